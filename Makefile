@@ -1,0 +1,103 @@
+# Everything this project does, one target each. `make help` lists them.
+# A target sets up .venv by itself when it is missing.
+
+PYTHON      ?= python3
+DATASET     ?= acdc
+DATASET_DIR ?=
+LOSS        ?= nacl
+NETWORK     ?= unet
+SEED        ?= 0
+RUN         ?= runs/$(DATASET)/$(NETWORK)_$(LOSS)_seed$(SEED)
+IMAGES      ?=
+ARGS        ?=
+
+BIN    := .venv/bin
+BUNDLE := $(BIN)/python -m monai.bundle
+
+# What differs between the demo's data sets: the size of the job.
+DEMO          := runs/demo/$(DATASET)
+DEMO_LOSSES   := dice_ce nacl
+DEMO_SIZE_acdc         := --spatial_size "[96, 96]"
+DEMO_TRAIN_acdc        := --max_epochs 40
+DEMO_TRAIN_hippocampus := --max_epochs 10
+PHANTOM       := runs/demo/phantom
+
+DEMO_SIZE = $(DEMO_SIZE_$(DATASET))
+DEMO_DIR  = $(or $(DATASET_DIR),$(if $(filter acdc,$(DATASET)),$(PHANTOM)))
+DEMO_MAKE = $(MAKE) --no-print-directory DATASET=$(DATASET) DATASET_DIR="$(DEMO_DIR)"
+
+fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
+
+DATASETS := $(patsubst bundles/%/configs/dataset.yaml,%,$(wildcard bundles/*/configs/dataset.yaml))
+ifeq ($(filter $(DATASET),$(DATASETS)),)
+$(error there is no data set '$(DATASET)'; choose DATASET from: $(DATASETS))
+endif
+
+# MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
+export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
+
+.PHONY: help setup demo demo-data train evaluate infer test test-all check format clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo "Data sets: $(DATASETS)"
+
+setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
+
+.venv/runtime: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/development: .venv/runtime
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL (DATASET=acdc: on a phantom)
+	@rm -rf "$(DEMO)"
+	@$(MAKE) --no-print-directory demo-data
+	@for loss in $(DEMO_LOSSES); do \
+	  $(DEMO_MAKE) train LOSS=$$loss RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE) $(DEMO_TRAIN_$(DATASET))' && \
+	  $(DEMO_MAKE) evaluate RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE)' || exit 1; \
+	done
+	@$(BIN)/python -m nacl_monai.reports compare $(DEMO_LOSSES:%=$(DEMO)/%) \
+	  --names CE+DSC NACL --output $(DEMO)
+
+demo-data: .venv/runtime
+ifeq ($(DATASET)$(DATASET_DIR),acdc)
+	$(BIN)/python -m nacl_monai.data phantom acdc $(PHANTOM) --cases 20
+endif
+
+train: .venv/runtime ## Train: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= ARGS=]
+	$(BUNDLE) run training --config_file "$(call fragments,train)" --dataset_dir "$(DATASET_DIR)" \
+	  --loss "@losses::$(LOSS)" --network_def "@networks::$(NETWORK)" --seed $(SEED) \
+	  --output_dir "$(RUN)" $(ARGS)
+
+evaluate: .venv/runtime ## Evaluate a trained run on its test volumes: the same variables
+	$(BUNDLE) run evaluating --config_file "$(call fragments,evaluate)" --dataset_dir "$(DATASET_DIR)" \
+	  --network_def "@networks::$(NETWORK)" --output_dir "$(RUN)" $(ARGS)
+
+infer: .venv/runtime ## Segment IMAGES= (a NIfTI file, a folder or a pattern) with a trained run
+	$(BUNDLE) run inference --config_file "$(call fragments,inference)" --images "$(IMAGES)" \
+	  --network_def "@networks::$(NETWORK)" --checkpoint "$(RUN)/model.pt" \
+	  --output_dir "$(RUN)/predictions" $(ARGS)
+
+test: .venv/development ## Run the tests, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: .venv/development ## Run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/development ## Lint, check the format and the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/development ## Put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove .venv, caches and builds; runs/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
