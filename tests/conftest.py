@@ -1,0 +1,60 @@
+"""Data sets that many tests read: phantoms and, where they are at hand, real volumes."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from nacl_monai.data.phantoms import write_acdc_phantom
+
+ROOT = Path(__file__).parents[1]
+HIPPOCAMPUS = Path(
+    os.environ.get("HIPPOCAMPUS_DIR", ROOT.parent / "shared" / "data" / "Task04_Hippocampus")
+)
+
+
+@pytest.fixture(scope="session")
+def acdc_phantom(tmp_path_factory):
+    """Six patients in ACDC's official layout; read only."""
+    return write_acdc_phantom(tmp_path_factory.mktemp("phantoms") / "acdc", cases=6, seed=0)
+
+
+@pytest.fixture
+def acdc_copy(acdc_phantom, tmp_path):
+    """The same, for a test that spoils it."""
+    return Path(shutil.copytree(acdc_phantom, tmp_path / "acdc"))
+
+
+@pytest.fixture(scope="session")
+def hippocampus_dir():
+    """The 260 real volumes of the Decathlon's hippocampus task."""
+    if not HIPPOCAMPUS.is_dir():
+        pytest.skip("Task04_Hippocampus is not here; set HIPPOCAMPUS_DIR to test with it")
+    return HIPPOCAMPUS
+
+
+def save_nifti(voxels, path, affine=None):
+    """Writes ``voxels`` as NIfTI with ``affine`` (default: the identity)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+
+
+@pytest.fixture(scope="session")
+def decathlon_phantom(tmp_path_factory):
+    """Ten tiny bright ellipsoids of two halves in the Decathlon's layout, sizes as hippocampus."""
+    root = tmp_path_factory.mktemp("phantoms") / "Task04_Hippocampus"
+    for number in range(10):
+        rng = np.random.default_rng(number)
+        shape = tuple(rng.integers((31, 40, 24), (36, 48, 30)))
+        grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+        centre = np.array(shape) / 2 + rng.normal(0, 1, 3)
+        inside = ((grid - centre) ** 2 / np.array([7.0, 14.0, 8.0]) ** 2).sum(axis=-1) < 1
+        label = (inside * np.where(grid[..., 1] > centre[1], 1, 2)).astype(np.uint8)
+        image = (10.0**number * (label + rng.normal(0, 0.5, shape) + 3)).astype(np.float32)
+        save_nifti(image, root / "imagesTr" / f"hippocampus_{number:03d}.nii.gz")
+        save_nifti(label, root / "labelsTr" / f"hippocampus_{number:03d}.nii.gz")
+    (root / "imagesTr" / "._hippocampus_000.nii.gz").write_bytes(b"macOS was here")
+    return root

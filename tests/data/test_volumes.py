@@ -1,0 +1,182 @@
+"""Volumes are preprocessed once, kept on disk, and cut into slices without being read whole."""
+
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.transforms import ScaleIntensityRanged
+from torch.utils.data import DataLoader, DistributedSampler
+
+from nacl_monai.data import CachedVolumes, LoadCased, SliceDataset, decathlon_cases
+from nacl_monai.errors import InputError
+from tests.conftest import save_nifti
+
+SIZE = (48, 64)
+
+
+def transforms(maximum=1.0):
+    return [LoadCased(range(3)), ScaleIntensityRanged("image", 0, maximum, 0, 1)]
+
+
+@pytest.fixture
+def cases(decathlon_phantom):
+    return decathlon_cases(decathlon_phantom)[:3]
+
+
+@pytest.fixture
+def volumes(cases, tmp_path):
+    return CachedVolumes(cases, transforms(), tmp_path / "cache")
+
+
+def test_volumes_are_the_files(cases, volumes):
+    """A cached volume is the transformed file, voxel by voxel."""
+    assert len(cases) == len(volumes)
+    for case, volume in zip(cases, volumes, strict=True):
+        for key in ("image", "label"):
+            expected = nibabel.load(case[key]).get_fdata(dtype=np.float32)
+            np.testing.assert_allclose(expected, volume[key][0].numpy(), rtol=1e-6)
+        assert volume["case"] == case["case"]
+
+
+def test_slices_are_those_of_the_volumes(volumes):
+    """The slices, in order, are the volumes cut along their last axis and padded around."""
+    slices = SliceDataset(volumes, SIZE)
+    position = 0
+    for volume in volumes:
+        height, width, depths = volume["label"].shape[1:]
+        top, left = (SIZE[0] - height) // 2, (SIZE[1] - width) // 2
+        for depth in range(depths):
+            item = slices[position]
+            for key in ("image", "label"):
+                expected = np.zeros((1, *SIZE), np.float32)
+                expected[:, top : top + height, left : left + width] = volume[key][..., depth]
+                np.testing.assert_array_equal(expected, item[key].numpy())
+            assert volume["case"] == item["case"]
+            position += 1
+    assert len(slices) == position
+    with pytest.raises(IndexError):
+        slices[position]
+
+
+def test_transform_of_slices(volumes):
+    """The slices' transform sees every slice when it is drawn."""
+    slices = SliceDataset(volumes, SIZE, lambda item: {**item, "image": item["image"] + 1})
+
+    torch.testing.assert_close(SliceDataset(volumes, SIZE)[5]["image"] + 1, slices[5]["image"])
+
+
+def test_read_once(cases, tmp_path, monkeypatch):
+    """Once cached, volumes come from the cache: NIfTI files are never read again."""
+    CachedVolumes(cases, transforms(), tmp_path)
+    monkeypatch.setattr(LoadCased, "__call__", lambda *_: pytest.fail("read a NIfTI file again"))
+
+    slices = SliceDataset(CachedVolumes(cases, transforms(), tmp_path), SIZE)
+
+    for _ in range(2):
+        assert len(slices) == sum(len(batch["case"]) for batch in DataLoader(slices, 16))
+
+
+def test_changed_preprocessing(cases, tmp_path):
+    """Other parameters of a transform never meet volumes cached with the old ones."""
+    before = CachedVolumes(cases, transforms(maximum=1.0), tmp_path)[0]["image"]
+    after = CachedVolumes(cases, transforms(maximum=2.0), tmp_path)[0]["image"]
+
+    torch.testing.assert_close(before, 2 * after)
+
+
+def test_same_preprocessing(cases, tmp_path):
+    """Volumes of the same preprocessing share files, also when the transforms were used before."""
+    used = transforms()
+    CachedVolumes(cases[:1], used, tmp_path)
+    CachedVolumes(cases[:2], used, tmp_path)
+    CachedVolumes(cases, transforms(), tmp_path)
+
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+
+
+def test_changed_file(tmp_path):
+    """A label that was corrected on disk replaces the cached one."""
+    image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
+    voxels = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    case = {"case": "c", "patient": "c", "image": str(image), "label": str(label)}
+    save_nifti(voxels, image)
+    save_nifti((voxels > 0.5).astype(np.uint8), label)
+    before = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
+
+    save_nifti((voxels > 0.25).astype(np.uint8), label)
+    os.utime(label, ns=(1, 1))
+    after = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
+
+    assert (voxels > 0.5).sum() == before
+    assert (voxels > 0.25).sum() == after
+
+
+def test_interrupted(cases, tmp_path):
+    """What was cached before a fault is kept, and nothing half-written is left."""
+    broken = [*cases[:2], {**cases[2], "image": str(tmp_path / "nowhere.nii.gz")}]
+    Path(broken[2]["image"]).write_bytes(b"")
+
+    with pytest.raises(RuntimeError) as caught:
+        CachedVolumes(broken, transforms(), tmp_path / "cache")
+
+    assert isinstance(caught.value.__cause__, InputError)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_larger_slices(volumes):
+    """Slices larger than the network's input are refused, with the key that mends it."""
+    with pytest.raises(
+        InputError, match=r"larger than spatial_size 32×48; raise it: --spatial_size"
+    ):
+        SliceDataset(volumes, (32, 48))
+
+
+def test_no_cases(tmp_path):
+    """An empty set is an error, not an empty training."""
+    with pytest.raises(InputError, match="no cases"):
+        CachedVolumes([], transforms(), tmp_path)
+
+
+def test_distributed_sampler(volumes):
+    """Two processes together draw every slice; shuffling differs from epoch to epoch."""
+    slices = SliceDataset(volumes, SIZE)
+    samplers = [DistributedSampler(slices, num_replicas=2, rank=rank, seed=0) for rank in range(2)]
+    orders = []
+    for epoch in range(2):
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        orders.append([index for sampler in samplers for index in sampler])
+
+    for order in orders:
+        assert set(range(len(slices))) == set(order)
+    assert orders[0] != orders[1]
+    batch = next(iter(DataLoader(slices, 4, sampler=samplers[0], num_workers=1)))
+    assert batch["image"].shape == (4, 1, 48, 64)
+
+
+def big_volume(case):
+    """In place of a transform: 32 MiB of voxels for every case."""
+    ones = torch.ones(1, 512, 512, 32)
+    return {**case, "image": ones, "label": ones}
+
+
+def anonymous_memory():
+    """Bytes of this process that are not pages of a file."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_memory(cases, tmp_path):
+    """Slices are views of the files: drawing one of every volume takes no volume's memory."""
+    volumes = CachedVolumes(cases, [big_volume], tmp_path)
+
+    before = anonymous_memory()
+    slices = [volumes.slice(index, 7)["image"] for index in range(len(volumes))]
+    grown = anonymous_memory() - before
+
+    assert len(slices) * 512 * 512 == sum(float(image.sum()) for image in slices)
+    assert grown < 16 * 2**20
