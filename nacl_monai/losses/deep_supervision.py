@@ -1,0 +1,102 @@
+"""One adapter for networks that return several outputs while they train.
+
+References:
+    - Deeply-Supervised Nets (Lee et al., 2015), https://arxiv.org/abs/1409.5185
+    - nnU-Net (Isensee et al., 2021), whose weights are the default,
+      https://doi.org/10.1038/s41592-020-01008-z
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch.nn import functional as F
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses.base import TermsLoss
+
+Outputs = torch.Tensor | Sequence[torch.Tensor]
+
+
+class DeepSupervisionLoss(TermsLoss):
+    r"""The weighted sum of a loss over all outputs of a deeply supervised network.
+
+    .. math::
+
+        \mathcal{L} = \sum_h w_h \, \mathcal{L}(l_h, y_h), \quad
+        w_h = \frac{2^{-h}}{\sum_i 2^{-i}} \text{ by default},
+
+    where :math:`y_h` are the labels at the resolution of output :math:`h`, sampled by nearest
+    neighbour. A single output, as in evaluation, is passed to the loss as it is.
+
+    Args:
+        loss: Any loss of this package.
+        weights: One per output, in the network's order (MONAI's networks differ in it), used as
+            they are.
+
+    Shape:
+        A sequence of logits ``(B, C, *spatial)`` of any resolution, or DynUNet's heads stacked as
+        ``(B, heads, C, *spatial)``; labels as for the loss; a scalar out.
+
+    Raises:
+        InputError: if there are fewer weights than outputs, or more.
+
+    Note:
+        MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
+        without a channel, halves the weights down to 1/16 without normalising them, so that the
+        loss grows with the number of outputs, and falls back to other weights in silence if too few
+        are given.
+    """
+
+    def __init__(self, loss: TermsLoss, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weights = None if weights is None else list(weights)
+
+    def forward(self, logits: Outputs, labels: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar; :attr:`latest_terms` are summed over the outputs."""
+        return super().forward(logits, labels)  # type: ignore[arg-type]
+
+    def terms(self, logits: Outputs, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loss's terms, each summed over the outputs."""
+        if isinstance(logits, torch.Tensor):
+            if not _stacked(logits, labels):
+                return self.loss.terms(logits, labels)
+            logits = logits.unbind(1)
+        totals: dict[str, torch.Tensor] = {}
+        for weight, head in zip(self._weights(len(logits)), logits, strict=True):
+            for name, value in self.loss.terms(head, _resized(labels, head)).items():
+                totals[name] = weight * value + totals.get(name, 0)
+        return totals
+
+    def _weights(self, count: int) -> list[float]:
+        if self.weights is None:
+            halves = [0.5**head for head in range(count)]
+            return [half / sum(halves) for half in halves]
+        if len(self.weights) != count:
+            raise InputError(
+                f"weights has {len(self.weights)} values, but the network has {count} outputs"
+            )
+        return self.weights
+
+    def extra_repr(self) -> str:
+        """The settings, as they are printed."""
+        return f"weights={self.weights}"
+
+
+def _stacked(logits: torch.Tensor, labels: torch.Tensor) -> bool:
+    """Whether axis 1 holds heads: labels tell ``(B, heads, C, H, W)`` from ``(B, C, D, H, W)``."""
+    sizes = (labels.shape[1:], labels.shape[2:])
+    return logits.shape[2:] not in sizes and logits.shape[3:] in sizes
+
+
+def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    size = head.shape[2:]
+    if labels.ndim < head.ndim:
+        labels = labels.unsqueeze(1)
+    if labels.shape[2:] == size:
+        return labels
+    plain = labels.as_tensor() if isinstance(labels, MetaTensor) else labels
+    return F.interpolate(plain.float(), size=size, mode="nearest-exact")

@@ -1,0 +1,238 @@
+r"""The prior :math:`\tau`: which share of a voxel's neighbourhood belongs to each class.
+
+References:
+    - Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
+      (Murugesan et al., 2024), sections 3.2, 3.3 and 4.2.4, https://arxiv.org/abs/2401.14487
+    - Spatially Varying Label Smoothing: Capturing Uncertainty from Expert Annotations
+      (Islam and Glocker, 2021), https://arxiv.org/abs/2104.05788
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch.nn import functional as F
+
+from nacl_monai.errors import InputError
+
+PRIORS = ("mean", "gaussian", "bilateral")
+BORDERS = ("valid", "replicate")
+
+
+def check_neighborhood(
+    kernel_size: int, prior: str, sigma: float, border: str, intensity_sigma: float = 1.0
+) -> None:
+    """Refuse settings that define no neighbourhood, before any data is read.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size is {kernel_size}; expected an odd number, 3 or more")
+    if prior not in PRIORS:
+        raise InputError(f"prior is {prior!r}; expected one of {', '.join(PRIORS)}")
+    if border not in BORDERS:
+        raise InputError(f"border is {border!r}; expected one of {', '.join(BORDERS)}")
+    # Below a tenth of a voxel the weight of a neighbour vanishes in float32.
+    if not sigma >= 0.1:
+        raise InputError(f"sigma is {sigma}; expected 0.1 voxels or more")
+    if not intensity_sigma > 0:
+        raise InputError(f"intensity_sigma is {intensity_sigma}; expected a positive number")
+
+
+def neighborhood_proportions(
+    labels: torch.Tensor,
+    num_classes: int,
+    kernel_size: int = 3,
+    prior: str = "mean",
+    sigma: float = 1.0,
+    border: str = "valid",
+    *,
+    ignore_index: int | None = None,
+    image: torch.Tensor | None = None,
+    intensity_sigma: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    r"""The proportion of each class among a voxel and its neighbours (equation 2 of the paper).
+
+    .. math::
+
+        \tau_j^k = \frac{\sum_{i \in \mathcal{N}(j)} w_{ij} \, [y_i = k]}
+                        {\sum_{i \in \mathcal{N}(j)} w_{ij}}
+
+    where :math:`\mathcal{N}(j)` is the window of ``kernel_size`` voxels per axis around :math:`j`,
+    itself included. The priors differ in the weights:
+
+    - ``mean``: :math:`w_{ij} = 1`. It is computed by whole numbers, so it is exact.
+    - ``gaussian``: the kernel of SVLS, :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2)` for the
+      neighbours and their sum over the full window for :math:`i = j`. Thus the centre weighs as
+      much as all its neighbours together, whatever the kernel size.
+    - ``bilateral``: :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2 - d_{ij}^2 / 2\sigma_I^2)`, where
+      :math:`d_{ij}^2` is the squared difference of the image's intensities at :math:`i` and
+      :math:`j`, averaged over its channels. On a constant image it is a Gaussian, and with an
+      infinite ``sigma`` in addition, it is ``mean``.
+
+    Args:
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, 2-D or 3-D. Four axes, the
+            second of length 1, are read as ``(B, 1, H, W)``.
+        num_classes: The number of classes :math:`K`.
+        kernel_size: The window's extent along each axis, odd.
+        prior: ``"mean"``, ``"gaussian"`` or ``"bilateral"``.
+        sigma: Standard deviation of the Gaussian weights in voxels; unused by ``"mean"``.
+        border: What lies outside the image. ``"valid"``: nothing, the proportion is among voxels
+            that exist. ``"replicate"``: copies of the border, as SVLS was published.
+        ignore_index: Voxels of this label do not count as neighbours.
+        image: ``(B, M, *spatial)``, needed by ``"bilateral"`` alone.
+        intensity_sigma: :math:`\sigma_I`, in the image's units; the default suits [0, 1].
+        dtype: Floating-point dtype of the result.
+
+    Returns:
+        :math:`\tau`, ``(B, K, *spatial)``. It sums to 1 over the classes at every voxel, or to 0
+        where the whole window is ignored.
+
+    Raises:
+        InputError: if a setting or a shape cannot be used.
+
+    Note:
+        MONAI's ``NACLLoss`` pads with zeros, so that its proportions add up to 4/9 in the corner of
+        an image; its ``"gaussian"`` is a plain Gaussian truncated at 4 sigma, without SVLS's
+        centre, and disregards ``kernel_size``; an even ``kernel_size`` shifts its window by half a
+        voxel.
+
+    Example:
+        >>> labels = torch.tensor([[[[0, 0, 1], [0, 0, 1], [0, 0, 1]]]])
+        >>> neighborhood_proportions(labels, num_classes=2)[0, 1]
+        tensor([[0.0000, 0.3333, 0.5000],
+                [0.0000, 0.3333, 0.5000],
+                [0.0000, 0.3333, 0.5000]])
+    """
+    check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
+    labels = _with_channel(labels)
+    members = _one_hot(labels, num_classes, ignore_index)
+    if prior == "mean":
+        weighted = _count(members, kernel_size, border)
+    elif prior == "gaussian":
+        weighted = _svls_sum(members.to(dtype), kernel_size, sigma, border)
+    else:
+        guide = _guide(image, labels).to(dtype)
+        weighted = _bilateral_sum(
+            members.to(dtype), guide, kernel_size, sigma, intensity_sigma, border
+        )
+    total = weighted.sum(1, keepdim=True, dtype=dtype)
+    return weighted / total.clamp_min(torch.finfo(dtype).tiny)
+
+
+def _with_channel(labels: torch.Tensor) -> torch.Tensor:
+    labels = labels.as_tensor() if isinstance(labels, MetaTensor) else labels
+    if labels.ndim == 3 or (labels.ndim == 4 and labels.shape[1] != 1):
+        return labels.unsqueeze(1)
+    if labels.ndim in (4, 5) and labels.shape[1] == 1:
+        return labels
+    raise InputError(
+        f"labels have the shape {tuple(labels.shape)}; expected (batch, 1, *spatial) or "
+        "(batch, *spatial) in 2-D or 3-D"
+    )
+
+
+def _one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
+    classes = torch.arange(num_classes, device=labels.device)
+    members = labels == classes.view(1, -1, *[1] * (labels.ndim - 2))
+    if ignore_index is not None and 0 <= ignore_index < num_classes:
+        members = members & (labels != ignore_index)
+    return members
+
+
+def _guide(image: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
+    if image is None:
+        raise InputError("prior 'bilateral' weighs neighbours by the image, but there is none")
+    if image.shape[:1] != labels.shape[:1] or image.shape[2:] != labels.shape[2:]:
+        raise InputError(
+            f"image has the shape {tuple(image.shape)}, but labels {tuple(labels.shape)}; "
+            "expected the same batch and spatial axes"
+        )
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
+
+
+def _count(members: torch.Tensor, kernel_size: int, border: str) -> torch.Tensor:
+    """Members in each window, in the smallest integers that hold the window's size.
+
+    Bytes rather than floats make the prior several times cheaper than the cross-entropy beside it.
+    """
+    window = kernel_size ** (members.ndim - 2)
+    smallest = torch.uint8 if window < 2**8 else torch.int16 if window < 2**15 else torch.int32
+    members = members.to(smallest)
+    return members + _neighbor_sum(members, [1] * (kernel_size // 2), border)
+
+
+def _svls_sum(members: torch.Tensor, kernel_size: int, sigma: float, border: str) -> torch.Tensor:
+    taps = [math.exp(-(step**2) / (2 * sigma**2)) for step in range(1, kernel_size // 2 + 1)]
+    # The weight of all neighbours: the product over axes, without the 1 of the centre.
+    center = math.expm1((members.ndim - 2) * math.log1p(2 * sum(taps)))
+    return _neighbor_sum(members, taps, border).add_(members, alpha=center)
+
+
+def _neighbor_sum(x: torch.Tensor, taps: Sequence[float], border: str) -> torch.Tensor:
+    """Sum over the window except its centre, axis by axis; tap i weighs the voxels i + 1 away.
+
+    Leaving the centre out from the start, instead of subtracting it at the end, keeps a narrow
+    Gaussian exact. With :math:`a_d` the sum along axis :math:`d` without the centre,
+    :math:`n_d = n_{d-1} + a_d(x + n_{d-1})`.
+    """
+    neighbors = _axis_sum(x, 2, taps, border)
+    for axis in range(3, x.ndim):
+        neighbors = neighbors + _axis_sum(x + neighbors, axis, taps, border)
+    return neighbors
+
+
+def _axis_sum(x: torch.Tensor, axis: int, taps: Sequence[float], border: str) -> torch.Tensor:
+    radius, length = len(taps), x.shape[axis]
+    padded = _pad(x, axis, radius, border)
+    nearest, *further = (
+        padded.narrow(axis, radius - step, length) + padded.narrow(axis, radius + step, length)
+        for step in range(1, radius + 1)
+    )
+    total = nearest.mul_(taps[0])
+    for pair, tap in zip(further, taps[1:], strict=True):
+        total.add_(pair, alpha=tap)
+    return total
+
+
+def _pad(x: torch.Tensor, axis: int, radius: int, border: str) -> torch.Tensor:
+    if border == "valid":
+        return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [radius, radius])
+    length = x.shape[axis]
+    nearest = torch.arange(-radius, length + radius, device=x.device).clamp(0, length - 1)
+    return x.index_select(axis, nearest)
+
+
+def _bilateral_sum(
+    members: torch.Tensor,
+    image: torch.Tensor,
+    kernel_size: int,
+    sigma: float,
+    intensity_sigma: float,
+    border: str,
+) -> torch.Tensor:
+    """One shifted copy at a time, so that memory does not grow with the window."""
+    radius, spatial = kernel_size // 2, members.shape[2:]
+    padded_members, padded_image = members, image
+    for axis in range(2, members.ndim):
+        padded_members = _pad(padded_members, axis, radius, border)
+        padded_image = _pad(padded_image, axis, radius, border)
+
+    total = torch.zeros_like(members)
+    for corner in itertools.product(range(kernel_size), repeat=len(spatial)):
+        window = (
+            slice(None),
+            slice(None),
+            *(slice(at, at + size) for at, size in zip(corner, spatial, strict=True)),
+        )
+        distance = sum((at - radius) ** 2 for at in corner) / (2 * sigma**2)
+        difference = (padded_image[window] - image).square().mean(1, keepdim=True)
+        weight = torch.exp(difference.div_(-2 * intensity_sigma**2).sub_(distance))
+        total.addcmul_(weight, padded_members[window])
+    return total

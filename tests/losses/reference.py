@@ -1,0 +1,125 @@
+"""Slow, obvious forms of the equations, voxel by voxel."""
+
+import itertools
+import math
+
+import torch
+
+
+def proportions(labels, num_classes, weight, border="valid", ignore_index=None, radius=1):
+    """Equation 2 for labels ``(*spatial)``; ``weight(j, i)`` weighs neighbour i of voxel j.
+
+    Under ``replicate``, i may lie outside and has the label of the nearest voxel.
+    """
+    shape = labels.shape
+    result = torch.zeros(num_classes, *shape, dtype=torch.float64)
+    for j in itertools.product(*map(range, shape)):
+        total = 0.0
+        for step in itertools.product(range(-radius, radius + 1), repeat=len(shape)):
+            i = tuple(a + b for a, b in zip(j, step, strict=True))
+            near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
+            if border == "valid" and near != i:
+                continue
+            label = int(labels[near])
+            if label == ignore_index:
+                continue
+            result[(label, *j)] += weight(j, i)
+            total += weight(j, i)
+        if total:
+            result[(slice(None), *j)] /= total
+    return result
+
+
+def mean_weight(_j, _i):
+    """Every voxel weighs the same."""
+    return 1.0
+
+
+def svls_weight(sigma, radius, dims):
+    """A Gaussian whose centre is the sum of all its neighbours."""
+
+    def gaussian(step):
+        return math.exp(-sum(s**2 for s in step) / (2 * sigma**2))
+
+    steps = itertools.product(range(-radius, radius + 1), repeat=dims)
+    center = sum(gaussian(step) for step in steps if any(step))
+
+    def weight(j, i):
+        step = tuple(b - a for a, b in zip(j, i, strict=True))
+        return gaussian(step) if any(step) else center
+
+    return weight
+
+
+def bilateral_weight(image, sigma, intensity_sigma):
+    """A Gaussian of the distance times one of the difference in ``image``, ``(M, *spatial)``."""
+    shape = image.shape[1:]
+
+    def at(i):
+        near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
+        return image[(slice(None), *near)].double()
+
+    def weight(j, i):
+        distance = sum((b - a) ** 2 for a, b in zip(j, i, strict=True))
+        difference = float(((at(i) - at(j)) ** 2).mean())
+        return math.exp(-distance / (2 * sigma**2) - difference / (2 * intensity_sigma**2))
+
+    return weight
+
+
+def voxels(logits, labels, ignore_index=None):
+    """Probabilities, logits and label of each voxel that counts, for ``(B, C, *spatial)``."""
+    flat = logits.detach().double().movedim(1, -1).reshape(-1, logits.shape[1])
+    for row, label in zip(flat, labels.reshape(-1).tolist(), strict=True):
+        if label != ignore_index:
+            yield row.softmax(0), row, int(label)
+
+
+def mean(values):
+    """The mean of an iterable of numbers."""
+    values = [float(value) for value in values]
+    return sum(values) / len(values)
+
+
+def cross_entropy(logits, labels, ignore_index=None):
+    """Mean of -log p of the label."""
+    return mean(-p[y].log() for p, _, y in voxels(logits, labels, ignore_index))
+
+
+def focal(logits, labels, gamma, ignore_index=None):
+    """Mean of -(1 - p)^γ log p of the label."""
+    return mean(
+        -((1 - p[y]) ** gamma) * p[y].log() for p, _, y in voxels(logits, labels, ignore_index)
+    )
+
+
+def entropy(logits, labels, ignore_index=None):
+    """Mean over voxels of the sum over classes of -p log p."""
+    return mean(-(p * p.log()).sum() for p, _, _ in voxels(logits, labels, ignore_index))
+
+
+def smoothed(logits, labels, alpha, ignore_index=None):
+    """Mean cross-entropy with (1 - α) of a label at its class and α / K at every class."""
+    return mean(
+        -(1 - alpha) * p[y].log() - alpha * p.log().mean()
+        for p, _, y in voxels(logits, labels, ignore_index)
+    )
+
+
+def margin(logits, labels, m, ignore_index=None):
+    """Mean over voxels and classes of what lies more than m below the largest logit."""
+    return mean(
+        max(0.0, float(row.max() - value) - m)
+        for _, row, _ in voxels(logits, labels, ignore_index)
+        for value in row
+    )
+
+
+def dice(logits, labels, smooth=1e-5):
+    """One minus the soft Dice score, mean over images and classes."""
+    scores = []
+    for image, target in zip(logits.detach().double().softmax(1), labels, strict=True):
+        for k, p in enumerate(image):
+            y = (target == k).double()
+            scores.append((2 * (p * y).sum() + smooth) / (p.sum() + y.sum() + smooth))
+    return 1 - mean(scores)

@@ -1,0 +1,88 @@
+"""Any base with any penalties, from a configuration alone."""
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.losses import (
+    ComposedLoss,
+    CrossEntropyLoss,
+    DiceCELoss,
+    EntropyPenalty,
+    MarginPenalty,
+    NACLLoss,
+    NeighborhoodPenalty,
+    Penalty,
+)
+
+
+def test_from_a_configuration(batch):
+    """Dice, cross-entropy and the NACL penalty need no class, only a configuration."""
+    name = "nacl_monai.losses."
+    parser = ConfigParser(
+        {
+            "loss": {
+                "_target_": name + "ComposedLoss",
+                "base": {"_target_": name + "DiceCELoss"},
+                "penalties": [{"_target_": name + "NeighborhoodPenalty", "weight": 0.2}],
+            }
+        }
+    )
+    loss = parser.get_parsed_content("loss")
+    value = loss(*batch)
+
+    assert list(loss.latest_terms) == ["cross_entropy", "dice", "penalty"]
+    torch.testing.assert_close(
+        value, DiceCELoss()(*batch) + NeighborhoodPenalty(weight=0.2)(*batch)
+    )
+
+
+def test_nacl_is_a_composition(batch):
+    """NACL is cross-entropy with its penalty."""
+    composed = ComposedLoss(CrossEntropyLoss(), [NeighborhoodPenalty()])
+
+    assert torch.equal(composed(*batch), NACLLoss()(*batch))
+
+
+def test_terms_of_several_penalties(batch):
+    """Each penalty has its own term, in the order given, and compositions nest."""
+    parts = [NeighborhoodPenalty(), EntropyPenalty(), MarginPenalty(margin=0.0)]
+    loss = ComposedLoss(NACLLoss(), parts[1:])
+    loss(*batch)
+
+    assert list(loss.latest_terms) == ["cross_entropy", "penalty", "penalty_2", "penalty_3"]
+    for term, part in zip(list(loss.latest_terms.values())[1:], parts, strict=True):
+        assert torch.equal(term, part(*batch))
+
+
+def test_without_penalties_it_is_the_base(batch):
+    """An empty list of penalties leaves the base."""
+    assert torch.equal(ComposedLoss(DiceCELoss(), [])(*batch), DiceCELoss()(*batch))
+
+
+def test_weight_scales_the_penalty(batch):
+    """A penalty is linear in its weight, and 0 leaves the base."""
+    base = DiceCELoss()(*batch)
+    for part in (NeighborhoodPenalty, EntropyPenalty, MarginPenalty):
+        torch.testing.assert_close(part(weight=0.6)(*batch), 3 * part(weight=0.2)(*batch))
+        assert torch.equal(ComposedLoss(DiceCELoss(), [part(weight=0.0)])(*batch), base)
+
+
+def test_image_reaches_only_what_takes_it(batch):
+    """Beside a penalty that takes the image, the others see the labels alone."""
+    logits, labels = batch
+    labels = torch.cat([labels, torch.rand_like(logits)], 1)
+    bilateral = NeighborhoodPenalty(prior="bilateral")
+    loss = ComposedLoss(DiceCELoss(), [EntropyPenalty(), bilateral])
+    expected = DiceCELoss()(*batch) + EntropyPenalty()(*batch) + bilateral(logits, labels)
+
+    torch.testing.assert_close(loss(logits, labels), expected)
+    torch.testing.assert_close(
+        ComposedLoss(loss, [])(logits, labels), expected, msg="nested compositions pass it on"
+    )
+
+
+def test_abstract_or_final():
+    """The base class of penalties cannot be instantiated."""
+    with pytest.raises(TypeError, match="abstract"):
+        Penalty(0.1, None)

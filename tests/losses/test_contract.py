@@ -1,0 +1,349 @@
+"""What holds for every loss of the package; a new one is covered by being exported."""
+
+import inspect
+import itertools
+import pickle
+
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import EnsureChannelFirstd
+
+from nacl_monai import losses
+from nacl_monai.errors import InputError
+
+EXPORTED = [getattr(losses, name) for name in losses.__all__]
+CLASSES = [
+    item
+    for item in EXPORTED
+    if inspect.isclass(item)
+    and issubclass(item, losses.TermsLoss | losses.Penalty)
+    and not inspect.isabstract(item)
+]
+NACL_VARIANTS = [
+    *({"prior": prior} for prior in ("gaussian", "bilateral")),
+    *({"penalty": penalty} for penalty in ("l2", "log_barrier")),
+    {"on": "softmax"},
+    {"border": "replicate", "kernel_size": 5},
+]
+# The settings with which a loss is cross-entropy, or None where there are none.
+NEUTRAL = {
+    losses.CrossEntropyLoss: {},
+    losses.DiceCELoss: {"dice_weight": 0.0},
+    losses.ECPLoss: {"entropy_weight": 0.0},
+    losses.FocalLoss: {"gamma": 0.0},
+    losses.LabelSmoothingLoss: {"label_smoothing": 0.0},
+    losses.MbLSLoss: {"penalty_weight": 0.0},
+    losses.NACLLoss: {"penalty_weight": 0.0},
+    losses.SVLSLoss: None,
+}
+
+
+def build(item, **settings):
+    """An instance of a loss; penalties and adapters are given what they need."""
+    ignore_index = settings.get("ignore_index")
+    if item is losses.DeepSupervisionLoss:
+        return item(losses.NACLLoss(**settings))
+    if item is losses.ComposedLoss:
+        parts = [losses.NeighborhoodPenalty, losses.EntropyPenalty, losses.MarginPenalty]
+        base = losses.DiceCELoss(ignore_index=ignore_index)
+        return item(base, [part(**settings) for part in parts])
+    if issubclass(item, losses.Penalty):
+        return losses.ComposedLoss(losses.FocalLoss(ignore_index=ignore_index), [item(**settings)])
+    return item(**settings)
+
+
+CASES = [pytest.param(item, {}, id=item.__name__) for item in CLASSES]
+VARIANTS = [
+    pytest.param(losses.NACLLoss, variant, id=f"NACLLoss-{'-'.join(map(str, variant.values()))}")
+    for variant in NACL_VARIANTS
+]
+SLOW_VARIANTS = [
+    pytest.param(*variant.values, id=variant.id, marks=pytest.mark.slow) for variant in VARIANTS
+]
+every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
+
+
+def labels_for(loss, labels):
+    """Labels ``(B, 1, *spatial)``, with an image in further channels if the loss takes one."""
+    if not getattr(loss, "takes_image", False):
+        return labels
+    image = torch.rand(labels.shape[0], 2, *labels.shape[2:], dtype=torch.float64)
+    return torch.cat([labels, image], 1)
+
+
+def test_all_classes_are_found():
+    """The contract covers the seven objectives of the paper, its control, and the adapters."""
+    assert {*NEUTRAL, losses.ComposedLoss, losses.DeepSupervisionLoss} <= set(CLASSES)
+
+
+def test_exports():
+    """``__all__`` is sorted, and each name belongs to the package."""
+    assert losses.__all__ == sorted(losses.__all__)
+    assert all(item.__module__.startswith("nacl_monai.losses.") for item in EXPORTED)
+
+
+@every_loss
+def test_scalar_is_the_sum_of_its_terms(item, settings, batch):
+    """The value is a scalar, the sum of the detached terms of the same call."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    value = loss(logits.requires_grad_(), labels_for(loss, labels))
+
+    assert type(value) is torch.Tensor
+    assert value.shape == ()
+    assert not any(term.requires_grad for term in loss.latest_terms.values())
+    torch.testing.assert_close(sum(loss.latest_terms.values()), value.detach())
+
+
+@every_loss
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+def test_gradient_reaches_what_counts_and_nothing_else(item, settings, batch, ignore_index):
+    """Finite, non-zero gradient to every logit that is not ignored, none to those that are."""
+    loss = build(item, **settings, ignore_index=ignore_index)
+    logits, labels = batch
+    if ignore_index == 255:
+        labels[..., :2] = 255
+    loss(logits.requires_grad_(), labels_for(loss, labels)).backward()
+
+    ignored = torch.isin(labels, torch.tensor([ignore_index or -1])).expand_as(logits)
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[~ignored] != 0).all()
+    assert (logits.grad[ignored] == 0).all()
+
+
+@every_loss
+def test_ignored_voxels_do_not_matter(item, settings, batch):
+    """Logits under ignored labels may be anything."""
+    loss = build(item, **settings, ignore_index=255)
+    logits, labels = batch
+    labels[..., 1] = 255
+    labels = labels_for(loss, labels)
+    other = logits.clone()
+    other[..., 1] = 1e3
+
+    torch.testing.assert_close(loss(other, labels), loss(logits, labels))
+
+
+@every_loss
+def test_nothing_left_to_learn_from(item, settings, batch):
+    """A patch whose voxels are all ignored gives a finite value and no gradient."""
+    loss = build(item, **settings, ignore_index=255)
+    logits, labels = batch
+    value = loss(logits.requires_grad_(), labels_for(loss, torch.full_like(labels, 255)))
+    value.backward()
+
+    assert value.isfinite()
+    assert (logits.grad == 0).all()
+
+
+@every_loss
+def test_invariant_under_flips(item, settings, batch):
+    """Mirroring logits and labels along any axes does not change the value."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    labels = labels_for(loss, labels)
+    expected = loss(logits, labels)
+    axes = range(2, logits.ndim)
+    for flipped in itertools.chain.from_iterable(
+        itertools.combinations(axes, count + 1) for count in range(len(axes))
+    ):
+        torch.testing.assert_close(loss(logits.flip(flipped), labels.flip(flipped)), expected)
+
+
+@every_loss
+def test_invariant_under_renamed_classes(item, settings, batch):
+    """Permuting the classes of logits and labels alike does not change the value."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    labels = labels_for(loss, labels)
+    expected = loss(logits, labels)
+    order = torch.tensor([2, 0, 1])
+    labels = labels.clone()
+    labels[:, 0] = order[labels[:, 0].long()]
+
+    torch.testing.assert_close(loss(logits[:, order.argsort()], labels), expected)
+
+
+@every_loss
+def test_one_slice_equals_the_image(item, settings):
+    """A volume of one slice gives the value of the slice, but for kernels that differ in 3-D."""
+    if item is losses.SVLSLoss or settings.get("prior") == "gaussian":
+        pytest.skip("the centre of SVLS's kernel weighs as much as all neighbours, more in 3-D")
+    loss = build(item, **settings)
+    logits, labels = torch.randn(2, 3, 6, 5), torch.randint(3, (2, 1, 6, 5))
+    labels = labels_for(loss, labels)
+
+    torch.testing.assert_close(loss(logits.unsqueeze(2), labels.unsqueeze(2)), loss(logits, labels))
+
+
+@pytest.mark.parametrize("item", [item for item in CLASSES if item in NEUTRAL])
+def test_weight_zero_is_cross_entropy(item, batch):
+    """With its weight, exponent or smoothing at 0, a loss is cross-entropy."""
+    if NEUTRAL[item] is None:
+        pytest.skip("has no weight; its equation 6 is tested instead")
+    logits, labels = batch
+    expected = torch.nn.functional.cross_entropy(logits, labels.squeeze(1))
+
+    torch.testing.assert_close(item(**NEUTRAL[item])(logits, labels), expected)
+
+
+@every_loss
+@pytest.mark.parametrize("ignore_index", [None, 255])
+def test_gradcheck(item, settings, ignore_index):
+    """In double precision, the gradient is that of finite differences."""
+    loss = build(item, **settings, ignore_index=ignore_index)
+    logits = 4 * torch.randn(1, 3, 3, 4, dtype=torch.float64)
+    labels = torch.randint(3, (1, 1, 3, 4))
+    if ignore_index is not None:
+        labels[..., 0] = ignore_index
+    labels = labels_for(loss, labels)
+
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits.requires_grad_())
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_precision(item, settings, dtype):
+    """Every precision gives finite values and gradients, computed in float32 at least."""
+    loss = build(item, **settings, ignore_index=255)
+    logits = (200 * torch.randn(2, 3, 8, 8)).to(dtype).requires_grad_()
+    labels = torch.randint(3, (2, 1, 8, 8))
+    labels[..., 0] = 255
+    labels = labels_for(loss, labels)
+    value = loss(logits, labels)
+    value.backward()
+
+    assert value.dtype == torch.promote_types(dtype, torch.float32)
+    assert value.isfinite()
+    assert logits.grad.dtype == dtype
+    assert logits.grad.isfinite().all()
+    torch.testing.assert_close(value.double(), loss(logits.double(), labels), rtol=1e-4, atol=1e-4)
+
+
+@every_loss
+def test_autocast(item, settings):
+    """Under bfloat16 autocast, values and gradients are finite, and equal float32's."""
+    loss = build(item, **settings)
+    logits = torch.randn(2, 3, 8, 8, requires_grad=True)
+    labels = labels_for(loss, torch.randint(3, (2, 1, 8, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(logits, labels)
+    value.backward()
+
+    assert logits.grad.isfinite().all()
+    torch.testing.assert_close(value, loss(logits, labels))
+
+
+@pytest.mark.parametrize(("item", "settings"), [*CASES, *SLOW_VARIANTS])
+def test_compiles_without_graph_breaks(item, settings):
+    """``torch.compile`` takes forward and backward in one graph, with equal results."""
+    loss = build(item, **settings, ignore_index=1)
+    logits, labels = torch.randn(2, 3, 3, 4, 5), torch.randint(3, (2, 1, 3, 4, 5))
+    labels = labels_for(loss, labels)
+    expected = loss(logits.requires_grad_(), labels)
+    (expected_grad,) = torch.autograd.grad(expected, logits)
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    value = compiled(logits, labels)
+    (grad,) = torch.autograd.grad(value, logits)
+
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(grad, expected_grad)
+
+
+@pytest.mark.slow
+def test_compiles_with_the_default_backend():
+    """The machine code of ``torch.compile`` gives the same value and gradient for NACL."""
+    loss = losses.NACLLoss()
+    logits = torch.randn(2, 3, 16, 16, requires_grad=True)
+    labels = torch.randint(3, (2, 1, 16, 16))
+    expected = torch.autograd.grad(loss(logits, labels), logits)
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True)
+
+    torch.testing.assert_close(torch.autograd.grad(compiled(logits, labels), logits), expected)
+
+
+@every_loss
+def test_pickle_state_and_repr(item, settings, batch):
+    """A loss survives pickling, has a loadable state, and prints its name and settings."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    labels = labels_for(loss, labels)
+    again = pickle.loads(pickle.dumps(loss))
+    again.load_state_dict(loss.state_dict())
+
+    assert torch.equal(again(logits, labels), loss(logits, labels))
+    assert repr(again) == repr(loss)
+    assert item.__name__ in repr(loss)
+    assert all(f"{name}={value!r}" in repr(loss) for name, value in settings.items())
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float16, torch.float64])
+def test_labels_of_any_form(item, settings, dtype, batch):
+    """Labels may leave out the channel, have any dtype, and be MetaTensors, as may logits."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    if getattr(loss, "takes_image", False):
+        pytest.skip("labels share the image's tensor")
+    expected = loss(logits, labels)
+
+    for form in (labels.to(dtype), labels[:, 0].to(dtype), MetaTensor(labels.to(dtype))):
+        assert torch.equal(loss(logits, form), expected)
+        value = loss(MetaTensor(logits), form)
+        assert type(value) is torch.Tensor
+
+
+@every_loss
+def test_labels_of_a_loader(item, settings):
+    """A batch of MONAI's loader, float MetaTensors with a channel, is taken as it is."""
+    images, labels = torch.rand(4, 2, 8, 8).numpy(), torch.randint(3, (4, 8, 8)).float().numpy()
+    cases = [{"image": i, "label": y} for i, y in zip(images, labels, strict=True)]
+    load = EnsureChannelFirstd("label", channel_dim="no_channel")
+    sample = next(iter(DataLoader(Dataset(cases, load), batch_size=4)))
+    assert isinstance(sample["label"], MetaTensor)
+    loss = build(item, **settings)
+
+    value = loss(torch.randn(4, 3, 8, 8), labels_for(loss, sample["label"]))
+    assert value.isfinite()
+
+
+@every_loss
+def test_absent_class(item, settings, batch):
+    """A class that no voxel of the batch has is no special case."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    loss(logits.requires_grad_(), labels_for(loss, labels.clamp_max(1))).backward()
+
+    assert (logits.grad[:, 2] != 0).all()
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(3, r"labels hold 3, but logits have 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
+)
+def test_labels_out_of_range(item, settings, batch, value, message):
+    """A label that is no class is named, with the number of classes."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    labels = labels.double()
+    labels[1, 0, 2, 2] = value
+    with pytest.raises(InputError, match=message) as caught:
+        loss(logits, labels_for(loss, labels))
+    assert "\n" not in str(caught.value)
+
+
+@every_loss
+def test_shapes_that_do_not_fit(item, settings, batch):
+    """Labels of another size, or one-hot, are refused with both shapes."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    wrong = labels[..., :-1] if not isinstance(loss, losses.DeepSupervisionLoss) else labels[:1]
+    for other in (wrong, labels.expand_as(logits)):
+        if other is not wrong and getattr(loss, "takes_image", False):
+            continue
+        with pytest.raises(InputError, match=r"shape"):
+            loss(logits, labels_for(loss, other))

@@ -1,0 +1,102 @@
+"""Several outputs of one network, in whatever form they come."""
+
+import monai
+import pytest
+import torch
+from monai.networks.nets import BasicUNetPlusPlus, DynUNet
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses import CrossEntropyLoss, DeepSupervisionLoss, DiceCELoss, NACLLoss
+
+WEIGHTS = [4 / 7, 2 / 7, 1 / 7]
+
+
+def test_single_output_is_the_loss(batch):
+    """In evaluation there is one output, and the loss is that of the network without heads."""
+    loss = DeepSupervisionLoss(NACLLoss(), weights=[0.7, 0.3])
+
+    logits, labels = batch
+    for form in (labels, labels.squeeze(1)):
+        assert torch.equal(loss(logits, form), NACLLoss()(logits, form))
+
+
+def test_equal_outputs_have_the_scale_of_one(batch):
+    """Default weights sum to 1, so the scale does not depend on the number of outputs."""
+    logits, labels = batch
+    for count in (1, 2, 5):
+        value = DeepSupervisionLoss(NACLLoss())([logits] * count, labels)
+        torch.testing.assert_close(value, NACLLoss()(logits, labels))
+
+
+@pytest.mark.parametrize("channel", [True, False])
+def test_lists_and_stacks_agree(batch, channel):
+    """Heads in a list and heads stacked on axis 1 give the same weighted sum and terms."""
+    logits, labels = batch
+    labels = labels if channel else labels.squeeze(1)
+    heads = [logits, 2 * logits, -logits]
+    expected = sum(
+        weight * DiceCELoss()(head, labels) for weight, head in zip(WEIGHTS, heads, strict=True)
+    )
+    loss = DeepSupervisionLoss(DiceCELoss())
+    for outputs in (heads, tuple(heads), torch.stack(heads, 1)):
+        torch.testing.assert_close(loss(outputs, labels), expected)
+        assert list(loss.latest_terms) == ["cross_entropy", "dice"]
+        torch.testing.assert_close(sum(loss.latest_terms.values()), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_coarse_outputs_see_coarse_labels(dtype):
+    """At half the resolution, labels are sampled by nearest neighbour and stay whole numbers."""
+    fine = torch.randint(3, (1, 1, 8, 8))
+    coarse = fine[..., 1::2, 1::2]
+    logits = [torch.randn(1, 3, 8, 8), torch.randn(1, 3, 4, 4)]
+    expected = (2 * NACLLoss()(logits[0], fine) + NACLLoss()(logits[1], coarse)) / 3
+
+    for labels in (fine, fine.squeeze(1)):
+        value = DeepSupervisionLoss(NACLLoss())(logits, labels.to(dtype))
+        torch.testing.assert_close(value, expected)
+
+
+def test_own_weights(batch):
+    """Given weights are used as they are; another number of them than of outputs is refused."""
+    logits, labels = batch
+    loss = DeepSupervisionLoss(CrossEntropyLoss(), weights=[2.0, 1.0])
+    expected = 3 * CrossEntropyLoss()(logits, labels)
+
+    torch.testing.assert_close(loss([logits, logits], labels), expected)
+    with pytest.raises(InputError, match="weights has 2 values, but the network has 3 outputs"):
+        loss([logits] * 3, labels)
+
+
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_networks_of_monai(dims):
+    """The heads of DynUNet and BasicUNet++ are taken as they come, in training and evaluation."""
+    dyn = DynUNet(
+        dims, 1, 3, [3] * 4, [1, 2, 2, 2], [2, 2, 2], filters=[4, 4, 8, 8],
+        deep_supervision=True, deep_supr_num=2,
+    )  # fmt: skip
+    plus = BasicUNetPlusPlus(dims, 1, 3, features=(4, 4, 4, 4, 4, 4), deep_supervision=True)
+    images, labels = torch.rand(2, 1, *[32] * dims), torch.randint(3, (2, 1, *[32] * dims))
+    loss = DeepSupervisionLoss(NACLLoss())
+
+    for network, heads in ((dyn, 3), (plus, 4)):
+        output = network(images)
+        assert (output.shape[1] if network is dyn else len(output)) == heads
+        loss(output, labels).backward()
+        assert loss(network.eval()(images), labels).isfinite()
+
+
+def test_monai_grows_with_the_number_of_outputs(batch):
+    """MONAI's adapter does not normalise its weights, and cannot resize integer labels."""
+    logits, labels = batch
+    theirs = monai.losses.DeepSupervisionLoss(
+        monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)
+    )
+    ours = DeepSupervisionLoss(DiceCELoss())
+
+    torch.testing.assert_close(
+        theirs([logits.float()] * 3, labels), 1.75 * ours([logits.float()] * 3, labels)
+    )
+    half = logits[..., ::2, ::2].float()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        theirs([logits.float(), half], labels)

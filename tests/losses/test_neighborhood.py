@@ -1,0 +1,300 @@
+"""The prior τ: laws for any labels, and equality with the loop over voxels."""
+
+import math
+
+import monai
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses import neighborhood_proportions
+
+CLASSES = 3
+SHAPES = [(5, 4), (1, 6), (4, 3, 5), (3, 1, 2)]
+IDS = ["2-D", "2-D line", "3-D", "3-D thin"]
+
+
+@st.composite
+def label_maps(draw):
+    """Label maps ``(1, 1, *spatial)``, 2-D or 3-D, some axes shorter than the window."""
+    dims = draw(st.sampled_from([2, 3]))
+    shape = draw(st.lists(st.integers(1, 6), min_size=dims, max_size=dims))
+    seed = draw(st.integers(0, 2**16))
+    return torch.randint(CLASSES, (1, 1, *shape), generator=torch.Generator().manual_seed(seed))
+
+
+laws = settings(max_examples=40, deadline=None)
+kernels = st.sampled_from([3, 5, 7])
+borders = st.sampled_from(["valid", "replicate"])
+priors = st.sampled_from(["mean", "gaussian", "bilateral"])
+
+
+def tau(labels, prior, kernel_size, border, **settings):
+    """τ with, for the bilateral prior, an image that depends on the place alone."""
+    shape = labels.shape[2:]
+    ramp = sum((torch.arange(n) - (n - 1) / 2).abs().view(-1, *[1] * (len(shape) - 1 - axis))
+               for axis, n in enumerate(shape))  # fmt: skip
+    image = (0.1 * ramp).sin().expand(labels.shape[0], 2, *shape)
+    return neighborhood_proportions(
+        labels, CLASSES, kernel_size, prior, 1.3, border, image=image, **settings
+    )
+
+
+@laws
+@given(label_maps(), priors, kernels, borders)
+def test_sums_to_one(labels, prior, kernel_size, border):
+    """At every voxel, corners included, the proportions are non-negative and sum to 1."""
+    result = tau(labels, prior, kernel_size, border)
+
+    assert result.shape == (1, CLASSES, *labels.shape[2:])
+    assert (result >= 0).all()
+    torch.testing.assert_close(result.sum(1), torch.ones(1, *labels.shape[2:]))
+
+
+@laws
+@given(label_maps(), priors, kernels, borders, st.integers(0, CLASSES - 1))
+def test_one_hot_on_constant_maps(labels, prior, kernel_size, border, label):
+    """Where all labels are the same, that class has the proportion 1 and the others 0."""
+    constant = torch.full_like(labels, label)
+    expected = torch.zeros(1, CLASSES, *labels.shape[2:])
+    expected[:, label] = 1
+
+    assert torch.equal(tau(constant, prior, kernel_size, border), expected)
+
+
+@laws
+@given(label_maps(), priors, kernels, borders)
+def test_mirrored_labels_give_mirrored_proportions(labels, prior, kernel_size, border):
+    """Mirroring the labels along any axis mirrors the proportions."""
+    result = tau(labels, prior, kernel_size, border)
+    for axis in range(2, labels.ndim):
+        mirrored = tau(labels.flip(axis), prior, kernel_size, border)
+        torch.testing.assert_close(mirrored, result.flip(axis))
+
+
+@laws
+@given(label_maps(), priors, kernels, borders, st.permutations(range(CLASSES)))
+def test_renamed_classes_give_permuted_proportions(labels, prior, kernel_size, border, order):
+    """Renaming the classes permutes the channels."""
+    order = torch.tensor(order)
+    renamed = tau(order[labels], prior, kernel_size, border)
+
+    torch.testing.assert_close(renamed[:, order], tau(labels, prior, kernel_size, border))
+
+
+@laws
+@given(label_maps(), priors, kernels, borders)
+def test_linear_in_the_one_hot_labels(labels, prior, kernel_size, border):
+    """τ is linear in the one-hot labels: the proportion of a union is the sum of proportions."""
+    merged = labels.where(labels != 2, 1)
+    parts = tau(labels, prior, kernel_size, border)
+
+    union = tau(merged, prior, kernel_size, border)[:, 1]
+    torch.testing.assert_close(union, parts[:, 1] + parts[:, 2])
+
+
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("shape", SHAPES, ids=IDS)
+class TestEqualsTheLoop:
+    """Every prior equals equation 2 computed voxel by voxel."""
+
+    def labels(self, shape, ignore_index):
+        values = torch.randint(CLASSES, shape, generator=torch.Generator().manual_seed(3))
+        if ignore_index == 255:
+            values[..., 0] = 255
+        return values
+
+    def check(
+        self, reference, labels, prior, kernel_size, weight, border, ignore_index, **settings
+    ):
+        radius = kernel_size // 2
+        expected = reference.proportions(labels, CLASSES, weight, border, ignore_index, radius)
+        result = neighborhood_proportions(
+            labels[None, None],
+            CLASSES,
+            kernel_size,
+            prior,
+            border=border,
+            ignore_index=ignore_index,
+            dtype=torch.float64,
+            **settings,
+        )
+        torch.testing.assert_close(result[0], expected)
+
+    def test_mean(self, reference, shape, kernel_size, ignore_index, border):
+        """Each voxel of the window weighs the same."""
+        labels = self.labels(shape, ignore_index)
+        self.check(
+            reference, labels, "mean", kernel_size, reference.mean_weight, border, ignore_index
+        )
+
+    @pytest.mark.parametrize("sigma", [0.2, 2.0])
+    def test_gaussian(self, reference, shape, kernel_size, ignore_index, border, sigma):
+        """The centre weighs as much as all its neighbours in the full window."""
+        labels = self.labels(shape, ignore_index)
+        weight = reference.svls_weight(sigma, kernel_size // 2, len(shape))
+        self.check(
+            reference, labels, "gaussian", kernel_size, weight, border, ignore_index, sigma=sigma
+        )
+
+    def test_bilateral(self, reference, shape, kernel_size, ignore_index, border):
+        """Neighbours weigh by their distance and by the image's difference, over all channels."""
+        labels = self.labels(shape, ignore_index)
+        image = torch.rand(4, *shape, generator=torch.Generator().manual_seed(5)).double()
+        weight = reference.bilateral_weight(image, 1.5, 0.3)
+        self.check(
+            reference,
+            labels, "bilateral", kernel_size, weight, border, ignore_index,
+            sigma=1.5, image=image[None], intensity_sigma=0.3,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 7, 9])
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0, 100.0])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_centre_weighs_as_much_as_all_neighbours(kernel_size, sigma, dims):
+    """In the Gaussian prior a lone voxel keeps one half, for every kernel size and σ."""
+    labels = torch.zeros(1, 1, *[11] * dims)
+    middle = (0, 1, *[5] * dims)
+    labels[(0, 0, *middle[2:])] = 1
+
+    result = neighborhood_proportions(labels, 2, kernel_size, "gaussian", sigma)
+    assert result[middle].item() == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("kernel_size", [7, 33])
+def test_large_windows_are_counted_exactly(kernel_size):
+    """Windows of more voxels than a byte or a short integer counts do not overflow."""
+    labels = torch.randint(CLASSES, (1, 1, 34, 35, 36))
+    one_hot = (labels == torch.arange(CLASSES).view(1, -1, 1, 1, 1)).double()
+    expected = torch.nn.functional.avg_pool3d(
+        one_hot, kernel_size, 1, kernel_size // 2, count_include_pad=False
+    )
+    result = neighborhood_proportions(labels, CLASSES, kernel_size, dtype=torch.float64)
+
+    torch.testing.assert_close(result, expected)
+
+
+def test_bilateral_without_contrast_or_distance_is_mean():
+    """On a constant image and with an infinite σ, the bilateral prior is the mean."""
+    labels = torch.randint(CLASSES, (2, 1, 6, 5))
+    constant = torch.full((2, 4, 6, 5), 7.0)
+    result = neighborhood_proportions(
+        labels, CLASSES, prior="bilateral", sigma=math.inf, image=constant
+    )
+    torch.testing.assert_close(result, neighborhood_proportions(labels, CLASSES))
+
+
+def test_bilateral_respects_edges_of_the_image():
+    """Where the image's edge is that of the labels, the bilateral prior is one-hot."""
+    labels = torch.zeros(1, 1, 6, 6)
+    labels[..., 3:] = 1
+    result = neighborhood_proportions(labels, 2, prior="bilateral", image=labels)
+
+    torch.testing.assert_close(result[:, 1:], labels)
+
+
+def test_absent_class_has_no_share():
+    """A class that no voxel has is nowhere in any neighbourhood."""
+    labels = torch.randint(2, (1, 1, 6, 6))
+    assert torch.equal(neighborhood_proportions(labels, 4)[:, 2:], torch.zeros(1, 2, 6, 6))
+
+
+def test_windows_without_counted_voxels_have_no_proportions():
+    """τ is 0, not NaN, where the whole window is ignored."""
+    labels = torch.full((1, 1, 5, 5), 255)
+    for prior in ("mean", "gaussian"):
+        result = neighborhood_proportions(labels, 2, prior=prior, ignore_index=255)
+        assert torch.equal(result, torch.zeros(1, 2, 5, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
+def test_labels_of_any_dtype_and_form(dtype):
+    """The channel may be left out, and the dtype of the labels does not matter."""
+    labels = torch.randint(CLASSES, (2, 1, 4, 5, 3))
+    expected = neighborhood_proportions(labels, CLASSES)
+
+    for given_labels in (labels.to(dtype), labels[:, 0].to(dtype), MetaTensor(labels.to(dtype))):
+        result = neighborhood_proportions(given_labels, CLASSES)
+        assert type(result) is torch.Tensor
+        assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+def test_one_slice_equals_the_image(border):
+    """The mean prior of a volume of one slice is that of the slice."""
+    labels = torch.randint(CLASSES, (2, 1, 7, 6))
+    flat = neighborhood_proportions(labels, CLASSES, 5, border=border)
+    volume = neighborhood_proportions(labels.unsqueeze(2), CLASSES, 5, border=border)
+
+    torch.testing.assert_close(volume.squeeze(2), flat)
+
+
+def monai_prior(labels, kernel_size, ops="mean"):
+    """The prior of MONAI's NACLLoss for labels ``(B, *spatial)``."""
+    loss = monai.losses.NACLLoss(CLASSES, labels.ndim - 1, kernel_size, ops)
+    return loss.get_constr_target(labels)
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8), (1, 7, 6, 8)], ids=["2-D", "3-D"])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_monai_agrees_inside_only(shape, kernel_size):
+    """MONAI's mean prior equals ours away from the border, where its zeros take no part."""
+    labels = torch.randint(CLASSES, shape)
+    ours = neighborhood_proportions(labels, CLASSES, kernel_size)
+    theirs = monai_prior(labels, kernel_size)
+    radius = kernel_size // 2
+    inside = (..., *[slice(radius, -radius)] * (labels.ndim - 1))
+
+    torch.testing.assert_close(ours[inside], theirs[inside])
+    assert (theirs.sum(1) < 0.999).sum() == labels.numel() - ours[inside][:, 0].numel()
+
+
+def test_monai_loses_mass_in_the_corner():
+    """In the corner of an all-ones map, MONAI's proportion is 4/9, in 3-D 8/27; ours is 1."""
+    for dims, share in ((2, 4 / 9), (3, 8 / 27)):
+        ones = torch.ones(1, *[6] * dims, dtype=torch.int64)
+        corner = (0, 1, *[0] * dims)
+        assert monai_prior(ones, 3)[corner].item() == pytest.approx(share)
+        assert neighborhood_proportions(ones, CLASSES)[corner].item() == 1
+
+
+def test_monai_gaussian_disregards_the_kernel_size():
+    """MONAI's Gaussian prior is the same for every kernel size, and has no heavy centre."""
+    labels = torch.zeros(1, 15, 15, dtype=torch.int64)
+    labels[0, 7, 7] = 1
+
+    assert torch.equal(monai_prior(labels, 3, "gaussian"), monai_prior(labels, 9, "gaussian"))
+    assert monai_prior(labels, 3, "gaussian")[0, 1, 7, 7] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kernel_size": 4}, "kernel_size is 4"),
+        ({"kernel_size": 1}, "kernel_size is 1"),
+        ({"prior": "median"}, "prior is 'median'"),
+        ({"border": "zeros"}, "border is 'zeros'"),
+        ({"prior": "gaussian", "sigma": 0.0}, "sigma is 0.0"),
+        ({"prior": "gaussian", "sigma": math.nan}, "sigma is nan"),
+        ({"prior": "bilateral", "intensity_sigma": 0.0}, "intensity_sigma is 0.0"),
+        ({"prior": "bilateral"}, "there is none"),
+        ({"prior": "bilateral", "image": torch.zeros(1, 1, 4, 5)}, "image has the shape"),
+    ],
+)
+def test_unusable_settings(settings, message):
+    """A setting that defines no neighbourhood is named in one line."""
+    with pytest.raises(InputError, match=message) as caught:
+        neighborhood_proportions(torch.zeros(1, 1, 4, 4), 2, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_unusable_shape():
+    """Labels with several channels are refused."""
+    with pytest.raises(InputError, match="labels have the shape"):
+        neighborhood_proportions(torch.zeros(1, 2, 4, 4, 4), 2)
