@@ -1,0 +1,135 @@
+"""ECE and class-wise ECE against peers, side by side: ``python benchmarks/metrics.py``.
+
+Prints a Markdown table. Times are medians after a warm-up, taken in turns so that a busy machine
+slows all candidates alike; ratios are the number to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from monai.metrics import CalibrationErrorMetric
+from monai.networks.nets import UNet
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from nacl_monai.metrics import CalibrationMetric, calibration_bins, classwise_errors, expected_error
+
+BINS = 15
+VOLUMES = {"10×4×224×224": (10, 4, 224, 224), "1×4×128×128×128": (1, 4, 128, 128, 128)}
+
+
+def ours(probs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    bins = calibration_bins(probs, labels, num_bins=BINS)
+    return expected_error(bins)[0].item(), classwise_errors(bins).mean().item()
+
+
+def metric(probs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """All errors of all four regions."""
+    accumulated = CalibrationMetric(num_bins=BINS)
+    accumulated(probs, labels)
+    return accumulated.aggregate()
+
+
+def masking_loop(probs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """One mask per bin, and per bin and class, as in the code published with the paper."""
+    flat = probs.movedim(1, -1).reshape(-1, probs.shape[1])
+    truth = labels.flatten()
+    edges = torch.linspace(0, 1, BINS + 1)
+
+    def error(confidences: torch.Tensor, hits: torch.Tensor) -> float:
+        total = 0.0
+        for low, high in pairwise(edges):
+            inside = confidences.gt(low) & confidences.le(high)
+            share = inside.float().mean().item()
+            if share > 0:
+                gap = confidences[inside].mean() - hits[inside].float().mean()
+                total += abs(gap.item()) * share
+        return total
+
+    confidences, prediction = flat.max(1)
+    columns = [error(flat[:, column], truth == column) for column in range(flat.shape[1])]
+    return error(confidences, prediction == truth), statistics.mean(columns)
+
+
+def monai(probs: torch.Tensor, labels: torch.Tensor) -> float:
+    """Class-wise only; the one-hot labels that it needs are part of its cost."""
+    one_hot = torch.nn.functional.one_hot(labels[:, 0], probs.shape[1]).movedim(-1, 1)
+    measured = CalibrationErrorMetric(num_bins=BINS)
+    measured(probs, one_hot)
+    return measured.aggregate().item()
+
+
+def torchmetrics(probs: torch.Tensor, labels: torch.Tensor) -> float:
+    """Top-1 only."""
+    return multiclass_calibration_error(
+        probs, labels[:, 0], num_classes=probs.shape[1], n_bins=BINS
+    ).item()
+
+
+def blobs(shape: tuple[int, ...]) -> torch.Tensor:
+    """Logits of smooth structures in a background that takes most of the volume."""
+    coarse = torch.randn(*shape[:2], *(size // 16 for size in shape[2:]))
+    mode = "trilinear" if len(shape) == 5 else "bilinear"
+    logits = 8 * torch.nn.functional.interpolate(coarse, shape[2:], mode=mode)
+    logits[:, 0] += 6
+    return logits + torch.randn(shape)
+
+
+def medians(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(repeats + 1):
+        for name, candidate in candidates.items():
+            start = time.perf_counter()
+            candidate()
+            if turn:  # the first one warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def network(shape: tuple[int, ...]) -> torch.nn.Module:
+    """A small MONAI U-Net, cheaper than any network of the paper."""
+    dims = len(shape) - 2
+    return UNet(dims, 1, shape[1], (16, 32, 64, 128), (2, 2, 2), num_res_units=1).eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, Python "
+        f"{platform.python_version()}, {BINS} bins, all voxels\n"
+    )
+    print("| volume | candidate | ms | ours is … × as fast |\n| --- | --- | ---: | ---: |")
+    for title, shape in VOLUMES.items():
+        logits = blobs(shape)
+        probs = logits.softmax(1)
+        labels = torch.distributions.Categorical(logits=logits.movedim(1, -1)).sample()[:, None]
+        image = torch.randn(shape[0], 1, *shape[2:])
+        net = network(shape)
+        candidates: dict[str, Callable[[], object]] = {
+            "ours: ECE + CECE": lambda p=probs, y=labels: ours(p, y),
+            "one mask per bin: ECE + CECE": lambda p=probs, y=labels: masking_loop(p, y),
+            "MONAI: CECE": lambda p=probs, y=labels: monai(p, y),
+            "torchmetrics: ECE": lambda p=probs, y=labels: torchmetrics(p, y),
+            "ours: all errors, 4 regions": lambda p=probs, y=labels: metric(p, y),
+            "forward pass of a small U-Net": torch.inference_mode()(lambda n=net, x=image: n(x)),
+        }
+        times = medians(candidates, options.repeats)
+        times["MONAI + torchmetrics"] = times["MONAI: CECE"] + times["torchmetrics: ECE"]
+        reference = times["ours: ECE + CECE"]
+        for name, seconds in times.items():
+            print(f"| {title} | {name} | {1e3 * seconds:.1f} | {seconds / reference:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

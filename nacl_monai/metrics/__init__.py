@@ -1,0 +1,56 @@
+"""Exact calibration errors by region, proper scores and surface distances.
+
+Functions take probabilities ``(B, C, *spatial)`` and labels ``(B, 1, *spatial)`` or
+``(B, *spatial)``; the metric classes accumulate them over a data set, also in MONAI's handlers.
+"""
+
+from nacl_monai.metrics.adaptive import (
+    AdaptiveCalibrationMetric,
+    adaptive_calibration_error,
+    adaptive_error,
+)
+from nacl_monai.metrics.bins import CalibrationBins, bin_indices, calibration_bins
+from nacl_monai.metrics.calibration import (
+    average_calibration_error,
+    average_error,
+    classwise_calibration_error,
+    classwise_errors,
+    expected_calibration_error,
+    expected_error,
+    maximum_calibration_error,
+    maximum_error,
+    signed_calibration_error,
+    signed_error,
+)
+from nacl_monai.metrics.distance import HausdorffMetric, hausdorff_distance
+from nacl_monai.metrics.metric import CalibrationMetric
+from nacl_monai.metrics.regions import REGIONS, region_mask
+from nacl_monai.metrics.scores import brier_score, negative_log_likelihood
+from nacl_monai.metrics.targets import label_targets
+
+__all__ = [
+    "REGIONS",
+    "AdaptiveCalibrationMetric",
+    "CalibrationBins",
+    "CalibrationMetric",
+    "HausdorffMetric",
+    "adaptive_calibration_error",
+    "adaptive_error",
+    "average_calibration_error",
+    "average_error",
+    "bin_indices",
+    "brier_score",
+    "calibration_bins",
+    "classwise_calibration_error",
+    "classwise_errors",
+    "expected_calibration_error",
+    "expected_error",
+    "hausdorff_distance",
+    "label_targets",
+    "maximum_calibration_error",
+    "maximum_error",
+    "negative_log_likelihood",
+    "region_mask",
+    "signed_calibration_error",
+    "signed_error",
+]

@@ -1,0 +1,212 @@
+"""The calibration of a data set, region by region, as one MONAI metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from monai.metrics.metric import CumulativeIterationMetric
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.bins import CalibrationBins, case_bins
+from nacl_monai.metrics.calibration import (
+    average_error,
+    classwise_errors,
+    expected_error,
+    maximum_error,
+    signed_error,
+)
+from nacl_monai.metrics.inputs import checked, predicted_classes, without_channel
+from nacl_monai.metrics.regions import REGIONS, region_mask
+from nacl_monai.metrics.scores import score_sums, voxel_scores
+from nacl_monai.metrics.spacing import Spacing, case_spacings
+
+Region = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_TOP1_ERRORS = {
+    "ece": expected_error,
+    "ace": average_error,
+    "mce": maximum_error,
+    "signed": signed_error,
+}
+
+
+def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+    """The voxels of both masks, where None stands for all voxels."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
+
+
+class CalibrationMetric(CumulativeIterationMetric):
+    """Every calibration error of every region, per volume and pooled, from one pass.
+
+    The buffers hold bins, not voxels: ``3 × regions × (C + 1) × num_bins`` numbers per case. They
+    are gathered over processes as those of any MONAI metric, so that distributed evaluation gives
+    the numbers of a single process.
+
+    Args:
+        num_bins: The number of equal bins.
+        regions: Names that :func:`region_mask` knows, or a mapping from names of your own to
+            functions of ``(labels, prediction)``, both ``(B, *spatial)``, that return a mask.
+        include_background: Whether the background column counts in the class-wise error.
+        include_absent: Whether classes without a voxel in the region count in the class-wise error
+            (:func:`classwise_errors` says why they should).
+        boundary_width: Of the region "boundary", in voxels, or in the unit of ``spacing``.
+        spacing: Size of a voxel; "pixdim" reads it from the labels' metadata; None for voxels.
+
+    Example:
+        >>> metric = CalibrationMetric(regions=["foreground"])
+        >>> probs = torch.tensor([[[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]]])
+        >>> _ = metric(probs, torch.tensor([[[[1, 1, 0]]]]))
+        >>> round(metric.aggregate()["ece_foreground"], 6)
+        0.25
+    """
+
+    def __init__(
+        self,
+        num_bins: int = 15,
+        regions: Sequence[str] | Mapping[str, Region] = REGIONS,
+        include_background: bool = True,
+        include_absent: bool = True,
+        boundary_width: float = 3.0,
+        spacing: Spacing | str | None = None,
+    ) -> None:
+        super().__init__()
+        unknown = set() if isinstance(regions, Mapping) else set(regions) - set(REGIONS)
+        if unknown or not regions or isinstance(regions, str):
+            raise InputError(f"regions must be among {', '.join(REGIONS)}, got {regions!r}")
+        self.num_bins = num_bins
+        self.regions = regions
+        self.include_background = include_background
+        self.include_absent = include_absent
+        self.boundary_width = boundary_width
+        self.spacing = spacing
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """The names of the regions, in the order of the buffers' second axis."""
+        return tuple(self.regions)
+
+    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        # MONAI passes keyword arguments whole to every case; a list of masks has one for each.
+        columns = [y_pred, y] if kwargs.get("mask") is None else [y_pred, y, kwargs["mask"]]
+        cases = [
+            self._compute_tensor(*(tensor.detach().unsqueeze(0) for tensor in case))
+            for case in zip(*columns, strict=True)
+        ]
+        return [torch.cat(buffers) for buffers in zip(*cases, strict=True)]
+
+    def _compute_tensor(
+        self,
+        y_pred: torch.Tensor,
+        y: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        **_: Any,
+    ) -> list[torch.Tensor]:
+        """Counts, positives, confidences ``(B, regions, rows, bins)``, scores ``(B, regions, 2)``.
+
+        Args:
+            y_pred: Probabilities after softmax, ``(B, C, *spatial)``.
+            y: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+            mask: Voxels to which every region is restricted, shaped like the labels.
+
+        Raises:
+            InputError: For input that is no probability or no label.
+        """
+        if y is None:
+            raise InputError("a calibration metric needs labels")
+        probs, labels = checked(y_pred, y)
+        restriction = None if mask is None else without_channel("mask", mask, probs).bool()
+        scores = voxel_scores(probs, labels)
+        per_region = []
+        for selected in self._masks(probs, labels, y):
+            voxels = _both(selected, restriction)
+            bins = case_bins(probs, labels, voxels, self.num_bins)
+            sums = score_sums(scores, voxels)
+            per_region.append((bins.counts, bins.positives, bins.confidences, sums))
+        return [torch.stack(buffers, 1) for buffers in zip(*per_region, strict=True)]
+
+    def _masks(
+        self, probs: torch.Tensor, labels: torch.Tensor, image: torch.Tensor
+    ) -> list[torch.Tensor | None]:
+        prediction = predicted_classes(probs)
+        if isinstance(self.regions, Mapping):
+            return [region(labels, prediction) for region in self.regions.values()]
+        dims = labels.ndim - 1
+        spacing = case_spacings(self.spacing, len(labels), dims, image)
+        mask = partial(region_mask, width=self.boundary_width, spacing=spacing)
+        # None, not a mask that is true everywhere: selecting every voxel would copy the volume.
+        return [
+            None if region == "all" else mask(region, labels, prediction) for region in self.regions
+        ]
+
+    def _gathered(self) -> tuple[CalibrationBins, torch.Tensor]:
+        buffers = self.get_buffer()  # type: ignore[no-untyped-call]
+        if buffers is None:
+            raise InputError("no volume was given to the calibration metric")
+        *bins, scores = buffers
+        return CalibrationBins(*bins), scores
+
+    def case_bins(self) -> CalibrationBins:
+        """The bins of all processes' cases, ``(cases, regions, rows, bins)``."""
+        return self._gathered()[0]
+
+    def case_errors(self) -> dict[str, torch.Tensor]:
+        """Each error of each case, ``(cases, regions)``: ece, cece, ace, mce, signed, nll, brier.
+
+        NaN where a case has no voxel in a region.
+        """
+        return self._errors(*self._gathered())
+
+    def pooled_errors(self) -> dict[str, torch.Tensor]:
+        """Each error over the voxels of all cases together, ``(regions,)``."""
+        bins, scores = self._gathered()
+        return self._errors(bins.pooled(), scores.sum(0))
+
+    def class_errors(self) -> torch.Tensor:
+        """The expected error of each class column of each case, ``(cases, regions, C)``."""
+        return self._class_errors(self.case_bins())
+
+    def pooled_class_errors(self) -> torch.Tensor:
+        """The expected error of each class column over all cases, ``(regions, C)``."""
+        return self._class_errors(self.case_bins().pooled())
+
+    def empty_regions(self) -> torch.Tensor:
+        """How many cases have no voxel in a region, ``(regions,)``: those the means leave out."""
+        return (self.case_bins().counts[..., 0, :].sum(-1) == 0).sum(0)
+
+    def aggregate(self) -> dict[str, float]:
+        """All numbers by name, e.g. ``ece_foreground``, ``ece_foreground_pooled``.
+
+        The former is the mean over the cases in which the region is not empty, ``empty_foreground``
+        the number of the others. Ignite puts each into ``engine.state.metrics``.
+        """
+        cases, pooled, empty = self.case_errors(), self.pooled_errors(), self.empty_regions()
+        numbers: dict[str, float] = {}
+        for index, region in enumerate(self.region_names):
+            for name, errors in cases.items():
+                numbers[f"{name}_{region}"] = errors[:, index].nanmean().item()
+                numbers[f"{name}_{region}_pooled"] = pooled[name][index].item()
+            numbers[f"empty_{region}"] = int(empty[index])
+        return numbers
+
+    def _class_errors(self, bins: CalibrationBins) -> torch.Tensor:
+        return classwise_errors(bins, include_absent=self.include_absent)
+
+    def _errors(self, bins: CalibrationBins, scores: torch.Tensor) -> dict[str, torch.Tensor]:
+        columns = classwise_errors(
+            bins,
+            include_background=self.include_background,
+            include_absent=self.include_absent,
+        )
+        errors = {name: error(bins)[..., 0] for name, error in _TOP1_ERRORS.items()}
+        means = scores / bins.counts[..., 0, :].sum(-1, keepdim=True)
+        return {
+            **errors,
+            "cece": columns.nanmean(-1),
+            "nll": means[..., 0],
+            "brier": means[..., 1],
+        }

@@ -1,0 +1,48 @@
+"""Overlapping targets made of exclusive classes, as several challenges score them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from nacl_monai.errors import InputError
+
+
+def label_targets(
+    labels: torch.Tensor, targets: Mapping[str, Sequence[int]], dim: int = 0
+) -> torch.Tensor:
+    """One binary mask per target: the union of its classes.
+
+    Score the masks of prediction and ground truth with MONAI's
+    ``DiceMetric(include_background=True)`` and with :class:`HausdorffMetric`: there a target that
+    the ground truth lacks is NaN, and one that was missed scores Dice 0 and the largest distance.
+
+    Args:
+        labels: Class indices with a channel axis of length 1, ``(1, *spatial)``.
+        targets: The classes of each target, in the order of the resulting channels.
+        dim: The channel axis: 0 for one case, 1 for a batch ``(B, 1, *spatial)``.
+
+    Returns:
+        Masks of 0 and 1, uint8, ``(len(targets), *spatial)``; metadata is kept.
+
+    Raises:
+        InputError: If the channel axis is not of length 1, or there is no target.
+
+    Example:
+        >>> labels = torch.tensor([[0, 1, 2, 4]])
+        >>> label_targets(labels, {"TC": (1, 4), "ET": (4,), "WT": (1, 2, 4)})
+        tensor([[0, 1, 0, 1],
+                [0, 0, 0, 1],
+                [0, 1, 1, 1]], dtype=torch.uint8)
+    """
+    if not targets or labels.ndim <= dim or labels.shape[dim] != 1:
+        raise InputError(
+            f"targets {dict(targets)} need label maps with one channel at axis {dim}, got shape "
+            f"{tuple(labels.shape)}"
+        )
+    masks = [
+        torch.isin(labels, torch.tensor(classes, dtype=labels.dtype, device=labels.device))
+        for classes in map(list, targets.values())
+    ]
+    return torch.cat(masks, dim).to(torch.uint8)

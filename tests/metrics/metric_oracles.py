@@ -1,0 +1,90 @@
+"""Slow, obvious versions of the metrics, written from the equations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+
+def bin_of(probability, edges):
+    """The first bin whose upper edge is not below the probability."""
+    return next(i for i, upper in enumerate(edges[1:]) if probability <= upper)
+
+
+def slow_bins(probs, labels, mask, num_bins):
+    """Counts, positives and sums by a loop over voxels; probs (B, C, *spatial)."""
+    classes = probs.shape[1]
+    flat = probs.movedim(1, -1).reshape(-1, classes).numpy()
+    truths = labels.flatten().tolist()
+    keep = mask.flatten().tolist() if mask is not None else [True] * len(truths)
+    edges = [flat.dtype.type(i / num_bins) for i in range(num_bins + 1)]
+    counts, positives, sums = (np.zeros((classes + 1, num_bins)) for _ in range(3))
+    for vector, truth, kept in zip(flat, truths, keep, strict=True):
+        if not kept:
+            continue
+        predicted = int(np.argmax(vector))
+        for row, (p, hit) in enumerate(
+            [(vector[predicted], predicted == truth)]
+            + [(vector[c], truth == c) for c in range(classes)]
+        ):
+            i = bin_of(p, edges)
+            counts[row, i] += 1
+            positives[row, i] += hit
+            sums[row, i] += float(p)
+    return counts, positives, sums
+
+
+def slow_errors(counts, positives, sums):
+    """ECE, ACE, MCE and signed error of one row by a loop over its bins."""
+    total = sum(counts)
+    gaps = [(n, s / n - h / n) for n, h, s in zip(counts, positives, sums, strict=True) if n]
+    if not gaps:
+        return (math.nan,) * 4
+    return (
+        sum(n / total * abs(gap) for n, gap in gaps),
+        sum(abs(gap) for _, gap in gaps) / len(gaps),
+        max(abs(gap) for _, gap in gaps),
+        sum(n / total * gap for n, gap in gaps),
+    )
+
+
+def slow_boundary_band(labels, width, spacing):
+    """Every voxel against every voxel that has a face neighbour of another label; one case."""
+    grid = labels.numpy()
+    places = list(np.ndindex(grid.shape))
+
+    def touches(place):
+        for axis in range(grid.ndim):
+            for step in (-1, 1):
+                other = list(place)
+                other[axis] += step
+                inside = 0 <= other[axis] < grid.shape[axis]
+                if inside and grid[tuple(other)] != grid[place]:
+                    return True
+        return False
+
+    border = [place for place in places if touches(place)]
+    band = np.zeros(grid.shape, dtype=bool)
+    for place in places:
+        band[place] = any(
+            math.dist(np.multiply(place, spacing), np.multiply(other, spacing)) < width
+            for other in border
+        )
+    return torch.from_numpy(band)
+
+
+def slow_adaptive_error(confidences, hits, num_bins):
+    """Each voxel cut into ``num_bins`` equal parts, so that every bin holds whole parts.
+
+    Voxels of equal confidence share their hits, as nothing tells them apart.
+    """
+    ordered = sorted(set(confidences))
+    share = {
+        c: np.mean([h for d, h in zip(confidences, hits, strict=True) if d == c]) for c in ordered
+    }
+    parts = [(c, share[c]) for c in sorted(confidences) for _ in range(num_bins)]
+    size = len(confidences)
+    bins = [parts[i * size : (i + 1) * size] for i in range(num_bins)]
+    return sum(abs(sum(c - h for c, h in part)) for part in bins) / len(parts)

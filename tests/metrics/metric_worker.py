@@ -1,0 +1,31 @@
+"""One of two processes that evaluate a share of the cases: ``metric_worker.py RANK FOLDER``."""
+
+import sys
+
+import torch
+from metric_samples import random_case
+
+from nacl_monai.metrics import CalibrationMetric
+
+SHARES = (slice(0, 3), slice(3, 4))
+
+
+def data():
+    probs, labels = random_case((4, 3, 10, 11))
+    labels[3] = 0  # a case without foreground
+    return probs, labels
+
+
+def main(rank, folder):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(SHARES)
+    )
+    probs, labels = data()
+    metric = CalibrationMetric()
+    metric(probs[SHARES[rank]], labels[SHARES[rank]])
+    torch.save([metric.aggregate(), vars(metric.case_bins())], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

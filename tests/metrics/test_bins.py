@@ -1,0 +1,235 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metric_oracles import slow_bins
+from metric_samples import cases, random_case
+from monai.data import MetaTensor
+from monai.metrics.calibration import calibration_binning
+
+from nacl_monai.metrics import (
+    CalibrationBins,
+    bin_indices,
+    calibration_bins,
+    classwise_errors,
+    expected_error,
+)
+
+
+def assert_same(actual, expected):
+    """Equal counts; sums that differ by no more than float64 rounding."""
+    assert torch.equal(actual.counts, expected.counts)
+    assert torch.equal(actual.positives, expected.positives)
+    torch.testing.assert_close(actual.confidences, expected.confidences, rtol=1e-12, atol=1e-12)
+
+
+class TestBinIndices:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+    @pytest.mark.parametrize("num_bins", [1, 2, 7, 10, 15, 49, 100])
+    def test_edge_belongs_to_the_bin_below(self, dtype, num_bins):
+        """A probability equal to an edge in its own dtype is the last of the bin below it."""
+        edges = (torch.arange(num_bins + 1, dtype=torch.float64) / num_bins).to(dtype)
+
+        assert bin_indices(edges[1:], num_bins).tolist() == list(range(num_bins))
+
+    @pytest.mark.parametrize("num_bins", [1, 2, 7, 10, 15, 49, 100, 1000])
+    def test_next_float_belongs_to_the_bin_above(self, num_bins):
+        """The smallest float32 above an edge is the first of the next bin."""
+        edges = (torch.arange(num_bins, dtype=torch.float64) / num_bins).float()
+        above = torch.nextafter(edges, torch.tensor(2.0))
+
+        assert bin_indices(above, num_bins).tolist() == list(range(num_bins))
+
+    def test_zero_and_one(self):
+        """Exactly 0 lies in the first bin, exactly 1 in the last."""
+        assert bin_indices(torch.tensor([0.0, 1.0]), 15).tolist() == [0, 14]
+
+    @given(st.integers(1, 200), st.integers(0, 1000))
+    @settings(max_examples=50, deadline=None)
+    def test_equals_binary_search(self, num_bins, seed):
+        """The bins are those of torch.bucketize on the same edges."""
+        probs = torch.rand(1000, generator=torch.Generator().manual_seed(seed))
+        inner = (torch.arange(1, num_bins, dtype=torch.float64) / num_bins).float()
+
+        assert torch.equal(bin_indices(probs, num_bins), torch.bucketize(probs, inner))
+
+
+class TestCalibrationBins:
+    def test_by_hand(self):
+        """Four voxels, two classes, two bins, counted by hand."""
+        probs = torch.tensor([[1.0, 0.5, 0.25, 0.0], [0.0, 0.5, 0.75, 1.0]])[None, :, None]
+        labels = torch.tensor([[[0, 1, 1, 0]]])
+
+        bins = calibration_bins(probs, labels, num_bins=2)
+
+        # Top-1: 1.0 right; 0.5 tied, predicted 0, wrong; 0.75 right; 1.0 wrong.
+        assert bins.counts.tolist() == [[1, 3], [3, 1], [2, 2]]
+        assert bins.positives.tolist() == [[0, 2], [1, 1], [1, 1]]
+        assert bins.confidences.tolist() == [[0.5, 2.75], [0.75, 1.0], [0.5, 1.75]]
+
+    @given(cases(), st.sampled_from([1, 10, 15]))
+    @settings(max_examples=60, deadline=None)
+    def test_equals_slow_loop(self, case, num_bins):
+        """The bins are those of a loop over voxels, also saturated, tied and on the edges."""
+        probs, labels, mask = case
+
+        bins = calibration_bins(probs, labels, mask, num_bins)
+
+        counts, positives, sums = slow_bins(probs, labels, mask, num_bins)
+        assert np.array_equal(bins.counts, counts)
+        assert np.array_equal(bins.positives, positives)
+        np.testing.assert_allclose(bins.confidences, sums, rtol=1e-12)
+
+    @pytest.mark.parametrize("shape", [(2, 3, 130, 120), (2, 4, 20, 21, 22)])
+    def test_chunks(self, shape, monkeypatch):
+        """The size of a step changes nothing, and several steps are taken."""
+        probs, labels = random_case(shape)
+        mask = labels != 1
+        whole = {
+            masked: calibration_bins(probs, labels, mask if masked else None) for masked in (0, 1)
+        }
+        monkeypatch.setattr("nacl_monai.metrics.bins._CHUNK", {"cpu": 999})
+
+        for masked, expected in whole.items():
+            assert_same(calibration_bins(probs, labels, mask if masked else None), expected)
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32])
+    def test_label_types_and_channel(self, dtype):
+        """Labels with or without channel, of any dtype, in a MetaTensor or not, are the same."""
+        probs, labels = random_case((2, 3, 8, 9))
+        expected = calibration_bins(probs, labels)
+
+        assert_same(
+            calibration_bins(MetaTensor(probs), MetaTensor(labels[:, None].to(dtype))), expected
+        )
+
+    def test_plain_result(self):
+        """The result carries neither gradient nor metadata, whatever the input carries."""
+        probs, labels = random_case((1, 3, 8, 9))
+
+        bins = calibration_bins(MetaTensor(probs.requires_grad_()), labels)
+
+        assert all(type(tensor) is torch.Tensor for tensor in vars(bins).values())
+        assert not bins.confidences.requires_grad
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_does_not_lose_counts(self, dtype):
+        """Counts and sums are exact for half-precision probabilities."""
+        probs = torch.tensor([0.75, 0.25], dtype=dtype)[None, :, None, None].expand(1, 2, 100, 100)
+
+        bins = calibration_bins(probs, torch.zeros(1, 100, 100), num_bins=4)
+
+        assert bins.counts[0].tolist() == [0, 0, 10_000, 0]
+        assert bins.confidences[0, 2] == 7500
+
+    def test_beyond_float32_counts(self):
+        """More than 2^24 voxels are counted, where MONAI's float32 counts stop.
+
+        The error of three in ten voxels right at confidence 0.7 is 0.4 at any number of them.
+        """
+        block = calibration_bins(
+            torch.tensor([0.7, 0.3])[None, :, None, None].expand(1, 2, 10, 100),
+            (torch.arange(1000) % 10 >= 3).view(1, 10, 100),
+        )
+        many = CalibrationBins(*(25_000 * tensor for tensor in vars(block).values()))
+
+        assert (many + many).counts[0].sum() == 50_000_000
+        assert expected_error(many + many)[0].item() == pytest.approx(0.4, abs=1e-6)
+
+    @pytest.mark.slow
+    def test_beyond_float32_counts_voxel_by_voxel(self):
+        """2^24 + 1000 voxels, given one by one, are all counted."""
+        voxels = 2**24 + 1000
+        probs = torch.tensor([0.7, 0.3])[None, :, None, None].expand(1, 2, 1, voxels)
+
+        bins = calibration_bins(probs, torch.zeros(1, dtype=torch.uint8).expand(1, 1, voxels))
+
+        assert bins.counts.sum(-1).tolist() == [voxels] * 3
+        assert bins.positives.sum(-1).tolist() == [voxels, voxels, 0]
+        assert bins.confidences[0].sum().item() == pytest.approx(0.7 * voxels, rel=1e-7)
+
+    def test_monai_counts_drift(self):
+        """MONAI adds ones in float32: at 2^24 its count no longer moves; ours does."""
+        count = torch.tensor([2.0**24]).scatter_add_(0, torch.tensor([0]), torch.ones(1))
+        monai_dtype = calibration_binning(torch.ones(1, 1, 2), torch.ones(1, 1, 2), 2)[2].dtype
+
+        assert monai_dtype == torch.float32
+        assert count.item() == 2**24
+        assert calibration_bins(*random_case((1, 2, 2, 2))).counts.dtype == torch.int64
+
+
+class TestLaws:
+    def test_permutation(self):
+        """The order of the voxels and of the cases changes nothing."""
+        probs, labels = random_case((4, 3, 16, 17))
+        voxels, batch = torch.randperm(16 * 17), torch.randperm(4)
+        shuffled = probs.flatten(2)[batch][..., voxels], labels.flatten(1)[batch][..., voxels]
+
+        assert_same(calibration_bins(*shuffled), calibration_bins(probs, labels))
+
+    @given(st.integers(1, 7))
+    @settings(max_examples=7, deadline=None)
+    def test_batch_splitting(self, parts):
+        """However the cases are split into batches, their bins add up to the same."""
+        probs, labels = random_case((8, 3, 6, 7))
+        split = [
+            calibration_bins(p, y)
+            for p, y in zip(probs.tensor_split(parts), labels.tensor_split(parts), strict=True)
+        ]
+
+        assert_same(sum(split[1:], split[0]), calibration_bins(probs, labels))
+
+    @given(cases())
+    @settings(max_examples=30, deadline=None)
+    def test_disjoint_regions_add_up(self, case):
+        """The bins of two regions without common voxel add up to those of their union."""
+        probs, labels, mask = case
+
+        parts = calibration_bins(probs, labels, mask) + calibration_bins(probs, labels, ~mask)
+
+        assert_same(parts, calibration_bins(probs, labels))
+
+    @given(cases())
+    @settings(max_examples=30, deadline=None)
+    def test_per_case(self, case):
+        """Per-case bins are those of each case alone, and pool to those of the batch."""
+        probs, labels, mask = case
+
+        bins = calibration_bins(probs, labels, mask, per_case=True)
+
+        assert_same(bins.pooled(), calibration_bins(probs, labels, mask))
+        for index in range(len(probs)):
+            alone = (tensor[index : index + 1] for tensor in (probs, labels, mask))
+            assert_same(bins[index], calibration_bins(*alone))
+
+    def test_every_voxel_is_counted_once_per_row(self):
+        """Each row holds every voxel, and the class rows hold each label once."""
+        probs, labels = random_case((2, 4, 9, 9))
+
+        bins = calibration_bins(probs, labels)
+
+        assert bins.counts.sum(-1).tolist() == [labels.numel()] * 5
+        assert bins.positives[1:].sum() == labels.numel()
+        assert bins.positives[1:].sum(-1).tolist() == torch.bincount(labels.flatten()).tolist()
+
+
+def test_round_trip_through_npz(tmp_path):
+    """Bins written to an NPZ file under their names give the same errors when read."""
+    bins = calibration_bins(*random_case((3, 3, 8, 8)), per_case=True)
+    np.savez(tmp_path / "bins.npz", **bins.arrays(), rows=["top1", "a", "b", "c"])
+
+    with np.load(tmp_path / "bins.npz") as stored:
+        read = CalibrationBins.from_arrays(stored)
+
+    assert list(bins.arrays()) == ["counts", "positives", "confidences"]
+    assert torch.equal(classwise_errors(read), classwise_errors(bins))
+
+
+def test_bins_are_immutable():
+    """Bins cannot be changed in place, so that sums never share state."""
+    bins = calibration_bins(*random_case((1, 2, 2, 2)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bins.counts = bins.positives
