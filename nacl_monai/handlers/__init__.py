@@ -1,0 +1,9 @@
+"""Ignite handlers: they measure while an engine runs and write numbers, never pictures."""
+
+from nacl_monai.handlers.calibration import CalibrationError
+from nacl_monai.handlers.case_table import CaseTable
+from nacl_monai.handlers.progress import Progress
+from nacl_monai.handlers.reliability import ReliabilityCurves
+from nacl_monai.handlers.slice_maps import SliceMaps
+
+__all__ = ["CalibrationError", "CaseTable", "Progress", "ReliabilityCurves", "SliceMaps"]

@@ -1,0 +1,49 @@
+"""What handlers that write one row per case share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.utils import string_list_all_gather
+
+
+class CaseHandler(ABC):
+    """Collects the names of an evaluator's cases and writes once, when all of them have passed.
+
+    Attach it after the metrics that it reads. Under several processes names are gathered as MONAI
+    gathers its metrics, in the order of ranks, and rank 0 alone writes.
+    """
+
+    def __init__(self) -> None:
+        self._cases: list[str] = []
+        self._patients: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    @abstractmethod
+    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
+        """Writes what ``engine`` measured; names are in the order of the metrics' rows."""
+
+    def _start(self) -> None:
+        self._cases, self._patients = [], []
+
+    def _collect(self, engine: Engine) -> None:
+        self._cases += names(engine, "case")
+        self._patients += names(engine, "patient")
+
+    def _finish(self, engine: Engine) -> None:
+        self.write(
+            engine, string_list_all_gather(self._cases), string_list_all_gather(self._patients)
+        )
+
+
+def names(engine: Engine, key: str) -> list[str]:
+    """The entries ``key`` of ``engine``'s current batch, collated or not."""
+    batch: Any = engine.state.batch
+    return [item[key] for item in batch] if isinstance(batch, list) else list(batch[key])

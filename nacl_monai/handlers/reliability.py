@@ -1,0 +1,48 @@
+"""Reliability curves, as the bin sums from which they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine
+
+from nacl_monai.files import atomic_path
+from nacl_monai.handlers.calibration import CalibrationError
+from nacl_monai.handlers.cases import CaseHandler
+
+
+class ReliabilityCurves(CaseHandler):
+    """Writes ``bins.npz``: the exact bin sums of every case, from which all calibration follows.
+
+    Arrays: ``cases`` (N,), ``regions`` (R,), ``rows`` (1 + C,: ``top-1``, then the classes), and
+    ``counts``, ``positives`` (int64) and ``confidences`` (float64 sums), each ``(N, R, 1 + C, M)``. Bin
+    ``m`` of ``M`` is ``(m/M, (m + 1)/M]``; accuracy is ``positives / counts``, mean confidence is
+    ``confidences / counts``.
+
+    Args:
+        output_dir: Folder of the file.
+        classes: Names of all classes, background first.
+        calibration: The evaluator's calibration metric.
+    """
+
+    def __init__(
+        self, output_dir: str | Path, classes: Sequence[str], calibration: CalibrationError
+    ) -> None:
+        super().__init__()
+        self.output_dir = Path(output_dir)
+        self.classes = list(classes)
+        self.calibration = calibration.metric_fn
+
+    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
+        """Writes the file; see the class."""
+        arrays: dict[str, Any] = {
+            "cases": np.array(cases),
+            "regions": np.array(self.calibration.region_names),
+            "rows": np.array(["top-1", *self.classes]),
+            **self.calibration.case_bins().arrays(),
+        }
+        with atomic_path(self.output_dir / "bins.npz") as temporary:
+            np.savez_compressed(temporary, **arrays)

@@ -1,0 +1,64 @@
+"""One telling slice of every case, kept so that figures can be drawn without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ignite.engine import Engine, Events
+
+from nacl_monai.files import atomic_path
+from nacl_monai.handlers.cases import names
+
+
+class SliceMaps:
+    """Writes ``maps/<case>.npz``: the slice that holds most ground-truth foreground.
+
+    The choice depends on the label alone, so that all methods show the same slice. Arrays:
+    ``image`` float32 (first channel), ``label`` and ``prediction`` uint8, ``confidence`` float32 (the
+    largest probability), each ``(rows, columns)`` as one looks at it: of an axis pair that runs right
+    and anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names.
+
+    Args:
+        output_dir: ``maps/`` is made below it.
+        classes: Names of all classes, background first.
+    """
+
+    def __init__(self, output_dir: str | Path, classes: Sequence[str]) -> None:
+        self.output_dir = Path(output_dir) / "maps"
+        self.classes = list(classes)
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``, whose outputs are decollated and postprocessed."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+
+    def _write(self, engine: Engine) -> None:
+        outputs = cast("list[dict[str, torch.Tensor]]", engine.state.output)
+        for case, output in zip(names(engine, "case"), outputs, strict=True):
+            position = int((output["label"][0] != 0).sum(dim=(0, 1)).argmax())
+            label, prediction = (
+                _upright(output[key][0, ..., position]).astype(np.uint8)
+                for key in ("label", "pred")
+            )
+            image, confidence = (
+                _upright(volume[..., position]).astype(np.float32)
+                for volume in (output["image"][0], output["probabilities"].amax(dim=0))
+            )
+            with atomic_path(self.output_dir / f"{case}.npz") as temporary:
+                np.savez_compressed(
+                    temporary,
+                    image=image,
+                    label=label,
+                    prediction=prediction,
+                    confidence=confidence,
+                    slice=position,
+                    classes=np.array(self.classes),
+                )
+
+
+def _upright(image: torch.Tensor) -> npt.NDArray[Any]:
+    return np.rot90(image.cpu().numpy())

@@ -1,0 +1,78 @@
+"""cases.csv has each case's own numbers; summary.json is the statistics of its columns."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.handlers.conftest import probabilities_of
+from tests.handlers.test_calibration import errors
+
+
+@pytest.fixture
+def table(evaluated):
+    return pd.read_csv(evaluated[0] / "cases.csv").set_index("case")
+
+
+def test_rows(table):
+    """One row for each case, in alphabetical order, with the patient it is of."""
+    assert list(table.index) == ["case0", "case1", "case2"]
+    assert list(table["patient"]) == ["patient0", "patient0", "patient1"]
+
+
+def test_dice(table, evaluated):
+    """Dice is 2|A∩B| / (|A| + |B|) of each class; a class that is absent has an empty cell."""
+    for case, volume in evaluated[2].items():
+        probabilities, label = probabilities_of(volume)
+        prediction = probabilities.argmax(axis=0)
+        expected = [
+            2
+            * ((prediction == k) & (label == k)).sum()
+            / ((prediction == k).sum() + (label == k).sum())
+            if (label == k).any()
+            else np.nan
+            for k in (1, 2)
+        ]
+        np.testing.assert_allclose(
+            expected, table.loc[case, ["dice_left", "dice_right"]], atol=1e-6
+        )
+        np.testing.assert_allclose(np.nanmean(expected), table.loc[case, "dice"], atol=1e-6)
+    assert np.isnan(table.loc["case1", ["dice_right", "hd95_right"]].astype(float)).all()
+
+
+def test_hd95(table):
+    """HD95 of the present classes is a distance inside the volume."""
+    values = table.loc[["case0", "case2"], ["hd95_left", "hd95_right"]]
+
+    assert ((values >= 0) & (values <= np.sqrt(6**2 + 5**2 + 6**2))).all(axis=None)
+
+
+def test_calibration(table, evaluated):
+    """The paper's region has no suffix, others have their name."""
+    for case, volume in evaluated[2].items():
+        for suffix, region in (("", "foreground"), ("_union", "union")):
+            columns = [f"ece{suffix}", f"cece{suffix}"]
+            np.testing.assert_allclose(errors(volume, region), table.loc[case, columns], atol=2e-6)
+
+
+def test_summary(table, evaluated):
+    """Mean, standard deviation and count leave undefined values out."""
+    summary = json.loads((evaluated[0] / "summary.json").read_text())
+
+    assert summary["cases"] == 3
+    assert summary["num_bins"] == 15
+    assert set(summary["metrics"]) == set(table.columns) - {"patient"}
+    for name, statistics in summary["metrics"].items():
+        defined = table[name].dropna()
+        assert statistics["count"] == len(defined)
+        np.testing.assert_allclose(statistics["mean"], defined.sum() / len(defined), atol=2e-6)
+        np.testing.assert_allclose(statistics["std"], defined.std(ddof=1), atol=2e-6)
+
+
+def test_engine_agrees(table, evaluated):
+    """The table's Dice is the one by which MONAI chooses the best model."""
+    engine = evaluated[1]
+
+    assert engine.state.key_metric_name == "dice"
+    np.testing.assert_allclose(table["dice"].mean(), engine.state.metrics["dice"], atol=1e-6)
