@@ -1,0 +1,38 @@
+"""Tables and figures from the numbers that evaluations wrote; no model is loaded.
+
+On the command line: ``python -m nacl_monai.reports compare RUN [RUN ...] --output DIR``.
+"""
+
+from nacl_monai.reports.compare import write_comparison
+from nacl_monai.reports.maps import draw_maps, median_case
+from nacl_monai.reports.reliability import (
+    ReliabilityCurve,
+    bootstrap_band,
+    draw_reliability,
+    reliability_curve,
+)
+from nacl_monai.reports.runs import CaseMap, Run, RunBins, read_run, read_runs
+from nacl_monai.reports.style import house_style, new_figure, save_figure
+from nacl_monai.reports.tables import comparison_table, to_csv, to_markdown, to_text
+
+__all__ = [
+    "CaseMap",
+    "ReliabilityCurve",
+    "Run",
+    "RunBins",
+    "bootstrap_band",
+    "comparison_table",
+    "draw_maps",
+    "draw_reliability",
+    "house_style",
+    "median_case",
+    "new_figure",
+    "read_run",
+    "read_runs",
+    "reliability_curve",
+    "save_figure",
+    "to_csv",
+    "to_markdown",
+    "to_text",
+    "write_comparison",
+]

@@ -1,0 +1,255 @@
+"""Evaluated runs: the numbers in ``RUN/evaluation/``, read and checked.
+
+================== ==========================================================================
+``cases.csv``      one row per test volume: ``case``, ``dice``, ``hd95``, ``ece``, ``cece`` and
+                   any further metric, such as ``dice_<class>``; an empty cell is undefined.
+                   An optional column ``patient`` says which volumes belong together.
+``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``rows`` (1 + C,): "top-1", then the
+                   classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
+                   sums over the voxels in the M equal bins (lo, hi] of [0, 1].
+``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` (H, W),
+                   ``slice`` and ``classes`` (C,), background first.
+================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationBins
+
+METRICS = ("dice", "hd95", "ece", "cece")
+REMEDY = "run `make evaluate` first"
+
+
+@dataclass(frozen=True)
+class RunBins:
+    """The content of ``bins.npz``; the leading axes of ``sums`` are cases and regions."""
+
+    cases: list[str]
+    regions: list[str]
+    rows: list[str]
+    sums: CalibrationBins
+    path: Path
+
+    def select(self, region: str, row: str) -> CalibrationBins:
+        """The sums of one region and one row ("top-1" or a class name): (cases, 1, bins)."""
+        for kind, name, names in (("region", region, self.regions), ("row", row, self.rows)):
+            if name not in names:
+                raise InputError(f"{self.path}: no {kind} {name!r}; choose from {_listed(names)}")
+        k = self.rows.index(row)
+        return self.sums[:, self.regions.index(region), k : k + 1]
+
+    def ordered(self, cases: Sequence[str]) -> RunBins:
+        """The same sums with the cases in another order."""
+        order = [self.cases.index(case) for case in cases]
+        return replace(self, cases=list(cases), sums=self.sums[order])
+
+
+@dataclass(frozen=True)
+class CaseMap:
+    """The content of ``maps/CASE.npz``: one slice of one test volume."""
+
+    image: npt.NDArray[np.float32]
+    label: npt.NDArray[np.uint8]
+    prediction: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+    slice: int
+    classes: list[str]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated run under the name that tables and figures show.
+
+    Attributes:
+        name: the method, as shown.
+        folder: the run's folder, which holds ``evaluation/``.
+        metrics: one row per case (the index), one float column per metric; NaN is undefined.
+        patients: the patient of each case; the case itself where the run does not say.
+        bins: the bin sums, cases in the order of ``metrics``.
+    """
+
+    name: str
+    folder: Path
+    metrics: pd.DataFrame
+    patients: pd.Series[str]
+    bins: RunBins
+
+    @property
+    def cases(self) -> list[str]:
+        """Names of the test volumes."""
+        return [str(case) for case in self.metrics.index]
+
+    def read_map(self, case: str) -> CaseMap:
+        """The stored slice of one case."""
+        path = self.folder / "evaluation" / "maps" / f"{case}.npz"
+        arrays = _read_arrays(
+            path, ("image", "label", "prediction", "confidence", "slice", "classes")
+        )
+        shapes = {arrays[key].shape for key in ("image", "label", "prediction", "confidence")}
+        if len(shapes) > 1 or arrays["image"].ndim != 2:
+            raise InputError(
+                f"{path}: image, label, prediction and confidence must be (H, W) and alike, "
+                f"not {_listed(sorted(shapes))}; evaluate the run again"
+            )
+        classes = [str(name) for name in arrays["classes"]]
+        highest = max(int(arrays[key].max()) for key in ("label", "prediction"))
+        if highest >= len(classes):
+            raise InputError(
+                f"{path}: label value {highest}, but only {len(classes)} classes "
+                f"({_listed(classes)}); evaluate the run again"
+            )
+        return CaseMap(
+            image=arrays["image"],
+            label=arrays["label"],
+            prediction=arrays["prediction"],
+            confidence=arrays["confidence"],
+            slice=int(arrays["slice"]),
+            classes=classes,
+            path=path,
+        )
+
+
+def read_run(folder: str | Path, name: str | None = None) -> Run:
+    """Reads an evaluated run; its name is the folder's unless given.
+
+    Raises:
+        InputError: if a file or column is missing or cannot be read.
+    """
+    folder = Path(folder)
+    evaluation = folder / "evaluation"
+    if not evaluation.is_dir():
+        raise InputError(f"{folder}: no folder 'evaluation' in this run; {REMEDY}")
+    metrics, patients = _read_cases(evaluation / "cases.csv")
+    bins = _read_bins(evaluation / "bins.npz")
+    cases = [str(case) for case in metrics.index]
+    if sorted(cases) != sorted(bins.cases):
+        raise InputError(
+            f"{bins.path}: its cases are not those of cases.csv "
+            f"({_difference(bins.cases, cases)}); evaluate the run again"
+        )
+    return Run(
+        name=folder.resolve().name if name is None else name,
+        folder=folder,
+        metrics=metrics,
+        patients=patients,
+        bins=bins.ordered(cases),
+    )
+
+
+def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None) -> list[Run]:
+    """Reads runs to compare: the same test cases, in the same order, under different names.
+
+    Raises:
+        InputError: if a run cannot be read, or if the runs cannot be compared.
+    """
+    if names is not None and len(names) != len(folders):
+        raise InputError(f"--names: {len(names)} names for {len(folders)} runs; give one per run")
+    runs = [read_run(folder, names[i] if names else None) for i, folder in enumerate(folders)]
+    repeated = [name for name, times in Counter(run.name for run in runs).items() if times > 1]
+    if repeated:
+        raise InputError(f"two runs are called {repeated[0]!r}; tell them apart with --names")
+    first = runs[0]
+    for run in runs[1:]:
+        if sorted(run.cases) != sorted(first.cases):
+            raise InputError(
+                f"{run.folder}: its test cases are not those of {first.folder} "
+                f"({_difference(run.cases, first.cases)}); evaluate both on the same split"
+            )
+    return [
+        replace(
+            run,
+            metrics=run.metrics.loc[first.cases],
+            patients=run.patients.loc[first.cases],
+            bins=run.bins.ordered(first.cases),
+        )
+        for run in runs
+    ]
+
+
+def _read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Metrics and patients by case; names stay text, so that '001' and 'NA' survive."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not a CSV table ({_line(error)}); evaluate again") from error
+    missing = [column for column in ("case", *METRICS) if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: no column {_listed(missing)}; evaluate the run again")
+    if table.empty:
+        raise InputError(f"{path}: no test case in it; check the split and evaluate again")
+    repeated = table["case"][table["case"].duplicated()]
+    if len(repeated):
+        raise InputError(f"{path}: case {repeated.iloc[0]!r} stands twice; evaluate the run again")
+    table = table.set_index("case")
+    patients = table.pop("patient") if "patient" in table else table.index.to_series()
+    for column in table.columns:
+        try:
+            table[column] = pd.to_numeric(table[column]).astype(float)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: column {column!r} holds something that is not a number "
+                f"({_line(error)}); evaluate the run again"
+            ) from error
+    return table, patients
+
+
+def _read_bins(path: Path) -> RunBins:
+    dtypes = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
+    arrays = _read_arrays(path, ("cases", "regions", "rows", *dtypes))
+    names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "rows")}
+    expected = tuple(len(of) for of in names.values())
+    for key in dtypes:
+        shape = arrays[key].shape
+        if shape[:-1] != expected or shape != arrays["counts"].shape:
+            raise InputError(
+                f"{path}: {key} is {shape}, not (cases, regions, rows, bins) = "
+                f"({', '.join(map(str, expected))}, M); evaluate the run again"
+            )
+    sums = CalibrationBins.from_arrays({key: arrays[key].astype(of) for key, of in dtypes.items()})
+    return RunBins(path=path, sums=sums, **names)
+
+
+def _read_arrays(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in keys if key not in archive]
+            arrays = {key: archive[key] for key in keys if key not in missing}
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a readable NPZ file ({_line(error)}); evaluate the run again"
+        ) from error
+    if missing:
+        raise InputError(f"{path}: no array {_listed(missing)}; evaluate the run again")
+    return arrays
+
+
+def _listed(names: Sequence[Any], most: int = 8) -> str:
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+
+
+def _difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    extra, missing = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
+    parts = [("only here: ", extra), ("missing here: ", missing)]
+    return "; ".join(word + _listed(names, most=3) for word, names in parts if names)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

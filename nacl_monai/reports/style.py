@@ -1,0 +1,103 @@
+"""One style for all figures: colour-blind safe, readable in grey and at README width.
+
+Figures are made from `matplotlib.figure.Figure` and drawn by the canvas of their file format, so
+that importing this package neither chooses a backend nor changes the settings of a notebook.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.figure import Figure
+from PIL import Image
+
+from nacl_monai.files import atomic_path
+
+#: Figure width in inches: shown 900 pixels wide, a 10-point letter is about 14 pixels high.
+WIDTH = 9.0
+DPI = 150
+#: A PNG beyond this many bytes is written 900 pixels wide instead, and if need be with 256 colours.
+PNG_LIMIT = 300_000
+SMALL_DPI = 100
+#: Of a caption; a cautious mean over the widths of letters at 9 points.
+LETTERS_PER_INCH = 13.5
+
+#: Okabe and Ito's palette, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/
+OKABE_ITO = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "black": "#000000",
+}
+
+#: Colours of the foreground classes; neighbours in this order differ in grey, too.
+CLASS_COLORS = tuple(
+    OKABE_ITO[name] for name in ("purple", "yellow", "blue", "orange", "green", "sky", "vermillion")
+)
+
+#: Confidence: dark is doubt. Lightness rises evenly, so that grey print keeps the order.
+CONFIDENCE_COLORMAP = "magma"
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": DPI,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.8,
+    "hatch.linewidth": 0.7,
+    "legend.frameon": False,
+    "svg.hashsalt": "nacl_monai",
+}
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The style while a figure is made or saved; the caller's settings come back afterwards."""
+    return matplotlib.style.context(["default", STYLE])
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure (inches) that no window system knows; use inside `house_style`."""
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("compressed", w_pad=0.06, h_pad=0.06)
+    return figure
+
+
+def add_caption(figure: Figure, text: str) -> None:
+    """Small text below a figure, wrapped to its width; lines of ``text`` stay lines."""
+    width = int(LETTERS_PER_INCH * figure.get_figwidth())
+    lines = [textwrap.fill(line, width) for line in text.splitlines()]
+    figure.supxlabel("\n".join(lines), fontsize=9)
+
+
+def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
+    """Writes ``stem.png`` and ``stem.svg``, each whole or not at all; returns the two paths.
+
+    The same numbers give the same bytes: no date, and fixed identifiers in the SVG.
+    """
+    stem = Path(stem)
+    png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg"))
+    with house_style():
+        with atomic_path(png) as path:
+            figure.savefig(path, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+            if path.stat().st_size > PNG_LIMIT:
+                figure.savefig(path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
+            if path.stat().st_size > PNG_LIMIT:
+                with Image.open(path) as image:
+                    palette = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+                palette.save(path, format="png", optimize=True)
+        with atomic_path(svg) as path:
+            figure.savefig(path, format="svg", dpi=DPI, metadata={"Date": None})
+    return [png, svg]

@@ -1,0 +1,80 @@
+"""The command line: table on the terminal, files in the folder, or one line on stderr."""
+
+import pandas as pd
+import pytest
+
+from nacl_monai.reports.__main__ import main
+
+FILES = {
+    "comparison.md",
+    "comparison.csv",
+    "reliability.png",
+    "reliability.svg",
+    "maps.png",
+    "maps.svg",
+}
+
+
+def test_compare(folders, tmp_path, capsys):
+    """The table is printed, the files are written, and it says where they are."""
+    output = tmp_path / "report"
+
+    code = main(
+        ["compare", *map(str, folders), "--output", str(output), "--names", "CE + Dice", "NACL"]
+    )
+
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (0, "")
+    assert {path.name for path in output.iterdir()} == FILES
+    assert all(f"wrote {output / name}" in printed.out for name in FILES)
+    assert "CE + Dice" in printed.out
+    table = pd.read_csv(output / "comparison.csv", index_col="method")
+    assert table.index.tolist() == ["CE + Dice", "NACL"]
+    assert f"{table.loc['NACL', 'ece']:.3f}" in printed.out
+    assert "**" in (output / "comparison.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "evaluation").rename(folder / "old"), ["make evaluate"]),
+        (lambda folder: (folder / "evaluation/bins.npz").unlink(), ["bins.npz", "make evaluate"]),
+        (
+            lambda folder: (folder / "evaluation/cases.csv").write_text("case,dice\n1,0.5\n"),
+            ["ece"],
+        ),
+        (lambda folder: (folder / "evaluation/maps/004.npz").unlink(), ["004.npz"]),
+    ],
+)
+def test_bad_input(copies, tmp_path, capsys, damage, words):
+    """Bad input is one line on stderr that names the file; exit code 1; nothing is written."""
+    damage(copies[1])
+    output = tmp_path / "report"
+
+    code = main(["compare", *map(str, copies), "--output", str(output), "--case", "004"])
+
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (1, "")
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert str(copies[1]) in printed.err
+    assert all(word in printed.err for word in words)
+    assert not output.exists()
+
+
+def test_output_that_is_a_file(folders, tmp_path, capsys):
+    """An output that cannot be a folder is one line, too."""
+    (tmp_path / "file").write_text("")
+
+    code = main(["compare", str(folders[0]), "--output", str(tmp_path / "file")])
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert error.count("\n") == 1
+    assert "--output" in error
+
+
+def test_no_run():
+    """A command without runs shows the usage."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "--output", "x"])

@@ -1,0 +1,171 @@
+"""The slice shown is chosen by a rule, and shows the arrays that were written."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from nacl_monai.errors import InputError
+from nacl_monai.reports import draw_maps, median_case, read_runs
+from nacl_monai.reports.maps import OPACITY, structure_window
+from nacl_monai.reports.style import CLASS_COLORS
+
+
+def titled(figure):
+    """Panels in reading order, with title and the line below it."""
+    return [(axes.get_title(), axes.texts[0].get_text(), axes) for axes in panels(figure)]
+
+
+def panels(figure):
+    """Axes that show an image and carry a title."""
+    return [axes for axes in figure.axes if axes.images and axes.get_title()]
+
+
+def with_dice(change_cases, folders, *columns):
+    """Gives the runs these Dice values and reads them."""
+    for folder, dice in zip(folders, columns, strict=True):
+        change_cases(folder, lambda table, dice=dice: table.assign(dice=dice))
+    return read_runs(folders)
+
+
+class TestMedianCase:
+    def test_mean_over_the_methods(self, copies, change_cases):
+        """The median is that of the mean over the methods, not of any one of them."""
+        first, second = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], [0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1]
+        runs = with_dice(change_cases, copies, first, second)
+        means = {f"{k + 1:03d}": (first[k] + second[k]) / 2 for k in range(7)}
+
+        expected = sorted(means, key=means.get)[3]
+
+        assert median_case(runs) == expected == "002"
+
+    def test_undefined_cases_are_left_out(self, copies, change_cases):
+        """A case in which one method has no Dice is no candidate; of four, the lower middle."""
+        undefined = float("nan")
+        first = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, undefined]
+        second = [0.1, undefined, undefined, 0.4, 0.5, 0.6, 0.7]
+
+        assert median_case(with_dice(change_cases, copies, first, second)) == "004"
+
+    def test_nothing_to_choose_from(self, copies, change_cases):
+        """Without any defined Dice the user is asked to choose."""
+        runs = with_dice(change_cases, copies, [None] * 7, [None] * 7)
+
+        with pytest.raises(InputError, match="--case"):
+            median_case(runs)
+
+
+class TestFigure:
+    def test_panels(self, runs):
+        """Image and truth stand beside prediction and confidence of each method."""
+        assert [title for title, *_ in titled(draw_maps(runs))] == [
+            *("Image", "CE + Dice", "NACL"),
+            *("Ground truth", "Confidence", "Confidence"),
+        ]
+
+    def test_scores_are_those_of_the_case(self, runs, folders):
+        """Under each name stand Dice and ECE of the case shown."""
+        scores = {title: text for title, text, _ in titled(draw_maps(runs, "003"))}
+
+        for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
+            table = pd.read_csv(folder / "evaluation" / "cases.csv", dtype={"case": str})
+            (row,) = table[table["case"] == "003"].to_dict("records")
+            assert scores[name] == f"Dice {row['dice']:.3f}   ECE {row['ece']:.3f}"
+
+    def test_arrays(self, runs, folders):
+        """Confidence is shown as written; the overlay tints a class with its colour."""
+        shown = titled(draw_maps(runs, "003"))
+        with np.load(folders[1] / "evaluation" / "maps" / "003.npz") as archive:
+            label, prediction, confidence = (
+                archive[key] for key in ("label", "prediction", "confidence")
+            )
+        window = structure_window(
+            [label > 0, prediction > 0, runs[0].read_map("003").prediction > 0]
+        )
+        image, truth, predicted, confident = (
+            shown[k][2].images[0].get_array() for k in (0, 3, 2, 5)
+        )
+
+        np.testing.assert_array_equal(confident, confidence[window])
+        for picture, classes in ((truth, label), (predicted, prediction)):
+            for c in range(4):
+                at = classes[window] == c
+                grey = np.asarray(image)[at]
+                color = np.array(to_rgb(CLASS_COLORS[c - 1]))
+                expected = grey if c == 0 else OPACITY * color + (1 - OPACITY) * grey
+                np.testing.assert_allclose(np.asarray(picture)[at], expected, atol=1e-6)
+
+    def test_one_scale_for_all(self, runs):
+        """All confidence maps share one scale, from chance (1 / classes) to certainty."""
+        figure = draw_maps(runs)
+
+        maps = [axes.images[0] for title, _, axes in titled(figure) if title == "Confidence"]
+
+        assert {image.get_clim() for image in maps} == {(0.25, 1.0)}
+        assert [axes.get_ylabel() for axes in figure.axes].count("Confidence") == 1
+
+    @pytest.mark.parametrize("chosen", [None, "005"])
+    def test_caption_states_the_choice(self, runs, chosen):
+        """The caption names case, rule and slice."""
+        caption = draw_maps(runs, chosen).get_supxlabel()
+        case = chosen or median_case(runs)
+
+        assert f"Case {case}" in caption
+        assert ("median Dice" in caption) == (chosen is None)
+        assert f"slice {2 + int(case)} " in caption
+
+    @pytest.mark.parametrize("n", [1, 6])
+    def test_any_number_of_methods(self, folders, n):
+        """One method has a figure, and more than fit into a line go on in the next."""
+        names = [f"method {k}" for k in range(n)]
+        runs = read_runs([folders[k % 2] for k in range(n)], names)
+
+        titles = [title for title, *_ in titled(draw_maps(runs))]
+
+        assert [title for title in titles if title.startswith("method")] == names
+        assert titles.count("Confidence") == n
+
+    def test_slice_without_any_structure(self, copies, change_arrays):
+        """An empty slice is shown whole."""
+        for folder in copies:
+            for path in (folder / "evaluation" / "maps").iterdir():
+                change_arrays(
+                    path,
+                    lambda arrays: arrays.update(
+                        label=0 * arrays["label"], prediction=0 * arrays["prediction"]
+                    ),
+                )
+
+        image = panels(draw_maps(read_runs(copies)))[0].images[0]
+
+        assert image.get_array().shape[:2] == (40, 40)
+
+    def test_unknown_case(self, runs):
+        """An unknown case is refused with the cases to choose from."""
+        with pytest.raises(InputError, match="no test case '9'; choose from 001, 002"):
+            draw_maps(runs, "9")
+
+    def test_other_ground_truth(self, copies, change_arrays):
+        """Runs whose ground truth differs were not evaluated on the same data."""
+        case = median_case(read_runs(copies))
+        path = copies[1] / "evaluation" / "maps" / f"{case}.npz"
+        change_arrays(path, lambda arrays: arrays.update(label=arrays["label"].T))
+
+        with pytest.raises(InputError, match="evaluate both runs on the same data"):
+            draw_maps(read_runs(copies))
+
+
+class TestWindow:
+    def test_box_with_margin(self):
+        """A 4 × 8 structure gets a margin of 2 voxels, a quarter of its longer side."""
+        mask = np.zeros((30, 30), bool)
+        mask[10:14, 10:18] = True
+
+        assert structure_window([mask]) == (slice(8, 16), slice(8, 20))
+
+    def test_stays_inside_and_holds_every_mask(self):
+        """The box holds every mask, and ends at the border of the image."""
+        one, other = np.zeros((2, 12, 9), bool)
+        one[0, 4] = other[11, 5] = True
+
+        assert structure_window([one, other]) == (slice(0, 12), slice(1, 9))

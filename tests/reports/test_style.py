@@ -1,0 +1,131 @@
+"""Figures are whole files that a browser shows, and leave the caller's matplotlib alone."""
+
+import os
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from nacl_monai.reports import (
+    draw_maps,
+    draw_reliability,
+    house_style,
+    new_figure,
+    read_runs,
+    save_figure,
+)
+from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT
+
+DRAW = {"reliability": draw_reliability, "maps": draw_maps}
+
+
+@pytest.fixture(scope="module")
+def written(folders, tmp_path_factory):
+    """Both figures, each as PNG and SVG."""
+    folder = tmp_path_factory.mktemp("figures")
+    runs = read_runs(folders)
+    return {name: save_figure(draw(runs), folder / name) for name, draw in DRAW.items()}
+
+
+@pytest.mark.parametrize("name", DRAW)
+class TestFiles:
+    def test_png(self, written, name):
+        """The PNG decodes, is at least 900 pixels wide, not blank, and small."""
+        png, _ = written[name]
+
+        with Image.open(png) as image:
+            image.load()
+            pixels = np.asarray(image.convert("L"), dtype=float)
+
+        assert image.format == "PNG"
+        assert pixels.shape[1] >= 900
+        assert pixels.std() > 10
+        assert png.stat().st_size < PNG_LIMIT
+
+    def test_svg(self, written, name):
+        """The SVG is an XML document with shapes in it."""
+        root = ElementTree.parse(written[name][1]).getroot()
+
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20
+
+    def test_same_numbers_same_bytes(self, written, folders, tmp_path, name):
+        """Drawing again gives the same files, whatever settings the caller's notebook has."""
+        with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+            again = save_figure(DRAW[name](read_runs(folders)), tmp_path / name)
+
+        assert [path.read_bytes() for path in again] == [
+            path.read_bytes() for path in written[name]
+        ]
+
+
+class TestSize:
+    def test_noise_stays_below_the_limit(self, tmp_path):
+        """A figure that noise makes too large is written with fewer pixels or colours."""
+        with house_style():
+            figure = new_figure(height=3)
+            noise = np.random.default_rng(0).uniform(size=(450, 1350))
+            figure.subplots().imshow(noise, cmap="gray", aspect="auto")
+
+        png, _ = save_figure(figure, tmp_path / "noise")
+
+        assert png.stat().st_size < PNG_LIMIT
+
+
+@pytest.mark.parametrize("draw", DRAW.values())
+def test_words_fit_into_a_narrow_figure(folders, draw):
+    """Caption and key of a single method's figure end inside the figure."""
+    figure = draw(read_runs(folders[:1]))
+    with house_style():
+        figure.draw_without_rendering()
+
+    (caption,) = (text for text in figure.texts if "volume" in text.get_text())
+
+    for words in (caption, *figure.legends):
+        extent = words.get_window_extent()
+        assert extent.x0 >= 0
+        assert extent.x1 <= figure.bbox.x1
+
+
+class TestCallersSettings:
+    def test_settings_come_back(self, runs, tmp_path):
+        """Drawing and saving leave the settings as they were."""
+        before = dict(matplotlib.rcParams)
+
+        draw_reliability(runs, resamples=10)
+        save_figure(new_figure(height=1), tmp_path / "figure")
+
+        assert dict(matplotlib.rcParams) == before
+
+    @pytest.mark.slow
+    def test_no_backend_on_import(self):
+        """Importing the package chooses no backend."""
+        code = (
+            "import matplotlib, nacl_monai.reports; "
+            "print(matplotlib.get_backend(auto_select=False))"
+        )
+        environment = {key: os.environ[key] for key in os.environ if key != "MPLBACKEND"}
+
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout.split() == ["None"]
+
+
+class TestColors:
+    def test_neighbours_differ_in_grey(self):
+        """Successive classes differ by more than ten units of CIE lightness (0 to 100)."""
+        rgb = np.array([matplotlib.colors.to_rgb(color) for color in CLASS_COLORS])
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        lightness = 116 * (linear @ [0.2126, 0.7152, 0.0722]) ** (1 / 3) - 16
+
+        assert np.abs(np.diff(lightness)).min() > 10
