@@ -1,0 +1,82 @@
+"""The bundles as users run them: `python -m monai.bundle run …` on phantoms in official layouts."""
+
+import runpy
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAST = {
+    "acdc": ["--spatial_size", "[32, 32]"],
+    "hippocampus": [],
+}
+
+
+def arguments(run_id, data_set, *overrides):
+    """The words of a command, as the README shows them."""
+    kind = {"training": "train", "evaluating": "evaluate", "inference": "inference"}[run_id]
+    files = [f"bundles/{data_set}/configs/dataset.yaml", "bundles/common/model.yaml"]
+    files.append(f"bundles/common/{kind}.yaml")
+    return ["run", run_id, "--config_file", str(files), *FAST[data_set], *map(str, overrides)]
+
+
+@pytest.fixture
+def bundle(monkeypatch, capfd):
+    """Runs a command in this process; returns its exit code and what it wrote to standard error."""
+    return lambda *words: run_bundle(monkeypatch, capfd, words)
+
+
+def run_bundle(monkeypatch, capfd, words):
+    """As the interpreter does: an exception ends in `sys.excepthook` and exit code 1."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    capfd.readouterr()
+    code = 0
+    try:
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    return code, capfd.readouterr().err
+
+
+@pytest.fixture(scope="session")
+def data_sets(acdc_phantom, decathlon_phantom):
+    """Where each bundle's phantom is."""
+    return {"acdc": acdc_phantom, "hippocampus": decathlon_phantom}
+
+
+@pytest.fixture(scope="session")
+def run_of(data_sets, tmp_path_factory):
+    """For a data set: its name, its folder, and the folder of a run of two epochs, evaluated."""
+
+    @cache
+    def run(data_set):
+        folder = tmp_path_factory.mktemp("runs") / data_set
+        shared = ["--dataset_dir", data_sets[data_set], "--output_dir", folder]
+        shared += ["--cache_dir", folder.parent / "cache"]
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            for words in (
+                arguments("training", data_set, *shared, "--max_epochs", 2),
+                arguments("evaluating", data_set, *shared),
+            ):
+                monkeypatch.chdir(ROOT)
+                monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
+                monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+                runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+        return data_set, data_sets[data_set], folder
+
+    return run
+
+
+@pytest.fixture(scope="session", params=["acdc", "hippocampus"])
+def trained(request, run_of):
+    """The run of every data set in turn."""
+    return run_of(request.param)

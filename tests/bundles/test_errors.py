@@ -1,0 +1,208 @@
+"""Wrong input ends in one clear line before training starts, with a non-zero exit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from nacl_monai.data import acdc_cases
+from tests.bundles.conftest import ROOT, arguments
+from tests.conftest import save_nifti
+
+
+def change(file, function):
+    """Rewrites the NIfTI ``file`` with ``function`` applied to its voxels."""
+    stored = nibabel.load(file)
+    save_nifti(function(np.asarray(stored.dataobj).astype(np.float32)), file, stored.affine)
+
+
+def put(value):
+    def function(voxels):
+        voxels[3, 4, 2] = value
+        return voxels
+
+    return function
+
+
+def a_training_case(dataset_dir):
+    return {key: Path(value) for key, value in acdc_cases(dataset_dir)[0].items()}
+
+
+def without_label(dataset_dir):
+    a_training_case(dataset_dir)["label"].unlink()
+
+
+def truncated(dataset_dir):
+    image = a_training_case(dataset_dir)["image"]
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+
+
+def label_out_of_range(dataset_dir):
+    change(a_training_case(dataset_dir)["label"], put(4))
+
+
+def other_shape(dataset_dir):
+    change(a_training_case(dataset_dir)["label"], lambda voxels: voxels[:-1])
+
+
+def not_a_number(dataset_dir):
+    change(a_training_case(dataset_dir)["image"], put(np.nan))
+
+
+FAULTS = {
+    without_label: "has no label; expected it at",
+    truncated: "cannot be read",
+    label_out_of_range: "holds the label value 4; expected only [0, 1, 2, 3]",
+    other_shape: "they must be equal",
+    not_a_number: "holds NaN or infinite voxels",
+}
+
+SPLIT = '{"train": ["patient001"], "val": ["patient002"], "test": ["patient003"]}'
+
+
+def one_line(errors):
+    """The line that says what is wrong; fails if there is a traceback."""
+    assert "Traceback" not in errors
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+def training(tmp_path, dataset_dir, *overrides):
+    shared = [
+        "--output_dir",
+        tmp_path / "run",
+        "--cache_dir",
+        tmp_path / "cache",
+        "--max_epochs",
+        1,
+    ]
+    return arguments("training", "acdc", "--dataset_dir", dataset_dir, *shared, *overrides)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_faulty_data(bundle, acdc_copy, tmp_path, fault):
+    """A fault in one file of the data set stops the run before training, and names the file."""
+    case = a_training_case(acdc_copy)["case"].name
+    fault(acdc_copy)
+    (tmp_path / "split.json").write_text(SPLIT)
+
+    split = ["--split_file", tmp_path / "split.json"]
+    code, errors = bundle(*training(tmp_path, acdc_copy, *split))
+
+    assert code == 1
+    line = one_line(errors)
+    assert FAULTS[fault] in line
+    assert f"{case}.nii.gz" in line or f"{case}_gt.nii.gz" in line
+    assert not (tmp_path / "run" / "model.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--dataset_dir", "/nowhere"], "dataset_dir /nowhere: no such folder"),
+        (["--dataset_dir", ""], "dataset_dir is not set"),
+        (["--dataset_dir", "docs"], "dataset_dir docs: not ACDC's layout"),
+        (
+            ["--loss", "@losses::nalc"],
+            "there is no losses::nalc in the configuration; choose from: ",
+        ),
+        (["--loss", "nacl"], "--loss nacl: write it as a reference, --loss @losses::nacl"),
+        (
+            ["--network_def", "@networks::vnet"],
+            "no networks::vnet in the configuration; choose from: unet",
+        ),
+        (["--lerning_rate", "0.1"], "--lerning_rate: there is no such key in the configuration"),
+        (["--max_epoch=3"], "did you mean --max_epochs?"),
+        (["--losses#nacl#penalty_wieght", "1"], "did you mean --losses::nacl::penalty_weight?"),
+        (["--+classes", "['x']"], "--+classes: there is no such key"),
+    ],
+)
+def test_faulty_command(bundle, acdc_phantom, tmp_path, overrides, message):
+    """A wrong folder, name or key is refused, with what would be right."""
+    code, errors = bundle(*training(tmp_path, acdc_phantom, *overrides))
+
+    assert code == 1
+    assert message in one_line(errors)
+    assert not (tmp_path / "run").exists()
+
+
+def test_process(tmp_path):
+    """The process itself ends with the line alone and exit code 1."""
+    words = training(tmp_path, tmp_path / "nowhere")
+
+    result = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert "nowhere: no such folder" in one_line(result.stderr)
+
+
+def test_trained_before(bundle, trained):
+    """A second training into the same folder is refused; the first model stays as it is."""
+    data_set, dataset_dir, run = trained
+    before = (run / "model.pt").read_bytes()
+
+    overrides = ["--dataset_dir", dataset_dir, "--output_dir", run, "--max_epochs", 1]
+    code, errors = bundle(*arguments("training", data_set, *overrides))
+
+    assert code == 1
+    assert "a trained model is already there; choose another output_dir" in one_line(errors)
+    assert before == (run / "model.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "train first"), (b"", "is damaged"), (b"PK\x03\x04", "is damaged")],
+)
+def test_unusable_model(bundle, acdc_phantom, tmp_path, content, message):
+    """Evaluation without a usable model says what is wrong with the file."""
+    if content is not None:
+        (tmp_path / "model.pt").write_bytes(content)
+
+    overrides = ["--dataset_dir", acdc_phantom, "--output_dir", tmp_path]
+    code, errors = bundle(*arguments("evaluating", "acdc", *overrides))
+
+    assert code == 1
+    assert "model.pt: " in one_line(errors)
+    assert message in one_line(errors)
+
+
+def test_other_network(bundle, trained):
+    """Evaluation with another network than was trained is refused."""
+    data_set, dataset_dir, run = trained
+
+    overrides = ["--dataset_dir", dataset_dir, "--output_dir", run]
+    overrides += ["--network_def", "@networks::attention_unet"]
+    code, errors = bundle(*arguments("evaluating", data_set, *overrides))
+
+    assert code == 1
+    assert "does not fit the network" in one_line(errors)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "images is not set"),
+        (["--images", "/nowhere/*.nii.gz"], "/nowhere/*.nii.gz: no image found there"),
+        (["--images", "{image}", "--checkpoint", "/nowhere/model.pt"], "no trained model there"),
+    ],
+)
+def test_faulty_inference(bundle, acdc_phantom, tmp_path, overrides, message):
+    """Inference without an image or a model says so in one line, with MONAI alone."""
+    image = a_training_case(acdc_phantom)["image"]
+    overrides = [word.format(image=image) for word in overrides]
+
+    code, errors = bundle(*arguments("inference", "acdc", *overrides, "--output_dir", tmp_path))
+
+    assert code == 1
+    assert message in one_line(errors)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,274 @@
+"""Training, evaluating and inference do what they say, checked against the plain way to do it."""
+
+import json
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.bundles.conftest import FAST, ROOT, arguments, run_bundle
+from tests.handlers.conftest import expected_calibration_error
+
+
+def network_of(data_set, run):
+    """The run's network in evaluation mode, from its configuration and weights."""
+    parser = ConfigParser()
+    parser.read_config(
+        [ROOT / f"bundles/{data_set}/configs/dataset.yaml", ROOT / "bundles/common/model.yaml"]
+    )
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(run / "model.pt", weights_only=True))
+    return network.eval(), parser["classes"]
+
+
+class TestTraining:
+    def test_split(self, trained):
+        """The split is written to the run's folder, by patient and without overlap."""
+        _, dataset_dir, run = trained
+        split = json.loads((run / "split.json").read_text())
+        names = [name for part in split.values() for name in part]
+
+        assert list(split) == ["train", "val", "test"]
+        assert len(names) == len(set(names)) == len(set(_patients(dataset_dir)))
+
+    def test_curves(self, trained):
+        """TensorBoard has the loss, its terms which sum to it, and the validation of each epoch."""
+        events = EventAccumulator(str(trained[2] / "tensorboard")).Reload()
+        values = {
+            tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+        }
+
+        assert {"loss", "cross_entropy", "penalty"} <= values.keys()
+        np.testing.assert_allclose(
+            values["loss"], np.add(values["cross_entropy"], values["penalty"]), rtol=1e-5
+        )
+        for tag in ("val_dice", "ece_foreground", "cece_foreground"):
+            assert len(values[tag]) == 2
+            assert all(0 <= value <= 1 for value in values[tag])
+
+    def test_best_model(self, trained):
+        """What is kept is the state of the network, and nothing but the best one."""
+        _, _, run = trained
+
+        network_of(trained[0], run)
+        assert [path.name for path in run.glob("*.pt")] == ["model.pt"]
+
+
+def _patients(dataset_dir):
+    if (dataset_dir / "training").is_dir():
+        return [folder.name for folder in (dataset_dir / "training").glob("patient*")]
+    return [path.name for path in (dataset_dir / "imagesTr").glob("h*.nii.gz")]
+
+
+class TestEvaluating:
+    def test_cases(self, trained):
+        """Every case of every test patient has a row, bins and a map."""
+        _, _, run = trained
+        patients = json.loads((run / "split.json").read_text())["test"]
+        cases = list(pd.read_csv(run / "evaluation/cases.csv")["case"])
+
+        assert set(patients) == {case.split("_frame")[0] for case in cases}
+        assert sorted(np.load(run / "evaluation/bins.npz")["cases"]) == cases
+        assert sorted(path.stem for path in (run / "evaluation/maps").iterdir()) == cases
+
+    def test_numbers(self, run_of):
+        """Dice and ECE equal those of a loop over slices and bins (hippocampus: not resampled)."""
+        data_set, dataset_dir, run = run_of("hippocampus")
+        network, classes = network_of(data_set, run)
+        table = pd.read_csv(run / "evaluation/cases.csv").set_index("case")
+        for case in table.index:
+            image = nibabel.load(dataset_dir / "imagesTr" / f"{case}.nii.gz").get_fdata()
+            label = nibabel.load(dataset_dir / "labelsTr" / f"{case}.nii.gz").get_fdata()
+            probabilities = segment_padded(network, image)
+            prediction = probabilities.argmax(axis=0)
+            dice = [
+                2
+                * ((prediction == k) & (label == k)).sum()
+                / ((prediction == k).sum() + (label == k).sum())
+                for k in range(1, len(classes))
+            ]
+            inside = label != 0
+            ece = expected_calibration_error(
+                probabilities.max(axis=0)[inside], (prediction == label)[inside]
+            )
+
+            np.testing.assert_allclose(
+                dice, table.loc[case, [f"dice_{c}" for c in classes[1:]]], atol=2e-3
+            )
+            np.testing.assert_allclose(ece, table.loc[case, "ece"], atol=1e-3)
+
+
+def segment_padded(network, image, size=(48, 64)):
+    """Class probabilities ``(C, H, W, D)``: scale, pad, one slice at a time, crop."""
+    low, high = np.percentile(image, [0.5, 99.5])
+    scaled = np.clip((image - low) / (high - low), 0, 1)
+    before = [(s - n) // 2 for s, n in zip(size, image.shape, strict=False)]
+    window = tuple(slice(b, b + n) for b, n in zip(before, image.shape, strict=False))
+    slices = []
+    for depth in range(image.shape[2]):
+        padded = np.zeros(size, np.float32)
+        padded[window] = scaled[..., depth]
+        with torch.no_grad():
+            slices.append(network(torch.tensor(padded)[None, None])[0].softmax(dim=0).numpy())
+    return np.stack(slices, axis=-1)[(slice(None), *window)]
+
+
+@pytest.fixture(scope="session")
+def prediction_of(tmp_path_factory):
+    """For a run: one image, and what inference wrote for it without being able to import us."""
+    return cache(partial(predict, tmp_path_factory))
+
+
+@pytest.fixture
+def predicted(trained, prediction_of):
+    return prediction_of(trained)
+
+
+def predict(tmp_path_factory, trained):
+    data_set, dataset_dir, run = trained
+    pattern = "training/patient001/*_frame??.nii.gz" if data_set == "acdc" else "imagesTr/h*.nii.gz"
+    image = sorted(dataset_dir.glob(pattern))[0]
+    output = tmp_path_factory.mktemp("predictions")
+    words = arguments("inference", data_set, "--images", image, "--checkpoint", run / "model.pt")
+    alone = (
+        "import runpy, sys; sys.modules['nacl_monai'] = None; "
+        "runpy.run_module('monai.bundle', run_name='__main__', alter_sys=True)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", alone, *words, "--output_dir", str(output)], cwd=ROOT, check=True
+    )
+    stem = image.name.removesuffix(".nii.gz")
+    names = ("label", "probabilities", "confidence")
+    return image, {name: nibabel.load(output / f"{stem}_{name}.nii.gz") for name in names}
+
+
+class TestInference:
+    def test_geometry(self, predicted):
+        """Every file lies on the image's own grid: shape, oblique affine and spacing."""
+        image, files = nibabel.load(predicted[0]), predicted[1]
+        for file in files.values():
+            assert image.shape == file.shape[:3]
+            np.testing.assert_allclose(image.affine, file.affine, atol=1e-5)
+            np.testing.assert_allclose(
+                image.header.get_zooms(), file.header.get_zooms()[:3], atol=1e-5
+            )
+
+    def test_agreement(self, predicted):
+        """Probabilities sum to one; label and confidence are their arg max and max."""
+        files = {name: file.get_fdata(dtype=np.float32) for name, file in predicted[1].items()}
+
+        np.testing.assert_allclose(files["probabilities"].sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(files["probabilities"].argmax(axis=-1), files["label"])
+        np.testing.assert_allclose(
+            files["probabilities"].max(axis=-1), files["confidence"], atol=1e-6
+        )
+        assert predicted[1]["label"].get_data_dtype() == np.uint8
+
+    def test_probabilities(self, run_of, prediction_of):
+        """The probabilities are the network's, voxel by voxel (hippocampus: not resampled)."""
+        trained = run_of("hippocampus")
+        file, written = prediction_of(trained)
+        image = nibabel.load(file).get_fdata()
+        expected = segment_padded(network_of(trained[0], trained[2])[0], image)
+
+        found = written["probabilities"].get_fdata(dtype=np.float32)
+        np.testing.assert_allclose(np.moveaxis(expected, 0, -1), found, atol=1e-4)
+
+    def test_orientation(self, run_of, bundle, tmp_path):
+        """An image stored with other axes is segmented the same, in its own axes."""
+        data_set, dataset_dir, run = run_of("hippocampus")
+        image = nibabel.load(sorted(dataset_dir.glob("imagesTr/h*.nii.gz"))[0])
+        flipped = image.as_reoriented([[2, -1], [0, 1], [1, -1]])
+        nibabel.save(image, tmp_path / "plain.nii.gz")
+        nibabel.save(flipped, tmp_path / "flipped.nii.gz")
+
+        overrides = [
+            "--images",
+            tmp_path,
+            "--checkpoint",
+            run / "model.pt",
+            "--output_dir",
+            tmp_path,
+        ]
+        assert bundle(*arguments("inference", data_set, *overrides))[0] == 0
+
+        labels = [nibabel.load(tmp_path / f"{name}_label.nii.gz") for name in ("plain", "flipped")]
+        assert flipped.shape == labels[1].shape
+        back = nibabel.as_closest_canonical(labels[1])
+        np.testing.assert_array_equal(labels[0].get_fdata(), back.get_fdata())
+
+
+def test_same_seed(data_sets, tmp_path, monkeypatch, capfd):
+    """The same seed gives the same weights, another seed gives others."""
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        overrides = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / name]
+        overrides += ["--cache_dir", tmp_path / "cache", "--max_epochs", 1, "--seed", seed]
+        code, errors = run_bundle(
+            monkeypatch, capfd, arguments("training", "hippocampus", *overrides)
+        )
+        assert code == 0, errors
+        state = torch.load(tmp_path / name / "model.pt", weights_only=True)
+        weights.append(torch.cat([value.flatten().float() for value in state.values()]))
+
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+LOSSES, NETWORKS = (
+    list(ConfigParser.load_config_file(ROOT / f"bundles/common/{file}.yaml")[menu])
+    for file, menu in (("train", "losses"), ("model", "networks"))
+)
+
+
+@pytest.mark.parametrize(
+    ("loss", "network"),
+    [(loss, NETWORKS[0]) for loss in LOSSES] + [(LOSSES[0], n) for n in NETWORKS[1:]],
+)
+def test_menus(data_sets, tmp_path, bundle, loss, network):
+    """Every loss and every network of the menus trains."""
+    overrides = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / "run"]
+    overrides += ["--cache_dir", data_sets["hippocampus"].parent / "cache", "--max_epochs", 1]
+    overrides += ["--loss", f"@losses::{loss}", "--network_def", f"@networks::{network}"]
+
+    code, errors = bundle(*arguments("training", "hippocampus", *overrides))
+
+    assert code == 0, errors
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_every_key_resolves(data_sets, tmp_path):
+    """MONAI evaluates keys lazily; here each key of each bundle and run is evaluated once."""
+    assert set(FAST) == {
+        path.parents[1].name for path in ROOT.glob("bundles/*/configs/dataset.yaml")
+    }
+    for data_set, dataset_dir in data_sets.items():
+        for kind in ("train", "evaluate", "inference"):
+            parser = ConfigParser()
+            parser.read_config(
+                [
+                    ROOT / f"bundles/{data_set}/configs/dataset.yaml",
+                    ROOT / "bundles/common/model.yaml",
+                    ROOT / f"bundles/common/{kind}.yaml",
+                ]
+            )
+            run = tmp_path / data_set
+            parser.update({"dataset_dir": str(dataset_dir), "output_dir": str(run)})
+            if kind != "inference":
+                parser["cache_dir"] = str(tmp_path / "cache")
+            else:
+                image = str(next(Path(dataset_dir).rglob("*01.nii.gz")))
+                parser.update({"images": image, "checkpoint": str(run / "model.pt")})
+                torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
+            parser.parse(reset=True)
+            for key in parser.get():
+                if key not in ("training", "evaluating", "inference", "initialize"):
+                    parser.get_parsed_content(key)
