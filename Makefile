@@ -18,7 +18,7 @@ BUNDLE := $(BIN)/python -m monai.bundle
 DEMO          := runs/demo/$(DATASET)
 DEMO_LOSSES   := dice_ce nacl
 DEMO_SIZE_acdc         := --spatial_size "[96, 96]"
-DEMO_TRAIN_acdc        := --max_epochs 40
+DEMO_TRAIN_acdc        := --max_epochs 25
 DEMO_TRAIN_hippocampus := --max_epochs 10
 PHANTOM       := runs/demo/phantom
 
@@ -36,11 +36,11 @@ endif
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer test test-all check format clean
+.PHONY: help setup demo demo-data train evaluate infer test test-all bench-losses bench-metrics check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo "Data sets: $(DATASETS)"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
@@ -83,11 +83,18 @@ infer: .venv/runtime ## Segment IMAGES= (a NIfTI file, a folder or a pattern) wi
 	  --network_def "@networks::$(NETWORK)" --checkpoint "$(RUN)/model.pt" \
 	  --output_dir "$(RUN)/predictions" $(ARGS)
 
+# Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-all: .venv/development ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench-losses: .venv/development ## Time the losses beside MONAI's and torch's
+	$(BIN)/python benchmarks/losses.py $(ARGS)
+
+bench-metrics: .venv/development ## Time the metrics beside MONAI's and torchmetrics'
+	$(BIN)/python benchmarks/metrics.py $(ARGS)
 
 check: .venv/development ## Lint, check the format and the types
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ class Progress:
         }
         values = self.validator.state.metrics
         shown |= {name: f"{values[name]:.3f}" for name in self.metrics if name in values}
-        self._bar.set_postfix(shown)
+        self._bar.set_postfix(shown, refresh=False)
 
     def _close(self) -> None:
         self._bar.close()
