@@ -18,7 +18,7 @@ BUNDLE := $(BIN)/python -m monai.bundle
 DEMO          := runs/demo/$(DATASET)
 DEMO_LOSSES   := dice_ce nacl
 DEMO_SIZE_acdc         := --spatial_size "[96, 96]"
-DEMO_TRAIN_acdc        := --max_epochs 25
+DEMO_TRAIN_acdc        := --max_epochs 22 --batch_size 8
 DEMO_TRAIN_hippocampus := --max_epochs 10
 PHANTOM       := runs/demo/phantom
 
@@ -55,7 +55,7 @@ setup: .venv/runtime ## Install what training, evaluation and inference need int
 	@touch $@
 
 demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL (DATASET=acdc: on a phantom)
-	@rm -rf "$(DEMO)"
+	@if [ -d "$(DEMO)" ]; then rm -rf "$(DEMO).previous"; mv "$(DEMO)" "$(DEMO).previous"; fi
 	@$(MAKE) --no-print-directory demo-data
 	@for loss in $(DEMO_LOSSES); do \
 	  $(DEMO_MAKE) train LOSS=$$loss RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE) $(DEMO_TRAIN_$(DATASET))' && \
@@ -70,18 +70,22 @@ ifeq ($(DATASET)$(DATASET_DIR),acdc)
 endif
 
 train: .venv/runtime ## Train: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= ARGS=]
-	$(BUNDLE) run training --config_file "$(call fragments,train)" --dataset_dir "$(DATASET_DIR)" \
-	  --loss "@losses::$(LOSS)" --network_def "@networks::$(NETWORK)" --seed $(SEED) \
-	  --output_dir "$(RUN)" $(ARGS)
+	$(BUNDLE) run training \
+	  --config_file "$(call fragments,train)" \
+	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" --seed $(SEED) \
+	  --network_def "@networks::$(NETWORK)" --loss "@losses::$(LOSS)" $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test volumes: the same variables
-	$(BUNDLE) run evaluating --config_file "$(call fragments,evaluate)" --dataset_dir "$(DATASET_DIR)" \
-	  --network_def "@networks::$(NETWORK)" --output_dir "$(RUN)" $(ARGS)
+	$(BUNDLE) run evaluating \
+	  --config_file "$(call fragments,evaluate)" \
+	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" \
+	  --network_def "@networks::$(NETWORK)" $(ARGS)
 
 infer: .venv/runtime ## Segment IMAGES= (a NIfTI file, a folder or a pattern) with a trained run
-	$(BUNDLE) run inference --config_file "$(call fragments,inference)" --images "$(IMAGES)" \
-	  --network_def "@networks::$(NETWORK)" --checkpoint "$(RUN)/model.pt" \
-	  --output_dir "$(RUN)/predictions" $(ARGS)
+	$(BUNDLE) run inference \
+	  --config_file "$(call fragments,inference)" \
+	  --images "$(IMAGES)" --checkpoint "$(RUN)/model.pt" --output_dir "$(RUN)/predictions" \
+	  --network_def "@networks::$(NETWORK)" $(ARGS)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones
