@@ -1,0 +1,47 @@
+"""What the configuration alone can do with losses: compose them, and give them the image."""
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.bundles.conftest import arguments
+
+DICE_WITH_PENALTY = {
+    "_target_": "nacl_monai.losses.ComposedLoss",
+    "base": "@losses::dice_ce",
+    "penalties": [{"_target_": "nacl_monai.losses.NeighborhoodPenalty", "weight": 0.1}],
+}
+IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "name": "label"}]
+DEEP_SUPERVISION = {"_target_": "nacl_monai.losses.DeepSupervisionLoss", "loss": "@losses::nacl"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "terms"),
+    [
+        (["--loss", DICE_WITH_PENALTY], ["cross_entropy", "dice", "penalty"]),
+        (
+            ["--losses::nacl::prior", "bilateral", "--slice_transforms", IMAGE_BESIDE_LABEL],
+            ["cross_entropy", "penalty"],
+        ),
+        (["--loss", DEEP_SUPERVISION], ["cross_entropy", "penalty"]),
+        (
+            ["--losses::nacl::penalty", "log_barrier", "--losses::nacl::on", "softmax"],
+            ["cross_entropy", "penalty"],
+        ),
+    ],
+    ids=["composed", "bilateral", "deep supervision", "options"],
+)
+def test_configured(bundle, data_sets, tmp_path, overrides, terms):
+    """The loss trains, and each of its terms is a curve; the curves sum to the loss."""
+    shared = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", data_sets["hippocampus"].parent / "cache", "--max_epochs", 1]
+
+    code, errors = bundle(*arguments("training", "hippocampus", *shared, *overrides))
+
+    assert code == 0, errors
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    curves = {tag: [e.value for e in events.Scalars(tag)] for tag in ["loss", *terms]}
+    assert all(np.all(np.array(curves[term]) != 0) for term in terms)
+    np.testing.assert_allclose(
+        curves["loss"], sum(np.array(curves[term]) for term in terms), rtol=1e-5
+    )
