@@ -36,7 +36,7 @@ endif
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer test test-all bench-losses bench-metrics check format clean
+.PHONY: help setup demo demo-data train evaluate infer test test-all bench-losses bench-metrics bench-memory check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -99,6 +99,9 @@ bench-losses: .venv/development ## Time the losses beside MONAI's and torch's
 
 bench-metrics: .venv/development ## Time the metrics beside MONAI's and torchmetrics'
 	$(BIN)/python benchmarks/metrics.py $(ARGS)
+
+bench-memory: .venv/development ## Measure the peak memory of evaluating 6 and 60 volumes
+	$(BIN)/python benchmarks/memory.py $(ARGS)
 
 check: .venv/development ## Lint, check the format and the types
 	$(BIN)/ruff check .

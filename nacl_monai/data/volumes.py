@@ -1,7 +1,8 @@
 """Preprocessed volumes on disk, and the 2-D slices of them that networks train on.
 
 Every volume is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the
-label as the last channel, so that a slice is one contiguous piece of a file. Reading goes through a
+label as the last channel, so that a slice is one contiguous piece of a file; the label's affine follows
+in the same file, and what reads slices never looks so far. Reading goes through a
 memory map: a slice costs its own pages, the operating system keeps what is used often, and the process
 does not grow with the number of volumes.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import monai
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
@@ -49,7 +51,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         description: Shown beside the progress bar.
 
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
-    "label": (1, H, W, D) uint8}``.
+    "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
 
     Raises:
         InputError: No cases, or what the transforms raise; before the first item is asked for.
@@ -81,7 +83,10 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         return len(self.cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._item(index, _read(self._files[index]).permute(1, 2, 3, 0))
+        item = self._item(index, _read(self._files[index]).permute(1, 2, 3, 0))
+        # The label alone, since a network is slower on an image with metadata.
+        item["label"] = MetaTensor(item["label"], affine=_read_affine(self._files[index]))
+        return item
 
     def slice(self, index: int, position: int) -> dict[str, Any]:
         """Slice ``position`` of volume ``index``: ``image`` ``(C, H, W)``, ``label`` ``(1, H, W)``."""
@@ -146,7 +151,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
 def _key(case: Mapping[str, str], preprocessing: str) -> str:
     files = [Path(case[key]).absolute() for key in ("image", "label")]
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    identity = json.dumps([states, preprocessing, monai.__version__, nacl_monai.__version__])
+    versions = [monai.__version__, nacl_monai.__version__, "voxels, affine"]
+    identity = json.dumps([states, preprocessing, *versions])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
@@ -156,13 +162,23 @@ def _write(case: Mapping[str, str], transform: Transform, file: Path) -> None:
         convert_to_tensor(volume[key], dtype=torch.float32, track_meta=False)
         for key in ("image", "label")
     )
-    with atomic_path(file) as temporary:
-        np.save(temporary, torch.cat([image, label]).permute(3, 0, 1, 2).contiguous().numpy())
+    voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous().numpy()
+    affine = MetaTensor(volume["label"]).affine.numpy()
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, voxels)
+        np.save(stream, affine)
 
 
 def _read(file: Path) -> torch.Tensor:
     # Copy-on-write, because torch holds no read-only memory; nothing writes to it.
     return torch.from_numpy(np.load(file, mmap_mode="c"))
+
+
+def _read_affine(file: Path) -> torch.Tensor:
+    voxels = np.load(file, mmap_mode="r")
+    with file.open("rb") as stream:
+        stream.seek(voxels.offset + voxels.nbytes)
+        return torch.from_numpy(np.load(stream))
 
 
 def _check_sizes(volumes: CachedVolumes, spatial_size: Sequence[int]) -> None:

@@ -2,8 +2,17 @@
 
 from nacl_monai.handlers.calibration import CalibrationError
 from nacl_monai.handlers.case_table import CaseTable
+from nacl_monai.handlers.logits import LogitHistogram, LogitProfile
 from nacl_monai.handlers.progress import Progress
 from nacl_monai.handlers.reliability import ReliabilityCurves
 from nacl_monai.handlers.slice_maps import SliceMaps
 
-__all__ = ["CalibrationError", "CaseTable", "Progress", "ReliabilityCurves", "SliceMaps"]
+__all__ = [
+    "CalibrationError",
+    "CaseTable",
+    "LogitHistogram",
+    "LogitProfile",
+    "Progress",
+    "ReliabilityCurves",
+    "SliceMaps",
+]

@@ -21,6 +21,8 @@ class CalibrationError(IgniteMetricHandler):
     Args:
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.
         regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``.
+        boundary_width: Of the region ``boundary``, on each side of a boundary.
+        spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
         output_transform: Picks probabilities (after softmax) and labels from ``engine.state.output``.
     """
 
@@ -30,10 +32,14 @@ class CalibrationError(IgniteMetricHandler):
         self,
         num_bins: int = 15,
         regions: Sequence[str] = ("foreground",),
+        boundary_width: float = 3.0,
+        spacing: str | None = None,
         output_transform: Callable[[Any], Any] = from_engine(["probabilities", "label"]),  # noqa: B008
     ) -> None:
         super().__init__(
-            metric_fn=CalibrationMetric(num_bins=num_bins, regions=regions),
+            metric_fn=CalibrationMetric(
+                num_bins=num_bins, regions=regions, boundary_width=boundary_width, spacing=spacing
+            ),
             output_transform=output_transform,
             save_details=False,
         )

@@ -21,17 +21,17 @@ PAPER_REGION = "foreground"  # its columns carry no suffix: `ece`, not `ece_fore
 class CaseTable(CaseHandler):
     """Writes ``cases.csv`` and ``summary.json``, and prints the summary.
 
-    ``cases.csv`` has a row per case: ``case`` and ``patient``; for each per-class metric a column
-    ``<metric>_<class>`` and their mean over the classes that are present, ``<metric>``; and each
+    ``cases.csv`` has a row per case: ``case`` and ``patient``; for each metric of targets a column
+    ``<metric>_<target>`` and their mean over the targets that are present, ``<metric>``; and each
     calibration error as ``ece``, ``cece``, … for the ground-truth foreground, ``ece_<region>``, …
-    for other regions. An undefined value (an absent class, an empty region) is an empty cell.
+    for other regions. An undefined value (an absent target, an empty region) is an empty cell.
     ``summary.json`` holds mean, standard deviation and number of defined values of every column,
     and the errors of the bins pooled over all cases.
 
     Args:
         output_dir: Folder of the two files.
-        classes: Names of the foreground classes.
-        metrics: Names of the evaluator's per-class metrics, as in ``engine.state.metric_details``.
+        targets: Names of what was scored: foreground classes, or unions of them.
+        metrics: Names of the metrics of these targets, as in ``engine.state.metric_details``.
         calibration: The evaluator's calibration metric.
         data_set: Recorded in the summary.
     """
@@ -39,14 +39,14 @@ class CaseTable(CaseHandler):
     def __init__(
         self,
         output_dir: str | Path,
-        classes: Sequence[str],
+        targets: Sequence[str],
         metrics: Sequence[str],
         calibration: CalibrationError,
         data_set: str,
     ) -> None:
         super().__init__()
         self.output_dir = Path(output_dir)
-        self.classes = list(classes)
+        self.targets = list(targets)
         self.metrics = list(metrics)
         self.calibration = calibration.metric_fn
         self.data_set = data_set
@@ -57,7 +57,7 @@ class CaseTable(CaseHandler):
         details = cast("dict[str, torch.Tensor]", vars(engine.state)["metric_details"])
         for metric in self.metrics:
             values = details[metric].double().cpu()
-            columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(self.classes)}
+            columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(self.targets)}
             columns[metric] = values.nanmean(dim=1)
         columns |= self._by_region(self.calibration.case_errors())
         table = pd.DataFrame(

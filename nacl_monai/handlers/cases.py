@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 
@@ -38,9 +39,9 @@ class CaseHandler(ABC):
         self._patients += names(engine, "patient")
 
     def _finish(self, engine: Engine) -> None:
-        self.write(
-            engine, string_list_all_gather(self._cases), string_list_all_gather(self._patients)
-        )
+        cases, patients = map(string_list_all_gather, (self._cases, self._patients))
+        if idist.get_rank() == 0:
+            self.write(engine, cases, patients)
 
 
 def names(engine: Engine, key: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +21,9 @@ class SliceMaps:
 
     The choice depends on the label alone, so that all methods show the same slice. Arrays:
     ``image`` float32 (first channel), ``label`` and ``prediction`` uint8, ``confidence`` float32 (the
-    largest probability), each ``(rows, columns)`` as one looks at it: of an axis pair that runs right
-    and anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names.
+    largest probability), ``entropy`` float32 (``−Σ p ln p / ln C``, from 0, certain, to 1, equal
+    probabilities), each ``(rows, columns)`` as one looks at it: of an axis pair that runs right and
+    anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names.
 
     Args:
         output_dir: ``maps/`` is made below it.
@@ -44,9 +46,14 @@ class SliceMaps:
                 _upright(output[key][0, ..., position]).astype(np.uint8)
                 for key in ("label", "pred")
             )
-            image, confidence = (
-                _upright(volume[..., position]).astype(np.float32)
-                for volume in (output["image"][0], output["probabilities"].amax(dim=0))
+            probabilities = output["probabilities"][..., position]
+            image, confidence, entropy = (
+                _upright(picture).astype(np.float32)
+                for picture in (
+                    output["image"][0, ..., position],
+                    probabilities.amax(dim=0),
+                    normalized_entropy(probabilities),
+                )
             )
             with atomic_path(self.output_dir / f"{case}.npz") as temporary:
                 np.savez_compressed(
@@ -55,9 +62,21 @@ class SliceMaps:
                     label=label,
                     prediction=prediction,
                     confidence=confidence,
+                    entropy=entropy,
                     slice=position,
                     classes=np.array(self.classes),
                 )
+
+
+def normalized_entropy(probs: torch.Tensor) -> torch.Tensor:
+    """Entropy over the classes, ``(C, *spatial)`` → ``(*spatial)``, as a share of its maximum ln C.
+
+    Example:
+        >>> normalized_entropy(torch.tensor([[1.0, 0.5], [0.0, 0.5]]))
+        tensor([0., 1.])
+    """
+    entropy: torch.Tensor = torch.special.entr(probs).sum(dim=0)
+    return (entropy / math.log(len(probs))).clamp(max=1)
 
 
 def _upright(image: torch.Tensor) -> npt.NDArray[Any]:

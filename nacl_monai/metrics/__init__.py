@@ -23,6 +23,7 @@ from nacl_monai.metrics.calibration import (
     signed_error,
 )
 from nacl_monai.metrics.distance import HausdorffMetric, hausdorff_distance
+from nacl_monai.metrics.logits import absolute_logit_sums, maximum_logit_counts
 from nacl_monai.metrics.metric import CalibrationMetric
 from nacl_monai.metrics.regions import REGIONS, region_mask
 from nacl_monai.metrics.scores import brier_score, negative_log_likelihood
@@ -34,6 +35,7 @@ __all__ = [
     "CalibrationBins",
     "CalibrationMetric",
     "HausdorffMetric",
+    "absolute_logit_sums",
     "adaptive_calibration_error",
     "adaptive_error",
     "average_calibration_error",
@@ -49,6 +51,7 @@ __all__ = [
     "label_targets",
     "maximum_calibration_error",
     "maximum_error",
+    "maximum_logit_counts",
     "negative_log_likelihood",
     "region_mask",
     "signed_calibration_error",

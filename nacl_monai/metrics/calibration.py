@@ -25,8 +25,9 @@ from collections.abc import Callable
 
 import torch
 
-from nacl_monai.metrics.bins import CalibrationBins, case_bins
+from nacl_monai.metrics.bins import CalibrationBins, region_bins
 from nacl_monai.metrics.inputs import checked
+from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
 
 
@@ -94,7 +95,8 @@ def _bins(
     probs: torch.Tensor, labels: torch.Tensor, num_bins: int, region: str | torch.Tensor
 ) -> CalibrationBins:
     probs, labels = checked(probs, labels)
-    return case_bins(probs, labels, selected_voxels(region, probs, labels), num_bins).pooled()
+    pieces = RegionPieces(probs, labels, [selected_voxels(region, probs, labels)])
+    return region_bins(pieces, num_bins)[:, 0].pooled()
 
 
 def expected_calibration_error(

@@ -10,7 +10,7 @@ import torch
 from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.bins import CalibrationBins, case_bins
+from nacl_monai.metrics.bins import CalibrationBins, region_bins
 from nacl_monai.metrics.calibration import (
     average_error,
     classwise_errors,
@@ -19,8 +19,9 @@ from nacl_monai.metrics.calibration import (
     signed_error,
 )
 from nacl_monai.metrics.inputs import checked, predicted_classes, without_channel
+from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import REGIONS, region_mask
-from nacl_monai.metrics.scores import score_sums, voxel_scores
+from nacl_monai.metrics.scores import region_scores
 from nacl_monai.metrics.spacing import Spacing, case_spacings
 
 Region = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -120,28 +121,23 @@ class CalibrationMetric(CumulativeIterationMetric):
             raise InputError("a calibration metric needs labels")
         probs, labels = checked(y_pred, y)
         restriction = None if mask is None else without_channel("mask", mask, probs).bool()
-        scores = voxel_scores(probs, labels)
-        per_region = []
-        for selected in self._masks(probs, labels, y):
-            voxels = _both(selected, restriction)
-            bins = case_bins(probs, labels, voxels, self.num_bins)
-            sums = score_sums(scores, voxels)
-            per_region.append((bins.counts, bins.positives, bins.confidences, sums))
-        return [torch.stack(buffers, 1) for buffers in zip(*per_region, strict=True)]
+        masks = [_both(mask, restriction) for mask in self._masks(probs, labels, y)]
+        pieces = RegionPieces(probs, labels, masks)
+        bins = region_bins(pieces, self.num_bins)
+        return [bins.counts, bins.positives, bins.confidences, region_scores(pieces)]
 
     def _masks(
         self, probs: torch.Tensor, labels: torch.Tensor, image: torch.Tensor
     ) -> list[torch.Tensor | None]:
-        prediction = predicted_classes(probs)
         if isinstance(self.regions, Mapping):
+            prediction = predicted_classes(probs)
             return [region(labels, prediction) for region in self.regions.values()]
         dims = labels.ndim - 1
         spacing = case_spacings(self.spacing, len(labels), dims, image)
         mask = partial(region_mask, width=self.boundary_width, spacing=spacing)
+        found = predicted_classes(probs) if "union" in self.regions else None
         # None, not a mask that is true everywhere: selecting every voxel would copy the volume.
-        return [
-            None if region == "all" else mask(region, labels, prediction) for region in self.regions
-        ]
+        return [None if region == "all" else mask(region, labels, found) for region in self.regions]
 
     def _gathered(self) -> tuple[CalibrationBins, torch.Tensor]:
         buffers = self.get_buffer()  # type: ignore[no-untyped-call]

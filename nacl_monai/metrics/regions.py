@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from monai.transforms.utils import distance_transform_edt
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.inputs import predicted_classes, without_channel
@@ -82,12 +82,30 @@ def _boundary_band(
         raise InputError(f"the width of the boundary band must be positive, got {width}")
     touching = _touches_other_label(labels)
     band = torch.zeros_like(touching)
-    for case, sampling in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
-        box = _bounding_box(touching[case], [int(width / size) + 1 for size in sampling])
+    for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
+        box = _bounding_box(touching[case], [int(width / size) + 1 for size in sizes])
         if box is not None:
-            distance = distance_transform_edt(~touching[case][box][None], sampling=list(sampling))
-            band[case][box] = torch.as_tensor(distance, device=band.device)[0] < width
+            band[case][box] = _dilated(touching[case][box], width, sizes)
     return band
+
+
+def _dilated(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
+    """The voxels closer than ``width`` to the mask.
+
+    Axis by axis the least squared distance over the few steps that the width allows: exact, and for
+    bands of some voxels many times as fast as a distance transform.
+    """
+    squared = torch.where(mask, 0.0, torch.inf)
+    for axis, (length, size) in enumerate(zip(mask.shape, sizes, strict=True)):
+        nearest = squared.clone()
+        for step in range(1, min(math.ceil(width / size), length)):
+            inner = length - step
+            for here, there in ((0, step), (step, 0)):
+                through = squared.narrow(axis, there, inner) + (step * size) ** 2
+                target = nearest.narrow(axis, here, inner)
+                torch.minimum(target, through, out=target)
+        squared = nearest
+    return squared < width**2
 
 
 def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:

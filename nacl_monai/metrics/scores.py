@@ -16,26 +16,31 @@ from __future__ import annotations
 import torch
 
 from nacl_monai.metrics.inputs import checked
+from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
 
 
-def voxel_scores(probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """NLL and Brier score of each voxel, ``(B, 2, *spatial)``, for checked input.
+def voxel_scores(probs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """NLL and Brier score of each voxel, ``(2, n)``, for probabilities (C, n) and labels (1, n).
 
     A probability that softmax rounded to 0 counts as the smallest normal number of its dtype, as
     one infinite voxel would make every mean infinite: at most 87.3 in float32.
     """
     exact = torch.promote_types(probs.dtype, torch.float32)
-    true_class = probs.gather(1, labels[:, None].long()).to(exact)
+    true_class = probs.gather(0, truth).to(exact)
     nll = -true_class.clamp(min=torch.finfo(probs.dtype).tiny).log()
-    brier = probs.square().sum(1, keepdim=True, dtype=exact) - 2 * true_class + 1
-    return torch.cat([nll, brier], 1)
+    brier = probs.to(exact).square().sum(0, keepdim=True) - 2 * true_class + 1
+    return torch.cat([nll, brier])
 
 
-def score_sums(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Sums over the voxels of a mask, ``(B, 2)``, float64."""
-    selected = scores if mask is None else scores.where(mask[:, None], 0)
-    return selected.flatten(2).sum(-1, dtype=torch.float64)
+def region_scores(pieces: RegionPieces) -> torch.Tensor:
+    """Sums of both scores per case and region, ``(B, regions, 2)``, float64."""
+    sums = torch.zeros(pieces.number, 2, dtype=torch.float64, device=pieces.device)
+    for probs, truth, piece in pieces.steps():
+        scores = voxel_scores(probs, truth).double()
+        for column, score in enumerate(scores):
+            sums[:, column] += torch.bincount(piece, score, minlength=pieces.number)
+    return pieces.by_region(sums)
 
 
 def _mean_scores(
@@ -44,7 +49,7 @@ def _mean_scores(
     probs, labels = checked(probs, labels)
     mask = selected_voxels(region, probs, labels)
     voxels = labels.numel() if mask is None else mask.sum()
-    return score_sums(voxel_scores(probs, labels), mask).sum(0) / voxels
+    return region_scores(RegionPieces(probs, labels, [mask])).sum((0, 1)) / voxels
 
 
 def negative_log_likelihood(

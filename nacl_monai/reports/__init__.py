@@ -1,15 +1,18 @@
 """Tables and figures from the numbers that evaluations wrote; no model is loaded.
 
-On the command line: ``python -m nacl_monai.reports compare RUN [RUN ...] --output DIR``.
+On the command line: ``python -m nacl_monai.reports compare RUN [RUN ...] --output DIR``, and likewise
+``reliability`` (any region, any class) and ``logits``.
 """
 
 from nacl_monai.reports.compare import write_comparison
+from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits, write_logits
 from nacl_monai.reports.maps import draw_maps, median_case
 from nacl_monai.reports.reliability import (
     ReliabilityCurve,
     bootstrap_band,
     draw_reliability,
     reliability_curve,
+    write_reliability,
 )
 from nacl_monai.reports.runs import CaseMap, Run, RunBins, read_run, read_runs
 from nacl_monai.reports.style import house_style, new_figure, save_figure
@@ -22,6 +25,8 @@ __all__ = [
     "RunBins",
     "bootstrap_band",
     "comparison_table",
+    "draw_class_logits",
+    "draw_epoch_logits",
     "draw_maps",
     "draw_reliability",
     "house_style",
@@ -35,4 +40,6 @@ __all__ = [
     "to_markdown",
     "to_text",
     "write_comparison",
+    "write_logits",
+    "write_reliability",
 ]

@@ -1,4 +1,4 @@
-"""Compare evaluated runs: ``python -m nacl_monai.reports compare RUN [RUN ...] --output DIR``."""
+"""Figures of evaluated runs: ``python -m nacl_monai.reports COMMAND RUN [RUN ...] --output DIR``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.compare import write_comparison
+from nacl_monai.reports.logits import write_logits
+from nacl_monai.reports.reliability import TOP, write_reliability
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = vars(_parser().parse_args(arguments))
+    command, folders, output = (options.pop(key) for key in ("command", "runs", "output"))
+    text = ""
     try:
-        text, files = write_comparison(
-            options.runs, options.output, names=options.names, case=options.case
-        )
+        if command == "compare":
+            text, files = write_comparison(folders, output, **options)
+        elif command == "reliability":
+            files = write_reliability(folders, output, **options)
+        else:
+            files = write_logits(folders, output, **options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
         return 1
-    print(text)
+    print(text, end="")
     for path in files:
         print(f"wrote {path}")
     return 0
@@ -36,20 +43,44 @@ def _parser() -> argparse.ArgumentParser:
         description="Tables and figures from evaluated runs; no model is loaded.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "compare", help="table, reliability diagrams and confidence maps of runs side by side"
+
+    compare = _command(commands, "compare", "table, reliability diagrams and maps side by side")
+    compare.add_argument("--case", help="test volume in the maps (default: the one of median Dice)")
+    compare.add_argument(
+        "--show",
+        nargs="+",
+        choices=["confidence", "entropy"],
+        default=["confidence"],
+        help="what the maps show (default: confidence)",
     )
+
+    reliability = _command(commands, "reliability", "reliability diagrams of any region or class")
+    reliability.add_argument(
+        "--region", default="foreground", help="voxels that count (default: foreground)"
+    )
+    reliability.add_argument(
+        "--row", default=TOP, help=f"a class by name (default: {TOP}, the predicted one)"
+    )
+
+    _command(commands, "logits", "size of the logits per class, and over the epochs of training")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+) -> argparse.ArgumentParser:
+    """A command with the arguments that all have."""
+    command = commands.add_parser(name, help=purpose)
     command.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that was evaluated"
     )
     command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for tables and figures"
+        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
     )
     command.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per run (default: that of its folder)"
     )
-    command.add_argument("--case", help="test volume in the maps (default: the one of median Dice)")
-    return parser
+    return command
 
 
 if __name__ == "__main__":

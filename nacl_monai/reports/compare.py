@@ -19,6 +19,7 @@ def write_comparison(
     *,
     names: Sequence[str] | None = None,
     case: str | None = None,
+    show: Sequence[str] = ("confidence",),
 ) -> tuple[str, list[Path]]:
     """Compares evaluated runs; nothing is written unless everything could be read and drawn.
 
@@ -28,6 +29,7 @@ def write_comparison(
             ``maps.png``/``.svg``.
         names: one name per run; by default those of the folders.
         case: test volume in the maps; by default the one of median Dice.
+        show: what the maps show, "confidence", "entropy" or both.
 
     Returns:
         The table as text for a terminal, and the paths of the files.
@@ -38,7 +40,7 @@ def write_comparison(
     output = Path(output)
     runs = read_runs(folders, names)
     table = tables.comparison_table(runs)
-    maps, reliability = draw_maps(runs, case), draw_reliability(runs)
+    maps, reliability = draw_maps(runs, case, show), draw_reliability(runs)
     return tables.to_text(table), [
         write_text(output / "comparison.md", tables.to_markdown(table)),
         write_text(output / "comparison.csv", tables.to_csv(table)),

@@ -1,4 +1,4 @@
-"""Predictions and confidence maps of several methods on one slice, as in the paper's figure 11.
+"""Predictions and maps of uncertainty of several methods on one slice, as in the paper's figure 11.
 
 *Neighbor-aware calibration of segmentation networks with penalty-based constraints* (Murugesan
 et al., 2024). A network should doubt where it is wrong: at boundaries, and within its errors.
@@ -61,12 +61,15 @@ def median_case(runs: Sequence[Run]) -> str:
     return str(ranked.index[(len(ranked) - 1) // 2])
 
 
-def draw_maps(runs: Sequence[Run], case: str | None = None) -> Figure:
-    """Image and ground truth, then each method's prediction above its confidence map.
+def draw_maps(
+    runs: Sequence[Run], case: str | None = None, show: Sequence[str] = ("confidence",)
+) -> Figure:
+    """Image and ground truth, then each method's prediction above its maps of uncertainty.
 
     Args:
         runs: from `nacl_monai.reports.read_runs`.
         case: the test volume to show; by default `median_case`.
+        show: "confidence", "entropy" or both, one below the other.
     """
     rule = "chosen by name" if case is not None else "median Dice over the methods"
     case = median_case(runs) if case is None else case
@@ -83,17 +86,18 @@ def draw_maps(runs: Sequence[Run], case: str | None = None) -> Figure:
     lines = math.ceil(len(runs) / COLUMNS)
     columns = math.ceil(len(runs) / lines)
     panel = (WIDTH - 1.1) / (1 + max(columns, 2))
-    scale = Normalize(1 / len(shown.classes), 1)
+    scales = _scales(len(shown.classes))
+    rows = 1 + len(show)
     with house_style():
         figure = new_figure(
-            height=lines * (2 * panel * min(height / width, 1.6) + 0.8) + 0.8,
+            height=lines * (rows * (panel * min(height / width, 1.6) + 0.4)) + 0.8,
             width=WIDTH if columns > 1 else 1.1 + 2 * panel,
         )
-        axes = figure.subplots(2 * lines, 1 + columns, squeeze=False)
+        axes = figure.subplots(rows * lines, 1 + columns, squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
         for line in range(lines):
-            top, bottom = axes[2 * line], axes[2 * line + 1]
+            top, bottom, *_ = block = axes[rows * line : rows * (line + 1)]
             _title(top[0], "Image")
             _show(top[0], shown, window)
             _title(bottom[0], "Ground truth")
@@ -105,17 +109,18 @@ def draw_maps(runs: Sequence[Run], case: str | None = None) -> Figure:
                 _title(top[column], run.name, _scores(run, case, "\n" if columns > 3 else "   "))
                 _show(top[column], of, window, of.prediction)
                 _outline(top[column], of.label, window, len(of.classes))
-                bottom[column].imshow(
-                    of.confidence[window], cmap=CONFIDENCE_COLORMAP, norm=scale, **PIXELS
-                )
-                _title(bottom[column], "Confidence")
-        figure.colorbar(
-            ScalarMappable(scale, CONFIDENCE_COLORMAP),
-            ax=list(axes[1, 1:]),
-            format=PercentFormatter(xmax=1, decimals=0),
-            label="Confidence",
-            aspect=14,
-        )
+                for name, row in zip(show, block[1:], strict=True):
+                    picture = getattr(of, name)[window]
+                    row[column].imshow(picture, **scales[name], **PIXELS)
+                    _title(row[column], name.capitalize())
+        for name, row in zip(show, axes[1:rows], strict=True):
+            figure.colorbar(
+                ScalarMappable(**scales[name]),
+                ax=list(row[1:]),
+                format=PercentFormatter(xmax=1, decimals=0),
+                label=name.capitalize(),
+                aspect=14,
+            )
         figure.legend(
             handles=_key(shown),
             loc="outside upper center",
@@ -142,6 +147,14 @@ def structure_window(masks: Sequence[Mask]) -> Window:
         for span, size in zip(spans, labelled.shape, strict=True)
     )
     return rows, columns
+
+
+def _scales(classes: int) -> dict[str, dict[str, Any]]:
+    """From chance to certainty, and of the entropy in reverse: dark is doubt in both."""
+    return {
+        "confidence": {"norm": Normalize(1 / classes, 1), "cmap": CONFIDENCE_COLORMAP},
+        "entropy": {"norm": Normalize(0, 1), "cmap": f"{CONFIDENCE_COLORMAP}_r"},
+    }
 
 
 def _check_same_slice(maps: Sequence[CaseMap]) -> None:

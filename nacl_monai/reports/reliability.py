@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.metrics import expected_error
-from nacl_monai.reports.runs import Run
-from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
+from nacl_monai.reports.runs import Run, read_runs
+from nacl_monai.reports.style import (
+    OKABE_ITO,
+    WIDTH,
+    add_caption,
+    house_style,
+    new_figure,
+    save_figure,
+)
 
 Array = npt.NDArray[np.float64]
 Style = dict[str, Any]
@@ -198,6 +206,31 @@ def draw_reliability(
             handlelength=1.6,
         )
     return figure
+
+
+def write_reliability(
+    folders: Sequence[str | Path],
+    output: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    region: str = "foreground",
+    row: str = TOP,
+) -> list[Path]:
+    """Writes ``reliability_<region>_<row>.png`` and ``.svg``; returns the two paths.
+
+    Args:
+        folders: run folders, each with ``evaluation/``, evaluated on the same test volumes.
+        output: folder for the figure.
+        names: one name per run; by default those of the folders.
+        region: one of the regions in ``bins.npz``.
+        row: "top-1", or the name of a class.
+
+    Raises:
+        InputError: if a run cannot be read, if the runs cannot be compared, or if they have no
+            such region or row.
+    """
+    figure = draw_reliability(read_runs(folders, names), region=region, row=row)
+    return save_figure(figure, Path(output) / f"reliability_{region}_{row}")
 
 
 def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:

@@ -7,8 +7,8 @@
 ``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``rows`` (1 + C,): "top-1", then the
                    classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
                    sums over the voxels in the M equal bins (lo, hi] of [0, 1].
-``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` (H, W),
-                   ``slice`` and ``classes`` (C,), background first.
+``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
+                   ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
 ================== ==========================================================================
 """
 
@@ -64,6 +64,7 @@ class CaseMap:
     label: npt.NDArray[np.uint8]
     prediction: npt.NDArray[np.uint8]
     confidence: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
     slice: int
     classes: list[str]
     path: Path
@@ -95,13 +96,12 @@ class Run:
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case."""
         path = self.folder / "evaluation" / "maps" / f"{case}.npz"
-        arrays = _read_arrays(
-            path, ("image", "label", "prediction", "confidence", "slice", "classes")
-        )
-        shapes = {arrays[key].shape for key in ("image", "label", "prediction", "confidence")}
+        pictures = ("image", "label", "prediction", "confidence", "entropy")
+        arrays = read_arrays(path, (*pictures, "slice", "classes"))
+        shapes = {arrays[key].shape for key in pictures}
         if len(shapes) > 1 or arrays["image"].ndim != 2:
             raise InputError(
-                f"{path}: image, label, prediction and confidence must be (H, W) and alike, "
+                f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
                 f"not {_listed(sorted(shapes))}; evaluate the run again"
             )
         classes = [str(name) for name in arrays["classes"]]
@@ -112,10 +112,7 @@ class Run:
                 f"({_listed(classes)}); evaluate the run again"
             )
         return CaseMap(
-            image=arrays["image"],
-            label=arrays["label"],
-            prediction=arrays["prediction"],
-            confidence=arrays["confidence"],
+            **{key: arrays[key] for key in pictures},
             slice=int(arrays["slice"]),
             classes=classes,
             path=path,
@@ -210,7 +207,7 @@ def _read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
 
 def _read_bins(path: Path) -> RunBins:
     dtypes = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
-    arrays = _read_arrays(path, ("cases", "regions", "rows", *dtypes))
+    arrays = read_arrays(path, ("cases", "regions", "rows", *dtypes))
     names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "rows")}
     expected = tuple(len(of) for of in names.values())
     for key in dtypes:
@@ -224,19 +221,20 @@ def _read_bins(path: Path) -> RunBins:
     return RunBins(path=path, sums=sums, **names)
 
 
-def _read_arrays(path: Path, keys: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    path: Path, keys: Sequence[str], remedy: str = REMEDY
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an NPZ file; an `InputError` with the remedy if it is missing or lacks one."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {REMEDY}")
+        raise InputError(f"{path}: no such file; {remedy}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
             arrays = {key: archive[key] for key in keys if key not in missing}
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: not a readable NPZ file ({_line(error)}); evaluate the run again"
-        ) from error
+        raise InputError(f"{path}: not a readable NPZ file ({_line(error)}); {remedy}") from error
     if missing:
-        raise InputError(f"{path}: no array {_listed(missing)}; evaluate the run again")
+        raise InputError(f"{path}: no array {_listed(missing)}; {remedy}")
     return arrays
 
 

@@ -79,6 +79,19 @@ class TestEvaluating:
         assert sorted(np.load(run / "evaluation/bins.npz")["cases"]) == cases
         assert sorted(path.stem for path in (run / "evaluation/maps").iterdir()) == cases
 
+    def test_logits(self, trained):
+        """All test voxels are in the profile, and all training voxels in each epoch's histogram."""
+        _, _, run = trained
+        profile, bins = np.load(run / "evaluation/logits.npz"), np.load(run / "evaluation/bins.npz")
+        per_class = bins["positives"][:, list(bins["regions"]).index("all"), 1:].sum(axis=(0, 2))
+        histogram = np.load(run / "logit_histogram.npz")
+        voxels = histogram["counts"].sum(axis=1)
+
+        np.testing.assert_array_equal(per_class, profile["counts"])
+        assert list(profile["classes"]) == list(bins["rows"][1:])
+        assert histogram["epochs"].tolist() == [1, 2]
+        assert voxels[0] == voxels[1] > 0
+
     def test_numbers(self, run_of):
         """Dice and ECE equal those of a loop over slices and bins (hippocampus: not resampled)."""
         data_set, dataset_dir, run = run_of("hippocampus")

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.transforms import ScaleIntensityRanged
+from monai.transforms import ScaleIntensityRanged, Spacingd
 from torch.utils.data import DataLoader, DistributedSampler
 
 from nacl_monai.data import CachedVolumes, LoadCased, SliceDataset, decathlon_cases
@@ -39,6 +39,17 @@ def test_volumes_are_the_files(cases, volumes):
             expected = nibabel.load(case[key]).get_fdata(dtype=np.float32)
             np.testing.assert_allclose(expected, volume[key][0].numpy(), rtol=1e-6)
         assert volume["case"] == case["case"]
+
+
+def test_size_of_a_voxel(cases, tmp_path):
+    """A volume's label has the spacing of the grid that preprocessing made; its image is plain."""
+    finer = [*transforms(), Spacingd(["image", "label"], (0.5, 2.0, 1.5), mode="nearest")]
+
+    for kind, expected in ((transforms(), None), (finer, [0.5, 2.0, 1.5])):
+        for case, volume in zip(cases, CachedVolumes(cases, kind, tmp_path), strict=True):
+            spacing = expected or nibabel.load(case["label"]).header.get_zooms()
+            np.testing.assert_allclose(spacing, volume["label"].pixdim, rtol=1e-5)
+            assert type(volume["image"]) is torch.Tensor
 
 
 def test_slices_are_those_of_the_volumes(volumes):

@@ -1,18 +1,27 @@
 """An evaluator whose network is known: the image itself holds the probabilities' logarithms."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
-from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd
+from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
 
-from nacl_monai.handlers import CalibrationError, CaseTable, ReliabilityCurves, SliceMaps
-from nacl_monai.metrics import HausdorffMetric
+from nacl_monai.handlers import (
+    CalibrationError,
+    CaseTable,
+    LogitProfile,
+    ReliabilityCurves,
+    SliceMaps,
+)
+from nacl_monai.metrics import HausdorffMetric, label_targets
 
 CLASSES = ["background", "left", "right"]
 REGIONS = ["foreground", "union"]
+TARGETS = {"left": [1], "right": [2], "both": [1, 2]}
 
 
 class Identity(torch.nn.Module):
@@ -46,7 +55,7 @@ def evaluated(tmp_path_factory):
         )
     output_dir = tmp_path_factory.mktemp("evaluation")
     calibration = CalibrationError(num_bins=15, regions=REGIONS)
-    one_hot = ["pred_one_hot", "label_one_hot"]
+    masks = ["pred_masks", "label_masks"]
     evaluator = SupervisedEvaluator(
         device="cpu",
         val_data_loader=DataLoader(volumes, batch_size=1),
@@ -56,18 +65,21 @@ def evaluated(tmp_path_factory):
                 Activationsd("pred", softmax=True),
                 CopyItemsd("pred", names="probabilities"),
                 AsDiscreted("pred", argmax=True),
-                CopyItemsd(["pred", "label"], names=one_hot),
-                AsDiscreted(one_hot, to_onehot=3),
+                CopyItemsd(["pred", "label"], names=masks),
+                Lambdad(masks, partial(label_targets, targets=TARGETS)),
             ]
         ),
         key_val_metric={
-            "dice": MeanDice(False, num_classes=3, output_transform=from_engine(["pred", "label"])),
-            "hd95": IgniteMetricHandler(HausdorffMetric(), output_transform=from_engine(one_hot)),
+            "dice": MeanDice(output_transform=from_engine(masks)),
+            "hd95": IgniteMetricHandler(
+                HausdorffMetric(include_background=True), output_transform=from_engine(masks)
+            ),
             "calibration": calibration,
         },
         val_handlers=[
-            CaseTable(output_dir, CLASSES[1:], ["dice", "hd95"], calibration, "synthetic"),
+            CaseTable(output_dir, list(TARGETS), ["dice", "hd95"], calibration, "synthetic"),
             ReliabilityCurves(output_dir, CLASSES, calibration),
+            LogitProfile(output_dir, CLASSES),
             SliceMaps(output_dir, CLASSES),
         ],
     )

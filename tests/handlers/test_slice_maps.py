@@ -1,5 +1,7 @@
 """maps/ holds, for every case, the slice that a figure shows."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -7,7 +9,7 @@ from tests.handlers.conftest import CLASSES
 
 
 def test_slices(evaluated):
-    """Image, label, prediction and confidence are those of the slice with most foreground."""
+    """All pictures are those of the slice with most foreground."""
     output_dir, _, volumes = evaluated
     for case, volume in volumes.items():
         maps = np.load(output_dir / "maps" / f"{case}.npz")
@@ -22,4 +24,9 @@ def test_slices(evaluated):
         np.testing.assert_array_equal(logits[0], maps["image"])
         np.testing.assert_array_equal(probabilities.argmax(axis=0), maps["prediction"])
         np.testing.assert_allclose(probabilities.max(axis=0), maps["confidence"], atol=1e-6)
+        entropy = [
+            sum(-p * math.log(p) for p in voxel if p > 0) / math.log(3)
+            for voxel in probabilities.reshape(3, -1).T
+        ]
+        np.testing.assert_allclose(np.reshape(entropy, label.shape[:2]), maps["entropy"], atol=1e-6)
         assert list(maps["classes"]) == CLASSES

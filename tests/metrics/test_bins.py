@@ -91,7 +91,7 @@ class TestCalibrationBins:
         whole = {
             masked: calibration_bins(probs, labels, mask if masked else None) for masked in (0, 1)
         }
-        monkeypatch.setattr("nacl_monai.metrics.bins._CHUNK", {"cpu": 999})
+        monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 999})
 
         for masked, expected in whole.items():
             assert_same(calibration_bins(probs, labels, mask if masked else None), expected)

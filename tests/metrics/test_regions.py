@@ -48,6 +48,15 @@ def test_width_in_millimetres():
     assert drawn(across_1_mm)[0] == "..####..."
 
 
+def test_width_itself_is_outside():
+    """A voxel at a distance of exactly the width, √(2² + 2² + 1²), is no longer in the band."""
+    labels = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    labels[0, 0, 0, 0] = 1  # touches (0, 1, 0), the nearest to (2, 3, 1)
+
+    assert not region_mask("boundary", labels, width=3.0)[0, 2, 3, 1]
+    assert region_mask("boundary", labels, width=3.01)[0, 2, 3, 1]
+
+
 def test_spacing_of_each_case():
     """Each case of a batch may have its own spacing."""
     labels = torch.zeros(2, 5, 9, dtype=torch.int64)
@@ -63,7 +72,7 @@ def test_spacing_of_each_case():
 
 @given(
     st.lists(st.integers(2, 6), min_size=2, max_size=3),
-    st.sampled_from([1.0, 1.5, 2.0, 4.0]),
+    st.sampled_from([1.0, 1.5, 2.0, 3.0, 4.0]),
     st.sampled_from([None, 0.7, 2.5]),
     st.integers(0, 999),
 )

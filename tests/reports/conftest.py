@@ -37,6 +37,7 @@ def write_run(
     shape = (cases, len(REGIONS), 1 + len(CLASSES), BINS)
     counts, positives = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     confidences = np.zeros(shape)
+    logit_sums, logit_counts = np.zeros((len(CLASSES),) * 2), np.zeros(len(CLASSES), np.int64)
     rows = []
     for n, case in enumerate(names):
         image, logits, label = heart(rng, size, sharpness=1.5 + 0.25 * n, noise=noise)
@@ -67,9 +68,15 @@ def write_run(
             label=label.astype(np.uint8),
             prediction=prediction.astype(np.uint8),
             confidence=top.astype(np.float32),
+            entropy=entropy(probabilities).astype(np.float32),
             slice=3 + n,
             classes=np.array(CLASSES),
         )
+        for true in range(len(CLASSES)):
+            logit_counts[true] += (label == true).sum()
+            logit_sums[true] += np.abs(logits[:, label == true]).sum(axis=1) / temperature
+    np.savez(evaluation / "logits.npz", classes=CLASSES, sums=logit_sums, counts=logit_counts)
+    write_histogram(folder / "logit_histogram.npz", rng, logits.max(axis=0) / temperature)
     pd.DataFrame(rows).to_csv(evaluation / "cases.csv", index=False)
     np.savez(
         evaluation / "bins.npz",
@@ -81,6 +88,22 @@ def write_run(
         confidences=confidences,
     )
     return folder
+
+
+def entropy(probabilities):
+    logarithms = np.log(np.maximum(probabilities, 1e-30))
+    return -(probabilities * logarithms).sum(axis=0) / np.log(len(probabilities))
+
+
+def write_histogram(path, rng, largest, epochs=30):
+    """Largest logits that grow towards their final size, as in a training."""
+    edges = np.arange(-40, 201) / 4
+    outer = [-np.inf, *edges, np.inf]
+    grown = [1 - np.exp(-epoch / 8) for epoch in range(1, epochs + 1)]
+    counts = [
+        np.histogram(size * largest + rng.normal(0, 0.4, largest.shape), outer)[0] for size in grown
+    ]
+    np.savez(path, epochs=np.arange(1, epochs + 1), edges=edges, counts=np.array(counts))
 
 
 def heart(rng, size, sharpness, noise):

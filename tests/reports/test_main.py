@@ -15,6 +15,32 @@ FILES = {
 }
 
 
+def test_reliability(folders, tmp_path, capsys):
+    """Any region and any class by name; the files are named by them."""
+    folders = [str(folder) for folder in folders]
+    options = ["--region", "all", "--row", "LV", "--output", str(tmp_path), "--names", "a", "b"]
+
+    assert main(["reliability", *folders, *options]) == 0
+    assert main(["reliability", *folders, "--output", str(tmp_path)]) == 0
+
+    stems = ("reliability_all_LV", "reliability_foreground_top-1")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")
+    }
+    assert capsys.readouterr().out.count("wrote ") == 4
+
+
+@pytest.mark.parametrize(("option", "value"), [("--region", "edge"), ("--row", "aorta")])
+def test_unknown_region_or_row(folders, tmp_path, capsys, option, value):
+    """An unknown name is one line with those to choose from."""
+    code = main(["reliability", str(folders[0]), "--output", str(tmp_path), option, value])
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert f"{value!r}; choose from" in error
+    assert error.count("\n") == 1
+
+
 def test_compare(folders, tmp_path, capsys):
     """The table is printed, the files are written, and it says where they are."""
     output = tmp_path / "report"

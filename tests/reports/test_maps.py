@@ -63,6 +63,21 @@ class TestFigure:
             *("Ground truth", "Confidence", "Confidence"),
         ]
 
+    @pytest.mark.parametrize("show", [["entropy"], ["confidence", "entropy"]])
+    def test_entropy(self, runs, folders, show):
+        """Entropy stands alone or below confidence, as written, from 0 to 1."""
+        shown = titled(draw_maps(runs, "003", show))
+        entropies = [axes.images[0] for title, _, axes in shown if title == "Entropy"]
+        confidences = [title for title, *_ in shown if title == "Confidence"]
+        predictions = [run.read_map("003").prediction > 0 for run in runs]
+
+        assert len(confidences) == (2 if "confidence" in show else 0)
+        assert {image.get_clim() for image in entropies} == {(0.0, 1.0)}
+        for image, folder in zip(entropies, folders, strict=True):
+            written = np.load(folder / "evaluation" / "maps" / "003.npz")
+            window = structure_window([written["label"] > 0, *predictions])
+            np.testing.assert_array_equal(image.get_array(), written["entropy"][window])
+
     def test_scores_are_those_of_the_case(self, runs, folders):
         """Under each name stand Dice and ECE of the case shown."""
         scores = {title: text for title, text, _ in titled(draw_maps(runs, "003"))}

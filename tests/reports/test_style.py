@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from xml.etree import ElementTree
 
 import matplotlib
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 
 from nacl_monai.reports import (
+    draw_class_logits,
+    draw_epoch_logits,
     draw_maps,
     draw_reliability,
     house_style,
@@ -20,7 +23,13 @@ from nacl_monai.reports import (
 )
 from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT
 
-DRAW = {"reliability": draw_reliability, "maps": draw_maps}
+DRAW = {
+    "reliability": draw_reliability,
+    "maps": draw_maps,
+    "both_maps": partial(draw_maps, show=("confidence", "entropy")),
+    "class_logits": draw_class_logits,
+    "epoch_logits": draw_epoch_logits,
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +92,7 @@ def test_words_fit_into_a_narrow_figure(folders, draw):
     with house_style():
         figure.draw_without_rendering()
 
-    (caption,) = (text for text in figure.texts if "volume" in text.get_text())
+    (caption,) = (text for text in figure.texts if text.get_text() == figure.get_supxlabel())
 
     for words in (caption, *figure.legends):
         extent = words.get_window_extent()

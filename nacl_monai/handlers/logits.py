@@ -1,0 +1,114 @@
+"""Statistics of the logits while an engine runs: of a test set, and of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+from monai.utils.enums import CommonKeys
+
+from nacl_monai.files import atomic_path
+from nacl_monai.metrics import absolute_logit_sums, maximum_logit_counts
+
+
+def network_logits(engine: Engine) -> torch.Tensor:
+    """The logits ``(B, C, *spatial)`` of the current batch; of several outputs the first.
+
+    To be called at MONAI's ``FORWARD_COMPLETED``: nothing has turned them into probabilities yet, so
+    that no copy is needed.
+    """
+    output: Any = engine.state.output
+    logits = output[CommonKeys.PRED]
+    if not isinstance(logits, torch.Tensor):
+        return torch.as_tensor(logits[0])
+    return logits[:, 0] if logits.ndim > output[CommonKeys.IMAGE].ndim else logits
+
+
+class LogitProfile:
+    """Writes ``logits.npz``: how large the logits are for each true class (paper, figure 4).
+
+    Arrays: ``classes`` (C,), their names; ``sums`` (C, C), float64: at ``[k, j]`` the sum of |logit j|
+    over all voxels whose ground truth is class k; ``counts`` (C,), int64: the number of these voxels.
+    Row k of figure 4 is ``sums[k] / counts[k]``.
+
+    Args:
+        output_dir: Folder of the file.
+        classes: Names of all classes, background first.
+    """
+
+    def __init__(self, output_dir: str | Path, classes: Sequence[str]) -> None:
+        self.output_dir = Path(output_dir)
+        self.classes = list(classes)
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``, an evaluator of MONAI."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _start(self) -> None:
+        self._sums = torch.zeros((), dtype=torch.float64)
+        self._counts = torch.zeros((), dtype=torch.int64)
+
+    def _add(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        sums, counts = absolute_logit_sums(network_logits(engine), output[CommonKeys.LABEL])
+        self._sums = self._sums + sums.cpu()
+        self._counts = self._counts + counts.cpu()
+
+    def _write(self) -> None:
+        sums, counts = idist.all_reduce(self._sums), idist.all_reduce(self._counts)
+        if idist.get_rank() == 0:
+            with atomic_path(self.output_dir / "logits.npz") as temporary:
+                np.savez_compressed(
+                    temporary, classes=np.array(self.classes), sums=sums, counts=counts
+                )
+
+
+class LogitHistogram:
+    """Writes ``logit_histogram.npz``: the largest logits in every epoch (paper, figure 5).
+
+    Arrays: ``epochs`` (E,), int64; ``edges`` (M + 1,), float64; ``counts`` (E, M + 2), int64: voxels of
+    all training batches whose largest logit lies below ``edges[0]``, in
+    ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. Written anew at the end of every epoch.
+
+    Args:
+        output_dir: Folder of the file.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+        self._epochs: list[int] = []
+        self._counts: list[torch.Tensor] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``, a trainer of MONAI."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _start(self) -> None:
+        self._current = torch.zeros((), dtype=torch.int64)
+
+    def _add(self, engine: Engine) -> None:
+        counts, self._edges = maximum_logit_counts(network_logits(engine))
+        # Stays on the network's device until the epoch ends: a GPU need not wait for the sum.
+        self._current = self._current + counts
+
+    def _write(self, engine: Engine) -> None:
+        self._epochs.append(engine.state.epoch)
+        self._counts.append(torch.as_tensor(idist.all_reduce(self._current.cpu())))
+        if idist.get_rank() == 0:
+            with atomic_path(self.output_dir / "logit_histogram.npz") as temporary:
+                np.savez_compressed(
+                    temporary,
+                    epochs=np.array(self._epochs),
+                    edges=self._edges,
+                    counts=torch.stack(self._counts),
+                )

@@ -1,0 +1,83 @@
+r"""Statistics of logits, which show how a loss holds a network back (paper, section 4.2.2).
+
+References:
+    Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
+    (Murugesan et al., 2024), figures 4 and 5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import one_hot
+
+from nacl_monai.metrics.inputs import plain, without_channel
+
+# Voxels per step, so that float64 copies stay small beside the logits themselves.
+_STEP = 2**16
+
+
+def absolute_logit_sums(
+    logits: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""The sums behind figure 4: how large each logit is, by the class that is true.
+
+    .. math::
+
+        S_{kj} = \sum_{n:\, y_n = k} |l_{nj}|, \qquad N_k = |\{n : y_n = k\}|
+
+    The mean of :math:`|l_j|` over the voxels of class k is :math:`S_{kj} / N_k`.
+
+    Args:
+        logits: What the network returns, ``(B, C, *spatial)``.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+
+    Returns:
+        ``S`` (C, C), float64, and ``N`` (C,), int64.
+
+    Raises:
+        InputError: If the shapes disagree.
+
+    Example:
+        >>> logits = torch.tensor([[[1.0, -3.0, 2.0], [4.0, 5.0, -6.0]]])
+        >>> sums, counts = absolute_logit_sums(logits, torch.tensor([[0, 0, 1]]))
+        >>> sums.tolist(), counts.tolist()
+        ([[4.0, 9.0], [2.0, 6.0]], [2, 1])
+    """
+    logits = plain(logits)
+    classes = logits.shape[1]
+    truths = without_channel("labels", labels, logits).flatten().long()
+    columns = logits.movedim(1, 0).flatten(1)
+    sums = torch.zeros(classes, classes, dtype=torch.float64, device=logits.device)
+    for part, truth in zip(torch.split(columns, _STEP, 1), torch.split(truths, _STEP), strict=True):
+        sums += one_hot(truth, classes).double().T @ part.double().abs().T
+    return sums, torch.bincount(truths, minlength=classes)
+
+
+def maximum_logit_counts(
+    logits: torch.Tensor, low: int = -10, high: int = 50, per_unit: int = 4
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many voxels have their largest logit in each bin of a fixed grid (figure 5).
+
+    The bins are ``[edge m, edge m + 1)``, exactly so if ``per_unit`` is a power of two. One more at
+    either end counts what lies outside the grid, so that no voxel is lost; NaN counts as above it.
+
+    Args:
+        logits: What the network returns, ``(B, C, *spatial)``.
+        low: Lower end of the grid.
+        high: Upper end of the grid.
+        per_unit: Bins per unit.
+
+    Returns:
+        Counts (M + 2,), int64: below, the M bins, above; and their edges (M + 1,), float64.
+
+    Example:
+        >>> logits = torch.tensor([[[-2.0, 0.5, 0.0, 9.0], [-3.0, 0.2, 1.0, 0.0]]])
+        >>> counts, edges = maximum_logit_counts(logits, low=0, high=2, per_unit=2)
+        >>> counts.tolist(), edges.tolist()
+        ([1, 0, 1, 1, 0, 1], [0.0, 0.5, 1.0, 1.5, 2.0])
+    """
+    first, last = low * per_unit, high * per_unit
+    position = (plain(logits).amax(1).flatten() * per_unit).floor_().clamp_(first - 1, last)
+    index = position.nan_to_num_(nan=last).long() - (first - 1)
+    counts = torch.bincount(index, minlength=last - first + 2)
+    return counts, torch.arange(first, last + 1, dtype=torch.float64) / per_unit

@@ -1,0 +1,90 @@
+"""logits.npz and logit_histogram.npz hold what a loop over the batches finds."""
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+
+from nacl_monai.handlers import LogitHistogram
+from tests.handlers.conftest import CLASSES
+
+
+def test_profile(evaluated):
+    """Sums of |logit| per true class over all volumes, from before the softmax."""
+    output_dir, _, volumes = evaluated
+    profile = np.load(output_dir / "logits.npz")
+    sums, counts = np.zeros((3, 3)), np.zeros(3, int)
+    for volume in volumes.values():
+        logits, label = volume["image"].double().numpy(), volume["label"][0].numpy()
+        for true in range(3):
+            counts[true] += (label == true).sum()
+            for output in range(3):
+                sums[true, output] += np.abs(logits[output][label == true]).sum()
+
+    assert list(profile["classes"]) == CLASSES
+    assert (profile["sums"].dtype, profile["counts"].dtype) == (np.float64, np.int64)
+    np.testing.assert_allclose(sums, profile["sums"], rtol=1e-12)
+    np.testing.assert_array_equal(counts, profile["counts"])
+
+
+class Network(torch.nn.Module):
+    """Returns its input times a number that is learnt, as one tensor or in one of two other ways."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.scale, self.kind = torch.nn.Parameter(torch.tensor(2.0)), kind
+
+    def forward(self, image):
+        logits = self.scale * image
+        return {
+            "tensor": lambda: logits,
+            "list": lambda: [logits, 100 * logits[..., ::2]],
+            "stacked": lambda: torch.stack([logits, 100 * logits], 1),
+        }[self.kind]()
+
+
+def loss(logits, _):
+    return (logits if isinstance(logits, torch.Tensor) else logits[0]).mean()
+
+
+@pytest.mark.parametrize("decollate", [False, True])
+@pytest.mark.parametrize("kind", ["tensor", "list", "stacked"])
+def test_histogram(tmp_path, kind, decollate):
+    """Each epoch counts the largest logit of every voxel under the weights of its moment."""
+    batches = [{"image": 4 * torch.randn(2, 5, 6), "label": torch.zeros(1, 5, 6)} for _ in range(5)]
+    network = Network(kind)
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=3,
+        train_data_loader=DataLoader(batches, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+        loss_function=loss,
+        decollate=decollate,
+        train_handlers=[LogitHistogram(tmp_path)],
+    )
+    seen, written = [], []
+
+    def remember(*_):
+        seen[-1].append(network.scale.item())
+
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda: seen.append([]))
+    network.register_forward_pre_hook(remember)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        lambda: written.append(np.load(tmp_path / "logit_histogram.npz")["epochs"].tolist()),
+    )
+    trainer.run()
+
+    histogram = np.load(tmp_path / "logit_histogram.npz")
+    assert written == [[1], [1, 2], [1, 2, 3]]
+    assert histogram["counts"].dtype == np.int64
+    images = torch.stack([item["image"] for item in batches]).split(2)
+    edges = [-np.inf, *histogram["edges"], np.inf]
+    for scales, counts in zip(seen, histogram["counts"], strict=True):
+        batches = zip(scales, images, strict=True)
+        largest = torch.cat([(scale * image).amax(1).flatten() for scale, image in batches])
+        np.testing.assert_array_equal(np.histogram(largest, edges)[0], counts)
+    assert histogram["counts"].sum(axis=1).tolist() == [5 * 30] * 3

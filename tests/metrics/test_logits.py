@@ -1,0 +1,68 @@
+"""Statistics of logits equal those of a loop over voxels."""
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import absolute_logit_sums, maximum_logit_counts
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 4, 3, 4, 5)])
+def test_sums_by_loop(shape, monkeypatch):
+    """Each voxel adds the absolute value of its logits to the row of its true class."""
+    logits, labels = 5 * torch.randn(shape), torch.randint(0, shape[1], (shape[0], 1, *shape[2:]))
+    sums, counts = torch.zeros(shape[1], shape[1], dtype=torch.float64), [0] * shape[1]
+    vectors = logits.movedim(1, -1).reshape(-1, shape[1])
+    for vector, truth in zip(vectors, labels.flatten().tolist(), strict=True):
+        sums[truth] += vector.double().abs()
+        counts[truth] += 1
+
+    for step in (2**16, 7):
+        monkeypatch.setattr("nacl_monai.metrics.logits._STEP", step)
+        found = absolute_logit_sums(MetaTensor(logits), labels.to(torch.uint8))
+
+        torch.testing.assert_close(found[0], sums)
+        assert found[1].tolist() == counts
+
+
+def test_sums_do_not_drift():
+    """Float64 adds 2^24 + 1 ones, where float32 would stop one short."""
+    logits = torch.ones(1, 1, 1).expand(1, 2, 2**24 + 1)
+
+    sums, counts = absolute_logit_sums(
+        logits, torch.zeros(1, 1, dtype=torch.uint8).expand(1, 2**24 + 1)
+    )
+
+    assert sums[0].tolist() == [2**24 + 1] * 2
+    assert counts.tolist() == [2**24 + 1, 0]
+
+
+def test_shapes_that_disagree():
+    """Labels of another grid are refused."""
+    with pytest.raises(InputError, match="labels of shape"):
+        absolute_logit_sums(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_counts_by_loop(dtype):
+    """Each voxel is counted once, by its largest logit, in the bin that it does not fall short of."""
+    logits = (8 * torch.randn(2, 3, 40, 25)).to(dtype)
+
+    counts, edges = maximum_logit_counts(logits, low=-3, high=9, per_unit=4)
+
+    expected = [0] * (len(edges) + 1)
+    for largest in logits.amax(1).flatten().tolist():
+        expected[sum(edge <= largest for edge in edges.tolist())] += 1
+    assert edges.tolist() == [k / 4 for k in range(-12, 37)]
+    assert counts.tolist() == expected
+
+
+def test_nothing_is_lost():
+    """Infinite logits and NaN are counted at the ends of the grid, edges in the bin above."""
+    largest = [-torch.inf, -1e30, -10.25, -10.0, 49.99, 50.0, 1e30, torch.inf, torch.nan]
+
+    counts, edges = maximum_logit_counts(torch.tensor(largest)[None, None])
+
+    assert (edges[0], edges[-1], len(edges)) == (-10, 50, 241)
+    assert {m: n for m, n in enumerate(counts.tolist()) if n} == {0: 3, 1: 1, 240: 1, 241: 4}
