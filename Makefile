@@ -18,7 +18,7 @@ BUNDLE := $(BIN)/python -m monai.bundle
 DEMO          := runs/demo/$(DATASET)
 DEMO_LOSSES   := dice_ce nacl
 DEMO_SIZE_acdc         := --spatial_size "[96, 96]"
-DEMO_TRAIN_acdc        := --max_epochs 18 --batch_size 8
+DEMO_TRAIN_acdc        := --max_epochs 22 --batch_size 8
 DEMO_TRAIN_hippocampus := --max_epochs 10
 PHANTOM       := runs/demo/phantom
 
