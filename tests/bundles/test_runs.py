@@ -185,6 +185,12 @@ class TestInference:
         )
         assert predicted[1]["label"].get_data_dtype() == np.uint8
 
+    def test_interpolation(self, run_of, prediction_of):
+        """Where images are resized, probabilities are interpolated, not copied from the nearest."""
+        probabilities = prediction_of(run_of("acdc"))[1]["probabilities"].get_fdata()
+
+        assert len(np.unique(probabilities[..., 4, 0])) > 32 * 32
+
     def test_probabilities(self, run_of, prediction_of):
         """The probabilities are the network's, voxel by voxel (hippocampus: not resampled)."""
         trained = run_of("hippocampus")

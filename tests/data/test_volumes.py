@@ -109,8 +109,8 @@ def test_same_preprocessing(cases, tmp_path):
 
 
 def test_changed_file(tmp_path):
-    """A label that was corrected on disk replaces the cached one."""
-    image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
+    """A label that was corrected on disk, to a file of the same size, replaces the cached one."""
+    image, label = tmp_path / "image.nii", tmp_path / "label.nii"
     voxels = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
     case = {"case": "c", "patient": "c", "image": str(image), "label": str(label)}
     save_nifti(voxels, image)
