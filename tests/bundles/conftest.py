@@ -28,15 +28,20 @@ def bundle(monkeypatch, capfd):
     return lambda *words: run_bundle(monkeypatch, capfd, words)
 
 
-def run_bundle(monkeypatch, capfd, words):
-    """As the interpreter does: an exception ends in `sys.excepthook` and exit code 1."""
+def run_module(monkeypatch, words):
+    """`python -m monai.bundle WORDS` in the repository's root, in this process."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+
+
+def run_bundle(monkeypatch, capfd, words):
+    """As the interpreter does: an exception ends in `sys.excepthook` and exit code 1."""
     capfd.readouterr()
     code = 0
     try:
-        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+        run_module(monkeypatch, words)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
         if isinstance(stop.code, str):
@@ -63,14 +68,9 @@ def run_of(data_sets, tmp_path_factory):
         shared = ["--dataset_dir", data_sets[data_set], "--output_dir", folder]
         shared += ["--cache_dir", folder.parent / "cache"]
         with pytest.MonkeyPatch.context() as monkeypatch:
-            for words in (
-                arguments("training", data_set, *shared, "--max_epochs", 2),
-                arguments("evaluating", data_set, *shared),
-            ):
-                monkeypatch.chdir(ROOT)
-                monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
-                monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-                runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+            training = arguments("training", data_set, *shared, "--max_epochs", 2)
+            run_module(monkeypatch, training)
+            run_module(monkeypatch, arguments("evaluating", data_set, *shared))
         return data_set, data_sets[data_set], folder
 
     return run
