@@ -73,7 +73,7 @@ class CalibrationBins:
 
 
 def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
-    """The bin of each probability, int64, same shape.
+    """The bin of each probability, int32, same shape.
 
     One comparison with the nearest edge decides. It is exact, as the edge itself is compared, and
     many times as fast as the binary search of ``torch.bucketize``.
@@ -85,7 +85,7 @@ def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
     nearest = (probs * num_bins).round_()
     # Written as a float, since on CPU a cast from bool takes longer than all the rest.
     not_above = torch.le(probs, nearest / num_bins, out=torch.empty_like(nearest))
-    return nearest.sub_(not_above).clamp_(0, num_bins - 1).long()
+    return nearest.sub_(not_above).clamp_(0, num_bins - 1).int()
 
 
 def calibration_bins(
@@ -131,22 +131,29 @@ def region_bins(pieces: RegionPieces, num_bins: int) -> CalibrationBins:
     """:func:`calibration_bins` per case and region, ``(B, regions, C + 1, num_bins)``."""
     if num_bins < 1:
         raise InputError(f"num_bins must be at least 1, got {num_bins}")
-    shape = (pieces.number, pieces.classes + 1, num_bins)
+    # The last two axes: whether the column's class is the predicted one, and whether it is true.
+    shape = (pieces.number, pieces.classes, num_bins, 2, 2)
     size, device = math.prod(shape), pieces.device
-    counts, positives = torch.zeros(2, size, dtype=torch.int64, device=device)
+    counts = torch.zeros(size, dtype=torch.int64, device=device)
     confidences = torch.zeros(size, dtype=torch.float64, device=device)
-    row_cell = torch.arange(0, shape[1] * num_bins, num_bins, device=device)[:, None]
+    column = 4 * num_bins * torch.arange(pieces.classes, dtype=torch.int32, device=device)[:, None]
+    two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
 
     for probs, truth, piece in pieces.steps():
-        top, predicted = probs.max(0, keepdim=True)
-        cells = bin_indices(probs, num_bins)
-        cells = torch.cat([cells.amax(0, keepdim=True), cells])
-        cells.add_(row_cell).add_(piece * (shape[1] * num_bins))
-        right = cells[:1].masked_select(predicted == truth)
-        hits = torch.cat([right, cells[1:].gather(0, truth)[0]])
-        counts += torch.bincount(cells.view(-1), minlength=size)
-        positives += torch.bincount(hits, minlength=size)
-        confidences.index_add_(0, cells.view(-1), torch.cat([top, probs]).view(-1).double())
-    return CalibrationBins(
-        *(pieces.by_region(sums.view(shape)) for sums in (counts, positives, confidences))
-    )
+        predicted = probs.max(0, keepdim=True).indices
+        first = piece * (4 * num_bins * pieces.classes) + column
+        cells = torch.add(first, bin_indices(probs, num_bins), alpha=4)
+        cells.scatter_add_(0, predicted, two.expand_as(predicted))
+        cells.scatter_add_(0, truth, one.expand_as(truth))
+        counts += torch.bincount(cells.flatten(), minlength=size)
+        confidences.index_add_(0, cells.flatten(), probs.double().flatten())
+    counts, confidences = counts.view(shape), confidences.view(shape)
+    rows = (_rows(counts), _rows(counts[..., 1:]), _rows(confidences))
+    return CalibrationBins(*map(pieces.by_region, rows))
+
+
+def _rows(sums: torch.Tensor) -> torch.Tensor:
+    """Sums ``(pieces, C, M, predicted, true)`` as ``(pieces, 1 + C, M)``: top-1, then the classes."""
+    by_prediction = sums.sum(-1)
+    top = by_prediction[..., 1].sum(1, keepdim=True)
+    return torch.cat([top, by_prediction.sum(-1)], 1)

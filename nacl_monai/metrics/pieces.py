@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-# Probabilities per step. On CPU a step stays below torch's grain size, so that no operation of it
-# waits for a second thread: on a busy machine those waits cost ten times the work. A GPU wants
-# enough work per kernel instead, and holds some fifty bytes for each probability.
-_CHUNK = {"cpu": 2**15 - 1}
+# Probabilities per step. On CPU a step's intermediate values stay in the cache; a GPU wants more
+# work per kernel, and holds some thirty bytes for each probability.
+_CHUNK = {"cpu": 2**17}
 _CHUNK_ON_GPU = 2**24
 
 
@@ -34,43 +33,32 @@ class RegionPieces:
     ) -> None:
         self.batch, self.classes = probs.shape[:2]
         self.device = probs.device
-        self._case_size = labels[0].numel()
         self._columns = probs.flatten(2).movedim(1, 0).flatten(1)
         self._truths = labels.flatten()
-        self._positions: torch.Tensor | None = None
         partial = [mask for mask in masks if mask is not None]
-        self._pieces = torch.zeros(labels.numel(), dtype=torch.int32, device=self.device)
+        every = torch.arange(2 ** len(partial), device=self.device)
+        first = torch.arange(self.batch, dtype=torch.int32, device=self.device) * len(every)
+        self._pieces = first.repeat_interleave(labels[0].numel())
         for bit, mask in enumerate(partial):
             self._pieces += mask.flatten().int() << bit
 
-        every = torch.arange(2 ** len(partial), device=self.device)
         bits = iter(range(len(partial)))
         self._inside = [
             every >= 0 if mask is None else (every >> next(bits) & 1).bool() for mask in masks
         ]
         self.number = self.batch * len(every)
         if len(partial) == len(masks):  # what lies in no region need not be looked at
-            self._positions = self._pieces.nonzero()[:, 0]
-            self._columns = self._columns[:, self._positions]
-            self._truths = self._truths[self._positions]
-            self._pieces = self._pieces[self._positions]
+            inside = (self._pieces % len(every)).nonzero()[:, 0]
+            self._columns = self._columns[:, inside]
+            self._truths = self._truths[inside]
+            self._pieces = self._pieces[inside]
 
     def steps(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Some n voxels at a time: probabilities (C, n), labels (1, n) int64, pieces (n,) int64."""
-        step = max(1, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // (self.classes + 1))
+        """Some n voxels at a time: probabilities (C, n), labels (1, n) int64, pieces (n,) int32."""
+        step = max(1, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // self.classes)
         for start in range(0, self._truths.numel(), step):
-            stop = min(start + step, self._truths.numel())
-            voxel = (
-                torch.arange(start, stop, device=self.device)
-                if self._positions is None
-                else self._positions[start:stop]
-            )
-            first = voxel // self._case_size * (self.number // self.batch)
-            yield (
-                self._columns[:, start:stop],
-                self._truths[None, start:stop].long(),
-                first + self._pieces[start:stop],
-            )
+            chunk = slice(start, start + step)
+            yield self._columns[:, chunk], self._truths[None, chunk].long(), self._pieces[chunk]
 
     def by_region(self, sums: torch.Tensor) -> torch.Tensor:
         """Sums per piece ``(number, …)`` → sums per case and region ``(B, regions, …)``."""
