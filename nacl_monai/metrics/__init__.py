@@ -5,7 +5,6 @@ Functions take probabilities ``(B, C, *spatial)`` and labels ``(B, 1, *spatial)`
 """
 
 from nacl_monai.metrics.adaptive import (
-    AdaptiveCalibrationMetric,
     adaptive_calibration_error,
     adaptive_error,
 )
@@ -31,7 +30,6 @@ from nacl_monai.metrics.targets import label_targets
 
 __all__ = [
     "REGIONS",
-    "AdaptiveCalibrationMetric",
     "CalibrationBins",
     "CalibrationMetric",
     "HausdorffMetric",

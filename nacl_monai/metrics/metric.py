@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.adaptive import equal_mass_errors, region_cells
 from nacl_monai.metrics.bins import CalibrationBins, region_bins
 from nacl_monai.metrics.calibration import (
     average_error,
@@ -41,12 +42,31 @@ def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tens
     return first & second
 
 
+class _Sums(NamedTuple):
+    """What the metric keeps of each case and region, ``(cases, regions, …)``."""
+
+    counts: torch.Tensor  # three times (C + 1, num_bins), see CalibrationBins
+    positives: torch.Tensor
+    confidences: torch.Tensor
+    scores: torch.Tensor  # (2,): NLL and Brier
+    cell_counts: torch.Tensor  # twice (CELLS,), see region_cells
+    cell_excess: torch.Tensor
+
+    @property
+    def bins(self) -> CalibrationBins:
+        return CalibrationBins(self.counts, self.positives, self.confidences)
+
+    def pooled(self) -> _Sums:
+        """The sums over all cases."""
+        return _Sums(*(sums.sum(0) for sums in self))
+
+
 class CalibrationMetric(CumulativeIterationMetric):
     """Every calibration error of every region, per volume and pooled, from one pass.
 
-    The buffers hold bins, not voxels: ``3 × regions × (C + 1) × num_bins`` numbers per case. They
-    are gathered over processes as those of any MONAI metric, so that distributed evaluation gives
-    the numbers of a single process.
+    The buffers hold bins, not voxels: ``3 × (C + 1) × num_bins`` numbers per case and region, and
+    2048 for bins of equal mass. They are gathered over processes as those of any MONAI metric, so
+    that distributed evaluation gives the numbers of a single process.
 
     Args:
         num_bins: The number of equal bins.
@@ -107,7 +127,7 @@ class CalibrationMetric(CumulativeIterationMetric):
         mask: torch.Tensor | None = None,
         **_: Any,
     ) -> list[torch.Tensor]:
-        """Counts, positives, confidences ``(B, regions, rows, bins)``, scores ``(B, regions, 2)``.
+        """The sums of each case and region, ``(B, regions, …)``.
 
         Args:
             y_pred: Probabilities after softmax, ``(B, C, *spatial)``.
@@ -124,7 +144,7 @@ class CalibrationMetric(CumulativeIterationMetric):
         masks = [_both(mask, restriction) for mask in self._masks(probs, labels, y)]
         pieces = RegionPieces(probs, labels, masks)
         bins = region_bins(pieces, self.num_bins)
-        return [bins.counts, bins.positives, bins.confidences, region_scores(pieces)]
+        return [*vars(bins).values(), region_scores(pieces), *region_cells(pieces)]
 
     def _masks(
         self, probs: torch.Tensor, labels: torch.Tensor, image: torch.Tensor
@@ -139,28 +159,26 @@ class CalibrationMetric(CumulativeIterationMetric):
         # None, not a mask that is true everywhere: selecting every voxel would copy the volume.
         return [None if region == "all" else mask(region, labels, found) for region in self.regions]
 
-    def _gathered(self) -> tuple[CalibrationBins, torch.Tensor]:
+    def _gathered(self) -> _Sums:
         buffers = self.get_buffer()  # type: ignore[no-untyped-call]
         if buffers is None:
             raise InputError("no volume was given to the calibration metric")
-        *bins, scores = buffers
-        return CalibrationBins(*bins), scores
+        return _Sums(*buffers)
 
     def case_bins(self) -> CalibrationBins:
         """The bins of all processes' cases, ``(cases, regions, rows, bins)``."""
-        return self._gathered()[0]
+        return self._gathered().bins
 
     def case_errors(self) -> dict[str, torch.Tensor]:
-        """Each error of each case, ``(cases, regions)``: ece, cece, ace, mce, signed, nll, brier.
+        """Each error of each case, ``(cases, regions)``; NaN where a region has no voxel.
 
-        NaN where a case has no voxel in a region.
+        Their names: ece, ace, mce, signed, adaptive_ece, cece, nll, brier.
         """
-        return self._errors(*self._gathered())
+        return self._errors(self._gathered())
 
     def pooled_errors(self) -> dict[str, torch.Tensor]:
         """Each error over the voxels of all cases together, ``(regions,)``."""
-        bins, scores = self._gathered()
-        return self._errors(bins.pooled(), scores.sum(0))
+        return self._errors(self._gathered().pooled())
 
     def class_errors(self) -> torch.Tensor:
         """The expected error of each class column of each case, ``(cases, regions, C)``."""
@@ -192,16 +210,17 @@ class CalibrationMetric(CumulativeIterationMetric):
     def _class_errors(self, bins: CalibrationBins) -> torch.Tensor:
         return classwise_errors(bins, include_absent=self.include_absent)
 
-    def _errors(self, bins: CalibrationBins, scores: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _errors(self, sums: _Sums) -> dict[str, torch.Tensor]:
+        bins = sums.bins
         columns = classwise_errors(
             bins,
             include_background=self.include_background,
             include_absent=self.include_absent,
         )
-        errors = {name: error(bins)[..., 0] for name, error in _TOP1_ERRORS.items()}
-        means = scores / bins.counts[..., 0, :].sum(-1, keepdim=True)
+        means = sums.scores / bins.counts[..., 0, :].sum(-1, keepdim=True)
         return {
-            **errors,
+            **{name: error(bins)[..., 0] for name, error in _TOP1_ERRORS.items()},
+            "adaptive_ece": equal_mass_errors(sums.cell_counts, sums.cell_excess, self.num_bins),
             "cece": columns.nanmean(-1),
             "nll": means[..., 0],
             "brier": means[..., 1],

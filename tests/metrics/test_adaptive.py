@@ -9,7 +9,7 @@ from metric_samples import random_case
 from netcal.metrics import ECE
 
 from nacl_monai.metrics import (
-    AdaptiveCalibrationMetric,
+    CalibrationMetric,
     adaptive_calibration_error,
     adaptive_error,
     expected_calibration_error,
@@ -66,18 +66,65 @@ def test_one_bin():
     assert adaptive_calibration_error(probs, labels, num_bins=1) == pytest.approx(expected)
 
 
-def test_metric_is_the_mean_over_volumes():
-    """The metric averages the volumes whose region is not empty, from batches or lists."""
+def as_volume(voxels):
+    """Two-class probabilities and labels whose predicted class has these confidences and hits."""
+    confidences, hits = (torch.tensor(column) for column in zip(*voxels, strict=True))
+    probs = torch.stack([1 - confidences, confidences])[None, :, :, None]
+    return probs, hits[None, None, :, None].long()
+
+
+@given(st.lists(VOXELS, min_size=1, max_size=3), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_metric(volumes, num_bins):
+    """The metric's error of each volume and of all their voxels is that of the sorted voxels.
+
+    Confidences that are far apart lie in cells of their own, so that nothing is approximate.
+    """
+    volumes = [[(0.5001 if c == 0.5 else c, h) for c, h in voxels] for voxels in volumes]
+    metric = CalibrationMetric(num_bins, regions=["all"])
+    for voxels in volumes:
+        metric(*as_volume(voxels))
+
+    pooled = [voxel for voxels in volumes for voxel in voxels]
+    for actual, voxels in zip(
+        [*metric.case_errors()["adaptive_ece"][:, 0], metric.pooled_errors()["adaptive_ece"][0]],
+        [*volumes, pooled],
+        strict=True,
+    ):
+        confidences, hits = zip(*voxels, strict=True)
+        expected = slow_adaptive_error(confidences, hits, num_bins)
+        assert actual.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("sharpness", [1, 4, 16])
+def test_cells_are_fine_enough(sharpness):
+    """Where confidences crowd into the same cells, the error is off by 0.001 at most.
+
+    Each edge between bins can move no more than what its cell holds, of which each logit's is 1/28.
+    """
+    logits = sharpness * torch.randn(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 100, 100), generator=torch.Generator().manual_seed(1))
+    probs = logits.softmax(1)
+    metric = CalibrationMetric(regions=["foreground"])
+    metric(probs, labels[:, None])
+
+    expected = adaptive_calibration_error(probs, labels)
+
+    assert metric.aggregate()["adaptive_ece_foreground_pooled"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_volumes_without_the_region():
+    """The mean leaves out the volumes whose region is empty."""
     probs, labels = random_case((3, 3, 8, 9))
     labels[1] = 0
-    metric = AdaptiveCalibrationMetric()
-    metric(probs[:2], labels[:2, None])
-    metric([probs[2]], [labels[2:]])
+    metric = CalibrationMetric()
+    metric(probs, labels[:, None])
 
-    each = [adaptive_calibration_error(probs[i : i + 1], labels[i : i + 1]) for i in (0, 2)]
+    errors = metric.case_errors()["adaptive_ece"][:, metric.region_names.index("foreground")]
 
-    assert metric.aggregate().item() == pytest.approx(sum(each) / 2)
-    assert metric.get_buffer().shape == (3, 1)
+    assert errors.isnan().tolist() == [False, True, False]
+    mean = metric.aggregate()["adaptive_ece_foreground"]
+    assert mean == pytest.approx((errors[0] + errors[2]).item() / 2)
 
 
 def test_empty_region():

@@ -4,7 +4,6 @@ from metric_samples import random_case
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
-    AdaptiveCalibrationMetric,
     CalibrationMetric,
     adaptive_calibration_error,
     brier_score,
@@ -46,7 +45,6 @@ METRICS = {
     "brier": brier_score,
     "metric": lambda probs, labels: CalibrationMetric()(probs, labels),
     "metric, decollated": lambda probs, labels: CalibrationMetric()(list(probs), list(labels)),
-    "adaptive metric": lambda probs, labels: AdaptiveCalibrationMetric()(probs, labels),
 }
 
 
