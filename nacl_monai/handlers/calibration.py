@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monai.handlers import IgniteMetricHandler, from_engine
 
 from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.metric import Region
 
 
 class CalibrationError(IgniteMetricHandler):
@@ -20,7 +21,8 @@ class CalibrationError(IgniteMetricHandler):
 
     Args:
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.
-        regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``.
+        regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``, or a mapping that
+            adds functions of your own, as `CalibrationMetric` takes it.
         boundary_width: Of the region ``boundary``, on each side of a boundary.
         spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
         output_transform: Picks probabilities (after softmax) and labels from ``engine.state.output``.
@@ -31,7 +33,7 @@ class CalibrationError(IgniteMetricHandler):
     def __init__(
         self,
         num_bins: int = 15,
-        regions: Sequence[str] = ("foreground",),
+        regions: Sequence[str] | Mapping[str, Region | None] = ("foreground",),
         boundary_width: float = 3.0,
         spacing: str | None = None,
         output_transform: Callable[[Any], Any] = from_engine(["probabilities", "label"]),  # noqa: B008

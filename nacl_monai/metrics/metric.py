@@ -35,6 +35,12 @@ _TOP1_ERRORS = {
 }
 
 
+def _as_mapping(
+    regions: Sequence[str] | Mapping[str, Region | None],
+) -> Mapping[str, Region | None]:
+    return regions if isinstance(regions, Mapping) else dict.fromkeys(regions)
+
+
 def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
     """The voxels of both masks, where None stands for all voxels."""
     if first is None or second is None:
@@ -71,7 +77,8 @@ class CalibrationMetric(CumulativeIterationMetric):
     Args:
         num_bins: The number of equal bins.
         regions: Names that :func:`region_mask` knows, or a mapping from names of your own to
-            functions of ``(labels, prediction)``, both ``(B, *spatial)``, that return a mask.
+            functions of ``(labels, prediction)``, both ``(B, *spatial)``, that return a mask; None
+            in place of a function is the region that :func:`region_mask` knows by that name.
         include_background: Whether the background column counts in the class-wise error.
         include_absent: Whether classes without a voxel in the region count in the class-wise error
             (:func:`classwise_errors` says why they should).
@@ -89,18 +96,18 @@ class CalibrationMetric(CumulativeIterationMetric):
     def __init__(
         self,
         num_bins: int = 15,
-        regions: Sequence[str] | Mapping[str, Region] = REGIONS,
+        regions: Sequence[str] | Mapping[str, Region | None] = REGIONS,
         include_background: bool = True,
         include_absent: bool = True,
         boundary_width: float = 3.0,
         spacing: Spacing | str | None = None,
     ) -> None:
         super().__init__()
-        unknown = set() if isinstance(regions, Mapping) else set(regions) - set(REGIONS)
-        if unknown or not regions or isinstance(regions, str):
+        own = {} if isinstance(regions, str) else dict(_as_mapping(regions))
+        if not own or not {name for name, function in own.items() if not function} <= set(REGIONS):
             raise InputError(f"regions must be among {', '.join(REGIONS)}, got {regions!r}")
         self.num_bins = num_bins
-        self.regions = regions
+        self.regions = own
         self.include_background = include_background
         self.include_absent = include_absent
         self.boundary_width = boundary_width
@@ -149,15 +156,18 @@ class CalibrationMetric(CumulativeIterationMetric):
     def _masks(
         self, probs: torch.Tensor, labels: torch.Tensor, image: torch.Tensor
     ) -> list[torch.Tensor | None]:
-        if isinstance(self.regions, Mapping):
-            prediction = predicted_classes(probs)
-            return [region(labels, prediction) for region in self.regions.values()]
         dims = labels.ndim - 1
         spacing = case_spacings(self.spacing, len(labels), dims, image)
-        mask = partial(region_mask, width=self.boundary_width, spacing=spacing)
-        found = predicted_classes(probs) if "union" in self.regions else None
-        # None, not a mask that is true everywhere: selecting every voxel would copy the volume.
-        return [None if region == "all" else mask(region, labels, found) for region in self.regions]
+        known = partial(region_mask, width=self.boundary_width, spacing=spacing)
+        found = predicted_classes(probs)
+        masks: list[torch.Tensor | None] = []
+        for name, function in self.regions.items():
+            if function is None:
+                # None, not a mask true everywhere: selecting every voxel would copy the volume.
+                masks.append(None if name == "all" else known(name, labels, found))
+            else:
+                masks.append(without_channel(f"region {name}", function(labels, found), probs))
+        return masks
 
     def _gathered(self) -> _Sums:
         buffers = self.get_buffer()  # type: ignore[no-untyped-call]

@@ -100,3 +100,13 @@ def test_width_of_the_boundary(evaluate, tmp_path, spacing, layers):
     bins = np.load(tmp_path / "evaluation/bins.npz")
     band = bins["counts"][:, list(bins["regions"]).index("boundary"), 0]
     assert band.sum(axis=1).tolist() == [layers * 8 * 3] * 2
+
+
+def test_region_of_your_own(evaluate, tmp_path):
+    """A mapping of regions adds a function of the labels and the prediction, by name."""
+    regions = {"foreground": None, "found_MYO": "$lambda labels, prediction: prediction == 2"}
+    table = evaluate(**{"validate::calibration::regions": regions})
+
+    counts = np.load(tmp_path / "evaluation/bins.npz")["counts"]
+    assert counts[:, 1, 0].sum(axis=1).tolist() == [4 * 8 * 3, 2 * 8 * 3]
+    assert table.loc["found", "signed_found_MYO"] == pytest.approx(1 - 2 / 4, abs=1e-2)
