@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from monai.data.meta_tensor import MetaTensor
+from torch import nn
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
@@ -32,7 +33,7 @@ class DeepSupervisionLoss(TermsLoss):
     neighbour. A single output, as in evaluation, is passed to the loss as it is.
 
     Args:
-        loss: Any loss of this package.
+        loss: Any loss of this package, or another that returns a scalar, which is then its own term.
         weights: One per output, in the network's order (MONAI's networks differ in it), used as
             they are.
 
@@ -41,7 +42,8 @@ class DeepSupervisionLoss(TermsLoss):
         ``(B, heads, C, *spatial)``; labels as for the loss; a scalar out.
 
     Raises:
-        InputError: if there are fewer weights than outputs, or more.
+        InputError: if there are fewer weights than outputs, or more, or ``loss`` is a
+            `DeepSupervisionLoss`, whose weights would not count.
 
     Note:
         MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
@@ -50,8 +52,13 @@ class DeepSupervisionLoss(TermsLoss):
         are given.
     """
 
-    def __init__(self, loss: TermsLoss, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None) -> None:
         super().__init__()
+        if isinstance(loss, DeepSupervisionLoss):
+            raise InputError(
+                "loss is a DeepSupervisionLoss within another; choose the loss inside it, and set "
+                "--loss_function::weights"
+            )
         self.loss = loss
         self.weights = None if weights is None else list(weights)
 
@@ -62,12 +69,12 @@ class DeepSupervisionLoss(TermsLoss):
     def terms(self, logits: Outputs, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss's terms, each summed over the outputs."""
         if isinstance(logits, torch.Tensor):
-            if not _stacked(logits, labels):
-                return self.loss.terms(logits, labels)
+            if not _stacked(logits, labels, getattr(self.loss, "takes_image", False)):
+                return _terms(self.loss, logits, labels)
             logits = logits.unbind(1)
         totals: dict[str, torch.Tensor] = {}
         for weight, head in zip(self._weights(len(logits)), logits, strict=True):
-            for name, value in self.loss.terms(head, _resized(labels, head)).items():
+            for name, value in _terms(self.loss, head, _resized(labels, head)).items():
                 totals[name] = weight * value + totals.get(name, 0)
         return totals
 
@@ -86,8 +93,18 @@ class DeepSupervisionLoss(TermsLoss):
         return f"weights={self.weights}"
 
 
-def _stacked(logits: torch.Tensor, labels: torch.Tensor) -> bool:
+def _terms(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    return (
+        loss.terms(logits, labels)
+        if isinstance(loss, TermsLoss)
+        else {"loss": loss(logits, labels)}
+    )
+
+
+def _stacked(logits: torch.Tensor, labels: torch.Tensor, takes_image: bool) -> bool:
     """Whether axis 1 holds heads: labels tell ``(B, heads, C, H, W)`` from ``(B, C, D, H, W)``."""
+    if takes_image:  # labels surely have channels, which may be as many as there are classes
+        return logits.ndim > labels.ndim
     sizes = (labels.shape[1:], labels.shape[2:])
     return logits.shape[2:] not in sizes and logits.shape[3:] in sizes
 

@@ -68,6 +68,29 @@ def test_own_weights(batch):
         loss([logits] * 3, labels)
 
 
+def test_labels_with_as_many_channels_as_classes(batch):
+    """A mask beside an image of two channels is not taken for logits of three classes."""
+    logits, labels = batch
+    labels = torch.cat([labels, torch.rand(2, 2, *labels.shape[2:])], 1)
+    loss = NACLLoss(prior="bilateral")
+    stacked = torch.stack([logits, logits], 1)
+
+    torch.testing.assert_close(DeepSupervisionLoss(loss)(stacked, labels), loss(logits, labels))
+    assert torch.equal(DeepSupervisionLoss(loss)(logits, labels), loss(logits, labels))
+
+
+def test_other_losses(batch):
+    """A loss without terms is its own term; one that weights outputs itself is refused."""
+    logits, labels = batch
+    loss = DeepSupervisionLoss(monai.losses.DiceLoss(to_onehot_y=True, softmax=True))
+    value = loss([logits, logits], labels)
+
+    torch.testing.assert_close(value, loss.loss(logits, labels))
+    assert torch.equal(loss.latest_terms["loss"], value)
+    with pytest.raises(InputError, match="within another"):
+        DeepSupervisionLoss(loss)
+
+
 @pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_networks_of_monai(dims):
     """The heads of DynUNet and BasicUNet++ are taken as they come, in training and evaluation."""
