@@ -5,14 +5,15 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.bundles.conftest import arguments
+from tests.networks.conftest import small_overrides
 
 DICE_WITH_PENALTY = {
     "_target_": "nacl_monai.losses.ComposedLoss",
     "base": "@losses::dice_ce",
     "penalties": [{"_target_": "nacl_monai.losses.NeighborhoodPenalty", "weight": 0.1}],
 }
+DYNUNET = ["--network_def", "@networks::dynunet", *small_overrides("dynunet")]
 IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "name": "label"}]
-DEEP_SUPERVISION = {"_target_": "nacl_monai.losses.DeepSupervisionLoss", "loss": "@losses::nacl"}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,10 @@ DEEP_SUPERVISION = {"_target_": "nacl_monai.losses.DeepSupervisionLoss", "loss":
             ["--losses::nacl::prior", "bilateral", "--slice_transforms", IMAGE_BESIDE_LABEL],
             ["cross_entropy", "penalty"],
         ),
-        (["--loss", DEEP_SUPERVISION], ["cross_entropy", "penalty"]),
+        (
+            [*DYNUNET, "--loss_function::weights", [0.5, 0.25, 0.25]],
+            ["cross_entropy", "penalty"],
+        ),
         (
             ["--losses::nacl::penalty", "log_barrier", "--losses::nacl::on", "softmax"],
             ["cross_entropy", "penalty"],

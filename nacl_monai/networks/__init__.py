@@ -1,0 +1,7 @@
+"""What MONAI's networks lack: TransUNet, and one tensor of logits from networks with many outputs."""
+
+from nacl_monai.networks.input_size import check_input_size
+from nacl_monai.networks.single_output import SingleOutput
+from nacl_monai.networks.transunet import TransUNet
+
+__all__ = ["SingleOutput", "TransUNet", "check_input_size"]

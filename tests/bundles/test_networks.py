@@ -1,0 +1,81 @@
+"""What the configuration alone can do with networks: train, evaluate and apply each of the menu."""
+
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.bundles.conftest import arguments
+from tests.networks.conftest import NETWORKS, small_overrides
+
+
+@pytest.fixture
+def shared(data_sets, tmp_path):
+    """The words that every run of these tests has, on the hippocampus' phantom."""
+    words = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / "run"]
+    return [*words, "--cache_dir", data_sets["hippocampus"].parent / "cache"]
+
+
+def choose(network):
+    return ["--network_def", f"@networks::{network}", *small_overrides(network)]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_training_evaluating_inference(bundle, data_sets, shared, tmp_path, network):
+    """Every network of the menu trains, is evaluated, and segments an image in its own geometry."""
+    run, chosen = tmp_path / "run", choose(network)
+    training = arguments("training", "hippocampus", *shared, "--max_epochs", 1, *chosen)
+    code, errors = bundle(*training)
+    assert code == 0, errors
+    code, errors = bundle(*arguments("evaluating", "hippocampus", *shared, *chosen))
+    assert code == 0, errors
+    image = sorted((data_sets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
+    words = [
+        "--images",
+        image,
+        "--checkpoint",
+        run / "model.pt",
+        "--output_dir",
+        run / "predictions",
+    ]
+    code, errors = bundle(*arguments("inference", "hippocampus", *words, *chosen))
+    assert code == 0, errors
+
+    assert np.isfinite(pd.read_csv(run / "evaluation" / "cases.csv")["ece"]).all()
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
+    loss, *terms = (
+        np.array([event.value for event in curves.Scalars(tag)])
+        for tag in ("loss", "cross_entropy", "penalty")
+    )
+    np.testing.assert_allclose(loss, sum(terms), rtol=1e-5)
+    # Of several outputs the final one is in the histogram: each training voxel once.
+    patients = json.loads((run / "split.json").read_text())["train"]
+    depths = [nibabel.load(image.with_name(f"{name}.nii.gz")).shape[2] for name in patients]
+    assert np.load(run / "logit_histogram.npz")["counts"].sum() == sum(depths) * 48 * 64
+    (label,) = (run / "predictions").glob("*_label.nii.gz")
+    assert nibabel.load(label).shape == nibabel.load(image).shape
+
+
+def test_size_that_does_not_fit(bundle, shared, tmp_path):
+    """A size that the network cannot take is refused in one line before training starts."""
+    overrides = [*shared, "--spatial_size", "[50, 64]"]
+    code, errors = bundle(*arguments("training", "hippocampus", *overrides))
+
+    assert code == 1
+    assert errors.strip().splitlines()[-1] == (
+        "error: spatial_size is [50, 64], which the network cannot take; "
+        "choose another, such as [64, 64]"
+    )
+    assert not (tmp_path / "run" / "model.pt").exists()
+
+
+def test_weights_that_are_not_there(bundle, shared):
+    """A missing file of pretrained weights is named in one line."""
+    overrides = [*shared, *choose("transunet"), "--networks::transunet::pretrained", "/nowhere.pth"]
+    code, errors = bundle(*arguments("training", "hippocampus", *overrides))
+
+    assert code == 1
+    assert errors.strip().splitlines()[-1].startswith("error: /nowhere.pth: there is no such file")

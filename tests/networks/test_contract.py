@@ -1,0 +1,132 @@
+"""What holds for every network of the menu; a new one is covered by an entry in `SMALL`."""
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.losses import DeepSupervisionLoss
+from tests.networks.conftest import NETWORKS, ROOT, build, model_config
+
+LOSSES = ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")["losses"]
+CLASSES = 3
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def outputs(prediction):
+    """What a network returns in training, as a list of ``(B, C, H, W)``."""
+    if isinstance(prediction, list):
+        return prediction
+    return list(prediction.unbind(1)) if prediction.ndim == 5 else [prediction]
+
+
+def test_menu():
+    """Every entry of the menu is tested here."""
+    assert list(model_config()["networks"]) == NETWORKS
+
+
+@every_network
+@pytest.mark.parametrize("in_channels", [1, 2, 3, 4])
+def test_one_tensor_of_logits(name, in_channels):
+    """In evaluation, images of any number of channels become logits of their size."""
+    network = build(name, in_channels, CLASSES).eval()
+
+    for size in ((48, 64), (64, 32)):
+        logits = network(torch.rand(2, in_channels, *size))
+        assert type(logits) is torch.Tensor
+        assert logits.shape == (2, CLASSES, *size)
+
+
+@every_network
+def test_final_output_first(name):
+    """In training, outputs have the image's size, and the final one, of evaluation, is first."""
+    network = build(name).eval()
+    expected = network(torch.ones(2, 1, 32, 48))
+    network.training = True  # the outputs of training, with the normalisation of evaluation
+    heads = outputs(network(torch.ones(2, 1, 32, 48)))
+
+    assert len(heads) == {"basic_unet_plus_plus": 4, "dynunet": 3}.get(name, 1)
+    assert all(head.shape == (2, CLASSES, 32, 48) for head in heads)
+    assert torch.equal(heads[0], expected)
+    assert not any(torch.equal(head, expected) for head in heads[1:])
+
+
+@every_network
+def test_gradient_reaches_every_parameter(name):
+    """No parameter is left out, which training on many devices would wait for in vain."""
+    network = build(name)
+    with torch.no_grad():
+        for parameter in network.parameters():  # away from gains that start at zero
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    labels = torch.randint(CLASSES, (2, 1, 32, 48))
+    loss = ConfigParser(LOSSES).get_parsed_content("nacl")
+    DeepSupervisionLoss(loss)(network(torch.rand(2, 1, 32, 48)), labels).backward()
+
+    without = [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    zero = [key for key, parameter in network.named_parameters() if not parameter.grad.any()]
+    assert not without
+    assert all(key.endswith("bias") for key in zero), zero  # may be normalised away
+
+
+@every_network
+@pytest.mark.parametrize("choice", LOSSES)
+def test_every_loss_is_lowered(name, choice):
+    """A few steps down the gradient of any loss lower it."""
+    network = build(name)
+    labels = torch.zeros(2, 1, 32, 48, dtype=torch.int64)
+    labels[:, :, 8:24, 8:24], labels[:, :, 16:24, 16:40] = 1, 2
+    image = labels + 0.1 * torch.randn(labels.shape)
+    loss = DeepSupervisionLoss(ConfigParser(LOSSES).get_parsed_content(choice))
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    values = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        value = loss(network(image), labels)
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+
+    assert values[-1] < values[0]
+
+
+@every_network
+def test_seed(name):
+    """The seed decides the weights."""
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(build(name).state_dict())
+
+    first, again, other = states
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@every_network
+def test_state(name, tmp_path):
+    """Weights that were saved and loaded give the same logits."""
+    network, image = build(name).eval(), torch.rand(1, 1, 32, 48)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    torch.manual_seed(1)
+    other = build(name).eval()
+    assert not torch.equal(other(image), network(image))
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+
+    assert torch.equal(other(image), network(image))
+
+
+@every_network
+def test_bfloat16(name):
+    """Under autocast, a step of training has finite gradients, and logits stay near float32's."""
+    network, image = build(name), torch.rand(2, 1, 32, 48)
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = network(image)
+    loss = DeepSupervisionLoss(ConfigParser(LOSSES).get_parsed_content("nacl"))
+    loss(prediction, torch.zeros(2, 1, 32, 48)).backward()
+    network.eval()
+    expected = network(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(image)
+
+    assert outputs(prediction)[0].dtype == logits.dtype == torch.bfloat16
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert (logits - expected).abs().mean() < 0.05 * expected.std() + 0.05

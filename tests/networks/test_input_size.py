@@ -1,0 +1,58 @@
+"""A size that a network cannot take is refused before anything is trained."""
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+
+from nacl_monai.errors import InputError
+from nacl_monai.networks import check_input_size
+from tests.networks.conftest import NETWORKS, build
+
+DATA_SETS = [(224, 224), (240, 240), (192, 192), (160, 160), (48, 64)]
+ANY_SIZE = {"basic_unet_plus_plus", "transunet"}
+
+
+@pytest.mark.parametrize("size", DATA_SETS, ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sizes_of_the_data_sets(name, size):
+    """Every network takes the slices of every data set."""
+    check_input_size(build(name), 1, size)
+
+
+@pytest.mark.parametrize("size", [(50, 60), (47, 33), (224, 225)], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_odd_sizes(name, size):
+    """Multiples of 16 fit any network; other sizes fit, or are refused with one that fits."""
+    network = build(name).eval()
+    if name in ANY_SIZE:
+        check_input_size(network, 1, size)
+        assert network(torch.rand(1, 1, *size)).shape[2:] == size
+        return
+    with pytest.raises(InputError, match="cannot take; choose another, such as") as caught:
+        check_input_size(network, 1, size)
+    fitting = [int(word) for word in str(caught.value).rpartition("[")[2].rstrip("]").split(",")]
+    assert fitting == [-(-n // 16) * 16 for n in size]
+    check_input_size(network, 1, fitting)
+
+
+def test_leaves_no_trace():
+    """Mode, weights, statistics and random numbers are as before, on failure too."""
+    network = UNet(2, 1, 2, [4, 8], [2], norm="batch", dropout=0.5)
+    state, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    check_input_size(network, 1, (8, 8))
+    with pytest.raises(InputError, match="spatial_size is \\[9, 8\\]"):
+        check_input_size(network, 1, (9, 8))
+
+    assert network.training
+    assert all(module.training for module in network.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    check_input_size(network.eval(), 1, (8, 8))
+    assert not network.training
+
+
+def test_another_size_comes_back():
+    """A network that returns another size than it is given is no segmentation network here."""
+    half = torch.nn.Conv2d(1, 2, 3, stride=2, padding=1)
+    with pytest.raises(InputError, match="choose another network"):
+        check_input_size(half, 1, (32, 32))

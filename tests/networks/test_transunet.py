@@ -1,0 +1,159 @@
+"""TransUNet: its encoder is timm's, its size the published one, its weights come from files."""
+
+import huggingface_hub
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from nacl_monai.errors import InputError
+from nacl_monai.networks import TransUNet
+from nacl_monai.networks.transunet import PRETRAINED
+from tests.networks.conftest import SMALL
+
+TINY = SMALL["transunet"]
+
+
+def tiny(in_channels=3, **settings):
+    return TransUNet(in_channels, 2, **{**TINY, **settings}).eval()
+
+
+@pytest.mark.parametrize("size", [(224, 224), (48, 64), (50, 37)])
+def test_encoder_is_that_of_timm(size):
+    """The tokens equal timm's own forward pass, at the size of its weights and at others."""
+    network, image = tiny(), torch.rand(2, 3, *size)
+    *features, tokens = network.encode(image)
+    expected = network.encoder.forward_features(image)[:, 1:]
+
+    assert torch.equal(tokens.flatten(2).transpose(1, 2), expected)
+    scales = [tuple(-(-n // scale) for n in size) for scale in (2, 4, 8, 16)]
+    assert [tuple(level.shape[2:]) for level in (*features, tokens)] == scales
+    backbone = network.encoder.patch_embed.backbone
+    theirs = backbone.forward_intermediates(image, intermediates_only=True)
+    assert all(torch.equal(ours, timms) for ours, timms in zip(features, theirs, strict=False))
+
+
+@pytest.mark.slow
+def test_published_size():
+    """The default is R50+ViT-B/16 by timm, with about the 105 million parameters published."""
+    network = TransUNet(3, 9).eval()
+    theirs = timm.create_model(PRETRAINED.partition(".")[0], num_classes=0).eval()
+    network.encoder.load_state_dict(theirs.state_dict())
+    image = torch.rand(1, 3, 224, 224)
+
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6) == 105
+    tokens = network.encode(image)[-1].flatten(2).transpose(1, 2)
+    assert torch.equal(tokens, theirs.forward_features(image)[:, 1:])
+
+
+def test_every_pixel_can_reach_every_other():
+    """Far corners are related by the transformer, which convolutions alone would not do here."""
+    network, image = tiny(1), torch.rand(1, 1, 192, 192, requires_grad=True)
+    network(image)[0, 0, 0, 0].backward()
+
+    assert image.grad[0, 0, -8:, -8:].abs().sum() > 0
+
+
+def with_classifier(weights):
+    return {**weights, "head.weight": torch.zeros(5, 16), "head.bias": torch.zeros(5)}
+
+
+def other_grid(weights):
+    return {**weights, "pos_embed": torch.rand(1, 1 + 24 * 24, 16)}
+
+
+SAVERS = {"weights.safetensors": save_file, "weights.pth": torch.save}
+
+
+@pytest.mark.parametrize("form", [dict, with_classifier, other_grid])
+@pytest.mark.parametrize("name", SAVERS)
+def test_local_file(tmp_path, name, form):
+    """The encoder's weights are those in the file, whatever its classifier and its grid."""
+    torch.manual_seed(1)
+    weights = tiny().encoder.state_dict()
+    SAVERS[name](form(weights), tmp_path / name)
+    loaded = tiny(pretrained=str(tmp_path / name)).encoder.state_dict()
+
+    different = {key for key in weights if not torch.equal(weights[key], loaded[key])}
+    assert different == ({"pos_embed"} if form is other_grid else set())
+
+
+@pytest.mark.parametrize("in_channels", [1, 2, 4])
+def test_channels_of_the_file(tmp_path, in_channels):
+    """A grey image is seen as a colour image of equal channels; other numbers repeat them."""
+    weights = tiny().encoder.state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    network, image = (
+        tiny(in_channels, pretrained=tmp_path / "weights.pth"),
+        torch.rand(1, 1, 48, 64),
+    )
+    colour = tiny(pretrained=tmp_path / "weights.pth")
+    ours = network.encode(image.expand(-1, in_channels, -1, -1))[-1]
+
+    if in_channels == 1:
+        torch.testing.assert_close(ours, colour.encode(image.expand(-1, 3, -1, -1))[-1])
+    assert not torch.equal(
+        ours, tiny(in_channels).encode(image.expand(-1, in_channels, -1, -1))[-1]
+    )
+
+
+def garbage(path):
+    path.write_bytes(b"no weights at all")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("garbage.pth", garbage),
+        ("garbage.safetensors", garbage),
+        ("garbage.npz", garbage),
+        ("other.npz", lambda path: np.savez(path, weights=np.zeros(3))),
+        ("other.pth", lambda path: torch.save({"weight": torch.zeros(3)}, path)),
+        ("list.pth", lambda path: torch.save([torch.zeros(3)], path)),
+        ("wider.pth", lambda path: torch.save(tiny(embed_dim=32).encoder.state_dict(), path)),
+        ("deeper.pth", lambda path: torch.save(tiny(depth=2).encoder.state_dict(), path)),
+    ],
+)
+def test_misfitting_file(tmp_path, name, write):
+    """A file that is no file of weights, or of another encoder, is refused by name in one line."""
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: holds no weights that fit") as caught:
+        tiny(pretrained=tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    """A file that is not there is named."""
+    with pytest.raises(InputError, match="nowhere.pth: there is no such file"):
+        tiny(pretrained=tmp_path / "nowhere.pth")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub's cache, empty, on a machine without a network."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path / f"models--timm--{PRETRAINED}"
+
+
+def test_hub(hub):
+    """`pretrained: true` takes the weights that the hub's client has under the published name."""
+    torch.manual_seed(1)
+    weights = tiny().encoder.state_dict()
+    (hub / "snapshots" / "0").mkdir(parents=True)
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text("0")
+    save_file(weights, hub / "snapshots" / "0" / "model.safetensors")
+    loaded = tiny(pretrained=True).encoder.state_dict()
+
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+@pytest.mark.usefixtures("hub")
+def test_hub_out_of_reach():
+    """Without the hub, the error says what to do instead."""
+    with pytest.raises(
+        InputError, match="cannot be had from the Hugging Face hub; give pretrained"
+    ):
+        tiny(pretrained=True)
