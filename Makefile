@@ -36,7 +36,7 @@ endif
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer test test-all bench-losses bench-metrics bench-memory check format clean
+.PHONY: help setup demo demo-data train evaluate infer test test-all bench-losses bench-metrics bench-memory bench-networks check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -102,6 +102,9 @@ bench-metrics: .venv/development ## Time the metrics beside MONAI's and torchmet
 
 bench-memory: .venv/development ## Measure the peak memory of evaluating 6 and 60 volumes
 	$(BIN)/python benchmarks/memory.py $(ARGS)
+
+bench-networks: .venv/development ## Print the networks' sizes, times per step, export formats
+	$(BIN)/python benchmarks/networks.py $(ARGS)
 
 check: .venv/development ## Lint, check the format and the types
 	$(BIN)/ruff check .

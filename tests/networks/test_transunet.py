@@ -79,6 +79,60 @@ def test_local_file(tmp_path, name, form):
     assert different == ({"pos_embed"} if form is other_grid else set())
 
 
+def published_archive(encoder):
+    """The encoder's weights in the names and axes of the archives published with ViT (JAX)."""
+    archive, heads = {}, encoder.blocks[0].attn.num_heads
+
+    def put(name, module, kernel="kernel"):
+        weight = module.weight.detach()
+        axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[weight.ndim]
+        archive[f"{name}/{kernel}"] = weight.permute(axes)
+        if module.bias is not None:
+            archive[f"{name}/bias"] = module.bias.detach()
+
+    embed = encoder.patch_embed
+    put("conv_root", embed.backbone.stem.conv)
+    put("gn_root", embed.backbone.stem.norm, "scale")
+    for number, stage in enumerate(embed.backbone.stages, start=1):
+        for unit, block in enumerate(stage.blocks, start=1):
+            name = f"block{number}/unit{unit}"
+            for part in "123":
+                put(f"{name}/conv{part}", block.get_submodule(f"conv{part}"))
+                put(f"{name}/gn{part}", block.get_submodule(f"norm{part}"), "scale")
+            if block.downsample is not None:
+                put(f"{name}/conv_proj", block.downsample.conv)
+                put(f"{name}/gn_proj", block.downsample.norm, "scale")
+    put("embedding", embed.proj)
+    archive["cls"] = encoder.cls_token.detach()
+    archive["Transformer/posembed_input/pos_embedding"] = encoder.pos_embed.detach()
+    put("Transformer/encoder_norm", encoder.norm, "scale")
+    for number, block in enumerate(encoder.blocks):
+        name = f"Transformer/encoderblock_{number}"
+        put(f"{name}/LayerNorm_0", block.norm1, "scale")
+        put(f"{name}/LayerNorm_2", block.norm2, "scale")
+        put(f"{name}/MlpBlock_3/Dense_0", block.mlp.fc1)
+        put(f"{name}/MlpBlock_3/Dense_1", block.mlp.fc2)
+        attention = f"{name}/MultiHeadDotProductAttention_1"
+        weights, biases = block.attn.qkv.weight.chunk(3), block.attn.qkv.bias.chunk(3)
+        for part, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+            archive[f"{attention}/{part}/kernel"] = weight.detach().T.unflatten(1, (heads, -1))
+            archive[f"{attention}/{part}/bias"] = bias.detach().unflatten(0, (heads, -1))
+        out = block.attn.proj
+        archive[f"{attention}/out/kernel"] = out.weight.detach().T.unflatten(0, (heads, -1))
+        archive[f"{attention}/out/bias"] = out.bias.detach()
+    return {name: value.numpy() for name, value in archive.items()}
+
+
+def test_published_archive(tmp_path):
+    """The .npz archives of the vision transformer's authors are read as they are."""
+    torch.manual_seed(1)
+    encoder = tiny().encoder
+    np.savez(tmp_path / "R50+ViT-B_16.npz", **published_archive(encoder))
+    loaded = tiny(pretrained=tmp_path / "R50+ViT-B_16.npz").encoder.state_dict()
+
+    assert all(torch.equal(loaded[key], value) for key, value in encoder.state_dict().items())
+
+
 @pytest.mark.parametrize("in_channels", [1, 2, 4])
 def test_channels_of_the_file(tmp_path, in_channels):
     """A grey image is seen as a colour image of equal channels; other numbers repeat them."""
