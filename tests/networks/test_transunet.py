@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.networks import TransUNet
@@ -32,6 +33,32 @@ def test_encoder_is_that_of_timm(size):
     backbone = network.encoder.patch_embed.backbone
     theirs = backbone.forward_intermediates(image, intermediates_only=True)
     assert all(torch.equal(ours, timms) for ours, timms in zip(features, theirs, strict=False))
+
+
+def test_decoder_is_the_cascaded_up_sampler():
+    """The decoder equals a plain rendering of the paper's: double, join, convolve twice; four times."""
+    network, image = tiny(), torch.rand(2, 3, 48, 64)
+    for parameter in network.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    half, quarter, eighth, tokens = network.encode(image)
+
+    def convolve(features, block):
+        convolution, norm, _ = block
+        features = F.conv2d(features, convolution.weight, padding=1)
+        statistics = norm.running_mean, norm.running_var
+        return F.relu(F.batch_norm(features, *statistics, norm.weight, norm.bias))
+
+    double = torch.nn.UpsamplingBilinear2d(scale_factor=2)
+    features = convolve(tokens, network.bridge)
+    ups = (network.up1, network.up2, network.up3, network.up4)
+    for up, skip in zip(ups, (eighth, quarter, half, None), strict=True):
+        joined = [double(features)] if skip is None else [double(features), skip]
+        features = torch.cat(joined, dim=1)
+        for block in up.convolutions:
+            features = convolve(features, block)
+    expected = F.conv2d(features, network.head.weight, network.head.bias, padding=1)
+
+    torch.testing.assert_close(network(image), expected)
 
 
 @pytest.mark.slow
