@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.data.phantoms import write_acdc_phantom
+from nacl_monai.data.phantoms import PHANTOMS
 
 ROOT = Path(__file__).parents[1]
 HIPPOCAMPUS = Path(
@@ -17,9 +18,21 @@ HIPPOCAMPUS = Path(
 
 
 @pytest.fixture(scope="session")
-def acdc_phantom(tmp_path_factory):
+def phantom_of(tmp_path_factory):
+    """Data set's name → folder of its small phantom, written when first asked for; read only."""
+
+    @cache
+    def write(name):
+        cases = {"hippocampus": 10, "mrbrains": 7}.get(name, 6)
+        return PHANTOMS[name](tmp_path_factory.mktemp("phantoms") / name, cases=cases)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def acdc_phantom(phantom_of):
     """Six patients in ACDC's official layout; read only."""
-    return write_acdc_phantom(tmp_path_factory.mktemp("phantoms") / "acdc", cases=6, seed=0)
+    return phantom_of("acdc")
 
 
 @pytest.fixture
