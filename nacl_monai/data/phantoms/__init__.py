@@ -16,11 +16,31 @@ Small phantoms show the anatomy in miniature: fewer voxels of the official size.
 
 from nacl_monai.data.phantoms.acdc import write_acdc_phantom
 from nacl_monai.data.phantoms.brats import write_brats_phantom
+from nacl_monai.data.phantoms.flare import write_flare_phantom
+from nacl_monai.data.phantoms.hippocampus import write_hippocampus_phantom
+from nacl_monai.data.phantoms.kits import write_kits_phantom
+from nacl_monai.data.phantoms.mrbrains import write_mrbrains_phantom
+from nacl_monai.data.phantoms.prostate import write_prostate_phantom
 from nacl_monai.data.phantoms.writing import PhantomWriter
 
-__all__ = ["PHANTOMS", "PhantomWriter", "write_acdc_phantom", "write_brats_phantom"]
+__all__ = [
+    "PHANTOMS",
+    "PhantomWriter",
+    "write_acdc_phantom",
+    "write_brats_phantom",
+    "write_flare_phantom",
+    "write_hippocampus_phantom",
+    "write_kits_phantom",
+    "write_mrbrains_phantom",
+    "write_prostate_phantom",
+]
 
 PHANTOMS: dict[str, PhantomWriter] = {
     "acdc": write_acdc_phantom,
     "brats": write_brats_phantom,
+    "flare": write_flare_phantom,
+    "hippocampus": write_hippocampus_phantom,
+    "kits": write_kits_phantom,
+    "mrbrains": write_mrbrains_phantom,
+    "prostate": write_prostate_phantom,
 }

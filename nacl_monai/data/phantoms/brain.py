@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from nacl_monai.data.phantoms.shapes import (
     Waves,
+    column,
     draw_field,
     draw_warp,
     ellipsoid,
+    length,
     mirrored,
     tube,
 )
@@ -93,9 +95,8 @@ class Head:
 
     def _cerebrum(self, points: Array, pair: Array, level: Array) -> Array:
         """Tissues of the cerebrum, by depth below its surface and by the deep structures."""
-        centre = np.array([0, 0, 0.12], np.float32).reshape(3, 1, 1, 1)
-        away = points - centre
-        fold = self.folds(away / np.maximum(np.linalg.norm(away, axis=0), 0.1))
+        away = points - column((0, 0, 0.12))
+        fold = self.folds(away / np.maximum(length(away), 0.1))
         deep = ellipsoid(points, (0, 0.0, 0.0), (0.3, 0.42, 0.36))
         midline = pair[0] + 0.6 * np.clip(1 - deep, 0, None)
         depth = np.minimum(0.68 * (1 - level), midline)
@@ -105,12 +106,12 @@ class Head:
         out = np.full(level.shape, WHITE_MATTER, np.uint8)
         out[depth < grey] = CORTEX
         out[depth < fluid] = FLUID
-        for centre_of, radii in (
+        for centre, radii in (
             ((0.13, 0.24, 0.06), (0.07, 0.15, 0.18)),  # caudate nucleus
             ((0.27, 0.08, -0.04), (0.09, 0.21, 0.17)),  # putamen and pallidum
             ((0.11, -0.12, 0.00), (0.10, 0.16, 0.17)),  # thalamus
         ):
-            out[ellipsoid(pair, centre_of, radii) < 1] = BASAL_GANGLIA
+            out[ellipsoid(pair, centre, radii) < 1] = BASAL_GANGLIA
         lateral = tube(
             pair,
             [(0.09, 0.34, 0.02), (0.07, 0.10, 0.20), (0.12, -0.22, 0.16), (0.24, -0.46, 0.02)],

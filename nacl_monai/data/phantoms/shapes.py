@@ -1,7 +1,8 @@
 """Shapes and smooth random fields, as functions of position.
 
-Positions are arrays (3, ...). A shape is its level: below 1 inside, 1 on the surface. Nested levels
-of one shape, and shapes looked up at positions that a smooth field has moved, stay nested.
+Positions are arrays (3, x, y, z), the first axis right, anterior and superior. A shape is its level:
+below 1 inside, 1 on the surface. Nested levels of one shape, and shapes looked up at positions that
+a smooth field has moved, stay nested.
 """
 
 from __future__ import annotations
@@ -32,9 +33,8 @@ class Waves:
     phases: Array
 
     def __call__(self, points: Array) -> Array:
-        """The field at positions (3, ...): (...) or (3, ...)."""
-        phases = self.phases.reshape(-1, *[1] * (points.ndim - 1))
-        waves = np.cos(np.tensordot(self.frequencies, points, axes=1) + phases)
+        """The field at positions: (x, y, z) or (3, x, y, z)."""
+        waves = np.cos(np.tensordot(self.frequencies, points, axes=1) + column(self.phases))
         value: Array = np.tensordot(self.amplitudes, waves, axes=1)
         return value
 
@@ -70,31 +70,45 @@ def _draw_waves(
     return Waves(*(x.astype(np.float32) for x in (amplitudes, frequencies, phases)))
 
 
+def column(components: npt.ArrayLike) -> Array:
+    """A vector that broadcasts against positions."""
+    vector: Array = np.asarray(components, np.float32).reshape(-1, 1, 1, 1)
+    return vector
+
+
 def ellipsoid(
-    points: Array, centre: Sequence[float], radii: Sequence[float], turn: Array | None = None
+    points: Array, centre: npt.ArrayLike, radii: npt.ArrayLike, turn: Array | None = None
 ) -> Array:
     """Level of an ellipsoid, √Σ((p − c)/r)², its axes turned by a rotation matrix."""
-    column = (3, *[1] * (points.ndim - 1))
-    away = points - np.asarray(centre, np.float32).reshape(column)
+    away = points - column(centre)
     if turn is not None:
         away = np.tensordot(turn.T.astype(np.float32), away, axes=1)
-    away /= np.asarray(radii, np.float32).reshape(column)
-    level: Array = np.sqrt(np.einsum("i...,i...->...", away, away))
-    return level
+    away /= column(radii)
+    return length(away)
+
+
+def cylinder(points: Array, centre: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
+    """Level of an elliptic cylinder that stands upright."""
+    return ellipsoid(points[:2], centre, radii)
 
 
 def tube(points: Array, path: Sequence[Sequence[float]], radius: Sequence[float]) -> Array:
     """Level of a tube around a polyline, whose radius changes linearly from corner to corner."""
     corners = np.asarray(path, np.float32)
-    nearest = np.full(points.shape[1:], np.inf, np.float32)
+    level = np.full(points.shape[1:], np.inf, np.float32)
     for start, end, thick, thin in zip(corners, corners[1:], radius, radius[1:], strict=False):
         along = end - start
-        away = points - start.reshape(3, *[1] * (points.ndim - 1))
+        away = points - column(start)
         part = np.clip(np.tensordot(along, away, axes=1) / (along @ along), 0, 1)
-        away -= along.reshape(3, *[1] * (points.ndim - 1)) * part
-        distance = np.sqrt(np.einsum("i...,i...->...", away, away))
-        nearest = np.minimum(nearest, distance / (thick + (thin - thick) * part))
-    return nearest
+        distance = length(away - column(along) * part)
+        level = np.minimum(level, distance / (thick + (thin - thick) * part))
+    return level
+
+
+def length(vectors: Array) -> Array:
+    """Euclidean length of each vector along the first axis."""
+    norm: Array = np.sqrt(np.einsum("i...,i...->...", vectors, vectors))
+    return norm
 
 
 def mirrored(points: Array) -> Array:
