@@ -45,7 +45,7 @@ SIGNALS: Mapping[str, Mapping[int, float]] = {
         CEREBELLUM: 0.72, BRAIN_STEM: 0.64, SKULL: 0.12, SCALP: 0.90,
     },
     "ir": {
-        CORTEX: 0.42, BASAL_GANGLIA: 0.60, WHITE_MATTER: 1.0, FLUID: 0.22, VENTRICLE: 0.30,
+        CORTEX: 0.42, BASAL_GANGLIA: 0.60, WHITE_MATTER: 1.0, FLUID: 0.18, VENTRICLE: 0.15,
         CEREBELLUM: 0.62, BRAIN_STEM: 0.92, SKULL: 0.10, SCALP: 0.70,
     },
 }  # fmt: skip
@@ -73,37 +73,37 @@ class Head:
         """The tissue at each position."""
         points = points + self.warp(points)
         pair = mirrored(points)
-        cerebrum = np.minimum(
-            ellipsoid(points, (0, 0, 0.12), (0.62, 0.76, 0.74)),
-            ellipsoid(pair, (0.30, 0.16, -0.36), (0.25, 0.42, 0.34)),  # the temporal lobes
+        # Depths below the surfaces, about as long as distances; of a union it is the greatest.
+        cerebrum = np.maximum(
+            0.68 * (1 - ellipsoid(points, (0, 0, 0.12), (0.62, 0.76, 0.74))),
+            0.28 * (1 - ellipsoid(pair, (0.30, 0.16, -0.36), (0.25, 0.42, 0.34))),  # temporal
         )
-        cerebellum = ellipsoid(pair, (0.16, -0.40, -0.48), (0.34, 0.30, 0.30))
-        stem = tube(
-            points, [(0, 0.0, -0.1), (0, -0.06, -0.45), (0, -0.2, -1.2)], [0.12, 0.16, 0.09]
-        )
-        brain = reduce(np.minimum, (cerebrum, cerebellum, stem))
+        cerebellum = 0.30 * (1 - ellipsoid(pair, (0.16, -0.40, -0.48), (0.34, 0.30, 0.30)))
+        path = [(0, 0.0, -0.1), (0, -0.06, -0.45), (0, -0.18, -0.8)]
+        stem = 0.13 * (1 - tube(points, path, [0.12, 0.16, 0.1]))
+        brain = reduce(np.maximum, (cerebrum, cerebellum, stem))
 
         out = np.full(brain.shape, OUTSIDE, np.uint8)
-        out[brain < 1.26] = SCALP
-        out[brain < 1.15] = SKULL
-        out[brain < 1.03] = FLUID
-        out = np.where(cerebrum < 1, self._cerebrum(points, pair, cerebrum), out)
-        out[(np.minimum(cerebellum, stem) < 1.08) & (points[2] < -0.2)] = FLUID
-        out[(cerebellum < 1) & (points[2] < -0.2)] = CEREBELLUM
-        out[(stem < 1) & (points[2] < -0.15)] = BRAIN_STEM
+        out[brain > -0.18] = SCALP
+        out[brain > -0.11] = SKULL
+        out[brain > -0.025] = FLUID
+        out = np.where(cerebrum > 0, self._cerebrum(points, pair, cerebrum), out)
+        out[(np.maximum(cerebellum, stem) > -0.02) & (points[2] < -0.2)] = FLUID
+        out[(cerebellum > 0) & (points[2] < -0.2)] = CEREBELLUM
+        out[(stem > 0) & (points[2] < -0.15)] = BRAIN_STEM
         return out
 
-    def _cerebrum(self, points: Array, pair: Array, level: Array) -> Array:
+    def _cerebrum(self, points: Array, pair: Array, depth: Array) -> Array:
         """Tissues of the cerebrum, by depth below its surface and by the deep structures."""
         away = points - column((0, 0, 0.12))
         fold = self.folds(away / np.maximum(length(away), 0.1))
         deep = ellipsoid(points, (0, 0.0, 0.0), (0.3, 0.42, 0.36))
         midline = pair[0] + 0.6 * np.clip(1 - deep, 0, None)
-        depth = np.minimum(0.68 * (1 - level), midline)
+        depth = np.minimum(depth, midline)
         fluid = 0.012 + self.sulci * np.exp(-((fold / 0.16) ** 2))
         grey = self.cortex + self.sulci * 1.1 * np.exp(-((fold / 0.55) ** 2))
 
-        out = np.full(level.shape, WHITE_MATTER, np.uint8)
+        out = np.full(depth.shape, WHITE_MATTER, np.uint8)
         out[depth < grey] = CORTEX
         out[depth < fluid] = FLUID
         for centre, radii in (

@@ -80,7 +80,7 @@ def draw_glioma(rng: np.random.Generator, high_grade: bool) -> Glioma:
         radii=tuple(size * rng.uniform(0.85, 1.2, 3) * (1, 1, 1.5)),
         turn=draw_turn(rng, 20),
         warp=draw_warp(rng, deviation=0.05, wavelength=0.6),
-        rim=float(rng.uniform(0.25, 0.4) if high_grade else enhances * rng.uniform(0.15, 0.25)),
+        rim=float(rng.uniform(0.25, 0.4) if high_grade else enhances * rng.uniform(0.2, 0.3)),
         uneven=draw_field(rng, deviation=1.0, wavelength=0.7),
         spread=float(rng.uniform(0.4, 0.7) if high_grade else rng.uniform(0.25, 0.5)),
     )

@@ -45,18 +45,18 @@ class Tumour:
     uneven: Waves
 
     def tissues(self, points: Array, tissues: Array) -> Array:
-        """Puts the tumour among an abdomen's tissues; it displaces all but bone and muscle."""
+        """Puts the tumour among an abdomen's tissues; it displaces all but bone and air."""
         level = ellipsoid(points + self.warp(points), self.centre, self.radius)
-        spared = np.isin(tissues, (abdomen.BONE, abdomen.MARROW, abdomen.MUSCLE, abdomen.AIR))
+        spared = np.isin(tissues, (abdomen.BONE, abdomen.MARROW, abdomen.AIR))
         lost = (self.uneven(points) > 0.4) & (level < 0.7)
         return np.where((level < 1) & ~spared, np.where(lost, NECROSIS, CANCER), tissues)
 
 
 def draw_tumour(rng: np.random.Generator) -> Tumour:
-    """Draws a tumour on one kidney's outer side."""
+    """Draws a tumour on the outer or front side of one kidney."""
     side = rng.choice([-1, 1])
     size = rng.uniform(0.09, 0.16)
-    around = rng.uniform(-0.9, 0.9)
+    around = rng.uniform(-0.4, 1.1)
     outward = np.array([0.13 * np.cos(around), 0.17 * np.sin(around), rng.uniform(-0.25, 0.25)])
     kidney = np.array([0.38, -0.26, -0.14 - 0.04 * side])
     return Tumour(
