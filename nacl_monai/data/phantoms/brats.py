@@ -123,7 +123,7 @@ def write_brats_case(root: Path, seed: int, number: int, shape: tuple[int, int, 
     anatomy, scanner, annotator = case_streams(seed, number)
     high_grade = number % 3 != 2
     head, glioma = draw_head(anatomy), draw_glioma(anatomy, high_grade)
-    miss = draw_warp(annotator, deviation=0.018, wavelength=0.3)
+    miss = draw_warp(annotator, deviation=0.014, wavelength=0.3)
     grid = Grid(shape, (1, 1, 1), "LPS", origin=(0, shape[1] - 1, 0))
 
     def tissues_and_labels(points: Array) -> Array:

@@ -142,12 +142,12 @@ def make_hippocampus(seed: int, number: int) -> tuple[Array, Array, Array]:
     """Image, label and affine of a case."""
     anatomy, scanner, annotator = case_streams(seed, number)
     lobe = draw_temporal_lobe(anatomy)
-    miss = draw_warp(annotator, deviation=0.035, wavelength=0.6)
+    miss = draw_warp(annotator, deviation=0.03, wavelength=0.6)
     rows, columns, slices = (int(n) for n in scanner.integers((32, 42, 27), (38, 52, 37)))
     grid = Grid((rows, columns, slices), (1, 1, 1), "RAS", origin=(1, 1, 1))
     signal = signal_of(grid.sample(lobe.tissues), SIGNALS)
     scale = SCALES[number % len(SCALES)]
-    image = scale * magnetic_resonance(scanner, signal, noise=0.045, blur=(0.7, 0.7, 0.7))
+    image = scale * magnetic_resonance(scanner, signal, noise=0.035, blur=(0.7, 0.7, 0.7))
     stored = np.round(image).clip(0, 255).astype(np.uint8) if scale < 100 else image
     label = grid.sample(lambda points: lobe.tissues(points + miss(points)))
     label[label > POSTERIOR] = 0
