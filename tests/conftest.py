@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.data.phantoms import write_acdc_phantom
+from nacl_monai.data.phantoms import PHANTOMS
 
 ROOT = Path(__file__).parents[1]
 HIPPOCAMPUS = Path(
@@ -17,9 +18,21 @@ HIPPOCAMPUS = Path(
 
 
 @pytest.fixture(scope="session")
-def acdc_phantom(tmp_path_factory):
+def phantom_of(tmp_path_factory):
+    """Data set's name → folder of its small phantom, written when first asked for; read only."""
+
+    @cache
+    def write(name):
+        cases = {"hippocampus": 10, "mrbrains": 7}.get(name, 6)
+        return PHANTOMS[name](tmp_path_factory.mktemp("phantoms") / name, cases=cases)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def acdc_phantom(phantom_of):
     """Six patients in ACDC's official layout; read only."""
-    return write_acdc_phantom(tmp_path_factory.mktemp("phantoms") / "acdc", cases=6, seed=0)
+    return phantom_of("acdc")
 
 
 @pytest.fixture
@@ -43,18 +56,6 @@ def save_nifti(voxels, path, affine=None):
 
 
 @pytest.fixture(scope="session")
-def decathlon_phantom(tmp_path_factory):
-    """Ten tiny bright ellipsoids of two halves in the Decathlon's layout, sizes as hippocampus."""
-    root = tmp_path_factory.mktemp("phantoms") / "Task04_Hippocampus"
-    for number in range(10):
-        rng = np.random.default_rng(number)
-        shape = tuple(rng.integers((31, 40, 24), (36, 48, 30)))
-        grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-        centre = np.array(shape) / 2 + rng.normal(0, 1, 3)
-        inside = ((grid - centre) ** 2 / np.array([7.0, 14.0, 8.0]) ** 2).sum(axis=-1) < 1
-        label = (inside * np.where(grid[..., 1] > centre[1], 1, 2)).astype(np.uint8)
-        image = (10.0**number * (label + rng.normal(0, 0.5, shape) + 3)).astype(np.float32)
-        save_nifti(image, root / "imagesTr" / f"hippocampus_{number:03d}.nii.gz")
-        save_nifti(label, root / "labelsTr" / f"hippocampus_{number:03d}.nii.gz")
-    (root / "imagesTr" / "._hippocampus_000.nii.gz").write_bytes(b"macOS was here")
-    return root
+def decathlon_phantom(phantom_of):
+    """Ten hippocampi in the Decathlon's layout; read only."""
+    return phantom_of("hippocampus")

@@ -1,10 +1,6 @@
-"""Small synthetic data sets in the official layout of a real one.
+"""Short-axis cine MRI of hearts, in ACDC's official layout.
 
-They let a demonstration and the tests run without a download. A phantom is seeded, costs seconds to
-write, and passes through the same readers as the real data set. `PHANTOMS` lists the writers by the
-data set's name.
-
-The cardiac phantom is built in five steps, one section of this module each:
+The phantom is built in five steps, one section of this module each:
 
 1. anatomy: which tissue lies at a point of a patient's heart and chest, at a phase of the beat;
 2. render: the tissue's signal, on a finer grid than the scan's, averaged to it (partial volume);
@@ -18,14 +14,10 @@ points from the base of the heart to its apex. Arrays are indexed (x, y, z).
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -33,14 +25,11 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from nacl_monai.errors import InputError
-from nacl_monai.progress import progress_bar
-
-__all__ = ["PHANTOMS", "PhantomWriter", "write_acdc_phantom"]
+from nacl_monai.data.phantoms.acquisition import smooth_noise
+from nacl_monai.data.phantoms.writing import case_streams, write_phantom
 
 Array = npt.NDArray[Any]
 
-RECORD = "phantom.json"
 VERSION = 1  # raise it whenever the files written for a seed change
 
 BACKGROUND, RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 0, 1, 2, 3
@@ -171,15 +160,6 @@ class Patient:
     def other_frame(self) -> int:
         """The cine's frame that nobody annotates."""
         return (set(FRAMES) - self.phases.keys()).pop()
-
-
-def patient_streams(seed: int, number: int) -> list[np.random.Generator]:
-    """Random streams of a patient's anatomy, scanner and annotator.
-
-    They depend on the seed and the patient's number alone, so that a larger phantom begins with the
-    smaller one, and a change to one step leaves the others' draws as they are.
-    """
-    return np.random.default_rng([seed, number]).spawn(3)
 
 
 def draw_patient(rng: np.random.Generator, number: int) -> Patient:
@@ -590,17 +570,9 @@ def draw_scanner(rng: np.random.Generator, patient: Patient) -> Scanner:
         gain=float(rng.uniform(180, 600)),
         noise=float(rng.uniform(0.035, 0.07)),
         sensitivity=np.exp(bias).astype(np.float32),
-        texture=(1 + 0.09 * smooth_noise(rng, patient.shape, 2.5)).astype(np.float32),
-        grain=smooth_noise(rng, patient.shape, 1.0),
+        texture=(1 + 0.09 * smooth_noise(rng, patient.shape, (2.5, 2.5, 0))).astype(np.float32),
+        grain=smooth_noise(rng, patient.shape, (1, 1, 0)),
     )
-
-
-def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> Array:
-    """Unit Gaussian noise, smooth in the plane over `width` voxels, independent between slices."""
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    smooth: Array = ndimage.gaussian_filter(noise, (width, width, 0), mode="wrap", truncate=3)
-    smooth /= smooth.std()
-    return smooth
 
 
 def acquire(rng: np.random.Generator, scanner: Scanner, signal: Array) -> Array:
@@ -634,7 +606,7 @@ def annotate(rng: np.random.Generator, patient: Patient, contraction: float) -> 
     x, y, z = positions(patient)
     x, y = held_breath(patient, x, y)
     size = ANNOTATOR_ERROR * patient.spacing[0]
-    dx, dy = (size * smooth_noise(rng, patient.shape, 5.0) for _ in range(2))
+    dx, dy = (size * smooth_noise(rng, patient.shape, (5, 5, 0)) for _ in range(2))
     dz = np.float32(rng.normal(0, 2))
     return labels(patient.heart, contraction, x + dx, y + dy, z + dz)
 
@@ -644,16 +616,12 @@ def annotate(rng: np.random.Generator, patient: Patient, contraction: float) -> 
 # --------------------------------------------------------------------------------------------------
 
 
-class PhantomWriter(Protocol):
-    """A function that writes a phantom; returns the folder to name as `dataset_dir`."""
-
-    def __call__(
-        self, directory: str | os.PathLike[str], cases: int = ..., seed: int = ...
-    ) -> Path:
-        """Writes `cases` cases into `directory`."""
-
-
-def write_acdc_phantom(directory: str | os.PathLike[str], cases: int = 20, seed: int = 0) -> Path:
+def write_acdc_phantom(
+    directory: str | os.PathLike[str],
+    cases: int = 20,
+    seed: int = 0,
+    full_size: bool = False,  # noqa: ARG001 (every phantom takes it)
+) -> Path:
     """Writes short-axis cine MRI of synthetic patients in ACDC's official layout.
 
     Groups alternate, so that any few patients in a row show healthy hearts and each disease. A
@@ -663,6 +631,7 @@ def write_acdc_phantom(directory: str | os.PathLike[str], cases: int = 20, seed:
         directory: folder to create; `training/patient001/…` goes below it.
         cases: number of patients. Further patients do not change the first ones.
         seed: seed of everything random.
+        full_size: has no effect, as the phantom always has the matrix of the real data.
 
     Returns:
         The directory.
@@ -670,77 +639,17 @@ def write_acdc_phantom(directory: str | os.PathLike[str], cases: int = 20, seed:
     Raises:
         InputError: the directory holds something else, or cannot be written.
     """
-    if cases < 1:
-        raise InputError(
-            f"cases={cases}: a phantom needs at least one patient; use cases=1 or more"
-        )
-    if seed < 0:
-        raise InputError(f"seed={seed}: seeds are whole numbers from 0; use seed=0")
-    directory = Path(directory)
     record = {"name": "acdc", "cases": cases, "seed": seed, "version": VERSION}
-    if holds(directory, record):
-        return directory
-    with replacing(directory) as root:
-        for number in progress_bar(range(1, cases + 1), description="ACDC phantom", unit="patient"):
-            write_acdc_patient(root / "training", seed, number)
-        write_record(root, record)
-    return directory
 
+    def write_case(root: Path, number: int) -> None:
+        write_acdc_patient(root / "training", seed, number)
 
-def write_record(root: Path, record: dict[str, Any]) -> None:
-    """Notes what a folder holds, each file included, for `holds`."""
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    text = json.dumps(record | {"files": files}, indent=2) + "\n"
-    (root / RECORD).write_text(text, encoding="utf-8")
-
-
-def holds(directory: Path, record: dict[str, Any]) -> bool:
-    """Whether a folder holds the phantom of a record, complete; refuses one with anything else."""
-    remedy = "name an empty or new folder, or delete this one"
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory}: is a file; name an empty or new folder")
-    if not directory.exists() or not any(directory.iterdir()):
-        return False
-    try:
-        found = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
-        files = found.pop("files")
-    except (OSError, ValueError, TypeError, KeyError):
-        raise InputError(f"{directory}: holds files that are not a phantom's; {remedy}") from None
-    if found != record:
-        raise InputError(f"{directory}: holds another phantom, {found}, not {record}; {remedy}")
-    missing = next((file for file in files if not (directory / file).is_file()), None)
-    if missing is not None:
-        raise InputError(f"{directory}: holds this phantom without its {missing}; {remedy}")
-    return True
-
-
-@contextmanager
-def replacing(directory: Path) -> Iterator[Path]:
-    """A folder to fill, which takes an absent or empty directory's place if all goes well.
-
-    It is made beside the directory, so that the last step is a rename: an interruption leaves
-    nothing that looks like a phantom.
-    """
-    directory = directory.resolve()
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".phantom-", dir=directory.parent) as beside:
-            filling = Path(beside) / directory.name
-            filling.mkdir()
-            yield filling
-            if directory.exists():
-                directory.rmdir()
-            filling.rename(directory)
-    except OSError as error:
-        raise InputError(
-            f"{directory}: cannot be written ({error.strerror or error}); "
-            "name a folder in a place that is writable and has space"
-        ) from error
+    return write_phantom(directory, write_case, range(1, cases + 1), record=record)
 
 
 def write_acdc_patient(folder: Path, seed: int, number: int) -> None:
     """Writes one patient's folder."""
-    anatomy, scan, annotator = patient_streams(seed, number)
+    anatomy, scan, annotator = case_streams(seed, number)
     patient = draw_patient(anatomy, number)
     scanner = draw_scanner(scan, patient)
     folder = folder / patient.name
@@ -781,6 +690,3 @@ def save(patient: Patient, voxels: Array, path: Path) -> None:
     seconds_per_frame = (1 / len(FRAMES),) * (voxels.ndim - 3)
     image.header.set_zooms((*patient.spacing, *seconds_per_frame))
     nib.save(image, path)
-
-
-PHANTOMS: dict[str, PhantomWriter] = {"acdc": write_acdc_phantom}

@@ -1,13 +1,10 @@
-import json
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 
-from nacl_monai.data import phantoms
-from nacl_monai.data.phantoms import PHANTOMS, write_acdc_phantom
-from nacl_monai.errors import InputError
+from nacl_monai.data.phantoms import acdc, write_acdc_phantom
+from nacl_monai.data.phantoms.writing import case_streams
+from tests.data.phantoms.files import contents
 
 CASES = 3
 RV, MYO, LV = 1, 2, 3
@@ -33,12 +30,6 @@ def described(root):
     for patient in sorted((root / "training").iterdir()):
         lines = (patient / "Info.cfg").read_text().splitlines()
         yield patient, dict(line.split(": ") for line in lines)
-
-
-def contents(root):
-    """Each file's bytes."""
-    paths = (path for path in root.rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
 def voxels(image):
@@ -178,109 +169,12 @@ def test_another_seed_is_another_patient(phantom, tmp_path):
 def test_annotator_errs_smoothly_and_not_much():
     """The label misses the true boundary here and there, but mean Dice stays above 0.85."""
     for number in range(1, CASES + 1):
-        anatomy, _, annotator = phantoms.patient_streams(0, number)
-        patient = phantoms.draw_patient(anatomy, number)
+        anatomy, _, annotator = case_streams(0, number)
+        patient = acdc.draw_patient(anatomy, number)
         scores = []
         for contraction in (0.0, 1.0):
-            truth = phantoms.true_labels(patient, contraction)
-            label = phantoms.annotate(annotator, patient, contraction)
+            truth = acdc.true_labels(patient, contraction)
+            label = acdc.annotate(annotator, patient, contraction)
             scores += [dice(truth == k, label == k) for k in (RV, MYO, LV)]
         assert 0.85 < np.mean(scores) < 0.95
         assert max(scores) < 1
-
-
-def test_writing_again_does_nothing(phantom):
-    """A folder that holds the phantom asked for keeps its files, untouched."""
-    before = {path: path.stat().st_mtime_ns for path in phantom.rglob("*")}
-    assert write_acdc_phantom(phantom, cases=CASES, seed=0) == phantom
-    assert {path: path.stat().st_mtime_ns for path in phantom.rglob("*")} == before
-
-
-def test_record_names_the_phantom(phantom):
-    """`phantom.json` says what made the folder and lists its files."""
-    record = json.loads((phantom / "phantom.json").read_text())
-    files = record.pop("files")
-    assert record == {"name": "acdc", "cases": CASES, "seed": 0, "version": phantoms.VERSION}
-    assert {*files, "phantom.json"} == set(contents(phantom))
-
-
-@pytest.mark.parametrize("parameters", [{"cases": CASES + 1}, {"cases": CASES, "seed": 1}])
-def test_another_phantom_is_refused(phantom, parameters):
-    """A phantom of other parameters is not mixed with or taken for the one asked for."""
-    with pytest.raises(InputError, match=r"holds another phantom.*delete this one"):
-        write_acdc_phantom(phantom, **parameters)
-
-
-def test_incomplete_phantom_is_refused(tmp_path, monkeypatch):
-    """A phantom that has lost a file is not taken for a whole one; the message names the file."""
-    monkeypatch.setattr(phantoms, "write_acdc_patient", write_two_files)
-    write_acdc_phantom(tmp_path / "acdc", cases=2)
-    (tmp_path / "acdc" / "training" / "b").unlink()
-    with pytest.raises(InputError, match=r"without its training/b"):
-        write_acdc_phantom(tmp_path / "acdc", cases=2)
-
-
-def write_two_files(folder: Path, *_):
-    """Stands in for the slow writing of a patient."""
-    folder.mkdir(exist_ok=True)
-    for name in "ab":
-        (folder / name).touch()
-
-
-@pytest.mark.parametrize("content", [None, "no JSON", "[]", "{}"])
-def test_foreign_folder_is_refused_and_kept(tmp_path, content):
-    """Someone's files are neither overwritten nor deleted, whatever phantom.json may say."""
-    (tmp_path / "thesis.txt").write_text("years of work")
-    if content is not None:
-        (tmp_path / "phantom.json").write_text(content)
-    before = contents(tmp_path)
-    with pytest.raises(InputError, match="not a phantom's"):
-        write_acdc_phantom(tmp_path, cases=1)
-    assert contents(tmp_path) == before
-
-
-def test_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    """A path that is a file is named in the message."""
-    path = tmp_path / "acdc"
-    path.touch()
-    with pytest.raises(InputError, match=r"acdc: is a file"):
-        write_acdc_phantom(path)
-
-
-def test_empty_folder_is_filled(tmp_path, monkeypatch):
-    """A folder that was made beforehand is as good as none; nothing else is left beside it."""
-    monkeypatch.setattr(phantoms, "write_acdc_patient", write_two_files)
-    (tmp_path / "acdc").mkdir()
-    write_acdc_phantom(tmp_path / "acdc", cases=1)
-    assert set(contents(tmp_path)) == {"acdc/phantom.json", "acdc/training/a", "acdc/training/b"}
-    assert [path.name for path in tmp_path.iterdir()] == ["acdc"]
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_interruption_leaves_nothing(tmp_path, monkeypatch, failure):
-    """A run that ends half way leaves neither the folder nor a temporary one."""
-
-    def fail_after_a_file(folder, *_):
-        write_two_files(folder)
-        raise failure
-
-    monkeypatch.setattr(phantoms, "write_acdc_patient", fail_after_a_file)
-    expected = KeyboardInterrupt if failure is KeyboardInterrupt else InputError
-    with pytest.raises(expected):
-        write_acdc_phantom(tmp_path / "acdc", cases=1)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("parameters", "named"), [({"cases": 0}, "cases=0"), ({"seed": -1}, "seed=-1")]
-)
-def test_impossible_numbers_are_refused(tmp_path, parameters, named):
-    """The message names the parameter, and nothing is written."""
-    with pytest.raises(InputError, match=named):
-        write_acdc_phantom(tmp_path / "acdc", **parameters)
-    assert not any(tmp_path.iterdir())
-
-
-def test_registry_names_the_writer():
-    """The command line finds a phantom by the data set's name."""
-    assert PHANTOMS["acdc"] is write_acdc_phantom
