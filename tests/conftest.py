@@ -55,6 +55,22 @@ def save_nifti(voxels, path, affine=None):
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
 
 
+def change(file, function):
+    """Rewrites the NIfTI ``file`` with ``function`` applied to its voxels."""
+    stored = nibabel.load(file)
+    save_nifti(function(np.asarray(stored.dataobj).astype(np.float32)), Path(file), stored.affine)
+
+
+def put(value):
+    """A function for `change`: one voxel becomes ``value``."""
+
+    def function(voxels):
+        voxels[3, 4, 2] = value
+        return voxels
+
+    return function
+
+
 @pytest.fixture(scope="session")
 def decathlon_phantom(phantom_of):
     """Ten hippocampi in the Decathlon's layout; read only."""

@@ -1,8 +1,16 @@
 """Files on disk → cases → splits → cached volumes and their slices; and phantoms of such files."""
 
-from nacl_monai.data.cases import Case, acdc_cases, decathlon_cases
+from nacl_monai.data.cases import (
+    Case,
+    acdc_cases,
+    brats_cases,
+    decathlon_cases,
+    flare_cases,
+    kits_cases,
+    mrbrains_cases,
+)
 from nacl_monai.data.loading import LoadCased
-from nacl_monai.data.splits import read_split, split_cases, split_patients
+from nacl_monai.data.splits import leave_one_out, read_split, split_cases, split_patients
 from nacl_monai.data.volumes import CachedVolumes, SliceDataset
 
 __all__ = [
@@ -11,7 +19,12 @@ __all__ = [
     "LoadCased",
     "SliceDataset",
     "acdc_cases",
+    "brats_cases",
     "decathlon_cases",
+    "flare_cases",
+    "kits_cases",
+    "leave_one_out",
+    "mrbrains_cases",
     "read_split",
     "split_cases",
     "split_patients",

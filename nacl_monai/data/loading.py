@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,78 +16,117 @@ from nibabel.filebasedimages import ImageFileError
 from nacl_monai.errors import InputError
 
 _UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError)
-_AFFINE_TOLERANCE = 1e-3  # mm; files written by different tools differ by rounding
+AFFINE_TOLERANCE = 1e-3  # mm; files written by different tools differ by rounding
+
+
+@contextmanager
+def readable(file: str) -> Iterator[None]:
+    """Turns what a library raises over an unreadable ``file`` into an `InputError`."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        cause = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{file}: cannot be read ({cause}); download or unpack it again"
+        ) from error
 
 
 class LoadCased(Transform):
     """MONAI's ``LoadImage`` for ``image`` and ``label``, with every check that a training needs.
 
     Args:
-        label_values: The values that a label may hold, for instance ``range(4)``.
+        label_values: For each class, the values on disk that become it. ``[[0], [1], [2], [4]]`` makes
+            the 4 of BraTS class 3, ``[[0, 7], [1, 2]]`` joins values.
+        in_channels: Channels that the image must have.
 
-    Returns the case with ``image`` ``(C, H, W, D)`` float32 and ``label`` ``(1, H, W, D)`` uint8, both
-    `MetaTensor`.
+    An image of several files, one per modality, is stacked along its channels. Returns the case with
+    ``image`` ``(C, H, W, D)`` float32 and ``label`` ``(1, H, W, D)`` uint8, class indices on the image's
+    grid, both `MetaTensor`.
 
     Raises:
-        InputError: A file cannot be read; the image holds NaN or infinity, is constant or not 3-D;
-            the label holds other values than ``label_values``, or no foreground; shapes or affines
-            of image and label differ. The message names the file.
+        InputError: A file cannot be read; an image holds NaN or infinity, has a constant channel, is
+            not 3-D, or has another number of channels; the label holds a value that is not among
+            ``label_values``, or no foreground; shapes or affines of a case's files differ. The
+            message names the file.
     """
 
-    def __init__(self, label_values: Sequence[int]) -> None:
-        self.label_values = sorted(label_values)
+    def __init__(self, label_values: Sequence[Sequence[int]], in_channels: int) -> None:
+        self.label_values = [list(values) for values in label_values]
+        self.in_channels = in_channels
         self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.float32)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Loads the files that ``data["image"]`` and ``data["label"]`` name."""
-        image, label = self._read(data["image"]), self._read(data["label"])
-        self._check_image(image, data["image"])
-        self._check_label(label, data["label"])
-        self._check_pair(image, label, data)
-        return {**data, "image": image, "label": label.to(torch.uint8)}
+        files = [data["image"]] if isinstance(data["image"], str) else list(data["image"])
+        images = [self._read(file) for file in files]
+        label = self._read(data["label"])
+        for file, image in zip(files, images, strict=True):
+            _check_image(image, file)
+            _check_grid(image, file, images[0], files[0])
+        _check_grid(label, data["label"], images[0], files[0])
+        image = MetaTensor(torch.cat(tuple(images)), meta=images[0].meta)
+        if len(image) != self.in_channels:
+            raise InputError(
+                f"{files[0]}: the image has {len(image)} channel(s) but in_channels is "
+                f"{self.in_channels}; correct the file, or set --in_channels {len(image)}"
+            )
+        label = self._classes(label, data["label"])
+        label.affine = image.affine  # equal but for rounding, by which resampled grids could differ
+        return {**data, "image": image, "label": label}
 
     def _read(self, file: str) -> MetaTensor:
-        try:
+        with readable(file):
             volume = self._load(file)
-        except _UNREADABLE as error:
-            cause = (
-                str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            )
-            raise InputError(
-                f"{file}: cannot be read ({cause}); download or unpack it again"
-            ) from error
         assert isinstance(volume, MetaTensor)
         return volume
 
-    @staticmethod
-    def _check_image(image: MetaTensor, file: str) -> None:
-        if image.ndim != 4:
-            raise InputError(f"{file}: has shape {tuple(image.shape)}; a 3-D volume is needed")
-        if not torch.isfinite(image).all():
-            raise InputError(f"{file}: holds NaN or infinite voxels; repair or remove the case")
-        if image.min() == image.max():
+    def _classes(self, label: MetaTensor, file: str) -> MetaTensor:
+        """Values on disk → class indices."""
+        if len(label) != 1:
+            raise InputError(f"{file}: has {len(label)} channels; a label map has one")
+        check_label_values(torch.unique(label.as_tensor()).tolist(), self.label_values, file)
+        classes = torch.zeros_like(label, dtype=torch.uint8)
+        for index, values in enumerate(self.label_values[1:], start=1):
+            for value in values:
+                classes[label == value] = index
+        assert isinstance(classes, MetaTensor)
+        return classes
+
+
+def check_label_values(
+    found: Sequence[float], label_values: Sequence[Sequence[int]], file: str
+) -> None:
+    """Raises an `InputError` unless ``found`` are values of ``label_values`` and not all background."""
+    expected = sorted(value for values in label_values for value in values)
+    for value in found:
+        if value not in expected:
+            raise InputError(
+                f"{file}: holds the label value {value:g}; expected only {expected}, "
+                "so correct the file or the bundle's `label_values`"
+            )
+    if set(found) <= set(label_values[0]):
+        raise InputError(f"{file}: holds no foreground voxel; repair or remove the case")
+
+
+def _check_image(image: MetaTensor, file: str) -> None:
+    if image.ndim != 4:
+        raise InputError(f"{file}: has shape {tuple(image.shape)}; a 3-D volume is needed")
+    if not torch.isfinite(image).all():
+        raise InputError(f"{file}: holds NaN or infinite voxels; repair or remove the case")
+    for channel in image:
+        if channel.min() == channel.max():
             raise InputError(f"{file}: is constant; repair or remove the case")
 
-    def _check_label(self, label: MetaTensor, file: str) -> None:
-        found = torch.unique(label.as_tensor()).tolist()
-        for value in found:
-            if value not in self.label_values:
-                raise InputError(
-                    f"{file}: holds the label value {value:g}; expected only {self.label_values}, "
-                    "so correct the file or the bundle's `classes`"
-                )
-        if found == [0.0]:
-            raise InputError(f"{file}: holds no foreground voxel; repair or remove the case")
 
-    @staticmethod
-    def _check_pair(image: MetaTensor, label: MetaTensor, data: Mapping[Hashable, Any]) -> None:
-        if label.shape != (1, *image.shape[1:]):
-            raise InputError(
-                f"{data['label']}: has shape {tuple(label.shape[1:])} but its image "
-                f"{tuple(image.shape[1:])}; they must be equal"
-            )
-        if not torch.allclose(image.affine, label.affine, atol=_AFFINE_TOLERANCE):
-            raise InputError(
-                f"{data['label']}: its affine differs from that of {data['image']}; "
-                "the two must describe the same grid"
-            )
+def _check_grid(volume: MetaTensor, file: str, first: MetaTensor, first_file: str) -> None:
+    """The files of a case describe the same voxels."""
+    if volume.shape[1:] != first.shape[1:]:
+        raise InputError(
+            f"{file}: has shape {tuple(volume.shape[1:])} but {first_file} "
+            f"{tuple(first.shape[1:])}; they must be equal"
+        )
+    if not torch.allclose(volume.affine, first.affine, atol=AFFINE_TOLERANCE):
+        raise InputError(
+            f"{file}: its affine differs from that of {first_file}; "
+            "the two must describe the same grid"
+        )

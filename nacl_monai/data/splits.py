@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +50,61 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
     }
 
 
+def leave_one_out(patients: Sequence[str], fold: int) -> Split:
+    """One fold of leave-one-out cross-validation, with one training patient to select the model.
+
+    Of the sorted names, number ``fold`` is tested, the next one (cyclically) validates, and the rest
+    train. There are as many folds as patients, and each patient is tested in one and validates in one.
+
+    Raises:
+        InputError: There are fewer than three patients, or ``fold`` is not one of the folds.
+
+    Example:
+        >>> leave_one_out(["a", "b", "c", "d"], fold=3)
+        {'train': ['b', 'c'], 'val': ['a'], 'test': ['d']}
+    """
+    names = sorted(set(patients))
+    if len(names) < 3:
+        raise InputError(
+            f"{len(names)} patient(s) cannot be left out in turn; at least 3 are needed"
+        )
+    if not 0 <= fold < len(names):
+        raise InputError(f"fold {fold}: choose from 0 to {len(names) - 1}, one fold per patient")
+    test, val = names[fold], names[(fold + 1) % len(names)]
+    train = [name for name in names if name not in (test, val)]
+    return {"train": train, "val": [val], "test": [test]}
+
+
 def split_cases(
-    cases: Sequence[Case], proportions: Mapping[str, float], seed: int, file: str | Path
+    cases: Sequence[Case],
+    draw: Callable[[Sequence[str]], Split],
+    file: str | Path,
+    train_fraction: float = 1.0,
+    seed: int = 0,
 ) -> dict[str, list[Case]]:
     """Splits ``cases`` by patient as ``file`` says, or draws the split and writes it there.
 
     The file is JSON, ``{"train": ["patient001", …], "val": […], "test": […]}``. One written by hand
     is used as it stands, so this is also how a published split is followed.
 
+    Args:
+        cases: As found by `nacl_monai.data.cases`.
+        draw: From the names of the patients to their sets, such as `split_patients` or
+            `leave_one_out` with all other arguments given.
+        file: Where the split is or will be.
+        train_fraction: The share of the drawn training patients that is kept (section 4.2.6). A smaller
+            share is a subset of every larger one; validation and test stay as they are.
+        seed: Which training patients these are.
+
     Raises:
-        InputError: See :func:`split_patients` and :func:`read_split`.
+        InputError: ``train_fraction`` is not in (0, 1]; see also ``draw`` and :func:`read_split`.
     """
+    if not 0 < train_fraction <= 1:
+        raise InputError(f"train_fraction {train_fraction}: must be above 0 and at most 1")
     if Path(file).is_file():
         return read_split(cases, file)
-    split = split_patients([case["patient"] for case in cases], proportions, seed)
+    split = draw([case["patient"] for case in cases])
+    split = {**split, "train": _part_of(split["train"], train_fraction, seed)}
     write_text(file, json.dumps(split, indent=2) + "\n")
     return _by_set(cases, split)
 
@@ -109,6 +150,12 @@ def _apportion(total: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.i
         sizes[sizes.argmax()] -= 1
         sizes[sizes.argmin()] += 1
     return sizes
+
+
+def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
+    """The first of the names in a random order, at least one; sorted."""
+    order = np.random.default_rng(seed).permutation(len(names))
+    return sorted(names[index] for index in order[: max(1, round(fraction * len(names)))])
 
 
 def _by_set(cases: Sequence[Case], split: Split) -> dict[str, list[Case]]:

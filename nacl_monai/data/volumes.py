@@ -1,20 +1,18 @@
 """Preprocessed volumes on disk, and the 2-D slices of them that networks train on.
 
 Every volume is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the
-label as the last channel, so that a slice is one contiguous piece of a file; the label's affine follows
-in the same file, and what reads slices never looks so far. Reading goes through a
-memory map: a slice costs its own pages, the operating system keeps what is used often, and the process
-does not grow with the number of volumes.
+label as the last channel, so that a slice is one contiguous piece of a file. Two small arrays follow in
+the same file: the label's affine, and which slices are empty. Reading goes through a memory map: a slice
+costs its own pages, the operating system keeps what is used often, and the process does not grow with
+the number of volumes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 import nacl_monai
+from nacl_monai.data.cases import Case, image_files
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.progress import progress_bar
@@ -50,6 +49,11 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         cache_dir: Folder for the files; made if missing.
         description: Shown beside the progress bar.
 
+    Attributes:
+        cases: As given.
+        empty: For each volume, which of its slices show nothing: ``(D,)`` bool, true where every
+            channel of the image is constant, as above and below a skull-stripped brain.
+
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
 
@@ -59,7 +63,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        cases: Sequence[Mapping[str, str]],
+        cases: Sequence[Case],
         transforms: Sequence[Transform],
         cache_dir: str | Path,
         description: str = "Caching volumes",
@@ -70,14 +74,14 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         self.cache_dir = Path(cache_dir)
         preprocessing = pickle_hashing(list(transforms)).decode()
         self._files = [self.cache_dir / f"{_key(case, preprocessing)}.npy" for case in self.cases]
-        self.depths: list[int] = []
+        self.empty: list[torch.Tensor] = []
         # A copy, since transforms change when used, and their state names the next cache.
         transform = Compose(deepcopy(list(transforms)))
         bar = progress_bar(self.cases, description=description, unit="volume")
         for case, file in zip(bar, self._files, strict=True):
             if not file.is_file():
                 _write(case, transform, file)
-            self.depths.append(len(_read(file)))
+            self.empty.append(_read_rest(file)[1])
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -85,7 +89,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self._item(index, _read(self._files[index]).permute(1, 2, 3, 0))
         # The label alone, since a network is slower on an image with metadata.
-        item["label"] = MetaTensor(item["label"], affine=_read_affine(self._files[index]))
+        item["label"] = MetaTensor(item["label"], affine=_read_rest(self._files[index])[0])
         return item
 
     def slice(self, index: int, position: int) -> dict[str, Any]:
@@ -103,13 +107,14 @@ class CachedVolumes(Dataset[dict[str, Any]]):
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
-    """All 2-D slices of ``volumes``, in any order and under any sampler.
+    """The 2-D slices of ``volumes``, in any order and under any sampler.
 
     Args:
         volumes: The volumes to cut.
         spatial_size: Height and width of every item; smaller slices are padded with zeros on all
             sides, as MONAI's sliding-window inference pads them.
         transform: Applied to every slice when it is drawn; the place for random augmentation.
+        discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
 
     Raises:
         InputError: A volume's slices are larger than ``spatial_size``.
@@ -120,22 +125,24 @@ class SliceDataset(Dataset[dict[str, Any]]):
         volumes: CachedVolumes,
         spatial_size: Sequence[int],
         transform: Transform | None = None,
+        discard_empty: bool = False,
     ) -> None:
         self.volumes = volumes
         self.transform = transform
         self.spatial_size = tuple(spatial_size)
-        self._ends = list(accumulate(volumes.depths))
+        self._places = [
+            (volume, position)
+            for volume, empty in enumerate(volumes.empty)
+            for position in range(len(empty))
+            if not (discard_empty and empty[position])
+        ]
         _check_sizes(volumes, spatial_size)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self._places)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        volume = bisect_right(self._ends, index)
-        position = index - (self._ends[volume] - self.volumes.depths[volume])
-        item = self.volumes.slice(volume, position)
+        item = self.volumes.slice(*self._places[index])
         for key in ("image", "label"):
             item[key] = self._padded(item[key])
         return item if self.transform is None else self.transform(item)
@@ -148,25 +155,25 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return F.pad(image, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
-def _key(case: Mapping[str, str], preprocessing: str) -> str:
-    files = [Path(case[key]).absolute() for key in ("image", "label")]
+def _key(case: Case, preprocessing: str) -> str:
+    files = [Path(file).absolute() for file in (*image_files(case), case["label"])]
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    versions = [monai.__version__, nacl_monai.__version__, "voxels, affine"]
+    versions = [monai.__version__, nacl_monai.__version__, "voxels, affine, empty"]
     identity = json.dumps([states, preprocessing, *versions])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-def _write(case: Mapping[str, str], transform: Transform, file: Path) -> None:
+def _write(case: Case, transform: Transform, file: Path) -> None:
     volume: Mapping[Hashable, Any] = transform(dict(case))
     image, label = (
         convert_to_tensor(volume[key], dtype=torch.float32, track_meta=False)
         for key in ("image", "label")
     )
-    voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous().numpy()
-    affine = MetaTensor(volume["label"]).affine.numpy()
+    voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous()
+    empty = (voxels[:, :-1].amin(dim=(2, 3)) == voxels[:, :-1].amax(dim=(2, 3))).all(dim=1)
     with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, voxels)
-        np.save(stream, affine)
+        for array in (voxels, MetaTensor(volume["label"]).affine, empty):
+            np.save(stream, array.numpy())
 
 
 def _read(file: Path) -> torch.Tensor:
@@ -174,11 +181,12 @@ def _read(file: Path) -> torch.Tensor:
     return torch.from_numpy(np.load(file, mmap_mode="c"))
 
 
-def _read_affine(file: Path) -> torch.Tensor:
+def _read_rest(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """The affine, and which slices are empty."""
     voxels = np.load(file, mmap_mode="r")
     with file.open("rb") as stream:
         stream.seek(voxels.offset + voxels.nbytes)
-        return torch.from_numpy(np.load(stream))
+        return torch.from_numpy(np.load(stream)), torch.from_numpy(np.load(stream))
 
 
 def _check_sizes(volumes: CachedVolumes, spatial_size: Sequence[int]) -> None:
@@ -186,7 +194,7 @@ def _check_sizes(volumes: CachedVolumes, spatial_size: Sequence[int]) -> None:
         height, width = volumes.slice(index, 0)["label"].shape[1:]
         if height > spatial_size[0] or width > spatial_size[1]:
             raise InputError(
-                f"{case['image']}: its slices are {height}×{width}, larger than spatial_size "
+                f"{image_files(case)[0]}: its slices are {height}×{width}, larger than spatial_size "
                 f"{spatial_size[0]}×{spatial_size[1]}; raise it: --spatial_size [{height},{width}] "
                 "(rounded up to multiples of 16)"
             )

@@ -4,27 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 
 from nacl_monai.data import acdc_cases
 from tests.bundles.conftest import ROOT, arguments
-from tests.conftest import save_nifti
-
-
-def change(file, function):
-    """Rewrites the NIfTI ``file`` with ``function`` applied to its voxels."""
-    stored = nibabel.load(file)
-    save_nifti(function(np.asarray(stored.dataobj).astype(np.float32)), file, stored.affine)
-
-
-def put(value):
-    def function(voxels):
-        voxels[3, 4, 2] = value
-        return voxels
-
-    return function
+from tests.conftest import change, put
 
 
 def a_training_case(dataset_dir):

@@ -1,11 +1,19 @@
 """Official layouts become lists of cases; other layouts are refused in one line."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from nacl_monai.data import acdc_cases, decathlon_cases
+from nacl_monai.data import (
+    acdc_cases,
+    brats_cases,
+    decathlon_cases,
+    flare_cases,
+    kits_cases,
+    mrbrains_cases,
+)
 from nacl_monai.errors import InputError
 
 
@@ -87,14 +95,14 @@ class TestDecathlon:
             assert Path(case["image"]).name == Path(case["label"]).name
 
     @pytest.mark.parametrize(
-        ("folder", "message"), [("labelsTr", "no label"), ("imagesTr", "no image")]
+        ("folder", "message"), [("labelsTr", "has no label"), ("imagesTr", "missing image")]
     )
     def test_unpaired(self, decathlon_phantom, tmp_path, folder, message):
         """A file without its partner is named, whichever of the two is missing."""
         root = Path(shutil.copytree(decathlon_phantom, tmp_path / "task"))
         (root / folder / "hippocampus_003.nii.gz").unlink()
 
-        with pytest.raises(InputError, match=rf"hippocampus_003\.nii\.gz: has {message}"):
+        with pytest.raises(InputError, match=rf"hippocampus_003\.nii\.gz: {message}"):
             decathlon_cases(root)
 
     def test_real(self, hippocampus_dir):
@@ -102,7 +110,175 @@ class TestDecathlon:
         assert len(decathlon_cases(hippocampus_dir)) == 260
 
 
-@pytest.mark.parametrize("find", [acdc_cases, decathlon_cases])
+def files(root, *names):
+    """Empty files, since only names are looked at."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+class TestBraTS:
+    MODALITIES = ("flair", "t1", "t1ce", "t2")
+    PATIENTS = ("HGG/BraTS19_A_1", "HGG/BraTS19_B_1", "LGG/BraTS19_C_1")
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        return files(
+            tmp_path,
+            "name_mapping.csv",
+            *(
+                f"{patient}/{Path(patient).name}_{kind}.nii.gz"
+                for patient in self.PATIENTS
+                for kind in (*self.MODALITIES, "seg")
+            ),
+        )
+
+    @pytest.mark.parametrize("below", ["", "MICCAI_BraTS_2019_Data_Training"])
+    def test_cases(self, root, tmp_path, below):
+        """High and low grades, each with its modalities in the order that was asked for."""
+        if below:
+            for grade in ("HGG", "LGG"):
+                (root / below).mkdir(exist_ok=True)
+                (root / grade).rename(root / below / grade)
+
+        cases = brats_cases(tmp_path, ["t1", "flair"])
+
+        assert [case["case"] for case in cases] == [Path(name).name for name in self.PATIENTS]
+        for case, patient in zip(cases, self.PATIENTS, strict=True):
+            stem = str(root / below / patient / case["patient"])
+            assert case["image"] == [f"{stem}_t1.nii.gz", f"{stem}_flair.nii.gz"]
+            assert case["label"] == f"{stem}_seg.nii.gz"
+
+    @pytest.mark.parametrize(
+        ("kind", "message"),
+        [
+            ("t1ce", r"B_1_t1ce\.nii\.gz: missing image"),
+            ("seg", r"B_1_flair\.nii\.gz: has no label; expected it at .*B_1_seg\.nii\.gz"),
+        ],
+    )
+    def test_missing(self, root, kind, message):
+        """A missing modality or segmentation is named."""
+        (root / f"HGG/BraTS19_B_1/BraTS19_B_1_{kind}.nii.gz").unlink()
+
+        with pytest.raises(InputError, match=message):
+            brats_cases(root, self.MODALITIES)
+
+
+class TestFLARE:
+    def test_cases(self, tmp_path):
+        """Images and masks are paired by their number."""
+        names = [f"train_{number:03d}" for number in (0, 7)]
+        images = [f"TrainingImg/{name}_0000.nii.gz" for name in names]
+        masks = [f"TrainingMask/{name}.nii.gz" for name in names]
+
+        cases = flare_cases(files(tmp_path, *images, *masks, "TrainingMask/._train_000.nii.gz"))
+
+        assert [case["case"] for case in cases] == names
+        assert [case["image"] for case in cases] == [str(tmp_path / image) for image in images]
+        assert [case["label"] for case in cases] == [str(tmp_path / mask) for mask in masks]
+
+    @pytest.mark.parametrize(
+        ("there", "message"),
+        [
+            ("TrainingImg/train_001_0000.nii.gz", r"train_001_0000\.nii\.gz: has no label"),
+            ("TrainingMask/train_001.nii.gz", r"train_001_0000\.nii\.gz: missing image"),
+        ],
+    )
+    def test_unpaired(self, tmp_path, there, message):
+        """A file without its partner is named, whichever of the two is missing."""
+        files(tmp_path, "TrainingImg/train_000_0000.nii.gz", "TrainingMask/train_000.nii.gz", there)
+
+        with pytest.raises(InputError, match=message):
+            flare_cases(tmp_path)
+
+
+class TestKiTS:
+    @pytest.fixture
+    def root(self, tmp_path):
+        folder = "data/case_{:05d}/{}.nii.gz"
+        return files(
+            tmp_path,
+            "data/kits.json",
+            *(folder.format(n, kind) for n in (0, 1) for kind in ("imaging", "segmentation")),
+            folder.format(210, "imaging"),
+        )
+
+    @pytest.mark.parametrize("below", ["", "data"])
+    def test_cases(self, root, below):
+        """Cases are named by their folders; those without a segmentation are skipped."""
+        cases = kits_cases(root / below)
+
+        assert [case["case"] for case in cases] == ["case_00000", "case_00001"]
+        assert cases[1]["image"] == str(root / "data/case_00001/imaging.nii.gz")
+        assert cases[1]["label"] == str(root / "data/case_00001/segmentation.nii.gz")
+
+    def test_missing(self, root):
+        """A segmentation without its image is named; KiTS's images are a download of their own."""
+        (root / "data/case_00001/imaging.nii.gz").unlink()
+
+        with pytest.raises(InputError, match=r"case_00001/imaging\.nii\.gz: missing image"):
+            kits_cases(root)
+
+
+class TestMRBrainS:
+    MODALITIES = ("reg_T1", "reg_IR", "FLAIR")
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        subjects = ("1", "070")
+        labels = [f"training/{subject}/segm.nii.gz" for subject in subjects]
+        kinds = (*self.MODALITIES, "T1", "IR")
+        images = [f"training/{name}/pre/{kind}.nii.gz" for name in subjects for kind in kinds]
+        return files(tmp_path, *labels, *images)
+
+    @pytest.mark.parametrize("below", ["", "training"])
+    def test_cases(self, root, below):
+        """Subjects keep their names; images are the registered ones in `pre`."""
+        cases = mrbrains_cases(root / below, self.MODALITIES)
+
+        assert [case["case"] for case in cases] == ["070", "1"]
+        assert [Path(file).name for file in cases[0]["image"]] == [
+            "reg_T1.nii.gz",
+            "reg_IR.nii.gz",
+            "FLAIR.nii.gz",
+        ]
+        assert {Path(file).parent for file in cases[0]["image"]} == {root / "training/070/pre"}
+        assert cases[0]["label"] == str(root / "training/070/segm.nii.gz")
+
+    def test_missing(self, root):
+        """A missing modality is named."""
+        (root / "training/1/pre/FLAIR.nii.gz").unlink()
+
+        with pytest.raises(InputError, match=r"1/pre/FLAIR\.nii\.gz: missing image"):
+            mrbrains_cases(root, self.MODALITIES)
+
+
+LAYOUTS = [
+    acdc_cases,
+    decathlon_cases,
+    flare_cases,
+    kits_cases,
+    partial(brats_cases, modalities=["t1"]),
+    partial(mrbrains_cases, modalities=["T1"]),
+]
+
+
+def test_all_faults(decathlon_phantom, tmp_path):
+    """Every missing file can be heard of in one go; the cases that are complete are returned."""
+    root = Path(shutil.copytree(decathlon_phantom, tmp_path / "task"))
+    (root / "imagesTr/hippocampus_003.nii.gz").unlink()
+    (root / "labelsTr/hippocampus_005.nii.gz").unlink()
+    faults = []
+
+    cases = decathlon_cases(root, on_fault=faults.append)
+
+    assert [str(fault).split(": ")[1][:9] for fault in faults] == ["missing i", "has no la"]
+    assert {case["case"][-1] for case in cases} == set("01246789")
+
+
+@pytest.mark.parametrize("find", LAYOUTS)
 class TestEveryLayout:
     @pytest.mark.parametrize("unset", [None, ""])
     def test_unset(self, find, unset):

@@ -10,7 +10,7 @@ import torch
 
 from nacl_monai.data import LoadCased
 from nacl_monai.errors import InputError
-from tests.conftest import save_nifti
+from tests.conftest import change, put, save_nifti
 
 OBLIQUE = np.array([[-1.4, 0.2, 0, 5], [0.2, 1.4, 0, 6], [0, 0, 8, 7], [0, 0, 0, 1.0]])
 
@@ -24,23 +24,16 @@ def case(tmp_path):
     return {"image": str(tmp_path / "image.nii.gz"), "label": str(tmp_path / "label.nii.gz")}
 
 
-def change(file, function):
-    """Rewrites ``file`` with ``function`` applied to its voxels."""
-    stored = nibabel.load(file)
-    save_nifti(function(np.asarray(stored.dataobj).copy()), Path(file), stored.affine)
+CLASSES = [[0], [1], [2]]
 
 
-def put(value):
-    def function(voxels):
-        voxels[1, 2, 3] = value
-        return voxels
-
-    return function
+def load(case, label_values=CLASSES, in_channels=1):
+    return LoadCased(label_values, in_channels)(case)
 
 
 def test_sound(case):
     """Voxels, affine and types are those of the files."""
-    loaded = LoadCased(range(3))({**case, "case": "c"})
+    loaded = load({**case, "case": "c"})
 
     for key, dtype in (("image", torch.float32), ("label", torch.uint8)):
         stored = nibabel.load(case[key])
@@ -58,9 +51,9 @@ def test_sound(case):
         ("image", np.zeros_like, "is constant"),
         ("image", lambda voxels: voxels[..., 0], "a 3-D volume is needed"),
         ("label", put(3), "holds the label value 3; expected only \\[0, 1, 2\\]"),
-        ("label", lambda voxels: put(0.5)(voxels.astype(np.float32)), "holds the label value 0.5"),
+        ("label", put(0.5), "holds the label value 0.5"),
         ("label", np.zeros_like, "holds no foreground voxel"),
-        ("label", lambda voxels: voxels[1:], "shape \\(5, 5, 4\\) but its image \\(6, 5, 4\\)"),
+        ("label", lambda voxels: voxels[1:], r"shape \(5, 5, 4\) but .*image\.nii\.gz \(6, 5, 4\)"),
     ],
 )
 def test_faulty_voxels(case, key, function, message):
@@ -68,7 +61,7 @@ def test_faulty_voxels(case, key, function, message):
     change(case[key], function)
 
     with pytest.raises(InputError, match=rf"{key}\.nii\.gz: .*{message}"):
-        LoadCased(range(3))(case)
+        load(case)
 
 
 def test_other_affine(case):
@@ -79,7 +72,97 @@ def test_other_affine(case):
     with pytest.raises(
         InputError, match=r"label\.nii\.gz: its affine differs from that of .*image"
     ):
-        LoadCased(range(3))(case)
+        load(case)
+
+
+def test_same_grid_but_for_rounding(case):
+    """A label whose affine differs by rounding gets the image's, so that both resample alike."""
+    label = nibabel.load(case["label"])
+    save_nifti(np.asarray(label.dataobj), Path(case["label"]), OBLIQUE + 1e-4 * np.eye(4))
+
+    loaded = load(case)
+
+    assert torch.equal(loaded["image"].affine, loaded["label"].affine)
+
+
+def test_classes(case):
+    """Values on disk become the index of the class that lists them."""
+    values = np.arange(11, dtype=np.uint8).repeat(11)[: 6 * 5 * 4].reshape(6, 5, 4)
+    save_nifti(values, Path(case["label"]), OBLIQUE)
+    expected = {0: 0, 7: 0, 8: 0, 9: 0, 10: 0, 1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 6: 3}
+
+    label = load(case, [[0, 7, 8, 9, 10], [1, 2], [3, 4], [5, 6]])["label"]
+
+    np.testing.assert_array_equal(np.vectorize(expected.get)(values), label[0].numpy())
+    assert label.dtype == torch.uint8
+
+
+def test_background_of_several_values(case):
+    """Values that become background are no foreground."""
+    change(case["label"], lambda voxels: 7 + 0 * voxels)
+
+    with pytest.raises(InputError, match=r"label\.nii\.gz: holds no foreground voxel"):
+        load(case, [[0, 7], [1], [2]])
+
+
+class TestModalities:
+    @pytest.fixture
+    def files(self, case, tmp_path):
+        """The case with three images."""
+        rng = np.random.default_rng(1)
+        names = [tmp_path / f"{name}.nii.gz" for name in ("flair", "t1", "t2")]
+        for name in names:
+            save_nifti(rng.normal(size=(6, 5, 4)).astype(np.float32), name, OBLIQUE)
+        return {**case, "image": [str(name) for name in names]}
+
+    def test_stacked(self, files):
+        """The files are the channels, in their order, on their grid."""
+        image = load(files, in_channels=3)["image"]
+
+        expected = [nibabel.load(file).get_fdata(dtype=np.float32) for file in files["image"]]
+        np.testing.assert_array_equal(np.stack(expected), image.numpy())
+        np.testing.assert_allclose(OBLIQUE, image.affine.numpy(), atol=1e-6)
+
+    def test_four_dimensions(self, case):
+        """A 4-D file holds its channels along the last axis."""
+        voxels = np.random.default_rng(2).normal(size=(6, 5, 4, 2)).astype(np.float32)
+        save_nifti(voxels, Path(case["image"]), OBLIQUE)
+
+        image = load(case, in_channels=2)["image"]
+
+        np.testing.assert_array_equal(np.moveaxis(voxels, -1, 0), image.numpy())
+
+    def test_number(self, files):
+        """Another number of channels than the network takes is refused."""
+        with pytest.raises(
+            InputError, match=r"flair\.nii\.gz: .* has 3 channel.* in_channels is 4"
+        ):
+            load(files, in_channels=4)
+
+    @pytest.mark.parametrize(
+        ("function", "message"),
+        [
+            (np.zeros_like, "is constant"),
+            (put(np.nan), "holds NaN"),
+            (lambda voxels: voxels[1:], "has shape"),
+        ],
+    )
+    def test_faulty(self, files, function, message):
+        """A fault of one modality names its file."""
+        change(files["image"][1], function)
+
+        with pytest.raises(InputError, match=rf"t1\.nii\.gz: {message}"):
+            load(files, in_channels=3)
+
+    def test_other_affine(self, files):
+        """Modalities on different grids are refused."""
+        voxels = np.asarray(nibabel.load(files["image"][2]).dataobj)
+        save_nifti(voxels, Path(files["image"][2]), OBLIQUE + 0.01 * np.eye(4))
+
+        with pytest.raises(
+            InputError, match=r"t2\.nii\.gz: its affine differs from that of .*flair"
+        ):
+            load(files, in_channels=3)
 
 
 def truncate(file):
@@ -117,5 +200,5 @@ def test_unreadable(case, key, spoil):
     spoil(Path(case[key]))
 
     with pytest.raises(InputError, match=rf"{key}\.nii\.gz: cannot be read") as caught:
-        LoadCased(range(3))(case)
+        load(case)
     assert "\n" not in str(caught.value)

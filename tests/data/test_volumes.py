@@ -1,6 +1,9 @@
 """Volumes are preprocessed once, kept on disk, and cut into slices without being read whole."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -12,13 +15,13 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from nacl_monai.data import CachedVolumes, LoadCased, SliceDataset, decathlon_cases
 from nacl_monai.errors import InputError
-from tests.conftest import save_nifti
+from tests.conftest import ROOT, save_nifti
 
 SIZE = (48, 64)
 
 
 def transforms(maximum=1.0):
-    return [LoadCased(range(3)), ScaleIntensityRanged("image", 0, maximum, 0, 1)]
+    return [LoadCased([[0], [1], [2]], 1), ScaleIntensityRanged("image", 0, maximum, 0, 1)]
 
 
 @pytest.fixture
@@ -135,6 +138,86 @@ def test_interrupted(cases, tmp_path):
 
     assert isinstance(caught.value.__cause__, InputError)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+DIES_WHILE_WRITING = """
+import os, signal, sys
+import numpy
+from nacl_monai.data import CachedVolumes, decathlon_cases
+from tests.data.test_volumes import transforms
+
+def save(stream, array, saved=numpy.save, calls=[]):
+    calls.append(array)
+    if len(calls) == 7:  # of three arrays a volume
+        stream.write(b"half")
+        stream.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    saved(stream, array)
+
+numpy.save = save
+CachedVolumes(decathlon_cases(sys.argv[1])[:5], transforms(), sys.argv[2])
+"""
+
+
+def test_killed(decathlon_phantom, tmp_path, monkeypatch):
+    """Killed while it writes the third volume of five, caching goes on with the third."""
+    command = [sys.executable, "-c", DIES_WHILE_WRITING, decathlon_phantom, tmp_path]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    read, load = [], LoadCased.__call__
+    monkeypatch.setattr(
+        LoadCased, "__call__", lambda self, data: read.append(data["case"]) or load(self, data)
+    )
+
+    cases = decathlon_cases(decathlon_phantom)[:5]
+    volumes = CachedVolumes(cases, transforms(), tmp_path)
+
+    assert [case["case"] for case in cases[2:]] == read
+    monkeypatch.undo()
+    for volume, fresh in zip(
+        volumes, CachedVolumes(cases, transforms(), tmp_path / "b"), strict=True
+    ):
+        torch.testing.assert_close(volume["image"], fresh["image"])
+
+
+def test_several_files(cases, tmp_path):
+    """A corrected file of any modality makes another cache."""
+    image = tmp_path / "t1.nii.gz"
+    image.write_bytes(Path(cases[0]["image"]).read_bytes())
+    stacked = [{**cases[0], "image": [cases[0]["image"], str(image)]}]
+    reading = [LoadCased([[0], [1], [2]], 2)]
+
+    for _ in range(2):
+        assert CachedVolumes(stacked, reading, tmp_path / "cache")[0]["image"].shape[0] == 2
+        assert len(list((tmp_path / "cache").iterdir())) == 1
+    os.utime(image, ns=(1, 1))
+    CachedVolumes(stacked, reading, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def skull_stripped(case):
+    """In place of a transform: of six slices, two of one channel alone and two of none are shown."""
+    image = torch.zeros(2, 8, 8, 6)
+    image[0, 2:5, 3:6, 1:3] = 1
+    image[:, 1] += (torch.arange(6) == 3).float()
+    image[1, ..., 5] = 0.5  # constant, though not 0
+    return {**case, "image": image, "label": torch.zeros(1, 8, 8, 6)}
+
+
+def test_empty_slices(cases, tmp_path):
+    """A slice is empty where every channel is constant; it is drawn unless discarded."""
+    volumes = CachedVolumes(cases, [skull_stripped], tmp_path)
+    everything = SliceDataset(volumes, (8, 8))
+    shown = SliceDataset(volumes, (8, 8), discard_empty=True)
+
+    assert [empty.tolist() for empty in volumes.empty] == [
+        [True, False, False, False, True, True]
+    ] * 3
+    assert len(everything) == 18
+    assert len(shown) == 9
+    for kept, index in enumerate(
+        6 * volume + position for volume in range(3) for position in (1, 2, 3)
+    ):
+        torch.testing.assert_close(everything[index]["image"], shown[kept]["image"])
 
 
 def test_larger_slices(volumes):
