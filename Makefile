@@ -9,7 +9,9 @@ NETWORK     ?= unet
 SEED        ?= 0
 RUN         ?= runs/$(DATASET)/$(NETWORK)_$(LOSS)_seed$(SEED)
 IMAGES      ?=
+FOLDS       ?= 0 1 2 3 4 5 6
 ARGS        ?=
+TRAIN_ARGS  ?=
 
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
@@ -36,7 +38,7 @@ endif
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer test test-all bench-losses bench-metrics bench-memory bench-networks check format clean
+.PHONY: help setup demo demo-data train evaluate infer folds test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -87,6 +89,14 @@ infer: .venv/runtime ## Segment IMAGES= (a NIfTI file, a folder or a pattern) wi
 	  --images "$(IMAGES)" --checkpoint "$(RUN)/model.pt" --output_dir "$(RUN)/predictions" \
 	  --network_def "@networks::$(NETWORK)" $(ARGS)
 
+folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
+	@for fold in $(FOLDS); do \
+	  [ -f "$(RUN)/fold$$fold/evaluation/summary.json" ] && continue; \
+	  $(MAKE) --no-print-directory train RUN="$(RUN)/fold$$fold" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
+	  $(MAKE) --no-print-directory evaluate RUN="$(RUN)/fold$$fold" ARGS='$(ARGS)' || exit 1; \
+	done
+	@$(BIN)/python -m nacl_monai.reports compare "$(RUN)" --output "$(RUN)"
+
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
@@ -102,6 +112,9 @@ bench-metrics: .venv/development ## Time the metrics beside MONAI's and torchmet
 
 bench-memory: .venv/development ## Measure the peak memory of evaluating 6 and 60 volumes
 	$(BIN)/python benchmarks/memory.py $(ARGS)
+
+bench-loading: .venv/development ## Measure memory and slices/s of training on BraTS-sized volumes
+	$(BIN)/python benchmarks/loading.py $(ARGS)
 
 bench-networks: .venv/development ## Print the networks' sizes, times per step, export formats
 	$(BIN)/python benchmarks/networks.py $(ARGS)

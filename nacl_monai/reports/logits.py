@@ -31,7 +31,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.runs import Run, read_arrays, read_runs
+from nacl_monai.reports.runs import Run, fold_folders, read_arrays, read_runs
 from nacl_monai.reports.style import (
     CLASS_COLORS,
     OKABE_ITO,
@@ -91,6 +91,7 @@ def read_class_logits(folder: str | Path) -> ClassLogits:
     Raises:
         InputError: if the file is missing or is not what it should be.
     """
+    _refuse_folds(folder)
     path = Path(folder) / "evaluation" / "logits.npz"
     arrays = read_arrays(path, ("classes", "sums", "counts"))
     n = len(arrays["classes"])
@@ -117,6 +118,13 @@ def read_epoch_logits(folder: str | Path) -> EpochLogits:
             f"{path}: counts is {arrays['counts'].shape}, not {shape}; train the run again"
         )
     return EpochLogits(arrays["epochs"], arrays["edges"], arrays["counts"])
+
+
+def _refuse_folds(folder: str | Path) -> None:
+    if folds := fold_folders(Path(folder)):
+        raise InputError(
+            f"{folder}: logits are drawn of single runs; name a fold, such as {folds[0]}"
+        )
 
 
 def epoch_quantiles(logits: EpochLogits, levels: Sequence[float] = LEVELS) -> Array:

@@ -10,6 +10,9 @@
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
 ================== ==========================================================================
+
+A cross-validation is a folder of runs, ``RUN/fold0``, ``RUN/fold1``, …; it is read as one run over the
+test volumes of all folds.
 """
 
 from __future__ import annotations
@@ -95,7 +98,9 @@ class Run:
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case."""
-        path = self.folder / "evaluation" / "maps" / f"{case}.npz"
+        folders = fold_folders(self.folder) or [self.folder]
+        paths = [folder / "evaluation" / "maps" / f"{case}.npz" for folder in folders]
+        path = next((path for path in paths if path.is_file()), paths[0])
         pictures = ("image", "label", "prediction", "confidence", "entropy")
         arrays = read_arrays(path, (*pictures, "slice", "classes"))
         shapes = {arrays[key].shape for key in pictures}
@@ -119,12 +124,22 @@ class Run:
         )
 
 
+def fold_folders(folder: Path) -> list[Path]:
+    """``fold0``, ``fold1``, … of a cross-validation; nothing where ``folder`` is a single run."""
+    return sorted(folder.glob("fold[0-9]*"), key=lambda fold: (len(fold.name), fold.name))
+
+
 def read_run(folder: str | Path, name: str | None = None) -> Run:
-    """Reads an evaluated run; its name is the folder's unless given.
+    """Reads an evaluated run, or all folds of a cross-validation as one; its name is the folder's.
 
     Raises:
-        InputError: if a file or column is missing or cannot be read.
+        InputError: if a file or column is missing or cannot be read, or if folds do not fit together.
     """
+    folds = [_read_single(fold, name) for fold in fold_folders(Path(folder))]
+    return _pooled(Path(folder), name, folds) if folds else _read_single(folder, name)
+
+
+def _read_single(folder: str | Path, name: str | None) -> Run:
     folder = Path(folder)
     evaluation = folder / "evaluation"
     if not evaluation.is_dir():
@@ -143,6 +158,30 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
         metrics=metrics,
         patients=patients,
         bins=bins.ordered(cases),
+    )
+
+
+def _pooled(folder: Path, name: str | None, folds: Sequence[Run]) -> Run:
+    """One run over the cases of all folds."""
+    cases = [case for fold in folds for case in fold.cases]
+    bins = folds[0].bins
+    for fold in folds:
+        if (fold.bins.regions, fold.bins.rows) != (bins.regions, bins.rows):
+            raise InputError(
+                f"{fold.bins.path}: its regions or classes are not those of {bins.path}; "
+                "evaluate all folds alike"
+            )
+        for case in fold.cases:
+            if cases.count(case) > 1:
+                raise InputError(f"{fold.folder}: case {case!r} is tested in another fold, too")
+    arrays = [fold.bins.sums.arrays() for fold in folds]
+    sums = {key: np.concatenate([of[key] for of in arrays]) for key in arrays[0]}
+    return Run(
+        name=folder.resolve().name if name is None else name,
+        folder=folder,
+        metrics=pd.concat([fold.metrics for fold in folds]),
+        patients=pd.concat([fold.patients for fold in folds]),
+        bins=replace(bins, cases=cases, sums=CalibrationBins.from_arrays(sums)),
     )
 
 

@@ -1,11 +1,15 @@
 """Reading evaluated runs: the numbers as written, or one line that says what is wrong."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports import read_run, read_runs
+from nacl_monai.reports.logits import read_class_logits
 
 
 def refusal(folders, names=None):
@@ -76,6 +80,66 @@ class TestWhatIsRead:
         """An unknown name is refused with the names to choose from."""
         with pytest.raises(InputError, match=r"bins\.npz: no .*choose from"):
             runs[0].bins.select(region, row)
+
+
+class TestFolds:
+    @pytest.fixture
+    def folder(self, folders, tmp_path, change_cases, change_arrays):
+        """Three folds, each with other cases."""
+        for fold in range(3):
+            copy = Path(shutil.copytree(folders[0], tmp_path / "unet_nacl" / f"fold{fold}"))
+            names = [f"{fold}{case}" for case in read_run(copy).cases]
+            change_cases(copy, lambda table, names=names: table.assign(case=names))
+            change_arrays(
+                copy / "evaluation/bins.npz",
+                lambda arrays, names=names, fold=fold: arrays.update(
+                    cases=np.array(names), counts=arrays["counts"] + fold
+                ),
+            )
+            maps = copy / "evaluation/maps"
+            for path in list(maps.iterdir()):
+                path.rename(maps / f"{fold}{path.name}")
+        return tmp_path / "unet_nacl"
+
+    def test_pooled(self, folder):
+        """All folds are one run, whose volumes, bins and maps are those of its folds."""
+        folds = [read_run(folder / f"fold{fold}") for fold in range(3)]
+
+        (run,) = read_runs([folder])
+
+        assert run.name == "unet_nacl"
+        assert run.cases == [case for fold in folds for case in fold.cases] == run.bins.cases
+        assert run.metrics.equals(pd.concat([fold.metrics for fold in folds]))
+        np.testing.assert_array_equal(
+            run.bins.sums.counts, np.concatenate([fold.bins.sums.counts for fold in folds])
+        )
+        assert run.read_map("2004").path == folder / "fold2/evaluation/maps/2004.npz"
+
+    def test_unevaluated(self, folder):
+        """A fold that is not evaluated is named; the others are no whole."""
+        shutil.rmtree(folder / "fold1/evaluation")
+
+        assert str(folder / "fold1") in refusal([folder])
+
+    def test_tested_twice(self, folder):
+        """A case of two folds is named."""
+        shutil.copytree(folder / "fold1", folder / "fold10")
+
+        assert "'1001' is tested in another fold, too" in refusal([folder])
+
+    def test_other_regions(self, folder, change_arrays):
+        """Folds that were evaluated differently do not mix."""
+        change_arrays(
+            folder / "fold2/evaluation/bins.npz",
+            lambda arrays: arrays.update(regions=np.array(["all", "union"])),
+        )
+
+        assert "fold2/evaluation/bins.npz: its regions or classes" in refusal([folder])
+
+    def test_logits(self, folder):
+        """Logits are of one network, so a fold has to be named."""
+        with pytest.raises(InputError, match=r"unet_nacl: logits are drawn .* such as .*fold0"):
+            read_class_logits(folder)
 
 
 class TestRefusals:
