@@ -73,5 +73,5 @@ def put(value):
 
 @pytest.fixture(scope="session")
 def decathlon_phantom(phantom_of):
-    """Ten hippocampi in the Decathlon's layout; read only."""
+    """Ten patients in the Decathlon's layout, with macOS's ._ files; read only."""
     return phantom_of("hippocampus")

@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FAST = {
     "acdc": ["--spatial_size", "[32, 32]"],
+    "brats": ["--spatial_size", "[80, 80]"],
+    "flare": ["--spatial_size", "[48, 48]"],
     "hippocampus": [],
+    "kits": ["--spatial_size", "[64, 64]"],
+    "mrbrains": ["--spatial_size", "[80, 80]"],
+    "prostate": ["--spatial_size", "[80, 80]"],
 }
 
 
@@ -53,9 +58,14 @@ def run_bundle(monkeypatch, capfd, words):
 
 
 @pytest.fixture(scope="session")
-def data_sets(acdc_phantom, decathlon_phantom):
-    """Where each bundle's phantom is."""
-    return {"acdc": acdc_phantom, "hippocampus": decathlon_phantom}
+def data_sets(phantom_of):
+    """Where each bundle's phantom is; written when first asked for."""
+
+    class Phantoms(dict):
+        def __missing__(self, data_set):
+            return phantom_of(data_set)
+
+    return Phantoms()
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +86,7 @@ def run_of(data_sets, tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="session", params=["acdc", "hippocampus"])
+@pytest.fixture(scope="session", params=list(FAST))
 def trained(request, run_of):
     """The run of every data set in turn."""
     return run_of(request.param)
