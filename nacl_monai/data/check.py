@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,40 +63,55 @@ class Check:
     labels: dict[str, str] = field(default_factory=dict)
 
     def add(self, case: Case) -> None:
-        """Reads one case; appends what is wrong with it to ``faults``."""
-        try:
-            files = image_files(case)
-            label = _Header.read(case["label"])
-            headers = [_Header.read(file) for file in files]
-            for file, header in zip(files[1:], headers[1:], strict=True):
-                header.check_grid(file, headers[0], files[0])
-            label.check_grid(case["label"], headers[0], files[0])
-            channels = sum(header.channels for header in headers)
-            if channels != self.in_channels:
-                raise InputError(
-                    f"{files[0]}: the image has {channels} channel(s); expected {self.in_channels}"
-                )
-            self._add_label(case["label"])
-        except InputError as fault:
-            self.faults.append(fault)
+        """Reads one case; appends whatever is wrong with it to ``faults``."""
+        before = len(self.faults)
+        headers: dict[str, _Header] = {}
+        for file in (*image_files(case), case["label"]):
+            with self._noting():
+                headers[file] = _Header.read(file)
+                headers[file].check_grid(file, *next(iter(headers.items())))
+        label = headers.pop(case["label"], None)
+        with self._noting():
+            self._check_channels(case, headers)
+        if label is None:
+            return
+        with self._noting():
+            found = self._read_label(case["label"])
+        if len(self.faults) > before:
             return
         self.patients.append(case["patient"])
         self.shapes.append(label.shape)
         self.spacings.append(label.spacing)
+        self.voxels.update(found)
+        self.holders.update(k for k, own in enumerate(self.label_values) if set(own) & set(found))
 
-    def _add_label(self, file: str) -> None:
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as fault:
+            self.faults.append(fault)
+
+    def _check_channels(self, case: Case, headers: Mapping[str, _Header]) -> None:
+        channels = sum(header.channels for header in headers.values())
+        if channels != self.in_channels and len(headers) == len(image_files(case)):
+            raise InputError(
+                f"{image_files(case)[0]}: the image has {channels} channel(s); "
+                f"expected {self.in_channels}"
+            )
+
+    def _read_label(self, file: str) -> dict[float, int]:
+        """The number of voxels of each value."""
         with readable(file):  # by nibabel, since SimpleITK fills a truncated file up with zeros
             label: Any = nibabel.load(file)
             voxels = np.asarray(label.dataobj)
         values, counts = np.unique(voxels, return_counts=True)
-        found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        check_label_values(list(found), self.label_values, file)
-        content = hashlib.sha256(str(voxels.shape).encode() + voxels.tobytes()).hexdigest()
-        first = self.labels.setdefault(content, file)
+        check_label_values(values.tolist(), self.label_values, file)
+        content = str(voxels.shape).encode() + voxels.astype(np.int16).tobytes()
+        first = self.labels.setdefault(hashlib.sha256(content).hexdigest(), file)
         if first != file:
             raise InputError(f"{file}: is the same label map as {first}; remove one of the cases")
-        self.voxels.update(found)
-        self.holders.update(k for k, own in enumerate(self.label_values) if set(own) & set(found))
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
     def check_number(self, dataset_dir: str | Path) -> None:
         """Fewer cases than the official download has are a fault, too."""
@@ -202,7 +219,7 @@ class _Header:
         affine = np.column_stack([direction * spacing, reader.GetOrigin()[:_SPACE]])
         return cls(size[:_SPACE], int(np.prod(size[_SPACE:])), spacing, affine)
 
-    def check_grid(self, file: str, first: _Header, first_file: str) -> None:
+    def check_grid(self, file: str, first_file: str, first: _Header) -> None:
         if self.shape != first.shape:
             raise InputError(
                 f"{file}: has shape {self.shape} but {first_file} {first.shape}; they must be equal"

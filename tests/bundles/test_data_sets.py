@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
+from nacl_monai.data.check import check_data_set
 from tests.bundles.conftest import FAST, ROOT
 from tests.conftest import save_nifti
 
@@ -65,6 +66,13 @@ class TestEveryBundle:
 
         assert tuple(map(len, split.values())) == sizes
         assert parser["official_cases"] == patients * (2 if data_set == "acdc" else 1)
+
+    def test_download(self, data_set, data_sets):
+        """The phantom passes the check of a download, as a part of it."""
+        found = check_data_set(data_set, data_sets[data_set], bundles=ROOT / "bundles", subset=True)
+
+        assert found.faults == []
+        assert all(found.holders[k] for k in range(len(found.classes)))
 
     def test_volumes(self, data_set, data_sets):
         """Channels in [0, 1]; the label is classes, on the image's grid, with slices last."""

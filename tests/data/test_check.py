@@ -144,11 +144,23 @@ class TestFaults:
         for number, fault in zip((1, 4, 8), faults, strict=True):
             assert f"hippocampus_00{number}.nii.gz: " in fault
 
+    def test_all_of_one_case(self, root):
+        """Faults of the image do not hide those of the label."""
+        no_nifti(root / "imagesTr/hippocampus_004.nii.gz")
+        change(root / "labelsTr/hippocampus_004.nii.gz", put(9))
+
+        found = check(root)
+
+        assert ["imagesTr" in str(fault) for fault in found.faults] == [True, False]
+        assert found.voxels[9] == 0
+        assert len(found.patients) == 9
+
     def test_duplicates(self, root):
-        """A case that is there twice is found by its label, under whatever name."""
+        """A case that is there twice is found by its label, under whatever name and data type."""
         for folder in ("imagesTr", "labelsTr"):
             content = (root / folder / "hippocampus_002.nii.gz").read_bytes()
             (root / folder / "hippocampus_777.nii.gz").write_bytes(content)
+        change(root / "labelsTr/hippocampus_777.nii.gz", lambda voxels: voxels)
 
         found = check(root)
 
