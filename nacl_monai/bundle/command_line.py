@@ -1,4 +1,4 @@
-"""What the bundles ask of the package at their start: strictness, and errors in one line.
+"""A strict command line.
 
 MONAI takes a misspelt override for a new key and runs with the old value. The configurations in
 ``bundles/`` therefore call :func:`check_command_line` in their ``initialize``, which every
@@ -13,40 +13,15 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from types import TracebackType
 from typing import Any
 
 import monai.bundle
-import torch
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
-from torch import nn
 
 from nacl_monai.errors import InputError
 
 _RUN_ARGUMENTS = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
-
-
-def one_line_errors() -> None:
-    """From now on an `InputError` ends the process with its message alone and exit code 1.
-
-    MONAI wraps what its configurations raise, so the chain of causes is searched. Every other
-    exception keeps its traceback.
-    """
-
-    def hook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            sys.__excepthook__(kind, error, traceback)
-        else:
-            print(f"error: {cause}", file=sys.stderr)
-
-    sys.excepthook = hook
 
 
 def check_command_line(argv: Sequence[str] | None = None) -> None:
@@ -81,36 +56,6 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     parser.update(overrides)
     for key, value in _leaves(parser.get()):
         _check_references(key, value, parser)
-
-
-def refuse_to_overwrite(file: str | Path) -> None:
-    """Raises an `InputError` if ``file``, the result of a run, is already there."""
-    if Path(file).exists():
-        raise InputError(
-            f"{file}: a trained model is already there; choose another output_dir "
-            "(--output_dir DIR), or remove that folder to train anew"
-        )
-
-
-def load_weights(network: nn.Module, file: str | Path) -> None:
-    """Loads the state dictionary in ``file`` into ``network``.
-
-    Raises:
-        InputError: The file is missing or damaged, or belongs to another network.
-    """
-    try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no trained model there; train first") from None
-    except (UnpicklingError, EOFError, OSError, RuntimeError) as error:
-        raise InputError(f"{file}: is damaged; train again") from error
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{file}: does not fit the network; choose the one it was trained with "
-            "(--network_def, classes, in_channels)"
-        ) from error
 
 
 def _run_arguments(argv: Sequence[str]) -> dict[str, Any]:

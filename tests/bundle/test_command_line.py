@@ -1,11 +1,8 @@
-"""What the command line may say, and how errors are shown."""
-
-import sys
+"""What the command line may say."""
 
 import pytest
-import torch
 
-from nacl_monai.bundle import check_command_line, load_weights, one_line_errors, refuse_to_overwrite
+from nacl_monai.bundle import check_command_line
 from nacl_monai.errors import InputError
 
 
@@ -92,65 +89,3 @@ def test_several_files(config, tmp_path):
 def test_other_programs(argv):
     """Words of other programs are none of this function's business."""
     check_command_line(argv)
-
-
-class TestErrors:
-    @pytest.fixture(autouse=True)
-    def _restore(self, monkeypatch):
-        monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-        one_line_errors()
-
-    def shown(self, capsys, function):
-        try:
-            function()
-        except Exception as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        return capsys.readouterr().err
-
-    def test_wrapped(self, capsys):
-        """An input error is shown alone, however deeply MONAI has wrapped it."""
-
-        def fail():
-            try:
-                try:
-                    raise InputError("file.nii.gz: is damaged; download it again")
-                except InputError as error:
-                    raise RuntimeError("applying transform") from error
-            except RuntimeError as error:
-                raise RuntimeError("Failed to evaluate") from error
-
-        assert self.shown(capsys, fail) == "error: file.nii.gz: is damaged; download it again\n"
-
-    def test_others(self, capsys):
-        """Any other error keeps its traceback."""
-        shown = self.shown(capsys, lambda: 1 // 0)
-
-        assert "Traceback" in shown
-        assert "ZeroDivisionError" in shown
-
-
-def test_overwriting(tmp_path):
-    """A result that is there is not overwritten; one that is not there is no obstacle."""
-    refuse_to_overwrite(tmp_path / "model.pt")
-    (tmp_path / "model.pt").touch()
-
-    with pytest.raises(InputError, match="model.pt: a trained model is already there"):
-        refuse_to_overwrite(tmp_path / "model.pt")
-
-
-def test_weights(tmp_path):
-    """Weights come back exactly; a missing, damaged or foreign file is named."""
-    network, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    torch.save(network.state_dict(), tmp_path / "model.pt")
-    (tmp_path / "damaged.pt").write_bytes((tmp_path / "model.pt").read_bytes()[:50])
-
-    load_weights(other, tmp_path / "model.pt")
-
-    assert torch.equal(network.weight, other.weight)
-    for target, file, message in (
-        (other, "nowhere.pt", "no trained model there"),
-        (other, "damaged.pt", "is damaged"),
-        (torch.nn.Linear(4, 2), "model.pt", "does not fit the network"),
-    ):
-        with pytest.raises(InputError, match=f"{file}: {message}"):
-            load_weights(target, tmp_path / file)

@@ -1,0 +1,45 @@
+"""How errors are shown."""
+
+import sys
+
+import pytest
+
+from nacl_monai.bundle import one_line_errors
+from nacl_monai.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _restore(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    one_line_errors()
+
+
+def shown(capsys, function):
+    try:
+        function()
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    return capsys.readouterr().err
+
+
+def test_wrapped(capsys):
+    """An input error is shown alone, however deeply MONAI has wrapped it."""
+
+    def fail():
+        try:
+            try:
+                raise InputError("file.nii.gz: is damaged; download it again")
+            except InputError as error:
+                raise RuntimeError("applying transform") from error
+        except RuntimeError as error:
+            raise RuntimeError("Failed to evaluate") from error
+
+    assert shown(capsys, fail) == "error: file.nii.gz: is damaged; download it again\n"
+
+
+def test_others(capsys):
+    """Any other error keeps its traceback."""
+    text = shown(capsys, lambda: 1 // 0)
+
+    assert "Traceback" in text
+    assert "ZeroDivisionError" in text
