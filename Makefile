@@ -38,7 +38,7 @@ endif
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer folds test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks check format clean
+.PHONY: help setup demo demo-data train evaluate infer folds export test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -83,11 +83,15 @@ evaluate: .venv/runtime ## Evaluate a trained run on its test volumes: the same 
 	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" \
 	  --network_def "@networks::$(NETWORK)" $(ARGS)
 
-infer: .venv/runtime ## Segment IMAGES= (a NIfTI file, a folder or a pattern) with a trained run
+infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
 	$(BUNDLE) run inference \
 	  --config_file "$(call fragments,inference)" \
 	  --images "$(IMAGES)" --checkpoint "$(RUN)/model.pt" --output_dir "$(RUN)/predictions" \
 	  --network_def "@networks::$(NETWORK)" $(ARGS)
+
+export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
+	$(BIN)/python -m nacl_monai.bundle export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
+	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
 	@for fold in $(FOLDS); do \

@@ -12,6 +12,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,26 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     arguments = _run_arguments(sys.argv if argv is None else argv)
     if "config_file" not in arguments:
         return
-    parser = ConfigParser(ConfigParser.load_config_files(arguments.pop("config_file")))
-    overrides = {
-        key.replace("#", "::"): value
-        for key, value in arguments.items()
-        if key not in _RUN_ARGUMENTS | _tracking_keys(arguments.get("tracking"))
-        and not key.startswith("_meta_")
-    }
+    config = ConfigParser.load_config_files(arguments.pop("config_file"))
+    known = _RUN_ARGUMENTS | _tracking_keys(arguments.get("tracking"))
+    checked_overrides(
+        config,
+        {
+            key: value
+            for key, value in arguments.items()
+            if key not in known and not key.startswith("_meta_")
+        },
+    )
+
+
+def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``overrides`` with ``#`` in their keys written as ``::``.
+
+    Raises:
+        InputError: As :func:`check_command_line`.
+    """
+    parser = ConfigParser(deepcopy(dict(config)))
+    overrides = {key.replace("#", "::"): value for key, value in overrides.items()}
     for key, value in overrides.items():
         if key not in parser:
             raise InputError(
@@ -54,15 +68,19 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             )
         _check_choice(key, value, parser)
     parser.update(overrides)
-    for key, value in _leaves(parser.get()):
+    for key, value in leaves(parser.get()):
         _check_references(key, value, parser)
+    return overrides
 
 
-def _run_arguments(argv: Sequence[str]) -> dict[str, Any]:
-    """The ``--key value`` and ``--key=value`` pairs of a ``monai.bundle run`` command."""
-    if len(argv) < 2 or argv[1] != "run" or "monai" not in Path(argv[0]).parts:
-        return {}
-    words = list(argv[2:])
+def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
+    """The ``--key value`` and ``--key=value`` pairs among the words of a command.
+
+    Example:
+        >>> keys_and_values(["run", "--max_epochs", "3", "--loss=@losses::nacl"])
+        {'max_epochs': 3, 'loss': '@losses::nacl'}
+    """
+    words = list(words)
     arguments: dict[str, Any] = {}
     while words:
         word = words.pop(0)
@@ -72,6 +90,14 @@ def _run_arguments(argv: Sequence[str]) -> dict[str, Any]:
         if not equals and words and not words[0].startswith("--"):
             value = words.pop(0)
         arguments[key] = _literal(value)
+    return arguments
+
+
+def _run_arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """The keys and values of a ``monai.bundle run`` command."""
+    if len(argv) < 2 or argv[1] != "run" or "monai" not in Path(argv[0]).parts:
+        return {}
+    arguments = keys_and_values(argv[2:])
     if "args_file" in arguments:
         arguments = {**ConfigParser.load_config_files(arguments["args_file"]), **arguments}
     return arguments
@@ -97,7 +123,7 @@ def _tracking_keys(tracking: Any) -> set[str]:
 
 
 def _nearest(key: str, parser: ConfigParser) -> str:
-    known = [known for known, _ in _leaves(parser.get(), inner=True)]
+    known = [known for known, _ in leaves(parser.get(), inner=True)]
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"; did you mean --{nearest[0]}?" if nearest else ""
 
@@ -124,7 +150,7 @@ def _check_references(key: str, value: Any, parser: ConfigParser) -> None:
         raise InputError(f"{key}: there is no {target} in the configuration{hint}")
 
 
-def _leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
+def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
     """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
     if isinstance(config, Mapping | list):
         pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
@@ -132,6 +158,6 @@ def _leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tupl
             key = f"{prefix}::{name}" if prefix else str(name)
             if inner and isinstance(value, Mapping | list):
                 yield key, value
-            yield from _leaves(value, key, inner)
+            yield from leaves(value, key, inner)
     else:
         yield prefix, config

@@ -1,0 +1,60 @@
+"""``python -m nacl_monai.bundle export acdc --network unet --loss nacl``: pack a run for others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nacl_monai.bundle.command_line import keys_and_values
+from nacl_monai.bundle.export import export_bundle
+from nacl_monai.bundle.runs import newest_run
+from nacl_monai.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m nacl_monai.bundle", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="export")
+    export = commands.add_parser(
+        "export",
+        help="pack a finished run into a stock MONAI bundle",
+        epilog="Overrides that a run without config.json was trained with follow as --key value.",
+    )
+    export.add_argument("data_set", help="one of the folders in bundles/")
+    export.add_argument("--network", default="unet", help="of the run (default: unet)")
+    export.add_argument("--loss", default="nacl", help="of the run (default: nacl)")
+    export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
+    export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
+    export.add_argument("--bundles", type=Path, metavar="DIR", default=Path("bundles"))
+    export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
+    options, overrides = parser.parse_known_args(argv)
+    name = f"{options.data_set}_{options.network}_{options.loss}"
+    try:
+        run = options.run or newest_run(
+            options.runs, options.data_set, options.network, options.loss
+        )
+        chosen = {}
+        if not (run / "config.json").is_file():
+            chosen = {
+                "network_def": f"@networks::{options.network}",
+                "loss": f"@losses::{options.loss}",
+            }
+        written = export_bundle(
+            run,
+            options.output or Path("dist") / name,
+            options.data_set,
+            {**chosen, **keys_and_values(overrides)},
+            options.bundles,
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for path in written:
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""``metadata.json`` of an exported bundle, in the schema of MONAI's Model Zoo."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+import nacl_monai
+
+
+def bundle_metadata(
+    bundles: str | Path, data_set: str, inference: dict[str, Any], run: str | Path
+) -> dict[str, Any]:
+    """What ``metadata.json`` says of a data set, and what is known of a run.
+
+    Args:
+        bundles: Folder of the sources.
+        data_set: Which of its data sets.
+        inference: The configuration of inference that is exported.
+        run: Folder of the run; the means of its ``evaluation/summary.json``, if there, become
+            ``eval_metrics``.
+
+    Returns the data set's own ``metadata.json`` with, replaced: versions of this package, MONAI, torch
+    and NumPy as they are installed; what else inference requires; ``changelog``; ``eval_metrics``; and
+    in ``network_data_format`` the channels, the sizes and the classes of the network's input and output.
+    """
+    source = Path(bundles) / data_set / "configs/metadata.json"
+    metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    required = ["nibabel", "pytorch-ignite"]
+    if "nacl_monai" in json.dumps(inference):
+        required.append("nacl-monai")
+    return {
+        **metadata,
+        "version": nacl_monai.__version__,
+        "changelog": {nacl_monai.__version__: f"exported from the run {Path(run).name}"},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").partition("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {package: version(package) for package in required},
+        "eval_metrics": _means(Path(run) / "evaluation/summary.json"),
+        "network_data_format": _data_format(metadata["network_data_format"], inference),
+    }
+
+
+def _means(summary: Path) -> dict[str, float]:
+    if not summary.is_file():
+        return {}
+    metrics = json.loads(summary.read_text(encoding="utf-8"))["metrics"]
+    return {name: metric["mean"] for name, metric in metrics.items() if metric["mean"] is not None}
+
+
+def _data_format(declared: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:
+    parser = ConfigParser(inference)
+    channels, classes, spatial_size = (
+        parser.get_parsed_content(key) for key in ("in_channels", "classes", "spatial_size")
+    )
+    both = {"spatial_shape": list(spatial_size), "dtype": "float32", "is_patch_data": True}
+    return {
+        "inputs": {"image": {**declared["inputs"]["image"], "num_channels": channels, **both}},
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "logits",
+                "num_channels": len(classes),
+                "value_range": [],
+                "channel_def": {str(value): name for value, name in enumerate(classes)},
+                **both,
+            }
+        },
+    }
