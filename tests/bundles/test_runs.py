@@ -160,7 +160,7 @@ def predict(tmp_path_factory, trained):
             monkeypatch.setitem(sys.modules, name, None)
         run_module(monkeypatch, [*words, "--output_dir", str(output)])
     stem = image.name.removesuffix(".nii.gz")
-    names = ("label", "probabilities", "confidence")
+    names = ("label", "probabilities", "confidence", "entropy")
     return image, {name: nibabel.load(output / f"{stem}_{name}.nii.gz") for name in names}
 
 

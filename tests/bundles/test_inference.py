@@ -1,0 +1,386 @@
+"""Inference on users' files: what is taken for an image, whose truth is known, and what is refused.
+
+The network of these tests is a convolution of one voxel that turns scaled intensity into two classes, so
+the label map of a bright object is that object, wherever its voxels lie.
+"""
+
+import locale
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from monai.bundle import ConfigParser
+from scipy.stats import entropy
+
+from tests.bundles.conftest import FAST, ROOT, arguments
+from tests.conftest import save_nifti
+
+SHAPE, SPACING = (64, 56, 40), (1.5, 1.5, 3.0)
+DARK, BRIGHT = -200.0, 400.0
+
+
+def rotation(axis, degrees):
+    """Rodrigues' formula."""
+    axis = np.array(axis) / np.linalg.norm(axis)
+    cross = np.cross(np.eye(3), axis)
+    angle = np.radians(degrees)
+    return np.eye(3) - np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def affine(directions, spacing=SPACING, shape=SHAPE):
+    """Voxels to mm, with the middle of the image at (20, -30, 40)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = directions * np.array(spacing)
+    matrix[:3, 3] = [20, -30, 40] - matrix[:3, :3] @ (np.array(shape) - 1) / 2
+    return matrix
+
+
+def slices_first():
+    """As KiTS19 stores its volumes: axes z, y, x, each against the patient's axis."""
+    directions = -np.fliplr(np.eye(3))
+    return affine(directions, SPACING[::-1], SHAPE[::-1]), SHAPE[::-1]
+
+
+GEOMETRIES = {
+    "axial": (affine(np.eye(3)), SHAPE),
+    "flipped": (affine(np.diag([-1.0, -1.0, 1.0])), SHAPE),
+    "oblique": (affine(rotation([1, 2, 3], 25)), SHAPE),
+    "slices_first": slices_first(),
+}
+
+
+def inside_object(matrix, shape):
+    """Which voxels lie in an ellipsoid with a bump, which has no symmetry, given in mm."""
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    position = grid @ matrix[:3, :3].T + matrix[:3, 3]
+    ellipsoid = ((position - [20, -30, 40]) / [30, 26, 40]) ** 2
+    bump = ((position - [32, -14, 62]) / [16, 16, 16]) ** 2
+    return (ellipsoid.sum(axis=-1) < 1) | (bump.sum(axis=-1) < 1)
+
+
+def overlap(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture(scope="module")
+def data_set_of():
+    """Channels and modalities of every data set."""
+    return {
+        name: ConfigParser.load_config_file(ROOT / f"bundles/{name}/configs/dataset.yaml")
+        for name in FAST
+    }
+
+
+@pytest.fixture
+def infer(bundle, data_set_of, tmp_path):
+    """Runs inference with the network described above; returns exit code and standard error."""
+
+    def run(data_set, images, *overrides, channels=None):
+        channels = channels or data_set_of[data_set]["in_channels"]
+        network = torch.nn.Conv2d(channels, 2, kernel_size=1)
+        torch.nn.init.zeros_(network.weight)
+        network.weight.data[1], network.bias.data[:] = 20 / channels, torch.tensor([0, -10])
+        torch.save(network.state_dict(), tmp_path / "model.pt")
+        definition = {
+            "_target_": "torch.nn.Conv2d",
+            "in_channels": channels,
+            "out_channels": 2,
+            "kernel_size": 1,
+        }
+        words = ["--images", images, "--checkpoint", tmp_path / "model.pt"]
+        words += ["--output_dir", tmp_path / "out", "--spatial_size", "[96, 96]"]
+        words += ["--network_def", definition, "--classes", "['background', 'object']"]
+        return bundle(*arguments("inference", data_set, *words, *overrides))
+
+    return run
+
+
+def write_case(folder, declared, inside, matrix):
+    """Writes an image as a data set declares it; returns the file after which output is named."""
+    image = np.where(inside, BRIGHT, DARK).astype(np.float32)
+    modalities, channels = declared["modalities"], declared["in_channels"]
+    if len(modalities) == 1 and channels > 1:
+        image = np.stack([image] * channels, axis=-1)
+    files = [folder / f"{folder.name}_{name}.nii.gz" for name in modalities]
+    for file in files:
+        save_nifti(image, file, matrix)
+    return files[0]
+
+
+@pytest.mark.parametrize("data_set", sorted(FAST))
+def test_geometry(infer, data_set_of, tmp_path, data_set):
+    """In every orientation the object is found where it is, on the image's own grid.
+
+    That is a label map resampled to what the network sees and back, so the overlap is held to 0.98.
+    """
+    truths = {}
+    for name, (matrix, shape) in GEOMETRIES.items():
+        inside = inside_object(matrix, shape)
+        file = write_case(tmp_path / "images" / name, data_set_of[data_set], inside, matrix)
+        truths[file] = inside
+
+    code, errors = infer(data_set, tmp_path / "images" / "*")
+
+    assert code == 0, errors
+    for file, inside in truths.items():
+        stem = f"{file.parent.name}/{file.name.removesuffix('.nii.gz')}"
+        image = nibabel.load(file)
+        written = {
+            name: nibabel.load(tmp_path / "out" / f"{stem}_{name}.nii.gz")
+            for name in ("label", "probabilities", "confidence", "entropy")
+        }
+        for output in written.values():
+            assert output.shape[:3] == image.shape[:3]
+            np.testing.assert_allclose(output.affine, image.affine, atol=1e-4)
+            assert output.header["sform_code"] > 0
+        values = {name: output.get_fdata(dtype=np.float32) for name, output in written.items()}
+        assert overlap(values["label"] == 1, inside) >= 0.98, file
+        check_agreement(values)
+
+
+def check_agreement(values):
+    """The maps are functions of the probabilities, recomputed here by NumPy and SciPy."""
+    probabilities = values["probabilities"]
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(axis=-1), values["label"])
+    np.testing.assert_array_equal(probabilities.max(axis=-1), values["confidence"])
+    expected = entropy(probabilities, axis=-1) / np.log(probabilities.shape[-1])
+    np.testing.assert_allclose(values["entropy"], expected, atol=1e-5)
+    assert values["entropy"].min() >= 0
+    assert values["entropy"].max() <= 1
+
+
+MATRIX = affine(np.eye(3))
+INSIDE = inside_object(MATRIX, SHAPE)
+IMAGE = np.where(INSIDE, BRIGHT, DARK).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        ("a/x.nii.gz", ["x"]),
+        ("a", ["x", "y.z"]),
+        ("*/x.nii.gz", ["a/x", "b [1]/x"]),
+        ("b [1]", ["x"]),
+        ("b [[]1]/x.nii*", ["x"]),
+    ],
+)
+def test_what_is_an_image(infer, tmp_path, images, names):
+    """A file, a folder, a pattern; names stay apart by their folders, and keep their dots."""
+    for file in ("a/x.nii.gz", "a/y.z.nii", "b [1]/x.nii.gz"):
+        save_nifti(IMAGE[::4, ::4, ::4], tmp_path / "in" / file, MATRIX)
+    (tmp_path / "in/a/notes.txt").write_text("not an image")
+    (tmp_path / "in/a/._x.nii.gz").write_bytes(b"macOS was here")
+
+    code, errors = infer("acdc", tmp_path / "in" / images)
+
+    assert code == 0, errors
+    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.gz")}
+    kinds = ("label", "probabilities", "confidence", "entropy")
+    assert written == {f"{name}_{kind}.nii.gz" for name in names for kind in kinds}
+
+
+@pytest.fixture
+def two_channels(infer):
+    """Inference for a data set of two modalities in a file each."""
+    words = ["--modalities", "['first', 'second']", "--in_channels", 2]
+    return lambda images: infer("hippocampus", images, *words, channels=2)
+
+
+@pytest.mark.parametrize("images", ["cases/1", "cases/*", "cases/?/*_first.nii"])
+def test_modalities(two_channels, tmp_path, images):
+    """A case is a folder with a file per modality, or is named by its first; channels are in order."""
+    other = np.full(SHAPE, DARK, np.float32)
+    other[0, 0, 0] = BRIGHT
+    for case, second in (("1", IMAGE), ("2", other)):
+        save_nifti(IMAGE, tmp_path / f"cases/{case}/p_first.nii", MATRIX)
+        save_nifti(second, tmp_path / f"cases/{case}/p_second.nii", MATRIX)
+
+    code, errors = two_channels(tmp_path / images)
+
+    assert code == 0, errors
+    found = {path.parent.name: path for path in (tmp_path / "out").rglob("*_label.nii.gz")}
+    label = nibabel.load(found.get("1", found.get("out"))).get_fdata() == 1
+    assert overlap(label, INSIDE) >= 0.98
+    if "*" in images:
+        # One bright modality is half of the weight, and on the threshold, which is background's.
+        assert nibabel.load(found["2"]).get_fdata().mean() < 0.01
+
+
+def write_series(folder, image, matrix):
+    """A DICOM series with the geometry of a RAS affine, written by SimpleITK a slice at a time."""
+    before = locale.setlocale(locale.LC_ALL)
+    folder.mkdir(parents=True)
+    to_lps = np.diag([-1.0, -1.0, 1.0])
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    directions = to_lps @ matrix[:3, :3] / spacing
+    volume = SimpleITK.GetImageFromArray(image.T.astype(np.int16))
+    volume.SetSpacing(spacing)
+    volume.SetOrigin(to_lps @ matrix[:3, 3])
+    volume.SetDirection(directions.flatten())
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    common = {
+        "0008|0060": "MR",
+        "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+        "0020|0037": "\\".join(f"{value:.9f}" for value in directions.T[:2].flatten()),
+    }
+    for number in range(image.shape[2]):
+        one = volume[:, :, number]
+        position = volume.TransformIndexToPhysicalPoint((0, 0, number))
+        for key, value in {
+            **common,
+            "0020|0032": "\\".join(f"{value:.9f}" for value in position),
+            "0020|0013": str(number + 1),
+            "0008|0018": f"1.2.826.0.1.3680043.2.1125.1.{number + 1}",
+        }.items():
+            one.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{1000 - number}.dcm"))
+        writer.Execute(one)
+    # ITK leaves the process in the locale C, in which Python reads configurations as ASCII.
+    locale.setlocale(locale.LC_ALL, before)
+
+
+def test_dicom_series(infer, tmp_path):
+    """A folder with a DICOM series is an image; its geometry is the one that SimpleITK reads."""
+    matrix = affine(rotation([1, 2, 3], 25))
+    inside = inside_object(matrix, SHAPE)
+    series = tmp_path / "1.2.840.113"
+    write_series(series, np.where(inside, BRIGHT, DARK), matrix)
+
+    code, errors = infer("acdc", series)
+
+    assert code == 0, errors
+    label = nibabel.load(tmp_path / "out/1.2.840.113_label.nii.gz")
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(series)))
+    truth = reader.Execute()
+    voxels = SimpleITK.GetArrayFromImage(truth).T > 0
+    found = label.get_fdata() == 1
+    for index in ((0, 0, 0), (63, 0, 0), (0, 55, 0), (0, 0, 39), (30, 20, 10)):
+        # Readers may store slices in either order, so places are compared by their position.
+        position = np.array(truth.TransformIndexToPhysicalPoint(index)) * [-1, -1, 1]
+        there = np.linalg.inv(label.affine) @ [*position, 1]
+        np.testing.assert_allclose(there, np.rint(there), atol=1e-2)
+    order = np.rint(np.linalg.inv(label.affine) @ matrix)[:3, :3]
+    assert overlap(found[:, :, :: int(order[2, 2])], voxels) >= 0.98
+
+
+def test_series_of_one_study(infer, tmp_path):
+    """Folders of series may differ behind the last dot alone; neither overwrites the other."""
+    for number in (1, 2):
+        write_series(tmp_path / f"in/1.2.{number}", IMAGE[::4, ::4, ::8], MATRIX)
+
+    code, errors = infer("acdc", tmp_path / "in/*")
+
+    assert code == 0, errors
+    assert (tmp_path / "out/1.2.1_label.nii.gz").is_file()
+    assert (tmp_path / "out/1.2.2_label.nii.gz").is_file()
+
+
+def with_nan(folder):
+    image = IMAGE.copy()
+    image[3, 4, 5] = np.nan
+    save_nifti(image, folder / "x.nii.gz")
+    return folder / "x.nii.gz", "x.nii.gz: holds NaN or infinite voxels"
+
+
+def with_many_channels(folder):
+    save_nifti(np.stack([IMAGE] * 3, axis=-1), folder / "x.nii.gz")
+    return folder / "x.nii.gz", "x.nii.gz: has 3 channels; the network takes 1"
+
+
+def flat(folder):
+    save_nifti(IMAGE[:, :, 0], folder / "x.nii.gz")
+    return folder / "x.nii.gz", "x.nii.gz: is not 3-D"
+
+
+def truncated(folder):
+    save_nifti(IMAGE, folder / "x.nii.gz")
+    content = (folder / "x.nii.gz").read_bytes()
+    (folder / "x.nii.gz").write_bytes(content[: len(content) // 2])
+    return folder, "x.nii.gz: cannot be read (Compressed file ended"
+
+
+def empty_file(folder):
+    folder.mkdir()
+    (folder / "x.nii.gz").touch()
+    return folder, "x.nii.gz: cannot be read"
+
+
+def no_series(folder):
+    folder.mkdir()
+    (folder / "notes.txt").write_text("not an image")
+    return folder, "in: cannot be read"
+
+
+def empty_folder(folder):
+    folder.mkdir()
+    return folder, "in: no image found there"
+
+
+def folder_of_folders(folder):
+    save_nifti(IMAGE, folder / "a/x.nii.gz")
+    return folder, "in: no image found there"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        with_nan,
+        with_many_channels,
+        flat,
+        truncated,
+        empty_file,
+        no_series,
+        empty_folder,
+        folder_of_folders,
+    ],
+    ids=lambda fault: fault.__name__,
+)
+def test_refused(infer, tmp_path, fault):
+    """What cannot be segmented ends in one line that names it, and nothing is written."""
+    images, message = fault(tmp_path / "in")
+
+    code, errors = infer("acdc", images)
+
+    assert code == 1
+    assert "Traceback" not in errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def other_shape(folder):
+    save_nifti(IMAGE[:-1], folder / "p_second.nii", MATRIX)
+    return "p_second.nii: cannot be read"
+
+
+def without_second(_):
+    return "p_second.nii: missing; a case needs one file per modality"
+
+
+@pytest.mark.parametrize("fault", [other_shape, without_second], ids=lambda fault: fault.__name__)
+def test_refused_modalities(two_channels, tmp_path, fault):
+    """A case whose files do not fit together is refused."""
+    save_nifti(IMAGE, tmp_path / "in/p_first.nii", MATRIX)
+    message = fault(tmp_path / "in")
+
+    code, errors = two_channels(tmp_path / "in")
+
+    assert code == 1
+    assert "Traceback" not in errors
+    assert message in errors
+
+
+def test_other_errors(infer, tmp_path):
+    """An error that is not of the image's file keeps its traceback."""
+    save_nifti(IMAGE, tmp_path / "x.nii.gz", MATRIX)
+    spoilt = "[{'_target_': 'Lambdad', 'keys': 'image', 'func': '$lambda image: 1 // 0'}]"
+
+    code, errors = infer("acdc", tmp_path / "x.nii.gz", "--preprocessing", spoilt)
+
+    assert code == 1
+    assert "ZeroDivisionError" in errors
