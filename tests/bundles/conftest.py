@@ -33,20 +33,20 @@ def bundle(monkeypatch, capfd):
     return lambda *words: run_bundle(monkeypatch, capfd, words)
 
 
-def run_module(monkeypatch, words):
-    """`python -m monai.bundle WORDS` in the repository's root, in this process."""
-    monkeypatch.chdir(ROOT)
+def run_module(monkeypatch, words, cwd=ROOT):
+    """`python -m monai.bundle WORDS` in ``cwd``, in this process."""
+    monkeypatch.chdir(cwd)
     monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
-def run_bundle(monkeypatch, capfd, words):
+def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
     """As the interpreter does: an exception ends in `sys.excepthook` and exit code 1."""
     capfd.readouterr()
     code = 0
     try:
-        run_module(monkeypatch, words)
+        run_module(monkeypatch, words, cwd)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
         if isinstance(stop.code, str):
