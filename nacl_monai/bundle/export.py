@@ -81,7 +81,7 @@ def export_bundle(
         folder = Path(temporary) / output.name
         for part in ("configs", "models", "docs"):
             (folder / part).mkdir(parents=True)
-        metadata = bundle_metadata(bundles, data_set, configs["inference"], run)
+        metadata = bundle_metadata(bundles, data_set, configs, run)
         for name, content in {**configs, "metadata": metadata}.items():
             _write_json(folder / f"configs/{name}.json", content)
         _copy_files(run, folder, bundles, data_set)

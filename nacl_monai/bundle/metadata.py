@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,30 +14,34 @@ import nacl_monai
 
 
 def bundle_metadata(
-    bundles: str | Path, data_set: str, inference: dict[str, Any], run: str | Path
+    bundles: str | Path, data_set: str, configs: Mapping[str, dict[str, Any]], run: str | Path
 ) -> dict[str, Any]:
     """What ``metadata.json`` says of a data set, and what is known of a run.
 
     Args:
         bundles: Folder of the sources.
         data_set: Which of its data sets.
-        inference: The configuration of inference that is exported.
+        configs: The configurations that are exported, of which training's loss is named.
         run: Folder of the run; the means of its ``evaluation/summary.json``, if there, become
             ``eval_metrics``.
 
     Returns the data set's own ``metadata.json`` with, replaced: versions of this package, MONAI, torch
-    and NumPy as they are installed; what else inference requires; ``changelog``; ``eval_metrics``; and
-    in ``network_data_format`` the channels, the sizes and the classes of the network's input and output.
+    and NumPy as they are installed; what else inference requires; ``changelog``; ``description``;
+    ``eval_metrics``; and in ``network_data_format`` the channels, the sizes and the classes of the
+    network's input and output.
     """
     source = Path(bundles) / data_set / "configs/metadata.json"
     metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    inference, train = configs["inference"], ConfigParser(configs["train"])
+    network, loss = (_class_name(train, key) for key in ("network_def", "loss"))
     required = ["nibabel", "pytorch-ignite"]
     if "nacl_monai" in json.dumps(inference):
         required.append("nacl-monai")
     return {
         **metadata,
         "version": nacl_monai.__version__,
-        "changelog": {nacl_monai.__version__: f"exported from the run {Path(run).name}"},
+        "changelog": {nacl_monai.__version__: f"weights of the run {Path(run).name}"},
+        "description": f"{network} trained on 2-D slices with {loss}, and evaluated on volumes",
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
@@ -44,6 +49,13 @@ def bundle_metadata(
         "eval_metrics": _means(Path(run) / "evaluation/summary.json"),
         "network_data_format": _data_format(metadata["network_data_format"], inference),
     }
+
+
+def _class_name(parser: ConfigParser, key: str) -> str:
+    definition = parser[key]
+    while isinstance(definition, str) and definition.startswith("@"):
+        definition = parser[definition[1:]]
+    return str(definition["_target_"]).rpartition(".")[2]
 
 
 def _means(summary: Path) -> dict[str, float]:
