@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Input that cannot be used: a file, a folder, a configuration key or a tensor.
+    """What cannot be used: a file, a folder, a configuration key or a tensor.
 
     The message is one line, names what is wrong and where, and says how to put it right. Bundles
     end with this line and exit code 1 instead of a traceback (`nacl_monai.bundle`).

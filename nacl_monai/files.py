@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 
+from nacl_monai.errors import InputError
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -15,6 +17,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Parent folders are made. If the block raises, whatever stood at ``path`` is untouched and the
     temporary file is gone.
+
+    Raises:
+        InputError: The operating system refuses: the disk is full, the folder is read-only.
 
     Example:
         >>> target = getfixture("tmp_path") / "numbers.json"
@@ -24,17 +29,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         '[1, 2]'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept because writers such as matplotlib and NumPy read the format from it.
-    handle, name = mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept because writers such as matplotlib and NumPy read the format from it.
+        handle, name = mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        raise InputError(f"{path}: cannot be written ({refusal})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -42,3 +54,12 @@ def write_text(path: str | Path, text: str) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def _refusal(error: BaseException | None) -> str | None:
+    """What the operating system said, if it is the cause: writers wrap it in errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ or error.__context__
+    return None

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +40,18 @@ def acdc_phantom(phantom_of):
 def acdc_copy(acdc_phantom, tmp_path):
     """The same, for a test that spoils it."""
     return Path(shutil.copytree(acdc_phantom, tmp_path / "acdc"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB, where the tests may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,12 @@
 """A file is written whole or not at all."""
 
+import errno
+import os
+
+import numpy as np
 import pytest
 
+from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, write_text
 
 
@@ -41,3 +46,42 @@ def test_text(tmp_path):
 
     assert path == tmp_path / "table.md"
     assert path.read_bytes() == "DSC ↑".encode()
+
+
+def test_full_disk(small_disk):
+    """A disk that is full is one error that names the file; the earlier file is as it was."""
+    target = small_disk / "numbers.npy"
+    target.write_text("old")
+
+    with (
+        pytest.raises(InputError, match=r"numbers.npy: cannot be written \(131072 requested"),
+        atomic_path(target) as temporary,
+    ):
+        np.save(temporary, np.zeros(2**17))
+
+    assert target.read_text() == "old"
+    assert list(small_disk.iterdir()) == [target]
+
+
+def test_wrapped_refusal(tmp_path):
+    """What the operating system said is found below the errors of a writer."""
+
+    def write(_):
+        try:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        except OSError as error:
+            raise RuntimeError("writer failed") from error
+
+    with (
+        pytest.raises(InputError, match=r"a.pt: cannot be written \(Read-only file system\)"),
+        atomic_path(tmp_path / "a.pt") as temporary,
+    ):
+        write(temporary)
+
+
+def test_no_folder(tmp_path):
+    """A folder that cannot be made is an error that names the file."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match="a.csv: cannot be written"):
+        write_text(tmp_path / "file" / "a.csv", "1")

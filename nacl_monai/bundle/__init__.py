@@ -1,7 +1,8 @@
-"""What the bundles ask of the package: strictness, errors in one line, weights."""
+"""What the bundles ask of the package: strictness, errors in one line, a run's folder, weights."""
 
 from nacl_monai.bundle.command_line import check_command_line
 from nacl_monai.bundle.error_lines import one_line_errors
-from nacl_monai.bundle.weights import load_weights, refuse_to_overwrite
+from nacl_monai.bundle.run_folder import lock_folder, open_run
+from nacl_monai.bundle.weights import load_weights
 
-__all__ = ["check_command_line", "load_weights", "one_line_errors", "refuse_to_overwrite"]
+__all__ = ["check_command_line", "load_weights", "lock_folder", "one_line_errors", "open_run"]

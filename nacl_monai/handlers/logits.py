@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ class LogitHistogram:
 
     Arrays: ``epochs`` (E,), int64; ``edges`` (M + 1,), float64; ``counts`` (E, M + 2), int64: voxels of
     all training batches whose largest logit lies below ``edges[0]``, in
-    ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. Written anew at the end of every epoch.
+    ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. Written anew at the end of every epoch; its
+    state dictionary holds the epochs so far, so that a resumed training goes on with them.
 
     Args:
         output_dir: Folder of the file.
@@ -92,6 +93,14 @@ class LogitHistogram:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far and their counts."""
+        return {"epochs": list(self._epochs), "counts": list(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the epochs of ``state``."""
+        self._epochs, self._counts = list(state["epochs"]), list(state["counts"])
 
     def _start(self) -> None:
         self._current = torch.zeros((), dtype=torch.int64)

@@ -1,5 +1,7 @@
 """How errors are shown."""
 
+import errno
+import os
 import sys
 
 import pytest
@@ -17,7 +19,7 @@ def _restore(monkeypatch):
 def shown(capsys, function):
     try:
         function()
-    except Exception as error:
+    except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
     return capsys.readouterr().err
 
@@ -43,3 +45,22 @@ def test_others(capsys):
 
     assert "Traceback" in text
     assert "ZeroDivisionError" in text
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_disk(capsys, number):
+    """A disk that can hold no more is no fault of the program's."""
+
+    def fail():
+        raise OSError(number, os.strerror(number), "runs/x")
+
+    assert shown(capsys, fail) == f"error: runs/x: {os.strerror(number)}\n"
+
+
+def test_interrupted(capsys):
+    """Ctrl-C is no error with a traceback."""
+
+    def fail():
+        raise KeyboardInterrupt
+
+    assert shown(capsys, fail).startswith("error: interrupted; the same command goes on")

@@ -131,19 +131,6 @@ def test_process(tmp_path):
     assert "nowhere: no such folder" in one_line(result.stderr)
 
 
-def test_trained_before(bundle, trained):
-    """A second training into the same folder is refused; the first model stays as it is."""
-    data_set, dataset_dir, run = trained
-    before = (run / "model.pt").read_bytes()
-
-    overrides = ["--dataset_dir", dataset_dir, "--output_dir", run, "--max_epochs", 1]
-    code, errors = bundle(*arguments("training", data_set, *overrides))
-
-    assert code == 1
-    assert "a trained model is already there; choose another output_dir" in one_line(errors)
-    assert before == (run / "model.pt").read_bytes()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "train first"), (b"", "is damaged"), (b"PK\x03\x04", "is damaged")],

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import nibabel
 import numpy as np
@@ -42,6 +44,21 @@ def test_volumes_are_the_files(cases, volumes):
             expected = nibabel.load(case[key]).get_fdata(dtype=np.float32)
             np.testing.assert_allclose(expected, volume[key][0].numpy(), rtol=1e-6)
         assert volume["case"] == case["case"]
+
+
+def test_cached_at_once(cases, volumes, tmp_path):
+    """Two runs that fill the same cache at the same time both read whole volumes."""
+    start = Barrier(2)
+
+    def fill(_):
+        start.wait()
+        return list(CachedVolumes(cases, transforms(), tmp_path / "shared"))
+
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(fill, range(2)):
+            for expected, volume in zip(volumes, found, strict=True):
+                assert torch.equal(expected["image"], volume["image"])
+    assert len(list((tmp_path / "shared").iterdir())) == len(cases)
 
 
 def test_size_of_a_voxel(cases, tmp_path):

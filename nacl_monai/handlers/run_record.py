@@ -1,0 +1,92 @@
+"""What a number comes from: the command, the versions, the machine and the time of its training."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+
+from nacl_monai.files import write_text
+
+_PACKAGES = ("nacl-monai", "torch", "monai", "pytorch-ignite", "numpy")
+
+
+class RunRecord:
+    """Writes ``run.json``: one entry for every time that the training was started.
+
+    Keys: ``seed``; ``finished``, whether the last epoch is done; and the list ``sessions``, each with
+    ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
+    ``started`` (UTC), ``seconds``, ``epochs`` (first and last done), ``peak_memory_mib`` of the
+    process, and on a GPU ``peak_gpu_memory_mib``. Brought up to date after every epoch, so that what a
+    killed session did is on record too.
+
+    Args:
+        output_dir: Folder of the file.
+        seed: The run's.
+    """
+
+    def __init__(self, output_dir: str | Path, seed: int) -> None:
+        self.file = Path(output_dir) / "run.json"
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``; attach it after `Checkpoints`."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._update)
+
+    def _start(self, engine: Engine) -> None:
+        self._began = time.monotonic()
+        self._first = engine.state.epoch + 1
+        self._earlier = json.loads(self.file.read_text())["sessions"] if self.file.exists() else []
+        self._session: dict[str, Any] = {
+            "command": shlex.join(sys.orig_argv),
+            "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+            "git_commit": _git_commit(),
+            "device": str(vars(engine.state).get("device")),
+            "processes": idist.get_world_size(),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+
+    def _update(self, engine: Engine) -> None:
+        if idist.get_rank() != 0:
+            return
+        state: Any = engine.state
+        kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        session = {
+            **self._session,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "epochs": [self._first, state.epoch],
+            "peak_memory_mib": round(kibibytes / 1024),
+        }
+        if torch.cuda.is_available():
+            session["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        record = {
+            "seed": self.seed,
+            "finished": state.epoch >= state.max_epochs,
+            "sessions": [*self._earlier, session],
+        }
+        write_text(self.file, json.dumps(record, indent=2) + "\n")
+
+
+def _git_commit() -> str | None:
+    """The commit of this package's source, with ``-dirty`` if it was changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,137 @@
+"""States are saved whole, the newest two are kept, and what cannot be used is named."""
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+
+from nacl_monai.errors import InputError
+from nacl_monai.handlers import BestModel, Checkpoints, resumable_epoch
+from nacl_monai.handlers.checkpoints import checkpoint_file, load_state, save_state
+
+
+def trainer_of(folder, epochs, epoch=0, handlers=(), learning_rate=0.1):
+    torch.manual_seed(0)
+    network = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    batches = [{"image": torch.tensor([float(k), 1.0]), "label": torch.zeros(1)} for k in range(3)]
+    validator = Engine(lambda *_: None)
+    validator.state.best_metric, validator.state.best_metric_epoch = 0.5, 1
+    checkpoints = Checkpoints(
+        folder, epoch, {"network": network, "optimizer": optimizer}, validator
+    )
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=epochs,
+        train_data_loader=DataLoader(batches, batch_size=1),
+        network=network,
+        optimizer=optimizer,
+        loss_function=lambda prediction, _: prediction.square().mean(),
+        train_handlers=[checkpoints, *handlers],
+        decollate=False,
+    )
+    return trainer, validator
+
+
+def test_resumed(tmp_path):
+    """Two epochs and then two more are four epochs, for the weights and the best metric."""
+    whole, _ = trainer_of(tmp_path / "whole", 4)
+    whole.run()
+    trainer_of(tmp_path / "parts", 2)[0].run()
+    second, validator = trainer_of(tmp_path / "parts", 4, resumable_epoch(tmp_path / "parts"))
+    validator.state.best_metric, validator.state.best_metric_epoch = -1, -1
+    second.run()
+
+    assert second.state.iteration == 12
+    assert validator.state.best_metric == 0.5
+    assert torch.equal(whole.network.weight, second.network.weight)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "epoch_0003.pt",
+        "epoch_0004.pt",
+    ]
+
+
+def test_finished(tmp_path, capsys):
+    """After the last epoch there is nothing to do."""
+    trainer_of(tmp_path, 2)[0].run()
+    before = (tmp_path / "epoch_0002.pt").read_bytes()
+
+    trainer, _ = trainer_of(tmp_path, 2, resumable_epoch(tmp_path))
+    trainer.run()
+
+    assert trainer.state.output is None
+    assert "all 2 epochs are trained; nothing is left to do" in capsys.readouterr().out
+    assert before == (tmp_path / "epoch_0002.pt").read_bytes()
+
+
+def test_damaged(tmp_path, capsys):
+    """One changed byte, or a missing half, is noticed; if nothing is whole, that is an error."""
+    assert resumable_epoch(tmp_path) == 0
+    for epoch in (1, 2, 10000):
+        save_state({"weights": torch.arange(1000.0)}, checkpoint_file(tmp_path, epoch))
+    assert resumable_epoch(tmp_path) == 10000
+
+    file = tmp_path / "epoch_10000.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert resumable_epoch(tmp_path) == 2
+    assert "epoch_10000.pt: is damaged" in capsys.readouterr().err
+
+    file = tmp_path / "epoch_0002.pt"
+    file.write_bytes(file.read_bytes()[:200])
+    assert resumable_epoch(tmp_path) == 1
+
+    (tmp_path / "epoch_0001.pt").write_bytes(b"")
+    with pytest.raises(InputError, match="every checkpoint is damaged"):
+        resumable_epoch(tmp_path)
+
+
+def test_other_training(tmp_path):
+    """A state that does not fit is refused by name."""
+    save_state({"network": {}}, checkpoint_file(tmp_path, 1))
+
+    with pytest.raises(InputError, match="epoch_0001.pt: does not fit this training"):
+        trainer_of(tmp_path, 2, 1)[0].run()
+
+
+def test_diverged(tmp_path):
+    """A state with a number that is none is not saved; the one before stays."""
+    trainer, _ = trainer_of(tmp_path, 3)
+
+    def spoil():
+        trainer.network.weight.data[0, 1] = torch.nan
+
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=4), spoil)
+    with pytest.raises(InputError, match="epoch 2: network.weight is not a finite number"):
+        trainer.run()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0001.pt"]
+
+
+def test_vanished(tmp_path):
+    """A folder that is removed meanwhile is not made anew, half empty."""
+    folder = tmp_path / "checkpoints"
+    trainer, _ = trainer_of(folder, 2)
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=2), folder.rmdir)
+
+    with pytest.raises(InputError, match="checkpoints: has vanished"):
+        trainer.run()
+
+    assert not folder.exists()
+
+
+def test_best_model(tmp_path):
+    """The file holds the weights of the best epoch, and no code."""
+    network = torch.nn.Linear(1, 1)
+    engine = Engine(lambda *_: None)
+    BestModel(network, tmp_path / "model.pt").attach(engine)
+    kept = []
+    for epoch, best in ((1, 1), (2, 1), (3, 3)):
+        network.weight.data.fill_(epoch)
+        engine.state.best_metric_epoch, engine.state.epoch = best, epoch
+        engine.fire_event(Events.EPOCH_COMPLETED)
+        kept.append(load_state(tmp_path / "model.pt")["weight"].item())
+
+    assert kept == [1, 1, 3]

@@ -1,0 +1,47 @@
+"""A training that has diverged stops where it did, and says with which cases."""
+
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+
+from nacl_monai.errors import InputError
+from nacl_monai.handlers import StopOnDivergence
+
+
+def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), decollate=False):
+    batches = [
+        {"case": f"case{k}", "image": torch.full((2, 3, 3), image), "label": torch.zeros(1, 3, 3)}
+        for k, image in enumerate(images)
+    ]
+    network = torch.nn.Conv2d(2, 2, 1)
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=2,
+        train_data_loader=DataLoader(batches, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
+        loss_function=loss,
+        train_handlers=[StopOnDivergence()],
+        decollate=decollate,
+    )
+    trainer.run()
+    return trainer
+
+
+def test_finite():
+    """Finite numbers pass, however large."""
+    assert train([0.0, 1.0, 1e30]).state.iteration == 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits(value):
+    """The case whose logits are no numbers is named, its neighbour in the batch is not."""
+    with pytest.raises(InputError, match="epoch 1, iteration 2: .* in a batch with case3;"):
+        train([0.0, 1.0, 2.0, value])
+
+
+def test_loss():
+    """If only the loss is no number, all cases of the batch are named."""
+    with pytest.raises(InputError, match="iteration 1: .* loss nan, .* with case0, case1;"):
+        train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan)

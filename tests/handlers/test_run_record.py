@@ -1,0 +1,34 @@
+"""run.json says what a training was: command, versions, time, memory."""
+
+import json
+
+from ignite.engine import Events
+from monai.engines import Trainer
+
+from nacl_monai.handlers import RunRecord
+
+
+def run(folder, epochs, start=0):
+    trainer = Trainer("cpu", epochs, [0, 1], iteration_update=lambda *_: None)
+    trainer.add_event_handler(
+        Events.STARTED, lambda: vars(trainer.state).update(epoch=start, iteration=2 * start)
+    )
+    RunRecord(folder, seed=7).attach(trainer)
+    trainer.run()
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_sessions(tmp_path):
+    """Each start adds a session, and a finished training adds none."""
+    first = run(tmp_path, 2)
+    second = run(tmp_path, 3, start=2)
+
+    assert (first["seed"], first["finished"]) == (7, True)
+    assert second["sessions"][0] == first["sessions"][0]
+    assert [session["epochs"] for session in second["sessions"]] == [[1, 2], [3, 3]]
+    session = second["sessions"][1]
+    assert "pytest" in session["command"]
+    assert {"python", "torch", "monai", "nacl-monai"} <= session["versions"].keys()
+    assert session["seconds"] >= 0
+    assert session["peak_memory_mib"] > 10
+    assert run(tmp_path, 3, start=3) == second
