@@ -2,7 +2,25 @@
 
 from nacl_monai.bundle.command_line import check_command_line
 from nacl_monai.bundle.error_lines import one_line_errors
+from nacl_monai.bundle.processes import (
+    across_processes,
+    evaluation_sampler,
+    join_processes,
+    share_batch,
+    training_sampler,
+)
 from nacl_monai.bundle.run_folder import lock_folder, open_run
 from nacl_monai.bundle.weights import load_weights
 
-__all__ = ["check_command_line", "load_weights", "lock_folder", "one_line_errors", "open_run"]
+__all__ = [
+    "across_processes",
+    "check_command_line",
+    "evaluation_sampler",
+    "join_processes",
+    "load_weights",
+    "lock_folder",
+    "one_line_errors",
+    "open_run",
+    "share_batch",
+    "training_sampler",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from types import TracebackType
 
@@ -40,6 +41,8 @@ def one_line_errors() -> None:
             print(f"error: {line}", file=sys.stderr)
 
     sys.excepthook = hook
+    # Ignite logs what it is about to raise; without a handler of the user's, Python prints that.
+    logging.getLogger("ignite").addHandler(logging.NullHandler())
 
 
 def _line(error: BaseException) -> str | None:

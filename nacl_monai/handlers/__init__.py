@@ -1,5 +1,6 @@
 """Ignite handlers: they measure while an engine runs and write numbers, never pictures."""
 
+from nacl_monai.handlers.buffers import SameBuffers
 from nacl_monai.handlers.calibration import CalibrationError
 from nacl_monai.handlers.case_table import CaseTable
 from nacl_monai.handlers.checkpoints import BestModel, Checkpoints, resumable_epoch
@@ -22,6 +23,7 @@ __all__ = [
     "Progress",
     "ReliabilityCurves",
     "RunRecord",
+    "SameBuffers",
     "SliceMaps",
     "StopOnDivergence",
     "resumable_epoch",

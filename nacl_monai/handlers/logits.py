@@ -30,6 +30,11 @@ def network_logits(engine: Engine) -> torch.Tensor:
     return logits[:, 0] if logits.ndim > output[CommonKeys.IMAGE].ndim else logits
 
 
+def summed(numbers: torch.Tensor) -> torch.Tensor:
+    """The sum of ``numbers`` over all processes, on the CPU."""
+    return torch.as_tensor(idist.all_reduce(numbers.clone())).cpu()
+
+
 class LogitProfile:
     """Writes ``logits.npz``: how large the logits are for each true class (paper, figure 4).
 
@@ -63,7 +68,7 @@ class LogitProfile:
         self._counts = self._counts + counts.cpu()
 
     def _write(self) -> None:
-        sums, counts = idist.all_reduce(self._sums), idist.all_reduce(self._counts)
+        sums, counts = summed(self._sums), summed(self._counts)
         if idist.get_rank() == 0:
             with atomic_path(self.output_dir / "logits.npz") as temporary:
                 np.savez_compressed(
@@ -112,7 +117,7 @@ class LogitHistogram:
 
     def _write(self, engine: Engine) -> None:
         self._epochs.append(engine.state.epoch)
-        self._counts.append(torch.as_tensor(idist.all_reduce(self._current.cpu())))
+        self._counts.append(summed(self._current))
         if idist.get_rank() == 0:
             with atomic_path(self.output_dir / "logit_histogram.npz") as temporary:
                 np.savez_compressed(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import ignite.distributed as idist
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -36,9 +37,24 @@ class SliceMaps:
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, whose outputs are decollated and postprocessed."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._gather)
 
-    def _write(self, engine: Engine) -> None:
+    def _start(self) -> None:
+        self._others: list[tuple[str, dict[str, Any]]] = []
+
+    def _gather(self) -> None:
+        """Of several processes the first writes, also what the others hold until the end."""
+        if idist.get_world_size() == 1:
+            return
+        shares: list[Any] = [None] * idist.get_world_size()
+        torch.distributed.all_gather_object(shares, self._others)
+        if idist.get_rank() == 0:
+            for case, arrays in (held for share in shares for held in share):
+                self._write(case, arrays)
+
+    def _collect(self, engine: Engine) -> None:
         outputs = cast("list[dict[str, torch.Tensor]]", engine.state.output)
         for case, output in zip(names(engine, "case"), outputs, strict=True):
             position = int((output["label"][0] != 0).sum(dim=(0, 1)).argmax())
@@ -55,17 +71,23 @@ class SliceMaps:
                     normalized_entropy(probabilities),
                 )
             )
-            with atomic_path(self.output_dir / f"{case}.npz") as temporary:
-                np.savez_compressed(
-                    temporary,
-                    image=image,
-                    label=label,
-                    prediction=prediction,
-                    confidence=confidence,
-                    entropy=entropy,
-                    slice=position,
-                    classes=np.array(self.classes),
-                )
+            arrays = {
+                "image": image,
+                "label": label,
+                "prediction": prediction,
+                "confidence": confidence,
+                "entropy": entropy,
+                "slice": position,
+                "classes": np.array(self.classes),
+            }
+            if idist.get_rank() == 0:
+                self._write(case, arrays)
+            else:
+                self._others.append((case, arrays))
+
+    def _write(self, case: str, arrays: dict[str, Any]) -> None:
+        with atomic_path(self.output_dir / f"{case}.npz") as temporary:
+            np.savez_compressed(temporary, **arrays)
 
 
 def normalized_entropy(probs: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,16 @@
-"""Runs commands in processes that are killed: ``python -m tests.bundles.killed_training JSON``.
+"""Runs commands in processes that are killed: ``python -m tests.bundles.killed_training JSON [N]``.
 
-The JSON is a list of ``[moment, words]``. Each process is killed by SIGKILL from inside at its
+The JSON is a list of ``[moment, words]``. Each process is killed by a signal from inside at its
 moment; "never" ends by itself, and "damaged" does so after a byte of the newest checkpoint was
 changed. They are forks of one that has imported everything and computed nothing: their start is free.
+With N, each command runs in N processes that find each other as those of torchrun do.
 """
 
 import json
 import os
 import runpy
 import signal
+import socket
 import sys
 from itertools import count
 from pathlib import Path
@@ -32,6 +34,18 @@ def dying_at(number, function):
 
 def in_epoch(number):
     SupervisedTrainer._iteration = dying_at(number, SupervisedTrainer._iteration)
+
+
+def interrupted(number):
+    """By Ctrl-C."""
+    iterate, calls = SupervisedTrainer._iteration, count(1)
+
+    def iteration(*arguments):
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return iterate(*arguments)
+
+    SupervisedTrainer._iteration = iteration
 
 
 def in_validation(number):
@@ -64,24 +78,51 @@ def never(_):
     pass
 
 
-MOMENTS = {f.__name__: f for f in (in_epoch, in_validation, while_writing, damaged, never)}
+MOMENTS = {
+    function.__name__: function
+    for function in (in_epoch, interrupted, in_validation, while_writing, damaged, never)
+}
 
 
-def main(runs):
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(moment, words, rank, processes, port):
+    """A child that runs the command; the first of several is the one to be killed."""
+    process = os.fork()
+    if process:
+        return process
+    if processes > 1:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes}
+        os.environ |= {name: str(value) for name, value in {**address, **group}.items()}
+    sys.argv = ["monai.bundle", *words]
+    name, _, number = moment.partition(":")
+    if rank == 0:
+        MOMENTS[name](int(number or 0))
+    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+def main(runs, processes=1):
     ComponentLocator().get_component_module_name("UNet")  # imports all of MONAI
     for moment, words in runs:
-        name, _, number = moment.partition(":")
-        process = os.fork()
-        if not process:
-            sys.argv = ["monai.bundle", *words]
-            MOMENTS[name](int(number or 0))
-            runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
-            sys.exit()
-        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        expected = -signal.SIGKILL if number else 0
+        port = free_port()
+        first, *others = (start(moment, words, rank, processes, port) for rank in range(processes))
+        status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
+        expected = 0
+        if ":" in moment:
+            expected = -signal.SIGINT if "interrupted" in moment else -signal.SIGKILL
         if status != expected:
             sys.exit(f"{moment}: ended with {status}, not {expected}")
+        for other in others:
+            if status:
+                os.kill(other, signal.SIGKILL)
+            os.waitpid(other, 0)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -43,11 +43,12 @@ def words_of(acdc_phantom, tmp_path_factory):
 def runs(words_of):
     """Folders of a training that nothing happened to, and of one that suffered; and the output.
 
-    The latter was killed in the second epoch, in its validation, and while its state was written;
-    then in the third epoch, and the newest of its checkpoints was damaged.
+    The latter was killed in the second epoch, in its validation, and while its state was written,
+    and interrupted by Ctrl-C; then killed in the third epoch, and its newest checkpoint damaged.
     """
     plain, suffering = words_of("plain"), words_of("suffering")
-    moments = ["in_epoch:8", "in_validation:2", "while_writing:1", "in_epoch:8", "damaged"]
+    moments = ["in_epoch:8", "in_validation:2", "while_writing:1", "interrupted:2", "in_epoch:8"]
+    moments.append("damaged")
     commands = json.dumps([("never", plain), *((moment, suffering) for moment in moments)])
     result = subprocess.run(
         [sys.executable, "-m", "tests.bundles.killed_training", commands],
@@ -84,8 +85,9 @@ def test_said(runs):
     """What it goes on from is said, and which file is damaged."""
     said = runs[2]
 
-    assert said.stdout.count("epoch_0001.pt: going on after epoch 1 of 3") == 4
+    assert said.stdout.count("epoch_0001.pt: going on after epoch 1 of 3") == 5
     assert "epoch_0002.pt: is damaged; going back to the one before" in said.stderr
+    assert one_line(said.stderr).startswith("error: interrupted; the same command goes on")
 
 
 @pytest.mark.parametrize("name", ["model.pt", f"checkpoints/epoch_{EPOCHS:04d}.pt"])

@@ -1,0 +1,73 @@
+"""One training or evaluation in several processes, one per device, as `torchrun` starts them.
+
+Every part is the usual one where there is a single process, so the configurations do not differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any, cast
+
+import ignite.distributed as idist
+import torch
+from monai.data import DistributedSampler
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+
+from nacl_monai.errors import InputError
+
+
+def join_processes() -> None:
+    """Under `torchrun`, makes this process one of its group: NCCL on GPUs, Gloo on CPUs.
+
+    Each process has one GPU, the one of its local rank.
+    """
+    if torch.distributed.is_torchelastic_launched() and not torch.distributed.is_initialized():
+        idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def share_batch(batch_size: int) -> int:
+    """The part of a batch that one process takes, so that the batch as a whole stays the same size.
+
+    Raises:
+        InputError: The processes cannot share it evenly.
+    """
+    processes = idist.get_world_size()
+    if batch_size % processes:
+        raise InputError(
+            f"batch_size {batch_size} cannot be shared evenly by {processes} processes; "
+            f"choose a multiple: --batch_size {-(-batch_size // processes) * processes}"
+        )
+    return batch_size // processes
+
+
+def training_sampler(dataset: Any, seed: int) -> Sampler[int]:
+    """Random order; every process gets equally many samples, if need be by repeating the first ones."""
+    if idist.get_world_size() == 1:
+        return RandomSampler(dataset)
+    return cast("Sampler[int]", DistributedSampler(dataset, shuffle=True, seed=seed))
+
+
+def evaluation_sampler(dataset: Any) -> Sampler[int]:
+    """Every sample once, in order, shared by the processes; some have one more than others.
+
+    Raises:
+        InputError: There are fewer samples than processes.
+    """
+    samples, processes = len(cast("Sized", dataset)), idist.get_world_size()
+    if samples < processes:
+        raise InputError(
+            f"{processes} processes cannot share {samples} volume(s) of an evaluation; start fewer"
+        )
+    if processes == 1:
+        return SequentialSampler(dataset)
+    sampler = DistributedSampler(dataset, even_divisible=False, shuffle=False)
+    return cast("Sampler[int]", sampler)
+
+
+def across_processes(network: nn.Module) -> nn.Module:
+    """``network`` with gradients averaged over all processes; its parameters are the same objects."""
+    if idist.get_world_size() == 1:
+        return network
+    return DistributedDataParallel(network)
