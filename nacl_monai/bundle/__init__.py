@@ -2,6 +2,8 @@
 
 from nacl_monai.bundle.command_line import check_command_line
 from nacl_monai.bundle.error_lines import one_line_errors
+from nacl_monai.bundle.network_check import check_network
+from nacl_monai.bundle.precision import PrecisionInferer
 from nacl_monai.bundle.processes import (
     across_processes,
     evaluation_sampler,
@@ -13,8 +15,10 @@ from nacl_monai.bundle.run_folder import lock_folder, open_run
 from nacl_monai.bundle.weights import load_weights
 
 __all__ = [
+    "PrecisionInferer",
     "across_processes",
     "check_command_line",
+    "check_network",
     "evaluation_sampler",
     "join_processes",
     "load_weights",

@@ -1,4 +1,8 @@
-"""``python -m nacl_monai.bundle export acdc --network unet --loss nacl``: pack a run for others."""
+"""``python -m nacl_monai.bundle export acdc --network unet --loss nacl``: pack a run for others.
+
+``python -m nacl_monai.bundle run …`` is ``python -m monai.bundle run …``, held to the same strictness
+whatever the configuration.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nacl_monai.bundle.command_line import keys_and_values
+import fire
+import monai.bundle
+
+from nacl_monai.bundle.command_line import check_command_line, keys_and_values
+from nacl_monai.bundle.error_lines import one_line_errors
 from nacl_monai.bundle.export import export_bundle
 from nacl_monai.bundle.runs import newest_run
 from nacl_monai.errors import InputError
@@ -15,6 +23,12 @@ from nacl_monai.errors import InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["run"]:
+        one_line_errors()
+        check_command_line(["monai", *words])
+        fire.Fire({"run": monai.bundle.run}, command=words, name="python -m nacl_monai.bundle")
+        return 0
     parser = argparse.ArgumentParser(prog="python -m nacl_monai.bundle", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="export")
     export = commands.add_parser(
@@ -29,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
     export.add_argument("--bundles", type=Path, metavar="DIR", default=Path("bundles"))
     export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
-    options, overrides = parser.parse_known_args(argv)
+    options, overrides = parser.parse_known_args(words)
     name = f"{options.data_set}_{options.network}_{options.loss}"
     try:
         run = options.run or newest_run(

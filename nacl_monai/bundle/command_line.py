@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import monai.bundle
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigExpression, ConfigParser, ReferenceResolver
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from nacl_monai.errors import InputError
@@ -35,8 +35,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
 
     Raises:
         InputError: An override's key is not in the configuration (``--lerning_rate 0.1``), a
-            reference points to nothing (``--loss @losses::nalc``), or a choice from a menu is given
-            without its menu (``--loss nacl``).
+            reference points to nothing (``--loss @losses::nalc``), a choice from a menu is given
+            without its menu (``--loss nacl``), or a module cannot be imported.
     """
     arguments = _run_arguments(sys.argv if argv is None else argv)
     if "config_file" not in arguments:
@@ -70,6 +70,7 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
     parser.update(overrides)
     for key, value in leaves(parser.get()):
         _check_references(key, value, parser)
+        _check_import(key, value)
     return overrides
 
 
@@ -148,6 +149,16 @@ def _check_references(key: str, value: Any, parser: ConfigParser) -> None:
         choices = parser.get(menu) if menu in parser else None
         hint = f"; choose from: {', '.join(choices)}" if isinstance(choices, Mapping) else ""
         raise InputError(f"{key}: there is no {target} in the configuration{hint}")
+
+
+def _check_import(key: str, value: Any) -> None:
+    """MONAI notices a module that is not there only where it is used."""
+    if not ConfigExpression.is_import_statement(value):
+        return
+    try:
+        exec(value.removeprefix("$"), {})  # an import, and no more dangerous than MONAI's own
+    except (ImportError, SyntaxError) as error:
+        raise InputError(f"{key}: {value.removeprefix('$')} fails: {error}") from error
 
 
 def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:

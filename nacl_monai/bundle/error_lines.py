@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 
 from nacl_monai.errors import InputError
@@ -24,7 +26,8 @@ _DISK_ERRORS = {
 def one_line_errors() -> None:
     """From now on an `InputError` ends the process with its message alone and exit code 1.
 
-    So do a full or unwritable disk, and Ctrl-C, which ends the process by SIGINT (130 in a shell).
+    So do arguments that a component of the configuration refuses, and a full or unwritable disk; and
+    Ctrl-C, after which the process ends by SIGINT (130 in a shell).
     MONAI wraps what its configurations raise, so the chain of causes is searched. Every other
     exception keeps its traceback.
     """
@@ -32,10 +35,10 @@ def one_line_errors() -> None:
     def hook(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        cause: BaseException | None = error
-        while cause is not None and (line := _line(cause)) is None:
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        causes = list(_causes(error))
+        lines = [line for describe in (_line, _refused_arguments) for line in map(describe, causes)]
+        line = next(filter(None, lines), None)
+        if line is None:
             sys.__excepthook__(kind, error, traceback)
         else:
             print(f"error: {line}", file=sys.stderr)
@@ -43,6 +46,22 @@ def one_line_errors() -> None:
     sys.excepthook = hook
     # Ignite logs what it is about to raise; without a handler of the user's, Python prints that.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _refused_arguments(error: BaseException) -> str | None:
+    """What to say where MONAI could not make what the configuration names."""
+    made = re.match(r"Failed to instantiate component '([^']*)'", str(error))
+    if made and isinstance(error.__cause__, TypeError | ValueError):
+        return f"{made[1]}: {str(error.__cause__).strip().splitlines()[0]}"
+    if isinstance(error, ModuleNotFoundError) and "Cannot locate class or function" in str(error):
+        return str(error)
+    return None
 
 
 def _line(error: BaseException) -> str | None:

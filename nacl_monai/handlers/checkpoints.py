@@ -65,7 +65,7 @@ class Checkpoints:
         file = checkpoint_file(self.folder, self.epoch)
         saved = load_state(file)
         try:
-            for name, target in self.objects.items():
+            for name, target in self._objects(engine).items():
                 target.load_state_dict(saved[name])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(
@@ -77,13 +77,18 @@ class Checkpoints:
         if idist.get_rank() == 0:
             print(_progress(file, self.epoch, state.max_epochs))
 
+    def _objects(self, engine: Engine) -> dict[str, Any]:
+        """The objects; and the scaler of gradients, which a trainer makes when it starts."""
+        scaler = getattr(engine, "scaler", None)
+        return self.objects if scaler is None else {**self.objects, "scaler": scaler}
+
     def _check_folder(self) -> None:
         if idist.get_rank() == 0 and not self.folder.is_dir():
             raise InputError(f"{self.folder}: has vanished while the training wrote to it")
 
     def _save(self, engine: Engine) -> None:
         state: Any = engine.state
-        states = {name: target.state_dict() for name, target in self.objects.items()}
+        states = {name: item.state_dict() for name, item in self._objects(engine).items()}
         _check_finite(states, state.epoch, self.folder)
         if idist.get_rank() == 0:
             self._check_folder()

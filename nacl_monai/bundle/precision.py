@@ -1,0 +1,80 @@
+"""Training in fewer bits, where the machine is faster with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from monai.inferers import Inferer, SimpleInferer
+
+from nacl_monai.errors import InputError
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+PRECISIONS = ("auto", *_DTYPES)
+
+
+class PrecisionInferer(Inferer):
+    """Runs a network in a lower precision, and returns its logits in float32.
+
+    MONAI's trainer knows mixed precision on NVIDIA's GPUs alone; its inferer is where any device can
+    have it. Weights, gradients, loss and metrics stay in float32, and so does every evaluation.
+
+    Args:
+        precision: "float32"; "bfloat16", on CPUs and GPUs; "float16", on GPUs, for which the trainer
+            scales the gradients (its argument ``amp``); or "auto": bfloat16 on a CPU that computes
+            with it (AVX512-BF16 or AMX), else float32.
+        device: Where the network is.
+        channels_last: Lay images and weights out with the channels last.
+        inferer: How the network is applied; default: directly.
+
+    Raises:
+        InputError: No such precision, or float16 on a CPU.
+    """
+
+    def __init__(
+        self,
+        precision: str,
+        device: torch.device,
+        channels_last: bool = False,
+        inferer: Inferer | None = None,
+    ) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise InputError(f"precision {precision}: choose from: {', '.join(PRECISIONS)}")
+        if precision == "float16" and device.type == "cpu":
+            raise InputError("precision float16 needs a GPU; choose bfloat16 or float32")
+        self.device = device
+        self.dtype = _DTYPES[_faster(device) if precision == "auto" else precision]
+        self.channels_last = channels_last
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        if idist.get_rank() == 0:
+            name = str(self.dtype).removeprefix("torch.")
+            print(f"precision: {name}{' (chosen for this device)' if precision == 'auto' else ''}")
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any
+    ) -> torch.Tensor | Sequence[torch.Tensor]:
+        """The network's outputs for ``inputs``."""
+        if self.channels_last and inputs.ndim == 4:
+            network.to(memory_format=torch.channels_last)  # at once, where it is so already
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        lower = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
+            outputs: Any = self.inferer(inputs, network, *args, **kwargs)
+        if isinstance(outputs, torch.Tensor):
+            return outputs.float()
+        return [output.float() for output in outputs]
+
+
+def _faster(device: torch.device) -> str:
+    # Measured on a CPU alone. Older versions of torch cannot say what theirs has.
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return "float32"
+    has = torch.cpu.get_capabilities()
+    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"

@@ -1,0 +1,53 @@
+"""Whatever a command has wrong is refused before the first batch, for every bundle, in one line."""
+
+import sys
+
+import pytest
+
+from nacl_monai.bundle.__main__ import main
+from tests.bundles.conftest import FAST, ROOT, arguments
+from tests.bundles.test_errors import one_line
+
+MISSPELT_LOSS = {"_target_": "nacl_monai.losses.FocalLoss", "gama": 2.0}
+FAULTS = {
+    "override": (["--lerning_rate", 0.1], "did you mean --learning_rate?"),
+    "loss": (["--loss", "@losses::nalc"], "there is no losses::nalc in the configuration"),
+    "network": (["--network_def", "@networks::vnet"], "there is no networks::vnet"),
+    "import": (["--imports", ["$import torch", "$import torcht"]], "No module named 'torcht'"),
+    "name": (["--imports", ["$from torch import nix"]], "cannot import name 'nix'"),
+    "argument": (["--loss", MISSPELT_LOSS], "FocalLoss: FocalLoss.__init__() got an unexpected"),
+    "component": (["--loss", {"_target_": "nacl_monai.losses.Nacl"}], "nacl_monai.losses.Nacl"),
+    "channels": (["--networks::unet::out_channels", 9], "returns 9 channels, but there are"),
+    "classes": (["--classes", ["background", "organ"]], "holds the label value 2"),
+    "precision": (["--precision", "half"], "precision half: choose from: auto, float32"),
+    "batch": (["--precision", "float16", "--device", "$torch.device('cpu')"], "needs a GPU"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("data_set", FAST)
+def test_refused(bundle, data_sets, tmp_path, data_set, fault):
+    """The line says what is wrong, and no model is there."""
+    overrides, message = FAULTS[fault]
+    shared = ["--dataset_dir", data_sets[data_set], "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", data_sets[data_set].parent / "cache", "--max_epochs", 1]
+
+    code, errors = bundle(*arguments("training", data_set, *shared, *overrides))
+
+    assert code == 1
+    assert message in one_line(errors)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("data_set", FAST)
+def test_own_command(monkeypatch, capsys, data_sets, tmp_path, data_set):
+    """`python -m nacl_monai.bundle run` is as strict before it hands over to MONAI."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    words = ["--dataset_dir", data_sets[data_set], "--output_dir", tmp_path, "--max_epoch", 1]
+
+    with pytest.raises(ValueError, match="--max_epoch: .* did you mean --max_epochs") as raised:
+        main(arguments("training", data_set, *words))
+
+    sys.excepthook(raised.type, raised.value, raised.tb)
+    assert "did you mean --max_epochs" in one_line(capsys.readouterr().err)
