@@ -10,11 +10,15 @@ SEED        ?= 0
 RUN         ?= runs/$(DATASET)/$(NETWORK)_$(LOSS)_seed$(SEED)
 IMAGES      ?=
 FOLDS       ?= 0 1 2 3 4 5 6
+PROCESSES   ?= 1
 ARGS        ?=
 TRAIN_ARGS  ?=
 
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
+
+# One process per GPU, or several on a CPU: PROCESSES=2
+RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) -m monai.bundle,$(BUNDLE))
 
 # What differs between the demo's data sets: the size of the job.
 DEMO          := runs/demo/$(DATASET)
@@ -38,7 +42,7 @@ endif
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer folds export test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks check format clean
+.PHONY: help setup demo demo-data train evaluate infer folds export test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -71,14 +75,14 @@ ifeq ($(DATASET)$(DATASET_DIR),acdc)
 	$(BIN)/python -m nacl_monai.data phantom acdc $(PHANTOM) --cases 20
 endif
 
-train: .venv/runtime ## Train: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= ARGS=]
-	$(BUNDLE) run training \
+train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= PROCESSES= ARGS=]
+	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
 	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" --seed $(SEED) \
 	  --network_def "@networks::$(NETWORK)" --loss "@losses::$(LOSS)" $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test volumes: the same variables
-	$(BUNDLE) run evaluating \
+	$(RUN_BUNDLE) run evaluating \
 	  --config_file "$(call fragments,evaluate)" \
 	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" \
 	  --network_def "@networks::$(NETWORK)" $(ARGS)
@@ -122,6 +126,9 @@ bench-loading: .venv/development ## Measure memory and slices/s of training on B
 
 bench-networks: .venv/development ## Print the networks' sizes, times per step, export formats
 	$(BIN)/python benchmarks/networks.py $(ARGS)
+
+bench-training: .venv/development ## Time training and evaluation beside bare loops, and as the data grow
+	$(BIN)/python benchmarks/training.py --growth 1 4 16 $(ARGS)
 
 check: .venv/development ## Lint, check the format and the types
 	$(BIN)/ruff check .

@@ -53,6 +53,7 @@ class PrecisionInferer(Inferer):
         self.dtype = _DTYPES[_faster(device) if precision == "auto" else precision]
         self.channels_last = channels_last
         self.inferer = SimpleInferer() if inferer is None else inferer
+        self._laid_out: Any = None
         if idist.get_rank() == 0:
             name = str(self.dtype).removeprefix("torch.")
             print(f"precision: {name}{' (chosen for this device)' if precision == 'auto' else ''}")
@@ -62,7 +63,8 @@ class PrecisionInferer(Inferer):
     ) -> torch.Tensor | Sequence[torch.Tensor]:
         """The network's outputs for ``inputs``."""
         if self.channels_last and inputs.ndim == 4:
-            network.to(memory_format=torch.channels_last)  # at once, where it is so already
+            if self._laid_out is not network:
+                self._laid_out = network.to(memory_format=torch.channels_last)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         lower = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
