@@ -55,7 +55,7 @@ def train(options: argparse.Namespace, folder: Path) -> tuple[float, float]:
     parser = configuration("train", options, folder)
     set_determinism(0)
     trainer, inferer = (parser.get_parsed_content(f"train::{k}") for k in ("trainer", "inferer"))
-    loss_function = parser.get_parsed_content("loss")
+    loss_function = parser.get_parsed_content("loss_function")
     batches = [(batch["image"], batch["label"]) for batch in trainer.data_loader]
     twin = ConfigParser({**configuration("train", options, folder).get(), "seed": 1})
     network, optimizer = (twin.get_parsed_content(key) for key in ("network", "train::optimizer"))

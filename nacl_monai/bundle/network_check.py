@@ -1,4 +1,4 @@
-"""What a network must be for a data set, found before the first batch."""
+"""Whether a network and a data set speak of the same classes, found before the first batch."""
 
 from __future__ import annotations
 
@@ -10,38 +10,27 @@ from torch import nn
 from nacl_monai.errors import InputError
 
 
-def check_network(
+@torch.no_grad()
+def check_classes(
     network: nn.Module, in_channels: int, classes: Sequence[str], spatial_size: Sequence[int]
 ) -> None:
-    """Applies ``network`` to one empty slice and looks at what comes out.
+    """Asks ``network`` for the logits of one empty slice; its mode and statistics stay.
+
+    Args:
+        network: Takes slices of this size, see `nacl_monai.networks.check_input_size`.
+        in_channels: Channels of a slice.
+        classes: Names of all classes, background first.
+        spatial_size: Height and width of a slice.
 
     Raises:
-        InputError: It does not take such a slice, or returns another number of channels than there
-            are classes, or another size.
+        InputError: It has another number of outputs than there are classes.
     """
-    weight = next(network.parameters())
-    slice_ = torch.zeros(1, in_channels, *spatial_size, device=weight.device)
     training = network.training
-    try:
-        with torch.no_grad():
-            logits = network.eval()(slice_)
-    except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
+    slice_ = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
+    channels = network.eval()(slice_).shape[1]
+    network.train(training)
+    if channels != len(classes):
         raise InputError(
-            f"network_def: takes no slice of {in_channels} channel(s) and spatial_size "
-            f"{list(spatial_size)} ({reason}); choose another size (a multiple of 16) or network"
-        ) from error
-    finally:
-        network.train(training)
-    if not isinstance(logits, torch.Tensor):
-        return
-    if logits.shape[1] != len(classes):
-        raise InputError(
-            f"network_def: returns {logits.shape[1]} channels, but there are {len(classes)} classes "
+            f"network_def: returns {channels} channels, but there are {len(classes)} classes "
             f"({', '.join(classes)}); set its out_channels to their number"
-        )
-    if logits.shape[2:] != slice_.shape[2:]:
-        raise InputError(
-            f"network_def: returns {list(logits.shape[2:])} for slices of {list(spatial_size)}; "
-            "choose a spatial_size that is a multiple of 16, or another network"
         )
