@@ -1,5 +1,6 @@
 """The bundles as users run them: `python -m monai.bundle run …` on phantoms in official layouts."""
 
+import logging
 import runpy
 import sys
 from functools import cache
@@ -38,6 +39,8 @@ def run_module(monkeypatch, words, cwd=ROOT):
     monkeypatch.chdir(cwd)
     monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    # A bundle's logging.conf would leave handlers behind that write to this test's streams.
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
