@@ -12,6 +12,7 @@ ORDER = [
     "errors",
     "files",
     "progress",
+    "grid",
     "data",
     "networks",
     "losses",
