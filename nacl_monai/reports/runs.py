@@ -144,7 +144,7 @@ def _read_single(folder: str | Path, name: str | None) -> Run:
     evaluation = folder / "evaluation"
     if not evaluation.is_dir():
         raise InputError(f"{folder}: no folder 'evaluation' in this run; {REMEDY}")
-    metrics, patients = _read_cases(evaluation / "cases.csv")
+    metrics, patients = read_cases(evaluation / "cases.csv")
     bins = _read_bins(evaluation / "bins.npz")
     cases = [str(case) for case in metrics.index]
     if sorted(cases) != sorted(bins.cases):
@@ -215,7 +215,7 @@ def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None)
     ]
 
 
-def _read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
+def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
     """Metrics and patients by case; names stay text, so that '001' and 'NA' survive."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; {REMEDY}")

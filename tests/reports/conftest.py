@@ -1,5 +1,6 @@
 """Synthetic evaluated runs that look like cardiac MRI: one overconfident, one calibrated."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from nacl_monai.reports import read_runs
+from nacl_monai.reports import read_runs, write_found, write_page
 
 CLASSES = ("background", "RV", "myocardium", "LV")
 REGIONS = ("all", "foreground")
@@ -130,6 +131,62 @@ def smooth_gumbel(rng, shape, width):
     """Gumbel noise with neighbours alike: each voxel's label keeps its exact probability."""
     field = gaussian_filter(rng.normal(size=shape), (0, width, width))
     return -np.log(-np.log(norm.cdf(field / field.std()).clip(1e-12, 1 - 1e-12)))
+
+
+def write_cell(root, data_set, name, temperature, **options):
+    """A run of the grid: its folder's name says what it is, and its summary of what data."""
+    folder = write_run(root / data_set / name, temperature, **options)
+    path = folder / "evaluation" / "cases.csv"
+    table = pd.read_csv(path, dtype={"case": str})
+    table.insert(1, "patient", [f"p{int(case) // 2}" for case in table["case"]])
+    table = table.assign(ece_union=1.1 * table["ece"], cece_union=1.2 * table["cece"])
+    table.to_csv(path, index=False)
+    summary = json.dumps({"data_set": data_set})
+    (folder / "evaluation" / "summary.json").write_text(summary, encoding="utf-8")
+    (folder / "split.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+#: Enough of a grid for every table and figure: name and temperature.
+CELLS = {
+    **{f"unet_dice_ce_seed{seed}": 0.4 + 0.02 * seed for seed in range(2)},
+    **{f"unet_nacl_seed{seed}": 1.0 + 0.02 * seed for seed in range(2)},
+    "unet_svls_seed0": 0.7,
+    "unet_svls_sigma=1.0_seed0": 0.6,
+    "unet_nacl_prior=gaussian_seed0": 1.1,
+    "unet_nacl_penalty=l2_seed0": 1.2,
+    "unet_nacl_on=softmax_seed0": 0.8,
+    "unet_nacl_penalty_weight=0.2_seed0": 1.3,
+    "attention_unet_nacl_seed0": 0.9,
+    "unet_nacl_train_fraction=0.5_seed0": 0.85,
+}
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory):
+    """Runs of ACDC for every table and figure, of a data set of one's own those of the main table."""
+    root = tmp_path_factory.mktemp("grid")
+    for name, temperature in CELLS.items():
+        write_cell(root, "acdc", name, temperature, cases=6, size=24, noise=1.3)
+    for name in ("unet_dice_ce_seed0", "unet_nacl_seed0"):
+        write_cell(root, "hippocampus", name, CELLS[name], cases=6, size=24, seed=4)
+    (root / "acdc" / "probe").mkdir()
+    return root
+
+
+@pytest.fixture
+def grid_copy(grid, tmp_path):
+    """The same, for a test that changes it."""
+    return Path(shutil.copytree(grid, tmp_path / "grid"))
+
+
+@pytest.fixture(scope="session")
+def reproduced(grid, tmp_path_factory):
+    """Everything made of that grid; read, never changed."""
+    output = tmp_path_factory.mktemp("reproduced")
+    write_found([grid], output)
+    write_page([grid], output)
+    return output
 
 
 @pytest.fixture(scope="session")
