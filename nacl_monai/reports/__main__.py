@@ -1,16 +1,27 @@
-"""Figures of evaluated runs: ``python -m nacl_monai.reports COMMAND RUN [RUN ...] --output DIR``."""
+"""Tables and figures of evaluated runs: ``python -m nacl_monai.reports COMMAND RUN … --output DIR``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.compare import write_comparison
+from nacl_monai.reports.evidence import write_evidence
 from nacl_monai.reports.logits import write_logits
+from nacl_monai.reports.page import write_page
 from nacl_monai.reports.reliability import TOP, write_reliability
+from nacl_monai.reports.reproduce import TITLES, write_found, write_target
+
+WRITERS: dict[str, Callable[..., list[Path]]] = {
+    "reliability": write_reliability,
+    "logits": write_logits,
+    "all": write_found,
+    "report": write_page,
+    "evidence": write_evidence,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "compare":
             text, files = write_comparison(folders, output, **options)
-        elif command == "reliability":
-            files = write_reliability(folders, output, **options)
+        elif command in TITLES:
+            files = write_target(command, folders, output, **options)
         else:
-            files = write_logits(folders, output, **options)
+            files = WRITERS[command](folders, output, **options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -63,24 +74,53 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _command(commands, "logits", "size of the logits per class, and over the epochs of training")
+
+    for target, title in TITLES.items():
+        narrowed = _grid_command(commands, target, f"the paper's {target}: {title}")
+        narrowed.add_argument(
+            "--data-sets", nargs="+", default=(), metavar="NAME", help="only these"
+        )
+        narrowed.add_argument("--losses", nargs="+", default=(), metavar="NAME", help="only these")
+        narrowed.add_argument(
+            "--seeds", nargs="+", type=int, default=(), metavar="N", help="only these"
+        )
+    _grid_command(commands, "all", "every table and figure of the paper that has runs")
+    _grid_command(commands, "report", "one HTML page, with the tables and figures in --output")
+    _grid_command(commands, "evidence", "copies the small files that tables and figures need")
     return parser
 
 
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
 ) -> argparse.ArgumentParser:
-    """A command with the arguments that all have."""
+    """A command on single runs, with the arguments that all have."""
     command = commands.add_parser(name, help=purpose)
     command.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that was evaluated"
     )
-    command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
-    )
+    _add_output(command)
     command.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per run (default: that of its folder)"
     )
     return command
+
+
+def _grid_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+) -> argparse.ArgumentParser:
+    """A command on all runs of a grid."""
+    command = commands.add_parser(name, help=purpose)
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="folder with runs at any depth"
+    )
+    _add_output(command)
+    return command
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
+    )
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ Mask = npt.NDArray[np.bool_]
 Window = tuple[slice, slice]
 
 
-def median_case(runs: Sequence[Run]) -> str:
-    """The case whose Dice, averaged over the methods, is the median: neither best nor worst.
+def ranked_cases(runs: Sequence[Run]) -> list[str]:
+    """Cases from the lowest to the highest Dice, averaged over the methods.
 
-    Of an even number of cases it is the lower of the two in the middle; equal cases keep their
-    order in ``cases.csv``; cases in which a method's Dice is undefined are left out.
+    Equal cases keep their order in ``cases.csv``; cases in which a method's Dice is undefined are
+    left out.
     """
     dice = pd.concat([run.metrics["dice"] for run in runs], axis=1).mean(axis=1, skipna=False)
     ranked = dice.dropna().sort_values(kind="stable")
@@ -58,7 +58,13 @@ def median_case(runs: Sequence[Run]) -> str:
         raise InputError(
             f"{runs[0].folder}: no case with a defined dice in every run; choose one with --case"
         )
-    return str(ranked.index[(len(ranked) - 1) // 2])
+    return [str(case) for case in ranked.index]
+
+
+def median_case(runs: Sequence[Run]) -> str:
+    """The case in the middle of `ranked_cases`, the lower of two: neither best nor worst."""
+    ranked = ranked_cases(runs)
+    return ranked[(len(ranked) - 1) // 2]
 
 
 def draw_maps(
