@@ -14,6 +14,15 @@ PROCESSES   ?= 1
 ARGS        ?=
 TRAIN_ARGS  ?=
 
+# Of the tables and figures of the paper: what narrows them, where data and results are, who computes.
+DATASETS    ?=
+LOSSES      ?=
+SEEDS       ?=
+PROFILE     ?= local
+DATA_DIR    ?=
+RUNS        ?=
+TRACKING    ?=
+
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
 
@@ -34,26 +43,39 @@ DEMO_MAKE = $(MAKE) --no-print-directory DATASET=$(DATASET) DATASET_DIR="$(DEMO_
 
 fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
 
-DATASETS := $(patsubst bundles/%/configs/dataset.yaml,%,$(wildcard bundles/*/configs/dataset.yaml))
-ifeq ($(filter $(DATASET),$(DATASETS)),)
-$(error there is no data set '$(DATASET)'; choose DATASET from: $(DATASETS))
+KNOWN := $(patsubst bundles/%/configs/dataset.yaml,%,$(wildcard bundles/*/configs/dataset.yaml))
+ifeq ($(filter $(DATASET),$(KNOWN)),)
+$(error there is no data set '$(DATASET)'; choose DATASET from: $(KNOWN))
 endif
+
+PAPER := table1 table2 table3 table4 figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 \
+         figure9 figure10 figure11
+
+# Variables that are set become keys of workflow/config.yaml, above those of the profile.
+SETTINGS := $(if $(DATASETS),'data_sets=$(DATASETS)') $(if $(LOSSES),'losses=$(LOSSES)') \
+            $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(DATA_DIR),'data_dir=$(DATA_DIR)') \
+            $(if $(RUNS),'runs=$(RUNS)') $(if $(TRACKING),'tracking=$(TRACKING)')
 
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: help setup demo demo-data train evaluate infer folds export test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate infer folds export test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo "Data sets: $(DATASETS)"
+	@echo "Tables and figures of the paper: $(PAPER)"
+	@echo "Data sets: $(KNOWN)"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
 
 .venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/reproduce: .venv/runtime
+	$(BIN)/pip install --quiet --editable '.[reproduce]'
 	@touch $@
 
 .venv/development: .venv/runtime
@@ -104,6 +126,17 @@ folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=m
 	  $(MAKE) --no-print-directory evaluate RUN="$(RUN)/fold$$fold" ARGS='$(ARGS)' || exit 1; \
 	done
 	@$(BIN)/python -m nacl_monai.reports compare "$(RUN)" --output "$(RUN)"
+
+$(PAPER): .venv/reproduce ## One of the paper's: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
+reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: the same variables
+report: .venv/reproduce ## The page of all results: the same variables
+$(PAPER) reproduce report:
+	$(BIN)/snakemake --snakefile workflow/Snakefile --workflow-profile workflow/profiles/$(PROFILE) \
+	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@
+
+results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
+	$(if $(RUNS),$(BIN)/python -m nacl_monai.reports evidence $(RUNS) --output docs/results/$(DATASET)/runs)
+	$(BIN)/python -m nacl_monai.reports all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones

@@ -1,0 +1,152 @@
+"""The workflow: each table and figure asks for its cells, here, in two jobs at once, or on SLURM."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nacl_monai.grid import TARGETS, cells
+
+ROOT = Path(__file__).parents[2]
+HERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+SNAKEMAKE = shutil.which("snakemake", path=HERE)
+
+pytestmark = pytest.mark.skipif(SNAKEMAKE is None, reason="needs the extra 'reproduce'")
+
+
+def snakemake(*words, cwd=ROOT):
+    """Runs Snakemake; returns what it printed."""
+    done = subprocess.run(
+        [SNAKEMAKE, "--snakefile", "workflow/Snakefile", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def dry_run(tmp_path, *words, profile="local", **config):
+    """What would be done from nothing."""
+    config = {
+        "runs": tmp_path / "runs",
+        "report": tmp_path / "report",
+        "data_dir": tmp_path,
+    } | config
+    for name in ("acdc", "flare", "brats", "prostate", "kits", "mrbrains", "hippocampus"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    settings = [f"{key}={value}" for key, value in config.items()]
+    profile = ["--workflow-profile", f"workflow/profiles/{profile}"]
+    return snakemake(*profile, "--dry-run", "--printshellcmds", *words, "--config", *settings)
+
+
+def trained(printed):
+    """Folders that are trained and evaluated, as (data set, run)."""
+    return sorted(re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/cases\.csv", printed))
+
+
+def expected(target, **narrowed):
+    return sorted({(cell.data_set, cell.name) for cell in cells(target, **narrowed)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_cells_of_each_target(tmp_path, target):
+    """A target trains and evaluates its cells of the grid, each once, and then renders."""
+    printed = dry_run(tmp_path, target)
+
+    assert trained(printed) == expected(target)
+    assert f"python -m nacl_monai.reports {target} {tmp_path}/runs" in printed
+
+
+def test_narrowed(tmp_path):
+    """Data sets, losses and seeds as words; every cell is a `make train` with its variables."""
+    printed = dry_run(tmp_path, "table3", data_sets="acdc hippocampus", losses="nacl", seeds="0 1")
+
+    assert trained(printed) == expected(
+        "table3", data_sets=["acdc", "hippocampus"], losses=["nacl"], seeds=(0, 1)
+    )
+    assert (
+        f"train DATASET=acdc DATASET_DIR={tmp_path}/acdc LOSS=nacl NETWORK=unet SEED=1 "
+        f"RUN={tmp_path}/runs/acdc/unet_nacl_prior=gaussian_seed1 "
+        "ARGS='--losses::nacl::prior gaussian'"
+    ) in printed
+    assert "--data-sets acdc hippocampus --losses nacl --seeds 0 1" in printed
+
+
+def test_everything_is_trained_once(tmp_path):
+    """All tables and figures together share their cells."""
+    printed = dry_run(tmp_path, "reproduce", data_sets="acdc")
+
+    everything = {cell for target in TARGETS for cell in expected(target, data_sets=["acdc"])}
+    assert trained(printed) == sorted(everything)
+
+
+def test_slurm(tmp_path):
+    """The profile for a cluster: training asks for a GPU, rendering does not."""
+    if "slurm" not in snakemake("--help"):
+        pytest.skip("needs snakemake-executor-plugin-slurm")
+    printed = dry_run(tmp_path, "table4", profile="slurm", data_sets="acdc")
+
+    cell = re.search(r"rule cell:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
+    assert "gres=gpu:1" in cell
+    assert "slurm_partition=gpu" in cell
+    render = re.search(r"rule render:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
+    assert "gres" not in render
+
+
+@pytest.mark.parametrize(("key", "value"), [("losses", "nalc"), ("data_sets", "acd")])
+def test_unknown_name(tmp_path, key, value):
+    """A misspelt name is one line with those to choose from."""
+    with pytest.raises(AssertionError, match=f"error: {key}: there is no {value}; choose from: "):
+        dry_run(tmp_path, "table1", **{key: value})
+
+
+def test_no_data(tmp_path):
+    """Data that are not there are named, with what to do about it."""
+    with pytest.raises(AssertionError, match="nowhere/acdc: no such folder; set DATA_DIR"):
+        dry_run(tmp_path, "table1", data_sets="acdc", data_dir=tmp_path / "nowhere")
+
+
+def test_variables_of_make():
+    """`make table1 …` hands its variables on."""
+    words = ["DATASETS=acdc kits", "LOSSES=nacl svls", "SEEDS=0 1", "PROFILE=slurm"]
+    printed = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "figure9", *words, "DATA_DIR=/data"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    command = " ".join(printed.replace("\\\n", " ").split())
+    assert "--workflow-profile workflow/profiles/slurm" in command
+    assert (
+        "--config 'data_sets=acdc kits' 'losses=nacl svls' 'seeds=0 1' 'data_dir=/data' -- figure9"
+    ) in command
+
+
+@pytest.mark.slow
+def test_two_jobs_at_once(tmp_path):
+    """From nothing to a table on phantoms, in two jobs at once; a second call trains nothing."""
+    config = {
+        "runs": tmp_path / "runs",
+        "report": tmp_path / "report",
+        "data_dir": tmp_path / "data",
+        "data_sets": "acdc",
+        "losses": "nacl dice_ce",
+        "arguments": f"--cache_dir {tmp_path}/cache",
+    }
+    words = ["--workflow-profile", "workflow/profiles/smoke", "--cores", 2, "table2", "--config"]
+    words += [f"{key}={value}" for key, value in config.items()]
+    printed = snakemake(*words)
+
+    assert printed.count("rule cell:") == 2
+    table = (tmp_path / "report" / "table2.md").read_text(encoding="utf-8")
+    assert "CE+DSC | NACL" in table
+    assert "Nothing to be done" in snakemake(*words)
