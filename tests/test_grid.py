@@ -22,7 +22,10 @@ from nacl_monai.grid import (
 )
 
 ROOT = Path(__file__).parents[1]
-MENU = yaml.safe_load((ROOT / "bundles/common/train.yaml").read_text(encoding="utf-8"))["losses"]
+MENU, BACKBONES = (
+    yaml.safe_load((ROOT / f"bundles/common/{file}.yaml").read_text(encoding="utf-8"))[menu]
+    for file, menu in (("train", "losses"), ("model", "networks"))
+)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -49,6 +52,7 @@ def test_names_of_any_cell_are_read_back(loss, network, value, seed):
 def test_defaults_are_those_of_the_bundles():
     """A setting left out of a name is what a training does without it; every loss is in the menu."""
     assert set(LOSSES) == set(MENU)
+    assert set(NETWORKS) <= set(BACKBONES)
     for loss, defaults in DEFAULTS.items():
         assert defaults == {key: MENU[loss][key] for key in defaults}
 

@@ -1,0 +1,40 @@
+"""The committed results are made of the committed cases, and of nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from nacl_monai.reports import read_results, write_target
+from nacl_monai.reports.result_tables import LAYOUTS
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+TABLES = [
+    (folder.name, table)
+    for folder in sorted(RESULTS.iterdir())
+    for table in LAYOUTS
+    if (folder / f"{table}.json").is_file()
+]
+
+
+@pytest.mark.parametrize(("data_set", "table"), TABLES)
+def test_tables_again(monkeypatch, tmp_path, data_set, table):
+    """Each committed table, its CSV, LaTeX and tests, byte for byte from the committed cases."""
+    monkeypatch.chdir(RESULTS.parents[1])
+    committed = RESULTS / data_set
+
+    for path in write_target(table, [committed / "runs"], tmp_path):
+        if path.suffix != ".json":
+            assert path.read_bytes() == (committed / path.name).read_bytes(), path.name
+
+
+def test_small():
+    """Only small files are kept: no weights, nothing of a megabyte."""
+    for path in RESULTS.rglob("*"):
+        assert path.suffix != ".pt"
+        assert path.stat().st_size < 1_000_000, path
+
+
+@pytest.mark.parametrize("data_set", sorted({data_set for data_set, _ in TABLES}))
+def test_runs_are_of_the_data_set(data_set):
+    """The folder's name is that of the data."""
+    assert read_results([RESULTS / data_set / "runs"]).data_sets == [data_set]
