@@ -12,7 +12,11 @@ from nacl_monai.errors import InputError
 
 @torch.no_grad()
 def check_classes(
-    network: nn.Module, in_channels: int, classes: Sequence[str], spatial_size: Sequence[int]
+    network: nn.Module,
+    in_channels: int,
+    classes: Sequence[str],
+    label_values: Sequence[Sequence[int]],
+    spatial_size: Sequence[int],
 ) -> None:
     """Asks ``network`` for the logits of one empty slice; its mode and statistics stay.
 
@@ -20,11 +24,18 @@ def check_classes(
         network: Takes slices of this size, see `nacl_monai.networks.check_input_size`.
         in_channels: Channels of a slice.
         classes: Names of all classes, background first.
+        label_values: For each class, the values on disk that become it.
         spatial_size: Height and width of a slice.
 
     Raises:
-        InputError: It has another number of outputs than there are classes.
+        InputError: It has another number of outputs than there are classes, or these another than
+            there are label values.
     """
+    if len(label_values) != len(classes):
+        raise InputError(
+            f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values "
+            f"of {len(label_values)} classes; set both alike"
+        )
     training = network.training
     slice_ = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
     channels = network.eval()(slice_).shape[1]

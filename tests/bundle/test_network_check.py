@@ -8,6 +8,7 @@ from nacl_monai.bundle import check_classes
 from nacl_monai.errors import InputError
 
 CLASSES = ["background", "left", "right"]
+VALUES = [[0], [1], [2]]
 
 
 def network(out_channels):
@@ -19,7 +20,7 @@ def test_fitting():
     fitting = network(3).train()
     before = {name: value.clone() for name, value in fitting.state_dict().items()}
 
-    check_classes(fitting, 1, CLASSES, [16, 24])
+    check_classes(fitting, 1, CLASSES, VALUES, [16, 24])
 
     assert fitting.training
     assert all(torch.equal(before[name], value) for name, value in fitting.state_dict().items())
@@ -28,4 +29,10 @@ def test_fitting():
 def test_unfitting():
     """Channels and classes are named."""
     with pytest.raises(InputError, match="returns 4 channels, but there are 3 classes"):
-        check_classes(network(4), 1, CLASSES, [16, 16])
+        check_classes(network(4), 1, CLASSES, VALUES, [16, 16])
+
+
+def test_classes_without_values():
+    """A class whose values on disk are not known cannot be learnt."""
+    with pytest.raises(InputError, match="names 3 .*label_values has the values of 2"):
+        check_classes(network(3), 1, CLASSES, VALUES[:2], [16, 16])

@@ -18,7 +18,7 @@ FAULTS = {
     "argument": (["--loss", MISSPELT_LOSS], "FocalLoss: FocalLoss.__init__() got an unexpected"),
     "component": (["--loss", {"_target_": "nacl_monai.losses.Nacl"}], "nacl_monai.losses.Nacl"),
     "channels": (["--networks::unet::out_channels", 9], "returns 9 channels, but there are"),
-    "classes": (["--classes", ["background", "organ"]], "holds the label value 2"),
+    "classes": (["--classes", ["background", "organ"]], "label_values has the values of"),
     "precision": (["--precision", "half"], "precision half: choose from: auto, float32"),
     "batch": (["--precision", "float16", "--device", "$torch.device('cpu')"], "needs a GPU"),
 }

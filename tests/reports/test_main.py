@@ -97,7 +97,7 @@ def test_output_that_is_a_file(folders, tmp_path, capsys):
     error = capsys.readouterr().err
     assert code == 1
     assert error.count("\n") == 1
-    assert "--output" in error
+    assert "file/comparison.md: cannot be written" in error
 
 
 def test_no_run():
