@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from types import TracebackType
@@ -42,10 +43,22 @@ def one_line_errors() -> None:
             sys.__excepthook__(kind, error, traceback)
         else:
             print(f"error: {line}", file=sys.stderr)
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            _end_by_interrupt()
 
     sys.excepthook = hook
     # Ignite logs what it is about to raise; without a handler of the user's, Python prints that.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
+
+
+def _end_by_interrupt() -> None:
+    """Ends the process as Ctrl-C ends any other, so that a shell loop around it ends too.
+
+    Python does so by itself, but not once other code has run at exit, as torch's compiler does.
+    """
+    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

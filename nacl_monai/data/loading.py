@@ -53,7 +53,9 @@ class LoadCased(Transform):
     def __init__(self, label_values: Sequence[Sequence[int]], in_channels: int) -> None:
         self.label_values = [list(values) for values in label_values]
         self.in_channels = in_channels
-        self._load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.float32)
+        self._load = LoadImage(
+            "NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32
+        )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Loads the files that ``data["image"]`` and ``data["label"]`` name."""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 
 import pytest
@@ -57,10 +58,14 @@ def test_disk(capsys, number):
     assert shown(capsys, fail) == f"error: runs/x: {os.strerror(number)}\n"
 
 
-def test_interrupted(capsys):
-    """Ctrl-C is no error with a traceback."""
+def test_interrupted(capsys, monkeypatch):
+    """Ctrl-C is no error with a traceback, and the process ends by the signal."""
+    sent = []
+    monkeypatch.setattr(signal, "signal", lambda *handler: sent.append(handler))
+    monkeypatch.setattr(signal, "raise_signal", sent.append)
 
     def fail():
         raise KeyboardInterrupt
 
     assert shown(capsys, fail).startswith("error: interrupted; the same command goes on")
+    assert sent == [(signal.SIGINT, signal.SIG_DFL), signal.SIGINT]
