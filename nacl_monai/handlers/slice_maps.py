@@ -87,7 +87,7 @@ class SliceMaps:
 
     def _write(self, case: str, arrays: dict[str, Any]) -> None:
         with atomic_path(self.output_dir / f"{case}.npz") as temporary:
-            np.savez_compressed(temporary, **arrays)
+            np.savez(temporary, **arrays)  # compressing takes longer than segmenting
 
 
 def normalized_entropy(probs: torch.Tensor) -> torch.Tensor:

@@ -8,12 +8,8 @@ References:
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import one_hot
 
 from nacl_monai.metrics.inputs import plain, without_channel
-
-# Voxels per step, so that float64 copies stay small beside the logits themselves.
-_STEP = 2**16
 
 
 def absolute_logit_sums(
@@ -47,9 +43,9 @@ def absolute_logit_sums(
     classes = logits.shape[1]
     truths = without_channel("labels", labels, logits).flatten().long()
     columns = logits.movedim(1, 0).flatten(1)
-    sums = torch.zeros(classes, classes, dtype=torch.float64, device=logits.device)
-    for part, truth in zip(torch.split(columns, _STEP, 1), torch.split(truths, _STEP), strict=True):
-        sums += one_hot(truth, classes).double().T @ part.double().abs().T
+    sums = torch.stack(
+        [torch.bincount(truths, column.double().abs_(), classes) for column in columns], dim=1
+    )
     return sums, torch.bincount(truths, minlength=classes)
 
 

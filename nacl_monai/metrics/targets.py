@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 
@@ -42,7 +43,7 @@ def label_targets(
             f"{tuple(labels.shape)}"
         )
     masks = [
-        torch.isin(labels, torch.tensor(classes, dtype=labels.dtype, device=labels.device))
-        for classes in map(list, targets.values())
+        reduce(torch.logical_or, (labels == value for value in classes), torch.zeros_like(labels))
+        for classes in targets.values()
     ]
     return torch.cat(masks, dim).to(torch.uint8)
