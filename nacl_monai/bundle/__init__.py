@@ -2,7 +2,7 @@
 
 from nacl_monai.bundle.command_line import check_command_line
 from nacl_monai.bundle.error_lines import one_line_errors
-from nacl_monai.bundle.network_check import check_classes
+from nacl_monai.bundle.network_check import check_classes, check_labels
 from nacl_monai.bundle.precision import PrecisionInferer
 from nacl_monai.bundle.processes import (
     across_processes,
@@ -19,6 +19,7 @@ __all__ = [
     "across_processes",
     "check_classes",
     "check_command_line",
+    "check_labels",
     "evaluation_sampler",
     "join_processes",
     "load_weights",

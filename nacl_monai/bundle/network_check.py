@@ -1,4 +1,4 @@
-"""Whether a network and a data set speak of the same classes, found before the first batch."""
+"""Whether a network, labels and a configuration speak of the same classes, before the first batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nacl_monai.data import CachedVolumes
 from nacl_monai.errors import InputError
 
 
@@ -44,4 +45,19 @@ def check_classes(
         raise InputError(
             f"network_def: returns {channels} channels, but there are {len(classes)} classes "
             f"({', '.join(classes)}); set its out_channels to their number"
+        )
+
+
+def check_labels(volumes: CachedVolumes, classes: Sequence[str]) -> None:
+    """Asks the labels of all training ``volumes`` for every one of ``classes``, background first.
+
+    Raises:
+        InputError: A class is in none of them, so that nothing could be learnt of it.
+    """
+    found = {int(index) for held in volumes.classes for index in held}
+    absent = [name for index, name in enumerate(classes) if index not in found]
+    if absent:
+        raise InputError(
+            f"classes: {', '.join(absent)} in none of the {len(volumes)} training labels; remove it "
+            "from classes, label_values and targets, or train on cases that show it"
         )

@@ -206,14 +206,16 @@ def mrbrains_cases(
             f"dataset_dir {root}: not MRBrainS18's layout, training/*/pre/ is not there; "
             "name the folder that holds training/"
         )
+    segmented = preprocessed[0].parent.parent.glob("*/segm.nii.gz")
+    subjects = {path.parent for path in (*preprocessed, *segmented)}
     return _complete(
         (
             _case(
-                pre.parent.name,
-                [pre / f"{modality}.nii.gz" for modality in modalities],
-                pre.parent / "segm.nii.gz",
+                subject.name,
+                [subject / "pre" / f"{modality}.nii.gz" for modality in modalities],
+                subject / "segm.nii.gz",
             )
-            for pre in preprocessed
+            for subject in sorted(subjects)
         ),
         on_fault,
     )

@@ -23,7 +23,13 @@ import SimpleITK as sitk
 from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.loading import AFFINE_TOLERANCE, check_label_values, readable
+from nacl_monai.data.loading import (
+    AFFINE_TOLERANCE,
+    check_file,
+    check_label_values,
+    not_numbers,
+    readable,
+)
 from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
 
@@ -95,16 +101,20 @@ class Check:
     def _check_channels(self, case: Case, headers: Mapping[str, _Header]) -> None:
         channels = sum(header.channels for header in headers.values())
         if channels != self.in_channels and len(headers) == len(image_files(case)):
+            file = max(headers, key=lambda file: headers[file].channels)
             raise InputError(
-                f"{image_files(case)[0]}: the image has {channels} channel(s); "
-                f"expected {self.in_channels}"
+                f"{file}: the image has {channels} channel(s); expected {self.in_channels}"
             )
 
     def _read_label(self, file: str) -> dict[float, int]:
         """The number of voxels of each value."""
+        check_file(file)
         with readable(file):  # by nibabel, since SimpleITK fills a truncated file up with zeros
             label: Any = nibabel.load(file)
             voxels = np.asarray(label.dataobj)
+        channels = int(np.prod(voxels.shape[_SPACE:]))
+        if channels != 1:
+            raise InputError(f"{file}: has {channels} channels; a label map has one")
         values, counts = np.unique(voxels, return_counts=True)
         check_label_values(values.tolist(), self.label_values, file)
         content = str(voxels.shape).encode() + voxels.astype(np.int16).tobytes()
@@ -211,6 +221,9 @@ class _Header:
         reader.SetFileName(file)
         with readable(file):
             reader.ReadImageInformation()
+        if reader.GetNumberOfComponents() != 1:
+            kind = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())  # type: ignore[no-untyped-call]
+            raise not_numbers(file, kind)
         size, dimension = reader.GetSize(), reader.GetDimension()
         if dimension not in (_SPACE, _SPACE + 1):
             raise InputError(f"{file}: has shape {size}; a 3-D volume is needed")

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Transform
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from nacl_monai.errors import InputError
 
-_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError)
+_UNREADABLE = (
+    EOFError,
+    HeaderDataError,
+    ImageFileError,
+    MemoryError,  # of a damaged header that announces too many voxels
+    OSError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+)
+_CHUNK = 2**20
 AFFINE_TOLERANCE = 1e-3  # mm; files written by different tools differ by rounding
 
 
@@ -31,6 +44,31 @@ def readable(file: str) -> Iterator[None]:
         ) from error
 
 
+def check_file(file: str) -> None:
+    """Refuses a NIfTI ``file`` that is damaged, or whose voxels are colours or complex.
+
+    Nobody else would notice: nibabel reads a compressed file as far as it needs the voxels, and the
+    checksum comes behind them; MONAI drops what is imaginary.
+
+    Raises:
+        InputError: It cannot be read, or its voxels are not plain numbers.
+    """
+    with readable(file):
+        if file.endswith(".gz"):
+            with gzip.open(file) as stream:
+                while stream.read(_CHUNK):
+                    pass
+        header: Any = nibabel.load(file).header
+        dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise not_numbers(file, header.get_value_label("datatype"))
+
+
+def not_numbers(file: str, kind: str) -> InputError:
+    """What to say of a ``file`` whose voxels are colours or complex."""
+    return InputError(f"{file}: its voxels are {kind}; convert it to one real number per voxel")
+
+
 class LoadCased(Transform):
     """MONAI's ``LoadImage`` for ``image`` and ``label``, with every check that a training needs.
 
@@ -44,10 +82,10 @@ class LoadCased(Transform):
     grid, both `MetaTensor`.
 
     Raises:
-        InputError: A file cannot be read; an image holds NaN or infinity, has a constant channel, is
-            not 3-D, or has another number of channels; the label holds a value that is not among
-            ``label_values``, or no foreground; shapes or affines of a case's files differ. The
-            message names the file.
+        InputError: A file cannot be read or is damaged; its voxels are no plain numbers; an image holds
+            NaN or infinity, has a constant channel, is not 3-D, or has another number of channels; the
+            label holds a value that is not among ``label_values``, or no foreground; shapes or affines
+            of a case's files differ. The message names the file.
     """
 
     def __init__(self, label_values: Sequence[Sequence[int]], in_channels: int) -> None:
@@ -68,8 +106,9 @@ class LoadCased(Transform):
         _check_grid(label, data["label"], images[0], files[0])
         image = MetaTensor(torch.cat(tuple(images)), meta=images[0].meta)
         if len(image) != self.in_channels:
+            file = max(zip(map(len, images), files, strict=True), key=lambda found: found[0])[1]
             raise InputError(
-                f"{files[0]}: the image has {len(image)} channel(s) but in_channels is "
+                f"{file}: the image has {len(image)} channel(s) but in_channels is "
                 f"{self.in_channels}; correct the file, or set --in_channels {len(image)}"
             )
         label = self._classes(label, data["label"])
@@ -77,6 +116,7 @@ class LoadCased(Transform):
         return {**data, "image": image, "label": label}
 
     def _read(self, file: str) -> MetaTensor:
+        check_file(file)
         with readable(file):
             volume = self._load(file)
         assert isinstance(volume, MetaTensor)

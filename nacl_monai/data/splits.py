@@ -122,7 +122,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     try:
         split = {
             part: [str(name) for name in names]
-            for part, names in json.loads(file.read_text()).items()
+            for part, names in json.loads(file.read_text(encoding="utf-8")).items()
         }
     except (ValueError, AttributeError, TypeError):
         raise InputError(

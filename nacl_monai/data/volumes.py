@@ -1,10 +1,10 @@
 """Preprocessed volumes on disk, and the 2-D slices of them that networks train on.
 
 Every volume is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the
-label as the last channel, so that a slice is one contiguous piece of a file. Two small arrays follow in
-the same file: the label's affine, and which slices are empty. Reading goes through a memory map: a slice
-costs its own pages, the operating system keeps what is used often, and the process does not grow with
-the number of volumes.
+label as the last channel, so that a slice is one contiguous piece of a file. Three small arrays follow
+in the same file: the label's affine, which slices are empty, and which classes there are. Reading goes
+through a memory map: a slice costs its own pages, the operating system keeps what is used often, and the
+process does not grow with the number of volumes.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         cases: As given.
         empty: For each volume, which of its slices show nothing: ``(D,)`` bool, true where every
             channel of the image is constant, as above and below a skull-stripped brain.
+        classes: For each volume, the indices of the classes that its label holds, in order.
 
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
@@ -75,13 +76,16 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         preprocessing = pickle_hashing(list(transforms)).decode()
         self._files = [self.cache_dir / f"{_key(case, preprocessing)}.npy" for case in self.cases]
         self.empty: list[torch.Tensor] = []
+        self.classes: list[torch.Tensor] = []
         # A copy, since transforms change when used, and their state names the next cache.
         transform = Compose(deepcopy(list(transforms)))
         bar = progress_bar(self.cases, description=description, unit="volume")
         for case, file in zip(bar, self._files, strict=True):
             if not file.is_file():
                 _write(case, transform, file)
-            self.empty.append(_read_rest(file)[1])
+            _, empty, classes = _read_rest(file)
+            self.empty.append(empty)
+            self.classes.append(classes)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -158,7 +162,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 def _key(case: Case, preprocessing: str) -> str:
     files = [Path(file).absolute() for file in (*image_files(case), case["label"])]
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    versions = [monai.__version__, nacl_monai.__version__, "voxels, affine, empty"]
+    versions = [monai.__version__, nacl_monai.__version__, "voxels, affine, empty, classes"]
     identity = json.dumps([states, preprocessing, *versions])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
@@ -172,7 +176,7 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
     voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous()
     empty = (voxels[:, :-1].amin(dim=(2, 3)) == voxels[:, :-1].amax(dim=(2, 3))).all(dim=1)
     with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        for array in (voxels, MetaTensor(volume["label"]).affine, empty):
+        for array in (voxels, MetaTensor(volume["label"]).affine, empty, label.unique()):
             np.save(stream, array.numpy())
 
 
@@ -181,12 +185,12 @@ def _read(file: Path) -> torch.Tensor:
     return torch.from_numpy(np.load(file, mmap_mode="c"))
 
 
-def _read_rest(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """The affine, and which slices are empty."""
+def _read_rest(file: Path) -> list[torch.Tensor]:
+    """The affine, which slices are empty, and the classes."""
     voxels = np.load(file, mmap_mode="r")
     with file.open("rb") as stream:
         stream.seek(voxels.offset + voxels.nbytes)
-        return torch.from_numpy(np.load(stream)), torch.from_numpy(np.load(stream))
+        return [torch.from_numpy(np.load(stream)) for _ in range(3)]
 
 
 def _check_sizes(volumes: CachedVolumes, spatial_size: Sequence[int]) -> None:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nacl_monai.data import acdc_cases
@@ -12,37 +11,19 @@ from tests.bundles.conftest import ROOT, arguments
 from tests.conftest import change, put
 
 
-def a_training_case(dataset_dir):
-    return {key: Path(value) for key, value in acdc_cases(dataset_dir)[0].items()}
+def truncated(case):
+    """A file that cannot be read."""
+    case["image"].write_bytes(case["image"].read_bytes()[: case["image"].stat().st_size // 2])
 
 
-def without_label(dataset_dir):
-    a_training_case(dataset_dir)["label"].unlink()
-
-
-def truncated(dataset_dir):
-    image = a_training_case(dataset_dir)["image"]
-    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
-
-
-def label_out_of_range(dataset_dir):
-    change(a_training_case(dataset_dir)["label"], put(4))
-
-
-def other_shape(dataset_dir):
-    change(a_training_case(dataset_dir)["label"], lambda voxels: voxels[:-1])
-
-
-def not_a_number(dataset_dir):
-    change(a_training_case(dataset_dir)["image"], put(np.nan))
+def label_out_of_range(case):
+    """A file whose voxels cannot be used."""
+    change(case["label"], put(4))
 
 
 FAULTS = {
-    without_label: "has no label; expected it at",
     truncated: "cannot be read",
     label_out_of_range: "holds the label value 4; expected only [0, 1, 2, 3]",
-    other_shape: "they must be equal",
-    not_a_number: "holds NaN or infinite voxels",
 }
 
 SPLIT = '{"train": ["patient001"], "val": ["patient002"], "test": ["patient003"]}'
@@ -69,10 +50,11 @@ def training(tmp_path, dataset_dir, *overrides):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_faulty_data(bundle, acdc_copy, tmp_path, fault):
-    """A fault in one file of the data set stops the run before training, and names the file."""
-    case = a_training_case(acdc_copy)["case"].name
-    fault(acdc_copy)
+@pytest.mark.parametrize("patient", [0, 1], ids=["training", "validation"])
+def test_faulty_data(bundle, acdc_copy, tmp_path, fault, patient):
+    """A fault of one file stops the command before it trains; tests/data/test_faults.py has them all."""
+    case = {key: Path(value) for key, value in acdc_cases(acdc_copy)[2 * patient].items()}
+    fault(case)
     (tmp_path / "split.json").write_text(SPLIT)
 
     split = ["--split_file", tmp_path / "split.json"]
@@ -81,8 +63,67 @@ def test_faulty_data(bundle, acdc_copy, tmp_path, fault):
     assert code == 1
     line = one_line(errors)
     assert FAULTS[fault] in line
-    assert f"{case}.nii.gz" in line or f"{case}_gt.nii.gz" in line
-    assert not (tmp_path / "run" / "model.pt").exists()
+    assert f"{case['case'].name}.nii.gz" in line or f"{case['case'].name}_gt.nii.gz" in line
+    written = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert {name for name in written if not name.startswith("events.")} == {".lock", "config.json"}
+    assert all(path.suffix == ".npy" for path in (tmp_path / "cache").glob("[!.]*"))
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_patient_of_two_sets(bundle, acdc_phantom, tmp_path):
+    """A split that trains and tests on one patient is refused, with its file."""
+    (tmp_path / "split.json").write_text(SPLIT.replace("patient003", "patient001"))
+
+    split = ["--split_file", tmp_path / "split.json"]
+    code, errors = bundle(*training(tmp_path, acdc_phantom, *split))
+
+    assert code == 1
+    assert "split.json: patient patient001 is listed twice" in one_line(errors)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_harmless_paths(bundle, decathlon_phantom, tmp_path):
+    """Spaces, other alphabets and links in every path: it trains, and is evaluated."""
+    root = tmp_path / "Mes données"
+    root.mkdir()
+    for path in decathlon_phantom.iterdir():
+        (root / path.name).symlink_to(path)
+    shared = ["--dataset_dir", root, "--output_dir", tmp_path / "Läufe 1" / "数据"]
+    shared += ["--cache_dir", tmp_path / "ein Zwischenspeicher"]
+
+    for words in (["training", "hippocampus", "--max_epochs", 1], ["evaluating", "hippocampus"]):
+        code, errors = bundle(*arguments(*words, *shared))
+        assert code == 0, errors
+
+    assert (tmp_path / "Läufe 1" / "数据" / "evaluation" / "summary.json").is_file()
+
+
+def test_class_that_never_occurs(bundle, decathlon_phantom, tmp_path):
+    """A class that is in no training label is refused before the first batch."""
+    classes = ["--classes", ["background", "anterior", "posterior", "hilus"]]
+    classes += ["--label_values", [[0], [1], [2], [3]]]
+    shared = ["--dataset_dir", decathlon_phantom, "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", tmp_path / "cache", "--max_epochs", 1]
+
+    code, errors = bundle(*arguments("training", "hippocampus", *shared, *classes))
+
+    assert code == 1
+    assert "classes: hilus in none of the 7 training labels; remove it from" in one_line(errors)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_size_of_evaluation(bundle, decathlon_phantom, tmp_path):
+    """A spatial_size that the network cannot take is refused before an evaluation, too."""
+    overrides = ["--dataset_dir", decathlon_phantom, "--output_dir", tmp_path]
+    size = ["--spatial_size", "[50, 66]"]
+
+    code, errors = bundle(*arguments("evaluating", "hippocampus", *overrides, *size))
+
+    assert code == 1
+    assert (
+        "spatial_size is [50, 66], which the network cannot take; choose another, such as [64, 80]"
+        in (one_line(errors))
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +211,7 @@ def test_other_network(bundle, trained):
 )
 def test_faulty_inference(bundle, acdc_phantom, tmp_path, overrides, message):
     """Inference without an image or a model says so in one line, with MONAI alone."""
-    image = a_training_case(acdc_phantom)["image"]
+    image = acdc_cases(acdc_phantom)[0]["image"]
     overrides = [word.format(image=image) for word in overrides]
 
     code, errors = bundle(*arguments("inference", "acdc", *overrides, "--output_dir", tmp_path))

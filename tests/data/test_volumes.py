@@ -165,7 +165,7 @@ from tests.data.test_volumes import transforms
 
 def save(stream, array, saved=numpy.save, calls=[]):
     calls.append(array)
-    if len(calls) == 7:  # of three arrays a volume
+    if len(calls) == 9:  # of four arrays a volume
         stream.write(b"half")
         stream.flush()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -235,6 +235,12 @@ def test_empty_slices(cases, tmp_path):
         6 * volume + position for volume in range(3) for position in (1, 2, 3)
     ):
         torch.testing.assert_close(everything[index]["image"], shown[kept]["image"])
+
+
+def test_classes(volumes):
+    """The classes of a volume are those that its label holds."""
+    for volume, classes in zip(volumes, volumes.classes, strict=True):
+        assert set(classes.tolist()) == set(volume["label"].flatten().tolist())
 
 
 def test_larger_slices(volumes):

@@ -1,0 +1,383 @@
+"""Every fault of a data set × every layout: one line that names the file, and nothing half-written.
+
+Cases, transforms and splits are those of the bundles' own configurations, so the matrix follows them.
+"""
+
+import gzip
+import json
+import shutil
+import sys
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundle import one_line_errors
+from nacl_monai.data.__main__ import main
+from nacl_monai.data.cases import image_files
+from nacl_monai.data.phantoms import PHANTOMS
+from tests.conftest import ROOT, change, put, save_nifti
+
+pytestmark = pytest.mark.parametrize("data_set", sorted(PHANTOMS))
+
+
+def voxels(file):
+    return np.asarray(nibabel.load(file).dataobj)
+
+
+def rewrite(file, voxels, affine=None):
+    save_nifti(voxels, file, nibabel.load(file).affine if affine is None else affine)
+
+
+def overwrite(position, content):
+    """A fault: other bytes in the uncompressed file, whose checksum is right."""
+
+    def spoil(file):
+        whole = bytearray(gzip.decompress(file.read_bytes()))
+        whole[position : position + len(content)] = content
+        file.write_bytes(gzip.compress(whole, 1))
+
+    return spoil
+
+
+def truncated(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def damaged(file):
+    content = bytearray(file.read_bytes())
+    content[60:70] = b"0123456789"
+    file.write_bytes(content)
+
+
+def checksum(file):
+    """One voxel was changed after the checksum was written; it still decompresses."""
+    before = file.read_bytes()
+    whole = bytearray(gzip.decompress(before))
+    whole[-1] ^= 1
+    file.write_bytes(gzip.compress(whole, 1)[:-8] + before[-8:])
+
+
+def too_few_voxels(file):
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-40]))
+
+
+def web_page(file):
+    file.write_bytes(gzip.compress(b"<html>please log in</html>"))
+
+
+def zero_bytes(file):
+    file.write_bytes(b"")
+
+
+def colours(file):
+    triples = np.dtype([(name, np.uint8) for name in "RGB"])
+    rewrite(file, np.zeros(voxels(file).shape, triples))
+
+
+def complex_numbers(file):
+    rewrite(file, voxels(file).astype(np.complex64))
+
+
+def one_axis_more(file):
+    """4-D where 3-D is due, and 5-D where 4-D is."""
+    rewrite(file, np.stack([voxels(file)] * 2, axis=-1))
+
+
+def one_axis_less(file):
+    """2-D where 3-D is due, and 3-D where 4-D is."""
+    rewrite(file, voxels(file)[..., 0])
+
+
+def missing(file):
+    file.unlink()
+
+
+def dangling(file):
+    file.unlink()
+    file.symlink_to(file.with_name("nowhere"))
+
+
+def constant(file):
+    change(file, np.ones_like)
+
+
+def not_a_number(file):
+    change(file, put(np.nan))
+
+
+def infinite(file):
+    change(file, put(np.inf))
+
+
+def out_of_range(file):
+    change(file, put(11))
+
+
+def fraction(file):
+    change(file, put(0.5))
+
+
+def empty_label(file):
+    change(file, np.zeros_like)
+
+
+def other_shape(file):
+    change(file, lambda voxels: voxels[1:])
+
+
+def other_affine(file):
+    moved = nibabel.load(file).affine.copy()
+    moved[0, 3] += 1
+    rewrite(file, voxels(file), moved)
+
+
+UNREADABLE = dict.fromkeys(
+    [truncated, damaged, checksum, too_few_voxels, web_page, zero_bytes], "cannot be read"
+)
+DATATYPE = overwrite(70, (999).to_bytes(2, "little"))
+DIMENSIONS = overwrite(42, (32000).to_bytes(2, "little") * 3)
+VOXEL_OFFSET = overwrite(108, np.float32(-9).tobytes())
+HEADER = dict.fromkeys([DATATYPE, DIMENSIONS, VOXEL_OFFSET], "cannot be read")
+BOTH = {
+    **UNREADABLE,
+    **HEADER,
+    colours: "convert it to one real number per voxel",
+    complex_numbers: "convert it to one real number per voxel",
+}
+IMAGE = {
+    **BOTH,
+    one_axis_more: "has 2 channel|has 5 channel|has 4 channel|a 3-D volume is needed",
+    one_axis_less: "has 1 channel|a 3-D volume is needed",
+    not_a_number: "holds NaN or infinite voxels; repair or remove the case",
+    infinite: "holds NaN or infinite voxels; repair or remove the case",
+    constant: "is constant; repair or remove the case",
+}
+LABEL = {
+    **BOTH,
+    one_axis_more: "has 2 channels; a label map has one",
+    one_axis_less: "they must be equal|a 3-D volume is needed",
+    not_a_number: "holds the label value nan; expected only",
+    out_of_range: "holds the label value 11; expected only",
+    fraction: "holds the label value 0.5; expected only",
+    empty_label: "holds no foreground voxel; repair or remove the case",
+    other_shape: "they must be equal",
+    other_affine: "the two must describe the same grid",
+}
+# Of images the check of a download reads headers alone.
+BEHIND_THE_HEADER = {
+    *UNREADABLE,
+    *HEADER,
+    not_a_number,
+    infinite,
+    constant,
+} - {web_page, zero_bytes, DATATYPE}
+
+FAULTS = [("image", *fault) for fault in IMAGE.items()]
+FAULTS += [("label", *fault) for fault in LABEL.items()]
+NAMES = {DATATYPE: "data type", DIMENSIONS: "dimensions", VOXEL_OFFSET: "voxel offset"}
+IDS = [f"{key}-{NAMES.get(spoil, spoil.__name__)}" for key, spoil, _ in FAULTS]
+
+
+@cache
+def configuration(data_set):
+    files = [f"{data_set}/configs/dataset.yaml", "common/model.yaml", "common/train.yaml"]
+    return ConfigParser.load_config_files([ROOT / "bundles" / file for file in files])
+
+
+def parser_of(data_set, root, folder, patients):
+    """The bundle's configuration for a data set at ``root`` of which ``patients`` train."""
+    parser = ConfigParser(deepcopy(configuration(data_set)))
+    split = {"train": list(patients), "val": [], "test": []}
+    (folder / "split.json").write_text(json.dumps(split))
+    parser["dataset_dir"] = str(root)
+    parser["cache_dir"] = str(folder / "cache")
+    parser["split_file"] = str(folder / "split.json")
+    return parser
+
+
+@cache
+def cases_of(data_set, root):
+    parser = ConfigParser(deepcopy(configuration(data_set)))
+    parser["dataset_dir"] = str(root)
+    return parser.get_parsed_content("cases")
+
+
+@pytest.fixture
+def whole(phantom_of, data_set, tmp_path):
+    """A data set of several patients, for a test that spoils it."""
+    return Path(shutil.copytree(phantom_of(data_set), tmp_path / "data"))
+
+
+@pytest.fixture
+def root(phantom_of, data_set, tmp_path):
+    """A data set of one patient, for a test that spoils it."""
+    source, root = phantom_of(data_set), tmp_path / "data"
+    cases = cases_of(data_set, source)
+    own = [case for case in cases if case["patient"] == cases[0]["patient"]]
+    files = {Path(file) for case in own for file in (*image_files(case), case["label"])}
+    files |= {file.with_name("Info.cfg") for file in files if file.with_name("Info.cfg").is_file()}
+    for file in files:
+        copy = root / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    return root
+
+
+@pytest.fixture
+def case(phantom_of, data_set, tmp_path):
+    """The first case of either: its patient, its images and its label."""
+    source = phantom_of(data_set)
+    case = cases_of(data_set, source)[0]
+    moved = [
+        tmp_path / "data" / Path(file).relative_to(source)
+        for file in (*image_files(case), case["label"])
+    ]
+    return case["patient"], moved[:-1], moved[-1]
+
+
+@pytest.fixture
+def error_line(data_set, tmp_path, case, monkeypatch, capsys):
+    """What the bundle of a data set prints when it cannot read its training volumes: one line."""
+
+    def of(root, parser=None):
+        parser = parser or parser_of(data_set, root, tmp_path, [case[0]])
+        monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+        with pytest.raises((ValueError, RuntimeError)) as raised:
+            parser.get_parsed_content("train::volumes")
+        capsys.readouterr()
+        one_line_errors()
+        sys.excepthook(raised.type, raised.value, raised.tb)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert not list(tmp_path.rglob("cache/*"))
+        return line
+
+    return of
+
+
+@pytest.fixture
+def faults(data_set, capsys):
+    """What the check of a download prints and returns: a line for every fault, and its exit code."""
+
+    def of(root):
+        words = ["check", data_set, str(root), "--subset", "--bundles", str(ROOT / "bundles")]
+        code = main(words)
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        return code, [line for line in printed.splitlines() if "fault: " in line]
+
+    return of
+
+
+@pytest.mark.parametrize(("key", "spoil", "message"), FAULTS, ids=IDS)
+def test_one_file(root, case, error_line, faults, key, spoil, message):
+    """A fault in the last modality or in the label is named before training, and by the check."""
+    _, images, label = case
+    file = images[-1] if key == "image" else label
+    spoil(file)
+
+    line = error_line(root)
+    code, found = faults(root)
+
+    assert line.startswith(f"error: {file}: ")
+    assert any(part in line for part in message.split("|"))
+    if key == "label" or spoil not in BEHIND_THE_HEADER:
+        assert code == 1
+        assert found[0].startswith(f"fault: {file}: ")
+
+
+@pytest.mark.parametrize("spoil", [missing, dangling])
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_missing(whole, case, data_set, error_line, faults, key, spoil):
+    """A missing image or label is named; a case of KiTS that has no label is none, officially."""
+    patient, images, label = case
+    spoil(images[-1] if key == "image" else label)
+
+    line, (_, found) = error_line(whole), faults(whole)
+
+    if (data_set, key) == ("kits", "label"):
+        assert f"split.json: patient {patient} is not in the data set" in line
+    elif key == "image":
+        assert line == f"error: {images[-1]}: missing image; unpack the data set again"
+        assert found == [line.replace("error", "fault")]
+    else:
+        assert line == f"error: {images[0]}: has no label; expected it at {label}"
+        assert found == [line.replace("error", "fault")]
+
+
+def test_missing_folder(whole, case, error_line):
+    """Without the folder of the images the layout is another one, or the images are missing."""
+    folder = case[1][0].parent
+    shutil.rmtree(folder)
+
+    line = error_line(whole)
+
+    assert any(
+        text in line
+        for text in (
+            f"error: dataset_dir {whole}: not ",
+            f"error: {folder}/",
+            f"split.json: patient {folder.name} is not in the data set",
+        )
+    )
+
+
+@pytest.mark.parametrize("spoil", [other_shape, other_affine])
+def test_image_on_another_grid(root, case, error_line, spoil):
+    """An image that does not fit the case's other files is refused with one of them."""
+    _, images, label = case
+    spoil(images[-1])
+
+    line = error_line(root)
+
+    first, second = (images[0], images[-1]) if len(images) > 1 else (images[0], label)
+    assert line.startswith(f"error: {second}: ")
+    assert str(first) in line
+
+
+def test_patient_of_two_sets(root, case, data_set, tmp_path, error_line):
+    """A split by hand that trains and validates on one patient is refused, with file and patient."""
+    parser = parser_of(data_set, root, tmp_path, [case[0]])
+    (tmp_path / "split.json").write_text(json.dumps({"train": [case[0]], "val": [case[0]]}))
+
+    line = error_line(root, parser)
+
+    assert f"split.json: patient {case[0]} is listed twice; list each patient once" in line
+
+
+def link_files(source, target):
+    shutil.copytree(source, target, copy_function=lambda file, link: Path(link).symlink_to(file))
+
+
+def link_folders(source, target):
+    target.mkdir()
+    for path in source.iterdir():
+        (target / path.name).symlink_to(path)
+
+
+def link_root(source, target):
+    target.symlink_to(source, target_is_directory=True)
+
+
+@pytest.mark.parametrize("place", [shutil.copytree, link_files, link_folders, link_root])
+def test_harmless(root, case, data_set, tmp_path, faults, place):
+    """Spaces, other alphabets and links on the way to a file change nothing."""
+    elsewhere = tmp_path / "Mes données" / "数据 – Größe"
+    elsewhere.parent.mkdir()
+    place(root, elsewhere)
+
+    plain, found = (
+        parser_of(data_set, folder, tmp_path, [case[0]]).get_parsed_content("load_case")(
+            cases_of(data_set, folder)[0]
+        )
+        for folder in (root, elsewhere)
+    )
+
+    assert torch.equal(plain["image"], found["image"])
+    assert torch.equal(plain["label"], found["label"])
+    assert faults(elsewhere) == (0, [])
