@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import matplotlib.pyplot as plt
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
@@ -123,6 +124,7 @@ def epoch(options: argparse.Namespace, folder: Path, times: int) -> None:
 
 def grow(options: argparse.Namespace, folder: Path, words: list[str]) -> None:
     print("\n| × volumes | slices | s per epoch | ms per slice | peak MiB |\n|" + " ---: |" * 5)
+    measured = []
     for times in options.growth:
         command = [sys.executable, __file__, *words, "--data", str(options.data)]
         command += ["--one-epoch", str(times), "--run", str(folder / f"grown{times}")]
@@ -130,6 +132,20 @@ def grow(options: argparse.Namespace, folder: Path, words: list[str]) -> None:
         slices, seconds, peak = map(float, printed.rsplit("measured", 1)[1].split())
         each = 1000 * seconds / slices
         print(f"| {times} | {slices:.0f} | {seconds:.1f} | {each:.1f} | {peak:.0f} |")
+        measured.append((slices, seconds, peak))
+    if options.plot:
+        draw_growth(measured, options.plot)
+
+
+def draw_growth(measured: list[tuple[float, float, float]], file: Path) -> None:
+    slices, seconds, peaks = zip(*measured, strict=True)
+    figure, panels = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    for panel, values, label in zip(
+        panels, (seconds, peaks), ("s per epoch", "peak memory, MiB"), strict=True
+    ):
+        panel.plot(slices, values, marker="o")
+        panel.set(xlabel="slices", ylabel=label, xlim=(0, None), ylim=(0, 1.1 * max(values)))
+    figure.savefig(file, dpi=150)
 
 
 def main() -> None:
@@ -141,6 +157,7 @@ def main() -> None:
     parser.add_argument("--network", default="unet")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--growth", type=int, nargs="*", default=[])
+    parser.add_argument("--plot", type=Path, help="picture of the growth to write")
     parser.add_argument("--one-epoch", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
