@@ -114,21 +114,13 @@ def decathlon_cases(dataset_dir: str | Path | None, on_fault: OnFault = refuse) 
         InputError: The folder is missing or in another layout, or a file lacks its partner.
     """
     root = _existing_folder(dataset_dir)
-    images, labels = root / "imagesTr", root / "labelsTr"
-    names = _names(images, ".nii.gz")
-    if not names:
+    cases = _pairs(root / "imagesTr", ".nii.gz", root / "labelsTr")
+    if not cases:
         raise InputError(
             f"dataset_dir {root}: not the Decathlon's layout, no imagesTr/*.nii.gz is there; "
             "name the unpacked task folder (TaskXX_Name)"
         )
-    names |= _names(labels, ".nii.gz")
-    return _complete(
-        (
-            _case(name, images / f"{name}.nii.gz", labels / f"{name}.nii.gz")
-            for name in sorted(names)
-        ),
-        on_fault,
-    )
+    return _complete(cases, on_fault)
 
 
 def flare_cases(dataset_dir: str | Path | None, on_fault: OnFault = refuse) -> list[Case]:
@@ -140,21 +132,13 @@ def flare_cases(dataset_dir: str | Path | None, on_fault: OnFault = refuse) -> l
         InputError: The folder is missing or in another layout, or a file lacks its partner.
     """
     root = _existing_folder(dataset_dir)
-    images, labels = root / "TrainingImg", root / "TrainingMask"
-    names = _names(images, "_0000.nii.gz")
-    if not names:
+    cases = _pairs(root / "TrainingImg", "_0000.nii.gz", root / "TrainingMask")
+    if not cases:
         raise InputError(
             f"dataset_dir {root}: not FLARE's layout, no TrainingImg/*_0000.nii.gz is there; "
             "name the folder that holds TrainingImg/ and TrainingMask/"
         )
-    names |= _names(labels, ".nii.gz")
-    return _complete(
-        (
-            _case(name, images / f"{name}_0000.nii.gz", labels / f"{name}.nii.gz")
-            for name in sorted(names)
-        ),
-        on_fault,
-    )
+    return _complete(cases, on_fault)
 
 
 def kits_cases(dataset_dir: str | Path | None, on_fault: OnFault = refuse) -> list[Case]:
@@ -249,6 +233,16 @@ def _first_found(root: Path, places: Sequence[str], pattern: str) -> list[Path]:
         if found:
             return found
     return []
+
+
+def _pairs(images: Path, ending: str, labels: Path) -> list[Case]:
+    """A case for each name in a folder of images and one of labels; none if there is no image."""
+    names = _names(images, ending)
+    if names:
+        names |= _names(labels, ".nii.gz")
+    return [
+        _case(name, images / f"{name}{ending}", labels / f"{name}.nii.gz") for name in sorted(names)
+    ]
 
 
 def _names(folder: Path, ending: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -159,14 +159,15 @@ class CalibrationMetric(CumulativeIterationMetric):
         dims = labels.ndim - 1
         spacing = case_spacings(self.spacing, len(labels), dims, image)
         known = partial(region_mask, width=self.boundary_width, spacing=spacing)
-        found = predicted_classes(probs)
+        found = cache(lambda: predicted_classes(probs))  # which not every region asks for
         masks: list[torch.Tensor | None] = []
         for name, function in self.regions.items():
-            if function is None:
-                # None, not a mask true everywhere: selecting every voxel would copy the volume.
-                masks.append(None if name == "all" else known(name, labels, found))
+            if function is not None:
+                masks.append(without_channel(f"region {name}", function(labels, found()), probs))
+            elif name == "all":
+                masks.append(None)  # a mask that is true everywhere would copy the volume
             else:
-                masks.append(without_channel(f"region {name}", function(labels, found), probs))
+                masks.append(known(name, labels, found() if name == "union" else None))
         return masks
 
     def _gathered(self) -> _Sums:
