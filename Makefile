@@ -119,11 +119,14 @@ export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS=
 	$(BIN)/python -m nacl_monai.bundle export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
 	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
+fold_run = $(RUN:_seed$(SEED)=_fold=$(1)_seed$(SEED))
+
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
+	$(if $(filter %_seed$(SEED),$(RUN)),,$(error folds: RUN must end in _seed$(SEED), as in runs/mine_seed$(SEED)))
 	@for fold in $(FOLDS); do \
-	  [ -f "$(RUN)/fold$$fold/evaluation/summary.json" ] && continue; \
-	  $(MAKE) --no-print-directory train RUN="$(RUN)/fold$$fold" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
-	  $(MAKE) --no-print-directory evaluate RUN="$(RUN)/fold$$fold" ARGS='$(ARGS)' || exit 1; \
+	  [ -f "$(call fold_run,$${fold})/evaluation/summary.json" ] && continue; \
+	  $(MAKE) --no-print-directory train RUN="$(call fold_run,$${fold})" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
+	  $(MAKE) --no-print-directory evaluate RUN="$(call fold_run,$${fold})" ARGS='$(ARGS)' || exit 1; \
 	done
 	@$(BIN)/python -m nacl_monai.reports compare "$(RUN)" --output "$(RUN)"
 

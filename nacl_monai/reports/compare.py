@@ -24,8 +24,8 @@ def write_comparison(
     """Compares evaluated runs; nothing is written unless everything could be read and drawn.
 
     Args:
-        folders: run folders, each with ``evaluation/`` or, of a cross-validation, with ``fold0/``,
-            ``fold1/``, …; evaluated on the same test volumes.
+        folders: run folders, each with ``evaluation/``; a cross-validation by its name without the
+            fold. Evaluated on the same test volumes.
         output: folder for ``comparison.md``, ``comparison.csv``, ``reliability.png``/``.svg`` and
             ``maps.png``/``.svg``.
         names: one name per run; by default those of the folders.

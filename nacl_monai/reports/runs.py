@@ -11,12 +11,13 @@
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
 ================== ==========================================================================
 
-A cross-validation is a folder of runs, ``RUN/fold0``, ``RUN/fold1``, …; it is read as one run over the
-test volumes of all folds.
+A cross-validation is the runs ``NAME_fold=0_seedN``, ``NAME_fold=1_seedN``, …; named without the fold,
+``NAME_seedN``, it is read as one run over the test volumes of all folds.
 """
 
 from __future__ import annotations
 
+import glob
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -125,8 +126,12 @@ class Run:
 
 
 def fold_folders(folder: Path) -> list[Path]:
-    """``fold0``, ``fold1``, … of a cross-validation; nothing where ``folder`` is a single run."""
-    return sorted(folder.glob("fold[0-9]*"), key=lambda fold: (len(fold.name), fold.name))
+    """The runs of the cross-validation that ``folder`` names; nothing where it is a single run."""
+    if (folder / "evaluation").is_dir():
+        return []
+    stem, seed, number = folder.name.rpartition("_seed")
+    folds = folder.parent.glob(f"{glob.escape(stem)}_fold=[0-9]*{seed}{number}")
+    return sorted(folds, key=lambda fold: (len(fold.name), fold.name))
 
 
 def read_run(folder: str | Path, name: str | None = None) -> Run:

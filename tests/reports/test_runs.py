@@ -83,11 +83,15 @@ class TestWhatIsRead:
 
 
 class TestFolds:
+    @staticmethod
+    def fold(folder, number):
+        return folder.with_name(f"unet_nacl_fold={number}_seed1")
+
     @pytest.fixture
     def folder(self, folders, tmp_path, change_cases, change_arrays):
         """Three folds, each with other cases."""
         for fold in range(3):
-            copy = Path(shutil.copytree(folders[0], tmp_path / "unet_nacl" / f"fold{fold}"))
+            copy = Path(shutil.copytree(folders[0], self.fold(tmp_path / "unet_nacl_seed1", fold)))
             names = [f"{fold}{case}" for case in read_run(copy).cases]
             change_cases(copy, lambda table, names=names: table.assign(case=names))
             change_arrays(
@@ -99,46 +103,57 @@ class TestFolds:
             maps = copy / "evaluation/maps"
             for path in list(maps.iterdir()):
                 path.rename(maps / f"{fold}{path.name}")
-        return tmp_path / "unet_nacl"
+        return tmp_path / "unet_nacl_seed1"
 
     def test_pooled(self, folder):
         """All folds are one run, whose volumes, bins and maps are those of its folds."""
-        folds = [read_run(folder / f"fold{fold}") for fold in range(3)]
+        folds = [read_run(self.fold(folder, fold)) for fold in range(3)]
 
         (run,) = read_runs([folder])
 
-        assert run.name == "unet_nacl"
+        assert run.name == "unet_nacl_seed1"
         assert run.cases == [case for fold in folds for case in fold.cases] == run.bins.cases
         assert run.metrics.equals(pd.concat([fold.metrics for fold in folds]))
         np.testing.assert_array_equal(
             run.bins.sums.counts, np.concatenate([fold.bins.sums.counts for fold in folds])
         )
-        assert run.read_map("2004").path == folder / "fold2/evaluation/maps/2004.npz"
+        assert run.read_map("2004").path == self.fold(folder, 2) / "evaluation/maps/2004.npz"
+
+    def test_single_run(self, folder, folders):
+        """A run of that very name is itself; folds of another seed or of other settings are not its."""
+        for name in ("unet_nacl_fold=0_seed10", "unet_nacl_penalty=l2_fold=0_seed1"):
+            shutil.copytree(folders[1], folder.with_name(name))
+        assert len(read_run(folder).cases) == 3 * len(read_run(folders[0]).cases)
+
+        shutil.copytree(folders[1], folder)
+        assert read_run(folder).cases == read_run(folders[1]).cases
 
     def test_unevaluated(self, folder):
         """A fold that is not evaluated is named; the others are no whole."""
-        shutil.rmtree(folder / "fold1/evaluation")
+        shutil.rmtree(self.fold(folder, 1) / "evaluation")
 
-        assert str(folder / "fold1") in refusal([folder])
+        assert str(self.fold(folder, 1)) in refusal([folder])
 
     def test_tested_twice(self, folder):
         """A case of two folds is named."""
-        shutil.copytree(folder / "fold1", folder / "fold10")
+        shutil.copytree(self.fold(folder, 1), self.fold(folder, 10))
 
         assert "'1001' is tested in another fold, too" in refusal([folder])
 
     def test_other_regions(self, folder, change_arrays):
         """Folds that were evaluated differently do not mix."""
         change_arrays(
-            folder / "fold2/evaluation/bins.npz",
+            self.fold(folder, 2) / "evaluation/bins.npz",
             lambda arrays: arrays.update(regions=np.array(["all", "union"])),
         )
 
-        assert "fold2/evaluation/bins.npz: its regions or classes" in refusal([folder])
+        assert "fold=2_seed1/evaluation/bins.npz: its regions or classes" in refusal([folder])
 
     def test_logits(self, folder):
         """Logits are of one network, so a fold has to be named."""
-        with pytest.raises(InputError, match=r"unet_nacl: logits are drawn .* such as .*fold0"):
+        with pytest.raises(
+            InputError, match=r"unet_nacl_seed1: logits are drawn .* such as .*fold=0_seed1"
+        ):
             read_class_logits(folder)
 
 
