@@ -49,7 +49,7 @@ def peak_of(number: int, output_dir: str) -> int:
     parser.read_config([ROOT / "bundles" / config for config in CONFIGS])
     parser["output_dir"] = output_dir
     parser["validate::volumes"] = Volumes(number)
-    parser.get_parsed_content("validate::evaluator").run()
+    parser.get_parsed_content("evaluator").run()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
 
 

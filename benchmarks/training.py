@@ -93,8 +93,8 @@ def evaluate(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         parser = configuration("evaluate", options, folder)
         if name == "without HD95":
             del parser.get("validate::metrics")["hd95"]
-            parser["validate::handlers::0::metrics"] = ["dice"]
-        evaluator = parser.get_parsed_content("validate::evaluator")
+            parser["handlers::0::metrics"] = ["dice"]
+        evaluator = parser.get_parsed_content("evaluator")
         evaluator.run()  # to warm up
         began = perf_counter()
         evaluator.run(2)

@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,14 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     Raises:
         InputError: An override's key is not in the configuration (``--lerning_rate 0.1``), a
             reference points to nothing (``--loss @losses::nalc``), a choice from a menu is given
-            without its menu (``--loss nacl``), or a module cannot be imported.
+            without its menu (``--loss nacl``), a module cannot be imported, or runs are to be
+            tracked by MLflow, which is not installed.
     """
     arguments = _run_arguments(sys.argv if argv is None else argv)
     if "config_file" not in arguments:
         return
+    if arguments.get("tracking") == "mlflow" and find_spec("mlflow") is None:
+        raise InputError("--tracking mlflow: MLflow is missing; pip install 'nacl-monai[tracking]'")
     config = ConfigParser.load_config_files(arguments.pop("config_file"))
     known = _RUN_ARGUMENTS | _tracking_keys(arguments.get("tracking"))
     checked_overrides(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
+from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys
 
 from nacl_monai.errors import InputError
@@ -16,8 +17,8 @@ from nacl_monai.handlers.logits import network_logits
 class StopOnDivergence:
     """Stops a training at the first batch whose loss or logits are NaN or infinite.
 
-    The device is asked once per iteration, at its end, where TensorBoard's handler waits for it
-    anyway. The checkpoints are those of the epochs before.
+    The device is asked once per iteration, before the optimizer's step: the weights stay as they were.
+    The checkpoints are those of the epochs before.
 
     Raises:
         InputError: With the epoch, the iteration and the cases of the batch; if only some have such
@@ -25,8 +26,8 @@ class StopOnDivergence:
     """
 
     def attach(self, engine: Engine) -> None:
-        """Registers the handler with ``engine``, a trainer of MONAI; attach it before the others."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._check)
+        """Registers the handler with ``engine``, a trainer of MONAI."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._check)
 
     def _check(self, engine: Engine) -> None:
         state: Any = engine.state

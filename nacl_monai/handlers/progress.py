@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
+from monai.handlers import from_engine
+from monai.utils.enums import CommonKeys
 
 from nacl_monai.progress import progress_bar
+
+latest_loss = from_engine(CommonKeys.LOSS, first=True)
 
 
 class Progress:
@@ -17,7 +20,8 @@ class Progress:
     Args:
         description: Shown before the bar.
         unit: Name of an iteration.
-        validator: The engine whose metrics are shown.
+        validator: The engine whose metrics are shown, if the bar is that of a training, whose output
+            is decollated.
         metrics: Which of them.
     """
 
@@ -57,7 +61,7 @@ class Progress:
         state: Any = engine.state
         shown = {
             "epoch": f"{state.epoch}/{state.max_epochs}",
-            "loss": f"{torch.as_tensor(state.output['loss']).item():.3f}",
+            "loss": f"{latest_loss(state.output):.3f}",
         }
         values = self.validator.state.metrics
         shown |= {name: f"{values[name]:.3f}" for name in self.metrics if name in values}

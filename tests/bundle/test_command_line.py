@@ -1,5 +1,7 @@
 """What the command line may say."""
 
+import sys
+
 import pytest
 
 from nacl_monai.bundle import check_command_line
@@ -44,6 +46,14 @@ def check(config, *words):
 def test_accepted(config, words):
     """Keys of the configuration, and MONAI's own arguments, are accepted in every spelling."""
     check(config, *words)
+
+
+def test_tracking_without_mlflow(config, monkeypatch):
+    """Where MLflow is not installed, tracking by it is refused with what installs it."""
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+    with pytest.raises(InputError, match=r"--tracking mlflow: .* pip install"):
+        check(config, "--tracking", "mlflow")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def evaluate(tmp_path):
         parser.update({"network": torch.nn.Identity(), "inferer": SimpleInferer()})
         parser["network"].forward = as_logits
         parser["validate::volumes"] = [volume("found", FOUND), volume("missed", MISSED)]
-        parser.get_parsed_content("validate::evaluator").run()
+        parser.get_parsed_content("evaluator").run()
         return pd.read_csv(tmp_path / "evaluation/cases.csv").set_index("case")
 
     return run

@@ -9,12 +9,12 @@ from nacl_monai.errors import InputError
 from nacl_monai.handlers import StopOnDivergence
 
 
-def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), decollate=False):
+def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), network=None):
     batches = [
         {"case": f"case{k}", "image": torch.full((2, 3, 3), image), "label": torch.zeros(1, 3, 3)}
         for k, image in enumerate(images)
     ]
-    network = torch.nn.Conv2d(2, 2, 1)
+    network = network or torch.nn.Conv2d(2, 2, 1)
     trainer = SupervisedTrainer(
         device="cpu",
         max_epochs=2,
@@ -23,7 +23,6 @@ def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), deco
         optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
         loss_function=loss,
         train_handlers=[StopOnDivergence()],
-        decollate=decollate,
     )
     trainer.run()
     return trainer
@@ -45,3 +44,12 @@ def test_loss():
     """If only the loss is no number, all cases of the batch are named."""
     with pytest.raises(InputError, match="iteration 1: .* loss nan, .* with case0, case1;"):
         train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan)
+
+
+def test_weights():
+    """The batch that is refused has not changed the network."""
+    network = torch.nn.Conv2d(2, 2, 1)
+    before = [weights.clone() for weights in network.parameters()]
+    with pytest.raises(InputError):
+        train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan, network=network)
+    torch.testing.assert_close(list(network.parameters()), before)

@@ -10,7 +10,7 @@ def test_counts_and_metrics(capsys):
     """The bar ends at epochs × batches, with the epoch, the loss and the validator's metrics."""
     validator = Engine(lambda *_: None)
     validator.state.metrics["val_dice"] = 0.75
-    trainer = Engine(lambda *_: {"loss": 0.5})
+    trainer = Engine(lambda *_: [{"loss": 0.5}, {"loss": 0.5}])
     Progress("Training", validator=validator, metrics=["val_dice", "absent"]).attach(trainer)
 
     trainer.run([1, 2, 3], max_epochs=2)
