@@ -87,6 +87,18 @@ def test_everything_is_trained_once(tmp_path):
     assert trained(printed) == sorted(everything)
 
 
+def test_tracking(tmp_path):
+    """Trainings and evaluations are tracked, and the store is made before any of them."""
+    printed = dry_run(
+        tmp_path, "table4", "--forcerun", "store", data_sets="acdc", tracking="mlflow"
+    )
+
+    cell = re.search(r"rule cell:.*?(?=\nrule |\Z)", printed, flags=re.DOTALL)[0]
+    assert len(re.findall(r"--tracking mlflow", cell)) >= 2
+    assert "runs/mlflow.db" in re.search(r"input: (.*)", cell)[1]
+    assert "output: runs/mlflow.db" in printed
+
+
 def test_slurm(tmp_path):
     """The profile for a cluster: training asks for a GPU, rendering does not."""
     if "slurm" not in snakemake("--help"):
