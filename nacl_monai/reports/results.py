@@ -71,7 +71,8 @@ class Results:
         """The cells that a table or figure shows.
 
         An ablation shows the data sets on which something was varied, not those that have nothing
-        but the main experiment's runs.
+        but the main experiment's runs. Where some runs of a data set have more seeds than others, those
+        that they have in common count, so that no mean is steadier than its neighbour's.
 
         Args:
             target: a key of `nacl_monai.grid.TARGETS`.
@@ -99,6 +100,8 @@ class Results:
             kept = {cell: folder for cell, folder in kept.items() if cell.data_set in varied}
         if not kept:
             raise InputError(f"{target}: none of its runs was found; run `make {target}`")
+        common = {name: _common_seeds(kept, name) for name in {cell.data_set for cell in kept}}
+        kept = {cell: folder for cell, folder in kept.items() if cell.seed in common[cell.data_set]}
         order = {method: k for k, method in enumerate(of.methods)}
         return Results(dict(sorted(kept.items(), key=lambda item: order[item[0].method])))
 
@@ -144,6 +147,15 @@ def _data_set(folder: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8"))["data_set"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: does not name its data_set; evaluate the run again") from error
+
+
+def _common_seeds(cells: Collection[Cell], data_set: str) -> set[int]:
+    """Seeds that every experiment of a data set has; all that there are, if they share none."""
+    seeds: dict[tuple[Method, str, float], set[int]] = {}
+    for cell in cells:
+        if cell.data_set == data_set:
+            seeds.setdefault((cell.method, cell.network, _fraction(cell)), set()).add(cell.seed)
+    return set.intersection(*seeds.values()) or set.union(*seeds.values())
 
 
 def _fraction(cell: Cell) -> float:

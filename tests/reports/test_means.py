@@ -10,9 +10,8 @@ from nacl_monai.reports import mean_scores, read_results
 
 def test_by_a_loop(grid):
     """Over volumes of a patient, over seeds, over patients, with the CSV module and loops."""
-    results = read_results([grid]).select("table1", data_sets=["acdc"])
-    found = mean_scores(results, ["dice", "ece"], resamples=10)
-    found = found.set_index(["column", "method"])
+    found = mean_scores(read_results([grid / "acdc"]), ["dice", "ece"], resamples=10)
+    found = found.query("network == 'unet' and fraction == 1").set_index(["column", "method"])
 
     for loss, seeds in (("dice_ce", 2), ("nacl", 2), ("svls", 1)):
         for column in ("dice", "ece"):
