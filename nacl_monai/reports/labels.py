@@ -21,10 +21,16 @@ NETWORK_LABELS = {
     "basic_unet_plus_plus": "UNet++",
     "dynunet": "nnUNet",
 }
-METRIC_LABELS = {"dice": "DSC", "hd95": "HD95", "ece": "ECE", "cece": "CECE"}
-ARROWS = {"dice": "↑", "hd95": "↓", "ece": "↓", "cece": "↓"}
-DECIMALS = {"dice": 3, "hd95": 2, "ece": 3, "cece": 3}
-HIGHER_IS_BETTER = {"dice": True, "hd95": False, "ece": False, "cece": False}
+METRIC_LABELS = {
+    "dice": "DSC",
+    "hd95": "HD95",
+    "ece": "ECE",
+    "cece": "CECE",
+    "ece_union": "ECE over prediction ∪ target",
+    "cece_union": "CECE over prediction ∪ target",
+}
+HIGHER_IS_BETTER = {metric: metric == "dice" for metric in METRIC_LABELS}
+DECIMALS = {metric: 2 if metric == "hd95" else 3 for metric in METRIC_LABELS}
 
 SYMBOLS = {
     "gamma": "γ",
@@ -60,4 +66,4 @@ def data_set_label(name: object) -> str:
 
 def metric_label(metric: str) -> str:
     """With an arrow to where better is: "DSC ↑"."""
-    return f"{METRIC_LABELS[metric]} {ARROWS[metric]}"
+    return f"{METRIC_LABELS[metric]} {'↑' if HIGHER_IS_BETTER[metric] else '↓'}"

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from nacl_monai.grid import HYPER_PARAMETERS, method
 from nacl_monai.reports.labels import LOSS_LABELS, SYMBOLS, data_set_label
@@ -140,3 +141,4 @@ def _zoom(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = max(0.25 * (high - low), 0.005)
     axes.set_ylim(max(0, low - 2 * margin), high + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(4))

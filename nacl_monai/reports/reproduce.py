@@ -52,6 +52,11 @@ _PLOTS: dict[str, Callable[[Results], tuple[Figure, pd.DataFrame]]] = {
     "figure9": ablations.draw_fractions,
     "figure10": scatter.draw_union,
 }
+#: Metrics that are tested between the methods of a table or figure.
+_TESTED: dict[str, Sequence[str]] = {
+    **{target: layout.metrics for target, layout in result_tables.LAYOUTS.items()},
+    "figure10": ("ece_union", "cece_union"),
+}
 #: Figures of single runs, those of the first seed and fold, one file per data set.
 _PICTURES: dict[str, dict[str, Callable[[Sequence[Run]], Figure]]] = {
     "figure4": {"figure4": draw_class_logits},
@@ -71,9 +76,9 @@ def write_target(
 ) -> list[Path]:
     """Writes a table or figure of the paper from whatever runs of it are there.
 
-    Tables are ``<target>.md``, ``.csv`` and ``.tex``, tables 1 and 2 with ``<target>_tests.md`` and
-    ``.csv``; figures are ``.png`` and ``.svg``, most with their numbers in ``.csv``.
-    ``<target>.json`` lists the files and the command.
+    Tables are ``<target>.md``, ``.csv`` and ``.tex``; figures are ``.png`` and ``.svg``, most with
+    their numbers in ``.csv``. With tables and figure 10 come paired tests, ``<target>_tests.md`` and
+    ``.csv``. ``<target>.json`` lists the files and the command.
 
     Args:
         target: a key of `TITLES`.
@@ -99,6 +104,7 @@ def write_target(
         files = [
             *save_figure(figure, output / target),
             write_text(output / f"{target}.csv", result_tables.to_csv(numbers)),
+            *_write_tests(results, target, output),
         ]
     else:
         files = _write_pictures(results, target, output)
@@ -157,11 +163,19 @@ def _write_table(results: Results, target: str, output: Path) -> list[Path]:
         f"{target}.csv": result_tables.to_csv(summary),
         f"{target}.tex": result_tables.to_latex(summary),
     }
-    tests = result_tables.compare_methods(results, result_tables.LAYOUTS[target].metrics)
-    if len(tests):
-        files[f"{target}_tests.md"] = result_tables.comparisons_to_markdown(tests)
-        files[f"{target}_tests.csv"] = result_tables.to_csv(tests)
-    return [write_text(output / name, text) for name, text in files.items()]
+    written = [write_text(output / name, text) for name, text in files.items()]
+    return [*written, *_write_tests(results, target, output)]
+
+
+def _write_tests(results: Results, target: str, output: Path) -> list[Path]:
+    """Paired tests of what a table or figure shows, if it shows more than one method."""
+    tests = result_tables.compare_methods(results, _TESTED.get(target, ()))
+    if tests.empty:
+        return []
+    return [
+        write_text(output / f"{target}_tests.md", result_tables.comparisons_to_markdown(tests)),
+        write_text(output / f"{target}_tests.csv", result_tables.to_csv(tests)),
+    ]
 
 
 def _write_pictures(results: Results, target: str, output: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from nacl_monai.reports.result_tables import label_of
 from nacl_monai.reports.results import Results
 from nacl_monai.reports.statistics import paired_tests, patient_scores
 
-METRICS = ("ece", "cece", "dice", "hd95")
+METRICS = ("ece", "cece", "ece_union", "dice", "hd95")
 LEVEL = 0.05
 
 
@@ -38,7 +38,7 @@ def verdict(results: Results, data_set: str, reference: str = "nacl") -> str:
         return f"{where} there is no run of {LOSS_LABELS[reference]} to judge."
     parts = []
     for metric in METRICS:
-        if cases[metric].notna().any():
+        if metric in cases and cases[metric].notna().any():
             parts.append(_part(patient_scores(cases, metric), reference, metric))
     return f"{where}, {LOSS_LABELS[reference]}'s {'; its '.join(parts)}."
 

@@ -50,6 +50,28 @@ def test_same_bytes(grid, reproduced, tmp_path):
                 assert path.read_bytes() == (reproduced / path.name).read_bytes(), path.name
 
 
+@pytest.mark.parametrize(
+    ("target", "columns"),
+    [("table2", ["ece", "cece"]), ("figure10", ["ece_union", "cece_union"])],
+)
+def test_paired_tests(grid, reproduced, target, columns):
+    """Beside what they show stand NACL's differences from each other method, from the runs' files."""
+    tests = pd.read_csv(reproduced / f"{target}_tests.csv").set_index(
+        ["data_set", "metric", "method"]
+    )
+
+    assert tests.loc["acdc"].index.get_level_values("metric").unique().tolist() == columns
+    for column in columns:
+        nacl, other = (
+            pd.read_csv(grid / f"acdc/unet_{loss}_seed0/evaluation/cases.csv")
+            .groupby("patient")[column]
+            .mean()
+            for loss in ("nacl", "svls")
+        )
+        difference = tests.loc[("acdc", column, "svls"), "difference"]
+        assert difference == pytest.approx((nacl - other).mean(), abs=2e-6)
+
+
 def test_sigma_percent(reproduced):
     """Figure 7: by how many percent of SVLS's score NACL's is better, from the figure's own means."""
     table = pd.read_csv(reproduced / "figure7.csv").set_index(["column", "sigma"])

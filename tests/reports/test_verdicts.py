@@ -29,11 +29,12 @@ def test_one_sentence(say):
     """Six patients, all for NACL in ECE and against it in DSC, p = 2/2⁶ < 5 %; the rest is undecided."""
     six = [0.01 * k for k in range(1, 7)]
     text = say(
-        {"dice": 0.7, "ece": 0.05, "cece": 0.1, "hd95": 2.0},
+        {"dice": 0.7, "ece": 0.05, "cece": 0.1, "ece_union": 0.3, "hd95": 2.0},
         {
             "dice": [0.8 + x for x in six],
             "ece": [0.1 + x for x in six],
             "cece": 0.1,
+            "ece_union": [0.2 + x for x in six],
             "hd95": [2 + x * (-1) ** k for k, x in enumerate(six)],
         },
     )
@@ -42,6 +43,7 @@ def test_one_sentence(say):
         "On Hippocampus (6 test patients, 1 training per method), "
         "NACL's ECE of 0.050 is the best of 2: better than CE+DSC; "
         "its CECE of 0.100 is the best of 2: not told apart from CE+DSC; "
+        "its ECE over prediction ∪ target of 0.300 is second of 2: worse than CE+DSC; "
         "its DSC of 0.700 is second of 2: worse than CE+DSC; its HD95 of 2.00 is"
     )
     assert text.endswith("not told apart from CE+DSC.")
