@@ -48,7 +48,7 @@ def peak_of(number: int, output_dir: str) -> int:
     parser = ConfigParser()
     parser.read_config([ROOT / "bundles" / config for config in CONFIGS])
     parser["output_dir"] = output_dir
-    parser["validate::volumes"] = Volumes(number)
+    parser["volumes"] = Volumes(number)
     parser.get_parsed_content("evaluator").run()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
 

@@ -92,7 +92,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     for name in ("all metrics", "without HD95"):
         parser = configuration("evaluate", options, folder)
         if name == "without HD95":
-            del parser.get("validate::metrics")["hd95"]
+            del parser.get("metrics")["hd95"]
             parser["handlers::0::metrics"] = ["dice"]
         evaluator = parser.get_parsed_content("evaluator")
         evaluator.run()  # to warm up
@@ -100,8 +100,8 @@ def evaluate(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         evaluator.run(2)
         found[name] = perf_counter() - began
     network = parser.get_parsed_content("network").eval()
-    volumes = [parser.get_parsed_content("validate::volumes")[k]["image"][None] for k in range(2)]
-    number = len(parser.get_parsed_content("validate::volumes"))
+    volumes = [parser.get_parsed_content("volumes")[k]["image"][None] for k in range(2)]
+    number = len(parser.get_parsed_content("volumes"))
     with torch.no_grad():
         evaluator.inferer(volumes[0], network)
         began = perf_counter()

@@ -47,7 +47,7 @@ def evaluate(tmp_path):
         parser.update({"output_dir": str(tmp_path), "device": torch.device("cpu"), **overrides})
         parser.update({"network": torch.nn.Identity(), "inferer": SimpleInferer()})
         parser["network"].forward = as_logits
-        parser["validate::volumes"] = [volume("found", FOUND), volume("missed", MISSED)]
+        parser["volumes"] = [volume("found", FOUND), volume("missed", MISSED)]
         parser.get_parsed_content("evaluator").run()
         return pd.read_csv(tmp_path / "evaluation/cases.csv").set_index("case")
 
@@ -95,7 +95,7 @@ def test_each_class_is_a_target(evaluate):
 @pytest.mark.parametrize(("spacing", "layers"), [(None, 8), ("pixdim", 7)])
 def test_width_of_the_boundary(evaluate, tmp_path, spacing, layers):
     """The last layer lies 2 voxels, 4 mm, from the last one at a boundary: in a band of 3 or not."""
-    evaluate(**{"validate::calibration::spacing": spacing})
+    evaluate(**{"calibration::spacing": spacing})
 
     bins = np.load(tmp_path / "evaluation/bins.npz")
     band = bins["counts"][:, list(bins["regions"]).index("boundary"), 0]
@@ -105,7 +105,7 @@ def test_width_of_the_boundary(evaluate, tmp_path, spacing, layers):
 def test_region_of_your_own(evaluate, tmp_path):
     """A mapping of regions adds a function of the labels and the prediction, by name."""
     regions = {"foreground": None, "found_MYO": "$lambda labels, prediction: prediction == 2"}
-    table = evaluate(**{"validate::calibration::regions": regions})
+    table = evaluate(**{"calibration::regions": regions})
 
     counts = np.load(tmp_path / "evaluation/bins.npz")["counts"]
     assert counts[:, 1, 0].sum(axis=1).tolist() == [4 * 8 * 3, 2 * 8 * 3]
