@@ -96,7 +96,7 @@ class Results:
         }
         main = {(method, "unet", 1.0) for method in TARGETS["table1"].methods}
         if {(m, n, f) for m in of.methods for n in of.networks for f in of.fractions} - main:
-            varied = {c.data_set for c in kept if (c.method, c.network, _fraction(c)) not in main}
+            varied = {cell.data_set for cell in kept if _experiment(cell) not in main}
             kept = {cell: folder for cell, folder in kept.items() if cell.data_set in varied}
         if not kept:
             raise InputError(f"{target}: none of its runs was found; run `make {target}`")
@@ -154,8 +154,13 @@ def _common_seeds(cells: Collection[Cell], data_set: str) -> set[int]:
     seeds: dict[tuple[Method, str, float], set[int]] = {}
     for cell in cells:
         if cell.data_set == data_set:
-            seeds.setdefault((cell.method, cell.network, _fraction(cell)), set()).add(cell.seed)
+            seeds.setdefault(_experiment(cell), set()).add(cell.seed)
     return set.intersection(*seeds.values()) or set.union(*seeds.values())
+
+
+def _experiment(cell: Cell) -> tuple[Method, str, float]:
+    """What a cell is on any data set; seeds and folds repeat it."""
+    return cell.method, cell.network, _fraction(cell)
 
 
 def _fraction(cell: Cell) -> float:
