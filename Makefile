@@ -29,7 +29,7 @@ BUNDLE := $(BIN)/python -m monai.bundle
 # One process per GPU, or several on a CPU: PROCESSES=2
 RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) -m monai.bundle,$(BUNDLE))
 
-# What differs between the demo's data sets: the size of the job.
+# What differs between the demo's datasets: the size of the job.
 DEMO          := runs/demo/$(DATASET)
 DEMO_LOSSES   := dice_ce nacl
 DEMO_SIZE_acdc         := --spatial_size "[96, 96]"
@@ -45,14 +45,14 @@ fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.ya
 
 KNOWN := $(patsubst bundles/%/configs/dataset.yaml,%,$(wildcard bundles/*/configs/dataset.yaml))
 ifeq ($(filter $(DATASET),$(KNOWN)),)
-$(error there is no data set '$(DATASET)'; choose DATASET from: $(KNOWN))
+$(error there is no dataset '$(DATASET)'; choose DATASET from: $(KNOWN))
 endif
 
 PAPER := table1 table2 table3 table4 figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 \
          figure9 figure10 figure11
 
 # Variables that are set become keys of workflow/config.yaml, above those of the profile.
-SETTINGS := $(if $(DATASETS),'data_sets=$(DATASETS)') $(if $(LOSSES),'losses=$(LOSSES)') \
+SETTINGS := $(if $(DATASETS),'datasets=$(DATASETS)') $(if $(LOSSES),'losses=$(LOSSES)') \
             $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(DATA_DIR),'data_dir=$(DATA_DIR)') \
             $(if $(RUNS),'runs=$(RUNS)') $(if $(TRACKING),'tracking=$(TRACKING)')
 
@@ -65,7 +65,7 @@ export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo "Tables and figures of the paper: $(PAPER)"
-	@echo "Data sets: $(KNOWN)"
+	@echo "Datasets: $(KNOWN)"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
 
@@ -94,7 +94,7 @@ demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL (DATASET=acdc
 
 demo-data: .venv/runtime
 ifeq ($(DATASET)$(DATASET_DIR),acdc)
-	$(BIN)/python -m nacl_monai.data phantom acdc $(PHANTOM) --cases 20
+	$(BIN)/python -m nacl_monai.phantoms acdc $(PHANTOM) --cases 20
 endif
 
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= PROCESSES= ARGS=]
@@ -116,7 +116,7 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  --network_def "@networks::$(NETWORK)" $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
-	$(BIN)/python -m nacl_monai.bundle export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
+	$(BIN)/python -m nacl_monai.export export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
 	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
 fold_run = $(RUN:_seed$(SEED)=_fold=$(1)_seed$(SEED))
@@ -138,8 +138,8 @@ $(PAPER) reproduce report:
 	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@
 
 results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
-	$(if $(RUNS),$(BIN)/python -m nacl_monai.reports evidence $(RUNS) --output docs/results/$(DATASET)/runs)
-	$(BIN)/python -m nacl_monai.reports all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
+	$(if $(RUNS),$(BIN)/python -m nacl_monai.paper collect $(RUNS) --output docs/results/$(DATASET)/runs)
+	$(BIN)/python -m nacl_monai.paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones

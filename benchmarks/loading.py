@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
-from nacl_monai.data.phantoms import PHANTOMS
+from nacl_monai.phantoms import PHANTOMS
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ["brats/configs/dataset.yaml", "common/model.yaml", "common/train.yaml"]

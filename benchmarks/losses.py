@@ -165,7 +165,7 @@ def comparisons() -> list[tuple[str, float, float]]:
             theirs(ones)[0, 1, 0, 4].item(),
         ),
         (
-            "Gaussian prior, weight of the centre",
+            "Gaussian prior, weight of the center",
             ours(point, 3, prior="gaussian")[0, 1, 7, 7].item(),
             gauss(point)[0, 1, 7, 7].item(),
         ),

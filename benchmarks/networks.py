@@ -20,12 +20,12 @@ from torch import nn
 from nacl_monai.losses import DeepSupervisionLoss, NACLLoss
 
 MODEL = Path(__file__).parents[1] / "bundles/common/model.yaml"
-DATA_SET = {"in_channels": 1, "classes": ["background", "RV", "MYO", "LV"]}  # ACDC's
+DATASET = {"in_channels": 1, "classes": ["background", "RV", "MYO", "LV"]}  # ACDC's
 
 
 def menu(chosen: list[str] | None) -> dict[str, nn.Module]:
     """The networks of the menu, as they stand there."""
-    parser = ConfigParser({**ConfigParser.load_config_file(MODEL), **DATA_SET})
+    parser = ConfigParser({**ConfigParser.load_config_file(MODEL), **DATASET})
     names = chosen or list(parser.get("networks"))
     return {name: parser.get_parsed_content(f"networks::{name}") for name in names}
 
@@ -34,7 +34,7 @@ def seconds(network: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[i
     """Wall-clock time of one training step on random data."""
     device = next(network.parameters()).device
     image = torch.rand(shape, device=device)
-    labels = torch.randint(len(DATA_SET["classes"]), (shape[0], 1, *shape[2:]), device=device)
+    labels = torch.randint(len(DATASET["classes"]), (shape[0], 1, *shape[2:]), device=device)
     start = time.perf_counter()
     optimizer.zero_grad()
     DeepSupervisionLoss(NACLLoss())(network(image), labels).backward()

@@ -25,7 +25,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from nacl_monai.data.phantoms import write_acdc_phantom
+from nacl_monai.phantoms import write_acdc_phantom
 
 ROOT = Path(__file__).parents[1]
 PAPER = {"slices": 1300, "epochs": 100}  # ACDC in the paper, section 4.1

@@ -1,4 +1,4 @@
-"""Data sets that many tests read: phantoms and, where they are at hand, real volumes."""
+"""Datasets that many tests read: phantoms and, where they are at hand, real volumes."""
 
 import os
 import shutil
@@ -10,7 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.data.phantoms import PHANTOMS
+from nacl_monai.phantoms import PHANTOMS
+
+pytest_plugins = ["tests.evaluated_runs"]
 
 ROOT = Path(__file__).parents[1]
 HIPPOCAMPUS = Path(
@@ -20,7 +22,7 @@ HIPPOCAMPUS = Path(
 
 @pytest.fixture(scope="session")
 def phantom_of(tmp_path_factory):
-    """Data set's name → folder of its small phantom, written when first asked for; read only."""
+    """Dataset's name → folder of its small phantom, written when first asked for; read only."""
 
     @cache
     def write(name):

@@ -12,14 +12,16 @@ ORDER = [
     "errors",
     "files",
     "progress",
-    "grid",
     "data",
+    "phantoms",
     "networks",
     "losses",
     "metrics",
     "handlers",
     "reports",
-    "bundle",
+    "paper",
+    "runtime",
+    "export",
 ]
 # Independent of each other, though they stand side by side.
 APART = {("losses", "data"), ("metrics", "data"), ("metrics", "losses"), ("losses", "networks")}
@@ -44,7 +46,7 @@ def imported(file):
     "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
 )
 def test_direction(file):
-    """Every import points to the left in `files on disk → data → … → reports → bundle`."""
+    """Every import points to the left in `files on disk → data → … → paper → runtime, export`."""
     part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if part == "__init__":
         return

@@ -41,7 +41,7 @@ def test_links(link):
 
 
 def test_menus():
-    """Every data set, loss and network that can be chosen is named."""
+    """Every dataset, loss and network that can be chosen is named."""
     for file, menu in (("train", "losses"), ("model", "networks")):
         text = (ROOT / f"bundles/common/{file}.yaml").read_text(encoding="utf-8")
         section = text.split(f"\n{menu}:\n")[1].split("\n\n")[0]

@@ -18,9 +18,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from nacl_monai.data.phantoms import write_acdc_phantom
+from nacl_monai.phantoms import write_acdc_phantom
 
-STRUCTURES = {  # Okabe and Ito's palette, which colour-blind readers can tell apart
+STRUCTURES = {  # Okabe and Ito's palette, which color-blind readers can tell apart
     "right ventricle": (1, "#56B4E9"),
     "myocardium": (2, "#F0E442"),
     "left ventricle": (3, "#D55E00"),
@@ -48,8 +48,8 @@ def main() -> None:
     for axis, title in zip(axes[:, 0], rows, strict=True):
         axis.set_ylabel(title, fontsize=10)
     handles = [
-        Line2D([], [], color=colour, linewidth=2.5, label=name)
-        for name, (_, colour) in STRUCTURES.items()
+        Line2D([], [], color=color, linewidth=2.5, label=name)
+        for name, (_, color) in STRUCTURES.items()
     ]
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10)
     figure.subplots_adjust(0.06, 0.055, 0.995, 0.955, wspace=0.03, hspace=0.03)
@@ -61,11 +61,11 @@ def main() -> None:
 
 
 def palette() -> Image.Image:
-    """Few greys and the structures' colours: noise in all its shades would not compress."""
-    greys = np.linspace(0, 255, GREYS).round().astype(int).repeat(3).tolist()
-    colours = [to_rgb(colour) for _, colour in STRUCTURES.values()]
+    """Few grays and the structures' colors: noise in all its shades would not compress."""
+    grays = np.linspace(0, 255, GREYS).round().astype(int).repeat(3).tolist()
+    colors = [to_rgb(color) for _, color in STRUCTURES.values()]
     image = Image.new("P", (1, 1))
-    image.putpalette(greys + [round(255 * part) for colour in colours for part in colour])
+    image.putpalette(grays + [round(255 * part) for color in colors for part in color])
     return image
 
 
@@ -98,10 +98,10 @@ def draw_slice(axis: Axes, image: nib.Nifti1Image, label: np.ndarray, index: int
         extent=extent,
         origin="lower",  # the axis is turned over below, which turns image and contours alike
     )
-    for value, colour in STRUCTURES.values():
+    for value, color in STRUCTURES.values():
         mask = (label[..., index] == value).T
         if mask.any():
-            axis.contour(mask, [0.5], colors=colour, linewidths=1.1, extent=extent, origin="lower")
+            axis.contour(mask, [0.5], colors=color, linewidths=1.1, extent=extent, origin="lower")
     half = FIELD_OF_VIEW / 2
     axis.set(xlim=(-half, half), ylim=(half, -half), xticks=[], yticks=[])
 

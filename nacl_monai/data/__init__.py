@@ -9,14 +9,14 @@ from nacl_monai.data.cases import (
     kits_cases,
     mrbrains_cases,
 )
-from nacl_monai.data.loading import LoadCased
+from nacl_monai.data.loading import LoadCase
 from nacl_monai.data.splits import leave_one_out, read_split, split_cases, split_patients
 from nacl_monai.data.volumes import CachedVolumes, SliceDataset
 
 __all__ = [
     "CachedVolumes",
     "Case",
-    "LoadCased",
+    "LoadCase",
     "SliceDataset",
     "acdc_cases",
     "brats_cases",

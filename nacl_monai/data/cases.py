@@ -2,7 +2,7 @@
 
 A case names its files as MONAI's transforms expect them (`Case`); splits are made by ``patient``. Only
 names are looked at here: files are read and checked when the volumes are cached
-(`nacl_monai.data.LoadCased`), or by ``python -m nacl_monai.data check``.
+(`nacl_monai.data.LoadCase`), or by ``python -m nacl_monai.data check``.
 
 Every function takes ``dataset_dir``, the unpacked download, and ``on_fault``, which is called with the
 `InputError` of each missing file; by default it raises the first. With another, such as
@@ -213,12 +213,12 @@ def image_files(case: Case) -> list[str]:
 def _existing_folder(dataset_dir: str | Path | None) -> Path:
     if not dataset_dir:
         raise InputError(
-            "dataset_dir is not set; name the unpacked data set: --dataset_dir DIR "
+            "dataset_dir is not set; name the unpacked dataset: --dataset_dir DIR "
             "(make: DATASET_DIR=DIR)"
         )
     root = Path(dataset_dir)
     if not root.is_dir():
-        raise InputError(f"dataset_dir {root}: no such folder; name the unpacked data set")
+        raise InputError(f"dataset_dir {root}: no such folder; name the unpacked dataset")
     return root
 
 
@@ -282,7 +282,7 @@ def _complete(cases: Iterable[Case], on_fault: OnFault) -> list[Case]:
     for case in cases:
         missing = [file for file in image_files(case) if not Path(file).is_file()]
         for file in missing:
-            on_fault(InputError(f"{file}: missing image; unpack the data set again"))
+            on_fault(InputError(f"{file}: missing image; unpack the dataset again"))
         if not Path(case["label"]).is_file():
             on_fault(
                 InputError(f"{image_files(case)[0]}: has no label; expected it at {case['label']}")

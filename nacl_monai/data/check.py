@@ -1,7 +1,7 @@
 """Checking a download before anyone trains on it: ``python -m nacl_monai.data check acdc DIR``.
 
-What is expected of a data set stands once, in its ``bundles/*/configs/dataset.yaml``, and is read from
-there, so that own data sets are checked by the same command. Of images only headers are read, of labels
+What is expected of a dataset stands once, in its ``bundles/*/configs/dataset.yaml``, and is read from
+there, so that own datasets are checked by the same command. Of images only headers are read, of labels
 all voxels. Hence two images with the same voxels are not seen as such, but two identical labels are.
 """
 
@@ -38,10 +38,10 @@ _SPACE = 3  # a fourth axis holds channels
 
 @dataclass
 class Check:
-    """What was found in a data set.
+    """What was found in a dataset.
 
     Attributes:
-        data_set: Its name.
+        dataset: Its name.
         classes: Names of the classes.
         label_values: For each class, the values on disk that become it.
         in_channels: Channels that an image must have.
@@ -55,7 +55,7 @@ class Check:
         labels: The first file with each label map, by the hash of its shape and voxels.
     """
 
-    data_set: str
+    dataset: str
     classes: list[str]
     label_values: list[list[int]]
     in_channels: int
@@ -136,7 +136,7 @@ class Check:
     def table(self) -> str:
         """Number of cases, ranges of shape and spacing, and a row per class."""
         lines = [
-            f"{self.data_set}: {len(self.patients)} sound cases of {len(set(self.patients))} "
+            f"{self.dataset}: {len(self.patients)} sound cases of {len(set(self.patients))} "
             f"patients (official: {self.official_cases} cases), {self.in_channels} channel(s)"
         ]
         if self.patients:
@@ -158,17 +158,17 @@ class Check:
         return "\n".join([*lines, rows.to_string(index=False)])
 
 
-def check_data_set(
-    data_set: str,
+def check_dataset(
+    dataset: str,
     dataset_dir: str | Path,
     *,
     bundles: str | Path = "bundles",
     subset: bool = False,
 ) -> Check:
-    """Reads all headers and labels of a data set, and compares them with what its bundle expects.
+    """Reads all headers and labels of a dataset, and compares them with what its bundle expects.
 
     Args:
-        data_set: Name of a folder in ``bundles``.
+        dataset: Name of a folder in ``bundles``.
         dataset_dir: The unpacked download.
         bundles: Folder of the bundles.
         subset: Accept fewer cases than the official download has.
@@ -176,13 +176,13 @@ def check_data_set(
     Raises:
         InputError: There is no such bundle, or ``dataset_dir`` is missing or in another layout.
     """
-    config = Path(bundles) / data_set / "configs" / "dataset.yaml"
+    config = Path(bundles) / dataset / "configs" / "dataset.yaml"
     if not config.is_file():
         known = ", ".join(
             sorted(path.parts[-3] for path in Path(bundles).glob("*/configs/d*.yaml"))
         )
         raise InputError(
-            f"{config}: no such data set; choose from: {known}"
+            f"{config}: no such dataset; choose from: {known}"
             if known
             else f"{bundles}: no bundles there; run this in the project's root, or name their folder: "
             "--bundles DIR"
@@ -192,14 +192,14 @@ def check_data_set(
     parser["dataset_dir"] = str(dataset_dir)
     parser["cases::_mode_"] = "callable"
     found = Check(
-        data_set,
+        dataset,
         **{
             key: parser.get_parsed_content(key)
             for key in ("classes", "label_values", "in_channels", "official_cases")
         },
     )
     cases = parser.get_parsed_content("cases")(on_fault=found.faults.append)
-    for case in progress_bar(cases, description=f"Checking {data_set}", unit="case"):
+    for case in progress_bar(cases, description=f"Checking {dataset}", unit="case"):
         found.add(case)
     if not subset:
         found.check_number(dataset_dir)

@@ -1,4 +1,4 @@
-"""Reading a case from disk, and refusing what nothing can be learnt from."""
+"""Reading a case from disk, and refusing what nothing can be learned from."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def readable(file: str) -> Iterator[None]:
 
 
 def check_file(file: str) -> None:
-    """Refuses a NIfTI ``file`` that is damaged, or whose voxels are colours or complex.
+    """Refuses a NIfTI ``file`` that is damaged, or whose voxels are colors or complex.
 
     Nobody else would notice: nibabel reads a compressed file as far as it needs the voxels, and the
     checksum comes behind them; MONAI drops what is imaginary.
@@ -65,11 +65,11 @@ def check_file(file: str) -> None:
 
 
 def not_numbers(file: str, kind: str) -> InputError:
-    """What to say of a ``file`` whose voxels are colours or complex."""
+    """What to say of a ``file`` whose voxels are colors or complex."""
     return InputError(f"{file}: its voxels are {kind}; convert it to one real number per voxel")
 
 
-class LoadCased(Transform):
+class LoadCase(Transform):
     """MONAI's ``LoadImage`` for ``image`` and ``label``, with every check that a training needs.
 
     Args:

@@ -134,7 +134,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
             raise InputError(f"{file}: patient {name} is listed twice; list each patient once")
     for name in set(listed) - {case["patient"] for case in cases}:
         raise InputError(
-            f"{file}: patient {name} is not in the data set; name the folder that this split was "
+            f"{file}: patient {name} is not in the dataset; name the folder that this split was "
             "drawn from, or remove the file to draw another"
         )
     return _by_set(cases, split)

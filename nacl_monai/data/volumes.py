@@ -70,7 +70,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         description: str = "Caching volumes",
     ) -> None:
         if not cases:
-            raise InputError("there are no cases to load; check the split of the data set")
+            raise InputError("there are no cases to load; check the split of the dataset")
         self.cases = list(cases)
         self.cache_dir = Path(cache_dir)
         preprocessing = pickle_hashing(list(transforms)).decode()

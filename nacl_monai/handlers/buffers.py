@@ -7,7 +7,7 @@ import torch
 from ignite.engine import Engine, Events
 
 
-class SameBuffers:
+class BroadcastBuffers:
     """Gives every process the first one's buffers at the end of an epoch, before it is validated.
 
     Batch normalization collects its statistics in every process from other samples, and torch's

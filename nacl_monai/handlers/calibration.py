@@ -17,7 +17,7 @@ class CalibrationError(IgniteMetricHandler):
     At the end of a run ``engine.state.metrics`` holds ``ece_<region>`` and ``cece_<region>`` (paper,
     equations 10 and 11; mean over volumes), their pooled values and more, for every region: the keys
     of `nacl_monai.metrics.CalibrationMetric.aggregate`. The bins stay at hand in ``metric_fn``, for
-    `ReliabilityCurves` and `CaseTable` to write.
+    `CaseBins` and `CaseTable` to write.
 
     Args:
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.

@@ -14,10 +14,10 @@ from nacl_monai.handlers.calibration import CalibrationError
 from nacl_monai.handlers.cases import CaseHandler
 
 
-class ReliabilityCurves(CaseHandler):
+class CaseBins(CaseHandler):
     """Writes ``bins.npz``: the exact bin sums of every case, from which all calibration follows.
 
-    Arrays: ``cases`` (N,), ``regions`` (R,), ``rows`` (1 + C,: ``top-1``, then the classes), and
+    Arrays: ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,: ``top-1``, then the classes), and
     ``counts``, ``positives`` (int64) and ``confidences`` (float64 sums), each ``(N, R, 1 + C, M)``. Bin
     ``m`` of ``M`` is ``(m/M, (m + 1)/M]``; accuracy is ``positives / counts``, mean confidence is
     ``confidences / counts``.
@@ -41,7 +41,7 @@ class ReliabilityCurves(CaseHandler):
         arrays: dict[str, Any] = {
             "cases": np.array(cases),
             "regions": np.array(self.calibration.region_names),
-            "rows": np.array(["top-1", *self.classes]),
+            "classes": np.array(["top-1", *self.classes]),
             **self.calibration.case_bins().arrays(),
         }
         with atomic_path(self.output_dir / "bins.npz") as temporary:

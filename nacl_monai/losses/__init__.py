@@ -1,6 +1,6 @@
 """Losses of the paper and their parts, each called as ``loss(logits, labels)``."""
 
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.composed import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.deep_supervision import DeepSupervisionLoss
@@ -28,7 +28,7 @@ __all__ = [
     "NeighborhoodPenalty",
     "Penalty",
     "SVLSLoss",
-    "TermsLoss",
+    "SegmentationLoss",
     "constraint_penalty",
     "cross_entropy",
     "focal_loss",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class TermsLoss(nn.Module, ABC):
+class SegmentationLoss(nn.Module, ABC):
     r"""A segmentation loss :math:`\mathcal{L} = \sum_i t_i` with named terms :math:`t_i`.
 
     Subclasses define :meth:`terms`, a pure function. Calling the module returns the sum, and keeps

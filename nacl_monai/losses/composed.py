@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 
 
 class Penalty(nn.Module, ABC):
@@ -31,7 +31,7 @@ class Penalty(nn.Module, ABC):
         self.ignore_index = ignore_index
 
     @property
-    def takes_image(self) -> bool:
+    def needs_image(self) -> bool:
         """Whether ``labels`` carry the image in their further channels."""
         return False
 
@@ -48,7 +48,7 @@ class Penalty(nn.Module, ABC):
         return f"weight={self.weight}, ignore_index={self.ignore_index}"
 
 
-class ComposedLoss(TermsLoss):
+class ComposedLoss(SegmentationLoss):
     r"""A base loss plus penalties: :math:`\mathcal{L} + \sum_i \lambda_i \mathcal{P}_i`.
 
     Dice and cross-entropy with the NACL penalty, in a configuration::
@@ -69,21 +69,21 @@ class ComposedLoss(TermsLoss):
         the image's channels.
     """
 
-    def __init__(self, base: TermsLoss, penalties: Sequence[Penalty]) -> None:
+    def __init__(self, base: SegmentationLoss, penalties: Sequence[Penalty]) -> None:
         super().__init__()
         self.base = base
         self.penalties = nn.ModuleList(penalties)
 
     @property
-    def takes_image(self) -> bool:
+    def needs_image(self) -> bool:
         """Whether ``labels`` carry the image in their further channels."""
-        return any(getattr(part, "takes_image", False) for part in (self.base, *self.penalties))
+        return any(getattr(part, "needs_image", False) for part in (self.base, *self.penalties))
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The base's, then ``penalty``, ``penalty_2``, … in the order given."""
 
         def labels_for(part: nn.Module) -> torch.Tensor:
-            surplus = self.takes_image and not getattr(part, "takes_image", False)
+            surplus = self.needs_image and not getattr(part, "needs_image", False)
             return labels[:, :1] if surplus else labels
 
         # Penalties first: backward then frees the base's buffers before it computes theirs.

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.voxels import checked_inputs
 
 
@@ -50,7 +50,7 @@ def cross_entropy(
     return total / mass.where(mass > 0, 1)
 
 
-class CrossEntropyLoss(TermsLoss):
+class CrossEntropyLoss(SegmentationLoss):
     r"""Cross-entropy: :math:`-\log \hat{p}_j^{y_j}`, averaged over voxels :math:`j`.
 
     Args:

@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
 
 
-class DeepSupervisionLoss(TermsLoss):
+class DeepSupervisionLoss(SegmentationLoss):
     r"""The weighted sum of a loss over all outputs of a deeply supervised network.
 
     .. math::
@@ -30,7 +30,7 @@ class DeepSupervisionLoss(TermsLoss):
         w_h = \frac{2^{-h}}{\sum_i 2^{-i}} \text{ by default},
 
     where :math:`y_h` are the labels at the resolution of output :math:`h`, sampled by nearest
-    neighbour. A single output, as in evaluation, is passed to the loss as it is.
+    neighbor. A single output, as in evaluation, is passed to the loss as it is.
 
     Args:
         loss: Any loss of this package, or another that returns a scalar, which is then its own term.
@@ -47,7 +47,7 @@ class DeepSupervisionLoss(TermsLoss):
 
     Note:
         MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
-        without a channel, halves the weights down to 1/16 without normalising them, so that the
+        without a channel, halves the weights down to 1/16 without normalizing them, so that the
         loss grows with the number of outputs, and falls back to other weights in silence if too few
         are given.
     """
@@ -69,7 +69,7 @@ class DeepSupervisionLoss(TermsLoss):
     def terms(self, logits: Outputs, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss's terms, each summed over the outputs."""
         if isinstance(logits, torch.Tensor):
-            if not _stacked(logits, labels, getattr(self.loss, "takes_image", False)):
+            if not _stacked(logits, labels, getattr(self.loss, "needs_image", False)):
                 return _terms(self.loss, logits, labels)
             logits = logits.unbind(1)
         totals: dict[str, torch.Tensor] = {}
@@ -96,14 +96,14 @@ class DeepSupervisionLoss(TermsLoss):
 def _terms(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
     return (
         loss.terms(logits, labels)
-        if isinstance(loss, TermsLoss)
+        if isinstance(loss, SegmentationLoss)
         else {"loss": loss(logits, labels)}
     )
 
 
-def _stacked(logits: torch.Tensor, labels: torch.Tensor, takes_image: bool) -> bool:
+def _stacked(logits: torch.Tensor, labels: torch.Tensor, needs_image: bool) -> bool:
     """Whether axis 1 holds heads: labels tell ``(B, heads, C, H, W)`` from ``(B, C, D, H, W)``."""
-    if takes_image:  # labels surely have channels, which may be as many as there are classes
+    if needs_image:  # labels surely have channels, which may be as many as there are classes
         return logits.ndim > labels.ndim
     sizes = (labels.shape[1:], labels.shape[2:])
     return logits.shape[2:] not in sizes and logits.shape[3:] in sizes

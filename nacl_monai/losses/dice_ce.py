@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss
 from nacl_monai.losses.voxels import checked_inputs, counted_voxels
 
@@ -55,7 +55,7 @@ def soft_dice_loss(
     return 1 - scores[:, 0 if include_background else 1 :].mean()
 
 
-class DiceCELoss(TermsLoss):
+class DiceCELoss(SegmentationLoss):
     r"""Cross-entropy plus soft Dice, the paper's uncalibrated baseline.
 
     .. math::

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.voxels import checked_inputs, counted_voxels, voxel_mean
 
 
@@ -39,7 +39,7 @@ def focal_loss(
     return voxel_mean(doubt**gamma * surprise, counted)
 
 
-class FocalLoss(TermsLoss):
+class FocalLoss(SegmentationLoss):
     r"""Cross-entropy that counts a voxel less, the surer it is of the right class.
 
     .. math::

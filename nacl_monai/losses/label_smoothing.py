@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import cross_entropy
 from nacl_monai.losses.voxels import checked_inputs
 
 
-class LabelSmoothingLoss(TermsLoss):
+class LabelSmoothingLoss(SegmentationLoss):
     r"""Cross-entropy with a share of each label spread evenly over all classes.
 
     .. math::

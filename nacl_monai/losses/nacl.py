@@ -91,9 +91,9 @@ class NeighborhoodPenalty(Penalty):
         kernel_size: The window's extent along each axis, odd.
         sigma: Standard deviation of the Gaussian weights in voxels; unused by ``"mean"``.
         penalty: ``"l1"``, ``"l2"`` or ``"log_barrier"``, see :func:`constraint_penalty`.
-        on: What is held to the proportions: ``"logits"`` or ``"softmax"`` (section 4.2.2).
+        space: What is held to the proportions: ``"logits"`` or ``"softmax"`` (section 4.2.2).
         border: ``"valid"`` or ``"replicate"``.
-        ignore_index: Voxels of this label do not count, neither as neighbours.
+        ignore_index: Voxels of this label do not count, neither as neighbors.
         intensity_sigma: Of the bilateral prior, in the image's units.
         sharpness: :math:`t` of the log-barrier.
 
@@ -115,7 +115,7 @@ class NeighborhoodPenalty(Penalty):
         kernel_size: int = 3,
         sigma: float = 1.0,
         penalty: str = "l1",
-        on: str = "logits",
+        space: str = "logits",
         border: str = "valid",
         ignore_index: int | None = None,
         intensity_sigma: float = 0.1,
@@ -125,28 +125,28 @@ class NeighborhoodPenalty(Penalty):
         check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
         if penalty not in PENALTIES:
             raise InputError(f"penalty is {penalty!r}; expected one of {', '.join(PENALTIES)}")
-        if on not in SPACES:
-            raise InputError(f"on is {on!r}; expected one of {', '.join(SPACES)}")
+        if space not in SPACES:
+            raise InputError(f"space is {space!r}; expected one of {', '.join(SPACES)}")
         if not sharpness > 0:
             raise InputError(f"sharpness is {sharpness}; expected a positive number")
         self.prior = prior
         self.kernel_size = kernel_size
         self.sigma = sigma
         self.penalty = penalty
-        self.on = on
+        self.space = space
         self.border = border
         self.intensity_sigma = intensity_sigma
         self.sharpness = sharpness
 
     @property
-    def takes_image(self) -> bool:
+    def needs_image(self) -> bool:
         """Whether ``labels`` carry the image in their further channels."""
         return self.prior == "bilateral"
 
     def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         r"""The mean of :math:`\mathcal{P}(|\tau - l|)` over classes and voxels."""
         image = None
-        if self.takes_image:
+        if self.needs_image:
             labels, image = _split_image(labels, logits.ndim)
         logits, labels = plain_inputs(logits, labels)
         proportions = neighborhood_proportions(
@@ -161,7 +161,7 @@ class NeighborhoodPenalty(Penalty):
             intensity_sigma=self.intensity_sigma,
             dtype=logits.dtype,
         )
-        scores = logits if self.on == "logits" else logits.softmax(1)
+        scores = logits if self.space == "logits" else logits.softmax(1)
         counted = counted_voxels(labels, self.ignore_index)
         if counted is None:
             return constraint_penalty(scores, proportions, self.penalty, self.sharpness)
@@ -172,7 +172,7 @@ class NeighborhoodPenalty(Penalty):
         """The settings, as they are printed."""
         return (
             f"{super().extra_repr()}, prior={self.prior!r}, kernel_size={self.kernel_size}, "
-            f"sigma={self.sigma}, penalty={self.penalty!r}, on={self.on!r}, border={self.border!r}"
+            f"sigma={self.sigma}, penalty={self.penalty!r}, space={self.space!r}, border={self.border!r}"
         )
 
 
@@ -201,9 +201,9 @@ class NACLLoss(ComposedLoss):
         sigma: Standard deviation of the Gaussian weights in voxels; unused by ``"mean"``.
         penalty: ``"l1"``, ``"l2"`` or ``"log_barrier"``, see :func:`constraint_penalty`.
         penalty_weight: :math:`\lambda`; 0 is cross-entropy.
-        on: What is held to the proportions: ``"logits"`` or ``"softmax"``.
+        space: What is held to the proportions: ``"logits"`` or ``"softmax"``.
         border: ``"valid"`` or ``"replicate"``.
-        ignore_index: Voxels of this label do not count, neither as neighbours.
+        ignore_index: Voxels of this label do not count, neither as neighbors.
         class_weights: One weight per class, for cross-entropy.
         intensity_sigma: Of the bilateral prior, in the image's units.
         sharpness: :math:`t` of the log-barrier.
@@ -238,7 +238,7 @@ class NACLLoss(ComposedLoss):
         sigma: float = 1.0,
         penalty: str = "l1",
         penalty_weight: float = 0.1,
-        on: str = "logits",
+        space: str = "logits",
         border: str = "valid",
         ignore_index: int | None = None,
         class_weights: Sequence[float] | None = None,
@@ -251,7 +251,7 @@ class NACLLoss(ComposedLoss):
             kernel_size=kernel_size,
             sigma=sigma,
             penalty=penalty,
-            on=on,
+            space=space,
             border=border,
             ignore_index=ignore_index,
             intensity_sigma=intensity_sigma,

@@ -1,4 +1,4 @@
-r"""The prior :math:`\tau`: which share of a voxel's neighbourhood belongs to each class.
+r"""The prior :math:`\tau`: which share of a voxel's neighborhood belongs to each class.
 
 References:
     - Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
@@ -26,7 +26,7 @@ BORDERS = ("valid", "replicate")
 def check_neighborhood(
     kernel_size: int, prior: str, sigma: float, border: str, intensity_sigma: float = 1.0
 ) -> None:
-    """Refuse settings that define no neighbourhood, before any data is read.
+    """Refuse settings that define no neighborhood, before any data is read.
 
     Raises:
         InputError: naming the setting.
@@ -37,7 +37,7 @@ def check_neighborhood(
         raise InputError(f"prior is {prior!r}; expected one of {', '.join(PRIORS)}")
     if border not in BORDERS:
         raise InputError(f"border is {border!r}; expected one of {', '.join(BORDERS)}")
-    # Below a tenth of a voxel the weight of a neighbour vanishes in float32.
+    # Below a tenth of a voxel the weight of a neighbor vanishes in float32.
     if not sigma >= 0.1:
         raise InputError(f"sigma is {sigma}; expected 0.1 voxels or more")
     if not intensity_sigma > 0:
@@ -57,7 +57,7 @@ def neighborhood_proportions(
     intensity_sigma: float = 0.1,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    r"""The proportion of each class among a voxel and its neighbours (equation 2 of the paper).
+    r"""The proportion of each class among a voxel and its neighbors (equation 2 of the paper).
 
     .. math::
 
@@ -69,8 +69,8 @@ def neighborhood_proportions(
 
     - ``mean``: :math:`w_{ij} = 1`. It is computed by whole numbers, so it is exact.
     - ``gaussian``: the kernel of SVLS, :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2)` for the
-      neighbours and their sum over the full window for :math:`i = j`. Thus the centre weighs as
-      much as all its neighbours together, whatever the kernel size.
+      neighbors and their sum over the full window for :math:`i = j`. Thus the center weighs as
+      much as all its neighbors together, whatever the kernel size.
     - ``bilateral``: :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2 - d_{ij}^2 / 2\sigma_I^2)`, where
       :math:`d_{ij}^2` is the squared difference of the image's intensities at :math:`i` and
       :math:`j`, averaged over its channels. On a constant image it is a Gaussian, and with an
@@ -85,7 +85,7 @@ def neighborhood_proportions(
         sigma: Standard deviation of the Gaussian weights in voxels; unused by ``"mean"``.
         border: What lies outside the image. ``"valid"``: nothing, the proportion is among voxels
             that exist. ``"replicate"``: copies of the border, as SVLS was published.
-        ignore_index: Voxels of this label do not count as neighbours.
+        ignore_index: Voxels of this label do not count as neighbors.
         image: ``(B, M, *spatial)``, needed by ``"bilateral"`` alone.
         intensity_sigma: :math:`\sigma_I`, in the image's units; the default suits [0, 1].
         dtype: Floating-point dtype of the result.
@@ -100,7 +100,7 @@ def neighborhood_proportions(
     Note:
         MONAI's ``NACLLoss`` pads with zeros, so that its proportions add up to 4/9 in the corner of
         an image; its ``"gaussian"`` is a plain Gaussian truncated at 4 sigma, without SVLS's
-        centre, and disregards ``kernel_size``; an even ``kernel_size`` shifts its window by half a
+        center, and disregards ``kernel_size``; an even ``kernel_size`` shifts its window by half a
         voxel.
 
     Example:
@@ -148,7 +148,7 @@ def _one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -
 
 def _guide(image: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
     if image is None:
-        raise InputError("prior 'bilateral' weighs neighbours by the image, but there is none")
+        raise InputError("prior 'bilateral' weighs neighbors by the image, but there is none")
     if image.shape[:1] != labels.shape[:1] or image.shape[2:] != labels.shape[2:]:
         raise InputError(
             f"image has the shape {tuple(image.shape)}, but labels {tuple(labels.shape)}; "
@@ -170,16 +170,16 @@ def _count(members: torch.Tensor, kernel_size: int, border: str) -> torch.Tensor
 
 def _svls_sum(members: torch.Tensor, kernel_size: int, sigma: float, border: str) -> torch.Tensor:
     taps = [math.exp(-(step**2) / (2 * sigma**2)) for step in range(1, kernel_size // 2 + 1)]
-    # The weight of all neighbours: the product over axes, without the 1 of the centre.
+    # The weight of all neighbors: the product over axes, without the 1 of the center.
     center = math.expm1((members.ndim - 2) * math.log1p(2 * sum(taps)))
     return _neighbor_sum(members, taps, border).add_(members, alpha=center)
 
 
 def _neighbor_sum(x: torch.Tensor, taps: Sequence[float], border: str) -> torch.Tensor:
-    """Sum over the window except its centre, axis by axis; tap i weighs the voxels i + 1 away.
+    """Sum over the window except its center, axis by axis; tap i weighs the voxels i + 1 away.
 
-    Leaving the centre out from the start, instead of subtracting it at the end, keeps a narrow
-    Gaussian exact. With :math:`a_d` the sum along axis :math:`d` without the centre,
+    Leaving the center out from the start, instead of subtracting it at the end, keeps a narrow
+    Gaussian exact. With :math:`a_d` the sum along axis :math:`d` without the center,
     :math:`n_d = n_{d-1} + a_d(x + n_{d-1})`.
     """
     neighbors = _axis_sum(x, 2, taps, border)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import torch
 
-from nacl_monai.losses.base import TermsLoss
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.neighborhood import check_neighborhood, neighborhood_proportions
 from nacl_monai.losses.voxels import checked_inputs, counted_voxels, voxel_mean
 
 
-class SVLSLoss(TermsLoss):
-    r"""Cross-entropy with labels smoothed over the neighbourhood (equations 2 and 3 of the paper).
+class SVLSLoss(SegmentationLoss):
+    r"""Cross-entropy with labels smoothed over the neighborhood (equations 2 and 3 of the paper).
 
     .. math::
 
@@ -24,15 +24,15 @@ class SVLSLoss(TermsLoss):
         \text{averaged over voxels } j
 
     where :math:`\tilde{y}` is :func:`neighborhood_proportions` with the ``gaussian`` prior. As its
-    centre weighs one half, this equals, up to a factor and a constant, cross-entropy plus the
-    constraint :math:`\mathcal{D}_{KL}(\tau \| \hat{p})` on the neighbours' proportions
+    center weighs one half, this equals, up to a factor and a constant, cross-entropy plus the
+    constraint :math:`\mathcal{D}_{KL}(\tau \| \hat{p})` on the neighbors' proportions
     :math:`\tau` (equations 6 and 7).
 
     Args:
         kernel_size: The window's extent along each axis, odd.
         sigma: Standard deviation of the Gaussian, in voxels.
         border: ``"replicate"`` as published, or ``"valid"``.
-        ignore_index: Voxels of this label do not count, neither as neighbours.
+        ignore_index: Voxels of this label do not count, neither as neighbors.
 
     Shape:
         logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
@@ -42,7 +42,7 @@ class SVLSLoss(TermsLoss):
 
     Note:
         MONAI and torch have no SVLS. The code published with the paper takes the kernel's entry
-        ``[1, 1]`` for its centre, which is true of 3×3 alone.
+        ``[1, 1]`` for its center, which is true of 3×3 alone.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Exact calibration errors by region, proper scores and surface distances.
 
 Functions take probabilities ``(B, C, *spatial)`` and labels ``(B, 1, *spatial)`` or
-``(B, *spatial)``; the metric classes accumulate them over a data set, also in MONAI's handlers.
+``(B, *spatial)``; the metric classes accumulate them over a dataset, also in MONAI's handlers.
 """
 
 from nacl_monai.metrics.adaptive import (
@@ -14,25 +14,25 @@ from nacl_monai.metrics.calibration import (
     average_error,
     classwise_calibration_error,
     classwise_errors,
+    confidence_gap,
+    confidence_gaps,
     expected_calibration_error,
     expected_error,
     maximum_calibration_error,
     maximum_error,
-    signed_calibration_error,
-    signed_error,
 )
-from nacl_monai.metrics.distance import HausdorffMetric, hausdorff_distance
+from nacl_monai.metrics.distance import BoundedHausdorffMetric, hausdorff_distance
 from nacl_monai.metrics.logits import absolute_logit_sums, maximum_logit_counts
 from nacl_monai.metrics.metric import CalibrationMetric
 from nacl_monai.metrics.regions import REGIONS, region_mask
 from nacl_monai.metrics.scores import brier_score, negative_log_likelihood
-from nacl_monai.metrics.targets import label_targets
+from nacl_monai.metrics.structures import structure_masks
 
 __all__ = [
     "REGIONS",
+    "BoundedHausdorffMetric",
     "CalibrationBins",
     "CalibrationMetric",
-    "HausdorffMetric",
     "absolute_logit_sums",
     "adaptive_calibration_error",
     "adaptive_error",
@@ -43,15 +43,15 @@ __all__ = [
     "calibration_bins",
     "classwise_calibration_error",
     "classwise_errors",
+    "confidence_gap",
+    "confidence_gaps",
     "expected_calibration_error",
     "expected_error",
     "hausdorff_distance",
-    "label_targets",
     "maximum_calibration_error",
     "maximum_error",
     "maximum_logit_counts",
     "negative_log_likelihood",
     "region_mask",
-    "signed_calibration_error",
-    "signed_error",
+    "structure_masks",
 ]

@@ -13,7 +13,7 @@ Voxels of equal confidence are interchangeable: :math:`P` and :math:`H` are line
 that a bin may hold a fraction of such a group. The result therefore depends neither on the order
 of the voxels nor on how a sort breaks ties, of which a saturated network has millions.
 
-Over a data set, whose confidences nobody can keep, confidences that lie in one of many narrow cells
+Over a dataset, whose confidences nobody can keep, confidences that lie in one of many narrow cells
 form such a group; their sum stays exact. The cells are equally wide in the logit of the confidence,
 which tells 0.9999 from 0.99999 as well as 0.6 from 0.61.
 

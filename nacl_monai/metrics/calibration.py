@@ -11,7 +11,7 @@ and :math:`N = \sum_i n_i`:
 
 .. math::
 
-    \mathrm{signed} = \sum_i \frac{n_i}{N} (C_i - A_i) = \text{mean confidence} - \text{accuracy}
+    \mathrm{gap} = \sum_i \frac{n_i}{N} (C_i - A_i) = \text{mean confidence} - \text{accuracy}
 
 References:
     Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
@@ -52,7 +52,7 @@ def maximum_error(bins: CalibrationBins) -> torch.Tensor:
     return gaps.where(gaps >= 0, torch.nan)
 
 
-def signed_error(bins: CalibrationBins) -> torch.Tensor:
+def confidence_gaps(bins: CalibrationBins) -> torch.Tensor:
     """Mean confidence minus accuracy of each row: positive if over-confident; NaN if empty."""
     return _excess(bins).sum(-1) / bins.counts.sum(-1)
 
@@ -153,13 +153,13 @@ def maximum_calibration_error(
     return maximum_error(_bins(probs, labels, num_bins, region))[0].item()
 
 
-def signed_calibration_error(
+def confidence_gap(
     probs: torch.Tensor,
     labels: torch.Tensor,
     region: str | torch.Tensor = "foreground",
 ) -> float:
     """Mean confidence minus accuracy, positive if over-confident; no bins are needed."""
-    return signed_error(_bins(probs, labels, 1, region))[0].item()
+    return confidence_gaps(_bins(probs, labels, 1, region))[0].item()
 
 
 def classwise_calibration_error(

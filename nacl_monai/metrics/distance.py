@@ -29,7 +29,7 @@ from nacl_monai.metrics.spacing import Spacing, case_spacings
 
 def hausdorff_distance(
     prediction: torch.Tensor,
-    target: torch.Tensor,
+    label: torch.Tensor,
     spacing: Spacing | Sequence[Spacing] | None = None,
     percentile: float = 95.0,
 ) -> torch.Tensor:
@@ -37,13 +37,13 @@ def hausdorff_distance(
 
     Args:
         prediction: One binary mask per structure, ``(B, C, *spatial)``; they may overlap.
-        target: The ground truth, same shape.
+        label: The ground truth, same shape.
         spacing: Size of a voxel along each axis, one for all cases or one per case; None measures
             in voxels, as the paper does.
         percentile: Of the surface distances; 100 is the Hausdorff distance itself.
 
     Returns:
-        Distances in voxels, or in the unit of ``spacing``; NaN where the target is empty; the
+        Distances in voxels, or in the unit of ``spacing``; NaN where the label is empty; the
         diagonal of the volume, :math:`\sqrt{\sum_a (n_a s_a)^2}`, where only the prediction is.
 
     Raises:
@@ -52,32 +52,32 @@ def hausdorff_distance(
     Example:
         Found two voxels off; missed; not there:
 
-        >>> target = torch.tensor([[[[1, 0, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]]])
+        >>> label = torch.tensor([[[[1, 0, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]]])
         >>> prediction = torch.tensor([[[[0, 0, 1, 0]], [[0, 0, 0, 0]], [[1, 0, 0, 0]]]])
-        >>> hausdorff_distance(prediction, target)
+        >>> hausdorff_distance(prediction, label)
         tensor([[2.0000, 4.1231,    nan]])
     """
-    if prediction.shape != target.shape or target.ndim < 4:
+    if prediction.shape != label.shape or label.ndim < 4:
         raise InputError(
-            f"prediction and target must have one shape (batch, structures, *spatial), got "
-            f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+            f"prediction and label must have one shape (batch, structures, *spatial), got "
+            f"{tuple(prediction.shape)} and {tuple(label.shape)}"
         )
-    prediction, target = plain(prediction), plain(target)
-    for name, mask in (("prediction", prediction), ("target", target)):
+    prediction, label = plain(prediction), plain(label)
+    for name, mask in (("prediction", prediction), ("label", label)):
         if not ((mask == 0) | (mask == 1)).all():
             raise InputError(f"{name} must hold one mask of 0 and 1 per structure")
 
-    batch, structures, *shape = target.shape
+    batch, structures, *shape = label.shape
     spacings = case_spacings(spacing, batch, len(shape))
-    in_target = target.flatten(2).bool().any(-1)
-    found = in_target & prediction.flatten(2).bool().any(-1)
+    in_label = label.flatten(2).bool().any(-1)
+    found = in_label & prediction.flatten(2).bool().any(-1)
     sizes = torch.tensor(spacings, dtype=torch.float64) * torch.tensor(shape, dtype=torch.float64)
-    diagonal = sizes.norm(dim=1)[:, None].expand(batch, structures).to(target.device)
-    distances = torch.where(in_target, diagonal.float(), torch.nan)
+    diagonal = sizes.norm(dim=1)[:, None].expand(batch, structures).to(label.device)
+    distances = torch.where(in_label, diagonal.float(), torch.nan)
     if found.any():
         distances[found] = compute_hausdorff_distance(
             prediction[found][:, None],
-            target[found][:, None],
+            label[found][:, None],
             include_background=True,
             percentile=percentile,
             spacing=[spacings[case] for case in found.nonzero()[:, 0].tolist()],
@@ -85,12 +85,12 @@ def hausdorff_distance(
     return distances
 
 
-class HausdorffMetric(HausdorffDistanceMetric):
+class BoundedHausdorffMetric(HausdorffDistanceMetric):
     """MONAI's metric with the distances of :func:`hausdorff_distance`.
 
     Args:
-        include_background: Whether the first of the channels counts; True for overlapping targets
-            (:func:`label_targets`), which have no background.
+        include_background: Whether the first of the channels counts; True for overlapping structures
+            (:func:`structure_masks`), which have no background.
         percentile: Of the surface distances.
         spacing: Size of a voxel along each axis; "pixdim" reads that of each case from the labels'
             metadata; None measures in voxels, as the paper does.

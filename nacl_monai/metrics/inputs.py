@@ -79,7 +79,7 @@ def checked(probs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, to
             f"0 to {probs.shape[1] - 1}"
         )
     if labels.is_floating_point() and (labels != labels.round()).any():
-        raise InputError("labels must be whole numbers: resample label maps with nearest neighbour")
+        raise InputError("labels must be whole numbers: resample label maps with nearest neighbor")
     return probs, labels
 
 

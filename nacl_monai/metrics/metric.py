@@ -1,4 +1,4 @@
-"""The calibration of a data set, region by region, as one MONAI metric."""
+"""The calibration of a dataset, region by region, as one MONAI metric."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nacl_monai.metrics.bins import CalibrationBins, region_bins
 from nacl_monai.metrics.calibration import (
     average_error,
     classwise_errors,
+    confidence_gaps,
     expected_error,
     maximum_error,
-    signed_error,
 )
 from nacl_monai.metrics.inputs import checked, predicted_classes, without_channel
 from nacl_monai.metrics.pieces import RegionPieces
@@ -31,7 +31,7 @@ _TOP1_ERRORS = {
     "ece": expected_error,
     "ace": average_error,
     "mce": maximum_error,
-    "signed": signed_error,
+    "confidence_gap": confidence_gaps,
 }
 
 
@@ -183,7 +183,7 @@ class CalibrationMetric(CumulativeIterationMetric):
     def case_errors(self) -> dict[str, torch.Tensor]:
         """Each error of each case, ``(cases, regions)``; NaN where a region has no voxel.
 
-        Their names: ece, ace, mce, signed, adaptive_ece, cece, nll, brier.
+        Their names: ece, ace, mce, confidence_gap, adaptive_ece, cece, nll, brier.
         """
         return self._errors(self._gathered())
 

@@ -109,7 +109,7 @@ def _dilated(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
 
 
 def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
-    """Voxels with a face neighbour of another label."""
+    """Voxels with a face neighbor of another label."""
     touching = torch.zeros_like(labels, dtype=torch.bool)
     for axis in range(1, labels.ndim):
         last = labels.shape[axis] - 1

@@ -45,7 +45,7 @@ def _takes(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) ->
     training = network.training
     try:
         logits = network.eval()(image.to(parameter.device))
-    except (RuntimeError, ValueError):  # sizes that cannot be joined; one voxel, to be normalised
+    except (RuntimeError, ValueError):  # sizes that cannot be joined; one voxel, to be normalized
         return False
     finally:
         network.train(training)

@@ -36,7 +36,7 @@ class TransUNet(nn.Module):
     tokens into a map again, and doubles it four times: bilinear interpolation, concatenation with
     the ResNet's features of that size, two 3×3 convolutions.
 
-    Images of any size are taken: the position embeddings, learnt on a grid of 14×14, are interpolated,
+    Images of any size are taken: the position embeddings, learned on a grid of 14×14, are interpolated,
     and each map grows to the size of the features that it meets.
 
     Args:
@@ -44,7 +44,7 @@ class TransUNet(nn.Module):
         out_channels: Number of classes.
         resnet_layers: Blocks of the ResNet's stages at 1/4, 1/8 and 1/16.
         resnet_channels: Channels of the features at 1/2, 1/4, 1/8 and 1/16, in multiples of 32, 128,
-            128 and 128, since the ResNet normalises 32 groups of a quarter of them.
+            128 and 128, since the ResNet normalizes 32 groups of a quarter of them.
         embed_dim: Channels of a token.
         depth: Blocks of the transformer.
         num_heads: Heads of its attention.

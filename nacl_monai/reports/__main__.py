@@ -9,18 +9,12 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.compare import write_comparison
-from nacl_monai.reports.evidence import write_evidence
 from nacl_monai.reports.logits import write_logits
-from nacl_monai.reports.page import write_page
 from nacl_monai.reports.reliability import TOP, write_reliability
-from nacl_monai.reports.reproduce import TITLES, write_found, write_target
 
 WRITERS: dict[str, Callable[..., list[Path]]] = {
     "reliability": write_reliability,
     "logits": write_logits,
-    "all": write_found,
-    "report": write_page,
-    "evidence": write_evidence,
 }
 
 
@@ -32,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "compare":
             text, files = write_comparison(folders, output, **options)
-        elif command in TITLES:
-            files = write_target(command, folders, output, **options)
         else:
             files = WRITERS[command](folders, output, **options)
     except InputError as error:
@@ -70,23 +62,14 @@ def _parser() -> argparse.ArgumentParser:
         "--region", default="foreground", help="voxels that count (default: foreground)"
     )
     reliability.add_argument(
-        "--row", default=TOP, help=f"a class by name (default: {TOP}, the predicted one)"
+        "--class",
+        default=TOP,
+        dest="row",
+        help=f"a class by name (default: {TOP}, the predicted one)",
     )
 
     _command(commands, "logits", "size of the logits per class, and over the epochs of training")
 
-    for target, title in TITLES.items():
-        narrowed = _grid_command(commands, target, f"the paper's {target}: {title}")
-        narrowed.add_argument(
-            "--data-sets", nargs="+", default=(), metavar="NAME", help="only these"
-        )
-        narrowed.add_argument("--losses", nargs="+", default=(), metavar="NAME", help="only these")
-        narrowed.add_argument(
-            "--seeds", nargs="+", type=int, default=(), metavar="N", help="only these"
-        )
-    _grid_command(commands, "all", "every table and figure of the paper that has runs")
-    _grid_command(commands, "report", "one HTML page, with the tables and figures in --output")
-    _grid_command(commands, "evidence", "copies the small files that tables and figures need")
     return parser
 
 
@@ -102,18 +85,6 @@ def _command(
     command.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per run (default: that of its folder)"
     )
-    return command
-
-
-def _grid_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
-) -> argparse.ArgumentParser:
-    """A command on all runs of a grid."""
-    command = commands.add_parser(name, help=purpose)
-    command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUNS", help="folder with runs at any depth"
-    )
-    _add_output(command)
     return command
 
 

@@ -142,15 +142,15 @@ def draw_maps(
 
 
 def structure_window(masks: Sequence[Mask]) -> Window:
-    """The box around everything labelled, with a margin, inside the image; all if there is none."""
-    labelled = np.logical_or.reduce(masks)
-    if not labelled.any():
-        return slice(0, labelled.shape[0]), slice(0, labelled.shape[1])
-    spans = [np.flatnonzero(labelled.any(axis=other)) for other in (1, 0)]
+    """The box around everything labeled, with a margin, inside the image; all if there is none."""
+    labeled = np.logical_or.reduce(masks)
+    if not labeled.any():
+        return slice(0, labeled.shape[0]), slice(0, labeled.shape[1])
+    spans = [np.flatnonzero(labeled.any(axis=other)) for other in (1, 0)]
     margin = math.ceil(MARGIN * max(int(span[-1] - span[0]) + 1 for span in spans))
     rows, columns = (
         slice(max(0, int(span[0]) - margin), min(size, int(span[-1]) + 1 + margin))
-        for span, size in zip(spans, labelled.shape, strict=True)
+        for span, size in zip(spans, labeled.shape, strict=True)
     )
     return rows, columns
 
@@ -191,17 +191,17 @@ def _title(axes: Axes, name: str, scores: str = "") -> None:
 
 
 def _scores(run: Run, case: str, between: str) -> str:
-    dice, ece = run.metrics.loc[case, ["dice", "ece"]]
+    dice, ece = run.metrics.loc[case, ["dice", "ece_foreground"]]
     return f"Dice {dice:.3f}{between}ECE {ece:.3f}"
 
 
 def _show(
     axes: Axes, of: CaseMap, window: Window, labels: npt.NDArray[np.uint8] | None = None
 ) -> None:
-    """The image in grey, its classes tinted."""
+    """The image in gray, its classes tinted."""
     low, high = np.percentile(of.image, (0.5, 99.5))
-    grey = Normalize(low, max(high, low + 1e-6), clip=True)(of.image)
-    picture = np.repeat(np.asarray(grey)[..., None], 3, axis=-1)
+    gray = Normalize(low, max(high, low + 1e-6), clip=True)(of.image)
+    picture = np.repeat(np.asarray(gray)[..., None], 3, axis=-1)
     if labels is not None:
         colors = np.array([to_rgb(_color(c)) for c in range(len(of.classes))])
         tint = np.where(labels > 0, OPACITY, 0)[..., None]
@@ -219,7 +219,7 @@ def _outline(axes: Axes, labels: npt.NDArray[np.uint8], window: Window, classes:
 
 
 def _color(c: int) -> str:
-    """Colour of a class; the background (0) has none and is never drawn."""
+    """Color of a class; the background (0) has none and is never drawn."""
     return CLASS_COLORS[(c - 1) % len(CLASS_COLORS)]
 
 

@@ -1,10 +1,11 @@
 """Evaluated runs: the numbers in ``RUN/evaluation/``, read and checked.
 
 ================== ==========================================================================
-``cases.csv``      one row per test volume: ``case``, ``dice``, ``hd95``, ``ece``, ``cece`` and
-                   any further metric, such as ``dice_<class>``; an empty cell is undefined.
+``cases.csv``      one row per test case: ``case``, ``dice``, ``hd95``, ``ece_foreground``,
+                   ``cece_foreground`` and any further metric, such as ``dice_<structure>``; an empty
+                   cell is undefined.
                    An optional column ``patient`` says which volumes belong together.
-``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``rows`` (1 + C,): "top-1", then the
+``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,): "top-1", then the
                    classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
                    sums over the voxels in the M equal bins (lo, hi] of [0, 1].
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
@@ -32,7 +33,7 @@ import pandas as pd
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
 
-METRICS = ("dice", "hd95", "ece", "cece")
+METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
 REMEDY = "run `make evaluate` first"
 
 
@@ -42,16 +43,19 @@ class RunBins:
 
     cases: list[str]
     regions: list[str]
-    rows: list[str]
+    classes: list[str]
     sums: CalibrationBins
     path: Path
 
-    def select(self, region: str, row: str) -> CalibrationBins:
-        """The sums of one region and one row ("top-1" or a class name): (cases, 1, bins)."""
-        for kind, name, names in (("region", region, self.regions), ("row", row, self.rows)):
-            if name not in names:
-                raise InputError(f"{self.path}: no {kind} {name!r}; choose from {_listed(names)}")
-        k = self.rows.index(row)
+    def select(self, region: str, name: str) -> CalibrationBins:
+        """The sums of one region and one class ("top-1", or a name): (cases, 1, bins)."""
+        for kind, wanted, known in (
+            ("region", region, self.regions),
+            ("class", name, self.classes),
+        ):
+            if wanted not in known:
+                raise InputError(f"{self.path}: no {kind} {wanted!r}; choose from {_listed(known)}")
+        k = self.classes.index(name)
         return self.sums[:, self.regions.index(region), k : k + 1]
 
     def ordered(self, cases: Sequence[str]) -> RunBins:
@@ -171,7 +175,7 @@ def _pooled(folder: Path, name: str | None, folds: Sequence[Run]) -> Run:
     cases = [case for fold in folds for case in fold.cases]
     bins = folds[0].bins
     for fold in folds:
-        if (fold.bins.regions, fold.bins.rows) != (bins.regions, bins.rows):
+        if (fold.bins.regions, fold.bins.classes) != (bins.regions, bins.classes):
             raise InputError(
                 f"{fold.bins.path}: its regions or classes are not those of {bins.path}; "
                 "evaluate all folds alike"
@@ -251,14 +255,14 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
 
 def _read_bins(path: Path) -> RunBins:
     dtypes = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
-    arrays = read_arrays(path, ("cases", "regions", "rows", *dtypes))
-    names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "rows")}
+    arrays = read_arrays(path, ("cases", "regions", "classes", *dtypes))
+    names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "classes")}
     expected = tuple(len(of) for of in names.values())
     for key in dtypes:
         shape = arrays[key].shape
         if shape[:-1] != expected or shape != arrays["counts"].shape:
             raise InputError(
-                f"{path}: {key} is {shape}, not (cases, regions, rows, bins) = "
+                f"{path}: {key} is {shape}, not (cases, regions, classes, bins) = "
                 f"({', '.join(map(str, expected))}, M); evaluate the run again"
             )
     sums = CalibrationBins.from_arrays({key: arrays[key].astype(of) for key, of in dtypes.items()})

@@ -17,7 +17,7 @@ from scipy.stats import rankdata, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.labels import HIGHER_IS_BETTER
+from nacl_monai.reports.columns import METRICS, metric_of
 
 Array = npt.NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def patient_scores(cases: pd.DataFrame, metric: str, by: str = "method") -> pd.D
     """One score per patient and method: the mean over its volumes, then over the runs.
 
     Args:
-        cases: from `nacl_monai.reports.results.Results.cases`.
+        cases: from `nacl_monai.paper.results.Results.cases`.
         metric: one of its columns.
         by: the column that tells the methods apart.
 
@@ -100,7 +100,7 @@ def interval(
     """Mean over patients with its percentile interval by bootstrap (Efron 1979).
 
     Args:
-        scores: one array of patients' scores per data set. The mean of several data sets is the
+        scores: one array of patients' scores per dataset. The mean of several datasets is the
             mean of their means, and patients are drawn within each.
         resamples: number of resamplings.
         level: probability inside the interval.
@@ -167,7 +167,7 @@ def paired_tests(
         of reference minus other, ``low`` and ``high``; ``p`` and ``p_holm``; ``effect``, the
         rank-biserial correlation, positive where the reference is better.
     """
-    sign = 1 if HIGHER_IS_BETTER[metric.partition("_")[0]] else -1
+    sign = 1 if METRICS[metric_of(metric)].higher_is_better else -1
     rows = {}
     for other in scores.columns.drop(reference):
         pairs = scores[[reference, other]].dropna()

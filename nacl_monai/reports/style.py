@@ -1,4 +1,4 @@
-"""One style for all figures: colour-blind safe, readable in grey and at README width.
+"""One style for all figures: color-blind safe, readable in gray and at README width.
 
 Figures are made from `matplotlib.figure.Figure` and drawn by the canvas of their file format, so
 that importing this package neither chooses a backend nor changes the settings of a notebook.
@@ -20,7 +20,7 @@ from nacl_monai.files import atomic_path
 #: Figure width in inches: shown 900 pixels wide, a 10-point letter is about 14 pixels high.
 WIDTH = 9.0
 DPI = 150
-#: A PNG beyond this many bytes is written 900 pixels wide instead, and if need be with 256 colours.
+#: A PNG beyond this many bytes is written 900 pixels wide instead, and if need be with 256 colors.
 PNG_LIMIT = 300_000
 SMALL_DPI = 100
 #: Of a caption; a cautious mean over the widths of letters at 9 points.
@@ -38,12 +38,12 @@ OKABE_ITO = {
     "black": "#000000",
 }
 
-#: Colours of the foreground classes; neighbours in this order differ in grey, too.
+#: Colors of the foreground classes; neighbors in this order differ in gray, too.
 CLASS_COLORS = tuple(
     OKABE_ITO[name] for name in ("purple", "yellow", "blue", "orange", "green", "sky", "vermillion")
 )
 
-#: Confidence: dark is doubt. Lightness rises evenly, so that grey print keeps the order.
+#: Confidence: dark is doubt. Lightness rises evenly, so that gray print keeps the order.
 CONFIDENCE_COLORMAP = "magma"
 
 STYLE: dict[str, Any] = {

@@ -26,8 +26,8 @@ class Column:
 COLUMNS = {
     "dice": Column("DSC ↑", 3, True),
     "hd95": Column("HD95 ↓", 2, False),
-    "ece": Column("ECE ↓", 3, False),
-    "cece": Column("CECE ↓", 3, False),
+    "ece_foreground": Column("ECE ↓", 3, False),
+    "cece_foreground": Column("CECE ↓", 3, False),
 }
 
 

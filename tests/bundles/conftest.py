@@ -20,12 +20,12 @@ FAST = {
 }
 
 
-def arguments(run_id, data_set, *overrides):
+def arguments(run_id, dataset, *overrides):
     """The words of a command, as the README shows them."""
     kind = {"training": "train", "evaluating": "evaluate", "inference": "inference"}[run_id]
-    files = [f"bundles/{data_set}/configs/dataset.yaml", "bundles/common/model.yaml"]
+    files = [f"bundles/{dataset}/configs/dataset.yaml", "bundles/common/model.yaml"]
     files.append(f"bundles/common/{kind}.yaml")
-    return ["run", run_id, "--config_file", str(files), *FAST[data_set], *map(str, overrides)]
+    return ["run", run_id, "--config_file", str(files), *FAST[dataset], *map(str, overrides)]
 
 
 @pytest.fixture
@@ -61,35 +61,35 @@ def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
 
 
 @pytest.fixture(scope="session")
-def data_sets(phantom_of):
+def datasets(phantom_of):
     """Where each bundle's phantom is; written when first asked for."""
 
     class Phantoms(dict):
-        def __missing__(self, data_set):
-            return phantom_of(data_set)
+        def __missing__(self, dataset):
+            return phantom_of(dataset)
 
     return Phantoms()
 
 
 @pytest.fixture(scope="session")
-def run_of(data_sets, tmp_path_factory):
-    """For a data set: its name, its folder, and the folder of a run of two epochs, evaluated."""
+def run_of(datasets, tmp_path_factory):
+    """For a dataset: its name, its folder, and the folder of a run of two epochs, evaluated."""
 
     @cache
-    def run(data_set):
-        folder = tmp_path_factory.mktemp("runs") / data_set
-        shared = ["--dataset_dir", data_sets[data_set], "--output_dir", folder]
+    def run(dataset):
+        folder = tmp_path_factory.mktemp("runs") / dataset
+        shared = ["--dataset_dir", datasets[dataset], "--output_dir", folder]
         shared += ["--cache_dir", folder.parent / "cache"]
         with pytest.MonkeyPatch.context() as monkeypatch:
-            training = arguments("training", data_set, *shared, "--max_epochs", 2)
+            training = arguments("training", dataset, *shared, "--max_epochs", 2)
             run_module(monkeypatch, training)
-            run_module(monkeypatch, arguments("evaluating", data_set, *shared))
-        return data_set, data_sets[data_set], folder
+            run_module(monkeypatch, arguments("evaluating", dataset, *shared))
+        return dataset, datasets[dataset], folder
 
     return run
 
 
 @pytest.fixture(scope="session", params=list(FAST))
 def trained(request, run_of):
-    """The run of every data set in turn."""
+    """The run of every dataset in turn."""
     return run_of(request.param)

@@ -191,11 +191,11 @@ def test_unusable_model(bundle, acdc_phantom, tmp_path, content, message):
 
 def test_other_network(bundle, trained):
     """Evaluation with another network than was trained is refused."""
-    data_set, dataset_dir, run = trained
+    dataset, dataset_dir, run = trained
 
     overrides = ["--dataset_dir", dataset_dir, "--output_dir", run]
     overrides += ["--network_def", "@networks::attention_unet"]
-    code, errors = bundle(*arguments("evaluating", data_set, *overrides))
+    code, errors = bundle(*arguments("evaluating", dataset, *overrides))
 
     assert code == 1
     assert "does not fit the network" in one_line(errors)

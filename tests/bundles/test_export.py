@@ -18,8 +18,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundle.command_line import keys_and_values
-from nacl_monai.bundle.export import export_bundle
+from nacl_monai.export.bundle import export_bundle
+from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import FAST, ROOT, run_bundle
 
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
@@ -27,14 +27,14 @@ NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml"
 
 @pytest.fixture(scope="session")
 def export_of(run_of, tmp_path_factory):
-    """For a data set: its folder, a run of two epochs, and the bundle exported from it."""
+    """For a dataset: its folder, a run of two epochs, and the bundle exported from it."""
 
     @cache
-    def export(data_set):
-        _, dataset_dir, run = run_of(data_set)
-        output = tmp_path_factory.mktemp("dist") / f"{data_set}_unet_nacl"
-        overrides = keys_and_values(FAST[data_set])
-        export_bundle(run, output, data_set, overrides, bundles=ROOT / "bundles")
+    def export(dataset):
+        _, dataset_dir, run = run_of(dataset)
+        output = tmp_path_factory.mktemp("dist") / f"{dataset}_unet_nacl"
+        overrides = keys_and_values(FAST[dataset])
+        export_bundle(run, output, dataset, overrides, bundles=ROOT / "bundles")
         return dataset_dir, run, output
 
     return export
@@ -197,7 +197,7 @@ def test_training(exported, elsewhere):
 
 
 def phantom_image(bundle, dataset_dir):
-    """An image of a data set: the file, or the folder with a file per modality."""
+    """An image of a dataset: the file, or the folder with a file per modality."""
     config = json.loads((bundle / "configs/train.json").read_text())
     case = ConfigParser({**config, "dataset_dir": str(dataset_dir)}).get_parsed_content("cases")[0]
     image = case["image"]

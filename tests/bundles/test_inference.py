@@ -65,8 +65,8 @@ def overlap(a, b):
 
 
 @pytest.fixture(scope="module")
-def data_set_of():
-    """Channels and modalities of every data set."""
+def dataset_of():
+    """Channels and modalities of every dataset."""
     return {
         name: ConfigParser.load_config_file(ROOT / f"bundles/{name}/configs/dataset.yaml")
         for name in FAST
@@ -74,11 +74,11 @@ def data_set_of():
 
 
 @pytest.fixture
-def infer(bundle, data_set_of, tmp_path):
+def infer(bundle, dataset_of, tmp_path):
     """Runs inference with the network described above; returns exit code and standard error."""
 
-    def run(data_set, images, *overrides, channels=None):
-        channels = channels or data_set_of[data_set]["in_channels"]
+    def run(dataset, images, *overrides, channels=None):
+        channels = channels or dataset_of[dataset]["in_channels"]
         network = torch.nn.Conv2d(channels, 2, kernel_size=1)
         torch.nn.init.zeros_(network.weight)
         network.weight.data[1], network.bias.data[:] = 20 / channels, torch.tensor([0, -10])
@@ -92,13 +92,13 @@ def infer(bundle, data_set_of, tmp_path):
         words = ["--images", images, "--checkpoint", tmp_path / "model.pt"]
         words += ["--output_dir", tmp_path / "out", "--spatial_size", "[96, 96]"]
         words += ["--network_def", definition, "--classes", "['background', 'object']"]
-        return bundle(*arguments("inference", data_set, *words, *overrides))
+        return bundle(*arguments("inference", dataset, *words, *overrides))
 
     return run
 
 
 def write_case(folder, declared, inside, matrix):
-    """Writes an image as a data set declares it; returns the file after which output is named."""
+    """Writes an image as a dataset declares it; returns the file after which output is named."""
     image = np.where(inside, BRIGHT, DARK).astype(np.float32)
     modalities, channels = declared["modalities"], declared["in_channels"]
     if len(modalities) == 1 and channels > 1:
@@ -109,8 +109,8 @@ def write_case(folder, declared, inside, matrix):
     return files[0]
 
 
-@pytest.mark.parametrize("data_set", sorted(FAST))
-def test_geometry(infer, data_set_of, tmp_path, data_set):
+@pytest.mark.parametrize("dataset", sorted(FAST))
+def test_geometry(infer, dataset_of, tmp_path, dataset):
     """In every orientation the object is found where it is, on the image's own grid.
 
     That is a label map resampled to what the network sees and back, so the overlap is held to 0.98.
@@ -118,10 +118,10 @@ def test_geometry(infer, data_set_of, tmp_path, data_set):
     truths = {}
     for name, (matrix, shape) in GEOMETRIES.items():
         inside = inside_object(matrix, shape)
-        file = write_case(tmp_path / "images" / name, data_set_of[data_set], inside, matrix)
+        file = write_case(tmp_path / "images" / name, dataset_of[dataset], inside, matrix)
         truths[file] = inside
 
-    code, errors = infer(data_set, tmp_path / "images" / "*")
+    code, errors = infer(dataset, tmp_path / "images" / "*")
 
     assert code == 0, errors
     for file, inside in truths.items():
@@ -184,7 +184,7 @@ def test_what_is_an_image(infer, tmp_path, images, names):
 
 @pytest.fixture
 def two_channels(infer):
-    """Inference for a data set of two modalities in a file each."""
+    """Inference for a dataset of two modalities in a file each."""
     words = ["--modalities", "['first', 'second']", "--in_channels", 2]
     return lambda images: infer("hippocampus", images, *words, channels=2)
 

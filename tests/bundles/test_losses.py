@@ -29,16 +29,16 @@ IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "
             ["cross_entropy", "penalty"],
         ),
         (
-            ["--losses::nacl::penalty", "log_barrier", "--losses::nacl::on", "softmax"],
+            ["--losses::nacl::penalty", "log_barrier", "--losses::nacl::space", "softmax"],
             ["cross_entropy", "penalty"],
         ),
     ],
     ids=["composed", "bilateral", "deep supervision", "options"],
 )
-def test_configured(bundle, data_sets, tmp_path, overrides, terms):
+def test_configured(bundle, datasets, tmp_path, overrides, terms):
     """The loss trains, and each of its terms is a curve; the curves sum to the loss."""
-    shared = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / "run"]
-    shared += ["--cache_dir", data_sets["hippocampus"].parent / "cache", "--max_epochs", 1]
+    shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
 
     code, errors = bundle(*arguments("training", "hippocampus", *shared, *overrides))
 

@@ -13,10 +13,10 @@ from tests.networks.conftest import NETWORKS, small_overrides
 
 
 @pytest.fixture
-def shared(data_sets, tmp_path):
+def shared(datasets, tmp_path):
     """The words that every run of these tests has, on the hippocampus' phantom."""
-    words = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / "run"]
-    return [*words, "--cache_dir", data_sets["hippocampus"].parent / "cache"]
+    words = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
+    return [*words, "--cache_dir", datasets["hippocampus"].parent / "cache"]
 
 
 def choose(network):
@@ -24,7 +24,7 @@ def choose(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_training_evaluating_inference(bundle, data_sets, shared, tmp_path, network):
+def test_training_evaluating_inference(bundle, datasets, shared, tmp_path, network):
     """Every network of the menu trains, is evaluated, and segments an image in its own geometry."""
     run, chosen = tmp_path / "run", choose(network)
     training = arguments("training", "hippocampus", *shared, "--max_epochs", 1, *chosen)
@@ -32,7 +32,7 @@ def test_training_evaluating_inference(bundle, data_sets, shared, tmp_path, netw
     assert code == 0, errors
     code, errors = bundle(*arguments("evaluating", "hippocampus", *shared, *chosen))
     assert code == 0, errors
-    image = sorted((data_sets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
+    image = sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
     words = [
         "--images",
         image,
@@ -44,7 +44,7 @@ def test_training_evaluating_inference(bundle, data_sets, shared, tmp_path, netw
     code, errors = bundle(*arguments("inference", "hippocampus", *words, *chosen))
     assert code == 0, errors
 
-    assert np.isfinite(pd.read_csv(run / "evaluation" / "cases.csv")["ece"]).all()
+    assert np.isfinite(pd.read_csv(run / "evaluation" / "cases.csv")["ece_foreground"]).all()
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
     loss, *terms = (
         np.array([event.value for event in curves.Scalars(tag)])

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from nacl_monai.bundle.__main__ import main
+from nacl_monai.export.__main__ import main
 from tests.bundles.conftest import FAST, ROOT, arguments
 from tests.bundles.test_errors import one_line
 
@@ -25,29 +25,29 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("data_set", FAST)
-def test_refused(bundle, data_sets, tmp_path, data_set, fault):
+@pytest.mark.parametrize("dataset", FAST)
+def test_refused(bundle, datasets, tmp_path, dataset, fault):
     """The line says what is wrong, and no model is there."""
     overrides, message = FAULTS[fault]
-    shared = ["--dataset_dir", data_sets[data_set], "--output_dir", tmp_path / "run"]
-    shared += ["--cache_dir", data_sets[data_set].parent / "cache", "--max_epochs", 1]
+    shared = ["--dataset_dir", datasets[dataset], "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", datasets[dataset].parent / "cache", "--max_epochs", 1]
 
-    code, errors = bundle(*arguments("training", data_set, *shared, *overrides))
+    code, errors = bundle(*arguments("training", dataset, *shared, *overrides))
 
     assert code == 1
     assert message in one_line(errors)
     assert not list(tmp_path.rglob("*.pt"))
 
 
-@pytest.mark.parametrize("data_set", FAST)
-def test_own_command(monkeypatch, capsys, data_sets, tmp_path, data_set):
-    """`python -m nacl_monai.bundle run` is as strict before it hands over to MONAI."""
+@pytest.mark.parametrize("dataset", FAST)
+def test_own_command(monkeypatch, capsys, datasets, tmp_path, dataset):
+    """`python -m nacl_monai.export run` is as strict before it hands over to MONAI."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    words = ["--dataset_dir", data_sets[data_set], "--output_dir", tmp_path, "--max_epoch", 1]
+    words = ["--dataset_dir", datasets[dataset], "--output_dir", tmp_path, "--max_epoch", 1]
 
     with pytest.raises(ValueError, match="--max_epoch: .* did you mean --max_epochs") as raised:
-        main(arguments("training", data_set, *words))
+        main(arguments("training", dataset, *words))
 
     sys.excepthook(raised.type, raised.value, raised.tb)
     assert "did you mean --max_epochs" in one_line(capsys.readouterr().err)

@@ -11,10 +11,10 @@ mlflow = pytest.importorskip("mlflow")
 
 
 @pytest.fixture
-def tracked(bundle, data_sets, tmp_path):
+def tracked(bundle, datasets, tmp_path):
     """Words of a command that is logged to a store of its own."""
     store = f"sqlite:///{tmp_path}/mlflow.db"
-    shared = ["--dataset_dir", data_sets["hippocampus"], "--output_dir", tmp_path / "mine"]
+    shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "mine"]
     shared += ["--cache_dir", tmp_path / "cache", "--tracking", "mlflow", "--tracking_uri", store]
 
     def run(run_id, *words):
@@ -25,7 +25,7 @@ def tracked(bundle, data_sets, tmp_path):
 
 
 def test_store(tracked):
-    """Both are finished runs of one name in the data set's experiment, with the numbers of the files."""
+    """Both are finished runs of one name in the dataset's experiment, with the numbers of the files."""
     for words in (["training", "--max_epochs", 2], ["evaluating"]):
         code, error = tracked(*words)
         assert code == 0, error
@@ -46,6 +46,6 @@ def test_store(tracked):
         )
     cases = pd.read_csv(tracked.folder / "evaluation/cases.csv")
     metrics = evaluation.data.metrics
-    assert metrics["ece_foreground"] == pytest.approx(cases["ece"].mean(), abs=1e-5)
+    assert metrics["ece_foreground"] == pytest.approx(cases["ece_foreground"].mean(), abs=1e-5)
     assert metrics["cece_union"] == pytest.approx(cases["cece_union"].mean(), abs=1e-5)
     assert not list(tracked.folder.glob("config_*"))

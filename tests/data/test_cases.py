@@ -79,7 +79,7 @@ class TestDecathlon:
             assert Path(case["image"]).name == Path(case["label"]).name
 
     def test_real(self, hippocampus_dir):
-        """The real task holds 260 labelled patients."""
+        """The real task holds 260 labeled patients."""
         assert len(decathlon_cases(hippocampus_dir)) == 260
 
 

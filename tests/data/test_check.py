@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from nacl_monai.data.__main__ import main
-from nacl_monai.data.check import check_data_set
+from nacl_monai.data.check import check_dataset
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, change, put, save_nifti
 
 BUNDLES = ROOT / "bundles"
 
 
-def check(root, data_set="hippocampus", subset=True):
-    return check_data_set(data_set, root, bundles=BUNDLES, subset=subset)
+def check(root, dataset="hippocampus", subset=True):
+    return check_dataset(dataset, root, bundles=BUNDLES, subset=subset)
 
 
 @pytest.fixture
@@ -143,19 +143,19 @@ class TestFaults:
         assert len(found.patients) == 10
 
     @pytest.mark.parametrize(
-        ("data_set", "bundles", "message"),
+        ("dataset", "bundles", "message"),
         [
             ("hippocampus", BUNDLES, "not the Decathlon's layout"),
-            ("brain", BUNDLES, "no such data set; choose from: acdc, "),
+            ("brain", BUNDLES, "no such dataset; choose from: acdc, "),
             ("acdc", "/nowhere", "no bundles there; run this in the project's root"),
         ],
     )
-    def test_refused(self, tmp_path, capsys, data_set, bundles, message):
+    def test_refused(self, tmp_path, capsys, dataset, bundles, message):
         """A wrong folder or name is one line."""
-        assert main(["check", data_set, str(tmp_path), "--bundles", str(bundles)]) == 1
+        assert main(["check", dataset, str(tmp_path), "--bundles", str(bundles)]) == 1
 
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
         with pytest.raises(InputError):
-            check_data_set(data_set, tmp_path, bundles=bundles)
+            check_dataset(dataset, tmp_path, bundles=bundles)

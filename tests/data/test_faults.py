@@ -1,4 +1,4 @@
-"""Every fault of a data set × every layout: one line that names the file, and nothing half-written.
+"""Every fault of a dataset × every layout: one line that names the file, and nothing half-written.
 
 Cases, transforms and splits are those of the bundles' own configurations, so the matrix follows them.
 """
@@ -17,13 +17,13 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundle import one_line_errors
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.cases import image_files
-from nacl_monai.data.phantoms import PHANTOMS
+from nacl_monai.phantoms import PHANTOMS
+from nacl_monai.runtime import one_line_errors
 from tests.conftest import ROOT, change, put, save_nifti
 
-pytestmark = pytest.mark.parametrize("data_set", sorted(PHANTOMS))
+pytestmark = pytest.mark.parametrize("dataset", sorted(PHANTOMS))
 
 
 def voxels(file):
@@ -75,7 +75,7 @@ def zero_bytes(file):
     file.write_bytes(b"")
 
 
-def colours(file):
+def colors(file):
     triples = np.dtype([(name, np.uint8) for name in "RGB"])
     rewrite(file, np.zeros(voxels(file).shape, triples))
 
@@ -147,7 +147,7 @@ HEADER = dict.fromkeys([DATATYPE, DIMENSIONS, VOXEL_OFFSET], "cannot be read")
 BOTH = {
     **UNREADABLE,
     **HEADER,
-    colours: "convert it to one real number per voxel",
+    colors: "convert it to one real number per voxel",
     complex_numbers: "convert it to one real number per voxel",
 }
 IMAGE = {
@@ -185,14 +185,14 @@ IDS = [f"{key}-{NAMES.get(spoil, spoil.__name__)}" for key, spoil, _ in FAULTS]
 
 
 @cache
-def configuration(data_set):
-    files = [f"{data_set}/configs/dataset.yaml", "common/model.yaml", "common/train.yaml"]
+def configuration(dataset):
+    files = [f"{dataset}/configs/dataset.yaml", "common/model.yaml", "common/train.yaml"]
     return ConfigParser.load_config_files([ROOT / "bundles" / file for file in files])
 
 
-def parser_of(data_set, root, folder, patients):
-    """The bundle's configuration for a data set at ``root`` of which ``patients`` train."""
-    parser = ConfigParser(deepcopy(configuration(data_set)))
+def parser_of(dataset, root, folder, patients):
+    """The bundle's configuration for a dataset at ``root`` of which ``patients`` train."""
+    parser = ConfigParser(deepcopy(configuration(dataset)))
     split = {"train": list(patients), "val": [], "test": []}
     (folder / "split.json").write_text(json.dumps(split))
     parser["dataset_dir"] = str(root)
@@ -202,23 +202,23 @@ def parser_of(data_set, root, folder, patients):
 
 
 @cache
-def cases_of(data_set, root):
-    parser = ConfigParser(deepcopy(configuration(data_set)))
+def cases_of(dataset, root):
+    parser = ConfigParser(deepcopy(configuration(dataset)))
     parser["dataset_dir"] = str(root)
     return parser.get_parsed_content("cases")
 
 
 @pytest.fixture
-def whole(phantom_of, data_set, tmp_path):
-    """A data set of several patients, for a test that spoils it."""
-    return Path(shutil.copytree(phantom_of(data_set), tmp_path / "data"))
+def whole(phantom_of, dataset, tmp_path):
+    """A dataset of several patients, for a test that spoils it."""
+    return Path(shutil.copytree(phantom_of(dataset), tmp_path / "data"))
 
 
 @pytest.fixture
-def root(phantom_of, data_set, tmp_path):
-    """A data set of one patient, for a test that spoils it."""
-    source, root = phantom_of(data_set), tmp_path / "data"
-    cases = cases_of(data_set, source)
+def root(phantom_of, dataset, tmp_path):
+    """A dataset of one patient, for a test that spoils it."""
+    source, root = phantom_of(dataset), tmp_path / "data"
+    cases = cases_of(dataset, source)
     own = [case for case in cases if case["patient"] == cases[0]["patient"]]
     files = {Path(file) for case in own for file in (*image_files(case), case["label"])}
     files |= {file.with_name("Info.cfg") for file in files if file.with_name("Info.cfg").is_file()}
@@ -230,10 +230,10 @@ def root(phantom_of, data_set, tmp_path):
 
 
 @pytest.fixture
-def case(phantom_of, data_set, tmp_path):
+def case(phantom_of, dataset, tmp_path):
     """The first case of either: its patient, its images and its label."""
-    source = phantom_of(data_set)
-    case = cases_of(data_set, source)[0]
+    source = phantom_of(dataset)
+    case = cases_of(dataset, source)[0]
     moved = [
         tmp_path / "data" / Path(file).relative_to(source)
         for file in (*image_files(case), case["label"])
@@ -242,11 +242,11 @@ def case(phantom_of, data_set, tmp_path):
 
 
 @pytest.fixture
-def error_line(data_set, tmp_path, case, monkeypatch, capsys):
-    """What the bundle of a data set prints when it cannot read its training volumes: one line."""
+def error_line(dataset, tmp_path, case, monkeypatch, capsys):
+    """What the bundle of a dataset prints when it cannot read its training volumes: one line."""
 
     def of(root, parser=None):
-        parser = parser or parser_of(data_set, root, tmp_path, [case[0]])
+        parser = parser or parser_of(dataset, root, tmp_path, [case[0]])
         monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
         with pytest.raises((ValueError, RuntimeError)) as raised:
             parser.get_parsed_content("train::volumes")
@@ -261,11 +261,11 @@ def error_line(data_set, tmp_path, case, monkeypatch, capsys):
 
 
 @pytest.fixture
-def faults(data_set, capsys):
+def faults(dataset, capsys):
     """What the check of a download prints and returns: a line for every fault, and its exit code."""
 
     def of(root):
-        words = ["check", data_set, str(root), "--subset", "--bundles", str(ROOT / "bundles")]
+        words = ["check", dataset, str(root), "--subset", "--bundles", str(ROOT / "bundles")]
         code = main(words)
         printed = capsys.readouterr().err
         assert "Traceback" not in printed
@@ -293,17 +293,17 @@ def test_one_file(root, case, error_line, faults, key, spoil, message):
 
 @pytest.mark.parametrize("spoil", [missing, dangling])
 @pytest.mark.parametrize("key", ["image", "label"])
-def test_missing(whole, case, data_set, error_line, faults, key, spoil):
+def test_missing(whole, case, dataset, error_line, faults, key, spoil):
     """A missing image or label is named; a case of KiTS that has no label is none, officially."""
     patient, images, label = case
     spoil(images[-1] if key == "image" else label)
 
     line, (_, found) = error_line(whole), faults(whole)
 
-    if (data_set, key) == ("kits", "label"):
-        assert f"split.json: patient {patient} is not in the data set" in line
+    if (dataset, key) == ("kits", "label"):
+        assert f"split.json: patient {patient} is not in the dataset" in line
     elif key == "image":
-        assert line == f"error: {images[-1]}: missing image; unpack the data set again"
+        assert line == f"error: {images[-1]}: missing image; unpack the dataset again"
         assert found == [line.replace("error", "fault")]
     else:
         assert line == f"error: {images[0]}: has no label; expected it at {label}"
@@ -322,7 +322,7 @@ def test_missing_folder(whole, case, error_line):
         for text in (
             f"error: dataset_dir {whole}: not ",
             f"error: {folder}/",
-            f"split.json: patient {folder.name} is not in the data set",
+            f"split.json: patient {folder.name} is not in the dataset",
         )
     )
 
@@ -340,9 +340,9 @@ def test_image_on_another_grid(root, case, error_line, spoil):
     assert str(first) in line
 
 
-def test_patient_of_two_sets(root, case, data_set, tmp_path, error_line):
+def test_patient_of_two_sets(root, case, dataset, tmp_path, error_line):
     """A split by hand that trains and validates on one patient is refused, with file and patient."""
-    parser = parser_of(data_set, root, tmp_path, [case[0]])
+    parser = parser_of(dataset, root, tmp_path, [case[0]])
     (tmp_path / "split.json").write_text(json.dumps({"train": [case[0]], "val": [case[0]]}))
 
     line = error_line(root, parser)
@@ -365,15 +365,15 @@ def link_root(source, target):
 
 
 @pytest.mark.parametrize("place", [shutil.copytree, link_files, link_folders, link_root])
-def test_harmless(root, case, data_set, tmp_path, faults, place):
+def test_harmless(root, case, dataset, tmp_path, faults, place):
     """Spaces, other alphabets and links on the way to a file change nothing."""
     elsewhere = tmp_path / "Mes données" / "数据 – Größe"
     elsewhere.parent.mkdir()
     place(root, elsewhere)
 
     plain, found = (
-        parser_of(data_set, folder, tmp_path, [case[0]]).get_parsed_content("load_case")(
-            cases_of(data_set, folder)[0]
+        parser_of(dataset, folder, tmp_path, [case[0]]).get_parsed_content("load_case")(
+            cases_of(dataset, folder)[0]
         )
         for folder in (root, elsewhere)
     )

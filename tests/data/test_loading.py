@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nacl_monai.data import LoadCased
+from nacl_monai.data import LoadCase
 from nacl_monai.errors import InputError
 from tests.conftest import change, save_nifti
 
@@ -27,7 +27,7 @@ CLASSES = [[0], [1], [2]]
 
 
 def load(case, label_values=CLASSES, in_channels=1):
-    return LoadCased(label_values, in_channels)(case)
+    return LoadCase(label_values, in_channels)(case)
 
 
 def test_sound(case):

@@ -190,7 +190,7 @@ def test_own_split(tmp_path):
         ("[1, 2]", "is not a split"),
         ('{"train": 3}', "is not a split"),
         ('{"train": ["p1"], "test": ["p1"]}', "patient p1 is listed twice"),
-        ('{"train": ["p9"]}', "patient p9 is not in the data set"),
+        ('{"train": ["p9"]}', "patient p9 is not in the dataset"),
     ],
 )
 def test_unusable_file(tmp_path, text, message):

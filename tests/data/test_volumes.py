@@ -15,7 +15,7 @@ import torch
 from monai.transforms import ScaleIntensityRanged, Spacingd
 from torch.utils.data import DataLoader, DistributedSampler
 
-from nacl_monai.data import CachedVolumes, LoadCased, SliceDataset, decathlon_cases
+from nacl_monai.data import CachedVolumes, LoadCase, SliceDataset, decathlon_cases
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, save_nifti
 
@@ -23,7 +23,7 @@ SIZE = (48, 64)
 
 
 def transforms(maximum=1.0):
-    return [LoadCased([[0], [1], [2]], 1), ScaleIntensityRanged("image", 0, maximum, 0, 1)]
+    return [LoadCase([[0], [1], [2]], 1), ScaleIntensityRanged("image", 0, maximum, 0, 1)]
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_transform_of_slices(volumes):
 def test_read_once(cases, tmp_path, monkeypatch):
     """Once cached, volumes come from the cache: NIfTI files are never read again."""
     CachedVolumes(cases, transforms(), tmp_path)
-    monkeypatch.setattr(LoadCased, "__call__", lambda *_: pytest.fail("read a NIfTI file again"))
+    monkeypatch.setattr(LoadCase, "__call__", lambda *_: pytest.fail("read a NIfTI file again"))
 
     slices = SliceDataset(CachedVolumes(cases, transforms(), tmp_path), SIZE)
 
@@ -180,9 +180,9 @@ def test_killed(decathlon_phantom, tmp_path, monkeypatch):
     """Killed while it writes the third volume of five, caching goes on with the third."""
     command = [sys.executable, "-c", DIES_WHILE_WRITING, decathlon_phantom, tmp_path]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    read, load = [], LoadCased.__call__
+    read, load = [], LoadCase.__call__
     monkeypatch.setattr(
-        LoadCased, "__call__", lambda self, data: read.append(data["case"]) or load(self, data)
+        LoadCase, "__call__", lambda self, data: read.append(data["case"]) or load(self, data)
     )
 
     cases = decathlon_cases(decathlon_phantom)[:5]
@@ -201,7 +201,7 @@ def test_several_files(cases, tmp_path):
     image = tmp_path / "t1.nii.gz"
     image.write_bytes(Path(cases[0]["image"]).read_bytes())
     stacked = [{**cases[0], "image": [cases[0]["image"], str(image)]}]
-    reading = [LoadCased([[0], [1], [2]], 2)]
+    reading = [LoadCase([[0], [1], [2]], 2)]
 
     for _ in range(2):
         assert CachedVolumes(stacked, reading, tmp_path / "cache")[0]["image"].shape[0] == 2

@@ -12,16 +12,16 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lam
 
 from nacl_monai.handlers import (
     CalibrationError,
+    CaseBins,
     CaseTable,
     LogitProfile,
-    ReliabilityCurves,
     SliceMaps,
 )
-from nacl_monai.metrics import HausdorffMetric, label_targets
+from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
 
 CLASSES = ["background", "left", "right"]
 REGIONS = ["foreground", "union"]
-TARGETS = {"left": [1], "right": [2], "both": [1, 2]}
+STRUCTURES = {"left": [1], "right": [2], "both": [1, 2]}
 
 
 class Identity(torch.nn.Module):
@@ -66,19 +66,19 @@ def evaluated(tmp_path_factory):
                 CopyItemsd("pred", names="probabilities"),
                 AsDiscreted("pred", argmax=True),
                 CopyItemsd(["pred", "label"], names=masks),
-                Lambdad(masks, partial(label_targets, targets=TARGETS)),
+                Lambdad(masks, partial(structure_masks, structures=STRUCTURES)),
             ]
         ),
         key_val_metric={
             "dice": MeanDice(output_transform=from_engine(masks)),
             "hd95": IgniteMetricHandler(
-                HausdorffMetric(include_background=True), output_transform=from_engine(masks)
+                BoundedHausdorffMetric(include_background=True), output_transform=from_engine(masks)
             ),
             "calibration": calibration,
         },
         val_handlers=[
-            CaseTable(output_dir, list(TARGETS), ["dice", "hd95"], calibration, "synthetic"),
-            ReliabilityCurves(output_dir, CLASSES, calibration),
+            CaseTable(output_dir, list(STRUCTURES), ["dice", "hd95"], calibration, "synthetic"),
+            CaseBins(output_dir, CLASSES, calibration),
             LogitProfile(output_dir, CLASSES),
             SliceMaps(output_dir, CLASSES),
         ],

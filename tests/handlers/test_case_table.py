@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.handlers.conftest import TARGETS, probabilities_of
+from tests.handlers.conftest import STRUCTURES, probabilities_of
 from tests.handlers.test_calibration import errors
 
 
@@ -22,33 +22,33 @@ def test_rows(table):
 
 
 def test_dice(table, evaluated):
-    """Dice is 2|A∩B| / (|A| + |B|) of each target; one that is absent has an empty cell."""
+    """Dice is 2|A∩B| / (|A| + |B|) of each structure; one that is absent has an empty cell."""
     for case, volume in evaluated[2].items():
         probabilities, label = probabilities_of(volume)
         prediction = probabilities.argmax(axis=0)
-        pairs = [(np.isin(prediction, of), np.isin(label, of)) for of in TARGETS.values()]
+        pairs = [(np.isin(prediction, of), np.isin(label, of)) for of in STRUCTURES.values()]
         expected = [
             2 * (found & true).sum() / (found.sum() + true.sum()) if true.any() else np.nan
             for found, true in pairs
         ]
-        columns = [f"dice_{name}" for name in TARGETS]
+        columns = [f"dice_{name}" for name in STRUCTURES]
         np.testing.assert_allclose(expected, table.loc[case, columns], atol=1e-6)
         np.testing.assert_allclose(np.nanmean(expected), table.loc[case, "dice"], atol=1e-6)
     assert np.isnan(table.loc["case1", ["dice_right", "hd95_right"]].astype(float)).all()
 
 
 def test_hd95(table):
-    """HD95 of the present targets is a distance inside the volume."""
+    """HD95 of the present structures is a distance inside the volume."""
     values = table.loc[["case0", "case2"], ["hd95_left", "hd95_right"]]
 
     assert ((values >= 0) & (values <= np.sqrt(6**2 + 5**2 + 6**2))).all(axis=None)
 
 
 def test_calibration(table, evaluated):
-    """The paper's region has no suffix, others have their name."""
+    """Every error has a column per region, named after both."""
     for case, volume in evaluated[2].items():
-        for suffix, region in (("", "foreground"), ("_union", "union")):
-            columns = [f"ece{suffix}", f"cece{suffix}"]
+        for region in ("foreground", "union"):
+            columns = [f"ece_{region}", f"cece_{region}"]
             np.testing.assert_allclose(errors(volume, region), table.loc[case, columns], atol=2e-6)
 
 

@@ -35,7 +35,7 @@ def test_finite():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits(value):
-    """The case whose logits are no numbers is named, its neighbour in the batch is not."""
+    """The case whose logits are no numbers is named, its neighbor in the batch is not."""
     with pytest.raises(InputError, match="epoch 1, iteration 2: .* in a batch with case3;"):
         train([0.0, 1.0, 2.0, value])
 

@@ -30,7 +30,7 @@ def test_profile(evaluated):
 
 
 class Network(torch.nn.Module):
-    """Returns its input times a number that is learnt, as one tensor or in one of two other ways."""
+    """Returns its input times a number that is learned, as one tensor or in one of two other ways."""
 
     def __init__(self, kind):
         super().__init__()

@@ -15,7 +15,7 @@ def test_names(bins, evaluated):
     """Axes are named: cases as they were measured, regions, top-1 and the classes."""
     assert list(evaluated[2]) == list(bins["cases"])
     assert list(bins["regions"]) == REGIONS
-    assert list(bins["rows"]) == ["top-1", *CLASSES]
+    assert list(bins["classes"]) == ["top-1", *CLASSES]
     assert bins["counts"].shape == (3, 2, 4, 15)
 
 

@@ -7,7 +7,7 @@ import torch
 
 
 def proportions(labels, num_classes, weight, border="valid", ignore_index=None, radius=1):
-    """Equation 2 for labels ``(*spatial)``; ``weight(j, i)`` weighs neighbour i of voxel j.
+    """Equation 2 for labels ``(*spatial)``; ``weight(j, i)`` weighs neighbor i of voxel j.
 
     Under ``replicate``, i may lie outside and has the label of the nearest voxel.
     """
@@ -36,7 +36,7 @@ def mean_weight(_j, _i):
 
 
 def svls_weight(sigma, radius, dims):
-    """A Gaussian whose centre is the sum of all its neighbours."""
+    """A Gaussian whose center is the sum of all its neighbors."""
 
     def gaussian(step):
         return math.exp(-sum(s**2 for s in step) / (2 * sigma**2))

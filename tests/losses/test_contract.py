@@ -17,13 +17,13 @@ CLASSES = [
     item
     for item in EXPORTED
     if inspect.isclass(item)
-    and issubclass(item, losses.TermsLoss | losses.Penalty)
+    and issubclass(item, losses.SegmentationLoss | losses.Penalty)
     and not inspect.isabstract(item)
 ]
 NACL_VARIANTS = [
     *({"prior": prior} for prior in ("gaussian", "bilateral")),
     *({"penalty": penalty} for penalty in ("l2", "log_barrier")),
-    {"on": "softmax"},
+    {"space": "softmax"},
     {"border": "replicate", "kernel_size": 5},
 ]
 # The settings with which a loss is cross-entropy, or None where there are none.
@@ -66,7 +66,7 @@ every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
 
 def labels_for(loss, labels):
     """Labels ``(B, 1, *spatial)``, with an image in further channels if the loss takes one."""
-    if not getattr(loss, "takes_image", False):
+    if not getattr(loss, "needs_image", False):
         return labels
     image = torch.rand(labels.shape[0], 2, *labels.shape[2:], dtype=torch.float64)
     return torch.cat([labels, image], 1)
@@ -169,7 +169,7 @@ def test_invariant_under_renamed_classes(item, settings, batch):
 def test_one_slice_equals_the_image(item, settings):
     """A volume of one slice gives the value of the slice, but for kernels that differ in 3-D."""
     if item is losses.SVLSLoss or settings.get("prior") == "gaussian":
-        pytest.skip("the centre of SVLS's kernel weighs as much as all neighbours, more in 3-D")
+        pytest.skip("the center of SVLS's kernel weighs as much as all neighbors, more in 3-D")
     loss = build(item, **settings)
     logits, labels = torch.randn(2, 3, 6, 5), torch.randint(3, (2, 1, 6, 5))
     labels = labels_for(loss, labels)
@@ -286,7 +286,7 @@ def test_labels_of_any_form(item, settings, dtype, batch):
     """Labels may leave out the channel, have any dtype, and be MetaTensors, as may logits."""
     loss = build(item, **settings)
     logits, labels = batch
-    if getattr(loss, "takes_image", False):
+    if getattr(loss, "needs_image", False):
         pytest.skip("labels share the image's tensor")
     expected = loss(logits, labels)
 
@@ -343,7 +343,7 @@ def test_shapes_that_do_not_fit(item, settings, batch):
     logits, labels = batch
     wrong = labels[..., :-1] if not isinstance(loss, losses.DeepSupervisionLoss) else labels[:1]
     for other in (wrong, labels.expand_as(logits)):
-        if other is not wrong and getattr(loss, "takes_image", False):
+        if other is not wrong and getattr(loss, "needs_image", False):
             continue
         with pytest.raises(InputError, match=r"shape"):
             loss(logits, labels_for(loss, other))

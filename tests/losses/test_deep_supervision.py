@@ -46,7 +46,7 @@ def test_lists_and_stacks_agree(batch, channel):
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
 def test_coarse_outputs_see_coarse_labels(dtype):
-    """At half the resolution, labels are sampled by nearest neighbour and stay whole numbers."""
+    """At half the resolution, labels are sampled by nearest neighbor and stay whole numbers."""
     fine = torch.randint(3, (1, 1, 8, 8))
     coarse = fine[..., 1::2, 1::2]
     logits = [torch.randn(1, 3, 8, 8), torch.randn(1, 3, 4, 4)]
@@ -110,7 +110,7 @@ def test_networks_of_monai(dims):
 
 
 def test_monai_grows_with_the_number_of_outputs(batch):
-    """MONAI's adapter does not normalise its weights, and cannot resize integer labels."""
+    """MONAI's adapter does not normalize its weights, and cannot resize integer labels."""
     logits, labels = batch
     theirs = monai.losses.DeepSupervisionLoss(
         monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)

@@ -20,7 +20,7 @@ def test_equals_the_loop(reference, batch, margin, ignore_index):
 
 
 def test_within_the_margin_it_is_cross_entropy():
-    """Logits closer to each other than the margin are not penalised."""
+    """Logits closer to each other than the margin are not penalized."""
     loss = MbLSLoss(margin=5.0)
     loss(4.9 * torch.rand(1, 3, 8, 8), torch.zeros(1, 8, 8))
 

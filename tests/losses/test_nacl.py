@@ -28,9 +28,9 @@ PENALTIES = {
 
 
 @pytest.mark.parametrize("ignore_index", [None, 1])
-@pytest.mark.parametrize("on", ["logits", "softmax"])
+@pytest.mark.parametrize("space", ["logits", "softmax"])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_equation_9(reference, batch, penalty, on, ignore_index):
+def test_equation_9(reference, batch, penalty, space, ignore_index):
     """Cross-entropy plus λ times the mean penalty on τ - l, over classes and counted voxels."""
     logits, labels = batch
     tau = torch.stack(
@@ -45,8 +45,8 @@ def test_equation_9(reference, batch, penalty, on, ignore_index):
         tau[labels.squeeze(1) != ignore_index if ignore_index is not None else ...].reshape(-1, 3),
         strict=True,
     ):
-        gaps += (proportions - (row if on == "logits" else p)).tolist()
-    loss = NACLLoss(penalty=penalty, on=on, penalty_weight=0.3, ignore_index=ignore_index)
+        gaps += (proportions - (row if space == "logits" else p)).tolist()
+    loss = NACLLoss(penalty=penalty, space=space, penalty_weight=0.3, ignore_index=ignore_index)
     value = loss(logits, labels).item()
     expected = 0.3 * reference.mean(PENALTIES[penalty](gap) for gap in gaps)
 
@@ -139,7 +139,7 @@ def test_bilateral_prior_from_a_loader():
         ({"prior": "median"}, "prior is 'median'"),
         ({"penalty": "l3"}, "penalty is 'l3'"),
         ({"penalty_weight": -0.1}, "weight of a penalty is -0.1"),
-        ({"on": "probabilities"}, "on is 'probabilities'"),
+        ({"space": "probabilities"}, "space is 'probabilities'"),
         ({"border": "zeros"}, "border is 'zeros'"),
         ({"sharpness": 0.0}, "sharpness is 0.0"),
     ],

@@ -135,7 +135,7 @@ class TestEqualsTheLoop:
 
     @pytest.mark.parametrize("sigma", [0.2, 2.0])
     def test_gaussian(self, reference, shape, kernel_size, ignore_index, border, sigma):
-        """The centre weighs as much as all its neighbours in the full window."""
+        """The center weighs as much as all its neighbors in the full window."""
         labels = self.labels(shape, ignore_index)
         weight = reference.svls_weight(sigma, kernel_size // 2, len(shape))
         self.check(
@@ -143,7 +143,7 @@ class TestEqualsTheLoop:
         )
 
     def test_bilateral(self, reference, shape, kernel_size, ignore_index, border):
-        """Neighbours weigh by their distance and by the image's difference, over all channels."""
+        """Neighbors weigh by their distance and by the image's difference, over all channels."""
         labels = self.labels(shape, ignore_index)
         image = torch.rand(4, *shape, generator=torch.Generator().manual_seed(5)).double()
         weight = reference.bilateral_weight(image, 1.5, 0.3)
@@ -157,7 +157,7 @@ class TestEqualsTheLoop:
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 9])
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0, 100.0])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_centre_weighs_as_much_as_all_neighbours(kernel_size, sigma, dims):
+def test_centre_weighs_as_much_as_all_neighbors(kernel_size, sigma, dims):
     """In the Gaussian prior a lone voxel keeps one half, for every kernel size and σ."""
     labels = torch.zeros(1, 1, *[11] * dims)
     middle = (0, 1, *[5] * dims)
@@ -200,7 +200,7 @@ def test_bilateral_respects_edges_of_the_image():
 
 
 def test_absent_class_has_no_share():
-    """A class that no voxel has is nowhere in any neighbourhood."""
+    """A class that no voxel has is nowhere in any neighborhood."""
     labels = torch.randint(2, (1, 1, 6, 6))
     assert torch.equal(neighborhood_proportions(labels, 4)[:, 2:], torch.zeros(1, 2, 6, 6))
 
@@ -265,7 +265,7 @@ def test_monai_loses_mass_in_the_corner():
 
 
 def test_monai_gaussian_disregards_the_kernel_size():
-    """MONAI's Gaussian prior is the same for every kernel size, and has no heavy centre."""
+    """MONAI's Gaussian prior is the same for every kernel size, and has no heavy center."""
     labels = torch.zeros(1, 15, 15, dtype=torch.int64)
     labels[0, 7, 7] = 1
 
@@ -288,7 +288,7 @@ def test_monai_gaussian_disregards_the_kernel_size():
     ],
 )
 def test_unusable_settings(settings, message):
-    """A setting that defines no neighbourhood is named in one line."""
+    """A setting that defines no neighborhood is named in one line."""
     with pytest.raises(InputError, match=message) as caught:
         neighborhood_proportions(torch.zeros(1, 1, 4, 4), 2, **settings)
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from nacl_monai.losses import CrossEntropyLoss, SVLSLoss
 
 
 def neighbors_only(reference, sigma, radius, dims):
-    """SVLS's weights without the centre: those of the constraint's τ in equation 6."""
+    """SVLS's weights without the center: those of the constraint's τ in equation 6."""
     weight = reference.svls_weight(sigma, radius, dims)
     return lambda j, i: 0.0 if i == j else weight(j, i)
 
@@ -16,7 +16,7 @@ def neighbors_only(reference, sigma, radius, dims):
 @pytest.mark.parametrize("border", ["valid", "replicate"])
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_equals_the_loop(reference, batch, kernel_size, border, ignore_index):
-    """Equation 3: cross-entropy with labels smoothed over the neighbourhood."""
+    """Equation 3: cross-entropy with labels smoothed over the neighborhood."""
     logits, labels = batch
     radius, dims = kernel_size // 2, logits.ndim - 2
     weight = reference.svls_weight(2.0, radius, dims)
@@ -32,7 +32,7 @@ def test_equals_the_loop(reference, batch, kernel_size, border, ignore_index):
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_equations_6_and_7(reference, batch, kernel_size):
-    """SVLS is half of CE + KL(τ ‖ p) plus a constant, the entropy of the neighbours' τ.
+    """SVLS is half of CE + KL(τ ‖ p) plus a constant, the entropy of the neighbors' τ.
 
     Equation 6 holds exactly, with the cross-entropy of p relative to τ as its constraint; equation
     7 replaces that by KL, so its values differ by a constant, and its gradients not at all.

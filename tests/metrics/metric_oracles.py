@@ -51,7 +51,7 @@ def slow_errors(counts, positives, sums):
 
 
 def slow_boundary_band(labels, width, spacing):
-    """Every voxel against every voxel that has a face neighbour of another label; one case."""
+    """Every voxel against every voxel that has a face neighbor of another label; one case."""
     grid = labels.numpy()
     places = list(np.ndindex(grid.shape))
 

@@ -16,16 +16,16 @@ from nacl_monai.metrics import (
     calibration_bins,
     classwise_calibration_error,
     classwise_errors,
+    confidence_gap,
+    confidence_gaps,
     expected_calibration_error,
     expected_error,
     maximum_calibration_error,
     maximum_error,
     region_mask,
-    signed_calibration_error,
-    signed_error,
 )
 
-ERRORS = (expected_error, average_error, maximum_error, signed_error)
+ERRORS = (expected_error, average_error, maximum_error, confidence_gaps)
 
 
 def rows(probs, labels):
@@ -43,7 +43,7 @@ class TestByHand:
         assert expected_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
         assert average_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
         assert maximum_calibration_error(probs, labels, region="all") == pytest.approx(0.3)
-        assert signed_calibration_error(probs, labels, region="all") == pytest.approx(0.1)
+        assert confidence_gap(probs, labels, region="all") == pytest.approx(0.1)
         # Both columns have the gaps 0.3 and 0.1 over ten voxels each.
         assert classwise_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
 
@@ -211,7 +211,7 @@ class TestLaws:
             expected_calibration_error,
             average_calibration_error,
             maximum_calibration_error,
-            signed_calibration_error,
+            confidence_gap,
             classwise_calibration_error,
         ):
             assert math.isnan(error(probs, labels))
@@ -231,7 +231,7 @@ class TestLaws:
         bins = calibration_bins(*case)
         signed, expected, average, maximum = (
             error(bins).nan_to_num()
-            for error in (signed_error, expected_error, average_error, maximum_error)
+            for error in (confidence_gaps, expected_error, average_error, maximum_error)
         )
 
         assert (signed.abs() <= expected + 1e-12).all()
@@ -248,13 +248,12 @@ class TestLaws:
         assert errors[0] > errors[1] > errors[2]
         assert errors[2] < 2e-3
 
-    def test_temperature_moves_the_signed_error(self):
+    def test_temperature_moves_the_confidence_gaps(self):
         """Sharper than the truth is over-confident, flatter is under-confident."""
         logits = 2 * torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(1))
         labels = torch.distributions.Categorical(logits=logits.movedim(1, -1)).sample()
         sharp, true, flat = (
-            signed_calibration_error((logits / t).softmax(1), labels, region="all")
-            for t in (0.5, 1, 2)
+            confidence_gap((logits / t).softmax(1), labels, region="all") for t in (0.5, 1, 2)
         )
 
         assert sharp > 0.05 > abs(true) + 0.03

@@ -6,7 +6,7 @@ from monai.data import MetaTensor
 from monai.metrics import compute_hausdorff_distance
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import HausdorffMetric, hausdorff_distance
+from nacl_monai.metrics import BoundedHausdorffMetric, hausdorff_distance
 
 
 def cube(shape, start, size=4):
@@ -84,7 +84,7 @@ def test_metric():
     """The metric leaves out the background and absent structures, from batches or lists."""
     target = torch.stack([1 - TARGET, TARGET, NOTHING])
     prediction = torch.stack([1 - SHIFTED, SHIFTED, NOTHING])
-    metric = HausdorffMetric(reduction="mean_batch")
+    metric = BoundedHausdorffMetric(reduction="mean_batch")
     metric(prediction[None], target[None])
     metric([torch.stack([1 - NOTHING, NOTHING, NOTHING])], [target])
 
@@ -95,7 +95,7 @@ def test_metric():
 
 def test_metric_spacing_from_metadata():
     """With spacing "pixdim" each case is measured in its own millimetres."""
-    metric = HausdorffMetric(include_background=True, spacing="pixdim")
+    metric = BoundedHausdorffMetric(include_background=True, spacing="pixdim")
     for size in (2.0, 1.0):
         affine = torch.diag(torch.tensor([size, 1.0, 1.0, 1.0]))
         metric([SHIFTED[None]], [MetaTensor(TARGET[None], affine=affine)])

@@ -20,10 +20,10 @@ from nacl_monai.metrics import (
     calibration_bins,
     classwise_calibration_error,
     classwise_errors,
+    confidence_gap,
     expected_calibration_error,
     negative_log_likelihood,
     region_mask,
-    signed_calibration_error,
 )
 
 PROBS, LABELS = metric_worker.data()  # the last case has no foreground
@@ -49,7 +49,7 @@ def test_case_errors_are_those_of_the_functions(region):
     for name, function in {
         "ece": expected_calibration_error,
         "cece": classwise_calibration_error,
-        "signed": signed_calibration_error,
+        "confidence_gap": confidence_gap,
         "nll": negative_log_likelihood,
         "brier": brier_score,
     }.items():

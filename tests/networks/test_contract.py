@@ -41,7 +41,7 @@ def test_final_output_first(name):
     """In training, outputs have the image's size, and the final one, of evaluation, is first."""
     network = build(name).eval()
     expected = network(torch.ones(2, 1, 32, 48))
-    network.training = True  # the outputs of training, with the normalisation of evaluation
+    network.training = True  # the outputs of training, with the normalization of evaluation
     heads = outputs(network(torch.ones(2, 1, 32, 48)))
 
     assert len(heads) == {"basic_unet_plus_plus": 4, "dynunet": 3}.get(name, 1)
@@ -64,7 +64,7 @@ def test_gradient_reaches_every_parameter(name):
     without = [key for key, parameter in network.named_parameters() if parameter.grad is None]
     zero = [key for key, parameter in network.named_parameters() if not parameter.grad.any()]
     assert not without
-    assert all(key.endswith("bias") for key in zero), zero  # may be normalised away
+    assert all(key.endswith("bias") for key in zero), zero  # may be normalized away
 
 
 @every_network

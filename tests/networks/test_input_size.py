@@ -8,14 +8,14 @@ from nacl_monai.errors import InputError
 from nacl_monai.networks import check_input_size
 from tests.networks.conftest import NETWORKS, build
 
-DATA_SETS = [(224, 224), (240, 240), (192, 192), (160, 160), (48, 64)]
+DATASETS = [(224, 224), (240, 240), (192, 192), (160, 160), (48, 64)]
 ANY_SIZE = {"basic_unet_plus_plus", "transunet"}
 
 
-@pytest.mark.parametrize("size", DATA_SETS, ids=str)
+@pytest.mark.parametrize("size", DATASETS, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sizes_of_the_data_sets(name, size):
-    """Every network takes the slices of every data set."""
+def test_sizes_of_the_datasets(name, size):
+    """Every network takes the slices of every dataset."""
     check_input_size(build(name), 1, size)
 
 

@@ -162,18 +162,18 @@ def test_published_archive(tmp_path):
 
 @pytest.mark.parametrize("in_channels", [1, 2, 4])
 def test_channels_of_the_file(tmp_path, in_channels):
-    """A grey image is seen as a colour image of equal channels; other numbers repeat them."""
+    """A gray image is seen as a color image of equal channels; other numbers repeat them."""
     weights = tiny().encoder.state_dict()
     torch.save(weights, tmp_path / "weights.pth")
     network, image = (
         tiny(in_channels, pretrained=tmp_path / "weights.pth"),
         torch.rand(1, 1, 48, 64),
     )
-    colour = tiny(pretrained=tmp_path / "weights.pth")
+    color = tiny(pretrained=tmp_path / "weights.pth")
     ours = network.encode(image.expand(-1, in_channels, -1, -1))[-1]
 
     if in_channels == 1:
-        torch.testing.assert_close(ours, colour.encode(image.expand(-1, 3, -1, -1))[-1])
+        torch.testing.assert_close(ours, color.encode(image.expand(-1, 3, -1, -1))[-1])
     assert not torch.equal(
         ours, tiny(in_channels).encode(image.expand(-1, in_channels, -1, -1))[-1]
     )

@@ -53,7 +53,7 @@ class TestClassLogits:
 
 class TestEpochLogits:
     def test_shares(self, runs, folders):
-        """The colour is each bin's share of its epoch's voxels; bins without any stay white."""
+        """The color is each bin's share of its epoch's voxels; bins without any stay white."""
         figure = draw_epoch_logits(runs)
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
             counts = np.load(folder / "logit_histogram.npz")["counts"]

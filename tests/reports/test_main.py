@@ -18,7 +18,7 @@ FILES = {
 def test_reliability(folders, tmp_path, capsys):
     """Any region and any class by name; the files are named by them."""
     folders = [str(folder) for folder in folders]
-    options = ["--region", "all", "--row", "LV", "--output", str(tmp_path), "--names", "a", "b"]
+    options = ["--region", "all", "--class", "LV", "--output", str(tmp_path), "--names", "a", "b"]
 
     assert main(["reliability", *folders, *options]) == 0
     assert main(["reliability", *folders, "--output", str(tmp_path)]) == 0
@@ -30,7 +30,7 @@ def test_reliability(folders, tmp_path, capsys):
     assert capsys.readouterr().out.count("wrote ") == 4
 
 
-@pytest.mark.parametrize(("option", "value"), [("--region", "edge"), ("--row", "aorta")])
+@pytest.mark.parametrize(("option", "value"), [("--region", "edge"), ("--class", "aorta")])
 def test_unknown_region_or_row(folders, tmp_path, capsys, option, value):
     """An unknown name is one line with those to choose from."""
     code = main(["reliability", str(folders[0]), "--output", str(tmp_path), option, value])
@@ -56,7 +56,7 @@ def test_compare(folders, tmp_path, capsys):
     assert "CE + Dice" in printed.out
     table = pd.read_csv(output / "comparison.csv", index_col="method")
     assert table.index.tolist() == ["CE + Dice", "NACL"]
-    assert f"{table.loc['NACL', 'ece']:.3f}" in printed.out
+    assert f"{table.loc['NACL', 'ece_foreground']:.3f}" in printed.out
     assert "**" in (output / "comparison.md").read_text(encoding="utf-8")
 
 
@@ -67,7 +67,7 @@ def test_compare(folders, tmp_path, capsys):
         (lambda folder: (folder / "evaluation/bins.npz").unlink(), ["bins.npz", "make evaluate"]),
         (
             lambda folder: (folder / "evaluation/cases.csv").write_text("case,dice\n1,0.5\n"),
-            ["ece"],
+            ["ece_foreground"],
         ),
         (lambda folder: (folder / "evaluation/maps/004.npz").unlink(), ["004.npz"]),
     ],

@@ -85,10 +85,10 @@ class TestFigure:
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
             table = pd.read_csv(folder / "evaluation" / "cases.csv", dtype={"case": str})
             (row,) = table[table["case"] == "003"].to_dict("records")
-            assert scores[name] == f"Dice {row['dice']:.3f}   ECE {row['ece']:.3f}"
+            assert scores[name] == f"Dice {row['dice']:.3f}   ECE {row['ece_foreground']:.3f}"
 
     def test_arrays(self, runs, folders):
-        """Confidence is shown as written; the overlay tints a class with its colour."""
+        """Confidence is shown as written; the overlay tints a class with its color."""
         shown = titled(draw_maps(runs, "003"))
         with np.load(folders[1] / "evaluation" / "maps" / "003.npz") as archive:
             label, prediction, confidence = (
@@ -105,9 +105,9 @@ class TestFigure:
         for picture, classes in ((truth, label), (predicted, prediction)):
             for c in range(4):
                 at = classes[window] == c
-                grey = np.asarray(image)[at]
+                gray = np.asarray(image)[at]
                 color = np.array(to_rgb(CLASS_COLORS[c - 1]))
-                expected = grey if c == 0 else OPACITY * color + (1 - OPACITY) * grey
+                expected = gray if c == 0 else OPACITY * color + (1 - OPACITY) * gray
                 np.testing.assert_allclose(np.asarray(picture)[at], expected, atol=1e-6)
 
     def test_one_scale_for_all(self, runs):

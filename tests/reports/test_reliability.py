@@ -13,7 +13,7 @@ from nacl_monai.reports.reliability import OVER, UNDER
 def slow_curve(folder, region, row):
     """Accuracy, confidence and share per bin, pooled ECE and mean ECE, voxel sum by voxel sum."""
     with np.load(folder / "evaluation" / "bins.npz") as archive:
-        r, k = list(archive["regions"]).index(region), list(archive["rows"]).index(row)
+        r, k = list(archive["regions"]).index(region), list(archive["classes"]).index(row)
         counts, positives, confidences = (
             archive[key][:, r, k] for key in ("counts", "positives", "confidences")
         )
@@ -42,7 +42,7 @@ def slow_curve(folder, region, row):
 
 
 def bars(axes, label):
-    """Bars of one kind: from where to where they reach, by their centre."""
+    """Bars of one kind: from where to where they reach, by their center."""
     (container,) = (c for c in axes.containers if c.get_label() == label)
     return {
         round(bar.get_x() + bar.get_width() / 2, 6): (
@@ -112,7 +112,7 @@ class TestFigure:
         """On the ground-truth foreground the mean over volumes is the table's ECE."""
         for run in runs:
             curve = reliability_curve(run)
-            assert curve.mean_error == pytest.approx(run.metrics["ece"].mean())
+            assert curve.mean_error == pytest.approx(run.metrics["ece_foreground"].mean())
 
     def test_names_and_shared_axes(self, runs):
         """Methods stand side by side under their names, on the same axes."""

@@ -183,7 +183,9 @@ class TestRefusals:
 
         assert str(copies[1] / "evaluation" / name) in refusal(copies)
 
-    @pytest.mark.parametrize("column", ["case", "dice", "hd95", "ece", "cece"])
+    @pytest.mark.parametrize(
+        "column", ["case", "dice", "hd95", "ece_foreground", "cece_foreground"]
+    )
     def test_missing_column(self, copies, change_cases, column):
         """A missing column is named together with its file."""
         change_cases(copies[0], lambda table: table.drop(columns=column))
@@ -195,9 +197,9 @@ class TestRefusals:
 
     def test_text_in_a_metric(self, copies, change_cases):
         """A metric that is not a number is refused with its column."""
-        change_cases(copies[0], lambda table: table.assign(ece=["high"] + [0.1] * 6))
+        change_cases(copies[0], lambda table: table.assign(ece_foreground=["high"] + [0.1] * 6))
 
-        assert "'ece'" in refusal(copies)
+        assert "'ece_foreground'" in refusal(copies)
 
     def test_no_case(self, copies, change_cases):
         """An evaluation of nothing is refused."""
@@ -211,7 +213,7 @@ class TestRefusals:
 
         assert "'003' stands twice" in refusal(copies)
 
-    @pytest.mark.parametrize("key", ["cases", "regions", "rows", "counts", "confidences"])
+    @pytest.mark.parametrize("key", ["cases", "regions", "classes", "counts", "confidences"])
     def test_missing_array(self, copies, change_arrays, key):
         """A missing array is named together with its file."""
         path = copies[0] / "evaluation" / "bins.npz"

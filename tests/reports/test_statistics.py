@@ -101,8 +101,8 @@ class TestInterval:
         assert one.mean == 0.4
         assert np.isnan([one.low, one.high, none.mean]).all()
 
-    def test_several_data_sets(self):
-        """A small data set weighs as much as a large one; its patients are drawn within it."""
+    def test_several_datasets(self):
+        """A small dataset weighs as much as a large one; its patients are drawn within it."""
         small, large = np.array([0.0, 1.0]), np.full(50, 0.2)
         found = interval([small, large])
 

@@ -74,7 +74,7 @@ class TestFiles:
 
 class TestSize:
     def test_noise_stays_below_the_limit(self, tmp_path):
-        """A figure that noise makes too large is written with fewer pixels or colours."""
+        """A figure that noise makes too large is written with fewer pixels or colors."""
         with house_style():
             figure = new_figure(height=3)
             noise = np.random.default_rng(0).uniform(size=(450, 1350))
@@ -131,7 +131,7 @@ class TestCallersSettings:
 
 
 class TestColors:
-    def test_neighbours_differ_in_grey(self):
+    def test_neighbors_differ_in_gray(self):
         """Successive classes differ by more than ten units of CIE lightness (0 to 100)."""
         rgb = np.array([matplotlib.colors.to_rgb(color) for color in CLASS_COLORS])
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

@@ -22,8 +22,8 @@ def small(copies, change_cases):
     values = {
         "dice": ([0.9] * 6 + [0.2], [0.7] * 7),
         "hd95": ([2.0, None, 4.0, None, 3.0, 3.0, 3.0], [5.0] * 7),
-        "ece": ([0.2] * 7, [0.05] * 7),
-        "cece": ([0.03] * 7, [0.03004] * 7),
+        "ece_foreground": ([0.2] * 7, [0.05] * 7),
+        "cece_foreground": ([0.03] * 7, [0.03004] * 7),
         "dice_RV": ([None] * 7, [0.5] * 7),
     }
     for k, folder in enumerate(copies):

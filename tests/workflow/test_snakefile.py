@@ -1,4 +1,4 @@
-"""The workflow: each table and figure asks for its cells, here, in two jobs at once, or on SLURM."""
+"""The workflow: each table and figure asks for its experiments, locally or on SLURM."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.grid import TARGETS, cells
+from nacl_monai.paper.grid import TARGETS, experiments
 
 ROOT = Path(__file__).parents[2]
 HERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -46,56 +46,58 @@ def dry_run(tmp_path, *words, profile="local", **config):
 
 
 def trained(printed):
-    """Folders that are trained and evaluated, as (data set, run)."""
+    """Folders that are trained and evaluated, as (dataset, run)."""
     return sorted(re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/cases\.csv", printed))
 
 
 def expected(target, **narrowed):
-    return sorted({(cell.data_set, cell.name) for cell in cells(target, **narrowed)})
+    return sorted(
+        {(experiment.dataset, experiment.name) for experiment in experiments(target, **narrowed)}
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_cells_of_each_target(tmp_path, target):
-    """A target trains and evaluates its cells of the grid, each once, and then renders."""
+def test_experiments_of_each_target(tmp_path, target):
+    """A target trains and evaluates its experiments of the grid, each once, and then renders."""
     printed = dry_run(tmp_path, target)
 
     assert trained(printed) == expected(target)
-    assert f"python -m nacl_monai.reports {target} {tmp_path}/runs" in printed
+    assert f"python -m nacl_monai.paper {target} {tmp_path}/runs" in printed
 
 
 def test_narrowed(tmp_path):
-    """Data sets, losses and seeds as words; every cell is a `make train` with its variables."""
-    printed = dry_run(tmp_path, "table3", data_sets="acdc hippocampus", losses="nacl", seeds="0 1")
+    """Datasets, losses and seeds as words; every experiment is a `make train` with its variables."""
+    printed = dry_run(tmp_path, "table3", datasets="acdc hippocampus", losses="nacl", seeds="0 1")
 
     assert trained(printed) == expected(
-        "table3", data_sets=["acdc", "hippocampus"], losses=["nacl"], seeds=(0, 1)
+        "table3", datasets=["acdc", "hippocampus"], losses=["nacl"], seeds=(0, 1)
     )
     assert (
         f"train DATASET=acdc DATASET_DIR={tmp_path}/acdc LOSS=nacl NETWORK=unet SEED=1 "
         f"RUN={tmp_path}/runs/acdc/unet_nacl_prior=gaussian_seed1 "
         "ARGS='--losses::nacl::prior gaussian'"
     ) in printed
-    assert "--data-sets acdc hippocampus --losses nacl --seeds 0 1" in printed
+    assert "--datasets acdc hippocampus --losses nacl --seeds 0 1" in printed
 
 
 def test_everything_is_trained_once(tmp_path):
-    """All tables and figures together share their cells."""
-    printed = dry_run(tmp_path, "reproduce", data_sets="acdc")
+    """All tables and figures together share their experiments."""
+    printed = dry_run(tmp_path, "reproduce", datasets="acdc")
 
-    everything = {cell for target in TARGETS for cell in expected(target, data_sets=["acdc"])}
+    everything = {
+        experiment for target in TARGETS for experiment in expected(target, datasets=["acdc"])
+    }
     assert trained(printed) == sorted(everything)
 
 
 def test_tracking(tmp_path):
     """Trainings and evaluations are tracked, and the store is made before any of them."""
-    printed = dry_run(
-        tmp_path, "table4", "--forcerun", "store", data_sets="acdc", tracking="mlflow"
-    )
+    printed = dry_run(tmp_path, "table4", "--forcerun", "store", datasets="acdc", tracking="mlflow")
 
-    cell = re.search(r"rule cell:.*?(?=\nrule |\Z)", printed, flags=re.DOTALL)[0]
-    assert len(re.findall(r"--tracking mlflow", cell)) >= 2
-    assert "runs/mlflow.db" in re.search(r"input: (.*)", cell)[1]
+    experiment = re.search(r"rule experiment:.*?(?=\nrule |\Z)", printed, flags=re.DOTALL)[0]
+    assert len(re.findall(r"--tracking mlflow", experiment)) >= 2
+    assert "runs/mlflow.db" in re.search(r"input: (.*)", experiment)[1]
     assert "output: runs/mlflow.db" in printed
 
 
@@ -103,16 +105,16 @@ def test_slurm(tmp_path):
     """The profile for a cluster: training asks for a GPU, rendering does not."""
     if "slurm" not in snakemake("--help"):
         pytest.skip("needs snakemake-executor-plugin-slurm")
-    printed = dry_run(tmp_path, "table4", profile="slurm", data_sets="acdc")
+    printed = dry_run(tmp_path, "table4", profile="slurm", datasets="acdc")
 
-    cell = re.search(r"rule cell:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
-    assert "gres=gpu:1" in cell
-    assert "slurm_partition=gpu" in cell
+    experiment = re.search(r"rule experiment:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
+    assert "gres=gpu:1" in experiment
+    assert "slurm_partition=gpu" in experiment
     render = re.search(r"rule render:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
     assert "gres" not in render
 
 
-@pytest.mark.parametrize(("key", "value"), [("losses", "nalc"), ("data_sets", "acd")])
+@pytest.mark.parametrize(("key", "value"), [("losses", "nalc"), ("datasets", "acd")])
 def test_unknown_name(tmp_path, key, value):
     """A misspelt name is one line with those to choose from."""
     with pytest.raises(AssertionError, match=f"error: {key}: there is no {value}; choose from: "):
@@ -122,7 +124,7 @@ def test_unknown_name(tmp_path, key, value):
 def test_no_data(tmp_path):
     """Data that are not there are named, with what to do about it."""
     with pytest.raises(AssertionError, match="nowhere/acdc: no such folder; set DATA_DIR"):
-        dry_run(tmp_path, "table1", data_sets="acdc", data_dir=tmp_path / "nowhere")
+        dry_run(tmp_path, "table1", datasets="acdc", data_dir=tmp_path / "nowhere")
 
 
 def test_variables_of_make():
@@ -139,7 +141,7 @@ def test_variables_of_make():
     command = " ".join(printed.replace("\\\n", " ").split())
     assert "--workflow-profile workflow/profiles/slurm" in command
     assert (
-        "--config 'data_sets=acdc kits' 'losses=nacl svls' 'seeds=0 1' 'data_dir=/data' -- figure9"
+        "--config 'datasets=acdc kits' 'losses=nacl svls' 'seeds=0 1' 'data_dir=/data' -- figure9"
     ) in command
 
 
@@ -150,7 +152,7 @@ def test_two_jobs_at_once(tmp_path):
         "runs": tmp_path / "runs",
         "report": tmp_path / "report",
         "data_dir": tmp_path / "data",
-        "data_sets": "acdc",
+        "datasets": "acdc",
         "losses": "nacl dice_ce",
         "arguments": f"--cache_dir {tmp_path}/cache",
     }
@@ -158,7 +160,7 @@ def test_two_jobs_at_once(tmp_path):
     words += [f"{key}={value}" for key, value in config.items()]
     printed = snakemake(*words)
 
-    assert printed.count("rule cell:") == 2
+    assert printed.count("rule experiment:") == 2
     table = (tmp_path / "report" / "table2.md").read_text(encoding="utf-8")
     assert "CE+DSC | NACL" in table
     assert "Nothing to be done" in snakemake(*words)

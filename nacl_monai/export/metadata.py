@@ -1,0 +1,86 @@
+"""``metadata.json`` of an exported bundle, in the schema of MONAI's Model Zoo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+import nacl_monai
+
+
+def bundle_metadata(
+    bundles: str | Path, dataset: str, configs: Mapping[str, dict[str, Any]], run: str | Path
+) -> dict[str, Any]:
+    """What ``metadata.json`` says of a dataset, and what is known of a run.
+
+    Args:
+        bundles: Folder of the sources.
+        dataset: Which of its datasets.
+        configs: The configurations that are exported, of which training's loss is named.
+        run: Folder of the run; the means of its ``evaluation/summary.json``, if there, become
+            ``eval_metrics``.
+
+    Returns the dataset's own ``metadata.json`` with, replaced: versions of this package, MONAI, torch
+    and NumPy as they are installed; what else inference requires; ``changelog``; ``description``;
+    ``eval_metrics``; and in ``network_data_format`` the channels, the sizes and the classes of the
+    network's input and output.
+    """
+    source = Path(bundles) / dataset / "configs/metadata.json"
+    metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    inference, train = configs["inference"], ConfigParser(configs["train"])
+    network, loss = (_class_name(train, key) for key in ("network_def", "loss"))
+    required = ["nibabel", "pytorch-ignite"]
+    if "nacl_monai" in json.dumps(inference):
+        required.append("nacl-monai")
+    return {
+        **metadata,
+        "version": nacl_monai.__version__,
+        "changelog": {nacl_monai.__version__: f"weights of the run {Path(run).name}"},
+        "description": f"{network} trained on 2-D slices with {loss}, and evaluated on volumes",
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").partition("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {package: version(package) for package in required},
+        "eval_metrics": _means(Path(run) / "evaluation/summary.json"),
+        "network_data_format": _data_format(metadata["network_data_format"], inference),
+    }
+
+
+def _class_name(parser: ConfigParser, key: str) -> str:
+    definition = parser[key]
+    while isinstance(definition, str) and definition.startswith("@"):
+        definition = parser[definition[1:]]
+    return str(definition["_target_"]).rpartition(".")[2]
+
+
+def _means(summary: Path) -> dict[str, float]:
+    if not summary.is_file():
+        return {}
+    metrics = json.loads(summary.read_text(encoding="utf-8"))["metrics"]
+    return {name: metric["mean"] for name, metric in metrics.items() if metric["mean"] is not None}
+
+
+def _data_format(declared: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:
+    parser = ConfigParser(inference)
+    channels, classes, spatial_size = (
+        parser.get_parsed_content(key) for key in ("in_channels", "classes", "spatial_size")
+    )
+    both = {"spatial_shape": list(spatial_size), "dtype": "float32", "is_patch_data": True}
+    return {
+        "inputs": {"image": {**declared["inputs"]["image"], "num_channels": channels, **both}},
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "logits",
+                "num_channels": len(classes),
+                "value_range": [],
+                "channel_def": {str(value): name for value, name in enumerate(classes)},
+                **both,
+            }
+        },
+    }

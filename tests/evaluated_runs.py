@@ -1,0 +1,245 @@
+"""Synthetic evaluated runs that look like cardiac MRI: one overconfident, one calibrated."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
+
+from nacl_monai.paper import write_all, write_page
+from nacl_monai.reports import read_runs
+
+CLASSES = ("background", "RV", "myocardium", "LV")
+REGIONS = ("all", "foreground")
+BINS = 15
+
+
+def write_run(
+    folder: Path,
+    temperature: float,
+    *,
+    cases: int = 7,
+    size: int = 40,
+    seed: int = 0,
+    noise: float = 1.0,
+) -> Path:
+    """Writes RUN/evaluation with the numbers that a network of this temperature would give.
+
+    Ground truth is drawn from softmax(logits) and the network says softmax(logits / temperature):
+    1 is calibrated by construction, less is overconfident.
+    """
+    rng = np.random.default_rng(seed)
+    evaluation = folder / "evaluation"
+    (evaluation / "maps").mkdir(parents=True)
+    names = [f"{k:03d}" for k in range(1, cases + 1)]
+    shape = (cases, len(REGIONS), 1 + len(CLASSES), BINS)
+    counts, positives = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    confidences = np.zeros(shape)
+    logit_sums, logit_counts = np.zeros((len(CLASSES),) * 2), np.zeros(len(CLASSES), np.int64)
+    rows = []
+    for n, case in enumerate(names):
+        image, logits, label = heart(rng, size, sharpness=1.5 + 0.25 * n, noise=noise)
+        probabilities = np.exp(logits / temperature)
+        probabilities /= probabilities.sum(axis=0)
+        prediction, top = probabilities.argmax(axis=0), probabilities.max(axis=0)
+        hits = np.stack([prediction == label, *(label == c for c in range(len(CLASSES)))])
+        said = np.stack([top, *probabilities])
+        for r, mask in enumerate((np.ones_like(label, bool), label > 0)):
+            for k in range(1 + len(CLASSES)):
+                at = np.clip(np.ceil(said[k][mask] * BINS).astype(int) - 1, 0, BINS - 1)
+                counts[n, r, k] = np.bincount(at, minlength=BINS)
+                positives[n, r, k] = np.bincount(at, hits[k][mask], minlength=BINS)
+                confidences[n, r, k] = np.bincount(at, said[k][mask], minlength=BINS)
+        row = {"case": case}
+        for c, name in enumerate(CLASSES[1:], start=1):
+            both = np.sum((prediction == c) & (label == c))
+            row[f"dice_{name}"] = 2 * both / (np.sum(prediction == c) + np.sum(label == c))
+            row[f"hd95_{name}"] = 1 + 3 * rng.random()
+        row["dice"] = np.mean([row[f"dice_{name}"] for name in CLASSES[1:]])
+        row["hd95"] = np.mean([row[f"hd95_{name}"] for name in CLASSES[1:]])
+        gap = np.abs(positives[n, 1] - confidences[n, 1]).sum(axis=1) / counts[n, 1].sum(axis=1)
+        row["ece_foreground"], row["cece_foreground"] = gap[0], gap[1:].mean()
+        rows.append(row)
+        np.savez(
+            evaluation / "maps" / f"{case}.npz",
+            image=image.astype(np.float32),
+            label=label.astype(np.uint8),
+            prediction=prediction.astype(np.uint8),
+            confidence=top.astype(np.float32),
+            entropy=entropy(probabilities).astype(np.float32),
+            slice=3 + n,
+            classes=np.array(CLASSES),
+        )
+        for true in range(len(CLASSES)):
+            logit_counts[true] += (label == true).sum()
+            logit_sums[true] += np.abs(logits[:, label == true]).sum(axis=1) / temperature
+    np.savez(evaluation / "logits.npz", classes=CLASSES, sums=logit_sums, counts=logit_counts)
+    write_histogram(folder / "logit_histogram.npz", rng, logits.max(axis=0) / temperature)
+    pd.DataFrame(rows).to_csv(evaluation / "cases.csv", index=False)
+    np.savez(
+        evaluation / "bins.npz",
+        cases=np.array(names),
+        regions=np.array(REGIONS),
+        classes=np.array(["top-1", *CLASSES]),
+        counts=counts,
+        positives=positives,
+        confidences=confidences,
+    )
+    return folder
+
+
+def entropy(probabilities):
+    logarithms = np.log(np.maximum(probabilities, 1e-30))
+    return -(probabilities * logarithms).sum(axis=0) / np.log(len(probabilities))
+
+
+def write_histogram(path, rng, largest, epochs=30):
+    """Largest logits that grow towards their final size, as in a training."""
+    edges = np.arange(-40, 201) / 4
+    outer = [-np.inf, *edges, np.inf]
+    grown = [1 - np.exp(-epoch / 8) for epoch in range(1, epochs + 1)]
+    counts = [
+        np.histogram(size * largest + rng.normal(0, 0.4, largest.shape), outer)[0] for size in grown
+    ]
+    np.savez(path, epochs=np.arange(1, epochs + 1), edges=edges, counts=np.array(counts))
+
+
+def heart(rng, size, sharpness, noise):
+    """A short-axis slice: image, logits that fall off at the walls, and a label drawn from them."""
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    y, x = y - rng.normal(0, 0.05), x - rng.normal(0, 0.05)
+    radius = np.hypot(x, y) * size / 8
+    right = np.hypot((x + 0.42) * 1.6, y) * size / 8
+    wobble = np.kron(rng.normal(0, noise, (4, size // 8, size // 8)), np.ones((8, 8)))
+    inner, outer = 1.2 * size / 40, 2.2 * size / 40
+    logits = sharpness * np.stack(
+        [np.minimum(radius - outer, right - outer), outer - right, 0 * radius, inner - radius]
+    )
+    logits[2] = sharpness * np.minimum(radius - inner, outer - radius)
+    logits[1] -= sharpness * np.maximum(0, outer - radius)
+    logits += wobble * 0.8
+    label = (logits + smooth_gumbel(rng, logits.shape, width=size / 40)).argmax(axis=0)
+    level = np.array([0.25, 0.85, 0.4, 0.9])[logits.argmax(axis=0)]
+    image = np.hypot(level + rng.normal(0, 0.06, label.shape), rng.normal(0, 0.06, label.shape))
+    return image, logits, label
+
+
+def smooth_gumbel(rng, shape, width):
+    """Gumbel noise with neighbors alike: each voxel's label keeps its exact probability."""
+    field = gaussian_filter(rng.normal(size=shape), (0, width, width))
+    return -np.log(-np.log(norm.cdf(field / field.std()).clip(1e-12, 1 - 1e-12)))
+
+
+def write_experiment(root, dataset, name, temperature, **options):
+    """A run of the grid: its folder's name says what it is, and its summary of what data."""
+    folder = write_run(root / dataset / name, temperature, **options)
+    path = folder / "evaluation" / "cases.csv"
+    table = pd.read_csv(path, dtype={"case": str})
+    table.insert(1, "patient", [f"p{int(case) // 2}" for case in table["case"]])
+    table = table.assign(
+        ece_union=1.1 * table["ece_foreground"], cece_union=1.2 * table["cece_foreground"]
+    )
+    table.to_csv(path, index=False)
+    summary = json.dumps({"dataset": dataset})
+    (folder / "evaluation" / "summary.json").write_text(summary, encoding="utf-8")
+    (folder / "split.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+#: Enough of a grid for every table and figure: name and temperature.
+EXPERIMENTS = {
+    **{f"unet_dice_ce_seed{seed}": 0.4 + 0.02 * seed for seed in range(2)},
+    **{f"unet_nacl_seed{seed}": 1.0 + 0.02 * seed for seed in range(2)},
+    "unet_svls_seed0": 0.7,
+    "unet_svls_sigma=1.0_seed0": 0.6,
+    "unet_nacl_prior=gaussian_seed0": 1.1,
+    "unet_nacl_penalty=l2_seed0": 1.2,
+    "unet_nacl_space=softmax_seed0": 0.8,
+    "unet_nacl_penalty_weight=0.2_seed0": 1.3,
+    "attention_unet_nacl_seed0": 0.9,
+    "unet_nacl_train_fraction=0.5_seed0": 0.85,
+}
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory):
+    """Runs of ACDC for every table and figure, of a dataset of one's own those of the main table."""
+    root = tmp_path_factory.mktemp("grid")
+    for name, temperature in EXPERIMENTS.items():
+        write_experiment(root, "acdc", name, temperature, cases=6, size=24, noise=1.3)
+    for name in ("unet_dice_ce_seed0", "unet_nacl_seed0"):
+        write_experiment(root, "hippocampus", name, EXPERIMENTS[name], cases=6, size=24, seed=4)
+    (root / "acdc" / "probe").mkdir()
+    return root
+
+
+@pytest.fixture
+def grid_copy(grid, tmp_path):
+    """The same, for a test that changes it."""
+    return Path(shutil.copytree(grid, tmp_path / "grid"))
+
+
+@pytest.fixture(scope="session")
+def reproduced(grid, tmp_path_factory):
+    """Everything made of that grid; read, never changed."""
+    output = tmp_path_factory.mktemp("reproduced")
+    write_all([grid], output)
+    write_page([grid], output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    """`write_run`, for tests that need a run of their own."""
+    return write_run
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Two run folders over the same seven volumes; read, never changed."""
+    root = tmp_path_factory.mktemp("runs")
+    return [
+        write_run(root / "ce_dice", temperature=0.4),
+        write_run(root / "nacl", temperature=1.0),
+    ]
+
+
+@pytest.fixture
+def copies(folders, tmp_path):
+    """The same two folders for tests that damage them."""
+    return [Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in folders]
+
+
+@pytest.fixture
+def runs(folders):
+    """The same two runs, read."""
+    return read_runs(folders, ["CE + Dice", "NACL"])
+
+
+@pytest.fixture
+def change_cases():
+    """Rewrites a run's ``cases.csv`` after a change of its table."""
+
+    def change(folder, edit):
+        path = folder / "evaluation" / "cases.csv"
+        table = pd.read_csv(path, dtype={"case": str})
+        edit(table).to_csv(path, index=False)
+
+    return change
+
+
+@pytest.fixture
+def change_arrays():
+    """Rewrites an NPZ file after a change of its dictionary of arrays."""
+
+    def change(path, edit):
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        edit(arrays)
+        np.savez(path, **arrays)
+
+    return change

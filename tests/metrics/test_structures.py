@@ -1,0 +1,62 @@
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.metrics import DiceMetric
+from monai.transforms import ConvertToMultiChannelBasedOnBratsClasses
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
+
+BRATS = {"TC": (1, 4), "WT": (1, 2, 4), "ET": (4,)}
+LABELS = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (1, 6, 7, 5))]
+
+
+def test_equals_monai_for_brats():
+    """For BraTS' classes the masks are those of MONAI's transform, which knows no other dataset."""
+    theirs = ConvertToMultiChannelBasedOnBratsClasses()(LABELS)
+
+    assert torch.equal(structure_masks(LABELS, BRATS).bool(), theirs.bool())
+
+
+def test_batch():
+    """With dim=1 a batch is mapped case by case."""
+    batch = torch.stack([LABELS, LABELS.flip(1)])
+
+    each = torch.stack([structure_masks(case, BRATS) for case in batch])
+
+    assert torch.equal(structure_masks(batch, BRATS, dim=1), each)
+
+
+def test_metadata_is_kept():
+    """The spacing of a MetaTensor survives; float labels are welcome."""
+    affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0]))
+
+    masks = structure_masks(MetaTensor(LABELS.float(), affine=affine), BRATS)
+
+    assert masks.pixdim.tolist() == [2, 3, 4]
+    assert torch.equal(masks.as_tensor(), structure_masks(LABELS, BRATS))
+
+
+def test_absent_and_missed():
+    """Dice and distance: NaN for an absent structure, 0 and the largest distance for a missed one."""
+    truth, prediction = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    truth[..., 2:4, 2:4] = 1  # TC and WT are there, ET is not
+    prediction[..., 2:4, 2:4] = 2  # WT found, TC missed
+    masks = [structure_masks(labels, BRATS, dim=1) for labels in (prediction, truth)]
+    dice, distance = (
+        DiceMetric(include_background=True),
+        BoundedHausdorffMetric(include_background=True),
+    )
+    for metric in (dice, distance):
+        metric(*masks)
+
+    assert dice.get_buffer()[0].tolist() == pytest.approx([0, 1, torch.nan], nan_ok=True)
+    expected = [pytest.approx(128**0.5), 0, pytest.approx(torch.nan, nan_ok=True)]
+    assert distance.get_buffer()[0].tolist() == expected
+
+
+@pytest.mark.parametrize("labels", [LABELS[0], torch.zeros(2, 4, 4)])
+def test_errors(labels):
+    """Label maps without a channel axis of length one are refused."""
+    with pytest.raises(InputError, match="one channel"):
+        structure_masks(labels, BRATS)

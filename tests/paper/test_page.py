@@ -1,0 +1,138 @@
+"""The page: one file, no network, every number with its command."""
+
+import json
+import re
+import shutil
+import subprocess
+from html import escape
+from html.parser import HTMLParser
+
+import pytest
+
+from nacl_monai.paper import read_results, verdict
+from nacl_monai.paper.__main__ import main
+
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Parser(HTMLParser):
+    """Checks that tags are closed in order; keeps addresses, ids and texts."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.ids, self.rows = [], [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.rows += tag == "tr"
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def text(reproduced):
+    return (reproduced / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def parsed(text):
+    parser = Parser()
+    parser.feed(text)
+    assert not parser.open
+    return parser
+
+
+def test_needs_no_network(text, parsed):
+    """Every address is inside the page; nothing is loaded from elsewhere."""
+    for link in parsed.links:
+        assert link.startswith(("data:", "#"))
+    assert "://" not in re.sub(r"data:[^\"']*", "", text)
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_links_lead_somewhere(parsed):
+    """A link within the page has a target; an id stands once."""
+    assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(parsed.ids)
+    assert len(parsed.ids) == len(set(parsed.ids))
+
+
+def test_content(text, grid, reproduced):
+    """Per dataset a verdict, reliability and three cases; then all figures; then all commands."""
+    results = read_results([grid]).select("table1")
+    for dataset in ("acdc", "hippocampus"):
+        only = results.select("table1", datasets=[dataset])
+        assert verdict(only, dataset).replace("'", "&#39;") in text
+    for title in ("Best case", "Median case", "Worst case", "Reliability over all"):
+        assert text.count(f"<figcaption>{title}") == 2
+    for manifest in reproduced.glob("*.json"):
+        assert f'<h3 id="{manifest.stem}">' in text
+        assert f"<code>make {manifest.stem}</code>" in text
+    assert text.count("make train DATASET=") == 14
+    assert "--losses::nacl::prior gaussian" in text
+
+
+def test_without_maps(grid_copy, tmp_path):
+    """Small committed results have few maps and bins: what is missing is left out."""
+    for folder in (grid_copy / "hippocampus").iterdir():
+        shutil.rmtree(folder / "evaluation" / "maps")
+    assert main(["report", str(grid_copy / "hippocampus"), "--output", str(tmp_path)]) == 0
+
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Reliability over all" in text
+    assert "Median case" not in text
+
+
+def test_damaged_manifest(grid, tmp_path, capsys):
+    """A manifest that cannot be read is one line that names it."""
+    (tmp_path / "table1.json").write_text("{}")
+
+    assert main(["report", str(grid), "--output", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "table1.json" in error
+    assert error.count("\n") == 1
+
+
+PROBE = """<script>
+  const table = document.querySelector("table.sortable");
+  const values = () => [...table.tBodies[0].rows].map(row => row.cells[3].dataset.value);
+  const click = () => table.tHead.querySelectorAll("button")[3].click();
+  click(); const up = values(); click(); const down = values();
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  parent.document.title = JSON.stringify({up, down, wide, width: innerWidth, errors});
+</script>"""
+WATCH = "<script>const errors = []; onerror = message => errors.push(message);</script>"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser(text, tmp_path, width):
+    """No console error; nothing wider than the window; a click on ECE sorts, a second turns round.
+
+    The page stands in a frame, since a headless window cannot be as narrow as a phone.
+    """
+    inner = text.replace("<head>", f"<head>{WATCH}").replace("</body>", f"{PROBE}</body>")
+    frame = f'<iframe style="border: 0; width: {width}px" srcdoc="{escape(inner)}"></iframe>'
+    page = tmp_path / "page.html"
+    page.write_text(f"<title></title>{frame}", encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    options += ["--dump-dom", f"--user-data-dir={tmp_path}/profile", "--window-size=1400,1000"]
+    found = subprocess.run(
+        [CHROMIUM, *options, page.as_uri()], capture_output=True, text=True, check=True, timeout=240
+    )
+    state = json.loads(re.search(r"<title>(.*?)</title>", found.stdout)[1])
+
+    assert "CONSOLE" not in found.stderr
+    assert state["errors"] == []
+    assert state["width"] == width
+    assert not state["wide"]
+    assert [float(value) for value in state["up"]] == sorted(map(float, state["up"]))
+    assert state["down"] == state["up"][::-1]

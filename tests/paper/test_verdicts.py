@@ -1,0 +1,70 @@
+"""The verdict says what the tests say, and no more."""
+
+import pandas as pd
+import pytest
+
+from nacl_monai.paper import read_results, verdict
+
+
+def rewrite(grid, name, **values):
+    path = grid / "hippocampus" / name / "evaluation" / "cases.csv"
+    table = pd.read_csv(path, dtype={"case": str, "patient": str}).assign(**values)
+    table["patient"] = table["case"]
+    table.to_csv(path, index=False)
+
+
+@pytest.fixture
+def say(grid_copy):
+    """The verdict on two methods of which the metrics are given."""
+
+    def write(nacl, dice_ce):
+        rewrite(grid_copy, "unet_nacl_seed0", **nacl)
+        rewrite(grid_copy, "unet_dice_ce_seed0", **dice_ce)
+        return verdict(read_results([grid_copy]).select("table1"), "hippocampus")
+
+    return write
+
+
+def test_one_sentence(say):
+    """Six patients, all for NACL in ECE and against it in DSC, p = 2/2⁶ < 5 %; the rest is undecided."""
+    six = [0.01 * k for k in range(1, 7)]
+    text = say(
+        {
+            "dice": 0.7,
+            "ece_foreground": 0.05,
+            "cece_foreground": 0.1,
+            "ece_union": 0.3,
+            "hd95": 2.0,
+        },
+        {
+            "dice": [0.8 + x for x in six],
+            "ece_foreground": [0.1 + x for x in six],
+            "cece_foreground": 0.1,
+            "ece_union": [0.2 + x for x in six],
+            "hd95": [2 + x * (-1) ** k for k, x in enumerate(six)],
+        },
+    )
+
+    assert text.startswith(
+        "On Hippocampus (6 test patients, 1 training per method), "
+        "NACL's ECE of 0.050 is the best of 2: better than CE+DSC; "
+        "its CECE of 0.100 is the best of 2: not told apart from CE+DSC; "
+        "its ECE over prediction ∪ label of 0.300 is second of 2: worse than CE+DSC; "
+        "its DSC of 0.700 is second of 2: worse than CE+DSC; its HD95 of 2.00 is"
+    )
+    assert text.endswith("not told apart from CE+DSC.")
+    assert text.count(". ") == 0
+
+
+def test_without_nacl(grid):
+    """Where NACL was not run there is nothing to say of it."""
+    results = read_results([grid]).select("table1", losses=["dice_ce"])
+
+    assert verdict(results, "acdc").endswith("there is no run of NACL to judge.")
+
+
+def test_alone(grid):
+    """A method alone has a score and nobody to be better than."""
+    results = read_results([grid]).select("table1", losses=["nacl"])
+
+    assert "has nothing beside it" in verdict(results, "acdc")

@@ -1,0 +1,29 @@
+"""A run's model file."""
+
+import pytest
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.runtime import load_weights
+
+
+def test_weights(tmp_path):
+    """Weights come back exactly; a missing, damaged or foreign file is named."""
+    network, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    content = bytearray((tmp_path / "model.pt").read_bytes())
+    (tmp_path / "half.pt").write_bytes(content[:50])
+    content[content.index(network.weight.detach().numpy().tobytes())] ^= 1
+    (tmp_path / "changed.pt").write_bytes(content)
+
+    load_weights(other, tmp_path / "model.pt")
+
+    assert torch.equal(network.weight, other.weight)
+    for target, file, message in (
+        (other, "nowhere.pt", "no trained model there"),
+        (other, "half.pt", "is damaged"),
+        (other, "changed.pt", "is damaged"),
+        (torch.nn.Linear(4, 2), "model.pt", "does not fit the network"),
+    ):
+        with pytest.raises(InputError, match=f"{file}: {message}"):
+            load_weights(target, tmp_path / file)
