@@ -12,6 +12,8 @@ ORDER = [
     "errors",
     "files",
     "progress",
+    "bundles",
+    "runs",
     "data",
     "phantoms",
     "networks",

@@ -1,0 +1,176 @@
+"""A run: what the name of its folder says, and what the folder holds.
+
+A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. The settings are
+those that differ from the defaults, so that a name says everything about a training but its dataset.
+``python -m nacl_monai.runs unet nacl 0 fold=2`` prints a name, for shell scripts and make.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacl_monai.errors import InputError
+
+_SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
+
+
+@dataclass(frozen=True)
+class RunName:
+    """The name of a run's folder.
+
+    Attributes:
+        network: from the menu of networks.
+        loss: from the menu of losses.
+        settings: keys of the loss or of the run and their values, as text.
+        seed: of the training.
+
+    Example:
+        >>> str(RunName("unet", "focal", (("gamma", "2.0"), ("fold", "1"))))
+        'unet_focal_gamma=2.0_fold=1_seed0'
+    """
+
+    network: str
+    loss: str
+    settings: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+
+    def __str__(self) -> str:
+        settings = (f"{key}={value}" for key, value in self.settings)
+        return "_".join([self.network, self.loss, *settings, f"seed{self.seed}"])
+
+    @classmethod
+    def parse(cls, name: str, losses: Collection[str]) -> RunName:
+        """The inverse of `str`.
+
+        Args:
+            name: Of a folder.
+            losses: All names of losses, which tell where that of the network ends.
+
+        Raises:
+            InputError: If it is no name of a run.
+
+        Example:
+            >>> RunName.parse("attention_unet_label_smoothing_seed3", ["nacl", "label_smoothing"])
+            RunName(network='attention_unet', loss='label_smoothing', settings=(), seed=3)
+        """
+        pattern = (
+            rf"(?P<network>\w+?)_(?P<loss>{'|'.join(map(re.escape, losses))})"
+            rf"(?P<settings>(?:{_SETTING.pattern})*)_seed(?P<seed>\d+)"
+        )
+        match = re.fullmatch(pattern, name)
+        if match is None:
+            raise InputError(
+                f"{name}: not the name of a run; expected <network>_<loss>[_<key>=<value>]_seed<n>, "
+                f"with a loss out of {', '.join(losses)}"
+            )
+        settings = tuple((key, value) for key, value in _SETTING.findall(match["settings"]))
+        return cls(match["network"], match["loss"], settings, int(match["seed"]))
+
+
+def fold_folders(folder: Path) -> list[Path]:
+    """The runs of a cross-validation that is named without its folds, in their order.
+
+    ``NAME_seedN`` stands for ``NAME_fold=0_seedN``, ``NAME_fold=1_seedN``, …
+    """
+    stem, seed, number = folder.name.rpartition("_seed")
+    folds = folder.parent.glob(f"{glob.escape(stem)}_fold=[0-9]*{seed}{number}")
+    return sorted(folds, key=lambda fold: (len(fold.name), fold.name))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files in a run's folder; handlers write them, reports read them."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "model.pt"
+
+    @property
+    def config(self) -> Path:
+        """The configuration that the run was trained with."""
+        return self.path / "config.json"
+
+    @property
+    def record(self) -> Path:
+        """Commands, versions, times and memory of every session."""
+        return self.path / "run.json"
+
+    @property
+    def split(self) -> Path:
+        """The patients that train, validate and test."""
+        return self.path / "split.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the states after the newest epochs."""
+        return self.path / "checkpoints"
+
+    @property
+    def previous(self) -> Path:
+        """The folder of what ``--restart True`` has moved aside."""
+        return self.path / "previous"
+
+    @property
+    def logit_histogram(self) -> Path:
+        """The largest logits in every epoch."""
+        return self.path / "logit_histogram.npz"
+
+    @property
+    def evaluation(self) -> EvaluationFolder:
+        """The folder of the numbers of the test cases."""
+        return EvaluationFolder(self.path / "evaluation")
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """The files of an evaluation."""
+
+    path: Path
+
+    @property
+    def cases(self) -> Path:
+        """One row of metrics per case."""
+        return self.path / "cases.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Means, standard deviations, pooled errors, and the dataset's name."""
+        return self.path / "summary.json"
+
+    @property
+    def bins(self) -> Path:
+        """The exact bin sums of every case."""
+        return self.path / "bins.npz"
+
+    @property
+    def logits(self) -> Path:
+        """Sums of absolute logits by true class."""
+        return self.path / "logits.npz"
+
+    @property
+    def maps(self) -> Path:
+        """The folder of one slice per case."""
+        return self.path / "maps"
+
+    def map_of(self, case: str) -> Path:
+        """The slice of one case."""
+        return self.maps / f"{case}.npz"
+
+
+def main(words: Sequence[str]) -> str:
+    """The name for ``NETWORK LOSS SEED [KEY=VALUE …]``."""
+    network, loss, seed, *settings = words
+    pairs = tuple((key, value) for key, _, value in (word.partition("=") for word in settings))
+    return str(RunName(network, loss, pairs, int(seed)))
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1:]))
