@@ -10,6 +10,7 @@ import nacl_monai
 PACKAGE = Path(nacl_monai.__file__).parent
 ORDER = [
     "errors",
+    "tensors",
     "files",
     "progress",
     "bundles",

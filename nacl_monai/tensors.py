@@ -1,0 +1,113 @@
+"""The one check of logits, probabilities and labels, for losses and metrics alike.
+
+Outputs of a network are ``(B, C, *spatial)``, labels are class indices ``(B, 1, *spatial)`` or
+``(B, *spatial)``. Whatever else comes ends in one line that says what it is and what to do.
+"""
+
+from __future__ import annotations
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+
+from nacl_monai.errors import InputError
+
+# Softmax rounds each probability once, so that the sum is off by about one unit in the last place.
+_SUM_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
+
+
+def without_metadata(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without MONAI's metadata, which slows each operation; gradients flow through."""
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def check_outputs(outputs: torch.Tensor, name: str = "logits") -> None:
+    """Refuses outputs that are not ``(B, C, *spatial)`` with two or more classes.
+
+    Raises:
+        InputError: If the shape is another.
+    """
+    if outputs.ndim < 3 or outputs.shape[1] < 2:
+        raise InputError(
+            f"{name}: have the shape {tuple(outputs.shape)}; "
+            "pass (batch, classes, *spatial) with at least 2 classes"
+        )
+
+
+def without_channel(
+    labels: torch.Tensor, outputs: torch.Tensor, name: str = "labels"
+) -> torch.Tensor:
+    """Labels or a mask as ``(B, *spatial)``, the channel of length 1 dropped if there is one.
+
+    Args:
+        labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+        outputs: What they belong to, ``(B, C, *spatial)``.
+        name: For the message.
+
+    Raises:
+        InputError: If the shape is neither of the two.
+    """
+    batch, _, *spatial = outputs.shape
+    if labels.shape not in {(batch, 1, *spatial), (batch, *spatial)}:
+        raise InputError(
+            f"{name}: have the shape {tuple(labels.shape)}, which does not fit outputs of shape "
+            f"{tuple(outputs.shape)}; pass {(batch, 1, *spatial)} or {(batch, *spatial)}"
+            + (", class indices instead of one-hot" if labels.shape == outputs.shape else "")
+        )
+    return without_metadata(labels).reshape(batch, *spatial)
+
+
+def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | None = None) -> None:
+    """Refuses labels that are no class indices.
+
+    Args:
+        labels: Of any shape and any integer or float dtype.
+        num_classes: Allowed are 0 to ``num_classes - 1``,
+        ignore_index: and this value.
+
+    Raises:
+        InputError: If a label is neither of these, or is no whole number.
+    """
+    if not labels.numel():
+        return
+    if labels.is_floating_point():
+        broken = labels != labels.round()  # true for NaN, too
+        if broken.any():
+            raise InputError(
+                f"labels: hold {labels[broken][0].item():g}, which is no class index; "
+                "resample labels with mode 'nearest'"
+            )
+    counted = labels if ignore_index is None else labels.where(labels != ignore_index, 0)
+    for value in torch.stack(counted.aminmax()).tolist():
+        if not 0 <= value < num_classes:
+            raise InputError(
+                f"labels: hold {value:g}, but there are {num_classes} classes (0 to "
+                f"{num_classes - 1}); map the labels to classes, or ignore this one where the loss "
+                f"can: ignore_index={value:g}"
+            )
+
+
+def check_probabilities(probs: torch.Tensor) -> None:
+    """Refuses what is no output of a softmax.
+
+    Raises:
+        InputError: If a value is NaN or outside [0, 1], or if the classes of a voxel do not sum to 1.
+    """
+    check_outputs(probs, "probs")
+    if not probs.is_floating_point():
+        raise InputError(f"probs: are {probs.dtype}; pass the floating-point output of softmax")
+    if not probs.numel():
+        return
+    tolerance = _SUM_TOLERANCE.get(probs.dtype, 1e-3)
+    low, high = (bound.item() for bound in torch.aminmax(probs))
+    if low != low or high != high:
+        raise InputError("probs: hold NaN; look for the case and the layer that made it")
+    if low < 0 or high > 1 + tolerance:
+        raise InputError(
+            f"probs: reach from {low:.4g} to {high:.4g}, beyond [0, 1]; apply softmax to logits first"
+        )
+    sum_dtype = torch.promote_types(probs.dtype, torch.float32)
+    off = (probs.sum(1, dtype=sum_dtype) - 1).abs().max().item()
+    if off > tolerance:
+        raise InputError(
+            f"probs: sum to 1 over the classes but for {off:.4g}; use softmax instead of sigmoid"
+        )
