@@ -59,7 +59,7 @@ SETTINGS := $(if $(DATASETS),'datasets=$(DATASETS)') $(if $(LOSSES),'losses=$(LO
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate infer folds export test test-all bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate infer folds export test test-all mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -142,11 +142,19 @@ results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= take
 	$(BIN)/python -m nacl_monai.paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
-test: .venv/development ## Run the tests, but for the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+test: .venv/development ## Run the tests, but for the slow ones, and print their coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term $(ARGS)
 
 test-all: .venv/development ## Run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+.venv/mutants: .venv/development
+	$(BIN)/pip install --quiet --editable '.[mutants]'
+	@touch $@
+
+mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 bench-losses: .venv/development ## Time the losses beside MONAI's and torch's
 	$(BIN)/python benchmarks/losses.py $(ARGS)
@@ -176,5 +184,5 @@ format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,11 @@
-"""Data flows one way: a package imports only from those before it."""
+"""Data flows one way, modules stay small, and every module has its tests."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from radon.complexity import cc_visit
 
 import nacl_monai
 
@@ -25,9 +27,12 @@ ORDER = [
     "paper",
     "runtime",
     "export",
+    "cli",
 ]
-# Independent of each other, though they stand side by side.
+# Neighbors in that order that know nothing of each other.
 APART = {("losses", "data"), ("metrics", "data"), ("metrics", "losses"), ("losses", "networks")}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = Path(__file__).parent
 
 
 def imported(file):
@@ -45,10 +50,15 @@ def imported(file):
             )
 
 
-@pytest.mark.parametrize(
-    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
-)
-def test_direction(file):
+def blocks(file):
+    """Functions and classes of ``file``, with their complexity."""
+    for block in cc_visit(file.read_text(encoding="utf-8")):
+        yield block
+        yield from getattr(block, "closures", [])
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_point_to_the_left(file):
     """Every import points to the left in `files on disk → data → … → paper → runtime, export`."""
     part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if part == "__init__":
@@ -63,3 +73,47 @@ def test_parts_are_known():
     parts = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
 
     assert parts - {"__init__", "__pycache__", "py"} <= set(ORDER)
+
+
+def test_imports_form_no_circle():
+    """No module needs itself, however indirectly."""
+    names = {
+        file: ".".join(("nacl_monai", *file.relative_to(PACKAGE).with_suffix("").parts))
+        for file in MODULES
+    }
+    known = {name.removesuffix(".__init__") for name in names.values()}
+    graph = {}
+    for file, name in names.items():
+        modules = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nacl_monai"):
+                members = {f"{node.module}.{alias.name}" for alias in node.names} & known
+                modules |= members or {node.module}
+        graph[name.removesuffix(".__init__")] = modules - {name.removesuffix(".__init__")}
+
+    assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_modules_and_functions_are_short(file):
+    """A module has at most 300 lines, a function at most 60."""
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+    for block in blocks(file):
+        if block.letter in "FM":
+            assert block.endline - block.lineno < 60, block.name
+
+
+def test_functions_are_simple():
+    """The average cyclomatic complexity stays below 3."""
+    complexities = [block.complexity for file in MODULES for block in blocks(file)]
+
+    assert sum(complexities) / len(complexities) <= 2.99
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_every_module_has_its_tests(file):
+    """``nacl_monai/a/b.py`` is tested by ``tests/a/test_b.py``."""
+    path = file.relative_to(PACKAGE)
+    if path.name != "__init__.py":
+        name = path.name.replace("__main__", "main")
+        assert (TESTS / path.parent / f"test_{name}").is_file()

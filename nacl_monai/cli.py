@@ -1,0 +1,77 @@
+"""The command ``nacl-monai``: every command of the package, one word each.
+
+A command's module is imported only when the command runs, so that ``nacl-monai --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command is implemented, and what it does.
+
+    Attributes:
+        module: Package whose ``__main__`` has ``main(argv)``, which returns the exit code.
+        purpose: One line for the list of commands.
+        own_words: Whether the module has several commands, and so needs the word itself.
+    """
+
+    module: str
+    purpose: str
+    own_words: bool = True
+
+
+COMMANDS = {
+    "check": Command("nacl_monai.data", "verify a downloaded dataset from its headers and labels"),
+    "phantom": Command("nacl_monai.phantoms", "write a small synthetic dataset", own_words=False),
+    "run": Command("nacl_monai.runtime", "run a configuration, as monai.bundle does, but strictly"),
+    "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),
+    "reliability": Command(
+        "nacl_monai.reports", "draw reliability diagrams of any region or class"
+    ),
+    "logits": Command("nacl_monai.reports", "draw the size of the logits, per class and per epoch"),
+    "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
+    "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),
+}
+
+
+def usage() -> str:
+    """The list of commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {word:<{width}}  {command.purpose}" for word, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: nacl-monai COMMAND …",
+            "",
+            *lines,
+            "",
+            "nacl-monai COMMAND --help explains one.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code, 2 for an unknown command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        print(
+            f"error: {words[0]}: no such command; choose from: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return 2
+    module = import_module(f"{command.module}.__main__")
+    code: int = module.main(words if command.own_words else words[1:])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

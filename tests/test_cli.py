@@ -1,0 +1,54 @@
+"""The command nacl-monai: one word per command, and nothing imported before it is needed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nacl_monai.cli import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys):
+    """Without a word, and for --help, the commands are listed with what they do."""
+    assert main([]) == main(["--help"]) == 0
+
+    listed = capsys.readouterr().out
+    for word, command in COMMANDS.items():
+        assert f"  {word}" in listed
+        assert command.purpose in listed
+
+
+def test_unknown_command_is_one_line_with_the_choices(capsys):
+    """A misspelled command ends in one line with exit code 2."""
+    assert main(["chek", "acdc"]) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("error: chek: no such command; choose from: check, ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_every_command_explains_itself(word, capsys):
+    """``nacl-monai COMMAND --help`` shows the usage under that very name."""
+    with pytest.raises(SystemExit) as exit_:
+        main([word, "--help"])
+
+    assert exit_.value.code == 0
+    assert f"nacl-monai {word}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_exit_code_is_the_commands(tmp_path, capsys):
+    """A command that fails makes nacl-monai fail, with the command's own line."""
+    assert main(["compare", str(tmp_path), "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_help_imports_no_heavy_library():
+    """The list of commands costs no import of torch, MONAI, pandas or matplotlib."""
+    heavy = ["torch", "monai", "pandas", "matplotlib", "scipy"]
+    code = (
+        "import sys; from nacl_monai.cli import main; main(['--help']); "
+        f"sys.exit(any(name in sys.modules for name in {heavy}))"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
