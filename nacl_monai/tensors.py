@@ -47,7 +47,8 @@ def without_channel(
         InputError: If the shape is neither of the two.
     """
     batch, _, *spatial = outputs.shape
-    if labels.shape not in {(batch, 1, *spatial), (batch, *spatial)}:
+    # A tuple, not a set: sizes in a set would make torch.compile compile anew for each of them.
+    if labels.shape not in ((batch, 1, *spatial), (batch, *spatial)):
         raise InputError(
             f"{name}: have the shape {tuple(labels.shape)}, which does not fit outputs of shape "
             f"{tuple(outputs.shape)}; pass {(batch, 1, *spatial)} or {(batch, *spatial)}"
@@ -76,6 +77,8 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
                 f"labels: hold {labels[broken][0].item():g}, which is no class index; "
                 "resample labels with mode 'nearest'"
             )
+    else:
+        labels = labels.long()  # in bytes, 156 would equal an ignore_index of -100
     counted = labels if ignore_index is None else labels.where(labels != ignore_index, 0)
     for value in torch.stack(counted.aminmax()).tolist():
         if not 0 <= value < num_classes:

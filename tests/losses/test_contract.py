@@ -323,7 +323,7 @@ def test_absent_class(item, settings, batch):
 @every_loss
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(3, r"labels hold 3, but logits have 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
+    [(3, r"labels: hold 3, but there are 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
 )
 def test_labels_out_of_range(item, settings, batch, value, message):
     """A label that is no class is named, with the number of classes."""

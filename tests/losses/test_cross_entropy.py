@@ -49,5 +49,5 @@ def test_torch_is_nan_where_nothing_counts(batch):
 
 def test_one_weight_per_class(batch):
     """A wrong number of class weights is named."""
-    with pytest.raises(InputError, match="class_weights has 2 values, but logits have 3 classes"):
+    with pytest.raises(InputError, match="class_weights: has 2 values, but logits have 3 classes"):
         CrossEntropyLoss(class_weights=[1.0, 2.0])(*batch)

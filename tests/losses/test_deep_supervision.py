@@ -64,7 +64,7 @@ def test_own_weights(batch):
     expected = 3 * CrossEntropyLoss()(logits, labels)
 
     torch.testing.assert_close(loss([logits, logits], labels), expected)
-    with pytest.raises(InputError, match="weights has 2 values, but the network has 3 outputs"):
+    with pytest.raises(InputError, match="weights: has 2 values, but the network has 3 outputs"):
         loss([logits] * 3, labels)
 
 

@@ -47,5 +47,5 @@ def test_certainty_has_a_finite_gradient(gamma):
 
 def test_exponent_is_not_negative():
     """γ is 0 or more."""
-    with pytest.raises(InputError, match="gamma is -1"):
+    with pytest.raises(InputError, match="gamma: is -1; pass 0 or more"):
         FocalLoss(gamma=-1)

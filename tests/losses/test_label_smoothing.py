@@ -20,5 +20,5 @@ def test_equals_the_loop(reference, batch, alpha, ignore_index):
 @pytest.mark.parametrize("alpha", [-0.1, 1.1])
 def test_share_is_a_share(alpha):
     """α lies in [0, 1]."""
-    with pytest.raises(InputError, match="label_smoothing is"):
+    with pytest.raises(InputError, match=f"label_smoothing: is {alpha}; pass 0 to 1"):
         LabelSmoothingLoss(label_smoothing=alpha)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from monai.transforms import ConcatItemsd
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import NACLLoss, constraint_penalty, log_barrier, neighborhood_proportions
+from nacl_monai.losses import NACLLoss, log_barrier, neighborhood_proportions
+from nacl_monai.losses.penalties import PENALTIES
 
 
 def barrier(z, t):
@@ -20,7 +21,7 @@ def barrier(z, t):
     return t * z - math.log(1 / t**2) / t + 1 / t
 
 
-PENALTIES = {
+FORMULAS = {
     "l1": abs,
     "l2": lambda d: d * d,
     "log_barrier": lambda d: barrier(d, 5.0) + barrier(-d, 5.0) - 2 * barrier(0.0, 5.0),
@@ -29,7 +30,7 @@ PENALTIES = {
 
 @pytest.mark.parametrize("ignore_index", [None, 1])
 @pytest.mark.parametrize("space", ["logits", "softmax"])
-@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("penalty", FORMULAS)
 def test_equation_9(reference, batch, penalty, space, ignore_index):
     """Cross-entropy plus λ times the mean penalty on τ - l, over classes and counted voxels."""
     logits, labels = batch
@@ -48,7 +49,7 @@ def test_equation_9(reference, batch, penalty, space, ignore_index):
         gaps += (proportions - (row if space == "logits" else p)).tolist()
     loss = NACLLoss(penalty=penalty, space=space, penalty_weight=0.3, ignore_index=ignore_index)
     value = loss(logits, labels).item()
-    expected = 0.3 * reference.mean(PENALTIES[penalty](gap) for gap in gaps)
+    expected = 0.3 * reference.mean(FORMULAS[penalty](gap) for gap in gaps)
 
     assert loss.latest_terms["penalty"].item() == pytest.approx(expected)
     assert value == pytest.approx(reference.cross_entropy(logits, labels, ignore_index) + expected)
@@ -68,7 +69,7 @@ def test_l1_is_the_absolute_difference(values):
     """The one-kernel form of L1 equals the absolute difference, value and gradient."""
     scores = torch.tensor(values, requires_grad=True)
     zeros = torch.zeros(len(values))
-    result = constraint_penalty(scores, zeros, reduction="none")
+    result = PENALTIES["l1"](scores, zeros, "none", 5.0)
     (gradient,) = torch.autograd.grad(result.sum(), scores)
 
     normal = scores.detach().abs() >= torch.finfo(torch.float32).tiny
@@ -135,13 +136,13 @@ def test_bilateral_prior_from_a_loader():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kernel_size": 2}, "kernel_size is 2"),
-        ({"prior": "median"}, "prior is 'median'"),
-        ({"penalty": "l3"}, "penalty is 'l3'"),
-        ({"penalty_weight": -0.1}, "weight of a penalty is -0.1"),
-        ({"space": "probabilities"}, "space is 'probabilities'"),
-        ({"border": "zeros"}, "border is 'zeros'"),
-        ({"sharpness": 0.0}, "sharpness is 0.0"),
+        ({"kernel_size": 2}, "kernel_size: is 2; pass an odd number, 3 or more"),
+        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+        ({"penalty": "l3"}, "penalty: is 'l3'; pass one of l1, l2, log_barrier"),
+        ({"penalty_weight": -0.1}, "penalty_weight: is -0.1; pass 0 or more"),
+        ({"space": "probabilities"}, "space: is 'probabilities'; pass one of logits, softmax"),
+        ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
+        ({"sharpness": 0.0}, "sharpness: is 0.0; pass a positive number"),
     ],
 )
 def test_unusable_settings(settings, message):

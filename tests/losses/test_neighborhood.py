@@ -276,15 +276,18 @@ def test_monai_gaussian_disregards_the_kernel_size():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kernel_size": 4}, "kernel_size is 4"),
-        ({"kernel_size": 1}, "kernel_size is 1"),
-        ({"prior": "median"}, "prior is 'median'"),
-        ({"border": "zeros"}, "border is 'zeros'"),
-        ({"prior": "gaussian", "sigma": 0.0}, "sigma is 0.0"),
-        ({"prior": "gaussian", "sigma": math.nan}, "sigma is nan"),
-        ({"prior": "bilateral", "intensity_sigma": 0.0}, "intensity_sigma is 0.0"),
-        ({"prior": "bilateral"}, "there is none"),
-        ({"prior": "bilateral", "image": torch.zeros(1, 1, 4, 5)}, "image has the shape"),
+        ({"kernel_size": 4}, "kernel_size: is 4; pass an odd number, 3 or more"),
+        ({"kernel_size": 1}, "kernel_size: is 1; pass"),
+        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+        ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
+        ({"prior": "gaussian", "sigma": 0.0}, "sigma: is 0.0; pass 0.1 voxels or more"),
+        ({"prior": "gaussian", "sigma": math.nan}, "sigma: is nan"),
+        (
+            {"prior": "bilateral", "intensity_sigma": 0.0},
+            "intensity_sigma: is 0.0; pass a positive",
+        ),
+        ({"prior": "bilateral"}, "image: is missing; pass one"),
+        ({"prior": "bilateral", "image": torch.zeros(1, 1, 4, 5)}, "image: has the shape"),
     ],
 )
 def test_unusable_settings(settings, message):
@@ -296,5 +299,5 @@ def test_unusable_settings(settings, message):
 
 def test_unusable_shape():
     """Labels with several channels are refused."""
-    with pytest.raises(InputError, match="labels have the shape"):
+    with pytest.raises(InputError, match="labels: have the shape"):
         neighborhood_proportions(torch.zeros(1, 2, 4, 4, 4), 2)
