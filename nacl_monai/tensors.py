@@ -36,12 +36,12 @@ def check_outputs(outputs: torch.Tensor, name: str = "logits") -> None:
 def without_channel(
     labels: torch.Tensor, outputs: torch.Tensor, name: str = "labels"
 ) -> torch.Tensor:
-    """Labels or a mask as ``(B, *spatial)``, the channel of length 1 dropped if there is one.
+    """Labels or a mask as ``(B, *spatial)``, without the channel of length 1 if there is one.
 
     Args:
         labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``.
-        outputs: What they belong to, ``(B, C, *spatial)``.
-        name: For the message.
+        outputs: The outputs that they belong to, ``(B, C, *spatial)``.
+        name: The argument that the message names.
 
     Raises:
         InputError: If the shape is neither of the two.
@@ -62,8 +62,8 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
 
     Args:
         labels: Of any shape and any integer or float dtype.
-        num_classes: Allowed are 0 to ``num_classes - 1``,
-        ignore_index: and this value.
+        num_classes: The number of classes; 0 to ``num_classes - 1`` are allowed.
+        ignore_index: One more value that is allowed.
 
     Raises:
         InputError: If a label is neither of these, or is no whole number.
@@ -71,7 +71,7 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
     if not labels.numel():
         return
     if labels.is_floating_point():
-        broken = labels != labels.round()  # true for NaN, too
+        broken = labels != labels.round()  # true for NaN as well
         if broken.any():
             raise InputError(
                 f"labels: hold {labels[broken][0].item():g}, which is no class index; "

@@ -238,9 +238,10 @@ def _guide(members: torch.Tensor, window: _Window) -> torch.Tensor:
     if image is None:
         raise InputError("image: is missing; pass one, by which prior 'bilateral' weighs neighbors")
     if image.shape[:1] != members.shape[:1] or image.shape[2:] != members.shape[2:]:
+        batch, _, *spatial = members.shape
+        fitting = ", ".join(map(str, (batch, "channels", *spatial)))
         raise InputError(
-            f"image: has the shape {tuple(image.shape)}; pass the labels' batch and spatial axes, "
-            f"{(members.shape[0], 'channels', *members.shape[2:])}"
+            f"image: has the shape {tuple(image.shape)}; pass ({fitting}), as the labels have it"
         )
     return without_metadata(image).to(window.dtype)
 
