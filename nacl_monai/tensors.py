@@ -36,18 +36,19 @@ def check_outputs(outputs: torch.Tensor, name: str = "logits") -> None:
 def without_channel(
     labels: torch.Tensor, outputs: torch.Tensor, name: str = "labels"
 ) -> torch.Tensor:
-    """Labels or a mask as ``(B, *spatial)``, the channel of length 1 dropped if there is one.
+    """Labels or a mask as ``(B, *spatial)``, without the channel of length 1 if there is one.
 
     Args:
         labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``.
-        outputs: What they belong to, ``(B, C, *spatial)``.
-        name: For the message.
+        outputs: The outputs that they belong to, ``(B, C, *spatial)``.
+        name: The argument that the message names.
 
     Raises:
         InputError: If the shape is neither of the two.
     """
     batch, _, *spatial = outputs.shape
-    if labels.shape not in {(batch, 1, *spatial), (batch, *spatial)}:
+    # A tuple, not a set: sizes in a set would make torch.compile compile anew for each of them.
+    if labels.shape not in ((batch, 1, *spatial), (batch, *spatial)):
         raise InputError(
             f"{name}: have the shape {tuple(labels.shape)}, which does not fit outputs of shape "
             f"{tuple(outputs.shape)}; pass {(batch, 1, *spatial)} or {(batch, *spatial)}"
@@ -61,8 +62,8 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
 
     Args:
         labels: Of any shape and any integer or float dtype.
-        num_classes: Allowed are 0 to ``num_classes - 1``,
-        ignore_index: and this value.
+        num_classes: The number of classes; 0 to ``num_classes - 1`` are allowed.
+        ignore_index: One more value that is allowed.
 
     Raises:
         InputError: If a label is neither of these, or is no whole number.
@@ -70,12 +71,14 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
     if not labels.numel():
         return
     if labels.is_floating_point():
-        broken = labels != labels.round()  # true for NaN, too
+        broken = labels != labels.round()  # true for NaN as well
         if broken.any():
             raise InputError(
                 f"labels: hold {labels[broken][0].item():g}, which is no class index; "
                 "resample labels with mode 'nearest'"
             )
+    else:
+        labels = labels.long()  # in bytes, 156 would equal an ignore_index of -100
     counted = labels if ignore_index is None else labels.where(labels != ignore_index, 0)
     for value in torch.stack(counted.aminmax()).tolist():
         if not 0 <= value < num_classes:

@@ -1,17 +1,22 @@
-"""Losses of the paper and their parts, each called as ``loss(logits, labels)``."""
+"""The losses of the paper and their parts.
+
+Each method has a pure function, such as `nacl_loss(logits, labels, penalty_weight=0.1)`, and a module
+around it, such as `NACLLoss(penalty_weight=0.1)(logits, labels)`.
+"""
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.composed import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.deep_supervision import DeepSupervisionLoss
-from nacl_monai.losses.dice_ce import DiceCELoss, soft_dice_loss
-from nacl_monai.losses.ecp import ECPLoss, EntropyPenalty
+from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss, soft_dice_loss
+from nacl_monai.losses.ecp import ECPLoss, EntropyPenalty, ecp_loss, entropy_penalty
 from nacl_monai.losses.focal import FocalLoss, focal_loss
-from nacl_monai.losses.label_smoothing import LabelSmoothingLoss
-from nacl_monai.losses.mbls import MarginPenalty, MbLSLoss
-from nacl_monai.losses.nacl import NACLLoss, NeighborhoodPenalty, constraint_penalty, log_barrier
+from nacl_monai.losses.label_smoothing import LabelSmoothingLoss, label_smoothing_loss
+from nacl_monai.losses.mbls import MarginPenalty, MbLSLoss, margin_penalty, mbls_loss
+from nacl_monai.losses.nacl import NACLLoss, NeighborhoodPenalty, nacl_loss, neighborhood_penalty
 from nacl_monai.losses.neighborhood import neighborhood_proportions
-from nacl_monai.losses.svls import SVLSLoss
+from nacl_monai.losses.penalties import log_barrier
+from nacl_monai.losses.svls import SVLSLoss, svls_loss
 
 __all__ = [
     "ComposedLoss",
@@ -29,10 +34,18 @@ __all__ = [
     "Penalty",
     "SVLSLoss",
     "SegmentationLoss",
-    "constraint_penalty",
     "cross_entropy",
+    "dice_ce_loss",
+    "ecp_loss",
+    "entropy_penalty",
     "focal_loss",
+    "label_smoothing_loss",
     "log_barrier",
+    "margin_penalty",
+    "mbls_loss",
+    "nacl_loss",
+    "neighborhood_penalty",
     "neighborhood_proportions",
     "soft_dice_loss",
+    "svls_loss",
 ]

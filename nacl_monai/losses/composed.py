@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from nacl_monai.errors import InputError
-from nacl_monai.losses.base import SegmentationLoss
+from nacl_monai.losses.base import FunctionModule, SegmentationLoss
+from nacl_monai.losses.settings import require
 
 
-class Penalty(nn.Module, ABC):
+class Penalty(FunctionModule, ABC):
     r"""A weighted penalty :math:`\lambda \mathcal{P}` to add to a loss.
 
     Args:
         weight: :math:`\lambda \ge 0`.
-        ignore_index: Voxels of this label do not count.
+        **settings: What :meth:`value` passes on to its function, kept in ``settings``.
 
     Raises:
-        InputError: if the weight is negative.
+        InputError: If the weight is negative.
     """
 
-    def __init__(self, weight: float, ignore_index: int | None) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise InputError(f"the weight of a penalty is {weight}; expected 0 or more")
+    def __init__(self, weight: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        require(weight >= 0, "weight", weight, "0 or more")
         self.weight = weight
-        self.ignore_index = ignore_index
 
     @property
     def needs_image(self) -> bool:
@@ -44,8 +43,8 @@ class Penalty(nn.Module, ABC):
         return self.weight * self.value(logits, labels)
 
     def extra_repr(self) -> str:
-        """The settings, as they are printed."""
-        return f"weight={self.weight}, ignore_index={self.ignore_index}"
+        """The weight and the settings, as they would be passed."""
+        return f"weight={self.weight!r}, {super().extra_repr()}"
 
 
 class ComposedLoss(SegmentationLoss):
@@ -65,8 +64,16 @@ class ComposedLoss(SegmentationLoss):
 
     Shape:
         logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
-        If a penalty takes the image, labels are ``(B, 1 + M, *spatial)``: the class indices, then
-        the image's channels.
+        If a penalty needs the image, labels are ``(B, 1 + M, *spatial)``: the class indices, then
+        the image's :math:`M` channels.
+
+    Example:
+        >>> from nacl_monai.losses import DiceCELoss, NeighborhoodPenalty
+        >>> loss = ComposedLoss(DiceCELoss(), [NeighborhoodPenalty(weight=0.1)])
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss(logits, torch.zeros(1, 1, 4, 4)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(0.6931), 'dice': tensor(0.6667), 'penalty': tensor(0.0500)}
     """
 
     def __init__(self, base: SegmentationLoss, penalties: Sequence[Penalty]) -> None:
@@ -77,14 +84,13 @@ class ComposedLoss(SegmentationLoss):
     @property
     def needs_image(self) -> bool:
         """Whether ``labels`` carry the image in their further channels."""
-        return any(getattr(part, "needs_image", False) for part in (self.base, *self.penalties))
+        return any(needs_image(part) for part in (self.base, *self.penalties))
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The base's, then ``penalty``, ``penalty_2``, … in the order given."""
+        """Those of the base, then ``penalty``, ``penalty_2``, … in the order given."""
 
         def labels_for(part: nn.Module) -> torch.Tensor:
-            surplus = self.needs_image and not getattr(part, "needs_image", False)
-            return labels[:, :1] if surplus else labels
+            return labels[:, :1] if self.needs_image and not needs_image(part) else labels
 
         # Penalties first: backward then frees the base's buffers before it computes theirs.
         values = [penalty(logits, labels_for(penalty)) for penalty in self.penalties]
@@ -93,3 +99,8 @@ class ComposedLoss(SegmentationLoss):
             number = 1 + sum(name.startswith("penalty") for name in terms)
             terms["penalty" if number == 1 else f"penalty_{number}"] = value
         return terms
+
+
+def needs_image(loss: nn.Module) -> bool:
+    """Whether ``labels`` must carry the image in their further channels; False for other losses."""
+    return bool(getattr(loss, "needs_image", False))

@@ -9,31 +9,49 @@ from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.voxels import checked_inputs
+from nacl_monai.losses.voxels import check_inputs
 
 
 def cross_entropy(
     logits: torch.Tensor,
     labels: torch.Tensor,
-    class_weights: torch.Tensor | None = None,
+    *,
+    class_weights: Sequence[float] | torch.Tensor | None = None,
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """``torch.nn.functional.cross_entropy``, except that it is zero where every voxel is ignored.
+    r"""Computes the cross-entropy, averaged over voxels :math:`j`.
+
+    .. math::
+
+        \mathcal{L}_{CE} = -\log \hat{p}_j^{y_j}
 
     Args:
-        logits: ``(B, C, *spatial)``.
-        labels: ``(B, *spatial)``, int64.
-        class_weights: ``(C,)``; the mean is weighted by them.
-        ignore_index: Voxels of this label do not count.
-        label_smoothing: The share of a label that is spread over all classes.
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        class_weights: One weight per class; the mean over voxels is weighted by them.
+        ignore_index: Voxels with this label are ignored.
+        label_smoothing: The share of each label that is spread evenly over all classes.
+
+    Returns:
+        A scalar; 0 if every voxel is ignored.
+
+    Raises:
+        InputError: If shapes, label values or the number of class weights do not fit.
+
+    Note:
+        ``torch.nn.functional.cross_entropy`` computes it. Ours accepts the labels of a MONAI loader,
+        names a label that is out of range, and is 0 rather than NaN if every voxel is ignored.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> loss = cross_entropy(logits, torch.ones(1, 1, 8, 8))
+        >>> loss
+        tensor(1.3863, grad_fn=<NllLoss2DBackward0>)
+        >>> loss.backward()
     """
-    if class_weights is not None and len(class_weights) != logits.shape[1]:
-        raise InputError(
-            f"class_weights has {len(class_weights)} values, but logits have "
-            f"{logits.shape[1]} classes"
-        )
-    weights = None if class_weights is None else class_weights.to(logits)
+    logits, labels = check_inputs(logits, labels, ignore_index)
+    weights = _per_class(class_weights, logits)
     if ignore_index is None:
         return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing)
     total = F.cross_entropy(
@@ -50,41 +68,42 @@ def cross_entropy(
     return total / mass.where(mass > 0, 1)
 
 
+def _per_class(
+    class_weights: Sequence[float] | torch.Tensor | None, logits: torch.Tensor
+) -> torch.Tensor | None:
+    if class_weights is None:
+        return None
+    if len(class_weights) != logits.shape[1]:
+        raise InputError(
+            f"class_weights: has {len(class_weights)} values, but logits have {logits.shape[1]} "
+            "classes; pass one weight per class"
+        )
+    return torch.as_tensor(class_weights).to(logits)
+
+
 class CrossEntropyLoss(SegmentationLoss):
-    r"""Cross-entropy: :math:`-\log \hat{p}_j^{y_j}`, averaged over voxels :math:`j`.
+    """Cross-entropy as a module, see :func:`cross_entropy`.
 
     Args:
-        class_weights: One weight per class, as in ``torch.nn.CrossEntropyLoss``.
-        ignore_index: Voxels of this label do not count.
+        class_weights: One weight per class; the mean over voxels is weighted by them.
+        ignore_index: Voxels with this label are ignored.
 
     Shape:
         logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
 
     Raises:
-        InputError: if shapes or label values do not fit.
+        InputError: If shapes, label values or the number of class weights do not fit.
 
-    Note:
-        ``torch.nn.CrossEntropyLoss`` computes it. Ours accepts the labels of a MONAI loader, names
-        a label that is out of range, and is 0 rather than NaN where every voxel is ignored.
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> CrossEntropyLoss(ignore_index=255)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
-
-    class_weights: torch.Tensor | None
 
     def __init__(
         self, *, class_weights: Sequence[float] | None = None, ignore_index: int | None = None
     ) -> None:
-        super().__init__()
-        weights = None if class_weights is None else torch.as_tensor(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
-        self.ignore_index = ignore_index
+        super().__init__(class_weights=class_weights, ignore_index=ignore_index)
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """``cross_entropy``."""
-        logits, labels = checked_inputs(logits, labels, self.ignore_index)
-        value = cross_entropy(logits, labels, self.class_weights, self.ignore_index)
-        return {"cross_entropy": value}
-
-    def extra_repr(self) -> str:
-        """The settings, as they are printed."""
-        weights = None if self.class_weights is None else self.class_weights.tolist()
-        return f"class_weights={weights}, ignore_index={self.ignore_index}"
+        return {"cross_entropy": cross_entropy(logits, labels, **self.settings)}

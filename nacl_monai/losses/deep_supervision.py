@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch import nn
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
+from nacl_monai.losses.composed import needs_image
+from nacl_monai.tensors import without_metadata
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
 
@@ -30,11 +31,11 @@ class DeepSupervisionLoss(SegmentationLoss):
         w_h = \frac{2^{-h}}{\sum_i 2^{-i}} \text{ by default},
 
     where :math:`y_h` are the labels at the resolution of output :math:`h`, sampled by nearest
-    neighbor. A single output, as in evaluation, is passed to the loss as it is.
+    neighbor. A single output, as in evaluation, is passed to the loss unchanged.
 
     Args:
-        loss: Any loss of this package, or another that returns a scalar, which is then its own term.
-        weights: One per output, in the network's order (MONAI's networks differ in it), used as
+        loss: Any loss of this package, or another that returns a scalar, which is then its only term.
+        weights: One per output in the network's order, which differs among MONAI's networks; used as
             they are.
 
     Shape:
@@ -42,25 +43,32 @@ class DeepSupervisionLoss(SegmentationLoss):
         ``(B, heads, C, *spatial)``; labels as for the loss; a scalar out.
 
     Raises:
-        InputError: if there are fewer weights than outputs, or more, or ``loss`` is a
-            `DeepSupervisionLoss`, whose weights would not count.
+        InputError: If the number of weights is not that of the outputs, or ``loss`` is a
+            ``DeepSupervisionLoss``, whose weights would have no effect.
 
     Note:
         MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
         without a channel, halves the weights down to 1/16 without normalizing them, so that the
-        loss grows with the number of outputs, and falls back to other weights in silence if too few
+        loss grows with the number of outputs, and silently falls back to other weights if too few
         are given.
+
+    Example:
+        >>> from nacl_monai.losses import NACLLoss
+        >>> loss = DeepSupervisionLoss(NACLLoss())
+        >>> fine, coarse = (torch.zeros(1, 2, n, n, requires_grad=True) for n in (8, 4))
+        >>> loss([fine, coarse], torch.zeros(1, 1, 8, 8)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.0500)}
     """
 
     def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None) -> None:
-        super().__init__()
         if isinstance(loss, DeepSupervisionLoss):
             raise InputError(
-                "loss is a DeepSupervisionLoss within another; choose the loss inside it, and set "
+                "loss: is a DeepSupervisionLoss within another; pass the loss inside it, and set "
                 "--loss_function::weights"
             )
+        super().__init__(weights=None if weights is None else list(weights))
         self.loss = loss
-        self.weights = None if weights is None else list(weights)
 
     def forward(self, logits: Outputs, labels: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar; :attr:`latest_terms` are summed over the outputs."""
@@ -69,7 +77,7 @@ class DeepSupervisionLoss(SegmentationLoss):
     def terms(self, logits: Outputs, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss's terms, each summed over the outputs."""
         if isinstance(logits, torch.Tensor):
-            if not _stacked(logits, labels, getattr(self.loss, "needs_image", False)):
+            if not _stacked(logits, labels, needs_image(self.loss)):
                 return _terms(self.loss, logits, labels)
             logits = logits.unbind(1)
         totals: dict[str, torch.Tensor] = {}
@@ -79,18 +87,16 @@ class DeepSupervisionLoss(SegmentationLoss):
         return totals
 
     def _weights(self, count: int) -> list[float]:
-        if self.weights is None:
+        weights: list[float] | None = self.settings["weights"]
+        if weights is None:
             halves = [0.5**head for head in range(count)]
             return [half / sum(halves) for half in halves]
-        if len(self.weights) != count:
+        if len(weights) != count:
             raise InputError(
-                f"weights has {len(self.weights)} values, but the network has {count} outputs"
+                f"weights: has {len(weights)} values, but the network has {count} outputs; "
+                "pass one weight per output"
             )
-        return self.weights
-
-    def extra_repr(self) -> str:
-        """The settings, as they are printed."""
-        return f"weights={self.weights}"
+        return weights
 
 
 def _terms(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -101,9 +107,9 @@ def _terms(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> dict[
     )
 
 
-def _stacked(logits: torch.Tensor, labels: torch.Tensor, needs_image: bool) -> bool:
+def _stacked(logits: torch.Tensor, labels: torch.Tensor, with_image: bool) -> bool:
     """Whether axis 1 holds heads: labels tell ``(B, heads, C, H, W)`` from ``(B, C, D, H, W)``."""
-    if needs_image:  # labels surely have channels, which may be as many as there are classes
+    if with_image:  # labels surely have channels, which may be as many as there are classes
         return logits.ndim > labels.ndim
     sizes = (labels.shape[1:], labels.shape[2:])
     return logits.shape[2:] not in sizes and logits.shape[3:] in sizes
@@ -115,5 +121,4 @@ def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
         labels = labels.unsqueeze(1)
     if labels.shape[2:] == size:
         return labels
-    plain = labels.as_tensor() if isinstance(labels, MetaTensor) else labels
-    return F.interpolate(plain.float(), size=size, mode="nearest-exact")
+    return F.interpolate(without_metadata(labels).float(), size=size, mode="nearest-exact")

@@ -12,61 +12,139 @@ from collections.abc import Sequence
 import torch
 
 from nacl_monai.losses.composed import ComposedLoss, Penalty
-from nacl_monai.losses.cross_entropy import CrossEntropyLoss
-from nacl_monai.losses.voxels import counted_voxels, plain_inputs, voxel_mean
+from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
+from nacl_monai.losses.settings import require
+from nacl_monai.losses.voxels import convert_inputs, voxel_mean
+
+
+def ecp_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    entropy_weight: float = 0.1,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes cross-entropy minus the weighted entropy of the prediction.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE} - \beta \mathcal{H}(\hat{p}_j), \quad
+        \text{averaged over voxels } j
+
+    Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        entropy_weight: :math:`\beta \ge 0`; 0 gives cross-entropy.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI and torch have no counterpart. The code published with the paper divides the entropy
+        by the number of classes; this follows the published definition, which does not.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> loss = ecp_loss(logits, torch.ones(1, 1, 8, 8), entropy_weight=0.1)
+        >>> loss.detach()
+        tensor(1.2477)
+        >>> loss.backward()
+    """
+    _check(entropy_weight)
+    penalty = entropy_penalty(logits, labels, ignore_index=ignore_index)
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    return entropy + entropy_weight * penalty
+
+
+def entropy_penalty(
+    logits: torch.Tensor, labels: torch.Tensor, *, ignore_index: int | None = None
+) -> torch.Tensor:
+    r"""Computes the negative entropy of the prediction, averaged over voxels :math:`j`.
+
+    .. math::
+
+        -\mathcal{H}(\hat{p}_j) = \sum_k \hat{p}_j^k \log \hat{p}_j^k
+
+    Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``; only ``ignore_index`` matters in them.
+        ignore_index: Voxels with this label are ignored.
+
+    Returns:
+        A scalar between :math:`-\log K` and 0.
+
+    Raises:
+        InputError: If the shapes do not fit.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> penalty = entropy_penalty(logits, torch.ones(1, 1, 8, 8))
+        >>> penalty.detach()
+        tensor(-1.3863)
+        >>> penalty.backward()
+    """
+    logits, labels = convert_inputs(logits, labels)
+    log_probs = logits.log_softmax(1)
+    negative_entropy = (log_probs.exp() * log_probs).sum(1, keepdim=True)
+    return voxel_mean(negative_entropy, labels, ignore_index)
+
+
+def _check(entropy_weight: float) -> None:
+    require(entropy_weight >= 0, "entropy_weight", entropy_weight, "0 or more")
 
 
 class EntropyPenalty(Penalty):
-    r"""The negative entropy of the prediction, a sum over classes, averaged over voxels.
-
-    .. math::
-
-        -\beta \mathcal{H}(\hat{p}_j) = \beta \sum_k \hat{p}_j^k \log \hat{p}_j^k
+    """The negative entropy of the prediction as a module, see :func:`entropy_penalty`.
 
     Args:
-        weight: :math:`\beta`.
-        ignore_index: Voxels of this label do not count.
-
-    Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, of which only
-        ``ignore_index`` matters; a scalar out, between :math:`-\beta \log K` and 0.
-
-    Raises:
-        InputError: if the weight is negative, or the shapes do not fit.
-    """
-
-    def __init__(self, *, weight: float = 0.1, ignore_index: int | None = None) -> None:
-        super().__init__(weight, ignore_index)
-
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean negative entropy."""
-        logits, labels = plain_inputs(logits, labels)
-        surprise = logits.log_softmax(1)
-        negative_entropy = (surprise.exp() * surprise).sum(1, keepdim=True)
-        return voxel_mean(negative_entropy, counted_voxels(labels, self.ignore_index))
-
-
-class ECPLoss(ComposedLoss):
-    r"""Cross-entropy with :class:`EntropyPenalty`.
-
-    .. math::
-
-        \mathcal{L} = \mathcal{L}_{CE} - \beta \mathcal{H}(\hat{p}_j)
-
-    Args:
-        entropy_weight: :math:`\beta`; 0 is cross-entropy.
-        class_weights: One weight per class, for cross-entropy.
-        ignore_index: Voxels of this label do not count.
+        weight: What the penalty is multiplied with, 0 or more.
+        ignore_index: Voxels with this label are ignored.
 
     Shape:
         logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
 
     Raises:
-        InputError: if a setting, shapes or label values do not fit.
+        InputError: If the weight is negative, or the shapes do not fit.
 
-    Note:
-        MONAI and torch have no counterpart. The code published with the paper divides the entropy
-        by the number of classes; this follows the published definition, which does not.
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> EntropyPenalty(weight=0.1)(logits, torch.ones(1, 1, 8, 8)).backward()
+    """
+
+    def __init__(self, *, weight: float = 0.1, ignore_index: int | None = None) -> None:
+        super().__init__(weight, ignore_index=ignore_index)
+
+    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean negative entropy."""
+        return entropy_penalty(logits, labels, **self.settings)
+
+
+class ECPLoss(ComposedLoss):
+    """Cross-entropy with :class:`EntropyPenalty`, see :func:`ecp_loss`.
+
+    Args:
+        entropy_weight: Weight of the entropy, 0 or more; 0 gives cross-entropy.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored.
+
+    Shape:
+        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Example:
+        >>> loss = ECPLoss(entropy_weight=0.1)
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> loss(logits, torch.ones(1, 1, 8, 8)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(1.3863), 'penalty': tensor(-0.1386)}
     """
 
     def __init__(
@@ -76,6 +154,7 @@ class ECPLoss(ComposedLoss):
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:
+        _check(entropy_weight)
         super().__init__(
             CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index),
             [EntropyPenalty(weight=entropy_weight, ignore_index=ignore_index)],

@@ -12,73 +12,149 @@ from collections.abc import Sequence
 import torch
 
 from nacl_monai.losses.composed import ComposedLoss, Penalty
-from nacl_monai.losses.cross_entropy import CrossEntropyLoss
-from nacl_monai.losses.voxels import counted_voxels, plain_inputs, voxel_mean
+from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
+from nacl_monai.losses.settings import require
+from nacl_monai.losses.voxels import convert_inputs, voxel_mean
 
 
-class MarginPenalty(Penalty):
-    r"""Logits that lie more than a margin below the largest one.
+def mbls_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    margin: float = 5.0,
+    penalty_weight: float = 0.1,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes cross-entropy plus a penalty on logits far below the largest one.
 
     .. math::
 
-        \lambda \frac{1}{K} \sum_k \max(0, \max_i l_j^i - l_j^k - m), \quad
+        \mathcal{L} = \mathcal{L}_{CE}
+            + \lambda \frac{1}{K} \sum_k \max(0, \max_i l_j^i - l_j^k - m), \quad
         \text{averaged over voxels } j
 
     The published equation sums over the classes; like its authors' code, this is the mean.
 
     Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
         margin: :math:`m`.
-        weight: :math:`\lambda`.
-        ignore_index: Voxels of this label do not count.
+        penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored.
 
-    Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, of which only
-        ``ignore_index`` matters; a scalar out.
+    Returns:
+        A scalar.
 
     Raises:
-        InputError: if the weight is negative, or the shapes do not fit.
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI and torch have no counterpart.
+
+    Example:
+        >>> logits = torch.tensor([9.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
+        >>> loss = mbls_loss(logits, torch.zeros(1, 1, 8, 8), margin=5.0, penalty_weight=0.1)
+        >>> loss.detach()  # half of the logits exceed the margin, by 4
+        tensor(0.2001)
+        >>> loss.backward()
     """
-
-    def __init__(
-        self, *, margin: float = 5.0, weight: float = 0.1, ignore_index: int | None = None
-    ) -> None:
-        super().__init__(weight, ignore_index)
-        self.margin = margin
-
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean excess over the margin."""
-        logits, labels = plain_inputs(logits, labels)
-        distances = logits.amax(1, keepdim=True) - logits
-        excess = (distances - self.margin).relu()
-        return voxel_mean(excess, counted_voxels(labels, self.ignore_index))
-
-    def extra_repr(self) -> str:
-        """The settings, as they are printed."""
-        return f"{super().extra_repr()}, margin={self.margin}"
+    _check(penalty_weight)
+    penalty = margin_penalty(logits, labels, margin=margin, ignore_index=ignore_index)
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    return entropy + penalty_weight * penalty
 
 
-class MbLSLoss(ComposedLoss):
-    r"""Cross-entropy with :class:`MarginPenalty`.
+def margin_penalty(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    margin: float = 5.0,
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes how far logits lie beyond a margin below the largest one.
 
     .. math::
 
-        \mathcal{L} = \mathcal{L}_{CE}
-            + \lambda \frac{1}{K} \sum_k \max(0, \max_i l_j^i - l_j^k - m)
+        \frac{1}{K} \sum_k \max(0, \max_i l_j^i - l_j^k - m), \quad
+        \text{averaged over voxels } j
 
     Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``; only ``ignore_index`` matters in them.
         margin: :math:`m`.
-        penalty_weight: :math:`\lambda`; 0 is cross-entropy.
-        class_weights: One weight per class, for cross-entropy.
-        ignore_index: Voxels of this label do not count.
+        ignore_index: Voxels with this label are ignored.
+
+    Returns:
+        A scalar, 0 or more.
+
+    Raises:
+        InputError: If the shapes do not fit.
+
+    Example:
+        >>> logits = torch.tensor([9.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
+        >>> penalty = margin_penalty(logits, torch.zeros(1, 1, 8, 8), margin=5.0)
+        >>> penalty.detach()
+        tensor(2.)
+        >>> penalty.backward()
+    """
+    logits, labels = convert_inputs(logits, labels)
+    distances = logits.amax(1, keepdim=True) - logits
+    return voxel_mean((distances - margin).relu(), labels, ignore_index)
+
+
+def _check(penalty_weight: float) -> None:
+    require(penalty_weight >= 0, "penalty_weight", penalty_weight, "0 or more")
+
+
+class MarginPenalty(Penalty):
+    """The penalty of MbLS as a module, see :func:`margin_penalty`.
+
+    Args:
+        margin: How far below the largest logit the others may lie for free.
+        weight: What the penalty is multiplied with, 0 or more.
+        ignore_index: Voxels with this label are ignored.
 
     Shape:
         logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
 
     Raises:
-        InputError: if a setting, shapes or label values do not fit.
+        InputError: If the weight is negative, or the shapes do not fit.
 
-    Note:
-        MONAI and torch have no counterpart.
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> MarginPenalty(margin=5.0, weight=0.1)(logits, torch.ones(1, 1, 8, 8)).backward()
+    """
+
+    def __init__(
+        self, *, margin: float = 5.0, weight: float = 0.1, ignore_index: int | None = None
+    ) -> None:
+        super().__init__(weight, margin=margin, ignore_index=ignore_index)
+
+    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean excess over the margin."""
+        return margin_penalty(logits, labels, **self.settings)
+
+
+class MbLSLoss(ComposedLoss):
+    """Cross-entropy with :class:`MarginPenalty`, see :func:`mbls_loss`.
+
+    Args:
+        margin: How far below the largest logit the others may lie for free.
+        penalty_weight: Weight of the penalty, 0 or more; 0 gives cross-entropy.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored.
+
+    Shape:
+        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> MbLSLoss(margin=5.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
 
     def __init__(
@@ -89,6 +165,7 @@ class MbLSLoss(ComposedLoss):
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:
+        _check(penalty_weight)
         super().__init__(
             CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index),
             [MarginPenalty(margin=margin, weight=penalty_weight, ignore_index=ignore_index)],

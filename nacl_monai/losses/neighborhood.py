@@ -1,4 +1,4 @@
-r"""The prior :math:`\tau`: which share of a voxel's neighborhood belongs to each class.
+r"""The prior :math:`\tau`: the share of each class in the neighborhood of a voxel.
 
 References:
     - Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
@@ -11,37 +11,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-
-PRIORS = ("mean", "gaussian", "bilateral")
-BORDERS = ("valid", "replicate")
-
-
-def check_neighborhood(
-    kernel_size: int, prior: str, sigma: float, border: str, intensity_sigma: float = 1.0
-) -> None:
-    """Refuse settings that define no neighborhood, before any data is read.
-
-    Raises:
-        InputError: naming the setting.
-    """
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size is {kernel_size}; expected an odd number, 3 or more")
-    if prior not in PRIORS:
-        raise InputError(f"prior is {prior!r}; expected one of {', '.join(PRIORS)}")
-    if border not in BORDERS:
-        raise InputError(f"border is {border!r}; expected one of {', '.join(BORDERS)}")
-    # Below a tenth of a voxel the weight of a neighbor vanishes in float32.
-    if not sigma >= 0.1:
-        raise InputError(f"sigma is {sigma}; expected 0.1 voxels or more")
-    if not intensity_sigma > 0:
-        raise InputError(f"intensity_sigma is {intensity_sigma}; expected a positive number")
+from nacl_monai.losses.settings import check_option, require
+from nacl_monai.tensors import without_metadata
 
 
 def neighborhood_proportions(
@@ -57,7 +35,7 @@ def neighborhood_proportions(
     intensity_sigma: float = 0.1,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    r"""The proportion of each class among a voxel and its neighbors (equation 2 of the paper).
+    r"""Computes the proportion of each class among a voxel and its neighbors (equation 2).
 
     .. math::
 
@@ -67,14 +45,14 @@ def neighborhood_proportions(
     where :math:`\mathcal{N}(j)` is the window of ``kernel_size`` voxels per axis around :math:`j`,
     itself included. The priors differ in the weights:
 
-    - ``mean``: :math:`w_{ij} = 1`. It is computed by whole numbers, so it is exact.
+    - ``mean``: :math:`w_{ij} = 1`. It is computed in whole numbers and therefore exact.
     - ``gaussian``: the kernel of SVLS, :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2)` for the
       neighbors and their sum over the full window for :math:`i = j`. Thus the center weighs as
       much as all its neighbors together, whatever the kernel size.
     - ``bilateral``: :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2 - d_{ij}^2 / 2\sigma_I^2)`, where
       :math:`d_{ij}^2` is the squared difference of the image's intensities at :math:`i` and
-      :math:`j`, averaged over its channels. On a constant image it is a Gaussian, and with an
-      infinite ``sigma`` in addition, it is ``mean``.
+      :math:`j`, averaged over its channels. On a constant image it is a Gaussian and, if ``sigma``
+      is infinite as well, ``mean``.
 
     Args:
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, 2-D or 3-D. Four axes, the
@@ -85,8 +63,8 @@ def neighborhood_proportions(
         sigma: Standard deviation of the Gaussian weights in voxels; unused by ``"mean"``.
         border: What lies outside the image. ``"valid"``: nothing, the proportion is among voxels
             that exist. ``"replicate"``: copies of the border, as SVLS was published.
-        ignore_index: Voxels of this label do not count as neighbors.
-        image: ``(B, M, *spatial)``, needed by ``"bilateral"`` alone.
+        ignore_index: Voxels with this label are ignored as neighbors.
+        image: ``(B, M, *spatial)``, needed by ``"bilateral"`` only.
         intensity_sigma: :math:`\sigma_I`, in the image's units; the default suits [0, 1].
         dtype: Floating-point dtype of the result.
 
@@ -95,11 +73,11 @@ def neighborhood_proportions(
         where the whole window is ignored.
 
     Raises:
-        InputError: if a setting or a shape cannot be used.
+        InputError: If a setting or a shape cannot be used.
 
     Note:
         MONAI's ``NACLLoss`` pads with zeros, so that its proportions add up to 4/9 in the corner of
-        an image; its ``"gaussian"`` is a plain Gaussian truncated at 4 sigma, without SVLS's
+        an image; its ``"gaussian"`` is an ordinary Gaussian truncated at 4 sigma, without SVLS's
         center, and disregards ``kernel_size``; an even ``kernel_size`` shifts its window by half a
         voxel.
 
@@ -111,29 +89,38 @@ def neighborhood_proportions(
                 [0.0000, 0.3333, 0.5000]])
     """
     check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
-    labels = _with_channel(labels)
-    members = _one_hot(labels, num_classes, ignore_index)
-    if prior == "mean":
-        weighted = _count(members, kernel_size, border)
-    elif prior == "gaussian":
-        weighted = _svls_sum(members.to(dtype), kernel_size, sigma, border)
-    else:
-        guide = _guide(image, labels).to(dtype)
-        weighted = _bilateral_sum(
-            members.to(dtype), guide, kernel_size, sigma, intensity_sigma, border
-        )
+    window = _Window(kernel_size, sigma, BORDERS[border], intensity_sigma, image, dtype)
+    members = _one_hot(_with_channel(labels), num_classes, ignore_index)
+    weighted = PRIORS[prior](members, window)
     total = weighted.sum(1, keepdim=True, dtype=dtype)
     return weighted / total.clamp_min(torch.finfo(dtype).tiny)
 
 
+def check_neighborhood(
+    kernel_size: int, prior: str, sigma: float, border: str, intensity_sigma: float = 1.0
+) -> None:
+    """Refuses settings that define no neighborhood, before any data is read.
+
+    Raises:
+        InputError: If one of them cannot be used.
+    """
+    odd = kernel_size >= 3 and kernel_size % 2 == 1
+    require(odd, "kernel_size", kernel_size, "an odd number, 3 or more")
+    check_option("prior", PRIORS, prior)
+    check_option("border", BORDERS, border)
+    # Below a tenth of a voxel the weight of a neighbor vanishes in float32.
+    require(sigma >= 0.1, "sigma", sigma, "0.1 voxels or more")
+    require(intensity_sigma > 0, "intensity_sigma", intensity_sigma, "a positive number")
+
+
 def _with_channel(labels: torch.Tensor) -> torch.Tensor:
-    labels = labels.as_tensor() if isinstance(labels, MetaTensor) else labels
+    labels = without_metadata(labels)
     if labels.ndim == 3 or (labels.ndim == 4 and labels.shape[1] != 1):
         return labels.unsqueeze(1)
     if labels.ndim in (4, 5) and labels.shape[1] == 1:
         return labels
     raise InputError(
-        f"labels have the shape {tuple(labels.shape)}; expected (batch, 1, *spatial) or "
+        f"labels: have the shape {tuple(labels.shape)}; pass (batch, 1, *spatial) or "
         "(batch, *spatial) in 2-D or 3-D"
     )
 
@@ -146,51 +133,73 @@ def _one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -
     return members
 
 
-def _guide(image: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
-    if image is None:
-        raise InputError("prior 'bilateral' weighs neighbors by the image, but there is none")
-    if image.shape[:1] != labels.shape[:1] or image.shape[2:] != labels.shape[2:]:
-        raise InputError(
-            f"image has the shape {tuple(image.shape)}, but labels {tuple(labels.shape)}; "
-            "expected the same batch and spatial axes"
-        )
-    return image.as_tensor() if isinstance(image, MetaTensor) else image
+def _pad_with_zeros(x: torch.Tensor, axis: int, radius: int) -> torch.Tensor:
+    return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [radius, radius])
 
 
-def _count(members: torch.Tensor, kernel_size: int, border: str) -> torch.Tensor:
+def _pad_with_border(x: torch.Tensor, axis: int, radius: int) -> torch.Tensor:
+    length = x.shape[axis]
+    nearest = torch.arange(-radius, length + radius, device=x.device).clamp(0, length - 1)
+    return x.index_select(axis, nearest)
+
+
+Pad = Callable[[torch.Tensor, int, int], torch.Tensor]
+BORDERS: Mapping[str, Pad] = {"valid": _pad_with_zeros, "replicate": _pad_with_border}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Everything that decides the weights, see :func:`neighborhood_proportions`."""
+
+    kernel_size: int
+    sigma: float
+    pad: Pad
+    intensity_sigma: float
+    image: torch.Tensor | None
+    dtype: torch.dtype
+
+    @property
+    def radius(self) -> int:
+        return self.kernel_size // 2
+
+
+def _count(members: torch.Tensor, window: _Window) -> torch.Tensor:
     """Members in each window, in the smallest integers that hold the window's size.
 
     Bytes rather than floats make the prior several times cheaper than the cross-entropy beside it.
     """
-    window = kernel_size ** (members.ndim - 2)
-    smallest = torch.uint8 if window < 2**8 else torch.int16 if window < 2**15 else torch.int32
+    size = window.kernel_size ** (members.ndim - 2)
+    smallest = torch.uint8 if size < 2**8 else torch.int16 if size < 2**15 else torch.int32
     members = members.to(smallest)
-    return members + _neighbor_sum(members, [1] * (kernel_size // 2), border)
+    return members + _neighbor_sum(members, [1] * window.radius, window.pad)
 
 
-def _svls_sum(members: torch.Tensor, kernel_size: int, sigma: float, border: str) -> torch.Tensor:
-    taps = [math.exp(-(step**2) / (2 * sigma**2)) for step in range(1, kernel_size // 2 + 1)]
+def _svls_sum(members: torch.Tensor, window: _Window) -> torch.Tensor:
+    """Members weighted by a Gaussian whose center weighs as much as all its neighbors."""
+    members = members.to(window.dtype)
+    steps = range(1, window.radius + 1)
+    taps = [math.exp(-(step**2) / (2 * window.sigma**2)) for step in steps]
     # The weight of all neighbors: the product over axes, without the 1 of the center.
     center = math.expm1((members.ndim - 2) * math.log1p(2 * sum(taps)))
-    return _neighbor_sum(members, taps, border).add_(members, alpha=center)
+    return _neighbor_sum(members, taps, window.pad).add_(members, alpha=center)
 
 
-def _neighbor_sum(x: torch.Tensor, taps: Sequence[float], border: str) -> torch.Tensor:
+def _neighbor_sum(x: torch.Tensor, taps: Sequence[float], pad: Pad) -> torch.Tensor:
     """Sum over the window except its center, axis by axis; tap i weighs the voxels i + 1 away.
 
     Leaving the center out from the start, instead of subtracting it at the end, keeps a narrow
     Gaussian exact. With :math:`a_d` the sum along axis :math:`d` without the center,
     :math:`n_d = n_{d-1} + a_d(x + n_{d-1})`.
     """
-    neighbors = _axis_sum(x, 2, taps, border)
+    neighbors = _axis_sum(x, 2, taps, pad)
     for axis in range(3, x.ndim):
-        neighbors = neighbors + _axis_sum(x + neighbors, axis, taps, border)
+        neighbors = neighbors + _axis_sum(x + neighbors, axis, taps, pad)
     return neighbors
 
 
-def _axis_sum(x: torch.Tensor, axis: int, taps: Sequence[float], border: str) -> torch.Tensor:
+def _axis_sum(x: torch.Tensor, axis: int, taps: Sequence[float], pad: Pad) -> torch.Tensor:
     radius, length = len(taps), x.shape[axis]
-    padded = _pad(x, axis, radius, border)
+    padded = pad(x, axis, radius)
     nearest, *further = (
         padded.narrow(axis, radius - step, length) + padded.narrow(axis, radius + step, length)
         for step in range(1, radius + 1)
@@ -201,38 +210,45 @@ def _axis_sum(x: torch.Tensor, axis: int, taps: Sequence[float], border: str) ->
     return total
 
 
-def _pad(x: torch.Tensor, axis: int, radius: int, border: str) -> torch.Tensor:
-    if border == "valid":
-        return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [radius, radius])
-    length = x.shape[axis]
-    nearest = torch.arange(-radius, length + radius, device=x.device).clamp(0, length - 1)
-    return x.index_select(axis, nearest)
-
-
-def _bilateral_sum(
-    members: torch.Tensor,
-    image: torch.Tensor,
-    kernel_size: int,
-    sigma: float,
-    intensity_sigma: float,
-    border: str,
-) -> torch.Tensor:
+def _bilateral_sum(members: torch.Tensor, window: _Window) -> torch.Tensor:
     """One shifted copy at a time, so that memory does not grow with the window."""
-    radius, spatial = kernel_size // 2, members.shape[2:]
+    members, image = members.to(window.dtype), _guide(members, window)
+    radius, spatial = window.radius, members.shape[2:]
     padded_members, padded_image = members, image
     for axis in range(2, members.ndim):
-        padded_members = _pad(padded_members, axis, radius, border)
-        padded_image = _pad(padded_image, axis, radius, border)
+        padded_members = window.pad(padded_members, axis, radius)
+        padded_image = window.pad(padded_image, axis, radius)
 
     total = torch.zeros_like(members)
-    for corner in itertools.product(range(kernel_size), repeat=len(spatial)):
-        window = (
+    for corner in itertools.product(range(window.kernel_size), repeat=len(spatial)):
+        slices = (
             slice(None),
             slice(None),
-            *(slice(at, at + size) for at, size in zip(corner, spatial, strict=True)),
+            *(slice(start, start + size) for start, size in zip(corner, spatial, strict=True)),
         )
-        distance = sum((at - radius) ** 2 for at in corner) / (2 * sigma**2)
-        difference = (padded_image[window] - image).square().mean(1, keepdim=True)
-        weight = torch.exp(difference.div_(-2 * intensity_sigma**2).sub_(distance))
-        total.addcmul_(weight, padded_members[window])
+        distance = sum((start - radius) ** 2 for start in corner) / (2 * window.sigma**2)
+        difference = (padded_image[slices] - image).square().mean(1, keepdim=True)
+        weight = torch.exp(difference.div_(-2 * window.intensity_sigma**2).sub_(distance))
+        total.addcmul_(weight, padded_members[slices])
     return total
+
+
+def _guide(members: torch.Tensor, window: _Window) -> torch.Tensor:
+    image = window.image
+    if image is None:
+        raise InputError("image: is missing; pass one, by which prior 'bilateral' weighs neighbors")
+    if image.shape[:1] != members.shape[:1] or image.shape[2:] != members.shape[2:]:
+        batch, _, *spatial = members.shape
+        fitting = ", ".join(map(str, (batch, "channels", *spatial)))
+        raise InputError(
+            f"image: has the shape {tuple(image.shape)}; pass ({fitting}), as the labels have it"
+        )
+    return without_metadata(image).to(window.dtype)
+
+
+PRIORS: Mapping[str, Callable[[torch.Tensor, _Window], torch.Tensor]] = {
+    "mean": _count,
+    "gaussian": _svls_sum,
+    "bilateral": _bilateral_sum,
+}
+IMAGE_PRIORS = frozenset({"bilateral"})

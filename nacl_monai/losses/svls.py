@@ -3,7 +3,7 @@
 References:
     - Spatially Varying Label Smoothing: Capturing Uncertainty from Expert Annotations
       (Islam and Glocker, 2021), https://arxiv.org/abs/2104.05788
-    - Its reading as a constraint: the paper's section 3.2, https://arxiv.org/abs/2401.14487
+    - Its reading as a constraint: section 3.2 of https://arxiv.org/abs/2401.14487
 """
 
 from __future__ import annotations
@@ -12,37 +12,90 @@ import torch
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.neighborhood import check_neighborhood, neighborhood_proportions
-from nacl_monai.losses.voxels import checked_inputs, counted_voxels, voxel_mean
+from nacl_monai.losses.voxels import check_inputs, voxel_mean
 
 
-class SVLSLoss(SegmentationLoss):
-    r"""Cross-entropy with labels smoothed over the neighborhood (equations 2 and 3 of the paper).
+def svls_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    kernel_size: int = 3,
+    sigma: float = 2.0,
+    border: str = "replicate",
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes cross-entropy with labels smoothed over the neighborhood.
 
     .. math::
 
         \mathcal{L} = -\sum_k \tilde{y}_j^k \log \hat{p}_j^k, \quad
         \text{averaged over voxels } j
 
-    where :math:`\tilde{y}` is :func:`neighborhood_proportions` with the ``gaussian`` prior. As its
-    center weighs one half, this equals, up to a factor and a constant, cross-entropy plus the
-    constraint :math:`\mathcal{D}_{KL}(\tau \| \hat{p})` on the neighbors' proportions
-    :math:`\tau` (equations 6 and 7).
+    These are equations 2 and 3 of the paper; :math:`\tilde{y}` is :func:`neighborhood_proportions`
+    with the ``gaussian`` prior. As the center of its window weighs one half, the loss equals, up to
+    a factor and a constant, cross-entropy plus the constraint
+    :math:`\mathcal{D}_{KL}(\tau \| \hat{p})` on the proportions :math:`\tau` of the neighbors
+    (equations 6 and 7).
+
+    Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        kernel_size: The window's extent along each axis, odd.
+        sigma: Standard deviation of the Gaussian, in voxels.
+        border: ``"replicate"`` as published, or ``"valid"``.
+        ignore_index: Voxels with this label are ignored, also as neighbors.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI and torch have no SVLS. The code published with the paper takes the kernel's entry
+        ``[1, 1]`` for its center, which is right for 3×3 only.
+
+    Example:
+        >>> logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
+        >>> labels = (torch.arange(8) < 4).expand(1, 1, 8, 8)
+        >>> loss = svls_loss(logits, labels, kernel_size=3, sigma=2.0)
+        >>> loss.detach()
+        tensor(1.1269)
+        >>> loss.backward()
+    """
+    logits, labels = check_inputs(logits, labels, ignore_index)
+    smoothed = neighborhood_proportions(
+        labels.unsqueeze(1),
+        logits.shape[1],
+        kernel_size,
+        "gaussian",
+        sigma,
+        border,
+        ignore_index=ignore_index,
+        dtype=logits.dtype,
+    )
+    entropy = -(smoothed * logits.log_softmax(1)).sum(1, keepdim=True)
+    return voxel_mean(entropy, labels, ignore_index)
+
+
+class SVLSLoss(SegmentationLoss):
+    """SVLS as a module, see :func:`svls_loss`.
 
     Args:
         kernel_size: The window's extent along each axis, odd.
         sigma: Standard deviation of the Gaussian, in voxels.
         border: ``"replicate"`` as published, or ``"valid"``.
-        ignore_index: Voxels of this label do not count, neither as neighbors.
+        ignore_index: Voxels with this label are ignored, also as neighbors.
 
     Shape:
         logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
 
     Raises:
-        InputError: if a setting, shapes or label values do not fit.
+        InputError: If a setting, shapes or label values do not fit.
 
-    Note:
-        MONAI and torch have no SVLS. The code published with the paper takes the kernel's entry
-        ``[1, 1]`` for its center, which is true of 3×3 alone.
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> SVLSLoss(sigma=2.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
 
     def __init__(
@@ -53,32 +106,11 @@ class SVLSLoss(SegmentationLoss):
         border: str = "replicate",
         ignore_index: int | None = None,
     ) -> None:
-        super().__init__()
         check_neighborhood(kernel_size, "gaussian", sigma, border)
-        self.kernel_size = kernel_size
-        self.sigma = sigma
-        self.border = border
-        self.ignore_index = ignore_index
+        super().__init__(
+            kernel_size=kernel_size, sigma=sigma, border=border, ignore_index=ignore_index
+        )
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """``cross_entropy`` with the smoothed labels."""
-        logits, labels = checked_inputs(logits, labels, self.ignore_index)
-        smoothed = neighborhood_proportions(
-            labels.unsqueeze(1),
-            logits.shape[1],
-            self.kernel_size,
-            "gaussian",
-            self.sigma,
-            self.border,
-            ignore_index=self.ignore_index,
-            dtype=logits.dtype,
-        )
-        surprise = -(smoothed * logits.log_softmax(1)).sum(1, keepdim=True)
-        return {"cross_entropy": voxel_mean(surprise, counted_voxels(labels, self.ignore_index))}
-
-    def extra_repr(self) -> str:
-        """The settings, as they are printed."""
-        return (
-            f"kernel_size={self.kernel_size}, sigma={self.sigma}, border={self.border!r}, "
-            f"ignore_index={self.ignore_index}"
-        )
+        return {"cross_entropy": svls_loss(logits, labels, **self.settings)}

@@ -1,4 +1,4 @@
-"""What MONAI's networks lack: TransUNet, and one tensor of logits from networks with many outputs."""
+"""What MONAI lacks: TransUNet, one output from networks with many, and a check of image sizes."""
 
 from nacl_monai.networks.input_size import check_input_size
 from nacl_monai.networks.single_output import SingleOutput

@@ -1,4 +1,4 @@
-"""Whether a network takes images of a size, found out before a training starts."""
+"""Checks that a network accepts images of a given size, before a training starts."""
 
 from __future__ import annotations
 
@@ -13,39 +13,51 @@ from nacl_monai.errors import InputError
 
 @torch.no_grad()
 def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> None:
-    """Refuses a ``spatial_size`` that ``network`` cannot take, and names the nearest that it can.
+    """Refuses a ``spatial_size`` that ``network`` does not accept, and names a larger one that fits.
 
-    U-Nets halve an image as often as they have strides, and most can only double odd sizes to even
-    ones. Which sizes fit is asked of the network itself, with one empty image, and therefore known
-    for any network.
+    U-Nets halve an image once per stride, and most can only double back to even sizes. The network
+    itself is asked, with one empty image, so that the answer is right for any network.
 
     Args:
-        network: Returns logits in evaluation mode; its mode, statistics and random state stay.
+        network: Returns logits in evaluation mode. Its mode, statistics and the random state are left
+            unchanged.
         in_channels: Channels of an image.
         spatial_size: Height and width (and depth) of an image.
 
     Raises:
-        InputError: The network fails on this size, or returns another.
+        InputError: If the network fails on this size, or returns logits of another.
+
+    Example:
+        >>> from monai.networks.nets import UNet
+        >>> network = UNet(2, in_channels=1, out_channels=2, channels=[4, 8, 8], strides=[2, 2])
+        >>> check_input_size(network, 1, [48, 64])
+        >>> check_input_size(network, 1, [50, 64])
+        Traceback (most recent call last):
+        nacl_monai.errors.InputError: spatial_size: is [50, 64], which the network cannot take; choose \
+another, such as [64, 64]
     """
-    if _takes(network, in_channels, spatial_size):
+    if _accepts(network, in_channels, spatial_size):
         return
     larger = (
         [multiple * math.ceil(n / multiple) for n in spatial_size] for multiple in (16, 32, 64)
     )
-    fitting = next((size for size in larger if _takes(network, in_channels, size)), None)
+    fitting = next((size for size in larger if _accepts(network, in_channels, size)), None)
     remedy = f"choose another, such as {fitting}" if fitting else "choose another network"
     raise InputError(
-        f"spatial_size is {list(spatial_size)}, which the network cannot take; {remedy}"
+        f"spatial_size: is {list(spatial_size)}, which the network cannot take; {remedy}"
     )
 
 
-def _takes(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> bool:
+def _accepts(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> bool:
     parameter = next(network.parameters())
     image = torch.zeros(1, in_channels, *spatial_size, dtype=parameter.dtype)
     training = network.training
     try:
         logits = network.eval()(image.to(parameter.device))
-    except (RuntimeError, ValueError):  # sizes that cannot be joined; one voxel, to be normalized
+    except (
+        RuntimeError,
+        ValueError,
+    ):  # maps of sizes that cannot be joined, or of one voxel, which cannot be normalized
         return False
     finally:
         network.train(training)

@@ -1,4 +1,4 @@
-"""One tensor of logits from networks that return a list."""
+"""Makes networks that return a list of outputs return one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import nn
 
 
 class SingleOutput(nn.Module):
-    """A network that lists its outputs, final one last, made to return the final one alone.
+    """Wraps a network that returns a list of outputs, so that evaluation gives the final one only.
 
     MONAI's ``BasicUNetPlusPlus`` returns a list even in evaluation, which no inferer or metric
-    expects. DynUNet needs no adapter: it stacks its heads in training only, final one first.
+    expects. DynUNet needs no wrapper: it stacks its heads in training only, the final one first.
 
     Args:
-        network: Returns a list of logits ``(B, C, *spatial)``.
+        network: Returns a list of logits ``(B, C, *spatial)``, the final ones last.
 
     Shape:
-        In evaluation, and in TorchScript, the final logits ``(B, C, *spatial)``. In training all of
-        them, the final one first, as `nacl_monai.losses.DeepSupervisionLoss` weights them.
+        In evaluation and in TorchScript, the final logits ``(B, C, *spatial)``. In training all of
+        them, the final ones first, as ``nacl_monai.losses.DeepSupervisionLoss`` weights them.
 
     Example:
         >>> from monai.networks.nets import BasicUNetPlusPlus
@@ -34,7 +34,7 @@ class SingleOutput(nn.Module):
         self.network = network
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """The logits of ``image``, ``(B, channels, *spatial)``."""
+        """Computes the logits of ``image``, ``(B, channels, *spatial)``."""
         if torch.jit.is_scripting():
             return self.network(image)[-1]  # type: ignore[no-any-return]
         outputs: list[torch.Tensor] = self.network(image)

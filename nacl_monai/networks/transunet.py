@@ -1,10 +1,10 @@
-"""TransUNet: a ResNet and a vision transformer encode, a cascaded up-sampler decodes.
+"""TransUNet: an encoder of a ResNet and a vision transformer, and a cascaded up-sampler as decoder.
 
 References:
     - TransUNet: Transformers Make Strong Encoders for Medical Image Segmentation (Chen et al., 2021),
       https://arxiv.org/abs/2102.04306
-    - Its encoder: An Image is Worth 16x16 Words (Dosovitskiy et al., 2021),
-      https://arxiv.org/abs/2010.11929, by ``timm``
+    - Its encoder, as implemented by ``timm``: An Image is Worth 16x16 Words (Dosovitskiy et al.,
+      2021), https://arxiv.org/abs/2010.11929
 """
 
 from __future__ import annotations
@@ -29,40 +29,42 @@ PRETRAINED_SIZE = 224
 
 
 class TransUNet(nn.Module):
-    r"""TransUNet, with R50+ViT-B/16 as its default size.
+    r"""TransUNet, by default R50+ViT-B/16.
 
     A ResNet reduces an image to features of 1/2, 1/4, 1/8 and 1/16 of its size. Each position of the
-    last is a token; a transformer relates all tokens. The cascaded up-sampler (CUP) turns the
-    tokens into a map again, and doubles it four times: bilinear interpolation, concatenation with
-    the ResNet's features of that size, two 3×3 convolutions.
+    last is a token, and a transformer relates all tokens. The cascaded up-sampler (CUP) turns the
+    tokens back into a map and doubles it four times: bilinear interpolation, concatenation with the
+    ResNet's features of that size, two 3×3 convolutions.
 
-    Images of any size are taken: the position embeddings, learned on a grid of 14×14, are interpolated,
-    and each map grows to the size of the features that it meets.
+    Images may have any size: the position embeddings, learned on a grid of 14×14, are interpolated,
+    and each map grows to the size of the features that it is joined with.
 
     Args:
         in_channels: Channels of an image.
         out_channels: Number of classes.
-        resnet_layers: Blocks of the ResNet's stages at 1/4, 1/8 and 1/16.
+        resnet_layers: Numbers of blocks in the ResNet's stages at 1/4, 1/8 and 1/16.
         resnet_channels: Channels of the features at 1/2, 1/4, 1/8 and 1/16, in multiples of 32, 128,
             128 and 128, since the ResNet normalizes 32 groups of a quarter of them.
         embed_dim: Channels of a token.
-        depth: Blocks of the transformer.
-        num_heads: Heads of its attention.
-        bridge_channels: Channels of the tokens' map where it enters the decoder.
+        depth: Number of blocks in the transformer.
+        num_heads: Number of heads in its attention.
+        bridge_channels: Channels of the map of tokens where it enters the decoder.
         decoder_channels: Channels of the maps at 1/8, 1/4, 1/2 and the full size.
-        pretrained: ``True`` for ImageNet-21k's weights of the default encoder from the Hugging Face
-            hub, or a file of weights for the encoder (``.safetensors``, ``.pth``; ``.npz`` as published
-            with the transformer). The first convolution is fitted to ``in_channels``.
+        pretrained: ``True`` downloads ImageNet-21k's weights of the default encoder from the Hugging
+            Face hub. A path loads the encoder's weights from a file (``.safetensors``, ``.pth``, or
+            ``.npz`` as published with the transformer). The first convolution is adapted to
+            ``in_channels``.
 
     Shape:
         ``(B, in_channels, H, W)`` to logits ``(B, out_channels, H, W)``.
 
     Raises:
-        InputError: The pretrained weights are missing, unreadable, or of another size.
+        InputError: If the pretrained weights are missing, unreadable, or of another size.
 
     Note:
         Chen et al. drop the transformer's class token. Here it is kept, as in the pretrained weights,
-        so that the encoder equals ``timm``'s; the decoder does not see it. Scripting works.
+        so that the encoder equals ``timm``'s; the decoder does not see it. The network can be
+        scripted.
 
     Example:
         >>> network = TransUNet(
@@ -124,7 +126,7 @@ class TransUNet(nn.Module):
         self.head = nn.Conv2d(decoder_channels[-1], out_channels, kernel_size=3, padding=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """The logits of ``image``."""
+        """Computes the logits of ``image``."""
         half, quarter, eighth, tokens = self.encode(image)
         features = self.bridge(tokens)
         features = self.up1(features, eighth.shape[2:], eighth)
@@ -136,7 +138,7 @@ class TransUNet(nn.Module):
     def encode(
         self, image: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The ResNet's features at 1/2, 1/4 and 1/8, and the transformer's tokens as a map at 1/16."""
+        """Computes the ResNet's features at 1/2, 1/4 and 1/8, and a map of the tokens at 1/16."""
         embed = self.encoder.patch_embed
         stem = embed.backbone.stem
         half = stem.norm(stem.conv(image))
@@ -178,28 +180,38 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _load_encoder(encoder: VisionTransformer, in_channels: int, file: Path | None) -> None:
-    """Fills ``encoder`` with the weights in ``file``, or of the hub, fitted to its channels."""
+    """Fills ``encoder`` with the weights from ``file`` or the hub, adapted to its channels."""
     published = get_pretrained_cfg(PRETRAINED)
-    # No number of classes: timm then leaves out the classifier, however many classes it has.
+    # Without a number of classes, timm leaves out the classifier, however many classes it has.
     config = {**published.to_dict(), "num_classes": None}  # type: ignore[union-attr]
-    fault = f"{PRETRAINED} cannot be had from the Hugging Face hub; give pretrained a local file"
+    fault = (
+        f"pretrained: {PRETRAINED} cannot be downloaded from the Hugging Face hub; "
+        "pass a local file of weights"
+    )
     if file is not None:
-        fault = f"{file}: holds no weights that fit this encoder, by default {PRETRAINED}"
+        fault = (
+            f"{file}: holds no weights that fit this encoder; "
+            f"pass a file of weights, by default of {PRETRAINED}"
+        )
         config |= {"file": str(file), "custom_load": file.suffix == ".npz"}
         if not file.is_file():
-            raise InputError(f"{file}: there is no such file; give pretrained a file of weights")
+            raise InputError(f"{file}: does not exist; pass a file of weights as pretrained")
     try:
         load_pretrained(
             encoder, config, num_classes=0, in_chans=in_channels, filter_fn=_complete_weights
         )
-    except Exception as error:  # torch, safetensors, NumPy and the hub have each their own
+    except Exception as error:  # torch, safetensors, NumPy and the hub each have their own
         raise InputError(fault) from error
 
 
 def _complete_weights(
     weights: dict[str, torch.Tensor], encoder: VisionTransformer
 ) -> dict[str, torch.Tensor]:
-    """The weights in today's names, on the encoder's grid; timm accepts fewer or more of them."""
+    """The weights under timm's current names, on the encoder's grid, of which none is missing.
+
+    Raises:
+        KeyError: If weights are missing or superfluous, which timm itself would accept.
+    """
     weights = checkpoint_filter_fn(weights, encoder)
     differing = encoder.state_dict().keys() ^ weights.keys()
     if any(key not in weights or key.startswith(("patch_embed", "blocks")) for key in differing):

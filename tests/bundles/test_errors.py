@@ -121,7 +121,7 @@ def test_size_of_evaluation(bundle, decathlon_phantom, tmp_path):
 
     assert code == 1
     assert (
-        "spatial_size is [50, 66], which the network cannot take; choose another, such as [64, 80]"
+        "spatial_size: is [50, 66], which the network cannot take; choose another, such as [64, 80]"
         in (one_line(errors))
     )
 

@@ -66,7 +66,7 @@ def test_size_that_does_not_fit(bundle, shared, tmp_path):
 
     assert code == 1
     assert errors.strip().splitlines()[-1] == (
-        "error: spatial_size is [50, 64], which the network cannot take; "
+        "error: spatial_size: is [50, 64], which the network cannot take; "
         "choose another, such as [64, 64]"
     )
     assert not (tmp_path / "run" / "model.pt").exists()

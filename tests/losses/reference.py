@@ -70,9 +70,9 @@ def bilateral_weight(image, sigma, intensity_sigma):
 def voxels(logits, labels, ignore_index=None):
     """Probabilities, logits and label of each voxel that counts, for ``(B, C, *spatial)``."""
     flat = logits.detach().double().movedim(1, -1).reshape(-1, logits.shape[1])
-    for row, label in zip(flat, labels.reshape(-1).tolist(), strict=True):
+    for scores, label in zip(flat, labels.reshape(-1).tolist(), strict=True):
         if label != ignore_index:
-            yield row.softmax(0), row, int(label)
+            yield scores.softmax(0), scores, int(label)
 
 
 def mean(values):
@@ -109,17 +109,29 @@ def smoothed(logits, labels, alpha, ignore_index=None):
 def margin(logits, labels, m, ignore_index=None):
     """Mean over voxels and classes of what lies more than m below the largest logit."""
     return mean(
-        max(0.0, float(row.max() - value) - m)
-        for _, row, _ in voxels(logits, labels, ignore_index)
-        for value in row
+        max(0.0, float(scores.max() - score) - m)
+        for _, scores, _ in voxels(logits, labels, ignore_index)
+        for score in scores
     )
 
 
 def dice(logits, labels, smooth=1e-5):
     """One minus the soft Dice score, mean over images and classes."""
     scores = []
-    for image, target in zip(logits.detach().double().softmax(1), labels, strict=True):
+    for image, label in zip(logits.detach().double().softmax(1), labels, strict=True):
         for k, p in enumerate(image):
-            y = (target == k).double()
+            y = (label == k).double()
             scores.append((2 * (p * y).sum() + smooth) / (p.sum() + y.sum() + smooth))
     return 1 - mean(scores)
+
+
+def barrier(z, t):
+    """Equation 8 of Kervadec et al.: the log-barrier extension of z ≤ 0."""
+    if z <= -1 / t**2:
+        return -math.log(-z) / t
+    return t * z - math.log(1 / t**2) / t + 1 / t
+
+
+def log_barrier(d, t=5.0):
+    """Both inequalities of d = 0, less their constant."""
+    return barrier(d, t) + barrier(-d, t) - 2 * barrier(0.0, t)

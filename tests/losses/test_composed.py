@@ -1,9 +1,12 @@
 """Any base with any penalties, from a configuration alone."""
 
+import math
+
 import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from nacl_monai.errors import InputError
 from nacl_monai.losses import (
     ComposedLoss,
     CrossEntropyLoss,
@@ -14,9 +17,10 @@ from nacl_monai.losses import (
     NeighborhoodPenalty,
     Penalty,
 )
+from nacl_monai.losses.composed import needs_image
 
 
-def test_from_a_configuration(batch):
+def test_composition_needs_only_a_configuration(batch):
     """Dice, cross-entropy and the NACL penalty need no class, only a configuration."""
     name = "nacl_monai.losses."
     parser = ConfigParser(
@@ -44,7 +48,7 @@ def test_nacl_is_a_composition(batch):
     assert torch.equal(composed(*batch), NACLLoss()(*batch))
 
 
-def test_terms_of_several_penalties(batch):
+def test_each_of_several_penalties_has_its_own_term(batch):
     """Each penalty has its own term, in the order given, and compositions nest."""
     parts = [NeighborhoodPenalty(), EntropyPenalty(), MarginPenalty(margin=0.0)]
     loss = ComposedLoss(NACLLoss(), parts[1:])
@@ -82,7 +86,46 @@ def test_image_reaches_only_what_takes_it(batch):
     )
 
 
-def test_abstract_or_final():
+def test_base_class_of_penalties_is_abstract():
     """The base class of penalties cannot be instantiated."""
     with pytest.raises(TypeError, match="abstract"):
-        Penalty(0.1, None)
+        Penalty(0.1)
+
+
+FOUR, ONE = torch.full((1, 2, 3), 4.0), torch.ones(1, 3)
+
+
+class DifferencePenalty(Penalty):
+    """A penalty of which everything is known."""
+
+    def value(self, logits, labels):
+        return (logits - labels).mean()
+
+
+def test_weight_is_not_negative():
+    """0 switches a penalty off; less, or NaN, is refused."""
+    assert DifferencePenalty(0.0)(FOUR, ONE) == 0
+    for weight in (-1e-9, math.nan):
+        with pytest.raises(InputError) as caught:
+            DifferencePenalty(weight)
+        assert str(caught.value) == f"weight: is {weight}; pass 0 or more"
+
+
+def test_penalty_is_its_value_times_its_weight_and_prints_both():
+    """By default, a penalty does not need the image."""
+    penalty = DifferencePenalty(0.5, margin=2.0, ignore_index=None)
+
+    assert penalty(FOUR, ONE) == 1.5
+    assert penalty.settings == {"margin": 2.0, "ignore_index": None}
+    assert repr(penalty) == "DifferencePenalty(weight=0.5, margin=2.0, ignore_index=None)"
+    assert penalty.needs_image is False
+
+
+def test_image_is_needed_if_a_part_needs_it():
+    """A composition needs the image if its base or a penalty does; other losses never do."""
+    bilateral = NeighborhoodPenalty(prior="bilateral")
+
+    assert not needs_image(torch.nn.Identity())
+    assert not needs_image(ComposedLoss(DiceCELoss(), [EntropyPenalty()]))
+    assert needs_image(ComposedLoss(DiceCELoss(), [EntropyPenalty(), bilateral]))
+    assert needs_image(ComposedLoss(NACLLoss(prior="bilateral"), [EntropyPenalty()]))

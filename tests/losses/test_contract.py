@@ -1,8 +1,10 @@
-"""What holds for every loss of the package; a new one is covered by being exported."""
+"""What holds for every loss; a new one is covered by its entry in the menu ``losses``."""
 
 import inspect
 import itertools
 import pickle
+import pydoc
+import sys
 
 import pytest
 import torch
@@ -10,15 +12,17 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import EnsureChannelFirstd
 
 from nacl_monai import losses
+from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
 
+MENU = read_menu("losses")
+METHODS = {name: pydoc.locate(choice.target) for name, choice in MENU.items()}
 EXPORTED = [getattr(losses, name) for name in losses.__all__]
-CLASSES = [
+ADAPTERS = [losses.ComposedLoss, losses.DeepSupervisionLoss]
+PENALTIES = [
     item
     for item in EXPORTED
-    if inspect.isclass(item)
-    and issubclass(item, losses.SegmentationLoss | losses.Penalty)
-    and not inspect.isabstract(item)
+    if inspect.isclass(item) and issubclass(item, losses.Penalty) and not inspect.isabstract(item)
 ]
 NACL_VARIANTS = [
     *({"prior": prior} for prior in ("gaussian", "bilateral")),
@@ -26,7 +30,7 @@ NACL_VARIANTS = [
     {"space": "softmax"},
     {"border": "replicate", "kernel_size": 5},
 ]
-# The settings with which a loss is cross-entropy, or None where there are none.
+# The settings with which a loss is cross-entropy. SVLS has no weight; its equation 6 is tested instead.
 NEUTRAL = {
     losses.CrossEntropyLoss: {},
     losses.DiceCELoss: {"dice_weight": 0.0},
@@ -35,8 +39,13 @@ NEUTRAL = {
     losses.LabelSmoothingLoss: {"label_smoothing": 0.0},
     losses.MbLSLoss: {"penalty_weight": 0.0},
     losses.NACLLoss: {"penalty_weight": 0.0},
-    losses.SVLSLoss: None,
 }
+
+
+def parameters(item):
+    """Names and defaults of the keyword arguments of a function or class."""
+    signature = inspect.signature(item).parameters.values()
+    return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
 
 
 def build(item, **settings):
@@ -45,17 +54,21 @@ def build(item, **settings):
     if item is losses.DeepSupervisionLoss:
         return item(losses.NACLLoss(**settings))
     if item is losses.ComposedLoss:
-        parts = [losses.NeighborhoodPenalty, losses.EntropyPenalty, losses.MarginPenalty]
         base = losses.DiceCELoss(ignore_index=ignore_index)
-        return item(base, [part(**settings) for part in parts])
+        return item(base, [part(**settings) for part in PENALTIES])
     if issubclass(item, losses.Penalty):
         return losses.ComposedLoss(losses.FocalLoss(ignore_index=ignore_index), [item(**settings)])
+    if "ignore_index" not in parameters(item) and settings.pop("ignore_index", None) is not None:
+        pytest.skip("cannot ignore a label")
     return item(**settings)
 
 
-CASES = [pytest.param(item, {}, id=item.__name__) for item in CLASSES]
+CASES = [
+    *(pytest.param(METHODS[name], MENU[name].settings, id=name) for name in MENU),
+    *(pytest.param(item, {}, id=item.__name__) for item in [*PENALTIES, *ADAPTERS]),
+]
 VARIANTS = [
-    pytest.param(losses.NACLLoss, variant, id=f"NACLLoss-{'-'.join(map(str, variant.values()))}")
+    pytest.param(losses.NACLLoss, variant, id=f"nacl-{'-'.join(map(str, variant.values()))}")
     for variant in NACL_VARIANTS
 ]
 SLOW_VARIANTS = [
@@ -72,15 +85,108 @@ def labels_for(loss, labels):
     return torch.cat([labels, image], 1)
 
 
-def test_all_classes_are_found():
-    """The contract covers the seven objectives of the paper, its control, and the adapters."""
-    assert {*NEUTRAL, losses.ComposedLoss, losses.DeepSupervisionLoss} <= set(CLASSES)
+def function_of(item):
+    """The function that a class is a module around: ``NAME_loss`` or ``NAME`` in ``NAME.py``."""
+    module = sys.modules[item.__module__]
+    name = item.__module__.rpartition(".")[2]
+    return getattr(module, f"{name}_loss", None) or getattr(module, name, None)
 
 
-def test_exports():
+def test_every_exported_loss_is_in_the_menu_or_a_part():
+    """The contract covers whatever the package exports."""
+    classes = {
+        item
+        for item in EXPORTED
+        if inspect.isclass(item)
+        and issubclass(item, losses.SegmentationLoss | losses.Penalty)
+        and not inspect.isabstract(item)
+    }
+
+    assert classes <= {*METHODS.values(), *PENALTIES, *ADAPTERS}
+    assert len(PENALTIES) == 3
+
+
+def test_exports_are_sorted_and_belong_to_the_package():
     """``__all__`` is sorted, and each name belongs to the package."""
     assert losses.__all__ == sorted(losses.__all__)
     assert all(item.__module__.startswith("nacl_monai.losses.") for item in EXPORTED)
+
+
+def test_every_exported_method_has_a_function_and_ignores_labels():
+    """Whoever wants no module calls an exported function with the same settings."""
+    for item in set(METHODS.values()) & set(EXPORTED):
+        assert function_of(item) in EXPORTED
+        assert "ignore_index" in parameters(item)
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_module_and_function_share_names_and_defaults(name):
+    """A module's settings are its function's, with the same defaults."""
+    function = function_of(METHODS[name])
+    if function is None:
+        pytest.skip("has no function")
+
+    assert parameters(METHODS[name]).items() <= parameters(function).items()
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_menu_states_the_defaults(name):
+    """An entry of the menu shows the defaults of its class, so that both give the paper's loss."""
+    if METHODS[name] not in EXPORTED:
+        pytest.skip("is not the package's own")
+
+    assert MENU[name].settings.items() <= parameters(METHODS[name]).items()
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_penalty_is_its_function_times_its_weight(penalty, batch):
+    """A penalty's module weights its function, whose settings and defaults it shares."""
+    stem = penalty.__name__.removesuffix("Penalty").lower()
+    function = getattr(losses, f"{stem}_penalty")
+    settings = parameters(penalty)
+
+    assert settings.pop("weight") == 0.1
+    assert settings.items() <= parameters(function).items()
+    assert torch.equal(penalty(weight=0.3)(*batch), 0.3 * function(*batch))
+    assert torch.equal(penalty(weight=0.3).value(*batch), function(*batch))
+
+
+@pytest.mark.parametrize(
+    ("item", "settings"),
+    [*(case for case in CASES if case.id in MENU), *VARIANTS],
+)
+@pytest.mark.parametrize("ignore_index", [None, 1])
+def test_module_equals_its_function(item, settings, batch, ignore_index):
+    """Module and function give the same value and gradient, bit for bit."""
+    loss, function = build(item, **settings, ignore_index=ignore_index), function_of(item)
+    if function is None:
+        pytest.skip("has no function")
+    logits, labels = batch
+    logits.requires_grad_()
+    labels = labels_for(loss, labels)
+    image = {}
+    if getattr(loss, "needs_image", False):
+        image = {"image": labels[:, 1:]}
+    value = function(logits, labels[:, :1], **settings, ignore_index=ignore_index, **image)
+
+    assert type(value) is torch.Tensor
+    assert torch.equal(value, loss(logits, labels))
+    (ours,) = torch.autograd.grad(value, logits)
+    (modules,) = torch.autograd.grad(loss(logits, labels), logits)
+    assert torch.equal(ours, modules)
+
+
+@every_loss
+def test_inputs_are_left_alone(item, settings, batch):
+    """Neither logits nor labels are written to."""
+    loss = build(item, **settings, ignore_index=1)
+    logits, labels = batch
+    labels = labels_for(loss, labels)
+    before = logits.clone(), labels.clone()
+    loss(logits, labels)
+
+    assert torch.equal(logits, before[0])
+    assert torch.equal(labels, before[1])
 
 
 @every_loss
@@ -126,7 +232,7 @@ def test_ignored_voxels_do_not_matter(item, settings, batch):
 
 
 @every_loss
-def test_nothing_left_to_learn_from(item, settings, batch):
+def test_batch_without_counted_voxels_is_finite_without_gradient(item, settings, batch):
     """A patch whose voxels are all ignored gives a finite value and no gradient."""
     loss = build(item, **settings, ignore_index=255)
     logits, labels = batch
@@ -177,11 +283,9 @@ def test_one_slice_equals_the_image(item, settings):
     torch.testing.assert_close(loss(logits.unsqueeze(2), labels.unsqueeze(2)), loss(logits, labels))
 
 
-@pytest.mark.parametrize("item", [item for item in CLASSES if item in NEUTRAL])
+@pytest.mark.parametrize("item", NEUTRAL)
 def test_weight_zero_is_cross_entropy(item, batch):
     """With its weight, exponent or smoothing at 0, a loss is cross-entropy."""
-    if NEUTRAL[item] is None:
-        pytest.skip("has no weight; its equation 6 is tested instead")
     logits, labels = batch
     expected = torch.nn.functional.cross_entropy(logits, labels.squeeze(1))
 
@@ -190,7 +294,7 @@ def test_weight_zero_is_cross_entropy(item, batch):
 
 @every_loss
 @pytest.mark.parametrize("ignore_index", [None, 255])
-def test_gradcheck(item, settings, ignore_index):
+def test_gradient_is_that_of_finite_differences(item, settings, ignore_index):
     """In double precision, the gradient is that of finite differences."""
     loss = build(item, **settings, ignore_index=ignore_index)
     logits = 4 * torch.randn(1, 3, 3, 4, dtype=torch.float64)
@@ -204,7 +308,7 @@ def test_gradcheck(item, settings, ignore_index):
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_precision(item, settings, dtype):
+def test_every_precision_is_finite_and_computed_in_float32(item, settings, dtype):
     """Every precision gives finite values and gradients, computed in float32 at least."""
     loss = build(item, **settings, ignore_index=255)
     logits = (200 * torch.randn(2, 3, 8, 8)).to(dtype).requires_grad_()
@@ -222,7 +326,7 @@ def test_precision(item, settings, dtype):
 
 
 @every_loss
-def test_autocast(item, settings):
+def test_autocast_changes_nothing(item, settings):
     """Under bfloat16 autocast, values and gradients are finite, and equal float32's."""
     loss = build(item, **settings)
     logits = torch.randn(2, 3, 8, 8, requires_grad=True)
@@ -252,6 +356,18 @@ def test_compiles_without_graph_breaks(item, settings):
     torch.testing.assert_close(grad, expected_grad)
 
 
+@pytest.mark.parametrize(("item", "settings"), CASES)
+def test_compiles_once_for_all_sizes(item, settings):
+    """With dynamic shapes, images of another size need no further compilation."""
+    loss = build(item, **settings, ignore_index=1)
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend="eager", fullgraph=True, dynamic=True)
+    for size in (5, 6, 7):
+        logits, labels = torch.randn(2, 3, size, size + 4), torch.randint(3, (2, 1, size, size + 4))
+        with torch._dynamo.config.patch(error_on_recompile=size > 5):
+            torch.testing.assert_close(compiled(logits, labels), loss(logits, labels))
+
+
 @pytest.mark.slow
 def test_compiles_with_the_default_backend():
     """The machine code of ``torch.compile`` gives the same value and gradient for NACL."""
@@ -266,7 +382,7 @@ def test_compiles_with_the_default_backend():
 
 
 @every_loss
-def test_pickle_state_and_repr(item, settings, batch):
+def test_pickled_copy_is_equal(item, settings, batch):
     """A loss survives pickling, has a loadable state, and prints its name and settings."""
     loss = build(item, **settings)
     logits, labels = batch
@@ -277,12 +393,13 @@ def test_pickle_state_and_repr(item, settings, batch):
     assert torch.equal(again(logits, labels), loss(logits, labels))
     assert repr(again) == repr(loss)
     assert item.__name__ in repr(loss)
-    assert all(f"{name}={value!r}" in repr(loss) for name, value in settings.items())
+    for name, value in settings.items() if item in EXPORTED else ():
+        assert f"{name}={value!r}".removeprefix("entropy_").removeprefix("penalty_") in repr(loss)
 
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float16, torch.float64])
-def test_labels_of_any_form(item, settings, dtype, batch):
+def test_labels_of_any_form_give_the_same_value(item, settings, dtype, batch):
     """Labels may leave out the channel, have any dtype, and be MetaTensors, as may logits."""
     loss = build(item, **settings)
     logits, labels = batch
@@ -297,7 +414,7 @@ def test_labels_of_any_form(item, settings, dtype, batch):
 
 
 @every_loss
-def test_labels_of_a_loader(item, settings):
+def test_batch_of_a_loader_is_taken_as_it_is(item, settings):
     """A batch of MONAI's loader, float MetaTensors with a channel, is taken as it is."""
     images, labels = torch.rand(4, 2, 8, 8).numpy(), torch.randint(3, (4, 8, 8)).float().numpy()
     cases = [{"image": i, "label": y} for i, y in zip(images, labels, strict=True)]
@@ -311,7 +428,7 @@ def test_labels_of_a_loader(item, settings):
 
 
 @every_loss
-def test_absent_class(item, settings, batch):
+def test_absent_class_is_no_special_case(item, settings, batch):
     """A class that no voxel of the batch has is no special case."""
     loss = build(item, **settings)
     logits, labels = batch
@@ -323,9 +440,9 @@ def test_absent_class(item, settings, batch):
 @every_loss
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(3, r"labels hold 3, but logits have 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
+    [(3, r"labels: hold 3, but there are 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
 )
-def test_labels_out_of_range(item, settings, batch, value, message):
+def test_label_that_is_no_class_is_named(item, settings, batch, value, message):
     """A label that is no class is named, with the number of classes."""
     loss = build(item, **settings)
     logits, labels = batch
@@ -337,7 +454,7 @@ def test_labels_out_of_range(item, settings, batch, value, message):
 
 
 @every_loss
-def test_shapes_that_do_not_fit(item, settings, batch):
+def test_shapes_that_do_not_fit_are_refused(item, settings, batch):
     """Labels of another size, or one-hot, are refused with both shapes."""
     loss = build(item, **settings)
     logits, labels = batch

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import CrossEntropyLoss
+from nacl_monai.losses import CrossEntropyLoss, cross_entropy
 
 WEIGHTS = [0.1, 1.0, 3.0]
 
@@ -37,7 +37,7 @@ def test_equals_torch(batch, ignore_index, weights):
     )
 
 
-def test_torch_is_nan_where_nothing_counts(batch):
+def test_torch_is_nan_where_no_voxel_counts(batch):
     """The one difference: torch's mean over no voxel is NaN, ours is 0."""
     logits, labels = batch
     nothing = torch.full_like(labels, 255)
@@ -47,7 +47,63 @@ def test_torch_is_nan_where_nothing_counts(batch):
         assert CrossEntropyLoss(class_weights=weights, ignore_index=255)(logits, nothing) == 0
 
 
-def test_one_weight_per_class(batch):
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0], torch.ones(2)])
+def test_number_of_class_weights_is_that_of_the_classes(batch, weights):
     """A wrong number of class weights is named."""
-    with pytest.raises(InputError, match="class_weights has 2 values, but logits have 3 classes"):
-        CrossEntropyLoss(class_weights=[1.0, 2.0])(*batch)
+    with pytest.raises(InputError) as caught:
+        CrossEntropyLoss(class_weights=weights)(*batch)
+    assert str(caught.value) == (
+        f"class_weights: has {len(weights)} values, but logits have 3 classes; "
+        "pass one weight per class"
+    )
+
+
+@pytest.mark.parametrize("ignore_index", [None, 1])
+def test_class_weights_may_be_a_tensor(batch, ignore_index):
+    """A list and a tensor of weights give the same value, in the precision of the logits."""
+    logits, labels = batch
+    values = [
+        cross_entropy(logits, labels, class_weights=weights, ignore_index=ignore_index)
+        for weights in (WEIGHTS, torch.tensor(WEIGHTS))
+    ]
+
+    assert torch.equal(*values)
+    assert values[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("ignore_index", [None, 1])
+def test_smoothing_goes_with_class_weights(batch, ignore_index):
+    """With all of torch's options at once, the value is torch's up to the mean's denominator."""
+    logits, labels = batch
+    options = {"label_smoothing": 0.2}
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
+    theirs = torch.nn.functional.cross_entropy(
+        logits, labels.squeeze(1), weights,
+        ignore_index=-100 if ignore_index is None else ignore_index, **options,
+    )  # fmt: skip
+    ours = cross_entropy(
+        logits, labels, class_weights=weights, ignore_index=ignore_index, **options
+    )
+
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_labels_are_not_smoothed_by_default(batch):
+    """The default is plain cross-entropy over all voxels and classes alike."""
+    logits, labels = batch
+    expected = torch.nn.functional.cross_entropy(logits, labels.squeeze(1))
+
+    assert torch.equal(cross_entropy(logits, labels), expected)
+    assert torch.equal(CrossEntropyLoss()(logits, labels), expected)
+
+
+def test_settings_are_printed():
+    """What is printed is what would be passed."""
+    assert repr(CrossEntropyLoss()) == "CrossEntropyLoss(class_weights=None, ignore_index=None)"
+    loss = "CrossEntropyLoss(class_weights=[0.1, 1.0, 3.0], ignore_index=255)"
+    assert repr(eval(loss)) == loss
+
+
+def test_term_is_named_cross_entropy(batch):
+    """Curves show one term."""
+    assert list(CrossEntropyLoss().terms(*batch)) == ["cross_entropy"]

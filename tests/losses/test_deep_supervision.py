@@ -3,6 +3,7 @@
 import monai
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.networks.nets import BasicUNetPlusPlus, DynUNet
 
 from nacl_monai.errors import InputError
@@ -11,7 +12,7 @@ from nacl_monai.losses import CrossEntropyLoss, DeepSupervisionLoss, DiceCELoss,
 WEIGHTS = [4 / 7, 2 / 7, 1 / 7]
 
 
-def test_single_output_is_the_loss(batch):
+def test_single_output_gives_the_loss_itself(batch):
     """In evaluation there is one output, and the loss is that of the network without heads."""
     loss = DeepSupervisionLoss(NACLLoss(), weights=[0.7, 0.3])
 
@@ -57,18 +58,23 @@ def test_coarse_outputs_see_coarse_labels(dtype):
         torch.testing.assert_close(value, expected)
 
 
-def test_own_weights(batch):
+def test_given_weights_are_used_as_they_are(batch):
     """Given weights are used as they are; another number of them than of outputs is refused."""
     logits, labels = batch
     loss = DeepSupervisionLoss(CrossEntropyLoss(), weights=[2.0, 1.0])
     expected = 3 * CrossEntropyLoss()(logits, labels)
 
     torch.testing.assert_close(loss([logits, logits], labels), expected)
-    with pytest.raises(InputError, match="weights has 2 values, but the network has 3 outputs"):
-        loss([logits] * 3, labels)
+    for count in (1, 3):
+        with pytest.raises(InputError) as caught:
+            loss([logits] * count, labels)
+        assert str(caught.value) == (
+            f"weights: has 2 values, but the network has {count} outputs; "
+            "pass one weight per output"
+        )
 
 
-def test_labels_with_as_many_channels_as_classes(batch):
+def test_labels_with_as_many_channels_as_classes_are_no_heads(batch):
     """A mask beside an image of two channels is not taken for logits of three classes."""
     logits, labels = batch
     labels = torch.cat([labels, torch.rand(2, 2, *labels.shape[2:])], 1)
@@ -79,7 +85,7 @@ def test_labels_with_as_many_channels_as_classes(batch):
     assert torch.equal(DeepSupervisionLoss(loss)(logits, labels), loss(logits, labels))
 
 
-def test_other_losses(batch):
+def test_loss_without_terms_is_its_own_term(batch):
     """A loss without terms is its own term; one that weights outputs itself is refused."""
     logits, labels = batch
     loss = DeepSupervisionLoss(monai.losses.DiceLoss(to_onehot_y=True, softmax=True))
@@ -87,12 +93,16 @@ def test_other_losses(batch):
 
     torch.testing.assert_close(value, loss.loss(logits, labels))
     assert torch.equal(loss.latest_terms["loss"], value)
-    with pytest.raises(InputError, match="within another"):
+    with pytest.raises(InputError) as caught:
         DeepSupervisionLoss(loss)
+    assert str(caught.value) == (
+        "loss: is a DeepSupervisionLoss within another; pass the loss inside it, and set "
+        "--loss_function::weights"
+    )
 
 
 @pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_networks_of_monai(dims):
+def test_outputs_of_monais_networks_are_taken_as_they_come(dims):
     """The heads of DynUNet and BasicUNet++ are taken as they come, in training and evaluation."""
     dyn = DynUNet(
         dims, 1, 3, [3] * 4, [1, 2, 2, 2], [2, 2, 2], filters=[4, 4, 8, 8],
@@ -123,3 +133,60 @@ def test_monai_grows_with_the_number_of_outputs(batch):
     half = logits[..., ::2, ::2].float()
     with pytest.raises((RuntimeError, NotImplementedError)):
         theirs([logits.float(), half], labels)
+
+
+def test_each_output_has_its_weight(batch):
+    """Weights go with the outputs in their order: by default 4 : 2 : 1, or as given."""
+    logits, labels = batch
+    heads = [logits, 2 * logits, -logits]
+    values = [CrossEntropyLoss()(head, labels) for head in heads]
+    for weights, used in ((None, WEIGHTS), ([0.5, 0.0, 3.0], [0.5, 0.0, 3.0])):
+        expected = sum(weight * value for weight, value in zip(used, values, strict=True))
+        torch.testing.assert_close(
+            DeepSupervisionLoss(CrossEntropyLoss(), weights)(heads, labels), expected
+        )
+
+
+def test_terms_are_summed_over_the_outputs(batch):
+    """Each term has the weights of the outputs."""
+    logits, labels = batch
+    heads = [logits, 2 * logits, -logits]
+    loss = DeepSupervisionLoss(DiceCELoss())
+    loss(heads, labels)
+    parts = [DiceCELoss().terms(head, labels) for head in heads]
+
+    for name, term in loss.latest_terms.items():
+        expected = sum(w * part[name] for w, part in zip(WEIGHTS, parts, strict=True))
+        torch.testing.assert_close(term, expected)
+
+
+def test_labels_are_sampled_at_the_centers_of_coarse_voxels():
+    """At a third of the resolution, the middle of three voxels decides."""
+    labels = torch.tensor([0, 1, 0, 2, 0, 2]).expand(1, 1, 6, 6).transpose(2, 3)
+    coarse = torch.tensor([1, 0]).expand(1, 1, 2, 2).transpose(2, 3)
+    logits = torch.randn(1, 3, 2, 2)
+    value = DeepSupervisionLoss(CrossEntropyLoss(), [0.0, 1.0])(
+        [torch.zeros(1, 3, 6, 6), logits], labels
+    )
+
+    torch.testing.assert_close(value, CrossEntropyLoss()(logits, coarse))
+
+
+def test_labels_may_be_a_meta_tensor():
+    """Resizing drops the metadata, which interpolation would carry along."""
+    labels = MetaTensor(torch.randint(3, (1, 1, 8, 8)))
+    heads = [torch.randn(1, 3, 8, 8), torch.randn(1, 3, 4, 4)]
+    value = DeepSupervisionLoss(NACLLoss())(heads, labels)
+
+    assert type(value) is torch.Tensor
+    assert torch.equal(value, DeepSupervisionLoss(NACLLoss())(heads, labels.as_tensor()))
+
+
+def test_settings_are_printed():
+    """The weights are printed beside the loss, and tuples become lists."""
+    for weights, text in ((None, "None"), ([0.7, 0.3], "[0.7, 0.3]"), ((1.0, 2.0), "[1.0, 2.0]")):
+        loss = DeepSupervisionLoss(CrossEntropyLoss(), weights)
+        assert repr(loss) == (
+            f"DeepSupervisionLoss(\n  weights={text}\n"
+            "  (loss): CrossEntropyLoss(class_weights=None, ignore_index=None)\n)"
+        )

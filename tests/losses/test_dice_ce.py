@@ -4,7 +4,8 @@ import monai
 import pytest
 import torch
 
-from nacl_monai.losses import DiceCELoss
+from nacl_monai.errors import InputError
+from nacl_monai.losses import CrossEntropyLoss, DiceCELoss, dice_ce_loss, soft_dice_loss
 
 
 def test_equals_the_loop(reference, batch):
@@ -45,19 +46,91 @@ def test_equals_monai(batch):
 
 def test_terms_carry_their_weights(batch):
     """Each weight scales its term."""
-    plain, weighted = DiceCELoss(), DiceCELoss(cross_entropy_weight=0.5, dice_weight=2.0)
-    plain(*batch)
+    equal, weighted = DiceCELoss(), DiceCELoss(cross_entropy_weight=0.5, dice_weight=2.0)
+    equal(*batch)
     weighted(*batch)
 
-    assert weighted.latest_terms["cross_entropy"] == 0.5 * plain.latest_terms["cross_entropy"]
-    assert weighted.latest_terms["dice"] == 2 * plain.latest_terms["dice"]
+    assert weighted.latest_terms["cross_entropy"] == 0.5 * equal.latest_terms["cross_entropy"]
+    assert weighted.latest_terms["dice"] == 2 * equal.latest_terms["dice"]
 
 
 def test_class_weights_are_cross_entropys(batch):
     """Class weights change cross-entropy and leave Dice alone."""
-    plain, weighted = DiceCELoss(), DiceCELoss(class_weights=[1.0, 2.0, 5.0])
-    plain(*batch)
+    equal, weighted = DiceCELoss(), DiceCELoss(class_weights=[1.0, 2.0, 5.0])
+    equal(*batch)
     weighted(*batch)
 
-    assert weighted.latest_terms["cross_entropy"] != plain.latest_terms["cross_entropy"]
-    assert weighted.latest_terms["dice"] == plain.latest_terms["dice"]
+    assert weighted.latest_terms["cross_entropy"] != equal.latest_terms["cross_entropy"]
+    assert weighted.latest_terms["dice"] == equal.latest_terms["dice"]
+
+
+def test_loss_is_the_weighted_sum(batch):
+    """Both weights are those of the sum, in function and module."""
+    settings = {"cross_entropy_weight": 0.5, "dice_weight": 2.0, "ignore_index": 1}
+    expected = 0.5 * CrossEntropyLoss(ignore_index=1)(*batch)
+    expected = expected + 2 * soft_dice_loss(*batch, ignore_index=1)
+
+    torch.testing.assert_close(dice_ce_loss(*batch, **settings), expected)
+    torch.testing.assert_close(DiceCELoss(**settings)(*batch), expected)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"include_background": False}, {"class_weights": [1.0, 2.0, 5.0]}], ids=str
+)
+def test_every_setting_matters_alike_to_module_and_function(batch, settings):
+    """A setting changes the value, and by the same amount in both."""
+    value = dice_ce_loss(*batch, **settings)
+
+    assert torch.equal(DiceCELoss(**settings)(*batch), value)
+    assert not torch.isclose(dice_ce_loss(*batch), value)
+
+
+def test_perfect_prediction_has_no_dice_loss():
+    """The score of a perfect prediction is 1, also for a class that is absent from both."""
+    labels = torch.randint(2, (2, 1, 8, 8))
+    logits = 1e4 * torch.nn.functional.one_hot(labels[:, 0], 3).movedim(-1, 1).float()
+
+    assert soft_dice_loss(logits, labels).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_epsilon_smooths_the_score():
+    """One voxel in two classes at p = 1/2: (2 · 1/2 + ε) / (1/2 + 1 + ε) and ε / (1/2 + ε)."""
+    logits, labels = torch.zeros(1, 2, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1)
+    for smooth in (1e-5, 0.5):
+        scores = (1 + smooth) / (1.5 + smooth), smooth / (0.5 + smooth)
+        value = soft_dice_loss(logits, labels, smooth=smooth).item()
+        assert value == pytest.approx(1 - sum(scores) / 2, rel=1e-12)
+    assert soft_dice_loss(logits, labels) == soft_dice_loss(logits, labels, smooth=1e-5)
+    foreground = soft_dice_loss(logits, labels, include_background=False, smooth=0.5).item()
+    assert foreground == pytest.approx(1 - 0.5 / (0.5 + 0.5), rel=1e-12)
+
+
+def test_dice_checks_labels():
+    """Used alone, Dice names a label that is no class."""
+    with pytest.raises(InputError, match="labels: hold 7"):
+        soft_dice_loss(torch.zeros(1, 2, 4, 4), torch.full((1, 1, 4, 4), 7))
+    soft_dice_loss(torch.zeros(1, 2, 4, 4), torch.full((1, 1, 4, 4), 7), ignore_index=7)
+
+
+def test_half_precision_adds_gradients_before_rounding():
+    """The gradient in bfloat16 is that of float32, rounded once."""
+    logits = torch.randn(2, 3, 8, 8).bfloat16().requires_grad_()
+    wide = logits.detach().float().requires_grad_()
+    labels = torch.randint(3, (2, 1, 8, 8))
+    dice_ce_loss(logits, labels).backward()
+    dice_ce_loss(wide, labels).backward()
+
+    assert torch.equal(logits.grad, wide.grad.bfloat16())
+
+
+def test_settings_are_printed():
+    """What is printed is what would be passed."""
+    assert repr(DiceCELoss()) == (
+        "DiceCELoss(cross_entropy_weight=1.0, dice_weight=1.0, include_background=True, "
+        "class_weights=None, ignore_index=None)"
+    )
+    loss = (
+        "DiceCELoss(cross_entropy_weight=0.5, dice_weight=2.0, include_background=False, "
+        "class_weights=[1.0, 2.0], ignore_index=255)"
+    )
+    assert repr(eval(loss)) == loss

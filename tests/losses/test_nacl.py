@@ -1,36 +1,27 @@
 """NACL: equation 9, its priors, penalties and spaces."""
 
-import math
-
 import monai
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from monai.transforms import ConcatItemsd
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import NACLLoss, constraint_penalty, log_barrier, neighborhood_proportions
+from nacl_monai.losses import (
+    NACLLoss,
+    NeighborhoodPenalty,
+    nacl_loss,
+    neighborhood_penalty,
+    neighborhood_proportions,
+)
+from nacl_monai.losses.neighborhood import PRIORS
 
-
-def barrier(z, t):
-    """Equation 8 of Kervadec et al.: the log-barrier extension of z ≤ 0."""
-    if z <= -1 / t**2:
-        return -math.log(-z) / t
-    return t * z - math.log(1 / t**2) / t + 1 / t
-
-
-PENALTIES = {
-    "l1": abs,
-    "l2": lambda d: d * d,
-    "log_barrier": lambda d: barrier(d, 5.0) + barrier(-d, 5.0) - 2 * barrier(0.0, 5.0),
-}
+PENALTIES = ["l1", "l2", "log_barrier"]
 
 
 @pytest.mark.parametrize("ignore_index", [None, 1])
 @pytest.mark.parametrize("space", ["logits", "softmax"])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_equation_9(reference, batch, penalty, space, ignore_index):
+def test_value_is_equation_9(reference, batch, penalty, space, ignore_index):
     """Cross-entropy plus λ times the mean penalty on τ - l, over classes and counted voxels."""
     logits, labels = batch
     tau = torch.stack(
@@ -40,40 +31,19 @@ def test_equation_9(reference, batch, penalty, space, ignore_index):
         ]
     ).movedim(1, -1)
     gaps = []
-    for (p, row, _), proportions in zip(
+    for (p, scores, _), proportions in zip(
         reference.voxels(logits, labels, ignore_index),
         tau[labels.squeeze(1) != ignore_index if ignore_index is not None else ...].reshape(-1, 3),
         strict=True,
     ):
-        gaps += (proportions - (row if space == "logits" else p)).tolist()
+        gaps += (proportions - (scores if space == "logits" else p)).tolist()
     loss = NACLLoss(penalty=penalty, space=space, penalty_weight=0.3, ignore_index=ignore_index)
     value = loss(logits, labels).item()
-    expected = 0.3 * reference.mean(PENALTIES[penalty](gap) for gap in gaps)
+    formula = {"l1": abs, "l2": lambda d: d * d, "log_barrier": reference.log_barrier}[penalty]
+    expected = 0.3 * reference.mean(formula(gap) for gap in gaps)
 
     assert loss.latest_terms["penalty"].item() == pytest.approx(expected)
     assert value == pytest.approx(reference.cross_entropy(logits, labels, ignore_index) + expected)
-
-
-@given(st.floats(-10, 10), st.floats(0.5, 20))
-def test_log_barrier_is_two_barriers(gap, sharpness):
-    """For an equality, it is the sum of both inequalities' extensions, less its constant."""
-    expected = barrier(gap, sharpness) + barrier(-gap, sharpness) - 2 * barrier(0.0, sharpness)
-    result = log_barrier(torch.tensor(gap, dtype=torch.float64), sharpness)
-
-    assert result.item() == pytest.approx(expected, abs=1e-9)
-
-
-@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1))
-def test_l1_is_the_absolute_difference(values):
-    """The one-kernel form of L1 equals the absolute difference, value and gradient."""
-    scores = torch.tensor(values, requires_grad=True)
-    zeros = torch.zeros(len(values))
-    result = constraint_penalty(scores, zeros, reduction="none")
-    (gradient,) = torch.autograd.grad(result.sum(), scores)
-
-    normal = scores.detach().abs() >= torch.finfo(torch.float32).tiny
-    torch.testing.assert_close(result, scores.abs(), rtol=1e-6, atol=2e-38)
-    assert torch.equal(gradient[normal], scores.detach().sign()[normal])
 
 
 @pytest.mark.parametrize("settings", [{"prior": "gaussian", "sigma": 2.0, "kernel_size": 5},
@@ -106,7 +76,7 @@ def test_monai_agrees_but_for_the_border(batch, penalty):
     torch.testing.assert_close(difference, 0.1 * change, rtol=1e-4, atol=1e-7)
 
 
-def test_monai_agrees_inside():
+def test_monai_agrees_away_from_the_border():
     """Away from the border, the gradient equals that of MONAI's loss."""
     logits, labels = torch.randn(1, 3, 9, 9), torch.randint(3, (1, 9, 9))
     logits.requires_grad_()
@@ -118,7 +88,7 @@ def test_monai_agrees_inside():
     torch.testing.assert_close(*gradients)
 
 
-def test_bilateral_prior_from_a_loader():
+def test_bilateral_prior_takes_labels_joined_with_the_image():
     """A pipeline that ends by joining label and image gives the loss what it needs."""
     sample = {"image": torch.rand(2, 8, 8), "label": torch.randint(3, (1, 8, 8)).float()}
     joined = ConcatItemsd(keys=["label", "image"], name="label")(sample)
@@ -132,25 +102,132 @@ def test_bilateral_prior_from_a_loader():
     torch.testing.assert_close(loss.latest_terms["penalty"], (tau - logits).abs().mean())
 
 
+UNUSABLE = [
+    ({"kernel_size": 2}, "kernel_size: is 2; pass an odd number, 3 or more"),
+    ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+    ({"penalty": "l3"}, "penalty: is 'l3'; pass one of l1, l2, log_barrier"),
+    ({"penalty_weight": -0.1}, "penalty_weight: is -0.1; pass 0 or more"),
+    ({"space": "probabilities"}, "space: is 'probabilities'; pass one of logits, softmax"),
+    ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
+    ({"sharpness": 0.0}, "sharpness: is 0.0; pass a positive number"),
+    ({"sigma": 0.09}, "sigma: is 0.09; pass 0.1 voxels or more"),
+    ({"intensity_sigma": 0.0}, "intensity_sigma: is 0.0; pass a positive number"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), UNUSABLE)
+def test_unusable_settings_are_refused_when_the_loss_is_made(settings, message):
+    """A misspelt setting is named when the loss is made, not when it is used."""
+    with pytest.raises(InputError) as caught:
+        NACLLoss(**settings)
+    assert str(caught.value) == message
+    weight = {
+        "weight" if key == "penalty_weight" else key: value for key, value in settings.items()
+    }
+    with pytest.raises(InputError) as caught:
+        NeighborhoodPenalty(**weight)
+    assert str(caught.value) == message.removeprefix("penalty_")
+
+
+@pytest.mark.parametrize(("settings", "message"), UNUSABLE)
+def test_unusable_settings_are_refused_by_the_functions(settings, message, batch):
+    """The functions refuse the same settings, with the same words."""
+    functions = [nacl_loss] if "penalty_weight" in settings else [nacl_loss, neighborhood_penalty]
+    for function in functions:
+        with pytest.raises(InputError) as caught:
+            function(*batch, **settings)
+        assert str(caught.value) == message
+
+
+def test_smallest_usable_settings():
+    """The bounds themselves can be used."""
+    NACLLoss(kernel_size=3, sigma=0.1, penalty_weight=0.0, sharpness=1e-3, intensity_sigma=1e-3)
+
+
+def test_defaults_are_the_papers():
+    """A mean of 3 voxels per axis, L1 on logits, λ = 0.1, proportions among voxels that exist."""
+    assert (
+        repr(NACLLoss())
+        == """NACLLoss(
+  (base): CrossEntropyLoss(class_weights=None, ignore_index=None)
+  (penalties): ModuleList(
+    (0): NeighborhoodPenalty(weight=0.1, prior='mean', kernel_size=3, sigma=1.0, penalty='l1', \
+space='logits', border='valid', ignore_index=None, intensity_sigma=0.1, sharpness=5.0)
+  )
+)"""
+    )
+    assert str(NeighborhoodPenalty()) == str(NACLLoss().penalties[0])
+
+
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "arguments"),
     [
-        ({"kernel_size": 2}, "kernel_size is 2"),
-        ({"prior": "median"}, "prior is 'median'"),
-        ({"penalty": "l3"}, "penalty is 'l3'"),
-        ({"penalty_weight": -0.1}, "weight of a penalty is -0.1"),
-        ({"space": "probabilities"}, "space is 'probabilities'"),
-        ({"border": "zeros"}, "border is 'zeros'"),
-        ({"sharpness": 0.0}, "sharpness is 0.0"),
+        ({"penalty_weight": 0.3}, "weight=0.3"),
+        ({"prior": "gaussian", "kernel_size": 5}, "prior='gaussian', kernel_size=5"),
+        ({"sigma": 2.0, "penalty": "l2"}, "sigma=2.0, penalty='l2'"),
+        ({"space": "softmax", "border": "replicate"}, "space='softmax', border='replicate'"),
+        ({"ignore_index": 255}, "ignore_index=255"),
+        ({"intensity_sigma": 0.2, "sharpness": 3.0}, "intensity_sigma=0.2, sharpness=3.0"),
     ],
 )
-def test_unusable_settings(settings, message):
-    """A misspelt setting is named when the loss is made, not when it is used."""
-    with pytest.raises(InputError, match=message):
-        NACLLoss(**settings)
+def test_settings_are_printed(settings, arguments):
+    """What is printed is what was passed."""
+    penalty = repr(NACLLoss(**settings).penalties[0])
+
+    assert arguments in penalty
+    assert repr(eval(penalty)) == penalty
 
 
-def test_bilateral_prior_without_image():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sigma": 2.0, "prior": "gaussian"},
+        {"sigma": 2.0, "prior": "bilateral"},
+        {"intensity_sigma": 0.3, "prior": "bilateral"},
+        {"sharpness": 3.0, "penalty": "log_barrier"},
+        {"kernel_size": 5},
+        {"border": "replicate"},
+        {"space": "softmax"},
+        {"ignore_index": 1},
+        {"class_weights": [1.0, 2.0, 3.0]},
+        {"penalty_weight": 0.2},
+    ],
+    ids=str,
+)
+def test_every_setting_matters_alike_to_module_and_function(batch, settings):
+    """A setting changes the value, by the same amount in module, function and penalty."""
+    logits, labels = batch
+    image = torch.rand(2, 1, *labels.shape[2:], dtype=torch.float64)
+    prior = settings.get("prior", "mean")
+    joined, given = labels, {}
+    if prior == "bilateral":
+        joined, given = torch.cat([labels, image], 1), {"image": image}
+    kept = {key: value for key, value in settings.items() if key in ("prior", "penalty")}
+    value = nacl_loss(logits, labels, **settings, **given)
+
+    assert torch.equal(NACLLoss(**settings)(logits, joined), value)
+    assert not torch.isclose(nacl_loss(logits, labels, **kept, **given), value, rtol=1e-6)
+
+
+def test_class_weights_are_cross_entropys(batch):
+    """Class weights change cross-entropy and leave the penalty alone."""
+    equal, weighted = NACLLoss(), NACLLoss(class_weights=[1.0, 2.0, 5.0])
+    equal(*batch)
+    weighted(*batch)
+
+    assert weighted.latest_terms["cross_entropy"] != equal.latest_terms["cross_entropy"]
+    assert weighted.latest_terms["penalty"] == equal.latest_terms["penalty"]
+
+
+def test_only_the_bilateral_prior_needs_the_image():
+    """Whoever asks knows which labels to pass."""
+    needs = {prior: NeighborhoodPenalty(prior=prior).needs_image for prior in PRIORS}
+
+    assert needs == {"mean": False, "gaussian": False, "bilateral": True}
+    assert {prior: NACLLoss(prior=prior).needs_image for prior in PRIORS} == needs
+
+
+def test_bilateral_prior_without_image_is_refused():
     """Labels that carry no image are refused, with the form that is expected."""
     with pytest.raises(InputError, match=r"prior 'bilateral' needs .* then the image"):
         NACLLoss(prior="bilateral")(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))

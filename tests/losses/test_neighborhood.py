@@ -45,7 +45,7 @@ def tau(labels, prior, kernel_size, border, **settings):
 
 @laws
 @given(label_maps(), priors, kernels, borders)
-def test_sums_to_one(labels, prior, kernel_size, border):
+def test_proportions_sum_to_one(labels, prior, kernel_size, border):
     """At every voxel, corners included, the proportions are non-negative and sum to 1."""
     result = tau(labels, prior, kernel_size, border)
 
@@ -56,7 +56,7 @@ def test_sums_to_one(labels, prior, kernel_size, border):
 
 @laws
 @given(label_maps(), priors, kernels, borders, st.integers(0, CLASSES - 1))
-def test_one_hot_on_constant_maps(labels, prior, kernel_size, border, label):
+def test_constant_maps_give_one_hot_proportions(labels, prior, kernel_size, border, label):
     """Where all labels are the same, that class has the proportion 1 and the others 0."""
     constant = torch.full_like(labels, label)
     expected = torch.zeros(1, CLASSES, *labels.shape[2:])
@@ -87,7 +87,7 @@ def test_renamed_classes_give_permuted_proportions(labels, prior, kernel_size, b
 
 @laws
 @given(label_maps(), priors, kernels, borders)
-def test_linear_in_the_one_hot_labels(labels, prior, kernel_size, border):
+def test_proportions_are_linear_in_the_one_hot_labels(labels, prior, kernel_size, border):
     """τ is linear in the one-hot labels: the proportion of a union is the sum of proportions."""
     merged = labels.where(labels != 2, 1)
     parts = tau(labels, prior, kernel_size, border)
@@ -157,7 +157,7 @@ class TestEqualsTheLoop:
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 9])
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0, 100.0])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_centre_weighs_as_much_as_all_neighbors(kernel_size, sigma, dims):
+def test_center_weighs_as_much_as_all_neighbors(kernel_size, sigma, dims):
     """In the Gaussian prior a lone voxel keeps one half, for every kernel size and σ."""
     labels = torch.zeros(1, 1, *[11] * dims)
     middle = (0, 1, *[5] * dims)
@@ -168,9 +168,10 @@ def test_centre_weighs_as_much_as_all_neighbors(kernel_size, sigma, dims):
 
 
 @pytest.mark.parametrize("kernel_size", [7, 33])
-def test_large_windows_are_counted_exactly(kernel_size):
+@pytest.mark.parametrize("share", [0.01, 0.5], ids=["one class almost alone", "classes alike"])
+def test_large_windows_are_counted_exactly(kernel_size, share):
     """Windows of more voxels than a byte or a short integer counts do not overflow."""
-    labels = torch.randint(CLASSES, (1, 1, 34, 35, 36))
+    labels = (torch.rand(1, 1, 34, 35, 36) < share).long() + (torch.rand(34, 35, 36) < share / 2)
     one_hot = (labels == torch.arange(CLASSES).view(1, -1, 1, 1, 1)).double()
     expected = torch.nn.functional.avg_pool3d(
         one_hot, kernel_size, 1, kernel_size // 2, count_include_pad=False
@@ -178,6 +179,58 @@ def test_large_windows_are_counted_exactly(kernel_size):
     result = neighborhood_proportions(labels, CLASSES, kernel_size, dtype=torch.float64)
 
     torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+def test_more_neighbors_than_a_byte_counts_equal_the_loop(reference, border):
+    """In 3-D, a window of 7 has 343 voxels, nearly all of one class here."""
+    labels = torch.zeros(7, 7, 8, dtype=torch.int64)
+    labels[0, 3, 2], labels[6, 6, 7] = 1, 2
+    expected = reference.proportions(labels, CLASSES, reference.mean_weight, border, radius=3)
+    result = neighborhood_proportions(
+        labels[None, None], CLASSES, 7, border=border, dtype=torch.float64
+    )
+
+    torch.testing.assert_close(result[0], expected)
+    assert result[0, 0, 3, 3, 3] == 342 / 343
+
+
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "bilateral"])
+def test_result_has_the_dtype_that_is_asked_for(prior):
+    """float32 by default, or any other, whatever the dtype of labels and image."""
+    labels, image = torch.randint(CLASSES, (1, 1, 4, 4)), torch.rand(1, 2, 4, 4).half()
+    for dtype in (torch.float32, torch.float64):
+        result = neighborhood_proportions(labels, CLASSES, prior=prior, image=image, dtype=dtype)
+        assert result.dtype == dtype
+    result = neighborhood_proportions(labels, CLASSES, prior=prior, image=image)
+    assert result.dtype == torch.float32
+
+
+def test_defaults_are_a_mean_over_three_voxels_that_exist():
+    """The arguments may be given by position, in the documented order."""
+    labels = torch.randint(CLASSES, (1, 1, 5, 6))
+    expected = neighborhood_proportions(labels, CLASSES)
+
+    assert torch.equal(neighborhood_proportions(labels, CLASSES, 3, "mean", 1.0, "valid"), expected)
+    for prior in ("gaussian", "bilateral"):
+        image = torch.rand(1, 1, 5, 6)
+        by_default = neighborhood_proportions(labels, CLASSES, prior=prior, image=image)
+        given = neighborhood_proportions(
+            labels, CLASSES, 3, prior, 1.0, "valid", image=image, intensity_sigma=0.1
+        )
+        assert torch.equal(by_default, given)
+
+
+def test_image_may_be_a_meta_tensor():
+    """Metadata of the image does not reach the result."""
+    labels, image = torch.randint(CLASSES, (1, 1, 4, 4)), torch.rand(1, 2, 4, 4)
+    result = neighborhood_proportions(
+        MetaTensor(labels), CLASSES, prior="bilateral", image=MetaTensor(image)
+    )
+    assert type(result) is torch.Tensor
+    assert torch.equal(
+        result, neighborhood_proportions(labels, CLASSES, prior="bilateral", image=image)
+    )
 
 
 def test_bilateral_without_contrast_or_distance_is_mean():
@@ -276,25 +329,43 @@ def test_monai_gaussian_disregards_the_kernel_size():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kernel_size": 4}, "kernel_size is 4"),
-        ({"kernel_size": 1}, "kernel_size is 1"),
-        ({"prior": "median"}, "prior is 'median'"),
-        ({"border": "zeros"}, "border is 'zeros'"),
-        ({"prior": "gaussian", "sigma": 0.0}, "sigma is 0.0"),
-        ({"prior": "gaussian", "sigma": math.nan}, "sigma is nan"),
-        ({"prior": "bilateral", "intensity_sigma": 0.0}, "intensity_sigma is 0.0"),
-        ({"prior": "bilateral"}, "there is none"),
-        ({"prior": "bilateral", "image": torch.zeros(1, 1, 4, 5)}, "image has the shape"),
+        ({"kernel_size": 4}, "kernel_size: is 4; pass an odd number, 3 or more"),
+        ({"kernel_size": 1}, "kernel_size: is 1; pass an odd number, 3 or more"),
+        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+        ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
+        ({"prior": "gaussian", "sigma": 0.0}, "sigma: is 0.0; pass 0.1 voxels or more"),
+        ({"prior": "gaussian", "sigma": math.nan}, "sigma: is nan; pass 0.1 voxels or more"),
+        (
+            {"prior": "bilateral", "intensity_sigma": 0.0},
+            "intensity_sigma: is 0.0; pass a positive number",
+        ),
+        (
+            {"prior": "bilateral"},
+            "image: is missing; pass one, by which prior 'bilateral' weighs neighbors",
+        ),
+        (
+            {"prior": "bilateral", "image": torch.zeros(1, 1, 4, 5)},
+            "image: has the shape (1, 1, 4, 5); pass (1, channels, 4, 4), as the labels have it",
+        ),
+        (
+            {"prior": "bilateral", "image": torch.zeros(2, 1, 4, 4)},
+            "image: has the shape (2, 1, 4, 4); pass (1, channels, 4, 4), as the labels have it",
+        ),
     ],
 )
-def test_unusable_settings(settings, message):
-    """A setting that defines no neighborhood is named in one line."""
-    with pytest.raises(InputError, match=message) as caught:
+def test_unusable_settings_are_refused(settings, message):
+    """A setting that defines no neighborhood is named in one line, with the remedy."""
+    with pytest.raises(InputError) as caught:
         neighborhood_proportions(torch.zeros(1, 1, 4, 4), 2, **settings)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == message
 
 
-def test_unusable_shape():
-    """Labels with several channels are refused."""
-    with pytest.raises(InputError, match="labels have the shape"):
-        neighborhood_proportions(torch.zeros(1, 2, 4, 4, 4), 2)
+@pytest.mark.parametrize("shape", [(1, 2, 4, 4, 4), (4, 4), (1, 1, 1, 4, 4, 4)])
+def test_labels_of_unusable_shape_are_refused(shape):
+    """Labels with several channels, or of other than 2 or 3 spatial axes, are refused."""
+    with pytest.raises(InputError) as caught:
+        neighborhood_proportions(torch.zeros(shape), 2)
+    assert str(caught.value) == (
+        f"labels: have the shape {shape}; "
+        "pass (batch, 1, *spatial) or (batch, *spatial) in 2-D or 3-D"
+    )

@@ -19,14 +19,14 @@ def outputs(prediction):
     return list(prediction.unbind(1)) if prediction.ndim == 5 else [prediction]
 
 
-def test_menu():
+def test_every_entry_of_the_menu_is_tested():
     """Every entry of the menu is tested here."""
     assert list(model_config()["networks"]) == NETWORKS
 
 
 @every_network
 @pytest.mark.parametrize("in_channels", [1, 2, 3, 4])
-def test_one_tensor_of_logits(name, in_channels):
+def test_evaluation_gives_one_tensor_of_logits(name, in_channels):
     """In evaluation, images of any number of channels become logits of their size."""
     network = build(name, in_channels, CLASSES).eval()
 
@@ -37,7 +37,7 @@ def test_one_tensor_of_logits(name, in_channels):
 
 
 @every_network
-def test_final_output_first(name):
+def test_training_gives_the_final_output_first(name):
     """In training, outputs have the image's size, and the final one, of evaluation, is first."""
     network = build(name).eval()
     expected = network(torch.ones(2, 1, 32, 48))
@@ -89,7 +89,7 @@ def test_every_loss_is_lowered(name, choice):
 
 
 @every_network
-def test_seed(name):
+def test_seed_decides_the_weights(name):
     """The seed decides the weights."""
     states = []
     for seed in (1, 1, 2):
@@ -102,7 +102,7 @@ def test_seed(name):
 
 
 @every_network
-def test_state(name, tmp_path):
+def test_saved_weights_give_the_same_logits(name, tmp_path):
     """Weights that were saved and loaded give the same logits."""
     network, image = build(name).eval(), torch.rand(1, 1, 32, 48)
     torch.save(network.state_dict(), tmp_path / "model.pt")
@@ -115,7 +115,7 @@ def test_state(name, tmp_path):
 
 
 @every_network
-def test_bfloat16(name):
+def test_bfloat16_stays_near_float32(name):
     """Under autocast, a step of training has finite gradients, and logits stay near float32's."""
     network, image = build(name), torch.rand(2, 1, 32, 48)
     with torch.autocast("cpu", torch.bfloat16):

@@ -31,7 +31,7 @@ def assert_agrees(network, exported, sizes):
 
 
 @every_network
-def test_script(name, tmp_path):
+def test_script_takes_any_size(name, tmp_path):
     """All but DynUNet can be scripted, as they are in training, and then take any size."""
     network = spread(name)
     if name in TRACED:
@@ -44,7 +44,7 @@ def test_script(name, tmp_path):
 
 
 @every_network
-def test_trace(name, tmp_path):
+def test_trace_takes_other_batches_and_sizes(name, tmp_path):
     """All can be traced on one image, and the trace takes other batches and sizes."""
     network = spread(name)
     torch.jit.trace(network, torch.rand(1, 2, 48, 64)).save(tmp_path / "model.ts")
@@ -54,7 +54,7 @@ def test_trace(name, tmp_path):
 
 @pytest.mark.slow
 @every_network
-def test_onnx(name, tmp_path):
+def test_onnxruntime_gives_the_same_logits(name, tmp_path):
     """Onnxruntime gives the same logits for any batch, and for any size but with TransUNet."""
     network, file = spread(name), tmp_path / "model.onnx"
     axes = [0] if name in FIXED_SIZE else [0, 2, 3]

@@ -14,14 +14,14 @@ ANY_SIZE = {"basic_unet_plus_plus", "transunet"}
 
 @pytest.mark.parametrize("size", DATASETS, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sizes_of_the_datasets(name, size):
+def test_slices_of_every_dataset_are_accepted(name, size):
     """Every network takes the slices of every dataset."""
     check_input_size(build(name), 1, size)
 
 
 @pytest.mark.parametrize("size", [(50, 60), (47, 33), (224, 225)], ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_odd_sizes(name, size):
+def test_odd_sizes_fit_or_are_refused_with_one_that_fits(name, size):
     """Multiples of 16 fit any network; other sizes fit, or are refused with one that fits."""
     network = build(name).eval()
     if name in ANY_SIZE:
@@ -35,12 +35,12 @@ def test_odd_sizes(name, size):
     check_input_size(network, 1, fitting)
 
 
-def test_leaves_no_trace():
+def test_check_leaves_no_trace():
     """Mode, weights, statistics and random numbers are as before, on failure too."""
     network = UNet(2, 1, 2, [4, 8], [2], norm="batch", dropout=0.5)
     state, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
     check_input_size(network, 1, (8, 8))
-    with pytest.raises(InputError, match="spatial_size is \\[9, 8\\]"):
+    with pytest.raises(InputError, match=r"spatial_size: is \[9, 8\], which"):
         check_input_size(network, 1, (9, 8))
 
     assert network.training
@@ -51,8 +51,8 @@ def test_leaves_no_trace():
     assert not network.training
 
 
-def test_another_size_comes_back():
-    """A network that returns another size than it is given is no segmentation network here."""
+def test_network_that_returns_another_size_is_refused():
+    """A network whose logits have another size than the image is no segmentation network here."""
     half = torch.nn.Conv2d(1, 2, 3, stride=2, padding=1)
     with pytest.raises(InputError, match="choose another network"):
         check_input_size(half, 1, (32, 32))

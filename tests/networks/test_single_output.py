@@ -8,7 +8,7 @@ from nacl_monai.networks import SingleOutput
 
 
 @pytest.mark.parametrize("deep_supervision", [True, False])
-def test_list_of_outputs(deep_supervision):
+def test_evaluation_gives_the_last_output_and_training_all_in_reverse(deep_supervision):
     """Evaluation gives the network's last output, training all of them from the last to the first."""
     network = BasicUNetPlusPlus(2, 1, 3, (4, 4, 4, 4, 4, 4), deep_supervision)
     image = torch.rand(2, 1, 32, 32)

@@ -36,7 +36,7 @@ def test_encoder_is_that_of_timm(size):
 
 
 def test_decoder_is_the_cascaded_up_sampler():
-    """The decoder equals a plain rendering of the paper's: double, join, convolve twice; four times."""
+    """The decoder equals a direct rendering of the paper's: double, join, convolve twice; four times."""
     network, image = tiny(), torch.rand(2, 3, 48, 64)
     for parameter in network.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
@@ -62,7 +62,7 @@ def test_decoder_is_the_cascaded_up_sampler():
 
 
 @pytest.mark.slow
-def test_published_size():
+def test_default_has_the_published_size():
     """The default is R50+ViT-B/16 by timm, with about the 105 million parameters published."""
     network = TransUNet(3, 9).eval()
     theirs = timm.create_model(PRETRAINED.partition(".")[0], num_classes=0).eval()
@@ -95,7 +95,7 @@ SAVERS = {"weights.safetensors": save_file, "weights.pth": torch.save}
 
 @pytest.mark.parametrize("form", [dict, with_classifier, other_grid])
 @pytest.mark.parametrize("name", SAVERS)
-def test_local_file(tmp_path, name, form):
+def test_weights_are_those_in_the_file(tmp_path, name, form):
     """The encoder's weights are those in the file, whatever its classifier and its grid."""
     torch.manual_seed(1)
     weights = tiny().encoder.state_dict()
@@ -150,7 +150,7 @@ def published_archive(encoder):
     return {name: value.numpy() for name, value in archive.items()}
 
 
-def test_published_archive(tmp_path):
+def test_archives_of_the_transformers_authors_are_read(tmp_path):
     """The .npz archives of the vision transformer's authors are read as they are."""
     torch.manual_seed(1)
     encoder = tiny().encoder
@@ -161,7 +161,7 @@ def test_published_archive(tmp_path):
 
 
 @pytest.mark.parametrize("in_channels", [1, 2, 4])
-def test_channels_of_the_file(tmp_path, in_channels):
+def test_first_convolution_is_adapted_to_the_channels(tmp_path, in_channels):
     """A gray image is seen as a color image of equal channels; other numbers repeat them."""
     weights = tiny().encoder.state_dict()
     torch.save(weights, tmp_path / "weights.pth")
@@ -196,7 +196,7 @@ def garbage(path):
         ("deeper.pth", lambda path: torch.save(tiny(depth=2).encoder.state_dict(), path)),
     ],
 )
-def test_misfitting_file(tmp_path, name, write):
+def test_file_that_does_not_fit_is_refused(tmp_path, name, write):
     """A file that is no file of weights, or of another encoder, is refused by name in one line."""
     write(tmp_path / name)
     with pytest.raises(InputError, match=f"{name}: holds no weights that fit") as caught:
@@ -204,9 +204,9 @@ def test_misfitting_file(tmp_path, name, write):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file(tmp_path):
+def test_missing_file_is_named(tmp_path):
     """A file that is not there is named."""
-    with pytest.raises(InputError, match="nowhere.pth: there is no such file"):
+    with pytest.raises(InputError, match="nowhere.pth: does not exist; pass a file"):
         tiny(pretrained=tmp_path / "nowhere.pth")
 
 
@@ -218,7 +218,7 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / f"models--timm--{PRETRAINED}"
 
 
-def test_hub(hub):
+def test_hub_is_asked_for_the_published_name(hub):
     """`pretrained: true` takes the weights that the hub's client has under the published name."""
     torch.manual_seed(1)
     weights = tiny().encoder.state_dict()
@@ -232,9 +232,9 @@ def test_hub(hub):
 
 
 @pytest.mark.usefixtures("hub")
-def test_hub_out_of_reach():
+def test_unreachable_hub_is_reported_with_the_remedy():
     """Without the hub, the error says what to do instead."""
     with pytest.raises(
-        InputError, match="cannot be had from the Hugging Face hub; give pretrained"
+        InputError, match="cannot be downloaded from the Hugging Face hub; pass a local file"
     ):
         tiny(pretrained=True)

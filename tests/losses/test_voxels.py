@@ -1,0 +1,137 @@
+"""Inputs of losses in the shapes and dtypes that they compute with, and means over counted voxels."""
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses.voxels import (
+    at_least_float32,
+    check_inputs,
+    convert_inputs,
+    split_image,
+    voxel_mean,
+)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_half_precision_becomes_float32(dtype, expected):
+    """Half precision is widened, double is kept, and metadata is dropped."""
+    logits = torch.ones(1, 2, 3, dtype=dtype)
+
+    for form in (logits, MetaTensor(logits)):
+        for result in (at_least_float32(form), convert_inputs(form, torch.zeros(1, 3))[0]):
+            assert type(result) is torch.Tensor
+            assert result.dtype == expected
+            assert torch.equal(result, logits.to(expected))
+    assert at_least_float32(torch.ones(2)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("function", [convert_inputs, lambda *pair: check_inputs(*pair, None)])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
+def test_labels_become_indices_without_channel(function, dtype):
+    """Labels become ``(B, *spatial)`` of int64, which torch's losses expect."""
+    labels = torch.tensor([[[0, 1], [1, 0]]])
+    logits = torch.zeros(1, 2, 2, 2)
+
+    for form in (labels, labels.unsqueeze(1)):
+        _, indices = function(logits, form.to(dtype))
+        assert indices.dtype == torch.int64
+        assert torch.equal(indices, labels)
+
+
+@pytest.mark.parametrize("function", [convert_inputs, lambda *pair: check_inputs(*pair, None)])
+def test_shapes_are_checked(function):
+    """Logits of one class, and labels of another size, are refused."""
+    with pytest.raises(InputError, match="logits: have the shape"):
+        function(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))
+    with pytest.raises(InputError, match="labels: have the shape"):
+        function(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 5))
+
+
+def test_only_check_inputs_reads_label_values():
+    """Penalties need no valid labels; losses do, and fractions are seen before they are cut off."""
+    logits = torch.zeros(1, 2, 3)
+    for labels in (torch.tensor([[0, 1, 2]]), torch.tensor([[0.0, 0.5, 1.0]])):
+        convert_inputs(logits, labels)
+        with pytest.raises(InputError, match=r"labels: hold (2|0\.5)"):
+            check_inputs(logits, labels, None)
+    check_inputs(logits, torch.tensor([[0, 1, 2]]), 2)
+
+
+def test_negative_ignore_index_equals_no_byte():
+    """In bytes, -100 would wrap around to 156, which must be refused."""
+    labels = torch.full((1, 3), 156, dtype=torch.uint8)
+    with pytest.raises(InputError, match="labels: hold 156"):
+        check_inputs(torch.zeros(1, 2, 3), labels, -100)
+
+
+def test_values_are_not_checked_while_compiling(monkeypatch):
+    """The check of values waits for the device, which would break a compiled graph."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    check_inputs(torch.zeros(1, 2, 3), torch.full((1, 3), 7), None)
+
+
+def test_mean_is_over_channels_and_counted_voxels():
+    """Ignored voxels count neither in the sum nor in the number."""
+    values = torch.tensor([[[1.0, 2.0, 6.0], [3.0, 4.0, 8.0]]])
+    labels = torch.tensor([[0, 9, 1]])
+
+    assert voxel_mean(values, labels, None) == 4
+    assert voxel_mean(values, labels, 9) == (1 + 3 + 6 + 8) / 4
+    assert voxel_mean(values, labels, 1) == (1 + 2 + 3 + 4) / 4
+    assert voxel_mean(values, labels, 255) == 4
+
+
+def test_mean_over_one_counted_voxel_is_its_value():
+    """One voxel is enough for a mean."""
+    assert voxel_mean(torch.tensor([[[5.0, 7.0]]]), torch.tensor([[0, 9]]), 9) == 5
+
+
+def test_ignored_values_may_be_infinite():
+    """What is ignored reaches neither the mean nor its gradient."""
+    values = torch.tensor([[[1.0, torch.inf, torch.nan]]], requires_grad=True)
+    mean = voxel_mean(values, torch.tensor([[0, 9, 9]]), 9)
+    mean.backward()
+
+    assert mean == 1
+    assert torch.equal(values.grad, torch.tensor([[[1.0, 0.0, 0.0]]]))
+
+
+def test_mean_over_no_voxel_is_zero_without_gradient():
+    """Nothing to learn from is no reason for NaN."""
+    values = torch.ones(1, 2, 3, requires_grad=True)
+    mean = voxel_mean(values, torch.full((1, 3), 9), 9)
+    mean.backward()
+
+    assert mean == 0
+    assert torch.equal(values.grad, torch.zeros(1, 2, 3))
+
+
+def test_image_is_split_from_labels():
+    """The first channel is the class indices, all others are the image."""
+    stacked = torch.arange(2 * 4 * 3).reshape(2, 4, 3)
+    labels, image = split_image(stacked, 3)
+
+    assert torch.equal(labels, stacked[:, :1])
+    assert torch.equal(image, stacked[:, 1:])
+    split_image(stacked[:, :2], 3)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 4), (2, 3, 4, 4, 4)])
+def test_labels_without_image_are_refused(shape):
+    """Labels of one channel, without channel, or with another number of axes carry no image."""
+    with pytest.raises(InputError) as caught:
+        split_image(torch.zeros(shape), 4)
+    assert str(caught.value) == (
+        f"labels: have the shape {shape}, but prior 'bilateral' needs the image; "
+        "pass (batch, 1 + image channels, *spatial): the class indices, then the image"
+    )

@@ -1,0 +1,192 @@
+"""The one check of logits, probabilities and labels: what passes, and each refusal."""
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from nacl_monai.errors import InputError
+from nacl_monai.tensors import (
+    check_labels,
+    check_outputs,
+    check_probabilities,
+    without_channel,
+    without_metadata,
+)
+
+OUTPUTS = torch.zeros(2, 3, 4, 5)
+
+
+def refusal(function, *args, **kwargs):
+    """The message with which the arguments are refused, one line that ends in what to do."""
+    with pytest.raises(InputError) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    where, _, rest = message.partition(": ")
+    wrong, _, remedy = rest.partition("; ")
+    assert where
+    assert wrong
+    assert remedy
+    return message
+
+
+def test_metadata_is_dropped_and_gradients_flow():
+    """A MetaTensor becomes a tensor that shares its graph; other tensors are returned themselves."""
+    leaf = torch.ones(2, requires_grad=True)
+    bare = without_metadata(MetaTensor(leaf))
+    (2 * bare).sum().backward()
+
+    assert type(bare) is torch.Tensor
+    assert torch.equal(leaf.grad, torch.full((2,), 2.0))
+    assert without_metadata(leaf) is leaf
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 2, 4, 4), (1, 5, 2, 2, 2)])
+def test_outputs_of_two_classes_in_one_axis_or_more_pass(shape):
+    """Batch, classes and at least one spatial axis are enough."""
+    check_outputs(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (3, 4), (4,), (2, 1, 4, 4, 4)])
+def test_outputs_of_another_shape_are_refused(shape):
+    """One class, or no spatial axis, is refused with the shape."""
+    assert refusal(check_outputs, torch.zeros(shape)) == (
+        f"logits: have the shape {shape}; pass (batch, classes, *spatial) with at least 2 classes"
+    )
+    assert refusal(check_outputs, torch.zeros(shape), "probs").startswith("probs: have the shape")
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 5), (2, 4, 5)])
+def test_channel_of_labels_is_dropped(shape):
+    """Labels with a channel and without become the same, in the same order."""
+    labels = torch.arange(40).reshape(shape)
+    result = without_channel(MetaTensor(labels), OUTPUTS)
+
+    assert type(result) is torch.Tensor
+    assert torch.equal(result, torch.arange(40).reshape(2, 4, 5))
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 5, 4), (1, 1, 4, 5), (1, 4, 5), (2, 2, 4, 5), (2, 1, 4, 5, 1)]
+)
+def test_labels_of_another_shape_are_refused(shape):
+    """Other shapes are refused with both shapes and the two that fit."""
+    assert refusal(without_channel, torch.zeros(shape), OUTPUTS) == (
+        f"labels: have the shape {shape}, which does not fit outputs of shape (2, 3, 4, 5); "
+        "pass (2, 1, 4, 5) or (2, 4, 5)"
+    )
+    assert refusal(without_channel, torch.zeros(shape), OUTPUTS, "mask").startswith("mask: have")
+
+
+def test_one_hot_labels_are_refused_by_name():
+    """Labels in the shape of the outputs are most likely one-hot."""
+    assert refusal(without_channel, OUTPUTS, OUTPUTS).endswith(
+        "pass (2, 1, 4, 5) or (2, 4, 5), class indices instead of one-hot"
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.bool, torch.uint8, torch.uint16, torch.int8, torch.int64, torch.float16, torch.float64],
+)
+def test_class_indices_of_any_dtype_pass(dtype):
+    """0 to K - 1 are classes, whatever their dtype."""
+    check_labels(torch.tensor([0, 1]).to(dtype), 2)
+
+
+def test_nothing_is_nothing_wrong():
+    """Labels without a voxel hold no wrong one."""
+    check_labels(torch.zeros(0, 4), 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+@pytest.mark.parametrize("value", [-1, 3, 255])
+def test_label_that_is_no_class_is_refused(dtype, value):
+    """A label beyond the classes is named with their number, and may be ignored instead."""
+    labels = torch.tensor([[0, 2], [value, 1]], dtype=dtype)
+
+    assert refusal(check_labels, labels, 3) == (
+        f"labels: hold {value}, but there are 3 classes (0 to 2); map the labels to classes, "
+        f"or ignore this one where the loss can: ignore_index={value}"
+    )
+    check_labels(labels, 3, ignore_index=value)
+    check_labels(labels, 256 if value > 0 else 3, ignore_index=value)
+
+
+def test_only_the_ignored_label_is_excused():
+    """Beside ignored voxels, other labels are checked still."""
+    message = refusal(check_labels, torch.tensor([0, 255, 7]), 3, ignore_index=255)
+    assert message.startswith("labels: hold 7, but")
+    check_labels(torch.full((3,), 255), 3, ignore_index=255)
+
+
+def test_negative_ignore_index_equals_no_byte():
+    """In bytes, -100 would wrap around to 156, which must not be excused."""
+    labels = torch.tensor([0, 156], dtype=torch.uint8)
+    assert refusal(check_labels, labels, 3, ignore_index=-100).startswith("labels: hold 156,")
+
+
+@pytest.mark.parametrize("value", [0.5, 1.001, float("nan")])
+def test_label_that_is_no_whole_number_is_refused(value):
+    """Interpolated labels are named, with the remedy."""
+    assert refusal(check_labels, torch.tensor([0.0, value, 1.0]), 3) == (
+        f"labels: hold {value:g}, which is no class index; resample labels with mode 'nearest'"
+    )
+
+
+def test_infinite_label_is_refused():
+    """Infinity is whole, but no class."""
+    assert "hold inf" in refusal(check_labels, torch.tensor([0.0, torch.inf]), 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_softmax_passes_in_every_precision(dtype):
+    """Rounding to half precision is no reason to refuse."""
+    logits = 5 * torch.randn(2, 19, 8, 8, generator=torch.Generator().manual_seed(0))
+    check_probabilities(logits.softmax(1).to(dtype))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_certain_probabilities_pass(value):
+    """0 and 1 are probabilities."""
+    check_probabilities(torch.tensor([value, 1 - value]).view(1, 2, 1, 1))
+
+
+def test_probabilities_without_a_voxel_pass():
+    """An empty batch holds nothing wrong."""
+    check_probabilities(torch.zeros(0, 2, 4, 4))
+
+
+def pair(first, second, dtype=torch.float32):
+    """Two classes at two voxels: the first a proper distribution, the second as given."""
+    return torch.tensor([[0.25, first], [0.75, second]], dtype=dtype)[None]
+
+
+@pytest.mark.parametrize(
+    ("probs", "message"),
+    [
+        (torch.ones(2, 1, 4), "probs: have the shape (2, 1, 4); pass"),
+        (torch.ones(1, 2, 4, dtype=torch.int64), "probs: are torch.int64; pass the floating-point"),
+        (pair(torch.nan, 0.5), "probs: hold NaN; look for the case"),
+        (pair(-0.5, 1.0), "probs: reach from -0.5 to 1, beyond [0, 1]; apply softmax"),
+        (pair(0.0, 1.5), "probs: reach from 0 to 1.5, beyond [0, 1]; apply softmax"),
+        (pair(0.9, 0.9), "probs: sum to 1 over the classes but for 0.8; use softmax"),
+        (pair(0.4, 0.5), "probs: sum to 1 over the classes but for 0.1; use softmax"),
+    ],
+    ids=["one class", "integers", "NaN", "negative", "above 1", "sum above 1", "sum below 1"],
+)
+def test_what_is_no_softmax_is_refused(probs, message):
+    """Each refusal says what the values are, and what to do."""
+    assert refusal(check_probabilities, probs).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float16, 1e-2), (torch.bfloat16, 1e-2), (torch.float32, 1e-3), (torch.float64, 1e-3)],
+)
+def test_sum_may_be_off_by_rounding_only(dtype, tolerance):
+    """Up to a hundredth in half precision and a thousandth otherwise; more is refused."""
+    check_probabilities(pair(0.5, 0.5 - 0.7 * tolerance, dtype))
+    check_probabilities(pair(0.0, 1 + 0.7 * tolerance, dtype))
+    assert "sum to 1" in refusal(check_probabilities, pair(0.5, 0.5 - 2 * tolerance, dtype))
+    assert "beyond [0, 1]" in refusal(check_probabilities, pair(0.0, 1 + 2 * tolerance, dtype))
