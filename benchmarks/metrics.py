@@ -1,7 +1,7 @@
 """ECE and class-wise ECE against peers, side by side: ``python benchmarks/metrics.py``.
 
-Prints a Markdown table. Times are medians after a warm-up, taken in turns so that a busy machine
-slows all candidates alike; ratios are the number to read.
+Prints a Markdown table. Times are medians after a warm-up, measured in turns so that a busy machine
+slows all candidates alike; read the ratios.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -18,28 +18,31 @@ from monai.metrics import CalibrationErrorMetric
 from monai.networks.nets import UNet
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from nacl_monai.metrics import CalibrationMetric, calibration_bins, classwise_errors, expected_error
+from nacl_monai.metrics import CalibrationMetric, calibration_bins
 
 BINS = 15
 VOLUMES = {"10×4×224×224": (10, 4, 224, 224), "1×4×128×128×128": (1, 4, 128, 128, 128)}
 
 
-def ours(probs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+def from_bins(probs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Top-1 and class-wise, from this package's bins."""
     bins = calibration_bins(probs, labels, num_bins=BINS)
-    return expected_error(bins)[0].item(), classwise_errors(bins).mean().item()
+    return bins.ece().item(), bins.cece().item()
 
 
-def metric(probs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """All errors of all four regions."""
-    accumulated = CalibrationMetric(num_bins=BINS)
-    accumulated(probs, labels)
-    return accumulated.aggregate()
+def from_metric(
+    probs: torch.Tensor, labels: torch.Tensor, **options: Sequence[str]
+) -> dict[str, float]:
+    """All errors of all four regions, or those of ``options``."""
+    metric = CalibrationMetric(num_bins=BINS, **options)
+    metric(probs, labels)
+    return metric.aggregate()
 
 
 def masking_loop(probs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """One mask per bin, and per bin and class, as in the code published with the paper."""
     flat = probs.movedim(1, -1).reshape(-1, probs.shape[1])
-    truth = labels.flatten()
+    label = labels.flatten()
     edges = torch.linspace(0, 1, BINS + 1)
 
     def error(confidences: torch.Tensor, hits: torch.Tensor) -> float:
@@ -53,16 +56,16 @@ def masking_loop(probs: torch.Tensor, labels: torch.Tensor) -> tuple[float, floa
         return total
 
     confidences, prediction = flat.max(1)
-    columns = [error(flat[:, column], truth == column) for column in range(flat.shape[1])]
-    return error(confidences, prediction == truth), statistics.mean(columns)
+    classes = [error(flat[:, k], label == k) for k in range(flat.shape[1])]
+    return error(confidences, prediction == label), statistics.mean(classes)
 
 
 def monai(probs: torch.Tensor, labels: torch.Tensor) -> float:
     """Class-wise only; the one-hot labels that it needs are part of its cost."""
     one_hot = torch.nn.functional.one_hot(labels[:, 0], probs.shape[1]).movedim(-1, 1)
-    measured = CalibrationErrorMetric(num_bins=BINS)
-    measured(probs, one_hot)
-    return measured.aggregate().item()
+    metric = CalibrationErrorMetric(num_bins=BINS)
+    metric(probs, one_hot)
+    return metric.aggregate().item()
 
 
 def torchmetrics(probs: torch.Tensor, labels: torch.Tensor) -> float:
@@ -73,7 +76,7 @@ def torchmetrics(probs: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def blobs(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels of smooth structures in a larger background, and probabilities that doubt at borders."""
+    """Labels of smooth structures in a larger background, and probabilities uncertain at borders."""
     coarse = torch.randn(*shape[:2], *(size // 16 for size in shape[2:]))
     coarse[:, 0] += 1
     mode = "trilinear" if len(shape) == 5 else "bilinear"
@@ -115,11 +118,14 @@ def main() -> None:
         image = torch.randn(shape[0], 1, *shape[2:])
         net = network(shape)
         candidates: dict[str, Callable[[], object]] = {
-            "ours: ECE + CECE": lambda p=probs, y=labels: ours(p, y),
+            "ours: ECE + CECE": lambda p=probs, y=labels: from_bins(p, y),
             "one mask per bin: ECE + CECE": lambda p=probs, y=labels: masking_loop(p, y),
             "MONAI: CECE": lambda p=probs, y=labels: monai(p, y),
             "torchmetrics: ECE": lambda p=probs, y=labels: torchmetrics(p, y),
-            "ours: all errors, 4 regions": lambda p=probs, y=labels: metric(p, y),
+            "ours: all errors, 4 regions": lambda p=probs, y=labels: from_metric(p, y),
+            "ours: ECE + CECE, foreground": lambda p=probs, y=labels: from_metric(
+                p, y, errors=["ece", "cece"], regions=["foreground"]
+            ),
             "forward pass of a small U-Net": torch.inference_mode()(lambda n=net, x=image: n(x)),
         }
         times = medians(candidates, options.repeats)

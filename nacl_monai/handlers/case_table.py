@@ -12,26 +12,27 @@ import torch
 from ignite.engine import Engine
 
 from nacl_monai.files import write_text
-from nacl_monai.handlers.calibration import CalibrationError
-from nacl_monai.handlers.cases import CaseHandler
+from nacl_monai.handlers.calibration_error import CalibrationError
+from nacl_monai.handlers.case_handler import CaseHandler
+from nacl_monai.runs import EvaluationFolder
 
 
 class CaseTable(CaseHandler):
     """Writes ``cases.csv`` and ``summary.json``, and prints the summary.
 
     ``cases.csv`` has one row per case: ``case`` and ``patient``; each metric of each structure,
-    ``<metric>_<structure>``, and its mean over the structures that are present, ``<metric>``; and each
+    ``<metric>_<structure>``, and its mean over the structures that are present, ``<metric>``; each
     calibration error over each region, ``<error>_<region>``. An undefined value (an absent
-    structure, an empty region) is an empty cell.
-    ``summary.json`` holds mean, standard deviation and number of defined values of every column,
-    and the errors of the bins pooled over all cases.
+    structure, an empty region) is an empty field.
+    ``summary.json`` holds the mean, the standard deviation and the number of defined values of every
+    column, and the errors of the bins pooled over all cases.
 
     Args:
         output_dir: Folder of the two files.
         structures: Names of what was scored: foreground classes, or unions of them.
         metrics: Names of the metrics of these structures, as in ``engine.state.metric_details``.
         calibration: The evaluator's calibration metric.
-        dataset: Recorded in the summary.
+        dataset: Name of the dataset, for the summary.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class CaseTable(CaseHandler):
         dataset: str,
     ) -> None:
         super().__init__()
-        self.output_dir = Path(output_dir)
+        self.folder = EvaluationFolder(Path(output_dir))
         self.structures = list(structures)
         self.metrics = list(metrics)
         self.calibration = calibration.metric_fn
@@ -63,11 +64,9 @@ class CaseTable(CaseHandler):
         )
         table.insert(0, "patient", patients)
         table = table.rename_axis("case").sort_index()
-        write_text(self.output_dir / "cases.csv", table.to_csv(float_format="%.6f"))
-        write_text(
-            self.output_dir / "summary.json", json.dumps(self._summary(table), indent=2) + "\n"
-        )
-        print(_readable(table, self.output_dir))
+        write_text(self.folder.cases, table.to_csv(float_format="%.6f"))
+        write_text(self.folder.summary, json.dumps(self._summary(table), indent=2) + "\n")
+        print(_readable(table, self.folder.path))
 
     def _by_region(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """``{"ece": (…, regions)}`` → ``{"ece_foreground": (…), "ece_union": (…), …}``."""

@@ -1,9 +1,7 @@
-"""Exact resume: the state of a training after every epoch, on disk whole or not at all."""
+"""Exact resume: the state of a training after every epoch."""
 
 from __future__ import annotations
 
-import sys
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,32 +11,36 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path
-
-_PREFIX = "epoch_"
+from nacl_monai.handlers.state_files import (
+    checkpoint_epochs,
+    checkpoint_file,
+    load_state,
+    make_checkpoint_folder,
+    save_state,
+)
 
 
 class Checkpoints:
-    """Saves a training's state after every epoch, and begins from the newest state that is there.
+    """Saves a training's state after every epoch, and starts from the state of an earlier session.
 
     ``epoch_0007.pt`` holds what the eighth epoch depends on: the state dictionaries of ``objects``,
-    and the validator's best metric. Random states need no place in it, since `EpochSeed` derives them
-    from the epoch. An interrupted epoch is done again from its start, so on a CPU a training that was
+    and the validator's best metric. It holds no random states because `EpochSeed` derives them from
+    the epoch. An interrupted epoch is repeated from its start, so that on a CPU a training that was
     killed ends with the same bits as one that was not. The newest two files are kept.
 
     Attach it after every handler whose work belongs to an epoch, and before those that ask the engine
     for its epoch when it starts.
 
     Args:
-        folder: Where the files are; made when the training starts.
-        epoch: The epoch to go on from, as :func:`resumable_epoch` finds it; 0 for the beginning.
-        objects: What has ``state_dict()`` and ``load_state_dict()``, by name. Without any code in
-            their states, since files are read with ``weights_only=True``.
+        folder: The folder of the files; made when the training starts.
+        epoch: The epoch to go on from, as :func:`resumable_epoch` returns it; 0 for the beginning.
+        objects: Objects with ``state_dict()`` and ``load_state_dict()``, by name. Their states must
+            hold no code, because files are read with ``weights_only=True``.
         validator: The engine whose best metric decides which model is kept.
 
     Raises:
-        InputError: When a state does not fit the objects, when a weight is no finite number any more
-            (nothing is saved then), or when the folder has vanished.
+        InputError: If a state does not fit the objects, if a weight is no longer a finite number
+            (nothing is saved then), or if the folder has vanished.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Checkpoints:
 
     def _begin(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            make_folder(self.folder)
+            make_checkpoint_folder(self.folder)
         idist.barrier()
         if not self.epoch:
             return
@@ -65,8 +67,8 @@ class Checkpoints:
         file = checkpoint_file(self.folder, self.epoch)
         saved = load_state(file)
         try:
-            for name, target in self._objects(engine).items():
-                target.load_state_dict(saved[name])
+            for name, item in self._objects(engine).items():
+                item.load_state_dict(saved[name])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"{file}: does not fit this training; train anew: --restart True"
@@ -78,13 +80,15 @@ class Checkpoints:
             print(_progress(file, self.epoch, state.max_epochs))
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
-        """The objects; and the scaler of gradients, which a trainer makes when it starts."""
+        """The objects, and the scaler of gradients, which a trainer makes when it starts."""
         scaler = getattr(engine, "scaler", None)
         return self.objects if scaler is None else {**self.objects, "scaler": scaler}
 
     def _check_folder(self) -> None:
         if idist.get_rank() == 0 and not self.folder.is_dir():
-            raise InputError(f"{self.folder}: has vanished while the training wrote to it")
+            raise InputError(
+                f"{self.folder}: has vanished while the training wrote to it; train anew: --restart True"
+            )
 
     def _save(self, engine: Engine) -> None:
         state: Any = engine.state
@@ -102,11 +106,11 @@ class Checkpoints:
 class BestModel:
     """Keeps the weights of the best validation in one file.
 
-    MONAI's ``CheckpointSaver`` does so too, but forgets over a restart which model was the best, and
-    is interrupted with half a file.
+    MONAI's ``CheckpointSaver`` forgets over a restart which model was the best, and leaves half a file
+    when it is interrupted.
 
     Args:
-        network: Whose weights.
+        network: The network whose weights are kept.
         file: Written anew whenever the validator's key metric is the best so far.
     """
 
@@ -124,68 +128,6 @@ class BestModel:
             save_state(self.network.state_dict(), self.file)
 
 
-def resumable_epoch(folder: str | Path) -> int:
-    """The epoch of the newest whole checkpoint in ``folder``; 0 if there is none at all.
-
-    A damaged file is passed over with a warning.
-
-    Raises:
-        InputError: There are checkpoints, and all of them are damaged.
-    """
-    epochs = checkpoint_epochs(folder)
-    for epoch in reversed(epochs):
-        file = checkpoint_file(folder, epoch)
-        if is_whole(file):
-            return epoch
-        print(f"warning: {file}: is damaged; going back to the one before", file=sys.stderr)
-    if epochs:
-        raise InputError(f"{folder}: every checkpoint is damaged; train anew: --restart True")
-    return 0
-
-
-def checkpoint_file(folder: str | Path, epoch: int) -> Path:
-    """Where the state after ``epoch`` is kept."""
-    return Path(folder) / f"{_PREFIX}{epoch:04d}.pt"
-
-
-def checkpoint_epochs(folder: str | Path) -> list[int]:
-    """The epochs of which ``folder`` has a checkpoint, in order."""
-    names = [file.stem.removeprefix(_PREFIX) for file in Path(folder).glob(f"{_PREFIX}*.pt")]
-    return sorted(int(name) for name in names if name.isdecimal())
-
-
-def is_whole(file: str | Path) -> bool:
-    """Whether the bytes of a file that torch wrote are those that were written."""
-    try:  # torch itself reads changed bytes without a word; the archive has their checksums
-        with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError):
-        return False
-
-
-def save_state(state: Mapping[str, Any], file: str | Path) -> None:
-    """Writes what `load_state` reads, whole or not at all."""
-    # Through a stream of Python's, since torch's own hides from its errors that the disk is full.
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        torch.save(dict(state), stream)
-
-
-def load_state(file: str | Path) -> dict[str, Any]:
-    """Reads tensors and plain values, and never code, onto the CPU."""
-    loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    return loaded
-
-
-def make_folder(folder: Path) -> None:
-    """Makes ``folder`` and removes what a killed process left half-written in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
-    for leftover in folder.glob(f".{_PREFIX}*"):
-        leftover.unlink()
-
-
 def _progress(file: Path, epoch: int, epochs: int) -> str:
     if epoch >= epochs:
         return f"{file.parent.parent}: all {epochs} epochs are trained; nothing is left to do"
@@ -196,7 +138,7 @@ def _check_finite(states: Any, epoch: int, folder: Path) -> None:
     for name, value in _tensors(states):
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise InputError(
-                f"epoch {epoch}: {name} is not a finite number any more, and nothing was saved; "
+                f"epoch {epoch}: {name} is no longer a finite number, and nothing was saved; "
                 f"lower the learning rate; the epochs before are in {folder}"
             )
 

@@ -15,13 +15,14 @@ from monai.utils.enums import CommonKeys
 
 from nacl_monai.files import atomic_path
 from nacl_monai.metrics import absolute_logit_sums, maximum_logit_counts
+from nacl_monai.runs import EvaluationFolder, RunFolder
 
 
 def network_logits(engine: Engine) -> torch.Tensor:
-    """The logits ``(B, C, *spatial)`` of the current batch; of several outputs the first.
+    """The logits ``(B, C, *spatial)`` of the current batch; the first of several outputs.
 
-    To be called at MONAI's ``FORWARD_COMPLETED``: nothing has turned them into probabilities yet, so
-    that no copy is needed.
+    Call it at MONAI's ``FORWARD_COMPLETED`` or later in the iteration, before postprocessing has
+    turned them into probabilities.
     """
     output: Any = engine.state.output
     logits = output[CommonKeys.PRED]
@@ -36,10 +37,10 @@ def summed(numbers: torch.Tensor) -> torch.Tensor:
 
 
 class LogitProfile:
-    """Writes ``logits.npz``: how large the logits are for each true class (paper, figure 4).
+    """Writes ``logits.npz``: how large the logits are for the voxels of each class (paper, figure 4).
 
     Arrays: ``classes`` (C,), their names; ``sums`` (C, C), float64: at ``[k, j]`` the sum of |logit j|
-    over all voxels whose ground truth is class k; ``counts`` (C,), int64: the number of these voxels.
+    over all voxels with label k; ``counts`` (C,), int64: the number of these voxels.
     Row k of figure 4 is ``sums[k] / counts[k]``.
 
     Args:
@@ -48,7 +49,7 @@ class LogitProfile:
     """
 
     def __init__(self, output_dir: str | Path, classes: Sequence[str]) -> None:
-        self.output_dir = Path(output_dir)
+        self.file = EvaluationFolder(Path(output_dir)).logits
         self.classes = list(classes)
 
     def attach(self, engine: Engine) -> None:
@@ -70,7 +71,7 @@ class LogitProfile:
     def _write(self) -> None:
         sums, counts = summed(self._sums), summed(self._counts)
         if idist.get_rank() == 0:
-            with atomic_path(self.output_dir / "logits.npz") as temporary:
+            with atomic_path(self.file) as temporary:
                 np.savez_compressed(
                     temporary, classes=np.array(self.classes), sums=sums, counts=counts
                 )
@@ -81,15 +82,15 @@ class LogitHistogram:
 
     Arrays: ``epochs`` (E,), int64; ``edges`` (M + 1,), float64; ``counts`` (E, M + 2), int64: voxels of
     all training batches whose largest logit lies below ``edges[0]``, in
-    ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. Written anew at the end of every epoch; its
-    state dictionary holds the epochs so far, so that a resumed training goes on with them.
+    ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. The file is written anew at the end of every
+    epoch. The state dictionary holds the epochs so far, so that a resumed training goes on with them.
 
     Args:
         output_dir: Folder of the file.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.output_dir = Path(output_dir)
+        self.file = RunFolder(Path(output_dir)).logit_histogram
         self._epochs: list[int] = []
         self._counts: list[torch.Tensor] = []
 
@@ -119,7 +120,7 @@ class LogitHistogram:
         self._epochs.append(engine.state.epoch)
         self._counts.append(summed(self._current))
         if idist.get_rank() == 0:
-            with atomic_path(self.output_dir / "logit_histogram.npz") as temporary:
+            with atomic_path(self.file) as temporary:
                 np.savez_compressed(
                     temporary,
                     epochs=np.array(self._epochs),

@@ -20,9 +20,9 @@ class Progress:
     Args:
         description: Shown before the bar.
         unit: Name of an iteration.
-        validator: The engine whose metrics are shown, if the bar is that of a training, whose output
-            is decollated.
-        metrics: Which of them.
+        validator: The engine whose metrics are shown, if the bar belongs to a training whose output is
+            decollated.
+        metrics: Names of the metrics that are shown.
     """
 
     def __init__(

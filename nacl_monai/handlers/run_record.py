@@ -1,4 +1,4 @@
-"""What a number comes from: the command, the versions, the machine and the time of its training."""
+"""The record of a training: commands, versions, machine and time."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.files import write_text
+from nacl_monai.runs import RunFolder
 
 _PACKAGES = ("nacl-monai", "torch", "monai", "pytorch-ignite", "numpy")
 
@@ -29,16 +30,16 @@ class RunRecord:
     Keys: ``seed``; ``finished``, whether the last epoch is done; and the list ``sessions``, each with
     ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
     ``started`` (UTC), ``seconds``, ``epochs`` (first and last done), ``peak_memory_mib`` of the
-    process, and on a GPU ``peak_gpu_memory_mib``. Brought up to date after every epoch, so that what a
-    killed session did is on record too.
+    process, and on a GPU ``peak_gpu_memory_mib``. The file is updated after every epoch, so that it
+    records what a killed session did.
 
     Args:
         output_dir: Folder of the file.
-        seed: The run's.
+        seed: The run's seed.
     """
 
     def __init__(self, output_dir: str | Path, seed: int) -> None:
-        self.file = Path(output_dir) / "run.json"
+        self.file = RunFolder(Path(output_dir)).record
         self.seed = seed
 
     def attach(self, engine: Engine) -> None:
@@ -84,9 +85,9 @@ def _git_commit() -> str | None:
     """The commit of this package's source, with ``-dirty`` if it was changed since."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
     try:
-        found = subprocess.run(
+        git = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
         )
     except OSError:
         return None
-    return found.stdout.strip() or None
+    return git.stdout.strip() or None

@@ -1,17 +1,27 @@
-r"""Exact sums per confidence bin, the state from which every calibration error is computed.
+r"""Exact sums per confidence bin, and the calibration errors that follow from them.
 
-The bins are :math:`((i-1)/M, i/M]` for :math:`i = 1 \dots M`; the first also holds 0. Their edges
-are :math:`i/M` rounded to the dtype of the probabilities, so that a probability *written* as
-``0.2`` lies in the bin that ends at 0.2, whatever its binary rounding.
+With :math:`n_i` voxels in bin :math:`i`, of mean confidence :math:`C_i` and accuracy :math:`A_i`,
+and :math:`N = \sum_i n_i`:
 
-Counts are integers and sums are float64: nothing drifts at any number of voxels. MONAI's
-``calibration_binning`` and torchmetrics count in float32, which stops at 2^24 voxels.
+.. math::
+
+    \mathrm{ECE} = \sum_i \frac{n_i}{N} |C_i - A_i| \qquad
+    \mathrm{ACE} = \operatorname*{mean}_{i:\, n_i > 0} |C_i - A_i| \qquad
+    \mathrm{MCE} = \max_{i:\, n_i > 0} |C_i - A_i|
+
+.. math::
+
+    \mathrm{gap} = \sum_i \frac{n_i}{N} (C_i - A_i) = \text{mean confidence} - \text{accuracy}
+
+References:
+    Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
+    (Murugesan et al., 2024), equations 10 (ECE) and 11 (CECE).
+    Obtaining Well Calibrated Probabilities Using Bayesian Binning (Naeini et al., 2015).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,47 +29,130 @@ import numpy as np
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import checked, without_channel
+from nacl_monai.metrics.binning import bin_sums
 from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.sums import VoxelSums
+from nacl_monai.metrics.voxels import aligned, checked_voxels
 
 
 @dataclass(frozen=True)
-class CalibrationBins:
-    """Sums over a set of voxels, per row and bin, with any leading axes (cases, regions).
+class CalibrationBins(VoxelSums):
+    """Sums over a set of voxels per class and bin, with any leading axes (cases, regions).
 
-    Row 0 bins the confidence of the predicted class (top-1); rows 1 to C bin the probability of
-    each class, background first. Adding two objects gives the bins of both sets of voxels.
+    The last but one is the class axis. Its entry 0, "top-1", bins the confidence of the predicted
+    class; entries 1 to C bin the probability of each class, background first. An error without
+    "class" in its name is that of the predicted class:
+
+    ========================= ============== ===================================
+    ``errors("ece")``         ``(..., 1 + C)`` every entry of the class axis
+    ``ece()``, ``ace()``, …   ``(...)``        the predicted class (entry 0)
+    ``class_errors("ece")``   ``(..., C)``     each class (entries 1 to C)
+    ``cece()``                ``(...)``        the mean of ``class_errors("ece")``
+    ========================= ============== ===================================
+
+    All are float64, and NaN without voxels. Adding two objects gives the bins of both sets of voxels.
 
     Attributes:
-        counts: Voxels per bin, int64 ``(..., rows, num_bins)``.
-        positives: Voxels among them that are correctly predicted (row 0) or of the row's class.
+        counts: Voxels per bin, int64, ``(..., 1 + C, num_bins)``.
+        positives: Voxels among them that are predicted correctly (top-1) or have the class as label.
         confidences: Sum of their probabilities, float64.
+
+    Example:
+        Two voxels, predicted with 0.9 and 0.6; the second one wrongly:
+
+        >>> probs = torch.tensor([[[0.9, 0.4], [0.1, 0.6]]])
+        >>> bins = calibration_bins(probs, torch.tensor([[0, 0]]), num_bins=2)
+        >>> round(bins.ece().item(), 6), round(bins.cece().item(), 6)
+        (0.25, 0.35)
     """
 
     counts: torch.Tensor
     positives: torch.Tensor
     confidences: torch.Tensor
 
+    @classmethod
+    def collect(cls, pieces: RegionPieces, num_bins: int) -> CalibrationBins:
+        """The bins of each case and region, ``(B, regions, 1 + C, num_bins)``."""
+        return cls(*bin_sums(pieces, num_bins))
+
     @property
     def num_bins(self) -> int:
         """The number of bins M."""
         return self.counts.shape[-1]
 
-    def __add__(self, other: CalibrationBins) -> CalibrationBins:
-        return CalibrationBins(
-            self.counts + other.counts,
-            self.positives + other.positives,
-            self.confidences + other.confidences,
-        )
+    def voxels(self) -> torch.Tensor:
+        """The number of voxels, ``(...)``."""
+        return self.counts[..., 0, :].sum(-1)
 
-    def __getitem__(self, index: Any) -> CalibrationBins:
-        return CalibrationBins(self.counts[index], self.positives[index], self.confidences[index])
+    def errors(self, error: str = "ece") -> torch.Tensor:
+        """An error of every entry of the class axis, ``(..., 1 + C)``.
 
-    def pooled(self, dim: int = 0) -> CalibrationBins:
-        """The bins of all voxels along one leading axis, by default of all cases."""
-        return CalibrationBins(
-            self.counts.sum(dim), self.positives.sum(dim), self.confidences.sum(dim)
-        )
+        Args:
+            error: "ece", "ace", "mce" or "confidence_gap".
+
+        Raises:
+            InputError: If there is no error of that name.
+        """
+        if error not in _ERRORS:
+            raise InputError(f"error: is {error!r}; choose one of {', '.join(_ERRORS)}")
+        # n (C - A) needs no division, and so no care for empty bins.
+        return _ERRORS[error](self.confidences - self.positives, self.counts)
+
+    def ece(self) -> torch.Tensor:
+        """ECE of the predicted class (equation 10)."""
+        return self.errors("ece")[..., 0]
+
+    def ace(self) -> torch.Tensor:
+        """ACE of the predicted class: every bin that is not empty weighs the same."""
+        return self.errors("ace")[..., 0]
+
+    def mce(self) -> torch.Tensor:
+        """MCE of the predicted class: its worst bin, however small."""
+        return self.errors("mce")[..., 0]
+
+    def confidence_gap(self) -> torch.Tensor:
+        """Mean confidence minus accuracy of the predicted class: positive if overconfident."""
+        return self.errors("confidence_gap")[..., 0]
+
+    def class_errors(
+        self, error: str = "ece", include_background: bool = True, include_absent: bool = True
+    ) -> torch.Tensor:
+        """An error of each class, ``(..., C)``, or ``(..., C - 1)`` without background.
+
+        Args:
+            error: "ece", "ace", "mce" or "confidence_gap".
+            include_background: Whether the background counts.
+            include_absent: Whether a class without any voxel in the region counts. It has a true
+                error, the probability wasted on it, and hiding that error would reward a network
+                for it; therefore the default. False gives NaN, which ``nanmean`` leaves out; in the
+                region foreground this drops the background as well.
+
+        Raises:
+            InputError: If there is no error of that name.
+        """
+        classes = slice(1 if include_background else 2, None)
+        errors = self.errors(error)[..., classes]
+        if include_absent:
+            return errors
+        return errors.where(self.positives[..., classes, :].sum(-1) > 0, torch.nan)
+
+    def cece(self, include_background: bool = True, include_absent: bool = True) -> torch.Tensor:
+        r"""The mean over classes of their ECE.
+
+        .. math::
+
+            \mathrm{CECE} = \frac{1}{C} \sum_{j=1}^{C} \sum_{i=1}^{M} \frac{n_{i,j}}{N}
+            |C_{i,j} - A_{i,j}|
+
+        The paper's equation 11 is the sum over classes; its authors' code, and this mean, divide by
+        their number. Their code takes that number from the labels of each image, so that the divisor
+        changes from case to case; here it is always that of the network's classes.
+
+        Args:
+            include_background: As in :meth:`class_errors`.
+            include_absent: As in :meth:`class_errors`.
+        """
+        return self.class_errors("ece", include_background, include_absent).nanmean(-1)
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """The three tensors as arrays under their names, as an NPZ file holds them."""
@@ -67,25 +160,35 @@ class CalibrationBins:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> CalibrationBins:
-        """The inverse of :meth:`arrays`; other keys of the mapping are left alone."""
+        """The inverse of :meth:`arrays`; other keys of the mapping are ignored."""
         names = ("counts", "positives", "confidences")
         return cls(*(torch.from_numpy(arrays[name]) for name in names))
 
 
-def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
-    """The bin of each probability, int32, same shape.
+def _expected(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    return excess.abs().sum(-1) / counts.sum(-1)
 
-    One comparison with the nearest edge decides. It is exact, as the edge itself is compared, and
-    many times as fast as the binary search of ``torch.bucketize``.
 
-    Example:
-        >>> bin_indices(torch.tensor([0.0, 0.1, 0.2, 0.2001, 1.0]), num_bins=5).tolist()
-        [0, 0, 0, 1, 4]
-    """
-    nearest = (probs * num_bins).round_()
-    # Written as a float, since on CPU a cast from bool takes longer than all the rest.
-    not_above = torch.le(probs, nearest / num_bins, out=torch.empty_like(nearest))
-    return nearest.sub_(not_above).clamp_(0, num_bins - 1).int()
+def _average(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    return (excess.abs() / counts).nanmean(-1)
+
+
+def _maximum(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    gaps = (excess.abs() / counts).nan_to_num(-1).amax(-1)
+    return gaps.where(gaps >= 0, torch.nan)
+
+
+def _gap(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    return excess.sum(-1) / counts.sum(-1)
+
+
+#: Name → function of ``n (C - A)`` and ``n``, both ``(..., num_bins)``.
+_ERRORS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "ece": _expected,
+    "ace": _average,
+    "mce": _maximum,
+    "confidence_gap": _gap,
+}
 
 
 def calibration_bins(
@@ -95,21 +198,21 @@ def calibration_bins(
     num_bins: int = 15,
     per_case: bool = False,
 ) -> CalibrationBins:
-    r"""Bin the top-1 confidence and every class probability in one pass over the voxels.
+    """Bins the top-1 confidence and every class probability in one pass over the voxels.
 
     Args:
         probs: Probabilities after softmax, ``(B, C, *spatial)``, 2-D or 3-D, any floating dtype.
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         mask: Voxels that count, shaped like the labels; None for all.
         num_bins: The number of equal bins M.
-        per_case: Keep one set of bins per case of the batch.
+        per_case: Whether each case of the batch keeps its own bins.
 
     Returns:
-        Bins of shape ``(C + 1, num_bins)``, or ``(B, C + 1, num_bins)`` per case. Where several
+        Bins of shape ``(1 + C, num_bins)``, or ``(B, 1 + C, num_bins)`` per case. If several
         classes tie for the largest probability, the first is the predicted one.
 
     Raises:
-        InputError: For input that is no probability or no label (:func:`inputs.checked`).
+        InputError: If the input is no probability or no label, or ``num_bins`` is below 1.
 
     Example:
         Two voxels, predicted with 0.9 and 0.6; the second one wrongly:
@@ -121,39 +224,7 @@ def calibration_bins(
         >>> round(bins.confidences[0, 1].item(), 6)
         1.5
     """
-    probs, labels = checked(probs, labels)
-    mask = None if mask is None else without_channel("mask", mask, probs).bool()
-    bins = region_bins(RegionPieces(probs, labels, [mask]), num_bins)[:, 0]
+    probs, labels = checked_voxels(probs, labels)
+    mask = None if mask is None else aligned("mask", mask, probs).bool()
+    bins = CalibrationBins.collect(RegionPieces(probs, labels, [mask]), num_bins)[:, 0]
     return bins if per_case else bins.pooled()
-
-
-def region_bins(pieces: RegionPieces, num_bins: int) -> CalibrationBins:
-    """:func:`calibration_bins` per case and region, ``(B, regions, C + 1, num_bins)``."""
-    if num_bins < 1:
-        raise InputError(f"num_bins must be at least 1, got {num_bins}")
-    # The last two axes: whether the column's class is the predicted one, and whether it is true.
-    shape = (pieces.number, pieces.classes, num_bins, 2, 2)
-    size, device = math.prod(shape), pieces.device
-    counts = torch.zeros(size, dtype=torch.int64, device=device)
-    confidences = torch.zeros(size, dtype=torch.float64, device=device)
-    column = 4 * num_bins * torch.arange(pieces.classes, dtype=torch.int32, device=device)[:, None]
-    two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
-
-    for probs, truth, piece in pieces.steps():
-        predicted = probs.max(0, keepdim=True).indices
-        first = piece * (4 * num_bins * pieces.classes) + column
-        cells = torch.add(first, bin_indices(probs, num_bins), alpha=4)
-        cells.scatter_add_(0, predicted, two.expand_as(predicted))
-        cells.scatter_add_(0, truth, one.expand_as(truth))
-        counts += torch.bincount(cells.flatten(), minlength=size)
-        confidences.index_add_(0, cells.flatten(), probs.double().flatten())
-    counts, confidences = counts.view(shape), confidences.view(shape)
-    rows = (_rows(counts), _rows(counts[..., 1:]), _rows(confidences))
-    return CalibrationBins(*map(pieces.by_region, rows))
-
-
-def _rows(sums: torch.Tensor) -> torch.Tensor:
-    """Sums ``(pieces, C, M, predicted, true)`` as ``(pieces, 1 + C, M)``: top-1, then the classes."""
-    by_prediction = sums.sum(-1)
-    top = by_prediction[..., 1].sum(1, keepdim=True)
-    return torch.cat([top, by_prediction.sum(-1)], 1)

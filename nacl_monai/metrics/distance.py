@@ -5,10 +5,10 @@ r"""The 95 % Hausdorff distance, with no free score for a structure that was mis
     \mathrm{HD}_{95}(A, B) = \max\bigl(q_{95}\{d(a, \partial B) : a \in \partial A\},\;
     q_{95}\{d(b, \partial A) : b \in \partial B\}\bigr)
 
-MONAI's ``compute_hausdorff_distance`` measures it. What it leaves open, NaN or infinity where a
-mask is empty, is settled here as the BraTS challenge does: a structure that the ground truth has
-and the prediction lacks scores the diagonal of the volume. One that the ground truth lacks has no
-distance; it is NaN and stays out of the mean.
+MONAI's ``compute_hausdorff_distance`` measures it, and returns NaN or infinity where a mask is empty.
+Here, as in the BraTS challenge, a structure that the label has and the prediction lacks scores the
+diagonal of the volume. A structure that the label lacks has no distance; it is NaN and stays out of the
+mean.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from monai.metrics.hausdorff_distance import (
 )
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import plain
 from nacl_monai.metrics.spacing import Spacing, case_spacings
+from nacl_monai.tensors import without_metadata
 
 
 def hausdorff_distance(
@@ -37,20 +37,20 @@ def hausdorff_distance(
 
     Args:
         prediction: One binary mask per structure, ``(B, C, *spatial)``; they may overlap.
-        label: The ground truth, same shape.
+        label: The label's masks, same shape.
         spacing: Size of a voxel along each axis, one for all cases or one per case; None measures
             in voxels, as the paper does.
         percentile: Of the surface distances; 100 is the Hausdorff distance itself.
 
     Returns:
         Distances in voxels, or in the unit of ``spacing``; NaN where the label is empty; the
-        diagonal of the volume, :math:`\sqrt{\sum_a (n_a s_a)^2}`, where only the prediction is.
+        diagonal of the volume, :math:`\sqrt{\sum_a (n_a s_a)^2}`, where only the prediction is empty.
 
     Raises:
-        InputError: For shapes that disagree or masks that are not binary.
+        InputError: If the shapes disagree, or a mask is not binary.
 
     Example:
-        Found two voxels off; missed; not there:
+        A structure two voxels off, one that is missed, and one that is absent:
 
         >>> label = torch.tensor([[[[1, 0, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]]])
         >>> prediction = torch.tensor([[[[0, 0, 1, 0]], [[0, 0, 0, 0]], [[1, 0, 0, 0]]]])
@@ -59,28 +59,28 @@ def hausdorff_distance(
     """
     if prediction.shape != label.shape or label.ndim < 4:
         raise InputError(
-            f"prediction and label must have one shape (batch, structures, *spatial), got "
-            f"{tuple(prediction.shape)} and {tuple(label.shape)}"
+            f"prediction and label: have the shapes {tuple(prediction.shape)} and "
+            f"{tuple(label.shape)}; give both one shape (batch, structures, *spatial)"
         )
-    prediction, label = plain(prediction), plain(label)
+    prediction, label = (without_metadata(mask.detach()) for mask in (prediction, label))
     for name, mask in (("prediction", prediction), ("label", label)):
         if not ((mask == 0) | (mask == 1)).all():
-            raise InputError(f"{name} must hold one mask of 0 and 1 per structure")
+            raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
 
     batch, structures, *shape = label.shape
     spacings = case_spacings(spacing, batch, len(shape))
     in_label = label.flatten(2).bool().any(-1)
-    found = in_label & prediction.flatten(2).bool().any(-1)
+    in_both = in_label & prediction.flatten(2).bool().any(-1)
     sizes = torch.tensor(spacings, dtype=torch.float64) * torch.tensor(shape, dtype=torch.float64)
     diagonal = sizes.norm(dim=1)[:, None].expand(batch, structures).to(label.device)
     distances = torch.where(in_label, diagonal.float(), torch.nan)
-    if found.any():
-        distances[found] = compute_hausdorff_distance(
-            prediction[found][:, None],
-            label[found][:, None],
+    if in_both.any():
+        distances[in_both] = compute_hausdorff_distance(
+            prediction[in_both][:, None],
+            label[in_both][:, None],
             include_background=True,
             percentile=percentile,
-            spacing=[spacings[case] for case in found.nonzero()[:, 0].tolist()],
+            spacing=[spacings[case] for case in in_both.nonzero()[:, 0].tolist()],
         )[:, 0]
     return distances
 
@@ -89,7 +89,7 @@ class BoundedHausdorffMetric(HausdorffDistanceMetric):
     """MONAI's metric with the distances of :func:`hausdorff_distance`.
 
     Args:
-        include_background: Whether the first of the channels counts; True for overlapping structures
+        include_background: Whether the first channel counts; True for overlapping structures
             (:func:`structure_masks`), which have no background.
         percentile: Of the surface distances.
         spacing: Size of a voxel along each axis; "pixdim" reads that of each case from the labels'
@@ -119,7 +119,7 @@ class BoundedHausdorffMetric(HausdorffDistanceMetric):
         self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **_: Any
     ) -> torch.Tensor:
         if y is None:
-            raise InputError("a distance needs a ground truth")
+            raise InputError("label: is missing; a distance needs one")
         spacing = case_spacings(self.spacing, len(y), y.ndim - 2, y)
         first = 0 if self.include_background else 1
         return hausdorff_distance(y_pred[:, first:], y[:, first:], spacing, self.rank)

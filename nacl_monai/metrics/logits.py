@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import torch
 
-from nacl_monai.metrics.inputs import plain, without_channel
+from nacl_monai.metrics.voxels import aligned
+from nacl_monai.tensors import without_metadata
 
 
 def absolute_logit_sums(
     logits: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    r"""The sums behind figure 4: how large each logit is, by the class that is true.
+    r"""The sums behind figure 4: how large each logit is, by the class of the label.
 
     .. math::
 
@@ -31,7 +32,7 @@ def absolute_logit_sums(
         ``S`` (C, C), float64, and ``N`` (C,), int64.
 
     Raises:
-        InputError: If the shapes disagree.
+        InputError: If the shapes of logits and labels disagree.
 
     Example:
         >>> logits = torch.tensor([[[1.0, -3.0, 2.0], [4.0, 5.0, -6.0]]])
@@ -39,14 +40,14 @@ def absolute_logit_sums(
         >>> sums.tolist(), counts.tolist()
         ([[4.0, 9.0], [2.0, 6.0]], [2, 1])
     """
-    logits = plain(logits)
-    classes = logits.shape[1]
-    truths = without_channel("labels", labels, logits).flatten().long()
-    columns = logits.movedim(1, 0).flatten(1)
-    sums = torch.stack(
-        [torch.bincount(truths, column.double().abs_(), classes) for column in columns], dim=1
-    )
-    return sums, torch.bincount(truths, minlength=classes)
+    logits = without_metadata(logits.detach())
+    num_classes = logits.shape[1]
+    labels = aligned("labels", labels, logits).flatten().long()
+    sums = [
+        torch.bincount(labels, logit.double().abs_(), num_classes)
+        for logit in logits.movedim(1, 0).flatten(1)
+    ]
+    return torch.stack(sums, dim=1), torch.bincount(labels, minlength=num_classes)
 
 
 def maximum_logit_counts(
@@ -54,8 +55,8 @@ def maximum_logit_counts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How many voxels have their largest logit in each bin of a fixed grid (figure 5).
 
-    The bins are ``[edge m, edge m + 1)``, exactly so if ``per_unit`` is a power of two. One more at
-    either end counts what lies outside the grid, so that no voxel is lost; NaN counts as above it.
+    The bins are ``[edge m, edge m + 1)``, exactly if ``per_unit`` is a power of two. One more at
+    either end counts the voxels outside the grid, so that none is lost; NaN counts as above it.
 
     Args:
         logits: What the network returns, ``(B, C, *spatial)``.
@@ -73,7 +74,11 @@ def maximum_logit_counts(
         ([1, 0, 1, 1, 0, 1], [0.0, 0.5, 1.0, 1.5, 2.0])
     """
     first, last = low * per_unit, high * per_unit
-    position = (plain(logits).amax(1).flatten() * per_unit).floor_().clamp_(first - 1, last)
+    position = (
+        (without_metadata(logits.detach()).amax(1).flatten() * per_unit)
+        .floor_()
+        .clamp_(first - 1, last)
+    )
     index = position.nan_to_num_(nan=last).long() - (first - 1)
     counts = torch.bincount(index, minlength=last - first + 2)
     return counts, torch.arange(first, last + 1, dtype=torch.float64) / per_unit

@@ -1,4 +1,4 @@
-"""Overlapping regions as pieces that do not overlap, so that every voxel is looked at once."""
+"""Regions that overlap, cut into pieces that do not, so that every voxel is looked at once."""
 
 from __future__ import annotations
 
@@ -6,61 +6,69 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-# Probabilities per step. On CPU a step's intermediate values stay in the cache; a GPU wants more
+# Probabilities per chunk. On CPU a chunk's intermediate values stay in the cache; a GPU wants more
 # work per kernel, and holds some thirty bytes for each probability.
 _CHUNK = {"cpu": 2**17}
 _CHUNK_ON_GPU = 2**24
 
 
 class RegionPieces:
-    """The voxels of several regions, each with the piece of its case that it belongs to.
+    """The voxels of several regions, and for each voxel the piece that it belongs to.
 
-    Piece ``p`` of a case holds the voxels that lie in just those regions whose bits are set in ``p``.
-    What is summed per piece, such as bins, adds up to that of a region (:meth:`by_region`).
+    A piece is the set of a case's voxels that lie in exactly the same regions. Foreground and union,
+    for example, make four pieces of a case: the voxels in neither, in the foreground alone (there
+    are none), in the union alone, and in both. Pieces do not overlap: a sum per piece costs one pass
+    over the voxels, and the sum over a region is the sum over its pieces (:meth:`sum_regions`).
 
     Args:
-        probs: Probabilities that were :func:`inputs.checked`, ``(B, C, *spatial)``.
-        labels: Class indices, ``(B, *spatial)``, checked too.
-        masks: A mask per region, ``(B, *spatial)``; None for all voxels.
+        probs: Probabilities ``(B, C, *spatial)`` from :func:`voxels.checked_voxels`.
+        labels: Class indices ``(B, *spatial)`` from the same function.
+        masks: One boolean mask per region, ``(B, *spatial)``; None for all voxels.
 
     Attributes:
-        classes: The number of classes C.
-        number: The number of pieces of all cases together.
+        num_classes: The number of classes C.
+        num_pieces: The number of pieces of all cases together.
+        device: The device of the voxels.
     """
 
     def __init__(
         self, probs: torch.Tensor, labels: torch.Tensor, masks: Sequence[torch.Tensor | None]
     ) -> None:
-        self.batch, self.classes = probs.shape[:2]
+        self._batch, self.num_classes = probs.shape[:2]
         self.device = probs.device
-        self._columns = probs.flatten(2).movedim(1, 0).flatten(1)
-        self._truths = labels.flatten()
-        partial = [mask for mask in masks if mask is not None]
-        every = torch.arange(2 ** len(partial), device=self.device)
-        first = torch.arange(self.batch, dtype=torch.int32, device=self.device) * len(every)
+        self._probs = probs.flatten(2).movedim(1, 0).flatten(1)
+        self._labels = labels.flatten()
+
+        # Bit b of a piece's number within its case says whether the piece lies in proper region b.
+        proper = [mask for mask in masks if mask is not None]
+        numbers = torch.arange(2 ** len(proper), device=self.device)
+        self.num_pieces = self._batch * len(numbers)
+        first = torch.arange(self._batch, dtype=torch.int32, device=self.device) * len(numbers)
         self._pieces = first.repeat_interleave(labels[0].numel())
-        for bit, mask in enumerate(partial):
+        for bit, mask in enumerate(proper):
             self._pieces += mask.flatten().int() << bit
 
-        bits = iter(range(len(partial)))
-        self._inside = [
-            every >= 0 if mask is None else (every >> next(bits) & 1).bool() for mask in masks
+        bits = iter(range(len(proper)))
+        self._pieces_of_region = [
+            numbers >= 0 if mask is None else (numbers >> next(bits) & 1).bool() for mask in masks
         ]
-        self.number = self.batch * len(every)
-        if len(partial) == len(masks):  # what lies in no region need not be looked at
-            inside = (self._pieces % len(every)).nonzero()[:, 0]
-            self._columns = self._columns[:, inside]
-            self._truths = self._truths[inside]
-            self._pieces = self._pieces[inside]
+        if len(proper) == len(masks):
+            self._keep_only((self._pieces % len(numbers)).nonzero()[:, 0])
 
-    def steps(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Some n voxels at a time: probabilities (C, n), labels (1, n) int64, pieces (n,) int32."""
-        step = max(1, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // self.classes)
-        for start in range(0, self._truths.numel(), step):
-            chunk = slice(start, start + step)
-            yield self._columns[:, chunk], self._truths[None, chunk].long(), self._pieces[chunk]
+    def _keep_only(self, voxels: torch.Tensor) -> None:
+        """Forgets all other voxels: what lies in no region need not be looked at."""
+        self._probs = self._probs[:, voxels]
+        self._labels = self._labels[voxels]
+        self._pieces = self._pieces[voxels]
 
-    def by_region(self, sums: torch.Tensor) -> torch.Tensor:
-        """Sums per piece ``(number, …)`` → sums per case and region ``(B, regions, …)``."""
-        per_case = sums.view(self.batch, -1, *sums.shape[1:])
-        return torch.stack([per_case[:, inside].sum(1) for inside in self._inside], 1)
+    def chunks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Yields n voxels at a time: probabilities (C, n), labels (1, n) int64, pieces (n,) int32."""
+        size = max(1, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // self.num_classes)
+        for start in range(0, self._labels.numel(), size):
+            chunk = slice(start, start + size)
+            yield self._probs[:, chunk], self._labels[None, chunk].long(), self._pieces[chunk]
+
+    def sum_regions(self, sums: torch.Tensor) -> torch.Tensor:
+        """Adds sums per piece, ``(num_pieces, …)``, up to sums per region, ``(B, regions, …)``."""
+        per_case = sums.view(self._batch, -1, *sums.shape[1:])
+        return torch.stack([per_case[:, pieces].sum(1) for pieces in self._pieces_of_region], 1)

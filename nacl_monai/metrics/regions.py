@@ -2,16 +2,150 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
 
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import predicted_classes, without_channel
-from nacl_monai.metrics.spacing import Spacing, case_spacings
+from nacl_monai.metrics.boundary import boundary_band
+from nacl_monai.metrics.spacing import Spacing
+from nacl_monai.metrics.voxels import aligned, predicted_classes
 
-REGIONS = ("all", "foreground", "union", "boundary")
+#: A function that returns a mask ``(B, *spatial)``, or None for all voxels. Its parameters say what
+#: it needs: any of ``labels`` and ``prediction``, class indices ``(B, *spatial)``, and of ``width``
+#: and ``spacing``. A parameter with a default other than None keeps it.
+Region = Callable[..., "torch.Tensor | None"]
+
+
+class _Inputs(NamedTuple):
+    """What a region may ask for; each is computed when it is asked for."""
+
+    labels: Callable[[], torch.Tensor]
+    prediction: Callable[[], torch.Tensor]
+    width: Callable[[], float]
+    spacing: Callable[[], Spacing | Sequence[Spacing] | None]
+
+    def apply(self, region: Region) -> torch.Tensor | None:
+        """The mask of a region, which is given what its parameters name."""
+        return region(**{name: getattr(self, name)() for name in _parameters(region)})
+
+
+def _parameters(region: Region) -> list[str]:
+    """The parameters that a function wants filled in."""
+    parameters = inspect.signature(region).parameters.values()
+    return [one.name for one in parameters if one.default in (one.empty, None)]
+
+
+def all_voxels() -> None:
+    """Every voxel."""
+
+
+def foreground(labels: torch.Tensor) -> torch.Tensor:
+    """The label is not background (the paper, section 4.1.2)."""
+    return labels != 0
+
+
+def union(labels: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
+    """The label or the prediction is not background (the paper, section 4.2.8)."""
+    return (labels != 0) | (prediction != 0)
+
+
+def boundary(
+    labels: torch.Tensor, width: float, spacing: Spacing | Sequence[Spacing] | None
+) -> torch.Tensor:
+    """A band on both sides of the boundaries between labels (:func:`boundary_band`)."""
+    return boundary_band(labels, width, spacing)
+
+
+#: The regions that are known by name.
+REGIONS: dict[str, Region] = {
+    "all": all_voxels,
+    "foreground": foreground,
+    "union": union,
+    "boundary": boundary,
+}
+
+
+def named_regions(regions: Iterable[str] | Mapping[str, Region | None]) -> dict[str, Region]:
+    """Name → function, for names in :data:`REGIONS` or a mapping that adds functions.
+
+    Args:
+        regions: Names, or a mapping from names to functions, where None stands for the region that
+            is known by that name.
+
+    Raises:
+        InputError: If there is no region, if a name is unknown, or if a function asks for what
+            no region is given.
+    """
+    chosen = regions if isinstance(regions, Mapping) else dict.fromkeys(regions)
+    if isinstance(regions, str) or not chosen:
+        raise InputError(
+            f"regions: is {regions!r}; give a list of names, or a mapping to functions"
+        )
+    functions = {name: function or known_region(name) for name, function in chosen.items()}
+    for name, function in functions.items():
+        unknown = sorted(set(_parameters(function)) - set(_Inputs._fields))
+        if unknown:
+            raise InputError(
+                f"regions: the function of {name!r} asks for {', '.join(unknown)}; name its "
+                f"parameters among {', '.join(_Inputs._fields)}"
+            )
+    return functions
+
+
+def known_region(name: str) -> Region:
+    """The function of a region that is known by name.
+
+    Raises:
+        InputError: If there is no such region.
+    """
+    if name not in REGIONS:
+        raise InputError(
+            f"region: {name!r} is unknown; choose one of {', '.join(REGIONS)}, or a mask"
+        )
+    return REGIONS[name]
+
+
+def region_masks(
+    regions: Mapping[str, Region],
+    labels: torch.Tensor,
+    probs: torch.Tensor,
+    width: float = 3.0,
+    spacing: Callable[[], Spacing | Sequence[Spacing] | None] = lambda: None,
+) -> list[torch.Tensor | None]:
+    """The mask of each region, ``(B, *spatial)``, boolean; None for all voxels.
+
+    The prediction is computed only if a region asks for it.
+
+    Args:
+        regions: Name → function, from :func:`named_regions`.
+        labels: Class indices ``(B, *spatial)`` from :func:`voxels.checked_voxels`.
+        probs: Probabilities ``(B, C, *spatial)`` from the same function.
+        width: Of the region "boundary".
+        spacing: Returns the spacing that the width is measured in.
+
+    Raises:
+        InputError: If a mask does not have the shape of the labels.
+    """
+    prediction = cache(lambda: predicted_classes(probs))
+    inputs = _Inputs(lambda: labels, prediction, lambda: width, spacing)
+    masks = ((name, inputs.apply(region)) for name, region in regions.items())
+    return [
+        None if mask is None else aligned(f"region {name}", mask, probs).bool()
+        for name, mask in masks
+    ]
+
+
+def selected_voxels(
+    region: str | torch.Tensor, probs: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor | None:
+    """The mask of a region given by name or as a mask, for checked voxels; None for all voxels."""
+    if isinstance(region, torch.Tensor):
+        return aligned("mask", region, probs).bool()
+    return region_masks({region: known_region(region)}, labels, probs)[0]
 
 
 def region_mask(
@@ -24,108 +158,26 @@ def region_mask(
 ) -> torch.Tensor:
     """The voxels of a region, ``(B, *spatial)``, boolean.
 
-    ========== =====================================================================
-    all        every voxel
-    foreground ground truth is not background (the paper, section 4.1.2)
-    union      ground truth or prediction is not background (the paper, section 4.2.8)
-    boundary   a band of ``width`` voxels on both sides of the ground truth's boundaries
-    ========== =====================================================================
-
     Args:
-        region: One of the names above.
-        labels: Class indices of the ground truth, ``(B, *spatial)``; background is 0.
+        region: A name in :data:`REGIONS`, whose functions say what each region is.
+        labels: Class indices, ``(B, *spatial)``; background is 0.
         prediction: Predicted class indices, ``(B, *spatial)``; only "union" needs them.
-        width: Of the boundary band. A voxel is in the band if it lies closer than this to a voxel
-            that touches another label, so that the two voxels at a boundary always belong to it
-            and ``width=3`` takes three voxels on each side. In voxels, or in the unit of
-            ``spacing``. The border of the image is no boundary.
-        spacing: Size of a voxel along each axis, one for all cases or one per case; None measures
-            the width in voxels.
+        width: Of the region "boundary", as in :func:`boundary_band`.
+        spacing: Size of a voxel, as there.
 
     Raises:
-        InputError: For an unknown name, a width that is not positive, a missing prediction.
+        InputError: If the name is unknown, the width is not positive, or the prediction is missing.
 
     Example:
-        >>> labels = torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 1]]])
-        >>> region_mask("boundary", labels, width=2).int().tolist()
-        [[[0, 0, 1, 1, 1, 1, 0, 0]]]
+        >>> region_mask("foreground", torch.tensor([[[0, 1, 2]]])).tolist()
+        [[[False, True, True]]]
     """
-    if region == "all":
-        return torch.ones_like(labels, dtype=torch.bool)
-    if region == "foreground":
-        return labels != 0
-    if region == "union":
+
+    def given_prediction() -> torch.Tensor:
         if prediction is None:
-            raise InputError("region 'union' needs the prediction")
-        return (labels != 0) | (prediction != 0)
-    if region == "boundary":
-        return _boundary_band(labels, width, spacing)
-    raise InputError(f"unknown region '{region}': choose one of {', '.join(REGIONS)}, or a mask")
+            raise InputError(f"prediction: region {region!r} needs it; pass the predicted classes")
+        return prediction
 
-
-def selected_voxels(
-    region: str | torch.Tensor, probs: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor | None:
-    """The mask of a region given by name or as a mask, for checked input; None for all voxels."""
-    if isinstance(region, torch.Tensor):
-        return without_channel("mask", region, probs).bool()
-    if region == "all":
-        return None
-    prediction = predicted_classes(probs) if region == "union" else None
-    return region_mask(region, labels, prediction)
-
-
-def _boundary_band(
-    labels: torch.Tensor, width: float, spacing: Spacing | Sequence[Spacing] | None
-) -> torch.Tensor:
-    if not width > 0:
-        raise InputError(f"the width of the boundary band must be positive, got {width}")
-    touching = _touches_other_label(labels)
-    band = torch.zeros_like(touching)
-    for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
-        box = _bounding_box(touching[case], [int(width / size) + 1 for size in sizes])
-        if box is not None:
-            band[case][box] = _dilated(touching[case][box], width, sizes)
-    return band
-
-
-def _dilated(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
-    """The voxels closer than ``width`` to the mask.
-
-    Axis by axis the least squared distance over the few steps that the width allows: exact, and for
-    bands of some voxels many times as fast as a distance transform.
-    """
-    squared = torch.where(mask, 0.0, torch.inf)
-    for axis, (length, size) in enumerate(zip(mask.shape, sizes, strict=True)):
-        nearest = squared.clone()
-        for step in range(1, min(math.ceil(width / size), length)):
-            inner = length - step
-            for here, there in ((0, step), (step, 0)):
-                through = squared.narrow(axis, there, inner) + (step * size) ** 2
-                target = nearest.narrow(axis, here, inner)
-                torch.minimum(target, through, out=target)
-        squared = nearest
-    return squared < width**2
-
-
-def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
-    """Voxels with a face neighbor of another label."""
-    touching = torch.zeros_like(labels, dtype=torch.bool)
-    for axis in range(1, labels.ndim):
-        last = labels.shape[axis] - 1
-        step = labels.narrow(axis, 0, last) != labels.narrow(axis, 1, last)
-        touching.narrow(axis, 0, last).logical_or_(step)
-        touching.narrow(axis, 1, last).logical_or_(step)
-    return touching
-
-
-def _bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
-    """Where the mask is true, with a margin: a distance transform of all of a CT takes seconds."""
-    where = mask.nonzero()
-    if not len(where):
-        return None
-    low, high = where.amin(0).tolist(), where.amax(0).tolist()
-    return tuple(
-        slice(max(0, first - extra), last + 1 + extra)
-        for first, last, extra in zip(low, high, margin, strict=True)
-    )
+    inputs = _Inputs(lambda: labels, given_prediction, lambda: width, lambda: spacing)
+    mask = inputs.apply(known_region(region))
+    return torch.ones_like(labels, dtype=torch.bool) if mask is None else mask

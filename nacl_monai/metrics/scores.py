@@ -1,6 +1,6 @@
 r"""Proper scoring rules, which reward calibration and discrimination at once.
 
-With the probability :math:`p_y` of the true class:
+With the probability :math:`p_y` of the labeled class:
 
 .. math::
 
@@ -13,71 +13,115 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from nacl_monai.metrics.inputs import checked
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
+from nacl_monai.metrics.sums import VoxelSums
+from nacl_monai.metrics.voxels import checked_voxels
 
 
-def voxel_scores(probs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class ScoreSums(VoxelSums):
+    """Sums of both scores over a set of voxels, with any leading axes (cases, regions).
+
+    Attributes:
+        counts: Voxels, int64, ``(...)``.
+        scores: Sums of NLL and Brier score over these voxels, float64, ``(..., 2)``.
+    """
+
+    counts: torch.Tensor
+    scores: torch.Tensor
+
+    @classmethod
+    def collect(cls, pieces: RegionPieces) -> ScoreSums:
+        """The sums of each case and region, ``(B, regions)`` and ``(B, regions, 2)``."""
+        size = pieces.num_pieces
+        counts = torch.zeros(size, dtype=torch.int64, device=pieces.device)
+        sums = torch.zeros(size, 2, dtype=torch.float64, device=pieces.device)
+        for probs, labels, piece in pieces.chunks():
+            counts += torch.bincount(piece, minlength=size)
+            for position, score in enumerate(voxel_scores(probs, labels).double()):
+                sums[:, position] += torch.bincount(piece, score, minlength=size)
+        return cls(pieces.sum_regions(counts), pieces.sum_regions(sums))
+
+    def nll(self) -> torch.Tensor:
+        """Mean negative log-likelihood, ``(...)``; NaN without voxels."""
+        return self.scores[..., 0] / self.counts
+
+    def brier(self) -> torch.Tensor:
+        """Mean Brier score, ``(...)``; NaN without voxels."""
+        return self.scores[..., 1] / self.counts
+
+
+def voxel_scores(probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """NLL and Brier score of each voxel, ``(2, n)``, for probabilities (C, n) and labels (1, n).
 
     A probability that softmax rounded to 0 counts as the smallest normal number of its dtype, as
     one infinite voxel would make every mean infinite: at most 87.3 in float32.
     """
     exact = torch.promote_types(probs.dtype, torch.float32)
-    true_class = probs.gather(0, truth).to(exact)
-    nll = -true_class.clamp(min=torch.finfo(probs.dtype).tiny).log()
-    brier = probs.to(exact).square().sum(0, keepdim=True) - 2 * true_class + 1
+    of_label = probs.gather(0, labels).to(exact)
+    nll = -of_label.clamp(min=torch.finfo(probs.dtype).tiny).log()
+    brier = probs.to(exact).square().sum(0, keepdim=True) - 2 * of_label + 1
     return torch.cat([nll, brier])
 
 
-def region_scores(pieces: RegionPieces) -> torch.Tensor:
-    """Sums of both scores per case and region, ``(B, regions, 2)``, float64."""
-    sums = torch.zeros(pieces.number, 2, dtype=torch.float64, device=pieces.device)
-    for probs, truth, piece in pieces.steps():
-        scores = voxel_scores(probs, truth).double()
-        for column, score in enumerate(scores):
-            sums[:, column] += torch.bincount(piece, score, minlength=pieces.number)
-    return pieces.by_region(sums)
-
-
-def _mean_scores(
+def _pooled_scores(
     probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor
-) -> torch.Tensor:
-    probs, labels = checked(probs, labels)
-    mask = selected_voxels(region, probs, labels)
-    voxels = labels.numel() if mask is None else mask.sum()
-    return region_scores(RegionPieces(probs, labels, [mask])).sum((0, 1)) / voxels
+) -> ScoreSums:
+    probs, labels = checked_voxels(probs, labels)
+    pieces = RegionPieces(probs, labels, [selected_voxels(region, probs, labels)])
+    return ScoreSums.collect(pieces)[:, 0].pooled()
 
 
 def negative_log_likelihood(
     probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor = "foreground"
-) -> float:
-    """Mean NLL over a region, the voxels of the batch pooled; NaN if it is empty.
+) -> torch.Tensor:
+    """Mean NLL over a region, the voxels of the batch pooled.
 
     Args:
         probs: Probabilities after softmax, ``(B, C, *spatial)``.
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
-        region: A name that :func:`region_mask` knows, or a mask shaped like the labels.
+        region: A name in :data:`REGIONS`, or a mask shaped like the labels.
+
+    Returns:
+        The mean in nats, 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: For input that is no probability or no label.
+        InputError: If the input is no probability or no label.
+
+    Example:
+        >>> probs = torch.tensor([[[[0.5]], [[0.5]]]])
+        >>> round(negative_log_likelihood(probs, torch.tensor([[[1]]])).item(), 4)
+        0.6931
     """
-    return _mean_scores(probs, labels, region)[0].item()
+    return _pooled_scores(probs, labels, region).nll()
 
 
 def brier_score(
     probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor = "foreground"
-) -> float:
-    """Mean Brier score over a region, in [0, 2]; arguments of :func:`negative_log_likelihood`.
+) -> torch.Tensor:
+    """Mean Brier score over a region, the voxels of the batch pooled.
 
-    Summed over the classes, as Brier had it; some libraries report the mean over classes.
+    It is summed over the classes, as Brier defined it; some libraries report the mean over classes.
+
+    Args:
+        probs: As in :func:`negative_log_likelihood`.
+        labels: As there.
+        region: As there.
+
+    Returns:
+        The mean in [0, 2], 0-d, float64; NaN if the region is empty.
+
+    Raises:
+        InputError: If the input is no probability or no label.
 
     Example:
         >>> probs = torch.tensor([[[[0.2]], [[0.8]]]])
-        >>> round(brier_score(probs, torch.tensor([[[1]]])), 6)
+        >>> round(brier_score(probs, torch.tensor([[[1]]])).item(), 6)
         0.08
     """
-    return _mean_scores(probs, labels, region)[1].item()
+    return _pooled_scores(probs, labels, region).brier()

@@ -1,4 +1,4 @@
-"""The size of a voxel: given, read from MONAI's metadata, or 1 where distances are in voxels."""
+"""The size of a voxel: given, read from MONAI's metadata, or 1 if distances are in voxels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def case_spacings(
     """One spacing per case.
 
     Args:
-        spacing: The same for all cases, one per case, "pixdim" for that of ``image``, or None for
-            1 along each axis.
+        spacing: Sizes along each axis, one set for all cases or one per case; "pixdim" reads those
+            of ``image``; None is 1 along each axis.
         batch: The number of cases.
         dims: The number of spatial axes.
         image: A ``MetaTensor``, ``(B, C, *spatial)``, which knows its spacing.
@@ -36,7 +36,9 @@ def case_spacings(
         return _from_metadata(spacing, batch, dims, image)
     values = torch.as_tensor(spacing, dtype=torch.float64)
     if values.shape not in {(dims,), (batch, dims)} or not (values > 0).all():
-        raise InputError(f"spacing must be {dims} positive numbers, got {spacing}")
+        raise InputError(
+            f"spacing: is {spacing}; give {dims} positive numbers, for all cases or each"
+        )
     return [tuple(case.tolist()) for case in values.expand(batch, dims)]
 
 
@@ -44,8 +46,10 @@ def _from_metadata(
     spacing: str, batch: int, dims: int, image: torch.Tensor | None
 ) -> list[tuple[float, ...]]:
     if spacing != "pixdim":
-        raise InputError(f"spacing must be numbers, None or 'pixdim', got '{spacing}'")
+        raise InputError(f"spacing: is {spacing!r}; give numbers, None or 'pixdim'")
     if not isinstance(image, MetaTensor):
-        raise InputError("spacing 'pixdim' needs labels with metadata (a MetaTensor), got a tensor")
+        raise InputError(
+            "spacing: 'pixdim' needs labels with metadata (a MetaTensor); or give numbers"
+        )
     cases = image.pixdim if image.is_batch else [image.pixdim] * batch
     return [tuple(float(size) for size in case[:dims]) for case in cases]

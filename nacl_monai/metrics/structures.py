@@ -28,7 +28,7 @@ def structure_masks(
         Masks of 0 and 1, uint8, ``(len(structures), *spatial)``; metadata is kept.
 
     Raises:
-        InputError: If the channel axis is not of length 1, or there is no structure.
+        InputError: If the channel axis does not have the length 1, or there is no structure.
 
     Example:
         >>> labels = torch.tensor([[0, 1, 2, 4]])
@@ -39,8 +39,8 @@ def structure_masks(
     """
     if not structures or labels.ndim <= dim or labels.shape[dim] != 1:
         raise InputError(
-            f"structures {dict(structures)} need label maps with one channel at axis {dim}, got shape "
-            f"{tuple(labels.shape)}"
+            f"structures: {dict(structures)} cannot be made of labels of shape {tuple(labels.shape)}; "
+            f"give structures, and label maps with one channel at axis {dim}"
         )
     masks = [
         reduce(torch.logical_or, (labels == value for value in classes), torch.zeros_like(labels))

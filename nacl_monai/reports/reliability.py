@@ -23,7 +23,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from nacl_monai.metrics import expected_error
 from nacl_monai.reports.runs import Run, read_runs
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -95,7 +94,7 @@ def reliability_curve(
     """The reliability curve of one run in one region, for the top class or one class by name."""
     bins = run.bins.select(region, row)
     pooled = {key: sums[0] for key, sums in bins.pooled().arrays().items()}
-    errors = expected_error(bins)
+    errors = bins.errors("ece")
     defined = ~errors.isnan()
     volumes = {key: sums[:, 0] for key, sums in bins.arrays().items()}
     lower, upper = bootstrap_band(
@@ -107,7 +106,7 @@ def reliability_curve(
         share=_ratio(pooled["counts"], pooled["counts"].sum()),
         lower=lower,
         upper=upper,
-        error=float(expected_error(bins.pooled())),
+        error=float(bins.pooled().errors("ece")),
         mean_error=float(errors[defined].mean()),
         volumes=int(defined.sum()),
         voxels=int(pooled["counts"].sum()),

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.handlers.checkpoints import checkpoint_epochs
+from nacl_monai.handlers.state_files import checkpoint_epochs
 from nacl_monai.runtime.command_line import leaves
 
 # Keys that say where and on what a training runs, but not what it computes.

@@ -8,7 +8,7 @@ from pickle import UnpicklingError
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.handlers.checkpoints import is_whole, load_state
+from nacl_monai.handlers.state_files import is_whole, load_state
 
 
 def load_weights(network: nn.Module, file: str | Path) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.handlers.conftest import STRUCTURES, probabilities_of
-from tests.handlers.test_calibration import errors
+from tests.handlers.test_calibration_error import errors
 
 
 @pytest.fixture
@@ -15,21 +15,24 @@ def table(evaluated):
     return pd.read_csv(evaluated[0] / "cases.csv").set_index("case")
 
 
-def test_rows(table):
-    """One row for each case, in alphabetical order, with the patient it is of."""
+def test_rows_are_cases_in_alphabetical_order(table):
+    """One row for each case, in alphabetical order, with its patient."""
     assert list(table.index) == ["case0", "case1", "case2"]
     assert list(table["patient"]) == ["patient0", "patient0", "patient1"]
 
 
-def test_dice(table, evaluated):
-    """Dice is 2|A∩B| / (|A| + |B|) of each structure; one that is absent has an empty cell."""
+def test_dice_of_each_structure_and_their_mean(table, evaluated):
+    """Dice is 2|A∩B| / (|A| + |B|) of each structure; one that is absent has an empty field."""
     for case, volume in evaluated[2].items():
         probabilities, label = probabilities_of(volume)
         prediction = probabilities.argmax(axis=0)
-        pairs = [(np.isin(prediction, of), np.isin(label, of)) for of in STRUCTURES.values()]
+        pairs = [
+            (np.isin(prediction, classes), np.isin(label, classes))
+            for classes in STRUCTURES.values()
+        ]
         expected = [
-            2 * (found & true).sum() / (found.sum() + true.sum()) if true.any() else np.nan
-            for found, true in pairs
+            2 * (one & other).sum() / (one.sum() + other.sum()) if other.any() else np.nan
+            for one, other in pairs
         ]
         columns = [f"dice_{name}" for name in STRUCTURES]
         np.testing.assert_allclose(expected, table.loc[case, columns], atol=1e-6)
@@ -37,14 +40,14 @@ def test_dice(table, evaluated):
     assert np.isnan(table.loc["case1", ["dice_right", "hd95_right"]].astype(float)).all()
 
 
-def test_hd95(table):
+def test_hd95_is_a_distance_inside_the_volume(table):
     """HD95 of the present structures is a distance inside the volume."""
     values = table.loc[["case0", "case2"], ["hd95_left", "hd95_right"]]
 
     assert ((values >= 0) & (values <= np.sqrt(6**2 + 5**2 + 6**2))).all(axis=None)
 
 
-def test_calibration(table, evaluated):
+def test_errors_have_a_column_per_region(table, evaluated):
     """Every error has a column per region, named after both."""
     for case, volume in evaluated[2].items():
         for region in ("foreground", "union"):
@@ -52,7 +55,7 @@ def test_calibration(table, evaluated):
             np.testing.assert_allclose(errors(volume, region), table.loc[case, columns], atol=2e-6)
 
 
-def test_summary(table, evaluated):
+def test_summary_leaves_undefined_values_out(table, evaluated):
     """Mean, standard deviation and count leave undefined values out."""
     summary = json.loads((evaluated[0] / "summary.json").read_text())
 
@@ -66,9 +69,31 @@ def test_summary(table, evaluated):
         np.testing.assert_allclose(statistics["std"], defined.std(ddof=1), atol=2e-6)
 
 
-def test_engine_agrees(table, evaluated):
+def test_mean_of_the_table_is_the_metric_of_the_engine(table, evaluated):
     """The table's Dice is the one by which MONAI chooses the best model."""
     engine = evaluated[1]
 
     assert engine.state.key_metric_name == "dice"
     np.testing.assert_allclose(table["dice"].mean(), engine.state.metrics["dice"], atol=1e-6)
+
+
+def test_summary_has_pooled_errors_and_the_dataset(evaluated):
+    """The pooled errors are those of the metric over all voxels; the dataset is the one given."""
+    folder, engine, _ = evaluated
+    summary = json.loads((folder / "summary.json").read_text())
+
+    assert summary["dataset"] == "synthetic"
+    for region in ("foreground", "union"):
+        for error in ("ece", "cece", "nll", "adaptive_ece"):
+            expected = engine.state.metrics[f"{error}_{region}_pooled"]
+            assert summary["pooled"][f"{error}_{region}"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_numbers_have_six_digits(evaluated):
+    """Six digits after the point in the table and at most six in the summary."""
+    lines = (evaluated[0] / "cases.csv").read_text().splitlines()
+    summary = json.loads((evaluated[0] / "summary.json").read_text())
+
+    assert lines[0].startswith("case,patient,dice_left,dice_right,dice_both,dice,hd95_left")
+    assert all(len(field.partition(".")[2]) in (0, 6) for field in lines[1].split(",")[2:])
+    assert all(round(one["mean"], 6) == one["mean"] for one in summary["metrics"].values())

@@ -1,4 +1,4 @@
-"""States are saved whole, the newest two are kept, and what cannot be used is named."""
+"""A training resumes from its state, the newest two are kept, and what cannot be used is named."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from monai.engines import SupervisedTrainer
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers import BestModel, Checkpoints, resumable_epoch
-from nacl_monai.handlers.checkpoints import checkpoint_file, load_state, save_state
+from nacl_monai.handlers.state_files import checkpoint_file, load_state, save_state
 
 
 def trainer_of(folder, epochs, epoch=0, handlers=(), learning_rate=0.1):
@@ -34,7 +34,7 @@ def trainer_of(folder, epochs, epoch=0, handlers=(), learning_rate=0.1):
     return trainer, validator
 
 
-def test_resumed(tmp_path):
+def test_two_epochs_and_two_more_are_four_epochs(tmp_path):
     """Two epochs and then two more are four epochs, for the weights and the best metric."""
     whole, _ = trainer_of(tmp_path / "whole", 4)
     whole.run()
@@ -52,7 +52,7 @@ def test_resumed(tmp_path):
     ]
 
 
-def test_finished(tmp_path, capsys):
+def test_finished_training_has_nothing_to_do(tmp_path, capsys):
     """After the last epoch there is nothing to do."""
     trainer_of(tmp_path, 2)[0].run()
     before = (tmp_path / "epoch_0002.pt").read_bytes()
@@ -65,30 +65,7 @@ def test_finished(tmp_path, capsys):
     assert before == (tmp_path / "epoch_0002.pt").read_bytes()
 
 
-def test_damaged(tmp_path, capsys):
-    """One changed byte, or a missing half, is noticed; if nothing is whole, that is an error."""
-    assert resumable_epoch(tmp_path) == 0
-    for epoch in (1, 2, 10000):
-        save_state({"weights": torch.arange(1000.0)}, checkpoint_file(tmp_path, epoch))
-    assert resumable_epoch(tmp_path) == 10000
-
-    file = tmp_path / "epoch_10000.pt"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    assert resumable_epoch(tmp_path) == 2
-    assert "epoch_10000.pt: is damaged" in capsys.readouterr().err
-
-    file = tmp_path / "epoch_0002.pt"
-    file.write_bytes(file.read_bytes()[:200])
-    assert resumable_epoch(tmp_path) == 1
-
-    (tmp_path / "epoch_0001.pt").write_bytes(b"")
-    with pytest.raises(InputError, match="every checkpoint is damaged"):
-        resumable_epoch(tmp_path)
-
-
-def test_other_training(tmp_path):
+def test_state_that_does_not_fit_is_refused_by_name(tmp_path):
     """A state that does not fit is refused by name."""
     save_state({"network": {}}, checkpoint_file(tmp_path, 1))
 
@@ -96,21 +73,21 @@ def test_other_training(tmp_path):
         trainer_of(tmp_path, 2, 1)[0].run()
 
 
-def test_diverged(tmp_path):
-    """A state with a number that is none is not saved; the one before stays."""
+def test_state_that_is_not_finite_is_not_saved(tmp_path):
+    """A state with NaN is not saved; the one before stays."""
     trainer, _ = trainer_of(tmp_path, 3)
 
     def spoil():
         trainer.network.weight.data[0, 1] = torch.nan
 
     trainer.add_event_handler(Events.ITERATION_STARTED(once=4), spoil)
-    with pytest.raises(InputError, match="epoch 2: network.weight is not a finite number"):
+    with pytest.raises(InputError, match="epoch 2: network.weight is no longer a finite number"):
         trainer.run()
 
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_0001.pt"]
 
 
-def test_vanished(tmp_path):
+def test_vanished_folder_is_not_made_anew(tmp_path):
     """A folder that is removed meanwhile is not made anew, half empty."""
     folder = tmp_path / "checkpoints"
     trainer, _ = trainer_of(folder, 2)
@@ -122,7 +99,7 @@ def test_vanished(tmp_path):
     assert not folder.exists()
 
 
-def test_best_model(tmp_path):
+def test_best_model_is_that_of_the_best_epoch(tmp_path):
     """The file holds the weights of the best epoch, and no code."""
     network = torch.nn.Linear(1, 1)
     engine = Engine(lambda *_: None)
@@ -135,3 +112,27 @@ def test_best_model(tmp_path):
         kept.append(load_state(tmp_path / "model.pt")["weight"].item())
 
     assert kept == [1, 1, 3]
+
+
+def test_state_holds_the_scaler_of_gradients(tmp_path):
+    """A trainer with mixed precision has a scaler, whose state belongs to the training's."""
+    trainer, _ = trainer_of(tmp_path, 1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    trainer.add_event_handler(Events.STARTED, lambda: setattr(trainer, "scaler", scaler))
+    trainer.run()
+
+    saved = load_state(checkpoint_file(tmp_path, 1))
+
+    assert saved["scaler"]["scale"] == 8.0
+    assert saved.keys() == {"network", "optimizer", "scaler", "best_metric", "best_metric_epoch"}
+
+
+def test_resumed_training_says_where_it_goes_on(tmp_path, capsys):
+    """One line names the file, its epoch and the number of epochs."""
+    trainer_of(tmp_path, 1)[0].run()
+    capsys.readouterr()
+
+    trainer_of(tmp_path, 3, 1)[0].run()
+
+    expected = f"{tmp_path / 'epoch_0001.pt'}: going on after epoch 1 of 3"
+    assert capsys.readouterr().out.splitlines() == [expected]

@@ -1,4 +1,4 @@
-"""logits.npz and logit_histogram.npz hold what a loop over the batches finds."""
+"""logits.npz and logit_histogram.npz hold the sums and counts of a loop over the batches."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from nacl_monai.handlers import LogitHistogram
 from tests.handlers.conftest import CLASSES
 
 
-def test_profile(evaluated):
+def test_profile_sums_the_logits_before_softmax(evaluated):
     """Sums of |logit| per true class over all volumes, from before the softmax."""
     output_dir, _, volumes = evaluated
     profile = np.load(output_dir / "logits.npz")
@@ -51,8 +51,8 @@ def loss(logits, _):
 
 @pytest.mark.parametrize("decollate", [False, True])
 @pytest.mark.parametrize("kind", ["tensor", "list", "stacked"])
-def test_histogram(tmp_path, kind, decollate):
-    """Each epoch counts the largest logit of every voxel under the weights of its moment."""
+def test_histogram_counts_the_largest_logits_of_every_epoch(tmp_path, kind, decollate):
+    """Each epoch counts the largest logit of every voxel with the weights that the network had then."""
     batches = [{"image": 4 * torch.randn(2, 5, 6), "label": torch.zeros(1, 5, 6)} for _ in range(5)]
     network = Network(kind)
     trainer = SupervisedTrainer(
@@ -88,3 +88,26 @@ def test_histogram(tmp_path, kind, decollate):
         largest = torch.cat([(scale * image).amax(1).flatten() for scale, image in batches])
         np.testing.assert_array_equal(np.histogram(largest, edges)[0], counts)
     assert histogram["counts"].sum(axis=1).tolist() == [5 * 30] * 3
+
+
+def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
+    """The state holds the epochs so far; what a handler adds later does not change it."""
+    first = LogitHistogram(tmp_path)
+    first.load_state_dict({"epochs": [1], "counts": [torch.ones(242, dtype=torch.int64)]})
+    state = first.state_dict()
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=DataLoader([{"image": torch.ones(2, 3, 3), "label": torch.zeros(1)}]),
+        network=Network("tensor"),
+        optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]),
+        loss_function=loss,
+        train_handlers=[first],
+    )
+    trainer.run()
+
+    histogram = np.load(tmp_path / "logit_histogram.npz")
+    assert state["epochs"] == [1]
+    assert len(state["counts"]) == 1
+    assert histogram["epochs"].tolist() == [1, 1]
+    assert histogram["counts"].sum(axis=1).tolist() == [242, 9]

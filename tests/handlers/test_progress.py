@@ -6,7 +6,7 @@ from ignite.engine import Engine
 from nacl_monai.handlers import Progress
 
 
-def test_counts_and_metrics(capsys):
+def test_bar_counts_iterations_and_shows_the_latest_validation(capsys):
     """The bar ends at epochs × batches, with the epoch, the loss and the validator's metrics."""
     validator = Engine(lambda *_: None)
     validator.state.metrics["val_dice"] = 0.75
@@ -21,7 +21,7 @@ def test_counts_and_metrics(capsys):
     assert "absent" not in shown
 
 
-def test_exception():
+def test_exception_is_not_swallowed():
     """A fault in an iteration is not swallowed by the bar."""
 
     def fail(*_):

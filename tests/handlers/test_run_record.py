@@ -1,4 +1,4 @@
-"""run.json says what a training was: command, versions, time, memory."""
+"""run.json records a training: command, versions, time, memory."""
 
 import json
 
@@ -18,7 +18,7 @@ def run(folder, epochs, start=0):
     return json.loads((folder / "run.json").read_text())
 
 
-def test_sessions(tmp_path):
+def test_each_start_adds_a_session(tmp_path):
     """Each start adds a session, and a finished training adds none."""
     first = run(tmp_path, 2)
     second = run(tmp_path, 3, start=2)

@@ -8,7 +8,7 @@ import torch
 from tests.handlers.conftest import CLASSES
 
 
-def test_slices(evaluated):
+def test_maps_show_the_slice_with_most_foreground(evaluated):
     """All pictures are those of the slice with most foreground."""
     output_dir, _, volumes = evaluated
     for case, volume in volumes.items():

@@ -17,27 +17,27 @@ def slow_bins(probs, labels, mask, num_bins):
     """Counts, positives and sums by a loop over voxels; probs (B, C, *spatial)."""
     classes = probs.shape[1]
     flat = probs.movedim(1, -1).reshape(-1, classes).numpy()
-    truths = labels.flatten().tolist()
-    keep = mask.flatten().tolist() if mask is not None else [True] * len(truths)
+    indices = labels.flatten().tolist()
+    keep = mask.flatten().tolist() if mask is not None else [True] * len(indices)
     edges = [flat.dtype.type(i / num_bins) for i in range(num_bins + 1)]
     counts, positives, sums = (np.zeros((classes + 1, num_bins)) for _ in range(3))
-    for vector, truth, kept in zip(flat, truths, keep, strict=True):
+    for vector, label, kept in zip(flat, indices, keep, strict=True):
         if not kept:
             continue
         predicted = int(np.argmax(vector))
-        for row, (p, hit) in enumerate(
-            [(vector[predicted], predicted == truth)]
-            + [(vector[c], truth == c) for c in range(classes)]
+        for k, (p, hit) in enumerate(
+            [(vector[predicted], predicted == label)]
+            + [(vector[c], label == c) for c in range(classes)]
         ):
             i = bin_of(p, edges)
-            counts[row, i] += 1
-            positives[row, i] += hit
-            sums[row, i] += float(p)
+            counts[k, i] += 1
+            positives[k, i] += hit
+            sums[k, i] += float(p)
     return counts, positives, sums
 
 
 def slow_errors(counts, positives, sums):
-    """ECE, ACE, MCE and signed error of one row by a loop over its bins."""
+    """ECE, ACE, MCE and confidence gap of one class by a loop over its bins."""
     total = sum(counts)
     gaps = [(n, s / n - h / n) for n, h, s in zip(counts, positives, sums, strict=True) if n]
     if not gaps:

@@ -5,6 +5,7 @@ import sys
 import torch
 from metric_samples import random_case
 
+import nacl_monai
 from nacl_monai.metrics import CalibrationMetric
 
 SHARES = (slice(0, 3), slice(3, 4))
@@ -23,7 +24,9 @@ def main(rank, folder):
     probs, labels = data()
     metric = CalibrationMetric()
     metric(probs[SHARES[rank]], labels[SHARES[rank]])
-    torch.save([metric.aggregate(), vars(metric.case_bins())], f"{folder}/{rank}.pt")
+    torch.save(
+        [metric.aggregate(), vars(metric.case_bins()), nacl_monai.__file__], f"{folder}/{rank}.pt"
+    )
     torch.distributed.destroy_process_group()
 
 

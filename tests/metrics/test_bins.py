@@ -12,10 +12,7 @@ from monai.metrics.calibration import calibration_binning
 
 from nacl_monai.metrics import (
     CalibrationBins,
-    bin_indices,
     calibration_bins,
-    classwise_errors,
-    expected_error,
 )
 
 
@@ -26,39 +23,8 @@ def assert_same(actual, expected):
     torch.testing.assert_close(actual.confidences, expected.confidences, rtol=1e-12, atol=1e-12)
 
 
-class TestBinIndices:
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-    @pytest.mark.parametrize("num_bins", [1, 2, 7, 10, 15, 49, 100])
-    def test_edge_belongs_to_the_bin_below(self, dtype, num_bins):
-        """A probability equal to an edge in its own dtype is the last of the bin below it."""
-        edges = (torch.arange(num_bins + 1, dtype=torch.float64) / num_bins).to(dtype)
-
-        assert bin_indices(edges[1:], num_bins).tolist() == list(range(num_bins))
-
-    @pytest.mark.parametrize("num_bins", [1, 2, 7, 10, 15, 49, 100, 1000])
-    def test_next_float_belongs_to_the_bin_above(self, num_bins):
-        """The smallest float32 above an edge is the first of the next bin."""
-        edges = (torch.arange(num_bins, dtype=torch.float64) / num_bins).float()
-        above = torch.nextafter(edges, torch.tensor(2.0))
-
-        assert bin_indices(above, num_bins).tolist() == list(range(num_bins))
-
-    def test_zero_and_one(self):
-        """Exactly 0 lies in the first bin, exactly 1 in the last."""
-        assert bin_indices(torch.tensor([0.0, 1.0]), 15).tolist() == [0, 14]
-
-    @given(st.integers(1, 200), st.integers(0, 1000))
-    @settings(max_examples=50, deadline=None)
-    def test_equals_binary_search(self, num_bins, seed):
-        """The bins are those of torch.bucketize on the same edges."""
-        probs = torch.rand(1000, generator=torch.Generator().manual_seed(seed))
-        inner = (torch.arange(1, num_bins, dtype=torch.float64) / num_bins).float()
-
-        assert torch.equal(bin_indices(probs, num_bins), torch.bucketize(probs, inner))
-
-
 class TestCalibrationBins:
-    def test_by_hand(self):
+    def test_counts_and_sums_by_hand(self):
         """Four voxels, two classes, two bins, counted by hand."""
         probs = torch.tensor([[1.0, 0.5, 0.25, 0.0], [0.0, 0.5, 0.75, 1.0]])[None, :, None]
         labels = torch.tensor([[[0, 1, 1, 0]]])
@@ -72,7 +38,7 @@ class TestCalibrationBins:
 
     @given(cases(), st.sampled_from([1, 10, 15]))
     @settings(max_examples=60, deadline=None)
-    def test_equals_slow_loop(self, case, num_bins):
+    def test_bins_equal_those_of_a_slow_loop(self, case, num_bins):
         """The bins are those of a loop over voxels, also saturated, tied and on the edges."""
         probs, labels, mask = case
 
@@ -84,8 +50,8 @@ class TestCalibrationBins:
         np.testing.assert_allclose(bins.confidences, sums, rtol=1e-12)
 
     @pytest.mark.parametrize("shape", [(2, 3, 130, 120), (2, 4, 20, 21, 22)])
-    def test_chunks(self, shape, monkeypatch):
-        """The size of a step changes nothing, and several steps are taken."""
+    def test_size_of_a_chunk_changes_nothing(self, shape, monkeypatch):
+        """Small chunks give the sums of one large chunk."""
         probs, labels = random_case(shape)
         mask = labels != 1
         whole = {
@@ -97,7 +63,7 @@ class TestCalibrationBins:
             assert_same(calibration_bins(probs, labels, mask if masked else None), expected)
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32])
-    def test_label_types_and_channel(self, dtype):
+    def test_label_dtype_channel_and_metadata_change_nothing(self, dtype):
         """Labels with or without channel, of any dtype, in a MetaTensor or not, are the same."""
         probs, labels = random_case((2, 3, 8, 9))
         expected = calibration_bins(probs, labels)
@@ -106,7 +72,7 @@ class TestCalibrationBins:
             calibration_bins(MetaTensor(probs), MetaTensor(labels[:, None].to(dtype))), expected
         )
 
-    def test_plain_result(self):
+    def test_result_has_neither_gradient_nor_metadata(self):
         """The result carries neither gradient nor metadata, whatever the input carries."""
         probs, labels = random_case((1, 3, 8, 9))
 
@@ -137,7 +103,7 @@ class TestCalibrationBins:
         many = CalibrationBins(*(25_000 * tensor for tensor in vars(block).values()))
 
         assert (many + many).counts[0].sum() == 50_000_000
-        assert expected_error(many + many)[0].item() == pytest.approx(0.4, abs=1e-6)
+        assert (many + many).ece().item() == pytest.approx(0.4, abs=1e-6)
 
     @pytest.mark.slow
     def test_beyond_float32_counts_voxel_by_voxel(self):
@@ -151,7 +117,7 @@ class TestCalibrationBins:
         assert bins.positives.sum(-1).tolist() == [voxels, voxels, 0]
         assert bins.confidences[0].sum().item() == pytest.approx(0.7 * voxels, rel=1e-7)
 
-    def test_monai_counts_drift(self):
+    def test_monai_counts_stop_at_two_to_the_24(self):
         """MONAI adds ones in float32: at 2^24 its count no longer moves; ours does."""
         count = torch.tensor([2.0**24]).scatter_add_(0, torch.tensor([0]), torch.ones(1))
         monai_dtype = calibration_binning(torch.ones(1, 1, 2), torch.ones(1, 1, 2), 2)[2].dtype
@@ -162,7 +128,7 @@ class TestCalibrationBins:
 
 
 class TestLaws:
-    def test_permutation(self):
+    def test_order_of_voxels_and_cases_changes_nothing(self):
         """The order of the voxels and of the cases changes nothing."""
         probs, labels = random_case((4, 3, 16, 17))
         voxels, batch = torch.randperm(16 * 17), torch.randperm(4)
@@ -172,7 +138,7 @@ class TestLaws:
 
     @given(st.integers(1, 7))
     @settings(max_examples=7, deadline=None)
-    def test_batch_splitting(self, parts):
+    def test_bins_of_batches_add_up_to_those_of_all_cases(self, parts):
         """However the cases are split into batches, their bins add up to the same."""
         probs, labels = random_case((8, 3, 6, 7))
         split = [
@@ -194,7 +160,7 @@ class TestLaws:
 
     @given(cases())
     @settings(max_examples=30, deadline=None)
-    def test_per_case(self, case):
+    def test_bins_per_case_are_those_of_each_case_alone(self, case):
         """Per-case bins are those of each case alone, and pool to those of the batch."""
         probs, labels, mask = case
 
@@ -205,8 +171,8 @@ class TestLaws:
             alone = (tensor[index : index + 1] for tensor in (probs, labels, mask))
             assert_same(bins[index], calibration_bins(*alone))
 
-    def test_every_voxel_is_counted_once_per_row(self):
-        """Each row holds every voxel, and the class rows hold each label once."""
+    def test_every_voxel_is_counted_once_per_class(self):
+        """Each entry of the class axis holds every voxel, and the classes hold each label once."""
         probs, labels = random_case((2, 4, 9, 9))
 
         bins = calibration_bins(probs, labels)
@@ -216,16 +182,16 @@ class TestLaws:
         assert bins.positives[1:].sum(-1).tolist() == torch.bincount(labels.flatten()).tolist()
 
 
-def test_round_trip_through_npz(tmp_path):
+def test_npz_file_gives_the_same_bins_when_read(tmp_path):
     """Bins written to an NPZ file under their names give the same errors when read."""
     bins = calibration_bins(*random_case((3, 3, 8, 8)), per_case=True)
-    np.savez(tmp_path / "bins.npz", **bins.arrays(), rows=["top1", "a", "b", "c"])
+    np.savez(tmp_path / "bins.npz", **bins.arrays(), classes=["top-1", "a", "b", "c"])
 
     with np.load(tmp_path / "bins.npz") as stored:
         read = CalibrationBins.from_arrays(stored)
 
     assert list(bins.arrays()) == ["counts", "positives", "confidences"]
-    assert torch.equal(classwise_errors(read), classwise_errors(bins))
+    assert torch.equal(read.class_errors(), bins.class_errors())
 
 
 def test_bins_are_immutable():

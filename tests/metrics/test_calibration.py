@@ -12,51 +12,46 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from nacl_monai.metrics import (
     average_calibration_error,
-    average_error,
     calibration_bins,
     classwise_calibration_error,
-    classwise_errors,
     confidence_gap,
-    confidence_gaps,
     expected_calibration_error,
-    expected_error,
     maximum_calibration_error,
-    maximum_error,
     region_mask,
 )
 
-ERRORS = (expected_error, average_error, maximum_error, confidence_gaps)
+ERRORS = ("ece", "ace", "mce", "confidence_gap")
 
 
-def rows(probs, labels):
+def voxels(probs, labels):
     """Voxels as (N, C) and (N,) arrays, as the peers want them."""
     return probs.movedim(1, -1).reshape(-1, probs.shape[1]).numpy(), labels.flatten().numpy()
 
 
 class TestByHand:
-    def test_all_errors(self):
+    def test_all_errors_of_twenty_voxels(self):
         """Ten voxels at 0.9 with six right, ten at 0.6 with seven right."""
         top = torch.tensor([0.9] * 10 + [0.6] * 10)
         probs = torch.stack([1 - top, top])[None, :, None]
         labels = torch.tensor([1] * 6 + [0] * 4 + [1] * 7 + [0] * 3)[None, None]
 
-        assert expected_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
-        assert average_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
-        assert maximum_calibration_error(probs, labels, region="all") == pytest.approx(0.3)
-        assert confidence_gap(probs, labels, region="all") == pytest.approx(0.1)
+        assert expected_calibration_error(probs, labels, region="all").item() == pytest.approx(0.2)
+        assert average_calibration_error(probs, labels, region="all").item() == pytest.approx(0.2)
+        assert maximum_calibration_error(probs, labels, region="all").item() == pytest.approx(0.3)
+        assert confidence_gap(probs, labels, region="all").item() == pytest.approx(0.1)
         # Both columns have the gaps 0.3 and 0.1 over ten voxels each.
-        assert classwise_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
+        assert classwise_calibration_error(probs, labels, region="all").item() == pytest.approx(0.2)
 
     def test_foreground_is_the_default(self):
         """Only voxels of the ground truth's foreground count unless another region is named."""
         probs = torch.tensor([[[[0.3, 0.9]], [[0.7, 0.1]]]])
         labels = torch.tensor([[[1, 0]]])
 
-        assert expected_calibration_error(probs, labels) == pytest.approx(0.3)
-        assert expected_calibration_error(probs, labels, region="all") == pytest.approx(0.2)
+        assert expected_calibration_error(probs, labels).item() == pytest.approx(0.3)
+        assert expected_calibration_error(probs, labels, region="all").item() == pytest.approx(0.2)
 
     @pytest.mark.parametrize("shape", [(1, 2, 4, 4), (1, 2, 3, 4, 5)])
-    def test_saturated(self, shape):
+    def test_confidence_one_costs_nothing_or_everything(self, shape):
         """Confidence exactly 1: right everywhere costs 0, wrong everywhere costs 1."""
         probs = torch.zeros(shape)
         probs[:, 1] = 1
@@ -70,70 +65,72 @@ class TestByHand:
 @given(cases())
 @settings(max_examples=60, deadline=None)
 def test_errors_equal_slow_loop(case):
-    """Every error of every row is that of a loop over the bins."""
+    """Every error of every class is that of a loop over the bins."""
     probs, labels, mask = case
 
     bins = calibration_bins(probs, labels, mask)
 
     expected = np.array(
-        [slow_errors(*row) for row in zip(*slow_bins(probs, labels, mask, 15), strict=True)]
+        [slow_errors(*sums) for sums in zip(*slow_bins(probs, labels, mask, 15), strict=True)]
     )
-    actual = np.stack([error(bins) for error in ERRORS], 1)
+    actual = np.stack([bins.errors(error) for error in ERRORS], 1)
     np.testing.assert_allclose(actual, expected, atol=1e-12)
 
 
 class TestPeers:
     @pytest.mark.parametrize("shape", [(2, 3, 40, 41), (1, 5, 12, 13, 14)])
     @pytest.mark.parametrize("num_bins", [10, 15])
-    def test_torchmetrics(self, shape, num_bins):
+    def test_ece_and_mce_equal_torchmetrics(self, shape, num_bins):
         """On unsaturated data ECE and MCE are those of torchmetrics."""
         probs, labels = random_case(shape)
         settings = {"num_classes": shape[1], "n_bins": num_bins}
 
-        for norm, ours in (("l1", expected_calibration_error), ("max", maximum_calibration_error)):
-            theirs = multiclass_calibration_error(probs, labels, norm=norm, **settings).item()
-            assert ours(probs, labels, num_bins, "all") == pytest.approx(theirs, abs=1e-6)
+        for norm, error in (("l1", expected_calibration_error), ("max", maximum_calibration_error)):
+            torchmetrics = multiclass_calibration_error(probs, labels, norm=norm, **settings).item()
+            assert error(probs, labels, num_bins, "all").item() == pytest.approx(
+                torchmetrics, abs=1e-6
+            )
 
     @pytest.mark.parametrize("shape", [(2, 3, 40, 41), (1, 5, 12, 13, 14)])
     @pytest.mark.parametrize("num_bins", [10, 15])
-    def test_netcal(self, shape, num_bins):
+    def test_ece_ace_and_mce_equal_netcal(self, shape, num_bins):
         """On unsaturated data ECE, ACE and MCE are those of netcal."""
         probs, labels = random_case(shape)
-        flat, truth = rows(probs.double(), labels)
+        flat, label = voxels(probs.double(), labels)
 
-        for theirs, ours in (
+        for netcal, error in (
             (ECE, expected_calibration_error),
             (ACE, average_calibration_error),
             (MCE, maximum_calibration_error),
         ):
-            expected = theirs(num_bins).measure(flat, truth)
-            actual = ours(probs.double(), labels, num_bins, "all")
+            expected = netcal(num_bins).measure(flat, label)
+            actual = error(probs.double(), labels, num_bins, "all").item()
             assert actual == pytest.approx(expected, abs=1e-6)
 
-    def test_netcal_foreground(self):
+    def test_region_equals_netcal_on_its_voxels_alone(self):
         """A region gives what netcal gives for the voxels of that region alone."""
         probs, labels = random_case((2, 4, 30, 31))
-        flat, truth = rows(probs.double(), labels)
+        flat, label = voxels(probs.double(), labels)
 
-        expected = ECE(15).measure(flat[truth != 0], truth[truth != 0])
+        expected = ECE(15).measure(flat[label != 0], label[label != 0])
 
-        assert expected_calibration_error(probs.double(), labels) == pytest.approx(
+        assert expected_calibration_error(probs.double(), labels).item() == pytest.approx(
             expected, abs=1e-6
         )
 
-    def test_monai(self):
+    def test_cece_equals_monai(self):
         """On few unsaturated voxels the class-wise error is that of MONAI."""
         probs, labels = random_case((1, 4, 20, 21))
         one_hot = torch.nn.functional.one_hot(labels, 4).movedim(-1, 1)
-        theirs = CalibrationErrorMetric(num_bins=15)
-        theirs(probs, one_hot)
+        monai = CalibrationErrorMetric(num_bins=15)
+        monai(probs, one_hot)
 
-        ours = classwise_calibration_error(probs, labels, region="all")
+        error = classwise_calibration_error(probs, labels, region="all").item()
 
-        assert ours == pytest.approx(theirs.aggregate().item(), abs=1e-6)
+        assert error == pytest.approx(monai.aggregate().item(), abs=1e-6)
 
     def test_torchmetrics_has_an_extra_bin_for_one(self):
-        """Of confidence 1.0 torchmetrics makes a bin of its own, and so misses that their gaps cancel.
+        """Torchmetrics gives confidence 1.0 a bin of its own, and so misses that the gaps cancel.
 
         At 0.95 all right, at 1.0 nine in ten right: one bin of the last 15th, mean confidence
         0.975 and accuracy 0.95; apart they cost 0.05 and 0.1.
@@ -142,26 +139,26 @@ class TestPeers:
         probs = torch.stack([1 - top, top])[None, :, None]
         labels = torch.tensor([1] * 19 + [0])[None, None]
 
-        ours = expected_calibration_error(probs, labels, region="all")
-        theirs = multiclass_calibration_error(probs, labels, num_classes=2, n_bins=15)
+        error = expected_calibration_error(probs, labels, region="all").item()
+        torchmetrics = multiclass_calibration_error(probs, labels, num_classes=2, n_bins=15)
 
-        assert ours == pytest.approx(0.025, abs=1e-6)
-        assert theirs.item() == pytest.approx(0.075, abs=1e-6)
-        assert ECE(15).measure(*rows(probs, labels)) == pytest.approx(0.025, abs=1e-6)
+        assert error == pytest.approx(0.025, abs=1e-6)
+        assert torchmetrics.item() == pytest.approx(0.075, abs=1e-6)
+        assert ECE(15).measure(*voxels(probs, labels)) == pytest.approx(0.025, abs=1e-6)
 
     @pytest.mark.slow
-    def test_monai_drifts(self):
+    def test_monai_drifts_at_twenty_million_voxels(self):
         """At 20 million voxels MONAI's float32 sums report another error than the true one."""
         voxels = 20_000_000
         probs = torch.tensor([0.7, 0.3])[None, :, None, None].expand(1, 2, 1, voxels)
         labels = (torch.arange(voxels) % 2).to(torch.uint8).view(1, 1, voxels)
-        theirs = CalibrationErrorMetric(num_bins=15)
-        theirs(probs, torch.stack([1 - labels, labels], 1))
+        monai = CalibrationErrorMetric(num_bins=15)
+        monai(probs, torch.stack([1 - labels, labels], 1))
 
-        ours = classwise_calibration_error(probs, labels, region="all")
+        error = classwise_calibration_error(probs, labels, region="all").item()
 
-        assert ours == pytest.approx(0.2, abs=1e-6)
-        assert abs(theirs.aggregate().item() - 0.2) > 0.03
+        assert error == pytest.approx(0.2, abs=1e-6)
+        assert abs(monai.aggregate().item() - 0.2) > 0.03
 
 
 class TestAbsentClass:
@@ -169,41 +166,43 @@ class TestAbsentClass:
     probs = torch.tensor([0.1, 0.7, 0.2])[None, :, None, None].expand(1, 3, 1, 2)
     labels = torch.ones(1, 1, 2, dtype=torch.int64)
 
-    def test_counts_by_default(self):
+    def test_absent_class_counts_by_default(self):
         """An absent class costs the probability wasted on it, and the divisor is always C."""
-        error = classwise_calibration_error(self.probs, self.labels)
+        error = classwise_calibration_error(self.probs, self.labels).item()
 
         assert error == pytest.approx((0.1 + 0.3 + 0.2) / 3)
 
-    def test_without_background(self):
+    def test_background_can_be_left_out(self):
         """The background column can be left out."""
-        error = classwise_calibration_error(self.probs, self.labels, include_background=False)
+        error = classwise_calibration_error(
+            self.probs, self.labels, include_background=False
+        ).item()
 
         assert error == pytest.approx((0.3 + 0.2) / 2)
 
-    def test_left_out(self):
+    def test_absent_classes_can_be_left_out(self):
         """Classes without a voxel in the region can be left out, background in the foreground too."""
-        error = classwise_calibration_error(self.probs, self.labels, include_absent=False)
+        error = classwise_calibration_error(self.probs, self.labels, include_absent=False).item()
 
         assert error == pytest.approx(0.3)
 
-    def test_per_class(self):
+    def test_absent_class_that_is_left_out_is_nan(self):
         """Per class, an absent class that is left out is NaN."""
         bins = calibration_bins(self.probs, self.labels)
 
-        assert classwise_errors(bins).tolist() == pytest.approx([0.1, 0.3, 0.2])
-        without = classwise_errors(bins, include_absent=False).tolist()
+        assert bins.class_errors().tolist() == pytest.approx([0.1, 0.3, 0.2])
+        without = bins.class_errors(include_absent=False).tolist()
         assert without == pytest.approx([math.nan, 0.3, math.nan], nan_ok=True)
 
     def test_labels_do_not_set_the_divisor(self):
         """A class beyond the largest label counts, so that volumes are comparable."""
         wider = torch.cat([self.probs, torch.zeros(1, 1, 1, 2)], 1)
 
-        assert classwise_calibration_error(wider, self.labels) == pytest.approx(0.6 / 4)
+        assert classwise_calibration_error(wider, self.labels).item() == pytest.approx(0.6 / 4)
 
 
 class TestLaws:
-    def test_empty_region(self):
+    def test_empty_region_is_nan(self):
         """Without a voxel in the region every error is NaN, neither 0 nor an exception."""
         probs, labels = random_case((1, 3, 4, 4))[0], torch.zeros(1, 4, 4)
 
@@ -216,7 +215,7 @@ class TestLaws:
         ):
             assert math.isnan(error(probs, labels))
 
-    def test_single_voxel(self):
+    def test_region_of_one_voxel_has_an_error(self):
         """A region of one voxel has an error."""
         probs, labels = random_case((1, 3, 4, 4))
         labels = torch.zeros_like(labels)
@@ -226,15 +225,12 @@ class TestLaws:
 
     @given(cases())
     @settings(max_examples=40, deadline=None)
-    def test_order(self, case):
-        """|signed| ≤ ECE ≤ MCE and ACE ≤ MCE, for every row."""
+    def test_errors_are_ordered(self, case):
+        """|gap| ≤ ECE ≤ MCE and ACE ≤ MCE, for every class."""
         bins = calibration_bins(*case)
-        signed, expected, average, maximum = (
-            error(bins).nan_to_num()
-            for error in (confidence_gaps, expected_error, average_error, maximum_error)
-        )
+        expected, average, maximum, gap = (bins.errors(error).nan_to_num() for error in ERRORS)
 
-        assert (signed.abs() <= expected + 1e-12).all()
+        assert (gap.abs() <= expected + 1e-12).all()
         assert (expected <= maximum + 1e-12).all()
         assert (average <= maximum + 1e-12).all()
 
@@ -248,7 +244,7 @@ class TestLaws:
         assert errors[0] > errors[1] > errors[2]
         assert errors[2] < 2e-3
 
-    def test_temperature_moves_the_confidence_gaps(self):
+    def test_temperature_moves_the_confidence_gap(self):
         """Sharper than the truth is over-confident, flatter is under-confident."""
         logits = 2 * torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(1))
         labels = torch.distributions.Categorical(logits=logits.movedim(1, -1)).sample()

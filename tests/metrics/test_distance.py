@@ -15,7 +15,7 @@ def cube(shape, start, size=4):
     return mask
 
 
-TARGET = cube((12, 12, 12), (2, 2, 2))
+LABEL = cube((12, 12, 12), (2, 2, 2))
 SHIFTED = cube((12, 12, 12), (5, 2, 2))
 NOTHING = torch.zeros(12, 12, 12)
 
@@ -28,86 +28,86 @@ def one(mask):
 @pytest.mark.parametrize("percentile", [95.0, 100.0])
 def test_equals_monai_where_both_are_there(spacing, percentile):
     """Where both masks hold something it is MONAI's distance."""
-    theirs = compute_hausdorff_distance(
-        one(SHIFTED), one(TARGET), include_background=True, percentile=percentile, spacing=spacing
+    monai = compute_hausdorff_distance(
+        one(SHIFTED), one(LABEL), include_background=True, percentile=percentile, spacing=spacing
     )
 
-    assert torch.equal(hausdorff_distance(one(SHIFTED), one(TARGET), spacing, percentile), theirs)
+    assert torch.equal(hausdorff_distance(one(SHIFTED), one(LABEL), spacing, percentile), monai)
 
 
-def test_by_hand():
+def test_shifted_cube_is_as_far_as_the_shift():
     """A cube moved by three voxels along the first axis is three voxels, or 6 mm, away."""
-    assert hausdorff_distance(one(SHIFTED), one(TARGET)).item() == 3
-    assert hausdorff_distance(one(SHIFTED), one(TARGET), (2.0, 1.0, 1.0)).item() == 6
-    assert hausdorff_distance(one(TARGET[2]), one(TARGET[2])).item() == 0
+    assert hausdorff_distance(one(SHIFTED), one(LABEL)).item() == 3
+    assert hausdorff_distance(one(SHIFTED), one(LABEL), (2.0, 1.0, 1.0)).item() == 6
+    assert hausdorff_distance(one(LABEL[2]), one(LABEL[2])).item() == 0
 
 
-def test_missed_is_the_diagonal():
+def test_missed_structure_scores_the_diagonal():
     """A structure that was missed scores the diagonal; on BraTS' grid that is the challenge's."""
-    target = torch.zeros(1, 1, 240, 240, 155)
-    target[0, 0, 0, 0, 0] = 1
+    label = torch.zeros(1, 1, 240, 240, 155)
+    label[0, 0, 0, 0, 0] = 1
 
-    assert hausdorff_distance(torch.zeros_like(target), target).item() == pytest.approx(
+    assert hausdorff_distance(torch.zeros_like(label), label).item() == pytest.approx(
         373.1287, abs=1e-4
     )
-    missed = hausdorff_distance(one(NOTHING), one(TARGET), (2.0, 1.0, 1.0)).item()
+    missed = hausdorff_distance(one(NOTHING), one(LABEL), (2.0, 1.0, 1.0)).item()
     assert missed == pytest.approx(math.sqrt(24**2 + 12**2 + 12**2))
 
 
 @pytest.mark.filterwarnings("ignore:the prediction of class")
-def test_monai_gives_no_number_for_missed():
+def test_monai_gives_no_number_for_a_missed_structure():
     """MONAI's distance of a missed structure is no finite number, so that its mean hides it."""
-    theirs = compute_hausdorff_distance(
-        one(NOTHING), one(TARGET), include_background=True, percentile=95
+    monai = compute_hausdorff_distance(
+        one(NOTHING), one(LABEL), include_background=True, percentile=95
     )
 
-    assert not theirs.isfinite().any()
+    assert not monai.isfinite().any()
 
 
-def test_missed_is_never_better_than_found():
+def test_missed_structure_scores_worse_than_any_prediction():
     """No position of a prediction scores worse than no prediction."""
     corner = torch.zeros(12, 12, 12)
     corner[-1, -1, -1] = 1
 
-    assert hausdorff_distance(one(corner), one(TARGET)) < hausdorff_distance(
-        one(NOTHING), one(TARGET)
+    assert hausdorff_distance(one(corner), one(LABEL)) < hausdorff_distance(
+        one(NOTHING), one(LABEL)
     )
 
 
-@pytest.mark.parametrize("prediction", [NOTHING, TARGET])
-def test_absent_is_nan(prediction):
-    """A structure that the ground truth lacks has no distance, predicted or not."""
+@pytest.mark.parametrize("prediction", [NOTHING, LABEL])
+def test_absent_structure_is_nan(prediction):
+    """A structure that the label lacks has no distance, predicted or not."""
     assert hausdorff_distance(one(prediction), one(NOTHING)).isnan().all()
 
 
-def test_metric():
+def test_metric_leaves_out_background_and_absent_structures():
     """The metric leaves out the background and absent structures, from batches or lists."""
-    target = torch.stack([1 - TARGET, TARGET, NOTHING])
+    label = torch.stack([1 - LABEL, LABEL, NOTHING])
     prediction = torch.stack([1 - SHIFTED, SHIFTED, NOTHING])
     metric = BoundedHausdorffMetric(reduction="mean_batch")
-    metric(prediction[None], target[None])
-    metric([torch.stack([1 - NOTHING, NOTHING, NOTHING])], [target])
+    metric(prediction[None], label[None])
+    metric([torch.stack([1 - NOTHING, NOTHING, NOTHING])], [label])
 
     expected = [(3 + math.sqrt(3) * 12) / 2, 0]
     assert metric.aggregate().tolist() == pytest.approx(expected, abs=1e-4)
     assert metric.get_buffer()[:, 1].isnan().all()
 
 
-def test_metric_spacing_from_metadata():
+def test_metric_reads_the_spacing_of_each_case():
     """With spacing "pixdim" each case is measured in its own millimetres."""
     metric = BoundedHausdorffMetric(include_background=True, spacing="pixdim")
     for size in (2.0, 1.0):
         affine = torch.diag(torch.tensor([size, 1.0, 1.0, 1.0]))
-        metric([SHIFTED[None]], [MetaTensor(TARGET[None], affine=affine)])
+        metric([SHIFTED[None]], [MetaTensor(LABEL[None], affine=affine)])
 
     assert metric.get_buffer().flatten().tolist() == [6, 3]
     with pytest.raises(InputError, match="pixdim"):
-        metric([SHIFTED[None]], [TARGET[None]])
+        metric([SHIFTED[None]], [LABEL[None]])
 
 
-def test_errors():
+def test_shapes_that_disagree_and_masks_that_are_not_binary_are_refused():
     """Shapes that disagree and masks that are not binary are refused."""
     with pytest.raises(InputError, match="one shape"):
-        hausdorff_distance(one(TARGET), one(TARGET[:6]))
+        hausdorff_distance(one(LABEL), one(LABEL[:6]))
     with pytest.raises(InputError, match="0 and 1"):
-        hausdorff_distance(one(TARGET * 0.5), one(TARGET))
+        hausdorff_distance(one(LABEL * 0.5), one(LABEL))

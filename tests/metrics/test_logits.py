@@ -9,19 +9,19 @@ from nacl_monai.metrics import absolute_logit_sums, maximum_logit_counts
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 4, 3, 4, 5)])
-def test_sums_by_loop(shape):
-    """Each voxel adds the absolute value of its logits to the row of its true class."""
+def test_sums_equal_those_of_a_loop(shape):
+    """Each voxel adds the absolute values of its logits to those of its label."""
     logits, labels = 5 * torch.randn(shape), torch.randint(0, shape[1], (shape[0], 1, *shape[2:]))
     sums, counts = torch.zeros(shape[1], shape[1], dtype=torch.float64), [0] * shape[1]
     vectors = logits.movedim(1, -1).reshape(-1, shape[1])
-    for vector, truth in zip(vectors, labels.flatten().tolist(), strict=True):
-        sums[truth] += vector.double().abs()
-        counts[truth] += 1
+    for vector, label in zip(vectors, labels.flatten().tolist(), strict=True):
+        sums[label] += vector.double().abs()
+        counts[label] += 1
 
-    found = absolute_logit_sums(MetaTensor(logits), labels.to(torch.uint8))
+    actual_sums, actual_counts = absolute_logit_sums(MetaTensor(logits), labels.to(torch.uint8))
 
-    torch.testing.assert_close(found[0], sums)
-    assert found[1].tolist() == counts
+    torch.testing.assert_close(actual_sums, sums)
+    assert actual_counts.tolist() == counts
 
 
 def test_sums_do_not_drift():
@@ -36,14 +36,14 @@ def test_sums_do_not_drift():
     assert counts.tolist() == [2**24 + 1, 0]
 
 
-def test_shapes_that_disagree():
+def test_labels_of_another_grid_are_refused():
     """Labels of another grid are refused."""
-    with pytest.raises(InputError, match="labels of shape"):
+    with pytest.raises(InputError, match="labels: have the shape"):
         absolute_logit_sums(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 5))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_counts_by_loop(dtype):
+def test_counts_equal_those_of_a_loop(dtype):
     """Each voxel is counted once, by its largest logit, in the bin that it does not fall short of."""
     logits = (8 * torch.randn(2, 3, 40, 25)).to(dtype)
 
@@ -56,7 +56,7 @@ def test_counts_by_loop(dtype):
     assert counts.tolist() == expected
 
 
-def test_nothing_is_lost():
+def test_voxels_outside_the_grid_are_counted_at_its_ends():
     """Infinite logits and NaN are counted at the ends of the grid, edges in the bin above."""
     largest = [-torch.inf, -1e30, -10.25, -10.0, 49.99, 50.0, 1e30, torch.inf, torch.nan]
 

@@ -1,7 +1,9 @@
 import math
+import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import metric_worker
 import pytest
@@ -11,20 +13,24 @@ from metric_samples import random_case
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 
+import nacl_monai
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
+    ERRORS,
     REGIONS,
     CalibrationBins,
     CalibrationMetric,
     brier_score,
     calibration_bins,
     classwise_calibration_error,
-    classwise_errors,
     confidence_gap,
     expected_calibration_error,
     negative_log_likelihood,
     region_mask,
 )
+from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.metric import COLLECTORS
+from nacl_monai.metrics.scores import ScoreSums
 
 PROBS, LABELS = metric_worker.data()  # the last case has no foreground
 
@@ -44,7 +50,7 @@ def case(index):
 def test_case_errors_are_those_of_the_functions(region):
     """Each error of each case and region is what the function of that name gives."""
     errors = filled().case_errors()
-    column = REGIONS.index(region)
+    position = list(REGIONS).index(region)
 
     for name, function in {
         "ece": expected_calibration_error,
@@ -53,8 +59,8 @@ def test_case_errors_are_those_of_the_functions(region):
         "nll": negative_log_likelihood,
         "brier": brier_score,
     }.items():
-        expected = [function(*case(i), region=region) for i in range(4)]
-        actual = errors[name][:, column].tolist()
+        expected = [function(*case(i), region=region).item() for i in range(4)]
+        actual = errors[name][:, position].tolist()
         assert actual == pytest.approx(expected, nan_ok=True, abs=1e-6)
 
 
@@ -62,17 +68,17 @@ def test_case_errors_are_those_of_the_functions(region):
 def test_pooled_errors_are_those_of_all_voxels(region):
     """Pooling the cases is the same as one call with all voxels, not a mean of means."""
     pooled = filled().pooled_errors()
-    column = REGIONS.index(region)
+    position = list(REGIONS).index(region)
 
-    assert pooled["ece"][column].item() == pytest.approx(
-        expected_calibration_error(PROBS, LABELS, region=region)
+    assert pooled["ece"][position].item() == pytest.approx(
+        expected_calibration_error(PROBS, LABELS, region=region).item()
     )
-    assert pooled["nll"][column].item() == pytest.approx(
-        negative_log_likelihood(PROBS, LABELS, region)
+    assert pooled["nll"][position].item() == pytest.approx(
+        negative_log_likelihood(PROBS, LABELS, region).item()
     )
 
 
-def test_pooling_can_cancel():
+def test_opposite_errors_cancel_when_pooled():
     """Two opposite volumes at 0.8 are each wrong by 0.2 and right when pooled."""
     probs = torch.tensor([0.2, 0.8])[None, :, None, None].expand(2, 2, 1, 10)
     labels = torch.ones(2, 1, 1, 10)
@@ -91,46 +97,47 @@ def test_empty_regions_are_counted_and_left_out():
     metric = filled(regions=["foreground", "all"])
     numbers = metric.aggregate()
 
-    expected = sum(expected_calibration_error(*case(i)) for i in range(3)) / 3
+    expected = sum(expected_calibration_error(*case(i)).item() for i in range(3)) / 3
     assert numbers["ece_foreground"] == pytest.approx(expected)
     assert math.isnan(metric.case_errors()["ece"][3, 0])
     assert (numbers["empty_foreground"], numbers["empty_all"]) == (1, 0)
     assert metric.empty_regions().tolist() == [1, 0]
 
 
-def test_bins_of_each_case():
-    """The bins of each case and region can be read: cases × regions × rows × bins."""
+def test_bins_of_each_case_can_be_read():
+    """The bins of each case and region can be read: cases × regions × (1 + classes) × bins."""
     bins = filled(num_bins=5).case_bins()
 
     assert bins.counts.shape == (4, len(REGIONS), 4, 5)
     alone = calibration_bins(*case(0), mask=LABELS[:1] != 0, num_bins=5)
-    assert torch.equal(bins[0, REGIONS.index("foreground")].counts, alone.counts)
+    assert torch.equal(bins[0, list(REGIONS).index("foreground")].counts, alone.counts)
 
 
-def test_errors_per_class():
-    """Errors per class column, per case and pooled; include_absent=False makes absent ones NaN."""
-    metric = filled(regions=["foreground"], include_absent=False)
+def test_bins_give_the_errors_per_class():
+    """The bins give errors per class, per case and pooled; absent classes can be NaN."""
+    metric = filled(regions=["foreground"])
     bins = calibration_bins(PROBS, LABELS, LABELS != 0)
 
-    assert metric.class_errors().shape == (4, 1, 3)
+    each = metric.case_bins().class_errors(include_absent=False)
+    assert each.shape == (4, 1, 3)
     torch.testing.assert_close(
-        metric.pooled_class_errors()[0],
-        classwise_errors(bins, include_absent=False),
+        metric.case_bins().pooled().class_errors(include_absent=False)[0],
+        bins.class_errors(include_absent=False),
         equal_nan=True,
     )
-    assert metric.class_errors()[..., 0].isnan().all()
+    assert each[..., 0].isnan().all()
 
 
-def test_background_column_out():
-    """The background column can be left out of the class-wise error."""
+def test_background_can_be_left_out():
+    """The background can be left out of the class-wise error."""
     numbers = filled(regions=["all"], include_background=False).aggregate()
 
     assert numbers["cece_all_pooled"] == pytest.approx(
-        classwise_calibration_error(PROBS, LABELS, region="all", include_background=False)
+        classwise_calibration_error(PROBS, LABELS, region="all", include_background=False).item()
     )
 
 
-def test_regions_of_your_own():
+def test_mapping_gives_regions_of_your_own_and_a_mask_restricts_them():
     """A mapping gives regions of your own; a mask restricts every region."""
     regions = {
         "thin": partial(region_mask, "boundary", width=1),
@@ -145,13 +152,13 @@ def test_regions_of_your_own():
 
     expected = expected_calibration_error(
         PROBS, LABELS, region=region_mask("boundary", LABELS, width=1) & (mask > 0)
-    )
+    ).item()
     assert metric.region_names == ("thin", "class_1")
     assert metric.pooled_errors()["ece"][0].item() == pytest.approx(expected)
     assert metric.aggregate() == pytest.approx(in_lists.aggregate(), nan_ok=True)
 
 
-def test_spacing_from_metadata():
+def test_spacing_is_read_from_metadata():
     """With spacing "pixdim" the band is measured in the millimetres of each case."""
     affine = torch.diag(torch.tensor([1.0, 3.0, 1.0, 1.0]))
     labels = MetaTensor(LABELS[:1, :, :, None], affine=affine)  # (1, *spatial), one case
@@ -175,7 +182,7 @@ def test_state_does_not_grow_with_voxels():
     assert sizes[0] == sizes[1]
 
 
-def test_in_a_monai_handler():
+def test_monai_handler_reports_each_number_anew_each_epoch():
     """In MONAI's Ignite handler each number appears in engine.state.metrics, anew each epoch."""
     batches = [(PROBS[:2], LABELS[:2, None]), (list(PROBS[2:]), list(LABELS[2:, None]))]
     engine = Engine(lambda _, batch: batch)
@@ -192,28 +199,112 @@ def test_in_a_monai_handler():
     assert len(metric) == 4
 
 
-def test_no_volume():
+def test_numbers_of_nothing_are_refused():
     """Numbers of nothing are refused."""
-    with pytest.raises(InputError, match="no volume"):
+    with pytest.raises(InputError, match="has seen no case"):
         CalibrationMetric().aggregate()
 
 
-@pytest.mark.parametrize("regions", [["edge"], [], "foreground"])
-def test_unknown_regions(regions):
+@pytest.mark.parametrize("regions", [["edge"], [], "foreground", {"mine": lambda y: y > 0}])
+def test_unknown_regions_are_refused_when_the_metric_is_made(regions):
     """Unknown regions are refused when the metric is made, not after an hour of evaluation."""
-    with pytest.raises(InputError, match="regions must be among"):
+    with pytest.raises(InputError, match="region"):
         CalibrationMetric(regions=regions)
+
+
+@pytest.mark.parametrize("errors", [["dice"], ["ece", "dice"], [], "ece"])
+def test_unknown_errors_are_refused_when_the_metric_is_made(errors):
+    """Unknown errors, none, and a bare name are refused, with the names that there are."""
+    with pytest.raises(InputError, match="errors: is .*; choose a list from ece, ace, mce, conf"):
+        CalibrationMetric(errors=errors)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_error_that_is_asked_for_alone_is_the_same(error):
+    """One error alone has the value that it has among all, and nothing else is reported."""
+    everything = filled(num_bins=7).aggregate()
+
+    numbers = filled(num_bins=7, errors=[error], regions=["union", "foreground"]).aggregate()
+
+    assert list(numbers) == [
+        name.format(region)
+        for region in ("union", "foreground")
+        for name in (f"{error}_{{}}", f"{error}_{{}}_pooled", "empty_{}")
+    ]
+    assert numbers == {name: everything[name] for name in numbers}
+
+
+def test_errors_keep_the_order_in_which_they_are_asked_for():
+    """The numbers of a region are in the order of the errors."""
+    errors = filled(errors=["nll", "cece", "adaptive_ece", "ece"]).case_errors()
+
+    assert list(errors) == ["nll", "cece", "adaptive_ece", "ece"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "tensors"),
+    [(["ece", "cece"], 3), (["adaptive_ece"], 5), (["brier", "nll"], 5), (list(ERRORS), 7)],
+)
+def test_only_what_the_errors_need_is_computed_and_kept(errors, tensors, monkeypatch):
+    """Fine bins are there for adaptive_ece alone, scores for nll and brier alone."""
+    collected = []
+    for kind, collect in COLLECTORS.items():
+
+        def record(pieces, metric, kind=kind, collect=collect):
+            collected.append(kind)
+            return collect(pieces, metric)
+
+        monkeypatch.setitem(COLLECTORS, kind, record)
+    metric = CalibrationMetric(errors=errors)
+    metric(PROBS, LABELS)
+
+    assert len(metric.get_buffer()) == tensors
+    assert len(collected) == len(set(collected)) == (tensors - 1) // 2
+    assert (FineBins in collected) == ("adaptive_ece" in errors)
+    assert (ScoreSums in collected) == ("nll" in errors)
+
+
+def test_aggregate_names_every_error_of_every_region():
+    """By default there are eight errors, twice, and the empty cases, for four regions."""
+    numbers = filled().aggregate()
+
+    assert len(numbers) == 4 * (2 * 8 + 1)
+    assert list(numbers)[:4] == ["ece_all", "ece_all_pooled", "ace_all", "ace_all_pooled"]
+
+
+def test_labels_are_needed():
+    """Without labels there is nothing to compare with."""
+    with pytest.raises(InputError, match="labels: are missing"):
+        CalibrationMetric()(PROBS)
+
+
+def test_mask_restricts_the_region_of_all_voxels():
+    """With a mask, "all" is the mask, and any number but 0 counts as in it."""
+    mask = torch.zeros_like(LABELS)
+    mask[:, 2:5] = 2
+    metric = CalibrationMetric(errors=["ece"], regions=["all"])
+    metric(PROBS, LABELS, mask=mask)
+
+    assert metric.case_bins().voxels().tolist() == [[33]] * 4
+    expected = expected_calibration_error(PROBS, LABELS, region=mask)
+    assert metric.pooled_errors()["ece"].item() == pytest.approx(expected.item())
 
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     """Two gloo processes with 3 and 1 cases report on each the numbers and bins of one process."""
     command = [sys.executable, metric_worker.__file__]
-    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)]) for rank in range(2)]
+    source = str(Path(nacl_monai.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment, cwd=tmp_path)
+        for rank in range(2)
+    ]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
 
     expected = filled()
     for rank in range(2):
-        numbers, bins = torch.load(tmp_path / f"{rank}.pt")
+        numbers, bins, package = torch.load(tmp_path / f"{rank}.pt")
+        assert package == nacl_monai.__file__
         assert numbers == pytest.approx(expected.aggregate(), nan_ok=True)
         assert torch.equal(CalibrationBins(**bins).counts, expected.case_bins().counts)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_samples import random_case
 
-from nacl_monai.metrics.bins import region_bins
+from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.scores import region_scores
+from nacl_monai.metrics.scores import ScoreSums
 
 
 @given(
@@ -16,48 +16,48 @@ from nacl_monai.metrics.scores import region_scores
     st.integers(0, 99),
 )
 @settings(max_examples=40, deadline=None)
-def test_together_as_alone(shares, seed):
+def test_overlapping_regions_get_the_sums_of_each_alone(shares, seed):
     """Counts are identical and sums equal, whatever the regions share, also if one is empty."""
     torch.manual_seed(seed)
     probs, labels = random_case((3, 4, 9, 8))
     masks = [None if share is None else torch.rand(labels.shape) < share for share in shares]
     together = RegionPieces(probs, labels, masks)
-    bins, scores = region_bins(together, 15), region_scores(together)
+    bins, scores = CalibrationBins.collect(together, 15), ScoreSums.collect(together)
 
     for region, mask in enumerate(masks):
         pieces = RegionPieces(probs, labels, [mask])
-        alone = region_bins(pieces, 15)
+        alone = CalibrationBins.collect(pieces, 15)
         assert torch.equal(bins.counts[:, region], alone.counts[:, 0])
         assert torch.equal(bins.positives[:, region], alone.positives[:, 0])
-        for found, expected in (
+        for actual, expected in (
             (bins.confidences[:, region], alone.confidences[:, 0]),
-            (scores[:, region], region_scores(pieces)[:, 0]),
+            (scores.scores[:, region], ScoreSums.collect(pieces).scores[:, 0]),
         ):
-            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_each_voxel_once(monkeypatch):
-    """The steps yield every voxel of the regions once, with its label and its case."""
+def test_every_voxel_is_yielded_once(monkeypatch):
+    """The chunks yield every voxel of the regions once, with its label and its case."""
     monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 50})
     probs, labels = random_case((2, 3, 7, 6))
     inside = labels > 0
 
-    steps = list(RegionPieces(probs, labels, [inside]).steps())
+    chunks = list(RegionPieces(probs, labels, [inside]).chunks())
 
-    found = [torch.cat(parts, -1) for parts in zip(*steps, strict=True)]
+    values, label, piece = (torch.cat(parts, -1) for parts in zip(*chunks, strict=True))
     case = torch.arange(2)[:, None, None].expand_as(labels)[inside]
-    assert len(steps) > 3
-    assert torch.equal(found[0], probs.movedim(1, 0)[:, inside])
-    assert torch.equal(found[1][0], labels[inside].long())
-    assert torch.equal(found[2], 2 * case + 1)
+    assert len(chunks) > 3
+    assert torch.equal(values, probs.movedim(1, 0)[:, inside])
+    assert torch.equal(label[0], labels[inside].long())
+    assert torch.equal(piece, 2 * case + 1)
 
 
 @pytest.mark.parametrize("masks", [[None], [None, None]])
-def test_all_voxels(masks):
+def test_regions_of_all_voxels_hold_every_voxel(masks):
     """Regions of all voxels need no mask, and each holds every voxel."""
     probs, labels = random_case((2, 3, 7, 6))
 
-    bins = region_bins(RegionPieces(probs, labels, masks), 15)
+    bins = CalibrationBins.collect(RegionPieces(probs, labels, masks), 15)
 
     assert bins.counts.sum(-1).unique().tolist() == [42]
     assert bins.counts.shape == (2, len(masks), 4, 15)

@@ -1,18 +1,23 @@
+"""A region is one function; whatever names or gives it goes through the same path."""
+
+import inspect
+from functools import partial
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from metric_oracles import slow_boundary_band
+from metric_samples import random_case
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
+from nacl_monai.metrics.regions import named_regions, region_masks, selected_voxels
 
 LABELS = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 2]]])
 PREDICTION = torch.tensor([[[0, 1, 1, 0], [0, 0, 0, 2]]])
+PROBS = torch.nn.functional.one_hot(PREDICTION, 3).movedim(-1, 1).float()
 
 
 def drawn(mask):
-    return ["".join(".#"[voxel] for voxel in row) for row in mask[0].int().tolist()]
+    return ["".join(".#"[voxel] for voxel in line) for line in mask[0].int().tolist()]
 
 
 @pytest.mark.parametrize(
@@ -24,73 +29,9 @@ def drawn(mask):
         ("boundary", [".###", ".###"]),
     ],
 )
-def test_drawn(region, expected):
+def test_regions_drawn(region, expected):
     """Each region, drawn; the boundary with a width of one voxel on each side."""
     assert drawn(region_mask(region, LABELS, PREDICTION, width=1)) == expected
-
-
-@pytest.mark.parametrize(("width", "expected"), [(1, "...##..."), (2, "..####.."), (3, ".######.")])
-def test_width_counts_voxels_on_each_side(width, expected):
-    """A straight boundary has ``width`` voxels of band on each side."""
-    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).expand(1, 3, 8)
-
-    assert drawn(region_mask("boundary", labels, width=width)) == [expected] * 3
-
-
-def test_width_in_millimetres():
-    """With a spacing the width is in its unit: two voxels of 1 mm, but one of 3 mm."""
-    labels = torch.zeros(1, 9, 9, dtype=torch.int64)
-    labels[:, :, 4:] = 1
-    across_3_mm = region_mask("boundary", labels, width=2.0, spacing=(1.0, 3.0))
-    across_1_mm = region_mask("boundary", labels, width=2.0, spacing=(3.0, 1.0))
-
-    assert drawn(across_3_mm)[0] == "...##...."
-    assert drawn(across_1_mm)[0] == "..####..."
-
-
-def test_width_itself_is_outside():
-    """A voxel at a distance of exactly the width, √(2² + 2² + 1²), is no longer in the band."""
-    labels = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
-    labels[0, 0, 0, 0] = 1  # touches (0, 1, 0), the nearest to (2, 3, 1)
-
-    assert not region_mask("boundary", labels, width=3.0)[0, 2, 3, 1]
-    assert region_mask("boundary", labels, width=3.01)[0, 2, 3, 1]
-
-
-def test_spacing_of_each_case():
-    """Each case of a batch may have its own spacing."""
-    labels = torch.zeros(2, 5, 9, dtype=torch.int64)
-    labels[:, :, 4:] = 1
-    spacings = [(1.0, 3.0), (3.0, 1.0)]
-
-    both = region_mask("boundary", labels, width=2.0, spacing=spacings)
-
-    for case, spacing in enumerate(spacings):
-        alone = region_mask("boundary", labels[case : case + 1], width=2.0, spacing=spacing)
-        assert torch.equal(both[case : case + 1], alone)
-
-
-@given(
-    st.lists(st.integers(2, 6), min_size=2, max_size=3),
-    st.sampled_from([1.0, 1.5, 2.0, 3.0, 4.0]),
-    st.sampled_from([None, 0.7, 2.5]),
-    st.integers(0, 999),
-)
-@settings(max_examples=50, deadline=None)
-def test_band_equals_slow_loop(shape, width, first_spacing, seed):
-    """The band is that of comparing every voxel with every boundary voxel, 2-D and 3-D."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = (torch.rand(1, *shape, generator=generator) < 0.2).long()
-    sizes = [first_spacing or 1.0] + [1.0] * (len(shape) - 1)
-
-    band = region_mask("boundary", labels, width=width, spacing=sizes if first_spacing else None)
-
-    assert torch.equal(band[0], slow_boundary_band(labels[0], width, sizes))
-
-
-def test_no_boundary():
-    """A volume of one label has no boundary; the border of the image is none."""
-    assert not region_mask("boundary", torch.ones(2, 4, 4, dtype=torch.int64)).any()
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -102,13 +43,127 @@ def test_all_regions_are_boolean_masks(region):
     assert mask.dtype == torch.bool
 
 
-def test_errors():
-    """Unknown names, missing predictions and impossible widths are refused."""
-    with pytest.raises(InputError, match="unknown region 'edge'"):
+@pytest.mark.parametrize("region", REGIONS.values())
+def test_every_region_says_what_it_is(region):
+    """The functions' own docstrings are the table of the regions."""
+    assert inspect.getdoc(region)
+
+
+def test_boundary_takes_width_and_spacing():
+    """Width and spacing reach the band, which is three voxels wide by default."""
+    labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 2, 12)
+
+    assert drawn(region_mask("boundary", labels)) == ["...######..."] * 2
+    assert drawn(region_mask("boundary", labels, width=2)) == ["....####...."] * 2
+    in_mm = region_mask("boundary", labels, width=2, spacing=(1.0, 2.0))
+    assert drawn(in_mm) == [".....##....."] * 2
+
+
+def test_names_none_and_functions_go_through_the_same_path():
+    """A region by name, as None, as its own function, or as a function of yours is the same mask."""
+    regions = named_regions(
+        {
+            "union": None,
+            "function": REGIONS["union"],
+            "renamed": partial(region_mask, "union"),
+            "mine": lambda labels, prediction: (labels + prediction > 0).to(torch.uint8),
+            "channel": lambda prediction, labels: ((labels != 0) | (prediction != 0))[:, None],
+        }
+    )
+
+    masks = region_masks(regions, LABELS, PROBS)
+
+    assert list(regions) == ["union", "function", "renamed", "mine", "channel"]
+    for mask in masks:
+        assert mask.dtype == torch.bool
+        assert torch.equal(mask, region_mask("union", LABELS, PREDICTION))
+
+
+def test_parameter_with_a_default_keeps_it():
+    """A partial function with a width keeps that width, and gets the spacing."""
+    regions = named_regions({"thin": partial(region_mask, "boundary", width=1), "boundary": None})
+    labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 2, 12)
+    probs = torch.full((1, 2, 2, 12), 0.5)
+
+    thin, boundary = region_masks(regions, labels, probs, 2.0, lambda: (1.0, 0.5))
+
+    assert drawn(thin) == ["....####...."] * 2
+    assert drawn(boundary) == ["..########.."] * 2
+
+
+def test_only_regions_that_ask_compute_the_prediction(monkeypatch):
+    """The prediction is computed for union once, and not at all for the others."""
+    calls = []
+    monkeypatch.setattr(
+        "nacl_monai.metrics.regions.predicted_classes",
+        lambda probs: calls.append(probs) or probs.argmax(1),
+    )
+
+    region_masks(named_regions(["all", "foreground", "boundary"]), LABELS, PROBS)
+    assert calls == []
+    region_masks({**REGIONS, "again": REGIONS["union"]}, LABELS, PROBS)
+    assert len(calls) == 1
+
+
+def test_only_regions_that_ask_need_a_spacing():
+    """A spacing that is unknown is no error for regions without a width."""
+
+    def unknown():
+        raise InputError("spacing: is unknown")
+
+    region_masks(named_regions(["all", "foreground", "union"]), LABELS, PROBS, 3.0, unknown)
+    with pytest.raises(InputError, match="spacing: is unknown"):
+        region_masks(named_regions(["boundary"]), LABELS, PROBS, 3.0, unknown)
+
+
+def test_all_needs_no_mask():
+    """None stands for every voxel, so that no mask copies the volume."""
+    assert region_masks(named_regions(["all"]), LABELS, PROBS) == [None]
+    assert region_masks({"mine": lambda: None}, LABELS, PROBS) == [None]
+    assert selected_voxels("all", PROBS, LABELS) is None
+
+
+@pytest.mark.parametrize("region", ["foreground", "union", "boundary"])
+def test_selected_voxels_are_those_of_the_region(region):
+    """A name selects its region, with the prediction of the probabilities."""
+    expected = region_mask(region, LABELS, PREDICTION)
+
+    assert torch.equal(selected_voxels(region, PROBS, LABELS), expected)
+    assert torch.equal(selected_voxels(expected[:, None].float(), PROBS, LABELS), expected)
+
+
+def test_masks_of_another_shape_are_refused():
+    """A function whose mask does not fit is named; so is a mask that does not fit."""
+    with pytest.raises(InputError, match="region mine: have the shape"):
+        region_masks({"mine": lambda labels: labels[:, 1:] > 0}, LABELS, PROBS)
+    with pytest.raises(InputError, match="mask: have the shape"):
+        selected_voxels(LABELS[:, 1:], PROBS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ("foreground", "regions: is 'foreground'; give a list"),
+        ([], "regions: is"),
+        ({}, "regions: is"),
+        (["all", "edge"], "'edge' is unknown; choose one of all, foreground, union, boundary"),
+        ({"edge": None}, "'edge' is unknown"),
+        ({"mine": lambda y, p: y == p}, "function of 'mine' asks for p, y; name its parameters"),
+    ],
+)
+def test_unusable_regions_are_refused_when_they_are_named(regions, message):
+    """Unknown regions, none at all, and functions of other things are one clear line."""
+    with pytest.raises(InputError, match=message) as raised:
+        named_regions(regions)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_region_and_missing_prediction_are_refused():
+    """An unknown name lists the known ones; union cannot do without the prediction."""
+    with pytest.raises(InputError, match="region: 'edge' is unknown; choose one of all, foregr"):
         region_mask("edge", LABELS)
-    with pytest.raises(InputError, match="needs the prediction"):
+    with pytest.raises(InputError, match="region 'union' needs it"):
         region_mask("union", LABELS)
-    with pytest.raises(InputError, match="must be positive"):
-        region_mask("boundary", LABELS, width=0)
-    with pytest.raises(InputError, match="spacing must be 2 positive numbers"):
-        region_mask("boundary", LABELS, spacing=(1.0, 1.0, 1.0))
+    with pytest.raises(InputError, match="'edge' is unknown"):
+        selected_voxels("edge", *random_case((1, 2, 3, 3)))

@@ -11,14 +11,14 @@ BRATS = {"TC": (1, 4), "WT": (1, 2, 4), "ET": (4,)}
 LABELS = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (1, 6, 7, 5))]
 
 
-def test_equals_monai_for_brats():
+def test_masks_equal_those_of_monai_for_brats():
     """For BraTS' classes the masks are those of MONAI's transform, which knows no other dataset."""
-    theirs = ConvertToMultiChannelBasedOnBratsClasses()(LABELS)
+    expected = ConvertToMultiChannelBasedOnBratsClasses()(LABELS)
 
-    assert torch.equal(structure_masks(LABELS, BRATS).bool(), theirs.bool())
+    assert torch.equal(structure_masks(LABELS, BRATS).bool(), expected.bool())
 
 
-def test_batch():
+def test_batch_is_mapped_case_by_case():
     """With dim=1 a batch is mapped case by case."""
     batch = torch.stack([LABELS, LABELS.flip(1)])
 
@@ -37,12 +37,12 @@ def test_metadata_is_kept():
     assert torch.equal(masks.as_tensor(), structure_masks(LABELS, BRATS))
 
 
-def test_absent_and_missed():
+def test_absent_structure_is_nan_and_missed_one_scores_the_diagonal():
     """Dice and distance: NaN for an absent structure, 0 and the largest distance for a missed one."""
-    truth, prediction = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
-    truth[..., 2:4, 2:4] = 1  # TC and WT are there, ET is not
-    prediction[..., 2:4, 2:4] = 2  # WT found, TC missed
-    masks = [structure_masks(labels, BRATS, dim=1) for labels in (prediction, truth)]
+    label, prediction = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    label[..., 2:4, 2:4] = 1  # TC and WT are there, ET is not
+    prediction[..., 2:4, 2:4] = 2  # WT is found, TC is missed
+    masks = [structure_masks(labels, BRATS, dim=1) for labels in (prediction, label)]
     dice, distance = (
         DiceMetric(include_background=True),
         BoundedHausdorffMetric(include_background=True),
@@ -56,7 +56,7 @@ def test_absent_and_missed():
 
 
 @pytest.mark.parametrize("labels", [LABELS[0], torch.zeros(2, 4, 4)])
-def test_errors(labels):
+def test_label_maps_without_a_channel_are_refused(labels):
     """Label maps without a channel axis of length one are refused."""
     with pytest.raises(InputError, match="one channel"):
         structure_masks(labels, BRATS)

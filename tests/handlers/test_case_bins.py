@@ -11,23 +11,23 @@ def bins(evaluated):
     return np.load(evaluated[0] / "bins.npz")
 
 
-def test_names(bins, evaluated):
-    """Axes are named: cases as they were measured, regions, top-1 and the classes."""
+def test_axes_are_named(bins, evaluated):
+    """Axes are named: cases in the order in which they were measured, regions, top-1 and the classes."""
     assert list(evaluated[2]) == list(bins["cases"])
     assert list(bins["regions"]) == REGIONS
     assert list(bins["classes"]) == ["top-1", *CLASSES]
     assert bins["counts"].shape == (3, 2, 4, 15)
 
 
-def test_sums(bins, evaluated):
+def test_sums_equal_those_of_a_loop(bins, evaluated):
     """Counts, positives and confidences are those of a loop over all voxels."""
-    for row, volume in enumerate(evaluated[2].values()):
+    for position, volume in enumerate(evaluated[2].values()):
         probabilities, label = probabilities_of(volume)
-        columns = [
+        classes = [
             (probabilities.max(axis=0), probabilities.argmax(axis=0) == label),
-            *[(probabilities[k], label == k) for k in range(3)],
+            *[(probabilities[c], label == c) for c in range(3)],
         ]
-        for column, (confidence, positive) in enumerate(columns):
+        for k, (confidence, positive) in enumerate(classes):
             counts, positives, sums = np.zeros(15, int), np.zeros(15, int), np.zeros(15)
             for p, hit, inside in zip(confidence, positive, label != 0, strict=True):
                 if inside:
@@ -35,6 +35,14 @@ def test_sums(bins, evaluated):
                     counts[index] += 1
                     positives[index] += hit
                     sums[index] += p
-            np.testing.assert_array_equal(counts, bins["counts"][row, 0, column])
-            np.testing.assert_array_equal(positives, bins["positives"][row, 0, column])
-            np.testing.assert_allclose(sums, bins["confidences"][row, 0, column], atol=1e-4)
+            np.testing.assert_array_equal(counts, bins["counts"][position, 0, k])
+            np.testing.assert_array_equal(positives, bins["positives"][position, 0, k])
+            np.testing.assert_allclose(sums, bins["confidences"][position, 0, k], atol=1e-4)
+
+
+def test_bins_of_the_second_region_are_those_of_the_union(bins, evaluated):
+    """Regions keep the order of their names."""
+    for position, volume in enumerate(evaluated[2].values()):
+        probabilities, label = probabilities_of(volume)
+        union = (label != 0) | (probabilities.argmax(axis=0) != 0)
+        assert bins["counts"][position, 1].sum(axis=-1).tolist() == [union.sum()] * 4

@@ -1,4 +1,4 @@
-"""What handlers that write one row per case share."""
+"""What the handlers share that write one row per case."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from monai.utils import string_list_all_gather
 
 
 class CaseHandler(ABC):
-    """Collects the names of an evaluator's cases and writes once, when all of them have passed.
+    """Collects the names of an evaluator's cases and writes once, after the last one.
 
-    Attach it after the metrics that it reads. Under several processes names are gathered as MONAI
-    gathers its metrics, in the order of ranks, and rank 0 alone writes.
+    Attach it after the metrics that it reads. Under several processes, names are gathered in the
+    order in which MONAI gathers its metrics, that of the ranks, and rank 0 alone writes.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class CaseHandler(ABC):
 
     @abstractmethod
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
-        """Writes what ``engine`` measured; names are in the order of the metrics' rows."""
+        """Writes what ``engine`` measured; names are in the order of the metrics' cases."""
 
     def _start(self) -> None:
         self._cases, self._patients = [], []
 
     def _collect(self, engine: Engine) -> None:
-        self._cases += names(engine, "case")
-        self._patients += names(engine, "patient")
+        self._cases += batch_entries(engine, "case")
+        self._patients += batch_entries(engine, "patient")
 
     def _finish(self, engine: Engine) -> None:
         cases, patients = map(string_list_all_gather, (self._cases, self._patients))
@@ -44,7 +44,7 @@ class CaseHandler(ABC):
             self.write(engine, cases, patients)
 
 
-def names(engine: Engine, key: str) -> list[str]:
+def batch_entries(engine: Engine, key: str) -> list[str]:
     """The entries ``key`` of ``engine``'s current batch, collated or not."""
     batch: Any = engine.state.batch
     return [item[key] for item in batch] if isinstance(batch, list) else list(batch[key])

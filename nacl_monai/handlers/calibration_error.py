@@ -1,4 +1,4 @@
-"""Calibration errors of an evaluator's volumes, in ``engine.state.metrics``."""
+"""Calibration errors of an evaluator's cases, in ``engine.state.metrics``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import Any
 
 from monai.handlers import IgniteMetricHandler, from_engine
 
-from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.metric import Region
+from nacl_monai.metrics import ERRORS, CalibrationMetric
+from nacl_monai.metrics.regions import Region
 
 
 class CalibrationError(IgniteMetricHandler):
-    """ECE, CECE and their kin of whole volumes, for an evaluator of MONAI or Ignite.
+    """ECE, CECE and other calibration errors of whole cases, for an evaluator of MONAI or Ignite.
 
     At the end of a run ``engine.state.metrics`` holds ``ece_<region>`` and ``cece_<region>`` (paper,
-    equations 10 and 11; mean over volumes), their pooled values and more, for every region: the keys
-    of `nacl_monai.metrics.CalibrationMetric.aggregate`. The bins stay at hand in ``metric_fn``, for
-    `CaseBins` and `CaseTable` to write.
+    equations 10 and 11; mean over cases), their pooled values and more, for every region: the keys
+    of `nacl_monai.metrics.CalibrationMetric.aggregate`. The bins remain in ``metric_fn``, from which
+    `CaseBins` and `CaseTable` write them.
 
     Args:
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.
+        errors: Names of the errors, as `CalibrationMetric` takes them; all by default.
         regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``, or a mapping that
             adds functions of your own, as `CalibrationMetric` takes it.
         boundary_width: Of the region ``boundary``, on each side of a boundary.
         spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
         output_transform: Picks probabilities (after softmax) and labels from ``engine.state.output``.
+
+    Raises:
+        InputError: If an error or a region is unknown.
     """
 
     metric_fn: CalibrationMetric
@@ -33,6 +37,7 @@ class CalibrationError(IgniteMetricHandler):
     def __init__(
         self,
         num_bins: int = 15,
+        errors: Sequence[str] = tuple(ERRORS),
         regions: Sequence[str] | Mapping[str, Region | None] = ("foreground",),
         boundary_width: float = 3.0,
         spacing: str | None = None,
@@ -40,7 +45,11 @@ class CalibrationError(IgniteMetricHandler):
     ) -> None:
         super().__init__(
             metric_fn=CalibrationMetric(
-                num_bins=num_bins, regions=regions, boundary_width=boundary_width, spacing=spacing
+                num_bins=num_bins,
+                errors=errors,
+                regions=regions,
+                boundary_width=boundary_width,
+                spacing=spacing,
             ),
             output_transform=output_transform,
             save_details=False,

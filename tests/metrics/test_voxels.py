@@ -1,6 +1,7 @@
 import pytest
 import torch
 from metric_samples import random_case
+from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
@@ -12,6 +13,7 @@ from nacl_monai.metrics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
+from nacl_monai.metrics.voxels import aligned, checked_voxels, predicted_classes
 
 PROBS, LABELS = random_case((2, 3, 4, 5))
 
@@ -24,17 +26,17 @@ def with_nan():
 
 BAD = {
     "logits": (PROBS.log() + 2, LABELS, "apply softmax"),
-    "one NaN": (with_nan(), LABELS, "contain NaN"),
-    "sigmoid": (torch.full_like(PROBS, 0.9), LABELS, "must sum to 1"),
-    "one channel": (PROBS[:, :1], LABELS, "two or more classes"),
-    "integer probabilities": (PROBS.long(), LABELS, "must be floating"),
-    "spatial shapes": (PROBS, LABELS[:, 1:], "do not fit"),
-    "batch sizes": (PROBS, LABELS[:1], "do not fit"),
-    "one-hot": (PROBS, PROBS.round(), "not one-hot"),
-    "label too large": (PROBS, LABELS + 1, "classes 0 to 2"),
-    "label negative": (PROBS, LABELS - 1, "classes 0 to 2"),
-    "label NaN": (PROBS, LABELS * torch.nan, "classes 0 to 2"),
-    "label between": (PROBS, LABELS.clamp(max=1) + 0.5, "whole numbers"),
+    "one NaN": (with_nan(), LABELS, "hold NaN"),
+    "sigmoid": (torch.full_like(PROBS, 0.9), LABELS, "sum to 1 over the classes but for"),
+    "one channel": (PROBS[:, :1], LABELS, "at least 2 classes"),
+    "integer probabilities": (PROBS.long(), LABELS, "floating-point output of softmax"),
+    "spatial shapes": (PROBS, LABELS[:, 1:], "does not fit outputs"),
+    "batch sizes": (PROBS, LABELS[:1], "does not fit outputs"),
+    "one-hot": (PROBS, PROBS.round(), "instead of one-hot"),
+    "label too large": (PROBS, LABELS + 1, "0 to 2"),
+    "label negative": (PROBS, LABELS - 1, "0 to 2"),
+    "label NaN": (PROBS, LABELS * torch.nan, "hold nan"),
+    "label between": (PROBS, LABELS.clamp(max=1) + 0.5, "no class index"),
 }
 METRICS = {
     "bins": calibration_bins,
@@ -70,15 +72,31 @@ def test_softmax_of_any_precision_is_accepted(dtype):
     assert 0 <= expected_calibration_error(probs, torch.ones(1, 30, 30)) <= 1
 
 
-def test_mask_of_another_shape():
+def test_mask_of_another_shape_is_refused():
     """A mask that fits no voxel grid is refused."""
-    with pytest.raises(InputError, match="mask"):
+    with pytest.raises(InputError, match="mask: have the shape"):
         calibration_bins(PROBS, LABELS, mask=LABELS[:, 1:] > 0)
 
 
-def test_no_bins():
-    """There is at least one bin."""
-    with pytest.raises(InputError, match="num_bins"):
-        calibration_bins(PROBS, LABELS, num_bins=0)
-    with pytest.raises(InputError, match="num_bins"):
-        adaptive_calibration_error(PROBS, LABELS, num_bins=0)
+def test_checked_voxels_have_neither_gradient_nor_metadata():
+    """What a metric works with is plain: no gradient, no metadata, no channel."""
+    probs, labels = checked_voxels(
+        MetaTensor(PROBS.clone().requires_grad_()), MetaTensor(LABELS[:, None])
+    )
+
+    assert type(probs) is type(labels) is torch.Tensor
+    assert not probs.requires_grad
+    assert labels.shape == LABELS.shape
+    assert torch.equal(probs, PROBS)
+
+
+def test_labels_move_to_the_device_of_the_probabilities():
+    """A label on another device follows the probabilities, as a metric may get both apart."""
+    assert aligned("labels", LABELS, PROBS.to("meta")).device.type == "meta"
+
+
+def test_first_of_tied_classes_is_predicted():
+    """Where several classes tie, the first one is the predicted class, as for argmax."""
+    probs = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [0.1, 0.3, 0.6]])
+
+    assert predicted_classes(probs[:, :, None]).flatten().tolist() == [1, 0, 2]

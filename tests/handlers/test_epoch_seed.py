@@ -32,7 +32,7 @@ def draws(seed, epochs, start=0):
     return [seen[k : k + 6] for k in range(0, len(seen), 6)]
 
 
-def test_epochs():
+def test_epoch_alone_equals_the_same_epoch_after_others():
     """An epoch done alone is the same as after others; epochs and seeds differ."""
     first, second, third = draws(0, 3)
 
@@ -41,6 +41,6 @@ def test_epochs():
     assert draws(1, 2) != [first, second]
 
 
-def test_shifted_seed():
+def test_second_epoch_of_a_seed_is_not_the_first_of_the_next():
     """The second epoch of one seed is not the first of the next."""
     assert draws(0, 2)[1] != draws(1, 1)[0]

@@ -14,12 +14,12 @@ from monai.utils import set_determinism
 class EpochSeed:
     """Seeds every generator at the start of every epoch: Python, NumPy, torch, MONAI's transforms.
 
-    An epoch can then be done again, alone, with the same order of samples, augmentation and dropout,
-    which is how a resumed training is exact without any random state on disk. Seeds of different
+    An epoch can then be repeated, alone, with the same order of samples, augmentation and dropout. This
+    is why a resumed training is exact without any random state on disk. Seeds of different
     epochs, processes and runs are independent (`numpy.random.SeedSequence`).
 
     Args:
-        seed: The run's.
+        seed: The run's seed.
     """
 
     def __init__(self, seed: int) -> None:

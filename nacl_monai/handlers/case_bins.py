@@ -1,4 +1,4 @@
-"""Reliability curves, as the bin sums from which they are drawn."""
+"""The bin sums of every case, from which reliability curves are drawn."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import numpy as np
 from ignite.engine import Engine
 
 from nacl_monai.files import atomic_path
-from nacl_monai.handlers.calibration import CalibrationError
-from nacl_monai.handlers.cases import CaseHandler
+from nacl_monai.handlers.calibration_error import CalibrationError
+from nacl_monai.handlers.case_handler import CaseHandler
+from nacl_monai.runs import EvaluationFolder
 
 
 class CaseBins(CaseHandler):
     """Writes ``bins.npz``: the exact bin sums of every case, from which all calibration follows.
 
-    Arrays: ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,: ``top-1``, then the classes), and
-    ``counts``, ``positives`` (int64) and ``confidences`` (float64 sums), each ``(N, R, 1 + C, M)``. Bin
-    ``m`` of ``M`` is ``(m/M, (m + 1)/M]``; accuracy is ``positives / counts``, mean confidence is
-    ``confidences / counts``.
+    Arrays: ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,), "top-1" and the names of the
+    classes; ``counts``, ``positives`` (int64) and ``confidences`` (float64 sums), each
+    ``(N, R, 1 + C, M)``. Bin ``m`` of ``M`` is ``(m/M, (m + 1)/M]``; accuracy is
+    ``positives / counts``, mean confidence is ``confidences / counts``.
 
     Args:
         output_dir: Folder of the file.
@@ -32,7 +33,7 @@ class CaseBins(CaseHandler):
         self, output_dir: str | Path, classes: Sequence[str], calibration: CalibrationError
     ) -> None:
         super().__init__()
-        self.output_dir = Path(output_dir)
+        self.file = EvaluationFolder(Path(output_dir)).bins
         self.classes = list(classes)
         self.calibration = calibration.metric_fn
 
@@ -44,5 +45,5 @@ class CaseBins(CaseHandler):
             "classes": np.array(["top-1", *self.classes]),
             **self.calibration.case_bins().arrays(),
         }
-        with atomic_path(self.output_dir / "bins.npz") as temporary:
+        with atomic_path(self.file) as temporary:
             np.savez_compressed(temporary, **arrays)

@@ -1,4 +1,4 @@
-"""Batch statistics that several processes agree on."""
+"""The same batch statistics in every process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from ignite.engine import Engine, Events
 
 
 class BroadcastBuffers:
-    """Gives every process the first one's buffers at the end of an epoch, before it is validated.
+    """Gives every process the buffers of the first one after each epoch, before the validation.
 
-    Batch normalization collects its statistics in every process from other samples, and torch's
-    `DistributedDataParallel` makes them equal only when the next batch begins.
+    Each process collects the statistics of batch normalization from other samples. Torch's
+    `DistributedDataParallel` makes them equal only when the next batch begins, which is too late for
+    the validation.
 
     Args:
-        network: Whose buffers.
+        network: The network whose buffers are shared.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:

@@ -1,0 +1,90 @@
+r"""Sorting probabilities into the equal bins :math:`((i-1)/M, i/M]`; the first also holds 0.
+
+Edges are :math:`i/M` rounded to the dtype of the probabilities, so that a probability *written* as
+``0.2`` is in the bin that ends at 0.2, whatever its binary rounding.
+
+Counts are integers and sums are float64: nothing drifts at any number of voxels. MONAI's
+``calibration_binning`` and torchmetrics count in float32, which stops at 2^24 voxels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.pieces import RegionPieces
+
+
+def check_num_bins(num_bins: int) -> None:
+    """Refuses a number of bins below 1.
+
+    Raises:
+        InputError: If it is smaller.
+    """
+    if num_bins < 1:
+        raise InputError(f"num_bins: is {num_bins}; use 1 or more")
+
+
+def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
+    """The bin of each probability, int32, same shape.
+
+    One comparison with the nearest edge decides. It is exact, because it compares the edge itself,
+    and many times as fast as the binary search of ``torch.bucketize``.
+
+    Args:
+        probs: Probabilities of any shape and floating dtype. Softmax may round to slightly more
+            than 1; such a value is in the last bin.
+        num_bins: The number of equal bins M.
+
+    Example:
+        >>> bin_indices(torch.tensor([0.0, 0.1, 0.2, 0.2001, 1.0]), num_bins=5).tolist()
+        [0, 0, 0, 1, 4]
+    """
+    nearest = (probs * num_bins).round_()
+    # Written as a float because on CPU a cast from bool takes longer than all the rest.
+    not_above = torch.le(probs, nearest / num_bins, out=torch.empty_like(nearest))
+    return nearest.sub_(not_above).clamp_(0, num_bins - 1).int()
+
+
+def bin_sums(
+    pieces: RegionPieces, num_bins: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Counts, positives and confidences of :class:`CalibrationBins` per case and region.
+
+    Returns:
+        Three tensors ``(B, regions, 1 + C, num_bins)``.
+
+    Raises:
+        InputError: If ``num_bins`` is smaller than 1.
+    """
+    check_num_bins(num_bins)
+    # The last two axes say whether the class is the predicted one, and whether it is the label.
+    shape = (pieces.num_pieces, pieces.num_classes, num_bins, 2, 2)
+    size, device = math.prod(shape), pieces.device
+    counts = torch.zeros(size, dtype=torch.int64, device=device)
+    confidences = torch.zeros(size, dtype=torch.float64, device=device)
+    first_of_class = torch.arange(pieces.num_classes, dtype=torch.int32, device=device)[:, None]
+    first_of_class *= 4 * num_bins
+    two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
+
+    for probs, labels, piece in pieces.chunks():
+        predicted = probs.max(0, keepdim=True).indices
+        first = piece * (4 * num_bins * pieces.num_classes) + first_of_class
+        index = torch.add(first, bin_indices(probs, num_bins), alpha=4)
+        index.scatter_add_(0, predicted, two.expand_as(predicted))
+        index.scatter_add_(0, labels, one.expand_as(labels))
+        counts += torch.bincount(index.flatten(), minlength=size)
+        confidences.index_add_(0, index.flatten(), probs.double().flatten())
+    counts, confidences = counts.view(shape), confidences.view(shape)
+    top1_first = (_top1_first(sums) for sums in (counts, counts[..., 1:], confidences))
+    n, positives, probabilities = map(pieces.sum_regions, top1_first)
+    return n, positives, probabilities
+
+
+def _top1_first(sums: torch.Tensor) -> torch.Tensor:
+    """Sums ``(pieces, C, M, predicted, label)`` → ``(pieces, 1 + C, M)``: top-1, then the classes."""
+    by_prediction = sums.sum(-1)
+    top1 = by_prediction[..., 1].sum(1, keepdim=True)
+    return torch.cat([top1, by_prediction.sum(-1)], 1)

@@ -1,0 +1,61 @@
+"""Names of cases are collected in order, anew in each run, and written once by the first process."""
+
+import pytest
+from ignite.engine import Engine
+
+from nacl_monai.handlers.case_handler import CaseHandler, batch_entries
+
+
+class Recorder(CaseHandler):
+    def __init__(self):
+        super().__init__()
+        self.written = []
+
+    def write(self, engine, cases, patients):  # noqa: ARG002
+        self.written.append((cases, patients))
+
+
+def item(case):
+    return {"case": f"case{case}", "patient": f"patient{case // 2}"}
+
+
+BATCHES = [[item(2), item(0)], {"case": ["case1"], "patient": ["patient0"]}]
+
+
+def recorded(runs=1):
+    engine, handler = Engine(lambda *_: None), Recorder()
+    handler.attach(engine)
+    for _ in range(runs):
+        engine.run(BATCHES)
+    return handler.written
+
+
+def test_names_are_written_once_in_their_order():
+    """After the last case, the names are in the order in which the cases came."""
+    expected = (["case2", "case0", "case1"], ["patient1", "patient0", "patient0"])
+
+    assert recorded() == [expected]
+
+
+def test_each_run_starts_anew():
+    """A second run does not repeat the names of the first."""
+    first, second = recorded(runs=2)
+
+    assert first == second
+
+
+def test_only_the_first_process_writes(monkeypatch):
+    """Of several processes rank 0 alone writes."""
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+
+    assert recorded() == []
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_entries_of_a_batch_collated_or_not(batch):
+    """A batch is a list of dictionaries or a dictionary of lists."""
+    engine = Engine(lambda *_: None)
+    engine.state.batch = batch
+
+    assert all(name.startswith("case") for name in batch_entries(engine, "case"))
+    assert len(batch_entries(engine, "patient")) == len(batch_entries(engine, "case"))

@@ -1,0 +1,51 @@
+"""Sums over voxels add up, entry by entry, and keep their order."""
+
+from dataclasses import dataclass
+
+import torch
+
+from nacl_monai.metrics.sums import VoxelSums
+
+
+@dataclass(frozen=True)
+class Sums(VoxelSums):
+    voxels: torch.Tensor
+    values: torch.Tensor
+
+
+ONE = Sums(torch.arange(6).view(3, 2), torch.arange(12.0).view(3, 2, 2))
+OTHER = Sums(torch.ones(3, 2, dtype=torch.int64), torch.full((3, 2, 2), 10.0))
+
+
+def test_adding_adds_each_tensor():
+    """Sums over two sets of voxels add up to those over both."""
+    both = ONE + OTHER
+
+    assert both.voxels.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert torch.equal(both.values, ONE.values + 10)
+
+
+def test_index_selects_along_the_leading_axes():
+    """An index picks the same cases and regions of each tensor."""
+    region = ONE[:, 1]
+
+    assert region.voxels.tolist() == [1, 3, 5]
+    assert region.values.tolist() == [[2, 3], [6, 7], [10, 11]]
+
+
+def test_pooling_sums_one_leading_axis():
+    """Pooling is the sum over the cases, or over another leading axis."""
+    assert ONE.pooled().voxels.tolist() == [6, 9]
+    assert ONE.pooled(1).voxels.tolist() == [1, 5, 9]
+    assert ONE.pooled().values.tolist() == [[12, 15], [18, 21]]
+
+
+def test_tensors_can_be_taken_back_in_order():
+    """The tensors of several sums in one list are taken back one after the other."""
+    tensors = iter([*ONE.tensors(), *OTHER.tensors()])
+
+    for sums in (ONE, OTHER):
+        again = Sums.take(tensors)
+        assert torch.equal(again.voxels, sums.voxels)
+        assert torch.equal(again.values, sums.values)
+    assert next(tensors, None) is None
