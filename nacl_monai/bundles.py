@@ -15,6 +15,7 @@ An entry of a menu carries, in MONAI's ``_desc_``, how tables and figures show i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,10 +34,10 @@ class Choice:
     """One entry of a menu.
 
     Attributes:
-        name: its key, by which it is chosen.
-        target: the class that it makes.
-        settings: the class's arguments, at their defaults.
-        description: its ``_desc_``: ``label`` and whatever else tables and figures need.
+        name: Its key, by which it is chosen.
+        target: The class that it makes.
+        settings: The class's arguments, at their defaults.
+        description: Its ``_desc_``: ``label`` and whatever else tables and figures need.
     """
 
     name: str
@@ -118,7 +119,7 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return _parse(file.read_text(encoding="utf-8"))
+    return deepcopy(_parse(file.read_text(encoding="utf-8")))  # which callers may change
 
 
 @cache
