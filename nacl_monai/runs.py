@@ -24,10 +24,10 @@ class RunName:
     """The name of a run's folder.
 
     Attributes:
-        network: from the menu of networks.
-        loss: from the menu of losses.
-        settings: keys of the loss or of the run and their values, as text.
-        seed: of the training.
+        network: From the menu of networks.
+        loss: From the menu of losses.
+        settings: Keys of the loss or of the run and their values, as text.
+        seed: Of the training.
 
     Example:
         >>> str(RunName("unet", "focal", (("gamma", "2.0"), ("fold", "1"))))

@@ -94,7 +94,7 @@ def test_leave_one_out(patients):
 
 @pytest.mark.parametrize(
     ("patients", "fold", "message"),
-    [("abc", 3, "fold 3: choose from 0 to 2"), ("abc", -1, "fold -1"), ("ab", 0, "at least 3")],
+    [("abc", 3, "fold 3: .*choose from 0 to 2"), ("abc", -1, "fold -1"), ("ab", 0, "at least 3")],
 )
 def test_impossible_fold(patients, fold, message):
     """A fold that is not there, and too few patients, are refused."""
@@ -204,5 +204,5 @@ def test_unusable_file(tmp_path, text, message):
 
 def test_missing_file(tmp_path):
     """Reading a split that no training has written says to train first."""
-    with pytest.raises(InputError, match="no split there; .* train first"):
+    with pytest.raises(InputError, match="there is no split; .* train first"):
         read_split(cases_of(["p1"]), tmp_path / "split.json")
