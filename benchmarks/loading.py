@@ -153,7 +153,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        PHANTOMS["brats"](folder / "brats", cases=options.cases, full_size=True)
+        PHANTOMS["brats"].write(folder / "brats", cases=options.cases, full_size=True)
         found = {part: run(part, folder) for part in PARTS}
         files = list((folder / "cache").iterdir())
         size = sum(file.stat().st_size for file in files) / len(files)

@@ -25,7 +25,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from nacl_monai.phantoms import write_acdc_phantom
+from nacl_monai.phantoms import PHANTOMS
 
 ROOT = Path(__file__).parents[1]
 PAPER = {"slices": 1300, "epochs": 100}  # ACDC in the paper, section 4.1
@@ -168,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if options.data is None:
-            options.data = write_acdc_phantom(folder / "acdc", cases=options.cases, seed=0)
+            options.data = PHANTOMS["acdc"].write(folder / "acdc", cases=options.cases)
         run, bare = train(options, folder)
         threads = torch.get_num_threads()
         print(

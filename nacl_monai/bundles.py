@@ -15,6 +15,7 @@ An entry of a menu carries, in MONAI's ``_desc_``, how tables and figures show i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,10 +34,10 @@ class Choice:
     """One entry of a menu.
 
     Attributes:
-        name: its key, by which it is chosen.
-        target: the class that it makes.
-        settings: the class's arguments, at their defaults.
-        description: its ``_desc_``: ``label`` and whatever else tables and figures need.
+        name: Its key, by which it is chosen.
+        target: The class that it makes.
+        settings: The class's arguments, at their defaults.
+        description: Its ``_desc_``: ``label`` and whatever else tables and figures need.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Choice:
 
 
 def bundles_folder(bundles: str | Path | None = None) -> Path:
-    """The folder of the bundles: as given, else that of the working directory or of the package.
+    """Returns the folder of the bundles: the given one, or that of the working directory or project.
 
     Raises:
         InputError: If there is none.
@@ -70,13 +71,13 @@ def bundles_folder(bundles: str | Path | None = None) -> Path:
 
 
 def dataset_names(bundles: str | Path | None = None) -> list[str]:
-    """The datasets that have a folder in ``bundles``, in alphabetical order."""
+    """Returns the datasets that have a folder in ``bundles``, in alphabetical order."""
     folder = bundles_folder(bundles)
     return sorted(file.parents[1].name for file in folder.glob(f"*/{DATASET_FILE}"))
 
 
 def dataset_file(name: str, bundles: str | Path | None = None) -> Path:
-    """The ``dataset.yaml`` of a dataset.
+    """Returns the ``dataset.yaml`` of a dataset.
 
     Raises:
         InputError: If there is no such dataset.
@@ -90,7 +91,7 @@ def dataset_file(name: str, bundles: str | Path | None = None) -> Path:
 
 
 def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]:
-    """The keys of a dataset's ``dataset.yaml``, with nothing in them evaluated.
+    """Returns the keys of a dataset's ``dataset.yaml``, with nothing in them evaluated.
 
     Raises:
         InputError: If there is no such dataset.
@@ -99,7 +100,7 @@ def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]
 
 
 def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]:
-    """The menu ``losses`` or ``networks``, in the order in which tables and figures show it.
+    """Returns the menu ``losses`` or ``networks``, in the order of tables and figures.
 
     Example:
         >>> read_menu("losses")["nacl"].label
@@ -118,7 +119,7 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return _parse(file.read_text(encoding="utf-8"))
+    return deepcopy(_parse(file.read_text(encoding="utf-8")))  # which callers may change
 
 
 @cache

@@ -13,13 +13,16 @@ from nacl_monai.errors import InputError
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name once the block has succeeded.
+    """Yields a temporary path beside ``path`` that takes its name once the block has succeeded.
 
-    Parent folders are made. If the block raises, whatever stood at ``path`` is untouched and the
+    Parent folders are made. If the block raises, an earlier file at ``path`` is untouched and the
     temporary file is gone.
 
+    Args:
+        path: The file to write.
+
     Raises:
-        InputError: The operating system refuses: the disk is full, the folder is read-only.
+        InputError: If the operating system refuses, because the disk is full or read-only, say.
 
     Example:
         >>> target = getfixture("tmp_path") / "numbers.json"
@@ -43,21 +46,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         refusal = _refusal(error)
         if refusal is None:
             raise
-        raise InputError(f"{path}: cannot be written ({refusal})") from error
+        raise InputError(f"{path}: cannot be written ({refusal}); choose another folder") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes a text file as UTF-8, whole or not at all; returns its path."""
+    """Writes a text file as UTF-8, whole or not at all; returns its path.
+
+    Raises:
+        InputError: If the operating system refuses.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def _refusal(error: BaseException | None) -> str | None:
-    """What the operating system said, if it is the cause: writers wrap it in errors of their own."""
+    """The operating system's reason, if it is the cause: writers wrap it in errors of their own."""
     while error is not None:
         if isinstance(error, OSError):
             return error.strerror or str(error)

@@ -13,9 +13,15 @@ from tqdm import tqdm
 def progress_bar(
     iterable: Iterable[Any] | None = None, *, description: str, unit: str, total: int | None = None
 ) -> tqdm[Any]:
-    """A tqdm bar on standard error; where that is a file, a line every 30 seconds instead.
+    """Returns a tqdm bar on standard error, which prints a line every 30 seconds if that is a file.
 
-    Of several processes the first alone shows it.
+    Only the first of several processes shows it.
+
+    Args:
+        iterable: What the bar counts; if None, the caller updates the bar.
+        description: Shown in front of the bar.
+        unit: What is counted, in the singular.
+        total: How many there are; taken from the iterable if None.
     """
     interval = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(

@@ -7,6 +7,7 @@ those that differ from the defaults, so that a name says everything about a trai
 
 from __future__ import annotations
 
+import argparse
 import glob
 import re
 import sys
@@ -24,10 +25,10 @@ class RunName:
     """The name of a run's folder.
 
     Attributes:
-        network: from the menu of networks.
-        loss: from the menu of losses.
-        settings: keys of the loss or of the run and their values, as text.
-        seed: of the training.
+        network: From the menu of networks.
+        loss: From the menu of losses.
+        settings: Keys of the loss or of the run and their values, as text.
+        seed: Of the training.
 
     Example:
         >>> str(RunName("unet", "focal", (("gamma", "2.0"), ("fold", "1"))))
@@ -45,14 +46,14 @@ class RunName:
 
     @classmethod
     def parse(cls, name: str, losses: Collection[str]) -> RunName:
-        """The inverse of `str`.
+        """Reads the name of a run's folder: the inverse of `str`.
 
         Args:
-            name: Of a folder.
-            losses: All names of losses, which tell where that of the network ends.
+            name: The folder's name.
+            losses: The names of all losses, which tell where the network's name ends.
 
         Raises:
-            InputError: If it is no name of a run.
+            InputError: If the name is not that of a run.
 
         Example:
             >>> RunName.parse("attention_unet_label_smoothing_seed3", ["nacl", "label_smoothing"])
@@ -65,7 +66,7 @@ class RunName:
         match = re.fullmatch(pattern, name)
         if match is None:
             raise InputError(
-                f"{name}: not the name of a run; expected <network>_<loss>[_<key>=<value>]_seed<n>, "
+                f"{name}: not the name of a run; name it <network>_<loss>[_<key>=<value>]_seed<n>, "
                 f"with a loss out of {', '.join(losses)}"
             )
         settings = tuple((key, value) for key, value in _SETTING.findall(match["settings"]))
@@ -73,7 +74,7 @@ class RunName:
 
 
 def fold_folders(folder: Path) -> list[Path]:
-    """The runs of a cross-validation that is named without its folds, in their order.
+    """Returns the runs of a cross-validation that is named without its folds, in their order.
 
     ``NAME_seedN`` stands for ``NAME_fold=0_seedN``, ``NAME_fold=1_seedN``, …
     """
@@ -165,12 +166,22 @@ class EvaluationFolder:
         return self.maps / f"{case}.npz"
 
 
-def main(words: Sequence[str]) -> str:
-    """The name for ``NETWORK LOSS SEED [KEY=VALUE …]``."""
-    network, loss, seed, *settings = words
-    pairs = tuple((key, value) for key, _, value in (word.partition("=") for word in settings))
-    return str(RunName(network, loss, pairs, int(seed)))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the name for ``NETWORK LOSS SEED [KEY=VALUE …]``; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nacl_monai.runs", description="Print the name of a run's folder."
+    )
+    parser.add_argument("network")
+    parser.add_argument("loss")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what is not a default")
+    words = parser.parse_args(argv)
+    settings = [tuple(word.split("=")) for word in words.settings]
+    if any(len(setting) != 2 for setting in settings):
+        parser.error(f"{' '.join(words.settings)}: not all are settings; write KEY=VALUE")
+    print(RunName(words.network, words.loss, tuple(settings), words.seed))
+    return 0
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1:]))
+    sys.exit(main())

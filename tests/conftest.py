@@ -27,7 +27,7 @@ def phantom_of(tmp_path_factory):
     @cache
     def write(name):
         cases = {"hippocampus": 10, "mrbrains": 7}.get(name, 6)
-        return PHANTOMS[name](tmp_path_factory.mktemp("phantoms") / name, cases=cases)
+        return PHANTOMS[name].write(tmp_path_factory.mktemp("phantoms") / name, cases=cases)
 
     return write
 

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from nacl_monai.phantoms import write_acdc_phantom
+from nacl_monai.phantoms import PHANTOMS
 
 STRUCTURES = {  # Okabe and Ito's palette, which color-blind readers can tell apart
     "right ventricle": (1, "#56B4E9"),
@@ -39,7 +39,7 @@ FIELD_OF_VIEW = 150  # mm, so that voxels of all patients are drawn to one scale
 def main() -> None:
     """Writes the phantom's first five patients and draws them beside this file."""
     with tempfile.TemporaryDirectory() as folder:
-        root = write_acdc_phantom(Path(folder) / "acdc", cases=len(DISEASES)) / "training"
+        root = PHANTOMS["acdc"].write(Path(folder) / "acdc", cases=len(DISEASES)) / "training"
         patients = sorted(root.iterdir())
         figure, axes = plt.subplots(3, len(patients), figsize=(10, 6.6), dpi=100)
         for column, patient in zip(axes.T, patients, strict=True):

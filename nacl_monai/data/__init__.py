@@ -1,7 +1,7 @@
-"""Files on disk → cases → splits → cached volumes and their slices; and phantoms of such files."""
+"""Files on disk → cases → splits → cached volumes and their slices."""
 
-from nacl_monai.data.cases import (
-    Case,
+from nacl_monai.data.cases import Case
+from nacl_monai.data.layouts import (
     acdc_cases,
     brats_cases,
     decathlon_cases,

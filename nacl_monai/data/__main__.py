@@ -1,4 +1,4 @@
-"""Checking downloads: ``python -m nacl_monai.data check DATASET DIR``."""
+"""Checks a download: ``python -m nacl_monai.data check DATASET DIR``."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from nacl_monai.errors import InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where a download has faults."""
-    parser = argparse.ArgumentParser(prog="python -m nacl_monai.data", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    check = commands.add_parser("check", help="verify a download, from its headers and labels")
-    check.add_argument("dataset")
-    check.add_argument("directory", help="the unpacked download, as for dataset_dir")
-    check.add_argument("--subset", action="store_true", help="accept fewer cases than are official")
-    check.add_argument("--bundles", default="bundles", help="folder of the bundles")
-
-    options = vars(parser.parse_args(argv))
-    dataset, directory = options.pop("dataset"), options.pop("directory")
-    options.pop("command")
+    options = _parser().parse_args(argv)
     try:
-        found = check_dataset(dataset, directory, **options)
+        summary = check_dataset(
+            options.dataset, options.directory, bundles=options.bundles, subset=options.subset
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(found.table())
-    for fault in found.faults:
+    print(summary.table())
+    for fault in summary.faults:
         print(f"fault: {fault}", file=sys.stderr)
-    return 1 if found.faults else 0
+    return 1 if summary.faults else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nacl_monai.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="verify a download by its headers and labels")
+    check.add_argument("dataset")
+    check.add_argument("directory", help="the unpacked download, as for dataset_dir")
+    check.add_argument("--subset", action="store_true", help="accept fewer cases than are official")
+    check.add_argument("--bundles", metavar="DIR", help="folder of the bundles (default: bundles)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
         The sorted names of every set. Every set has at least one patient.
 
     Raises:
-        InputError: There are fewer patients than sets.
+        InputError: If there are fewer patients than sets.
 
     Example:
         >>> split = split_patients([f"p{i}" for i in range(10)], {"train": 7, "val": 1, "test": 2}, 0)
@@ -38,7 +39,7 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
     names = sorted(set(patients))
     if len(names) < len(proportions):
         raise InputError(
-            f"{len(names)} patient(s) cannot fill the sets {', '.join(proportions)}; "
+            f"dataset: {len(names)} patient(s) cannot fill the sets {', '.join(proportions)}; "
             "at least one patient each is needed"
         )
     sizes = _apportion(len(names), np.array(list(proportions.values()), dtype=np.float64))
@@ -53,11 +54,12 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
 def leave_one_out(patients: Sequence[str], fold: int) -> Split:
     """One fold of leave-one-out cross-validation, with one training patient to select the model.
 
-    Of the sorted names, number ``fold`` is tested, the next one (cyclically) validates, and the rest
-    train. There are as many folds as patients, and each patient is tested in one and validates in one.
+    The patient number ``fold`` of the sorted names is tested, the next one (cyclically) validates, and
+    the rest train. There are as many folds as patients; each patient is tested in one and validates in
+    another.
 
     Raises:
-        InputError: There are fewer than three patients, or ``fold`` is not one of the folds.
+        InputError: If there are fewer than three patients, or ``fold`` is not one of the folds.
 
     Example:
         >>> leave_one_out(["a", "b", "c", "d"], fold=3)
@@ -66,10 +68,10 @@ def leave_one_out(patients: Sequence[str], fold: int) -> Split:
     names = sorted(set(patients))
     if len(names) < 3:
         raise InputError(
-            f"{len(names)} patient(s) cannot be left out in turn; at least 3 are needed"
+            f"dataset: {len(names)} patient(s) cannot be left out in turn; at least 3 are needed"
         )
     if not 0 <= fold < len(names):
-        raise InputError(f"fold {fold}: choose from 0 to {len(names) - 1}, one fold per patient")
+        raise InputError(f"fold {fold}: there is no such fold; choose from 0 to {len(names) - 1}")
     test, val = names[fold], names[(fold + 1) % len(names)]
     train = [name for name in names if name not in (test, val)]
     return {"train": train, "val": [val], "test": [test]}
@@ -84,23 +86,28 @@ def split_cases(
 ) -> dict[str, list[Case]]:
     """Splits ``cases`` by patient as ``file`` says, or draws the split and writes it there.
 
-    The file is JSON, ``{"train": ["patient001", …], "val": […], "test": […]}``. One written by hand
-    is used as it stands, so this is also how a published split is followed.
+    The file is JSON, ``{"train": ["patient001", …], "val": […], "test": […]}``. One that was written by
+    hand is followed as it is, so this is the way to follow a published split.
 
     Args:
-        cases: As found by `nacl_monai.data.cases`.
-        draw: From the names of the patients to their sets, such as `split_patients` or
-            `leave_one_out` with all other arguments given.
+        cases: As found by `nacl_monai.data.layouts`.
+        draw: Turns the names of the patients into sets, such as `split_patients` or `leave_one_out`
+            with all other arguments given.
         file: Where the split is or will be.
-        train_fraction: The share of the drawn training patients that is kept (section 4.2.6). A smaller
-            share is a subset of every larger one; validation and test stay as they are.
-        seed: Which training patients these are.
+        train_fraction: The share of the drawn training patients that is kept (section 4.2.6 of the
+            paper). A smaller share is a subset of every larger one; validation and test do not change.
+        seed: Decides which training patients are kept.
+
+    Returns:
+        The cases of every set.
 
     Raises:
-        InputError: ``train_fraction`` is not in (0, 1]; see also ``draw`` and :func:`read_split`.
+        InputError: If ``train_fraction`` is not in (0, 1], or if ``draw`` or `read_split` refuses.
     """
     if not 0 < train_fraction <= 1:
-        raise InputError(f"train_fraction {train_fraction}: must be above 0 and at most 1")
+        raise InputError(
+            f"train_fraction {train_fraction}: is no share; choose one above 0 and at most 1"
+        )
     if Path(file).is_file():
         return read_split(cases, file)
     split = draw([case["patient"] for case in cases])
@@ -113,12 +120,12 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     """Splits ``cases`` as the JSON ``file`` says; patients it does not name are left out.
 
     Raises:
-        InputError: The file is missing or not a split, puts a patient into two sets, or names one
+        InputError: If the file is missing or not a split, puts a patient into two sets, or names one
             that is not among ``cases``.
     """
     file = Path(file)
     if not file.is_file():
-        raise InputError(f"{file}: no split there; a training writes it, so train first")
+        raise InputError(f"{file}: there is no split; a training writes it, so train first")
     try:
         split = {
             part: [str(name) for name in names]
@@ -126,22 +133,23 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
         }
     except (ValueError, AttributeError, TypeError):
         raise InputError(
-            f'{file}: is not a split; expected {{"train": [names], "val": …}}'
+            f'{file}: is not a split; write it as {{"train": [names], "val": …}}'
         ) from None
-    listed = [name for names in split.values() for name in names]
-    for name in listed:
-        if listed.count(name) > 1:
+    listed = Counter(name for names in split.values() for name in names)
+    for name, times in listed.items():
+        if times > 1:
             raise InputError(f"{file}: patient {name} is listed twice; list each patient once")
-    for name in set(listed) - {case["patient"] for case in cases}:
+    unknown = sorted(listed.keys() - {case["patient"] for case in cases})
+    if unknown:
         raise InputError(
-            f"{file}: patient {name} is not in the dataset; name the folder that this split was "
+            f"{file}: patient {unknown[0]} is not in the dataset; name the folder that this split was "
             "drawn from, or remove the file to draw another"
         )
     return _by_set(cases, split)
 
 
 def _apportion(total: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Whole numbers that sum to ``total``, nearest to ``weights`` (largest remainders), each ≥ 1."""
+    """Sizes by largest remainders; in a tie the earlier set comes first. Each is at least 1."""
     quotas = total * weights / weights.sum()
     sizes: npt.NDArray[np.int64] = np.floor(quotas).astype(np.int64)
     remainders = np.argsort(sizes - quotas, kind="stable")

@@ -1,10 +1,10 @@
 """Preprocessed volumes on disk, and the 2-D slices of them that networks train on.
 
-Every volume is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the
-label as the last channel, so that a slice is one contiguous piece of a file. Three small arrays follow
-in the same file: the label's affine, which slices are empty, and which classes there are. Reading goes
-through a memory map: a slice costs its own pages, the operating system keeps what is used often, and the
-process does not grow with the number of volumes.
+Every case is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the label
+as the last channel, so that a slice is one contiguous piece of a file. Three small arrays follow in the
+same file: the label's affine, which slices are empty, and which classes there are. Reading goes through
+a memory map: a slice costs its own pages, the operating system keeps what is used often, and the
+process does not grow with the number of cases.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Transform = Callable[[Any], Any]
 class CachedVolumes(Dataset[dict[str, Any]]):
     """Whole volumes, preprocessed when this object is made and memory-mapped from then on.
 
-    A cache file is named by what it holds: the case's files with their sizes and times of change, the
-    transforms with their parameters, and MONAI's version. Whatever changes makes another file, so
-    runs can share a folder, an interrupted caching goes on where it stopped, and nothing is stale.
+    A cache file is named after what it holds: the case's files with their sizes and times of change,
+    the transforms with their parameters, and MONAI's version. Any change makes another file, so runs
+    can share a folder, interrupted caching resumes where it stopped, and nothing is stale.
 
     Args:
-        cases: As found by `nacl_monai.data.cases`.
+        cases: As found by `nacl_monai.data.layouts`.
         transforms: Deterministic transforms that read a case and end with ``image`` ``(C, H, W, D)``
             and ``label`` ``(1, H, W, D)``, slices along the last axis.
         cache_dir: Folder for the files; made if missing.
@@ -59,7 +59,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
 
     Raises:
-        InputError: No cases, or what the transforms raise; before the first item is asked for.
+        InputError: If there are no cases, or a transform refuses one; before the first item is read.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         description: str = "Caching volumes",
     ) -> None:
         if not cases:
-            raise InputError("there are no cases to load; check the split of the dataset")
+            raise InputError("cases: no cases to load; check the split of the dataset")
         self.cases = list(cases)
         self.cache_dir = Path(cache_dir)
         preprocessing = pickle_hashing(list(transforms)).decode()
@@ -83,7 +83,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         for case, file in zip(bar, self._files, strict=True):
             if not file.is_file():
                 _write(case, transform, file)
-            _, empty, classes = _read_rest(file)
+            _, empty, classes = _read_properties(file)
             self.empty.append(empty)
             self.classes.append(classes)
 
@@ -93,11 +93,11 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self._item(index, _read(self._files[index]).permute(1, 2, 3, 0))
         # The label alone, since a network is slower on an image with metadata.
-        item["label"] = MetaTensor(item["label"], affine=_read_rest(self._files[index])[0])
+        item["label"] = MetaTensor(item["label"], affine=_read_properties(self._files[index])[0])
         return item
 
     def slice(self, index: int, position: int) -> dict[str, Any]:
-        """Slice ``position`` of volume ``index``: ``image`` ``(C, H, W)``, ``label`` ``(1, H, W)``."""
+        """Returns one slice of one volume: ``image`` ``(C, H, W)`` and ``label`` ``(1, H, W)``."""
         return self._item(index, _read(self._files[index])[position])
 
     def _item(self, index: int, stored: torch.Tensor) -> dict[str, Any]:
@@ -117,11 +117,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
         volumes: The volumes to cut.
         spatial_size: Height and width of every item; smaller slices are padded with zeros on all
             sides, as MONAI's sliding-window inference pads them.
-        transform: Applied to every slice when it is drawn; the place for random augmentation.
+        transform: Applied to every slice when it is drawn, for instance random augmentation.
         discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
 
     Raises:
-        InputError: A volume's slices are larger than ``spatial_size``.
+        InputError: If a volume's slices are larger than ``spatial_size``.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ def _read(file: Path) -> torch.Tensor:
     return torch.from_numpy(np.load(file, mmap_mode="c"))
 
 
-def _read_rest(file: Path) -> list[torch.Tensor]:
+def _read_properties(file: Path) -> list[torch.Tensor]:
     """The affine, which slices are empty, and the classes."""
     voxels = np.load(file, mmap_mode="r")
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Writing phantoms: ``python -m nacl_monai.phantoms DATASET DIR``."""
+"""Writes a phantom: ``python -m nacl_monai.phantoms DATASET DIR``."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from nacl_monai.phantoms import PHANTOMS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nacl_monai.phantoms",
-        description="Write a small phantom in an official layout.",
-    )
-    parser.add_argument("dataset", choices=sorted(PHANTOMS))
-    parser.add_argument("directory")
-    parser.add_argument(
-        "--cases",
-        type=int,
-        default=argparse.SUPPRESS,
-        help="labeled cases (default: 20; mrbrains: 7)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument(
-        "--full-size",
-        action="store_true",
-        help="the official matrix, for measurements of memory (acdc, hippocampus: no effect, "
-        "as theirs is always the official one)",
-    )
-    options = vars(parser.parse_args(argv))
-    dataset, directory = options.pop("dataset"), options.pop("directory")
+    """Runs the command; returns the exit code, 1 where the phantom cannot be written."""
+    options = _parser().parse_args(argv)
     try:
-        PHANTOMS[dataset](directory, **options)
+        PHANTOMS[options.dataset].write(
+            options.directory, options.cases, options.seed, options.full_size
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nacl_monai.phantoms",
+        description="Write a small phantom in the official layout of a dataset.",
+    )
+    parser.add_argument("dataset", choices=sorted(PHANTOMS))
+    parser.add_argument("directory", help="folder to create; afterwards it serves as dataset_dir")
+    parser.add_argument("--cases", type=int, help="labeled cases (default: 20; mrbrains: 7)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--full-size",
+        action="store_true",
+        help="write the official matrix, for measurements of memory (no effect on acdc and "
+        "hippocampus, which always have it)",
+    )
+    return parser
 
 
 if __name__ == "__main__":

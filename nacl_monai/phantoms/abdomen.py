@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.phantoms.shapes import (
+    Array,
     Waves,
     cylinder,
     draw_field,
@@ -19,8 +18,6 @@ from nacl_monai.phantoms.shapes import (
     mirrored,
     tube,
 )
-
-Array = npt.NDArray[Any]
 
 AIR, FAT, MUSCLE, BONE, MARROW, LUNG, VESSEL, BOWEL, GAS, STOMACH, GALL = range(10, 21)
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4  # FLARE's labels
@@ -37,11 +34,11 @@ class Torso:
     """One person's abdomen.
 
     Attributes:
-        warp: how the outline and the organs deviate from the typical ones.
-        gut: random field; bowel lies where it is high, and gas where it is highest.
-        fat: thickness of the fat below the skin.
-        dome: height of the diaphragm's top.
-        kidney_turn: rotation of the right kidney; the left one mirrors it.
+        warp: How the outline and the organs deviate from the typical ones.
+        gut: Random field; bowel lies where it is high, and gas where it is highest.
+        fat: Thickness of the fat below the skin.
+        dome: Height of the diaphragm's top.
+        kidney_turn: Rotation of the right kidney; the left one mirrors it.
     """
 
     warp: Waves

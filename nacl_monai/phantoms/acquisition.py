@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-Array = npt.NDArray[Any]
+from nacl_monai.phantoms.shapes import Array
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], width: Sequence[float]) -> Array:
@@ -39,11 +37,11 @@ def magnetic_resonance(
     """Magnitude image of a noiseless signal: blurred, textured, unevenly amplified, with Rician noise.
 
     Args:
-        rng: random stream of the scanner.
-        signal: noiseless signal, about 1 for the main tissue.
-        noise: standard deviation of the noise in the real and in the imaginary channel.
-        texture: relative unevenness of a tissue.
-        blur: standard deviation of the point spread along each axis, in voxels; it mixes the
+        rng: Random stream of the scanner.
+        signal: Noiseless signal, about 1 for the main tissue.
+        noise: Standard deviation of the noise in the real and in the imaginary channel.
+        texture: Relative unevenness of a tissue.
+        blur: Standard deviation of the point spread along each axis, in voxels; it mixes the
             tissues at a boundary as partial volume does.
     """
     image = ndimage.gaussian_filter(signal, blur, truncate=3)
@@ -76,11 +74,11 @@ def computed_tomography(
     """CT image of true Hounsfield units, in 16 bits: blurred, with texture and correlated noise.
 
     Args:
-        rng: random stream of the scanner.
-        hounsfield: true values.
-        noise: standard deviation of the noise.
-        texture: standard deviation of a tissue's own unevenness.
-        blur: see `magnetic_resonance`.
+        rng: Random stream of the scanner.
+        hounsfield: True values.
+        noise: Standard deviation of the noise.
+        texture: Standard deviation of a tissue's own unevenness.
+        blur: See `magnetic_resonance`.
     """
     image = ndimage.gaussian_filter(hounsfield, blur, truncate=3)
     image += texture * smooth_noise(rng, image.shape, (1.5, 1.5, 1.5))

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.phantoms.shapes import (
+    Array,
     Waves,
     column,
     draw_field,
@@ -23,8 +22,6 @@ from nacl_monai.phantoms.shapes import (
     mirrored,
     tube,
 )
-
-Array = npt.NDArray[Any]
 
 OUTSIDE, CORTEX, BASAL_GANGLIA, WHITE_MATTER = 0, 1, 2, 3
 FLUID, VENTRICLE, CEREBELLUM, BRAIN_STEM = 5, 6, 7, 8
@@ -56,11 +53,11 @@ class Head:
     """One person's head.
 
     Attributes:
-        warp: how this head deviates from the typical one.
-        folds: random field of the direction from the brain's center; sulci run where it is zero.
-        sulci: depth of the sulci below the brain's surface.
-        cortex: thickness of the cortex.
-        ventricles: size of the ventricles relative to typical ones.
+        warp: How this head deviates from the typical one.
+        folds: Random field of the direction from the brain's center; sulci run where it is zero.
+        sulci: Depth of the sulci below the brain's surface.
+        cortex: Thickness of the cortex.
+        ventricles: Size of the ventricles relative to typical ones.
     """
 
     warp: Waves

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-
-from nacl_monai.phantoms.writing import save_nifti, write_phantom
-
-Array = npt.NDArray[Any]
+from nacl_monai.phantoms.shapes import Array
+from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 
 TESTED = 2  # images without label in a phantom
 # What macOS leaves beside a file that a tar archive was made of: the start of an AppleDouble file.
@@ -30,7 +25,7 @@ class Task:
     name: str
     description: str
     reference: str
-    license: str
+    licence: str  # as the official file spells it
     release: str
     tensorImageSize: str
     modality: dict[str, str]
@@ -41,6 +36,10 @@ class Task:
         """Name of a case, such as ``prostate_07``."""
         digits = len(str(self.numTraining))
         return f"{self.name.lower()}_{number:0{digits}d}"
+
+    def image_folder(self, number: int) -> str:
+        """Where the image of a case is: beside those of its kind, training or test."""
+        return "imagesTr" if number < self.numTraining else "imagesTs"
 
     def dataset_json(self, training: Sequence[int], test: Sequence[int]) -> str:
         """Text of `dataset.json` for the cases of these numbers."""
@@ -53,42 +52,39 @@ class Task:
         return json.dumps(entries, indent=1) + "\n"
 
 
-def write_task(
-    directory: str | os.PathLike[str],
+def task_phantom(
     task: Task,
-    make_case: Callable[[int], tuple[Array, Array, Array]],
-    record: dict[str, Any],
-) -> Path:
-    """Writes a task's folder; see `write_phantom` for what it refuses.
+    make_case: Callable[[CaseRequest], tuple[Array, Array, Array]],
+    *,
+    one_size: bool = False,
+) -> Phantom:
+    """Declares the phantom of a task, named as its cases are.
 
     Args:
-        directory: folder to create, the task's own.
-        task: the task. Test images are numbered after its official training cases.
-        make_case: number of a case → image, label and affine.
-        record: see `write_phantom`.
-
-    Returns:
-        The directory.
+        task: The task. Test images are numbered after its official training cases.
+        make_case: Makes the image, the label and the affine of a case.
+        one_size: As in `Phantom`.
     """
-    training = range(record["cases"])
     test = range(task.numTraining, task.numTraining + TESTED)
 
-    def write_case(root: Path, number: int) -> None:
-        image, label, affine = make_case(number)
-        save(image, affine, root / ("imagesTs" if number in test else "imagesTr"), number)
-        if number not in test:
-            save(label, affine, root / "labelsTr", number)
+    def write_case(root: Path, case: CaseRequest) -> None:
+        image, label, affine = make_case(case)
+        name = f"{task.stem(case.number)}.nii.gz"
+        save_beside_apple_double(image, affine, root / task.image_folder(case.number) / name)
+        if case.number not in test:
+            save_beside_apple_double(label, affine, root / "labelsTr" / name)
 
-    def save(voxels: Array, affine: Array, folder: Path, number: int) -> None:
-        name = f"{task.stem(number)}.nii.gz"
-        save_nifti(voxels, affine, folder / name)
-        (folder / f"._{name}").write_bytes(APPLE_DOUBLE)
-
-    return write_phantom(
-        directory,
+    return Phantom(
+        task.name.lower(),
         write_case,
-        [*training, *test],
-        record=record,
         most=task.numTraining,
-        texts={"dataset.json": task.dataset_json(training, test)},
+        unlabeled=test,
+        texts=lambda cases: {"dataset.json": task.dataset_json(range(cases), test)},
+        one_size=one_size,
     )
+
+
+def save_beside_apple_double(voxels: Array, affine: Array, path: Path) -> None:
+    """Writes voxels, and beside them the ``._`` file that macOS would have left."""
+    save_nifti(voxels, affine, path)
+    path.with_name(f"._{path.name}").write_bytes(APPLE_DOUBLE)

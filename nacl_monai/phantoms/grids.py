@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from nacl_monai.phantoms.shapes import Array
 
 SLAB = 2**18  # voxels evaluated at once, so that a full-size volume needs little memory
 WORLD = ("LR", "PA", "IS")  # the ends of each axis of the world (RAS+)
@@ -23,12 +21,12 @@ class Grid:
     whatever the matrix, so that one anatomy serves every size and orientation.
 
     Attributes:
-        shape: voxels along each array axis.
-        spacing: size of a voxel along each array axis, in millimetres.
-        axes: the direction in which each array axis runs, as in `nibabel.aff2axcodes`: "LPS" runs
+        shape: Voxels along each array axis.
+        spacing: Size of a voxel along each array axis, in millimeters.
+        axes: The direction in which each array axis runs, as in `nibabel.aff2axcodes`: "LPS" runs
             to the patient's left, posterior and superior side.
-        origin: world position of the first voxel, in millimetres.
-        tilt: rotation of an oblique scan in the world.
+        origin: World position of the first voxel, in millimeters.
+        tilt: Rotation of an oblique scan in the world.
     """
 
     shape: tuple[int, int, int]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.phantoms.acquisition import magnetic_resonance, signal_of
-from nacl_monai.phantoms.decathlon import Task, write_task
+from nacl_monai.phantoms.decathlon import Task, task_phantom
 from nacl_monai.phantoms.grids import Grid
 from nacl_monai.phantoms.shapes import (
+    Array,
     Waves,
     column,
     draw_field,
@@ -22,16 +19,13 @@ from nacl_monai.phantoms.shapes import (
     ellipsoid,
     tube,
 )
-from nacl_monai.phantoms.writing import case_streams
+from nacl_monai.phantoms.writing import CaseRequest
 
-Array = npt.NDArray[Any]
-
-VERSION = 1  # raise it whenever the files written for a seed change
 TASK = Task(
     name="Hippocampus",
     description="Left and right hippocampus segmentation",
     reference="Synthetic phantom in the layout of the Vanderbilt University Medical Center's data",
-    license="Apache-2.0",
+    licence="Apache-2.0",
     release="phantom",
     tensorImageSize="3D",
     modality={"0": "MRI"},
@@ -40,9 +34,9 @@ TASK = Task(
 )
 
 ANTERIOR, POSTERIOR = 1, 2  # labels, and tissues
-FLUID, WHITE_MATTER, GREY_MATTER, STEM = 3, 4, 5, 6
+FLUID, WHITE_MATTER, GRAY_MATTER, STEM = 3, 4, 5, 6
 SIGNALS = {
-    ANTERIOR: 0.70, POSTERIOR: 0.69, FLUID: 0.2, WHITE_MATTER: 1.0, GREY_MATTER: 0.66, STEM: 0.92,
+    ANTERIOR: 0.70, POSTERIOR: 0.69, FLUID: 0.2, WHITE_MATTER: 1.0, GRAY_MATTER: 0.66, STEM: 0.92,
 }  # fmt: skip
 # Stored value of white matter; the data come from several scanners' reconstructions.
 SCALES = (70.0, 480.0, 250_000.0)
@@ -53,11 +47,11 @@ class TemporalLobe:
     """The hippocampus in the inner temporal lobe, and what surrounds it.
 
     Attributes:
-        warp: deviation from the typical anatomy.
-        turn: rotation of the whole.
-        folds: random field; the gray matter's folds follow it.
-        size: thickness of the hippocampus relative to the typical one.
-        border: where the anterior part ends.
+        warp: Deviation from the typical anatomy.
+        turn: Rotation of the whole.
+        folds: Random field; the gray matter's folds follow it.
+        size: Thickness of the hippocampus relative to the typical one.
+        border: Where the anterior part ends.
     """
 
     warp: Waves
@@ -75,11 +69,11 @@ class TemporalLobe:
         out = np.full(right.shape, WHITE_MATTER, np.uint8)
         # Cortex below and beside, fluid between its folds and in the cistern towards the middle.
         cortex = np.minimum(0.75 + 0.1 * fold - right, 0.62 + 0.12 * fold + up - 0.2 * ahead)
-        out[cortex < 0.2] = GREY_MATTER
+        out[cortex < 0.2] = GRAY_MATTER
         out[np.abs(fold) < 0.12] = np.where(cortex < 0.1, FLUID, out)[np.abs(fold) < 0.12]
         out[cortex < -0.1] = FLUID
         out[ellipsoid(points, (-1.1, -0.2, 0.3), (0.55, 0.7, 0.9)) < 1] = STEM
-        out[ellipsoid(points, (0.05, 0.85, 0.0), (0.4, 0.25, 0.36)) < 1] = GREY_MATTER  # amygdala
+        out[ellipsoid(points, (0.05, 0.85, 0.0), (0.4, 0.25, 0.36)) < 1] = GRAY_MATTER  # amygdala
 
         level = self.hippocampus(points)
         beside = points - column((0.16, 0.02, 0.14))
@@ -105,50 +99,24 @@ def draw_temporal_lobe(rng: np.random.Generator) -> TemporalLobe:
     )
 
 
-def write_hippocampus_phantom(
-    directory: str | os.PathLike[str],
-    cases: int = 20,
-    seed: int = 0,
-    full_size: bool = False,  # noqa: ARG001 (every phantom takes it)
-) -> Path:
-    """Writes MRI of hippocampi as the Decathlon's Task04_Hippocampus does.
+def make_case(case: CaseRequest) -> tuple[Array, Array, Array]:
+    """Makes the image, the label and the affine of a case.
 
-    Below the task's folder are ``imagesTr``, ``labelsTr``, ``imagesTs``, ``dataset.json`` and
-    macOS's ``._*`` files. Labels are 1 anterior and 2 posterior. The intensity scale differs by
-    orders of magnitude between cases; where it is small, images are stored in 8 bits.
-
-    Args:
-        directory: folder to create, the task's own.
-        cases: number of labeled cases. Further ones do not change the first ones.
-        seed: seed of everything random.
-        full_size: has no effect, as the phantom always has the matrix of the real data.
-
-    Returns:
-        The directory.
-
-    Raises:
-        InputError: a number is out of range; the directory holds something else, or cannot be
-            written.
+    The scale of intensities differs by orders of magnitude between cases; where it is small, images
+    are stored in 8 bits.
     """
-
-    def make_case(number: int) -> tuple[Array, Array, Array]:
-        return make_hippocampus(seed, number)
-
-    record = {"name": "hippocampus", "cases": cases, "seed": seed, "version": VERSION}
-    return write_task(directory, TASK, make_case, record)
-
-
-def make_hippocampus(seed: int, number: int) -> tuple[Array, Array, Array]:
-    """Image, label and affine of a case."""
-    anatomy, scanner, annotator = case_streams(seed, number)
-    lobe = draw_temporal_lobe(anatomy)
-    miss = draw_warp(annotator, deviation=0.03, wavelength=0.6)
+    scanner = case.scanner
+    lobe = draw_temporal_lobe(case.anatomy)
+    miss = draw_warp(case.annotator, deviation=0.03, wavelength=0.6)
     rows, columns, slices = (int(n) for n in scanner.integers((32, 42, 27), (38, 52, 37)))
     grid = Grid((rows, columns, slices), (1, 1, 1), "RAS", origin=(1, 1, 1))
     signal = signal_of(grid.sample(lobe.tissues), SIGNALS)
-    scale = SCALES[number % len(SCALES)]
+    scale = SCALES[case.number % len(SCALES)]
     image = scale * magnetic_resonance(scanner, signal, noise=0.035, blur=(0.7, 0.7, 0.7))
     stored = np.round(image).clip(0, 255).astype(np.uint8) if scale < 100 else image
     label = grid.sample(lambda points: lobe.tissues(points + miss(points)))
     label[label > POSTERIOR] = 0
     return stored, label, grid.affine
+
+
+HIPPOCAMPUS = task_phantom(TASK, make_case, one_size=True)

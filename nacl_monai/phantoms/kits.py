@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.phantoms import abdomen
 from nacl_monai.phantoms.acquisition import computed_tomography, signal_of
 from nacl_monai.phantoms.grids import Grid
-from nacl_monai.phantoms.shapes import Waves, draw_field, draw_warp, ellipsoid
-from nacl_monai.phantoms.writing import case_streams, save_nifti, write_phantom
+from nacl_monai.phantoms.shapes import Array, Waves, draw_field, draw_warp, ellipsoid
+from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 
-Array = npt.NDArray[Any]
-
-VERSION = 1  # raise it whenever the files written for a seed change
 COLUMNS, FULL_COLUMNS = 96, 512
-HEIGHT = 300.0  # of the scanned part of a body, in millimetres
+HEIGHT = 300.0  # of the scanned part of a body, in millimeters
 MINIATURE = 3.0  # by which the small phantom is shorter
 SEGMENTED, UNSEGMENTED = 210, 2  # cases with, and cases of the phantom without segmentation
 
-KIDNEY, TUMOUR = 1, 2  # labels
+KIDNEY, TUMOR = 1, 2  # labels
 CANCER, NECROSIS = 30, 31  # tissues of a tumor
 
 
@@ -33,10 +27,10 @@ class Tumor:
     """A lump at the surface of a kidney.
 
     Attributes:
-        center: position in the abdomen.
-        radius: its size.
-        warp: irregularity.
-        uneven: field, high where the tumor has lost its blood supply.
+        center: Position in the abdomen.
+        radius: Its size.
+        warp: Irregularity.
+        uneven: Field, high where the tumor has lost its blood supply.
     """
 
     center: Array
@@ -67,48 +61,13 @@ def draw_tumor(rng: np.random.Generator) -> Tumor:
     )
 
 
-def write_kits_phantom(
-    directory: str | os.PathLike[str], cases: int = 20, seed: int = 0, full_size: bool = False
-) -> Path:
-    """Writes CT of kidneys with a tumor as KiTS19 does: the first array axis runs through slices.
-
-    Each case is ``data/case_XXXXX/{imaging,segmentation}.nii.gz``, the image in Hounsfield units,
-    with labels 1 kidney and 2 tumor. Two more cases, case_00210 and case_00211, have no
-    segmentation, as the official ones from that number on.
-
-    Args:
-        directory: folder to create.
-        cases: number of patients with segmentation. Further ones do not change the first ones.
-        seed: seed of everything random.
-        full_size: write 512×512 voxels a slice instead of 96×96, and three times as many slices.
-
-    Returns:
-        The directory.
-
-    Raises:
-        InputError: a number is out of range; the directory holds something else, or cannot be
-            written.
-    """
-    record = {"name": "kits", "cases": cases, "seed": seed, "full_size": full_size}
-
-    def write_case(root: Path, number: int) -> None:
-        write_kits_case(root / "data" / f"case_{number:05d}", seed, number, full_size)
-
-    return write_phantom(
-        directory,
-        write_case,
-        [*range(cases), *range(SEGMENTED, SEGMENTED + UNSEGMENTED)],
-        record=record | {"version": VERSION},
-        most=SEGMENTED,
-    )
-
-
-def write_kits_case(folder: Path, seed: int, number: int, full_size: bool) -> None:
-    """Writes one patient's folder."""
-    anatomy, scanner, annotator = case_streams(seed, number)
-    torso, tumor = abdomen.draw_torso(anatomy), draw_tumor(anatomy)
-    miss = draw_warp(annotator, deviation=0.008, wavelength=0.25)
-    grid = draw_grid(scanner, full_size)
+def write_patient(root: Path, case: CaseRequest) -> None:
+    """Writes one patient's folder, ``data/case_XXXXX``; the last ones lack a segmentation."""
+    folder = root / "data" / f"case_{case.number:05d}"
+    scanner = case.scanner
+    torso, tumor = abdomen.draw_torso(case.anatomy), draw_tumor(case.anatomy)
+    miss = draw_warp(case.annotator, deviation=0.008, wavelength=0.25)
+    grid = draw_grid(scanner, case.full_size)
 
     def tissues(points: Array) -> Array:
         return tumor.tissues(points, torso.tissues(points))
@@ -121,11 +80,11 @@ def write_kits_case(folder: Path, seed: int, number: int, full_size: bool) -> No
     hounsfield = signal_of(grid.sample(tissues), values)
     image = computed_tomography(scanner, hounsfield, noise=scanner.uniform(12, 25))
     save_nifti(image, grid.affine, folder / "imaging.nii.gz")
-    if number < SEGMENTED:
+    if case.number < SEGMENTED:
         missed = grid.sample(lambda points: tissues(points + miss(points)))
         labels = np.zeros(grid.shape, np.uint8)
         labels[missed == abdomen.KIDNEY] = KIDNEY
-        labels[np.isin(missed, (CANCER, NECROSIS))] = TUMOUR
+        labels[np.isin(missed, (CANCER, NECROSIS))] = TUMOR
         save_nifti(labels, grid.affine, folder / "segmentation.nii.gz")
 
 
@@ -140,3 +99,11 @@ def draw_grid(rng: np.random.Generator, full_size: bool) -> Grid:
         spacing=(thickness, in_plane, in_plane),
         axes="IPL",
     )
+
+
+KITS = Phantom(
+    "kits",
+    write_patient,
+    most=SEGMENTED,
+    unlabeled=range(SEGMENTED, SEGMENTED + UNSEGMENTED),
+)

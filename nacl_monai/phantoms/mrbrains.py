@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.phantoms.acquisition import magnetic_resonance, signal_of
 from nacl_monai.phantoms.brain import (
@@ -22,13 +19,10 @@ from nacl_monai.phantoms.brain import (
     draw_head,
 )
 from nacl_monai.phantoms.grids import Grid
-from nacl_monai.phantoms.shapes import Waves, draw_warp, ellipsoid
-from nacl_monai.phantoms.writing import case_streams, save_nifti, write_phantom
+from nacl_monai.phantoms.shapes import Array, Waves, draw_warp, ellipsoid
+from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 
-Array = npt.NDArray[Any]
-
-VERSION = 1  # raise it whenever the files written for a seed change
-SUBJECTS = ("1", "4", "5", "7", "14", "070", "148")
+PATIENTS = ("1", "4", "5", "7", "14", "070", "148")
 WITH_INFARCT = ("4", "7", "070")
 SHAPE, FULL_SHAPE = (80, 80, 32), (240, 240, 48)
 SPACING = (0.958, 0.958, 3.0)
@@ -43,7 +37,7 @@ FILES = {"t1": "reg_T1", "ir": "reg_IR", "flair": "FLAIR"}
 
 
 @dataclass(frozen=True)
-class Subject:
+class Patient:
     """A head with lesions: label → (center, radii) of each lesion."""
 
     head: Head
@@ -61,8 +55,8 @@ class Subject:
         return out
 
 
-def draw_subject(rng: np.random.Generator, infarct: bool) -> Subject:
-    """Draws a subject: lesions around the ventricles, one other lesion, perhaps an infarct."""
+def draw_patient(rng: np.random.Generator, infarct: bool) -> Patient:
+    """Draws a patient: lesions around the ventricles, one other lesion, perhaps an infarct."""
 
     def in_hemisphere(low: Sequence[float], high: Sequence[float]) -> Array:
         center: Array = rng.uniform(low, high) * (rng.choice([-1, 1]), 1, 1)
@@ -83,65 +77,28 @@ def draw_subject(rng: np.random.Generator, infarct: bool) -> Subject:
         lesions[INFARCT] = [
             (in_hemisphere((0.40, -0.35, 0.1), (0.50, 0.3, 0.4)), radii(0.10, 0.14))
         ]
-    return Subject(draw_head(rng), lesions, draw_warp(rng, deviation=0.02, wavelength=0.4))
+    return Patient(draw_head(rng), lesions, draw_warp(rng, deviation=0.02, wavelength=0.4))
 
 
-def write_mrbrains_phantom(
-    directory: str | os.PathLike[str],
-    cases: int = len(SUBJECTS),
-    seed: int = 0,
-    full_size: bool = False,
-) -> Path:
-    """Writes T1, inversion recovery and FLAIR of brains in slices of 3 mm, as MRBrainS18 does.
-
-    Each subject is ``training/ID/pre/{reg_T1,reg_IR,FLAIR}.nii.gz`` and ``training/ID/segm.nii.gz``
-    with labels 1 cortex, 2 basal ganglia, 3 white matter, 4 its lesions, 5 fluid around the brain,
-    6 ventricles, 7 cerebellum, 8 brain stem, 9 infarct (in three subjects) and 10 other lesions.
-
-    Args:
-        directory: folder to create.
-        cases: number of subjects, the first of 1, 4, 5, 7, 14, 070 and 148.
-        seed: seed of everything random.
-        full_size: write 240×240×48 voxels instead of 80×80×32.
-
-    Returns:
-        The directory.
-
-    Raises:
-        InputError: a number is out of range; the directory holds something else, or cannot be
-            written.
-    """
-    shape = FULL_SHAPE if full_size else SHAPE
-    record = {"name": "mrbrains", "cases": cases, "seed": seed, "full_size": full_size}
-
-    def write_case(root: Path, number: int) -> None:
-        write_mrbrains_subject(root / "training", seed, number, shape)
-
-    return write_phantom(
-        directory,
-        write_case,
-        range(cases),
-        record=record | {"version": VERSION},
-        most=len(SUBJECTS),
-    )
-
-
-def write_mrbrains_subject(
-    folder: Path, seed: int, number: int, shape: tuple[int, int, int]
-) -> None:
-    """Writes one subject's folder."""
-    anatomy, scanner, annotator = case_streams(seed, number)
-    name = SUBJECTS[number]
-    subject = draw_subject(anatomy, infarct=name in WITH_INFARCT)
-    miss = draw_warp(annotator, deviation=0.012, wavelength=0.3)
+def write_patient(root: Path, case: CaseRequest) -> None:
+    """Writes one patient's folder, ``training/ID``."""
+    scanner = case.scanner
+    name = PATIENTS[case.number]
+    folder = root / "training" / name
+    patient = draw_patient(case.anatomy, infarct=name in WITH_INFARCT)
+    miss = draw_warp(case.annotator, deviation=0.012, wavelength=0.3)
+    shape = FULL_SHAPE if case.full_size else SHAPE
     corner = -0.5 * np.array(shape) * SPACING + scanner.normal(0, 8, 3)
     grid = Grid(shape, SPACING, "RAS", origin=tuple(np.round(corner, 3)))
-    tissues = grid.sample(subject.tissues)
-    labels = grid.sample(lambda points: subject.tissues(points + miss(points)))
+    tissues = grid.sample(patient.tissues)
+    labels = grid.sample(lambda points: patient.tissues(points + miss(points)))
     labels[labels >= SKULL] = 0
     for sequence, file in FILES.items():
         signal = signal_of(tissues, {**SIGNALS[sequence], **LESION_SIGNALS[sequence]})
         image = magnetic_resonance(scanner, signal, noise=0.04, blur=(0.6, 0.6, 0.4))
         stored = (scanner.uniform(120, 600) * image).astype(np.float32)
-        save_nifti(stored, grid.affine, folder / name / "pre" / f"{file}.nii.gz")
-    save_nifti(labels, grid.affine, folder / name / "segm.nii.gz")
+        save_nifti(stored, grid.affine, folder / "pre" / f"{file}.nii.gz")
+    save_nifti(labels, grid.affine, folder / "segm.nii.gz")
+
+
+MRBRAINS = Phantom("mrbrains", write_patient, most=len(PATIENTS))

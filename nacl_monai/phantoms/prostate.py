@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.phantoms.acquisition import magnetic_resonance, signal_of
-from nacl_monai.phantoms.decathlon import Task, write_task
+from nacl_monai.phantoms.decathlon import Task, task_phantom
 from nacl_monai.phantoms.grids import Grid
 from nacl_monai.phantoms.shapes import (
+    Array,
     Waves,
     cylinder,
     draw_field,
@@ -23,16 +20,13 @@ from nacl_monai.phantoms.shapes import (
     mirrored,
     tube,
 )
-from nacl_monai.phantoms.writing import case_streams
+from nacl_monai.phantoms.writing import CaseRequest
 
-Array = npt.NDArray[Any]
-
-VERSION = 1  # raise it whenever the files written for a seed change
 TASK = Task(
     name="Prostate",
     description="Prostate transitional zone and peripheral zone segmentation",
     reference="Synthetic phantom in the layout of the Radboud University Medical Center's data",
-    license="Apache-2.0",
+    licence="Apache-2.0",
     release="phantom",
     tensorImageSize="4D",
     modality={"0": "T2", "1": "ADC"},
@@ -61,12 +55,12 @@ class Pelvis:
     """A pelvis around a prostate.
 
     Attributes:
-        warp: deviation from the typical anatomy.
-        size: of the prostate relative to the typical one.
-        hyperplasia: size of the transition zone relative to the typical one.
-        nodules: random field; nodules of the transition zone lie where it is high.
-        lesion: center of a cancer in the peripheral zone.
-        filling: size of the bladder relative to the typical one.
+        warp: Deviation from the typical anatomy.
+        size: Of the prostate relative to the typical one.
+        hyperplasia: Size of the transition zone relative to the typical one.
+        nodules: Random field; nodules of the transition zone lie where it is high.
+        lesion: Center of a cancer in the peripheral zone.
+        filling: Size of the bladder relative to the typical one.
     """
 
     warp: Waves
@@ -136,51 +130,21 @@ def draw_pelvis(rng: np.random.Generator) -> Pelvis:
     )
 
 
-def write_prostate_phantom(
-    directory: str | os.PathLike[str], cases: int = 20, seed: int = 0, full_size: bool = False
-) -> Path:
-    """Writes MRI of prostates as the Decathlon's Task05_Prostate does.
+def make_case(case: CaseRequest) -> tuple[Array, Array, Array]:
+    """Makes the image (T2 and ADC along the last axis), the label and the affine of a case.
 
-    Below the task's folder are ``imagesTr``, ``labelsTr``, ``imagesTs``, ``dataset.json`` and
-    macOS's ``._*`` files. Images have four axes, the last of which is T2 and ADC; labels are 1
-    peripheral zone and 2 transition zone. Every other scan is oblique.
-
-    Args:
-        directory: folder to create, the task's own.
-        cases: number of labeled cases. Further ones do not change the first ones.
-        seed: seed of everything random.
-        full_size: write 320×320×20 voxels instead of 80×80×12.
-
-    Returns:
-        The directory.
-
-    Raises:
-        InputError: a number is out of range; the directory holds something else, or cannot be
-            written.
+    Every other case is oblique.
     """
-    shape = FULL_SHAPE if full_size else SHAPE
-    record = {"name": "prostate", "cases": cases, "seed": seed, "full_size": full_size}
-
-    def make_case(number: int) -> tuple[Array, Array, Array]:
-        return make_prostate(seed, number, shape)
-
-    return write_task(directory, TASK, make_case, record | {"version": VERSION})
-
-
-def make_prostate(
-    seed: int, number: int, shape: tuple[int, int, int]
-) -> tuple[Array, Array, Array]:
-    """Image, label and affine of a case."""
-    anatomy, scanner, annotator = case_streams(seed, number)
-    pelvis = draw_pelvis(anatomy)
-    miss = draw_warp(annotator, deviation=0.018, wavelength=0.4)
+    scanner = case.scanner
+    pelvis = draw_pelvis(case.anatomy)
+    miss = draw_warp(case.annotator, deviation=0.018, wavelength=0.4)
     tilt = draw_turn(scanner, 8)
     grid = Grid(
-        shape,
+        FULL_SHAPE if case.full_size else SHAPE,
         SPACING,
         "RAS",
         origin=tuple(np.round(scanner.uniform(-100, 0, 3), 2)),
-        tilt=tilt if number % 2 else np.eye(3),
+        tilt=tilt if case.number % 2 else np.eye(3),
     )
     tissues = grid.sample(pelvis.tissues)
     t2 = magnetic_resonance(
@@ -201,3 +165,6 @@ def zone_labels(pelvis: Pelvis, points: Array) -> Array:
     inside = gland < 1
     labels: Array = np.where(inside & (inner < 1), TRANSITION, np.where(inside, PERIPHERAL, 0))
     return labels.astype(np.uint8)
+
+
+PROSTATE = task_phantom(TASK, make_case)

@@ -1,109 +1,173 @@
-"""A phantom's folder: written complete or not at all, and recognized when asked for again."""
+"""Writing a phantom's folder: complete or not at all, and recognized when it is asked for again."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.errors import InputError
+from nacl_monai.phantoms.shapes import Array
 from nacl_monai.progress import progress_bar
 
-Array = npt.NDArray[Any]
-
 RECORD = "phantom.json"
+DEFAULT_CASES = 20
 
 
-class PhantomWriter(Protocol):
-    """A function that writes a phantom; returns the folder to name as `dataset_dir`."""
+class CaseRequest(NamedTuple):
+    """Which case to write.
 
-    def __call__(
+    Each step has a random stream of its own, so that a change to one step leaves the draws of the
+    others as they are. The streams depend on the seed and the case's number alone, so that a larger
+    phantom begins with the smaller one.
+
+    Attributes:
+        number: The case's number in the official layout.
+        full_size: Whether to write the official matrix instead of a miniature.
+        anatomy: Random stream of the anatomy.
+        scanner: Random stream of the scanner.
+        annotator: Random stream of the annotator.
+    """
+
+    number: int
+    full_size: bool
+    anatomy: np.random.Generator
+    scanner: np.random.Generator
+    annotator: np.random.Generator
+
+
+def request_case(seed: int, number: int, full_size: bool = False) -> CaseRequest:
+    """Returns the request for a case of the phantom with this seed."""
+    return CaseRequest(number, full_size, *np.random.default_rng([seed, number]).spawn(3))
+
+
+def _no_texts(_: int) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """The phantom of a dataset: what sets it apart from the others, and how to write it.
+
+    Attributes:
+        name: The dataset's name.
+        write_case: Writes the files of one case below a folder.
+        version: To be raised whenever the files written for a seed change.
+        first: Number of the first labeled case.
+        most: How many labeled cases the official layout has names for; None if that is unlimited.
+        unlabeled: Numbers of the cases without a label.
+        texts: Makes the text files that describe all cases, from the number of labeled cases: path
+            below the folder → content.
+        one_size: Whether a case has the official matrix even without ``full_size``.
+    """
+
+    name: str
+    write_case: Callable[[Path, CaseRequest], None]
+    version: int = 1
+    first: int = 0
+    most: int | None = None
+    unlabeled: range = range(0)
+    texts: Callable[[int], Mapping[str, str]] = _no_texts
+    one_size: bool = False
+
+    @property
+    def default_cases(self) -> int:
+        """How many labeled cases are written unless a number is given."""
+        return DEFAULT_CASES if self.most is None else min(DEFAULT_CASES, self.most)
+
+    def write(
         self,
         directory: str | os.PathLike[str],
-        cases: int = ...,
-        seed: int = ...,
-        full_size: bool = ...,
+        cases: int | None = None,
+        seed: int = 0,
+        full_size: bool = False,
     ) -> Path:
-        """Writes `cases` labeled cases into `directory`, of the official matrix if `full_size`."""
+        """Fills a folder with cases, unless it holds the same phantom already.
 
+        Args:
+            directory: The folder to create, which is then named as `dataset_dir`.
+            cases: Number of labeled cases; `default_cases` if None. Further cases do not change the
+                first ones.
+            seed: Decides everything random.
+            full_size: Whether to write the official matrix instead of a miniature; no difference if
+                the phantom has `one_size`.
 
-def write_phantom(
-    directory: str | os.PathLike[str],
-    write_case: Callable[[Path, int], None],
-    numbers: Iterable[int],
-    *,
-    record: Mapping[str, Any],
-    most: int | None = None,
-    texts: Mapping[str, str] | None = None,
-) -> Path:
-    """Fills a folder with cases, unless it holds the same phantom already.
+        Returns:
+            The directory.
 
-    Args:
-        directory: folder to create.
-        write_case: writes the files of the case of a number below a folder.
-        numbers: numbers of the cases.
-        record: what makes the phantom: its `name`, `version`, `cases`, `seed` and other parameters.
-        most: greatest number of cases that the official layout has names for.
-        texts: text files that describe all cases: name below the folder → content.
-
-    Returns:
-        The directory.
-
-    Raises:
-        InputError: a parameter is out of range; the directory holds something else, or cannot be
-            written.
-    """
-    name, cases, seed = record["name"], record["cases"], record["seed"]
-    if cases < 1:
-        raise InputError(f"cases={cases}: a phantom needs at least one case; use cases=1 or more")
-    if most is not None and cases > most:
-        raise InputError(
-            f"cases={cases}: {name} has {most} labeled cases; use cases={most} or fewer"
-        )
-    if seed < 0:
-        raise InputError(f"seed={seed}: seeds are whole numbers from 0; use seed=0")
-    directory = Path(directory)
-    record = dict(record)
-    if holds(directory, record):
+        Raises:
+            InputError: If a number is out of range, or the directory holds anything else or cannot
+                be written.
+        """
+        cases = self.default_cases if cases is None else cases
+        self._check_numbers(cases, seed)
+        directory = Path(directory)
+        record = self._record(cases, seed, full_size)
+        if holds_phantom(directory, record):
+            return directory
+        with replaced(directory) as root:
+            for name, text in self.texts(cases).items():
+                (root / name).write_text(text, encoding="utf-8")
+            numbers = [*range(self.first, self.first + cases), *self.unlabeled]
+            for number in progress_bar(numbers, description=f"{self.name} phantom", unit="case"):
+                self.write_case(root, request_case(seed, number, full_size))
+            write_record(root, record)
         return directory
-    with replacing(directory) as root:
-        for text_name, text in (texts or {}).items():
-            (root / text_name).write_text(text, encoding="utf-8")
-        for number in progress_bar(list(numbers), description=f"{name} phantom", unit="case"):
-            write_case(root, number)
-        write_record(root, record)
-    return directory
+
+    def _record(self, cases: int, seed: int, full_size: bool) -> dict[str, Any]:
+        """What makes this phantom."""
+        size = {} if self.one_size else {"full_size": full_size}
+        return {"name": self.name, "cases": cases, "seed": seed, **size, "version": self.version}
+
+    def _check_numbers(self, cases: int, seed: int) -> None:
+        if cases < 1:
+            raise InputError(
+                f"cases={cases}: a phantom needs at least one case; use cases=1 or more"
+            )
+        if self.most is not None and cases > self.most:
+            raise InputError(
+                f"cases={cases}: {self.name} has {self.most} labeled cases; "
+                f"use cases={self.most} or fewer"
+            )
+        if seed < 0:
+            raise InputError(f"seed={seed}: a seed is a whole number from 0; use seed=0")
 
 
-def write_record(root: Path, record: dict[str, Any]) -> None:
-    """Notes what a folder holds, each file included, for `holds`."""
+def write_record(root: Path, record: Mapping[str, Any]) -> None:
+    """Writes down what made a folder and which files it holds, for `holds_phantom`."""
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    text = json.dumps(record | {"files": files}, indent=2) + "\n"
+    text = json.dumps({**record, "files": files}, indent=2) + "\n"
     (root / RECORD).write_text(text, encoding="utf-8")
 
 
-def holds(directory: Path, record: dict[str, Any]) -> bool:
-    """Whether a folder holds the phantom of a record, complete; refuses one with anything else."""
+def holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
+    """Tells whether a folder holds the phantom of a record; False if it is empty or missing.
+
+    Raises:
+        InputError: If the folder holds anything else, or the phantom lacks a file.
+    """
     remedy = "name an empty or new folder, or delete this one"
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: is a file; name an empty or new folder")
     if not directory.exists() or not any(directory.iterdir()):
         return False
     try:
-        found = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
-        files = found.pop("files")
+        present = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
+        files = present.pop("files")
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{directory}: holds files that are not a phantom's; {remedy}") from None
-    if found != record:
-        raise InputError(f"{directory}: holds another phantom, {found}, not {record}; {remedy}")
+    if present != record:
+        raise InputError(
+            f"{directory}: holds another phantom, {present}, not {dict(record)}; {remedy}"
+        )
     missing = next((file for file in files if not (directory / file).is_file()), None)
     if missing is not None:
         raise InputError(f"{directory}: holds this phantom without its {missing}; {remedy}")
@@ -111,11 +175,14 @@ def holds(directory: Path, record: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def replacing(directory: Path) -> Iterator[Path]:
+def replaced(directory: Path) -> Iterator[Path]:
     """A folder to fill, which takes an absent or empty directory's place if all goes well.
 
-    It is made beside the directory, so that the last step is a rename: an interruption leaves
-    nothing that looks like a phantom.
+    The folder is made beside the directory, so that the last step is a rename: an interruption
+    leaves nothing that looks like a phantom.
+
+    Raises:
+        InputError: If the operating system refuses.
     """
     directory = directory.resolve()
     try:
@@ -134,20 +201,23 @@ def replacing(directory: Path) -> Iterator[Path]:
         ) from error
 
 
-def case_streams(seed: int, number: int) -> list[np.random.Generator]:
-    """Random streams of a case's anatomy, scanner and annotator.
+def save_nifti(
+    voxels: Array, affine: Array, path: Path, zooms: tuple[float, ...] | None = None
+) -> None:
+    """Writes voxels in scanner coordinates and millimeters, into a folder that is made if missing.
 
-    They depend on the seed and the case's number alone, so that a larger phantom begins with the
-    smaller one, and a change to one step leaves the others' draws as they are.
+    Args:
+        voxels: The voxels; a fourth axis holds channels or frames.
+        affine: Voxel-to-world matrix (RAS+).
+        path: The file to write.
+        zooms: Size of a voxel along each axis, in millimeters, then seconds; taken from the affine
+            if None.
     """
-    return np.random.default_rng([seed, number]).spawn(3)
-
-
-def save_nifti(voxels: Array, affine: Array, path: Path) -> None:
-    """Writes voxels in scanner coordinates, millimetres; makes the parent folder."""
     image: Any = nib.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm", "sec")
+    if zooms is not None:
+        image.header.set_zooms(zooms)
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(image, path)

@@ -1,8 +1,11 @@
 """Splits are disjoint by patient, exact in size, repeatable, and live in a file."""
 
 import json
+from fractions import Fraction
 from functools import partial
+from math import floor
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,87 +28,206 @@ def cases_of(patients, frames=2):
     ]
 
 
-@pytest.mark.parametrize(
-    ("patients", "proportions", "expected"),
-    [
-        (100, PAPER, (70, 10, 20)),
-        (260, PAPER, (182, 26, 52)),
-        (335, {"train": 235, "val": 35, "test": 65}, (235, 35, 65)),
-        (361, {"train": 240, "val": 40, "test": 80}, (241, 40, 80)),
-        (210, {"train": 150, "val": 25, "test": 35}, (150, 25, 35)),
-        (32, {"train": 22, "val": 3, "test": 7}, (22, 3, 7)),
-        (3, PAPER, (1, 1, 1)),
-    ],
-)
-def test_official_sizes(patients, proportions, expected):
-    """With the official number of patients the sets have exactly the published sizes."""
-    split = split_patients([f"p{n}" for n in range(patients)], proportions, seed=0)
+def apportioned(total, weights):
+    """Largest remainders in exact arithmetic, one patient at a time; every set gets one.
 
-    assert expected == tuple(len(split[part]) for part in ("train", "val", "test"))
-
-
-@given(
-    patients=st.sets(st.text(min_size=1), min_size=3, max_size=60),
-    weights=st.tuples(*[st.integers(1, 100)] * 3),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_partition(patients, weights, seed):
-    """Every patient is in exactly one set, no set is empty, sizes are within one of proportional."""
-    proportions = dict(zip(("train", "val", "test"), weights, strict=True))
-
-    split = split_patients(list(patients), proportions, seed)
-
-    assert sorted(patients) == sorted(name for names in split.values() for name in names)
-    for part, weight in proportions.items():
-        share = len(patients) * weight / sum(weights)
-        assert len(split[part]) >= 1
-        if min(len(patients) * w / sum(weights) for w in weights) >= 1:
-            assert abs(len(split[part]) - share) < 1
+    The patient that a set still lacks comes from the largest set.
+    """
+    quotas = [Fraction(total) * weight / sum(weights) for weight in weights]
+    sizes = [floor(quota) for quota in quotas]
+    served = set()
+    while sum(sizes) < total:
+        best = None
+        for part in range(len(sizes)):
+            remainder = quotas[part] - floor(quotas[part])
+            if part not in served and (best is None or remainder > best[0]):
+                best = (remainder, part)
+        served.add(best[1])
+        sizes[best[1]] += 1
+    while 0 in sizes:
+        sizes[sizes.index(max(sizes))] -= 1
+        sizes[sizes.index(0)] += 1
+    return sizes
 
 
-@given(seed=st.integers(0, 1000), order=st.randoms())
-def test_seed(seed, order):
-    """The split depends on the seed and the set of patients, not on their order."""
-    patients = [f"p{n}" for n in range(20)]
-    shuffled = patients * 2
-    order.shuffle(shuffled)
-
-    assert split_patients(patients, PAPER, seed) == split_patients(shuffled, PAPER, seed)
-    assert split_patients(patients, PAPER, seed) != split_patients(patients, PAPER, seed + 1)
-
-
-def test_too_few():
-    """Fewer patients than sets cannot be split."""
-    with pytest.raises(InputError, match="2 patient"):
-        split_patients(["a", "b"], PAPER, 0)
-
-
-@given(patients=st.sets(st.text(min_size=1), min_size=3, max_size=20))
-def test_leave_one_out(patients):
-    """Over the folds every patient is tested once and validates once, and trains in all others."""
-    folds = [leave_one_out(sorted(patients) * 2, fold) for fold in range(len(patients))]
-
-    for part in ("test", "val"):
-        assert sorted(patients) == sorted(name for fold in folds for name in fold[part])
-    for fold in folds:
-        assert sorted(patients) == sorted(name for names in fold.values() for name in names)
-        assert all(names == sorted(names) for names in fold.values())
+def dealt(patients, proportions, seed):
+    """The split as a dealer makes it: shuffle the sorted names, hand them out set by set."""
+    names = sorted(set(patients))
+    shuffled = [
+        names[i] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
+    ]
+    split = {}
+    for part, size in zip(
+        proportions, apportioned(len(names), list(proportions.values())), strict=True
+    ):
+        hand = []
+        for _ in range(size):
+            hand.append(shuffled.pop(0))
+        split[part] = sorted(hand)
+    return split
 
 
-@pytest.mark.parametrize(
-    ("patients", "fold", "message"),
-    [("abc", 3, "fold 3: choose from 0 to 2"), ("abc", -1, "fold -1"), ("ab", 0, "at least 3")],
-)
-def test_impossible_fold(patients, fold, message):
-    """A fold that is not there, and too few patients, are refused."""
-    with pytest.raises(InputError, match=message):
-        leave_one_out(list(patients), fold)
+class TestSizes:
+    @pytest.mark.parametrize(
+        ("patients", "proportions", "expected"),
+        [
+            (100, PAPER, (70, 10, 20)),
+            (260, PAPER, (182, 26, 52)),
+            (335, {"train": 235, "val": 35, "test": 65}, (235, 35, 65)),
+            (361, {"train": 240, "val": 40, "test": 80}, (241, 40, 80)),
+            (210, {"train": 150, "val": 25, "test": 35}, (150, 25, 35)),
+            (32, {"train": 22, "val": 3, "test": 7}, (22, 3, 7)),
+            (3, PAPER, (1, 1, 1)),
+        ],
+    )
+    def test_official_numbers_of_patients_give_the_published_sizes(
+        self, patients, proportions, expected
+    ):
+        """With the official number of patients the sets have exactly the published sizes."""
+        split = split_patients([f"p{n}" for n in range(patients)], proportions, seed=0)
+
+        assert expected == tuple(len(split[part]) for part in ("train", "val", "test"))
+
+    @pytest.mark.parametrize(
+        ("patients", "weights", "expected"),
+        [
+            # quotas 1.5, 1.5: the earlier set takes the odd one
+            (3, (1, 1), (2, 1)),
+            # quotas 1.5 each, two to hand out: the first two sets take them
+            (6, (1, 1, 1, 1), (2, 2, 1, 1)),
+            # quotas 2.5, 1.25, 1.25: the largest remainder, not the smallest set
+            (5, (2, 1, 1), (3, 1, 1)),
+            # quotas 1.25, 1.25, 2.5: nor the first set
+            (5, (1, 1, 2), (1, 1, 3)),
+            # quotas 3.8, 0.1, 0.1: what an empty set lacks comes from the largest
+            (4, (38, 1, 1), (2, 1, 1)),
+            # quotas 0.05, 4.9, 0.05: wherever that is
+            (5, (1, 98, 1), (1, 3, 1)),
+            # quotas 0.04…, 2.48, 2.48, rounded to 0, 3, 2: of these two, the larger
+            (5, (1, 60, 60), (1, 2, 2)),
+        ],
+    )
+    def test_ties_and_small_sets_are_settled_in_order(self, patients, weights, expected):
+        """Remainders decide, then the order of the sets; every set has a patient."""
+        proportions = {f"set{n}": weight for n, weight in enumerate(weights)}
+
+        split = split_patients([f"p{n}" for n in range(patients)], proportions, seed=0)
+
+        assert expected == tuple(map(len, split.values()))
+
+    @given(
+        patients=st.sets(st.text(min_size=1), min_size=3, max_size=60),
+        weights=st.tuples(*[st.integers(1, 100)] * 3),
+        seed=st.integers(0, 2**32 - 1),
+    )
+    def test_sets_are_a_partition_of_proportional_sizes(self, patients, weights, seed):
+        """Every patient is in exactly one set, none is empty, sizes are within one of the shares."""
+        proportions = dict(zip(("train", "val", "test"), weights, strict=True))
+
+        split = split_patients(list(patients), proportions, seed)
+
+        assert sorted(patients) == sorted(name for names in split.values() for name in names)
+        for part, weight in proportions.items():
+            share = len(patients) * weight / sum(weights)
+            assert len(split[part]) >= 1
+            if min(len(patients) * w / sum(weights) for w in weights) >= 1:
+                assert abs(len(split[part]) - share) < 1
+
+    def test_as_many_patients_as_sets_are_enough(self):
+        """Each set has one; the same sets of one patient less are refused."""
+        split = split_patients("abc", PAPER, 0)
+        assert sorted(name for names in split.values() for name in names) == ["a", "b", "c"]
+
+        message = r"dataset: 2 patient\(s\) cannot fill the sets train, val, test; at least one"
+        with pytest.raises(InputError, match=message):
+            split_patients(["a", "b", "b"], PAPER, 0)
+
+
+class TestDraw:
+    def test_split_of_ten_is_the_one_on_paper(self):
+        """PCG64 seeded with 0 permutes ten as 4 6 2 7 3 5 9 | 0 | 8 1; names are dealt in this order.
+
+        NumPy promises the stream of PCG64, and this order is that of its documentation's generator
+        `numpy.random.default_rng(0).permutation(10)`.
+        """
+        order = np.random.Generator(np.random.PCG64(0)).permutation(10).tolist()
+        assert order == [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
+
+        assert split_patients([f"p{n}" for n in range(10)], PAPER, seed=0) == {
+            "train": ["p2", "p3", "p4", "p5", "p6", "p7", "p9"],
+            "val": ["p0"],
+            "test": ["p1", "p8"],
+        }
+
+    @given(
+        patients=st.sets(st.text("abc019_", min_size=1), min_size=4, max_size=40),
+        weights=st.lists(st.sampled_from([1, 2, 4, 8, 16]), min_size=1, max_size=4),
+        seed=st.integers(0, 2**32 - 1),
+    )
+    def test_split_is_that_of_a_dealer(self, patients, weights, seed):
+        """The sorted names, shuffled by the seed, are dealt out set by set, and sorted again."""
+        total = sum(weights)
+        weights[-1] += 2 ** (total - 1).bit_length() - total  # shares that floats hold exactly
+        proportions = {f"set{n}": weight for n, weight in enumerate(weights)}
+
+        expected = dealt(patients, proportions, seed)
+
+        drawn = split_patients(list(patients), proportions, seed)
+        assert list(expected.items()) == list(drawn.items())
+
+    @given(seed=st.integers(0, 1000), order=st.randoms())
+    def test_seed_and_set_of_patients_decide_and_their_order_does_not(self, seed, order):
+        """The split depends on the seed and the set of patients, not on their order."""
+        patients = [f"p{n}" for n in range(20)]
+        shuffled = patients * 2
+        order.shuffle(shuffled)
+
+        assert split_patients(patients, PAPER, seed) == split_patients(shuffled, PAPER, seed)
+        assert split_patients(patients, PAPER, seed) != split_patients(patients, PAPER, seed + 1)
+
+
+class TestLeaveOneOut:
+    def test_fold_is_tested_and_the_next_patient_validates(self):
+        """Names are sorted; after the last one comes the first."""
+        folds = [leave_one_out("dbca", fold) for fold in range(4)]
+
+        assert folds == [
+            {"train": ["c", "d"], "val": ["b"], "test": ["a"]},
+            {"train": ["a", "d"], "val": ["c"], "test": ["b"]},
+            {"train": ["a", "b"], "val": ["d"], "test": ["c"]},
+            {"train": ["b", "c"], "val": ["a"], "test": ["d"]},
+        ]
+        assert all(list(fold) == ["train", "val", "test"] for fold in folds)
+
+    @given(patients=st.sets(st.text(min_size=1), min_size=3, max_size=20))
+    def test_everyone_is_tested_once_and_validates_once(self, patients):
+        """Over the folds every patient is tested once, validates once, and trains in all others."""
+        folds = [leave_one_out(sorted(patients) * 2, fold) for fold in range(len(patients))]
+
+        for part in ("test", "val"):
+            assert sorted(patients) == sorted(name for fold in folds for name in fold[part])
+        for fold in folds:
+            assert sorted(patients) == sorted(name for names in fold.values() for name in names)
+            assert all(names == sorted(names) for names in fold.values())
+
+    @pytest.mark.parametrize(
+        ("patients", "fold", "message"),
+        [
+            ("abc", 3, "^fold 3: .*; choose from 0 to 2$"),
+            ("abc", -1, "^fold -1: .*; choose from 0 to 2$"),
+            ("abb", 0, r"^dataset: 2 patient\(s\) cannot be left out in turn; at least 3"),
+        ],
+    )
+    def test_impossible_folds_are_refused(self, patients, fold, message):
+        """A fold that is not there, and too few patients, are refused."""
+        with pytest.raises(InputError, match=message):
+            leave_one_out(list(patients), fold)
 
 
 class TestFractions:
     @given(patients=st.integers(4, 60), seed=st.integers(0, 100))
-    def test_nested(self, patients, seed, tmp_path_factory):
-        """Smaller shares are subsets of larger ones; validation and test do not change."""
+    def test_smaller_shares_are_subsets_of_larger_ones(self, patients, seed, tmp_path_factory):
+        """Training patients are nested; validation and test do not change."""
         cases = cases_of([f"p{n}" for n in range(patients)])
         folder = tmp_path_factory.mktemp("splits")
         drawn = draw(seed)([case["patient"] for case in cases])
@@ -113,7 +235,10 @@ class TestFractions:
         for fraction in (0.25, 0.5, 0.75, 1.0):
             file = folder / f"{fraction}.json"
             used = split_cases(cases, draw(seed), file, fraction, seed)
-            names = {part: sorted({case["patient"] for case in of}) for part, of in used.items()}
+            names = {
+                part: sorted({case["patient"] for case in members})
+                for part, members in used.items()
+            }
 
             assert names == json.loads(file.read_text())
             assert (names["val"], names["test"]) == (drawn["val"], drawn["test"])
@@ -122,7 +247,23 @@ class TestFractions:
             before = set(names["train"])
         assert before == set(drawn["train"])
 
-    def test_seed(self, tmp_path):
+    @given(fraction=st.floats(0, 1, exclude_min=True), seed=st.integers(0, 2**32 - 1))
+    def test_kept_patients_are_the_first_of_a_shuffle(self, fraction, seed, tmp_path_factory):
+        """The drawn training patients are shuffled by the seed; the first ones are kept, sorted."""
+        cases = cases_of([f"p{n:02d}" for n in range(20)], frames=1)
+        file = tmp_path_factory.mktemp("splits") / "split.json"
+        train = draw(seed=1)([case["patient"] for case in cases])["train"]
+        shuffled = [
+            train[i] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(train))
+        ]
+        kept = shuffled[: max(1, round(14 * fraction))]
+
+        used = split_cases(cases, draw(seed=1), file, fraction, seed)["train"]
+
+        assert sorted(kept) == [case["patient"] for case in used]
+        assert sorted(kept) == json.loads(file.read_text())["train"]
+
+    def test_another_seed_keeps_other_patients(self, tmp_path):
         """Another seed keeps other patients, also of the same drawn split."""
         cases = cases_of([f"p{n}" for n in range(40)])
         kept = [
@@ -132,77 +273,108 @@ class TestFractions:
 
         assert kept[0] != kept[1]
 
-    @pytest.mark.parametrize("fraction", [0, -0.5, 1.5, 25])
-    def test_impossible(self, tmp_path, fraction):
+    def test_all_patients_are_kept_and_seed_0_is_used_unless_told_otherwise(self, tmp_path):
+        """The defaults are the whole training set and the seed 0."""
+        cases = cases_of([f"p{n}" for n in range(40)])
+
+        whole = split_cases(cases, draw(), tmp_path / "whole.json")
+        assert whole == split_cases(cases, draw(), tmp_path / "one.json", train_fraction=1)
+        half = split_cases(cases, draw(), tmp_path / "half.json", 0.5)
+        assert half == split_cases(cases, draw(), tmp_path / "0.json", 0.5, seed=0)
+
+    @pytest.mark.parametrize("fraction", [0, -0.5, 1.001, 25, float("nan")])
+    def test_impossible_shares_are_refused(self, tmp_path, fraction):
         """A share that is none is refused, and nothing is written."""
-        with pytest.raises(InputError, match="train_fraction .* above 0 and at most 1"):
+        message = rf"^train_fraction {fraction}: .* above 0 and at most 1$"
+        with pytest.raises(InputError, match=message):
             split_cases(cases_of("abc"), draw(), tmp_path / "split.json", fraction)
         assert not list(tmp_path.iterdir())
 
 
-def test_frames_stay_together(tmp_path):
-    """All cases of a patient are in the patient's set."""
-    cases = cases_of([f"p{n}" for n in range(10)])
+class TestFile:
+    def test_frames_of_a_patient_stay_together(self, tmp_path):
+        """All cases of a patient are in the patient's set, in the order of the cases."""
+        cases = cases_of([f"p{n}" for n in range(10)])
 
-    split = split_cases(cases, draw(), tmp_path / "split.json")
+        split = split_cases(cases, draw(), tmp_path / "split.json")
 
-    assert sorted(case["case"] for case in cases) == sorted(
-        case["case"] for part in split.values() for case in part
+        assert sorted(case["case"] for case in cases) == sorted(
+            case["case"] for part in split.values() for case in part
+        )
+        patients = [{case["patient"] for case in part} for part in split.values()]
+        assert sum(map(len, patients)) == len(set.union(*patients))
+        assert split["train"] == [case for case in cases if case["patient"] in patients[0]]
+
+    def test_drawn_split_is_written_and_followed_from_then_on(self, tmp_path):
+        """The file is followed whatever the seed; it names the sets in order, a patient a line."""
+        cases = cases_of([f"p{n}" for n in range(10)])
+        file = tmp_path / "run" / "split.json"
+
+        drawn = split_cases(cases, draw(), file)
+
+        assert drawn == read_split(cases, file)
+        assert drawn == split_cases(cases, draw(seed=1), file)
+        assert {part: len(names) for part, names in json.loads(file.read_text()).items()} == {
+            "train": 7,
+            "val": 1,
+            "test": 2,
+        }
+        lines = file.read_text().splitlines()
+        assert lines[:2] == ["{", '  "train": [']
+        assert len(lines) == 2 + 3 * 2 + 10
+        assert file.read_text().endswith("}\n")
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_file_is_followed_whatever_share_is_asked_for(self, tmp_path, seed):
+        """A file says completely who trains: a share is not taken of it again."""
+        cases = cases_of([f"p{n}" for n in range(10)])
+        file = tmp_path / "split.json"
+        drawn = split_cases(cases, draw(), file, 0.5, seed)
+
+        assert drawn == split_cases(cases, draw(), file, 0.5, seed)
+
+    def test_split_by_hand_is_followed(self, tmp_path):
+        """A split written by hand is followed; patients that it leaves out are left out."""
+        file = tmp_path / "split.json"
+        file.write_text('{"train": ["p3"], "val": ["p1"], "test": ["p2"]}')
+
+        split = split_cases(cases_of(["p1", "p2", "p3", "p4"], frames=1), draw(), file)
+
+        assert {part: [case["patient"] for case in cases] for part, cases in split.items()} == {
+            "train": ["p3"],
+            "val": ["p1"],
+            "test": ["p2"],
+        }
+
+    def test_numbers_and_letters_of_any_alphabet_are_names(self, tmp_path):
+        """MRBrainS's patients are numbers, which JSON may hold without quotes; names are UTF-8."""
+        file = tmp_path / "split.json"
+        file.write_bytes('{"train": [14], "test": ["Zoë"]}'.encode())
+
+        split = read_split(cases_of(["14", "Zoë"], frames=1), file)
+
+        assert [case["patient"] for part in split.values() for case in part] == ["14", "Zoë"]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", r'is not a split; write it as {"train": \[names\], "val": …}$'),
+            ("[1, 2]", "is not a split"),
+            ('{"train": 3}', "is not a split"),
+            ('{"train": ["p1"], "test": ["p1"]}', "patient p1 is listed twice; list each .* once$"),
+            ('{"train": ["p2", "p1", "p1", "p1"]}', "patient p1 is listed twice"),
+            ('{"train": ["p9", "p8", "p1"]}', "patient p8 is not in the dataset; name the folder"),
+        ],
     )
-    patients = [{case["patient"] for case in part} for part in split.values()]
-    assert sum(map(len, patients)) == len(set.union(*patients))
+    def test_unusable_file_is_refused(self, tmp_path, text, message):
+        """A file that is no split of these patients is refused, and says why."""
+        file = tmp_path / "split.json"
+        file.write_text(text)
 
+        with pytest.raises(InputError, match=f"^{file}: {message}"):
+            read_split(cases_of(["p1", "p2"]), file)
 
-def test_written_and_read(tmp_path):
-    """The drawn split is written, and the file is followed from then on whatever the seed."""
-    cases = cases_of([f"p{n}" for n in range(10)])
-    file = tmp_path / "run" / "split.json"
-
-    drawn = split_cases(cases, draw(), file)
-
-    assert drawn == read_split(cases, file)
-    assert drawn == split_cases(cases, draw(seed=1), file)
-    assert {part: len(names) for part, names in json.loads(file.read_text()).items()} == {
-        "train": 7,
-        "val": 1,
-        "test": 2,
-    }
-
-
-def test_own_split(tmp_path):
-    """A split written by hand is followed; patients that it leaves out are left out."""
-    file = tmp_path / "split.json"
-    file.write_text('{"train": ["p3"], "val": ["p1"], "test": ["p2"]}')
-
-    split = split_cases(cases_of(["p1", "p2", "p3", "p4"], frames=1), draw(), file)
-
-    assert {part: [case["patient"] for case in cases] for part, cases in split.items()} == {
-        "train": ["p3"],
-        "val": ["p1"],
-        "test": ["p2"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "is not a split"),
-        ("[1, 2]", "is not a split"),
-        ('{"train": 3}', "is not a split"),
-        ('{"train": ["p1"], "test": ["p1"]}', "patient p1 is listed twice"),
-        ('{"train": ["p9"]}', "patient p9 is not in the dataset"),
-    ],
-)
-def test_unusable_file(tmp_path, text, message):
-    """A file that is no split of these patients is refused, and says why."""
-    file = tmp_path / "split.json"
-    file.write_text(text)
-
-    with pytest.raises(InputError, match=f"split.json: {message}"):
-        read_split(cases_of(["p1", "p2"]), file)
-
-
-def test_missing_file(tmp_path):
-    """Reading a split that no training has written says to train first."""
-    with pytest.raises(InputError, match="no split there; .* train first"):
-        read_split(cases_of(["p1"]), tmp_path / "split.json")
+    def test_missing_file_says_to_train_first(self, tmp_path):
+        """Reading a split that no training has written says to train first."""
+        with pytest.raises(InputError, match=r"split\.json: there is no split; .* train first$"):
+            read_split(cases_of(["p1"]), str(tmp_path / "split.json"))

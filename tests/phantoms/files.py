@@ -1,7 +1,42 @@
 """Looking into a phantom's files."""
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles import read_dataset
+from nacl_monai.data.cases import image_files
+from tests.conftest import ROOT
+
+
+def cases_of(root, name):
+    """The cases of a phantom, as the bundle of its dataset finds them."""
+    parser = ConfigParser(read_dataset(name, ROOT / "bundles"))
+    parser["dataset_dir"] = str(root)
+    return parser.get_parsed_content("cases")
+
+
+def labeled_cases(root, name):
+    """Paths of the images and of the label of each case."""
+    return [
+        ([Path(image) for image in image_files(case)], Path(case["label"]))
+        for case in cases_of(root, name)
+    ]
+
+
+def niftis(root, name):
+    """First image and label of each case, as NIfTI."""
+    return [
+        (nibabel.load(images[0]), nibabel.load(label))
+        for images, label in labeled_cases(root, name)
+    ]
+
+
+def official_files(root):
+    """The files of a phantom, without macOS's and the record."""
+    return {path for path in contents(root) if "/._" not in path and path != "phantom.json"}
 
 
 def contents(root):

@@ -4,9 +4,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.phantoms.files import neighbors, voxels
+from tests.phantoms.files import labeled_cases, neighbors, official_files, voxels
 
-CORE, OEDEMA, ENHANCING = 1, 2, 4
+CORE, EDEMA, ENHANCING = 1, 2, 4
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 
@@ -48,32 +48,32 @@ def test_background_is_zero_and_the_brain_is_not(patients):
 
 
 def test_both_grades_are_there_and_enhance_differently(patients):
-    """Every high grade has an enhancing rim, some low grade has none, and each has oedema."""
+    """Every high grade has an enhancing rim, some low grade has none, and each has edema."""
     enhancing = {"HGG": [], "LGG": []}
     for grade, label, _ in patients:
         enhancing[grade].append((label == ENHANCING).any())
-        assert (label == OEDEMA).any()
+        assert (label == EDEMA).any()
     assert all(enhancing["HGG"])
     assert enhancing["HGG"]
     assert not all(enhancing["LGG"])
 
 
 def test_regions_are_nested(patients):
-    """Necrosis of a high grade lies within the rim, and the core within the oedema.
+    """Necrosis of a high grade lies within the rim, and the core within the edema.
 
     The exception is where the tumor reaches fluid or the brain's surface: background there.
     """
     for grade, label, _ in patients:
         core = np.isin(label, (CORE, ENHANCING))
         around = label[neighbors(core)]
-        assert (around == OEDEMA).mean() > 0.7
+        assert (around == EDEMA).mean() > 0.7
         if grade == "HGG" and (label == CORE).any():
             rim = label[neighbors(label == CORE)]
             assert (rim == ENHANCING).mean() > 0.7
 
 
-def test_contrasts(patients):
-    """FLAIR and T2 show oedema bright, T1ce but not T1 the rim; in T1 the core is dark."""
+def test_each_modality_shows_its_contrasts(patients):
+    """FLAIR and T2 show edema bright, T1ce but not T1 the rim; in T1 the core is dark."""
     for _, label, images in patients:
         brain = (images["t1"] != 0) & (label == 0)
         healthy = {m: np.median(image[brain]) for m, image in images.items()}
@@ -81,10 +81,28 @@ def test_contrasts(patients):
         def brightness(modality, region, images=images, label=label, healthy=healthy):
             return np.median(images[modality][label == region]) / healthy[modality]
 
-        assert brightness("flair", OEDEMA) > 1.3
-        assert brightness("t2", OEDEMA) > 1.3
-        assert brightness("t1", OEDEMA) < 1
+        assert brightness("flair", EDEMA) > 1.3
+        assert brightness("t2", EDEMA) > 1.3
+        assert brightness("t1", EDEMA) < 1
         if (label == ENHANCING).any():
             assert brightness("t1ce", ENHANCING) > 1.1 > 1 > brightness("t1", ENHANCING)
         if (label == CORE).any():
             assert brightness("t1", CORE) < 0.8
+
+
+def test_layout_is_the_official_one(phantom_of):
+    """Nothing but four modalities and a segmentation per patient is there; every third is an LGG."""
+    grades = {number: "LGG" if number % 3 == 2 else "HGG" for number in range(1, 7)}
+    names = {number: f"BraTS19_TCIA{number:02d}_{100 + number}_1" for number in grades}
+    assert official_files(phantom_of("brats")) == {
+        f"{grade}/{names[number]}/{names[number]}_{kind}.nii.gz"
+        for number, grade in grades.items()
+        for kind in (*MODALITIES, "seg")
+    }
+
+
+@pytest.mark.slow
+def test_full_size_is_the_official_matrix(full_size_of):
+    """240×240×155 voxels of 1 mm."""
+    ((_, label),) = labeled_cases(full_size_of("brats"), "brats")
+    assert voxels(label).shape == (240, 240, 155)

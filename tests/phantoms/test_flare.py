@@ -4,6 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.phantoms.files import labeled_cases, official_files, voxels
+
 LIVER, KIDNEY, SPLEEN, PANCREAS = 1, 2, 3, 4
 
 
@@ -22,7 +24,7 @@ def in_body(image):
     return np.asarray(nibabel.as_closest_canonical(image).dataobj)
 
 
-def test_types(scans):
+def test_image_is_stored_in_16_bits_and_label_in_8(scans):
     """CT is stored in signed 16 bits, labels in 8."""
     for image, label in scans:
         assert image.get_data_dtype() == np.int16
@@ -41,9 +43,9 @@ def test_spacing_and_orientation_differ_between_cases(scans):
     assert len({nibabel.aff2axcodes(image.affine) for image, _ in scans}) == 3
 
 
-def test_hounsfield_units(scans):
+def test_air_fat_and_organs_have_their_hounsfield_units(scans):
     """Air outside is −1000, organs lie in the range of enhanced soft tissue, fat below water."""
-    for image, label in (map(in_body, scan) for scan in scans):
+    for image, label in (map(in_body, case) for case in scans):
         assert abs(np.median(image[:4, :4]) + 1000) < 30
         medians = [np.median(image[label == k]) for k in (LIVER, KIDNEY, SPLEEN, PANCREAS)]
         assert all(50 < value < 230 for value in medians)
@@ -65,3 +67,17 @@ def test_organs_lie_where_they_do_in_a_body(scans):
         assert at[KIDNEY][:, 1].mean() < at[PANCREAS][:, 1].mean()
         assert at[LIVER][:, 2].mean() > at[KIDNEY][:, 2].mean()
         assert len(at[LIVER]) > len(at[KIDNEY]) > len(at[PANCREAS])
+
+
+def test_layout_is_the_official_one(phantom_of):
+    """Nothing but an image and a mask per case is there."""
+    images = {f"TrainingImg/train_{number:03d}_0000.nii.gz" for number in range(6)}
+    masks = {f"TrainingMask/train_{number:03d}.nii.gz" for number in range(6)}
+    assert official_files(phantom_of("flare")) == images | masks
+
+
+@pytest.mark.slow
+def test_full_size_is_the_official_matrix(full_size_of):
+    """512×512 voxels a slice, and 280 mm in slices of 3 mm."""
+    ((_, label),) = labeled_cases(full_size_of("flare"), "flare")
+    assert voxels(label).shape == (512, 512, 93)

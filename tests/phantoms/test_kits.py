@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tests.phantoms.files import neighbors, voxels
+from nacl_monai.phantoms import PHANTOMS
+from tests.phantoms.files import labeled_cases, neighbors, official_files, voxels
 
-KIDNEY, TUMOUR = 1, 2
+KIDNEY, TUMOR = 1, 2
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_tumor_sits_on_a_kidney(scans):
     """There is one tumor, in one piece but for a few voxels, and it shares faces with a kidney."""
     for _, label in scans:
         label = np.asarray(label.dataobj)
-        tumor = label == TUMOUR
+        tumor = label == TUMOR
         pieces, count = ndimage.label(tumor)
         largest = np.bincount(pieces[tumor])[1:].max()
         assert count
@@ -63,5 +64,20 @@ def test_tumor_is_darker_than_the_enhanced_kidney(scans):
     """Medians in Hounsfield units: tumor below kidney, both above water; air outside."""
     for image, label in scans:
         image, label = np.asarray(image.dataobj), np.asarray(label.dataobj)
-        assert 0 < np.median(image[label == TUMOUR]) < np.median(image[label == KIDNEY]) - 20
+        assert 0 < np.median(image[label == TUMOR]) < np.median(image[label == KIDNEY]) - 20
         assert abs(np.median(image[:, :4, :4]) + 1000) < 30
+
+
+def test_layout_is_the_official_one(phantom_of):
+    """Nothing but an image per case, and a segmentation of those before case_00210, is there."""
+    images = {f"data/case_{number:05d}/imaging.nii.gz" for number in [*range(6), 210, 211]}
+    labels = {f"data/case_{number:05d}/segmentation.nii.gz" for number in range(6)}
+    assert official_files(phantom_of("kits")) == images | labels
+    assert PHANTOMS["kits"].most == 210
+
+
+@pytest.mark.slow
+def test_full_size_is_the_official_matrix(full_size_of):
+    """Slices of 512×512 voxels along the first axis."""
+    ((_, label),) = labeled_cases(full_size_of("kits"), "kits")
+    assert voxels(label).shape == (120, 512, 512)

@@ -4,7 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.phantoms.files import neighbors, voxels
+from nacl_monai.phantoms import PHANTOMS
+from tests.phantoms.files import labeled_cases, neighbors, official_files, voxels
 
 (BACKGROUND, CORTEX, NUCLEI, WHITE, LESION, FLUID, VENTRICLE, CEREBELLUM, STEM, INFARCT, OTHER) = (
     range(11)
@@ -12,7 +13,7 @@ from tests.phantoms.files import neighbors, voxels
 
 
 @pytest.fixture(scope="module")
-def subjects(phantom_of):
+def patients(phantom_of):
     """ID → label and sequences."""
     return {
         path.parent.name: {
@@ -29,18 +30,18 @@ def test_slices_are_3_mm_thick(phantom_of):
         np.testing.assert_allclose(nibabel.load(path).header.get_zooms(), (0.958, 0.958, 3))
 
 
-def test_every_tissue_but_the_infarct_is_in_every_subject(subjects):
-    """Some subjects have an infarct, some none; the other ten labels are in each."""
-    infarct = {name: INFARCT in subject["label"] for name, subject in subjects.items()}
-    for subject in subjects.values():
-        assert set(np.unique(subject["label"])) | {INFARCT} == set(range(11))
-    assert 0 < sum(infarct.values()) < len(subjects) == 7
+def test_every_tissue_but_the_infarct_is_in_every_patient(patients):
+    """Some patients have an infarct, some none; the other ten labels are in each."""
+    infarct = {name: INFARCT in patient["label"] for name, patient in patients.items()}
+    for patient in patients.values():
+        assert set(np.unique(patient["label"])) | {INFARCT} == set(range(11))
+    assert 0 < sum(infarct.values()) < len(patients) == 7
 
 
-def test_tissues_lie_in_layers(subjects):
+def test_tissues_lie_in_layers(patients):
     """White matter does not touch what lies outside the brain; ventricles lie in deep tissue."""
-    for subject in subjects.values():
-        label = subject["label"]
+    for patient in patients.values():
+        label = patient["label"]
         assert not (neighbors(np.isin(label, (WHITE, LESION, NUCLEI))) & (label == 0)).any()
         around = label[neighbors(label == VENTRICLE)]
         assert np.isin(around, (WHITE, LESION, NUCLEI, CORTEX, STEM)).mean() > 0.8
@@ -48,22 +49,22 @@ def test_tissues_lie_in_layers(subjects):
         assert (cortex == CORTEX).mean() > 0.5
 
 
-def test_cerebellum_lies_below_and_behind(subjects):
+def test_cerebellum_lies_below_and_behind(patients):
     """Axes run to the right, front and top: both are below the cortex, the cerebellum behind it."""
-    for subject in subjects.values():
+    for patient in patients.values():
         cortex, cerebellum, stem = (
-            np.argwhere(subject["label"] == k).mean(axis=0) for k in (CORTEX, CEREBELLUM, STEM)
+            np.argwhere(patient["label"] == k).mean(axis=0) for k in (CORTEX, CEREBELLUM, STEM)
         )
         assert cerebellum[2] < cortex[2]
         assert stem[2] < cortex[2]
         assert cerebellum[1] < stem[1]
 
 
-def test_contrasts(subjects):
+def test_each_modality_shows_its_contrasts(patients):
     """T1 and IR: white above gray above fluid. FLAIR: lesions above all, fluid dark."""
-    for subject in subjects.values():
+    for patient in patients.values():
         median = {
-            (f, k): np.median(subject[f][subject["label"] == k])
+            (f, k): np.median(patient[f][patient["label"] == k])
             for f in ("reg_T1", "reg_IR", "FLAIR")
             for k in (CORTEX, WHITE, LESION, FLUID, VENTRICLE)
         }
@@ -74,9 +75,25 @@ def test_contrasts(subjects):
         assert median["FLAIR", CORTEX] > 2 * median["FLAIR", VENTRICLE]
 
 
-def test_head_is_not_stripped(subjects):
+def test_head_is_not_stripped(patients):
     """The bright scalp lies outside the labels."""
-    for subject in subjects.values():
-        outside = subject["reg_T1"][subject["label"] == 0]
-        white = np.median(subject["reg_T1"][subject["label"] == WHITE])
+    for patient in patients.values():
+        outside = patient["reg_T1"][patient["label"] == 0]
+        white = np.median(patient["reg_T1"][patient["label"] == WHITE])
         assert (outside > white).mean() > 0.02
+
+
+def test_layout_is_the_official_one(phantom_of):
+    """Nothing but three sequences and a segmentation of the seven patients is there."""
+    ids = ("1", "4", "5", "7", "14", "070", "148")
+    files = ("pre/reg_T1", "pre/reg_IR", "pre/FLAIR", "segm")
+    expected = {f"training/{patient}/{file}.nii.gz" for patient in ids for file in files}
+    assert official_files(phantom_of("mrbrains")) == expected
+    assert PHANTOMS["mrbrains"].most == PHANTOMS["mrbrains"].default_cases == 7
+
+
+@pytest.mark.slow
+def test_full_size_is_the_official_matrix(full_size_of):
+    """240×240×48 voxels."""
+    ((_, label),) = labeled_cases(full_size_of("mrbrains"), "mrbrains")
+    assert voxels(label).shape == (240, 240, 48)

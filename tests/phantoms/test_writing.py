@@ -1,28 +1,33 @@
 """A phantom's folder is complete, recorded and recognized, or not there at all."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.phantoms.writing import write_phantom
+from nacl_monai.phantoms.writing import Phantom, request_case, save_nifti
 from tests.phantoms.files import contents
 
-RECORD = {"name": "tiny", "cases": 2, "seed": 0, "version": 1}
+RECORD = {"name": "tiny", "cases": 2, "seed": 0, "full_size": False, "version": 1}
 
 
-def write_two_files(root: Path, number: int):
+def write_two_files(root: Path, case):
     """A case: two small files."""
-    folder = root / f"case{number}"
+    folder = root / f"case{case.number}"
     folder.mkdir()
     for name in "ab":
         (folder / name).write_text(name)
 
 
-def write(directory, write_case=write_two_files, **changes):
-    record = RECORD | changes
-    return write_phantom(directory, write_case, range(record["cases"]), record=record)
+TINY = Phantom("tiny", write_two_files)
+
+
+def write(directory, cases=2, seed=0, full_size=False, **differences):
+    return replace(TINY, **differences).write(directory, cases, seed, full_size)
 
 
 def test_record_names_the_phantom_and_its_files(tmp_path):
@@ -35,12 +40,70 @@ def test_record_names_the_phantom_and_its_files(tmp_path):
 
 
 def test_texts_describe_all_cases(tmp_path):
-    """Text files beside the cases are written and recorded."""
-    numbers, texts = range(2), {"README": "of all cases"}
-    root = write_phantom(tmp_path / "a", write_two_files, numbers, record=RECORD, texts=texts)
+    """Text files beside the cases know how many there are, and are recorded."""
+    root = write(tmp_path / "a", texts=lambda cases: {"README": f"of all {cases} cases"})
 
-    assert (root / "README").read_text() == "of all cases"
+    assert (root / "README").read_text() == "of all 2 cases"
     assert "README" in json.loads((root / "phantom.json").read_text())["files"]
+
+
+def test_cases_are_numbered_from_the_first_and_those_without_label_follow(tmp_path):
+    """The numbers are those of the official layout; cases without a label come on top."""
+    root = write(tmp_path / "a", cases=3, first=4, unlabeled=range(90, 92))
+
+    names = {path.name for path in root.iterdir()} - {"phantom.json"}
+    assert names == {"case4", "case5", "case6", "case90", "case91"}
+
+
+@pytest.mark.parametrize(("most", "expected"), [(None, 20), (3, 3), (210, 20)])
+def test_default_is_twenty_cases_or_all_there_are(tmp_path, most, expected):
+    """Without a number, 20 cases are written, or as many as the layout has names for."""
+    assert replace(TINY, most=most).default_cases == expected
+    root = write(tmp_path / "a", cases=None, most=most)
+
+    assert json.loads((root / "phantom.json").read_text())["cases"] == expected
+
+
+def test_phantom_of_one_size_is_the_same_whatever_size_is_asked_for(tmp_path):
+    """Its record does not tell sizes apart, so that either is recognized as the other."""
+    root = write(tmp_path / "a", one_size=True)
+
+    assert write(root, full_size=True, one_size=True) == root
+    assert "full_size" not in json.loads((root / "phantom.json").read_text())
+
+
+def test_streams_depend_on_seed_and_number_alone():
+    """Each step of each case draws from a stream of its own, the same in every phantom."""
+    drawn = {
+        (seed, number, stream): request_case(seed, number)[stream].integers(2**60)
+        for seed in (0, 1)
+        for number in (0, 1)
+        for stream in (2, 3, 4)
+    }
+
+    assert len(set(drawn.values())) == len(drawn)
+    assert drawn[1, 1, 3] == request_case(1, 1, full_size=True).scanner.integers(2**60)
+    seeds = np.random.SeedSequence([1, 1]).spawn(3)
+    assert drawn[1, 1, 4] == np.random.default_rng(seeds[2]).integers(2**60)
+
+
+def test_nifti_keeps_voxels_affine_and_zooms(tmp_path):
+    """Both matrices of the header are the affine; zooms are its columns' length unless given."""
+    affine = np.array([[0, 2.0, 0, 5], [-3, 0, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1]])
+    cine = np.arange(48, dtype=np.int16).reshape(2, 3, 4, 2)
+
+    save_nifti(cine, affine, tmp_path / "new" / "a.nii.gz")
+    save_nifti(cine, affine, tmp_path / "b.nii.gz", zooms=(3, 2, 4, 0.25))
+
+    plain, timed = nibabel.load(tmp_path / "new" / "a.nii.gz"), nibabel.load(tmp_path / "b.nii.gz")
+    for image in (plain, timed):
+        np.testing.assert_array_equal(image.dataobj, cine)
+        np.testing.assert_allclose(image.get_sform(coded=True)[0], affine)
+        np.testing.assert_allclose(image.get_qform(coded=True)[0], affine, atol=1e-6)
+        assert (image.get_sform(coded=True)[1], image.get_qform(coded=True)[1]) == (1, 1)
+        assert image.header.get_xyzt_units() == ("mm", "sec")
+    assert plain.header.get_zooms() == (3, 2, 4, 1)
+    assert timed.header.get_zooms() == (3, 2, 4, 0.25)
 
 
 def test_writing_again_does_nothing(tmp_path):
@@ -52,7 +115,7 @@ def test_writing_again_does_nothing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-@pytest.mark.parametrize("change", [{"cases": 3}, {"seed": 1}, {"full_size": True}])
+@pytest.mark.parametrize("change", [{"cases": 3}, {"seed": 1}, {"full_size": True}, {"version": 2}])
 def test_another_phantom_is_refused(tmp_path, change):
     """A phantom of other parameters is not mixed with or taken for the one asked for."""
     root = write(tmp_path / "tiny")
@@ -105,13 +168,13 @@ def test_empty_folder_is_filled(tmp_path):
 def test_interruption_leaves_nothing(tmp_path, failure):
     """A run that ends half way leaves neither the folder nor a temporary one."""
 
-    def fail_after_a_case(root, number):
-        write_two_files(root, number)
+    def fail_after_a_case(root, case):
+        write_two_files(root, case)
         raise failure
 
     expected = KeyboardInterrupt if failure is KeyboardInterrupt else InputError
     with pytest.raises(expected):
-        write(tmp_path / "tiny", fail_after_a_case)
+        write(tmp_path / "tiny", write_case=fail_after_a_case)
     assert not any(tmp_path.iterdir())
 
 
@@ -127,5 +190,8 @@ def test_impossible_numbers_are_refused(tmp_path, parameters, named):
 
 def test_more_cases_than_names_are_refused(tmp_path):
     """A layout that names a fixed number of cases says how many there are."""
-    with pytest.raises(InputError, match=r"cases=2: tiny has 1 labeled cases"):
-        write_phantom(tmp_path / "a", write_two_files, range(2), record=RECORD, most=1)
+    with pytest.raises(
+        InputError, match=r"cases=2: tiny has 1 labeled cases; use cases=1 or fewer"
+    ):
+        write(tmp_path / "a", most=1)
+    write(tmp_path / "b", most=2)

@@ -203,7 +203,7 @@ def test_all_faults(decathlon_phantom, tmp_path):
     (root / "labelsTr/hippocampus_005.nii.gz").unlink()
     faults = []
 
-    cases = decathlon_cases(root, on_fault=faults.append)
+    cases = decathlon_cases(root, report_fault=faults.append)
 
     assert [str(fault).split(": ")[1][:9] for fault in faults] == ["missing i", "has no la"]
     assert {case["case"][-1] for case in cases} == set("01246789")

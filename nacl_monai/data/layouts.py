@@ -1,0 +1,267 @@
+"""Official layouts on disk → lists of cases, one short function per layout.
+
+Only names are looked at here: files are read and checked when their voxels are cached
+(`nacl_monai.data.LoadCase`), or by ``python -m nacl_monai.data check``.
+
+Every function takes ``dataset_dir``, the unpacked download, and ``report_fault``, which is called with
+the `InputError` of each missing file. By default the first one is raised; with ``faults.append`` all are
+collected, and the complete cases are returned. A folder that is missing or in another layout always
+raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
+from nacl_monai.errors import InputError
+
+
+def acdc_cases(
+    dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
+) -> list[Case]:
+    """Cases of ACDC (Bernard et al., 2018): the ED and the ES frame of every training patient.
+
+    Reads ``training/patientXXX/`` with ``Info.cfg`` and ``patientXXX_frameYY[_gt].nii.gz``, below
+    ``dataset_dir`` or, as in newer releases, below its ``database/``. The 4-D cine and the
+    ``testing/`` folder are ignored.
+
+    Raises:
+        InputError: If the folder is missing or in another layout, ``Info.cfg`` lacks a frame, or an
+            image or label is missing.
+    """
+    root = _existing_folder(dataset_dir)
+    patients = _folders_in_first(root, ["training", "database/training", "."], "patient*")
+    if not patients:
+        raise _other_layout(
+            root,
+            "ACDC's layout, training/patientXXX/ is not there",
+            "the folder that holds training/ (or database/training/)",
+        )
+    frames = (
+        (folder, f"{folder.name}_frame{frame:02d}")
+        for folder in patients
+        for frame in _acdc_frames(folder / "Info.cfg", report_fault)
+    )
+    return keep_complete(
+        (
+            make_case(name, folder / f"{name}.nii.gz", folder / f"{name}_gt.nii.gz", folder.name)
+            for folder, name in frames
+        ),
+        report_fault,
+    )
+
+
+def brats_cases(
+    dataset_dir: str | Path | None,
+    modalities: Sequence[str],
+    report_fault: ReportFault = raise_fault,
+) -> list[Case]:
+    """Cases of BraTS 2019 (Menze et al., 2015; Bakas et al., 2017, 2018), one per patient.
+
+    Reads ``{HGG,LGG}/NAME/NAME_{flair,t1,t1ce,t2,seg}.nii.gz``, below ``dataset_dir`` or below its
+    ``MICCAI_BraTS_2019_Data_Training/``.
+
+    Args:
+        dataset_dir: The unpacked download.
+        modalities: Endings of the images to stack as channels, such as ``["flair", "t1"]``.
+        report_fault: See the module.
+
+    Raises:
+        InputError: If the folder is missing or in another layout, or an image or label is missing.
+    """
+    root = _existing_folder(dataset_dir)
+    patients = _folders_in_first(root, [".", "MICCAI_BraTS_2019_Data_Training"], "[HL]GG/*")
+    if not patients:
+        raise _other_layout(
+            root,
+            "BraTS's layout, HGG/BraTS19_*/ is not there",
+            "the folder that holds HGG/ and LGG/",
+        )
+    return keep_complete(
+        (
+            make_case(
+                folder.name,
+                [folder / f"{folder.name}_{modality}.nii.gz" for modality in modalities],
+                folder / f"{folder.name}_seg.nii.gz",
+            )
+            for folder in patients
+        ),
+        report_fault,
+    )
+
+
+def decathlon_cases(
+    dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
+) -> list[Case]:
+    """Cases of a Medical Segmentation Decathlon task (Antonelli et al., 2022), one per patient.
+
+    Pairs ``imagesTr/NAME.nii.gz`` with ``labelsTr/NAME.nii.gz`` below ``dataset_dir`` and skips the
+    ``._*`` files that macOS leaves beside them.
+
+    Raises:
+        InputError: If the folder is missing or in another layout, or a file lacks its partner.
+    """
+    root = _existing_folder(dataset_dir)
+    cases = _pair_by_name(root / "imagesTr", ".nii.gz", root / "labelsTr")
+    if not cases:
+        raise _other_layout(
+            root,
+            "the Decathlon's layout, no imagesTr/*.nii.gz is there",
+            "the unpacked task folder (TaskXX_Name)",
+        )
+    return keep_complete(cases, report_fault)
+
+
+def flare_cases(
+    dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
+) -> list[Case]:
+    """Cases of FLARE 2021 (Ma et al., 2021), one per patient.
+
+    Pairs ``TrainingImg/NAME_0000.nii.gz`` with ``TrainingMask/NAME.nii.gz`` below ``dataset_dir``.
+
+    Raises:
+        InputError: If the folder is missing or in another layout, or a file lacks its partner.
+    """
+    root = _existing_folder(dataset_dir)
+    cases = _pair_by_name(root / "TrainingImg", "_0000.nii.gz", root / "TrainingMask")
+    if not cases:
+        raise _other_layout(
+            root,
+            "FLARE's layout, no TrainingImg/*_0000.nii.gz is there",
+            "the folder that holds TrainingImg/ and TrainingMask/",
+        )
+    return keep_complete(cases, report_fault)
+
+
+def kits_cases(
+    dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
+) -> list[Case]:
+    """Cases of KiTS19 (Heller et al., 2019) that have a segmentation, one per patient.
+
+    Reads ``case_XXXXX/{imaging,segmentation}.nii.gz`` below ``dataset_dir`` or its ``data/``. Cases
+    without a segmentation (officially 00210 to 00299) are skipped.
+
+    Raises:
+        InputError: If the folder is missing or in another layout, or a segmentation has no image.
+    """
+    root = _existing_folder(dataset_dir)
+    folders = _folders_in_first(root, ["data", "."], "case_*")
+    segmented = [folder for folder in folders if (folder / "segmentation.nii.gz").is_file()]
+    if not segmented:
+        raise _other_layout(
+            root,
+            "KiTS19's layout, no data/case_*/segmentation.nii.gz is there",
+            "the folder that holds data/",
+        )
+    return keep_complete(
+        (
+            make_case(folder.name, folder / "imaging.nii.gz", folder / "segmentation.nii.gz")
+            for folder in segmented
+        ),
+        report_fault,
+    )
+
+
+def mrbrains_cases(
+    dataset_dir: str | Path | None,
+    modalities: Sequence[str],
+    report_fault: ReportFault = raise_fault,
+) -> list[Case]:
+    """Cases of MRBrainS18 (Kuijf and Bennink), one per patient.
+
+    Reads ``PATIENT/pre/{reg_T1,reg_IR,FLAIR}.nii.gz`` and ``PATIENT/segm.nii.gz`` below
+    ``dataset_dir`` or its ``training/``.
+
+    Args:
+        dataset_dir: The unpacked download.
+        modalities: Names of the images to stack as channels, such as ``["reg_T1", "FLAIR"]``.
+        report_fault: See the module.
+
+    Raises:
+        InputError: If the folder is missing or in another layout, or an image or label is missing.
+    """
+    root = _existing_folder(dataset_dir)
+    preprocessed = _folders_in_first(root, ["training", "."], "*/pre")
+    if not preprocessed:
+        raise _other_layout(
+            root,
+            "MRBrainS18's layout, training/*/pre/ is not there",
+            "the folder that holds training/",
+        )
+    segmented = preprocessed[0].parent.parent.glob("*/segm.nii.gz")
+    patients = {path.parent for path in (*preprocessed, *segmented)}
+    return keep_complete(
+        (
+            make_case(
+                folder.name,
+                [folder / "pre" / f"{modality}.nii.gz" for modality in modalities],
+                folder / "segm.nii.gz",
+            )
+            for folder in sorted(patients)
+        ),
+        report_fault,
+    )
+
+
+def _existing_folder(dataset_dir: str | Path | None) -> Path:
+    if not dataset_dir:
+        raise InputError(
+            "dataset_dir is not set; name the unpacked dataset: --dataset_dir DIR "
+            "(make: DATASET_DIR=DIR)"
+        )
+    root = Path(dataset_dir)
+    if not root.is_dir():
+        raise InputError(f"dataset_dir {root}: no such folder; name the unpacked dataset")
+    return root
+
+
+def _other_layout(root: Path, layout: str, remedy: str) -> InputError:
+    return InputError(f"dataset_dir {root}: not {layout}; name {remedy}")
+
+
+def _folders_in_first(root: Path, places: Sequence[str], pattern: str) -> list[Path]:
+    """The folders that match ``pattern`` in the first of ``places`` where any does."""
+    for place in places:
+        folders = sorted(
+            path
+            for path in (root / place).glob(pattern)
+            if path.is_dir() and not path.name.startswith(".")
+        )
+        if folders:
+            return folders
+    return []
+
+
+def _pair_by_name(images: Path, ending: str, labels: Path) -> list[Case]:
+    """A case for each name in a folder of images and one of labels; none if there is no image."""
+    names = _names(images, ending)
+    if names:
+        names |= _names(labels, ".nii.gz")
+    return [
+        make_case(name, images / f"{name}{ending}", labels / f"{name}.nii.gz")
+        for name in sorted(names)
+    ]
+
+
+def _names(folder: Path, ending: str) -> set[str]:
+    paths = folder.glob(f"*{ending}")
+    return {path.name.removesuffix(ending) for path in paths if not path.name.startswith(".")}
+
+
+def _acdc_frames(info: Path, report_fault: ReportFault) -> Iterator[int]:
+    """The frame numbers of end-diastole and end-systole."""
+    if not info.is_file():
+        report_fault(InputError(f"{info}: missing; unpack the patient's folder again"))
+        return
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    entries = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
+    try:
+        frames = [int(entries[phase]) for phase in ("ED", "ES")]
+    except (KeyError, ValueError):
+        report_fault(
+            InputError(f"{info}: needs the lines 'ED: <frame>' and 'ES: <frame>'; unpack it again")
+        )
+        return
+    yield from frames

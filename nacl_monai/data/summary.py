@@ -1,0 +1,97 @@
+"""What a dataset holds: the numbers that the check of a download prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai.data.cases import Case
+from nacl_monai.data.headers import Header
+from nacl_monai.errors import InputError
+
+
+@dataclass
+class DatasetSummary:
+    """The sound cases of a dataset, and what is wrong with the others.
+
+    Attributes:
+        dataset: The dataset's name.
+        classes: Names of the classes.
+        label_values: For each class, the values on disk that become it.
+        in_channels: Channels that an image must have.
+        official_cases: How many cases the official download has.
+        faults: What is wrong, each in one line that names the file.
+        patients: The patient of each sound case.
+        shapes: Voxels along each axis, of each sound case.
+        spacings: Size of a voxel in mm, of each sound case.
+        voxels: Number of voxels of each label value, over all sound cases.
+        holders: Number of sound cases that hold each class, by index.
+    """
+
+    dataset: str
+    classes: list[str]
+    label_values: list[list[int]]
+    in_channels: int
+    official_cases: int
+    faults: list[InputError] = field(default_factory=list)
+    patients: list[str] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    spacings: list[tuple[float, ...]] = field(default_factory=list)
+    voxels: Counter[float] = field(default_factory=Counter)
+    holders: Counter[int] = field(default_factory=Counter)
+
+    def add(self, case: Case, header: Header, voxels: Mapping[float, int]) -> None:
+        """Counts a sound case.
+
+        Args:
+            case: The case.
+            header: The header of its label.
+            voxels: Number of voxels of each label value.
+        """
+        self.patients.append(case["patient"])
+        self.shapes.append(header.grid.shape)
+        self.spacings.append(header.spacing)
+        self.voxels.update(voxels)
+        self.holders.update(
+            index for index, values in enumerate(self.label_values) if set(values) & set(voxels)
+        )
+
+    def table(self) -> str:
+        """Returns the number of cases, the ranges of shape and spacing, and a line per class."""
+        lines = [
+            f"{self.dataset}: {len(self.patients)} sound cases of {len(set(self.patients))} "
+            f"patients (official: {self.official_cases} cases), {self.in_channels} channel(s)"
+        ]
+        if self.patients:
+            lines += [
+                f"shape    {_range(self.shapes, '{:d}')}",
+                f"spacing  {_range(self.spacings, '{:.2f}')} mm",
+            ]
+        return "\n".join([*lines, self._class_table().to_string(index=False)])
+
+    def _class_table(self) -> pd.DataFrame:
+        total = max(1, sum(self.voxels.values()))
+        voxels = [sum(self.voxels[value] for value in values) for values in self.label_values]
+        return pd.DataFrame(
+            {
+                "class": self.classes,
+                "values": [", ".join(map(str, values)) for values in self.label_values],
+                "voxels": voxels,
+                "%": [f"{100 * number / total:.3f}" for number in voxels],
+                "cases": [self.holders[index] for index in range(len(self.classes))],
+            }
+        )
+
+
+def _range(values: list[tuple[Any, ...]], form: str) -> str:
+    """The smallest and the largest value along each axis: ``154×154×6 to 428×512×18``."""
+    ends = (
+        "×".join(form.format(value) for value in end(np.array(values), axis=0).tolist())
+        for end in (np.min, np.max)
+    )
+    return " to ".join(ends)

@@ -1,0 +1,53 @@
+"""Labels keep the heart's anatomy, and miss the exact boundary a little."""
+
+import numpy as np
+
+from nacl_monai.phantoms.acdc.annotator import annotate, exact_labels
+from nacl_monai.phantoms.acdc.patient import draw_patient
+from nacl_monai.phantoms.writing import request_case
+from tests.phantoms.acdc.files import CASES, LV, MYO, RV, in_plane_neighbors
+
+
+def voxels(image):
+    return np.asarray(image.dataobj)
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_every_frame_shows_all_structures_and_nothing_else(frames):
+    """Labels are 8-bit and hold background, RV, MYO and LV, each at least once in a frame."""
+    for _, ed, _, es in frames:
+        for label in (voxels(ed), voxels(es)):
+            assert label.dtype == np.uint8
+            assert set(np.unique(label)) == {0, RV, MYO, LV}
+
+
+def test_myocardium_encloses_the_left_ventricle(frames):
+    """A cavity voxel's neighbors in the plane are cavity or muscle: never RV, never background."""
+    for _, ed, _, es in frames:
+        for label in (voxels(ed), voxels(es)):
+            assert set(label[in_plane_neighbors(label == LV)]) == {MYO}
+
+
+def test_the_right_ventricle_lies_on_the_septum(frames):
+    """The RV touches the myocardium, and in the displayed image lies to the left of the LV."""
+    for _, ed, _, _ in frames:
+        label = voxels(ed)
+        assert (in_plane_neighbors(label == RV) & (label == MYO)).any()
+        assert np.nonzero(label == RV)[0].mean() < np.nonzero(label == LV)[0].mean()
+
+
+def test_annotator_errs_smoothly_and_not_much():
+    """The label misses the true boundary here and there, but mean Dice stays above 0.85."""
+    for number in range(1, CASES + 1):
+        anatomy, _, annotator = request_case(0, number)[2:]
+        patient = draw_patient(anatomy, number)
+        scores = []
+        for contraction in (0.0, 1.0):
+            exact = exact_labels(patient, contraction)
+            label = annotate(annotator, patient, contraction)
+            scores += [dice(exact == k, label == k) for k in (RV, MYO, LV)]
+        assert 0.85 < np.mean(scores) < 0.95
+        assert max(scores) < 1

@@ -1,0 +1,165 @@
+"""What can be chosen is read from the bundles, as plain text; messages list the choices."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from nacl_monai import bundles
+from nacl_monai.bundles import (
+    bundles_folder,
+    dataset_file,
+    dataset_names,
+    read_dataset,
+    read_menu,
+)
+from nacl_monai.errors import InputError
+from tests.conftest import ROOT
+
+MENUS = {"losses": "train.yaml", "networks": "model.yaml"}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A working directory with bundles of its own: two datasets, one folder that is none."""
+    folder = tmp_path / "bundles"
+    for name in ("zebra", "ant"):
+        (folder / name / "configs").mkdir(parents=True)
+        (folder / name / "configs" / "dataset.yaml").write_text(f"dataset: {name}\nfolds: 3\n")
+    (folder / "draft" / "configs").mkdir(parents=True)
+    (folder / "common").mkdir()
+    (folder / "common" / "train.yaml").write_text(
+        "losses:\n"
+        "  plain: {_target_: a.Plain}\n"
+        "  best: {_desc_: {label: BEST, color: blue}, _target_: b.Best, weight: 0.5, _mode_: x}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+class TestFolder:
+    def test_given_folder_comes_first(self, project, tmp_path):
+        """Then that of the working directory, then that of the project."""
+        (tmp_path / "elsewhere" / "common").mkdir(parents=True)
+
+        assert bundles_folder(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+        assert bundles_folder(str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
+        assert bundles_folder().resolve() == project
+
+    def test_project_serves_any_working_directory(self, tmp_path, monkeypatch):
+        """Without bundles in the working directory those beside the package are read."""
+        monkeypatch.chdir(tmp_path)
+
+        assert bundles_folder() == ROOT / "bundles"
+
+    def test_folder_without_bundles_is_refused(self, tmp_path, monkeypatch):
+        """A given folder is never replaced by another; the message says what to name."""
+        for given, named in ((tmp_path, str(tmp_path)), (None, "bundles")):
+            monkeypatch.chdir(tmp_path)
+            monkeypatch.setattr(bundles, "__file__", str(tmp_path / "package" / "bundles.py"))
+            with pytest.raises(InputError, match=rf"^{named}: no bundles there; .* --bundles DIR$"):
+                bundles_folder(given)
+
+
+class TestDatasets:
+    def test_datasets_are_the_folders_with_a_dataset_yaml(self, project):
+        """In alphabetical order; other folders are none."""
+        assert dataset_names() == ["ant", "zebra"]
+        assert dataset_names(project) == ["ant", "zebra"]
+
+    def test_bundles_of_the_project_are_the_papers_datasets(self):
+        """Six of the paper, and the open one."""
+        assert dataset_names(ROOT / "bundles") == [
+            "acdc", "brats", "flare", "hippocampus", "kits", "mrbrains", "prostate",
+        ]  # fmt: skip
+
+    def test_keys_of_a_dataset_are_those_of_its_file(self, project):
+        """The file is found by name, and read."""
+        assert dataset_file("ant", project) == project / "ant" / "configs" / "dataset.yaml"
+        assert read_dataset("ant") == {"dataset": "ant", "folds": 3}
+
+    def test_every_dataset_has_a_label(self):
+        """Tables and figures show `dataset_label`; the key `dataset` is the folder's name."""
+        for name in dataset_names(ROOT / "bundles"):
+            keys = read_dataset(name, ROOT / "bundles")
+            assert keys["dataset"] == name
+            assert keys["dataset_label"]
+
+    @pytest.mark.parametrize("read", [dataset_file, read_dataset])
+    def test_unknown_dataset_lists_those_there_are(self, project, read):
+        """The message names the choices, or says that there are none."""
+        with pytest.raises(InputError, match="^draft: no such dataset; choose from: ant, zebra$"):
+            read("draft", project)
+        for name in ("ant", "zebra"):
+            (project / name / "configs" / "dataset.yaml").unlink()
+        with pytest.raises(InputError, match="^ant: no such dataset; choose from: none$"):
+            read("ant")
+
+
+class TestMenus:
+    @pytest.mark.parametrize("menu", sorted(MENUS))
+    def test_entries_are_those_of_the_configuration(self, menu):
+        """Names in their order, targets, and settings without MONAI's keys, are those on disk."""
+        file = ROOT / "bundles" / "common" / MENUS[menu]
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))[menu]
+
+        choices = read_menu(menu, ROOT / "bundles")
+
+        assert list(choices) == list(entries)
+        for name, choice in choices.items():
+            assert choice.name == name
+            assert choice.target == entries[name]["_target_"]
+            assert choice.description == entries[name].get("_desc_", {})
+            assert {**choice.settings, **entries[name]} == entries[name]
+            assert not any(key.startswith("_") for key in choice.settings)
+            assert len(choice.settings) == sum(not key.startswith("_") for key in entries[name])
+
+    def test_label_is_the_description_or_the_name(self, project):
+        """An entry without `_desc_` is shown by its key; its settings are its defaults."""
+        choices = read_menu("losses", project)
+
+        assert [choice.label for choice in choices.values()] == ["plain", "BEST"]
+        assert choices["best"].settings == {"weight": 0.5}
+        assert choices["best"].description["color"] == "blue"
+        assert choices["plain"].settings == choices["plain"].description == {}
+
+    def test_every_loss_and_network_is_labeled(self):
+        """Tables and figures never show a key."""
+        for menu in MENUS:
+            for choice in read_menu(menu, ROOT / "bundles").values():
+                assert choice.description["label"] == choice.label
+
+
+class TestPlainText:
+    def test_nothing_is_evaluated(self, project, tmp_path):
+        """Expressions and references come back as they are written."""
+        text = f"modalities: \"$open('{tmp_path}/proof', 'w')\"\nfold: \"@folds\"\n"
+        (project / "ant" / "configs" / "dataset.yaml").write_text(text)
+
+        keys = read_dataset("ant")
+
+        assert keys == {"modalities": f"$open('{tmp_path}/proof', 'w')", "fold": "@folds"}
+        assert not (tmp_path / "proof").exists()
+
+    def test_objects_of_python_are_refused(self, project):
+        """A tag that would make an object is an error, and makes none."""
+        file = project / "ant" / "configs" / "dataset.yaml"
+        file.write_text("a: !!python/object/apply:os.getcwd []\n")
+
+        with pytest.raises(yaml.YAMLError):
+            read_dataset("ant")
+
+    def test_readers_do_not_change_what_others_read(self, project):
+        """Every call returns a copy, of the file as it is now."""
+        read_dataset("ant")["folds"] = 7
+        assert read_dataset("ant")["folds"] == 3
+
+        (project / "ant" / "configs" / "dataset.yaml").write_text("dataset: Größe\n", "utf-8")
+        assert read_dataset("ant") == {"dataset": "Größe"}
+
+    def test_monai_is_not_imported(self):
+        """Commands that only list choices answer at once."""
+        code = "import sys, nacl_monai.bundles; sys.exit('monai' in sys.modules)"
+
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,211 @@
+"""A run's name says how it was trained, and reads back; its files are in its folder."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nacl_monai.bundles import read_menu
+from nacl_monai.errors import InputError
+from nacl_monai.runs import EvaluationFolder, RunFolder, RunName, fold_folders, main
+from tests.conftest import ROOT
+
+LOSSES = tuple(read_menu("losses", ROOT / "bundles"))
+NETWORKS = tuple(read_menu("networks", ROOT / "bundles"))
+
+names = st.builds(
+    RunName,
+    network=st.sampled_from(NETWORKS),
+    loss=st.sampled_from(LOSSES),
+    settings=st.lists(
+        st.tuples(
+            st.from_regex(r"[a-z]+(_[a-z]+)*", fullmatch=True),
+            st.from_regex(r"[A-Za-z0-9.+-]+", fullmatch=True),
+        ),
+        max_size=3,
+    ).map(tuple),
+    seed=st.integers(0, 10**6),
+)
+
+
+class TestName:
+    @given(name=names)
+    def test_name_reads_back(self, name):
+        """`parse` is the inverse of `str`, whatever the network, loss, settings and seed."""
+        assert RunName.parse(str(name), LOSSES) == name
+
+    @given(name=names)
+    def test_name_is_a_single_folder(self, name):
+        """It holds no separator of folders, and nothing that a shell would expand."""
+        assert Path(str(name)).name == str(name)
+        assert not set(str(name)) & set("/\\ *?[]{}$'\"")
+
+    def test_settings_come_between_loss_and_seed(self):
+        """Network, loss, settings in their order, seed."""
+        settings = (("prior", "gaussian"), ("penalty_weight", "0.2"))
+
+        assert str(RunName("unet", "nacl")) == "unet_nacl_seed0"
+        assert (
+            str(RunName("attention_unet", "nacl", settings, 3))
+            == "attention_unet_nacl_prior=gaussian_penalty_weight=0.2_seed3"
+        )
+
+    def test_losses_tell_where_the_network_ends(self):
+        """Both names may hold underscores, and a network's the name of a loss."""
+        name = RunName.parse("attention_unet_label_smoothing_seed3", LOSSES)
+        assert (name.network, name.loss) == ("attention_unet", "label_smoothing")
+
+        name = RunName.parse("nacl_unet_nacl_seed3", LOSSES)
+        assert (name.network, name.loss) == ("nacl_unet", "nacl")
+
+    def test_names_of_losses_are_no_patterns(self):
+        """A dot in a loss's name stands for itself."""
+        assert RunName.parse("unet_a.b_seed0", ["a.b"]).loss == "a.b"
+        with pytest.raises(InputError):
+            RunName.parse("unet_axb_seed0", ["a.b"])
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "",
+            "unet_nacl",
+            "nacl_seed0",
+            "unet_other_seed0",
+            "unet_nacl_seed",
+            "unet_nacl_seedx",
+            "unet_nacl_seed-1",
+            "unet_nacl_seed0_copy",
+            "old/unet_nacl_seed0",
+            "unet_nacl_longer_seed0",
+            "unet_nacl_fold=_seed0",
+            "unet_nacl_=1_seed0",
+            "unet_nacl_fold=1=2_seed0",
+            "unet_nacl_Fold=1_seed0",
+        ],
+    )
+    def test_other_names_are_refused(self, name):
+        """The message repeats the name, the pattern and the losses there are."""
+        with pytest.raises(InputError) as caught:
+            RunName.parse(name, LOSSES)
+
+        message = str(caught.value)
+        assert message.startswith(f"{name}: not the name of a run; ")
+        assert "<network>_<loss>[_<key>=<value>]_seed<n>" in message
+        assert message.endswith(", ".join(LOSSES))
+
+
+class TestFolds:
+    def test_folds_are_in_the_order_of_their_numbers(self, tmp_path):
+        """Fold 10 comes after fold 9, not after fold 1."""
+        for fold in (3, 11, 0, 10, 2, 1, 9, 8, 7, 6, 5, 4):
+            (tmp_path / f"unet_nacl_fold={fold}_seed0").mkdir()
+
+        folders = fold_folders(tmp_path / "unet_nacl_seed0")
+
+        assert folders == [tmp_path / f"unet_nacl_fold={fold}_seed0" for fold in range(12)]
+
+    def test_other_runs_are_left_out(self, tmp_path):
+        """Another seed, loss or setting is another cross-validation."""
+        own = tmp_path / "unet_nacl_sigma=2.0_fold=0_seed0"
+        for name in (
+            own.name,
+            "unet_nacl_sigma=2.0_fold=0_seed1",
+            "unet_nacl_sigma=2.0_fold=0_seed10",
+            "unet_nacl_fold=0_seed0",
+            "unet_svls_sigma=2.0_fold=0_seed0",
+            "unet_nacl_sigma=2.0_fold=a_seed0",
+            "unet_nacl_sigma=2.0_seed0",
+        ):
+            (tmp_path / name).mkdir()
+
+        assert fold_folders(tmp_path / "unet_nacl_sigma=2.0_seed0") == [own]
+
+    def test_brackets_in_a_name_are_no_pattern(self, tmp_path):
+        """A folder's name is taken as it stands."""
+        for name in ("mine[1]_fold=0_seed0", "mine1_fold=0_seed0"):
+            (tmp_path / name).mkdir()
+
+        assert fold_folders(tmp_path / "mine[1]_seed0") == [tmp_path / "mine[1]_fold=0_seed0"]
+
+    def test_run_without_folds_has_none(self, tmp_path):
+        """Neither a missing folder nor a plain run is a cross-validation."""
+        (tmp_path / "unet_nacl_seed0").mkdir()
+
+        assert fold_folders(tmp_path / "unet_nacl_seed0") == []
+        assert fold_folders(tmp_path / "nowhere" / "unet_nacl_seed0") == []
+
+
+def paths_of(folder):
+    """Every path that a folder's class names, the evaluation's own aside."""
+    names = [name for name, member in vars(type(folder)).items() if isinstance(member, property)]
+    paths = {name: getattr(folder, name) for name in names}
+    return {name: path for name, path in paths.items() if isinstance(path, Path)}
+
+
+class TestFolder:
+    def test_files_of_a_run_have_the_names_that_others_rely_on(self):
+        """The names are those of the documentation; all are below the run's folder."""
+        root = Path("runs/acdc/unet_nacl_seed0")
+
+        assert {
+            name: path.relative_to(root).as_posix()
+            for name, path in paths_of(RunFolder(root)).items()
+        } == {
+            "model": "model.pt",
+            "config": "config.json",
+            "record": "run.json",
+            "split": "split.json",
+            "checkpoints": "checkpoints",
+            "previous": "previous",
+            "logit_histogram": "logit_histogram.npz",
+        }
+
+    def test_files_of_an_evaluation_have_the_names_that_others_rely_on(self):
+        """An evaluation is in the run's folder `evaluation`."""
+        root = Path("runs/acdc/unet_nacl_seed0/evaluation")
+        evaluation = RunFolder(root.parent).evaluation
+
+        assert evaluation == EvaluationFolder(root)
+        assert {
+            name: path.relative_to(root).as_posix() for name, path in paths_of(evaluation).items()
+        } == {
+            "cases": "cases.csv",
+            "summary": "summary.json",
+            "bins": "bins.npz",
+            "logits": "logits.npz",
+            "maps": "maps",
+        }
+        assert evaluation.map_of("patient001_frame01") == root / "maps/patient001_frame01.npz"
+
+
+class TestCommand:
+    @given(name=names)
+    def test_command_prints_the_name(self, name):
+        """The words are the network, the loss, the seed, and the settings."""
+        settings = [f"{key}={value}" for key, value in name.settings]
+        printed = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("builtins.print", printed.append)
+            assert main([name.network, name.loss, str(name.seed), *settings]) == 0
+
+        assert [str(name)] == list(map(str, printed))
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["unet", "nacl"], "seed"),
+            (["unet", "nacl", "x"], "invalid int value: 'x'"),
+            (["unet", "nacl", "0", "fold"], "fold: not all are settings; write KEY=VALUE"),
+            (["unet", "nacl", "0", "a=1", "b=1=2"], "a=1 b=1=2: not all are settings"),
+        ],
+    )
+    def test_unusable_words_are_refused(self, capsys, words, message):
+        """The exit code is 2, nothing is printed as a name, and the message says what to write."""
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+
+        printed = capsys.readouterr()
+        assert stopped.value.code == 2
+        assert printed.out == ""
+        assert message in printed.err
