@@ -1,6 +1,7 @@
 """Synthetic evaluated runs that look like cardiac MRI: one overconfident, one calibrated."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -243,3 +244,34 @@ def change_arrays():
         np.savez(path, **arrays)
 
     return change
+
+
+def slow_curve(folder, region, class_name):
+    """Accuracy, confidence and share per bin, pooled ECE and mean ECE, voxel sum by voxel sum."""
+    with np.load(folder / "evaluation" / "bins.npz") as archive:
+        r, k = list(archive["regions"]).index(region), list(archive["classes"]).index(class_name)
+        counts, positives, confidences = (
+            archive[key][:, r, k] for key in ("counts", "positives", "confidences")
+        )
+    cases, bins = counts.shape
+    total = sum(int(counts[n, m]) for n in range(cases) for m in range(bins))
+    accuracy, confidence, share, pooled = [], [], [], 0.0
+    for m in range(bins):
+        inside = sum(int(counts[n, m]) for n in range(cases))
+        right = sum(int(positives[n, m]) for n in range(cases))
+        claimed = sum(float(confidences[n, m]) for n in range(cases))
+        accuracy.append(right / inside if inside else math.nan)
+        confidence.append(claimed / inside if inside else math.nan)
+        share.append(inside / total)
+        if inside:
+            pooled += inside / total * abs(right / inside - claimed / inside)
+    errors = []
+    for n in range(cases):
+        error, size = 0.0, int(counts[n].sum())
+        for m in range(bins):
+            if counts[n, m]:
+                inside = counts[n, m]
+                gap = abs(positives[n, m] / inside - confidences[n, m] / inside)
+                error += inside / size * gap
+        errors.append(error)
+    return accuracy, confidence, share, pooled, sum(errors) / cases, total
