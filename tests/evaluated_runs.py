@@ -30,7 +30,7 @@ def write_run(
 ) -> Path:
     """Writes RUN/evaluation with the numbers that a network of this temperature would give.
 
-    Ground truth is drawn from softmax(logits) and the network says softmax(logits / temperature):
+    The label is drawn from softmax(logits) and the network predicts softmax(logits / temperature):
     1 is calibrated by construction, less is overconfident.
     """
     rng = np.random.default_rng(seed)
@@ -48,13 +48,13 @@ def write_run(
         probabilities /= probabilities.sum(axis=0)
         prediction, top = probabilities.argmax(axis=0), probabilities.max(axis=0)
         hits = np.stack([prediction == label, *(label == c for c in range(len(CLASSES)))])
-        said = np.stack([top, *probabilities])
+        claimed = np.stack([top, *probabilities])
         for r, mask in enumerate((np.ones_like(label, bool), label > 0)):
             for k in range(1 + len(CLASSES)):
-                at = np.clip(np.ceil(said[k][mask] * BINS).astype(int) - 1, 0, BINS - 1)
+                at = np.clip(np.ceil(claimed[k][mask] * BINS).astype(int) - 1, 0, BINS - 1)
                 counts[n, r, k] = np.bincount(at, minlength=BINS)
                 positives[n, r, k] = np.bincount(at, hits[k][mask], minlength=BINS)
-                confidences[n, r, k] = np.bincount(at, said[k][mask], minlength=BINS)
+                confidences[n, r, k] = np.bincount(at, claimed[k][mask], minlength=BINS)
         row = {"case": case}
         for c, name in enumerate(CLASSES[1:], start=1):
             both = np.sum((prediction == c) & (label == c))
@@ -201,7 +201,7 @@ def make_run():
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """Two run folders over the same seven volumes; read, never changed."""
+    """Two run folders of the same seven cases; read, never changed."""
     root = tmp_path_factory.mktemp("runs")
     return [
         write_run(root / "ce_dice", temperature=0.4),

@@ -61,8 +61,8 @@ def patient_scores(cases: pd.DataFrame, metric: str, by: str = "method") -> pd.D
     if metric not in cases or cases[metric].isna().all():
         raise InputError(f"cases.csv: no column {metric!r}; evaluate the runs again")
     _check_same_patients(cases, by)
-    within = cases.groupby([by, "seed", "patient"], sort=False)[metric].mean()
-    scores = within.groupby([by, "patient"], sort=False).mean().unstack(by)
+    within = cases.groupby([by, "seed", "patient"])[metric].mean()
+    scores = within.groupby([by, "patient"]).mean().unstack(by)
     return scores[list(dict.fromkeys(cases[by]))].sort_index()
 
 

@@ -25,6 +25,9 @@ from nacl_monai.reports.statistics import (
     rank_biserial,
 )
 
+#: What is undefined is NaN, and no warning tells so.
+pytestmark = pytest.mark.filterwarnings("error")
+
 RNG = np.random.default_rng(7)
 
 
@@ -271,6 +274,7 @@ class TestInterval:
 
         assert interval(scores) == interval(scores, resamples=RESAMPLES, coverage=COVERAGE, seed=0)
         assert interval(scores) != interval(scores, seed=1)
+        assert len({interval(scores), interval(scores)}) == 1
         assert interval(scores) != interval(scores, resamples=100)
 
 
@@ -326,6 +330,13 @@ class TestPooledBand:
         lower, upper = pooled_band(positives, counts, np.arange(2))
 
         assert (lower[0], upper[0]) == (0.75, 0.75)
+        assert np.isnan([lower[1], upper[1]]).all()
+
+    def test_single_voxel_makes_a_bin(self):
+        """One voxel is enough for an accuracy."""
+        lower, upper = pooled_band(np.array([[1, 0]]), np.array([[1, 0]]), ["a"])
+
+        assert (lower[0], upper[0]) == (1, 1)
         assert np.isnan([lower[1], upper[1]]).all()
 
     def test_band_is_that_of_a_slow_loop(self):
@@ -422,7 +433,7 @@ class TestPairedTests:
 
     def test_p_is_that_of_all_sign_patterns(self):
         """The share of sign patterns that are at least as uneven as the one observed."""
-        tests = paired_tests(self.scores, "a", "dice")
+        tests = paired_tests(self.scores, "a", "dice", resamples=20)
         for other in "bcd":
             differences = (self.scores["a"] - self.scores[other]).to_numpy()
             assert tests.loc[other, "p"] == pytest.approx(exact_wilcoxon(differences))
@@ -430,7 +441,7 @@ class TestPairedTests:
 
     def test_holm_is_that_of_its_definition(self):
         """The k-th smallest of m p-values times m − k + 1, never less than the one before, at most 1."""
-        tests = paired_tests(self.scores, "a", "dice").sort_values("p")
+        tests = paired_tests(self.scores, "a", "dice", resamples=20).sort_values("p")
         highest = 0.0
         for k, (p, holm) in enumerate(zip(tests["p"], tests["p_holm"], strict=True)):
             highest = max(highest, min(1.0, p * (len(tests) - k)))
@@ -440,8 +451,8 @@ class TestPairedTests:
         """The effect is positive where the reference is better, whichever end is better."""
         scores = pd.DataFrame({"nacl": [0.1, 0.2, 0.1], "other": [0.3, 0.4, 0.5]})
 
-        assert paired_tests(scores, "nacl", "ece_union").loc["other", "effect"] == 1
-        assert paired_tests(scores, "nacl", "dice").loc["other", "effect"] == -1
+        assert paired_tests(scores, "nacl", "ece_union", resamples=20).loc["other", "effect"] == 1
+        assert paired_tests(scores, "nacl", "dice", resamples=20).loc["other", "effect"] == -1
 
     def test_equal_methods_differ_by_nothing(self):
         """Nor can any test tell them apart."""
@@ -453,10 +464,13 @@ class TestPairedTests:
         """The others are."""
         scores = self.scores.copy()
         scores.loc[0, "b"] = np.nan
-        tests = paired_tests(scores, "a", "dice")
+        tests = paired_tests(scores, "a", "dice", resamples=20)
 
         assert tests["patients"].tolist() == [8, 9, 9]
-        assert tests.loc["b", "p"] == paired_tests(self.scores[1:], "a", "dice").loc["b", "p"]
+        assert (
+            tests.loc["b", "p"]
+            == paired_tests(self.scores[1:], "a", "dice", resamples=20).loc["b", "p"]
+        )
 
     def test_interval_is_that_of_the_differences(self):
         """With the resamplings and the seed of the caller."""
@@ -473,7 +487,7 @@ class TestPairedTests:
         differences = np.array([0.0, 0.0, 0.3, -0.1, 0.2, 0.4, 0.5])
         scores = pd.DataFrame({"a": differences, "b": 0.0})
 
-        row = paired_tests(scores, "a", "dice").loc["b"]
+        row = paired_tests(scores, "a", "dice", resamples=20).loc["b"]
 
         assert row["p"] == pytest.approx(exact_wilcoxon(differences[2:]))
         assert row["effect"] == pytest.approx((15 - 2 * 1) / 15)
@@ -484,11 +498,11 @@ class TestPairedTests:
         """As the metric itself."""
         scores = pd.DataFrame({"a": [0.1, 0.2, 0.1], "b": [0.3, 0.4, 0.5]})
 
-        assert paired_tests(scores, "a", "hd95_RV").loc["b", "effect"] == 1
+        assert paired_tests(scores, "a", "hd95_RV", resamples=20).loc["b", "effect"] == 1
 
     def test_columns_are_in_the_order_of_the_tables(self):
         """One row per other method, in the order of the scores."""
-        tests = paired_tests(self.scores, "b", "dice")
+        tests = paired_tests(self.scores, "b", "dice", resamples=20)
 
         assert tests.index.tolist() == ["a", "c", "d"]
         assert tests.index.name == "method"
