@@ -1,6 +1,7 @@
 """Synthetic evaluated runs that look like cardiac MRI: one overconfident, one calibrated."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def write_run(
 ) -> Path:
     """Writes RUN/evaluation with the numbers that a network of this temperature would give.
 
-    Ground truth is drawn from softmax(logits) and the network says softmax(logits / temperature):
+    The label is drawn from softmax(logits) and the network predicts softmax(logits / temperature):
     1 is calibrated by construction, less is overconfident.
     """
     rng = np.random.default_rng(seed)
@@ -47,13 +48,13 @@ def write_run(
         probabilities /= probabilities.sum(axis=0)
         prediction, top = probabilities.argmax(axis=0), probabilities.max(axis=0)
         hits = np.stack([prediction == label, *(label == c for c in range(len(CLASSES)))])
-        said = np.stack([top, *probabilities])
+        claimed = np.stack([top, *probabilities])
         for r, mask in enumerate((np.ones_like(label, bool), label > 0)):
             for k in range(1 + len(CLASSES)):
-                at = np.clip(np.ceil(said[k][mask] * BINS).astype(int) - 1, 0, BINS - 1)
+                at = np.clip(np.ceil(claimed[k][mask] * BINS).astype(int) - 1, 0, BINS - 1)
                 counts[n, r, k] = np.bincount(at, minlength=BINS)
                 positives[n, r, k] = np.bincount(at, hits[k][mask], minlength=BINS)
-                confidences[n, r, k] = np.bincount(at, said[k][mask], minlength=BINS)
+                confidences[n, r, k] = np.bincount(at, claimed[k][mask], minlength=BINS)
         row = {"case": case}
         for c, name in enumerate(CLASSES[1:], start=1):
             both = np.sum((prediction == c) & (label == c))
@@ -200,7 +201,7 @@ def make_run():
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """Two run folders over the same seven volumes; read, never changed."""
+    """Two run folders of the same seven cases; read, never changed."""
     root = tmp_path_factory.mktemp("runs")
     return [
         write_run(root / "ce_dice", temperature=0.4),
@@ -243,3 +244,34 @@ def change_arrays():
         np.savez(path, **arrays)
 
     return change
+
+
+def slow_curve(folder, region, class_name):
+    """Accuracy, confidence and share per bin, pooled ECE and mean ECE, voxel sum by voxel sum."""
+    with np.load(folder / "evaluation" / "bins.npz") as archive:
+        r, k = list(archive["regions"]).index(region), list(archive["classes"]).index(class_name)
+        counts, positives, confidences = (
+            archive[key][:, r, k] for key in ("counts", "positives", "confidences")
+        )
+    cases, bins = counts.shape
+    total = sum(int(counts[n, m]) for n in range(cases) for m in range(bins))
+    accuracy, confidence, share, pooled = [], [], [], 0.0
+    for m in range(bins):
+        inside = sum(int(counts[n, m]) for n in range(cases))
+        right = sum(int(positives[n, m]) for n in range(cases))
+        claimed = sum(float(confidences[n, m]) for n in range(cases))
+        accuracy.append(right / inside if inside else math.nan)
+        confidence.append(claimed / inside if inside else math.nan)
+        share.append(inside / total)
+        if inside:
+            pooled += inside / total * abs(right / inside - claimed / inside)
+    errors = []
+    for n in range(cases):
+        error, size = 0.0, int(counts[n].sum())
+        for m in range(bins):
+            if counts[n, m]:
+                inside = counts[n, m]
+                gap = abs(positives[n, m] / inside - confidences[n, m] / inside)
+                error += inside / size * gap
+        errors.append(error)
+    return accuracy, confidence, share, pooled, sum(errors) / cases, total

@@ -12,8 +12,8 @@ import numpy as np
 from nacl_monai.files import atomic_path
 from nacl_monai.paper.reproduce import first_runs
 from nacl_monai.paper.results import read_results
+from nacl_monai.reports.evaluated import Run
 from nacl_monai.reports.maps import ranked_cases
-from nacl_monai.reports.runs import Run
 
 REGIONS = ("foreground", "union")
 #: Larger files in a run's folder are not its record.

@@ -17,10 +17,10 @@ from nacl_monai.paper.grid import Experiment
 from nacl_monai.paper.names import method_label
 from nacl_monai.paper.results import Results, read_results
 from nacl_monai.paper.verdicts import verdict
+from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.runs import Run, read_runs
 from nacl_monai.reports.style import save_figure
 
 TITLES = {

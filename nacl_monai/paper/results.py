@@ -11,7 +11,7 @@ import pandas as pd
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper.grid import DATASETS, TARGETS, Experiment, Method, read_name
-from nacl_monai.reports.runs import read_cases
+from nacl_monai.reports import read_cases
 
 
 @dataclass(frozen=True)

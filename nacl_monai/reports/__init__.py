@@ -4,54 +4,65 @@ On the command line: ``python -m nacl_monai.reports compare RUN [RUN ...] --outp
 ``reliability`` (any region, any class) and ``logits``.
 """
 
-from nacl_monai.reports.compare import write_comparison
+from nacl_monai.reports.columns import MAIN_METRICS, METRICS, Metric, metric_of, structure_of
+from nacl_monai.reports.compare import (
+    comparison_markdown,
+    comparison_table,
+    comparison_text,
+    write_comparison,
+)
+from nacl_monai.reports.curves import ReliabilityCurve, reliability_curve
+from nacl_monai.reports.evaluated import Run, read_run, read_runs
+from nacl_monai.reports.evaluation_files import CaseMap, RunBins, read_cases
 from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits, write_logits
 from nacl_monai.reports.maps import draw_maps, median_case, ranked_cases
-from nacl_monai.reports.reliability import (
-    ReliabilityCurve,
-    bootstrap_band,
-    draw_reliability,
-    reliability_curve,
-    write_reliability,
-)
-from nacl_monai.reports.runs import CaseMap, Run, RunBins, read_run, read_runs
+from nacl_monai.reports.reliability import draw_reliability, write_reliability
 from nacl_monai.reports.statistics import (
     Interval,
     interval,
     paired_tests,
     patient_scores,
+    pooled_band,
     rank_biserial,
 )
 from nacl_monai.reports.style import house_style, new_figure, save_figure
-from nacl_monai.reports.tables import comparison_table, to_csv, to_markdown, to_text
+from nacl_monai.reports.tables import best_places, csv_text, markdown_table
 
 __all__ = [
+    "MAIN_METRICS",
+    "METRICS",
     "CaseMap",
     "Interval",
+    "Metric",
     "ReliabilityCurve",
     "Run",
     "RunBins",
-    "bootstrap_band",
+    "best_places",
+    "comparison_markdown",
     "comparison_table",
+    "comparison_text",
+    "csv_text",
     "draw_class_logits",
     "draw_epoch_logits",
     "draw_maps",
     "draw_reliability",
     "house_style",
     "interval",
+    "markdown_table",
     "median_case",
+    "metric_of",
     "new_figure",
     "paired_tests",
     "patient_scores",
+    "pooled_band",
     "rank_biserial",
     "ranked_cases",
+    "read_cases",
     "read_run",
     "read_runs",
     "reliability_curve",
     "save_figure",
-    "to_csv",
-    "to_markdown",
-    "to_text",
+    "structure_of",
     "write_comparison",
     "write_logits",
     "write_reliability",

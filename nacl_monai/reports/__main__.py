@@ -6,35 +6,34 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.compare import write_comparison
+from nacl_monai.reports.evaluation_files import TOP
 from nacl_monai.reports.logits import write_logits
-from nacl_monai.reports.reliability import TOP, write_reliability
+from nacl_monai.reports.reliability import write_reliability
 
-WRITERS: dict[str, Callable[..., list[Path]]] = {
-    "reliability": write_reliability,
-    "logits": write_logits,
-}
+Writer = Callable[..., list[Path]]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code."""
-    options = vars(_parser().parse_args(arguments))
-    command, folders, output = (options.pop(key) for key in ("command", "runs", "output"))
-    text = ""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code.
+
+    Args:
+        argv: The command and its arguments; by default those of the process.
+    """
+    options = vars(_parser().parse_args(argv))
+    del options["command"]
+    write: Writer = options.pop("write")
     try:
-        if command == "compare":
-            text, files = write_comparison(folders, output, **options)
-        else:
-            files = WRITERS[command](folders, output, **options)
+        files = write(**options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
         return 1
-    print(text, end="")
     for path in files:
         print(f"wrote {path}")
     return 0
@@ -47,8 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    compare = _command(commands, "compare", "table, reliability diagrams and maps side by side")
-    compare.add_argument("--case", help="test volume in the maps (default: the one of median Dice)")
+    compare = _command(
+        commands, "compare", "table, reliability diagrams and maps side by side", _print_comparison
+    )
+    compare.add_argument("--case", help="test case in the maps (default: the one of median Dice)")
     compare.add_argument(
         "--show",
         nargs="+",
@@ -57,41 +58,54 @@ def _parser() -> argparse.ArgumentParser:
         help="what the maps show (default: confidence)",
     )
 
-    reliability = _command(commands, "reliability", "reliability diagrams of any region or class")
+    reliability = _command(
+        commands, "reliability", "reliability diagrams of any region or class", write_reliability
+    )
     reliability.add_argument(
         "--region", default="foreground", help="voxels that count (default: foreground)"
     )
     reliability.add_argument(
         "--class",
         default=TOP,
-        dest="row",
+        dest="class_name",
+        metavar="CLASS",
         help=f"a class by name (default: {TOP}, the predicted one)",
     )
 
-    _command(commands, "logits", "size of the logits per class, and over the epochs of training")
-
+    _command(
+        commands,
+        "logits",
+        "size of the logits per class, and over the epochs of training",
+        write_logits,
+    )
     return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    purpose: str,
+    write: Writer,
 ) -> argparse.ArgumentParser:
     """A command on single runs, with the arguments that all have."""
     command = commands.add_parser(name, help=purpose)
+    command.set_defaults(write=write)
     command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that was evaluated"
+        "folders", nargs="+", type=Path, metavar="RUN", help="folder of a run that was evaluated"
     )
-    _add_output(command)
+    command.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
+    )
     command.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per run (default: that of its folder)"
     )
     return command
 
 
-def _add_output(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
-    )
+def _print_comparison(**options: Any) -> list[Path]:
+    table, files = write_comparison(**options)
+    print(table, end="")
+    return files
 
 
 if __name__ == "__main__":

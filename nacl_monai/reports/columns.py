@@ -1,4 +1,4 @@
-"""The columns of ``cases.csv``: how each metric is called, rounded and judged."""
+"""The columns of ``cases.csv``: what each metric is called, how it is rounded, which end is better."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Metric:
     """How one metric is shown.
 
     Attributes:
-        label: its name in tables and figures.
-        decimals: digits after the point.
+        label: Its name in tables and figures.
+        decimals: Digits after the point.
         higher_is_better: False for errors and distances.
     """
 
@@ -26,8 +26,13 @@ class Metric:
         """The label with an arrow toward better values: "DSC ↑"."""
         return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
 
+    @property
+    def direction(self) -> int:
+        """1 where an increase is an improvement, −1 where it is a loss."""
+        return 1 if self.higher_is_better else -1
+
     def text(self, value: float, sign: str = "") -> str:
-        """The value with the metric's digits; with ``sign="+"`` always signed."""
+        """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
         return f"{value:{sign}.{self.decimals}f}"
 
 
@@ -41,12 +46,15 @@ METRICS = {
     "cece_union": Metric("CECE over prediction ∪ label"),
 }
 
+#: Those that every evaluation writes and every comparison shows.
+MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
+
 
 def metric_of(column: str) -> str:
-    """The metric that a column of ``cases.csv`` holds, of a structure or of all.
+    """The metric that a column of ``cases.csv`` holds, of one structure or of all.
 
     Raises:
-        InputError: the column holds no metric of `METRICS`.
+        InputError: If the column holds no metric of `METRICS`.
 
     Example:
         >>> metric_of("dice_RV"), metric_of("ece_foreground")
@@ -60,6 +68,9 @@ def metric_of(column: str) -> str:
 
 def structure_of(column: str) -> str:
     """The structure of a column ``<metric>_<structure>``; empty where the metric is of all.
+
+    Raises:
+        InputError: If the column holds no metric of `METRICS`.
 
     Example:
         >>> structure_of("dice_RV"), structure_of("ece_foreground")

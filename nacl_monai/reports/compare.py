@@ -1,16 +1,64 @@
-"""The whole comparison of runs: one table, reliability diagrams, confidence maps."""
+"""The whole comparison of runs: one table, reliability diagrams, maps of uncertainty.
+
+Every number in the table is a mean over the cases in which it is defined; where these are not all,
+their number stands beside it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from nacl_monai.files import write_text
-from nacl_monai.reports import tables
+from nacl_monai.reports.columns import MAIN_METRICS, METRICS
+from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.runs import read_runs
 from nacl_monai.reports.style import save_figure
+from nacl_monai.reports.tables import best_places, csv_text, markdown_table
+
+
+def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Every metric in ``cases.csv``, averaged over the cases in which it is defined.
+
+    Args:
+        runs: From `nacl_monai.reports.read_runs`.
+
+    Returns:
+        One row per method (the index), in the given order. Columns: ``cases``, the number of test
+        cases; then each metric, of single structures and of all, followed by ``<metric>_n``, the
+        number of cases in which it is defined.
+    """
+    rows = {}
+    for run in runs:
+        row: dict[str, float] = {"cases": len(run.metrics)}
+        for metric in run.metrics.columns:
+            row[metric] = float(run.metrics[metric].mean())
+            row[f"{metric}_n"] = int(run.metrics[metric].count())
+        rows[run.name] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    counts = [column for column in table.columns if column == "cases" or column.endswith("_n")]
+    table[counts] = table[counts].fillna(0).astype(int)
+    return table.rename_axis("method")
+
+
+def comparison_markdown(table: pd.DataFrame) -> str:
+    """The main metrics of a `comparison_table` in Markdown, the best of each in bold."""
+    shown = _shown(table, "**{}**")
+    text = markdown_table(
+        ["Method", *shown.columns],
+        [[str(method), *cells] for method, *cells in shown.itertuples(name=None)],
+        "l" + "r" * len(shown.columns),
+    )
+    return "\n".join([text, "", *_notes(table, "Bold")]) + "\n"
+
+
+def comparison_text(table: pd.DataFrame) -> str:
+    """The main metrics of a `comparison_table` for a terminal, a star before the best of each."""
+    shown = _shown(table, "*{}").rename_axis(None)
+    return "\n".join([shown.to_string(), "", *_notes(table, "*")]) + "\n"
 
 
 def write_comparison(
@@ -24,27 +72,64 @@ def write_comparison(
     """Compares evaluated runs; nothing is written unless everything could be read and drawn.
 
     Args:
-        folders: run folders, each with ``evaluation/``; a cross-validation by its name without the
-            fold. Evaluated on the same test volumes.
-        output: folder for ``comparison.md``, ``comparison.csv``, ``reliability.png``/``.svg`` and
+        folders: Run folders that were evaluated on the same test cases; a cross-validation goes by
+            its name without the fold.
+        output: Folder for ``comparison.md``, ``comparison.csv``, ``reliability.png``/``.svg`` and
             ``maps.png``/``.svg``.
-        names: one name per run; by default those of the folders.
-        case: test volume in the maps; by default the one of median Dice.
-        show: what the maps show, "confidence", "entropy" or both.
+        names: One name per run; by default those of the folders.
+        case: The test case in the maps; by default the one of median Dice.
+        show: What the maps show, "confidence", "entropy" or both.
 
     Returns:
         The table as text for a terminal, and the paths of the files.
 
     Raises:
-        InputError: if a run cannot be read, or if the runs cannot be compared.
+        InputError: If a run cannot be read, or if the runs cannot be compared.
     """
     output = Path(output)
     runs = read_runs(folders, names)
-    table = tables.comparison_table(runs)
+    table = comparison_table(runs)
     maps, reliability = draw_maps(runs, case, show), draw_reliability(runs)
-    return tables.to_text(table), [
-        write_text(output / "comparison.md", tables.to_markdown(table)),
-        write_text(output / "comparison.csv", tables.to_csv(table)),
+    return comparison_text(table), [
+        write_text(output / "comparison.md", comparison_markdown(table)),
+        write_text(output / "comparison.csv", csv_text(table.reset_index(), decimals=None)),
         *save_figure(reliability, output / "reliability"),
         *save_figure(maps, output / "maps"),
     ]
+
+
+def _shown(table: pd.DataFrame, best: str) -> pd.DataFrame:
+    """The cells of the main metrics as text, those of the best put into ``best``."""
+    shown = pd.DataFrame(index=table.index)
+    for metric in MAIN_METRICS:
+        cells = []
+        for value, place, n, cases in zip(
+            table[metric],
+            best_places(table[metric], metric),
+            table[f"{metric}_n"],
+            table["cases"],
+            strict=True,
+        ):
+            cell = "undefined" if pd.isna(value) else METRICS[metric].text(value)
+            marked = best.format(cell) if place == 0 else cell
+            cells.append(marked if n == cases else f"{marked} (n={n})")
+        shown[METRICS[metric].heading] = cells
+    return shown
+
+
+def _notes(table: pd.DataFrame, mark: str) -> list[str]:
+    """What the reader must know to read the numbers rightly."""
+    notes = [f"Mean over {table['cases'].iloc[0]} test cases; HD95 in voxels."]
+    if len(table) > 1:
+        notes[0] += f" {mark}: best of the column."
+    partial = [
+        METRICS[metric].label
+        for metric in MAIN_METRICS
+        if (table[f"{metric}_n"] < table["cases"]).any()
+    ]
+    if partial:
+        notes.append(
+            f"n: cases in which {' and '.join(partial)} could be computed, where not in all; "
+            "such means may be over different cases."
+        )
+    return notes

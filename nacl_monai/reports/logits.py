@@ -1,51 +1,47 @@
 """How large the logits are: per true class after training, and epoch by epoch during it.
 
 *Neighbor-aware calibration of segmentation networks with penalty-based constraints* (Murugesan
-et al., 2024), figures 4 and 5. Everything is drawn from the sums and counts in two files:
-
-============================= ==================================================================
-``evaluation/logits.npz``     ``classes`` (C,); ``sums`` (C, C): at ``[k, j]`` the sum of |logit j|
-                              over the voxels of true class k; ``counts`` (C,): their number.
-``logit_histogram.npz``       ``epochs`` (E,); ``edges`` (M + 1,); ``counts`` (E, M + 2): voxels
-                              whose largest logit lies below, in each bin, and above the edges.
-============================= ==================================================================
+et al., 2024), figures 4 and 5. Everything is drawn from sums and counts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.runs import Run, fold_folders, read_arrays, read_runs
+from nacl_monai.reports.evaluated import Run, read_runs
+from nacl_monai.reports.logit_files import (
+    ClassLogits,
+    EpochLogits,
+    read_class_logits,
+    read_epoch_logits,
+)
 from nacl_monai.reports.style import (
-    CLASS_COLORS,
     OKABE_ITO,
     WIDTH,
     add_caption,
+    class_color,
     house_style,
     new_figure,
+    panel_grid,
     save_figure,
 )
 
-Array = npt.NDArray[np.float64]
-
+#: Most panels side by side.
 COLUMNS = 3
-#: Of a panel, in inches; and how many letters fit below one.
+#: The height of a panel in inches, and how many letters fit below one.
 HEIGHT = 2.6
 LETTERS = 28
 #: Voxels between the two outer lines: of a million, half a thousand lie beyond each.
@@ -53,108 +49,26 @@ LEVELS = (0.0005, 0.5, 0.9995)
 #: Shares of the voxels of an epoch below this are drawn white, like bins without any.
 RARE = 1e-5
 SHARES = "Blues"
-BACKGROUND = "0.7"
 LINE = OKABE_ITO["vermillion"]
-
-
-@dataclass(frozen=True)
-class ClassLogits:
-    """The content of ``logits.npz``, as means: (true class, output); NaN where a class is absent."""
-
-    classes: list[str]
-    means: Array
-
-
-@dataclass(frozen=True)
-class EpochLogits:
-    """The content of ``logit_histogram.npz``."""
-
-    epochs: npt.NDArray[np.int64]
-    edges: Array
-    counts: npt.NDArray[np.int64]
-
-    @property
-    def shares(self) -> Array:
-        """The share of each epoch's voxels per bin, (E, M); what lies outside the grid is missing."""
-        shares: Array = self.counts[:, 1:-1] / self.counts.sum(axis=1, keepdims=True)
-        return shares
-
-    @property
-    def outside(self) -> float:
-        """The share of all voxels that lie outside the grid."""
-        return float(self.counts[:, [0, -1]].sum() / self.counts.sum())
-
-
-def read_class_logits(folder: str | Path) -> ClassLogits:
-    """Reads ``evaluation/logits.npz`` of a run.
-
-    Raises:
-        InputError: if the file is missing or is not what it should be.
-    """
-    _refuse_folds(folder)
-    path = Path(folder) / "evaluation" / "logits.npz"
-    arrays = read_arrays(path, ("classes", "sums", "counts"))
-    n = len(arrays["classes"])
-    if arrays["sums"].shape != (n, n) or arrays["counts"].shape != (n,):
-        raise InputError(
-            f"{path}: sums is {arrays['sums'].shape}, not ({n}, {n}); evaluate the run again"
-        )
-    with np.errstate(invalid="ignore"):
-        means = arrays["sums"] / arrays["counts"][:, None]
-    return ClassLogits([str(name) for name in arrays["classes"]], means)
-
-
-def read_epoch_logits(folder: str | Path) -> EpochLogits:
-    """Reads ``logit_histogram.npz`` of a run.
-
-    Raises:
-        InputError: if the file is missing or is not what it should be.
-    """
-    path = Path(folder) / "logit_histogram.npz"
-    arrays = read_arrays(path, ("epochs", "edges", "counts"), remedy="train the run again")
-    shape = (len(arrays["epochs"]), len(arrays["edges"]) + 1)
-    if arrays["counts"].shape != shape or not shape[0]:
-        raise InputError(
-            f"{path}: counts is {arrays['counts'].shape}, not {shape}; train the run again"
-        )
-    return EpochLogits(arrays["epochs"], arrays["edges"], arrays["counts"])
-
-
-def _refuse_folds(folder: str | Path) -> None:
-    if folds := fold_folders(Path(folder)):
-        raise InputError(
-            f"{folder}: logits are drawn of single runs; name a fold, such as {folds[0]}"
-        )
-
-
-def epoch_quantiles(logits: EpochLogits, levels: Sequence[float] = LEVELS) -> Array:
-    """Quantiles of each epoch's largest logits, (E, levels), linear within a bin.
-
-    A quantile outside the grid is the grid's end.
-    """
-    below = logits.counts.cumsum(axis=1)
-    return np.array(
-        [
-            np.interp(np.multiply(levels, total), reached, logits.edges)
-            for reached, total in zip(below[:, :-1], below[:, -1], strict=True)
-        ]
-    )
 
 
 def draw_class_logits(runs: Sequence[Run]) -> Figure:
     """For each true class the mean size of every logit, one panel per method (figure 4).
 
     Args:
-        runs: from `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.reports.read_runs`.
+
+    Raises:
+        InputError: If a run has no logits, or if the runs have different classes.
     """
     profiles = [read_class_logits(run.folder) for run in runs]
+    classes = profiles[0].classes
     for run, profile in zip(runs, profiles, strict=True):
-        if profile.classes != profiles[0].classes:
+        if profile.classes != classes:
             raise InputError(
                 f"{run.folder}: its classes are not those of {runs[0].folder}; "
                 f"evaluate both runs on the same data"
             )
-    classes = profiles[0].classes
     with house_style():
         figure, axes = _panels(runs, "Mean |logit|")
         for ax, profile in zip(axes, profiles, strict=True):
@@ -168,7 +82,7 @@ def draw_class_logits(runs: Sequence[Run]) -> Figure:
         )
         add_caption(
             figure,
-            f"Logits of {len(runs[0].cases)} test volumes: the mean of their absolute values over "
+            f"Logits of {len(runs[0].cases)} test cases: the mean of their absolute values over "
             "the voxels of each true class. A dark frame marks the logit of the true class itself.",
         )
     return figure
@@ -178,26 +92,19 @@ def draw_epoch_logits(runs: Sequence[Run]) -> Figure:
     """The distribution of the largest logit over the epochs, one panel per method (figure 5).
 
     Args:
-        runs: from `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.reports.read_runs`.
+
+    Raises:
+        InputError: If a run has no histogram of logits.
     """
     histories = [read_epoch_logits(run.folder) for run in runs]
     scale = LogNorm(RARE, 1)
-    low, high = _common_range(histories)
+    limits = _common_range(histories)
     with house_style():
         figure, axes = _panels(runs, "Largest logit")
-        for ax, logits in zip(axes, histories, strict=True):
-            shares = np.where(logits.shares < RARE, np.nan, logits.shares)
-            ax.pcolormesh(
-                np.append(logits.epochs, logits.epochs[-1] + 1) - 0.5,
-                logits.edges,
-                shares.T,
-                cmap=SHARES,
-                norm=scale,
-                rasterized=True,
-            )
-            for line, style in zip(epoch_quantiles(logits).T, (":", "-", ":"), strict=True):
-                ax.plot(logits.epochs, line, style, color=LINE, linewidth=1.4, marker=_dot(logits))
-            ax.set(xlabel="Epoch", ylim=(low, high))
+        for ax, history in zip(axes, histories, strict=True):
+            _draw_history(ax, history, scale)
+            ax.set(xlabel="Epoch", ylim=limits)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         figure.colorbar(
             ScalarMappable(scale, SHARES),
@@ -209,7 +116,7 @@ def draw_epoch_logits(runs: Sequence[Run]) -> Figure:
         figure.legend(handles=_line_key(), loc="outside upper center", ncols=2)
         add_caption(
             figure,
-            "The largest logit of every voxel of all training slices." + _outside(runs, histories),
+            "The largest logit of every voxel of all training batches." + _outside(runs, histories),
         )
     return figure
 
@@ -220,15 +127,15 @@ def write_logits(
     """Writes both figures; nothing is written unless everything could be read and drawn.
 
     Args:
-        folders: run folders that were trained and evaluated, on the same test volumes.
-        output: folder for ``logits.png``/``.svg`` and ``logit_histogram.png``/``.svg``.
-        names: one name per run; by default those of the folders.
+        folders: Run folders that were trained, and evaluated on the same test cases.
+        output: Folder for ``logits.png``/``.svg`` and ``logit_histogram.png``/``.svg``.
+        names: One name per run; by default those of the folders.
 
     Returns:
         The paths of the files.
 
     Raises:
-        InputError: if a run cannot be read, or if the runs cannot be compared.
+        InputError: If a run cannot be read, or if the runs cannot be compared.
     """
     output = Path(output)
     runs = read_runs(folders, names)
@@ -241,8 +148,7 @@ def write_logits(
 
 def _panels(runs: Sequence[Run], label: str) -> tuple[Figure, list[Axes]]:
     """A titled panel per run, on common axes."""
-    lines = math.ceil(len(runs) / COLUMNS)
-    columns = math.ceil(len(runs) / lines)
+    lines, columns = panel_grid(len(runs), COLUMNS)
     figure = new_figure(height=lines * HEIGHT + 1.2, width=WIDTH if columns > 1 else WIDTH * 0.6)
     axes = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
     for ax in axes[len(runs) :]:
@@ -260,12 +166,26 @@ def _draw_bars(axes: Axes, profile: ClassLogits) -> None:
     for output in range(n):
         at = np.arange(n) + (output - (n - 1) / 2) * width
         bars = axes.bar(
-            at, profile.means[:, output], width, color=_color(output), edgecolor="white"
+            at, profile.means[:, output], width, color=class_color(output), edgecolor="white"
         )
         bars[output].set(edgecolor="black", linewidth=1.4, zorder=2)
     axes.set_xticks(range(n), profile.classes)
     axes.set_xlabel("True class")
     axes.grid(visible=False, axis="x")
+
+
+def _draw_history(axes: Axes, history: EpochLogits, scale: Normalize) -> None:
+    axes.pcolormesh(
+        np.append(history.epochs, history.epochs[-1] + 1) - 0.5,
+        history.edges,
+        np.where(history.shares < RARE, np.nan, history.shares).T,
+        cmap=SHARES,
+        norm=scale,
+        rasterized=True,
+    )
+    dot = "o" if len(history.epochs) == 1 else ""  # a single epoch makes no line
+    for line, style in zip(history.quantiles(LEVELS).T, (":", "-", ":"), strict=True):
+        axes.plot(history.epochs, line, style, color=LINE, linewidth=1.4, marker=dot)
 
 
 def _rotate_long_names(axes: Sequence[Axes], classes: Sequence[str]) -> None:
@@ -277,34 +197,27 @@ def _rotate_long_names(axes: Sequence[Axes], classes: Sequence[str]) -> None:
 def _common_range(histories: Sequence[EpochLogits]) -> tuple[float, float]:
     """From the lowest to the highest logit that is drawn in any panel."""
     ends = []
-    for logits in histories:
-        used = np.flatnonzero((logits.shares >= RARE).any(axis=0))
-        ends += [logits.edges[used[0]], logits.edges[used[-1] + 1]] if len(used) else []
+    for history in histories:
+        used = np.flatnonzero((history.shares >= RARE).any(axis=0))
+        ends += [history.edges[used[0]], history.edges[used[-1] + 1]] if len(used) else []
     return (min(ends), max(ends)) if ends else (0, 1)
 
 
 def _outside(runs: Sequence[Run], histories: Sequence[EpochLogits]) -> str:
     """What the panels cannot show, in words; nothing if there is nothing."""
     shares = [
-        f"{run.name} {logits.outside:.2%}"
-        for run, logits in zip(runs, histories, strict=True)
-        if logits.outside > 0
+        f"{run.name} {history.outside:.2%}"
+        for run, history in zip(runs, histories, strict=True)
+        if history.outside > 0
     ]
     edges = histories[0].edges
     return f"\nBelow {edges[0]:g} or above {edges[-1]:g}: {', '.join(shares)}." if shares else ""
 
 
-def _dot(logits: EpochLogits) -> str:
-    """A single epoch makes no line, but a dot."""
-    return "o" if len(logits.epochs) == 1 else ""
-
-
-def _color(c: int) -> str:
-    return BACKGROUND if c == 0 else CLASS_COLORS[(c - 1) % len(CLASS_COLORS)]
-
-
 def _class_key(classes: Sequence[str]) -> list[Artist]:
-    return [Patch(facecolor=_color(c), label=f"logit of {name}") for c, name in enumerate(classes)]
+    return [
+        Patch(facecolor=class_color(c), label=f"logit of {name}") for c, name in enumerate(classes)
+    ]
 
 
 def _line_key() -> list[Artist]:

@@ -24,16 +24,19 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.runs import CaseMap, Run
+from nacl_monai.reports.evaluated import Run
+from nacl_monai.reports.evaluation_files import CaseMap
 from nacl_monai.reports.style import (
-    CLASS_COLORS,
     CONFIDENCE_COLORMAP,
     WIDTH,
     add_caption,
+    class_color,
     house_style,
     new_figure,
+    panel_grid,
 )
 
+#: Most methods side by side.
 COLUMNS = 4
 OPACITY = 0.7
 #: Free space around the structures, as a share of their extent.
@@ -51,6 +54,9 @@ def ranked_cases(runs: Sequence[Run]) -> list[str]:
 
     Equal cases keep their order in ``cases.csv``; cases in which a method's Dice is undefined are
     left out.
+
+    Raises:
+        InputError: If no case has a Dice in every run.
     """
     dice = pd.concat([run.metrics["dice"] for run in runs], axis=1).mean(axis=1, skipna=False)
     ranked = dice.dropna().sort_values(kind="stable")
@@ -70,72 +76,46 @@ def median_case(runs: Sequence[Run]) -> str:
 def draw_maps(
     runs: Sequence[Run], case: str | None = None, show: Sequence[str] = ("confidence",)
 ) -> Figure:
-    """Image and ground truth, then each method's prediction above its maps of uncertainty.
+    """Draws image and label, then each method's prediction above its maps of uncertainty.
 
     Args:
-        runs: from `nacl_monai.reports.read_runs`.
-        case: the test volume to show; by default `median_case`.
+        runs: From `nacl_monai.reports.read_runs`.
+        case: The test case to show; by default `median_case`.
         show: "confidence", "entropy" or both, one below the other.
+
+    Raises:
+        InputError: If there is no such case, if a run has no map of it, or if the runs were not
+            evaluated on the same labels.
     """
     rule = "chosen by name" if case is not None else "median Dice over the methods"
     case = median_case(runs) if case is None else case
-    if case not in runs[0].cases:
-        raise InputError(
-            f"{runs[0].folder}: no test case {case!r}; choose from {', '.join(runs[0].cases)}"
-        )
-    maps = [run.read_map(case) for run in runs]
-    _check_same_slice(maps)
-    shown = maps[0]
-    window = structure_window([shown.label > 0, *(of.prediction > 0 for of in maps)])
-    height, width = shown.image[window].shape
-
-    lines = math.ceil(len(runs) / COLUMNS)
-    columns = math.ceil(len(runs) / lines)
-    panel = (WIDTH - 1.1) / (1 + max(columns, 2))
-    scales = _scales(len(shown.classes))
-    rows = 1 + len(show)
+    maps = _read_maps(runs, case)
+    first = maps[0]
+    window = structure_window([first.label > 0, *(shown.prediction > 0 for shown in maps)])
+    lines, columns = panel_grid(len(runs), COLUMNS)
+    scales = _scales(len(first.classes))
     with house_style():
-        figure = new_figure(
-            height=lines * (rows * (panel * min(height / width, 1.6) + 0.4)) + 0.8,
-            width=WIDTH if columns > 1 else 1.1 + 2 * panel,
-        )
-        axes = figure.subplots(rows * lines, 1 + columns, squeeze=False)
-        for ax in axes.flat:
-            ax.set_axis_off()
-        for line in range(lines):
-            top, bottom, *_ = block = axes[rows * line : rows * (line + 1)]
-            _title(top[0], "Image")
-            _show(top[0], shown, window)
-            _title(bottom[0], "Ground truth")
-            _show(bottom[0], shown, window, shown.label)
+        figure, axes = _panels(first.image[window].shape, lines, columns, 1 + len(show))
+        for line, block in enumerate(np.split(axes, lines)):
             members = slice(line * columns, (line + 1) * columns)
-            for column, (run, of) in enumerate(
-                zip(runs[members], maps[members], strict=True), start=1
-            ):
-                _title(top[column], run.name, _scores(run, case, "\n" if columns > 3 else "   "))
-                _show(top[column], of, window, of.prediction)
-                _outline(top[column], of.label, window, len(of.classes))
-                for name, row in zip(show, block[1:], strict=True):
-                    picture = getattr(of, name)[window]
-                    row[column].imshow(picture, **scales[name], **PIXELS)
-                    _title(row[column], name.capitalize())
-        for name, row in zip(show, axes[1:rows], strict=True):
-            figure.colorbar(
-                ScalarMappable(**scales[name]),
-                ax=list(row[1:]),
-                format=PercentFormatter(xmax=1, decimals=0),
-                label=name.capitalize(),
-                aspect=14,
-            )
+            _draw_reference(block[:, 0], first, window)
+            for panels, run, shown in zip(block.T[1:], runs[members], maps[members], strict=False):
+                scores = _scores(run, case, "\n" if columns > 3 else "   ")
+                _draw_prediction(panels[0], run.name, scores, shown, window)
+                for ax, quantity in zip(panels[1:], show, strict=True):
+                    ax.imshow(getattr(shown, quantity)[window], **scales[quantity], **PIXELS)
+                    _title(ax, quantity.capitalize())
+        for quantity, row in zip(show, axes[1 : 1 + len(show)], strict=True):
+            _add_scale(figure, row[1:], quantity, scales[quantity])
         figure.legend(
-            handles=_key(shown),
+            handles=_key(first),
             loc="outside upper center",
             ncols=6 if columns > 1 else 4,
             handlelength=1.4,
         )
         add_caption(
             figure,
-            f"Case {case} ({rule}), slice {shown.slice} (most ground truth), cropped to the "
+            f"Case {case} ({rule}), slice {first.slice} (most labeled voxels), cropped to the "
             f"structures.\nDice and ECE are those of the whole volume.",
         )
     return figure
@@ -163,15 +143,60 @@ def _scales(classes: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def _check_same_slice(maps: Sequence[CaseMap]) -> None:
-    first = maps[0]
-    for other in maps[1:]:
-        same = other.classes == first.classes and np.array_equal(other.label, first.label)
-        if not same:
+def _read_maps(runs: Sequence[Run], case: str) -> list[CaseMap]:
+    """The slice of the case of every run, all with the same classes and label."""
+    if case not in runs[0].cases:
+        raise InputError(
+            f"{runs[0].folder}: no test case {case!r}; choose from {', '.join(runs[0].cases)}"
+        )
+    first, *others = maps = [run.read_map(case) for run in runs]
+    for other in others:
+        if other.classes != first.classes or not np.array_equal(other.label, first.label):
             raise InputError(
-                f"{other.path}: classes or ground truth are not those of {first.path}; "
+                f"{other.path}: its classes or label are not those of {first.path}; "
                 f"evaluate both runs on the same data"
             )
+    return maps
+
+
+def _panels(
+    shape: tuple[int, int], lines: int, columns: int, rows: int
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """Empty panels for pictures of this shape: (lines · rows, 1 + columns) axes."""
+    height, width = shape
+    panel = (WIDTH - 1.1) / (1 + max(columns, 2))
+    figure = new_figure(
+        height=lines * (rows * (panel * min(height / width, 1.6) + 0.4)) + 0.8,
+        width=WIDTH if columns > 1 else 1.1 + 2 * panel,
+    )
+    axes = figure.subplots(rows * lines, 1 + columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _draw_reference(panels: npt.NDArray[Any], shown: CaseMap, window: Window) -> None:
+    """What the predictions beside it are to be compared with."""
+    _title(panels[0], "Image")
+    _draw_image(panels[0], shown, window)
+    _title(panels[1], "Ground truth")
+    _draw_image(panels[1], shown, window, shown.label)
+
+
+def _draw_prediction(axes: Axes, name: str, scores: str, shown: CaseMap, window: Window) -> None:
+    _title(axes, name, scores)
+    _draw_image(axes, shown, window, shown.prediction)
+    _draw_outline(axes, shown.label, window, len(shown.classes))
+
+
+def _add_scale(figure: Figure, panels: Sequence[Axes], quantity: str, scale: Any) -> None:
+    figure.colorbar(
+        ScalarMappable(**scale),
+        ax=list(panels),
+        format=PercentFormatter(xmax=1, decimals=0),
+        label=quantity.capitalize(),
+        aspect=14,
+    )
 
 
 def _title(axes: Axes, name: str, scores: str = "") -> None:
@@ -195,43 +220,41 @@ def _scores(run: Run, case: str, between: str) -> str:
     return f"Dice {dice:.3f}{between}ECE {ece:.3f}"
 
 
-def _show(
-    axes: Axes, of: CaseMap, window: Window, labels: npt.NDArray[np.uint8] | None = None
+def _draw_image(
+    axes: Axes, shown: CaseMap, window: Window, classes: npt.NDArray[np.uint8] | None = None
 ) -> None:
-    """The image in gray, its classes tinted."""
-    low, high = np.percentile(of.image, (0.5, 99.5))
-    gray = Normalize(low, max(high, low + 1e-6), clip=True)(of.image)
+    """The image in gray, tinted by the class of each voxel."""
+    low, high = np.percentile(shown.image, (0.5, 99.5))
+    gray = Normalize(low, max(high, low + 1e-6), clip=True)(shown.image)
     picture = np.repeat(np.asarray(gray)[..., None], 3, axis=-1)
-    if labels is not None:
-        colors = np.array([to_rgb(_color(c)) for c in range(len(of.classes))])
-        tint = np.where(labels > 0, OPACITY, 0)[..., None]
-        picture = (1 - tint) * picture + tint * colors[labels]
+    if classes is not None:
+        colors = np.array([to_rgb(class_color(c)) for c in range(len(shown.classes))])
+        tint = np.where(classes > 0, OPACITY, 0)[..., None]
+        picture = (1 - tint) * picture + tint * colors[classes]
     axes.imshow(picture[window], **PIXELS)
 
 
-def _outline(axes: Axes, labels: npt.NDArray[np.uint8], window: Window, classes: int) -> None:
-    """The ground truth's outline per class; white on a dark line, seen on any background."""
-    for c in range(1, classes):
-        mask = (labels == c)[window]
+def _draw_outline(
+    axes: Axes, label: npt.NDArray[np.uint8], window: Window, num_classes: int
+) -> None:
+    """The outline of each class of the label; white on a dark line, visible on any background."""
+    for c in range(1, num_classes):
+        mask = (label == c)[window]
         if mask.any() and not mask.all():
             line = axes.contour(mask, [0.5], colors="white", linewidths=0.9)
             line.set_path_effects(DARK_EDGE)
 
 
-def _color(c: int) -> str:
-    """Color of a class; the background (0) has none and is never drawn."""
-    return CLASS_COLORS[(c - 1) % len(CLASS_COLORS)]
-
-
-def _key(of: CaseMap) -> list[Artist]:
+def _key(shown: CaseMap) -> list[Artist]:
+    names = list(enumerate(shown.classes))[1:]
     return [
-        *(Patch(facecolor=_color(c), label=name) for c, name in enumerate(of.classes) if c > 0),
+        *(Patch(facecolor=class_color(c), label=name) for c, name in names),
         Line2D(
             [],
             [],
             color="white",
             linewidth=1.6,
             path_effects=[withStroke(linewidth=3.4, foreground="0.2")],
-            label="outline of the ground truth",
+            label="outline of the label",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Reliability diagrams: is the network right as often as it says it is?
+"""Reliability diagrams: is the network right as often as its confidence promises?
 
 *Predicting good probabilities with supervised learning* (Niculescu-Mizil and Caruana, 2005);
 histogram and gap bars after *On calibration of modern neural networks* (Guo et al., 2017),
@@ -7,9 +7,7 @@ https://arxiv.org/abs/1706.04599. Everything is drawn from bin sums.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +21,31 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from nacl_monai.reports.runs import Run, read_runs
+from nacl_monai.reports.curves import BAND_RESAMPLES, ReliabilityCurve, reliability_curve
+from nacl_monai.reports.evaluated import Run, read_runs
+from nacl_monai.reports.evaluation_files import TOP
+from nacl_monai.reports.statistics import COVERAGE
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
     add_caption,
     house_style,
     new_figure,
+    panel_grid,
     save_figure,
 )
 
 Array = npt.NDArray[np.float64]
 Style = dict[str, Any]
 
-TOP = "top-1"
+#: Most diagrams side by side.
 COLUMNS = 3
-REGIONS = {
+#: What a caption calls the voxels of a region; one of the user's own goes by its name.
+REGION_LABELS = {
     "all": "All voxels",
-    "foreground": "Voxels of the ground-truth foreground",
-    "union": "Voxels of the ground-truth or predicted foreground",
-    "boundary": "Voxels near a ground-truth boundary",
+    "foreground": "Voxels labeled as foreground",
+    "union": "Voxels labeled or predicted as foreground",
+    "boundary": "Voxels near a labeled boundary",
 }
 
 #: Bins with a smaller share of the voxels are drawn pale: their accuracy is mostly chance.
@@ -53,151 +56,47 @@ OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "ha
 UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
 HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
 BAND: Style = {"color": "black", "linewidth": 1.2}
-
-
-@dataclass(frozen=True)
-class ReliabilityCurve:
-    """One method's curve over M bins; NaN marks a bin without voxels.
-
-    Attributes:
-        accuracy: share of correct voxels per bin, all volumes pooled.
-        confidence: mean confidence per bin, all volumes pooled.
-        share: share of all voxels that fall into the bin.
-        lower: lower end of the band around ``accuracy``.
-        upper: its upper end.
-        error: calibration error of the pooled bins.
-        mean_error: mean over the volumes of the calibration error of each.
-        volumes: number of volumes with voxels in the region, the n of ``mean_error``.
-        voxels: number of voxels.
-    """
-
-    accuracy: Array
-    confidence: Array
-    share: Array
-    lower: Array
-    upper: Array
-    error: float
-    mean_error: float
-    volumes: int
-    voxels: int
-
-
-def reliability_curve(
-    run: Run,
-    region: str = "foreground",
-    row: str = TOP,
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> ReliabilityCurve:
-    """The reliability curve of one run in one region, for the top class or one class by name."""
-    bins = run.bins.select(region, row)
-    pooled = {key: sums[0] for key, sums in bins.pooled().arrays().items()}
-    errors = bins.errors("ece")
-    defined = ~errors.isnan()
-    volumes = {key: sums[:, 0] for key, sums in bins.arrays().items()}
-    lower, upper = bootstrap_band(
-        volumes["counts"], volumes["positives"], run.patients.to_numpy(), resamples, level, seed
-    )
-    return ReliabilityCurve(
-        accuracy=_ratio(pooled["positives"], pooled["counts"]),
-        confidence=_ratio(pooled["confidences"], pooled["counts"]),
-        share=_ratio(pooled["counts"], pooled["counts"].sum()),
-        lower=lower,
-        upper=upper,
-        error=float(bins.pooled().errors("ece")),
-        mean_error=float(errors[defined].mean()),
-        volumes=int(defined.sum()),
-        voxels=int(pooled["counts"].sum()),
-    )
-
-
-def bootstrap_band(
-    counts: npt.NDArray[np.int64],
-    positives: npt.NDArray[np.int64],
-    patients: npt.NDArray[np.generic],
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[Array, Array]:
-    """Percentile band of the pooled accuracy per bin when patients are drawn with replacement.
-
-    Voxels of a volume, and volumes of a patient, stand or fall together; hence patients are the
-    unit that is drawn. Resamplings that leave a bin empty do not count for that bin.
-
-    Args:
-        counts: voxels per case and bin, (N, M).
-        positives: correct voxels per case and bin, (N, M).
-        patients: the patient of each case, (N,).
-        resamples: number of resamplings.
-        level: probability inside the band.
-        seed: of the random generator.
-
-    Returns:
-        Lower and upper end per bin, (M,); NaN where a bin has no voxels.
-    """
-    _, patient = np.unique(patients, return_inverse=True)
-    n = int(patient.max()) + 1
-    belongs = np.arange(n)[:, None] == patient
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(n, np.full(n, 1 / n), size=resamples) @ belongs
-    accuracy = _ratio(times @ positives, times @ counts)
-    used = counts.sum(axis=0) > 0
-    band = np.full((2, counts.shape[1]), np.nan)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    band[:, used] = np.nanquantile(accuracy[:, used], tails, axis=0)
-    return band[0], band[1]
+DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
 
 
 def draw_reliability(
     runs: Sequence[Run],
     *,
     region: str = "foreground",
-    row: str = TOP,
-    resamples: int = 1000,
+    class_name: str = TOP,
+    resamples: int = BAND_RESAMPLES,
     seed: int = 0,
 ) -> Figure:
-    """Reliability diagrams of several runs side by side, on the same axes.
+    """Draws reliability diagrams of several runs side by side, on the same axes.
 
     Args:
-        runs: from `nacl_monai.reports.read_runs`.
-        region: voxels that count, one of the regions in ``bins.npz``.
-        row: "top-1", or a class: its probability against how often it is true.
-        resamples: resamplings of patients for the 95 % band.
-        seed: of those resamplings.
+        runs: From `nacl_monai.reports.read_runs`.
+        region: Voxels that count, one of the regions in ``bins.npz``.
+        class_name: "top-1", or a class: its probability against how often it is true.
+        resamples: Resamplings of patients for the 95 % band.
+        seed: Of those resamplings.
+
+    Raises:
+        InputError: If a run has no such region or class.
     """
-    curves = [reliability_curve(run, region, row, resamples=resamples, seed=seed) for run in runs]
-    lines = math.ceil(len(runs) / COLUMNS)
-    columns = math.ceil(len(runs) / lines)
-    side = (WIDTH - 0.8) / max(columns, 2)
+    curves = [
+        reliability_curve(run, region, class_name, resamples=resamples, seed=seed) for run in runs
+    ]
+    tallest = max(float(curve.share.max(initial=0)) for curve in curves)
+    lines, columns = panel_grid(len(runs), COLUMNS)
     with house_style():
-        figure = new_figure(
-            height=lines * (side + 1.5) + 1.0, width=WIDTH if columns > 1 else WIDTH * 0.6
-        )
-        axes = figure.subplots(
-            2 * lines,
-            columns,
-            sharex=True,
-            sharey="row",
-            squeeze=False,
-            gridspec_kw={"height_ratios": [3.2, 1] * lines},
-        )
-        tallest = max(float(curve.share.max(initial=0)) for curve in curves)
-        for k in range(lines * columns):
-            line, column = divmod(k, columns)
-            diagram, histogram = axes[2 * line, column], axes[2 * line + 1, column]
-            if k >= len(runs):
-                diagram.set_axis_off()
-                histogram.set_axis_off()
-                continue
-            diagram.set_title(runs[k].name)
-            _draw_diagram(diagram, curves[k], _corner(curves[k], row, len(runs[k].cases)))
-            _draw_histogram(histogram, curves[k], tallest, row)
-            if column == 0:
-                diagram.set_ylabel("Accuracy" if row == TOP else f"How often it is {row}")
-                histogram.set_ylabel("Share of\nvoxels")
-        add_caption(figure, _footer(runs[0], region, row, resamples))
+        figure, panels = _panels(lines, columns)
+        for ax in panels[len(runs) :].flat:
+            ax.set_axis_off()
+        for run, curve, (diagram, histogram) in zip(runs, curves, panels, strict=False):
+            diagram.set_title(run.name)
+            _draw_diagram(diagram, curve, _corner(curve, class_name, len(run.cases)))
+            _draw_histogram(histogram, curve, tallest)
+            histogram.set_xlabel(_words(class_name)[2])
+        for diagram, histogram in panels[::columns]:
+            diagram.set_ylabel(_words(class_name)[1])
+            histogram.set_ylabel("Share of\nvoxels")
+        add_caption(figure, _caption(runs[0], region, class_name, resamples))
         figure.legend(
             handles=_key(),
             loc="outside upper center",
@@ -213,23 +112,40 @@ def write_reliability(
     *,
     names: Sequence[str] | None = None,
     region: str = "foreground",
-    row: str = TOP,
+    class_name: str = TOP,
 ) -> list[Path]:
-    """Writes ``reliability_<region>_<row>.png`` and ``.svg``; returns the two paths.
+    """Writes ``reliability_<region>_<class>.png`` and ``.svg``; returns the two paths.
 
     Args:
-        folders: run folders, each with ``evaluation/``, evaluated on the same test volumes.
-        output: folder for the figure.
-        names: one name per run; by default those of the folders.
-        region: one of the regions in ``bins.npz``.
-        row: "top-1", or the name of a class.
+        folders: Run folders that were evaluated on the same test cases.
+        output: Folder for the figure.
+        names: One name per run; by default those of the folders.
+        region: One of the regions in ``bins.npz``.
+        class_name: "top-1", or the name of a class.
 
     Raises:
-        InputError: if a run cannot be read, if the runs cannot be compared, or if they have no
-            such region or row.
+        InputError: If a run cannot be read, if the runs cannot be compared, or if they have no
+            such region or class.
     """
-    figure = draw_reliability(read_runs(folders, names), region=region, row=row)
-    return save_figure(figure, Path(output) / f"reliability_{region}_{row}")
+    figure = draw_reliability(read_runs(folders, names), region=region, class_name=class_name)
+    return save_figure(figure, Path(output) / f"reliability_{region}_{class_name}")
+
+
+def _panels(lines: int, columns: int) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure of diagrams with a histogram below each: (lines · columns, 2) axes, line by line."""
+    side = (WIDTH - 0.8) / max(columns, 2)
+    figure = new_figure(
+        height=lines * (side + 1.5) + 1.0, width=WIDTH if columns > 1 else WIDTH * 0.6
+    )
+    axes = figure.subplots(
+        2 * lines,
+        columns,
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={"height_ratios": [3.2, 1] * lines},
+    )
+    return figure, np.stack([axes[::2].flatten(), axes[1::2].flatten()], axis=1)
 
 
 def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:
@@ -255,7 +171,7 @@ def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:
         )
         _fade(bars, pale[kind])
     axes.vlines(at, curve.lower[used], curve.upper[used], label="band", **BAND)
-    axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="perfect")
+    axes.plot([0, 1], [0, 1], label="perfect", **DIAGONAL)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.text(
         0.03,
@@ -274,51 +190,61 @@ def _fade(bars: BarContainer, alphas: Array) -> None:
         bar.set_alpha(alpha)
 
 
-def _corner(curve: ReliabilityCurve, row: str, cases: int) -> str:
-    if curve.voxels == 0:
-        return "no voxels"
-    error = "ECE" if row == TOP else "Error"
-    n = f": {curve.volumes} of {cases}" if curve.volumes < cases else ""
-    return (
-        f"{error} {curve.mean_error:.3f} (volumes{n})\n"
-        f"{error} {curve.error:.3f} (pooled)\n"
-        f"{curve.voxels:,} voxels"
-    )
-
-
-def _draw_histogram(axes: Axes, curve: ReliabilityCurve, tallest: float, row: str) -> None:
+def _draw_histogram(axes: Axes, curve: ReliabilityCurve, tallest: float) -> None:
     edges = np.linspace(0, 1, len(curve.share) + 1)
     axes.bar((edges[:-1] + edges[1:]) / 2, np.nan_to_num(curve.share), edges[1], **HISTOGRAM)
     axes.set(ylim=(0, min(1.05, 1.1 * tallest) or 1))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.tick_params(labelbottom=True)
-    axes.set_xlabel("Confidence" if row == TOP else f"Probability of {row}")
+
+
+def _words(class_name: str) -> tuple[str, str, str]:
+    """What the error, the vertical and the horizontal axis are called."""
+    if class_name == TOP:
+        return "ECE", "Accuracy", "Confidence"
+    return "Error", f"How often it is {class_name}", f"Probability of {class_name}"
+
+
+def _corner(curve: ReliabilityCurve, class_name: str, cases: int) -> str:
+    if curve.voxels == 0:
+        return "no voxels"
+    error = _words(class_name)[0]
+    n = f": {curve.cases} of {cases}" if curve.cases < cases else ""
+    return (
+        f"{error} {curve.mean_error:.3f} (cases{n})\n"
+        f"{error} {curve.error:.3f} (pooled)\n"
+        f"{curve.voxels:,} voxels"
+    )
 
 
 def _key() -> list[Artist]:
+    band = f"{100 * COVERAGE:g} % band"
     return [
         Patch(**ACCURACY, label="accuracy"),
         Patch(**OVER, label="overconfident by"),
         Patch(**UNDER, label="underconfident by"),
-        Line2D([], [], color="black", linestyle="--", linewidth=1, label="perfectly calibrated"),
-        Line2D([], [], **BAND, marker="|", linestyle="", markersize=12, label="95 % band"),
+        Line2D([], [], **DIAGONAL, label="perfectly calibrated"),
+        Line2D(
+            [],
+            [],
+            **BAND,
+            marker="|",
+            linestyle="",
+            markersize=12,
+            label=band,
+        ),
     ]
 
 
-def _footer(run: Run, region: str, row: str, resamples: int) -> str:
+def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     """What was counted, and what the band means."""
-    volumes, patients = len(run.cases), run.patients.nunique()
-    unit = f"{patients} patients" if patients < volumes else f"{volumes} volumes"
-    error = "ECE" if row == TOP else "Error"
+    cases, patients = len(run.cases), run.patients.nunique()
+    unit = f"{patients} patients" if patients < cases else f"{cases} cases"
+    voxels = REGION_LABELS.get(region, f"Voxels of the region {region}")
+    error = _words(class_name)[0]
     return (
-        f"{REGIONS.get(region, region)} of {volumes} test volumes. "
-        f"{error} (volumes): mean over the volumes; {error} (pooled): all voxels together.\n"
+        f"{voxels} in {cases} test cases. "
+        f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
         f"Pale bars: less than {SPARSE:.1%} of the voxels."
     )
-
-
-def _ratio(of: npt.ArrayLike, to: npt.ArrayLike) -> Array:
-    """Elementwise ratio; NaN where nothing was counted."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.divide(of, to), dtype=np.float64)

@@ -6,6 +6,7 @@ that importing this package neither chooses a backend nor changes the settings o
 
 from __future__ import annotations
 
+import math
 import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -38,6 +39,8 @@ OKABE_ITO = {
     "black": "#000000",
 }
 
+#: Color of the background class.
+BACKGROUND = "0.7"
 #: Colors of the foreground classes; neighbors in this order differ in gray, too.
 CLASS_COLORS = tuple(
     OKABE_ITO[name] for name in ("purple", "yellow", "blue", "orange", "green", "sky", "vermillion")
@@ -75,6 +78,22 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
+def class_color(index: int) -> str:
+    """The color of a class; those of the foreground begin anew after the last."""
+    return BACKGROUND if index == 0 else CLASS_COLORS[(index - 1) % len(CLASS_COLORS)]
+
+
+def panel_grid(panels: int, most: int) -> tuple[int, int]:
+    """Lines and columns for a number of panels, at most ``most`` side by side, lines filled evenly.
+
+    Example:
+        >>> panel_grid(3, most=4), panel_grid(6, most=4), panel_grid(7, most=4)
+        ((1, 3), (2, 3), (2, 4))
+    """
+    lines = math.ceil(panels / most)
+    return lines, math.ceil(panels / lines)
+
+
 def add_caption(figure: Figure, text: str) -> None:
     """Small text below a figure, wrapped to its width; lines of ``text`` stay lines."""
     width = int(LETTERS_PER_INCH * figure.get_figwidth())
@@ -86,6 +105,9 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     """Writes ``stem.png`` and ``stem.svg``, each whole or not at all; returns the two paths.
 
     The same numbers give the same bytes: no date, and fixed identifiers in the SVG.
+
+    Raises:
+        InputError: If the files cannot be written.
     """
     stem = Path(stem)
     png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg"))

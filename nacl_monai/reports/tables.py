@@ -1,113 +1,75 @@
-"""Comparison tables: what each method scored on the same test volumes.
-
-Every number is a mean over the volumes in which it is defined; where these are fewer than all,
-their number stands beside it.
-"""
+"""What all tables share: Markdown, CSV, and which values are the best as printed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from nacl_monai.reports.runs import Run
+from nacl_monai.reports.columns import METRICS, metric_of
+
+_RULES = {"l": ":---", "r": "---:"}
 
 
-@dataclass(frozen=True)
-class Column:
-    """How one metric is shown: heading, decimals, and whether more is better."""
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    """A table in Markdown, without a newline at its end.
 
-    heading: str
-    decimals: int
-    higher_is_better: bool
+    Args:
+        header: The headings of the columns.
+        rows: The cells of each row; a bar in a cell does not add a column.
+        align: One letter per column, "l" for left or "r" for right.
 
-
-COLUMNS = {
-    "dice": Column("DSC ↑", 3, True),
-    "hd95": Column("HD95 ↓", 2, False),
-    "ece_foreground": Column("ECE ↓", 3, False),
-    "cece_foreground": Column("CECE ↓", 3, False),
-}
-
-
-def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Every metric in ``cases.csv``, averaged over the cases in which it is defined.
-
-    Returns:
-        One row per method (the index), in the given order. Columns: ``cases``, the number of test
-        volumes; then each metric, per class too, followed by ``<metric>_n``, the number of
-        volumes in which it is defined.
+    Example:
+        >>> print(markdown_table(["Method", "DSC ↑"], [["NACL", "0.91"]], "lr"))
+        | Method | DSC ↑ |
+        | :--- | ---: |
+        | NACL | 0.91 |
     """
-    rows = {}
-    for run in runs:
-        row: dict[str, float] = {"cases": len(run.metrics)}
-        for metric in run.metrics.columns:
-            row[metric] = float(run.metrics[metric].mean())
-            row[f"{metric}_n"] = int(run.metrics[metric].count())
-        rows[run.name] = row
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    counts = [column for column in table.columns if column == "cases" or column.endswith("_n")]
-    table[counts] = table[counts].fillna(0).astype(int)
-    return table.rename_axis("method")
+    lines = [header, [_RULES[letter] for letter in align], *rows]
+    return "\n".join(_markdown_line(line) for line in lines)
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    """The whole table at full precision; an empty cell is undefined."""
-    return str(table.to_csv())
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """The four metrics as a Markdown table, the best of each in bold."""
-    shown = _shown(table, "**{}**")
-    cells = [
-        ["Method", *shown.columns],
-        [":---", *["---:"] * len(shown.columns)],
-        *([_escaped(str(row[0])), *row[1:]] for row in shown.itertuples(name=None)),
-    ]
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in cells]
-    return "\n".join([*lines, "", *_notes(table, "Bold")]) + "\n"
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|")
 
 
-def to_text(table: pd.DataFrame) -> str:
-    """The four metrics aligned for a terminal, a star before the best of each."""
-    shown = _shown(table, "*{}").rename_axis(None)
-    return "\n".join([shown.to_string(), "", *_notes(table, "*")]) + "\n"
+def csv_text(table: pd.DataFrame, decimals: int | None = 6) -> str:
+    r"""A table as CSV without its index; an empty cell is undefined.
+
+    Args:
+        table: What to write; what its index says must be a column.
+        decimals: Digits after the point; None writes every number so that it can be read back exactly.
+
+    Example:
+        >>> csv_text(pd.DataFrame({"method": ["a", "b"], "dice": [2 / 3, float("nan")]}))
+        'method,dice\na,0.666667\nb,\n'
+    """
+    float_format = None if decimals is None else f"%.{decimals}f"
+    return str(table.to_csv(index=False, float_format=float_format, lineterminator="\n"))
 
 
-def _shown(table: pd.DataFrame, best: str) -> pd.DataFrame:
-    """Cells as text. What is printed decides which is best, so that equal digits share it."""
-    shown = pd.DataFrame(index=table.index)
-    for metric, column in COLUMNS.items():
-        values = table[metric].round(column.decimals)
-        target = values.max() if column.higher_is_better else values.min()
-        cells = []
-        for value, n, cases in zip(values, table[f"{metric}_n"], table["cases"], strict=True):
-            cell = "undefined" if pd.isna(value) else f"{value:.{column.decimals}f}"
-            if value == target and len(values) > 1:
-                cell = best.format(cell)
-            cells.append(cell if n == cases else f"{cell} (n={n})")
-        shown[column.heading] = cells
-    return shown
+def best_places(values: Iterable[float], metric: str) -> list[int]:
+    """0 for the best value, 1 for the second, 2 for any other.
 
+    The digits that are printed decide, so that equal digits share a place. Where all are equal,
+    nothing is best.
 
-def _notes(table: pd.DataFrame, mark: str) -> list[str]:
-    """What the reader must know to read the numbers rightly."""
-    notes = [f"Mean over {table['cases'].iloc[0]} test volumes; HD95 in voxels."]
-    if len(table) > 1:
-        notes[0] += f" {mark}: best of the column."
-    partial = [
-        column.heading.split()[0]
-        for metric, column in COLUMNS.items()
-        if (table[f"{metric}_n"] < table["cases"]).any()
-    ]
-    if partial:
-        notes.append(
-            f"n: volumes in which {' and '.join(partial)} could be computed, where not in all; "
-            "such means may be over different volumes."
-        )
-    return notes
+    Args:
+        values: What a table shows side by side; NaN is undefined.
+        metric: The metric or column of ``cases.csv`` that they are of.
 
-
-def _escaped(name: str) -> str:
-    return name.replace("|", "\\|")
+    Example:
+        >>> best_places([0.8, 0.9, 0.7, 0.9004], "dice")
+        [1, 0, 2, 0]
+    """
+    shown = METRICS[metric_of(metric)]
+    printed = [float(shown.text(value)) for value in values]
+    ranking = sorted({-shown.direction * value for value in printed if not pd.isna(value)})
+    if len(ranking) < 2:
+        return [2] * len(printed)
+    places = {-shown.direction * value: min(place, 2) for place, value in enumerate(ranking)}
+    return [places.get(value, 2) for value in printed]

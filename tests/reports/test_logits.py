@@ -5,8 +5,8 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports import draw_class_logits, draw_epoch_logits, read_runs
-from nacl_monai.reports.__main__ import main
-from nacl_monai.reports.logits import LEVELS, EpochLogits, epoch_quantiles, read_epoch_logits
+from nacl_monai.reports.logit_files import read_epoch_logits
+from nacl_monai.reports.logits import LEVELS, write_logits
 
 
 def panels(figure):
@@ -15,7 +15,7 @@ def panels(figure):
 
 
 class TestClassLogits:
-    def test_bars(self, runs, folders):
+    def test_bars_are_means_per_true_class(self, runs, folders):
         """Each bar is a mean |logit|: sum over count; bars of one output stand side by side."""
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
             profile = np.load(folder / "evaluation" / "logits.npz")
@@ -30,8 +30,8 @@ class TestClassLogits:
                 profile["classes"]
             )
 
-    def test_absent_class(self, copies, change_arrays):
-        """A class without a voxel in the test set has no bars, and raises nothing."""
+    def test_absent_class_has_no_bars(self, copies, change_arrays):
+        """A class without a voxel in the test set raises nothing."""
         path = copies[0] / "evaluation" / "logits.npz"
         change_arrays(
             path,
@@ -42,7 +42,7 @@ class TestClassLogits:
 
         assert all(np.isnan(bars[2].get_height()) for bars in axes.containers)
 
-    def test_other_classes(self, copies, change_arrays):
+    def test_runs_of_other_classes_are_refused(self, copies, change_arrays):
         """Runs of other classes are not put side by side."""
         path = copies[1] / "evaluation" / "logits.npz"
         change_arrays(path, lambda arrays: arrays.update(classes=arrays["classes"][::-1]))
@@ -52,8 +52,8 @@ class TestClassLogits:
 
 
 class TestEpochLogits:
-    def test_shares(self, runs, folders):
-        """The color is each bin's share of its epoch's voxels; bins without any stay white."""
+    def test_color_is_the_share_of_the_epochs_voxels(self, runs, folders):
+        """Bins with hardly any voxel stay white."""
         figure = draw_epoch_logits(runs)
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
             counts = np.load(folder / "logit_histogram.npz")["counts"]
@@ -65,7 +65,7 @@ class TestEpochLogits:
             np.testing.assert_allclose(drawn[expected >= 1e-5], expected[expected >= 1e-5])
             assert (drawn[expected < 1e-5] == 0).all()
 
-    def test_range(self, runs, folders):
+    def test_panels_share_the_range_that_is_used(self, runs, folders):
         """All panels reach from the lowest to the highest bin that any of them shows."""
         ends = []
         for folder in folders:
@@ -76,36 +76,19 @@ class TestEpochLogits:
         for axes in panels(draw_epoch_logits(runs)).values():
             assert axes.get_ylim() == (min(ends), max(ends))
 
-    def test_quantiles(self):
-        """The quantiles are those of voxels spread evenly over their bins."""
-        rng = np.random.default_rng(0)
-        counts = rng.integers(0, 50, (2, 12))
-        counts[:, [0, -1]] = 0
-        edges = np.arange(11) / 2
-        found = epoch_quantiles(EpochLogits(np.arange(2), edges, counts), [0.1, 0.5, 0.9])
-
-        for row, quantiles in zip(counts[:, 1:-1], found, strict=True):
-            fine = np.concatenate(
-                [
-                    edges[m] + (np.arange(1000 * n) + 0.5) / (2000 * n)
-                    for m, n in enumerate(row)
-                    if n
-                ]
-            )
-            np.testing.assert_allclose(np.quantile(fine, [0.1, 0.5, 0.9]), quantiles, atol=1e-3)
-
-    def test_lines(self, runs, folders):
-        """Median and outer quantiles are drawn over the epochs."""
+    def test_lines_are_median_and_outer_quantiles(self, runs, folders):
+        """They are drawn over the epochs; median and outer lines differ in style."""
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
             lines = panels(draw_epoch_logits(runs))[name].lines
-            expected = epoch_quantiles(read_epoch_logits(folder)).T
+            expected = read_epoch_logits(folder).quantiles(LEVELS).T
 
             assert len(lines) == len(LEVELS)
             for line, values in zip(lines, expected, strict=True):
                 np.testing.assert_array_equal(line.get_ydata(), values)
+            assert [line.get_linestyle() for line in lines] == [":", "-", ":"]
 
-    def test_outside_the_grid(self, copies, change_arrays):
-        """What lies outside the grid is said in the caption; nothing is said of nothing."""
+    def test_caption_tells_what_lies_outside_the_edges(self, copies, change_arrays):
+        """Nothing is told where nothing is outside."""
         assert "Below" not in draw_epoch_logits(read_runs(copies)).get_supxlabel()
 
         def edit(arrays):
@@ -116,8 +99,8 @@ class TestEpochLogits:
         caption = draw_epoch_logits(read_runs(copies)).get_supxlabel()
         assert "Below -10 or above 50: nacl 50.00%." in caption
 
-    def test_one_epoch(self, copies, change_arrays):
-        """A training of one epoch has a figure."""
+    def test_single_epoch_is_drawn_as_dots(self, copies, change_arrays):
+        """A line through one point would be invisible."""
         for folder in copies:
             change_arrays(
                 folder / "logit_histogram.npz",
@@ -126,7 +109,9 @@ class TestEpochLogits:
                 ),
             )
 
-        assert len(panels(draw_epoch_logits(read_runs(copies)))) == 2
+        shown = panels(draw_epoch_logits(read_runs(copies)))
+        assert len(shown) == 2
+        assert {line.get_marker() for axes in shown.values() for line in axes.lines} == {"o"}
 
 
 @pytest.mark.parametrize("draw", [draw_class_logits, draw_epoch_logits])
@@ -138,42 +123,18 @@ def test_any_number_of_methods(folders, draw, n):
     assert list(panels(draw(read_runs([folders[k % 2] for k in range(n)], names)))) == names
 
 
-class TestCommand:
-    def test_files(self, folders, tmp_path, capsys):
-        """Both figures are written, and it says where they are."""
-        code = main(["logits", *map(str, folders), "--output", str(tmp_path), "--names", "a", "b"])
-
-        printed = capsys.readouterr()
-        assert (code, printed.err) == (0, "")
-        names = {
-            f"{stem}.{end}" for stem in ("logits", "logit_histogram") for end in ("png", "svg")
-        }
-        assert {path.name for path in tmp_path.iterdir()} == names
-        assert all(f"wrote {tmp_path / name}" in printed.out for name in names)
-
-    @pytest.mark.parametrize(
-        ("file", "remedy"),
-        [
-            ("evaluation/logits.npz", "make evaluate"),
-            ("logit_histogram.npz", "train the run again"),
-        ],
+def test_captions_say_what_was_counted(runs):
+    """Test cases after training; batches during it."""
+    assert draw_class_logits(runs).get_supxlabel().startswith("Logits of 7 test cases: ")
+    assert draw_epoch_logits(runs).get_supxlabel() == (
+        "The largest logit of every voxel of all training batches."
     )
-    @pytest.mark.parametrize("content", [None, b"", "shape"])
-    def test_unusable_file(self, copies, change_arrays, tmp_path, capsys, file, remedy, content):
-        """A missing, damaged or misshapen file is one line that names it; nothing is written."""
-        path = copies[1] / file
-        if content == "shape":
-            change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
-        else:
-            path.unlink()
-            path.write_bytes(content) if content is not None else None
-        output = tmp_path / "report"
 
-        code = main(["logits", *map(str, copies), "--output", str(output)])
 
-        error = capsys.readouterr().err
-        assert code == 1
-        assert error.startswith(f"error: {path}: ")
-        assert error.count("\n") == 1
-        assert remedy in error or "evaluate the run again" in error
-        assert not output.exists()
+def test_both_figures_are_written(folders, tmp_path):
+    """Each as PNG and SVG, and nothing else."""
+    paths = write_logits(folders, tmp_path, names=["a", "b"])
+
+    names = [f"{stem}.{end}" for stem in ("logits", "logit_histogram") for end in ("png", "svg")]
+    assert [path.name for path in paths] == names
+    assert {path.name for path in tmp_path.iterdir()} == set(names)

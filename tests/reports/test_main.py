@@ -15,8 +15,8 @@ FILES = {
 }
 
 
-def test_reliability(folders, tmp_path, capsys):
-    """Any region and any class by name; the files are named by them."""
+def test_reliability_of_any_region_and_class(folders, tmp_path, capsys):
+    """The files are named by them."""
     folders = [str(folder) for folder in folders]
     options = ["--region", "all", "--class", "LV", "--output", str(tmp_path), "--names", "a", "b"]
 
@@ -31,8 +31,8 @@ def test_reliability(folders, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("option", "value"), [("--region", "edge"), ("--class", "aorta")])
-def test_unknown_region_or_row(folders, tmp_path, capsys, option, value):
-    """An unknown name is one line with those to choose from."""
+def test_unknown_region_or_class_is_one_line(folders, tmp_path, capsys, option, value):
+    """It names those to choose from."""
     code = main(["reliability", str(folders[0]), "--output", str(tmp_path), option, value])
 
     error = capsys.readouterr().err
@@ -41,8 +41,8 @@ def test_unknown_region_or_row(folders, tmp_path, capsys, option, value):
     assert error.count("\n") == 1
 
 
-def test_compare(folders, tmp_path, capsys):
-    """The table is printed, the files are written, and it says where they are."""
+def test_comparison_is_printed_and_written(folders, tmp_path, capsys):
+    """The table is printed, and a line for each file tells where it is."""
     output = tmp_path / "report"
 
     code = main(
@@ -72,8 +72,8 @@ def test_compare(folders, tmp_path, capsys):
         (lambda folder: (folder / "evaluation/maps/004.npz").unlink(), ["004.npz"]),
     ],
 )
-def test_bad_input(copies, tmp_path, capsys, damage, words):
-    """Bad input is one line on stderr that names the file; exit code 1; nothing is written."""
+def test_bad_input_is_one_line_and_nothing_is_written(copies, tmp_path, capsys, damage, words):
+    """The line is on stderr and names the file; the exit code is 1."""
     damage(copies[1])
     output = tmp_path / "report"
 
@@ -88,8 +88,8 @@ def test_bad_input(copies, tmp_path, capsys, damage, words):
     assert not output.exists()
 
 
-def test_output_that_is_a_file(folders, tmp_path, capsys):
-    """An output that cannot be a folder is one line, too."""
+def test_output_that_is_a_file_is_one_line(folders, tmp_path, capsys):
+    """An output that cannot be a folder ends the same way."""
     (tmp_path / "file").write_text("")
 
     code = main(["compare", str(folders[0]), "--output", str(tmp_path / "file")])
@@ -100,7 +100,50 @@ def test_output_that_is_a_file(folders, tmp_path, capsys):
     assert "file/comparison.md: cannot be written" in error
 
 
-def test_no_run():
-    """A command without runs shows the usage."""
+def test_command_without_runs_shows_the_usage():
+    """The exit code is that of argparse."""
     with pytest.raises(SystemExit, match="2"):
         main(["compare", "--output", "x"])
+
+
+class TestLogits:
+    def test_both_figures_are_announced(self, folders, tmp_path, capsys):
+        """The files are written, and a line each tells where."""
+        code = main(["logits", *map(str, folders), "--output", str(tmp_path), "--names", "a", "b"])
+
+        printed = capsys.readouterr()
+        assert (code, printed.err) == (0, "")
+        names = {
+            f"{stem}.{end}" for stem in ("logits", "logit_histogram") for end in ("png", "svg")
+        }
+        assert {path.name for path in tmp_path.iterdir()} == names
+        assert all(f"wrote {tmp_path / name}" in printed.out for name in names)
+
+    @pytest.mark.parametrize(
+        ("file", "remedy"),
+        [
+            ("evaluation/logits.npz", "make evaluate"),
+            ("logit_histogram.npz", "train the run again"),
+        ],
+    )
+    @pytest.mark.parametrize("content", [None, b"", "shape"])
+    def test_unusable_file_is_one_line(
+        self, copies, change_arrays, tmp_path, capsys, file, remedy, content
+    ):
+        """Missing, damaged or misshapen: the line names it, and nothing is written."""
+        path = copies[1] / file
+        if content == "shape":
+            change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
+        else:
+            path.unlink()
+            path.write_bytes(content) if content is not None else None
+        output = tmp_path / "report"
+
+        code = main(["logits", *map(str, copies), "--output", str(output)])
+
+        error = capsys.readouterr().err
+        assert code == 1
+        assert error.startswith(f"error: {path}: ")
+        assert error.count("\n") == 1
+        assert remedy in error or "evaluate the run again" in error
+        assert not output.exists()

@@ -47,8 +47,8 @@ class TestMedianCase:
 
         assert median_case(with_dice(change_cases, copies, first, second)) == "004"
 
-    def test_nothing_to_choose_from(self, copies, change_cases):
-        """Without any defined Dice the user is asked to choose."""
+    def test_without_any_dice_the_user_has_to_choose(self, copies, change_cases):
+        """The message names the option."""
         runs = with_dice(change_cases, copies, [None] * 7, [None] * 7)
 
         with pytest.raises(InputError, match="--case"):
@@ -56,15 +56,15 @@ class TestMedianCase:
 
 
 class TestFigure:
-    def test_panels(self, runs):
-        """Image and truth stand beside prediction and confidence of each method."""
+    def test_reference_stands_beside_the_predictions(self, runs):
+        """Image and label to the left; prediction above confidence for each method."""
         assert [title for title, *_ in titled(draw_maps(runs))] == [
             *("Image", "CE + Dice", "NACL"),
             *("Ground truth", "Confidence", "Confidence"),
         ]
 
     @pytest.mark.parametrize("show", [["entropy"], ["confidence", "entropy"]])
-    def test_entropy(self, runs, folders, show):
+    def test_entropy_is_shown_as_written(self, runs, folders, show):
         """Entropy stands alone or below confidence, as written, from 0 to 1."""
         shown = titled(draw_maps(runs, "003", show))
         entropies = [axes.images[0] for title, _, axes in shown if title == "Entropy"]
@@ -87,7 +87,7 @@ class TestFigure:
             (row,) = table[table["case"] == "003"].to_dict("records")
             assert scores[name] == f"Dice {row['dice']:.3f}   ECE {row['ece_foreground']:.3f}"
 
-    def test_arrays(self, runs, folders):
+    def test_pictures_show_the_arrays(self, runs, folders):
         """Confidence is shown as written; the overlay tints a class with its color."""
         shown = titled(draw_maps(runs, "003"))
         with np.load(folders[1] / "evaluation" / "maps" / "003.npz") as archive:
@@ -97,12 +97,12 @@ class TestFigure:
         window = structure_window(
             [label > 0, prediction > 0, runs[0].read_map("003").prediction > 0]
         )
-        image, truth, predicted, confident = (
+        image, labeled, predicted, confident = (
             shown[k][2].images[0].get_array() for k in (0, 3, 2, 5)
         )
 
         np.testing.assert_array_equal(confident, confidence[window])
-        for picture, classes in ((truth, label), (predicted, prediction)):
+        for picture, classes in ((labeled, label), (predicted, prediction)):
             for c in range(4):
                 at = classes[window] == c
                 gray = np.asarray(image)[at]
@@ -140,8 +140,8 @@ class TestFigure:
         assert [title for title in titles if title.startswith("method")] == names
         assert titles.count("Confidence") == n
 
-    def test_slice_without_any_structure(self, copies, change_arrays):
-        """An empty slice is shown whole."""
+    def test_slice_without_any_structure_is_shown_whole(self, copies, change_arrays):
+        """There is nothing to crop to."""
         for folder in copies:
             for path in (folder / "evaluation" / "maps").iterdir():
                 change_arrays(
@@ -155,13 +155,13 @@ class TestFigure:
 
         assert image.get_array().shape[:2] == (40, 40)
 
-    def test_unknown_case(self, runs):
-        """An unknown case is refused with the cases to choose from."""
+    def test_unknown_case_is_refused(self, runs):
+        """The message lists the cases to choose from."""
         with pytest.raises(InputError, match="no test case '9'; choose from 001, 002"):
             draw_maps(runs, "9")
 
-    def test_other_ground_truth(self, copies, change_arrays):
-        """Runs whose ground truth differs were not evaluated on the same data."""
+    def test_runs_on_other_labels_are_refused(self, copies, change_arrays):
+        """Runs whose labels differ were not evaluated on the same data."""
         case = median_case(read_runs(copies))
         path = copies[1] / "evaluation" / "maps" / f"{case}.npz"
         change_arrays(path, lambda arrays: arrays.update(label=arrays["label"].T))
@@ -171,7 +171,7 @@ class TestFigure:
 
 
 class TestWindow:
-    def test_box_with_margin(self):
+    def test_box_has_a_margin_of_a_quarter(self):
         """A 4 × 8 structure gets a margin of 2 voxels, a quarter of its longer side."""
         mask = np.zeros((30, 30), bool)
         mask[10:14, 10:18] = True

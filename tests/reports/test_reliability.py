@@ -1,4 +1,4 @@
-"""Reliability diagrams show the numbers that a slow loop finds in the bins."""
+"""Reliability diagrams show the numbers of the curves, and say what they are."""
 
 import math
 
@@ -6,39 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from nacl_monai.reports import bootstrap_band, draw_reliability, read_runs, reliability_curve
-from nacl_monai.reports.reliability import OVER, UNDER
-
-
-def slow_curve(folder, region, row):
-    """Accuracy, confidence and share per bin, pooled ECE and mean ECE, voxel sum by voxel sum."""
-    with np.load(folder / "evaluation" / "bins.npz") as archive:
-        r, k = list(archive["regions"]).index(region), list(archive["classes"]).index(row)
-        counts, positives, confidences = (
-            archive[key][:, r, k] for key in ("counts", "positives", "confidences")
-        )
-    cases, bins = counts.shape
-    total = sum(int(counts[n, m]) for n in range(cases) for m in range(bins))
-    accuracy, confidence, share, pooled = [], [], [], 0.0
-    for m in range(bins):
-        inside = sum(int(counts[n, m]) for n in range(cases))
-        right = sum(int(positives[n, m]) for n in range(cases))
-        said = sum(float(confidences[n, m]) for n in range(cases))
-        accuracy.append(right / inside if inside else math.nan)
-        confidence.append(said / inside if inside else math.nan)
-        share.append(inside / total)
-        if inside:
-            pooled += inside / total * abs(right / inside - said / inside)
-    errors = []
-    for n in range(cases):
-        error, size = 0.0, int(counts[n].sum())
-        for m in range(bins):
-            if counts[n, m]:
-                inside = counts[n, m]
-                gap = abs(positives[n, m] / inside - confidences[n, m] / inside)
-                error += inside / size * gap
-        errors.append(error)
-    return accuracy, confidence, share, pooled, sum(errors) / cases, total
+from nacl_monai.metrics import REGIONS
+from nacl_monai.reports import draw_reliability, read_runs, reliability_curve, write_reliability
+from nacl_monai.reports.reliability import OVER, REGION_LABELS, UNDER
+from tests.evaluated_runs import slow_curve
 
 
 def bars(axes, label):
@@ -63,58 +34,52 @@ def diagrams(figure):
     )
 
 
-@pytest.mark.parametrize(("region", "row"), [("foreground", "top-1"), ("all", "myocardium")])
+@pytest.mark.parametrize(("region", "class_name"), [("foreground", "top-1"), ("all", "myocardium")])
 class TestFigureShowsTheBins:
-    def test_bars(self, runs, folders, region, row):
+    def test_bars_reach_accuracy_and_confidence(self, runs, folders, region, class_name):
         """Blue reaches the accuracy, the gap bar spans from there to the mean confidence."""
-        axes, _ = diagrams(draw_reliability(runs, region=region, row=row))
+        axes, _ = diagrams(draw_reliability(runs, region=region, class_name=class_name))
 
         for ax, folder in zip(axes, folders, strict=True):
-            accuracy, confidence, *_ = slow_curve(folder, region, row)
+            accuracy, confidence, *_ = slow_curve(folder, region, class_name)
             blue = bars(ax, "accuracy")
             gaps = bars(ax, "overconfident") | bars(ax, "underconfident")
             drawn = 0
-            for m, (right, said) in enumerate(zip(accuracy, confidence, strict=True)):
+            for m, (right, claimed) in enumerate(zip(accuracy, confidence, strict=True)):
                 center = round((m + 0.5) / 15, 6)
                 if math.isnan(right):
                     assert center not in blue
                     continue
                 assert blue[center][:2] == pytest.approx((0, right))
-                assert gaps[center][:2] == pytest.approx((right, said))
-                style = OVER if said > right else UNDER
+                assert gaps[center][:2] == pytest.approx((right, claimed))
+                style = OVER if claimed > right else UNDER
                 assert gaps[center][2] == to_hex(style["facecolor"])
                 drawn += 1
             assert drawn == len(blue) > 5
 
-    def test_histogram(self, runs, folders, region, row):
-        """Below stands the share of voxels per bin; together they are all voxels."""
-        _, histograms = diagrams(draw_reliability(runs, region=region, row=row))
+    def test_histogram_is_the_share_of_voxels(self, runs, folders, region, class_name):
+        """Together the bars are all voxels."""
+        _, histograms = diagrams(draw_reliability(runs, region=region, class_name=class_name))
 
         for ax, folder in zip(histograms, folders, strict=True):
             heights = [bar.get_height() for bar in ax.patches]
-            assert heights == pytest.approx(slow_curve(folder, region, row)[2])
+            assert heights == pytest.approx(slow_curve(folder, region, class_name)[2])
             assert sum(heights) == pytest.approx(1)
 
-    def test_corner(self, runs, folders, region, row):
-        """The corner says which error is which, and how many voxels were counted."""
-        axes, _ = diagrams(draw_reliability(runs, region=region, row=row))
+    def test_corner_tells_the_two_errors_apart(self, runs, folders, region, class_name):
+        """One is a mean over cases, one is of all voxels; their number is below."""
+        axes, _ = diagrams(draw_reliability(runs, region=region, class_name=class_name))
 
         for ax, folder in zip(axes, folders, strict=True):
-            *_, pooled, mean, total = slow_curve(folder, region, row)
-            name = "ECE" if row == "top-1" else "Error"
+            *_, pooled, mean, total = slow_curve(folder, region, class_name)
+            name = "ECE" if class_name == "top-1" else "Error"
             assert [text.get_text() for text in ax.texts] == [
-                f"{name} {mean:.3f} (volumes)\n{name} {pooled:.3f} (pooled)\n{total:,} voxels"
+                f"{name} {mean:.3f} (cases)\n{name} {pooled:.3f} (pooled)\n{total:,} voxels"
             ]
 
 
 class TestFigure:
-    def test_mean_error_is_the_tables(self, runs):
-        """On the ground-truth foreground the mean over volumes is the table's ECE."""
-        for run in runs:
-            curve = reliability_curve(run)
-            assert curve.mean_error == pytest.approx(run.metrics["ece_foreground"].mean())
-
-    def test_names_and_shared_axes(self, runs):
+    def test_methods_share_their_axes(self, runs):
         """Methods stand side by side under their names, on the same axes."""
         axes, histograms = diagrams(draw_reliability(runs))
 
@@ -122,7 +87,7 @@ class TestFigure:
         assert {ax.get_xlim() + ax.get_ylim() for ax in axes} == {(0, 1, 0, 1)}
         assert len({ax.get_ylim() for ax in histograms}) == 1
 
-    def test_diagonal(self, runs):
+    def test_dashed_diagonal_is_perfect_calibration(self, runs):
         """A dashed line shows perfect calibration."""
         for ax in diagrams(draw_reliability(runs))[0]:
             (line,) = ax.lines
@@ -149,8 +114,8 @@ class TestFigure:
         assert [ax.get_title() for ax in axes] == [run.name for run in runs]
         assert len(histograms) == n
 
-    def test_region_without_voxels(self, copies, change_arrays):
-        """A volume without the region is left out and counted; no voxel at all is said so."""
+    def test_cases_without_the_region_are_counted(self, copies, change_arrays):
+        """A case without the region is left out; without any voxel the corner says so."""
         path = copies[0] / "evaluation" / "bins.npz"
 
         def empty(arrays, cases):
@@ -159,79 +124,67 @@ class TestFigure:
 
         change_arrays(path, lambda arrays: empty(arrays, slice(0, 2)))
         axes, _ = diagrams(draw_reliability(read_runs(copies), resamples=10))
-        assert "(volumes: 5 of 7)" in axes[0].texts[0].get_text()
+        assert "(cases: 5 of 7)" in axes[0].texts[0].get_text()
 
         change_arrays(path, lambda arrays: empty(arrays, slice(None)))
         axes, _ = diagrams(draw_reliability(read_runs(copies), resamples=10))
         assert axes[0].texts[0].get_text() == "no voxels"
 
     def test_caption_names_the_unit_of_resampling(self, copies, change_cases):
-        """The caption says whether volumes or patients were resampled."""
-        assert "7 volumes are resampled" in draw_reliability(read_runs(copies)).get_supxlabel()
+        """The caption says whether cases or patients were resampled."""
+        assert (
+            "7 cases are resampled 1,000 times"
+            in draw_reliability(read_runs(copies)).get_supxlabel()
+        )
 
         for folder in copies:
             change_cases(folder, lambda table: table.assign(patient=list("aabbccd")))
 
-        assert "4 patients are resampled" in draw_reliability(read_runs(copies)).get_supxlabel()
-
-
-class TestBand:
-    def test_two_patients_by_enumeration(self):
-        """Two patients give aa, ab, ba, bb: the band spans the four pooled accuracies."""
-        counts, positives = np.array([[10], [30]]), np.array([[10], [15]])
-
-        lower, upper = bootstrap_band(counts, positives, np.array(["a", "b"]))
-
-        assert (lower[0], upper[0]) == (15 / 30, 10 / 10)
-
-    @pytest.mark.parametrize(("level", "expected"), [(0.4, (0.5, 0.5)), (0.8, (0.0, 1.0))])
-    def test_level(self, level, expected):
-        """Pooled accuracies 0, ½, ½, 1 are equally likely; the level says which lie inside."""
-        counts, positives = np.array([[10], [10]]), np.array([[10], [0]])
-
-        lower, upper = bootstrap_band(counts, positives, np.arange(2), level=level)
-
-        assert (lower[0], upper[0]) == expected
-
-    def test_close_to_the_normal_approximation(self):
-        """With many equal patients the band is mean ± 1.96 standard errors."""
-        rng = np.random.default_rng(1)
-        counts = np.full((200, 1), 100)
-        positives = rng.binomial(100, rng.beta(8, 2, size=(200, 1)))
-
-        lower, upper = bootstrap_band(counts, positives, np.arange(200), resamples=4000)
-
-        accuracy = positives / 100
-        error = 1.96 * accuracy.std() / math.sqrt(200)
-        assert lower[0] == pytest.approx(accuracy.mean() - error, abs=0.1 * error)
-        assert upper[0] == pytest.approx(accuracy.mean() + error, abs=0.1 * error)
-
-    def test_volumes_of_one_patient_are_drawn_together(self):
-        """Two frames of each patient give the band of the patients' sums."""
-        rng = np.random.default_rng(2)
-        counts = rng.integers(5, 50, size=(12, 4))
-        positives = rng.binomial(counts, 0.7)
-        patients = np.repeat(np.arange(6), 2)
-
-        frames = bootstrap_band(counts, positives, patients)
-        summed = bootstrap_band(
-            counts.reshape(6, 2, 4).sum(1), positives.reshape(6, 2, 4).sum(1), np.arange(6)
+        assert (
+            "4 patients are resampled 1,000 times"
+            in draw_reliability(read_runs(copies)).get_supxlabel()
         )
 
-        np.testing.assert_array_equal(frames, summed)
+    @pytest.mark.parametrize(
+        ("class_name", "words"),
+        [
+            ("top-1", ("ECE", "Accuracy", "Confidence")),
+            ("LV", ("Error", "How often it is LV", "Probability of LV")),
+        ],
+    )
+    def test_words_are_those_of_the_class(self, runs, class_name, words):
+        """A single class has a probability, not a confidence, and an error, not an ECE."""
+        figure = draw_reliability(runs, class_name=class_name, resamples=10)
+        axes, histograms = diagrams(figure)
 
-    def test_same_seed_same_band(self, runs):
-        """The band is reproducible, and the seed matters."""
-        one, again, other = (reliability_curve(runs[0], seed=seed).lower for seed in (0, 0, 1))
+        error, accuracy, confidence = words
+        assert [ax.get_ylabel() for ax in axes] == [accuracy, ""]
+        assert [ax.get_ylabel() for ax in histograms] == ["Share of\nvoxels", ""]
+        assert {ax.get_xlabel() for ax in histograms} == {confidence}
+        assert axes[0].texts[0].get_text().startswith(f"{error} 0.")
+        assert f"test cases. {error} (cases): mean" in figure.get_supxlabel()
 
-        np.testing.assert_array_equal(one, again)
-        assert not np.array_equal(one, other, equal_nan=True)
+    def test_caption_says_which_voxels_were_counted(self, copies, runs, change_arrays):
+        """A region of the package by its meaning, one of the user's own by its name."""
+        caption = draw_reliability(runs, resamples=10).get_supxlabel()
+        assert caption.startswith("Voxels labeled as foreground in 7 test cases.")
 
-    def test_bins_that_are_empty_in_some_resamplings(self):
-        """A bin that one patient alone fills has that patient's accuracy; an empty bin has none."""
-        counts, positives = np.array([[4, 0], [0, 0]]), np.array([[3, 0], [0, 0]])
+        for folder in copies:
+            change_arrays(
+                folder / "evaluation/bins.npz",
+                lambda arrays: arrays.update(regions=["all", "wall"]),
+            )
+        caption = draw_reliability(read_runs(copies), region="wall", resamples=10).get_supxlabel()
+        assert caption.startswith("Voxels of the region wall in 7 test cases.")
 
-        lower, upper = bootstrap_band(counts, positives, np.arange(2))
+    def test_every_region_of_the_metrics_has_words(self):
+        """No caption of a known region falls back to its name."""
+        assert set(REGION_LABELS) == set(REGIONS)
 
-        assert (lower[0], upper[0]) == (0.75, 0.75)
-        assert np.isnan([lower[1], upper[1]]).all()
+
+def test_files_are_named_by_region_and_class(folders, tmp_path):
+    """A PNG and an SVG."""
+    paths = write_reliability(folders, tmp_path, region="all", class_name="RV")
+
+    assert [path.name for path in paths] == ["reliability_all_RV.png", "reliability_all_RV.svg"]
+    assert all(path.is_file() for path in paths)

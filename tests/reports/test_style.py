@@ -21,7 +21,7 @@ from nacl_monai.reports import (
     read_runs,
     save_figure,
 )
-from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT
+from nacl_monai.reports.style import BACKGROUND, CLASS_COLORS, PNG_LIMIT, class_color, panel_grid
 
 DRAW = {
     "reliability": draw_reliability,
@@ -34,7 +34,7 @@ DRAW = {
 
 @pytest.fixture(scope="module")
 def written(folders, tmp_path_factory):
-    """Both figures, each as PNG and SVG."""
+    """Every figure as PNG and SVG."""
     folder = tmp_path_factory.mktemp("figures")
     runs = read_runs(folders)
     return {name: save_figure(draw(runs), folder / name) for name, draw in DRAW.items()}
@@ -42,7 +42,7 @@ def written(folders, tmp_path_factory):
 
 @pytest.mark.parametrize("name", DRAW)
 class TestFiles:
-    def test_png(self, written, name):
+    def test_png_is_small_and_not_blank(self, written, name):
         """The PNG decodes, is at least 900 pixels wide, not blank, and small."""
         png, _ = written[name]
 
@@ -55,7 +55,7 @@ class TestFiles:
         assert pixels.std() > 10
         assert png.stat().st_size < PNG_LIMIT
 
-    def test_svg(self, written, name):
+    def test_svg_is_a_document_with_shapes(self, written, name):
         """The SVG is an XML document with shapes in it."""
         root = ElementTree.parse(written[name][1]).getroot()
 
@@ -138,3 +138,22 @@ class TestColors:
         lightness = 116 * (linear @ [0.2126, 0.7152, 0.0722]) ** (1 / 3) - 16
 
         assert np.abs(np.diff(lightness)).min() > 10
+
+    def test_colors_begin_anew_after_the_last(self):
+        """The background has its own; nine foreground classes need two colors twice."""
+        assert [class_color(k) for k in range(10)] == [
+            BACKGROUND,
+            *CLASS_COLORS,
+            *CLASS_COLORS[:2],
+        ]
+
+
+@pytest.mark.parametrize("most", [1, 3, 4])
+@pytest.mark.parametrize("panels", range(1, 14))
+def test_grid_of_panels_is_as_small_as_possible(panels, most):
+    """No line is longer than allowed, no line could be spared, no column is empty."""
+    lines, columns = panel_grid(panels, most)
+
+    assert columns <= most
+    assert (lines - 1) * most < panels <= lines * columns
+    assert lines * (columns - 1) < panels

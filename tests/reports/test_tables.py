@@ -1,126 +1,85 @@
-"""Tables hold means over the cases in which a metric is defined, and say how many those are."""
+"""Markdown and CSV that other programs read back, and places that go by what is printed."""
 
 import csv
 import io
-import math
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nacl_monai.reports import (
-    comparison_table,
-    read_runs,
-    to_csv,
-    to_markdown,
-    to_text,
-)
+from nacl_monai.reports.tables import best_places, csv_text, markdown_table
 
 
-@pytest.fixture
-def small(copies, change_cases):
-    """Two runs whose metrics are easy to average by hand; HD95 is undefined in two cases."""
-    values = {
-        "dice": ([0.9] * 6 + [0.2], [0.7] * 7),
-        "hd95": ([2.0, None, 4.0, None, 3.0, 3.0, 3.0], [5.0] * 7),
-        "ece_foreground": ([0.2] * 7, [0.05] * 7),
-        "cece_foreground": ([0.03] * 7, [0.03004] * 7),
-        "dice_RV": ([None] * 7, [0.5] * 7),
-    }
-    for k, folder in enumerate(copies):
-        new = {metric: column[k] for metric, column in values.items()}
-        change_cases(folder, lambda table, new=new: table.assign(**new))
-    return read_runs(copies, ["CE", "NACL"])
+class TestMarkdownTable:
+    def test_header_alignment_and_rows_are_one_line_each(self):
+        """Drawn: what a reader of the file sees."""
+        assert markdown_table(["Method", "DSC ↑"], [["CE", "0.8"], ["NACL", "**0.9**"]], "lr") == (
+            "| Method | DSC ↑ |\n| :--- | ---: |\n| CE | 0.8 |\n| NACL | **0.9** |"
+        )
+
+    def test_bar_in_a_cell_adds_no_column(self):
+        """A bar is escaped, in headings too."""
+        assert markdown_table(["a|b"], [["c|d|e"]], "l") == "| a\\|b |\n| :--- |\n| c\\|d\\|e |"
+
+    def test_table_without_rows_is_its_header(self):
+        """Nothing to show is no error."""
+        assert markdown_table(["a", "b"], [], "rl").splitlines() == ["| a | b |", "| ---: | :--- |"]
 
 
-class TestComparisonTable:
-    def test_means_leave_out_undefined_cases(self, small):
-        """An undefined case counts neither as 0 nor as anything else."""
-        row = comparison_table(small).loc["CE"]
+class TestCsvText:
+    table = pd.DataFrame({"method": ["a", "b"], "dice": [2 / 3, np.nan], "n": [3, 0]}, index=[7, 8])
 
-        assert row["dice"] == pytest.approx((6 * 0.9 + 0.2) / 7)
-        assert row["hd95"] == pytest.approx(15 / 5)
-        assert (row["hd95_n"], row["dice_n"], row["cases"]) == (5, 7, 7)
+    def test_six_digits_and_empty_where_undefined(self):
+        """The index is left out; whole numbers stay whole; lines end as on Unix."""
+        assert csv_text(self.table) == "method,dice,n\na,0.666667,3\nb,,0\n"
 
-    def test_metric_without_any_value(self, small):
-        """A metric that no case defines has no mean and n = 0."""
-        row = comparison_table(small).loc["CE"]
+    def test_other_number_of_digits(self):
+        """As many digits as one asks for."""
+        assert csv_text(self.table, decimals=2).splitlines()[1] == "a,0.67,3"
 
-        assert math.isnan(row["dice_RV"])
-        assert row["dice_RV_n"] == 0
+    def test_without_rounding_every_number_comes_back_exactly(self):
+        """None keeps all digits."""
+        values = np.random.default_rng(0).random(100)
 
-    def test_means_by_another_route(self, runs, folders):
-        """All means equal those of the CSV module's rows, in any column."""
-        table = comparison_table(runs)
+        rows = list(csv.DictReader(io.StringIO(csv_text(pd.DataFrame({"x": values}), None))))
 
-        for run, folder in zip(runs, folders, strict=True):
-            with (folder / "evaluation" / "cases.csv").open() as file:
-                rows = list(csv.DictReader(file))
-            for metric in set(rows[0]) - {"case"}:
-                expected = sum(float(row[metric]) for row in rows) / len(rows)
-                assert table.loc[run.name, metric] == pytest.approx(expected)
-
-    def test_metric_of_one_run_only(self, copies, change_cases):
-        """A metric that only one run has is there, undefined for the other."""
-        change_cases(copies[0], lambda table: table.assign(ece_union=0.5))
-
-        table = comparison_table(read_runs(copies))
-
-        assert table["ece_union"].iloc[0] == 0.5
-        assert table["ece_union_n"].tolist() == [7, 0]
+        assert [float(row["x"]) for row in rows] == values.tolist()
 
 
-class TestMarkdown:
-    def test_whole_table(self, small):
-        """Best in bold, higher DSC and lower others; equal digits share it; n where not all."""
-        assert to_markdown(comparison_table(small)).splitlines() == [
-            "| Method | DSC ↑ | HD95 ↓ | ECE ↓ | CECE ↓ |",
-            "| :--- | ---: | ---: | ---: | ---: |",
-            "| CE | **0.800** | **3.00** (n=5) | 0.200 | **0.030** |",
-            "| NACL | 0.700 | 5.00 | **0.050** | **0.030** |",
-            "",
-            "Mean over 7 test volumes; HD95 in voxels. Bold: best of the column.",
-            "n: volumes in which HD95 could be computed, where not in all; such means may be over "
-            "different volumes.",
-        ]
+class TestBestPlaces:
+    @pytest.mark.parametrize(
+        ("values", "metric", "places"),
+        [
+            ([0.8, 0.9, 0.7], "dice", [1, 0, 2]),
+            ([0.8, 0.9, 0.7], "ece_foreground", [1, 2, 0]),
+            ([0.8, 0.9, 0.7], "dice_RV", [1, 0, 2]),
+            ([0.9001, 0.9004, 0.8], "dice", [0, 0, 1]),
+            ([3.001, 3.004, 3.01], "hd95", [0, 0, 1]),
+            ([0.1, 0.2, 0.3, 0.4], "cece_union", [0, 1, 2, 2]),
+            ([np.nan, 0.2, 0.1], "ece_foreground", [2, 1, 0]),
+            ([np.nan, 0.2], "dice", [2, 2]),
+            ([np.nan, np.nan], "dice", [2, 2]),
+            ([0.5], "dice", [2]),
+            ([0.5, 0.5], "dice", [2, 2]),
+            ([0.0, -0.0, 1.0], "hd95", [0, 0, 1]),
+            ([], "dice", []),
+        ],
+    )
+    def test_printed_digits_decide_and_equals_are_no_best(self, values, metric, places):
+        """Equal digits share a place; among equals, and alone, nobody is best."""
+        assert best_places(values, metric) == places
 
-    def test_one_run_has_no_best(self, small):
-        """A single method is not the best of anything."""
-        text = to_markdown(comparison_table(small[:1]))
+    @given(st.lists(st.integers(0, 30), min_size=2, max_size=8), st.sampled_from(["dice", "hd95"]))
+    def test_place_is_the_number_of_better_values(self, hundredths, metric):
+        """A slow loop: how many different printed values are better."""
+        values = [hundredth / 100 for hundredth in hundredths]
+        better = max if metric == "dice" else min
 
-        assert "**" not in text
-        assert "best" not in text
+        expected = []
+        for value in values:
+            ahead = {other for other in values if other != value and better(other, value) == other}
+            expected.append(min(len(ahead), 2) if len(set(values)) > 1 else 2)
 
-    def test_undefined_metric(self, copies, change_cases):
-        """A metric that is nowhere defined says so, and is best of nothing."""
-        change_cases(copies[0], lambda table: table.assign(hd95=None))
-
-        line = to_markdown(comparison_table(read_runs(copies))).splitlines()[2]
-
-        assert "| undefined (n=0) |" in line
-
-    def test_bar_in_a_name(self, folders):
-        """A name with a bar doesn't add a column."""
-        table = comparison_table(read_runs(folders, ["a|b", "c"]))
-
-        assert to_markdown(table).splitlines()[2].startswith("| a\\|b | ")
-
-
-class TestText:
-    def test_aligned(self, small):
-        """Numbers of a column end under each other; a star marks the best."""
-        assert to_text(comparison_table(small)).splitlines()[:3] == [
-            "       DSC ↑       HD95 ↓   ECE ↓  CECE ↓",
-            "CE    *0.800  *3.00 (n=5)   0.200  *0.030",
-            "NACL   0.700         5.00  *0.050  *0.030",
-        ]
-
-
-class TestCsv:
-    def test_read_back(self, small):
-        """The CSV holds every column, per class too, at full precision."""
-        table = comparison_table(small)
-
-        back = pd.read_csv(io.StringIO(to_csv(table)), index_col="method")
-
-        assert {"dice_RV", "hd95_LV", "hd95_n", "cases"} <= set(back.columns)
-        pd.testing.assert_frame_equal(back, table, check_exact=False, rtol=1e-15)
+        assert best_places(values, metric) == expected

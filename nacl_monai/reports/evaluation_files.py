@@ -1,0 +1,214 @@
+"""The numbers in a run's ``evaluation/``, read file by file and checked.
+
+================== ==========================================================================
+``cases.csv``      one row per test case: ``case``, ``dice``, ``hd95``, ``ece_foreground``,
+                   ``cece_foreground`` and any further metric, such as ``dice_<structure>``; an empty
+                   cell is undefined.
+                   An optional column ``patient`` says which cases belong together.
+``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,): "top-1", then the
+                   classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
+                   sums over the voxels in the M equal bins (lo, hi] of [0, 1].
+``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
+                   ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
+================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationBins
+from nacl_monai.reports.columns import MAIN_METRICS
+
+#: The first of the classes in ``bins.npz``: whichever class is predicted.
+TOP = "top-1"
+REMEDY = "run `make evaluate` first"
+
+
+@dataclass(frozen=True)
+class RunBins:
+    """The content of ``bins.npz``; the leading axes of ``sums`` are cases and regions."""
+
+    cases: list[str]
+    regions: list[str]
+    classes: list[str]
+    sums: CalibrationBins
+    path: Path
+
+    def select(self, region: str, class_name: str) -> CalibrationBins:
+        """The sums of one region and one class ("top-1", or a name): (cases, 1, bins).
+
+        Raises:
+            InputError: If the file holds no such region or class.
+        """
+        for kind, name, names in (
+            ("region", region, self.regions),
+            ("class", class_name, self.classes),
+        ):
+            if name not in names:
+                raise InputError(f"{self.path}: no {kind} {name!r}; choose from {listed(names)}")
+        k = self.classes.index(class_name)
+        return self.sums[:, self.regions.index(region), k : k + 1]
+
+    def ordered(self, cases: Sequence[str]) -> RunBins:
+        """The same sums with the cases in another order."""
+        order = [self.cases.index(case) for case in cases]
+        return replace(self, cases=list(cases), sums=self.sums[order])
+
+
+@dataclass(frozen=True)
+class CaseMap:
+    """The content of ``maps/CASE.npz``: one slice of one test case."""
+
+    image: npt.NDArray[np.float32]
+    label: npt.NDArray[np.uint8]
+    prediction: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
+    slice: int
+    classes: list[str]
+    path: Path
+
+
+def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
+    """Metrics and patients by case; names stay text, so that '001' and 'NA' survive.
+
+    Args:
+        path: The ``cases.csv`` of an evaluation.
+
+    Returns:
+        One float column per metric, and the patient of each case: the case itself where the file
+        does not say.
+
+    Raises:
+        InputError: If the file is missing, lacks a column, repeats a case or holds text as a metric.
+    """
+    table = _read_text_table(path)
+    missing = [column for column in ("case", *MAIN_METRICS) if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: no column {listed(missing)}; evaluate the run again")
+    if table.empty:
+        raise InputError(f"{path}: no test case in it; check the split and evaluate again")
+    repeated = table["case"][table["case"].duplicated()]
+    if len(repeated):
+        raise InputError(
+            f"{path}: case {repeated.iloc[0]!r} is there twice; evaluate the run again"
+        )
+    table = table.set_index("case")
+    patients = table.pop("patient") if "patient" in table else table.index.to_series()
+    for column in table.columns:
+        try:
+            table[column] = pd.to_numeric(table[column]).astype(float)
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: column {column!r} holds something that is not a number "
+                f"({_one_line(error)}); evaluate the run again"
+            ) from error
+    return table, patients
+
+
+def _read_text_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not a CSV table ({_one_line(error)}); evaluate again") from error
+
+
+def read_bins(path: Path) -> RunBins:
+    """Reads a ``bins.npz``.
+
+    Raises:
+        InputError: If the file is missing, lacks an array or holds arrays of unlike shape.
+    """
+    dtypes = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
+    arrays = read_arrays(path, ("cases", "regions", "classes", *dtypes))
+    names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "classes")}
+    expected = tuple(map(len, names.values()))
+    for key in dtypes:
+        shape = arrays[key].shape
+        if shape[:-1] != expected or shape != arrays["counts"].shape:
+            raise InputError(
+                f"{path}: {key} is {shape}, not (cases, regions, classes, bins) = "
+                f"({', '.join(map(str, expected))}, M); evaluate the run again"
+            )
+    sums = {key: arrays[key].astype(dtype) for key, dtype in dtypes.items()}
+    return RunBins(path=path, sums=CalibrationBins.from_arrays(sums), **names)
+
+
+def read_map(path: Path) -> CaseMap:
+    """Reads the ``maps/CASE.npz`` of one case.
+
+    Raises:
+        InputError: If the file is missing, lacks an array, or holds pictures of unlike shape or
+            label values without a class.
+    """
+    pictures = ("image", "label", "prediction", "confidence", "entropy")
+    arrays = read_arrays(path, (*pictures, "slice", "classes"))
+    shapes = {arrays[key].shape for key in pictures}
+    if len(shapes) > 1 or arrays["image"].ndim != 2:
+        raise InputError(
+            f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
+            f"not {listed(sorted(shapes))}; evaluate the run again"
+        )
+    classes = [str(name) for name in arrays["classes"]]
+    highest = max(int(arrays[key].max()) for key in ("label", "prediction"))
+    if highest >= len(classes):
+        raise InputError(
+            f"{path}: label value {highest}, but only {len(classes)} classes "
+            f"({listed(classes)}); evaluate the run again"
+        )
+    return CaseMap(
+        **{key: arrays[key] for key in pictures},
+        slice=int(arrays["slice"]),
+        classes=classes,
+        path=path,
+    )
+
+
+def read_arrays(
+    path: Path, keys: Sequence[str], remedy: str = REMEDY
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an NPZ file by their names.
+
+    Args:
+        path: The file.
+        keys: The arrays that it must hold; any other is left alone.
+        remedy: What the user can do where it does not, for the message.
+
+    Raises:
+        InputError: If the file is missing, is no NPZ file or lacks an array.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in keys if key not in archive]
+            arrays = {key: archive[key] for key in keys if key not in missing}
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a readable NPZ file ({_one_line(error)}); {remedy}"
+        ) from error
+    if missing:
+        raise InputError(f"{path}: no array {listed(missing)}; {remedy}")
+    return arrays
+
+
+def listed(names: Sequence[Any], most: int = 8) -> str:
+    """The first names, and how many there are if these are not all."""
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,138 @@
+"""Comparisons hold means over the cases in which a metric is defined, and say how many those are."""
+
+import csv
+import math
+
+import pandas as pd
+import pytest
+
+from nacl_monai.reports import (
+    comparison_markdown,
+    comparison_table,
+    comparison_text,
+    read_runs,
+    write_comparison,
+)
+
+
+@pytest.fixture
+def small(copies, change_cases):
+    """Two runs whose metrics are easy to average by hand; HD95 is undefined in two cases."""
+    values = {
+        "dice": ([0.9] * 6 + [0.2], [0.7] * 7),
+        "hd95": ([2.0, None, 4.0, None, 3.0, 3.0, 3.0], [5.0] * 7),
+        "ece_foreground": ([0.2] * 7, [0.05] * 7),
+        "cece_foreground": ([0.03] * 7, [0.03004] * 7),
+        "dice_RV": ([None] * 7, [0.5] * 7),
+    }
+    for k, folder in enumerate(copies):
+        new = {metric: column[k] for metric, column in values.items()}
+        change_cases(folder, lambda table, new=new: table.assign(**new))
+    return read_runs(copies, ["CE", "NACL"])
+
+
+class TestComparisonTable:
+    def test_means_leave_out_undefined_cases(self, small):
+        """An undefined case counts neither as 0 nor as anything else."""
+        row = comparison_table(small).loc["CE"]
+
+        assert row["dice"] == pytest.approx((6 * 0.9 + 0.2) / 7)
+        assert row["hd95"] == pytest.approx(15 / 5)
+        assert (row["hd95_n"], row["dice_n"], row["cases"]) == (5, 7, 7)
+
+    def test_metric_without_any_value_has_no_mean(self, small):
+        """A metric that no case defines has no mean and n = 0."""
+        row = comparison_table(small).loc["CE"]
+
+        assert math.isnan(row["dice_RV"])
+        assert row["dice_RV_n"] == 0
+
+    def test_means_are_those_of_the_csv_modules_rows(self, runs, folders):
+        """In every column, whatever it is called."""
+        table = comparison_table(runs)
+
+        for run, folder in zip(runs, folders, strict=True):
+            with (folder / "evaluation" / "cases.csv").open() as file:
+                rows = list(csv.DictReader(file))
+            for metric in set(rows[0]) - {"case"}:
+                expected = sum(float(row[metric]) for row in rows) / len(rows)
+                assert table.loc[run.name, metric] == pytest.approx(expected)
+
+    def test_metric_of_one_run_is_undefined_for_the_other(self, copies, change_cases):
+        """A metric that only one run has is in the table all the same."""
+        change_cases(copies[0], lambda table: table.assign(ece_union=0.5))
+
+        table = comparison_table(read_runs(copies))
+
+        assert table["ece_union"].iloc[0] == 0.5
+        assert table["ece_union_n"].tolist() == [7, 0]
+
+
+class TestMarkdown:
+    def test_best_is_bold_and_partial_means_say_their_n(self, small):
+        """Higher DSC and lower others are best; among equal digits nothing is; n where not all."""
+        assert comparison_markdown(comparison_table(small)).splitlines() == [
+            "| Method | DSC ↑ | HD95 ↓ | ECE ↓ | CECE ↓ |",
+            "| :--- | ---: | ---: | ---: | ---: |",
+            "| CE | **0.800** | **3.00** (n=5) | 0.200 | 0.030 |",
+            "| NACL | 0.700 | 5.00 | **0.050** | 0.030 |",
+            "",
+            "Mean over 7 test cases; HD95 in voxels. Bold: best of the column.",
+            "n: cases in which HD95 could be computed, where not in all; such means may be over "
+            "different cases.",
+        ]
+
+    def test_equal_digits_share_the_best(self, small):
+        """Two runs that print the same are both best."""
+        runs = read_runs([small[k].folder for k in (0, 1, 0)], ["a", "b", "c"])
+
+        lines = comparison_markdown(comparison_table(runs)).splitlines()[2:5]
+
+        assert [line.split(" | ")[1] for line in lines] == ["**0.800**", "0.700", "**0.800**"]
+
+    def test_one_run_has_no_best(self, small):
+        """A single method is not the best of anything."""
+        text = comparison_markdown(comparison_table(small[:1]))
+
+        assert "**" not in text
+        assert "best" not in text
+
+    def test_metric_that_is_nowhere_defined_says_so(self, copies, change_cases):
+        """A metric that is nowhere defined says so, and is best of nothing."""
+        change_cases(copies[0], lambda table: table.assign(hd95=None))
+
+        line = comparison_markdown(comparison_table(read_runs(copies))).splitlines()[2]
+
+        assert "| undefined (n=0) |" in line
+
+    def test_bar_in_a_name_adds_no_column(self, folders):
+        """A name with a bar stays one cell."""
+        table = comparison_table(read_runs(folders, ["a|b", "c"]))
+
+        assert comparison_markdown(table).splitlines()[2].startswith("| a\\|b | ")
+
+
+class TestText:
+    def test_columns_are_aligned_and_a_star_marks_the_best(self, small):
+        """Numbers of a column end below each other."""
+        assert comparison_text(comparison_table(small)).splitlines()[:3] == [
+            "       DSC ↑       HD95 ↓   ECE ↓ CECE ↓",
+            "CE    *0.800  *3.00 (n=5)   0.200  0.030",
+            "NACL   0.700         5.00  *0.050  0.030",
+        ]
+
+
+class TestWriteComparison:
+    def test_csv_holds_every_column_at_full_precision(self, small, tmp_path):
+        """Columns of single structures, too."""
+        table = comparison_table(small)
+
+        text, paths = write_comparison(
+            [run.folder for run in small], tmp_path, names=["CE", "NACL"]
+        )
+
+        back = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
+        assert tmp_path / "comparison.csv" in paths
+        assert text == comparison_text(table)
+        assert {"dice_RV", "hd95_LV", "hd95_n", "cases"} <= set(back.columns)
+        pd.testing.assert_frame_equal(back, table, check_exact=False, rtol=1e-15)

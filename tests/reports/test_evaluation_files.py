@@ -1,0 +1,243 @@
+"""Files of an evaluation: the numbers as written, or one line that says what is wrong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationBins
+from nacl_monai.reports import read_run
+from nacl_monai.reports.evaluation_files import listed, read_arrays, read_bins, read_cases, read_map
+
+
+def refusal(read, path):
+    """The line with which reading is refused."""
+    with pytest.raises(InputError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message
+
+
+@pytest.fixture
+def cases_file(copies):
+    return copies[0] / "evaluation" / "cases.csv"
+
+
+@pytest.fixture
+def bins_file(copies):
+    return copies[0] / "evaluation" / "bins.npz"
+
+
+@pytest.fixture
+def map_file(copies):
+    return copies[0] / "evaluation" / "maps" / "003.npz"
+
+
+class TestCases:
+    def test_case_names_stay_text(self, copies, cases_file, change_cases):
+        """Cases named '001' or 'NA' keep their names."""
+        names = ["NA", "001", "002", "003", "004", "005", "1e3"]
+        change_cases(copies[0], lambda table: table.assign(case=names))
+
+        assert read_cases(cases_file)[0].index.tolist() == names
+
+    def test_empty_cell_is_undefined(self, copies, cases_file, change_cases):
+        """An empty cell is NaN."""
+        change_cases(copies[0], lambda table: table.assign(hd95_RV=[None] + [2.0] * 6))
+
+        hd95 = read_cases(cases_file)[0]["hd95_RV"]
+
+        assert np.isnan(hd95.iloc[0])
+        assert hd95.iloc[1:].tolist() == [2.0] * 6
+
+    def test_patients_group_cases_when_stated(self, copies, cases_file, change_cases):
+        """Without a column `patient` each case is its own patient; it is never a metric."""
+        metrics, patients = read_cases(cases_file)
+        assert patients.tolist() == metrics.index.tolist()
+
+        change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
+
+        metrics, patients = read_cases(cases_file)
+        assert patients.tolist() == list("aabbccd")
+        assert patients.index.equals(metrics.index)
+        assert "patient" not in metrics
+
+    @pytest.mark.parametrize(
+        "column", ["case", "dice", "hd95", "ece_foreground", "cece_foreground"]
+    )
+    def test_missing_column_is_named(self, copies, cases_file, change_cases, column):
+        """A missing column is named together with its file."""
+        change_cases(copies[0], lambda table: table.drop(columns=column))
+
+        assert f"no column {column}; evaluate the run again" in refusal(read_cases, cases_file)
+
+    def test_text_in_a_metric_is_refused(self, copies, cases_file, change_cases):
+        """A metric that is not a number is refused with its column."""
+        change_cases(copies[0], lambda table: table.assign(ece_foreground=["high"] + [0.1] * 6))
+
+        assert "'ece_foreground'" in refusal(read_cases, cases_file)
+
+    def test_evaluation_of_nothing_is_refused(self, copies, cases_file, change_cases):
+        """A table without a row has no mean."""
+        change_cases(copies[0], lambda table: table.iloc[:0])
+
+        assert "no test case" in refusal(read_cases, cases_file)
+
+    def test_repeated_case_is_refused(self, copies, cases_file, change_cases):
+        """A case that is there twice would count twice."""
+        change_cases(copies[0], lambda table: pd.concat([table, table.iloc[[2]]]))
+
+        assert "'003' is there twice" in refusal(read_cases, cases_file)
+
+
+class TestBins:
+    def test_names_and_sums_are_those_of_the_file(self, bins_file):
+        """Counts are integers, sums of confidences are not."""
+        bins = read_bins(bins_file)
+
+        with np.load(bins_file) as archive:
+            for key, array in bins.sums.arrays().items():
+                np.testing.assert_array_equal(array, archive[key])
+            for key in ("cases", "regions", "classes"):
+                assert getattr(bins, key) == archive[key].tolist()
+        assert bins.path == bins_file
+        assert isinstance(bins.sums, CalibrationBins)
+        assert bins.sums.counts.dtype == bins.sums.positives.dtype
+
+    def test_selection_is_one_region_and_one_class(self, bins_file):
+        """Both are chosen by name."""
+        with np.load(bins_file) as archive:
+            expected = archive["confidences"][:, 1, 4]
+
+        selected = read_bins(bins_file).select("foreground", "LV").confidences
+
+        np.testing.assert_array_equal(selected[:, 0].numpy(), expected)
+
+    @pytest.mark.parametrize(
+        ("region", "class_name", "known"),
+        [("brain", "top-1", "all, foreground"), ("all", "aorta", "top-1, background, RV")],
+    )
+    def test_unknown_region_or_class_is_refused(self, bins_file, region, class_name, known):
+        """An unknown name is refused with the names to choose from."""
+        with pytest.raises(InputError, match=rf"bins\.npz: no .*choose from {known}"):
+            read_bins(bins_file).select(region, class_name)
+
+    def test_reordering_moves_cases_with_their_sums(self, bins_file):
+        """Each case keeps its sums."""
+        bins = read_bins(bins_file)
+
+        turned = bins.ordered(bins.cases[::-1])
+
+        assert turned.cases == bins.cases[::-1]
+        np.testing.assert_array_equal(turned.sums.counts, bins.sums.counts.flip(0))
+
+    @pytest.mark.parametrize("key", ["cases", "regions", "classes", "counts", "confidences"])
+    def test_missing_array_is_named(self, bins_file, change_arrays, key):
+        """A missing array is named together with its file."""
+        change_arrays(bins_file, lambda arrays: arrays.pop(key))
+
+        assert f"no array {key}" in refusal(read_bins, bins_file)
+
+    def test_array_of_another_shape_is_refused(self, bins_file, change_arrays):
+        """Sums whose shapes disagree are refused."""
+        change_arrays(bins_file, lambda arrays: arrays.update(positives=arrays["positives"][:, :1]))
+
+        assert "positives is (7, 1, 5, 15)" in refusal(read_bins, bins_file)
+
+    def test_other_number_of_bins_is_refused(self, bins_file, change_arrays):
+        """Counts and confidences must be over the same bins."""
+        change_arrays(
+            bins_file, lambda arrays: arrays.update(confidences=arrays["confidences"][..., :3])
+        )
+
+        assert "confidences is (7, 2, 5, 3)" in refusal(read_bins, bins_file)
+
+
+@pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_bins)])
+class TestUnusableFile:
+    def test_missing_file_is_named_with_the_remedy(self, copies, name, read):
+        """Whoever forgot to evaluate learns how."""
+        path = copies[0] / "evaluation" / name
+        path.unlink()
+
+        assert "no such file; run `make evaluate` first" in refusal(read, path)
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b'a,b\n"1'])
+    def test_damaged_file_is_named(self, copies, name, read, content):
+        """Whatever is in it, the message is one line."""
+        path = copies[0] / "evaluation" / name
+        path.write_bytes(content)
+
+        refusal(read, path)
+
+
+class TestMaps:
+    def test_slice_is_that_of_the_file(self, map_file):
+        """All pictures, the position and the classes, background first."""
+        shown = read_map(map_file)
+
+        with np.load(map_file) as archive:
+            for key in ("image", "label", "prediction", "confidence", "entropy"):
+                np.testing.assert_array_equal(getattr(shown, key), archive[key])
+            assert shown.slice == archive["slice"]
+            assert shown.classes == archive["classes"].tolist()
+        assert shown.path == map_file
+
+    def test_missing_map_is_named(self, copies, map_file):
+        """A missing map is named."""
+        map_file.unlink()
+
+        with pytest.raises(InputError, match=r"maps/003\.npz: no such file"):
+            read_run(copies[0]).read_map("003")
+
+    def test_pictures_of_unlike_shape_are_refused(self, map_file, change_arrays):
+        """Image, label, prediction and confidence must be on one grid."""
+        change_arrays(map_file, lambda arrays: arrays.update(label=arrays["label"][1:]))
+
+        assert "(39, 40), (40, 40)" in refusal(read_map, map_file)
+
+    def test_pictures_of_three_axes_are_refused(self, map_file, change_arrays):
+        """A whole volume is no slice."""
+        pictures = ("image", "label", "prediction", "confidence", "entropy")
+        change_arrays(
+            map_file,
+            lambda arrays: arrays.update({key: arrays[key][..., None] for key in pictures}),
+        )
+
+        assert "must be (H, W) and alike, not (40, 40, 1)" in refusal(read_map, map_file)
+
+    @pytest.mark.parametrize("key", ["label", "prediction"])
+    def test_value_without_a_class_is_refused(self, map_file, change_arrays, key):
+        """Every value of label and prediction has a class name."""
+
+        def edit(arrays):
+            arrays[key][:] = 3
+            arrays["label" if key == "prediction" else "prediction"][:] = 0
+            arrays["classes"] = arrays["classes"][:3]
+
+        change_arrays(map_file, edit)
+
+        assert "label value 3, but only 3 classes (background, RV, myo" in refusal(
+            read_map, map_file
+        )
+
+
+class TestArrays:
+    def test_only_the_wanted_arrays_are_read(self, bins_file):
+        """Any other array is left alone."""
+        assert list(read_arrays(bins_file, ["counts"])) == ["counts"]
+
+    def test_remedy_ends_the_message(self, tmp_path):
+        """The caller says what can be done about it."""
+        with pytest.raises(InputError, match="x.npz: no such file; train again$"):
+            read_arrays(tmp_path / "x.npz", ["counts"], "train again")
+
+
+def test_long_lists_are_cut_and_counted():
+    """Eight names are shown; of more it is told how many there are."""
+    assert listed([1, 2]) == "1, 2"
+    assert listed(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
+    assert listed(range(9)) == "0, 1, 2, 3, 4, 5, 6, 7 … (9 in all)"
+    assert listed("abc", most=2) == "a, b … (3 in all)"
