@@ -99,3 +99,11 @@ def test_sums_of_pieces_add_up_to_those_of_regions():
     sums = torch.arange(8.0)  # four pieces of each case
 
     assert pieces.sum_regions(sums).tolist() == [[6, 1 + 3, 2 + 3], [22, 5 + 7, 6 + 7]]
+
+
+def test_chunk_on_a_gpu_is_larger(monkeypatch):
+    """On any other device than a CPU a chunk has 2^24 probabilities."""
+    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {})
+    pieces = RegionPieces(torch.tensor(0.5).expand(1, 2**20, 20), torch.zeros(1, 20), [None])
+
+    assert [piece.numel() for *_, piece in pieces.chunks()] == [16, 4]

@@ -101,6 +101,7 @@ def test_scores_and_counts_of_each_case_and_region():
 
     sums = ScoreSums.collect(RegionPieces(probs, labels, masks))
 
+    assert (sums.counts.shape, sums.scores.shape) == ((2, 3), (2, 3, 2))
     for case in range(2):
         for region, mask in enumerate(masks):
             inside = torch.ones_like(labels[case]).bool() if mask is None else mask[case]
