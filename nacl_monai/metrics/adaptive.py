@@ -100,10 +100,10 @@ class FineBins(VoxelSums):
         sums = F.pad(self.excess.cumsum(-1), (1, 0))
         steps = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64, device=ends.device)
         edges = steps * ends[..., -1:]
-        right = torch.searchsorted(ends, edges).clamp(1, fine_bins)
+        right = torch.searchsorted(ends, edges).clamp(min=1)
         left_end = ends.gather(-1, right - 1)
         share = (edges - left_end) / self.counts.gather(-1, right - 1).clamp(min=1)
-        at_edges = sums.gather(-1, right - 1).lerp(sums.gather(-1, right), share.clamp(max=1))
+        at_edges = sums.gather(-1, right - 1).lerp(sums.gather(-1, right), share)
         return at_edges.diff(dim=-1).abs().sum(-1) / ends[..., -1]
 
 

@@ -39,7 +39,7 @@ def boundary_band(
     touching = _touches_other_label(labels)
     band = torch.zeros_like(touching)
     for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
-        box = _bounding_box(touching[case], [int(width / size) + 1 for size in sizes])
+        box = _bounding_box(touching[case], [int(width / size) for size in sizes])
         if box is not None:
             band[case][box] = _dilated(touching[case][box], width, sizes)
     return band

@@ -122,7 +122,7 @@ class CalibrationMetric(CumulativeIterationMetric):
         # MONAI passes keyword arguments whole to every case; a list of masks has one for each.
         inputs = [y_pred, y] if kwargs.get("mask") is None else [y_pred, y, kwargs["mask"]]
         cases = [
-            self._compute_tensor(*(tensor.detach().unsqueeze(0) for tensor in case))
+            self._compute_tensor(*(tensor.unsqueeze(0) for tensor in case))
             for case in zip(*inputs, strict=True)
         ]
         return [torch.cat(buffers) for buffers in zip(*cases, strict=True)]

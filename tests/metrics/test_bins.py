@@ -10,6 +10,7 @@ from metric_samples import cases, random_case
 from monai.data import MetaTensor
 from monai.metrics.calibration import calibration_binning
 
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
     CalibrationBins,
     calibration_bins,
@@ -199,3 +200,45 @@ def test_bins_are_immutable():
     bins = calibration_bins(*random_case((1, 2, 2, 2)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         bins.counts = bins.positives
+
+
+def test_shape_says_how_many_bins_and_voxels_there_are():
+    """The last axis are the bins; every entry of the class axis counts the same voxels."""
+    bins = calibration_bins(*random_case((2, 3, 4, 5)), num_bins=7, per_case=True)
+
+    assert bins.num_bins == 7
+    assert bins.voxels().tolist() == [20, 20]
+
+
+@pytest.mark.parametrize("error", ["ece", "ace", "mce", "confidence_gap"])
+def test_error_without_class_is_that_of_the_predicted_class(error):
+    """Entry 0 of the class axis is top-1, the others are the classes, for any leading axes."""
+    bins = calibration_bins(*random_case((4, 3, 6, 5)), per_case=True)
+    errors = bins.errors(error)
+
+    assert errors.shape == (4, 4)
+    assert errors.dtype == torch.float64
+    assert torch.equal(getattr(bins, error)(), errors[:, 0])
+    assert torch.equal(bins.class_errors(error), errors[:, 1:])
+    assert torch.equal(bins.class_errors(error, include_background=False), errors[:, 2:])
+
+
+def test_defaults_are_the_ece_of_all_classes():
+    """Without arguments errors are the ECE, of every class, absent or not."""
+    probs, labels = random_case((2, 3, 6, 5))
+    bins = calibration_bins(probs, labels.clamp(max=1))  # class 2 is absent
+
+    assert torch.equal(bins.errors(), bins.errors("ece"))
+    assert torch.equal(bins.class_errors(), bins.errors("ece")[1:])
+    assert bins.cece() == bins.errors("ece")[1:].mean()
+    assert bins.cece(include_background=False) == bins.errors("ece")[2:].mean()
+    assert bins.cece(include_absent=False) == bins.errors("ece")[1:3].mean()
+    assert bins.class_errors(include_absent=False).isnan().tolist() == [False, False, True]
+
+
+def test_unknown_error_is_refused():
+    """The names that there are stand in the message."""
+    bins = calibration_bins(*random_case((1, 2, 3, 3)))
+
+    with pytest.raises(InputError, match="error: is 'dice'; choose one of ece, ace, mce, conf"):
+        bins.class_errors("dice")

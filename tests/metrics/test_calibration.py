@@ -264,3 +264,44 @@ class TestLaws:
 
         assert expected_calibration_error(probs, labels, region=mask) == named
         assert expected_calibration_error(probs, labels, region=mask[:, None]) == named
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 2, 3, 4, 5)])
+def test_functions_return_doubles_on_the_device_of_the_probabilities(shape):
+    """Every function gives a 0-d float64 tensor, for half precision as well."""
+    probs, labels = random_case(shape)
+
+    for error in (
+        expected_calibration_error,
+        average_calibration_error,
+        maximum_calibration_error,
+        confidence_gap,
+        classwise_calibration_error,
+    ):
+        value = error(probs.half(), labels)
+        assert (value.shape, value.dtype, value.device) == ((), torch.float64, probs.device)
+
+
+@pytest.mark.parametrize("region", ["foreground", "all"])
+def test_functions_are_the_methods_of_the_bins_of_a_region(region):
+    """15 bins of the region by default, or as many as are asked for."""
+    probs, labels = random_case((2, 4, 9, 8))
+    mask = region_mask(region, labels)
+    functions = {
+        "ece": expected_calibration_error,
+        "ace": average_calibration_error,
+        "mce": maximum_calibration_error,
+        "cece": classwise_calibration_error,
+    }
+
+    for method, function in functions.items():
+        for num_bins in (7, 15):
+            bins = calibration_bins(probs, labels, mask, num_bins)
+            assert function(probs, labels, num_bins, region) == getattr(bins, method)()
+        assert (
+            function(probs, labels)
+            == getattr(calibration_bins(probs, labels, labels != 0), method)()
+        )
+    assert confidence_gap(probs, labels, region) == pytest.approx(
+        calibration_bins(probs, labels, mask).confidence_gap().item(), abs=1e-12
+    )

@@ -111,3 +111,31 @@ def test_shapes_that_disagree_and_masks_that_are_not_binary_are_refused():
         hausdorff_distance(one(LABEL), one(LABEL[:6]))
     with pytest.raises(InputError, match="0 and 1"):
         hausdorff_distance(one(LABEL * 0.5), one(LABEL))
+
+
+def test_default_is_the_95th_percentile_in_voxels():
+    """Without arguments function and metric give MONAI's HD95, which differs from its neighbors."""
+    generator = torch.Generator().manual_seed(3)
+    prediction, label = (torch.rand(1, 2, 30, 30, generator=generator) < p for p in (0.01, 0.2))
+    prediction, label = prediction.float(), label.float()
+    monai = {
+        percentile: compute_hausdorff_distance(
+            prediction, label, include_background=True, percentile=percentile
+        )
+        for percentile in (94, 95, 96)
+    }
+    metric = BoundedHausdorffMetric()
+    metric(prediction, label)
+
+    assert not torch.equal(monai[95], monai[94])
+    assert not torch.equal(monai[95], monai[96])
+    assert torch.equal(hausdorff_distance(prediction, label), monai[95])
+    assert torch.equal(metric.get_buffer(), monai[95][:, 1:])
+
+
+def test_masks_without_spatial_plane_and_missing_labels_are_refused():
+    """A mask is 2-D or 3-D, and a distance is one to a label."""
+    with pytest.raises(InputError, match="give both one shape"):
+        hausdorff_distance(LABEL[0][None], LABEL[0][None])
+    with pytest.raises(InputError, match="label: is missing"):
+        BoundedHausdorffMetric()(one(LABEL))

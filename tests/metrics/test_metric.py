@@ -290,6 +290,43 @@ def test_mask_restricts_the_region_of_all_voxels():
     assert metric.pooled_errors()["ece"].item() == pytest.approx(expected.item())
 
 
+def test_settings_default_to_those_of_the_paper():
+    """15 bins, a band of three voxels on each side, and every class."""
+    labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 1, 2, 12)
+    metric = CalibrationMetric(errors=["ece"], regions=["boundary"])
+    metric(torch.full((1, 2, 2, 12), 0.5), labels)
+
+    assert metric.case_bins().voxels().tolist() == [[2 * 6]]
+    assert metric.case_bins().num_bins == 15
+    assert metric.include_background
+    assert metric.include_absent
+
+
+def test_gradients_stay_out_of_the_buffers():
+    """Probabilities with a gradient, in a batch or decollated, leave none behind."""
+    probs = PROBS.clone().requires_grad_()
+    for given in ((probs, LABELS), (list(probs), list(LABELS[:, None]))):
+        metric = CalibrationMetric()
+        metric(*given)
+        assert not any(buffer.requires_grad for buffer in metric.get_buffer())
+
+
+def test_lists_of_different_lengths_are_refused():
+    """Every case has its label and its mask; none is dropped silently."""
+    with pytest.raises(ValueError, match="zip|argument"):
+        CalibrationMetric()(list(PROBS), list(LABELS[:, None]), mask=list(LABELS[:2, None]))
+
+
+def test_buffers_are_exact():
+    """Counts are int64 and sums are float64, so that nothing drifts over a dataset."""
+    exact = {torch.int64, torch.float64}
+
+    dtypes = [buffer.dtype for buffer in filled().get_buffer()]
+
+    assert set(dtypes) == exact
+    assert dtypes.count(torch.int64) == 4
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     """Two gloo processes with 3 and 1 cases report on each the numbers and bins of one process."""

@@ -61,3 +61,49 @@ def test_regions_of_all_voxels_hold_every_voxel(masks):
 
     assert bins.counts.sum(-1).unique().tolist() == [42]
     assert bins.counts.shape == (2, len(masks), 4, 15)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 2**18])
+def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
+    """On a CPU a chunk has 2^17 probabilities, or one voxel if it has more classes than that."""
+    voxels = 100_000 if classes < 9 else 3
+    probs = torch.tensor(0.5).expand(1, classes, voxels)
+    pieces = RegionPieces(probs, torch.zeros(1, voxels), [None])
+
+    sizes = [piece.numel() for *_, piece in pieces.chunks()]
+
+    size = max(1, 2**17 // classes)
+    assert sizes[0] == size
+    assert set(sizes[:-1]) == {size}
+    assert sum(sizes) == voxels
+
+
+def test_pieces_are_numbered_by_case_and_by_the_regions_they_lie_in():
+    """Bit b of a piece says whether it lies in region b; cases follow each other."""
+    first, second = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0]]), torch.tensor([[0, 0, 1, 1]] * 2)
+    pieces = RegionPieces(
+        torch.rand(2, 2, 4), torch.zeros(2, 4), [first.bool(), None, second.bool()]
+    )
+
+    (_, labels, piece), *rest = pieces.chunks()
+
+    assert piece.tolist() == [0, 1, 2, 3, 5, 5, 6, 6]
+    assert (piece.dtype, labels.dtype, labels.shape) == (torch.int32, torch.int64, (1, 8))
+    assert (pieces.num_pieces, pieces.num_classes, rest) == (8, 2, [])
+
+
+def test_sums_of_pieces_add_up_to_those_of_regions():
+    """A region is the sum of its pieces, case by case."""
+    mask = torch.tensor([[True, False]]).expand(2, 2)
+    pieces = RegionPieces(torch.rand(2, 2, 2), torch.zeros(2, 2), [None, mask, ~mask])
+    sums = torch.arange(8.0)  # four pieces of each case
+
+    assert pieces.sum_regions(sums).tolist() == [[6, 1 + 3, 2 + 3], [22, 5 + 7, 6 + 7]]
+
+
+def test_chunk_on_a_gpu_is_larger(monkeypatch):
+    """On any other device than a CPU a chunk has 2^24 probabilities."""
+    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {})
+    pieces = RegionPieces(torch.tensor(0.5).expand(1, 2**20, 20), torch.zeros(1, 20), [None])
+
+    assert [piece.numel() for *_, piece in pieces.chunks()] == [16, 4]

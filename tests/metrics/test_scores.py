@@ -5,6 +5,8 @@ import torch
 from metric_samples import random_case
 
 from nacl_monai.metrics import brier_score, negative_log_likelihood, region_mask
+from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.scores import ScoreSums
 
 
 def test_both_scores_by_hand():
@@ -50,3 +52,62 @@ def test_empty_region_is_nan():
 
     assert math.isnan(negative_log_likelihood(probs, labels))
     assert math.isnan(brier_score(probs, labels))
+
+
+def test_sums_do_not_drift():
+    """The mean over many equal voxels is the score of one, to the last digits of a double."""
+    probs = torch.tensor([0.7, 0.3])[None, :, None, None].expand(1, 2, 1, 300_000)
+    labels = torch.zeros(1, 1, 300_000)
+    one = negative_log_likelihood(probs[..., :1], labels[..., :1], "all").item()
+    brier = brier_score(probs[..., :1], labels[..., :1], "all").item()
+
+    many = negative_log_likelihood(probs, labels, "all").item()
+    assert many == pytest.approx(one, rel=1e-12)
+    assert brier_score(probs, labels, "all").item() == pytest.approx(brier, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_scores_of_any_precision_are_computed_in_float32_or_better(dtype):
+    """Half-precision probabilities cost what these very numbers cost, without further rounding."""
+    probs, labels = random_case((2, 3, 9, 8))
+    probs = probs.to(dtype)
+    doubles = probs.double().clamp(min=torch.finfo(dtype).tiny)
+    one_hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1)
+
+    nll = torch.nn.functional.nll_loss(doubles.log(), labels)
+    brier = (probs.double() - one_hot).square().sum(1).mean()
+
+    for actual, expected in (
+        (negative_log_likelihood(probs, labels, "all"), nll),
+        (brier_score(probs, labels, "all"), brier),
+    ):
+        assert actual.dtype == torch.float64
+        assert actual.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_saturated_half_precision_is_finite():
+    """A float16 probability of 0 counts as the smallest normal float16."""
+    probs = torch.tensor([1.0, 0.0], dtype=torch.float16)[None, :, None, None]
+
+    nll = negative_log_likelihood(probs, torch.ones(1, 1, 1)).item()
+
+    assert nll == pytest.approx(14 * math.log(2), abs=1e-5)
+
+
+def test_scores_and_counts_of_each_case_and_region():
+    """Sums keep cases and regions apart; counts are their voxels."""
+    probs, labels = random_case((2, 3, 5, 4))
+    masks = [None, labels != 0, labels == 1]
+
+    sums = ScoreSums.collect(RegionPieces(probs, labels, masks))
+
+    assert (sums.counts.shape, sums.scores.shape) == ((2, 3), (2, 3, 2))
+    for case in range(2):
+        for region, mask in enumerate(masks):
+            inside = torch.ones_like(labels[case]).bool() if mask is None else mask[case]
+            one = probs[case : case + 1], labels[case : case + 1], inside[None]
+            assert sums.counts[case, region] == inside.sum()
+            assert sums.nll()[case, region].item() == pytest.approx(
+                negative_log_likelihood(*one).item()
+            )
+            assert sums.brier()[case, region].item() == pytest.approx(brier_score(*one).item())

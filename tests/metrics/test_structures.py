@@ -55,8 +55,25 @@ def test_absent_structure_is_nan_and_missed_one_scores_the_diagonal():
     assert distance.get_buffer()[0].tolist() == expected
 
 
-@pytest.mark.parametrize("labels", [LABELS[0], torch.zeros(2, 4, 4)])
-def test_label_maps_without_a_channel_are_refused(labels):
-    """Label maps without a channel axis of length one are refused."""
-    with pytest.raises(InputError, match="one channel"):
-        structure_masks(labels, BRATS)
+@pytest.mark.parametrize(
+    ("labels", "structures", "dim"),
+    [
+        (LABELS[0], BRATS, 0),
+        (torch.zeros(2, 4, 4), BRATS, 0),
+        (torch.zeros(1), BRATS, 1),
+        (LABELS, {}, 0),
+    ],
+)
+def test_label_maps_without_a_channel_are_refused(labels, structures, dim):
+    """Label maps without a channel axis of length one, and no structures, are refused."""
+    with pytest.raises(InputError, match="one channel at axis"):
+        structure_masks(labels, structures, dim)
+
+
+def test_masks_are_bytes_and_a_structure_of_no_class_is_empty():
+    """Masks are uint8, in the order of the structures."""
+    masks = structure_masks(LABELS, {"none": (), "four": (4,)})
+
+    assert masks.dtype == torch.uint8
+    assert not masks[0].any()
+    assert torch.equal(masks[1].bool(), LABELS[0] == 4)
