@@ -33,7 +33,7 @@ GIB = 2**30
 
 
 class Memory(threading.Thread):
-    """Peaks of this process's resident memory, sampled 50 times a second."""
+    """Samples the peaks of this process's resident memory, 50 times a second."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -50,13 +50,13 @@ class Memory(threading.Thread):
             time.sleep(0.02)
 
     def report(self) -> dict[str, float]:
-        """The sampled peaks, and the kernel's own of all together, in bytes."""
+        """Returns the sampled peaks and the kernel's own peak of all memory, in bytes."""
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
         return {**self.peaks, "peak": peak}
 
 
 def config(folder: Path) -> ConfigParser:
-    """The bundle's training, of one epoch."""
+    """Returns the bundle's training, with one epoch."""
     parser = ConfigParser()
     parser.read_config([ROOT / "bundles" / file for file in CONFIGS])
     parser.update(
@@ -80,7 +80,7 @@ def cache(folder: Path) -> dict[str, float]:
 
 
 def train(folder: Path) -> dict[str, float]:
-    """One epoch and its validation, as `make train` runs them."""
+    """Runs one epoch and its validation, as `make train` does."""
     memory, parser = Memory(), config(folder)
     trainer = parser.get_parsed_content("train::trainer")
     start = time.perf_counter()
@@ -94,7 +94,7 @@ def train(folder: Path) -> dict[str, float]:
 
 
 def loader(folder: Path, forget: bool) -> dict[str, float]:
-    """One shuffled pass over the batches, without a network."""
+    """Passes once over the shuffled batches, without a network."""
     batches = config(folder).get_parsed_content("train::dataloader")
     if forget:
         for file in (folder / "cache").iterdir():
@@ -107,7 +107,7 @@ def loader(folder: Path, forget: bool) -> dict[str, float]:
 
 
 def step(folder: Path, steps: int = 8) -> dict[str, float]:
-    """Forward, loss, backward and update on one batch that is in memory."""
+    """Repeats forward, loss, backward and update on one batch in memory."""
     parser = config(folder)
     batch = next(iter(parser.get_parsed_content("train::dataloader")))
     network, loss, optimizer = (
@@ -133,7 +133,7 @@ PARTS = {
 
 
 def run(part: str, folder: Path) -> dict[str, float]:
-    """A part in a process of its own."""
+    """Runs a part in a process of its own."""
     command = [sys.executable, __file__, "--part", part, "--folder", str(folder)]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(printed.splitlines()[-1])
@@ -154,7 +154,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         PHANTOMS["brats"].write(folder / "brats", cases=options.cases, full_size=True)
-        found = {part: run(part, folder) for part in PARTS}
+        measured = {part: run(part, folder) for part in PARTS}
         files = list((folder / "cache").iterdir())
         size = sum(file.stat().st_size for file in files) / len(files)
     print(f"{torch.get_num_threads()} thread(s), {options.cases} volumes of 240×240×155×4.\n")
@@ -162,7 +162,7 @@ def main() -> None:
         "| | anonymous, GiB | file-backed, GiB | peak resident, GiB |\n| --- | ---: | ---: | ---: |"
     )
     for part, title in (("cache", "caching"), ("train", "one epoch and its validation")):
-        peaks = (found[part][key] / GIB for key in ("RssAnon", "RssFile", "peak"))
+        peaks = (measured[part][key] / GIB for key in ("RssAnon", "RssFile", "peak"))
         print(f"| {title} | " + " | ".join(f"{peak:.2f}" for peak in peaks) + " |")
     print("\n| | slices/s |\n| --- | ---: |")
     for part, title in (
@@ -170,12 +170,13 @@ def main() -> None:
         ("warm", "loader alone, files in the page cache"),
         ("step", "training step alone"),
     ):
-        print(f"| {title} | {found[part]['rate']:.1f} |")
-    whole = found["train"]
+        print(f"| {title} | {measured[part]['rate']:.1f} |")
+    whole = measured["train"]
     print(f"| training, with its validation | {whole['slices'] / whole['seconds']:.1f} |")
+    seconds = measured["cache"]["seconds"]
     print(
-        f"\nA volume takes {found['cache']['seconds']:.1f} s to cache and {size / GIB:.2f} GiB on disk; "
-        f"extrapolated to {OFFICIAL}: {found['cache']['seconds'] * OFFICIAL / 60:.0f} minutes, "
+        f"\nA volume takes {seconds:.1f} s to cache and {size / GIB:.2f} GiB on disk; "
+        f"extrapolated to {OFFICIAL}: {seconds * OFFICIAL / 60:.0f} minutes, "
         f"{size * OFFICIAL / GIB:.0f} GiB."
     )
 

@@ -10,7 +10,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, write_text
 
 
-def test_success(tmp_path):
+def test_file_appears_whole_in_a_new_folder(tmp_path):
     """The file appears in a folder that is made for it, and nothing is left beside it."""
     target = tmp_path / "new" / "numbers.csv"
 
@@ -23,8 +23,8 @@ def test_success(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_failure(tmp_path):
-    """After a failure the earlier file is as it was, and nothing is left beside it."""
+def test_failure_keeps_the_earlier_file(tmp_path):
+    """After a failure the earlier file is unchanged, and nothing is left beside it."""
     target = tmp_path / "numbers.csv"
     target.write_text("old")
 
@@ -40,7 +40,7 @@ def test_failure(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_text(tmp_path):
+def test_text_is_utf_8_whatever_the_locale(tmp_path):
     """Text is UTF-8 whatever the locale, and the path comes back."""
     path = write_text(tmp_path / "table.md", "DSC ↑")
 
@@ -48,7 +48,7 @@ def test_text(tmp_path):
     assert path.read_bytes() == "DSC ↑".encode()
 
 
-def test_full_disk(small_disk):
+def test_full_disk_is_one_error_that_names_the_file(small_disk):
     """A disk that is full is one error that names the file; the earlier file is as it was."""
     target = small_disk / "numbers.npy"
     target.write_text("old")
@@ -63,8 +63,8 @@ def test_full_disk(small_disk):
     assert list(small_disk.iterdir()) == [target]
 
 
-def test_wrapped_refusal(tmp_path):
-    """What the operating system said is found below the errors of a writer."""
+def test_refusal_is_found_below_a_writers_error(tmp_path):
+    """The operating system's reason is found below the errors of a writer."""
 
     def write(_):
         try:
@@ -73,13 +73,16 @@ def test_wrapped_refusal(tmp_path):
             raise RuntimeError("writer failed") from error
 
     with (
-        pytest.raises(InputError, match=r"a.pt: cannot be written \(Read-only file system\)"),
+        pytest.raises(
+            InputError,
+            match=r"a.pt: cannot be written \(Read-only file system\); choose another folder$",
+        ),
         atomic_path(tmp_path / "a.pt") as temporary,
     ):
         write(temporary)
 
 
-def test_no_folder(tmp_path):
+def test_folder_that_cannot_be_made_is_an_error(tmp_path):
     """A folder that cannot be made is an error that names the file."""
     (tmp_path / "file").touch()
 

@@ -32,7 +32,7 @@ DISEASES = {
     "MINF": "infarction",
     "RV": "abnormal RV",
 }
-GREYS = 29
+GRAYS = 29
 FIELD_OF_VIEW = 150  # mm, so that voxels of all patients are drawn to one scale
 
 
@@ -61,8 +61,8 @@ def main() -> None:
 
 
 def palette() -> Image.Image:
-    """Few grays and the structures' colors: noise in all its shades would not compress."""
-    grays = np.linspace(0, 255, GREYS).round().astype(int).repeat(3).tolist()
+    """Returns few grays and the structures' colors, since noise in all its shades does not compress."""
+    grays = np.linspace(0, 255, GRAYS).round().astype(int).repeat(3).tolist()
     colors = [to_rgb(color) for _, color in STRUCTURES.values()]
     image = Image.new("P", (1, 1))
     image.putpalette(grays + [round(255 * part) for color in colors for part in color])

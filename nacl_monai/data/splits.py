@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
             f"dataset: {len(names)} patient(s) cannot fill the sets {', '.join(proportions)}; "
             "at least one patient each is needed"
         )
-    sizes = _apportion(len(names), np.array(list(proportions.values()), dtype=np.float64))
+    sizes = _apportion(len(names), np.array(list(proportions.values())))
     order = np.random.default_rng(seed).permutation(len(names))
     parts = np.split(order, np.cumsum(sizes)[:-1])
     return {
@@ -148,7 +149,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     return _by_set(cases, split)
 
 
-def _apportion(total: int, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def _apportion(total: int, weights: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Sizes by largest remainders; in a tie the earlier set comes first. Each is at least 1."""
     quotas = total * weights / weights.sum()
     sizes: npt.NDArray[np.int64] = np.floor(quotas).astype(np.int64)

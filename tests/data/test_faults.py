@@ -169,7 +169,7 @@ LABEL = {
     other_shape: "they must be equal",
     other_affine: "the two must describe the same grid",
 }
-# Of images the check of a download reads headers alone.
+# The check of a download reads nothing but the headers of images.
 BEHIND_THE_HEADER = {
     *UNREADABLE,
     *HEADER,
@@ -245,7 +245,7 @@ def case(phantom_of, dataset, tmp_path):
 def error_line(dataset, tmp_path, case, monkeypatch, capsys):
     """What the bundle of a dataset prints when it cannot read its training volumes: one line."""
 
-    def of(root, parser=None):
+    def train(root, parser=None):
         parser = parser or parser_of(dataset, root, tmp_path, [case[0]])
         monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
         with pytest.raises((ValueError, RuntimeError)) as raised:
@@ -257,60 +257,62 @@ def error_line(dataset, tmp_path, case, monkeypatch, capsys):
         assert not list(tmp_path.rglob("cache/*"))
         return line
 
-    return of
+    return train
 
 
 @pytest.fixture
 def faults(dataset, capsys):
     """What the check of a download prints and returns: a line for every fault, and its exit code."""
 
-    def of(root):
+    def check(root):
         words = ["check", dataset, str(root), "--subset", "--bundles", str(ROOT / "bundles")]
         code = main(words)
         printed = capsys.readouterr().err
         assert "Traceback" not in printed
         return code, [line for line in printed.splitlines() if "fault: " in line]
 
-    return of
+    return check
 
 
 @pytest.mark.parametrize(("key", "spoil", "message"), FAULTS, ids=IDS)
-def test_one_file(root, case, error_line, faults, key, spoil, message):
+def test_fault_of_one_file_is_named_before_training_and_by_the_check(
+    root, case, error_line, faults, key, spoil, message
+):
     """A fault in the last modality or in the label is named before training, and by the check."""
     _, images, label = case
     file = images[-1] if key == "image" else label
     spoil(file)
 
     line = error_line(root)
-    code, found = faults(root)
+    code, lines = faults(root)
 
     assert line.startswith(f"error: {file}: ")
     assert any(part in line for part in message.split("|"))
     if key == "label" or spoil not in BEHIND_THE_HEADER:
         assert code == 1
-        assert found[0].startswith(f"fault: {file}: ")
+        assert lines[0].startswith(f"fault: {file}: ")
 
 
 @pytest.mark.parametrize("spoil", [missing, dangling])
 @pytest.mark.parametrize("key", ["image", "label"])
-def test_missing(whole, case, dataset, error_line, faults, key, spoil):
-    """A missing image or label is named; a case of KiTS that has no label is none, officially."""
+def test_missing_file_is_named(whole, case, dataset, error_line, faults, key, spoil):
+    """A missing image or label is named; KiTS officially has cases without a label, which are none."""
     patient, images, label = case
     spoil(images[-1] if key == "image" else label)
 
-    line, (_, found) = error_line(whole), faults(whole)
+    line, (_, lines) = error_line(whole), faults(whole)
 
     if (dataset, key) == ("kits", "label"):
         assert f"split.json: patient {patient} is not in the dataset" in line
     elif key == "image":
         assert line == f"error: {images[-1]}: missing image; unpack the dataset again"
-        assert found == [line.replace("error", "fault")]
+        assert lines == [line.replace("error", "fault")]
     else:
         assert line == f"error: {images[0]}: has no label; expected it at {label}"
-        assert found == [line.replace("error", "fault")]
+        assert lines == [line.replace("error", "fault")]
 
 
-def test_missing_folder(whole, case, error_line):
+def test_missing_folder_of_images_is_refused(whole, case, error_line):
     """Without the folder of the images the layout is another one, or the images are missing."""
     folder = case[1][0].parent
     shutil.rmtree(folder)
@@ -328,7 +330,7 @@ def test_missing_folder(whole, case, error_line):
 
 
 @pytest.mark.parametrize("spoil", [other_shape, other_affine])
-def test_image_on_another_grid(root, case, error_line, spoil):
+def test_image_on_another_grid_is_refused(root, case, error_line, spoil):
     """An image that does not fit the case's other files is refused with one of them."""
     _, images, label = case
     spoil(images[-1])
@@ -340,7 +342,7 @@ def test_image_on_another_grid(root, case, error_line, spoil):
     assert str(first) in line
 
 
-def test_patient_of_two_sets(root, case, dataset, tmp_path, error_line):
+def test_patient_of_two_sets_is_refused(root, case, dataset, tmp_path, error_line):
     """A split by hand that trains and validates on one patient is refused, with file and patient."""
     parser = parser_of(dataset, root, tmp_path, [case[0]])
     (tmp_path / "split.json").write_text(json.dumps({"train": [case[0]], "val": [case[0]]}))
@@ -365,19 +367,19 @@ def link_root(source, target):
 
 
 @pytest.mark.parametrize("place", [shutil.copytree, link_files, link_folders, link_root])
-def test_harmless(root, case, dataset, tmp_path, faults, place):
+def test_names_and_links_on_the_way_change_nothing(root, case, dataset, tmp_path, faults, place):
     """Spaces, other alphabets and links on the way to a file change nothing."""
     elsewhere = tmp_path / "Mes données" / "数据 – Größe"
     elsewhere.parent.mkdir()
     place(root, elsewhere)
 
-    plain, found = (
+    plain, moved = (
         parser_of(dataset, folder, tmp_path, [case[0]]).get_parsed_content("load_case")(
             cases_of(dataset, folder)[0]
         )
         for folder in (root, elsewhere)
     )
 
-    assert torch.equal(plain["image"], found["image"])
-    assert torch.equal(plain["label"], found["label"])
+    assert torch.equal(plain["image"], moved["image"])
+    assert torch.equal(plain["label"], moved["label"])
     assert faults(elsewhere) == (0, [])

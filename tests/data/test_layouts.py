@@ -18,7 +18,7 @@ from nacl_monai.errors import InputError
 
 
 class TestACDC:
-    def test_frames(self, acdc_phantom):
+    def test_every_patient_gives_two_frames(self, acdc_phantom):
         """Every patient gives two cases, ED and ES, named by the frames in Info.cfg."""
         cases = acdc_cases(acdc_phantom)
 
@@ -32,14 +32,14 @@ class TestACDC:
                 f"{patient}_frame{frame:02d}" for frame in frames
             ]
 
-    def test_files(self, acdc_phantom):
+    def test_image_and_label_are_those_of_the_frame(self, acdc_phantom):
         """Image and label are those of the case's frame, and never the 4-D cine."""
         for case in acdc_cases(acdc_phantom):
             assert Path(case["image"]).name == f"{case['case']}.nii.gz"
             assert Path(case["label"]).name == f"{case['case']}_gt.nii.gz"
 
     @pytest.mark.parametrize("parent", ["", "database"])
-    def test_releases(self, acdc_phantom, tmp_path, parent):
+    def test_older_and_newer_releases_give_the_same_cases(self, acdc_phantom, tmp_path, parent):
         """Older and newer releases, and the training folder itself, give the same cases."""
         shutil.copytree(acdc_phantom / "training", tmp_path / parent / "training")
         (tmp_path / parent / "testing").mkdir()
@@ -50,7 +50,7 @@ class TestACDC:
         assert names == [case["case"] for case in acdc_cases(tmp_path / parent / "training")]
 
     @pytest.mark.parametrize("text", ["Group: NOR\n", "ED: one\nES: 2\n"])
-    def test_unusable_info(self, acdc_copy, text):
+    def test_unusable_info_is_named(self, acdc_copy, text):
         """Info.cfg without usable ED and ES lines is named."""
         info = acdc_copy / "training" / "patient001" / "Info.cfg"
         info.write_text(text)
@@ -58,7 +58,7 @@ class TestACDC:
         with pytest.raises(InputError, match="Info.cfg: needs the lines 'ED: <frame>'"):
             acdc_cases(acdc_copy)
 
-    def test_missing_info(self, acdc_copy):
+    def test_missing_info_is_named(self, acdc_copy):
         """A patient's folder without Info.cfg is named."""
         (acdc_copy / "training" / "patient002" / "Info.cfg").unlink()
 
@@ -67,7 +67,7 @@ class TestACDC:
 
 
 class TestDecathlon:
-    def test_pairs(self, decathlon_phantom):
+    def test_images_and_labels_are_paired_by_name(self, decathlon_phantom):
         """Images and labels are paired by name, one case a patient, without macOS's ._ files."""
         cases = decathlon_cases(decathlon_phantom)
 
@@ -78,8 +78,8 @@ class TestDecathlon:
             assert Path(case["label"]).parent.name == "labelsTr"
             assert Path(case["image"]).name == Path(case["label"]).name
 
-    def test_real(self, hippocampus_dir):
-        """The real task holds 260 labeled patients."""
+    def test_real_task_has_260_cases(self, hippocampus_dir):
+        """The real task holds 260 labeled cases."""
         assert len(decathlon_cases(hippocampus_dir)) == 260
 
 
@@ -109,7 +109,7 @@ class TestBraTS:
         )
 
     @pytest.mark.parametrize("below", ["", "MICCAI_BraTS_2019_Data_Training"])
-    def test_cases(self, root, tmp_path, below):
+    def test_patients_of_both_grades_have_their_modalities_in_order(self, root, tmp_path, below):
         """High and low grades, each with its modalities in the order that was asked for."""
         if below:
             for grade in ("HGG", "LGG"):
@@ -126,7 +126,7 @@ class TestBraTS:
 
 
 class TestFLARE:
-    def test_cases(self, tmp_path):
+    def test_images_and_masks_are_paired_by_number(self, tmp_path):
         """Images and masks are paired by their number."""
         names = [f"train_{number:03d}" for number in (0, 7)]
         images = [f"TrainingImg/{name}_0000.nii.gz" for name in names]
@@ -151,7 +151,7 @@ class TestKiTS:
         )
 
     @pytest.mark.parametrize("below", ["", "data"])
-    def test_cases(self, root, below):
+    def test_cases_without_a_segmentation_are_skipped(self, root, below):
         """Cases are named by their folders; those without a segmentation are skipped."""
         cases = kits_cases(root / below)
 
@@ -165,15 +165,15 @@ class TestMRBrainS:
 
     @pytest.fixture
     def root(self, tmp_path):
-        subjects = ("1", "070")
-        labels = [f"training/{subject}/segm.nii.gz" for subject in subjects]
+        patients = ("1", "070")
+        labels = [f"training/{patient}/segm.nii.gz" for patient in patients]
         kinds = (*self.MODALITIES, "T1", "IR")
-        images = [f"training/{name}/pre/{kind}.nii.gz" for name in subjects for kind in kinds]
+        images = [f"training/{name}/pre/{kind}.nii.gz" for name in patients for kind in kinds]
         return files(tmp_path, *labels, *images)
 
     @pytest.mark.parametrize("below", ["", "training"])
-    def test_cases(self, root, below):
-        """Subjects keep their names; images are the registered ones in `pre`."""
+    def test_patients_keep_their_names_and_registered_images(self, root, below):
+        """Patients keep their names; images are the registered ones in `pre`."""
         cases = mrbrains_cases(root / below, self.MODALITIES)
 
         assert [case["case"] for case in cases] == ["070", "1"]
@@ -196,7 +196,7 @@ LAYOUTS = [
 ]
 
 
-def test_all_faults(decathlon_phantom, tmp_path):
+def test_every_missing_file_is_reported_in_one_go(decathlon_phantom, tmp_path):
     """Every missing file can be heard of in one go; the cases that are complete are returned."""
     root = Path(shutil.copytree(decathlon_phantom, tmp_path / "task"))
     (root / "imagesTr/hippocampus_003.nii.gz").unlink()
@@ -212,17 +212,17 @@ def test_all_faults(decathlon_phantom, tmp_path):
 @pytest.mark.parametrize("find", LAYOUTS)
 class TestEveryLayout:
     @pytest.mark.parametrize("unset", [None, ""])
-    def test_unset(self, find, unset):
+    def test_unset_folder_names_the_key(self, find, unset):
         """Without dataset_dir the message says which key to set."""
         with pytest.raises(InputError, match="dataset_dir is not set; .* --dataset_dir DIR"):
             find(unset)
 
-    def test_missing(self, find, tmp_path):
+    def test_missing_folder_is_named(self, find, tmp_path):
         """A folder that is not there is named."""
         with pytest.raises(InputError, match=rf"dataset_dir {tmp_path}/nowhere: no such folder"):
             find(tmp_path / "nowhere")
 
-    def test_other_layout(self, find, tmp_path):
+    def test_other_layout_names_the_expected_one(self, find, tmp_path):
         """A folder in another layout is refused with the layout that is expected."""
         (tmp_path / "images").mkdir()
 

@@ -1,4 +1,4 @@
-"""Loading a case: what is sound comes through unchanged. Faults are in test_faults.py."""
+"""Loading a case: a sound one comes through unchanged. Faults are in test_faults.py."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def load(case, label_values=CLASSES, in_channels=1):
     return LoadCase(label_values, in_channels)(case)
 
 
-def test_sound(case):
+def test_sound_case_comes_through_unchanged(case):
     """Voxels, affine and types are those of the files."""
     loaded = load({**case, "case": "c"})
 
@@ -42,7 +42,7 @@ def test_sound(case):
     assert loaded["case"] == "c"
 
 
-def test_same_grid_but_for_rounding(case):
+def test_label_whose_affine_differs_by_rounding_gets_the_images(case):
     """A label whose affine differs by rounding gets the image's, so that both resample alike."""
     label = nibabel.load(case["label"])
     save_nifti(np.asarray(label.dataobj), Path(case["label"]), OBLIQUE + 1e-4 * np.eye(4))
@@ -52,7 +52,7 @@ def test_same_grid_but_for_rounding(case):
     assert torch.equal(loaded["image"].affine, loaded["label"].affine)
 
 
-def test_classes(case):
+def test_values_become_the_class_that_lists_them(case):
     """Values on disk become the index of the class that lists them."""
     values = np.arange(11, dtype=np.uint8).repeat(11)[: 6 * 5 * 4].reshape(6, 5, 4)
     save_nifti(values, Path(case["label"]), OBLIQUE)
@@ -64,7 +64,7 @@ def test_classes(case):
     assert label.dtype == torch.uint8
 
 
-def test_background_of_several_values(case):
+def test_values_that_become_background_are_no_foreground(case):
     """Values that become background are no foreground."""
     change(case["label"], lambda voxels: 7 + 0 * voxels)
 
@@ -82,7 +82,7 @@ class TestModalities:
             save_nifti(rng.normal(size=(6, 5, 4)).astype(np.float32), name, OBLIQUE)
         return {**case, "image": [str(name) for name in names]}
 
-    def test_stacked(self, files):
+    def test_files_are_channels_in_their_order(self, files):
         """The files are the channels, in their order, on their grid."""
         image = load(files, in_channels=3)["image"]
 
@@ -90,7 +90,7 @@ class TestModalities:
         np.testing.assert_array_equal(np.stack(expected), image.numpy())
         np.testing.assert_allclose(OBLIQUE, image.affine.numpy(), atol=1e-6)
 
-    def test_four_dimensions(self, case):
+    def test_last_axis_of_a_4d_file_holds_channels(self, case):
         """A 4-D file holds its channels along the last axis."""
         voxels = np.random.default_rng(2).normal(size=(6, 5, 4, 2)).astype(np.float32)
         save_nifti(voxels, Path(case["image"]), OBLIQUE)
@@ -99,9 +99,18 @@ class TestModalities:
 
         np.testing.assert_array_equal(np.moveaxis(voxels, -1, 0), image.numpy())
 
-    def test_number(self, files):
+    def test_other_numbers_of_channels_are_refused(self, files):
         """Another number of channels than the network takes is refused."""
         with pytest.raises(
-            InputError, match=r"flair\.nii\.gz: .* has 3 channel.* in_channels is 4"
+            InputError,
+            match=r"flair\.nii\.gz: .* has 3 channel.* in_channels is 4; .* --in_channels 3$",
         ):
             load(files, in_channels=4)
+
+    def test_file_with_the_most_channels_is_named(self, files, tmp_path):
+        """Of several files, the one that holds the channels too many is at fault."""
+        voxels = np.random.default_rng(3).normal(size=(6, 5, 4, 2)).astype(np.float32)
+        save_nifti(voxels, tmp_path / "t1.nii.gz", OBLIQUE)
+
+        with pytest.raises(InputError, match=r"t1\.nii\.gz: the image has 4 channel"):
+            load(files, in_channels=3)

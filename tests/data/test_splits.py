@@ -95,6 +95,8 @@ class TestSizes:
             (3, (1, 1), (2, 1)),
             # quotas 1.5 each, two to hand out: the first two sets take them
             (6, (1, 1, 1, 1), (2, 2, 1, 1)),
+            # quotas 4.75, 1.58…, 4.75, …: in order, however many sets
+            (190, (3, 1) * 30, (5, 2) * 10 + (5, 1) * 20),
             # quotas 2.5, 1.25, 1.25: the largest remainder, not the smallest set
             (5, (2, 1, 1), (3, 1, 1)),
             # quotas 1.25, 1.25, 2.5: nor the first set

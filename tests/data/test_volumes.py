@@ -46,7 +46,7 @@ def test_volumes_are_the_files(cases, volumes):
         assert volume["case"] == case["case"]
 
 
-def test_cached_at_once(cases, volumes, tmp_path):
+def test_two_runs_may_fill_a_cache_at_once(cases, volumes, tmp_path):
     """Two runs that fill the same cache at the same time both read whole volumes."""
     start = Barrier(2)
 
@@ -55,13 +55,13 @@ def test_cached_at_once(cases, volumes, tmp_path):
         return list(CachedVolumes(cases, transforms(), tmp_path / "shared"))
 
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(fill, range(2)):
-            for expected, volume in zip(volumes, found, strict=True):
+        for filled in pool.map(fill, range(2)):
+            for expected, volume in zip(volumes, filled, strict=True):
                 assert torch.equal(expected["image"], volume["image"])
     assert len(list((tmp_path / "shared").iterdir())) == len(cases)
 
 
-def test_size_of_a_voxel(cases, tmp_path):
+def test_label_knows_the_spacing_of_the_preprocessed_grid(cases, tmp_path):
     """A volume's label has the spacing of the grid that preprocessing made; its image is plain."""
     finer = [*transforms(), Spacingd(["image", "label"], (0.5, 2.0, 1.5), mode="nearest")]
 
@@ -92,14 +92,14 @@ def test_slices_are_those_of_the_volumes(volumes):
         slices[position]
 
 
-def test_transform_of_slices(volumes):
+def test_transform_is_applied_to_every_slice(volumes):
     """The slices' transform sees every slice when it is drawn."""
     slices = SliceDataset(volumes, SIZE, lambda item: {**item, "image": item["image"] + 1})
 
     torch.testing.assert_close(SliceDataset(volumes, SIZE)[5]["image"] + 1, slices[5]["image"])
 
 
-def test_read_once(cases, tmp_path, monkeypatch):
+def test_files_are_read_once(cases, tmp_path, monkeypatch):
     """Once cached, volumes come from the cache: NIfTI files are never read again."""
     CachedVolumes(cases, transforms(), tmp_path)
     monkeypatch.setattr(LoadCase, "__call__", lambda *_: pytest.fail("read a NIfTI file again"))
@@ -110,7 +110,7 @@ def test_read_once(cases, tmp_path, monkeypatch):
         assert len(slices) == sum(len(batch["case"]) for batch in DataLoader(slices, 16))
 
 
-def test_changed_preprocessing(cases, tmp_path):
+def test_changed_preprocessing_makes_another_cache(cases, tmp_path):
     """Other parameters of a transform never meet volumes cached with the old ones."""
     before = CachedVolumes(cases, transforms(maximum=1.0), tmp_path)[0]["image"]
     after = CachedVolumes(cases, transforms(maximum=2.0), tmp_path)[0]["image"]
@@ -118,7 +118,7 @@ def test_changed_preprocessing(cases, tmp_path):
     torch.testing.assert_close(before, 2 * after)
 
 
-def test_same_preprocessing(cases, tmp_path):
+def test_same_preprocessing_shares_files(cases, tmp_path):
     """Volumes of the same preprocessing share files, also when the transforms were used before."""
     used = transforms()
     CachedVolumes(cases[:1], used, tmp_path)
@@ -128,7 +128,7 @@ def test_same_preprocessing(cases, tmp_path):
     assert len(list(tmp_path.glob("*.npy"))) == 3
 
 
-def test_changed_file(tmp_path):
+def test_changed_file_replaces_the_cached_one(tmp_path):
     """A label that was corrected on disk, to a file of the same size, replaces the cached one."""
     image, label = tmp_path / "image.nii", tmp_path / "label.nii"
     voxels = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
@@ -145,7 +145,7 @@ def test_changed_file(tmp_path):
     assert (voxels > 0.25).sum() == after
 
 
-def test_interrupted(cases, tmp_path):
+def test_interruption_keeps_what_was_cached(cases, tmp_path):
     """What was cached before a fault is kept, and nothing half-written is left."""
     broken = [*cases[:2], {**cases[2], "image": str(tmp_path / "nowhere.nii.gz")}]
     Path(broken[2]["image"]).write_bytes(b"")
@@ -176,7 +176,7 @@ CachedVolumes(decathlon_cases(sys.argv[1])[:5], transforms(), sys.argv[2])
 """
 
 
-def test_killed(decathlon_phantom, tmp_path, monkeypatch):
+def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
     """Killed while it writes the third volume of five, caching goes on with the third."""
     command = [sys.executable, "-c", DIES_WHILE_WRITING, decathlon_phantom, tmp_path]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
@@ -196,7 +196,7 @@ def test_killed(decathlon_phantom, tmp_path, monkeypatch):
         torch.testing.assert_close(volume["image"], fresh["image"])
 
 
-def test_several_files(cases, tmp_path):
+def test_change_of_any_modality_makes_another_cache(cases, tmp_path):
     """A corrected file of any modality makes another cache."""
     image = tmp_path / "t1.nii.gz"
     image.write_bytes(Path(cases[0]["image"]).read_bytes())
@@ -220,7 +220,7 @@ def skull_stripped(case):
     return {**case, "image": image, "label": torch.zeros(1, 8, 8, 6)}
 
 
-def test_empty_slices(cases, tmp_path):
+def test_slices_that_show_nothing_are_empty(cases, tmp_path):
     """A slice is empty where every channel is constant; it is drawn unless discarded."""
     volumes = CachedVolumes(cases, [skull_stripped], tmp_path)
     everything = SliceDataset(volumes, (8, 8))
@@ -237,13 +237,13 @@ def test_empty_slices(cases, tmp_path):
         torch.testing.assert_close(everything[index]["image"], shown[kept]["image"])
 
 
-def test_classes(volumes):
+def test_classes_are_those_of_the_label(volumes):
     """The classes of a volume are those that its label holds."""
     for volume, classes in zip(volumes, volumes.classes, strict=True):
         assert set(classes.tolist()) == set(volume["label"].flatten().tolist())
 
 
-def test_larger_slices(volumes):
+def test_slices_larger_than_the_network_are_refused(volumes):
     """Slices larger than the network's input are refused, with the key that mends it."""
     with pytest.raises(
         InputError, match=r"larger than spatial_size 32×48; raise it: --spatial_size"
@@ -251,13 +251,13 @@ def test_larger_slices(volumes):
         SliceDataset(volumes, (32, 48))
 
 
-def test_no_cases(tmp_path):
+def test_no_cases_are_an_error(tmp_path):
     """An empty set is an error, not an empty training."""
-    with pytest.raises(InputError, match="no cases"):
+    with pytest.raises(InputError, match="^cases: no cases to load"):
         CachedVolumes([], transforms(), tmp_path)
 
 
-def test_distributed_sampler(volumes):
+def test_two_processes_draw_every_slice(volumes):
     """Two processes together draw every slice; shuffling differs from epoch to epoch."""
     slices = SliceDataset(volumes, SIZE)
     samplers = [DistributedSampler(slices, num_replicas=2, rank=rank, seed=0) for rank in range(2)]
@@ -287,7 +287,7 @@ def anonymous_memory():
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
-def test_memory(cases, tmp_path):
+def test_drawing_slices_takes_no_volumes_memory(cases, tmp_path):
     """Slices are views of the files: drawing one of every volume takes no volume's memory."""
     volumes = CachedVolumes(cases, [big_volume], tmp_path)
 
