@@ -1,10 +1,10 @@
 """Time and memory of the losses beside their counterparts, and their values with ``--compare``.
 
-Every candidate runs forward and backward once per round, in turn, so that a busy machine slows all
-of them alike; a cell is the median over the rounds, and a ratio is that of two medians.
+In each round every candidate runs forward and backward once, so that a busy machine slows all of
+them alike. Times are medians over the rounds, and ratios are ratios of medians.
 
     python benchmarks/losses.py              the table of time and memory
-    python benchmarks/losses.py --compare    values of ours and of MONAI's, side by side
+    python benchmarks/losses.py --compare    our values and MONAI's, side by side
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def unfold_nacl(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """NACL with the prior as the mean over windows taken out of the one-hot labels."""
+    """NACL whose prior is the mean over windows that are unfolded from the one-hot labels."""
     dims = labels.ndim - 1
     one_hot = F.one_hot(labels, logits.shape[1]).movedim(-1, 1).float()
     windows = F.pad(one_hot, [1, 1] * dims)
@@ -38,7 +38,7 @@ def unfold_nacl(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def candidates(classes: int, dims: int) -> dict[str, Loss]:
-    """What is measured, cross-entropy first."""
+    """The losses to measure, cross-entropy first."""
     return {
         "torch cross_entropy": F.cross_entropy,
         "NACLLoss": losses.NACLLoss(),
@@ -56,7 +56,7 @@ def candidates(classes: int, dims: int) -> dict[str, Loss]:
 
 
 def step(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> None:
-    """One forward and backward pass that leaves the gradient of the logits behind."""
+    """Runs forward and backward once, which sets the gradient of the logits."""
     logits.grad = None
     loss(logits, labels).backward()
     if logits.is_cuda:
@@ -64,14 +64,14 @@ def step(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> None:
 
 
 def seconds(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Wall-clock time of one step."""
+    """Returns the wall-clock time of one step."""
     start = time.perf_counter()
     step(loss, logits, labels)
     return time.perf_counter() - start
 
 
 def peak_bytes(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> int:
-    """The most memory that one step holds at once, beyond logits and labels."""
+    """Returns the peak memory of one step, beyond logits and labels."""
     logits.grad = None
     if logits.is_cuda:
         before = torch.cuda.memory_allocated()
@@ -82,15 +82,15 @@ def peak_bytes(loss: Loss, logits: torch.Tensor, labels: torch.Tensor) -> int:
         step(loss, logits, labels)
     events = trace.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    held = peak = 0
+    in_use = peak = 0
     for _, change in changes:
-        held += change
-        peak = max(peak, held)
+        in_use += change
+        peak = max(peak, in_use)
     return peak
 
 
 def measure(shape: tuple[int, ...], rounds: int, device: str) -> list[tuple[str, float, float]]:
-    """Name, median seconds and peak memory in logits, of each candidate."""
+    """Returns name, median seconds and peak memory (as a multiple of the logits) of each candidate."""
     generator = torch.Generator().manual_seed(0)
     batch, classes, *spatial = shape
     logits = torch.randn(shape, generator=generator).to(device).requires_grad_()
@@ -111,7 +111,7 @@ def measure(shape: tuple[int, ...], rounds: int, device: str) -> list[tuple[str,
 
 
 def print_speed(rounds: int, device: str) -> None:
-    """Print the table of time and memory."""
+    """Prints the table of time and memory."""
     where = (
         torch.cuda.get_device_name()
         if device == "cuda"
@@ -131,7 +131,7 @@ def print_speed(rounds: int, device: str) -> None:
 
 
 def comparisons() -> list[tuple[str, float, float]]:
-    """Value of ours and of MONAI's on the same input, one row per statement of the docs."""
+    """Returns our value and MONAI's on the same input, one pair per statement in the docs."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 32, 32, generator=generator)
     labels = torch.randint(3, (2, 32, 32), generator=generator)
@@ -208,7 +208,7 @@ def comparisons() -> list[tuple[str, float, float]]:
 
 
 def print_comparison() -> None:
-    """Print the table of values."""
+    """Prints the table of values."""
     print(f"| value | ours | MONAI {monai.__version__} |")
     print("| --- | ---: | ---: |")
     for name, ours, theirs in comparisons():
@@ -216,7 +216,7 @@ def print_comparison() -> None:
 
 
 def main() -> None:
-    """Parse the command line and print one table."""
+    """Parses the command line and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compare", action="store_true", help="print values instead of times")
     parser.add_argument("--rounds", type=int, default=20, help="measured rounds (default 20)")

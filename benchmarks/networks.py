@@ -1,8 +1,8 @@
 """Parameters, time per training step and export formats of every network of the menu.
 
-``python benchmarks/networks.py`` prints a Markdown table. A step is forward, NACL over all outputs,
-backward and Adam, on a batch of 16 slices of 224×224 with 4 classes, in float32; networks take turns,
-so that a busy machine slows all of them alike, and a cell is the median over the rounds.
+``python benchmarks/networks.py`` prints a Markdown table. A training step consists of the forward pass,
+NACL over all outputs, the backward pass and Adam, on a batch of 16 slices of 224×224 with 4 classes, in
+float32. The networks take turns, so that a busy machine slows all of them alike; times are medians.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DATASET = {"in_channels": 1, "classes": ["background", "RV", "MYO", "LV"]}  # AC
 
 
 def menu(chosen: list[str] | None) -> dict[str, nn.Module]:
-    """The networks of the menu, as they stand there."""
+    """Returns the networks of the menu, with the settings there."""
     parser = ConfigParser({**ConfigParser.load_config_file(MODEL), **DATASET})
     names = chosen or list(parser.get("networks"))
     return {name: parser.get_parsed_content(f"networks::{name}") for name in names}
 
 
 def seconds(network: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...]) -> float:
-    """Wall-clock time of one training step on random data."""
+    """Returns the wall-clock time of one training step on random data."""
     device = next(network.parameters()).device
     image = torch.rand(shape, device=device)
     labels = torch.randint(len(DATASET["classes"]), (shape[0], 1, *shape[2:]), device=device)
@@ -45,7 +45,7 @@ def seconds(network: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[i
 
 
 def torchscript(network: nn.Module) -> str:
-    """``script`` where it works, else ``trace``."""
+    """Returns ``script`` if the network can be scripted, else ``trace``."""
     network = network.cpu().eval()
     try:
         torch.jit.script(network)
@@ -56,7 +56,7 @@ def torchscript(network: nn.Module) -> str:
 
 
 def onnx(network: nn.Module) -> str:
-    """``yes``, or the error that keeps the network from being exported."""
+    """Returns ``yes``, or the name of the error that prevents the export."""
     try:
         torch.onnx.export(
             network.cpu().eval(), (torch.rand(1, 1, 64, 64),), dynamo=True, verbose=False
@@ -67,7 +67,7 @@ def onnx(network: nn.Module) -> str:
 
 
 def main() -> None:
-    """Parse the command line and print the table."""
+    """Parses the command line and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", help="names from the menu (default: all)")
     parser.add_argument(

@@ -44,8 +44,7 @@ def check_inputs(
     """
     converted, indices = convert_inputs(logits, labels)
     if not torch.compiler.is_compiling():
-        values = labels if labels.is_floating_point() else indices
-        check_labels(values, converted.shape[1], ignore_index)
+        check_labels(labels, converted.shape[1], ignore_index)
     return converted, indices
 
 

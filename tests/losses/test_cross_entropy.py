@@ -107,3 +107,15 @@ def test_settings_are_printed():
 def test_term_is_named_cross_entropy(batch):
     """Curves show one term."""
     assert list(CrossEntropyLoss().terms(*batch)) == ["cross_entropy"]
+
+
+def test_only_ratios_of_class_weights_matter(batch):
+    """The mean is weighted, so that small weights give the same value, with ignored voxels too."""
+    logits, labels = batch
+    small = [1e-6 * weight for weight in WEIGHTS]
+    values = [
+        cross_entropy(logits, labels, class_weights=weights, ignore_index=1)
+        for weights in (WEIGHTS, small)
+    ]
+
+    torch.testing.assert_close(*values, rtol=1e-6, atol=0)

@@ -231,3 +231,27 @@ def test_bilateral_prior_without_image_is_refused():
     """Labels that carry no image are refused, with the form that is expected."""
     with pytest.raises(InputError, match=r"prior 'bilateral' needs .* then the image"):
         NACLLoss(prior="bilateral")(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
+
+
+def test_double_precision_is_kept(reference, batch):
+    """For logits in float64, the proportions are in float64 as well."""
+    logits, labels = batch
+    tau = torch.stack([reference.proportions(y[0], 3, reference.mean_weight) for y in labels])
+    expected = (tau - logits).abs().mean()
+
+    torch.testing.assert_close(neighborhood_penalty(logits, labels), expected, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("ignore_index", [None, 255])
+def test_sharpness_reaches_the_log_barrier(reference, batch, ignore_index):
+    """With a label to ignore and without, t is that of the settings."""
+    logits, labels = batch
+    tau = neighborhood_proportions(labels, 3, dtype=torch.float64)
+    expected = reference.mean(
+        reference.log_barrier(gap, 3.0) for gap in (tau - logits).flatten().tolist()
+    )
+    value = neighborhood_penalty(
+        logits, labels, penalty="log_barrier", sharpness=3.0, ignore_index=ignore_index
+    )
+
+    assert value.item() == pytest.approx(expected)

@@ -97,7 +97,7 @@ def test_proportions_are_linear_in_the_one_hot_labels(labels, prior, kernel_size
 
 
 @pytest.mark.parametrize("border", ["valid", "replicate"])
-@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+@pytest.mark.parametrize("ignore_index", [None, 0, 1, 255])
 @pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize("shape", SHAPES, ids=IDS)
 class TestEqualsTheLoop:

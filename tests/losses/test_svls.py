@@ -107,3 +107,13 @@ def test_settings_are_printed():
 def test_term_is_named_cross_entropy(batch):
     """Curves show one term."""
     assert list(SVLSLoss().terms(*batch)) == ["cross_entropy"]
+
+
+def test_double_precision_is_kept(reference, batch):
+    """For logits in float64, the smoothed labels are in float64 as well."""
+    logits, labels = batch
+    weight = reference.svls_weight(2.0, 1, logits.ndim - 2)
+    smoothed = torch.stack([reference.proportions(y[0], 3, weight, "replicate") for y in labels])
+    expected = -(smoothed * logits.log_softmax(1)).sum(1).mean()
+
+    torch.testing.assert_close(svls_loss(logits, labels), expected, rtol=1e-13, atol=0)
