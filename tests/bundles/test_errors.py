@@ -136,7 +136,7 @@ def test_size_of_evaluation(bundle, decathlon_phantom, tmp_path):
             ["--loss", "@losses::nalc"],
             "there is no losses::nalc in the configuration; choose from: ",
         ),
-        (["--loss", "nacl"], "--loss nacl: write it as a reference, --loss @losses::nacl"),
+        (["--loss", "nacl"], "--loss nacl: is no reference to the menu; write it as a reference"),
         (
             ["--network_def", "@networks::vnet"],
             "no networks::vnet in the configuration; choose from: unet",
@@ -204,7 +204,7 @@ def test_other_network(bundle, trained):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "images is not set"),
+        ([], "images: not set; name a file"),
         (["--images", "/nowhere/*.nii.gz"], "/nowhere/*.nii.gz: no image found there"),
         (["--images", "{image}", "--checkpoint", "/nowhere/model.pt"], "no trained model there"),
     ],

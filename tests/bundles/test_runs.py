@@ -1,7 +1,6 @@
 """Training, evaluating and inference do what they say, checked against the plain way to do it."""
 
 import json
-import sys
 from functools import cache, partial
 
 import nibabel
@@ -12,7 +11,9 @@ import torch
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.bundles.conftest import FAST, ROOT, arguments, run_bundle, run_module
+from nacl_monai.export.fragments import run_configs
+from nacl_monai.export.self_contained import self_contained, write_scripts
+from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle, run_module
 from tests.handlers.conftest import expected_calibration_error
 from tests.networks.conftest import make_small
 
@@ -141,7 +142,7 @@ def segment_padded(network, image, size=(48, 64)):
 
 @pytest.fixture(scope="session")
 def prediction_of(tmp_path_factory):
-    """For a run: one image, and what inference wrote for it without being able to import us."""
+    """For a run: an image, and what its exported inference wrote for it without this package."""
     return cache(partial(predict, tmp_path_factory))
 
 
@@ -153,12 +154,17 @@ def predicted(trained, prediction_of):
 def predict(tmp_path_factory, trained):
     dataset, dataset_dir, run = trained
     image = min(dataset_dir.glob(IMAGES[dataset]))
-    output = tmp_path_factory.mktemp("predictions")
-    words = arguments("inference", dataset, "--images", image, "--checkpoint", run / "model.pt")
+    bundle = tmp_path_factory.mktemp("bundle")
+    file, output = bundle / "configs/inference.json", bundle / "predictions"
+    file.parent.mkdir()
+    config = run_configs(dataset, {}, run, ROOT / "bundles")["inference"]
+    file.write_text(json.dumps(self_contained(config, "inference")))
+    write_scripts(bundle)
+    words = ["--config_file", file, "--bundle_root", bundle]
+    words += ["--images", image, "--checkpoint", run / "model.pt"]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in [name for name in sys.modules if name.split(".")[0] == "nacl_monai"]:
-            monkeypatch.setitem(sys.modules, name, None)
-        run_module(monkeypatch, [*words, "--output_dir", str(output)])
+        block_package(monkeypatch)
+        run_module(monkeypatch, ["run", "inference", *map(str, words)], cwd=bundle.parent)
     stem = image.name.removesuffix(".nii.gz")
     names = ("label", "probabilities", "confidence", "entropy")
     return image, {name: nibabel.load(output / f"{stem}_{name}.nii.gz") for name in names}
