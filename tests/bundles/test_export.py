@@ -74,7 +74,7 @@ def elsewhere(monkeypatch, capfd, tmp_path):
     return run
 
 
-def test_contents(exported):
+def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
     """The folder holds what the Model Zoo asks for, and the zip the same."""
     _, _, bundle = exported
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
@@ -99,7 +99,7 @@ def test_contents(exported):
     assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, f"{bundle.name}.zip"}
 
 
-def test_verify_metadata(exported, monkeypatch):
+def test_metadata_pass_the_check_of_monai(exported, monkeypatch):
     """The metadata pass MONAI's check without a network, and fail it without a required key."""
     _, _, bundle = exported
     monkeypatch.setattr("monai.apps.utils.urlopen", None, raising=False)
@@ -117,7 +117,7 @@ def test_verify_metadata(exported, monkeypatch):
     (bundle.parent / "spoilt.json").unlink()
 
 
-def test_metadata(exported):
+def test_channels_classes_and_scores_are_those_of_the_run(exported):
     """Channels, classes and scores are those of the run."""
     _, run, bundle = exported
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
@@ -191,7 +191,7 @@ def images_and_logits(bundle, batch=3):
         return images, network(images)
 
 
-def test_evaluating(exported, elsewhere):
+def test_evaluation_from_the_bundle_gives_the_numbers_of_the_run(exported, elsewhere):
     """Evaluation from the bundle gives the numbers of the evaluation that the run had."""
     dataset_dir, run, bundle = exported
     words = ["--dataset_dir", dataset_dir, "--cache_dir", run.parent / "cache"]
@@ -202,7 +202,7 @@ def test_evaluating(exported, elsewhere):
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_training(exported, elsewhere):
+def test_training_from_the_bundle_leaves_its_model_as_it_is(exported, elsewhere):
     """A training starts from the bundle, and leaves the bundle's own model as it is."""
     dataset_dir, run, bundle = exported
     before = (bundle / "models/model.pt").read_bytes()
@@ -222,7 +222,7 @@ def phantom_image(bundle, dataset_dir):
     return Path(image) if isinstance(image, str) else Path(image[0])
 
 
-def test_inference(exported, elsewhere, monkeypatch):
+def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     """It needs none of this package but its own copy, and writes four maps on the image's grid."""
     dataset_dir, _, bundle = exported
     file = phantom_image(bundle, dataset_dir)
@@ -263,7 +263,7 @@ def untrained(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(untrained, name):
+def test_torchscript_of_every_network_computes_the_same(untrained, name):
     """TorchScript of every network computes what the network computes."""
     bundle = untrained(name)
     images, expected = images_and_logits(bundle)
@@ -275,7 +275,7 @@ def test_networks(untrained, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_onnx(untrained, name, tmp_path):
+def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
     """MONAI's `onnx_export` of every network computes, under onnxruntime, what the network computes."""
     bundle = untrained(name)
     images, expected = images_and_logits(bundle, batch=1)

@@ -28,7 +28,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("dataset", FAST)
-def test_refused(bundle, datasets, tmp_path, dataset, fault):
+def test_fault_is_one_line_and_no_model_is_there(bundle, datasets, tmp_path, dataset, fault):
     """The line says what is wrong, and no model is there."""
     overrides, message = FAULTS[fault]
     shared = ["--dataset_dir", datasets[dataset], "--output_dir", tmp_path / "run"]
@@ -42,7 +42,7 @@ def test_refused(bundle, datasets, tmp_path, dataset, fault):
 
 
 @pytest.mark.parametrize("dataset", FAST)
-def test_own_command(monkeypatch, capsys, datasets, tmp_path, dataset):
+def test_own_command_is_as_strict(monkeypatch, capsys, datasets, tmp_path, dataset):
     """`python -m nacl_monai.runtime run` is as strict before it hands over to MONAI."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
