@@ -7,7 +7,7 @@ DATASET_DIR ?=
 LOSS        ?= nacl
 NETWORK     ?= unet
 SEED        ?= 0
-RUN         ?= runs/$(DATASET)/$(NETWORK)_$(LOSS)_seed$(SEED)
+RUN         ?= runs/$(DATASET)/$(shell $(NAME_RUN) $(NETWORK) $(LOSS) $(SEED))
 IMAGES      ?=
 FOLDS       ?= 0 1 2 3 4 5 6
 PROCESSES   ?= 1
@@ -25,6 +25,7 @@ TRACKING    ?=
 
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
+NAME_RUN := $(BIN)/python -m nacl_monai.runs
 
 # One process per GPU, or several on a CPU: PROCESSES=2
 RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) -m monai.bundle,$(BUNDLE))
@@ -43,9 +44,8 @@ DEMO_MAKE = $(MAKE) --no-print-directory DATASET=$(DATASET) DATASET_DIR="$(DEMO_
 
 fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
 
-KNOWN := $(patsubst bundles/%/configs/dataset.yaml,%,$(wildcard bundles/*/configs/dataset.yaml))
-ifeq ($(filter $(DATASET),$(KNOWN)),)
-$(error there is no dataset '$(DATASET)'; choose DATASET from: $(KNOWN))
+ifeq ($(wildcard bundles/$(DATASET)/configs/dataset.yaml),)
+$(error DATASET=$(DATASET): no such dataset; choose a folder of bundles/ other than common)
 endif
 
 PAPER := table1 table2 table3 table4 figure1 figure2 figure3 figure4 figure5 figure6 figure7 figure8 \
@@ -65,7 +65,7 @@ export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo "Tables and figures of the paper: $(PAPER)"
-	@echo "Datasets: $(KNOWN)"
+	@echo "Datasets: the folders of bundles/ other than common"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
 
@@ -119,16 +119,14 @@ export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS=
 	$(BIN)/python -m nacl_monai.export export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
 	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
-fold_run = $(RUN:_seed$(SEED)=_fold=$(1)_seed$(SEED))
-
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
-	$(if $(filter %_seed$(SEED),$(RUN)),,$(error folds: RUN must end in _seed$(SEED), as in runs/mine_seed$(SEED)))
-	@for fold in $(FOLDS); do \
-	  [ -f "$(call fold_run,$${fold})/evaluation/summary.json" ] && continue; \
-	  $(MAKE) --no-print-directory train RUN="$(call fold_run,$${fold})" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
-	  $(MAKE) --no-print-directory evaluate RUN="$(call fold_run,$${fold})" ARGS='$(ARGS)' || exit 1; \
-	done
-	@$(BIN)/python -m nacl_monai.reports compare "$(RUN)" --output "$(RUN)"
+	@run="$(RUN)"; for fold in $(FOLDS); do \
+	  folder=$$($(NAME_RUN) fold "$$run" $$fold) || exit 1; \
+	  [ -f "$$folder/evaluation/summary.json" ] && continue; \
+	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
+	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS='$(ARGS)' || exit 1; \
+	done; \
+	$(BIN)/python -m nacl_monai.reports compare "$$run" --output "$$run"
 
 $(PAPER): .venv/reproduce ## One of the paper's: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: the same variables

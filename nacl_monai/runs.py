@@ -2,7 +2,8 @@
 
 A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. The settings are
 those that differ from the defaults, so that a name says everything about a training but its dataset.
-``python -m nacl_monai.runs unet nacl 0 fold=2`` prints a name, for shell scripts and make.
+``python -m nacl_monai.runs unet nacl 0 gamma=2.0`` prints a name, and ``python -m nacl_monai.runs fold
+runs/mine_seed0 2`` the folder of a fold, for shell scripts and make.
 """
 
 from __future__ import annotations
@@ -83,11 +84,34 @@ def fold_folders(folder: Path) -> list[Path]:
     return sorted(folds, key=lambda fold: (len(fold.name), fold.name))
 
 
+def fold_folder(folder: Path, fold: int) -> Path:
+    """The run of one fold of the cross-validation ``folder``, the inverse of `fold_folders`.
+
+    Raises:
+        InputError: If the folder's name does not end in ``_seed<n>``.
+
+    Example:
+        >>> fold_folder(Path("runs/mine_seed0"), 2).as_posix()
+        'runs/mine_fold=2_seed0'
+    """
+    match = re.fullmatch(r"(.+)(_seed\d+)", folder.name)
+    if match is None:
+        raise InputError(f"{folder}: not the name of a cross-validation; end it in _seed<n>")
+    return folder.with_name(f"{match[1]}_fold={fold}{match[2]}")
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The files in a run's folder; handlers write them, reports read them."""
+    """The files in a run's folder; handlers write them, reports read them.
+
+    Attributes:
+        path: the folder; a string becomes a `Path`, since configurations know no other.
+    """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
 
     @property
     def model(self) -> Path:
@@ -118,6 +142,11 @@ class RunFolder:
     def previous(self) -> Path:
         """The folder of what ``--restart True`` has moved aside."""
         return self.path / "previous"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the curves."""
+        return self.path / "tensorboard"
 
     @property
     def logit_histogram(self) -> Path:
@@ -167,7 +196,13 @@ class EvaluationFolder:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the name for ``NETWORK LOSS SEED [KEY=VALUE …]``; returns the exit code."""
+    """Prints the name for ``NETWORK LOSS SEED [KEY=VALUE …]``, or the folder for ``fold RUN NUMBER``.
+
+    Returns the exit code.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["fold"]:
+        return _print_fold(given[1:])
     parser = argparse.ArgumentParser(
         prog="python -m nacl_monai.runs", description="Print the name of a run's folder."
     )
@@ -175,11 +210,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("loss")
     parser.add_argument("seed", type=int)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what is not a default")
-    words = parser.parse_args(argv)
+    words = parser.parse_args(given)
     settings = [tuple(word.split("=")) for word in words.settings]
     if any(len(setting) != 2 for setting in settings):
         parser.error(f"{' '.join(words.settings)}: not all are settings; write KEY=VALUE")
     print(RunName(words.network, words.loss, tuple(settings), words.seed))
+    return 0
+
+
+def _print_fold(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m nacl_monai.runs fold", description="Print the folder of a fold."
+    )
+    parser.add_argument("run", type=Path, help="the cross-validation, RUN_seed<n>")
+    parser.add_argument("fold", type=int)
+    words = parser.parse_args(argv)
+    try:
+        print(fold_folder(words.run, words.fold).as_posix())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
-from nacl_monai.runs import EvaluationFolder, RunFolder, RunName, fold_folders, main
+from nacl_monai.runs import (
+    EvaluationFolder,
+    RunFolder,
+    RunName,
+    fold_folder,
+    fold_folders,
+    main,
+)
 from tests.conftest import ROOT
 
 LOSSES = tuple(read_menu("losses", ROOT / "bundles"))
@@ -158,6 +165,7 @@ class TestFolder:
             "split": "split.json",
             "checkpoints": "checkpoints",
             "previous": "previous",
+            "tensorboard": "tensorboard",
             "logit_histogram": "logit_histogram.npz",
         }
 
@@ -209,3 +217,30 @@ class TestCommand:
         assert stopped.value.code == 2
         assert printed.out == ""
         assert message in printed.err
+
+
+class TestFold:
+    @pytest.mark.parametrize(("name", "fold"), [("unet_nacl_seed0", 2), ("mine_a=1_seed12", 0)])
+    def test_folder_of_a_fold_is_found_again(self, tmp_path, name, fold):
+        """`fold_folders` lists what `fold_folder` names, and the command prints it."""
+        folder = fold_folder(tmp_path / name, fold)
+        folder.mkdir()
+
+        assert fold_folders(tmp_path / name) == [folder]
+
+    def test_command_prints_the_folder(self, capsys):
+        """For make, relative as it was given."""
+        assert main(["fold", "runs/mine_seed0", "3"]) == 0
+        assert capsys.readouterr().out == "runs/mine_fold=3_seed0\n"
+
+    def test_folder_without_a_seed_is_refused(self, capsys):
+        """The seed tells where the fold belongs."""
+        assert main(["fold", "runs/mine", "3"]) == 1
+        assert capsys.readouterr().err == (
+            "error: runs/mine: not the name of a cross-validation; end it in _seed<n>\n"
+        )
+
+
+def test_path_of_a_run_may_be_text():
+    """Configurations have no other."""
+    assert RunFolder("runs/x") == RunFolder(Path("runs/x"))

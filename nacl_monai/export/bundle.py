@@ -10,34 +10,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import monai.bundle
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser
 
+from nacl_monai.bundles import bundles_folder
 from nacl_monai.errors import InputError
-from nacl_monai.export.fragments import Config, run_configs
+from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
-from nacl_monai.runtime.command_line import leaves
+from nacl_monai.export.self_contained import self_contained, write_scripts
+from nacl_monai.files import write_text
+from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
-
-# Where an exported bundle reads and writes; everything lies below its own folder.
-_PATHS = {
-    "train": {
-        "output_dir": "$@bundle_root + '/output'",
-        "cache_dir": "$@bundle_root + '/cache'",
-    },
-    "evaluate": {
-        "output_dir": "$@bundle_root + '/output'",
-        "cache_dir": "$@bundle_root + '/cache'",
-        "split_file": "$@bundle_root + '/configs/split.json'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-    },
-    "inference": {
-        "output_dir": "$@bundle_root + '/predictions'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-    },
-}
-
-# Keys of inference that nothing refers to, but MONAI asks for.
-_ALWAYS = {"imports", "bundle_root", "dataset_dir"}
 
 
 def export_bundle(
@@ -45,104 +27,80 @@ def export_bundle(
     output: str | Path,
     dataset: str,
     overrides: Mapping[str, Any] | None = None,
-    bundles: str | Path = "bundles",
+    bundles: str | Path | None = None,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
     The folder holds ``configs/`` (training, evaluation, inference; metadata and its schema; logging; the
-    patients of each set), ``models/model.pt`` and ``model.ts``, ``docs/`` and the license. It is
-    complete the moment it has its name.
+    patients of each set), ``models/model.pt`` and ``model.ts``, ``scripts/inference.py``, ``docs/`` and
+    the license. It is complete the moment it has its name.
 
     Args:
         run: Folder of a finished training.
         output: Folder to make; its last part is the bundle's name.
         dataset: Name of the dataset that the run was trained on.
         overrides: Keys and values that the run was trained with, where it has no record of them.
-        bundles: Folder of the sources; the license lies beside it.
+        bundles: Folder of the sources, beside which the license is; that of the working directory or of
+            the package by default.
 
-    Returns the folder and the zip.
+    Returns:
+        The folder and the zip.
 
     Raises:
-        InputError: ``output`` is there already, ``run`` has no weights or others than of that network, a
-            dataset or key does not exist.
+        InputError: If ``output`` is there already, if ``run`` has no weights or those of another
+            network, or if a dataset or key does not exist.
     """
-    run, output, bundles = Path(run), Path(output), Path(bundles)
+    source, output = RunFolder(Path(run)), Path(output)
     zipped = output.with_name(f"{output.name}.zip")
     for path in (output, zipped):
         if path.exists():
             raise InputError(f"{path}: is already there; remove it, or choose another --output")
-    configs = run_configs(bundles, dataset, overrides or {}, run)
-    configs = {kind: _self_contained(config, kind) for kind, config in configs.items()}
-    load_weights(
-        ConfigParser(configs["inference"]).get_parsed_content("network_def"), run / "model.pt"
-    )
+    configs = {
+        kind: self_contained(config, kind)
+        for kind, config in run_configs(dataset, overrides or {}, run, bundles).items()
+    }
+    network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
+    load_weights(network, source.model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        for part in ("configs", "models", "docs"):
-            (folder / part).mkdir(parents=True)
-        metadata = bundle_metadata(bundles, dataset, configs, run)
-        for name, content in {**configs, "metadata": metadata}.items():
-            _write_json(folder / f"configs/{name}.json", content)
-        _copy_files(run, folder, bundles, dataset)
-        how = _write_torchscript(folder, metadata["network_data_format"]["inputs"]["image"])
-        _write_readme(folder, bundles, dataset, metadata, how)
+        _write_bundle(folder, source, dataset, configs, bundles_folder(bundles))
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
 
 
-def _self_contained(config: Config, kind: str) -> Config:
-    """The configuration with its network in place of the menu, and paths below ``bundle_root``.
-
-    Of inference only what it uses is kept, since the rest would ask for this package.
-    """
-    parser = ConfigParser(config)
-    network = config["network_def"]
-    while isinstance(network, str) and network.startswith("@"):
-        network = parser[network[1:]]
-    rest = {key: value for key, value in config.items() if key != "networks"}
-    config = {"bundle_root": ".", **rest, "network_def": network, **_PATHS[kind]}
-    if kind == "inference":
-        used = _used_by("inference", config)
-        config = {key: value for key, value in config.items() if key in used | _ALWAYS}
-        config["dataset"] = "@dataset_def"  # the name by which MONAI knows what is segmented
-    return config
+def _write_bundle(
+    folder: Path, run: RunFolder, dataset: str, configs: Mapping[str, Any], bundles: Path
+) -> None:
+    metadata = bundle_metadata(bundles, dataset, configs, run)
+    for name, content in {**configs, "metadata": metadata}.items():
+        write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
+    _copy_files(run, folder, bundles, dataset)
+    write_scripts(folder)
+    how = _write_torchscript(folder, metadata["network_data_format"]["inputs"]["image"])
+    _write_readme(folder, bundles, dataset, metadata, how)
 
 
-def _used_by(key: str, config: Config) -> set[str]:
-    """The top-level keys that ``key`` refers to, however indirectly, and ``key``."""
-    used, found = set(), {key}
-    while found:
-        used |= found
-        references = {
-            reference.partition("::")[0]
-            for name in found
-            for _, value in leaves(config[name])
-            if isinstance(value, str)
-            for reference in ReferenceResolver.match_refs_pattern(value)
-        }
-        found = references - used
-    return used
-
-
-def _copy_files(run: Path, folder: Path, bundles: Path, dataset: str) -> None:
+def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> None:
+    for part in ("models", "docs"):
+        (folder / part).mkdir()
     for source, target in {
-        run / "model.pt": "models/model.pt",
-        run / "split.json": "configs/split.json",
+        run.model: "models/model.pt",
+        run.split: "configs/split.json",
         bundles / "common/logging.conf": "configs/logging.conf",
         bundles / "common/meta_schema.json": "configs/meta_schema.json",
         bundles / dataset / "docs/data_license.txt": "docs/data_license.txt",
         bundles.absolute().parent / "LICENSE": "LICENSE",
     }.items():
         if not source.is_file():
-            raise InputError(f"{source}: is missing, and belongs into the bundle")
+            raise InputError(f"{source}: is missing; a bundle needs it, so put it there")
         shutil.copyfile(source, folder / target)
 
 
 def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
-    """Writes ``models/model.ts``, scripted or, where that fails, traced; returns which."""
+    """Writes ``models/model.ts``; returns "script", or "trace" where the network cannot be scripted."""
 
     def write(use_trace: bool) -> None:
         monai.bundle.ckpt_export(
@@ -158,7 +116,7 @@ def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
 
     try:
         write(use_trace=False)
-    except Exception:  # whatever of Python the compiler does not know, in many kinds of error
+    except Exception:  # the compiler has many kinds of error for what it does not know of Python
         write(use_trace=True)
         return "trace"
     return "script"
@@ -185,10 +143,4 @@ def _write_readme(
         ),
     )
     data = (bundles / dataset / "docs/README.md").read_text(encoding="utf-8")
-    (folder / "docs/README.md").write_text(
-        text + "\n" + data.replace("# ", "## Data: ", 1), encoding="utf-8"
-    )
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))

@@ -1,4 +1,4 @@
-"""The configuration of a bundle: fragments in ``bundles/``, merged, as a run of it had them."""
+"""The configurations of a run: merged fragments of ``bundles/``, with what the run was trained with."""
 
 from __future__ import annotations
 
@@ -10,51 +10,45 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from nacl_monai.bundles import bundles_folder, dataset_file
 from nacl_monai.errors import InputError
+from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import checked_overrides
 
 Config = dict[str, Any]
 KINDS = ("train", "evaluate", "inference")
 
 
-def datasets(bundles: str | Path) -> list[str]:
-    """Names of the datasets that have a folder in ``bundles``."""
-    return sorted(file.parents[1].name for file in Path(bundles).glob("*/configs/dataset.yaml"))
-
-
 def run_configs(
-    bundles: str | Path, dataset: str, overrides: Mapping[str, Any], run: str | Path
+    dataset: str,
+    overrides: Mapping[str, Any],
+    run: str | Path,
+    bundles: str | Path | None = None,
 ) -> dict[str, Config]:
     """Configurations of training, evaluation and inference with what ``run`` was trained with.
 
     A run that has a record, ``config.json``, is taken at its word: training has all of it, the other
-    two what the fragments of dataset and network say in it.
+    two have what it says of the keys in the dataset's fragment and in ``model.yaml``.
 
     Args:
-        bundles: Folder of the sources.
-        dataset: Which of its datasets.
+        dataset: Name of the dataset that the run was trained on.
         overrides: Keys and values beyond the sources and the record, as on the command line.
         run: Folder of the run.
+        bundles: Folder of the sources; that of the working directory or of the package by default.
 
-    Returns ``{"train": …, "evaluate": …, "inference": …}``, each complete; nothing in them is evaluated.
+    Returns:
+        ``{"train": …, "evaluate": …, "inference": …}``, each complete, with nothing evaluated.
 
     Raises:
-        InputError: No such dataset or key, or a damaged record.
+        InputError: If there is no such dataset or key, or if the record is damaged.
     """
-    bundles = Path(bundles)
-    if dataset not in datasets(bundles):
-        raise InputError(
-            f"there is no dataset {dataset} in {bundles}; choose from: "
-            f"{', '.join(datasets(bundles)) or 'none, so name the folder: --bundles DIR'}"
-        )
-    shared = _load(bundles / dataset / "configs/dataset.yaml", bundles / "common/model.yaml")
-    configs = {
-        kind: {**deepcopy(shared), **_load(bundles / f"common/{kind}.yaml")} for kind in KINDS
-    }
-    record = _record(Path(run) / "config.json")
+    common = bundles_folder(bundles) / "common"
+    shared = _load(dataset_file(dataset, bundles), common / "model.yaml")
+    configs = {kind: {**deepcopy(shared), **_load(common / f"{kind}.yaml")} for kind in KINDS}
+    record = _record(RunFolder(Path(run)).config)
     for kind, config in configs.items():
         keys = config if kind == "train" else shared
-        config.update({key: value for key, value in record.items() if key in keys})
+        config.update({key: deepcopy(value) for key, value in record.items() if key in keys})
     known = {key: value for config in configs.values() for key, value in config.items()}
     for key, value in checked_overrides(known, overrides).items():
         for config in configs.values():

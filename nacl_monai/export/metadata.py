@@ -11,26 +11,27 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 import nacl_monai
+from nacl_monai.runs import RunFolder
 
 
 def bundle_metadata(
-    bundles: str | Path, dataset: str, configs: Mapping[str, dict[str, Any]], run: str | Path
+    bundles: Path, dataset: str, configs: Mapping[str, dict[str, Any]], run: RunFolder
 ) -> dict[str, Any]:
-    """What ``metadata.json`` says of a dataset, and what is known of a run.
+    """The dataset's own ``metadata.json``, completed by what is known of a run.
 
     Args:
         bundles: Folder of the sources.
-        dataset: Which of its datasets.
-        configs: The configurations that are exported, of which training's loss is named.
-        run: Folder of the run; the means of its ``evaluation/summary.json``, if there, become
-            ``eval_metrics``.
+        dataset: A dataset in it.
+        configs: The configurations that are exported; the description names training's network and loss.
+        run: Its means in ``evaluation/summary.json``, if there, become ``eval_metrics``.
 
-    Returns the dataset's own ``metadata.json`` with, replaced: versions of this package, MONAI, torch
-    and NumPy as they are installed; what else inference requires; ``changelog``; ``description``;
-    ``eval_metrics``; and in ``network_data_format`` the channels, the sizes and the classes of the
-    network's input and output.
+    Returns:
+        The dataset's metadata with these replaced: the versions of this package, MONAI, torch and NumPy
+        as they are installed; what else inference requires; ``changelog``; ``description``;
+        ``eval_metrics``; and in ``network_data_format`` the channels, sizes and classes of the network's
+        input and output.
     """
-    source = Path(bundles) / dataset / "configs/metadata.json"
+    source = bundles / dataset / "configs/metadata.json"
     metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
     inference, train = configs["inference"], ConfigParser(configs["train"])
     network, loss = (_class_name(train, key) for key in ("network_def", "loss"))
@@ -40,13 +41,13 @@ def bundle_metadata(
     return {
         **metadata,
         "version": nacl_monai.__version__,
-        "changelog": {nacl_monai.__version__: f"weights of the run {Path(run).name}"},
+        "changelog": {nacl_monai.__version__: f"weights of the run {run.path.name}"},
         "description": f"{network} trained on 2-D slices with {loss}, and evaluated on volumes",
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {package: version(package) for package in required},
-        "eval_metrics": _means(Path(run) / "evaluation/summary.json"),
+        "eval_metrics": _means(run.evaluation.summary),
         "network_data_format": _data_format(metadata["network_data_format"], inference),
     }
 

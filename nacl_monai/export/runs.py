@@ -3,32 +3,54 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from nacl_monai.errors import InputError
+from nacl_monai.runs import RunFolder, RunName
 
 
 def newest_run(runs: str | Path, dataset: str, network: str, loss: str) -> Path:
-    """The newest finished run ``runs/DATASET/NETWORK_LOSS_seed*``, as ``make train`` names them.
+    """The newest finished run ``runs/DATASET/NETWORK_LOSS_seedN`` with any seed and no other settings.
 
-    Finished is a run with a ``model.pt`` and, where it keeps a ``run.json``, ``finished`` in it.
+    A run is finished if it has a ``model.pt`` and if its ``run.json``, where there is one, says so.
+
+    Args:
+        runs: Folder of all runs.
+        dataset: Folder in it.
+        network: From the menu of networks.
+        loss: From the menu of losses.
 
     Raises:
-        InputError: There is none.
+        InputError: If there is none.
     """
-    pattern = f"{network}_{loss}_seed*"
     folder = Path(runs) / dataset
-    finished = [run for run in folder.glob(pattern) if _is_finished(run)]
-    if not finished:
+    name = RunName(network, loss)
+    models = [
+        RunFolder(run).model
+        for run in folder.glob("*")
+        if _is_named(run, name) and _is_finished(RunFolder(run))
+    ]
+    if not models:
+        pattern = str(name).removesuffix(str(name.seed)) + "*"
         raise InputError(
             f"{folder / pattern}: no finished training there; train first, or name a run: --run DIR "
             "(make: RUN=DIR)"
         )
-    return max(finished, key=lambda run: (run / "model.pt").stat().st_mtime)
+    return max(models, key=lambda model: model.stat().st_mtime).parent
 
 
-def _is_finished(run: Path) -> bool:
-    record = run / "run.json"
-    if record.is_file() and not json.loads(record.read_text(encoding="utf-8"))["finished"]:
+def _is_named(run: Path, name: RunName) -> bool:
+    """Whether the folder's name is ``name``, whatever the seed."""
+    try:
+        return replace(RunName.parse(run.name, [name.loss]), seed=name.seed) == name
+    except InputError:
         return False
-    return (run / "model.pt").is_file()
+
+
+def _is_finished(run: RunFolder) -> bool:
+    if not run.model.is_file():
+        return False
+    if not run.record.is_file():
+        return True
+    return bool(json.loads(run.record.read_text(encoding="utf-8"))["finished"])

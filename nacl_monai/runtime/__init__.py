@@ -1,17 +1,22 @@
-"""What the bundles ask of the package: strictness, errors in one line, a run's folder, weights."""
+"""What the configurations call: strictness, errors in one line, a run's folder, processes, weights."""
 
+from nacl_monai.runtime.classification import most_probable_class
 from nacl_monai.runtime.command_line import check_command_line
+from nacl_monai.runtime.curves import last_step, loss_and_terms, next_step
+from nacl_monai.runtime.device import default_device
 from nacl_monai.runtime.error_lines import one_line_errors
 from nacl_monai.runtime.network_check import check_classes, check_labels
 from nacl_monai.runtime.precision import PrecisionInferer
 from nacl_monai.runtime.processes import (
     across_processes,
     evaluation_sampler,
+    is_silent,
     join_processes,
     share_batch,
     training_sampler,
 )
 from nacl_monai.runtime.run_folder import lock_folder, open_run
+from nacl_monai.runtime.schedule import half_of_epochs
 from nacl_monai.runtime.weights import load_weights
 
 __all__ = [
@@ -20,10 +25,17 @@ __all__ = [
     "check_classes",
     "check_command_line",
     "check_labels",
+    "default_device",
     "evaluation_sampler",
+    "half_of_epochs",
+    "is_silent",
     "join_processes",
+    "last_step",
     "load_weights",
     "lock_folder",
+    "loss_and_terms",
+    "most_probable_class",
+    "next_step",
     "one_line_errors",
     "open_run",
     "share_batch",

@@ -1,4 +1,4 @@
-"""Whether a network, labels and a configuration speak of the same classes, before the first batch."""
+"""Checks before the first batch that network, labels and configuration agree on the classes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ def check_classes(
     label_values: Sequence[Sequence[int]],
     spatial_size: Sequence[int],
 ) -> None:
-    """Asks ``network`` for the logits of one empty slice; its mode and statistics stay.
+    """Checks the channels of a network by the logits of one empty slice; its state stays as it is.
 
     Args:
-        network: Takes slices of this size, see `nacl_monai.networks.check_input_size`.
+        network: A network that takes slices of this size, see `nacl_monai.networks.check_input_size`.
         in_channels: Channels of a slice.
         classes: Names of all classes, background first.
         label_values: For each class, the values on disk that become it.
         spatial_size: Height and width of a slice.
 
     Raises:
-        InputError: It has another number of outputs than there are classes, or these another than
-            there are label values.
+        InputError: If the network's channels or the label values differ in number from the classes.
     """
     if len(label_values) != len(classes):
         raise InputError(
@@ -49,13 +48,17 @@ def check_classes(
 
 
 def check_labels(volumes: CachedVolumes, classes: Sequence[str]) -> None:
-    """Asks the labels of all training ``volumes`` for every one of ``classes``, background first.
+    """Checks that every class occurs in the training labels.
+
+    Args:
+        volumes: All training volumes.
+        classes: Names of all classes, background first.
 
     Raises:
-        InputError: A class is in none of them, so that nothing could be learned of it.
+        InputError: If a class occurs in none of them, so that nothing could be learned of it.
     """
-    found = {int(index) for held in volumes.classes for index in held}
-    absent = [name for index, name in enumerate(classes) if index not in found]
+    present = {int(index) for indices in volumes.classes for index in indices}
+    absent = [name for index, name in enumerate(classes) if index not in present]
     if absent:
         raise InputError(
             f"classes: {', '.join(absent)} in none of the {len(volumes)} training labels; remove it "

@@ -22,41 +22,48 @@ PRECISIONS = ("auto", *_DTYPES)
 class PrecisionInferer(Inferer):
     """Runs a network in a lower precision, and returns its logits in float32.
 
-    MONAI's trainer knows mixed precision on NVIDIA's GPUs alone; its inferer is where any device can
+    MONAI's trainer offers mixed precision on NVIDIA's GPUs alone; through its inferer, any device can
     have it. Weights, gradients, loss and metrics stay in float32, and so does every evaluation.
 
     Args:
-        precision: "float32"; "bfloat16", on CPUs and GPUs; "float16", on GPUs, for which the trainer
-            scales the gradients (its argument ``amp``); or "auto": bfloat16 on a CPU that computes
-            with it (AVX512-BF16 or AMX), else float32.
+        precision: "float32"; "bfloat16", on CPUs and GPUs; "float16", on GPUs, where the trainer scales
+            the gradients (``scales_gradients`` is its argument ``amp``); or "auto": bfloat16 on a CPU
+            that computes with it (AVX512-BF16 or AMX), else float32.
         device: Where the network is.
-        channels_last: Lay images and weights out with the channels last.
-        inferer: How the network is applied; default: directly.
+        channels_last: Whether images and weights are laid out with the channels last.
+        inferer: How the network is applied; directly by default.
 
     Raises:
-        InputError: No such precision, or float16 on a CPU.
+        InputError: If there is no such precision, or if it is float16 on a CPU.
     """
 
     def __init__(
         self,
         precision: str,
-        device: torch.device,
+        device: torch.device | str,
         channels_last: bool = False,
         inferer: Inferer | None = None,
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
-            raise InputError(f"precision {precision}: choose from: {', '.join(PRECISIONS)}")
-        if precision == "float16" and device.type == "cpu":
-            raise InputError("precision float16 needs a GPU; choose bfloat16 or float32")
-        self.device = device
-        self.dtype = _DTYPES[_faster(device) if precision == "auto" else precision]
+            raise InputError(
+                f"precision {precision}: not known; choose from: {', '.join(PRECISIONS)}"
+            )
+        self.device = torch.device(device)
+        if precision == "float16" and self.device.type == "cpu":
+            raise InputError("precision float16: needs a GPU; choose bfloat16 or float32")
+        self.dtype = _DTYPES[_faster(self.device) if precision == "auto" else precision]
         self.channels_last = channels_last
         self.inferer = SimpleInferer() if inferer is None else inferer
         self._laid_out: Any = None
         if idist.get_rank() == 0:
             name = str(self.dtype).removeprefix("torch.")
             print(f"precision: {name}{' (chosen for this device)' if precision == 'auto' else ''}")
+
+    @property
+    def scales_gradients(self) -> bool:
+        """Whether gradients would vanish in this precision, so that the trainer is to scale them."""
+        return self.dtype == torch.float16
 
     def __call__(
         self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any
@@ -75,7 +82,7 @@ class PrecisionInferer(Inferer):
 
 
 def _faster(device: torch.device) -> str:
-    # Measured on a CPU alone. Older versions of torch cannot say what theirs has.
+    # Measured on CPUs only. Older versions of torch cannot tell what a CPU can do.
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return "float32"
     has = torch.cpu.get_capabilities()

@@ -1,6 +1,6 @@
 """One training or evaluation in several processes, one per device, as `torchrun` starts them.
 
-Every part is the usual one where there is a single process, so the configurations do not differ.
+With a single process every part is the usual one, so configurations need not differ.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 from nacl_monai.errors import InputError
 
 
+def is_silent() -> bool:
+    """Whether this process leaves writing and printing to another, the first of its group."""
+    return idist.get_rank() > 0
+
+
 def join_processes() -> None:
     """Under `torchrun`, makes this process one of its group: NCCL on GPUs, Gloo on CPUs.
 
@@ -31,34 +36,34 @@ def share_batch(batch_size: int) -> int:
     """The part of a batch that one process takes, so that the batch as a whole stays the same size.
 
     Raises:
-        InputError: The processes cannot share it evenly.
+        InputError: If the processes cannot share it evenly.
     """
     processes = idist.get_world_size()
     if batch_size % processes:
         raise InputError(
-            f"batch_size {batch_size} cannot be shared evenly by {processes} processes; "
+            f"batch_size {batch_size}: cannot be shared evenly by {processes} processes; "
             f"choose a multiple: --batch_size {-(-batch_size // processes) * processes}"
         )
     return batch_size // processes
 
 
 def training_sampler(dataset: Any, seed: int) -> Sampler[int]:
-    """Random order; every process gets equally many samples, if need be by repeating the first ones."""
+    """Draws samples in random order; every process gets equally many, if need be some twice."""
     if idist.get_world_size() == 1:
         return RandomSampler(dataset)
     return cast("Sampler[int]", DistributedSampler(dataset, shuffle=True, seed=seed))
 
 
 def evaluation_sampler(dataset: Any) -> Sampler[int]:
-    """Every sample once, in order, shared by the processes; some have one more than others.
+    """Takes every sample once, in order; some processes get one sample more than others.
 
     Raises:
-        InputError: There are fewer samples than processes.
+        InputError: If there are fewer samples than processes.
     """
     samples, processes = len(cast("Sized", dataset)), idist.get_world_size()
     if samples < processes:
         raise InputError(
-            f"{processes} processes cannot share {samples} volume(s) of an evaluation; start fewer"
+            f"{samples} volume(s) of an evaluation: too few for {processes} processes; start fewer"
         )
     if processes == 1:
         return SequentialSampler(dataset)
@@ -67,7 +72,7 @@ def evaluation_sampler(dataset: Any) -> Sampler[int]:
 
 
 def across_processes(network: nn.Module) -> nn.Module:
-    """``network`` with gradients averaged over all processes; its parameters are the same objects."""
+    """Averages the gradients of ``network`` over all processes; its parameters stay the same objects."""
     if idist.get_world_size() == 1:
         return network
     return DistributedDataParallel(network)

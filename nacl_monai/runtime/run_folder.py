@@ -1,8 +1,8 @@
-"""A run's folder belongs to one configuration and to one process at a time.
+"""A run's folder belongs to one configuration, and to one process at a time.
 
-What a command finds there decides what it does: nothing yet, and it trains; a training of the same
-configuration that was interrupted, and it goes on (`nacl_monai.handlers.Checkpoints`); one of another
-configuration, and it is refused, unless it is told to begin anew.
+What a command finds in the folder decides what it does. If there is nothing, it trains. If there is an
+interrupted training of the same configuration, it goes on (`nacl_monai.handlers.Checkpoints`). If there
+is a training of another configuration, it is refused, unless it is told to begin anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import checkpoint_epochs
+from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import leaves
 
 # Keys that say where and on what a training runs, but not what it computes.
@@ -36,26 +37,34 @@ FREE_KEYS = (
     "save_execute_config",
     "split_file",
 )
+# Labels and colors of tables and figures, at any depth.
+_DESCRIPTION = "_desc_"
 _LOCK = ".lock"
-_held: dict[Path, IO[str]] = {}
+_REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
+_locks: dict[Path, IO[str]] = {}
 
 
 def lock_folder(folder: str | Path) -> None:
     """Makes ``folder`` this process's own, until the process ends in whatever way.
 
-    Under several processes of one run, the first alone takes it, since it alone writes.
+    The first of several processes of a run alone takes it, since it alone writes.
+
+    Args:
+        folder: The folder; made if missing.
 
     Raises:
-        InputError: Another process has it, or nothing can be written there.
+        InputError: If another process has it, or if nothing can be written there.
     """
     folder = Path(folder).absolute()
-    if idist.get_rank() != 0 or folder in _held:
+    if idist.get_rank() != 0 or folder in _locks:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / _LOCK).open("a")
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
     try:
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -63,42 +72,42 @@ def lock_folder(folder: str | Path) -> None:
         raise InputError(
             f"{folder}: another process is writing there; wait for it, or choose another folder"
         ) from None
-    _held[folder] = stream
+    _locks[folder] = stream
 
 
 def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = False) -> None:
-    """Takes a training's folder: locks it, and writes its configuration to ``config.json``.
+    """Takes a training's folder: locks it, and records the configuration in ``config.json``.
 
-    Call it from a configuration; its own configuration is then the one that is meant. A folder whose
-    ``config.json`` says the same is one to go on in. Keys in :data:`FREE_KEYS` may change.
+    The configuration is the one that calls this function. If the folder's ``config.json`` says the same,
+    the training goes on there. Keys in :data:`FREE_KEYS`, and how menus are shown, may differ.
 
     Args:
         output_dir: The folder; made if missing.
-        split_file: Stays where it is when a training begins anew.
-        restart: Move what is there into ``previous/1``, ``previous/2``, … below the folder, and begin
-            anew.
+        split_file: Stays in its place when a training begins anew.
+        restart: Whether to move the folder's contents into ``previous/1``, ``previous/2``, … below it,
+            and begin anew.
 
     Raises:
-        InputError: Another process writes there; there is a training of another configuration, of an
-            unknown one, or one whose checkpoints are gone.
+        InputError: If another process writes there, or if there is a training of another configuration,
+            of an unknown one, or without its checkpoints.
     """
     lock_folder(output_dir)
     if idist.get_rank() == 0:
-        folder = Path(output_dir)
+        folder = RunFolder(Path(output_dir))
         if restart:
             _move_aside(folder, Path(split_file))
-        record = folder / "config.json"
         config = {**_running_configuration(), "processes": idist.get_world_size()}
-        _check_same(folder, record, config)
-        write_text(record, json.dumps(config, indent=2, default=str) + "\n")
+        text = json.dumps(config, indent=2, default=str) + "\n"
+        _check_same(folder, json.loads(text))
+        write_text(folder.config, text)
     idist.barrier()
 
 
 def _running_configuration() -> dict[str, Any]:
     """The configuration, overrides included, whose evaluation led to this call.
 
-    MONAI hands it to nobody, but everything that a configuration does, from a command or from Python,
-    is done inside of its parser's `get_parsed_content`.
+    MONAI passes it to nobody. But whatever a configuration does, be it from a command or from Python,
+    happens inside its parser's `get_parsed_content`.
     """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code is not ConfigParser.get_parsed_content.__code__:
@@ -109,45 +118,63 @@ def _running_configuration() -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in FREE_KEYS}
 
 
-def _check_same(folder: Path, record: Path, config: Mapping[str, Any]) -> None:
-    remedy = (
-        "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
-    )
-    trained = (folder / "model.pt").exists() or bool(checkpoint_epochs(folder / "checkpoints"))
-    if not record.exists():
+def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Refuses a folder in which the training of ``config`` cannot begin or go on."""
+    epochs = checkpoint_epochs(folder.checkpoints)
+    trained = bool(epochs) or folder.model.exists()
+    if not folder.config.exists():
         if trained:
             raise InputError(
-                f"{folder}: a trained model without its config.json is there; {remedy}"
+                f"{folder.path}: has a trained model but no {folder.config.name}; {_REMEDY}"
             )
         return
+    changes = _changes(_read_record(folder.config), config)
+    if changes and trained:
+        raise InputError(f"{folder.path}: was trained with another {_listed(changes)}; {_REMEDY}")
+    if folder.record.exists() and not changes and not epochs:
+        raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
+
+
+def _read_record(file: Path) -> Any:
     try:
-        earlier = dict(leaves(json.loads(record.read_text(encoding="utf-8"))))
+        return json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
-        raise InputError(f"{record}: is damaged; {remedy}") from None
-    now = dict(leaves(json.loads(json.dumps(config, default=str))))
-    changed = [key for key in {**earlier, **now} if earlier.get(key) != now.get(key)]
-    if changed and trained:
-        named = ", ".join(f"{k} ({_shown(earlier, k)}, now {_shown(now, k)})" for k in changed[:5])
-        more = f" and {len(changed) - 5} more keys" if len(changed) > 5 else ""
-        raise InputError(f"{folder}: was trained with another {named}{more}; {remedy}")
-    begun = folder / "run.json"
-    if begun.exists() and not changed and not checkpoint_epochs(folder / "checkpoints"):
-        raise InputError(f"{folder}: its checkpoints are gone, so it cannot go on; {remedy}")
+        raise InputError(f"{file}: is damaged; {_REMEDY}") from None
 
 
-def _move_aside(folder: Path, split_file: Path) -> None:
-    previous = folder / "previous"
-    stays = {path.resolve() for path in (previous, folder / _LOCK, split_file)}
-    found = [path for path in folder.iterdir() if path.resolve() not in stays]
-    if not found:
+def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every key whose value differs, with both values; descriptions may differ."""
+    before, after = (_computing_leaves(config) for config in (earlier, now))
+    return [
+        f"{key} ({_shown(before, key)}, now {_shown(after, key)})"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _computing_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in leaves(config) if _DESCRIPTION not in key.split("::")}
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return str(values[key])[:60] if key in values else "not set"
+
+
+def _listed(changes: list[str]) -> str:
+    """The first five changes, and the number of the others."""
+    others = len(changes) - 5
+    return ", ".join(changes[:5]) + (f" and {others} more" if others > 0 else "")
+
+
+def _move_aside(folder: RunFolder, split_file: Path) -> None:
+    """Moves what is in the folder, but for the split, into the next free folder of ``previous/``."""
+    stay = {path.resolve() for path in (folder.previous, folder.path / _LOCK, split_file)}
+    moving = [path for path in folder.path.iterdir() if path.resolve() not in stay]
+    if not moving:
         return
-    taken = [int(path.name) for path in previous.glob("*") if path.name.isdecimal()]
-    target = previous / str(max(taken, default=0) + 1)
+    taken = [int(path.name) for path in folder.previous.glob("*") if path.name.isdecimal()]
+    target = folder.previous / str(max(taken, default=0) + 1)
     target.mkdir(parents=True)
-    # The checkpoints first: without them, whatever an interruption leaves is no training to go on with.
-    for path in sorted(found, key=lambda path: path.name != "checkpoints"):
+    # Checkpoints first: whatever an interruption then leaves is no training to go on with.
+    for path in sorted(moving, key=lambda path: path != folder.checkpoints):
         path.replace(target / path.name)
-
-
-def _shown(leaves: Mapping[str, Any], key: str) -> str:
-    return str(leaves[key])[:60] if key in leaves else "not set"

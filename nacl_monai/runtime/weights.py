@@ -14,8 +14,12 @@ from nacl_monai.handlers.state_files import is_whole, load_state
 def load_weights(network: nn.Module, file: str | Path) -> None:
     """Loads the state dictionary in ``file`` into ``network``.
 
+    Args:
+        network: The network that it was trained with.
+        file: As `nacl_monai.handlers.BestModel` writes it.
+
     Raises:
-        InputError: The file is missing or damaged, or belongs to another network.
+        InputError: If the file is missing or damaged, or belongs to another network.
     """
     if not Path(file).is_file():
         raise InputError(f"{file}: no trained model there; train first")

@@ -60,6 +60,16 @@ def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
     return code, capfd.readouterr().err
 
 
+def block_package(monkeypatch):
+    """Makes this package impossible to import, and forgets the scripts of other bundles."""
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "nacl_monai":
+            monkeypatch.setitem(sys.modules, name, None)
+        elif name.partition(".")[0] == "scripts":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nacl_monai", None)
+
+
 @pytest.fixture(scope="session")
 def datasets(phantom_of):
     """Where each bundle's phantom is; written when first asked for."""

@@ -44,7 +44,7 @@ def read(dataset, case, keys=("load_case", "preprocessing", "cropping")):
 
 @pytest.mark.parametrize("dataset", FAST)
 class TestEveryBundle:
-    def test_agreement(self, dataset):
+    def test_declarations_and_metadata_agree(self, dataset):
         """Classes, values on disk, structures, channels and the metadata describe the same."""
         parser = config_of(dataset)
         classes, values = parser["classes"], parser["label_values"]
@@ -60,7 +60,7 @@ class TestEveryBundle:
             range(1, len(classes))
         )
 
-    def test_split(self, dataset):
+    def test_official_patients_are_split_into_the_published_numbers(self, dataset):
         """The official number of patients is split into the published numbers."""
         patients, sizes = OFFICIAL[dataset]
         parser = config_of(dataset)
@@ -69,14 +69,14 @@ class TestEveryBundle:
         assert tuple(map(len, split.values())) == sizes
         assert parser["official_cases"] == patients * (2 if dataset == "acdc" else 1)
 
-    def test_download(self, dataset, datasets):
+    def test_phantom_passes_the_check_of_a_download(self, dataset, datasets):
         """The phantom passes the check of a download, as a part of it."""
         found = check_dataset(dataset, datasets[dataset], bundles=ROOT / "bundles", subset=True)
 
         assert found.faults == []
         assert all(found.holders[k] for k in range(len(found.classes)))
 
-    def test_volumes(self, dataset, datasets):
+    def test_volumes_are_scaled_classes_on_one_grid(self, dataset, datasets):
         """Channels in [0, 1]; the label is classes, on the image's grid, with slices last."""
         parser = config_of(dataset, dataset_dir=str(datasets[dataset]))
         volume = read(dataset, parser.get_parsed_content("cases")[0])
@@ -117,7 +117,9 @@ def ball(shape, affine, folder, names, radius, channels=0):
         ("prostate", (100, 100, 9), (2.5, 2.5, 3.6), (0.625, 0.625, 3.6), (320, 320, 9)),
     ],
 )
-def test_grids(tmp_path, dataset, shape, spacing, grid, cropped):
+def test_volumes_are_resampled_and_cropped_around_their_center(
+    tmp_path, dataset, shape, spacing, grid, cropped
+):
     """Volumes are resampled and cropped as the paper says, around their center; slices come last.
 
     A ball of known radius has its volume in mm³ on the new grid, and the image agrees with it.
@@ -160,7 +162,7 @@ class TestBraTS:
             spatial_size=[80, 80],
         )
 
-    def test_background(self, parser):
+    def test_background_stays_zero(self, parser):
         """Voxels outside the brain are 0 on disk and stay 0, in every modality."""
         case = parser.get_parsed_content("cases")[0]
         image = read("brats", case)["image"]
@@ -169,7 +171,7 @@ class TestBraTS:
             stored = nibabel.as_closest_canonical(nibabel.load(file)).get_fdata()
             np.testing.assert_array_equal(stored == 0, channel.numpy() == 0)
 
-    def test_classes(self, parser):
+    def test_value_4_on_disk_is_class_3(self, parser):
         """4 on disk is class 3."""
         case = parser.get_parsed_content("cases")[0]
         stored = nibabel.as_closest_canonical(nibabel.load(case["label"])).get_fdata()
@@ -178,7 +180,7 @@ class TestBraTS:
             np.where(stored == 4, 3, stored), read("brats", case)["label"][0].numpy()
         )
 
-    def test_empty_slices(self, parser):
+    def test_slices_without_brain_are_not_trained_on(self, parser):
         """Slices without brain are not trained on; all others are, with tumor or without."""
         dataset = parser.get_parsed_content("train::dataset")
         cases = parser.get_parsed_content("split")["train"]
@@ -194,7 +196,7 @@ class TestBraTS:
         assert all(item["image"].any() for item in dataset)
         assert not all(item["label"].any() for item in dataset)
 
-    def test_targets(self, run_of):
+    def test_scores_are_of_the_three_overlapping_structures(self, run_of):
         """DSC and HD95 are of the three structures, which overlap."""
         table = pd.read_csv(run_of("brats")[2] / "evaluation/cases.csv")
 
@@ -203,7 +205,7 @@ class TestBraTS:
         ]
 
 
-def test_folds(datasets, tmp_path):
+def test_every_patient_is_tested_in_one_fold(datasets, tmp_path):
     """Over the folds each subject is tested once; a fold is one key."""
     tested = []
     for fold in range(7):
@@ -220,7 +222,7 @@ def test_folds(datasets, tmp_path):
     assert tested == sorted({"1", "4", "5", "7", "14", "070", "148"})
 
 
-def test_fraction(datasets, tmp_path):
+def test_fraction_of_the_training_patients_is_one_key(datasets, tmp_path):
     """A fraction of the training patients is one key; the file lists what was used."""
     splits = []
     for fraction in (0.25, 1.0):
@@ -239,7 +241,7 @@ def test_fraction(datasets, tmp_path):
     assert (part["val"], part["test"]) == (whole["val"], whole["test"])
 
 
-def test_wrong_channels(datasets):
+def test_other_channels_than_declared_are_refused(datasets):
     """Images with other channels than in_channels are refused, with the file and the key."""
     case = config_of("prostate", dataset_dir=str(datasets["prostate"])).get_parsed_content("cases")[
         0

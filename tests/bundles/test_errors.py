@@ -51,7 +51,7 @@ def training(tmp_path, dataset_dir, *overrides):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("patient", [0, 1], ids=["training", "validation"])
-def test_faulty_data(bundle, acdc_copy, tmp_path, fault, patient):
+def test_fault_of_one_file_stops_before_training(bundle, acdc_copy, tmp_path, fault, patient):
     """A fault of one file stops the command before it trains; tests/data/test_faults.py has them all."""
     case = {key: Path(value) for key, value in acdc_cases(acdc_copy)[2 * patient].items()}
     fault(case)
@@ -70,7 +70,7 @@ def test_faulty_data(bundle, acdc_copy, tmp_path, fault, patient):
     assert not list((tmp_path / "cache").glob(".*"))
 
 
-def test_patient_of_two_sets(bundle, acdc_phantom, tmp_path):
+def test_patient_in_two_sets_is_refused(bundle, acdc_phantom, tmp_path):
     """A split that trains and tests on one patient is refused, with its file."""
     (tmp_path / "split.json").write_text(SPLIT.replace("patient003", "patient001"))
 
@@ -82,7 +82,7 @@ def test_patient_of_two_sets(bundle, acdc_phantom, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_harmless_paths(bundle, decathlon_phantom, tmp_path):
+def test_spaces_alphabets_and_links_in_paths_are_harmless(bundle, decathlon_phantom, tmp_path):
     """Spaces, other alphabets and links in every path: it trains, and is evaluated."""
     root = tmp_path / "Mes données"
     root.mkdir()
@@ -98,7 +98,7 @@ def test_harmless_paths(bundle, decathlon_phantom, tmp_path):
     assert (tmp_path / "Läufe 1" / "数据" / "evaluation" / "summary.json").is_file()
 
 
-def test_class_that_never_occurs(bundle, decathlon_phantom, tmp_path):
+def test_class_that_never_occurs_is_refused(bundle, decathlon_phantom, tmp_path):
     """A class that is in no training label is refused before the first batch."""
     classes = ["--classes", ["background", "anterior", "posterior", "hilus"]]
     classes += ["--label_values", [[0], [1], [2], [3]]]
@@ -112,7 +112,9 @@ def test_class_that_never_occurs(bundle, decathlon_phantom, tmp_path):
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_size_of_evaluation(bundle, decathlon_phantom, tmp_path):
+def test_size_that_does_not_fit_is_refused_before_an_evaluation(
+    bundle, decathlon_phantom, tmp_path
+):
     """A spatial_size that the network cannot take is refused before an evaluation, too."""
     overrides = ["--dataset_dir", decathlon_phantom, "--output_dir", tmp_path]
     size = ["--spatial_size", "[50, 66]"]
@@ -136,7 +138,7 @@ def test_size_of_evaluation(bundle, decathlon_phantom, tmp_path):
             ["--loss", "@losses::nalc"],
             "there is no losses::nalc in the configuration; choose from: ",
         ),
-        (["--loss", "nacl"], "--loss nacl: write it as a reference, --loss @losses::nacl"),
+        (["--loss", "nacl"], "--loss nacl: is no reference to the menu; write it as "),
         (
             ["--network_def", "@networks::vnet"],
             "no networks::vnet in the configuration; choose from: unet",
@@ -147,7 +149,9 @@ def test_size_of_evaluation(bundle, decathlon_phantom, tmp_path):
         (["--+classes", "['x']"], "--+classes: there is no such key"),
     ],
 )
-def test_faulty_command(bundle, acdc_phantom, tmp_path, overrides, message):
+def test_wrong_folder_name_or_key_is_refused_with_the_right_one(
+    bundle, acdc_phantom, tmp_path, overrides, message
+):
     """A wrong folder, name or key is refused, with what would be right."""
     code, errors = bundle(*training(tmp_path, acdc_phantom, *overrides))
 
@@ -156,7 +160,7 @@ def test_faulty_command(bundle, acdc_phantom, tmp_path, overrides, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_process(tmp_path):
+def test_process_ends_with_the_line_alone_and_exit_code_1(tmp_path):
     """The process itself ends with the line alone and exit code 1."""
     words = training(tmp_path, tmp_path / "nowhere")
 
@@ -176,7 +180,7 @@ def test_process(tmp_path):
     ("content", "message"),
     [(None, "train first"), (b"", "is damaged"), (b"PK\x03\x04", "is damaged")],
 )
-def test_unusable_model(bundle, acdc_phantom, tmp_path, content, message):
+def test_unusable_model_is_named(bundle, acdc_phantom, tmp_path, content, message):
     """Evaluation without a usable model says what is wrong with the file."""
     if content is not None:
         (tmp_path / "model.pt").write_bytes(content)
@@ -189,7 +193,7 @@ def test_unusable_model(bundle, acdc_phantom, tmp_path, content, message):
     assert message in one_line(errors)
 
 
-def test_other_network(bundle, trained):
+def test_weights_of_another_network_are_refused(bundle, trained):
     """Evaluation with another network than was trained is refused."""
     dataset, dataset_dir, run = trained
 
@@ -204,12 +208,14 @@ def test_other_network(bundle, trained):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "images is not set"),
+        ([], "images: not set; name a file"),
         (["--images", "/nowhere/*.nii.gz"], "/nowhere/*.nii.gz: no image found there"),
         (["--images", "{image}", "--checkpoint", "/nowhere/model.pt"], "no trained model there"),
     ],
 )
-def test_faulty_inference(bundle, acdc_phantom, tmp_path, overrides, message):
+def test_inference_without_image_or_model_is_one_line(
+    bundle, acdc_phantom, tmp_path, overrides, message
+):
     """Inference without an image or a model says so in one line, with MONAI alone."""
     image = acdc_cases(acdc_phantom)[0]["image"]
     overrides = [word.format(image=image) for word in overrides]

@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.runtime.command_line import keys_and_values
-from tests.bundles.conftest import FAST, ROOT, run_bundle
+from tests.bundles.conftest import FAST, ROOT, block_package, run_bundle
 
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
 
@@ -51,6 +51,14 @@ def exported(request, export_of):
 
 
 @pytest.fixture
+def without_package(monkeypatch, tmp_path):
+    """Another working folder, in which neither this package nor a bundle's scripts can be imported."""
+    monkeypatch.chdir(tmp_path)
+    block_package(monkeypatch)
+    monkeypatch.setitem(sys.modules, "scripts", None)
+
+
+@pytest.fixture
 def elsewhere(monkeypatch, capfd, tmp_path):
     """Runs a command of ``monai.bundle`` in another folder; returns what it wrote there."""
 
@@ -66,7 +74,7 @@ def elsewhere(monkeypatch, capfd, tmp_path):
     return run
 
 
-def test_contents(exported):
+def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
     """The folder holds what the Model Zoo asks for, and the zip the same."""
     _, _, bundle = exported
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
@@ -77,6 +85,8 @@ def test_contents(exported):
         "configs/logging.conf",
         "models/model.pt",
         "models/model.ts",
+        "scripts/__init__.py",
+        "scripts/inference.py",
         "docs/README.md",
         "docs/data_license.txt",
         "LICENSE",
@@ -89,7 +99,7 @@ def test_contents(exported):
     assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, f"{bundle.name}.zip"}
 
 
-def test_verify_metadata(exported, monkeypatch):
+def test_metadata_pass_the_check_of_monai(exported, monkeypatch):
     """The metadata pass MONAI's check without a network, and fail it without a required key."""
     _, _, bundle = exported
     monkeypatch.setattr("monai.apps.utils.urlopen", None, raising=False)
@@ -107,7 +117,7 @@ def test_verify_metadata(exported, monkeypatch):
     (bundle.parent / "spoilt.json").unlink()
 
 
-def test_metadata(exported):
+def test_channels_classes_and_scores_are_those_of_the_run(exported):
     """Channels, classes and scores are those of the run."""
     _, run, bundle = exported
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
@@ -124,20 +134,25 @@ def test_metadata(exported):
         assert value == pytest.approx(scores[name], abs=2e-6)
 
 
-def test_verify_net_in_out(exported):
-    """The network takes and gives what the metadata say."""
+@pytest.mark.usefixtures("without_package")
+@pytest.mark.parametrize("net_id", ["network_def", "network"])
+def test_network_takes_and_gives_what_the_metadata_say(exported, net_id):
+    """MONAI's `verify_net_in_out` says so, from any folder and without this package."""
     _, _, bundle = exported
     monai.bundle.verify_net_in_out(
-        net_id="network_def",
+        net_id=net_id,
         meta_file=str(bundle / "configs/metadata.json"),
         config_file=str(bundle / "configs/inference.json"),
     )
 
 
 @pytest.mark.parametrize("kind", ["train", "inference"])
-def test_load(exported, kind):
-    """`monai.bundle.load` returns the network with the run's weights."""
+def test_load_returns_the_weights_of_the_run(exported, monkeypatch, tmp_path, kind):
+    """`monai.bundle.load` makes the network, from any folder; for inference without this package."""
     _, run, bundle = exported
+    monkeypatch.chdir(tmp_path)
+    if kind == "inference":
+        block_package(monkeypatch)
 
     network = monai.bundle.load(bundle.name, bundle_dir=bundle.parent, workflow_type=kind)
 
@@ -146,8 +161,9 @@ def test_load(exported, kind):
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
 
-def test_torchscript(exported, tmp_path):
-    """`model.ts`, and what `ckpt_export` makes, compute what the network computes, for any batch."""
+@pytest.mark.usefixtures("without_package")
+def test_torchscript_computes_what_the_network_computes(exported, tmp_path):
+    """For any batch; as does what `ckpt_export` makes from any folder, without this package."""
     _, _, bundle = exported
     again = tmp_path / "again.ts"
     monai.bundle.ckpt_export(
@@ -165,7 +181,9 @@ def test_torchscript(exported, tmp_path):
 
 
 def images_and_logits(bundle, batch=3):
-    network = monai.bundle.load(bundle.name, bundle_dir=bundle.parent, device="cpu").eval()
+    network = monai.bundle.load(
+        bundle.name, bundle_dir=bundle.parent, device="cpu", workflow_type="inference"
+    ).eval()
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
     image = metadata["network_data_format"]["inputs"]["image"]
     images = torch.rand(batch, image["num_channels"], *image["spatial_shape"])
@@ -173,7 +191,7 @@ def images_and_logits(bundle, batch=3):
         return images, network(images)
 
 
-def test_evaluating(exported, elsewhere):
+def test_evaluation_from_the_bundle_gives_the_numbers_of_the_run(exported, elsewhere):
     """Evaluation from the bundle gives the numbers of the evaluation that the run had."""
     dataset_dir, run, bundle = exported
     words = ["--dataset_dir", dataset_dir, "--cache_dir", run.parent / "cache"]
@@ -184,7 +202,7 @@ def test_evaluating(exported, elsewhere):
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_training(exported, elsewhere):
+def test_training_from_the_bundle_leaves_its_model_as_it_is(exported, elsewhere):
     """A training starts from the bundle, and leaves the bundle's own model as it is."""
     dataset_dir, run, bundle = exported
     before = (bundle / "models/model.pt").read_bytes()
@@ -204,17 +222,16 @@ def phantom_image(bundle, dataset_dir):
     return Path(image) if isinstance(image, str) else Path(image[0])
 
 
-def test_inference(exported, elsewhere, monkeypatch):
-    """Inference needs none of this package, and writes four maps on the image's own grid."""
+def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
+    """It needs none of this package but its own copy, and writes four maps on the image's grid."""
     dataset_dir, _, bundle = exported
     file = phantom_image(bundle, dataset_dir)
-    for name in [name for name in sys.modules if name.split(".")[0] == "nacl_monai"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "nacl_monai", None)
+    block_package(monkeypatch)
 
     output = elsewhere(bundle, "inference", "inference", "--images", file)
 
     image = nibabel.load(file)
+    assert Path(sys.modules["scripts.inference"].__file__) == bundle / "scripts/inference.py"
     maps = [nibabel.load(path) for path in output.glob("*.nii.gz")]
     assert len(maps) == 4
     for written in maps:
@@ -246,7 +263,7 @@ def untrained(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(untrained, name):
+def test_torchscript_of_every_network_computes_the_same(untrained, name):
     """TorchScript of every network computes what the network computes."""
     bundle = untrained(name)
     images, expected = images_and_logits(bundle)
@@ -258,7 +275,7 @@ def test_networks(untrained, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_onnx(untrained, name, tmp_path):
+def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
     """MONAI's `onnx_export` of every network computes, under onnxruntime, what the network computes."""
     bundle = untrained(name)
     images, expected = images_and_logits(bundle, batch=1)

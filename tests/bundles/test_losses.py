@@ -35,7 +35,7 @@ IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "
     ],
     ids=["composed", "bilateral", "deep supervision", "options"],
 )
-def test_configured(bundle, datasets, tmp_path, overrides, terms):
+def test_composed_loss_trains_and_shows_its_terms(bundle, datasets, tmp_path, overrides, terms):
     """The loss trains, and each of its terms is a curve; the curves sum to the loss."""
     shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
     shared += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]

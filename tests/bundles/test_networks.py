@@ -24,7 +24,9 @@ def choose(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_training_evaluating_inference(bundle, datasets, shared, tmp_path, network):
+def test_every_network_trains_is_evaluated_and_segments(
+    bundle, datasets, shared, tmp_path, network
+):
     """Every network of the menu trains, is evaluated, and segments an image in its own geometry."""
     run, chosen = tmp_path / "run", choose(network)
     training = arguments("training", "hippocampus", *shared, "--max_epochs", 1, *chosen)
@@ -59,7 +61,7 @@ def test_training_evaluating_inference(bundle, datasets, shared, tmp_path, netwo
     assert nibabel.load(label).shape == nibabel.load(image).shape
 
 
-def test_size_that_does_not_fit(bundle, shared, tmp_path):
+def test_size_that_does_not_fit_is_refused(bundle, shared, tmp_path):
     """A size that the network cannot take is refused in one line before training starts."""
     overrides = [*shared, "--spatial_size", "[50, 64]"]
     code, errors = bundle(*arguments("training", "hippocampus", *overrides))
@@ -72,7 +74,7 @@ def test_size_that_does_not_fit(bundle, shared, tmp_path):
     assert not (tmp_path / "run" / "model.pt").exists()
 
 
-def test_weights_that_are_not_there(bundle, shared):
+def test_missing_pretrained_weights_are_named(bundle, shared):
     """A missing file of pretrained weights is named in one line."""
     overrides = [*shared, *choose("transunet"), "--networks::transunet::pretrained", "/nowhere.pth"]
     code, errors = bundle(*arguments("training", "hippocampus", *overrides))

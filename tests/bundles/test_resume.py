@@ -81,7 +81,7 @@ def curves(run):
     }
 
 
-def test_said(runs):
+def test_messages_name_what_it_goes_on_from_and_what_is_damaged(runs):
     """What it goes on from is said, and which file is damaged."""
     said = runs[2]
 
@@ -91,7 +91,7 @@ def test_said(runs):
 
 
 @pytest.mark.parametrize("name", ["model.pt", f"checkpoints/epoch_{EPOCHS:04d}.pt"])
-def test_state(runs, name):
+def test_state_is_the_same_bits(runs, name):
     """Weights, optimizer, schedule, best metric and histogram are the same bits."""
     first, second = (tensors(torch.load(run / name, weights_only=True)) for run in runs[:2])
 
@@ -100,7 +100,7 @@ def test_state(runs, name):
         assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[key])), key
 
 
-def test_histogram(runs):
+def test_histogram_has_every_epoch_once(runs):
     """The histogram of logits has every epoch once, with the same counts."""
     first, second = (np.load(run / "logit_histogram.npz") for run in runs[:2])
 
@@ -109,7 +109,7 @@ def test_histogram(runs):
     assert first["epochs"].tolist() == [1, 2, 3]
 
 
-def test_curves(runs):
+def test_curves_have_every_iteration_once(runs):
     """Every curve has the same values, and an iteration that was done twice is one point of it."""
     first, second = (curves(run) for run in runs[:2])
 
@@ -118,7 +118,7 @@ def test_curves(runs):
     assert [step for step, _ in second["val_dice"]] == [5, 10, 15]
 
 
-def test_what_is_kept(runs):
+def test_two_checkpoints_and_every_session_are_kept(runs):
     """The newest two checkpoints, nothing half-written, and a record of every session."""
     _, folder, _ = runs
     record = json.loads((folder / "run.json").read_text())
@@ -135,7 +135,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in files if "tensorboard" not in path.parts}
 
 
-def test_finished(bundle, runs, words_of):
+def test_finished_training_is_left_alone(bundle, runs, words_of):
     """A finished training, started again, changes no file."""
     before, curve = contents(runs[0]), curves(runs[0])
 
@@ -145,7 +145,7 @@ def test_finished(bundle, runs, words_of):
     assert curve == curves(runs[0])
 
 
-def test_changed(bundle, runs, words_of):
+def test_other_configuration_is_refused_with_what_differs(bundle, runs, words_of):
     """Another configuration is refused with the keys that differ; nothing is changed."""
     before = contents(runs[0])
     words = [*words_of("plain"), "--learning_rate", 0.1, "--losses::nacl::kernel_size", 5]

@@ -1,7 +1,6 @@
 """Training, evaluating and inference do what they say, checked against the plain way to do it."""
 
 import json
-import sys
 from functools import cache, partial
 
 import nibabel
@@ -12,7 +11,9 @@ import torch
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.bundles.conftest import FAST, ROOT, arguments, run_bundle, run_module
+from nacl_monai.export.fragments import run_configs
+from nacl_monai.export.self_contained import self_contained, write_scripts
+from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle, run_module
 from tests.handlers.conftest import expected_calibration_error
 from tests.networks.conftest import make_small
 
@@ -41,7 +42,7 @@ def network_of(dataset, run):
 
 
 class TestTraining:
-    def test_split(self, trained):
+    def test_split_is_by_patient_without_overlap(self, trained):
         """The split is written to the run's folder, by patient and without overlap."""
         dataset, _, run = trained
         split = json.loads((run / "split.json").read_text())
@@ -50,7 +51,7 @@ class TestTraining:
         assert list(split) == ["train", "val", "test"]
         assert len(names) == len(set(names)) == PATIENTS.get(dataset, 6)
 
-    def test_curves(self, trained):
+    def test_curves_show_the_loss_its_terms_and_every_validation(self, trained):
         """TensorBoard has the loss, its terms which sum to it, and the validation of each epoch."""
         events = EventAccumulator(str(trained[2] / "tensorboard")).Reload()
         values = {
@@ -65,7 +66,7 @@ class TestTraining:
             assert len(values[tag]) == 2
             assert all(0 <= value <= 1 for value in values[tag])
 
-    def test_best_model(self, trained):
+    def test_only_the_best_model_is_kept(self, trained):
         """What is kept is the state of the network, and nothing but the best one."""
         _, _, run = trained
 
@@ -74,7 +75,7 @@ class TestTraining:
 
 
 class TestEvaluating:
-    def test_cases(self, trained):
+    def test_every_test_case_has_a_row_bins_and_a_map(self, trained):
         """Every case of every test patient has a row, bins and a map."""
         _, _, run = trained
         patients = json.loads((run / "split.json").read_text())["test"]
@@ -84,7 +85,7 @@ class TestEvaluating:
         assert sorted(np.load(run / "evaluation/bins.npz")["cases"]) == cases
         assert sorted(path.stem for path in (run / "evaluation/maps").iterdir()) == cases
 
-    def test_logits(self, trained):
+    def test_all_voxels_are_in_profile_and_histogram(self, trained):
         """All test voxels are in the profile, and all training voxels in each epoch's histogram."""
         _, _, run = trained
         profile, bins = np.load(run / "evaluation/logits.npz"), np.load(run / "evaluation/bins.npz")
@@ -97,7 +98,7 @@ class TestEvaluating:
         assert histogram["epochs"].tolist() == [1, 2]
         assert voxels[0] == voxels[1] > 0
 
-    def test_numbers(self, run_of):
+    def test_dice_and_ece_are_those_of_a_loop(self, run_of):
         """Dice and ECE equal those of a loop over slices and bins (hippocampus: not resampled)."""
         dataset, dataset_dir, run = run_of("hippocampus")
         network, classes = network_of(dataset, run)
@@ -141,7 +142,7 @@ def segment_padded(network, image, size=(48, 64)):
 
 @pytest.fixture(scope="session")
 def prediction_of(tmp_path_factory):
-    """For a run: one image, and what inference wrote for it without being able to import us."""
+    """For a run: an image, and what its exported inference wrote for it without this package."""
     return cache(partial(predict, tmp_path_factory))
 
 
@@ -153,19 +154,24 @@ def predicted(trained, prediction_of):
 def predict(tmp_path_factory, trained):
     dataset, dataset_dir, run = trained
     image = min(dataset_dir.glob(IMAGES[dataset]))
-    output = tmp_path_factory.mktemp("predictions")
-    words = arguments("inference", dataset, "--images", image, "--checkpoint", run / "model.pt")
+    bundle = tmp_path_factory.mktemp("bundle")
+    file, output = bundle / "configs/inference.json", bundle / "predictions"
+    file.parent.mkdir()
+    config = run_configs(dataset, {}, run, ROOT / "bundles")["inference"]
+    file.write_text(json.dumps(self_contained(config, "inference")))
+    write_scripts(bundle)
+    words = ["--config_file", file, "--bundle_root", bundle]
+    words += ["--images", image, "--checkpoint", run / "model.pt"]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name in [name for name in sys.modules if name.split(".")[0] == "nacl_monai"]:
-            monkeypatch.setitem(sys.modules, name, None)
-        run_module(monkeypatch, [*words, "--output_dir", str(output)])
+        block_package(monkeypatch)
+        run_module(monkeypatch, ["run", "inference", *map(str, words)], cwd=bundle.parent)
     stem = image.name.removesuffix(".nii.gz")
     names = ("label", "probabilities", "confidence", "entropy")
     return image, {name: nibabel.load(output / f"{stem}_{name}.nii.gz") for name in names}
 
 
 class TestInference:
-    def test_geometry(self, predicted):
+    def test_every_map_is_on_the_grid_of_the_image(self, predicted):
         """Every file lies on the image's own grid: shape, oblique affine and spacing."""
         image, files = nibabel.load(predicted[0]), predicted[1]
         for file in files.values():
@@ -175,7 +181,7 @@ class TestInference:
                 image.header.get_zooms()[:3], file.header.get_zooms()[:3], atol=1e-5
             )
 
-    def test_agreement(self, predicted):
+    def test_maps_agree_with_the_probabilities(self, predicted):
         """Probabilities sum to one; label and confidence are their arg max and max."""
         files = {name: file.get_fdata(dtype=np.float32) for name, file in predicted[1].items()}
 
@@ -186,13 +192,13 @@ class TestInference:
         )
         assert predicted[1]["label"].get_data_dtype() == np.uint8
 
-    def test_interpolation(self, run_of, prediction_of):
+    def test_resized_probabilities_are_interpolated(self, run_of, prediction_of):
         """Where images are resized, probabilities are interpolated, not copied from the nearest."""
         probabilities = prediction_of(run_of("acdc"))[1]["probabilities"].get_fdata()
 
         assert len(np.unique(probabilities[..., 4, 0])) > 32 * 32
 
-    def test_probabilities(self, run_of, prediction_of):
+    def test_probabilities_are_those_of_the_network(self, run_of, prediction_of):
         """The probabilities are the network's, voxel by voxel (hippocampus: not resampled)."""
         trained = run_of("hippocampus")
         file, written = prediction_of(trained)
@@ -202,7 +208,7 @@ class TestInference:
         found = written["probabilities"].get_fdata(dtype=np.float32)
         np.testing.assert_allclose(np.moveaxis(expected, 0, -1), found, atol=1e-4)
 
-    def test_orientation(self, run_of, bundle, tmp_path):
+    def test_other_axes_give_the_same_segmentation(self, run_of, bundle, tmp_path):
         """An image stored with other axes is segmented the same, in its own axes."""
         dataset, dataset_dir, run = run_of("hippocampus")
         image = nibabel.load(sorted(dataset_dir.glob("imagesTr/h*.nii.gz"))[0])
@@ -226,7 +232,7 @@ class TestInference:
         np.testing.assert_array_equal(labels[0].get_fdata(), back.get_fdata())
 
 
-def test_same_seed(datasets, tmp_path, monkeypatch, capfd):
+def test_same_seed_gives_the_same_weights(datasets, tmp_path, monkeypatch, capfd):
     """The same seed gives the same weights, another seed gives others."""
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -247,7 +253,7 @@ LOSSES = list(ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")[
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_menu_of_losses(datasets, tmp_path, bundle, loss):
+def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
     """Every loss of the menu trains."""
     overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
     overrides += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]

@@ -54,7 +54,7 @@ def evaluate(tmp_path):
     return run
 
 
-def test_overlapping_targets(evaluate):
+def test_overlapping_structures_are_scored_by_hand(evaluate):
     """DSC and HD95 of the union of each structure's classes, by hand; the mean leaves NaN out.
 
     Found: TC {1, 2} as {1}, WT {1…4} as {1…5}. Missed: TC as nothing, WT as {3, 4}, whose surface is
@@ -80,7 +80,7 @@ def test_overlapping_targets(evaluate):
         np.testing.assert_allclose(table.loc[["found", "missed"], name], expected, atol=1e-6)
 
 
-def test_each_class_is_a_target(evaluate):
+def test_each_class_is_a_structure_by_default(evaluate):
     """Without a choice every foreground class is a structure of its own."""
     table = evaluate()
 
@@ -93,7 +93,7 @@ def test_each_class_is_a_target(evaluate):
 
 
 @pytest.mark.parametrize(("spacing", "layers"), [(None, 8), ("pixdim", 7)])
-def test_width_of_the_boundary(evaluate, tmp_path, spacing, layers):
+def test_boundary_is_as_wide_as_configured(evaluate, tmp_path, spacing, layers):
     """The last layer lies 2 voxels, 4 mm, from the last one at a boundary: in a band of 3 or not."""
     evaluate(**{"calibration::spacing": spacing})
 
@@ -102,7 +102,7 @@ def test_width_of_the_boundary(evaluate, tmp_path, spacing, layers):
     assert band.sum(axis=1).tolist() == [layers * 8 * 3] * 2
 
 
-def test_region_of_your_own(evaluate, tmp_path):
+def test_region_of_your_own_is_a_function(evaluate, tmp_path):
     """A mapping of regions adds a function of the labels and the prediction, by name."""
     regions = {"foreground": None, "found_MYO": "$lambda labels, prediction: prediction == 2"}
     table = evaluate(**{"calibration::regions": regions})

@@ -52,7 +52,7 @@ def runs(acdc_phantom, tmp_path_factory):
     return {name: root / name for name in ("plain", "killed", "one", "two")}
 
 
-def test_resumed(runs):
+def test_killed_training_ends_with_the_same_bits(runs):
     """A killed training of two processes ends with the same bits as one that was not."""
     for name in ("model.pt", "checkpoints/epoch_0002.pt"):
         first, second = (
@@ -73,7 +73,7 @@ def test_first_process_alone_writes(runs):
     assert json.loads((runs["killed"] / "config.json").read_text())["processes"] == 2
 
 
-def test_all_samples(runs):
+def test_histogram_has_the_voxels_of_all_processes(runs):
     """The histogram of an epoch has the voxels of both processes' batches, those padded included."""
     counts = np.load(runs["plain"] / "logit_histogram.npz")["counts"]
     slices = len(curves(runs["plain"])["loss"]) // 2 * 16
@@ -82,7 +82,7 @@ def test_all_samples(runs):
     assert slices - 16 < counts[0].sum() / 32**2 <= slices
 
 
-def test_evaluated(runs):
+def test_numbers_of_two_processes_are_those_of_one(runs):
     """Every number of two processes is that of one, and no case is counted twice."""
     one, two = (pd.read_csv(runs[name] / "cases.csv", index_col="case") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
@@ -107,7 +107,7 @@ def test_evaluated(runs):
     np.testing.assert_allclose(first["sums"], second["sums"], rtol=1e-12)
 
 
-def test_maps(runs):
+def test_maps_of_two_processes_are_those_of_one(runs):
     """The maps of both processes' cases are there, the same as those of one."""
     one, two = (contents(runs[name] / "maps") for name in ("one", "two"))
 
@@ -119,7 +119,7 @@ def test_maps(runs):
 
 
 @pytest.mark.slow
-def test_command(acdc_phantom, tmp_path):
+def test_torchrun_runs_the_command(acdc_phantom, tmp_path):
     """Torchrun itself runs the command, and a batch that cannot be shared is refused."""
     words = arguments(
         "training", "acdc", "--dataset_dir", acdc_phantom, "--output_dir", tmp_path / "run"

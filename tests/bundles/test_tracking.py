@@ -24,7 +24,7 @@ def tracked(bundle, datasets, tmp_path):
     return run
 
 
-def test_store(tracked):
+def test_training_and_evaluation_are_tracked_with_their_numbers(tracked):
     """Both are finished runs of one name in the dataset's experiment, with the numbers of the files."""
     for words in (["training", "--max_epochs", 2], ["evaluating"]):
         code, error = tracked(*words)

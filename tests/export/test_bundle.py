@@ -1,93 +1,19 @@
-"""What becomes of a run when it is exported, and what is refused."""
+"""A run becomes a bundle, whole or not at all."""
 
 import json
-import os
-import shutil
-from pathlib import Path
+import zipfile
 
 import pytest
-import torch
-from monai.bundle import ConfigParser
-from monai.networks.nets import UNet
 
 from nacl_monai.errors import InputError
-from nacl_monai.export.__main__ import main
 from nacl_monai.export.bundle import export_bundle
-from nacl_monai.export.fragments import run_configs
-from nacl_monai.export.runs import newest_run
-
-BUNDLES = Path(__file__).parents[2] / "bundles"
-
-
-@pytest.fixture(scope="module")
-def trained_once(tmp_path_factory):
-    """A folder like that of a finished training of hippocampus, with random weights."""
-    run = tmp_path_factory.mktemp("runs") / "hippocampus/unet_nacl_seed0"
-    run.mkdir(parents=True)
-    network = UNet(2, 1, 3, channels=[16, 32, 64, 128, 256], strides=[2] * 4, num_res_units=2)
-    torch.save(network.state_dict(), run / "model.pt")
-    (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
-    return run
-
-
-@pytest.fixture
-def run(trained_once, tmp_path):
-    """The same, for a test that adds to it."""
-    return Path(shutil.copytree(trained_once, tmp_path / "runs/hippocampus/unet_nacl_seed0"))
-
-
-def test_configurations(run):
-    """Fragments are merged, overrides are in them, and nothing is evaluated."""
-    configs = run_configs(
-        BUNDLES, "hippocampus", {"spatial_size": [32, 32], "loss": "@losses::ecp"}, run
-    )
-
-    assert list(configs) == ["train", "evaluate", "inference"]
-    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
-    assert configs["train"]["loss"] == "@losses::ecp"
-    assert "loss" not in configs["inference"]
-    assert configs["inference"]["networks"]["unet"]["out_channels"] == "$len(@classes)"
-
-
-def test_nested_overrides(run):
-    """An override below a menu changes that entry alone, in each configuration that has it."""
-    configs = run_configs(BUNDLES, "hippocampus", {"networks#unet#num_res_units": 0}, run)
-
-    for config in configs.values():
-        assert config["networks"]["unet"]["num_res_units"] == 0
-        assert config["networks"]["unet"]["strides"] == [2, 2, 2, 2]
-
-
-def test_record(run):
-    """A run that recorded its configuration is taken at its word, where the keys are shared."""
-    record = {
-        "spatial_size": [32, 32],
-        "loss": "@losses::ecp",
-        "imports": ["$import torch"],
-        "x": 1,
-    }
-    (run / "config.json").write_text(json.dumps(record))
-
-    configs = run_configs(BUNDLES, "hippocampus", {}, run)
-
-    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
-    assert configs["train"]["loss"] == "@losses::ecp"
-    assert "$import glob" in configs["inference"]["imports"]
-    assert not any("x" in config for config in configs.values())
-
-
-def test_damaged_record(run):
-    """A record that cannot be read is named."""
-    (run / "config.json").write_text("{")
-
-    with pytest.raises(InputError, match=r"config.json: is damaged"):
-        run_configs(BUNDLES, "hippocampus", {}, run)
+from tests.export.conftest import BUNDLES
 
 
 @pytest.mark.parametrize(
     ("dataset", "overrides", "message"),
     [
-        ("hipocampus", {}, "no dataset hipocampus .*choose from: acdc, "),
+        ("hipocampus", {}, "hipocampus: no such dataset; choose from: acdc, "),
         ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
         (
             "hippocampus",
@@ -98,8 +24,8 @@ def test_damaged_record(run):
         ("hippocampus", {"network_def": "@networks::attention_unet"}, "does not fit the network"),
     ],
 )
-def test_refused(run, tmp_path, dataset, overrides, message):
-    """A wrong choice is one line, and leaves nothing behind."""
+def test_wrong_choice_leaves_nothing_behind(run, tmp_path, dataset, overrides, message):
+    """A wrong choice is one line, before a folder is made."""
     with pytest.raises(InputError, match=message):
         export_bundle(run, tmp_path / "dist/x", dataset, overrides, BUNDLES)
 
@@ -107,7 +33,7 @@ def test_refused(run, tmp_path, dataset, overrides, message):
 
 
 @pytest.mark.parametrize("missing", ["model.pt", "split.json"])
-def test_incomplete_run(run, tmp_path, missing):
+def test_incomplete_run_is_refused(run, tmp_path, missing):
     """A run without weights or split is no run to export; what was begun is gone."""
     (run / missing).unlink()
 
@@ -118,7 +44,7 @@ def test_incomplete_run(run, tmp_path, missing):
 
 
 @pytest.mark.parametrize("name", ["x", "x.zip"])
-def test_no_overwriting(run, tmp_path, name):
+def test_what_is_there_is_not_overwritten(run, tmp_path, name):
     """What is there stays as it is."""
     (tmp_path / "dist" / name).mkdir(parents=True)
 
@@ -128,9 +54,16 @@ def test_no_overwriting(run, tmp_path, name):
     assert [path.name for path in (tmp_path / "dist").iterdir()] == [name]
 
 
-def test_self_contained(run, tmp_path):
+@pytest.fixture(scope="module")
+def exported(trained_once, tmp_path_factory):
+    """The folder and the zip, exported once for the tests that look at them."""
+    output = tmp_path_factory.mktemp("dist") / "x"
+    return export_bundle(trained_once, output, "hippocampus", {}, BUNDLES)
+
+
+def test_self_contained(exported, trained_once):
     """One network, paths below the bundle, no dataset and nothing of this package in inference."""
-    bundle, _ = export_bundle(run, tmp_path / "x", "hippocampus", {}, BUNDLES)
+    bundle, _ = exported
     configs = {
         kind: json.loads((bundle / f"configs/{kind}.json").read_text())
         for kind in ("train", "evaluate", "inference")
@@ -139,46 +72,31 @@ def test_self_contained(run, tmp_path):
     for config in configs.values():
         assert config["network_def"]["_target_"] == "UNet"
         assert "networks" not in config
-        paths = [config[key] for key in ("output_dir", "cache_dir", "checkpoint") if key in config]
-        assert all("@bundle_root" in path or "@output_dir" in path for path in paths)
     assert "nacl_monai" not in json.dumps(configs["inference"])
-    parser = ConfigParser({**configs["evaluate"], "bundle_root": "/b"})
-    assert parser.get_parsed_content("checkpoint") == "/b/models/model.pt"
-    assert parser.get_parsed_content("split_file") == "/b/configs/split.json"
     for file in bundle.rglob("*.json"):
-        assert str(tmp_path) not in file.read_text()
+        assert str(trained_once.parents[1]) not in file.read_text()
+        assert str(bundle.parent) not in file.read_text()
         assert file.read_text().isascii()
 
 
-def test_newest_run(run):
-    """Of a choice's finished runs the newest is taken; others and unfinished ones are not."""
-    runs = run.parents[1]
-    for number, name in enumerate(
-        ["unet_nacl_seed1", "unet_nacl_seed2", "unet_ecp_seed0"], start=1
-    ):
-        other = Path(shutil.copytree(run, run.parent / name))
-        stamp = (run / "model.pt").stat().st_mtime + number
-        os.utime(other / "model.pt", (stamp, stamp))
-    (run.parent / "unet_nacl_seed2/run.json").write_text('{"finished": false}')
+def test_zip_is_the_folder(exported):
+    """Both have the same files, below the bundle's name."""
+    bundle, zipped = exported
+    files = {path for path in bundle.rglob("*") if path.is_file()}
 
-    assert newest_run(runs, "hippocampus", "unet", "nacl").name == "unet_nacl_seed1"
-    with pytest.raises(InputError, match=r"attention_unet_nacl_seed\*: no finished training there"):
-        newest_run(runs, "hippocampus", "attention_unet", "nacl")
+    with zipfile.ZipFile(zipped) as archive:
+        names = {info.filename for info in archive.infolist() if not info.is_dir()}
+        assert names == {f"x/{file.relative_to(bundle).as_posix()}" for file in files}
+    assert {path.name for path in bundle.parent.iterdir()} == {"x", "x.zip"}
 
 
-def test_command(run, tmp_path, monkeypatch, capsys):
-    """The command exports the newest run by its choice, with overrides; errors are one line."""
-    monkeypatch.chdir(tmp_path)
-    words = ["export", "hippocampus", "--bundles", str(BUNDLES)]
+def test_readme_says_how_to_run_the_bundle(exported):
+    """With the versions to install, the bundle's name and how the network was converted."""
+    text = (exported[0] / "docs/README.md").read_text(encoding="utf-8")
 
-    assert main([*words, "--spatial_size", "[32, 32]"]) == 0
-    metadata = json.loads(Path("dist/hippocampus_unet_nacl/configs/metadata.json").read_text())
-    image = metadata["network_data_format"]["inputs"]["image"]
-    assert image["spatial_shape"] == [32, 32]
-    assert metadata["description"].startswith("UNet trained on 2-D slices with NACLLoss")
-    capsys.readouterr()
-
-    assert main([*words, "--loss", "ecp"]) == 1
-    assert capsys.readouterr().err.startswith("error: runs/hippocampus/unet_ecp_seed*: no finished")
-    assert main([*words, "--run", str(run)]) == 1
-    assert "is already there" in capsys.readouterr().err
+    assert "{" not in text
+    assert 'pip install "monai==' in text
+    assert "--config_file x/configs/train.json" in text
+    assert "TorchScript, scripted" in text
+    assert "The run was not evaluated." in text
+    assert "## Data: " in text

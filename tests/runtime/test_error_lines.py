@@ -1,11 +1,14 @@
-"""How errors are shown."""
+"""Errors that a user can put right are one line; all others keep their traceback."""
 
 import errno
+import logging
 import os
+import re
 import signal
 import sys
 
 import pytest
+from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
 from nacl_monai.runtime import one_line_errors
@@ -25,8 +28,8 @@ def shown(capsys, function):
     return capsys.readouterr().err
 
 
-def test_wrapped(capsys):
-    """An input error is shown alone, however deeply MONAI has wrapped it."""
+def test_input_error_is_shown_alone_however_deeply_it_is_wrapped(capsys):
+    """MONAI wraps what its configurations raise, more than once."""
 
     def fail():
         try:
@@ -40,8 +43,8 @@ def test_wrapped(capsys):
     assert shown(capsys, fail) == "error: file.nii.gz: is damaged; download it again\n"
 
 
-def test_others(capsys):
-    """Any other error keeps its traceback."""
+def test_any_other_error_keeps_its_traceback(capsys):
+    """It is a fault of the program."""
     text = shown(capsys, lambda: 1 // 0)
 
     assert "Traceback" in text
@@ -49,17 +52,20 @@ def test_others(capsys):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_disk(capsys, number):
-    """A disk that can hold no more is no fault of the program's."""
+def test_disk_that_can_hold_no_more_is_one_line(capsys, number):
+    """It is no fault of the program."""
 
     def fail():
         raise OSError(number, os.strerror(number), "runs/x")
 
-    assert shown(capsys, fail) == f"error: runs/x: {os.strerror(number)}\n"
+    line = (
+        f"error: runs/x: {os.strerror(number)}; free space, or choose a folder that can be written"
+    )
+    assert shown(capsys, fail) == f"{line}\n"
 
 
-def test_interrupted(capsys, monkeypatch):
-    """Ctrl-C is no error with a traceback, and the process ends by the signal."""
+def test_interruption_is_one_line_and_ends_by_the_signal(capsys, monkeypatch):
+    """A shell loop around the process then ends as well."""
     sent = []
     monkeypatch.setattr(signal, "signal", lambda *handler: sent.append(handler))
     monkeypatch.setattr(signal, "raise_signal", sent.append)
@@ -69,3 +75,51 @@ def test_interrupted(capsys, monkeypatch):
 
     assert shown(capsys, fail).startswith("error: interrupted; the same command goes on")
     assert sent == [(signal.SIGINT, signal.SIG_DFL), signal.SIGINT]
+
+
+def test_disk_without_a_file_name_is_one_line(capsys):
+    """Writing to an open stream has no name to say."""
+
+    def fail():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert shown(capsys, fail).startswith("error: a file of this run: No space left on device; ")
+
+
+def test_other_errors_of_the_system_keep_their_traceback(capsys):
+    """A file that is not found may be a fault of the program."""
+
+    def fail():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+
+    assert "Traceback" in shown(capsys, fail)
+
+
+@pytest.mark.parametrize(
+    ("component", "line"),
+    [
+        ({"_target_": "UNet", "nix": 1}, r".*UNet: .*unexpected keyword.*'nix'; correct its"),
+        ({"_target_": "torch.nn.Conv2d", "in_channels": -1}, r"torch.nn.Conv2d: .*; correct its"),
+        ({"_target_": "torch.nn.Nix"}, r"_target_: Cannot locate class .*Nix.*; correct the name"),
+    ],
+)
+def test_component_that_cannot_be_made_is_one_line(capsys, component, line):
+    """With its name and what it refuses."""
+    errors = shown(capsys, lambda: ConfigParser({"x": component}).get_parsed_content("x"))
+
+    assert "Traceback" not in errors
+    assert len(errors.splitlines()) == 1
+    assert re.match(f"error: {line}", errors)
+
+
+def test_component_that_fails_in_another_way_keeps_its_traceback(capsys):
+    """Only arguments that it refuses are the user's."""
+    component = {"_target_": "operator.truediv", "_mode_": "callable"}
+    parser = ConfigParser({"x": {"_target_": "math.factorial"}, "y": "$@z(1, 0)", "z": component})
+
+    assert "ZeroDivisionError" in shown(capsys, lambda: parser.get_parsed_content("y"))
+
+
+def test_ignite_prints_no_error_of_its_own():
+    """It logs what it is about to raise, which Python prints unless there is a handler."""
+    assert any(isinstance(h, logging.NullHandler) for h in logging.getLogger("ignite").handlers)

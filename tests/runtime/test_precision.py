@@ -24,7 +24,7 @@ class Network(torch.nn.Module):
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
-def test_dtypes(precision, dtype):
+def test_forward_pass_alone_is_in_a_lower_precision(precision, dtype):
     """Inside, the precision that was asked for; outside, float32 outputs, weights and gradients."""
     network = Network()
     outputs = PrecisionInferer(precision, CPU)(torch.randn(2, 1, 8, 8), network)
@@ -36,8 +36,8 @@ def test_dtypes(precision, dtype):
     assert network.convolution.weight.grad.dtype == torch.float32
 
 
-def test_channels_last():
-    """The layout changes, the values do not."""
+def test_channels_last_changes_the_layout_and_no_value():
+    """The image reaches the network with its channels last."""
     network, image = Network(), torch.randn(2, 1, 8, 8)
     expected = network(image)[0]
     outputs = PrecisionInferer("float32", CPU, channels_last=True)(image, network)
@@ -54,15 +54,40 @@ def test_channels_last():
         ({"amx_bf16": True}, "bfloat16"),
     ],
 )
-def test_auto(monkeypatch, capsys, capabilities, dtype):
-    """The choice is the CPU's, and is said."""
+def test_auto_takes_what_the_cpu_computes_with_and_says_so(
+    monkeypatch, capsys, capabilities, dtype
+):
+    """bfloat16 only where it is fast."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
 
     assert str(PrecisionInferer("auto", CPU).dtype) == f"torch.{dtype}"
     assert capsys.readouterr().out == f"precision: {dtype} (chosen for this device)\n"
 
 
-def test_unknown():
-    """A precision that there is not is refused."""
-    with pytest.raises(InputError, match="precision fp8: choose from: auto, float32"):
+def test_unknown_precision_is_refused():
+    """With those that there are."""
+    with pytest.raises(InputError, match="precision fp8: not known; choose from: auto, float32"):
         PrecisionInferer("fp8", CPU)
+
+
+@pytest.mark.parametrize("device", ["cpu", CPU])
+def test_float16_on_a_cpu_is_refused(device):
+    """However the device is written: --device cpu is a text."""
+    with pytest.raises(InputError, match="precision float16: needs a GPU; choose bfloat16"):
+        PrecisionInferer("float16", device)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "scaled"),
+    [("float32", "cpu", False), ("bfloat16", "cpu", False), ("float16", "cuda:0", True)],
+)
+def test_gradients_are_scaled_in_float16_alone(precision, device, scaled):
+    """Its exponents are too short for small gradients; those of bfloat16 are not."""
+    assert PrecisionInferer(precision, device).scales_gradients is scaled
+
+
+def test_auto_is_float32_on_a_gpu_and_on_older_versions_of_torch(monkeypatch):
+    """Where nothing was measured, and where torch cannot tell."""
+    assert PrecisionInferer("auto", "cuda:0").dtype == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert PrecisionInferer("auto", CPU).dtype == torch.float32

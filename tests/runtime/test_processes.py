@@ -9,13 +9,14 @@ from nacl_monai.errors import InputError
 from nacl_monai.runtime import (
     across_processes,
     evaluation_sampler,
+    is_silent,
     join_processes,
     share_batch,
     training_sampler,
 )
 
 
-def test_single():
+def test_single_process_is_as_usual():
     """Without torchrun nothing is changed."""
     network = torch.nn.Linear(1, 1)
     join_processes()
@@ -23,16 +24,41 @@ def test_single():
     assert not torch.distributed.is_initialized()
     assert across_processes(network) is network
     assert share_batch(15) == 15
+    assert not is_silent()
     assert isinstance(training_sampler(range(5), seed=0), RandomSampler)
     assert isinstance(evaluation_sampler(range(5)), SequentialSampler)
 
 
-def test_uneven(monkeypatch):
-    """What processes cannot share evenly is refused, with what they could."""
+def test_what_processes_cannot_share_is_refused(monkeypatch):
+    """With what they could share."""
     monkeypatch.setattr(idist, "get_world_size", lambda: 4)
 
     assert share_batch(16) == 4
-    with pytest.raises(InputError, match="batch_size 18 .* 4 processes; .* --batch_size 20"):
+    with pytest.raises(InputError, match="batch_size 18: .* 4 processes; .* --batch_size 20"):
         share_batch(18)
-    with pytest.raises(InputError, match="4 processes cannot share 3 volume"):
+    with pytest.raises(InputError, match="3 volume.* too few for 4 processes; start fewer"):
         evaluation_sampler(range(3))
+
+
+@pytest.mark.parametrize(("rank", "silent"), [(0, False), (1, True), (3, True)])
+def test_first_process_alone_writes(monkeypatch, rank, silent):
+    """All others are silent."""
+    monkeypatch.setattr(idist, "get_rank", lambda: rank)
+
+    assert is_silent() is silent
+
+
+@pytest.mark.parametrize("samples", [4, 5, 7, 8])
+def test_evaluation_takes_every_sample_once(monkeypatch, samples):
+    """In order, whatever the number of processes."""
+    monkeypatch.setattr(idist, "get_world_size", lambda: 4)
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: 4)
+    taken = []
+    for rank in range(4):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda *_, rank=rank: rank)
+        taken.append(list(evaluation_sampler(range(samples))))
+
+    assert sorted(sample for part in taken for sample in part) == list(range(samples))
+    assert all(part == sorted(part) for part in taken)

@@ -3,134 +3,369 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import ignite.distributed as idist
 import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.runtime import lock_folder
+from nacl_monai.runtime import lock_folder, open_run, run_folder
+
+REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
 
-def open_run(folder, restart=False, **changes):
-    """Opens ``folder`` from a configuration, as a bundle's ``initialize`` does."""
+def train(folder, restart=False, **changes):
+    """Opens ``folder`` from a configuration, as a bundle's ``training`` does."""
     config = {
         "output_dir": str(folder),
         "rate": 0.1,
         "loss": {"weights": [1, 2]},
-        "initialize": [
+        "losses": {"nacl": {"_desc_": {"label": "NACL", "sweep": {"rate": [1]}}, "weight": 1}},
+        "training": [
             {
                 "_target_": "nacl_monai.runtime.open_run",
                 "output_dir": "@output_dir",
                 "split_file": str(folder / "split.json"),
-                "restart": restart,
+                **({"restart": True} if restart else {}),
             }
         ],
     }
     parser = ConfigParser(config)
     parser.update(changes)
     try:
-        parser.get_parsed_content("initialize")
+        parser.get_parsed_content("training")
     except RuntimeError as error:
         raise error.__cause__ from None
+
+
+def open_files():
+    """How many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def recorded(folder):
+    return json.loads((folder / "config.json").read_text())
 
 
 @pytest.fixture
 def trained(tmp_path):
     """A folder in which an epoch was trained, from a split written by hand."""
     folder = tmp_path / "run"
-    open_run(folder)
+    train(folder)
     (folder / "checkpoints").mkdir()
     for name in ("model.pt", "run.json", "split.json", "checkpoints/epoch_0001.pt"):
         (folder / name).write_text(name)
     return folder
 
 
-def test_recorded(tmp_path):
-    """config.json is the configuration with its overrides, without what may change."""
-    open_run(tmp_path / "run", rate=0.2, device="cuda")
+class TestRecord:
+    def test_configuration_is_recorded_with_its_overrides(self, tmp_path):
+        """All of it, `_desc_` included, as JSON for people."""
+        train(tmp_path / "run", rate=0.2)
 
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["rate"] == 0.2
-    assert config["loss"] == {"weights": [1, 2]}
-    assert not {"output_dir", "device"} & config.keys()
+        config = recorded(tmp_path / "run")
+        assert config["rate"] == 0.2
+        assert config["loss"] == {"weights": [1, 2]}
+        assert config["losses"]["nacl"]["_desc_"]["label"] == "NACL"
+        assert config["training"][0]["_target_"] == "nacl_monai.runtime.open_run"
+        text = (tmp_path / "run" / "config.json").read_text()
+        assert text.startswith('{\n  "')
+        assert text.endswith("}\n")
+
+    @pytest.mark.parametrize("key", run_folder.FREE_KEYS)
+    def test_keys_that_decide_no_number_are_left_out(self, tmp_path, key):
+        """Where and on what a training runs may change from one session to the next."""
+        value = str(tmp_path / "run") if key == "output_dir" else "value"
+        train(tmp_path / "run", **{key: value})
+
+        assert key not in recorded(tmp_path / "run")
+
+    def test_these_keys_are_free(self):
+        """Every other key decides a number, or might."""
+        assert set(run_folder.FREE_KEYS) == {
+            *("_meta_", "bundle_root", "cache_dir", "dataset_dir", "device", "num_workers"),
+            *("output_dir", "restart", "run_name", "save_execute_config", "split_file"),
+        }
+
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_number_of_processes_is_recorded(self, tmp_path, monkeypatch, processes):
+        """It decides which samples are in a batch with which."""
+        monkeypatch.setattr(idist, "get_world_size", lambda: processes)
+        train(tmp_path / "run")
+
+        assert recorded(tmp_path / "run")["processes"] == processes
+
+    def test_other_processes_write_nothing(self, tmp_path, monkeypatch):
+        """The first alone locks the folder and records; all wait for it."""
+        waited = []
+        monkeypatch.setattr(idist, "get_rank", lambda: 1)
+        monkeypatch.setattr(idist, "barrier", lambda: waited.append(True))
+        train(tmp_path / "run", restart=True)
+
+        assert not (tmp_path / "run").exists()
+        assert waited == [True]
+
+    def test_first_process_waits_as_well(self, tmp_path, monkeypatch):
+        """Only then may the others look at the folder."""
+        waited = []
+        monkeypatch.setattr(idist, "barrier", lambda: waited.append((tmp_path / "run").exists()))
+        train(tmp_path / "run")
+
+        assert waited == [True]
+
+    def test_value_that_json_does_not_know_is_recorded_as_text(self, tmp_path):
+        """From Python, a configuration may hold any object."""
+        train(tmp_path / "run", extra=Path("/x"))
+        train(tmp_path / "run", extra=Path("/x"))
+
+        assert recorded(tmp_path / "run")["extra"] == "/x"
+
+    def test_only_a_configuration_can_open_a_run(self, tmp_path):
+        """Otherwise there is nothing to record."""
+        with pytest.raises(RuntimeError, match="to be called from a configuration"):
+            open_run(tmp_path / "run", tmp_path / "split.json")
 
 
-def test_same(trained):
-    """The same configuration goes on, on whatever device."""
-    open_run(trained, device="cuda", num_workers=4)
+class TestGoingOn:
+    def test_same_configuration_goes_on(self, trained):
+        """On whatever device; what is there stays."""
+        train(trained, device="cuda", num_workers=4)
 
+        assert (trained / "checkpoints/epoch_0001.pt").exists()
+        assert not (trained / "previous").exists()
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rate": 0.2}, r"was trained with another rate \(0.1, now 0.2\); choose another"),
-        ({"loss": {"weights": [1]}}, r"another loss::weights::1 \(2, now not set\);"),
-        ({"extra": 1}, r"another extra \(not set, now 1\);"),
-    ],
-)
-def test_changed(trained, changes, message):
-    """Another configuration is refused, with what differs."""
-    with pytest.raises(InputError, match=message):
-        open_run(trained, **changes)
-
-
-def test_nothing_trained(tmp_path):
-    """Before the first epoch has ended, there is nothing to protect."""
-    open_run(tmp_path)
-    open_run(tmp_path, rate=0.2)
-
-
-def test_lost(trained):
-    """A model of unknown origin is not overwritten, nor one whose checkpoints are gone."""
-    (trained / "checkpoints" / "epoch_0001.pt").unlink()
-    with pytest.raises(InputError, match="its checkpoints are gone"):
-        open_run(trained)
-    (trained / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config.json: is damaged"):
-        open_run(trained)
-    (trained / "config.json").unlink()
-    with pytest.raises(InputError, match=r"a trained model without its config.json"):
-        open_run(trained)
-
-
-def test_restart(trained):
-    """Beginning anew keeps what was there aside, every time, but for the split."""
-    open_run(trained, restart=True, rate=0.2)
-    (trained / "model.pt").write_text("second")
-    open_run(trained, restart=True)
-
-    previous = trained / "previous"
-    assert (previous / "1" / "checkpoints" / "epoch_0001.pt").exists()
-    assert (previous / "1" / "model.pt").read_text() == "model.pt"
-    assert (previous / "2" / "model.pt").read_text() == "second"
-    assert json.loads((previous / "2" / "config.json").read_text())["rate"] == 0.2
-    assert {path.name for path in trained.iterdir()} == {
-        ".lock",
-        "config.json",
-        "previous",
-        "split.json",
-    }
-
-
-def test_two_processes(tmp_path):
-    """The second process is refused as long as the first lives, and not after it was killed."""
-    hold = (
-        "import sys, nacl_monai.runtime as b; b.lock_folder(sys.argv[1]); print(); sys.stdin.read()"
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [
+            ({"rate": 0.2}, "rate (0.1, now 0.2)"),
+            ({"loss": {"weights": [1]}}, "loss::weights::1 (2, now not set)"),
+            ({"extra": 1}, "extra (not set, now 1)"),
+            ({"extra": "x" * 100}, f"extra (not set, now {'x' * 60})"),
+            ({"losses::nacl::weight": 2}, "losses::nacl::weight (1, now 2)"),
+            ({"rate": 3, "extra": 1}, "rate (0.1, now 3), extra (not set, now 1)"),
+        ],
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as first:
-        first.stdout.readline()
-        with pytest.raises(InputError, match="another process is writing there"):
-            lock_folder(tmp_path)
-        first.kill()
+    @pytest.mark.parametrize("missing", ["model.pt", "checkpoints/epoch_0001.pt", None])
+    def test_other_configuration_is_refused_with_what_differs(
+        self, trained, changes, named, missing
+    ):
+        """Weights or checkpoints are worth protecting, each without the other; the record stays."""
+        if missing:
+            (trained / missing).unlink()
+        before = recorded(trained)
 
-    lock_folder(tmp_path)
+        with pytest.raises(InputError) as caught:
+            train(trained, **changes)
+
+        assert str(caught.value) == f"{trained}: was trained with another {named}; {REMEDY}"
+        assert recorded(trained) == before
+
+    @pytest.mark.parametrize(
+        ("number", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")]
+    )
+    def test_up_to_five_changes_are_named_and_the_others_counted(self, trained, number, more):
+        """A line that names hundreds of keys says nothing."""
+        changes = {f"extra{n}": n for n in range(number)}
+
+        with pytest.raises(InputError) as caught:
+            train(trained, **changes)
+
+        named = ", ".join(f"extra{n} (not set, now {n})" for n in range(min(number, 5)))
+        assert str(caught.value) == f"{trained}: was trained with another {named}{more}; {REMEDY}"
+
+    def test_other_number_of_processes_is_refused(self, trained, monkeypatch):
+        """A batch would have other samples."""
+        monkeypatch.setattr(idist, "get_world_size", lambda: 2)
+
+        with pytest.raises(InputError, match=r"another processes \(1, now 2\); "):
+            train(trained)
+
+    @pytest.mark.parametrize(
+        "description",
+        [{"label": "ours"}, {"label": "NACL", "color": "red"}, {}, {"sweep": {"rate": [1, 2]}}],
+    )
+    def test_description_of_a_menu_may_change(self, trained, description):
+        """Labels and colors decide how a table looks, and no number; the new one is recorded."""
+        train(trained, losses={"nacl": {"_desc_": description, "weight": 1}})
+
+        assert recorded(trained)["losses"]["nacl"]["_desc_"] == description
+
+    def test_before_the_first_epoch_there_is_nothing_to_protect(self, tmp_path):
+        """The folder is of the configuration that came last."""
+        train(tmp_path)
+        train(tmp_path, rate=0.2)
+
+        assert recorded(tmp_path)["rate"] == 0.2
+
+    def test_session_without_an_epoch_may_be_changed(self, tmp_path):
+        """Its record alone is no training; unchanged, it is one whose checkpoints are gone."""
+        train(tmp_path)
+        (tmp_path / "run.json").touch()
+        train(tmp_path, rate=0.2)
+
+        with pytest.raises(InputError) as caught:
+            train(tmp_path, rate=0.2)
+        assert str(caught.value) == (
+            f"{tmp_path}: its checkpoints are gone, so it cannot go on; {REMEDY}"
+        )
+
+    def test_model_of_unknown_origin_is_not_overwritten(self, trained):
+        """Without a record, or with a damaged one, nobody knows how it was trained."""
+        (trained / "config.json").write_text("{")
+        with pytest.raises(InputError) as caught:
+            train(trained)
+        assert str(caught.value) == f"{trained}/config.json: is damaged; {REMEDY}"
+        assert (trained / "config.json").read_text() == "{"
+
+        (trained / "config.json").unlink()
+        with pytest.raises(InputError) as caught:
+            train(trained)
+        assert str(caught.value) == f"{trained}: has a trained model but no config.json; {REMEDY}"
+
+        (trained / "model.pt").unlink()
+        with pytest.raises(InputError, match=r"has a trained model but no config\.json"):
+            train(trained)
+
+        (trained / "checkpoints/epoch_0001.pt").unlink()
+        train(trained)
 
 
-def test_unwritable(tmp_path):
-    """A folder that cannot be made is named."""
-    (tmp_path / "file").touch()
+class TestRestart:
+    def test_what_was_there_is_kept_aside_every_time(self, trained):
+        """But for the split, the lock, and what was kept before."""
+        train(trained, restart=True, rate=0.2)
+        (trained / "model.pt").write_text("second")
+        train(trained, restart=True)
 
-    with pytest.raises(InputError, match=r"file/run: cannot be written \(Not a directory\)"):
-        lock_folder(tmp_path / "file" / "run")
+        previous = trained / "previous"
+        assert (previous / "1/checkpoints/epoch_0001.pt").exists()
+        assert (previous / "1/model.pt").read_text() == "model.pt"
+        assert (previous / "2/model.pt").read_text() == "second"
+        assert recorded(previous / "2")["rate"] == 0.2
+        assert {path.name for path in previous.iterdir()} == {"1", "2"}
+        assert {path.name for path in trained.iterdir()} == {
+            *(".lock", "config.json", "previous", "split.json")
+        }
+
+    def test_next_number_is_above_all_that_are_taken(self, trained):
+        """Whatever else lies there, and whichever numbers are missing."""
+        for name in ("7", "10", "notes"):
+            (trained / "previous" / name).mkdir(parents=True)
+        train(trained, restart=True)
+
+        assert (trained / "previous/11/model.pt").exists()
+
+    def test_folder_with_nothing_in_it_keeps_nothing_aside(self, tmp_path):
+        """A split written by hand is nothing to keep aside either."""
+        (tmp_path / "split.json").touch()
+        train(tmp_path, restart=True)
+
+        assert not (tmp_path / "previous").exists()
+        assert (tmp_path / "split.json").exists()
+
+    def test_split_stays_under_whatever_path_it_is_named(self, trained, monkeypatch):
+        """Relative to the working folder, or through a link."""
+        (trained.parent / "link").symlink_to(trained)
+        monkeypatch.chdir(trained.parent)
+        train(Path("link"), restart=True)
+
+        assert (trained / "split.json").exists()
+        assert (trained / "previous/1/model.pt").exists()
+
+    def test_without_restart_nothing_is_moved(self, trained):
+        """It is said on the command line, every time."""
+        train(trained)
+
+        assert (trained / "model.pt").exists()
+
+    @pytest.mark.parametrize("order", [sorted, lambda names: sorted(names, reverse=True)])
+    def test_checkpoints_are_moved_first(self, trained, monkeypatch, order):
+        """An interruption in between leaves no training that goes on with another's model."""
+        (trained / "a.txt").touch()  # the alphabet is not what decides
+        moved = []
+        names = order(trained.iterdir())
+        monkeypatch.setattr(Path, "iterdir", lambda _: iter(names))
+        replace = Path.replace
+
+        def move(path, target):
+            if target.parent == trained / "previous/1":
+                moved.append(path.name)
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", move)
+        train(trained, restart=True)
+
+        assert moved[0] == "checkpoints"
+        assert sorted(moved[1:]) == ["a.txt", "config.json", "model.pt", "run.json"]
+
+
+class TestLock:
+    def test_second_process_is_refused_as_long_as_the_first_lives(self, tmp_path):
+        """And not after it was killed."""
+        hold = (
+            "import sys, nacl_monai.runtime as r; "
+            "r.lock_folder(sys.argv[1]); print(); sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", hold, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as first:
+            first.stdout.readline()
+            with pytest.raises(InputError) as caught:
+                lock_folder(tmp_path)
+            assert str(caught.value) == (
+                f"{tmp_path}: another process is writing there; wait for it, or choose another folder"
+            )
+            first.kill()
+
+        lock_folder(tmp_path)
+
+    def test_same_process_may_take_its_folder_again(self, tmp_path, monkeypatch):
+        """A training and its evaluation may be in one process; a relative path is the same folder."""
+        lock_folder(tmp_path / "a/b")
+        monkeypatch.chdir(tmp_path)
+        descriptors = open_files()
+        lock_folder("a/b")
+
+        assert open_files() == descriptors
+        assert (tmp_path / "a/b/.lock").is_file()
+
+    def test_training_locks_its_folder(self, tmp_path):
+        """Before it looks at what is there."""
+        train(tmp_path / "run")
+
+        assert not run_folder._locks[tmp_path / "run"].closed
+
+    def test_refused_folder_is_not_held(self, tmp_path, monkeypatch):
+        """The file is closed again, and the next attempt looks anew."""
+
+        def refuse(*_):
+            raise BlockingIOError
+
+        descriptors = open_files()
+        with monkeypatch.context() as refusing:
+            refusing.setattr("fcntl.lockf", refuse)
+            with pytest.raises(InputError) as caught:
+                lock_folder(tmp_path)
+        assert open_files() == descriptors, caught.traceback
+
+        lock_folder(tmp_path)
+
+        assert tmp_path in run_folder._locks
+
+    def test_folder_that_cannot_be_made_is_named(self, tmp_path):
+        """With what the operating system says."""
+        (tmp_path / "file").touch()
+
+        with pytest.raises(InputError) as caught:
+            lock_folder(tmp_path / "file/run")
+        assert str(caught.value) == (
+            f"{tmp_path}/file/run: cannot be written (Not a directory); choose another folder"
+        )
+
+    def test_lock_of_another_process_is_not_emptied(self, tmp_path):
+        """The file may be any; it is opened to append."""
+        (tmp_path / ".lock").write_text("x")
+        lock_folder(tmp_path)
+
+        assert (tmp_path / ".lock").read_text() == "x"

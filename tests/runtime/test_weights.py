@@ -1,4 +1,4 @@
-"""A run's model file."""
+"""A run's model file gives back its weights, or the reason why it cannot."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.runtime import load_weights
 
 
-def test_weights(tmp_path):
+def test_weights_come_back_exactly_or_the_file_is_named(tmp_path):
     """Weights come back exactly; a missing, damaged or foreign file is named."""
     network, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     torch.save(network.state_dict(), tmp_path / "model.pt")

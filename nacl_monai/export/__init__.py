@@ -1,0 +1,1 @@
+"""A trained run as a stock MONAI bundle, and the inference that travels with it."""

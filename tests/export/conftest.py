@@ -1,0 +1,27 @@
+"""A finished training, as exports find it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """A folder like that of a finished training of hippocampus, with random weights."""
+    run = tmp_path_factory.mktemp("runs") / "hippocampus/unet_nacl_seed0"
+    run.mkdir(parents=True)
+    network = UNet(2, 1, 3, channels=[16, 32, 64, 128, 256], strides=[2] * 4, num_res_units=2)
+    torch.save(network.state_dict(), run / "model.pt")
+    (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
+    return run
+
+
+@pytest.fixture
+def run(trained_once, tmp_path):
+    """The same, for a test that adds to it."""
+    return Path(shutil.copytree(trained_once, tmp_path / "runs/hippocampus/unet_nacl_seed0"))

@@ -1,0 +1,105 @@
+"""Fragments are merged into the configurations of a run, with what it was trained with."""
+
+import json
+
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.export.fragments import run_configs
+from tests.export.conftest import BUNDLES
+
+
+def test_fragments_are_merged_with_overrides_and_nothing_is_evaluated(run):
+    """Each configuration has the overrides of its own keys, and expressions stay expressions."""
+    overrides = {"spatial_size": [32, 32], "loss": "@losses::ecp"}
+    configs = run_configs("hippocampus", overrides, run, BUNDLES)
+
+    assert list(configs) == ["train", "evaluate", "inference"]
+    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
+    assert configs["train"]["loss"] == "@losses::ecp"
+    assert "loss" not in configs["inference"]
+    assert configs["inference"]["networks"]["unet"]["out_channels"] == "$len(@classes)"
+
+
+def test_nested_override_changes_that_entry_alone(run):
+    """An override below a menu changes that entry, in each configuration that has the menu."""
+    configs = run_configs("hippocampus", {"networks#unet#num_res_units": 0}, run, BUNDLES)
+
+    for config in configs.values():
+        assert config["networks"]["unet"]["num_res_units"] == 0
+        assert config["networks"]["unet"]["strides"] == [2, 2, 2, 2]
+
+
+@pytest.fixture
+def record(run):
+    """Writes the configuration that the run was trained with."""
+    return lambda **keys: (run / "config.json").write_text(json.dumps(keys))
+
+
+def test_record_of_the_run_is_believed_where_keys_are_shared(run, record):
+    """Training has all that the record says of its keys; the others what it says of shared ones."""
+    record(spatial_size=[32, 32], loss="@losses::ecp", handlers=["trained"], seed=7, unknown=1)
+
+    configs = run_configs("hippocampus", {}, run, BUNDLES)
+
+    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
+    assert (configs["train"]["loss"], configs["train"]["seed"]) == ("@losses::ecp", 7)
+    assert all(config.get("handlers") != ["trained"] for config in configs.values())
+    assert not any("unknown" in config for config in configs.values())
+
+
+def test_configurations_of_a_record_share_no_object(run, record):
+    """An override of one configuration cannot leak into another through the record."""
+    record(structures={"anterior": [1]})
+
+    configs = run_configs("hippocampus", {"structures::anterior": [1, 2]}, run, BUNDLES)
+
+    assert configs["train"]["structures"] == configs["inference"]["structures"]
+    assert configs["train"]["structures"] is not configs["inference"]["structures"]
+
+
+def test_override_goes_above_the_record(run, record):
+    """What is said on the command line holds."""
+    record(spatial_size=[32, 32])
+
+    configs = run_configs("hippocampus", {"spatial_size": [64, 64]}, run, BUNDLES)
+
+    assert all(config["spatial_size"] == [64, 64] for config in configs.values())
+
+
+def test_damaged_record_is_refused(run):
+    """A record that cannot be read is named."""
+    (run / "config.json").write_text("{")
+
+    with pytest.raises(InputError, match=r"config.json: is damaged; export another run"):
+        run_configs("hippocampus", {}, run, BUNDLES)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "overrides", "message"),
+    [
+        ("hipocampus", {}, "hipocampus: no such dataset; choose from: acdc, "),
+        ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
+        ("hippocampus", {"loss": {"_target_": "NACLLoss"}}, "write nacl_monai.losses.NACLLoss"),
+        ("hippocampus", {"network_def": "@networks::vnet"}, "no networks::vnet .*: unet"),
+    ],
+)
+def test_unknown_choices_are_refused(run, dataset, overrides, message):
+    """A dataset, key or name that does not exist is one line with what does."""
+    with pytest.raises(InputError, match=message):
+        run_configs(dataset, overrides, run, BUNDLES)
+
+
+def test_bare_name_in_a_record_is_refused(run, record):
+    """MONAI would make its own class, whether the name is from a file or from the command line."""
+    record(loss={"_target_": "FocalLoss"})
+
+    with pytest.raises(InputError, match=r"loss::_target_: .* write nacl_monai.losses.FocalLoss"):
+        run_configs("hippocampus", {}, run, BUNDLES)
+
+
+def test_bundles_of_the_working_directory_are_the_default(run, monkeypatch):
+    """Without a folder, the sources are found as everywhere in the package."""
+    monkeypatch.chdir(BUNDLES.parent)
+
+    assert run_configs("hippocampus", {}, run) == run_configs("hippocampus", {}, run, BUNDLES)

@@ -1,0 +1,84 @@
+"""`python -m nacl_monai.export export`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nacl_monai.export.__main__ import main
+from tests.export.conftest import BUNDLES
+
+pytestmark = pytest.mark.usefixtures("run")
+
+WORDS = ["export", "hippocampus", "--bundles", str(BUNDLES)]
+
+
+@pytest.fixture
+def export(tmp_path, monkeypatch, capsys):
+    """Runs the command in the folder of the runs; returns its exit code, output and errors."""
+
+    def command(*words):
+        monkeypatch.chdir(tmp_path)
+        code = main([*WORDS, *map(str, words)])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def metadata(bundle):
+    return json.loads(Path(bundle, "configs/metadata.json").read_text())
+
+
+def test_newest_run_is_exported_by_its_choice_with_overrides(export):
+    """It goes to dist/, and the command says what it wrote."""
+    code, output, _ = export("--spatial_size", "[32, 32]")
+
+    assert code == 0
+    bundle = "dist/hippocampus_unet_nacl"
+    assert output.splitlines()[-2:] == [f"wrote {bundle}", f"wrote {bundle}.zip"]
+    image = metadata(bundle)["network_data_format"]["inputs"]["image"]
+    assert image["spatial_shape"] == [32, 32]
+    assert metadata(bundle)["description"].startswith("UNet trained on 2-D slices with NACLLoss")
+
+
+def test_run_without_a_record_was_trained_with_what_is_chosen(export, run, tmp_path):
+    """`--run` names a folder; `--loss` says how it was trained, unless the run says so itself."""
+    code, _, errors = export("--run", run, "--loss", "ecp", "--output", tmp_path / "mine")
+
+    assert code == 0, errors
+    assert "with ECPLoss" in metadata(tmp_path / "mine")["description"]
+
+
+def test_record_of_a_run_goes_above_what_is_chosen(export, run, tmp_path):
+    """A run with `config.json` knows its own loss."""
+    (run / "config.json").write_text('{"loss": "@losses::focal"}')
+
+    code, _, errors = export("--run", run, "--loss", "ecp", "--output", tmp_path / "mine")
+
+    assert code == 0, errors
+    assert "with FocalLoss" in metadata(tmp_path / "mine")["description"]
+
+
+def test_runs_may_be_in_another_folder(export, tmp_path):
+    """`--runs` is where the newest is looked for."""
+    shutil.move(tmp_path / "runs", tmp_path / "others")
+
+    assert export("--runs", "others")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--loss", "ecp"], "runs/hippocampus/unet_ecp_seed*: no finished training there; "),
+        (["--spatial_sise", "1"], "--spatial_sise: there is no such key in the configuration; "),
+        (["--output", "runs"], "runs: is already there; remove it, or choose another --output"),
+    ],
+)
+def test_errors_are_one_line(export, words, message):
+    """And the exit code is 1."""
+    code, _, errors = export(*words)
+
+    assert code == 1
+    assert errors.startswith(f"error: {message}")
+    assert len(errors.splitlines()) == 1

@@ -1,0 +1,88 @@
+"""Metadata say what a run is, in the schema of MONAI's Model Zoo."""
+
+import json
+from importlib.metadata import version
+
+import pytest
+
+from nacl_monai.bundles import dataset_names
+from nacl_monai.export.fragments import run_configs
+from nacl_monai.export.metadata import bundle_metadata
+from nacl_monai.export.self_contained import self_contained
+from nacl_monai.runs import RunFolder
+from tests.export.conftest import BUNDLES
+
+
+def metadata_of(run, dataset="hippocampus", **overrides):
+    configs = run_configs(dataset, overrides, run, BUNDLES)
+    configs = {kind: self_contained(config, kind) for kind, config in configs.items()}
+    return bundle_metadata(BUNDLES, dataset, configs, RunFolder(run))
+
+
+@pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
+def test_channels_sizes_and_classes_are_those_of_the_configuration(run, dataset):
+    """What the dataset's metadata say otherwise is kept."""
+    declared = json.loads((BUNDLES / dataset / "configs/metadata.json").read_text())
+    config = run_configs(dataset, {}, run, BUNDLES)["train"]
+
+    metadata = metadata_of(run, dataset)
+
+    image = metadata["network_data_format"]["inputs"]["image"]
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    assert image["num_channels"] == config["in_channels"]
+    assert image["channel_def"] == declared["network_data_format"]["inputs"]["image"]["channel_def"]
+    assert list(pred["channel_def"].values()) == config["classes"]
+    assert pred["num_channels"] == len(config["classes"])
+    for tensor in (image, pred):
+        assert tensor["spatial_shape"] == config["spatial_size"]
+        assert (tensor["dtype"], tensor["is_patch_data"]) == ("float32", True)
+    assert metadata["task"] == declared["task"]
+
+
+def test_overrides_change_the_data_format(run):
+    """The sizes and classes are of the run, not of the dataset."""
+    metadata = metadata_of(run, spatial_size=[32, 48], classes=["background", "organ"])
+
+    formats = metadata["network_data_format"]
+    assert formats["inputs"]["image"]["spatial_shape"] == [32, 48]
+    assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "organ"}
+
+
+def test_versions_are_those_installed(run):
+    """And the network of MONAI's needs nothing of this package."""
+    metadata = metadata_of(run)
+
+    assert metadata["monai_version"] == version("monai")
+    assert metadata["numpy_version"] == version("numpy")
+    assert metadata["pytorch_version"] == version("torch").partition("+")[0]
+    required = metadata["required_packages_version"]
+    assert required == {name: version(name) for name in ("nibabel", "pytorch-ignite")}
+
+
+def test_own_network_requires_this_package(run):
+    """Then the receiver has to install it."""
+    metadata = metadata_of(run, network_def="@networks::transunet")
+
+    assert "nacl-monai" in metadata["required_packages_version"]
+    assert metadata["description"].startswith("TransUNet trained")
+
+
+def test_description_and_changelog_name_network_loss_and_run(run):
+    """Of the classes that were chosen, however long the chain of references."""
+    metadata = metadata_of(run, loss="@losses::dice_ce")
+
+    assert metadata["description"] == (
+        "UNet trained on 2-D slices with DiceCELoss, and evaluated on volumes"
+    )
+    assert list(metadata["changelog"].values()) == ["weights of the run unet_nacl_seed0"]
+
+
+def test_scores_are_the_means_of_the_evaluation(run):
+    """What has no mean, since no case has a number, is left out."""
+    assert metadata_of(run)["eval_metrics"] == {}
+
+    (run / "evaluation").mkdir()
+    summary = {"metrics": {"dice": {"mean": 0.5}, "hd95": {"mean": None}}}
+    (run / "evaluation/summary.json").write_text(json.dumps(summary))
+
+    assert metadata_of(run)["eval_metrics"] == {"dice": 0.5}

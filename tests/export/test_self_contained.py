@@ -1,0 +1,97 @@
+"""A configuration that needs no other file than those in its bundle."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from nacl_monai.export import inference
+from nacl_monai.export.fragments import run_configs
+from nacl_monai.export.self_contained import self_contained, write_scripts
+from tests.export.conftest import BUNDLES
+
+
+@pytest.fixture(scope="module")
+def configs(trained_once):
+    merged = run_configs("hippocampus", {}, trained_once, BUNDLES)
+    return {kind: self_contained(config, kind) for kind, config in merged.items()}
+
+
+def test_chosen_network_takes_the_place_of_the_menu(configs):
+    """References are followed to the network itself."""
+    for config in configs.values():
+        assert config["network_def"]["_target_"] == "UNet"
+        assert "networks" not in config
+
+
+def test_chain_of_references_ends_at_the_network():
+    """A reference to a reference is followed as well."""
+    config = {"a": "@networks::b", "networks": {"b": {"_target_": "X"}}, "network_def": "@a"}
+
+    assert self_contained(config, "train")["network_def"] == {"_target_": "X"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "path"),
+    [
+        ("train", "output_dir", "/b/output"),
+        ("train", "cache_dir", "/b/cache"),
+        ("train", "checkpoint", "/b/output/model.pt"),
+        ("train", "split_file", "/b/output/split.json"),
+        ("evaluate", "output_dir", "/b/output"),
+        ("evaluate", "evaluation_dir", "/b/output/evaluation"),
+        ("evaluate", "cache_dir", "/b/cache"),
+        ("evaluate", "checkpoint", "/b/models/model.pt"),
+        ("evaluate", "split_file", "/b/configs/split.json"),
+        ("inference", "output_dir", "/b/predictions"),
+        ("inference", "checkpoint", "/b/models/model.pt"),
+    ],
+)
+def test_every_path_is_below_the_bundle(configs, kind, key, path):
+    """`bundle_root` alone says where a bundle reads and writes."""
+    assert configs[kind]["bundle_root"] == "."
+    parser = ConfigParser({**configs[kind], "bundle_root": "/b"})
+
+    assert str(parser.get_parsed_content(key)) == path
+
+
+def test_inference_is_free_of_this_package(configs):
+    """It calls the script that travels with the bundle; the others call the package."""
+    text = json.dumps(configs["inference"])
+
+    assert "nacl_monai" not in text
+    assert "scripts.inference.find_cases" in text
+    assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
+
+
+def test_inference_keeps_only_what_it_uses(configs):
+    """And what MONAI asks for: nothing of reading labels, of runs or of tracking."""
+    config = configs["inference"]
+
+    assert config["dataset"] == "@dataset_def"
+    assert {"imports", "bundle_root", "dataset_dir", "preprocessing", "to_ras"} <= config.keys()
+    unused = {"load_case", "reading", "run_folder", "tracking_uri", "cases", "structures"}
+    assert not unused & config.keys()
+
+
+def test_device_is_found_without_this_package(configs):
+    """The device is the GPU if there is one; MONAI's own expression finds it."""
+    device = ConfigParser(configs["inference"]).get_parsed_content("device")
+
+    assert device.type in ("cpu", "cuda")
+
+
+def test_scripts_are_a_package_with_a_copy_of_inference(tmp_path, monkeypatch):
+    """Byte for byte, so that it can be imported where this package is not."""
+    write_scripts(tmp_path)
+
+    copy = (tmp_path / "scripts/inference.py").read_text(encoding="utf-8")
+    assert copy == Path(inference.__file__).read_text(encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
+        monkeypatch.delitem(sys.modules, name)
+    import scripts.inference
+
+    assert scripts.inference.find_cases is not inference.find_cases
