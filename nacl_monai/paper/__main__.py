@@ -5,29 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper.collect import write_evidence
+from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
-from nacl_monai.paper.reproduce import TITLES, write_all, write_target
+from nacl_monai.paper.reproduce import write_all, write_exhibit
 
-WRITERS: dict[str, Callable[..., list[Path]]] = {
-    "all": write_all,
-    "report": write_page,
-    "collect": write_evidence,
+Writer = Callable[..., list[Path]]
+#: Commands that write more than one exhibit: what each does, and by which function.
+WRITERS: dict[str, tuple[str, Writer]] = {
+    "all": ("every table and figure of the paper that has runs", write_all),
+    "report": ("one HTML page, with the tables and figures in --output", write_page),
+    "collect": ("copies the small files that tables and figures need", write_evidence),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = vars(_parser().parse_args(arguments))
-    command, folders, output = (options.pop(key) for key in ("command", "runs", "output"))
+    writer, folders, output = (options.pop(key) for key in ("writer", "runs", "output"))
     try:
-        if command in TITLES:
-            files = write_target(command, folders, output, **options)
-        else:
-            files = WRITERS[command](folders, output, **options)
+        files = writer(folders, output, **options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -44,24 +45,28 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m nacl_monai.paper",
         description="The paper's tables and figures from evaluated runs; no model is loaded.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for target, title in TITLES.items():
-        narrowed = _command(commands, target, f"the paper's {target}: {title}")
-        narrowed.add_argument(
-            "--datasets", nargs="+", default=(), metavar="NAME", help="only these"
-        )
-        narrowed.add_argument("--losses", nargs="+", default=(), metavar="NAME", help="only these")
-        narrowed.add_argument(
-            "--seeds", nargs="+", type=int, default=(), metavar="N", help="only these"
-        )
-    _command(commands, "all", "every table and figure of the paper that has runs")
-    _command(commands, "report", "one HTML page, with the tables and figures in --output")
-    _command(commands, "collect", "copies the small files that tables and figures need")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, exhibit in EXHIBITS.items():
+        purpose = f"the paper's {name}: {exhibit.title}"
+        command = _command(commands, name, purpose, partial(write_exhibit, name))
+        for option, kind, metavar in (
+            ("datasets", str, "NAME"),
+            ("losses", str, "NAME"),
+            ("seeds", int, "N"),
+        ):
+            command.add_argument(
+                f"--{option}", nargs="+", type=kind, default=(), metavar=metavar, help="only these"
+            )
+    for name, (purpose, writer) in WRITERS.items():
+        _command(commands, name, purpose, writer)
     return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    purpose: str,
+    writer: Writer,
 ) -> argparse.ArgumentParser:
     """A command on all runs of the grid."""
     command = commands.add_parser(name, help=purpose)
@@ -71,6 +76,7 @@ def _command(
     command.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
     )
+    command.set_defaults(writer=writer)
     return command
 
 

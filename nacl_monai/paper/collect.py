@@ -10,32 +10,34 @@ from typing import Any
 import numpy as np
 
 from nacl_monai.files import atomic_path
-from nacl_monai.paper.reproduce import first_runs
-from nacl_monai.paper.results import read_results
-from nacl_monai.reports.evaluated import Run
+from nacl_monai.paper.exhibits import MAIN
+from nacl_monai.paper.results import first_runs, read_results
+from nacl_monai.reports import Run
 from nacl_monai.reports.maps import ranked_cases
+from nacl_monai.runs import RunFolder
 
 REGIONS = ("foreground", "union")
-#: Larger files in a run's folder are not its record.
+RECORDS = (".json", ".yaml", ".txt", ".csv")
+#: In bytes; larger files in a run's folder are not its record.
 SMALL = 100_000
 
 
 def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     """Copies what is small of evaluated runs.
 
-    Of every run its cases, their summary, and the text files beside them that record how it came
-    about. Of the runs in figures 4, 5 and 11, one per loss, also logits, the bins of the regions
-    foreground and union, and the maps of the best, median and worst case.
+    For every run these are its cases, their summary, and the text files beside them that record how
+    it came about. For the runs in figures 4, 5 and 11, one per loss, they are also logits, the bins of
+    the regions foreground and union, and the maps of the best, median and worst case.
 
     Args:
-        roots: folders of runs, at any depth; those whose names are no experiment's are left out.
-        output: becomes ``output/<run>/…``, for runs of one dataset.
+        roots: Folders of runs, at any depth; those whose names are no experiment's are left out.
+        output: Becomes ``output/<run>/…``, for runs of one dataset.
 
     Returns:
         The paths of the files.
 
     Raises:
-        InputError: there is no run, or one cannot be read.
+        InputError: If there is no run, or if one cannot be read.
     """
     output = Path(output)
     results = read_results(roots)
@@ -44,26 +46,35 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
         for folder in results.folders.values()
         for path in _records(folder)
     ]
-    main = results.select("table1")
+    main = MAIN.select(results)
     for dataset in main.datasets:
         runs = first_runs(main, dataset)
         ranked = ranked_cases(runs)
-        shown = {ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1]}
+        shown = sorted({ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1]})
         for run in runs:
-            to = output / run.folder.name
-            inner = ["split.json", "logit_histogram.npz", "evaluation/logits.npz"]
-            inner += [f"evaluation/maps/{case}.npz" for case in sorted(shown)]
-            files += [_copy(run.folder / name, to / name) for name in inner]
-            files.append(_write_bins(run, to / "evaluation" / "bins.npz"))
+            files += _write_pictured(run, shown, output / run.folder.name)
     return files
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    yield from (folder / "evaluation" / name for name in ("cases.csv", "summary.json"))
+    """The files of a run that tables need, and those that say how it came about."""
+    run = RunFolder(folder)
+    yield from (run.evaluation.cases, run.evaluation.summary)
     for path in sorted(folder.iterdir()):
-        known = path.suffix in (".json", ".yaml", ".txt", ".csv") and path.name != "split.json"
-        if known and path.stat().st_size < SMALL:
+        if path.suffix in RECORDS and path != run.split and path.stat().st_size < SMALL:
             yield path
+
+
+def _write_pictured(run: Run, cases: Sequence[str], output: Path) -> list[Path]:
+    """Writes what figures of single runs need."""
+    source, copy = RunFolder(run.folder), RunFolder(output)
+    paths = {
+        source.split: copy.split,
+        source.logit_histogram: copy.logit_histogram,
+        source.evaluation.logits: copy.evaluation.logits,
+        **{source.evaluation.map_of(case): copy.evaluation.map_of(case) for case in cases},
+    }
+    return [*(_copy(*pair) for pair in paths.items()), _write_bins(run, copy.evaluation.bins)]
 
 
 def _copy(path: Path, to: Path) -> Path:
@@ -73,9 +84,10 @@ def _copy(path: Path, to: Path) -> Path:
 
 
 def _write_bins(run: Run, path: Path) -> Path:
+    """Writes the bins of some regions."""
     regions = [name for name in REGIONS if name in run.bins.regions]
-    at = [run.bins.regions.index(name) for name in regions]
-    arrays: dict[str, Any] = dict(run.bins.sums[:, at].arrays())
+    indices = [run.bins.regions.index(name) for name in regions]
+    arrays: dict[str, Any] = dict(run.bins.sums[:, indices].arrays())
     arrays |= {"cases": run.bins.cases, "regions": regions, "classes": run.bins.classes}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)

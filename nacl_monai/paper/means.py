@@ -20,10 +20,10 @@ def mean_scores(
     """Means over patients of columns of ``cases.csv``.
 
     Args:
-        results: the runs; those that differ by seed or fold alone are one experiment.
-        columns: of ``cases.csv``; a dataset that lacks one, or has it nowhere defined, has no such
+        results: The runs; those that differ by seed or fold alone are one experiment.
+        columns: Of ``cases.csv``; a dataset that lacks one, or has it nowhere defined, has no such
             row.
-        resamples: of the intervals.
+        resamples: Number of resamplings for the intervals.
 
     Returns:
         One row per experiment and column: ``dataset``, ``method``, ``network``, ``fraction``,
@@ -40,13 +40,13 @@ def mean_scores(
             scores = by_seed.groupby("patient").mean()
             over_seeds = by_seed.groupby("seed").mean()
             for column in defined:
-                found = interval([scores[column].to_numpy(np.float64)], resamples=resamples)
+                mean = interval([scores[column].to_numpy(np.float64)], resamples=resamples)
                 rows.append(
                     {
                         "dataset": dataset,
                         **dict(zip(KEYS, key, strict=True)),
                         "column": column,
-                        **asdict(found),
+                        **asdict(mean),
                         "seeds": len(over_seeds),
                         "seed_sd": float(over_seeds[column].std()),
                     }

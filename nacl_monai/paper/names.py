@@ -1,53 +1,89 @@
-"""The names that tables and figures show, after the paper's."""
+"""The names, colors and markers that tables and figures show, from the menus in ``bundles/``."""
 
 from __future__ import annotations
 
-from nacl_monai.paper.grid import DATASETS, LOSSES, Method
+from typing import Any
 
-LOSS_LABELS = dict(
-    zip(LOSSES, ("CE", "CE+DSC", "FL", "ECP", "LS", "SVLS", "MbLS", "NACL"), strict=True)
-)
-DATASET_LABELS = dict(
-    zip(
-        DATASETS,
-        ("ACDC", "FLARE", "BraTS", "PROSTATE", "KiTS", "MRBrainS", "Hippocampus"),
-        strict=True,
+from nacl_monai.bundles import read_dataset, read_menu
+from nacl_monai.errors import InputError
+from nacl_monai.paper.grid import Method, choose_loss, read_method
+from nacl_monai.reports.style import OKABE_ITO
+
+#: Values that say by themselves what they are a value of.
+VALUE_LABELS = {"gaussian": "Gaussian prior", "l2": "L2", "softmax": "on softmax"}
+
+
+def loss_label(loss: str) -> str:
+    """The label of a loss: "CE+DSC".
+
+    Raises:
+        InputError: If there is no such loss.
+    """
+    return choose_loss(loss).label
+
+
+def loss_style(loss: str) -> dict[str, Any]:
+    """The color of a loss in all figures and, for gray print, its marker.
+
+    Raises:
+        InputError: If there is no such loss.
+    """
+    description = choose_loss(loss).description
+    return {
+        "color": OKABE_ITO[description.get("color", "black")],
+        "marker": description.get("marker", "."),
+    }
+
+
+def symbol(loss: str, key: str) -> str:
+    """The symbol of a loss's hyper-parameter, or its key.
+
+    Raises:
+        InputError: If there is no such loss.
+
+    Example:
+        >>> symbol("nacl", "penalty_weight")
+        'λ'
+    """
+    return str(choose_loss(loss).description.get("symbols", {}).get(key, key))
+
+
+def method_label(method: Method | str) -> str:
+    """The loss, and its settings that are not at their default.
+
+    Args:
+        method: A method or its name.
+
+    Raises:
+        InputError: If it is not the name of a method.
+
+    Example:
+        >>> method_label("svls_sigma=1.0")
+        'SVLS (σ = 1)'
+    """
+    if isinstance(method, str):
+        method = read_method(method)
+    settings = ", ".join(
+        VALUE_LABELS.get(str(value), f"{symbol(method.loss, key)} = {_number(value)}")
+        for key, value in method.settings
     )
-)
-NETWORK_LABELS = {
-    "unet": "UNet",
-    "attention_unet": "AttUNet",
-    "transunet": "TransUNet",
-    "basic_unet_plus_plus": "UNet++",
-    "dynunet": "nnUNet",
-}
-SYMBOLS = {
-    "gamma": "γ",
-    "entropy_weight": "α",
-    "label_smoothing": "α",
-    "sigma": "σ",
-    "margin": "m",
-    "penalty_weight": "λ",
-}
-VALUES = {
-    "gaussian": "Gaussian prior",
-    "l2": "L2",
-    "softmax": "on softmax",
-}
-
-
-def method_label(method: Method) -> str:
-    """The loss, and its settings that are not at their default: "NACL (σ=2.0)"."""
-    settings = ", ".join(_setting_label(key, value) for key, value in method.settings)
-    label = LOSS_LABELS[method.loss]
+    label = loss_label(method.loss)
     return f"{label} ({settings})" if settings else label
 
 
-def _setting_label(key: str, value: str | float) -> str:
-    number = f"{value:g}" if isinstance(value, float) else value
-    return VALUES.get(str(value), f"{SYMBOLS.get(key, key)} = {number}")
+def _number(value: str | float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def dataset_label(name: object) -> str:
-    """The paper's name of a dataset, or the name itself."""
-    return DATASET_LABELS.get(str(name), str(name))
+def network_label(network: str) -> str:
+    """The label of a network, or its name if it is not in the menu."""
+    menu = read_menu("networks")
+    return menu[network].label if network in menu else network
+
+
+def dataset_label(dataset: str) -> str:
+    """The label of a dataset, or its name if it has no folder in ``bundles/``."""
+    try:
+        return str(read_dataset(dataset).get("dataset_label", dataset))
+    except InputError:
+        return dataset

@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +18,54 @@ from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.paper import tables
+from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
 from nacl_monai.paper.grid import Experiment
-from nacl_monai.paper.names import dataset_label
-from nacl_monai.paper.reproduce import TITLES, first_runs
-from nacl_monai.paper.results import Results, read_results
+from nacl_monai.paper.markup import best_places
+from nacl_monai.paper.names import dataset_label, method_label
+from nacl_monai.paper.results import Results, first_runs, read_results
+from nacl_monai.paper.tables import note
 from nacl_monai.paper.verdicts import verdict
-from nacl_monai.reports.columns import METRICS as COLUMNS
+from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.style import SMALL_DPI, house_style
 
 PAGE = "report.html"
-METRICS = {"table1": ("dice", "hd95"), "table2": ("ece_foreground", "cece_foreground")}
 
 
 def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     """Writes ``report.html`` from runs, and from the tables and figures in the same folder.
 
     Per dataset: a verdict, a table, reliability diagrams, and maps of the best, median and worst
-    case. Then everything that `nacl_monai.paper.reproduce.write_target` has written there, and the
+    case. Then everything that `nacl_monai.paper.reproduce.write_exhibit` has written there, and the
     commands of all runs.
 
     Args:
-        roots: folders of runs, at any depth.
-        output: folder for the page, with the tables and figures.
+        roots: Folders of runs, at any depth.
+        output: The folder for the page, with the tables and figures.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: there is no run of the main experiment, or one cannot be read.
+        InputError: If there is no run of the main tables, or if one cannot be read.
     """
     output = Path(output)
-    found = read_results(roots)
-    main = found.select("table1")
-    where = " ".join(map(str, roots))
-    items = [_item(output, target) for target in TITLES if (output / f"{target}.json").is_file()]
+    results = read_results(roots)
+    main = MAIN.select(results)
+    command = shlex.join(
+        ["python", "-m", "nacl_monai.paper", "report", *map(str, roots), "--output", str(output)]
+    )
     page = Environment(
         loader=PackageLoader("nacl_monai.paper", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html.j2")
     text = page.render(
-        sections=[_section(main, name, f"{where} --output {output}") for name in main.datasets],
-        items=items,
+        sections=[_section(main, dataset) for dataset in main.datasets],
+        command=command,
+        items=[_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()],
         runs=[
             {"folder": str(folder), "commands": make_commands(experiment, folder)}
-            for experiment, folder in found.folders.items()
+            for experiment, folder in results.folders.items()
         ],
     )
     return [write_text(output / PAGE, text + "\n")]
@@ -70,60 +74,64 @@ def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
 def make_commands(experiment: Experiment, folder: Path) -> list[str]:
     """The commands that train and evaluate an experiment."""
     choice = f"DATASET={experiment.dataset} DATASET_DIR=… LOSS={experiment.method.loss}"
-    choice += f" NETWORK={experiment.network} SEED={experiment.seed} RUN={folder}"
+    choice += f" NETWORK={experiment.setup.network} SEED={experiment.seed} RUN={folder}"
     arguments = f' ARGS="{" ".join(experiment.overrides)}"' if experiment.overrides else ""
     return [f"make train {choice}{arguments}", f"make evaluate {choice}"]
 
 
-def _section(results: Results, dataset: str, where: str) -> dict[str, Any]:
-    only = results.select("table1", datasets=[dataset])
-    summary = pd.concat([tables.summarize(only, table) for table in METRICS], ignore_index=True)
-    summary = summary[summary["structure"] == tables.MEAN]
-    metrics = [
-        metric
-        for metric in ("dice", "hd95", "ece_foreground", "cece_foreground")
-        if metric in set(summary["metric"])
-    ]
-    places: dict[tuple[str, str], int] = {}
-    for metric in metrics:
-        of = summary[summary["metric"] == metric]
-        marks = tables.marked(of["mean"].tolist(), metric)
-        places |= {(method, metric): mark for method, mark in zip(of["method"], marks, strict=True)}
-    rows = []
-    for method, of in summary.groupby("method", sort=False):
-        cells = {row["metric"]: row for row in of.to_dict("records")}
-        rows.append(
-            {
-                "label": tables.label_of(str(method)),
-                "seeds": int(of["seeds"].iloc[0]),
-                "cells": [
-                    _cell(cells[metric], metric, places[str(method), metric]) for metric in metrics
-                ],
-            }
-        )
+def _section(results: Results, dataset: str) -> dict[str, Any]:
+    """What the page shows of one dataset."""
+    chosen = MAIN.select(results, datasets=[dataset])
+    summary = _main_numbers(chosen)
+    metrics = list(dict.fromkeys(summary["metric"]))
     return {
         "key": dataset,
         "label": dataset_label(dataset),
-        "verdict": verdict(only, dataset),
-        "metrics": [COLUMNS[metric].heading for metric in metrics],
-        "rows": rows,
-        "note": tables.note(summary),
-        "command": f"python -m nacl_monai.reports report {where}",
-        "pictures": _pictures(only, dataset),
+        "verdict": verdict(chosen, dataset),
+        "metrics": [METRICS[metric].heading for metric in metrics],
+        "rows": _rows(summary, metrics),
+        "note": note(summary),
+        "pictures": _pictures(chosen, dataset),
     }
 
 
+def _main_numbers(results: Results) -> pd.DataFrame:
+    """The means of the paper's first two tables."""
+    tables = (replace(table, per_structure=False) for table in (TABLE1, TABLE2))
+    return pd.concat([table.summary(results) for table in tables], ignore_index=True)
+
+
+def _rows(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """A row per method, its cells in the order of the metrics."""
+    places = {metric: _places(summary, metric) for metric in metrics}
+    rows = []
+    for method, group in summary.groupby("method", sort=False):
+        numbers = {row["metric"]: row for row in group.to_dict("records")}
+        cells = [_cell(numbers[metric], metric, places[metric][str(method)]) for metric in metrics]
+        seeds = int(group["seeds"].iloc[0])
+        rows.append({"label": method_label(str(method)), "seeds": seeds, "cells": cells})
+    return rows
+
+
+def _places(summary: pd.DataFrame, metric: str) -> dict[str, int]:
+    """The place of each method by one metric."""
+    rows = summary[summary["metric"] == metric]
+    places = best_places(rows["mean"].tolist(), metric)
+    return dict(zip(rows["method"], places, strict=True))
+
+
 def _cell(row: Mapping[Any, Any], metric: str, place: int) -> dict[str, str]:
-    d = COLUMNS[metric].decimals
+    """The texts of one cell."""
     if pd.isna(row["mean"]):
         return {"value": "", "mean": "–", "interval": "", "paper": "", "mark": ""}
+    text = METRICS[metric].text
+    interval = "" if pd.isna(row["low"]) else f"{text(row['low'])} to {text(row['high'])}"
+    known = not pd.isna(row["paper"])
     return {
         "value": f"{row['mean']:.6f}",
-        "mean": f"{row['mean']:.{d}f}",
-        "interval": "" if pd.isna(row["low"]) else f"{row['low']:.{d}f} to {row['high']:.{d}f}",
-        "paper": ""
-        if pd.isna(row["paper"])
-        else f"paper {row['paper']:.{d}f} ({row['difference']:+.{d}f})",
+        "mean": text(row["mean"]),
+        "interval": interval,
+        "paper": f"paper {text(row['paper'])} ({text(row['difference'], '+')})" if known else "",
         "mark": ("best", "second", "")[place],
     }
 
@@ -134,7 +142,7 @@ def _pictures(results: Results, dataset: str) -> list[dict[str, str]]:
     try:
         runs = first_runs(results, dataset)
         figure = draw_reliability(runs)
-        pictures.append({"title": "Reliability over all test volumes", "source": _inline(figure)})
+        pictures.append({"title": "Reliability over all test cases", "source": _inline(figure)})
         ranked = ranked_cases(runs)
     except InputError:
         return pictures
@@ -148,24 +156,24 @@ def _pictures(results: Results, dataset: str) -> list[dict[str, str]]:
     return pictures
 
 
-def _item(output: Path, target: str) -> dict[str, Any]:
+def _item(output: Path, name: str) -> dict[str, Any]:
     """A table or figure that was written into ``output``."""
-    path = output / f"{target}.json"
+    path = output / f"{name}.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        files = [output / name for name in manifest["files"]]
+        files = [output / file for file in manifest["files"]]
         pictures = [_source(file.read_bytes()) for file in files if file.suffix == ".png"]
         tables = [_table(file) for file in files if file.suffix == ".csv"]
         title, command = str(manifest["title"]), str(manifest["command"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be shown ({error}); run `make {target}` again") from error
+        raise InputError(f"{path}: cannot be shown ({error}); run `make {name}` again") from error
     return {
-        "target": target,
-        "name": re.sub(r"(?=\d)", " ", target.capitalize(), count=1),
+        "key": name,
+        "name": re.sub(r"(?=\d)", " ", name.capitalize(), count=1),
         "title": title,
         "pictures": pictures,
         "tables": tables,
-        "make": f"make {target}",
+        "make": f"make {name}",
         "command": command,
     }
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from nacl_monai.errors import InputError
-from nacl_monai.paper.grid import DATASETS, TARGETS, Experiment, Method, read_name
-from nacl_monai.reports import read_cases
+from nacl_monai.paper.grid import (
+    PAPER_DATASETS,
+    PAPER_NETWORKS,
+    Experiment,
+    Grid,
+    Method,
+    Setup,
+    main_grid,
+    read_name,
+)
+from nacl_monai.paper.names import method_label
+from nacl_monai.reports import Run, read_cases, read_runs
+from nacl_monai.runs import RunFolder
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class Results:
     """Evaluated experiments of the grid.
 
     Attributes:
-        folders: the run's folder of each experiment, in the order of tables and figures.
+        folders: The run's folder of each experiment, in the order of tables and figures.
     """
 
     folders: Mapping[Experiment, Path]
@@ -37,7 +48,7 @@ class Results:
     @property
     def networks(self) -> list[str]:
         """Networks that have a run."""
-        return list(dict.fromkeys(experiment.network for experiment in self.folders))
+        return list(dict.fromkeys(experiment.setup.network for experiment in self.folders))
 
     @property
     def seeds(self) -> list[int]:
@@ -62,65 +73,58 @@ class Results:
 
     def select(
         self,
-        target: str,
+        grid: Grid,
         *,
         datasets: Collection[str] = (),
         losses: Collection[str] = (),
         seeds: Collection[int] = (),
     ) -> Results:
-        """The experiments that a table or figure shows.
+        """The experiments of a grid; there may be none.
 
         An ablation shows the datasets on which something was varied, not those that have nothing
-        but the main experiment's runs. Where some runs of a dataset have more seeds than others, those
-        that they have in common count, so that no mean is steadier than its neighbor's.
+        but the runs of the main tables. Where some runs of a dataset have more seeds than others,
+        those that they have in common count, so that no mean is steadier than its neighbor's.
 
         Args:
-            target: a key of `nacl_monai.paper.grid.TARGETS`.
-            datasets: only these; by default all.
-            losses: only these; by default all.
-            seeds: only these; by default all.
-
-        Raises:
-            InputError: no run is left.
+            grid: Of a table or figure.
+            datasets: Only these; by default all.
+            losses: Only these; by default all.
+            seeds: Only these; by default all.
         """
-        of = TARGETS[target]
-        kept = {
-            experiment: folder
-            for experiment, folder in self.folders.items()
-            if experiment.method in of.methods
-            and experiment.network in of.networks
-            and _fraction(experiment) in of.fractions
-            and (not datasets or experiment.dataset in datasets)
-            and (not losses or experiment.method.loss in losses)
-            and (not seeds or experiment.seed in seeds)
-        }
-        main = {(method, "unet", 1.0) for method in TARGETS["table1"].methods}
-        if {(m, n, f) for m in of.methods for n in of.networks for f in of.fractions} - main:
-            varied = {experiment.dataset for experiment in kept if _setup(experiment) not in main}
-            kept = {
-                experiment: folder
-                for experiment, folder in kept.items()
-                if experiment.dataset in varied
-            }
-        if not kept:
-            raise InputError(f"{target}: none of its runs was found; run `make {target}`")
-        common = {
-            name: _common_seeds(kept, name) for name in {experiment.dataset for experiment in kept}
-        }
-        kept = {
-            experiment: folder
-            for experiment, folder in kept.items()
-            if experiment.seed in common[experiment.dataset]
-        }
-        order = {method: k for k, method in enumerate(of.methods)}
-        return Results(dict(sorted(kept.items(), key=lambda item: order[item[0].method])))
+        setups, main = set(grid.setups), set(main_grid().setups)
+        chosen = self._kept(
+            lambda experiment: (
+                experiment.setup in setups
+                and (not datasets or experiment.dataset in datasets)
+                and (not losses or experiment.method.loss in losses)
+                and (not seeds or experiment.seed in seeds)
+            )
+        )
+        if setups - main:
+            varied = {entry.dataset for entry in chosen.folders if entry.setup not in main}
+            chosen = chosen._kept(lambda experiment: experiment.dataset in varied)
+        common = {dataset: chosen._common_seeds(dataset) for dataset in chosen.datasets}
+        chosen = chosen._kept(lambda experiment: experiment.seed in common[experiment.dataset])
+        order = {method: k for k, method in enumerate(grid.methods)}
+        return Results(dict(sorted(chosen.folders.items(), key=lambda item: order[item[0].method])))
+
+    def _kept(self, keep: Callable[[Experiment], bool]) -> Results:
+        return Results({key: folder for key, folder in self.folders.items() if keep(key)})
+
+    def _common_seeds(self, dataset: str) -> set[int]:
+        """Seeds that every experiment of a dataset has; all that there are, if they share none."""
+        seeds: dict[Setup, set[int]] = {}
+        for experiment in self.folders:
+            if experiment.dataset == dataset:
+                seeds.setdefault(experiment.setup, set()).add(experiment.seed)
+        return set.intersection(*seeds.values()) or set.union(*seeds.values())
 
 
 def read_results(roots: Sequence[str | Path]) -> Results:
-    """Finds the evaluated runs below some folders; folders whose names are no experiment's are left out.
+    """Finds the evaluated runs below some folders; other folders are left out.
 
     Raises:
-        InputError: there is no run, or one stands in two places.
+        InputError: If there is no run, or if one is there twice.
     """
     folders: dict[Experiment, Path] = {}
     for folder in (folder for root in roots for folder in _run_folders(Path(root))):
@@ -134,59 +138,65 @@ def read_results(roots: Sequence[str | Path]) -> Results:
             )
         folders[experiment] = folder
     if not folders:
+        pattern = RunFolder(Path("<network>_<loss>_seed<n>")).evaluation.cases
         raise InputError(
-            f"{', '.join(map(str, roots))}: no evaluated run below; expected "
-            "<network>_<loss>_seed<n>/evaluation/cases.csv, which `make evaluate` writes"
+            f"{', '.join(map(str, roots))}: no evaluated run below; expected {pattern}, "
+            "which `make evaluate` writes"
         )
-    order = {name: k for k, name in enumerate(DATASETS)}
-    return Results(
-        dict(
-            sorted(
-                folders.items(),
-                key=lambda item: (order.get(item[0].dataset, len(order)), item[0].name),
-            )
-        )
-    )
+    return Results(dict(sorted(folders.items(), key=lambda item: _order(item[0]))))
+
+
+def first_runs(results: Results, dataset: str) -> list[Run]:
+    """One run per method, of the first seed, fold, network and fraction, under the method's label.
+
+    Raises:
+        InputError: If a run cannot be read, or if they cannot be compared.
+    """
+    chosen: dict[str, tuple[tuple[object, ...], Path]] = {}
+    for experiment, folder in results.folders.items():
+        if experiment.dataset == dataset:
+            name, rank = method_label(experiment.method), _first(experiment)
+            if name not in chosen or rank < chosen[name][0]:
+                chosen[name] = rank, folder
+    return read_runs([folder for _, folder in chosen.values()], list(chosen))
+
+
+def _order(experiment: Experiment) -> tuple[int, str, str]:
+    """The paper's datasets in its order, then others by their name."""
+    known = experiment.dataset in PAPER_DATASETS
+    place = PAPER_DATASETS.index(experiment.dataset) if known else len(PAPER_DATASETS)
+    return place, experiment.dataset, experiment.name
+
+
+def _first(experiment: Experiment) -> tuple[object, ...]:
+    other = experiment.setup.network != PAPER_NETWORKS[0]
+    return other, experiment.seed, [str(value) for value in experiment.settings.values()]
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
-    return (path.parent.parent for path in sorted(root.rglob("evaluation/cases.csv")))
+    """Folders below ``root`` that hold an evaluation."""
+    pattern = RunFolder(Path()).evaluation.cases
+    depth = len(pattern.parts)
+    return (path.parents[depth - 1] for path in sorted(root.rglob(str(pattern))))
 
 
 def _dataset(folder: Path) -> str:
-    path = folder / "evaluation" / "summary.json"
+    path = RunFolder(folder).evaluation.summary
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["dataset"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: does not name its dataset; evaluate the run again") from error
 
 
-def _common_seeds(experiments: Collection[Experiment], dataset: str) -> set[int]:
-    """Seeds that every experiment of a dataset has; all that there are, if they share none."""
-    seeds: dict[tuple[Method, str, float], set[int]] = {}
-    for experiment in experiments:
-        if experiment.dataset == dataset:
-            seeds.setdefault(_setup(experiment), set()).add(experiment.seed)
-    return set.intersection(*seeds.values()) or set.union(*seeds.values())
-
-
-def _setup(experiment: Experiment) -> tuple[Method, str, float]:
-    """What an experiment is on any dataset; seeds and folds repeat it."""
-    return experiment.method, experiment.network, _fraction(experiment)
-
-
-def _fraction(experiment: Experiment) -> float:
-    return float(dict(experiment.settings).get("train_fraction", 1.0))
-
-
 def _labeled(experiment: Experiment, folder: Path) -> pd.DataFrame:
-    metrics, patients = read_cases(folder / "evaluation" / "cases.csv")
+    """The cases of a run behind what the run is."""
+    metrics, patients = read_cases(RunFolder(folder).evaluation.cases)
     table = metrics.reset_index(names="case")
     labels: dict[str, str | float] = {
         "method": experiment.method.name,
-        "network": experiment.network,
-        "fraction": _fraction(experiment),
-        "fold": dict(experiment.settings).get("fold", 0),
+        "network": experiment.setup.network,
+        "fraction": experiment.setup.fraction,
+        "fold": experiment.fold or 0,
         "seed": experiment.seed,
     }
     table.insert(1, "patient", patients.to_numpy())

@@ -5,30 +5,30 @@ from pathlib import Path
 
 import numpy as np
 
-from nacl_monai.paper import write_target
+from nacl_monai.paper import write_exhibit
 from nacl_monai.paper.__main__ import main
 from nacl_monai.reports import read_run
 
 
-def test_everything_again(grid, reproduced, tmp_path):
-    """Tables and figures of the copied files are those of the runs, byte for byte."""
+def test_copied_files_make_the_same_tables_and_figures(grid, reproduced, tmp_path):
+    """Byte for byte."""
     small, again = tmp_path / "runs", tmp_path / "again"
 
     assert main(["collect", str(grid / "acdc"), "--output", str(small)]) == 0
 
-    for target in ("table1", "table3", "figure10"):
-        write_target(target, [grid / "acdc"], tmp_path / "direct")
-        for path in write_target(target, [small], again):
+    for name in ("table1", "table3", "figure10"):
+        write_exhibit(name, [grid / "acdc"], tmp_path / "direct")
+        for path in write_exhibit(name, [small], again):
             if path.suffix != ".json":
                 assert path.read_bytes() == (tmp_path / "direct" / path.name).read_bytes()
-    for target in ("figure4", "figure5", "figure11"):
-        for path in write_target(target, [small], again):
+    for name in ("figure4", "figure5", "figure11"):
+        for path in write_exhibit(name, [small], again):
             if path.suffix == ".png":
                 assert path.read_bytes() == (reproduced / path.name).read_bytes()
 
 
-def test_small(grid, tmp_path):
-    """Weights and curves stay behind; of other seeds and ablations only tables come along."""
+def test_weights_and_curves_stay_behind(grid, tmp_path):
+    """Other seeds and ablations have nothing but what tables need."""
     copied = Path(shutil.copytree(grid / "acdc", tmp_path / "acdc"))
     for folder in copied.glob("*_seed?"):
         (folder / "model.pt").write_bytes(b"weights")
@@ -45,8 +45,8 @@ def test_small(grid, tmp_path):
     assert len(list((small / shown[1]).rglob("maps/*.npz"))) == 3
 
 
-def test_bins(grid, tmp_path):
-    """The sums of the regions kept are those of the run."""
+def test_kept_bins_are_those_of_the_run(grid, tmp_path):
+    """Of the regions that figures need."""
     main(["collect", str(grid / "acdc"), "--output", str(tmp_path)])
     old = read_run(grid / "acdc" / "unet_nacl_seed0")
     new = read_run(tmp_path / "unet_nacl_seed0")

@@ -1,83 +1,88 @@
-"""The grid: names say what differs from the defaults, and every table has its experiments."""
-
-from pathlib import Path
+"""The grid: names say what differs from the defaults, and grids are all combinations."""
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nacl_monai.bundles import dataset_names, read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.paper.grid import (
-    DEFAULTS,
-    HYPER_PARAMETERS,
-    LOSSES,
-    NETWORKS,
+    MAIN_LOSSES,
     PAPER_DATASETS,
-    TARGETS,
+    PAPER_LOSSES,
+    PAPER_NETWORKS,
     Experiment,
-    experiments,
+    Grid,
+    Setup,
+    choose_loss,
+    grid_of,
+    main_grid,
     method,
+    proposed_and,
+    read_method,
     read_name,
 )
 
-ROOT = Path(__file__).parents[2]
-MENU, BACKBONES = (
-    yaml.safe_load((ROOT / f"bundles/common/{file}.yaml").read_text(encoding="utf-8"))[menu]
-    for file, menu in (("train", "losses"), ("model", "networks"))
-)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_names_are_read_back(target):
-    """A experiment's name says everything about it but its dataset."""
-    for experiment in experiments(target, seeds=(0, 12)):
-        assert read_name(experiment.dataset, experiment.name) == experiment
-
 
 @given(
-    loss=st.sampled_from(LOSSES),
-    network=st.sampled_from(NETWORKS),
+    loss=st.sampled_from(MAIN_LOSSES),
+    network=st.sampled_from(PAPER_NETWORKS),
     value=st.floats(0.01, 99).map(lambda value: round(value, 3)),
+    fraction=st.sampled_from([0.25, 0.5, 1.0]),
+    fold=st.none() | st.integers(0, 6),
     seed=st.integers(0, 10**6),
 )
-def test_names_of_any_cell_are_read_back(loss, network, value, seed):
-    """So do those of experiments in no table."""
-    settings = dict.fromkeys(list(DEFAULTS.get(loss, {}))[-1:], value)
-    experiment = Experiment("acdc", method(loss, **settings), network, (("fold", 3),), seed)
+def test_name_of_any_experiment_is_read_back(loss, network, value, fraction, fold, seed):
+    """A name says everything about an experiment but its dataset, also of those in no table."""
+    defaults = choose_loss(loss).settings
+    keys = [key for key, default in defaults.items() if isinstance(default, float)]
+    chosen = method(loss, **dict.fromkeys(keys[-1:], value))
+    experiment = Experiment("acdc", Setup(chosen, network, fraction), fold, seed)
 
     assert read_name("acdc", experiment.name) == experiment
+    assert read_method(chosen.name) == chosen
 
 
-def test_defaults_are_those_of_the_bundles():
-    """A setting left out of a name is what a training does without it; every loss is in the menu."""
-    assert set(LOSSES) == set(MENU)
-    assert set(NETWORKS) <= set(BACKBONES)
-    for loss, defaults in DEFAULTS.items():
-        assert defaults == {key: MENU[loss][key] for key in defaults}
+def test_paper_is_a_part_of_the_menus():
+    """What the paper has can be chosen; the menus may hold more."""
+    assert set(PAPER_DATASETS) <= set(dataset_names())
+    assert set(MAIN_LOSSES) <= set(read_menu("losses"))
+    assert set(PAPER_NETWORKS) <= set(read_menu("networks"))
 
 
-def test_settings_at_their_default_are_the_same_training():
-    """Figure 6's third focal loss is that of table 1; the order and kind of numbers do not count."""
-    assert method("focal", gamma=3.0) == method("focal")
+@pytest.mark.parametrize("loss", MAIN_LOSSES)
+def test_settings_at_their_defaults_have_no_place_in_a_name(loss):
+    """The defaults of the menu are what a training does without the setting."""
+    assert method(loss, **choose_loss(loss).settings) == method(loss)
+    assert method(loss).name == loss
+
+
+def test_kind_and_order_of_settings_do_not_count():
+    """Whole numbers are decimal ones where the default is; the order is the menu's."""
+    assert method("focal", gamma=3) == method("focal")
     assert method("focal", gamma=2) == method("focal", gamma=2.0)
     both = method("nacl", sigma=2.0, prior="gaussian"), method("nacl", prior="gaussian", sigma=2.0)
     assert both[0].name == both[1].name == "nacl_prior=gaussian_sigma=2.0"
-    for loss, (key, values) in HYPER_PARAMETERS.items():
-        assert DEFAULTS[loss][key] in values
 
 
-def test_overrides():
-    """What the variables of make do not say stands behind the command."""
-    experiment = read_name(
-        "mrbrains", "attention_unet_nacl_prior=gaussian_train_fraction=0.5_fold=2_seed1"
-    )
+def test_settings_that_the_menu_lacks_follow_in_alphabetical_order():
+    """A setting without a default is always in the name."""
+    assert method("nacl", zeta=1, alpha=2, sigma=2).name == "nacl_sigma=2.0_alpha=2_zeta=1"
 
-    assert (experiment.network, experiment.method.loss, experiment.seed) == (
-        "attention_unet",
-        "nacl",
-        1,
-    )
+
+def test_unknown_loss_is_named_with_the_choices():
+    """A misspelt loss is one line."""
+    with pytest.raises(InputError, match="nalc: no such loss; choose from: cross_entropy, dice_ce"):
+        method("nalc")
+
+
+def test_overrides_are_what_the_variables_of_make_do_not_say():
+    """Settings of the loss carry its name; those of the training do not."""
+    name = "attention_unet_nacl_prior=gaussian_train_fraction=0.5_fold=2_seed1"
+    experiment = read_name("mrbrains", name)
+
+    assert (experiment.setup.network, experiment.method.loss) == ("attention_unet", "nacl")
+    assert (experiment.setup.fraction, experiment.fold, experiment.seed) == (0.5, 2, 1)
     assert experiment.overrides == [
         *("--losses::nacl::prior", "gaussian"),
         *("--train_fraction", "0.5"),
@@ -85,43 +90,86 @@ def test_overrides():
     ]
 
 
+def test_all_training_patients_have_no_place_in_a_name():
+    """Figure 9's last share is the training of table 1; fold 0 is a fold."""
+    assert Experiment("acdc", Setup(method("nacl"), fraction=1.0)).name == "unet_nacl_seed0"
+    experiment = Experiment("mrbrains", Setup(method("nacl"), fraction=0.25), fold=0, seed=2)
+    assert experiment.name == "unet_nacl_train_fraction=0.25_fold=0_seed2"
+
+
 @pytest.mark.parametrize("name", ["probe", "unet_nalc_seed0", "unet_nacl", "unet_nacl_seedx", ""])
-def test_other_folders(name):
+def test_other_folder_is_refused(name):
     """The folder of something else is refused in one line."""
     with pytest.raises(InputError, match="not the name of a run"):
         read_name("acdc", name)
 
 
-def test_main_table():
-    """Table 1: six datasets, the paper's losses and plain cross-entropy; seven folds of MRBrainS."""
-    table = list(experiments("table1"))
+@pytest.mark.parametrize("setting", ["train_fraction=half", "fold=a", "fold=1.5"])
+def test_setting_of_another_kind_is_refused(setting):
+    """A fraction is a number, and a fold a whole one."""
+    with pytest.raises(InputError, match="train_fraction must be a number and fold a whole one"):
+        read_name("acdc", f"unet_nacl_{setting}_seed0")
+
+
+def test_grid_is_every_combination():
+    """Networks, methods and fractions, each on every dataset with every seed."""
+    grid = grid_of(("svls", "nacl"), datasets=("acdc", "kits"), networks=("unet", "dynunet"))
+    expected = {
+        f"{dataset}/{network}_{loss}_seed{seed}"
+        for dataset in ("acdc", "kits")
+        for network in ("unet", "dynunet")
+        for loss in ("svls", "nacl")
+        for seed in (0, 3)
+    }
+    experiments = list(grid.experiments(seeds=(0, 3)))
+
+    assert {f"{experiment.dataset}/{experiment.name}" for experiment in experiments} == expected
+    assert len(experiments) == len(expected)
+
+
+def test_main_grid_has_six_datasets_and_eight_losses():
+    """The paper's losses and plain cross-entropy; seven folds of MRBrainS."""
+    table = list(main_grid().experiments())
 
     assert {experiment.dataset for experiment in table} == set(PAPER_DATASETS)
-    assert {experiment.method.loss for experiment in table} == set(LOSSES)
-    assert len(table) == 5 * 8 + 7 * 8
-    assert len(set(table)) == len(table)
+    assert {experiment.method.loss for experiment in table} == {"cross_entropy", *PAPER_LOSSES}
+    assert {experiment.fold for experiment in table} == {None, *range(7)}
+    assert len(set(table)) == len(table) == 5 * 8 + 7 * 8
 
 
-def test_narrowing():
-    """Datasets, losses, networks and seeds narrow a figure; data that the paper lacks may be named."""
-    found = list(
-        experiments(
-            "figure8", datasets=["hippocampus"], losses=["nacl"], networks=["unet"], seeds=(0, 1)
+def test_proposed_method_stands_beside_its_variant():
+    """As in the ablations of tables 3 and 4."""
+    assert [method.name for method in proposed_and(penalty="l2").methods] == [
+        "nacl",
+        "nacl_penalty=l2",
+    ]
+
+
+def test_datasets_losses_networks_and_seeds_narrow_a_grid():
+    """Data that the paper lacks may be named."""
+    grid = Grid((method("svls"), method("nacl")), networks=PAPER_NETWORKS)
+    names = [
+        (experiment.dataset, experiment.name)
+        for experiment in grid.experiments(
+            datasets=["hippocampus"], losses=["nacl"], networks=["unet"], seeds=(0, 1)
         )
-    )
+    ]
 
-    assert [experiment.name for experiment in found] == ["unet_nacl_seed0", "unet_nacl_seed1"]
-    assert {experiment.dataset for experiment in found} == {"hippocampus"}
+    assert names == [("hippocampus", "unet_nacl_seed0"), ("hippocampus", "unet_nacl_seed1")]
 
 
-def test_number_of_cells():
-    """Counted by hand from the paper's section 4."""
-    counts = {name: len(list(experiments(name, datasets=["acdc"]))) for name in TARGETS}
+def test_unknown_dataset_is_refused():
+    """A misspelt dataset is one line."""
+    with pytest.raises(InputError, match="acd: no such dataset"):
+        list(main_grid().experiments(datasets=["acd"]))
 
-    assert counts["table3"] == counts["table4"] == counts["figure3"] == 2
-    assert counts["figure6"] == 6 * 3
-    assert counts["figure7"] == 3 * 2
-    assert counts["figure8"] == 5 * 3
-    assert counts["figure9"] == 4 * 7
-    shared = {experiment for name in TARGETS for experiment in experiments(name, datasets=["acdc"])}
-    assert len(shared) == 59  # said in docs/reproduce.md
+
+@pytest.mark.usefixtures("toy_menu")
+def test_loss_of_the_menu_alone_has_names_but_no_place_in_the_paper():
+    """A run of it can be named and read; the paper's grid stays as it is."""
+    experiment = read_name("acdc", "unet_toy_strength=3_seed1")
+
+    assert experiment.method == method("toy", strength=3.0)
+    assert experiment.name == "unet_toy_strength=3.0_seed1"
+    assert method("toy", strength=2) == method("toy")
+    assert "toy" not in {entry.method.loss for entry in main_grid().experiments()}

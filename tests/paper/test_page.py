@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nacl_monai.paper import read_results, verdict
+from nacl_monai.paper import EXHIBITS, read_results, verdict
 from nacl_monai.paper.__main__ import main
 
 CHROMIUM = (
@@ -49,7 +49,7 @@ def parsed(text):
     return parser
 
 
-def test_needs_no_network(text, parsed):
+def test_page_needs_no_network(text, parsed):
     """Every address is inside the page; nothing is loaded from elsewhere."""
     for link in parsed.links:
         assert link.startswith(("data:", "#"))
@@ -58,18 +58,18 @@ def test_needs_no_network(text, parsed):
     assert "url(" not in text
 
 
-def test_links_lead_somewhere(parsed):
-    """A link within the page has a target; an id stands once."""
+def test_links_within_the_page_lead_somewhere(parsed):
+    """A link within the page has an end; no id is there twice."""
     assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))
 
 
-def test_content(text, grid, reproduced):
+def test_page_has_verdicts_pictures_figures_and_commands(text, grid, reproduced):
     """Per dataset a verdict, reliability and three cases; then all figures; then all commands."""
-    results = read_results([grid]).select("table1")
+    results = EXHIBITS["table1"].select(read_results([grid]))
     for dataset in ("acdc", "hippocampus"):
-        only = results.select("table1", datasets=[dataset])
-        assert verdict(only, dataset).replace("'", "&#39;") in text
+        chosen = EXHIBITS["table1"].select(results, datasets=[dataset])
+        assert verdict(chosen, dataset).replace("'", "&#39;") in text
     for title in ("Best case", "Median case", "Worst case", "Reliability over all"):
         assert text.count(f"<figcaption>{title}") == 2
     for manifest in reproduced.glob("*.json"):
@@ -77,10 +77,12 @@ def test_content(text, grid, reproduced):
         assert f"<code>make {manifest.stem}</code>" in text
     assert text.count("make train DATASET=") == 14
     assert "--losses::nacl::prior gaussian" in text
+    command = f"python -m nacl_monai.paper report {grid} --output {reproduced}"
+    assert text.count(f"Made by <code>{command}</code>") == 2
 
 
-def test_without_maps(grid_copy, tmp_path):
-    """Small committed results have few maps and bins: what is missing is left out."""
+def test_missing_pictures_are_left_out(grid_copy, tmp_path):
+    """Small committed results have few maps and bins."""
     for folder in (grid_copy / "hippocampus").iterdir():
         shutil.rmtree(folder / "evaluation" / "maps")
     assert main(["report", str(grid_copy / "hippocampus"), "--output", str(tmp_path)]) == 0
@@ -90,8 +92,8 @@ def test_without_maps(grid_copy, tmp_path):
     assert "Median case" not in text
 
 
-def test_damaged_manifest(grid, tmp_path, capsys):
-    """A manifest that cannot be read is one line that names it."""
+def test_damaged_manifest_is_one_line_that_names_it(grid, tmp_path, capsys):
+    """Nothing of a table or figure is shown without its command."""
     (tmp_path / "table1.json").write_text("{}")
 
     assert main(["report", str(grid), "--output", str(tmp_path)]) == 1
@@ -114,7 +116,7 @@ WATCH = "<script>const errors = []; onerror = message => errors.push(message);</
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser(text, tmp_path, width):
+def test_page_sorts_and_fits_in_a_browser(text, tmp_path, width):
     """No console error; nothing wider than the window; a click on ECE sorts, a second turns round.
 
     The page stands in a frame, since a headless window cannot be as narrow as a phone.

@@ -13,8 +13,8 @@ NUMBERS = read_published()
 BY_KEY = NUMBERS.set_index(KEYS)["value"]
 
 
-def test_complete():
-    """Tables 1 to 4 have 23 × 14, 6 × 14, 2 × 14 and 7 × 4 numbers; none stands twice."""
+def test_no_number_is_missing_or_there_twice():
+    """Tables 1 to 4 have 23 × 14, 6 × 14, 2 × 14 and 7 × 4 numbers."""
     assert NUMBERS.groupby("table").size().tolist() == [23 * 14, 6 * 14, 2 * 14, 7 * 4]
     assert not NUMBERS.duplicated(KEYS).any()
     assert set(NUMBERS["dataset"]) == {*PAPER_DATASETS, "all"}
@@ -34,14 +34,14 @@ def test_complete():
         (("Table 4", "kits", "mean", "ece_foreground", "nacl_penalty=l2"), 0.106),
     ],
 )
-def test_read_by_eye(key, value):
-    """Numbers from all corners of the tables."""
+def test_numbers_from_all_corners_are_the_paper_s(key, value):
+    """Read by eye."""
     assert BY_KEY[key] == value
 
 
 @pytest.mark.parametrize("metric", ["dice", "hd95"])
-def test_means_of_table_1(metric):
-    """Each printed mean is that of its targets, up to the rounding of both."""
+def test_means_of_table_1_are_those_of_its_structures(metric):
+    """Up to the rounding of both."""
     table = NUMBERS[(NUMBERS["table"] == "Table 1") & (NUMBERS["metric"] == metric)]
     unit = 0.001 if metric == "dice" else 0.01
     for _, part in table.groupby(["dataset", "method"]):
@@ -50,16 +50,16 @@ def test_means_of_table_1(metric):
 
 
 @pytest.mark.parametrize("table", ["Table 3", "Table 4"])
-def test_means_over_datasets(table):
-    """The means over the six datasets are those of the printed numbers."""
+def test_means_over_datasets_are_those_of_the_six(table):
+    """Up to their rounding."""
     part = NUMBERS[NUMBERS["table"] == table]
-    for _, of in part.groupby(["metric", "method"]):
-        values = of.set_index("dataset")["value"]
+    for _, group in part.groupby(["metric", "method"]):
+        values = group.set_index("dataset")["value"]
         assert values["all"] == pytest.approx(values.drop("all").mean(), abs=0.0005 + 1e-9)
 
 
-def test_contradictions():
-    """NACL stands in all four tables; they differ in one number, by rounding."""
+def test_tables_contradict_each_other_once():
+    """NACL is in all four; they differ in one number, by rounding."""
     nacl = NUMBERS[(NUMBERS["method"] == "nacl") & (NUMBERS["structure"] == "mean")]
     spread = (
         nacl[nacl["dataset"] != "all"].groupby(["dataset", "metric"])["value"].agg(["min", "max"])
@@ -69,8 +69,8 @@ def test_contradictions():
     assert different.to_dict("index") == {("flare", "dice"): {"min": 0.867, "max": 0.868}}
 
 
-def test_decimals():
-    """The file is plain CSV, its numbers as printed: two or three decimals."""
+def test_numbers_have_the_printed_decimals():
+    """Two or three, in a plain CSV file."""
     text = pd.read_csv(Path(published.__file__).with_suffix(".csv"), dtype=str)["value"]
 
     assert text.str.fullmatch(r"\d+\.\d{2,3}").all()

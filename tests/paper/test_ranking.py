@@ -1,82 +1,253 @@
 """Ranks by two rules, and how often each method would win by chance."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nacl_monai.paper.ranking import rank_methods
 
-RNG = np.random.default_rng(3)
+NAN = float("nan")
+LOWER_IS_BETTER = ("hd95", "ece_foreground")
 
 
-def by_hand(values, higher):
-    """Ranks of one list by counting: how many are better, and half of those alike."""
-    better = [sum((o > v) if higher else (o < v) for o in values) for v in values]
-    alike = [sum(o == v for o in values) for v in values]
-    return [b + (a + 1) / 2 for b, a in zip(better, alike, strict=True)]
+def by_counting(values, higher):
+    """Ranks of one list: how many are better, and half of those alike; NaN has no rank."""
+    ranks = []
+    for value in values:
+        better = sum(other > value if higher else other < value for other in values)
+        alike = sum(other == value for other in values)
+        ranks.append(NAN if math.isnan(value) else better + (alike + 1) / 2)
+    return ranks
 
 
-def random_scores():
-    return {
-        (dataset, column): pd.DataFrame(RNG.random((n, 3)), columns=list("abc"))
-        for dataset, n in (("x", 6), ("y", 4))
+def weighted_mean(values, times):
+    """The mean of values that are drawn so many times; NaN are left out."""
+    total = number = 0.0
+    for value, count in zip(values, times, strict=True):
+        if count and not math.isnan(value):
+            total, number = total + count * value, number + count
+    return total / number if number else NAN
+
+
+def rank_once(scores, drawn):
+    """Ranks by rule and metric with patients drawn so many times."""
+    ranks = {}
+    for (dataset, column), table in scores.items():
+        metric = next(name for name in ("dice", *LOWER_IS_BETTER) if column.startswith(name))
+        higher = metric not in LOWER_IS_BETTER
+        patients = list(drawn[dataset])
+        rows = [
+            [float(table[name][patient]) if patient in table.index else NAN for name in table]
+            for patient in patients
+        ]
+        times = [drawn[dataset][patient] for patient in patients]
+        means = [weighted_mean(values, times) for values in zip(*rows, strict=True)]
+        cases = [
+            [NAN] * len(row) if any(map(math.isnan, row)) else by_counting(row, higher)
+            for row in rows
+        ]
+        case_means = [weighted_mean(values, times) for values in zip(*cases, strict=True)]
+        ranks.setdefault(("sum-rank", metric), []).append(by_counting(means, higher))
+        ranks.setdefault(("mean-case-rank", metric), []).append(case_means)
+    averages = {
+        key: [sum(values) / len(values) for values in zip(*rows, strict=True)]
+        for key, rows in ranks.items()
+    }
+    for rule in ("sum-rank", "mean-case-rank"):
+        rows = [values for (name, _), values in averages.items() if name == rule]
+        overall = [sum(values) / len(values) for values in zip(*rows, strict=True)]
+        averages = {**averages, (rule, "global"): overall}
+    return averages
+
+
+def interpolated(values, share):
+    """A quantile by linear interpolation between the sorted values."""
+    values = sorted(values)
+    place = share * (len(values) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(values) - 1)
+    return values[below] + (place - below) * (values[above] - values[below])
+
+
+def by_loops(scores, resamples):
+    """Everything that `rank_methods` returns, by rule, metric and method."""
+    patients = {}
+    for (dataset, _), table in scores.items():
+        patients.setdefault(dataset, set()).update(table.index)
+    draws = []
+    for seed, (dataset, members) in enumerate(patients.items()):
+        rng, n = np.random.default_rng(seed), len(members)
+        counts = [rng.multinomial(n, [1 / n] * n) for _ in range(resamples)]
+        draws.append([(dataset, dict(zip(sorted(members), row, strict=True))) for row in counts])
+    once = rank_once(
+        scores, {name: dict.fromkeys(members, 1) for name, members in patients.items()}
+    )
+    resampled = [rank_once(scores, dict(drawn)) for drawn in zip(*draws, strict=True)]
+    methods = list(next(iter(scores.values())))
+    expected = {}
+    for key, ranks in once.items():
+        rows = [drawn[key] for drawn in resampled if not any(map(math.isnan, drawn[key]))]
+        firsts = [[math.isclose(rank, min(row)) for rank in row] for row in rows]
+        for k, method in enumerate(methods):
+            column = [row[k] for row in rows]
+            expected[(*key, method)] = {
+                "rank": ranks[k],
+                "low": interpolated(column, 0.025),
+                "high": interpolated(column, 0.975),
+                "wins": sum(first[k] / sum(first) for first in firsts) / len(rows),
+            }
+    return expected
+
+
+def check(scores, resamples):
+    """`rank_methods` is what the loops say."""
+    table = rank_methods(scores, resamples=resamples).set_index(["rule", "metric", "method"])
+    expected = by_loops(scores, resamples)
+
+    assert set(table.index) == set(expected)
+    for key, row in expected.items():
+        for name, value in row.items():
+            assert table.loc[key, name] == pytest.approx(value, abs=1e-9), (key, name)
+
+
+def random_table(rng, patients, methods="abc"):
+    return pd.DataFrame(rng.random((len(patients), len(methods))), patients, list(methods))
+
+
+def test_two_datasets_of_several_structures_and_metrics():
+    """Patients are drawn within each dataset with its own seed, the same ones for all its scores."""
+    rng = np.random.default_rng(3)
+    scores = {
+        (dataset, column): random_table(rng, patients)
+        for dataset, patients in (("x", list("pqrstu")), ("y", list("vwxy")))
         for column in ("dice_1", "dice_2", "ece_foreground")
     }
 
-
-def test_by_loops():
-    """Sum-rank ranks means; mean-case-rank means ranks; global weighs every metric the same."""
-    scores = random_scores()
-    found = (
-        rank_methods(scores, resamples=10)
-        .set_index(["rule", "metric", "method"])["rank"]
-        .sort_index()
-    )
-
-    ranks = {"sum-rank": {}, "mean-case-rank": {}}
-    for (_, column), table in scores.items():
-        metric, higher = column.removesuffix("_1").removesuffix("_2"), column.startswith("dice")
-        of_means = by_hand([table[name].mean() for name in "abc"], higher)
-        of_cases = np.mean([by_hand(list(row), higher) for row in table.to_numpy()], axis=0)
-        ranks["sum-rank"].setdefault(metric, []).append(of_means)
-        ranks["mean-case-rank"].setdefault(metric, []).append(of_cases)
-    for rule, metrics in ranks.items():
-        means = {metric: np.mean(rows, axis=0) for metric, rows in metrics.items()}
-        means["global"] = np.mean([means["dice"], means["ece_foreground"]], axis=0)
-        for metric, expected in means.items():
-            assert found[rule, metric].to_numpy() == pytest.approx(expected)
+    check(scores, resamples=200)
 
 
-def test_wins_by_a_loop():
-    """The share of resamplings in which a method is first: of patients drawn by hand."""
-    table = pd.DataFrame({"a": RNG.normal(0.50, 0.1, 8), "b": RNG.normal(0.53, 0.1, 8)})
-    found = rank_methods({("x", "dice"): table}, resamples=4000)
-    found = found.set_index(["rule", "metric", "method"])["wins"]
+def test_a_metric_weighs_the_same_however_many_structures_it_has():
+    """Two structures of DSC for one method, one ECE for the other: a tie in the global rank."""
+    better, worse = [0.9, 0.8], [0.2, 0.1]
+    dice = pd.DataFrame({"a": better, "b": worse})
+    ece = pd.DataFrame({"a": better, "b": worse})
+    scores = {("x", "dice_1"): dice, ("x", "dice_2"): dice, ("x", "ece_foreground"): ece}
+    table = rank_methods(scores, resamples=5).set_index(["rule", "metric", "method"])
+
+    for rule in ("sum-rank", "mean-case-rank"):
+        assert table.loc[(rule, "global", "a"), "rank"] == 1.5
+        assert table.loc[(rule, "dice", "a"), "rank"] == 1
+        assert table.loc[(rule, "ece_foreground", "a"), "rank"] == 2
+
+
+def test_undefined_scores():
+    """Patients and resamplings in which a method has no score are left out, where it has none."""
+    rng = np.random.default_rng(8)
+    few = random_table(rng, ["p", "q"])
+    few.loc["p", "a"] = NAN
+    many = random_table(rng, list("stuvw"))
+    many.loc["t", "b"] = many.loc["v", "c"] = NAN
+    scores = {
+        ("x", "hd95_1"): few,
+        ("x", "dice"): random_table(rng, ["p", "q"]),
+        ("y", "hd95_1"): many,
+        ("y", "dice"): random_table(rng, list("stuvw")),
+    }
+
+    check(scores, resamples=150)
+
+
+def test_scores_of_other_patients():
+    """A structure that only some patients have; the order of the rows does not count."""
+    rng = np.random.default_rng(5)
+    scores = {
+        ("x", "dice_1"): random_table(rng, ["r", "p", "s"]),
+        ("x", "dice_2"): random_table(rng, ["q", "s", "r", "t"]),
+        ("y", "dice_1"): random_table(rng, ["k", "j", "i"]),
+    }
+
+    check(scores, resamples=100)
+
+
+@pytest.mark.parametrize("metric", ["hd95", "dice"])
+@pytest.mark.parametrize("other", [5.0, -5.0, 0.0])
+def test_patient_in_whom_a_method_has_no_score_ranks_nobody(metric, other):
+    """Two patients are left, who prefer one method each, whatever the third says of the other one."""
+    table = pd.DataFrame({"a": [1.0, 2.0, NAN], "b": [2.0, 1.0, other]})
+    ranks = rank_methods({("x", metric): table}, resamples=20)
+    ranks = ranks.set_index(["rule", "metric", "method"])["rank"]
+
+    assert ranks["mean-case-rank", metric, "a"] == 1.5
+    assert ranks["mean-case-rank", metric, "b"] == 1.5
+
+
+def test_method_without_any_score_has_no_rank():
+    """By their means the others are ranked all the same; no resampling crowns anybody."""
+    table = pd.DataFrame({"a": [NAN, NAN], "b": [2.0, 1.0], "c": [1.0, 0.5]})
+    ranks = rank_methods({("x", "hd95"): table}, resamples=20)
+    ranks = ranks.set_index(["rule", "metric", "method"])
+
+    assert np.isnan(ranks.loc[("sum-rank", "hd95", "a"), "rank"])
+    assert ranks.loc[("sum-rank", "hd95", "b"), "rank"] == 2
+    assert ranks.loc[("sum-rank", "hd95", "c"), "rank"] == 1
+    assert ranks["wins"].isna().all()
+    assert ranks["low"].isna().all()
+
+
+def test_best_in_every_patient_wins_every_time():
+    """Equal methods share a rank."""
+    table = pd.DataFrame({"a": [0.1] * 5, "b": [0.2] * 5, "c": [0.2] * 5})
+    ranks = rank_methods({("x", "ece_foreground"): table}, resamples=50).set_index("method")
+
+    assert (ranks.loc["a", ["rank", "low", "high", "wins"]] == 1).all(axis=None)
+    assert (ranks.loc["c", ["rank", "low", "high"]] == 2.5).all(axis=None)
+    assert (ranks.loc["c", "wins"] == 0).all()
+
+
+def test_a_tie_up_to_rounding_is_a_tie():
+    """Methods with the same ranks in another order of structures share every win."""
+    rng = np.random.default_rng(1)
+    values = rng.random((11, 3))
+    turned = [np.roll(values, k, axis=1) for k in range(3)]
+    scores = {
+        ("x", f"dice_{k}"): pd.DataFrame(part, columns=list("abc")) for k, part in enumerate(turned)
+    }
+    ranks = rank_methods(scores, resamples=300).set_index("rule")
+
+    assert ranks.loc["mean-case-rank", "wins"].tolist() == pytest.approx([1 / 3] * 6)
+
+
+def test_wins_are_the_share_of_resamplings():
+    """Of patients drawn by hand, with another generator."""
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"a": rng.normal(0.50, 0.1, 8), "b": rng.normal(0.53, 0.1, 8)})
+    wins = rank_methods({("x", "dice"): table}, resamples=4000)
+    wins = wins.set_index(["rule", "metric", "method"])["wins"]
 
     rng, first = np.random.default_rng(99), 0.0
     for _ in range(4000):
         a, b = table.iloc[rng.integers(0, 8, 8)].mean()
         first += (a > b) + (a == b) / 2
-    assert found["sum-rank", "dice", "a"] == pytest.approx(first / 4000, abs=0.03)
-    assert found["sum-rank", "dice", "a"] + found["sum-rank", "dice", "b"] == pytest.approx(1)
+    assert wins["sum-rank", "dice", "a"] == pytest.approx(first / 4000, abs=0.03)
+    assert wins["sum-rank", "dice", "a"] + wins["sum-rank", "dice", "b"] == pytest.approx(1)
 
 
-def test_certain_winner():
-    """A method that is best in every patient wins every time; equal methods share."""
-    best = {("x", "ece_foreground"): pd.DataFrame({"a": [0.1] * 5, "b": [0.2] * 5, "c": [0.2] * 5})}
-    found = rank_methods(best, resamples=50)
+def test_rows_are_in_the_order_in_which_figure_2_shows_them():
+    """By rule, the global rank before the metrics, methods as they are given; 2000 resamplings."""
+    rng = np.random.default_rng(0)
+    scores = {
+        ("x", "dice_1"): random_table(rng, list("pqrs"), "ba"),
+        ("x", "hd95"): random_table(rng, list("pqrs"), "ba"),
+    }
+    table = rank_methods(scores)
 
-    assert (found.loc[found["method"] == "a", "wins"] == 1).all()
-    assert (found.loc[found["method"] == "a", "rank"] == 1).all()
-    assert (found.loc[found["method"] == "c", "rank"] == 2.5).all()
-
-
-def test_undefined_patient():
-    """A patient in whom one method has no score ranks nobody."""
-    table = pd.DataFrame({"a": [1.0, 2.0, np.nan], "b": [2.0, 1.0, 0.0]})
-    found = rank_methods({("x", "hd95"): table}, resamples=20).set_index(
-        ["rule", "metric", "method"]
-    )
-
-    assert found.loc[("mean-case-rank", "hd95", "a"), "rank"] == 1.5
-    assert found.loc[("mean-case-rank", "hd95", "b"), "rank"] == 1.5
+    assert table[["rule", "metric", "method"]].to_numpy().tolist() == [
+        [rule, metric, method]
+        for rule in ("sum-rank", "mean-case-rank")
+        for metric in ("global", "dice", "hd95")
+        for method in "ba"
+    ]
+    pd.testing.assert_frame_equal(table, rank_methods(scores, resamples=2000))
+    assert not table.equals(rank_methods(scores, resamples=1999))

@@ -7,58 +7,52 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nacl_monai.paper import read_results, write_target
-from nacl_monai.paper.__main__ import main
-from nacl_monai.paper.grid import TARGETS
-from nacl_monai.paper.reproduce import TITLES, first_runs
+from nacl_monai.errors import InputError
+from nacl_monai.paper import EXHIBITS, read_results, verdict, write_all, write_exhibit
 
-FIGURES = [name for name in TITLES if name.startswith("figure")]
+FIGURES = [name for name in EXHIBITS if name.startswith("figure")]
 
 
-def test_every_target_of_the_grid():
-    """What the grid trains for, the reports can make."""
-    assert list(TITLES) == list(TARGETS)
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_manifest_names_files_that_are_there(reproduced, name):
+    """It says which files an exhibit has, and how they were made."""
+    manifest = json.loads((reproduced / f"{name}.json").read_text())
+    suffixes = {file.rpartition(".")[2] for file in manifest["files"]}
+
+    assert suffixes >= ({"md", "csv", "tex"} if name.startswith("table") else {"png", "svg"})
+    assert all((reproduced / file).stat().st_size for file in manifest["files"])
+    assert f"python -m nacl_monai.paper {name} " in manifest["command"]
+    assert (manifest["exhibit"], manifest["title"]) == (name, EXHIBITS[name].title)
 
 
-@pytest.mark.parametrize("target", TITLES)
-def test_files(reproduced, target):
-    """Each says in a manifest which files it has, and how they were made; all are there."""
-    manifest = json.loads((reproduced / f"{target}.json").read_text())
-    suffixes = {name.rpartition(".")[2] for name in manifest["files"]}
-
-    assert suffixes >= ({"md", "csv", "tex"} if target.startswith("table") else {"png", "svg"})
-    assert all((reproduced / name).stat().st_size for name in manifest["files"])
-    assert f"python -m nacl_monai.paper {target} " in manifest["command"]
-
-
-@pytest.mark.parametrize("target", FIGURES)
-def test_figures_are_not_blank(reproduced, target):
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_not_blank(reproduced, name):
     """Something is drawn, at README width at least."""
-    for path in reproduced.glob(f"{target}*.png"):
-        if path.stem.split("_")[0] == target:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L"))
-            assert pixels.shape[1] >= 500
-            assert (pixels < 128).mean() > 0.002
+    pictures = [path for path in reproduced.glob("*.png") if path.stem.split("_")[0] == name]
+
+    assert pictures
+    for path in pictures:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L"))
+        assert pixels.shape[1] >= 500
+        assert (pixels < 128).mean() > 0.002
 
 
-def test_same_bytes(grid, reproduced, tmp_path):
-    """The same runs give the same tables and figures, byte for byte."""
-    for target in ("table2", "figure2"):
-        for path in write_target(target, [grid], tmp_path):
+def test_same_runs_give_the_same_bytes(grid, reproduced, tmp_path):
+    """Tables and figures hold no dates."""
+    for name in ("table2", "figure2"):
+        for path in write_exhibit(name, [grid], tmp_path):
             if path.suffix != ".json":
                 assert path.read_bytes() == (reproduced / path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize(
-    ("target", "columns"),
+    ("name", "columns"),
     [("table2", ["ece_foreground", "cece_foreground"]), ("figure10", ["ece_union", "cece_union"])],
 )
-def test_paired_tests(grid, reproduced, target, columns):
-    """Beside what they show stand NACL's differences from each other method, from the runs' files."""
-    tests = pd.read_csv(reproduced / f"{target}_tests.csv").set_index(
-        ["dataset", "metric", "method"]
-    )
+def test_nacl_is_tested_against_each_other_method(grid, reproduced, name, columns):
+    """Beside what they show are NACL's differences from the others, as in the runs' files."""
+    tests = pd.read_csv(reproduced / f"{name}_tests.csv").set_index(["dataset", "metric", "method"])
 
     assert tests.loc["acdc"].index.get_level_values("metric").unique().tolist() == columns
     for column in columns:
@@ -72,43 +66,45 @@ def test_paired_tests(grid, reproduced, target, columns):
         assert difference == pytest.approx((nacl - other).mean(), abs=2e-6)
 
 
-def test_sigma_percent(reproduced):
-    """Figure 7: by how many percent of SVLS's score NACL's is better, from the figure's own means."""
-    table = pd.read_csv(reproduced / "figure7.csv").set_index(["column", "sigma"])
-    dice, ece = table.loc[("dice", 1.0)], table.loc[("ece_foreground", 1.0)]
+def test_method_alone_is_not_tested(grid, tmp_path):
+    """No file says what was compared with nothing."""
+    files = write_exhibit("table2", [grid], tmp_path, losses=["nacl"])
 
-    assert dice["percent"] == pytest.approx(100 * (dice["nacl"] / dice["svls"] - 1), abs=1e-3)
-    assert ece["percent"] == pytest.approx(100 * (1 - ece["nacl"] / ece["svls"]), abs=1e-3)
-    assert np.isnan(table.loc[("ece_foreground", 3.0), "percent"])
-
-
-def test_first_runs(grid):
-    """Figures of single runs show the first seed of every method."""
-    runs = first_runs(read_results([grid]).select("figure4"), "acdc")
-
-    assert {run.name: run.folder.name for run in runs} == {
-        "CE+DSC": "unet_dice_ce_seed0",
-        "SVLS": "unet_svls_seed0",
-        "NACL": "unet_nacl_seed0",
-    }
+    assert [path.name for path in files] == [
+        f"table2.{end}" for end in ("md", "csv", "tex", "json")
+    ]
 
 
-def test_command_line(grid, tmp_path, capsys):
-    """A target narrowed to datasets, losses and seeds."""
-    words = ["--datasets", "acdc", "--losses", "nacl", "dice_ce", "--seeds", "0"]
+def test_manifest_has_the_words_that_narrowed_it(grid, tmp_path):
+    """Its command makes the same again."""
+    write_exhibit("table2", [grid], tmp_path, datasets=["acdc"], losses=["nacl"], seeds=[0, 1])
 
-    assert main(["table2", str(grid), "--output", str(tmp_path), *words]) == 0
-
-    table = pd.read_csv(tmp_path / "table2.csv")
-    assert (set(table["dataset"]), set(table["method"])) == ({"acdc"}, {"nacl", "dice_ce"})
-    assert set(table["seeds"]) == {1}
-    assert " ".join(words) in json.loads((tmp_path / "table2.json").read_text())["command"]
-    assert capsys.readouterr().out.count("wrote ") == 6
+    command = json.loads((tmp_path / "table2.json").read_text())["command"]
+    assert command.endswith(
+        f"table2 {grid} --output {tmp_path} --datasets acdc --losses nacl --seeds 0 1"
+    )
 
 
-def test_no_runs(tmp_path, capsys):
-    """Without runs a target is one line, and writes nothing."""
-    assert main(["figure9", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+def test_all_is_what_has_runs_and_a_verdict_per_dataset(grid, tmp_path):
+    """A dataset with the main runs alone has no ablation."""
+    files = write_all([grid / "hippocampus"], tmp_path)
+    results = EXHIBITS["table1"].select(read_results([grid / "hippocampus"]))
 
-    assert capsys.readouterr().err.count("\n") == 1
+    assert files[-1].name == "verdicts.md"
+    assert files[-1].read_text() == verdict(results, "hippocampus") + "\n"
+    made = {path.stem for path in files if path.suffix == ".json"}
+    assert made == {"table1", "table2", *(f"figure{k}" for k in (1, 2, 4, 5, 10, 11))}
+
+
+def test_verdicts_are_paragraphs(reproduced):
+    """One sentence per dataset."""
+    paragraphs = (reproduced / "verdicts.md").read_text().rstrip("\n").split("\n\n")
+
+    assert [text.split()[1] for text in paragraphs] == ["ACDC", "Hippocampus"]
+
+
+def test_exhibit_without_runs_writes_nothing(tmp_path):
+    """It says so in one line."""
+    with pytest.raises(InputError, match="no evaluated run below"):
+        write_exhibit("figure9", [tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()

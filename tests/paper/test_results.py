@@ -1,35 +1,53 @@
 """Runs of a grid are found by their names, and selected for tables and figures."""
 
+import json
 import shutil
-from contextlib import suppress
 
 import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper import read_results
-from nacl_monai.paper.grid import TARGETS
+from nacl_monai.paper.grid import Grid, grid_of, main_grid, method
+from nacl_monai.paper.results import first_runs
 
 
 def names(results):
-    return sorted({experiment.method.name for experiment in results.folders})
+    return [f"{folder.parent.name}/{folder.name}" for folder in results.folders.values()]
 
 
-def test_found(grid):
-    """Every run at any depth, and nothing whose name is no experiment's; the paper's datasets first."""
-    results = read_results([grid])
-
+def test_every_run_at_any_depth_is_found(results):
+    """Nothing whose name is no experiment's is; the paper's datasets come first."""
     assert len(results.folders) == 14
     assert results.datasets == ["acdc", "hippocampus"]
     assert results.networks == ["attention_unet", "unet"]
     assert results.seeds == [0, 1]
 
 
-def test_cases(grid):
-    """The rows of every cases.csv, each with what its run was."""
-    cases = read_results([grid]).cases("acdc")
+def test_datasets_are_in_the_paper_s_order_then_by_name(grid_copy):
+    """Runs of the same dataset stay together."""
+    source = grid_copy / "hippocampus" / "unet_nacl_seed0"
+    for dataset in ("beta", "kits", "alpha"):
+        for run in ("unet_nacl_seed0", "unet_dice_ce_seed0"):
+            copy = shutil.copytree(source, grid_copy / dataset / run)
+            (copy / "evaluation" / "summary.json").write_text(json.dumps({"dataset": dataset}))
+    results = read_results([grid_copy])
+
+    assert results.datasets == ["acdc", "kits", "alpha", "beta", "hippocampus"]
+    assert names(results)[-6:-2] == [
+        "alpha/unet_dice_ce_seed0",
+        "alpha/unet_nacl_seed0",
+        "beta/unet_dice_ce_seed0",
+        "beta/unet_nacl_seed0",
+    ]
+
+
+def test_cases_say_what_their_run_was(grid, results):
+    """The rows of every cases.csv, behind method, network, fraction, fold and seed."""
+    cases = results.cases("acdc")
 
     assert len(cases) == 12 * 6
+    assert list(cases)[:7] == ["method", "network", "fraction", "fold", "seed", "case", "patient"]
     half = cases[cases["fraction"] == 0.5]
     assert half["method"].unique().tolist() == ["nacl"]
     file = grid / "acdc" / "unet_nacl_train_fraction=0.5_seed0" / "evaluation" / "cases.csv"
@@ -37,82 +55,93 @@ def test_cases(grid):
     assert half["patient"].tolist() == ["p0", "p1", "p1", "p2", "p2", "p3"]
 
 
-@pytest.mark.parametrize(
-    ("target", "datasets", "methods"),
-    [
-        ("table1", ["acdc", "hippocampus"], ["dice_ce", "nacl", "svls"]),
-        ("table3", ["acdc"], ["nacl", "nacl_prior=gaussian"]),
-        ("table4", ["acdc"], ["nacl", "nacl_penalty=l2"]),
-        ("figure3", ["acdc"], ["nacl", "nacl_space=softmax"]),
-        ("figure7", ["acdc"], ["nacl_prior=gaussian", "svls", "svls_sigma=1.0"]),
-        ("figure8", ["acdc"], ["nacl", "svls"]),
-        ("figure9", ["acdc"], ["dice_ce", "nacl", "svls"]),
-    ],
-)
-def test_select(grid, target, datasets, methods):
-    """A table has its methods; an ablation only the datasets on which something was varied."""
-    results = read_results([grid]).select(target)
+def test_folds_are_told_apart(grid_copy):
+    """A fold is a column of the cases; where there is none it is 0."""
+    run = grid_copy / "acdc" / "unet_svls_seed0"
+    run.rename(run.with_name("unet_svls_fold=2_seed0"))
+    cases = read_results([grid_copy]).cases("acdc")
 
-    assert results.datasets == datasets
-    assert names(results) == methods
+    assert cases.groupby("method")["fold"].unique()["svls"].tolist() == [2]
+    assert cases.groupby("method")["fold"].unique()["dice_ce"].tolist() == [0]
 
 
-def test_main_table_has_nothing_of_the_ablations(grid):
-    """Neither another network nor a part of the training patients gets into table 1."""
-    folders = read_results([grid]).select("table1").folders.values()
-
-    assert sorted(f"{folder.parent.name}/{folder.name}" for folder in folders) == [
+def test_main_tables_have_nothing_of_the_ablations(results):
+    """Neither another network nor a part of the training patients; methods are in the grid's order."""
+    assert names(results.select(main_grid())) == [
         "acdc/unet_dice_ce_seed0",
-        "acdc/unet_nacl_seed0",
-        "acdc/unet_svls_seed0",
         "hippocampus/unet_dice_ce_seed0",
+        "acdc/unet_svls_seed0",
+        "acdc/unet_nacl_seed0",
         "hippocampus/unet_nacl_seed0",
     ]
 
 
-def test_common_seeds(grid_copy):
+def test_only_common_seeds_count(grid_copy):
     """Seeds that only some methods have are left out; without a common one, all count."""
     results = read_results([grid_copy])
 
-    assert results.select("table1", datasets=["acdc"]).seeds == [0]
-    assert results.select("table1", losses=["nacl", "dice_ce"]).seeds == [0, 1]
+    assert results.select(main_grid(), datasets=["acdc"]).seeds == [0]
+    assert results.select(main_grid(), losses=["nacl", "dice_ce"]).seeds == [0, 1]
     shutil.move(grid_copy / "acdc/unet_svls_seed0", grid_copy / "acdc/unet_svls_seed2")
-    assert read_results([grid_copy]).select("table1", datasets=["acdc"]).seeds == [0, 1, 2]
+    assert read_results([grid_copy]).select(main_grid(), datasets=["acdc"]).seeds == [0, 1, 2]
 
 
-def test_narrowed(grid):
+def test_seeds_of_one_dataset_do_not_narrow_another(results):
+    """Both methods have two seeds of ACDC, and one of the hippocampus."""
+    chosen = results.select(grid_of(("dice_ce", "nacl")))
+
+    assert sum(name.startswith("acdc") for name in names(chosen)) == 4
+    assert sum(name.startswith("hippocampus") for name in names(chosen)) == 2
+
+
+def test_datasets_losses_and_seeds_narrow(results):
     """Only what was asked for."""
-    results = read_results([grid]).select("table1", datasets=["acdc"], losses=["nacl"], seeds=[1])
+    chosen = results.select(main_grid(), datasets=["acdc"], losses=["nacl"], seeds=[1])
 
-    assert [folder.name for folder in results.folders.values()] == ["unet_nacl_seed1"]
-
-
-def test_nothing_left(grid):
-    """A table without runs is one line that names the target to make."""
-    with pytest.raises(InputError, match="run `make figure7`"):
-        read_results([grid]).select("figure7", datasets=["hippocampus"])
+    assert names(chosen) == ["acdc/unet_nacl_seed1"]
 
 
-def test_no_ablation_without_runs_of_it(grid):
-    """A dataset with nothing but the main runs has the main tables and figures."""
-    results, found = read_results([grid / "hippocampus"]), set()
-    for target in TARGETS:
-        with suppress(InputError):
-            results.select(target)
-            found.add(target)
+def test_network_and_fraction_must_be_the_grid_s(results):
+    """A method with another network or share of the patients is another experiment."""
+    halves = Grid((method("nacl"),), fractions=(0.5,))
+    attention = grid_of(("nacl",), networks=("attention_unet",))
 
-    main = {"table1", "table2", "figure1", "figure2", "figure4", "figure5", "figure10", "figure11"}
-    assert found == main
+    assert names(results.select(halves)) == ["acdc/unet_nacl_train_fraction=0.5_seed0"]
+    assert names(results.select(attention)) == ["acdc/attention_unet_nacl_seed0"]
 
 
-def test_no_runs(tmp_path):
-    """An empty folder is one line."""
-    with pytest.raises(InputError, match="no evaluated run below"):
+def test_nothing_may_be_left(results):
+    """A grid without runs selects none."""
+    assert not results.select(main_grid(), datasets=["kits"]).folders
+
+
+def test_first_run_of_a_method_has_the_first_seed_network_and_fraction(results):
+    """Pictures of single runs show the UNet on all patients, under the labels of the methods."""
+    runs = first_runs(results, "acdc")
+
+    assert {run.name: run.folder.name for run in runs if "(" not in run.name} == {
+        "CE+DSC": "unet_dice_ce_seed0",
+        "SVLS": "unet_svls_seed0",
+        "NACL": "unet_nacl_seed0",
+    }
+    assert {run.folder.parent.name for run in runs} == {"acdc"}
+
+
+def test_folder_without_runs_is_one_line(tmp_path):
+    """It says what is expected there."""
+    with pytest.raises(InputError, match=r"no evaluated run below; expected .*_seed<n>/evaluation"):
         read_results([tmp_path])
 
 
-def test_same_run_twice(grid_copy):
-    """A run that stands in two places would count twice."""
+def test_evaluation_that_does_not_name_its_dataset_is_left_out(grid_copy):
+    """Only its summary says what data a run is of."""
+    (grid_copy / "acdc/unet_svls_seed0/evaluation/summary.json").write_text("{}")
+
+    assert "acdc/unet_svls_seed0" not in names(read_results([grid_copy]))
+
+
+def test_run_in_two_places_is_refused(grid_copy):
+    """It would count twice."""
     run = grid_copy / "acdc" / "unet_nacl_seed0"
     shutil.copytree(run, grid_copy / "old" / run.name)
 

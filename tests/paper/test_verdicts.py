@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from nacl_monai.paper import read_results, verdict
+from nacl_monai.paper import EXHIBITS, read_results, verdict
 
 
 def rewrite(grid, name, **values):
@@ -20,12 +20,12 @@ def say(grid_copy):
     def write(nacl, dice_ce):
         rewrite(grid_copy, "unet_nacl_seed0", **nacl)
         rewrite(grid_copy, "unet_dice_ce_seed0", **dice_ce)
-        return verdict(read_results([grid_copy]).select("table1"), "hippocampus")
+        return verdict(EXHIBITS["table1"].select(read_results([grid_copy])), "hippocampus")
 
     return write
 
 
-def test_one_sentence(say):
+def test_sentence_says_what_the_tests_say(say):
     """Six patients, all for NACL in ECE and against it in DSC, p = 2/2⁶ < 5 %; the rest is undecided."""
     six = [0.01 * k for k in range(1, 7)]
     text = say(
@@ -56,15 +56,15 @@ def test_one_sentence(say):
     assert text.count(". ") == 0
 
 
-def test_without_nacl(grid):
-    """Where NACL was not run there is nothing to say of it."""
-    results = read_results([grid]).select("table1", losses=["dice_ce"])
+def test_no_verdict_without_nacl(grid):
+    """Where NACL was not run there is nothing to say about it."""
+    results = EXHIBITS["table1"].select(read_results([grid]), losses=["dice_ce"])
 
     assert verdict(results, "acdc").endswith("there is no run of NACL to judge.")
 
 
-def test_alone(grid):
-    """A method alone has a score and nobody to be better than."""
-    results = read_results([grid]).select("table1", losses=["nacl"])
+def test_method_alone_has_nothing_beside_it(grid):
+    """It has a score and no other method to be better than."""
+    results = EXHIBITS["table1"].select(read_results([grid]), losses=["nacl"])
 
     assert "has nothing beside it" in verdict(results, "acdc")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.paper.grid import TARGETS, experiments
+from nacl_monai.bundles import dataset_names
+from nacl_monai.paper.exhibits import EXHIBITS
 
 ROOT = Path(__file__).parents[2]
 HERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -38,7 +39,7 @@ def dry_run(tmp_path, *words, profile="local", **config):
         "report": tmp_path / "report",
         "data_dir": tmp_path,
     } | config
-    for name in ("acdc", "flare", "brats", "prostate", "kits", "mrbrains", "hippocampus"):
+    for name in dataset_names():
         (tmp_path / name).mkdir(exist_ok=True)
     settings = [f"{key}={value}" for key, value in config.items()]
     profile = ["--workflow-profile", f"workflow/profiles/{profile}"]
@@ -50,24 +51,23 @@ def trained(printed):
     return sorted(re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/cases\.csv", printed))
 
 
-def expected(target, **narrowed):
-    return sorted(
-        {(experiment.dataset, experiment.name) for experiment in experiments(target, **narrowed)}
-    )
+def expected(exhibit, **narrowed):
+    experiments = EXHIBITS[exhibit].grid().experiments(**narrowed)
+    return sorted({(experiment.dataset, experiment.name) for experiment in experiments})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
-def test_experiments_of_each_target(tmp_path, target):
-    """A target trains and evaluates its experiments of the grid, each once, and then renders."""
-    printed = dry_run(tmp_path, target)
+@pytest.mark.parametrize("exhibit", EXHIBITS)
+def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit):
+    """Each table and figure is a target of the workflow."""
+    printed = dry_run(tmp_path, exhibit)
 
-    assert trained(printed) == expected(target)
-    assert f"python -m nacl_monai.paper {target} {tmp_path}/runs" in printed
+    assert trained(printed) == expected(exhibit)
+    assert f"python -m nacl_monai.paper {exhibit} {tmp_path}/runs" in printed
 
 
-def test_narrowed(tmp_path):
-    """Datasets, losses and seeds as words; every experiment is a `make train` with its variables."""
+def test_datasets_losses_and_seeds_narrow_an_exhibit(tmp_path):
+    """They are words; every experiment is a `make train` with its variables."""
     printed = dry_run(tmp_path, "table3", datasets="acdc hippocampus", losses="nacl", seeds="0 1")
 
     assert trained(printed) == expected(
@@ -81,18 +81,18 @@ def test_narrowed(tmp_path):
     assert "--datasets acdc hippocampus --losses nacl --seeds 0 1" in printed
 
 
-def test_everything_is_trained_once(tmp_path):
-    """All tables and figures together share their experiments."""
+def test_exhibits_share_their_experiments(tmp_path):
+    """All tables and figures together train each experiment once."""
     printed = dry_run(tmp_path, "reproduce", datasets="acdc")
 
     everything = {
-        experiment for target in TARGETS for experiment in expected(target, datasets=["acdc"])
+        experiment for exhibit in EXHIBITS for experiment in expected(exhibit, datasets=["acdc"])
     }
     assert trained(printed) == sorted(everything)
 
 
-def test_tracking(tmp_path):
-    """Trainings and evaluations are tracked, and the store is made before any of them."""
+def test_store_of_tracked_runs_is_made_before_any_of_them(tmp_path):
+    """Trainings and evaluations are tracked."""
     printed = dry_run(tmp_path, "table4", "--forcerun", "store", datasets="acdc", tracking="mlflow")
 
     experiment = re.search(r"rule experiment:.*?(?=\nrule |\Z)", printed, flags=re.DOTALL)[0]
@@ -101,8 +101,8 @@ def test_tracking(tmp_path):
     assert "output: runs/mlflow.db" in printed
 
 
-def test_slurm(tmp_path):
-    """The profile for a cluster: training asks for a GPU, rendering does not."""
+def test_training_on_a_cluster_asks_for_a_gpu(tmp_path):
+    """Rendering does not."""
     if "slurm" not in snakemake("--help"):
         pytest.skip("needs snakemake-executor-plugin-slurm")
     printed = dry_run(tmp_path, "table4", profile="slurm", datasets="acdc")
@@ -114,21 +114,23 @@ def test_slurm(tmp_path):
     assert "gres" not in render
 
 
-@pytest.mark.parametrize(("key", "value"), [("losses", "nalc"), ("datasets", "acd")])
-def test_unknown_name(tmp_path, key, value):
-    """A misspelt name is one line with those to choose from."""
+@pytest.mark.parametrize(
+    ("key", "value"), [("losses", "nalc"), ("datasets", "acd"), ("networks", "ent")]
+)
+def test_misspelt_name_is_one_line_with_the_choices(tmp_path, key, value):
+    """So it is for every list that narrows the grid."""
     with pytest.raises(AssertionError, match=f"error: {key}: there is no {value}; choose from: "):
         dry_run(tmp_path, "table1", **{key: value})
 
 
-def test_no_data(tmp_path):
-    """Data that are not there are named, with what to do about it."""
+def test_missing_data_are_named(tmp_path):
+    """The line says what to do about it."""
     with pytest.raises(AssertionError, match="nowhere/acdc: no such folder; set DATA_DIR"):
         dry_run(tmp_path, "table1", datasets="acdc", data_dir=tmp_path / "nowhere")
 
 
-def test_variables_of_make():
-    """`make table1 …` hands its variables on."""
+def test_make_hands_its_variables_on():
+    """They become keys of the workflow's configuration."""
     words = ["DATASETS=acdc kits", "LOSSES=nacl svls", "SEEDS=0 1", "PROFILE=slurm"]
     printed = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", "figure9", *words, "DATA_DIR=/data"],
@@ -146,8 +148,8 @@ def test_variables_of_make():
 
 
 @pytest.mark.slow
-def test_two_jobs_at_once(tmp_path):
-    """From nothing to a table on phantoms, in two jobs at once; a second call trains nothing."""
+def test_second_call_trains_nothing(tmp_path):
+    """The first goes from nothing to a table on phantoms, in two jobs at once."""
     config = {
         "runs": tmp_path / "runs",
         "report": tmp_path / "report",

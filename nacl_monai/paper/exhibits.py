@@ -1,0 +1,150 @@
+"""The paper's tables and figures: what each is called, made of, and shows.
+
+This is the one list of them. Another figure is a module that draws it, one entry here, and its name in
+the Makefile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+
+from nacl_monai.errors import InputError
+from nacl_monai.paper import (
+    figure1,
+    figure2,
+    figure3,
+    figure4,
+    figure5,
+    figure6,
+    figure7,
+    figure8,
+    figure9,
+    figure10,
+    figure11,
+)
+from nacl_monai.paper.contents import Content, Pictures, Plot, Table
+from nacl_monai.paper.grid import (
+    MAIN_LOSSES,
+    PAPER_LOSSES,
+    PAPER_NETWORKS,
+    Grid,
+    grid_of,
+    main_grid,
+    proposed_and,
+)
+from nacl_monai.paper.results import Results
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A table or figure of the paper.
+
+    Attributes:
+        name: Its make target and the stem of its files.
+        title: What it shows, in a few words.
+        grid: Returns the experiments that it is made of; called late, since the menus say what
+            their defaults are.
+        content: What it shows of them, and what is tested.
+    """
+
+    name: str
+    title: str
+    grid: Callable[[], Grid]
+    content: Content
+
+    def select(
+        self,
+        results: Results,
+        *,
+        datasets: Collection[str] = (),
+        losses: Collection[str] = (),
+        seeds: Collection[int] = (),
+    ) -> Results:
+        """The experiments that it shows, narrowed as `nacl_monai.paper.results.Results.select` does.
+
+        Raises:
+            InputError: If there are none.
+        """
+        chosen = results.select(self.grid(), datasets=datasets, losses=losses, seeds=seeds)
+        if not chosen.folders:
+            raise InputError(f"{self.name}: none of its runs is there; run `make {self.name}`")
+        return chosen
+
+
+TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
+TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
+_TRADEOFF = ("dice", "ece_foreground")
+
+#: The experiments of the main tables are those of most figures.
+MAIN = Exhibit("table1", "Segmentation: DSC and HD95 of every structure", main_grid, TABLE1)
+_LIST = (
+    MAIN,
+    Exhibit(
+        "table2",
+        "Calibration: ECE and CECE over the ground-truth foreground",
+        main_grid,
+        TABLE2,
+    ),
+    Exhibit(
+        "table3",
+        "NACL's prior: mean or Gaussian",
+        partial(proposed_and, prior="gaussian"),
+        Table("Table 3", _TRADEOFF, over_datasets=True),
+    ),
+    Exhibit(
+        "table4",
+        "NACL's penalty: L1 or L2",
+        partial(proposed_and, penalty="l2"),
+        Table("Table 4", _TRADEOFF, over_datasets=True),
+    ),
+    Exhibit("figure1", "DSC and ECE of every method", main_grid, Plot(figure1.draw)),
+    Exhibit("figure2", "Ranks by two rules", main_grid, Plot(figure2.draw)),
+    Exhibit(
+        "figure3",
+        "NACL's penalty on logits or on softmax",
+        partial(proposed_and, space="softmax"),
+        Plot(figure3.draw),
+    ),
+    Exhibit(
+        "figure4",
+        "Mean size of the logits per true class",
+        partial(grid_of, MAIN_LOSSES, datasets=("flare", "acdc")),
+        Pictures(figure4.draw),
+    ),
+    Exhibit(
+        "figure5",
+        "Largest logit over the epochs of training",
+        main_grid,
+        Pictures(figure5.draw),
+    ),
+    Exhibit("figure6", "Three values of every hyper-parameter", figure6.grid, Plot(figure6.draw)),
+    Exhibit("figure7", "NACL against SVLS with the same σ", figure7.grid, Plot(figure7.draw)),
+    Exhibit(
+        "figure8",
+        "Networks",
+        partial(grid_of, ("svls", "mbls", "nacl"), datasets=("flare",), networks=PAPER_NETWORKS),
+        Plot(figure8.draw),
+    ),
+    Exhibit(
+        "figure9",
+        "Share of the training patients",
+        partial(grid_of, PAPER_LOSSES, datasets=("acdc", "flare"), fractions=figure9.FRACTIONS),
+        Plot(figure9.draw),
+    ),
+    Exhibit(
+        "figure10",
+        "DSC against calibration over prediction ∪ label",
+        main_grid,
+        Plot(figure10.draw, tested=tuple(figure10.ERRORS)),
+    ),
+    Exhibit(
+        "figure11",
+        "Predictions, confidence and reliability",
+        partial(grid_of, MAIN_LOSSES, datasets=("brats",)),
+        Pictures(figure11.draw),
+    ),
+)
+#: By name, in the paper's order.
+EXHIBITS = {exhibit.name: exhibit for exhibit in _LIST}

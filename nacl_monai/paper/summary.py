@@ -1,0 +1,99 @@
+"""The numbers of the paper's tables: our mean and its interval, the paper's number, the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai.paper.means import mean_scores
+from nacl_monai.paper.published import KEYS, read_published
+from nacl_monai.paper.results import Results
+from nacl_monai.reports.columns import metric_of, structure_of
+from nacl_monai.reports.statistics import RESAMPLES, interval, patient_scores
+
+#: In the column ``structure``: the mean over those of a case.
+MEAN = "mean"
+#: In the column ``dataset``: the mean over all.
+ALL = "all"
+COLUMNS = ["dataset", "structure", "metric", "method", "mean", "low", "high", "patients", "seeds"]
+COLUMNS += ["seed_sd"]
+
+
+def summarize(
+    results: Results,
+    metrics: Sequence[str],
+    *,
+    per_structure: bool = False,
+    over_datasets: bool = False,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """Every number of a table, as measured.
+
+    Args:
+        results: The experiments of that table.
+        metrics: Columns of ``cases.csv``.
+        per_structure: With the numbers of every structure above their mean.
+        over_datasets: With the mean over the datasets at the end, where there are several.
+        resamples: Number of resamplings for the intervals.
+
+    Returns:
+        One row per number. ``dataset`` ("all" is the mean over datasets), ``structure`` ("mean" is
+        the mean over a case's structures), ``metric``, ``method``; ``mean`` over patients, ``low`` and
+        ``high`` of its 95 % interval; ``patients`` in whom it is defined; ``seeds``, and
+        ``seed_sd``, the standard deviation of the mean over them.
+    """
+    columns: dict[str, None] = {}
+    for metric in metrics:
+        if per_structure:
+            columns |= dict.fromkeys(_structures(results, metric))
+        columns[metric] = None
+    means = mean_scores(results, list(columns), resamples=resamples)
+    means["metric"] = means["column"].map(metric_of)
+    means["structure"] = means["column"].map(structure_of).replace("", MEAN)
+    if over_datasets and len(results.datasets) > 1:
+        overall = [_over_datasets(results, metric, resamples) for metric in metrics]
+        return pd.concat([means[COLUMNS], *overall], ignore_index=True)
+    return means[COLUMNS]
+
+
+def beside_paper(summary: pd.DataFrame, number: str) -> pd.DataFrame:
+    """The summary with the paper's numbers.
+
+    Args:
+        summary: From `summarize`.
+        number: Of the paper's table: "Table 1".
+
+    Returns:
+        The same rows with ``paper``, and ``difference`` of our mean from it; both are empty where the
+        paper has no such number.
+    """
+    published = read_published()
+    published = published[published["table"] == number]
+    keys = KEYS[1:]
+    known = published.assign(structure=published["structure"].str.casefold())
+    wanted = summary[keys].assign(structure=summary["structure"].str.casefold())
+    paper = known.set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(wanted)).to_numpy()
+    return summary.assign(paper=paper, difference=summary["mean"] - paper)
+
+
+def _structures(results: Results, metric: str) -> list[str]:
+    """The columns of a metric that are of one structure, in any dataset."""
+    names = (str(name) for dataset in results.datasets for name in results.cases(dataset))
+    return [name for name in names if name.startswith(f"{metric}_")]
+
+
+def _over_datasets(results: Results, metric: str, resamples: int) -> pd.DataFrame:
+    """The mean of the datasets' means, of the methods that were run on all of them."""
+    scores = [patient_scores(results.cases(name), metric) for name in results.datasets]
+    rows = []
+    for method in scores[0]:
+        if all(method in table for table in scores):
+            parts = [table[method].to_numpy(np.float64) for table in scores]
+            mean = asdict(interval(parts, resamples=resamples))
+            rows.append(
+                {"dataset": ALL, "structure": MEAN, "metric": metric, "method": method, **mean}
+            )
+    return pd.DataFrame(rows)

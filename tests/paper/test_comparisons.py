@@ -1,0 +1,84 @@
+"""Paired tests of one method against each other one."""
+
+import pandas as pd
+import pytest
+
+from nacl_monai.paper import EXHIBITS, compare_methods
+from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
+
+CALIBRATION = ["ece_foreground", "cece_foreground"]
+
+
+def row(**values):
+    """A test of the DSC on ACDC."""
+    row = {"dataset": "acdc", "metric": "dice", "method": "dice_ce", "patients": 20}
+    row |= {"difference": 0.01, "low": 0.002, "high": 0.02, "p": 0.01, "p_holm": 0.02}
+    return row | {"effect": 0.5} | values
+
+
+def test_reference_is_tested_against_each_other_method(results):
+    """Per dataset and metric."""
+    chosen = EXHIBITS["table2"].select(results)
+    tests = compare_methods(chosen, CALIBRATION, "nacl", resamples=50).tests
+
+    assert tests.groupby(["dataset", "metric"], sort=False)["method"].agg(list).to_dict() == {
+        ("acdc", "ece_foreground"): ["dice_ce", "svls"],
+        ("acdc", "cece_foreground"): ["dice_ce", "svls"],
+        ("hippocampus", "ece_foreground"): ["dice_ce"],
+        ("hippocampus", "cece_foreground"): ["dice_ce"],
+    }
+
+
+def test_heading_names_what_was_compared(results):
+    """The reference's label is in the heading and in the words below."""
+    chosen = EXHIBITS["table2"].select(results)
+    for reference, label, others in (
+        ("nacl", "NACL", ("CE+DSC", "SVLS")),
+        ("svls", "SVLS", ("CE+DSC", "NACL")),
+    ):
+        comparison = compare_methods(chosen, CALIBRATION, reference, resamples=50)
+        text = comparison_to_markdown(comparison)
+
+        assert comparison.reference == reference
+        assert f"| {label} against |" in text
+        assert f"Difference: {label} minus the other" in text
+        assert f"positive where {label} is better" in text
+        for other in others:
+            assert f"| ACDC | ECE ↓ | {other} |" in text
+        assert f"| ACDC | ECE ↓ | {label} |" not in text
+
+
+def test_method_alone_has_no_test(results):
+    """Neither has a dataset without the reference."""
+    chosen = EXHIBITS["table2"].select(results, losses=["nacl"])
+    assert compare_methods(chosen, ["ece_foreground"], "nacl").tests.empty
+
+    chosen = EXHIBITS["table2"].select(results, losses=["dice_ce", "svls"])
+    assert compare_methods(chosen, ["ece_foreground"], "nacl").tests.empty
+
+
+def test_significant_is_bold():
+    """Below 5 % after Holm's correction, and not at 5 %; very small is said to be so."""
+    rows = [row(p_holm=0.0499), row(p_holm=0.05), row(p=0.0001, p_holm=0.0009), row(p_holm=0.001)]
+    lines = comparison_to_markdown(Comparison("nacl", pd.DataFrame(rows))).splitlines()
+
+    cells = [[cell.strip() for cell in line.split("|")[6:8]] for line in lines[2:6]]
+    assert cells == [
+        ["0.010", "**0.050**"],
+        ["0.010", "0.050"],
+        ["< 0.001", "**< 0.001**"],
+        ["0.010", "**0.001**"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "heading", "difference"), [("dice", "DSC ↑", "+0.010"), ("hd95", "HD95 ↓", "+0.01")]
+)
+def test_differences_have_a_sign_and_the_metric_s_digits(metric, heading, difference):
+    """So have the ends of their interval."""
+    text = comparison_to_markdown(Comparison("nacl", pd.DataFrame([row(metric=metric)])))
+
+    assert f"| ACDC | {heading} | CE+DSC | {difference} | [+0.00" in text
+    assert text.splitlines()[2].endswith("| +0.50 | 20 |")
+    assert "Wilcoxon's signed-rank test over patients, two-sided; Holm's correction" in text
+    assert "bold: below 0.05." in text

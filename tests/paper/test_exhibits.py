@@ -1,0 +1,139 @@
+"""The list of tables and figures: each is complete, and made of the paper's experiments."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.paper import EXHIBITS, read_results
+from nacl_monai.paper.grid import read_name
+from nacl_monai.reports.columns import METRICS
+
+ROOT = Path(__file__).parents[2]
+NAMES = [f"table{k}" for k in range(1, 5)] + [f"figure{k}" for k in range(1, 12)]
+
+
+def experiments(name, **narrowed):
+    return list(EXHIBITS[name].grid().experiments(**narrowed))
+
+
+def method_names(results):
+    return sorted({experiment.method.name for experiment in results.folders})
+
+
+def test_every_table_and_figure_is_there_in_the_paper_s_order():
+    """Four tables, eleven figures; each entry is found by its own name."""
+    assert list(EXHIBITS) == NAMES
+    assert all(exhibit.name == name for name, exhibit in EXHIBITS.items())
+
+
+def test_makefile_has_every_exhibit():
+    """Each is a target of make."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    listed = re.search(r"^PAPER := ((?:.*\\\n)*.*)$", makefile, flags=re.MULTILINE)[1]
+
+    assert listed.replace("\\", "").split() == NAMES
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("figure")])
+def test_module_of_a_figure_is_found_by_its_number(name):
+    """``figure7.py`` draws figure 7."""
+    assert EXHIBITS[name].content.draw.__module__ == f"nacl_monai.paper.{name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_tested_is_a_known_metric(name):
+    """Tests need to know which end is better."""
+    assert set(EXHIBITS[name].content.tested) <= set(METRICS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_its_experiments_are_read_back(name):
+    """An experiment's name says everything about it but its dataset."""
+    for experiment in experiments(name, seeds=(0, 12)):
+        assert read_name(experiment.dataset, experiment.name) == experiment
+
+
+def test_numbers_of_experiments_are_the_paper_s():
+    """Counted by hand from the paper's section 4."""
+    counts = {name: len(experiments(name, datasets=["acdc"])) for name in NAMES}
+
+    assert counts["table1"] == counts["table2"] == counts["figure4"] == counts["figure11"] == 8
+    assert counts["table3"] == counts["table4"] == counts["figure3"] == 2
+    assert counts["figure6"] == 6 * 3
+    assert counts["figure7"] == 3 * 2
+    assert counts["figure8"] == 5 * 3
+    assert counts["figure9"] == 4 * 7
+    without = set(NAMES) - {"figure8", "figure9"}
+    shared = {e for name in NAMES for e in experiments(name, datasets=["acdc"])}
+    assert len(shared) == 59
+    assert len({e for name in without for e in experiments(name, datasets=["acdc"])}) == 26
+
+
+def test_reproduce_md_counts_the_experiments_of_every_exhibit():
+    """The table in the documentation is what the grid says."""
+    text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (\d+) \|$", text, flags=re.MULTILINE)
+
+    counts = {name: len(experiments(name, datasets=["acdc"])) for name in NAMES}
+    assert {name: int(count) for name, count in rows} == counts
+    assert "59 different ones per seed, 26 without figures 8 and 9" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "datasets", "methods"),
+    [
+        ("table1", ["acdc", "hippocampus"], ["dice_ce", "nacl", "svls"]),
+        ("table3", ["acdc"], ["nacl", "nacl_prior=gaussian"]),
+        ("table4", ["acdc"], ["nacl", "nacl_penalty=l2"]),
+        ("figure3", ["acdc"], ["nacl", "nacl_space=softmax"]),
+        ("figure7", ["acdc"], ["nacl_prior=gaussian", "svls", "svls_sigma=1.0"]),
+        ("figure8", ["acdc"], ["nacl", "svls"]),
+        ("figure9", ["acdc"], ["dice_ce", "nacl", "svls"]),
+    ],
+)
+def test_ablation_has_only_datasets_on_which_something_was_varied(results, name, datasets, methods):
+    """A table has its methods, on the datasets that say something about them."""
+    chosen = EXHIBITS[name].select(results)
+
+    assert chosen.datasets == datasets
+    assert method_names(chosen) == methods
+
+
+def test_dataset_with_the_main_runs_alone_has_no_ablation(grid):
+    """It has the main tables and figures."""
+    results, shown = read_results([grid / "hippocampus"]), set()
+    for name, exhibit in EXHIBITS.items():
+        with suppress(InputError):
+            exhibit.select(results)
+            shown.add(name)
+
+    main = {"table1", "table2", "figure1", "figure2", "figure4", "figure5", "figure10", "figure11"}
+    assert shown == main
+
+
+def test_exhibit_without_runs_names_the_command_that_makes_them(results):
+    """A figure of which nothing is there is one line."""
+    with pytest.raises(InputError, match="figure7: none of its runs is there; run `make figure7`"):
+        EXHIBITS["figure7"].select(results, datasets=["hippocampus"])
+
+
+@pytest.mark.usefixtures("toy_menu")
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_of_the_menu_alone_is_in_no_exhibit(name):
+    """The menu may hold more than the paper: its lists are the paper's own."""
+    assert {e.method.loss for e in experiments(name)}.isdisjoint({"toy", "plain"})
+    assert "toynet" not in {e.setup.network for e in experiments(name)}
+
+
+@pytest.mark.usefixtures("toy_menu")
+def test_run_of_another_loss_is_found_but_shown_nowhere(grid_copy):
+    """It neither appears in a table nor breaks one."""
+    run = grid_copy / "acdc" / "unet_svls_seed0"
+    run.rename(run.with_name("unet_toy_seed0"))
+    results = read_results([grid_copy])
+
+    assert "toy" in method_names(results)
+    assert method_names(EXHIBITS["table1"].select(results)) == ["dice_ce", "nacl"]
