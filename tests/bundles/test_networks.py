@@ -80,4 +80,4 @@ def test_missing_pretrained_weights_are_named(bundle, shared):
     code, errors = bundle(*arguments("training", "hippocampus", *overrides))
 
     assert code == 1
-    assert errors.strip().splitlines()[-1].startswith("error: /nowhere.pth: there is no such file")
+    assert errors.strip().splitlines()[-1].startswith("error: /nowhere.pth: does not exist; ")
