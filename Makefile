@@ -89,12 +89,12 @@ demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL (DATASET=acdc
 	  $(DEMO_MAKE) train LOSS=$$loss RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE) $(DEMO_TRAIN_$(DATASET))' && \
 	  $(DEMO_MAKE) evaluate RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE)' || exit 1; \
 	done
-	@$(BIN)/python -m nacl_monai.reports compare $(DEMO_LOSSES:%=$(DEMO)/%) \
+	@$(BIN)/nacl-monai compare $(DEMO_LOSSES:%=$(DEMO)/%) \
 	  --names CE+DSC NACL --output $(DEMO)
 
 demo-data: .venv/runtime
 ifeq ($(DATASET)$(DATASET_DIR),acdc)
-	$(BIN)/python -m nacl_monai.phantoms acdc $(PHANTOM) --cases 20
+	$(BIN)/nacl-monai phantom acdc $(PHANTOM) --cases 20
 endif
 
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= PROCESSES= ARGS=]
@@ -116,7 +116,7 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  --network_def "@networks::$(NETWORK)" $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
-	$(BIN)/python -m nacl_monai.export export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
+	$(BIN)/nacl-monai export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
 	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
@@ -126,7 +126,7 @@ folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=m
 	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
 	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS='$(ARGS)' || exit 1; \
 	done; \
-	$(BIN)/python -m nacl_monai.reports compare "$$run" --output "$$run"
+	$(BIN)/nacl-monai compare "$$run" --output "$$run"
 
 $(PAPER): .venv/reproduce ## One of the paper's: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: the same variables
@@ -136,8 +136,8 @@ $(PAPER) reproduce report:
 	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@
 
 results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
-	$(if $(RUNS),$(BIN)/python -m nacl_monai.paper collect $(RUNS) --output docs/results/$(DATASET)/runs)
-	$(BIN)/python -m nacl_monai.paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
+	$(if $(RUNS),$(BIN)/nacl-monai paper collect $(RUNS) --output docs/results/$(DATASET)/runs)
+	$(BIN)/nacl-monai paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones, and print their coverage

@@ -9,10 +9,19 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nacl_monai.phantoms import PHANTOMS
 
 pytest_plugins = ["tests.evaluated_runs"]
+
+# A mutant is tested many times in one process, always with the same examples.
+settings.register_profile(
+    "mutants",
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.differing_executors],
+)
 
 ROOT = Path(__file__).parents[1]
 HIPPOCAMPUS = Path(

@@ -1,4 +1,4 @@
-"""Checks a download: ``python -m nacl_monai.data check DATASET DIR``."""
+"""Checks a download: ``nacl-monai check DATASET DIR``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nacl_monai.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="verify a download by its headers and labels")
     check.add_argument("dataset")

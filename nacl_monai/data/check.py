@@ -1,4 +1,4 @@
-"""Checking a download before anyone trains on it: ``python -m nacl_monai.data check acdc DIR``.
+"""Checking a download before anyone trains on it: ``nacl-monai check acdc DIR``.
 
 What is expected of a dataset is declared in its ``bundles/*/configs/dataset.yaml`` and read from there,
 so the same command checks a dataset of one's own. Images are judged by their headers, labels by all of

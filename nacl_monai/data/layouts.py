@@ -1,7 +1,7 @@
 """Official layouts on disk → lists of cases, one short function per layout.
 
 Only names are looked at here: files are read and checked when their voxels are cached
-(`nacl_monai.data.LoadCase`), or by ``python -m nacl_monai.data check``.
+(`nacl_monai.data.LoadCase`), or by ``nacl-monai check``.
 
 Every function takes ``dataset_dir``, the unpacked download, and ``report_fault``, which is called with
 the `InputError` of each missing file. By default the first one is raised; with ``faults.append`` all are

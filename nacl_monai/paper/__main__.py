@@ -1,4 +1,4 @@
-"""The paper's tables and figures: ``python -m nacl_monai.paper COMMAND RUNS … --output DIR``."""
+"""The paper's tables and figures: ``nacl-monai paper COMMAND RUNS … --output DIR``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nacl_monai.paper",
+        prog="nacl-monai paper",
         description="The paper's tables and figures from evaluated runs; no model is loaded.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nacl_monai.paper.markup import markdown_table
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.statistics import RESAMPLES, paired_tests, patient_scores
+from nacl_monai.reports.tables import markdown_table
 
 #: A test whose corrected p is below this tells two methods apart.
 SIGNIFICANCE = 0.05

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from nacl_monai.files import write_text
 from nacl_monai.paper import tables
-from nacl_monai.paper.markup import csv_text
 from nacl_monai.paper.results import Results, first_runs
 from nacl_monai.paper.summary import beside_paper, summarize
 from nacl_monai.reports import Run
 from nacl_monai.reports.style import save_figure
+from nacl_monai.reports.tables import csv_text
 
 
 class Content(Protocol):

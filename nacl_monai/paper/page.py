@@ -20,7 +20,6 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
 from nacl_monai.paper.grid import Experiment
-from nacl_monai.paper.markup import best_places
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results, first_runs, read_results
 from nacl_monai.paper.tables import note
@@ -29,6 +28,7 @@ from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.style import SMALL_DPI, house_style
+from nacl_monai.reports.tables import best_places
 
 PAGE = "report.html"
 
@@ -54,7 +54,7 @@ def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     results = read_results(roots)
     main = MAIN.select(results)
     command = shlex.join(
-        ["python", "-m", "nacl_monai.paper", "report", *map(str, roots), "--output", str(output)]
+        ["nacl-monai", "paper", "report", *map(str, roots), "--output", str(output)]
     )
     page = Environment(
         loader=PackageLoader("nacl_monai.paper", "."), autoescape=True, undefined=StrictUndefined

@@ -13,9 +13,9 @@ from nacl_monai.files import write_text
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
 from nacl_monai.paper.grid import PROPOSED
-from nacl_monai.paper.markup import csv_text
 from nacl_monai.paper.results import Results, read_results
 from nacl_monai.paper.verdicts import verdict
+from nacl_monai.reports.tables import csv_text
 
 
 def write_exhibit(
@@ -112,7 +112,7 @@ def _command(
     narrowed: Mapping[str, Collection[Any]],
 ) -> str:
     """The command line that writes the same again."""
-    command = ["python", "-m", "nacl_monai.paper", name, *map(str, roots)]
+    command = ["nacl-monai", "paper", name, *map(str, roots)]
     command += ["--output", str(output)]
     for option, values in narrowed.items():
         command += [f"--{option}", *map(str, values)] if values else []

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nacl_monai.paper.markup import best_places, markdown_table
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.summary import ALL, MEAN
 from nacl_monai.reports.columns import METRICS
+from nacl_monai.reports.tables import best_places, markdown_table
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writes a phantom: ``python -m nacl_monai.phantoms DATASET DIR``."""
+"""Writes a phantom: ``nacl-monai phantom DATASET DIR``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nacl_monai.phantoms",
+        prog="nacl-monai phantom",
         description="Write a small phantom in the official layout of a dataset.",
     )
     parser.add_argument("dataset", choices=sorted(PHANTOMS))

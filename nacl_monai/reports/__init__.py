@@ -1,6 +1,6 @@
 """Tables and figures from the numbers that evaluations wrote; no model is loaded.
 
-On the command line: ``python -m nacl_monai.reports compare RUN [RUN ...] --output DIR``, and likewise
+On the command line: ``nacl-monai compare RUN [RUN ...] --output DIR``, and likewise
 ``reliability`` (any region, any class) and ``logits``.
 """
 

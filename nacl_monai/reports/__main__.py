@@ -1,4 +1,4 @@
-"""Tables and figures of evaluated runs: ``python -m nacl_monai.reports COMMAND RUN … --output DIR``."""
+"""Tables and figures of evaluated runs: ``nacl-monai COMMAND RUN … --output DIR``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nacl_monai.reports",
+        prog="nacl-monai",
         description="Tables and figures from evaluated runs; no model is loaded.",
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,4 +1,4 @@
-"""`python -m nacl_monai.data check DATASET DIR` prints a table, and every fault in a line."""
+"""`nacl-monai check DATASET DIR` prints a table, and every fault in a line."""
 
 import pytest
 

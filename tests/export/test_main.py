@@ -1,4 +1,4 @@
-"""`python -m nacl_monai.export export`."""
+"""`nacl-monai export`."""
 
 import json
 import shutil

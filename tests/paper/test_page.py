@@ -77,7 +77,7 @@ def test_page_has_verdicts_pictures_figures_and_commands(text, grid, reproduced)
         assert f"<code>make {manifest.stem}</code>" in text
     assert text.count("make train DATASET=") == 14
     assert "--losses::nacl::prior gaussian" in text
-    command = f"python -m nacl_monai.paper report {grid} --output {reproduced}"
+    command = f"nacl-monai paper report {grid} --output {reproduced}"
     assert text.count(f"Made by <code>{command}</code>") == 2
 
 

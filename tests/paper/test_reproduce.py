@@ -21,7 +21,7 @@ def test_manifest_names_files_that_are_there(reproduced, name):
 
     assert suffixes >= ({"md", "csv", "tex"} if name.startswith("table") else {"png", "svg"})
     assert all((reproduced / file).stat().st_size for file in manifest["files"])
-    assert f"python -m nacl_monai.paper {name} " in manifest["command"]
+    assert f"nacl-monai paper {name} " in manifest["command"]
     assert (manifest["exhibit"], manifest["title"]) == (name, EXHIBITS[name].title)
 
 

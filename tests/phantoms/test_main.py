@@ -1,4 +1,4 @@
-"""`python -m nacl_monai.phantoms DATASET DIR` writes the phantom that its words ask for."""
+"""`nacl-monai phantom DATASET DIR` writes the phantom that its words ask for."""
 
 from dataclasses import replace
 

@@ -63,7 +63,7 @@ def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit)
     printed = dry_run(tmp_path, exhibit)
 
     assert trained(printed) == expected(exhibit)
-    assert f"python -m nacl_monai.paper {exhibit} {tmp_path}/runs" in printed
+    assert f"nacl-monai paper {exhibit} {tmp_path}/runs" in printed
 
 
 def test_datasets_losses_and_seeds_narrow_an_exhibit(tmp_path):

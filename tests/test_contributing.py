@@ -1,0 +1,93 @@
+"""The recipes of CONTRIBUTING.md work as they are written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCK = re.compile(
+    r'^```\w+ title="([^"]+)"(?: below="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL
+)
+#: For each recipe, the tests that must find the new thing, and stay green.
+RECIPES = {
+    "loss": ["tests/losses/test_contract.py", "tests/test_bundles.py"],
+    "region": ["tests/metrics/test_regions.py", "tests/metrics/test_metric.py"],
+    "dataset": ["tests/phantoms/test_contract.py", "tests/bundles/test_datasets.py"],
+    "network": ["tests/networks/test_contract.py", "tests/networks/test_export.py"],
+    "figure": ["tests/paper/test_exhibits.py", "tests/workflow/test_snakefile.py"],
+}
+
+
+def apply(recipe, root):
+    """Writes what the recipe shows below ``root``: new files, and lines below a line of others."""
+    section = TEXT.split(f"### Add a {recipe}\n")[1].split("\n##")[0]
+    blocks = BLOCK.findall(section)
+    assert blocks, f"the recipe for a {recipe} shows no file"
+    for name, anchor, content in blocks:
+        file = root / name
+        if not anchor:
+            assert not file.exists(), f"{name} is there already"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+            continue
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        places = [k for k, line in enumerate(lines) if line.rstrip("\n") == anchor]
+        assert len(places) == 1, f"{name} has {len(places)} lines {anchor!r}"
+        lines.insert(places[0] + 1, content)
+        file.write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the project's files, without its results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file() and not name.startswith("docs/results/"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def run_tests(root, *words):
+    """The project's tests in another checkout; returns what pytest printed once they passed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *words],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_is_found_by_its_contract_tests(recipe, checkout):
+    """What a recipe adds is tested by the existing tests, and passes."""
+    apply(recipe, checkout)
+
+    passed = run_tests(checkout, *RECIPES[recipe], "-k", "toy", "-rA")
+
+    assert "toy" in passed.lower()
+
+
+@pytest.mark.slow
+def test_all_recipes_together_leave_the_tests_green(checkout):
+    """A loss, region, dataset, network and figure more: every test but the slow ones passes."""
+    for recipe in RECIPES:
+        apply(recipe, checkout)
+
+    run_tests(checkout, "tests", "nacl_monai", "--deselect", "tests/paper/test_committed.py")
