@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nacl_monai.bundles import dataset_names, read_menu
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHOICE = ["DATASET=acdc", "DATASET_DIR=/data/ACDC", "LOSS=nacl", "NETWORK=unet", "SEED=0"]
@@ -40,12 +42,21 @@ def test_links(link):
     assert (ROOT / link).exists()
 
 
-def test_menus():
-    """Every dataset, loss and network that can be chosen is named."""
-    for file, menu in (("train", "losses"), ("model", "networks")):
-        text = (ROOT / f"bundles/common/{file}.yaml").read_text(encoding="utf-8")
-        section = text.split(f"\n{menu}:\n")[1].split("\n\n")[0]
-        for name in re.findall(r"^  (\w+):", section, flags=re.MULTILINE):
-            assert f"`{name}`" in README
-    for folder in (ROOT / "bundles").glob("*/configs"):
-        assert f"`{folder.parent.name}`" in README
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [
+        ("DATASET", dataset_names(ROOT / "bundles")),
+        ("LOSS", read_menu("losses", ROOT / "bundles")),
+        ("NETWORK", read_menu("networks", ROOT / "bundles")),
+    ],
+)
+def test_every_name_that_the_readme_offers_can_be_chosen(variable, known):
+    """What stands in a table under ``LOSS=`` is in the menu of losses, and so on."""
+    table = README.split(f"| `{variable}=` |")[1]
+    rows = table.split("\n\n")[0]
+    offered = re.findall(r"^\| \[?`(\w+)`", rows, flags=re.MULTILINE) or re.findall(
+        r"`(\w+)`", rows.splitlines()[0]
+    )
+
+    assert offered
+    assert set(offered) <= set(known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -68,9 +68,7 @@ class LoadCase(Transform):
     def _read(self, file: str) -> MetaTensor:
         check_file(file)
         with readable(file):
-            voxels = self._load(file)
-        assert isinstance(voxels, MetaTensor)
-        return voxels
+            return cast("MetaTensor", self._load(file))
 
     def _to_classes(self, file: str, label: MetaTensor) -> MetaTensor:
         """Turns the values on disk into class indices."""
@@ -80,8 +78,7 @@ class LoadCase(Transform):
         for index, values in enumerate(self.label_values[1:], start=1):
             for value in values:
                 classes[label == value] = index
-        assert isinstance(classes, MetaTensor)
-        return classes
+        return cast("MetaTensor", classes)
 
 
 def _grid_of(file: str, voxels: MetaTensor) -> VoxelGrid:

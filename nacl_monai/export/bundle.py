@@ -116,7 +116,7 @@ def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
 
     try:
         write(use_trace=False)
-    except Exception:  # the compiler has many kinds of error for what it does not know of Python
+    except Exception:  # noqa: BLE001 - the compiler has many kinds of error
         write(use_trace=True)
         return "trace"
     return "script"

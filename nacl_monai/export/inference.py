@@ -87,7 +87,7 @@ class ReadImage(Transform):
         files = case["image"]
         try:
             image = self.load(files)
-        except Exception as error:  # readers raise many kinds of error
+        except Exception as error:  # noqa: BLE001 - readers raise many kinds of error
             cause = str(error).partition("\n")[0]
             _refuse(f"{' and '.join(files)}: cannot be read ({cause}); replace it, or leave it out")
         _check_image(image, self.in_channels)

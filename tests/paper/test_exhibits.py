@@ -1,6 +1,8 @@
 """The list of tables and figures: each is complete, and made of the paper's experiments."""
 
 import re
+import subprocess
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,20 +26,21 @@ def method_names(results):
 
 
 def test_every_table_and_figure_is_there_in_the_paper_s_order():
-    """Four tables, eleven figures; each entry is found by its own name."""
-    assert list(EXHIBITS) == NAMES
+    """Four tables, eleven figures; each entry is found by its own name; there may be more."""
+    assert [name for name in EXHIBITS if name in NAMES] == NAMES
     assert all(exhibit.name == name for name, exhibit in EXHIBITS.items())
 
 
-def test_makefile_has_every_exhibit():
-    """Each is a target of make."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    listed = re.search(r"^PAPER := ((?:.*\\\n)*.*)$", makefile, flags=re.MULTILINE)[1]
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_every_exhibit_is_a_target_of_make(name):
+    """`make figure7` asks Snakemake for it."""
+    words = ["make", "--dry-run", "--no-print-directory", name]
+    printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    assert listed.replace("\\", "").split() == NAMES
+    assert printed.rstrip().endswith(f"-- {name}")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("figure")])
+@pytest.mark.parametrize("name", [name for name in EXHIBITS if name.startswith("figure")])
 def test_module_of_a_figure_is_found_by_its_number(name):
     """``figure7.py`` draws figure 7."""
     assert EXHIBITS[name].content.draw.__module__ == f"nacl_monai.paper.{name}"
