@@ -18,6 +18,9 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError
 
+#: The first of the classes in ``bins.npz``: whichever class is predicted.
+TOP = "top-1"
+
 _SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
 
 

@@ -12,7 +12,7 @@ from ignite.engine import Engine
 from nacl_monai.files import atomic_path
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
-from nacl_monai.runs import EvaluationFolder
+from nacl_monai.runs import TOP, EvaluationFolder
 
 
 class CaseBins(CaseHandler):
@@ -42,7 +42,7 @@ class CaseBins(CaseHandler):
         arrays: dict[str, Any] = {
             "cases": np.array(cases),
             "regions": np.array(self.calibration.region_names),
-            "classes": np.array(["top-1", *self.classes]),
+            "classes": np.array([TOP, *self.classes]),
             **self.calibration.case_bins().arrays(),
         }
         with atomic_path(self.file) as temporary:

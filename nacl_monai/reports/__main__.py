@@ -10,9 +10,9 @@ from typing import Any
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.compare import write_comparison
-from nacl_monai.reports.evaluation_files import TOP
 from nacl_monai.reports.logits import write_logits
 from nacl_monai.reports.reliability import write_reliability
+from nacl_monai.runs import TOP
 
 Writer = Callable[..., list[Path]]
 

@@ -29,8 +29,6 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports.columns import MAIN_METRICS
 
-#: The first of the classes in ``bins.npz``: whichever class is predicted.
-TOP = "top-1"
 REMEDY = "run `make evaluate` first"
 
 

@@ -23,7 +23,6 @@ from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.reports.curves import BAND_RESAMPLES, ReliabilityCurve, reliability_curve
 from nacl_monai.reports.evaluated import Run, read_runs
-from nacl_monai.reports.evaluation_files import TOP
 from nacl_monai.reports.statistics import COVERAGE
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -34,6 +33,7 @@ from nacl_monai.reports.style import (
     panel_grid,
     save_figure,
 )
+from nacl_monai.runs import TOP
 
 Array = npt.NDArray[np.float64]
 Style = dict[str, Any]

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
