@@ -190,7 +190,7 @@ def read_arrays(
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
             arrays = {key: archive[key] for key in keys if key not in missing}
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
