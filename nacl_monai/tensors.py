@@ -6,6 +6,8 @@ Outputs of a network are ``(B, C, *spatial)``, labels are class indices ``(B, 1,
 
 from __future__ import annotations
 
+import math
+
 import torch
 from monai.data.meta_tensor import MetaTensor
 
@@ -102,7 +104,7 @@ def check_probabilities(probs: torch.Tensor) -> None:
         return
     tolerance = _SUM_TOLERANCE.get(probs.dtype, 1e-3)
     low, high = (bound.item() for bound in torch.aminmax(probs))
-    if low != low or high != high:
+    if math.isnan(low):  # aminmax returns NaN for both bounds
         raise InputError("probs: hold NaN; look for the case and the layer that made it")
     if low < 0 or high > 1 + tolerance:
         raise InputError(
@@ -112,5 +114,5 @@ def check_probabilities(probs: torch.Tensor) -> None:
     off = (probs.sum(1, dtype=sum_dtype) - 1).abs().max().item()
     if off > tolerance:
         raise InputError(
-            f"probs: sum to 1 over the classes but for {off:.4g}; use softmax instead of sigmoid"
+            f"probs: the sum over a voxel's classes is off 1 by {off:.4g}; use softmax, not sigmoid"
         )

@@ -170,8 +170,8 @@ def pair(first, second, dtype=torch.float32):
         (pair(torch.nan, 0.5), "probs: hold NaN; look for the case"),
         (pair(-0.5, 1.0), "probs: reach from -0.5 to 1, beyond [0, 1]; apply softmax"),
         (pair(0.0, 1.5), "probs: reach from 0 to 1.5, beyond [0, 1]; apply softmax"),
-        (pair(0.9, 0.9), "probs: sum to 1 over the classes but for 0.8; use softmax"),
-        (pair(0.4, 0.5), "probs: sum to 1 over the classes but for 0.1; use softmax"),
+        (pair(0.9, 0.9), "probs: the sum over a voxel's classes is off 1 by 0.8; use softmax"),
+        (pair(0.4, 0.5), "probs: the sum over a voxel's classes is off 1 by 0.1; use softmax"),
     ],
     ids=["one class", "integers", "NaN", "negative", "above 1", "sum above 1", "sum below 1"],
 )

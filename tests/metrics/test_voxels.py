@@ -27,7 +27,7 @@ def with_nan():
 BAD = {
     "logits": (PROBS.log() + 2, LABELS, "apply softmax"),
     "one NaN": (with_nan(), LABELS, "hold NaN"),
-    "sigmoid": (torch.full_like(PROBS, 0.9), LABELS, "sum to 1 over the classes but for"),
+    "sigmoid": (torch.full_like(PROBS, 0.9), LABELS, "the sum over a voxel's classes is off 1"),
     "one channel": (PROBS[:, :1], LABELS, "at least 2 classes"),
     "integer probabilities": (PROBS.long(), LABELS, "floating-point output of softmax"),
     "spatial shapes": (PROBS, LABELS[:, 1:], "does not fit outputs"),

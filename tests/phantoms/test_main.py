@@ -68,4 +68,5 @@ def test_unknown_dataset_lists_those_there_are(tmp_path, capsys):
         main(["brain", str(tmp_path)])
 
     assert stopped.value.code == 2
-    assert all(name in capsys.readouterr().err for name in PHANTOMS)
+    message = capsys.readouterr().err
+    assert all(name in message for name in PHANTOMS)
