@@ -10,7 +10,7 @@ from nacl_monai.bundles import dataset_names, read_menu
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CHOICE = ["DATASET=acdc", "DATASET_DIR=/data/ACDC", "LOSS=nacl", "NETWORK=unet", "SEED=0"]
+CHOICE = ["DATASET=acdc", "DATASET_DIR=/data/ACDC", "LOSS=nacl", "NETWORK=unet", "SEED=0", "ARGS="]
 
 
 def words(text):

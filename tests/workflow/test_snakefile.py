@@ -131,7 +131,7 @@ def test_missing_data_are_named(tmp_path):
 
 def test_make_hands_its_variables_on():
     """They become keys of the workflow's configuration."""
-    words = ["DATASETS=acdc kits", "LOSSES=nacl svls", "SEEDS=0 1", "PROFILE=slurm"]
+    words = ["DATASETS=acdc kits", "LOSSES=nacl svls", "SEEDS=0 1", "PROFILE=slurm", "ARGS="]
     printed = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", "figure9", *words, "DATA_DIR=/data"],
         cwd=ROOT,
