@@ -110,8 +110,7 @@ def check_probabilities(probs: torch.Tensor) -> None:
         raise InputError(
             f"probs: reach from {low:.4g} to {high:.4g}, beyond [0, 1]; apply softmax to logits first"
         )
-    sum_dtype = torch.promote_types(probs.dtype, torch.float32)
-    off = (probs.sum(1, dtype=sum_dtype) - 1).abs().max().item()
+    off = (probs.sum(1) - 1).abs().max().item()
     if off > tolerance:
         raise InputError(
             f"probs: the sum over a voxel's classes is off 1 by {off:.4g}; use softmax, not sigmoid"

@@ -195,6 +195,18 @@ def test_more_neighbors_than_a_byte_counts_equal_the_loop(reference, border):
     assert result[0, 0, 3, 3, 3] == 342 / 343
 
 
+def test_integer_image_weighs_like_the_same_floats():
+    """Gray values of uint8 are not subtracted as uint8, which would wrap."""
+    image = torch.randint(0, 256, (1, 1, 6, 7), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (1, 1, 6, 7))
+    settings = {"prior": "bilateral", "intensity_sigma": 60.0}
+
+    assert torch.equal(
+        neighborhood_proportions(labels, CLASSES, image=image, **settings),
+        neighborhood_proportions(labels, CLASSES, image=image.float(), **settings),
+    )
+
+
 @pytest.mark.parametrize("prior", ["mean", "gaussian", "bilateral"])
 def test_result_has_the_dtype_that_is_asked_for(prior):
     """float32 by default, or any other, whatever the dtype of labels and image."""

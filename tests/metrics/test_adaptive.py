@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from nacl_monai.metrics import (
     CalibrationMetric,
     adaptive_calibration_error,
     expected_calibration_error,
+    pieces,
 )
 from nacl_monai.metrics.adaptive import FINE_BINS, FineBins, fine_bin_indices
 
@@ -116,6 +118,34 @@ def test_fine_bins_change_the_error_by_a_thousandth_at_most(sharpness):
     expected = adaptive_calibration_error(probs, labels).item()
 
     assert metric.aggregate()["adaptive_ece_foreground_pooled"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_size_of_a_chunk_changes_nothing(monkeypatch):
+    """Small chunks give the fine bins of one large chunk."""
+    case = random_case((2, 3, 30, 20))
+    whole = CalibrationMetric(regions=["all"])
+    whole(*case)
+    monkeypatch.setitem(pieces._CHUNK, "cpu", 64)
+    chunked = CalibrationMetric(regions=["all"])
+    chunked(*case)
+
+    expected = whole.case_errors()["adaptive_ece"]
+    assert torch.allclose(chunked.case_errors()["adaptive_ece"], expected, rtol=1e-12)
+
+
+def test_edges_of_bins_are_exact_for_billions_of_voxels():
+    """A bin's edge is a third of all voxels to the last voxel, which float32 cannot tell."""
+    counts = [10**9 - 7, 10**9 + 18, 10**9 - 11]
+    excess = [3 * 10**8, -(10**8), 2 * 10**8]
+    third = Fraction(sum(counts), 3)
+    first = excess[0] + (third - counts[0]) * Fraction(excess[1], counts[1])
+    last = excess[2] + (third - counts[2]) * Fraction(excess[1], counts[1])
+    parts = [first, sum(excess) - first - last, last]
+    expected = float(sum(map(abs, parts)) / sum(counts))
+
+    bins = FineBins(torch.tensor(counts), torch.tensor(excess, dtype=torch.float64))
+
+    assert bins.adaptive_ece(3).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_mean_leaves_out_cases_without_the_region():

@@ -242,3 +242,12 @@ def test_unknown_error_is_refused():
 
     with pytest.raises(InputError, match="error: is 'dice'; choose one of ece, ace, mce, conf"):
         bins.class_errors("dice")
+
+
+def test_class_of_one_voxel_is_not_absent():
+    """A single voxel of a class gives the class an error."""
+    probs = torch.tensor([[0.9, 0.2], [0.1, 0.8]])[None, :, None]
+
+    errors = calibration_bins(probs, torch.tensor([[[0, 1]]])).class_errors(include_absent=False)
+
+    assert errors.tolist() == pytest.approx([0.15, 0.15])

@@ -109,8 +109,10 @@ def test_shapes_that_disagree_and_masks_that_are_not_binary_are_refused():
     """Shapes that disagree and masks that are not binary are refused."""
     with pytest.raises(InputError, match="one shape"):
         hausdorff_distance(one(LABEL), one(LABEL[:6]))
-    with pytest.raises(InputError, match="0 and 1"):
+    with pytest.raises(InputError, match="^prediction: holds .* mask of 0 and 1"):
         hausdorff_distance(one(LABEL * 0.5), one(LABEL))
+    with pytest.raises(InputError, match="^label: holds .* mask of 0 and 1"):
+        hausdorff_distance(one(LABEL), one(LABEL * 2))
 
 
 def test_default_is_the_95th_percentile_in_voxels():
@@ -131,6 +133,20 @@ def test_default_is_the_95th_percentile_in_voxels():
     assert not torch.equal(monai[95], monai[96])
     assert torch.equal(hausdorff_distance(prediction, label), monai[95])
     assert torch.equal(metric.get_buffer(), monai[95][:, 1:])
+
+
+def test_metric_takes_monai_s_arguments():
+    """The percentile is handed on; with ``get_not_nans`` the number of distances is returned."""
+    far = LABEL.clone()
+    far[-1, -1, -1] = 1
+    metric = BoundedHausdorffMetric(include_background=True, percentile=100, get_not_nans=True)
+    metric(one(far), one(LABEL))
+    metric(one(far), one(NOTHING))
+    distance, count = metric.aggregate()
+
+    assert distance.item() == hausdorff_distance(one(far), one(LABEL), percentile=100).item()
+    assert distance.item() > hausdorff_distance(one(far), one(LABEL)).item()
+    assert count.item() == 1
 
 
 def test_masks_without_spatial_plane_and_missing_labels_are_refused():

@@ -36,6 +36,14 @@ def test_sums_do_not_drift():
     assert counts.tolist() == [2**24 + 1, 0]
 
 
+def test_last_class_may_be_absent():
+    """A class without voxels has sums and a count of zero, the last one too."""
+    sums, counts = absolute_logit_sums(torch.ones(1, 3, 4), torch.tensor([[[0, 1, 1, 1]]]))
+
+    assert sums.tolist() == [[1, 1, 1], [3, 3, 3], [0, 0, 0]]
+    assert counts.tolist() == [1, 3, 0]
+
+
 def test_labels_of_another_grid_are_refused():
     """Labels of another grid are refused."""
     with pytest.raises(InputError, match="labels: have the shape"):
@@ -64,3 +72,11 @@ def test_voxels_outside_the_grid_are_counted_at_its_ends():
 
     assert (edges[0], edges[-1], len(edges)) == (-10, 50, 241)
     assert {m: n for m, n in enumerate(counts.tolist()) if n} == {0: 3, 1: 1, 240: 1, 241: 4}
+
+
+def test_grid_is_whole_whatever_the_logits():
+    """Bins above the largest logit are empty, not missing; edges are float64."""
+    counts, edges = maximum_logit_counts(torch.tensor([[[-3.0, 1.0]]]), low=-1, high=2, per_unit=1)
+
+    assert counts.tolist() == [1, 0, 0, 1, 0]
+    assert edges.dtype == torch.float64

@@ -30,7 +30,7 @@ BAD = {
     "sigmoid": (torch.full_like(PROBS, 0.9), LABELS, "the sum over a voxel's classes is off 1"),
     "one channel": (PROBS[:, :1], LABELS, "at least 2 classes"),
     "integer probabilities": (PROBS.long(), LABELS, "floating-point output of softmax"),
-    "spatial shapes": (PROBS, LABELS[:, 1:], "does not fit outputs"),
+    "spatial shapes": (PROBS, LABELS[:, 1:], "^labels: .* does not fit outputs"),
     "batch sizes": (PROBS, LABELS[:1], "does not fit outputs"),
     "one-hot": (PROBS, PROBS.round(), "instead of one-hot"),
     "label too large": (PROBS, LABELS + 1, "0 to 2"),
@@ -74,7 +74,7 @@ def test_softmax_of_any_precision_is_accepted(dtype):
 
 def test_mask_of_another_shape_is_refused():
     """A mask that fits no voxel grid is refused."""
-    with pytest.raises(InputError, match="mask: have the shape"):
+    with pytest.raises(InputError, match="^mask: have the shape"):
         calibration_bins(PROBS, LABELS, mask=LABELS[:, 1:] > 0)
 
 
