@@ -9,7 +9,7 @@ NETWORK     ?= unet
 SEED        ?= 0
 RUN         ?= runs/$(DATASET)/$(shell $(NAME_RUN) $(NETWORK) $(LOSS) $(SEED))
 IMAGES      ?=
-FOLDS       ?= 0 1 2 3 4 5 6
+FOLDS       ?= $(shell awk '/^folds:/ {for (k = 0; k < $$2; k++) print k}' bundles/$(DATASET)/configs/dataset.yaml)
 PROCESSES   ?= 1
 ARGS        ?=
 TRAIN_ARGS  ?=
@@ -121,9 +121,10 @@ export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS=
 	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
-	@run="$(RUN)"; for fold in $(FOLDS); do \
+	@run="$(RUN)"; [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \
+	for fold in $(FOLDS); do \
 	  folder=$$($(NAME_RUN) fold "$$run" $$fold) || exit 1; \
-	  [ -f "$$folder/evaluation/summary.json" ] && continue; \
+	  $(NAME_RUN) evaluated "$$folder" && continue; \
 	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
 	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS='$(ARGS)' || exit 1; \
 	done; \
@@ -140,8 +141,8 @@ results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= take
 	$(BIN)/nacl-monai paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
-test: .venv/development ## Run the tests, but for the slow ones, and print their coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term $(ARGS)
+test: .venv/development ## Run the tests, but for the slow ones; ARGS="--cov --cov-report=term" prints their coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-all: .venv/development ## Run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)

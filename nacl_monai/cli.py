@@ -6,9 +6,12 @@ A command's module is imported only when the command runs, so that ``nacl-monai 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+
+from nacl_monai.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,21 @@ COMMANDS = {
     "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
     "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),
 }
+
+
+def write_files(write: Callable[[], Iterable[Path]]) -> int:
+    """Calls what writes files and prints their paths; an error becomes one line and exit code 1."""
+    try:
+        files = list(write())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error}; choose another --output", file=sys.stderr)
+        return 1
+    for file in files:
+        print(f"wrote {file}")
+    return 0
 
 
 def usage() -> str:

@@ -199,13 +199,16 @@ class EvaluationFolder:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the name for ``NETWORK LOSS SEED [KEY=VALUE …]``, or the folder for ``fold RUN NUMBER``.
+    """Answers what the Makefile asks; returns the exit code.
 
-    Returns the exit code.
+    ``NETWORK LOSS SEED [KEY=VALUE …]`` prints the name of a run, and ``fold RUN NUMBER`` the folder
+    of a fold; ``evaluated RUN`` has the exit code 0 if the run has been evaluated.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["fold"]:
         return _print_fold(given[1:])
+    if given[:1] == ["evaluated"]:
+        return 0 if RunFolder(Path(*given[1:])).evaluation.summary.is_file() else 1
     parser = argparse.ArgumentParser(
         prog="python -m nacl_monai.runs", description="Print the name of a run's folder."
     )

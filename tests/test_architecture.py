@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "tensors",
     "files",
+    "cli",
     "progress",
     "bundles",
     "runs",
@@ -27,7 +28,6 @@ ORDER = [
     "paper",
     "runtime",
     "export",
-    "cli",
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("losses", "data"), ("metrics", "data"), ("metrics", "losses"), ("losses", "networks")}

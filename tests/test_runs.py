@@ -1,5 +1,6 @@
 """A run's name says how it was trained, and reads back; its files are in its folder."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,30 @@ class TestCommand:
         assert stopped.value.code == 2
         assert printed.out == ""
         assert message in printed.err
+
+    def test_run_is_evaluated_once_its_summary_is_written(self, tmp_path):
+        """Evaluation writes the summary last; the exit code tells make whether to go on."""
+        folder = RunFolder(tmp_path / "unet_nacl_seed0")
+        assert main(["evaluated", str(folder.path)]) == 1
+
+        folder.evaluation.path.mkdir(parents=True)
+        folder.evaluation.summary.write_text("{}")
+
+        assert main(["evaluated", str(folder.path)]) == 0
+
+    def test_make_runs_as_many_folds_as_the_dataset_has(self):
+        """`make folds` counts them in dataset.yaml, and refuses a dataset without."""
+        command = ["make", "--no-print-directory", "--old-file=.venv/runtime", "folds", "ARGS="]
+        printed = subprocess.run(
+            [*command, "--dry-run", "DATASET=mrbrains"], cwd=ROOT, capture_output=True, text=True
+        ).stdout
+        refused = subprocess.run(
+            [*command, "DATASET=acdc"], cwd=ROOT, capture_output=True, text=True
+        )
+
+        assert "for fold in 0 1 2 3 4 5 6; do" in printed
+        assert refused.returncode
+        assert refused.stderr.startswith("DATASET=acdc: has no folds; choose one that does")
 
 
 class TestFold:

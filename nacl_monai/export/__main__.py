@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.errors import InputError
+from nacl_monai.cli import write_files
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.export.runs import newest_run
 from nacl_monai.runs import RunFolder
@@ -18,14 +18,7 @@ from nacl_monai.runtime.command_line import keys_and_values
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``export``; returns the exit code."""
     options, words = _parser().parse_known_args(argv)
-    try:
-        written = _export(options, keys_and_values(words))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for path in written:
-        print(f"wrote {path}")
-    return 0
+    return write_files(lambda: _export(options, keys_and_values(words)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from nacl_monai.errors import InputError
+from nacl_monai.cli import write_files
 from nacl_monai.paper.collect import write_evidence
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
@@ -27,17 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = vars(_parser().parse_args(arguments))
     writer, folders, output = (options.pop(key) for key in ("writer", "runs", "output"))
-    try:
-        files = writer(folders, output, **options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error}; choose another --output", file=sys.stderr)
-        return 1
-    for path in files:
-        print(f"wrote {path}")
-    return 0
+    return write_files(lambda: writer(folders, output, **options))
 
 
 def _parser() -> argparse.ArgumentParser:

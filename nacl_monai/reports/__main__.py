@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.errors import InputError
+from nacl_monai.cli import write_files
 from nacl_monai.reports.compare import write_comparison
 from nacl_monai.reports.logits import write_logits
 from nacl_monai.reports.reliability import write_reliability
@@ -26,17 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(argv))
     del options["command"]
     write: Writer = options.pop("write")
-    try:
-        files = write(**options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error}; choose another --output", file=sys.stderr)
-        return 1
-    for path in files:
-        print(f"wrote {path}")
-    return 0
+    return write_files(lambda: write(**options))
 
 
 def _parser() -> argparse.ArgumentParser:
