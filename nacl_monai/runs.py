@@ -128,8 +128,13 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """Commands, versions, times and memory of every session."""
+        """The best epoch, and commands, versions, times and memory of every session."""
         return self.path / "run.json"
+
+    @property
+    def validation(self) -> Path:
+        """One row of metrics per validated epoch."""
+        return self.path / "validation.csv"
 
     @property
     def split(self) -> Path:

@@ -10,6 +10,7 @@ from nacl_monai.data.layouts import (
     mrbrains_cases,
 )
 from nacl_monai.data.loading import LoadCase
+from nacl_monai.data.patients import hippocampus_patient, one_case_per_patient
 from nacl_monai.data.splits import leave_one_out, read_split, split_cases, split_patients
 from nacl_monai.data.volumes import CachedVolumes, SliceDataset
 
@@ -22,9 +23,11 @@ __all__ = [
     "brats_cases",
     "decathlon_cases",
     "flare_cases",
+    "hippocampus_patient",
     "kits_cases",
     "leave_one_out",
     "mrbrains_cases",
+    "one_case_per_patient",
     "read_split",
     "split_cases",
     "split_patients",

@@ -1,6 +1,6 @@
-"""A case: an image with its label, and the patient to whom both belong.
+"""A case: an image with its label, and the patient to whom both belong, where that is known.
 
-A case names its files as MONAI's transforms expect them; splits are made by ``patient``.
+A case names its files as MONAI's transforms expect them; splits are made by patient.
 """
 
 from __future__ import annotations
@@ -12,13 +12,25 @@ from typing import NoReturn, TypedDict
 from nacl_monai.errors import InputError
 
 
-class Case(TypedDict):
-    """An image with its label, and the patient whom the split follows."""
-
+class _Files(TypedDict):
     case: str
-    patient: str
     image: str | list[str]  # a file, or one per modality, stacked as channels in this order
     label: str
+
+
+class Case(_Files, total=False):
+    """An image with its label, and the patient whom the split follows.
+
+    Without ``patient``, nobody knows whether two cases are of one person: the split follows the
+    cases, and tables count cases instead of patients.
+    """
+
+    patient: str
+
+
+def split_unit(case: Case) -> str:
+    """Returns what the split follows: the patient of a case, or its own name where nobody knows."""
+    return case.get("patient", case["case"])
 
 
 def raise_fault(fault: InputError) -> NoReturn:
@@ -37,13 +49,13 @@ def image_files(case: Case) -> list[str]:
 def make_case(
     name: str, image: Path | Sequence[Path], label: Path, patient: str | None = None
 ) -> Case:
-    """Makes a case from its files; the patient is named after the case unless given."""
-    return {
+    """Makes a case from its files; without ``patient``, nobody knows whose it is."""
+    case: Case = {
         "case": name,
-        "patient": name if patient is None else patient,
         "image": str(image) if isinstance(image, Path) else list(map(str, image)),
         "label": str(label),
     }
+    return case if patient is None else {**case, "patient": patient}
 
 
 def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case]:

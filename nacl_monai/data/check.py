@@ -134,10 +134,10 @@ def _check_new(file: str, label: npt.NDArray[Any], files_by_content: dict[str, s
 
 
 def _check_number(summary: DatasetSummary, dataset_dir: str | Path) -> None:
-    if len(summary.patients) < summary.official_cases:
+    if len(summary.units) < summary.official_cases:
         summary.faults.append(
             InputError(
-                f"{dataset_dir}: {len(summary.patients)} sound cases, but the official download has "
+                f"{dataset_dir}: {len(summary.units)} sound cases, but the official download has "
                 f"{summary.official_cases}; unpack it again, or accept a part of it with --subset"
             )
         )

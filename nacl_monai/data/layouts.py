@@ -11,10 +11,11 @@ raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
+from nacl_monai.data.patients import one_case_per_patient
 from nacl_monai.errors import InputError
 
 
@@ -85,6 +86,7 @@ def brats_cases(
                 folder.name,
                 [folder / f"{folder.name}_{modality}.nii.gz" for modality in modalities],
                 folder / f"{folder.name}_seg.nii.gz",
+                folder.name,
             )
             for folder in patients
         ),
@@ -93,18 +95,26 @@ def brats_cases(
 
 
 def decathlon_cases(
-    dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
+    dataset_dir: str | Path | None,
+    report_fault: ReportFault = raise_fault,
+    patient_of: Callable[[str], str] | None = None,
 ) -> list[Case]:
-    """Cases of a Medical Segmentation Decathlon task (Antonelli et al., 2022), one per patient.
+    """Cases of a Medical Segmentation Decathlon task (Antonelli et al., 2022).
 
     Pairs ``imagesTr/NAME.nii.gz`` with ``labelsTr/NAME.nii.gz`` below ``dataset_dir`` and skips the
     ``._*`` files that macOS leaves beside them.
+
+    Args:
+        dataset_dir: The unpacked task.
+        report_fault: See the module.
+        patient_of: Gives the patient of a case by its name, such as `one_case_per_patient` or
+            `hippocampus_patient`; None where nobody knows which cases are of one person.
 
     Raises:
         InputError: If the folder is missing or in another layout, or a file lacks its partner.
     """
     root = _existing_folder(dataset_dir)
-    cases = _pair_by_name(root / "imagesTr", ".nii.gz", root / "labelsTr")
+    cases = _pair_by_name(root / "imagesTr", ".nii.gz", root / "labelsTr", patient_of)
     if not cases:
         raise _other_layout(
             root,
@@ -125,7 +135,9 @@ def flare_cases(
         InputError: If the folder is missing or in another layout, or a file lacks its partner.
     """
     root = _existing_folder(dataset_dir)
-    cases = _pair_by_name(root / "TrainingImg", "_0000.nii.gz", root / "TrainingMask")
+    cases = _pair_by_name(
+        root / "TrainingImg", "_0000.nii.gz", root / "TrainingMask", one_case_per_patient
+    )
     if not cases:
         raise _other_layout(
             root,
@@ -157,7 +169,12 @@ def kits_cases(
         )
     return keep_complete(
         (
-            make_case(folder.name, folder / "imaging.nii.gz", folder / "segmentation.nii.gz")
+            make_case(
+                folder.name,
+                folder / "imaging.nii.gz",
+                folder / "segmentation.nii.gz",
+                folder.name,
+            )
             for folder in segmented
         ),
         report_fault,
@@ -198,6 +215,7 @@ def mrbrains_cases(
                 folder.name,
                 [folder / "pre" / f"{modality}.nii.gz" for modality in modalities],
                 folder / "segm.nii.gz",
+                folder.name,
             )
             for folder in sorted(patients)
         ),
@@ -234,13 +252,20 @@ def _folders_in_first(root: Path, places: Sequence[str], pattern: str) -> list[P
     return []
 
 
-def _pair_by_name(images: Path, ending: str, labels: Path) -> list[Case]:
+def _pair_by_name(
+    images: Path, ending: str, labels: Path, patient_of: Callable[[str], str] | None
+) -> list[Case]:
     """A case for each name in a folder of images and one of labels; none if there is no image."""
     names = _names(images, ending)
     if names:
         names |= _names(labels, ".nii.gz")
     return [
-        make_case(name, images / f"{name}{ending}", labels / f"{name}.nii.gz")
+        make_case(
+            name,
+            images / f"{name}{ending}",
+            labels / f"{name}.nii.gz",
+            patient_of and patient_of(name),
+        )
         for name in sorted(names)
     ]
 

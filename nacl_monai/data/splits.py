@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.cases import Case
+from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 
@@ -111,7 +111,7 @@ def split_cases(
         )
     if Path(file).is_file():
         return read_split(cases, file)
-    split = draw([case["patient"] for case in cases])
+    split = draw([split_unit(case) for case in cases])
     split = {**split, "train": _part_of(split["train"], train_fraction, seed)}
     write_text(file, json.dumps(split, indent=2) + "\n")
     return _by_set(cases, split)
@@ -140,7 +140,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     for name, times in listed.items():
         if times > 1:
             raise InputError(f"{file}: patient {name} is listed twice; list each patient once")
-    unknown = sorted(listed.keys() - {case["patient"] for case in cases})
+    unknown = sorted(listed.keys() - {split_unit(case) for case in cases})
     if unknown:
         raise InputError(
             f"{file}: patient {unknown[0]} is not in the dataset; name the folder that this split was "
@@ -169,6 +169,6 @@ def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
 
 def _by_set(cases: Sequence[Case], split: Split) -> dict[str, list[Case]]:
     return {
-        part: [case for case in cases if case["patient"] in set(names)]
+        part: [case for case in cases if split_unit(case) in set(names)]
         for part, names in split.items()
     }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nacl_monai.data.cases import Case
+from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.headers import Header
 from nacl_monai.errors import InputError
 
@@ -26,7 +26,8 @@ class DatasetSummary:
         in_channels: Channels that an image must have.
         official_cases: How many cases the official download has.
         faults: What is wrong, each in one line that names the file.
-        patients: The patient of each sound case.
+        units: What a split follows for each sound case: its patient, or itself.
+        patients_known: Whether the patient of every case is known.
         shapes: Voxels along each axis, of each sound case.
         spacings: Size of a voxel in mm, of each sound case.
         voxels: Number of voxels of each label value, over all sound cases.
@@ -39,7 +40,8 @@ class DatasetSummary:
     in_channels: int
     official_cases: int
     faults: list[InputError] = field(default_factory=list)
-    patients: list[str] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    patients_known: bool = True
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     spacings: list[tuple[float, ...]] = field(default_factory=list)
     voxels: Counter[float] = field(default_factory=Counter)
@@ -53,7 +55,8 @@ class DatasetSummary:
             header: The header of its label.
             voxels: Number of voxels of each label value.
         """
-        self.patients.append(case["patient"])
+        self.units.append(split_unit(case))
+        self.patients_known &= "patient" in case
         self.shapes.append(header.grid.shape)
         self.spacings.append(header.spacing)
         self.voxels.update(voxels)
@@ -63,11 +66,12 @@ class DatasetSummary:
 
     def table(self) -> str:
         """Returns the number of cases, the ranges of shape and spacing, and a line per class."""
+        patients = f" of {len(set(self.units))} patients" if self.patients_known else ""
         lines = [
-            f"{self.dataset}: {len(self.patients)} sound cases of {len(set(self.patients))} "
-            f"patients (official: {self.official_cases} cases), {self.in_channels} channel(s)"
+            f"{self.dataset}: {len(self.units)} sound cases{patients} "
+            f"(official: {self.official_cases} cases), {self.in_channels} channel(s)"
         ]
-        if self.patients:
+        if self.units:
             lines += [
                 f"shape    {_range(self.shapes, '{:d}')}",
                 f"spacing  {_range(self.spacings, '{:.2f}')} mm",

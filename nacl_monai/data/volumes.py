@@ -103,8 +103,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     def _item(self, index: int, stored: torch.Tensor) -> dict[str, Any]:
         case = self.cases[index]
         return {
-            "case": case["case"],
-            "patient": case["patient"],
+            **{key: case[key] for key in ("case", "patient") if key in case},
             "image": stored[:-1],
             "label": stored[-1:].to(torch.uint8),
         }

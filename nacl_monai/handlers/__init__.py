@@ -12,6 +12,7 @@ from nacl_monai.handlers.progress import Progress
 from nacl_monai.handlers.run_record import RunRecord
 from nacl_monai.handlers.slice_maps import SliceMaps
 from nacl_monai.handlers.state_files import resumable_epoch
+from nacl_monai.handlers.validation_table import ValidationTable
 
 __all__ = [
     "BestModel",
@@ -27,5 +28,6 @@ __all__ = [
     "RunRecord",
     "SliceMaps",
     "StopOnDivergence",
+    "ValidationTable",
     "resumable_epoch",
 ]

@@ -29,14 +29,20 @@ class CaseHandler(ABC):
 
     @abstractmethod
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
-        """Writes what ``engine`` measured; names are in the order of the metrics' cases."""
+        """Writes what ``engine`` measured.
+
+        Args:
+            engine: The evaluator, after its last case.
+            cases: Names, in the order of the metrics' cases.
+            patients: Names in the same order; empty where nobody knows whose the cases are.
+        """
 
     def _start(self) -> None:
         self._cases, self._patients = [], []
 
     def _collect(self, engine: Engine) -> None:
         self._cases += batch_entries(engine, "case")
-        self._patients += batch_entries(engine, "patient")
+        self._patients += batch_entries(engine, "patient", optional=True)
 
     def _finish(self, engine: Engine) -> None:
         cases, patients = map(string_list_all_gather, (self._cases, self._patients))
@@ -44,7 +50,12 @@ class CaseHandler(ABC):
             self.write(engine, cases, patients)
 
 
-def batch_entries(engine: Engine, key: str) -> list[str]:
-    """The entries ``key`` of ``engine``'s current batch, collated or not."""
+def batch_entries(engine: Engine, key: str, optional: bool = False) -> list[str]:
+    """The entries ``key`` of ``engine``'s current batch, collated or not.
+
+    An ``optional`` key may be missing from every item; the list is empty then.
+    """
     batch: Any = engine.state.batch
+    if optional and key not in (batch[0] if isinstance(batch, list) else batch):
+        return []
     return [item[key] for item in batch] if isinstance(batch, list) else list(batch[key])

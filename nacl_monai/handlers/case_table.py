@@ -20,10 +20,10 @@ from nacl_monai.runs import EvaluationFolder
 class CaseTable(CaseHandler):
     """Writes ``cases.csv`` and ``summary.json``, and prints the summary.
 
-    ``cases.csv`` has one row per case: ``case`` and ``patient``; each metric of each structure,
-    ``<metric>_<structure>``, and its mean over the structures that are present, ``<metric>``; each
-    calibration error over each region, ``<error>_<region>``. An undefined value (an absent
-    structure, an empty region) is an empty field.
+    ``cases.csv`` has one row per case: ``case``, and ``patient`` where it is known; each metric of
+    each structure, ``<metric>_<structure>``, and its mean over the structures that are present,
+    ``<metric>``; each calibration error over each region, ``<error>_<region>``. An undefined value
+    (an absent structure, an empty region) is an empty field.
     ``summary.json`` holds the mean, the standard deviation and the number of defined values of every
     column, and the errors of the bins pooled over all cases.
 
@@ -62,7 +62,8 @@ class CaseTable(CaseHandler):
         table = pd.DataFrame(
             {name: values.numpy() for name, values in columns.items()}, index=cases
         )
-        table.insert(0, "patient", patients)
+        if patients:
+            table.insert(0, "patient", patients)
         table = table.rename_axis("case").sort_index()
         write_text(self.folder.cases, table.to_csv(float_format="%.6f"))
         write_text(self.folder.summary, json.dumps(self._summary(table), indent=2) + "\n")
@@ -77,7 +78,8 @@ class CaseTable(CaseHandler):
         }
 
     def _summary(self, table: pd.DataFrame) -> dict[str, Any]:
-        statistics = table.drop(columns="patient").agg(["mean", "std", "count"]).astype(object)
+        numbers = table.drop(columns="patient", errors="ignore")
+        statistics = numbers.agg(["mean", "std", "count"]).astype(object)
         pooled = self._by_region(self.calibration.pooled_errors())
         return {
             "dataset": self.dataset,

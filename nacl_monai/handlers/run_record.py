@@ -27,7 +27,9 @@ _PACKAGES = ("nacl-monai", "torch", "monai", "pytorch-ignite", "numpy")
 class RunRecord:
     """Writes ``run.json``: one entry for every time that the training was started.
 
-    Keys: ``seed``; ``finished``, whether the last epoch is done; and the list ``sessions``, each with
+    Keys: ``seed``; ``finished``, whether the last epoch is done; ``best_epoch``, whose model is kept,
+    and ``best_metric``, its validation metric (both None before the first validation); and the list
+    ``sessions``, each with
     ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
     ``started`` (UTC), ``seconds``, ``epochs`` (first and last done), ``peak_memory_mib`` of the
     process, and on a GPU ``peak_gpu_memory_mib``. The file is updated after every epoch, so that it
@@ -36,11 +38,13 @@ class RunRecord:
     Args:
         output_dir: Folder of the file.
         seed: The run's seed.
+        validator: The engine whose best metric decides which model is kept.
     """
 
-    def __init__(self, output_dir: str | Path, seed: int) -> None:
+    def __init__(self, output_dir: str | Path, seed: int, validator: Engine) -> None:
         self.file = RunFolder(Path(output_dir)).record
         self.seed = seed
+        self.validator = validator
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``; attach it after `Checkpoints`."""
@@ -76,9 +80,18 @@ class RunRecord:
         record = {
             "seed": self.seed,
             "finished": state.epoch >= state.max_epochs,
+            **self._best(),
             "sessions": [*self._earlier, session],
         }
         write_text(self.file, json.dumps(record, indent=2) + "\n")
+
+    def _best(self) -> dict[str, int | float | None]:
+        state: Any = self.validator.state
+        validated = state.best_metric_epoch > 0
+        return {
+            "best_epoch": state.best_metric_epoch if validated else None,
+            "best_metric": round(float(state.best_metric), 6) if validated else None,
+        }
 
 
 def _git_commit() -> str | None:

@@ -47,6 +47,11 @@ class Run:
     bins: RunBins
 
     @property
+    def unit(self) -> str:
+        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
+        return "patients" if self.patients.name == "patient" else "cases"
+
+    @property
     def cases(self) -> list[str]:
         """Names of the test cases."""
         return [str(case) for case in self.metrics.index]

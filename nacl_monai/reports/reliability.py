@@ -238,12 +238,11 @@ def _key() -> list[Artist]:
 
 def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     """What was counted, and what the band means."""
-    cases, patients = len(run.cases), run.patients.nunique()
-    unit = f"{patients} patients" if patients < cases else f"{cases} cases"
+    unit = f"{run.patients.nunique()} {run.unit}"
     voxels = REGION_LABELS.get(region, f"Voxels of the region {region}")
     error = _words(class_name)[0]
     return (
-        f"{voxels} in {cases} test cases. "
+        f"{voxels} in {len(run.cases)} test cases. "
         f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
         f"Pale bars: less than {SPARSE:.1%} of the voxels."

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.data.cases import image_files, keep_complete, make_case, raise_fault
+from nacl_monai.data.cases import image_files, keep_complete, make_case, raise_fault, split_unit
 from nacl_monai.errors import InputError
 
 
@@ -17,15 +17,21 @@ def case(tmp_path):
 
 
 def test_case_holds_its_files_as_text():
-    """One image is a text, several are a list; without a patient the case is its own."""
+    """One image is a text, several are a list; a patient is named only where one is known."""
     assert make_case("p1", Path("a/image"), Path("a/label")) == {
         "case": "p1",
-        "patient": "p1",
         "image": "a/image",
         "label": "a/label",
     }
     several = make_case("p1_a", (Path("t1"), Path("t2")), Path("label"), "p1")
     assert (several["image"], several["patient"]) == (["t1", "t2"], "p1")
+
+
+def test_split_follows_the_patient_or_else_the_case():
+    """Where nobody knows the patient, each case is a unit of its own."""
+    files = Path("image"), Path("label")
+    assert split_unit(make_case("p1_a", *files, "p1")) == "p1"
+    assert split_unit(make_case("p1_a", *files)) == "p1_a"
 
 
 def test_images_are_a_list_either_way(case):

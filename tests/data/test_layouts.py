@@ -68,15 +68,21 @@ class TestACDC:
 
 class TestDecathlon:
     def test_images_and_labels_are_paired_by_name(self, decathlon_phantom):
-        """Images and labels are paired by name, one case a patient, without macOS's ._ files."""
+        """Images and labels are paired by name, without macOS's ._ files; no patient is known."""
         cases = decathlon_cases(decathlon_phantom)
 
         assert [case["case"] for case in cases] == [f"hippocampus_{n:03d}" for n in range(10)]
         for case in cases:
-            assert case["patient"] == case["case"]
+            assert "patient" not in case
             assert Path(case["image"]).parent.name == "imagesTr"
             assert Path(case["label"]).parent.name == "labelsTr"
             assert Path(case["image"]).name == Path(case["label"]).name
+
+    def test_patient_of_a_case_is_asked_by_its_name(self, decathlon_phantom):
+        """The bundle says whose a case is."""
+        cases = decathlon_cases(decathlon_phantom, patient_of=str.upper)
+
+        assert [case["patient"] for case in cases] == [case["case"].upper() for case in cases]
 
     def test_real_task_has_260_cases(self, hippocampus_dir):
         """The real task holds 260 labeled cases."""

@@ -25,7 +25,7 @@ def summary():
 
 def test_cases_are_added_up(summary):
     """Voxels by value, and the number of cases that hold each class."""
-    assert summary.patients == ["a", "a", "b"]
+    assert summary.units == ["a", "a", "b"]
     assert summary.voxels == {0: 1900, 1: 50, 2: 113, 4: 80, 7: 1400}
     assert summary.holders == {0: 3, 1: 2, 2: 1}
 
@@ -43,6 +43,15 @@ def test_table_is_that_on_paper(summary):
         ["wall", "1,", "2", "163", "4.601", "2"],
         ["blood", "4", "80", "2.258", "1"],
     ]
+
+
+def test_cases_of_unknown_patients_are_not_called_patients(summary):
+    """One case without a patient is enough: nobody can count them then."""
+    header = Header(VoxelGrid("c", (10, 20, 5), np.eye(4)), (1.0, 1.5, 8.0), 1)
+    summary.add(make_case("c", "c", "c"), header, {0: 1000})
+
+    assert summary.units == ["a", "a", "b", "c"]
+    assert summary.table().startswith("heart: 4 sound cases (official: 5 cases), 2 channel(s)")
 
 
 def test_table_without_a_sound_case_has_no_ranges():

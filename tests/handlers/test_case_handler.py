@@ -52,6 +52,21 @@ def test_only_the_first_process_writes(monkeypatch):
 
 
 @pytest.mark.parametrize("batch", BATCHES)
+def test_unknown_patients_are_nobody(batch):
+    """A batch without patients has no names of them; a case always has its name."""
+    engine = Engine(lambda *_: None)
+    engine.state.batch = (
+        [{"case": entry["case"]} for entry in batch]
+        if isinstance(batch, list)
+        else {"case": batch["case"]}
+    )
+
+    assert batch_entries(engine, "patient", optional=True) == []
+    with pytest.raises(KeyError):
+        batch_entries(engine, "patient")
+
+
+@pytest.mark.parametrize("batch", BATCHES)
 def test_entries_of_a_batch_collated_or_not(batch):
     """A batch is a list of dictionaries or a dictionary of lists."""
     engine = Engine(lambda *_: None)

@@ -1,0 +1,50 @@
+"""Whose case it is."""
+
+import re
+
+import pytest
+
+from nacl_monai.bundles import read_dataset
+from nacl_monai.data import decathlon_cases, hippocampus_patient, split_cases, split_patients
+from nacl_monai.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("numbers", "person"), [((1, 2), "001"), ((3, 4), "002"), ((259, 260), "130")]
+)
+def test_both_sides_of_a_person_have_one_patient(numbers, person):
+    """Volumes 2k - 1 and 2k of Task04 are the two hippocampi of person k."""
+    for number in numbers:
+        assert hippocampus_patient(f"hippocampus_{number:03d}") == f"person_{person}"
+
+
+@pytest.mark.parametrize("name", ["hippocampus", "hippocampus_left", "hippocampus_-1", ""])
+def test_name_without_a_number_is_refused(name):
+    """A number is what tells the person."""
+    with pytest.raises(InputError, match=f"^{name}: has no number; name volumes as Task04 does"):
+        hippocampus_patient(name)
+
+
+def test_no_person_of_the_real_task_is_in_two_sets(hippocampus_dir, tmp_path):
+    """The 170 people of the 260 volumes are split 119 / 17 / 34, whatever the seed."""
+    cases = decathlon_cases(hippocampus_dir, patient_of=hippocampus_patient)
+    proportions = read_dataset("hippocampus")["split_proportions"]
+
+    for seed in range(5):
+        split = split_cases(
+            cases,
+            lambda patients, seed=seed: split_patients(patients, proportions, seed),
+            tmp_path / f"{seed}.json",
+        )
+
+        people = {
+            part: {(int(re.search(r"\d+", case["case"])[0]) + 1) // 2 for case in members}
+            for part, members in split.items()
+        }
+        assert {part: len(names) for part, names in people.items()} == {
+            "train": 119,
+            "val": 17,
+            "test": 34,
+        }
+        assert len(set.union(*people.values())) == 170
+        assert sum(map(len, split.values())) == 260
