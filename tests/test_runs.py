@@ -163,6 +163,7 @@ class TestFolder:
             "model": "model.pt",
             "config": "config.json",
             "record": "run.json",
+            "validation": "validation.csv",
             "split": "split.json",
             "checkpoints": "checkpoints",
             "previous": "previous",

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nacl_monai.data import hippocampus_patient
 from tests.bundles.conftest import arguments
 from tests.networks.conftest import NETWORKS, small_overrides
 
@@ -55,7 +56,11 @@ def test_every_network_trains_is_evaluated_and_segments(
     np.testing.assert_allclose(loss, sum(terms), rtol=1e-5)
     # Of several outputs the final one is in the histogram: each training voxel once.
     patients = json.loads((run / "split.json").read_text())["train"]
-    depths = [nibabel.load(image.with_name(f"{name}.nii.gz")).shape[2] for name in patients]
+    depths = [
+        nibabel.load(file).shape[2]
+        for file in image.parent.glob("h*.nii.gz")
+        if hippocampus_patient(file.name.removesuffix(".nii.gz")) in patients
+    ]
     assert np.load(run / "logit_histogram.npz")["counts"].sum() == sum(depths) * 48 * 64
     (label,) = (run / "predictions").glob("*_label.nii.gz")
     assert nibabel.load(label).shape == nibabel.load(image).shape
