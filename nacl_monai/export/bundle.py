@@ -18,6 +18,7 @@ from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from nacl_monai.files import write_text
+from nacl_monai.handlers.state_files import write_checksum
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
 
@@ -32,8 +33,8 @@ def export_bundle(
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
     The folder holds ``configs/`` (training, evaluation, inference; metadata and its schema; logging; the
-    patients of each set), ``models/model.pt`` and ``model.ts``, ``scripts/inference.py``, ``docs/`` and
-    the license. It is complete the moment it has its name.
+    patients of each set), ``models/model.pt`` with its checksum and ``model.ts``, ``scripts/``,
+    ``docs/`` and the license. It is complete the moment it has its name.
 
     Args:
         run: Folder of a finished training.
@@ -97,6 +98,7 @@ def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> No
         if not source.is_file():
             raise InputError(f"{source}: is missing; a bundle needs it, so put it there")
         shutil.copyfile(source, folder / target)
+    write_checksum(folder / "models/model.pt")
 
 
 def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:

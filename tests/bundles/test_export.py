@@ -22,6 +22,7 @@ from nacl_monai.export.bundle import export_bundle
 from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import FAST, ROOT, block_package, run_bundle
 
+SCRIPTS = list((ROOT / "nacl_monai/export/inference").glob("*.py"))
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
 
 
@@ -84,9 +85,10 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
         *(f"configs/{kind}.json" for kind in kinds),
         "configs/logging.conf",
         "models/model.pt",
+        "models/model.pt.sha256",
         "models/model.ts",
         "scripts/__init__.py",
-        "scripts/inference.py",
+        *(f"scripts/inference/{module.name}" for module in SCRIPTS),
         "docs/README.md",
         "docs/data_license.txt",
         "LICENSE",
@@ -231,7 +233,9 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     output = elsewhere(bundle, "inference", "inference", "--images", file)
 
     image = nibabel.load(file)
-    assert Path(sys.modules["scripts.inference"].__file__) == bundle / "scripts/inference.py"
+    assert (
+        Path(sys.modules["scripts.inference"].__file__) == bundle / "scripts/inference/__init__.py"
+    )
     maps = [nibabel.load(path) for path in output.glob("*.nii.gz")]
     assert len(maps) == 4
     for written in maps:
