@@ -29,6 +29,7 @@ def export_bundle(
     dataset: str,
     overrides: Mapping[str, Any] | None = None,
     bundles: str | Path | None = None,
+    trust: bool = False,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
@@ -43,13 +44,15 @@ def export_bundle(
         overrides: Keys and values that the run was trained with, where it has no record of them.
         bundles: Folder of the sources, beside which the license is; that of the working directory or of
             the package by default.
+        trust: Whether what the run was trained with may be code that is in no source.
 
     Returns:
         The folder and the zip.
 
     Raises:
         InputError: If ``output`` is there already, if ``run`` has no weights or those of another
-            network, or if a dataset or key does not exist.
+            network, was trained on another dataset or with code that is not trusted, or if a dataset or
+            key does not exist.
     """
     source, output = RunFolder(Path(run)), Path(output)
     zipped = output.with_name(f"{output.name}.zip")
@@ -58,7 +61,7 @@ def export_bundle(
             raise InputError(f"{path}: is already there; remove it, or choose another --output")
     configs = {
         kind: self_contained(config, kind)
-        for kind, config in run_configs(dataset, overrides or {}, run, bundles).items()
+        for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
     }
     network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
     load_weights(network, source.model)
@@ -140,6 +143,8 @@ def _write_readme(
             f'"{name}=={number}"'
             for name, number in {
                 "monai": metadata["monai_version"],
+                "torch": metadata["pytorch_version"],
+                "numpy": metadata["numpy_version"],
                 **metadata["required_packages_version"],
             }.items()
         ),
