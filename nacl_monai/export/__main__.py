@@ -35,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
     export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
+    export.add_argument(
+        "--trust",
+        action="store_true",
+        help="execute code of the run's config.json that no bundle has",
+    )
     export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
     return parser
 
@@ -46,7 +51,7 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
         chosen = {"network_def": f"@networks::{network}", "loss": f"@losses::{loss}"}
         overrides = {**chosen, **overrides}
     output = options.output or Path("dist") / f"{dataset}_{network}_{loss}"
-    return export_bundle(run, output, dataset, overrides, options.bundles)
+    return export_bundle(run, output, dataset, overrides, options.bundles, options.trust)
 
 
 if __name__ == "__main__":

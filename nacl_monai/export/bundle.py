@@ -18,6 +18,7 @@ from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from nacl_monai.files import write_text
+from nacl_monai.handlers.state_files import write_checksum
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
 
@@ -28,12 +29,13 @@ def export_bundle(
     dataset: str,
     overrides: Mapping[str, Any] | None = None,
     bundles: str | Path | None = None,
+    trust: bool = False,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
     The folder holds ``configs/`` (training, evaluation, inference; metadata and its schema; logging; the
-    patients of each set), ``models/model.pt`` and ``model.ts``, ``scripts/inference.py``, ``docs/`` and
-    the license. It is complete the moment it has its name.
+    patients of each set), ``models/model.pt`` with its checksum and ``model.ts``, ``scripts/``,
+    ``docs/`` and the license. It is complete the moment it has its name.
 
     Args:
         run: Folder of a finished training.
@@ -42,13 +44,15 @@ def export_bundle(
         overrides: Keys and values that the run was trained with, where it has no record of them.
         bundles: Folder of the sources, beside which the license is; that of the working directory or of
             the package by default.
+        trust: Whether what the run was trained with may be code that is in no source.
 
     Returns:
         The folder and the zip.
 
     Raises:
         InputError: If ``output`` is there already, if ``run`` has no weights or those of another
-            network, or if a dataset or key does not exist.
+            network, was trained on another dataset or with code that is not trusted, or if a dataset or
+            key does not exist.
     """
     source, output = RunFolder(Path(run)), Path(output)
     zipped = output.with_name(f"{output.name}.zip")
@@ -57,7 +61,7 @@ def export_bundle(
             raise InputError(f"{path}: is already there; remove it, or choose another --output")
     configs = {
         kind: self_contained(config, kind)
-        for kind, config in run_configs(dataset, overrides or {}, run, bundles).items()
+        for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
     }
     network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
     load_weights(network, source.model)
@@ -97,6 +101,7 @@ def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> No
         if not source.is_file():
             raise InputError(f"{source}: is missing; a bundle needs it, so put it there")
         shutil.copyfile(source, folder / target)
+    write_checksum(folder / "models/model.pt")
 
 
 def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
@@ -138,6 +143,8 @@ def _write_readme(
             f'"{name}=={number}"'
             for name, number in {
                 "monai": metadata["monai_version"],
+                "torch": metadata["pytorch_version"],
+                "numpy": metadata["numpy_version"],
                 **metadata["required_packages_version"],
             }.items()
         ),

@@ -14,6 +14,7 @@ from nacl_monai.bundles import bundles_folder, dataset_file
 from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import checked_overrides
+from nacl_monai.runtime.trust import check_known_code
 
 Config = dict[str, Any]
 KINDS = ("train", "evaluate", "inference")
@@ -24,6 +25,7 @@ def run_configs(
     overrides: Mapping[str, Any],
     run: str | Path,
     bundles: str | Path | None = None,
+    trust: bool = False,
 ) -> dict[str, Config]:
     """Configurations of training, evaluation and inference with what ``run`` was trained with.
 
@@ -35,17 +37,21 @@ def run_configs(
         overrides: Keys and values beyond the sources and the record, as on the command line.
         run: Folder of the run.
         bundles: Folder of the sources; that of the working directory or of the package by default.
+        trust: Whether the record may execute what is in no source.
 
     Returns:
         ``{"train": …, "evaluate": …, "inference": …}``, each complete, with nothing evaluated.
 
     Raises:
-        InputError: If there is no such dataset or key, or if the record is damaged.
+        InputError: If there is no such dataset or key, or if the record is damaged, of another dataset,
+            or not trusted, see `check_known_code`.
     """
     common = bundles_folder(bundles) / "common"
     shared = _load(dataset_file(dataset, bundles), common / "model.yaml")
     configs = {kind: {**deepcopy(shared), **_load(common / f"{kind}.yaml")} for kind in KINDS}
-    record = _record(RunFolder(Path(run)).config)
+    record = _record(RunFolder(Path(run)).config, shared["dataset"])
+    if not trust:
+        check_known_code(record, RunFolder(Path(run)).config, bundles)
     for kind, config in configs.items():
         keys = config if kind == "train" else shared
         config.update({key: deepcopy(value) for key, value in record.items() if key in keys})
@@ -62,11 +68,16 @@ def _load(*files: Path) -> Config:
     return config
 
 
-def _record(file: Path) -> Config:
+def _record(file: Path, dataset: str) -> Config:
     if not file.is_file():
         return {}
     try:
         record: Config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         raise InputError(f"{file}: is damaged; export another run") from None
+    if (trained := record.get("dataset", dataset)) != dataset:
+        raise InputError(
+            f"{file}: was trained on {trained}, not on {dataset}; export {trained} "
+            f"(make: DATASET={trained})"
+        )
     return record

@@ -35,7 +35,7 @@ def bundle_metadata(
     metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
     inference, train = configs["inference"], ConfigParser(configs["train"])
     network, loss = (_class_name(train, key) for key in ("network_def", "loss"))
-    required = ["nibabel", "pytorch-ignite"]
+    required = ["fire", "nibabel"]  # MONAI's command line, and its reader
     if "nacl_monai" in json.dumps(inference):
         required.append("nacl-monai")
     return {

@@ -17,6 +17,7 @@ from nacl_monai.handlers.state_files import (
     load_state,
     make_checkpoint_folder,
     save_state,
+    save_weights,
 )
 
 
@@ -104,7 +105,7 @@ class Checkpoints:
 
 
 class BestModel:
-    """Keeps the weights of the best validation in one file.
+    """Keeps the weights of the best validation in one file, with its checksum in another beside it.
 
     MONAI's ``CheckpointSaver`` forgets over a restart which model was the best, and leaves half a file
     when it is interrupted.
@@ -125,7 +126,7 @@ class BestModel:
     def _save(self, engine: Engine) -> None:
         state: Any = engine.state
         if state.best_metric_epoch == state.epoch and idist.get_rank() == 0:
-            save_state(self.network.state_dict(), self.file)
+            save_weights(self.network.state_dict(), self.file)
 
 
 def _progress(file: Path, epoch: int, epochs: int) -> str:

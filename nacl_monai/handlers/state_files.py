@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path
+from nacl_monai.files import atomic_path, write_text
 
 _PREFIX = "epoch_"
 
@@ -29,13 +30,43 @@ def load_state(file: str | Path) -> dict[str, Any]:
     return loaded
 
 
+def save_weights(weights: Mapping[str, Any], file: str | Path) -> None:
+    """`save_state`, with the file's checksum beside it."""
+    _checksum_file(file).unlink(
+        missing_ok=True
+    )  # killed in between, there is none rather than a wrong one
+    save_state(weights, file)
+    write_checksum(file)
+
+
+def write_checksum(file: str | Path) -> None:
+    """Writes ``NAME.sha256`` beside a file, in the format of the program ``sha256sum``."""
+    write_text(_checksum_file(file), f"{_checksum(file)}  {Path(file).name}\n")
+
+
 def is_whole(file: str | Path) -> bool:
-    """Whether a file that torch wrote still has the bytes that were written."""
+    """Whether a file that torch wrote still has the bytes that were written.
+
+    If a checksum is beside it, the file has to be the one that it is of.
+    """
     try:  # torch itself reads changed bytes without a word; the archive has their checksums
         with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
+            return archive.testzip() is None and _has_checksum(file)
     except (zipfile.BadZipFile, OSError):
         return False
+
+
+def _has_checksum(file: str | Path) -> bool:
+    beside = _checksum_file(file)
+    return not beside.is_file() or _checksum(file) in beside.read_text(encoding="utf-8")
+
+
+def _checksum_file(file: str | Path) -> Path:
+    return Path(f"{file}.sha256")
+
+
+def _checksum(file: str | Path) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def checkpoint_file(folder: str | Path, epoch: int) -> Path:

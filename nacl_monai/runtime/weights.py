@@ -19,12 +19,13 @@ def load_weights(network: nn.Module, file: str | Path) -> None:
         file: As `nacl_monai.handlers.BestModel` writes it.
 
     Raises:
-        InputError: If the file is missing or damaged, or belongs to another network.
+        InputError: If the file is missing or damaged, is not the one of the checksum beside it, belongs
+            to another network, or holds NaN or infinite weights.
     """
     if not Path(file).is_file():
         raise InputError(f"{file}: no trained model there; train first")
     if not is_whole(file):
-        raise InputError(f"{file}: is damaged; train again")
+        raise InputError(f"{file}: is damaged, or not the file that was trained; train again")
     try:
         network.load_state_dict(load_state(file))
     except (UnpicklingError, RuntimeError, TypeError) as error:
@@ -32,3 +33,6 @@ def load_weights(network: nn.Module, file: str | Path) -> None:
             f"{file}: does not fit the network; choose the one it was trained with "
             "(--network_def, classes, in_channels)"
         ) from error
+    for name, values in network.state_dict().items():
+        if not values.isfinite().all():
+            raise InputError(f"{file}: holds NaN or infinite weights ({name}); train again")

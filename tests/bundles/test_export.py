@@ -1,9 +1,10 @@
 """An exported run is a stock MONAI bundle: MONAI's own commands accept it, from any folder."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from functools import cache
@@ -22,6 +23,7 @@ from nacl_monai.export.bundle import export_bundle
 from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import FAST, ROOT, block_package, run_bundle
 
+SCRIPTS = list((ROOT / "nacl_monai/export/inference").glob("*.py"))
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
 
 
@@ -84,9 +86,10 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
         *(f"configs/{kind}.json" for kind in kinds),
         "configs/logging.conf",
         "models/model.pt",
+        "models/model.pt.sha256",
         "models/model.ts",
         "scripts/__init__.py",
-        "scripts/inference.py",
+        *(f"scripts/inference/{module.name}" for module in SCRIPTS),
         "docs/README.md",
         "docs/data_license.txt",
         "LICENSE",
@@ -231,7 +234,9 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     output = elsewhere(bundle, "inference", "inference", "--images", file)
 
     image = nibabel.load(file)
-    assert Path(sys.modules["scripts.inference"].__file__) == bundle / "scripts/inference.py"
+    assert (
+        Path(sys.modules["scripts.inference"].__file__) == bundle / "scripts/inference/__init__.py"
+    )
     maps = [nibabel.load(path) for path in output.glob("*.nii.gz")]
     assert len(maps) == 4
     for written in maps:
@@ -294,21 +299,22 @@ def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_this_package(export_of, tmp_path):
-    """Inference runs in an environment that has MONAI, and cannot import this package."""
+def test_export_runs_where_there_is_nothing_but_the_packages_that_it_names(export_of, tmp_path):
+    """The command that its README shows installs all that inference needs, and not this package."""
     dataset_dir, _, bundle = export_of("hippocampus")
-    venv.create(tmp_path / "venv", symlinks=True)
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=True)
     python = tmp_path / "venv/bin/python"
-    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    # A path file adds the folder, but runs no path file in it: editable packages stay out.
-    (packages / "monai.pth").write_text(sysconfig.get_path("purelib"))
 
     def run(*words):
         return subprocess.run(
             [python, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=False
         )
 
+    (line,) = re.findall("^pip install (.*==.*)$", (bundle / "docs/README.md").read_text(), re.M)
+    installed = run("-m", "pip", "install", "--quiet", *shlex.split(line))
+    assert installed.returncode == 0, installed.stderr
     assert "No module named 'nacl_monai'" in run("-c", "import nacl_monai").stderr
+
     words = ["--config_file", bundle / "configs/inference.json", "--bundle_root", bundle]
     words += ["--images", phantom_image(bundle, dataset_dir), "--output_dir", tmp_path / "out"]
     result = run("-m", "monai.bundle", "run", "inference", *words)

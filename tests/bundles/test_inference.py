@@ -4,7 +4,12 @@ The network of these tests is a convolution of one voxel that turns scaled inten
 the label map of a bright object is that object, wherever its voxels lie.
 """
 
+import gzip
 import locale
+import shutil
+import subprocess
+import sys
+import time
 
 import nibabel
 import numpy as np
@@ -14,6 +19,7 @@ import torch
 from monai.bundle import ConfigParser
 from scipy.stats import entropy
 
+from nacl_monai.handlers.state_files import save_weights
 from tests.bundles.conftest import FAST, ROOT, arguments
 from tests.conftest import save_nifti
 
@@ -77,23 +83,29 @@ def dataset_of():
 def infer(bundle, dataset_of, tmp_path):
     """Runs inference with the network described above; returns exit code and standard error."""
 
-    def run(dataset, images, *overrides, channels=None):
+    def run(dataset, images, *overrides, channels=None, factor=20):
         channels = channels or dataset_of[dataset]["in_channels"]
         network = torch.nn.Conv2d(channels, 2, kernel_size=1)
         torch.nn.init.zeros_(network.weight)
-        network.weight.data[1], network.bias.data[:] = 20 / channels, torch.tensor([0, -10])
-        torch.save(network.state_dict(), tmp_path / "model.pt")
+        network.weight.data[1], network.bias.data[:] = factor / channels, torch.tensor([0, -10])
+        save_weights(network.state_dict(), tmp_path / "model.pt")
+        run.spoil(tmp_path / "model.pt")
         definition = {
             "_target_": "torch.nn.Conv2d",
             "in_channels": channels,
             "out_channels": 2,
             "kernel_size": 1,
         }
-        words = ["--images", images, "--checkpoint", tmp_path / "model.pt"]
-        words += ["--output_dir", tmp_path / "out", "--spatial_size", "[96, 96]"]
-        words += ["--network_def", definition, "--classes", "['background', 'object']"]
-        return bundle(*arguments("inference", dataset, *words, *overrides))
+        words = {"--checkpoint": tmp_path / "model.pt", "--output_dir": tmp_path / "out"}
+        words |= {"--spatial_size": "[96, 96]", "--network_def": definition, "--images": images}
+        words |= {"--classes": "['background', 'object']"}
+        words |= dict(zip(overrides[::2], overrides[1::2], strict=True))
+        run.words = arguments(
+            "inference", dataset, *(word for pair in words.items() for word in pair)
+        )
+        return bundle(*run.words)
 
+    run.spoil = lambda _: None
     return run
 
 
@@ -133,7 +145,7 @@ def test_geometry(infer, dataset_of, tmp_path, dataset):
         }
         for output in written.values():
             assert output.shape[:3] == image.shape[:3]
-            np.testing.assert_allclose(output.affine, image.affine, atol=1e-4)
+            np.testing.assert_array_equal(output.affine, image.affine)
             assert output.header["sform_code"] > 0
         values = {name: output.get_fdata(dtype=np.float32) for name, output in written.items()}
         assert overlap(values["label"] == 1, inside) >= 0.98, file
@@ -384,3 +396,130 @@ def test_other_errors(infer, tmp_path):
 
     assert code == 1
     assert "ZeroDivisionError" in errors
+
+
+def errors_of(text):
+    return [line for line in text.splitlines() if line.startswith("error: ")]
+
+
+def test_bad_images_do_not_stop_the_others(infer, tmp_path):
+    """All others are segmented, the bad ones are named at the end, and the exit code is 1."""
+    for name in "abc":
+        save_nifti(IMAGE[::4, ::4, ::4], tmp_path / f"in/{name}.nii.gz", MATRIX)
+    (tmp_path / "in/a0.nii.gz").write_bytes(b"no image")
+    save_nifti(IMAGE[:, :, 0], tmp_path / "in/b0.nii.gz", MATRIX)
+
+    code, errors = infer("acdc", tmp_path / "in")
+
+    assert code == 1
+    labels = {path.name for path in (tmp_path / "out").glob("*_label.nii.gz")}
+    assert labels == {f"{name}_label.nii.gz" for name in "abc"}
+    first, second = errors_of(errors)
+    assert "a0.nii.gz: cannot be read" in first
+    assert "b0.nii.gz: is not 3-D" in second
+    assert "5/5 Segmenting [" in errors
+
+
+def test_probabilities_that_are_no_numbers_are_not_written(infer, tmp_path):
+    """Finite weights and a finite image can still give NaN."""
+    save_nifti(IMAGE, tmp_path / "in/x.nii.gz", MATRIX)
+    scale = "{'_target_': 'ScaleIntensityd', 'keys': 'image', 'minv': 0, 'maxv': 1e30}"
+    words = ["--preprocessing", f"['@to_ras', {scale}]"]
+
+    code, errors = infer("acdc", tmp_path / "in", *words, factor=1e30)
+
+    assert code == 1
+    assert "x.nii.gz: the network finds no probabilities for it" in errors_of(errors)[0]
+    assert not (tmp_path / "out").exists()
+
+
+def change_a_byte(file):
+    weights = torch.load(file, weights_only=True)["weight"]
+    content = bytearray(file.read_bytes())
+    content[content.index(weights.numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+
+
+def change_a_weight(file):
+    state = torch.load(file, weights_only=True)
+    state["bias"] += 1
+    torch.save(state, file)
+
+
+def take_a_number(file):
+    state = torch.load(file, weights_only=True)
+    state["bias"][0] = float("nan")
+    save_weights(state, file)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change_a_byte, "is damaged, or not the file that was trained"),
+        (change_a_weight, "is damaged, or not the file that was trained"),
+        (take_a_number, "holds NaN or infinite weights (bias)"),
+    ],
+)
+def test_other_weights_than_were_trained_are_refused(infer, tmp_path, spoil, message):
+    """One line that names the file; nothing is segmented."""
+    save_nifti(IMAGE, tmp_path / "in/x.nii.gz", MATRIX)
+    infer.spoil = spoil
+
+    code, errors = infer("acdc", tmp_path / "in")
+
+    assert code == 1
+    assert f"model.pt: {message}" in errors_of(errors)[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_may_lie_beside_the_images(infer, tmp_path):
+    """The second command finds the images of the first, and writes the same bytes."""
+    for name in ("x.nii", "x.nii.gz", "Y.NII.GZ"):
+        save_nifti(IMAGE[::4, ::4, ::4], tmp_path / "in" / name, MATRIX)
+
+    contents = []
+    for _ in range(2):
+        code, errors = infer("acdc", tmp_path / "in", "--output_dir", tmp_path / "in")
+        assert code == 0, errors
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()})
+
+    kinds = ("label", "probabilities", "confidence", "entropy")
+    maps = {f"{name}_{kind}.nii.gz" for name in ("x.nii", "x.nii.gz", "Y") for kind in kinds}
+    assert contents[0].keys() == {"x.nii", "x.nii.gz", "Y.NII.GZ"} | maps
+    assert contents[0] == contents[1]
+
+
+def test_constant_image_is_segmented_with_a_warning(infer, tmp_path):
+    """Whoever looks at its maps is told that they mean nothing."""
+    save_nifti(np.full(SHAPE, 7.0, np.float32), tmp_path / "x.nii.gz", MATRIX)
+
+    code, errors = infer("acdc", tmp_path / "x.nii.gz")
+
+    assert code == 0
+    assert "warning: " in errors
+    assert "x.nii.gz: the image is constant, so its maps mean nothing" in errors
+
+
+@pytest.mark.slow
+def test_killed_command_leaves_no_broken_file(infer, tmp_path):
+    """At whatever moment it is killed, each file that has its name is whole to its checksum."""
+    save_nifti(IMAGE, tmp_path / "in/x.nii.gz", MATRIX)
+    assert infer("acdc", tmp_path / "in/x.nii.gz")[0] == 0
+    for number in range(60):
+        shutil.copy(tmp_path / "in/x.nii.gz", tmp_path / f"in/{number}.nii.gz")
+    command = [sys.executable, "-m", "monai.bundle", *infer.words]
+    command[command.index(str(tmp_path / "in/x.nii.gz"))] = str(tmp_path / "in")
+    first, last = tmp_path / "out/0_probabilities.nii.gz", tmp_path / "out/x_entropy.nii.gz"
+
+    for moment in range(5):
+        shutil.rmtree(tmp_path / "out")
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            while not first.exists():
+                assert process.poll() is None
+                time.sleep(0.001)
+            time.sleep(0.037 * moment)
+            process.kill()
+        assert not last.exists()
+        for file in (tmp_path / "out").glob("[!.]*.nii.gz"):
+            gzip.decompress(file.read_bytes())
+            assert nibabel.load(file).get_fdata().shape[:3] == SHAPE

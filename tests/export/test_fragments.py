@@ -75,6 +75,36 @@ def test_damaged_record_is_refused(run):
         run_configs("hippocampus", {}, run, BUNDLES)
 
 
+def test_record_of_another_dataset_is_refused(run, record):
+    """Its license, its classes' names and its preprocessing would be wrong."""
+    record(dataset="hippocampus")
+    run_configs("hippocampus", {}, run, BUNDLES)
+
+    with pytest.raises(InputError, match=r"config.json: was trained on hippocampus, not on acdc; "):
+        run_configs("acdc", {}, run, BUNDLES)
+
+
+@pytest.mark.parametrize("key", ["imports", "losses", "unknown"])
+def test_code_of_a_record_is_executed_only_if_it_is_trusted(run, record, tmp_path, key):
+    """An import would be, by the very check of the configuration."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
+    record(**{key: ["$import evil"]})
+
+    with pytest.raises(
+        InputError, match=rf"config.json: {key}::0 is '\$import evil', code that no "
+    ):
+        run_configs("hippocampus", {}, run, BUNDLES)
+
+
+def test_trusted_code_is_taken(run, record):
+    """A network of one's own, say."""
+    record(network_def={"_target_": "torch.nn.Conv2d", "in_channels": "@in_channels"})
+
+    configs = run_configs("hippocampus", {}, run, BUNDLES, trust=True)
+
+    assert configs["inference"]["network_def"]["_target_"] == "torch.nn.Conv2d"
+
+
 @pytest.mark.parametrize(
     ("dataset", "overrides", "message"),
     [
@@ -95,7 +125,7 @@ def test_bare_name_in_a_record_is_refused(run, record):
     record(loss={"_target_": "FocalLoss"})
 
     with pytest.raises(InputError, match=r"loss::_target_: .* write nacl_monai.losses.FocalLoss"):
-        run_configs("hippocampus", {}, run, BUNDLES)
+        run_configs("hippocampus", {}, run, BUNDLES, trust=True)
 
 
 def test_bundles_of_the_working_directory_are_the_default(run, monkeypatch):

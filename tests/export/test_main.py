@@ -60,6 +60,33 @@ def test_record_of_a_run_goes_above_what_is_chosen(export, run, tmp_path):
     assert "with FocalLoss" in metadata(tmp_path / "mine")["description"]
 
 
+def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):
+    """Whoever sent the run could have written anything into its record."""
+    code = f"$open({str(tmp_path / 'executed')!r}, 'w').close() or [48, 64]"
+    (run / "config.json").write_text(json.dumps({"spatial_size": code}))
+
+    exit_code, _, errors = export("--run", run)
+
+    assert exit_code == 1
+    assert errors.startswith(f"error: {run}/config.json: spatial_size is ")
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "dist").exists()
+    assert export("--run", run, "--trust")[0] == 0
+    assert (tmp_path / "executed").exists()
+
+
+def test_run_of_another_dataset_is_refused(export, run, tmp_path):
+    """It would be given away under the wrong license."""
+    (run / "config.json").write_text('{"dataset": "acdc"}')
+
+    exit_code, _, errors = export("--run", run)
+
+    assert exit_code == 1
+    assert "config.json: was trained on acdc, not on hippocampus; export acdc" in errors
+    assert not (tmp_path / "dist").exists()
+
+
 def test_runs_may_be_in_another_folder(export, tmp_path):
     """`--runs` is where the newest is looked for."""
     shutil.move(tmp_path / "runs", tmp_path / "others")

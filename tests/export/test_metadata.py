@@ -56,7 +56,7 @@ def test_versions_are_those_installed(run):
     assert metadata["numpy_version"] == version("numpy")
     assert metadata["pytorch_version"] == version("torch").partition("+")[0]
     required = metadata["required_packages_version"]
-    assert required == {name: version(name) for name in ("nibabel", "pytorch-ignite")}
+    assert required == {name: version(name) for name in ("fire", "nibabel")}
 
 
 def test_own_network_requires_this_package(run):

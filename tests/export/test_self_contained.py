@@ -1,5 +1,6 @@
 """A configuration that needs no other file than those in its bundle."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -87,11 +88,28 @@ def test_scripts_are_a_package_with_a_copy_of_inference(tmp_path, monkeypatch):
     """Byte for byte, so that it can be imported where this package is not."""
     write_scripts(tmp_path)
 
-    copy = (tmp_path / "scripts/inference.py").read_text(encoding="utf-8")
-    assert copy == Path(inference.__file__).read_text(encoding="utf-8")
+    source, copy = Path(inference.__path__[0]), tmp_path / "scripts/inference"
+    names = {path.name for path in source.glob("*.py")}
+    assert {path.name for path in copy.iterdir()} == names
+    for name in names:
+        assert (copy / name).read_bytes() == (source / name).read_bytes()
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
         monkeypatch.delitem(sys.modules, name)
     import scripts.inference
 
     assert scripts.inference.find_cases is not inference.find_cases
+
+
+def test_what_travels_imports_little():
+    """Only torch, MONAI, what MONAI itself needs to read NIfTI, and the standard library."""
+    files = Path(inference.__path__[0]).glob("*.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level
+    ]
+    packages = {module.partition(".")[0] for module in modules}
+
+    assert packages - set(sys.stdlib_module_names) == {"torch", "monai", "numpy", "nibabel"}
+    assert all(node.level < 2 for node in nodes if isinstance(node, ast.ImportFrom))

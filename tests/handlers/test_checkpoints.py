@@ -8,7 +8,7 @@ from monai.engines import SupervisedTrainer
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers import BestModel, Checkpoints, resumable_epoch
-from nacl_monai.handlers.state_files import checkpoint_file, load_state, save_state
+from nacl_monai.handlers.state_files import checkpoint_file, is_whole, load_state, save_state
 
 
 def trainer_of(folder, epochs, epoch=0, handlers=(), learning_rate=0.1):
@@ -110,8 +110,10 @@ def test_best_model_is_that_of_the_best_epoch(tmp_path):
         engine.state.best_metric_epoch, engine.state.epoch = best, epoch
         engine.fire_event(Events.EPOCH_COMPLETED)
         kept.append(load_state(tmp_path / "model.pt")["weight"].item())
+        assert is_whole(tmp_path / "model.pt")
 
     assert kept == [1, 1, 3]
+    assert (tmp_path / "model.pt.sha256").is_file()
 
 
 def test_state_holds_the_scaler_of_gradients(tmp_path):

@@ -1,5 +1,6 @@
 """State files are whole or noticed, hold no code, and checkpoints are found by their epoch."""
 
+import hashlib
 import pickle
 
 import pytest
@@ -14,6 +15,7 @@ from nacl_monai.handlers.state_files import (
     load_state,
     make_checkpoint_folder,
     save_state,
+    save_weights,
 )
 
 
@@ -104,3 +106,30 @@ def test_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
         InputError, match="checkpoints: cannot be made .*; choose another output_dir"
     ):
         make_checkpoint_folder(tmp_path / "run" / "checkpoints")
+
+
+def test_checksum_beside_weights_is_that_of_sha256sum(tmp_path):
+    """Another file under the name, however whole, is noticed; without a checksum, it is not."""
+    file = tmp_path / "model.pt"
+    save_weights({"weights": torch.arange(3)}, file)
+
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (tmp_path / "model.pt.sha256").read_text() == f"{checksum}  model.pt\n"
+    assert is_whole(file)
+    save_state({"weights": torch.arange(4)}, file)
+    assert not is_whole(file)
+    (tmp_path / "model.pt.sha256").unlink()
+    assert is_whole(file)
+
+
+def test_weights_killed_before_their_checksum_have_none(tmp_path, monkeypatch):
+    """Rather than the one of the weights before, with which nobody could use them."""
+    file = tmp_path / "model.pt"
+    save_weights({"weights": torch.arange(3)}, file)
+    monkeypatch.setattr("nacl_monai.handlers.state_files.write_checksum", lambda _: 1 // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        save_weights({"weights": torch.arange(4)}, file)
+
+    assert is_whole(file)
+    assert load_state(file)["weights"].tolist() == [0, 1, 2, 3]

@@ -27,3 +27,14 @@ def test_weights_come_back_exactly_or_the_file_is_named(tmp_path):
     ):
         with pytest.raises(InputError, match=f"{file}: {message}"):
             load_weights(target, tmp_path / file)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    """One is enough."""
+    network = torch.nn.Linear(3, 2)
+    network.bias.data[1] = value
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+
+    with pytest.raises(InputError, match=r"model.pt: holds NaN or infinite weights \(bias\)"):
+        load_weights(torch.nn.Linear(3, 2), tmp_path / "model.pt")

@@ -1,0 +1,77 @@
+"""Which files are the images of a command."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .faults import refuse
+from .nifti import is_map
+
+Case = dict[str, list[str]]
+
+
+def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
+    """Finds the files of every case.
+
+    In folders and among what a pattern matches, maps that inference has written are no images, so that
+    outputs may lie beside the images.
+
+    Args:
+        images: A file, a folder, or a glob pattern of either. A folder holds images, one case with a
+            file per modality, or one DICOM series.
+        modalities: What the names of a case's files end with before ``.nii`` or ``.nii.gz``, in the
+            order of the network's channels. A file of the first modality stands for all of its case.
+
+    Returns:
+        ``[{"image": [file of each modality]}, …]``; a DICOM series is its folder.
+
+    Raises:
+        SystemExit: If ``images`` is not set, or if nothing is there.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> for name in ("p1_flair", "p1_t1"):
+        ...     (folder / f"{name}.nii.gz").touch()
+        >>> [Path(file).name for file in find_cases(str(folder), ["flair", "t1"])[0]["image"]]
+        ['p1_flair.nii.gz', 'p1_t1.nii.gz']
+    """
+    if not images:
+        refuse("images: not set; name a file, a folder or a pattern: --images IMAGE.nii.gz")
+    # glob, unlike Path.glob, takes absolute patterns, and leaves hidden files out.
+    paths = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
+    files = [file for path in paths for file in _files_at(path, modalities[0])]
+    if files != [images]:
+        files = [file for file in files if not is_map(file)]
+    if not files:
+        refuse(f"{images}: no image found there; name a file, a folder of images or a pattern")
+    return [{"image": _modality_files(file, modalities)} for file in files]
+
+
+def _files_at(path: str, first_modality: str) -> list[str]:
+    """One file per case at ``path``; the folder itself, if it holds a DICOM series."""
+    if not Path(path).is_dir():
+        return [path]
+    entries = sorted(Path(path).iterdir())
+    images = [
+        str(entry)
+        for entry in entries
+        if not entry.name.startswith(".") and _split(entry.name, first_modality)
+    ]
+    series = [path] if any(entry.is_file() for entry in entries) else []
+    return images or series
+
+
+def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:
+    """The files beside ``file`` of all modalities, if it is one of the first."""
+    parts = _split(Path(file).name, modalities[0])
+    if parts is None:
+        return [file]
+    return [str(Path(file).with_name(parts[1] + name + parts[2])) for name in modalities]
+
+
+def _split(name: str, modality: str) -> re.Match[str] | None:
+    """What stands before and behind the modality in the name of a NIfTI file."""
+    return re.fullmatch(rf"(.*){re.escape(modality)}(\.(?i:nii|nii\.gz))", name)

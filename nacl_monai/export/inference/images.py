@@ -1,0 +1,107 @@
+"""Reading an image as the network takes it, and refusing one that it cannot take."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.transforms import LoadImage, Transform
+
+from .faults import ImageFault
+
+_CHUNK = 2**20
+_REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
+
+
+class ReadImage(Transform):
+    """Reads the files of a case as one image, channels first.
+
+    A channel without any contrast gets a warning.
+
+    Args:
+        in_channels: Channels that the network takes.
+
+    Raises:
+        ImageFault: If a file is missing, damaged or cannot be read, if the files of a case do not fit
+            together, or if the image is not 3-D, has other channels than the network takes, or an affine
+            that is no place in space, or holds colors, complex numbers, NaN or infinite voxels.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        self.in_channels = in_channels
+        self.load: Callable[[list[str]], Any] = LoadImage(ensure_channel_first=True)
+
+    def __call__(self, case: Mapping[str, Any]) -> dict[str, Any]:
+        """The case with its image, ``(C, H, W, D)``, in place of the files."""
+        files = case["image"]
+        try:
+            for file in files:
+                _check_file(file)
+            image = self.load(files)
+            if _is_nifti(files[0]):  # MONAI may take the form that the header does not declare
+                stored: Any = nibabel.load(files[0])
+                image.affine = torch.as_tensor(stored.affine)
+        except Exception as error:  # readers raise many kinds of error
+            cause = str(error).partition("\n")[0]
+            names = " and ".join(files)
+            raise ImageFault(
+                f"{names}: cannot be read ({cause}); replace it, or leave it out"
+            ) from error
+        _check_image(image, self.in_channels)
+        _warn_of_constants(image)
+        return {**case, "image": image}
+
+
+def _check_file(file: str) -> None:
+    """Refuses what MONAI would read without a word: damaged voxels, colors and complex numbers.
+
+    nibabel reads a compressed file only as far as it needs the voxels, and the checksum follows them.
+    """
+    if not Path(file).exists():
+        raise ImageFault(f"{file}: missing; a case needs one file per modality")
+    if file.lower().endswith(".gz"):
+        with gzip.open(file) as stream:
+            while stream.read(_CHUNK):
+                pass
+    if _is_nifti(file):
+        header: Any = nibabel.load(file).header
+        if header.get_data_dtype().kind not in _REAL_KINDS:
+            kind = header.get_value_label("datatype")
+            raise ImageFault(f"{file}: holds {kind} voxels; save it with one number per voxel")
+
+
+def _is_nifti(file: str) -> bool:
+    return file.lower().endswith((".nii", ".nii.gz"))
+
+
+def _check_image(image: Any, in_channels: int) -> None:
+    file = image.meta["filename_or_obj"]
+    affine = image.affine.numpy()
+    if image.ndim != 4:
+        raise ImageFault(f"{file}: is not 3-D; name a volume")
+    if len(image) != in_channels:
+        raise ImageFault(
+            f"{file}: has {len(image)} channels; the network takes {in_channels}; name an image like "
+            "those of its training"
+        )
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+        raise ImageFault(f"{file}: has an affine without three directions; repair its header")
+    if not image.isfinite().all():
+        raise ImageFault(f"{file}: holds NaN or infinite voxels; repair it, or leave it out")
+
+
+def _warn_of_constants(image: Any) -> None:
+    for number, channel in enumerate(image):
+        if channel.min() == channel.max():
+            which = f"channel {number}" if len(image) > 1 else "the image"
+            print(
+                f"warning: {image.meta['filename_or_obj']}: {which} is constant, so its maps mean "
+                "nothing",
+                file=sys.stderr,
+            )

@@ -1,0 +1,103 @@
+"""Saving what follows from the probabilities of an image, under names that stay apart."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from .faults import ImageFault, refuse
+from .maps import MAPS
+from .nifti import is_map, map_image, write_nifti
+
+_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+
+
+class SaveMaps(Transform):
+    """Saves what follows from the probabilities under ``pred``: one NIfTI file per map.
+
+    ``NAME_label`` and ``NAME_probabilities``, ``NAME_confidence`` and ``NAME_entropy``, see
+    `label_map`, `confidence_map` and `entropy_map`. Images in several folders keep these folders below
+    ``output_dir``, and ``p.nii`` beside ``p.nii.gz`` keep their endings, so that equal names stay apart.
+    Each file is whole or not there, and lies where the image lies, in every program that reads both.
+
+    Args:
+        output_dir: Folder of the files; made if missing.
+        cases: All cases, as `find_cases` returns them.
+
+    Raises:
+        SystemExit: If the maps of two cases would have the same names, or if the operating system does
+            not let a file be written.
+    """
+
+    def __init__(
+        self, output_dir: str | Path, cases: Sequence[Mapping[str, Sequence[str]]]
+    ) -> None:
+        self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Saves the maps of one case; returns it with the paths under ``files``.
+
+        Raises:
+            ImageFault: If a probability is not a number, or if a file would replace one that is no map;
+                nothing is written then.
+        """
+        probs = data["pred"]
+        file = probs.meta["filename_or_obj"]
+        if not probs.isfinite().all():
+            raise ImageFault(
+                f"{file}: the network finds no probabilities for it, but NaN; leave it out"
+            )
+        stem = self.stems[file]
+        paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
+        for path in paths.values():
+            if path.exists() and not is_map(path):
+                raise ImageFault(
+                    f"{path}: is there, and no map of inference; choose another --output_dir"
+                )
+        for name, path in paths.items():
+            voxels = _voxels(name, MAPS[name](probs))
+            _write(map_image(voxels, name, file, probs.affine.numpy()), path)
+        return {**data, "files": list(paths.values())}
+
+
+def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:
+    """For every file, the path of its maps but for their own names."""
+    places = {file: Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - without links
+    common = os.path.commonpath([place.parent for place in places.values()])
+    stems = {place: place.with_name(_stem(place)) for place in places.values()}
+    equal = Counter(stems.values())
+    chosen = {place: stem if equal[stem] == 1 else place for place, stem in stems.items()}
+    taken: dict[Path, Path] = {}
+    for place, stem in chosen.items():
+        if taken.setdefault(stem, place) != place:
+            refuse(f"{taken[stem]} and {place}: their maps would have the same names; rename one")
+    return {file: output_dir / chosen[places[file]].relative_to(common) for file in files}
+
+
+def _stem(place: Path) -> str:
+    """The name without its ending; what follows the last dot of a series' folder is no ending."""
+    if place.is_dir():
+        return place.name
+    return _NIFTI.sub("", place.name) if _NIFTI.search(place.name) else place.stem
+
+
+def _voxels(name: str, channels: torch.Tensor) -> np.ndarray:
+    """``(H, W, D)`` of a single channel, or ``(H, W, D, C)``."""
+    voxels: np.ndarray = channels.movedim(0, -1).cpu().numpy()
+    dtype = np.uint8 if name == "label" else np.float32
+    return (voxels if name == "probabilities" else voxels[..., 0]).astype(dtype)
+
+
+def _write(image: Any, path: Path) -> None:
+    try:
+        write_nifti(image, path)
+    except OSError as error:
+        refuse(f"{path}: cannot be written ({error.strerror}); choose another --output_dir")

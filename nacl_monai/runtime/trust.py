@@ -1,0 +1,54 @@
+"""The record of a run that somebody sent: it may name what the bundles name, and nothing else.
+
+A MONAI configuration is code, and so is the ``config.json`` in a run's folder once it is read back: its
+expressions are evaluated, its ``_target_``s called, and the files of its macros read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles import bundles_folder
+from nacl_monai.errors import InputError
+from nacl_monai.runtime.command_line import leaves
+
+_EXECUTED = ("$", "%")  # expressions, and macros, which read other files
+
+
+def check_known_code(
+    record: Mapping[str, Any], file: str | Path, bundles: str | Path | None = None
+) -> None:
+    """Refuses a record that would execute anything which the configurations in ``bundles`` do not.
+
+    Args:
+        record: What ``file`` holds, with nothing in it evaluated.
+        file: The record of a run, named in the message.
+        bundles: Folder of the sources; that of the working directory or of the package by default.
+
+    Raises:
+        InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
+    """
+    sources = sorted(bundles_folder(bundles).rglob("*.yaml"))
+    known = {
+        value
+        for source in sources
+        for _, value in _code(ConfigParser.load_config_files([str(source)]))
+    }
+    for key, value in _code(record):
+        if value not in known:
+            raise InputError(
+                f"{file}: {key} is {str(value)[:80]!r}, code that no bundle has; export it with "
+                "--trust, if you trust whoever wrote it"
+            )
+
+
+def _code(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every key below ``config`` whose value is executed, and the value."""
+    for key, value in leaves(config):
+        is_target = "_target_" in key.split("::")
+        if is_target or (isinstance(value, str) and value.startswith(_EXECUTED)):
+            yield key, value

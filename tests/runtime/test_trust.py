@@ -1,0 +1,55 @@
+"""A record may name what the bundles name, and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles import dataset_names
+from nacl_monai.errors import InputError
+from nacl_monai.runtime.trust import check_known_code
+
+ROOT = Path(__file__).parents[2]
+BUNDLES = ROOT / "bundles"
+
+
+@pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
+def test_what_the_sources_say_is_known(dataset):
+    """A run without overrides of code is exported as it is."""
+    files = [f"{dataset}/configs/dataset.yaml", "common/model.yaml", "common/train.yaml"]
+    record = ConfigParser.load_config_files([str(BUNDLES / file) for file in files])
+
+    check_known_code(record, "config.json", BUNDLES)
+
+
+@pytest.mark.parametrize(
+    ("record", "key"),
+    [
+        ({"a": "$__import__('os').system('id')"}, "a"),
+        ({"a": {"b": [1, "$1 + 1"]}}, "a::b::1"),
+        ({"imports": ["$import os"]}, "imports::0"),
+        ({"a": "%/etc/other.json::key"}, "a"),
+        (
+            {"network_def": {"_target_": "subprocess.Popen", "args": ["id"]}},
+            "network_def::_target_",
+        ),
+        ({"a": {"_target_": ["os.system"]}}, "a::_target_::0"),
+        ({"a": {"_target_": {"_target_": "os.system"}}}, "a::_target_::_target_"),
+        ({"a": {"_target_": "@b"}, "b": "os.system"}, "a::_target_"),
+    ],
+)
+def test_code_that_no_bundle_has_is_refused(record, key):
+    """Wherever it is; the line says where, what it is and how to export all the same."""
+    with pytest.raises(InputError) as caught:
+        check_known_code(record, "mine/config.json", BUNDLES)
+
+    assert str(caught.value).startswith(f"mine/config.json: {key} is ")
+    assert str(caught.value).endswith("export it with --trust, if you trust whoever wrote it")
+
+
+def test_values_are_no_code():
+    """Numbers, names, references, and a dollar within a text."""
+    record = {"a": 1, "b": [None, True, 0.5], "c": "@networks::unet", "d": "costs 5 $", "e": {}}
+
+    check_known_code(json.loads(json.dumps(record)), "config.json", BUNDLES)
