@@ -6,16 +6,18 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 
-from nacl_monai.export import inference
+from nacl_monai.export import inference, orientation
 from nacl_monai.export.fragments import Config
 from nacl_monai.runtime.command_line import leaves
 
-#: The module that travels with a bundle, as the bundle's inference calls it.
-SCRIPT = "scripts.inference"
+#: The package of a bundle in which the modules travel that its inference calls.
+SCRIPTS = "scripts"
+_TRAVELING = (inference, orientation)
 
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
@@ -45,7 +47,7 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     """The configuration with its network in place of the menu, and paths below ``bundle_root``.
 
     Inference keeps only the keys that it uses, since others would ask for this package, and calls the
-    script that travels with the bundle instead of `nacl_monai.export.inference`.
+    scripts that travel with the bundle instead of this package's modules.
 
     Args:
         config: As `run_configs` returns it.
@@ -62,19 +64,27 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
 
 def write_scripts(folder: str | Path) -> None:
     """Writes the package ``scripts``, which inference needs, into ``folder`` of a bundle."""
-    scripts = Path(folder) / SCRIPT.partition(".")[0]
+    scripts = Path(folder) / SCRIPTS
     scripts.mkdir()
     (scripts / "__init__.py").write_text('"""What the configurations of this bundle call."""\n')
-    source = inspect.getsource(inference)
-    (scripts / f"{SCRIPT.rpartition('.')[2]}.py").write_text(source, encoding="utf-8")
+    for module in _TRAVELING:
+        source = inspect.getsource(module)
+        (scripts / f"{_name(module)}.py").write_text(source, encoding="utf-8")
 
 
 def _inference_alone(config: Config) -> Config:
     used = _used_by("inference", config) | _KEPT
     alone = {key: value for key, value in config.items() if key in used}
     alone["dataset"] = "@dataset_def"  # the name by which MONAI knows what is segmented
-    scripted: Config = json.loads(json.dumps(alone).replace(f"{inference.__name__}.", f"{SCRIPT}."))
+    text = json.dumps(alone)
+    for module in _TRAVELING:
+        text = text.replace(f"{module.__name__}.", f"{SCRIPTS}.{_name(module)}.")
+    scripted: Config = json.loads(text)
     return scripted
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def _used_by(key: str, config: Config) -> set[str]:

@@ -87,6 +87,7 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
         "models/model.ts",
         "scripts/__init__.py",
         "scripts/inference.py",
+        "scripts/orientation.py",
         "docs/README.md",
         "docs/data_license.txt",
         "LICENSE",

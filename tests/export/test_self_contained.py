@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
-from nacl_monai.export import inference
+from nacl_monai.export import inference, orientation
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from tests.export.conftest import BUNDLES
@@ -58,11 +58,12 @@ def test_every_path_is_below_the_bundle(configs, kind, key, path):
 
 
 def test_inference_is_free_of_this_package(configs):
-    """It calls the script that travels with the bundle; the others call the package."""
+    """It calls the scripts that travel with the bundle; the others call the package."""
     text = json.dumps(configs["inference"])
 
     assert "nacl_monai" not in text
     assert "scripts.inference.find_cases" in text
+    assert "scripts.orientation.TurnAxesd" in text
     assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
 
 
@@ -83,12 +84,14 @@ def test_device_is_found_without_this_package(configs):
     assert device.type in ("cpu", "cuda")
 
 
-def test_scripts_are_a_package_with_a_copy_of_inference(tmp_path, monkeypatch):
+def test_scripts_are_a_package_with_a_copy_of_each_module(tmp_path, monkeypatch):
     """Byte for byte, so that it can be imported where this package is not."""
     write_scripts(tmp_path)
 
-    copy = (tmp_path / "scripts/inference.py").read_text(encoding="utf-8")
-    assert copy == Path(inference.__file__).read_text(encoding="utf-8")
+    for module in (inference, orientation):
+        file = Path(module.__file__)
+        copy = (tmp_path / "scripts" / file.name).read_text(encoding="utf-8")
+        assert copy == file.read_text(encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
         monkeypatch.delitem(sys.modules, name)
