@@ -106,7 +106,7 @@ def orientation_to(
         [[0.0, -1.0], [1.0, -1.0], [2.0, 1.0]]
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    targets = nib.orientations.axcodes2ornt(axcodes)
+    targets = nib.orientations.axcodes2ornt(axcodes)  # type: ignore[no-untyped-call]
     agreement = (affine[:3, :3] / spacing)[targets[:, 0].astype(int)] * targets[:, 1:]
     *_, second, first = np.argsort(spacing)
     fixed = slices_last and spacing[first] > THICK * spacing[second]

@@ -15,7 +15,13 @@ import torch
 from monai.transforms import ScaleIntensityRanged, Spacingd
 from torch.utils.data import DataLoader, DistributedSampler
 
-from nacl_monai.data import CachedVolumes, LoadCase, SliceDataset, decathlon_cases
+from nacl_monai.data import (
+    CachedVolumes,
+    LoadCase,
+    SliceDataset,
+    check_distinct,
+    decathlon_cases,
+)
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, save_nifti
 
@@ -165,7 +171,7 @@ from tests.data.test_volumes import transforms
 
 def save(stream, array, saved=numpy.save, calls=[]):
     calls.append(array)
-    if len(calls) == 9:  # of four arrays a volume
+    if len(calls) == 11:  # of five arrays a volume
         stream.write(b"half")
         stream.flush()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -241,6 +247,26 @@ def test_classes_are_those_of_the_label(volumes):
     """The classes of a volume are those that its label holds."""
     for volume, classes in zip(volumes, volumes.classes, strict=True):
         assert set(classes.tolist()) == set(volume["label"].flatten().tolist())
+
+
+def test_same_voxels_in_two_cases_are_refused(cases, tmp_path):
+    """In one set or in two, whoever the patients are; different cases are not."""
+    copied = []
+    for case in cases[:1]:
+        files = {key: tmp_path / f"{key}.nii.gz" for key in ("image", "label")}
+        for key, file in files.items():
+            file.write_bytes(Path(case[key]).read_bytes())
+        copied.append({"case": "x", "patient": "y", **{k: str(f) for k, f in files.items()}})
+    first, second, both = (
+        CachedVolumes(some, transforms(), tmp_path / "cache")
+        for some in (cases, copied, cases + copied)
+    )
+
+    empty = CachedVolumes([], transforms(), tmp_path, may_be_empty=True)
+    check_distinct([first, empty])
+    for sets in ([first, second], [both], [second, empty, first]):
+        with pytest.raises(InputError, match=r"is the same image as .*; remove one of the cases"):
+            check_distinct(sets)
 
 
 def test_slices_larger_than_the_network_are_refused(volumes):
