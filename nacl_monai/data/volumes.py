@@ -3,7 +3,7 @@
 Every case is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the label
 as the last channel, so that a slice is one contiguous piece of a file. Four small arrays follow in the
 same file: the label's affine, which slices are empty, which classes there are, and the fingerprints of
-the voxels on disk. Reading goes through
+the voxels on disk; a checksum ends it. Reading goes through
 a memory map: a slice costs its own pages, the operating system keeps what is used often, and the
 process does not grow with the number of cases.
 """
@@ -30,8 +30,9 @@ from torch.utils.data import Dataset
 import nacl_monai
 from nacl_monai.data.cases import Case, image_files
 from nacl_monai.data.faults import check_new
+from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path
+from nacl_monai.files import atomic_path, remove_partial_files
 from nacl_monai.progress import progress_bar
 
 Transform = Callable[[Any], Any]
@@ -41,8 +42,9 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     """Whole volumes, preprocessed when this object is made and memory-mapped from then on.
 
     A cache file is named after what it holds: the case's files with their sizes and times of change,
-    the transforms with their parameters, and MONAI's version. Any change makes another file, so runs
-    can share a folder, interrupted caching resumes where it stopped, and nothing is stale.
+    the transforms with their parameters and the source of their modules, and MONAI's version. Any change
+    makes another file, so runs can share a folder, interrupted caching resumes where it stopped, and
+    nothing is stale. A file whose checksum is wrong is made anew.
 
     Args:
         cases: As found by `nacl_monai.data.layouts`; None is no case.
@@ -79,16 +81,17 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             raise InputError("cases: no cases to load; check the split of the dataset")
         self.cases = list(cases or ())
         self.cache_dir = Path(cache_dir)
-        preprocessing = pickle_hashing(list(transforms)).decode()
+        preprocessing = pickle_hashing(list(transforms)).decode() + source_hash(list(transforms))
         self._files = [self.cache_dir / f"{_key(case, preprocessing)}.npy" for case in self.cases]
         self.empty: list[torch.Tensor] = []
         self.classes: list[torch.Tensor] = []
         self.fingerprints: list[list[str]] = []
         # A copy, since transforms change when used, and their state names the next cache.
         transform = Compose(deepcopy(list(transforms)))
+        remove_partial_files(self.cache_dir)
         bar = progress_bar(self.cases, description=description, unit="volume")
         for case, file in zip(bar, self._files, strict=True):
-            if not file.is_file():
+            if not is_whole(file):
                 _write(case, transform, file)
             _, empty, classes, fingerprints = _read_properties(file)
             self.empty.append(empty)
@@ -204,9 +207,11 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
     affine = MetaTensor(volume["label"]).affine
     fingerprints = [list(bytes.fromhex(one)) for one in volume.get("fingerprints", ())]
     marks = torch.tensor(fingerprints, dtype=torch.uint8)
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        for array in (voxels, affine, empty, label.unique(), marks):
-            np.save(stream, array.numpy())
+    with atomic_path(file) as temporary:
+        with temporary.open("wb") as stream:
+            for array in (voxels, affine, empty, label.unique(), marks):
+                np.save(stream, array.numpy())
+        append_checksum(temporary)
 
 
 def _read(file: Path) -> torch.Tensor:

@@ -195,11 +195,39 @@ def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
     volumes = CachedVolumes(cases, transforms(), tmp_path)
 
     assert [case["case"] for case in cases[2:]] == read
+    assert len(list(tmp_path.iterdir())) == 5
     monkeypatch.undo()
     for volume, fresh in zip(
         volumes, CachedVolumes(cases, transforms(), tmp_path / "b"), strict=True
     ):
         torch.testing.assert_close(volume["image"], fresh["image"])
+
+
+@pytest.mark.parametrize("size", [0, 200, 40_000, -1])
+def test_damaged_file_is_made_anew(cases, volumes, tmp_path, capsys, size):
+    """Empty, cut off or changed: one line says so, and the volume is what it was."""
+    expected = volumes[1]["image"].clone()
+    file = volumes._files[1]
+    content = bytearray(file.read_bytes())
+    content[30_000] ^= 1
+    file.write_bytes(content if size < 0 else content[:size])
+    capsys.readouterr()
+
+    again = CachedVolumes(cases, transforms(), tmp_path / "cache")
+
+    assert f"warning: {file}: is damaged, and made anew" in capsys.readouterr().err
+    assert torch.equal(again[1]["image"], expected)
+    CachedVolumes(cases, transforms(), tmp_path / "cache")
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_partial_file_of_a_killed_process_is_removed(cases, volumes, tmp_path):
+    """Also where everything is cached, so that nothing is written."""
+    (tmp_path / "cache/.partial-x.npy").write_bytes(b"half")
+
+    CachedVolumes(cases, transforms(), tmp_path / "cache")
+
+    assert len(list((tmp_path / "cache").iterdir())) == len(volumes)
 
 
 def test_change_of_any_modality_makes_another_cache(cases, tmp_path):
