@@ -99,6 +99,11 @@ def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]
     return _read(dataset_file(name, bundles))
 
 
+def read_shared(bundles: str | Path | None = None) -> dict[str, Any]:
+    """Returns the keys of ``model.yaml``, which all datasets share, with nothing in them evaluated."""
+    return _read(bundles_folder(bundles) / _MENUS["networks"])
+
+
 def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]:
     """Returns the menu ``losses`` or ``networks``, in the order of tables and figures.
 

@@ -30,7 +30,9 @@ class Command:
 
 
 COMMANDS = {
-    "check": Command("nacl_monai.data", "verify a downloaded dataset from its headers and labels"),
+    "check": Command(
+        "nacl_monai.data", "verify a downloaded dataset, reading it as a training does"
+    ),
     "phantom": Command("nacl_monai.phantoms", "write a small synthetic dataset", own_words=False),
     "run": Command("nacl_monai.runtime", "run a configuration, as monai.bundle does, but strictly"),
     "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),

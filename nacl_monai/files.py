@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
 
 from nacl_monai.errors import InputError
+
+_PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -16,7 +19,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that takes its name once the block has succeeded.
 
     Parent folders are made. If the block raises, an earlier file at ``path`` is untouched and the
-    temporary file is gone.
+    temporary file is gone. One that a killed process left in the folder is removed first.
 
     Args:
         path: The file to write.
@@ -35,11 +38,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix is kept because writers such as matplotlib and NumPy read the format from it.
-        handle, name = mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
+        remove_partial_files(path.parent)
+        handle, temporary = _new_partial_file(path)
+        try:
+            yield temporary
+            os.fsync(handle)  # a crash of the machine after the renaming leaves no empty file
+        finally:
+            os.close(handle)
         temporary.chmod(0o644)
         temporary.replace(path)
     except Exception as error:
@@ -52,6 +57,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_partial_files(folder: str | Path) -> None:
+    """Removes what `atomic_path` left in ``folder`` when its process was killed.
+
+    A file that a process still writes is locked, and stays.
+    """
+    for partial in Path(folder).glob(f"{_PARTIAL}*"):
+        with suppress(OSError), partial.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Writes a text file as UTF-8, whole or not at all; returns its path.
 
@@ -61,6 +77,19 @@ def write_text(path: str | Path, text: str) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def _new_partial_file(path: Path) -> tuple[int, Path]:
+    """Makes a file beside ``path`` and locks it, as long as the handle is open."""
+    while True:
+        # The suffix is kept because writers such as matplotlib and NumPy read the format from it.
+        prefix = f"{_PARTIAL}{path.stem}-"
+        handle, name = mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+        with suppress(OSError):  # not every file system knows locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if Path(name).exists():  # unless another process has removed it before it was locked
+            return handle, Path(name)
+        os.close(handle)
 
 
 def _refusal(error: BaseException | None) -> str | None:

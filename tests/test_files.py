@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path, write_text
+from nacl_monai.files import atomic_path, remove_partial_files, write_text
 
 
 def test_file_appears_whole_in_a_new_folder(tmp_path):
@@ -38,6 +38,55 @@ def test_failure_keeps_the_earlier_file(tmp_path):
 
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def left_behind(folder):
+    """A file that a killed process was writing: its lock has ended with it."""
+    partial = folder / ".partial-a-0123456.csv"
+    partial.write_text("half")
+    return partial
+
+
+def test_next_writer_removes_what_a_killed_one_left(tmp_path):
+    """Whichever file it writes; everything else stays."""
+    left_behind(tmp_path)
+    (tmp_path / ".lock").touch()
+
+    write_text(tmp_path / "b.csv", "1")
+
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "b.csv"}
+
+
+def test_file_that_is_being_written_stays(tmp_path):
+    """Two may write into a folder at once, even the same file."""
+    with atomic_path(tmp_path / "a.csv") as first:
+        first.write_text("1")
+        remove_partial_files(tmp_path)
+        write_text(tmp_path / "a.csv", "2")
+        assert first.read_text() == "1"
+
+    assert (tmp_path / "a.csv").read_text() == "1"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_folder_that_is_not_there_has_no_partial_files(tmp_path):
+    """Nothing is made."""
+    remove_partial_files(tmp_path / "new")
+
+    assert not (tmp_path / "new").exists()
+
+
+def test_content_is_on_disk_before_the_name(tmp_path, monkeypatch):
+    """The file is synchronized first, so that a power failure leaves the old file or the new."""
+    synchronized = []
+
+    def note(handle):
+        synchronized.append((os.fstat(handle).st_size, (tmp_path / "a.csv").exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_text(tmp_path / "a.csv", "123")
+
+    assert synchronized == [(3, False)]
 
 
 def test_text_is_utf_8_whatever_the_locale(tmp_path):

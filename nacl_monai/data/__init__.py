@@ -12,7 +12,7 @@ from nacl_monai.data.layouts import (
 from nacl_monai.data.loading import LoadCase
 from nacl_monai.data.patients import hippocampus_patient, one_case_per_patient
 from nacl_monai.data.splits import leave_one_out, read_split, split_cases, split_patients
-from nacl_monai.data.volumes import CachedVolumes, SliceDataset
+from nacl_monai.data.volumes import CachedVolumes, SliceDataset, check_distinct
 
 __all__ = [
     "CachedVolumes",
@@ -21,6 +21,7 @@ __all__ = [
     "SliceDataset",
     "acdc_cases",
     "brats_cases",
+    "check_distinct",
     "decathlon_cases",
     "flare_cases",
     "hippocampus_patient",

@@ -5,6 +5,7 @@ A case names its files as MONAI's transforms expect them; splits are made by pat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypedDict
@@ -59,9 +60,13 @@ def make_case(
 
 
 def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case]:
-    """The cases whose files are all there; each missing file is reported."""
+    """The cases whose files are all there, under names that can be written; others are reported."""
     complete = []
     for case in cases:
+        if not _is_utf8(case):
+            name = os.fsencode(image_files(case)[0]).decode(errors="backslashreplace")
+            report_fault(InputError(f"{name}: its name is not UTF-8; rename it"))
+            continue
         missing = [file for file in image_files(case) if not Path(file).is_file()]
         for file in missing:
             report_fault(InputError(f"{file}: missing image; unpack the dataset again"))
@@ -72,3 +77,12 @@ def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case
         elif not missing:
             complete.append(case)
     return complete
+
+
+def _is_utf8(case: Case) -> bool:
+    """Tables and configurations name the files, and are UTF-8."""
+    try:
+        "".join([*image_files(case), case["label"], split_unit(case)]).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,22 +1,21 @@
-"""What is wrong with a case: every check and its message, once.
-
-Training (`nacl_monai.data.LoadCase`) and the check of a download (`nacl_monai.data.check`) read files
-in different ways, and refuse the same for the same reason. Every function names the file at fault.
-"""
+"""What is wrong with a case: every check and its message, once. Each names the file at fault."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from math import floor
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from nacl_monai.data.cases import Case, image_files
 from nacl_monai.errors import InputError
 
 SPATIAL_AXES = 3
-AFFINE_TOLERANCE = 1e-3  # mm; files written by different tools differ by rounding
+AFFINE_TOLERANCE = 0.01  # mm; files written by different tools differ by rounding
 
 
 class VoxelGrid(NamedTuple):
@@ -48,20 +47,53 @@ def check_three_axes(file: str, shape: Sequence[int]) -> None:
         raise InputError(f"{file}: has shape {tuple(shape)}; a 3-D volume is needed")
 
 
-def check_same_grid(grid: VoxelGrid, first: VoxelGrid) -> None:
-    """Checks that two files of a case describe the same voxels.
+def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
+    """Checks that voxels have a size and a place. They need not be boxes: a shear is none of a fault.
 
     Raises:
-        InputError: If the shapes differ, or the affines by more than rounding.
+        InputError: If a number of the affine is NaN or infinite, or it maps the volume to a plane.
+    """
+    axes = affine[:SPATIAL_AXES, :SPATIAL_AXES]
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(axes) < SPATIAL_AXES:
+        raise InputError(
+            f"{file}: its affine gives the voxels no size; repair its header, or remove the case"
+        )
+
+
+def distance_of_grids(
+    shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> float:
+    """The largest distance between the places where two affines put the same voxel, in mm.
+
+    Example:
+        >>> distance_of_grids((11, 2, 2), np.eye(4), np.diag([1.5, 1, 1, 1]))
+        5.0
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
+    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
+
+
+def check_same_grid(grid: VoxelGrid, first: VoxelGrid, tolerance: float = AFFINE_TOLERANCE) -> None:
+    """Checks that two files of a case describe the same voxels.
+
+    Args:
+        grid: The voxels of one file.
+        first: Those of the other.
+        tolerance: How far apart their affines may put a voxel, in mm.
+
+    Raises:
+        InputError: If the shapes differ, or the affines by more than the tolerance.
     """
     if grid.shape != first.shape:
         raise InputError(
             f"{grid.file}: has shape {grid.shape} but {first.file} {first.shape}; they must be equal"
         )
-    if not np.allclose(grid.affine, first.affine, atol=AFFINE_TOLERANCE):
+    distance = distance_of_grids(grid.shape, grid.affine, first.affine)
+    if distance > tolerance:
         raise InputError(
-            f"{grid.file}: its affine differs from that of {first.file}; "
-            "the two must describe the same grid"
+            f"{grid.file}: its affine puts voxels up to {distance:.3g} mm away from where "
+            f"{first.file} has them; the two must describe the same grid, so correct one, or accept "
+            f"it: --affine_tolerance {(floor(100 * distance) + 1) / 100:g}"
         )
 
 
@@ -129,3 +161,40 @@ def check_label_values(
             )
     if set(present) <= set(label_values[0]):
         raise InputError(f"{file}: holds no foreground voxel; repair or remove the case")
+
+
+def check_not_its_label(case: Case, loaded: Mapping[str, torch.Tensor]) -> None:
+    """Checks that no image of a case holds the voxels of its label.
+
+    Args:
+        case: The case.
+        loaded: The voxels of its files, channels first, as far as they could be read.
+
+    Raises:
+        InputError: If a channel of an image is equal to the label.
+    """
+    label = loaded[case["label"]]
+    for file in image_files(case):
+        if any(torch.equal(channel, label[0]) for channel in loaded.get(file, ())):
+            raise InputError(
+                f"{file}: holds the voxels of its label, {case['label']}; put the image there"
+            )
+
+
+def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) -> None:
+    """Checks that no earlier case holds the same image or the same label.
+
+    Args:
+        case: The case.
+        fingerprints: Of its image and its label, see `nacl_monai.data.loading.LoadedCase`.
+        known: The file of every fingerprint so far; this case's are added.
+
+    Raises:
+        InputError: If one is known already. Such a case would be counted twice, or tested on what it was
+            trained on.
+    """
+    files = (("image", image_files(case)[0]), ("label map", case["label"]))
+    for fingerprint, (kind, file) in zip(fingerprints, files, strict=True):
+        first = known.setdefault(fingerprint, file)
+        if first != file:
+            raise InputError(f"{file}: is the same {kind} as {first}; remove one of the cases")

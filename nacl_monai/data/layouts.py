@@ -29,8 +29,8 @@ def acdc_cases(
     ``testing/`` folder are ignored.
 
     Raises:
-        InputError: If the folder is missing or in another layout, ``Info.cfg`` lacks a frame, or an
-            image or label is missing.
+        InputError: If the folder is missing or in another layout, ``Info.cfg`` lacks a frame or names
+            one twice, or an image or label is missing.
     """
     root = _existing_folder(dataset_dir)
     patients = _folders_in_first(root, ["training", "database/training", "."], "patient*")
@@ -280,13 +280,20 @@ def _acdc_frames(info: Path, report_fault: ReportFault) -> Iterator[int]:
     if not info.is_file():
         report_fault(InputError(f"{info}: missing; unpack the patient's folder again"))
         return
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = info.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     entries = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
     try:
         frames = [int(entries[phase]) for phase in ("ED", "ES")]
     except (KeyError, ValueError):
         report_fault(
             InputError(f"{info}: needs the lines 'ED: <frame>' and 'ES: <frame>'; unpack it again")
+        )
+        return
+    if frames[0] == frames[1]:
+        report_fault(
+            InputError(
+                f"{info}: ED and ES are both frame {frames[0]}; correct it, or remove the patient"
+            )
         )
         return
     yield from frames

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ignite.distributed as idist
 import nibabel
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from tqdm import tqdm
 
-from nacl_monai.data.faults import not_real_numbers
+from nacl_monai.data.faults import SPATIAL_AXES, distance_of_grids, not_real_numbers
 from nacl_monai.errors import InputError
 
 _UNREADABLE = (
@@ -26,6 +29,8 @@ _UNREADABLE = (
     zlib.error,
 )
 _CHUNK = 2**20
+_NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
+_warned: list[str] = []
 _REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
 
 
@@ -61,6 +66,32 @@ def check_file(file: str) -> None:
         dtype = header.get_data_dtype()
     if dtype.kind not in _REAL_KINDS:
         raise not_real_numbers(file, header.get_value_label("datatype"))
+
+
+def warn_of_forms(file: str) -> None:
+    """Warns, once in a process, of a file whose sform and qform contradict each other.
+
+    MONAI follows the sform, as nibabel does, unless the qform alone has the voxel size of ``pixdim``.
+    """
+    header: Any = nibabel.load(file).header
+    try:
+        (sform, scode), (qform, qcode) = header.get_sform(coded=True), header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):  # a quaternion that is none: the sform counts
+        return
+    if scode and qcode:
+        shape = header.get_data_shape()[:SPATIAL_AXES]
+        distance = distance_of_grids(shape, sform, qform)
+        if distance > _NOTEWORTHY:
+            _warn_once(
+                f"{file}: its sform and qform put voxels up to {distance:.3g} mm apart, and others may "
+                "do so; the one with the voxel size of pixdim counts, or else the sform"
+            )
+
+
+def _warn_once(line: str) -> None:
+    if not _warned and idist.get_rank() == 0:
+        tqdm.write(f"warning: {line}", file=sys.stderr)
+    _warned.append(line)
 
 
 def _decompress(file: str) -> None:

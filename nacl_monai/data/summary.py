@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai.data.cases import Case, split_unit
-from nacl_monai.data.headers import Header
+from nacl_monai.data.loading import LoadedCase
 from nacl_monai.errors import InputError
 
 
@@ -47,21 +46,17 @@ class DatasetSummary:
     voxels: Counter[float] = field(default_factory=Counter)
     holders: Counter[int] = field(default_factory=Counter)
 
-    def add(self, case: Case, header: Header, voxels: Mapping[float, int]) -> None:
-        """Counts a sound case.
-
-        Args:
-            case: The case.
-            header: The header of its label.
-            voxels: Number of voxels of each label value.
-        """
+    def add(self, case: Case, loaded: LoadedCase) -> None:
+        """Counts a sound case."""
         self.units.append(split_unit(case))
         self.patients_known &= "patient" in case
-        self.shapes.append(header.grid.shape)
-        self.spacings.append(header.spacing)
-        self.voxels.update(voxels)
+        self.shapes.append(tuple(loaded.label.shape[1:]))
+        self.spacings.append(tuple(loaded.label.pixdim.tolist()))
+        self.voxels.update(loaded.counts)
         self.holders.update(
-            index for index, values in enumerate(self.label_values) if set(values) & set(voxels)
+            index
+            for index, values in enumerate(self.label_values)
+            if set(values) & loaded.counts.keys()
         )
 
     def table(self) -> str:

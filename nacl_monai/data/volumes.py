@@ -1,8 +1,9 @@
 """Preprocessed volumes on disk, and the 2-D slices of them that networks train on.
 
 Every case is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the label
-as the last channel, so that a slice is one contiguous piece of a file. Three small arrays follow in the
-same file: the label's affine, which slices are empty, and which classes there are. Reading goes through
+as the last channel, so that a slice is one contiguous piece of a file. Four small arrays follow in the
+same file: the label's affine, which slices are empty, which classes there are, and the fingerprints of
+the voxels on disk; a checksum ends it. Reading goes through
 a memory map: a slice costs its own pages, the operating system keeps what is used often, and the
 process does not grow with the number of cases.
 """
@@ -28,8 +29,10 @@ from torch.utils.data import Dataset
 
 import nacl_monai
 from nacl_monai.data.cases import Case, image_files
+from nacl_monai.data.faults import check_new
+from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path
+from nacl_monai.files import atomic_path, remove_partial_files
 from nacl_monai.progress import progress_bar
 
 Transform = Callable[[Any], Any]
@@ -39,21 +42,25 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     """Whole volumes, preprocessed when this object is made and memory-mapped from then on.
 
     A cache file is named after what it holds: the case's files with their sizes and times of change,
-    the transforms with their parameters, and MONAI's version. Any change makes another file, so runs
-    can share a folder, interrupted caching resumes where it stopped, and nothing is stale.
+    the transforms with their parameters and the source of their modules, and MONAI's version. Any change
+    makes another file, so runs can share a folder, interrupted caching resumes where it stopped, and
+    nothing is stale. A file whose checksum is wrong is made anew.
 
     Args:
-        cases: As found by `nacl_monai.data.layouts`.
+        cases: As found by `nacl_monai.data.layouts`; None is no case.
         transforms: Deterministic transforms that read a case and end with ``image`` ``(C, H, W, D)``
             and ``label`` ``(1, H, W, D)``, slices along the last axis.
         cache_dir: Folder for the files; made if missing.
         description: Shown beside the progress bar.
+        may_be_empty: Whether no cases are no fault, as where a split by hand tests nobody.
 
     Attributes:
         cases: As given.
         empty: For each volume, which of its slices show nothing: ``(D,)`` bool, true where every
             channel of the image is constant, as above and below a skull-stripped brain.
         classes: For each volume, the indices of the classes that its label holds, in order.
+        fingerprints: For each volume, hashes of the voxels on disk of its image and its label
+            (`nacl_monai.data.LoadCase`); empty where another transform read them.
 
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
@@ -64,28 +71,32 @@ class CachedVolumes(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        cases: Sequence[Case],
+        cases: Sequence[Case] | None,
         transforms: Sequence[Transform],
         cache_dir: str | Path,
         description: str = "Caching volumes",
+        may_be_empty: bool = False,
     ) -> None:
-        if not cases:
+        if not cases and not may_be_empty:
             raise InputError("cases: no cases to load; check the split of the dataset")
-        self.cases = list(cases)
+        self.cases = list(cases or ())
         self.cache_dir = Path(cache_dir)
-        preprocessing = pickle_hashing(list(transforms)).decode()
+        preprocessing = pickle_hashing(list(transforms)).decode() + source_hash(list(transforms))
         self._files = [self.cache_dir / f"{_key(case, preprocessing)}.npy" for case in self.cases]
         self.empty: list[torch.Tensor] = []
         self.classes: list[torch.Tensor] = []
+        self.fingerprints: list[list[str]] = []
         # A copy, since transforms change when used, and their state names the next cache.
         transform = Compose(deepcopy(list(transforms)))
+        remove_partial_files(self.cache_dir)
         bar = progress_bar(self.cases, description=description, unit="volume")
         for case, file in zip(bar, self._files, strict=True):
-            if not file.is_file():
+            if not is_whole(file):
                 _write(case, transform, file)
-            _, empty, classes = _read_properties(file)
+            _, empty, classes, fingerprints = _read_properties(file)
             self.empty.append(empty)
             self.classes.append(classes)
+            self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -107,6 +118,21 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             "image": stored[:-1],
             "label": stored[-1:].to(torch.uint8),
         }
+
+
+def check_distinct(sets: Sequence[CachedVolumes]) -> None:
+    """Checks that no two volumes, of whatever sets and patients, hold the same voxels.
+
+    Args:
+        sets: All volumes of a training.
+
+    Raises:
+        InputError: If two have the same image or the same label.
+    """
+    known: dict[str, str] = {}
+    for volumes in sets:
+        for case, fingerprints in zip(volumes.cases, volumes.fingerprints, strict=True):
+            check_new(case, fingerprints, known)
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
@@ -161,7 +187,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
 def _key(case: Case, preprocessing: str) -> str:
     files = [Path(file).absolute() for file in (*image_files(case), case["label"])]
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    versions = [monai.__version__, nacl_monai.__version__, "voxels, affine, empty, classes"]
+    versions = [
+        monai.__version__,
+        nacl_monai.__version__,
+        "voxels, affine, empty, classes, fingerprints",
+    ]
     identity = json.dumps([states, preprocessing, *versions])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
@@ -174,9 +204,14 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
     )
     voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous()
     empty = (voxels[:, :-1].amin(dim=(2, 3)) == voxels[:, :-1].amax(dim=(2, 3))).all(dim=1)
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        for array in (voxels, MetaTensor(volume["label"]).affine, empty, label.unique()):
-            np.save(stream, array.numpy())
+    affine = MetaTensor(volume["label"]).affine
+    fingerprints = [list(bytes.fromhex(one)) for one in volume.get("fingerprints", ())]
+    marks = torch.tensor(fingerprints, dtype=torch.uint8)
+    with atomic_path(file) as temporary:
+        with temporary.open("wb") as stream:
+            for array in (voxels, affine, empty, label.unique(), marks):
+                np.save(stream, array.numpy())
+        append_checksum(temporary)
 
 
 def _read(file: Path) -> torch.Tensor:
@@ -185,11 +220,11 @@ def _read(file: Path) -> torch.Tensor:
 
 
 def _read_properties(file: Path) -> list[torch.Tensor]:
-    """The affine, which slices are empty, and the classes."""
+    """The affine, which slices are empty, the classes, and the fingerprints."""
     voxels = np.load(file, mmap_mode="r")
     with file.open("rb") as stream:
         stream.seek(voxels.offset + voxels.nbytes)
-        return [torch.from_numpy(np.load(stream)) for _ in range(3)]
+        return [torch.from_numpy(np.load(stream)) for _ in range(4)]
 
 
 def _check_sizes(volumes: CachedVolumes, spatial_size: Sequence[int]) -> None:

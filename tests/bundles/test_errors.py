@@ -50,7 +50,7 @@ def training(tmp_path, dataset_dir, *overrides):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("patient", [0, 1], ids=["training", "validation"])
+@pytest.mark.parametrize("patient", [0, 1, 2], ids=["training", "validation", "test"])
 def test_fault_of_one_file_stops_before_training(bundle, acdc_copy, tmp_path, fault, patient):
     """A fault of one file stops the command before it trains; tests/data/test_faults.py has them all."""
     case = {key: Path(value) for key, value in acdc_cases(acdc_copy)[2 * patient].items()}

@@ -58,6 +58,24 @@ class TestACDC:
         with pytest.raises(InputError, match="Info.cfg: needs the lines 'ED: <frame>'"):
             acdc_cases(acdc_copy)
 
+    def test_one_frame_for_both_phases_is_named(self, acdc_copy):
+        """ED = ES would count the same image twice."""
+        info = acdc_copy / "training" / "patient001" / "Info.cfg"
+        info.write_text("ED: 3\nES: 3\n")
+
+        with pytest.raises(InputError, match=r"Info\.cfg: ED and ES are both frame 3; correct it"):
+            acdc_cases(acdc_copy)
+
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    def test_info_of_windows_is_read(self, acdc_copy, mark):
+        """A byte order mark and lines that end with CRLF change nothing."""
+        names = [case["case"] for case in acdc_cases(acdc_copy)]
+        for info in acdc_copy.rglob("Info.cfg"):
+            text = mark + info.read_text().replace("\n", "\r\n")
+            info.write_bytes(text.encode())
+
+        assert names == [case["case"] for case in acdc_cases(acdc_copy)]
+
     def test_missing_info_is_named(self, acdc_copy):
         """A patient's folder without Info.cfg is named."""
         (acdc_copy / "training" / "patient002" / "Info.cfg").unlink()

@@ -3,10 +3,12 @@
 import gzip
 import zlib
 
+import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.data.reading import check_file, readable
+from nacl_monai.data import reading
+from nacl_monai.data.reading import check_file, readable, warn_of_forms
 from nacl_monai.errors import InputError
 from tests.conftest import save_nifti
 
@@ -83,3 +85,39 @@ def test_other_errors_are_not_hidden():
     """A fault of the program is no fault of the file."""
     with pytest.raises(ZeroDivisionError), readable("a.nii"):
         raise ZeroDivisionError
+
+
+class TestForms:
+    @pytest.fixture
+    def contradiction(self, tmp_path, monkeypatch):
+        """ACDC's release: the sform without the size of the voxels, which is in the qform."""
+        monkeypatch.setattr(reading, "_warned", [])
+        image = nibabel.Nifti1Image(np.ones((11, 4, 3), np.float32), np.diag([2.0, 2, 10, 1]))
+        image.set_qform(np.diag([2.0, 2, 10, 1]), code=1)
+        nibabel.save(image, tmp_path / "a.nii")
+        image.header.set_sform(np.eye(4), code=1)
+        content = image.header.binaryblock + (tmp_path / "a.nii").read_bytes()[348:]
+        for name in ("a.nii", "b.nii"):
+            (tmp_path / name).write_bytes(content)
+        return tmp_path
+
+    def test_one_warning_for_all_files(self, contradiction, capsys):
+        """One line, which names a file and the distance: here (10, 3, 9·2) mm at the last voxel."""
+        for name in ("a.nii", "b.nii", "a.nii"):
+            warn_of_forms(str(contradiction / name))
+
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(
+            f"warning: {contradiction}/a.nii: its sform and qform put voxels up to 20.8 mm"
+        )
+
+    @pytest.mark.parametrize("code", [(0, 1), (1, 0)])
+    def test_one_form_contradicts_nothing(self, contradiction, capsys, code):
+        """A form whose code is 0 says nothing."""
+        header = nibabel.load(contradiction / "a.nii").header.copy()
+        header["sform_code"], header["qform_code"] = code
+        content = (contradiction / "a.nii").read_bytes()
+        (contradiction / "c.nii").write_bytes(header.binaryblock + content[348:])
+        warn_of_forms(str(contradiction / "c.nii"))
+
+        assert capsys.readouterr().err == ""

@@ -1,12 +1,19 @@
 """The summary of a dataset adds up its sound cases."""
 
-import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 
 from nacl_monai.data.cases import make_case
-from nacl_monai.data.faults import VoxelGrid
-from nacl_monai.data.headers import Header
+from nacl_monai.data.loading import LoadedCase
 from nacl_monai.data.summary import DatasetSummary
+
+
+def loaded(shape, spacing, voxels):
+    """A case of which all but the shape, the spacing and the numbers of voxels is irrelevant."""
+    affine = torch.diag(torch.tensor([*spacing, 1.0]))
+    volume = MetaTensor(torch.zeros(1, *shape), affine=affine)
+    return LoadedCase(volume, volume, voxels, ("image", "label"))
 
 
 @pytest.fixture
@@ -18,8 +25,7 @@ def summary():
         ("a2", "a", (12, 18, 5), (1.0, 1.25, 8.0), {0: 1000, 4: 80}),
         ("b1", "b", (11, 19, 7), (0.5, 1.5, 10.0), {7: 1400, 2: 63}),
     ):
-        header = Header(VoxelGrid(name, shape, np.eye(4)), spacing, 1)
-        summary.add(make_case(name, name, name, patient), header, voxels)
+        summary.add(make_case(name, name, name, patient), loaded(shape, spacing, voxels))
     return summary
 
 
@@ -47,8 +53,7 @@ def test_table_is_that_on_paper(summary):
 
 def test_cases_of_unknown_patients_are_not_called_patients(summary):
     """One case without a patient is enough: nobody can count them then."""
-    header = Header(VoxelGrid("c", (10, 20, 5), np.eye(4)), (1.0, 1.5, 8.0), 1)
-    summary.add(make_case("c", "c", "c"), header, {0: 1000})
+    summary.add(make_case("c", "c", "c"), loaded((10, 20, 5), (1.0, 1.5, 8.0), {0: 1000}))
 
     assert summary.units == ["a", "a", "b", "c"]
     assert summary.table().startswith("heart: 4 sound cases (official: 5 cases), 2 channel(s)")

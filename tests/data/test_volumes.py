@@ -15,7 +15,13 @@ import torch
 from monai.transforms import ScaleIntensityRanged, Spacingd
 from torch.utils.data import DataLoader, DistributedSampler
 
-from nacl_monai.data import CachedVolumes, LoadCase, SliceDataset, decathlon_cases
+from nacl_monai.data import (
+    CachedVolumes,
+    LoadCase,
+    SliceDataset,
+    check_distinct,
+    decathlon_cases,
+)
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, save_nifti
 
@@ -165,7 +171,7 @@ from tests.data.test_volumes import transforms
 
 def save(stream, array, saved=numpy.save, calls=[]):
     calls.append(array)
-    if len(calls) == 9:  # of four arrays a volume
+    if len(calls) == 11:  # of five arrays a volume
         stream.write(b"half")
         stream.flush()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -189,11 +195,39 @@ def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
     volumes = CachedVolumes(cases, transforms(), tmp_path)
 
     assert [case["case"] for case in cases[2:]] == read
+    assert len(list(tmp_path.iterdir())) == 5
     monkeypatch.undo()
     for volume, fresh in zip(
         volumes, CachedVolumes(cases, transforms(), tmp_path / "b"), strict=True
     ):
         torch.testing.assert_close(volume["image"], fresh["image"])
+
+
+@pytest.mark.parametrize("size", [0, 200, 40_000, -1])
+def test_damaged_file_is_made_anew(cases, volumes, tmp_path, capsys, size):
+    """Empty, cut off or changed: one line says so, and the volume is what it was."""
+    expected = volumes[1]["image"].clone()
+    file = volumes._files[1]
+    content = bytearray(file.read_bytes())
+    content[30_000] ^= 1
+    file.write_bytes(content if size < 0 else content[:size])
+    capsys.readouterr()
+
+    again = CachedVolumes(cases, transforms(), tmp_path / "cache")
+
+    assert f"warning: {file}: is damaged, and made anew" in capsys.readouterr().err
+    assert torch.equal(again[1]["image"], expected)
+    CachedVolumes(cases, transforms(), tmp_path / "cache")
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_partial_file_of_a_killed_process_is_removed(cases, volumes, tmp_path):
+    """Also where everything is cached, so that nothing is written."""
+    (tmp_path / "cache/.partial-x.npy").write_bytes(b"half")
+
+    CachedVolumes(cases, transforms(), tmp_path / "cache")
+
+    assert len(list((tmp_path / "cache").iterdir())) == len(volumes)
 
 
 def test_change_of_any_modality_makes_another_cache(cases, tmp_path):
@@ -241,6 +275,26 @@ def test_classes_are_those_of_the_label(volumes):
     """The classes of a volume are those that its label holds."""
     for volume, classes in zip(volumes, volumes.classes, strict=True):
         assert set(classes.tolist()) == set(volume["label"].flatten().tolist())
+
+
+def test_same_voxels_in_two_cases_are_refused(cases, tmp_path):
+    """In one set or in two, whoever the patients are; different cases are not."""
+    copied = []
+    for case in cases[:1]:
+        files = {key: tmp_path / f"{key}.nii.gz" for key in ("image", "label")}
+        for key, file in files.items():
+            file.write_bytes(Path(case[key]).read_bytes())
+        copied.append({"case": "x", "patient": "y", **{k: str(f) for k, f in files.items()}})
+    first, second, both = (
+        CachedVolumes(some, transforms(), tmp_path / "cache")
+        for some in (cases, copied, cases + copied)
+    )
+
+    empty = CachedVolumes([], transforms(), tmp_path, may_be_empty=True)
+    check_distinct([first, empty])
+    for sets in ([first, second], [both], [second, empty, first]):
+        with pytest.raises(InputError, match=r"is the same image as .*; remove one of the cases"):
+            check_distinct(sets)
 
 
 def test_slices_larger_than_the_network_are_refused(volumes):

@@ -59,11 +59,12 @@ def test_every_path_is_below_the_bundle(configs, kind, key, path):
 
 
 def test_inference_is_free_of_this_package(configs):
-    """It calls the script that travels with the bundle; the others call the package."""
+    """It calls the scripts that travel with the bundle; the others call the package."""
     text = json.dumps(configs["inference"])
 
     assert "nacl_monai" not in text
     assert "scripts.inference.find_cases" in text
+    assert "scripts.orientation.TurnAxesd" in text
     assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
 
 
@@ -84,7 +85,7 @@ def test_device_is_found_without_this_package(configs):
     assert device.type in ("cpu", "cuda")
 
 
-def test_scripts_are_a_package_with_a_copy_of_inference(tmp_path, monkeypatch):
+def test_scripts_are_a_package_with_a_copy_of_each_module(tmp_path, monkeypatch):
     """Byte for byte, so that it can be imported where this package is not."""
     write_scripts(tmp_path)
 
