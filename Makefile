@@ -7,7 +7,8 @@ DATASET_DIR ?=
 LOSS        ?= nacl
 NETWORK     ?= unet
 SEED        ?= 0
-RUN         ?= runs/$(DATASET)/$(shell $(NAME_RUN) $(NETWORK) $(LOSS) $(SEED))
+RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)) $(call quoted,$(LOSS)) \
+               $(call quoted,$(SEED))),$(error NETWORK, LOSS or SEED: cannot name a run; see the line above))
 IMAGES      ?=
 FOLDS       ?= $(shell awk '/^folds:/ {for (k = 0; k < $$2; k++) print k}' bundles/$(DATASET)/configs/dataset.yaml)
 PROCESSES   ?= 1
@@ -23,13 +24,21 @@ DATA_DIR    ?=
 RUNS        ?=
 TRACKING    ?=
 
+# What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
+$(foreach name,DATASET DATASET_DIR LOSS NETWORK SEED RUN IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
+  SEEDS PROFILE DATA_DIR RUNS TRACKING,\
+  $(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
+
+# One word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
 # Needs no other package, and so no .venv.
 NAME_RUN := $(PYTHON) -m nacl_monai.runs
 
 # One process per GPU, or several on a CPU: PROCESSES=2
-RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(PROCESSES) -m monai.bundle,$(BUNDLE))
+RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(call quoted,$(PROCESSES)) -m monai.bundle,$(BUNDLE))
 
 # What differs between the demo's datasets: the size of the job.
 DEMO          := runs/demo/$(DATASET)
@@ -41,7 +50,7 @@ PHANTOM       := runs/demo/phantom
 
 DEMO_SIZE = $(DEMO_SIZE_$(DATASET))
 DEMO_DIR  = $(or $(DATASET_DIR),$(if $(filter acdc,$(DATASET)),$(PHANTOM)))
-DEMO_MAKE = $(MAKE) --no-print-directory DATASET=$(DATASET) DATASET_DIR="$(DEMO_DIR)"
+DEMO_MAKE = $(MAKE) --no-print-directory DATASET=$(DATASET) DATASET_DIR=$(call quoted,$(DEMO_DIR))
 
 fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
 
@@ -53,9 +62,10 @@ endif
 PAPER := $(filter table% figure%,$(MAKECMDGOALS))
 
 # Variables that are set become keys of workflow/config.yaml, above those of the profile.
-SETTINGS := $(if $(DATASETS),'datasets=$(DATASETS)') $(if $(LOSSES),'losses=$(LOSSES)') \
-            $(if $(SEEDS),'seeds=$(SEEDS)') $(if $(DATA_DIR),'data_dir=$(DATA_DIR)') \
-            $(if $(RUNS),'runs=$(RUNS)') $(if $(TRACKING),'tracking=$(TRACKING)')
+SETTINGS := $(if $(DATASETS),$(call quoted,datasets=$(DATASETS))) $(if $(LOSSES),$(call quoted,losses=$(LOSSES))) \
+            $(if $(SEEDS),$(call quoted,seeds=$(SEEDS))) $(if $(TRACKING),$(call quoted,tracking=$(TRACKING)))
+# Folders go by the environment, since Snakemake reads the values of --config as YAML.
+FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RUNS),NACL_RUNS=$(call quoted,$(RUNS)))
 
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
@@ -101,43 +111,43 @@ endif
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= PROCESSES= ARGS=]
 	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
-	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" --seed $(SEED) \
-	  --network_def "@networks::$(NETWORK)" --loss "@losses::$(LOSS)" $(ARGS)
+	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) --seed $(call quoted,$(SEED)) \
+	  --network_def $(call quoted,@networks::$(NETWORK)) --loss $(call quoted,@losses::$(LOSS)) $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
 	$(RUN_BUNDLE) run evaluating \
 	  --config_file "$(call fragments,evaluate)" \
-	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" \
-	  --network_def "@networks::$(NETWORK)" $(ARGS)
+	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
+	  --network_def $(call quoted,@networks::$(NETWORK)) $(ARGS)
 
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
 	$(BUNDLE) run inference \
 	  --config_file "$(call fragments,inference)" \
-	  --images "$(IMAGES)" --checkpoint "$(RUN)/model.pt" --output_dir "$(RUN)/predictions" \
-	  --network_def "@networks::$(NETWORK)" $(ARGS)
+	  --images $(call quoted,$(IMAGES)) --checkpoint $(call quoted,$(RUN)/model.pt) \
+	  --output_dir $(call quoted,$(RUN)/predictions) --network_def $(call quoted,@networks::$(NETWORK)) $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
-	$(BIN)/nacl-monai export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
-	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
+	$(BIN)/nacl-monai export $(DATASET) --network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS)) \
+	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN))) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
-	@run="$(RUN)"; [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \
+	@run=$(call quoted,$(RUN)); [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \
 	for fold in $(FOLDS); do \
 	  folder=$$($(NAME_RUN) fold "$$run" $$fold) || exit 1; \
 	  $(NAME_RUN) evaluated "$$folder" && continue; \
-	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS='--fold '$$fold' $(ARGS) $(TRAIN_ARGS)' && \
-	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS='$(ARGS)' || exit 1; \
+	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS="--fold $$fold "$(call quoted,$(ARGS) $(TRAIN_ARGS)) && \
+	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS=$(call quoted,$(ARGS)) || exit 1; \
 	done; \
 	$(BIN)/nacl-monai compare "$$run" --output "$$run"
 
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 report: .venv/reproduce ## The page of all results: the same variables
 $(PAPER) reproduce report: .venv/reproduce
-	$(BIN)/snakemake --snakefile workflow/Snakefile --workflow-profile workflow/profiles/$(PROFILE) \
+	$(strip $(FOLDERS) $(BIN)/snakemake) --snakefile workflow/Snakefile --workflow-profile $(call quoted,workflow/profiles/$(PROFILE)) \
 	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@
 
 results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
-	$(if $(RUNS),$(BIN)/nacl-monai paper collect $(RUNS) --output docs/results/$(DATASET)/runs)
+	$(if $(RUNS),$(BIN)/nacl-monai paper collect $(call quoted,$(RUNS)) --output docs/results/$(DATASET)/runs)
 	$(BIN)/nacl-monai paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.

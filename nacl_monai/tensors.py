@@ -23,15 +23,28 @@ def without_metadata(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def check_outputs(outputs: torch.Tensor, name: str = "logits") -> None:
-    """Refuses outputs that are not ``(B, C, *spatial)`` with two or more classes.
+    """Refuses outputs that are not ``(B, C, *spatial)`` with two or more classes and a voxel.
 
     Raises:
-        InputError: If the shape is another.
+        InputError: If the shape is another, or if the batch is empty.
     """
     if outputs.ndim < 3 or outputs.shape[1] < 2:
         raise InputError(
             f"{name}: have the shape {tuple(outputs.shape)}; "
             "pass (batch, classes, *spatial) with at least 2 classes"
+        )
+    check_voxels(outputs, name)
+
+
+def check_voxels(outputs: torch.Tensor, name: str = "logits") -> None:
+    """Refuses a batch without a voxel, over which no mean is defined.
+
+    Raises:
+        InputError: If an axis has the length 0.
+    """
+    if 0 in outputs.shape:
+        raise InputError(
+            f"{name}: have the shape {tuple(outputs.shape)}, without a voxel; leave empty batches out"
         )
 
 
@@ -100,8 +113,6 @@ def check_probabilities(probs: torch.Tensor) -> None:
     check_outputs(probs, "probs")
     if not probs.is_floating_point():
         raise InputError(f"probs: are {probs.dtype}; pass the floating-point output of softmax")
-    if not probs.numel():
-        return
     tolerance = _SUM_TOLERANCE.get(probs.dtype, 1e-3)
     low, high = (bound.item() for bound in torch.aminmax(probs))
     if math.isnan(low):  # aminmax returns NaN for both bounds

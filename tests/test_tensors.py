@@ -152,9 +152,12 @@ def test_certain_probabilities_pass(value):
     check_probabilities(torch.tensor([value, 1 - value]).view(1, 2, 1, 1))
 
 
-def test_probabilities_without_a_voxel_pass():
-    """An empty batch holds nothing wrong."""
-    check_probabilities(torch.zeros(0, 2, 4, 4))
+@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (1, 2, 0, 4)])
+def test_probabilities_without_a_voxel_are_refused(shape):
+    """An empty batch has no error and no loss, since both are means."""
+    assert refusal(check_probabilities, torch.zeros(shape)) == (
+        f"probs: have the shape {shape}, without a voxel; leave empty batches out"
+    )
 
 
 def pair(first, second, dtype=torch.float32):

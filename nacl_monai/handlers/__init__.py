@@ -11,7 +11,8 @@ from nacl_monai.handlers.logits import LogitHistogram, LogitProfile
 from nacl_monai.handlers.progress import Progress
 from nacl_monai.handlers.run_record import RunRecord
 from nacl_monai.handlers.slice_maps import SliceMaps
-from nacl_monai.handlers.state_files import resumable_epoch
+from nacl_monai.handlers.state_files import Position, resumable_position
+from nacl_monai.handlers.termination import StopOnTermination
 from nacl_monai.handlers.validation_table import ValidationTable
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "EpochSeed",
     "LogitHistogram",
     "LogitProfile",
+    "Position",
     "Progress",
     "RunRecord",
     "SliceMaps",
     "StopOnDivergence",
+    "StopOnTermination",
     "ValidationTable",
-    "resumable_epoch",
+    "resumable_position",
 ]

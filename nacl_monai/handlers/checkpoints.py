@@ -12,8 +12,9 @@ from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers.state_files import (
-    checkpoint_epochs,
+    Position,
     checkpoint_file,
+    checkpoint_positions,
     load_state,
     make_checkpoint_folder,
     save_state,
@@ -27,14 +28,15 @@ class Checkpoints:
     ``epoch_0007.pt`` holds what the eighth epoch depends on: the state dictionaries of ``objects``,
     and the validator's best metric. It holds no random states because `EpochSeed` derives them from
     the epoch. An interrupted epoch is repeated from its start, so that on a CPU a training that was
-    killed ends with the same bits as one that was not. The newest two files are kept.
+    killed ends with the same bits as one that was not. The newest two files are kept. A state from
+    within an epoch is `StopOnTermination`'s; it is removed once that epoch is complete.
 
     Attach it after every handler whose work belongs to an epoch, and before those that ask the engine
     for its epoch when it starts.
 
     Args:
         folder: The folder of the files; made when the training starts.
-        epoch: The epoch to go on from, as :func:`resumable_epoch` returns it; 0 for the beginning.
+        position: Where to go on, as :func:`resumable_position` returns it.
         objects: Objects with ``state_dict()`` and ``load_state_dict()``, by name. Their states must
             hold no code, because files are read with ``weights_only=True``.
         validator: The engine whose best metric decides which model is kept.
@@ -45,10 +47,10 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: str | Path, epoch: int, objects: Mapping[str, Any], validator: Engine
+        self, folder: str | Path, position: Position, objects: Mapping[str, Any], validator: Engine
     ) -> None:
         self.folder = Path(folder)
-        self.epoch = epoch
+        self.position = position
         self.objects = dict(objects)
         self.validator = validator
 
@@ -56,29 +58,34 @@ class Checkpoints:
         """Registers the handler with ``engine``, a trainer of MONAI."""
         engine.add_event_handler(Events.STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_STARTED, self._check_folder)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_epoch)
+
+    @property
+    def file(self) -> Path:
+        """The file of the state to go on from."""
+        return checkpoint_file(self.folder, self.position)
 
     def _begin(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
             make_checkpoint_folder(self.folder)
         idist.barrier()
-        if not self.epoch:
+        if self.position == Position():
             return
         state: Any = engine.state
-        file = checkpoint_file(self.folder, self.epoch)
-        saved = load_state(file)
+        saved = load_state(self.file)
         try:
             for name, item in self._objects(engine).items():
                 item.load_state_dict(saved[name])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(
-                f"{file}: does not fit this training; train anew: --restart True"
+                f"{self.file}: does not fit this training; train anew: --restart True"
             ) from error
         for name in ("best_metric", "best_metric_epoch"):
             setattr(self.validator.state, name, saved[name])
-        state.epoch, state.iteration = self.epoch, self.epoch * state.epoch_length
+        state.epoch, done = self.position
+        state.iteration = state.epoch * state.epoch_length + done
         if idist.get_rank() == 0:
-            print(_progress(file, self.epoch, state.max_epochs))
+            print(_progress(self.file, self.position, state.max_epochs))
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         """The objects, and the scaler of gradients, which a trainer makes when it starts."""
@@ -91,17 +98,27 @@ class Checkpoints:
                 f"{self.folder}: has vanished while the training wrote to it; train anew: --restart True"
             )
 
-    def _save(self, engine: Engine) -> None:
-        state: Any = engine.state
+    def _save_epoch(self, engine: Engine) -> None:
+        self.save(engine, Position(engine.state.epoch))
+        if idist.get_rank() == 0:
+            positions = checkpoint_positions(self.folder)
+            newest = [position for position in positions if not position.iterations][-2:]
+            for old in set(positions).difference(newest):
+                checkpoint_file(self.folder, old).unlink()
+
+    def save(self, engine: Engine, position: Position, **more: Any) -> None:
+        """Writes the state at ``position``, and ``more`` beside it; every process is to call it.
+
+        Raises:
+            InputError: If a weight is no longer a finite number, or if the folder has vanished.
+        """
         states = {name: item.state_dict() for name, item in self._objects(engine).items()}
-        _check_finite(states, state.epoch, self.folder)
+        _check_finite(states, engine.state.epoch, self.folder)
         if idist.get_rank() == 0:
             self._check_folder()
             validated: Any = self.validator.state
             best = {name: vars(validated)[name] for name in ("best_metric", "best_metric_epoch")}
-            save_state({**states, **best}, checkpoint_file(self.folder, state.epoch))
-            for old in checkpoint_epochs(self.folder)[:-2]:
-                checkpoint_file(self.folder, old).unlink()
+            save_state({**states, **best, **more}, checkpoint_file(self.folder, position))
 
 
 class BestModel:
@@ -129,10 +146,11 @@ class BestModel:
             save_weights(self.network.state_dict(), self.file)
 
 
-def _progress(file: Path, epoch: int, epochs: int) -> str:
-    if epoch >= epochs:
+def _progress(file: Path, position: Position, epochs: int) -> str:
+    if position.epoch >= epochs:
         return f"{file.parent.parent}: all {epochs} epochs are trained; nothing is left to do"
-    return f"{file}: going on after epoch {epoch} of {epochs}"
+    within = f" and iteration {position.iterations} of the next" if position.iterations else ""
+    return f"{file}: going on after epoch {position.epoch} of {epochs}{within}"
 
 
 def _check_finite(states: Any, epoch: int, folder: Path) -> None:

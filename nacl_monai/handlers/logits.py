@@ -59,8 +59,9 @@ class LogitProfile:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _start(self) -> None:
-        self._sums = torch.zeros((), dtype=torch.float64)
-        self._counts = torch.zeros((), dtype=torch.int64)
+        # In full, so that a process that sees no case can take part in the sum over all.
+        self._sums = torch.zeros(len(self.classes), len(self.classes), dtype=torch.float64)
+        self._counts = torch.zeros(len(self.classes), dtype=torch.int64)
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -83,7 +84,8 @@ class LogitHistogram:
     Arrays: ``epochs`` (E,), int64; ``edges`` (M + 1,), float64; ``counts`` (E, M + 2), int64: voxels of
     all training batches whose largest logit lies below ``edges[0]``, in
     ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. The file is written anew at the end of every
-    epoch. The state dictionary holds the epochs so far, so that a resumed training goes on with them.
+    epoch. The state dictionary holds the epochs so far and the counts of the one that is not complete,
+    so that a resumed training goes on with them.
 
     Args:
         output_dir: Folder of the file.
@@ -93,20 +95,29 @@ class LogitHistogram:
         self.file = RunFolder(Path(output_dir)).logit_histogram
         self._epochs: list[int] = []
         self._counts: list[torch.Tensor] = []
+        self._edges = torch.zeros(0, dtype=torch.float64)
+        self._start()
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far and their counts."""
-        return {"epochs": list(self._epochs), "counts": list(self._counts)}
+        """The epochs so far and their counts; every process is to ask for it."""
+        return {
+            "epochs": list(self._epochs),
+            "counts": list(self._counts),
+            "current": summed(self._current),
+            "edges": self._edges,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on after the epochs of ``state``."""
         self._epochs, self._counts = list(state["epochs"]), list(state["counts"])
+        self._edges = state["edges"]
+        if idist.get_rank() == 0:
+            self._current = state["current"]
 
     def _start(self) -> None:
         self._current = torch.zeros((), dtype=torch.int64)
@@ -119,6 +130,7 @@ class LogitHistogram:
     def _write(self, engine: Engine) -> None:
         self._epochs.append(engine.state.epoch)
         self._counts.append(summed(self._current))
+        self._start()
         if idist.get_rank() == 0:
             with atomic_path(self.file) as temporary:
                 np.savez_compressed(

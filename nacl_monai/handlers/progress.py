@@ -47,10 +47,8 @@ class Progress:
 
     def _start(self, engine: Engine) -> None:
         state: Any = engine.state
-        epochs = state.max_epochs - state.epoch
-        self._bar = progress_bar(
-            description=self.description, unit=self.unit, total=epochs * state.epoch_length
-        )
+        left = state.max_epochs * state.epoch_length - state.iteration
+        self._bar = progress_bar(description=self.description, unit=self.unit, total=left)
 
     def _advance(self) -> None:
         self._bar.update()
@@ -59,10 +57,9 @@ class Progress:
         if self.validator is None:
             return
         state: Any = engine.state
-        shown = {
-            "epoch": f"{state.epoch}/{state.max_epochs}",
-            "loss": f"{latest_loss(state.output):.3f}",
-        }
+        shown = {"epoch": f"{state.epoch}/{state.max_epochs}"}
+        if state.output is not None:  # None if the training went on behind the epoch's iterations
+            shown["loss"] = f"{latest_loss(state.output):.3f}"
         values = self.validator.state.metrics
         shown |= {name: f"{values[name]:.3f}" for name in self.metrics if name in values}
         self._bar.set_postfix(shown, refresh=False)

@@ -31,9 +31,9 @@ class RunRecord:
     and ``best_metric``, its validation metric (both None before the first validation); and the list
     ``sessions``, each with
     ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
-    ``started`` (UTC), ``seconds``, ``epochs`` (first and last done), ``peak_memory_mib`` of the
-    process, and on a GPU ``peak_gpu_memory_mib``. The file is updated after every epoch, so that it
-    records what a killed session did.
+    ``started`` (UTC), ``seconds``, ``epochs`` (first and last that it completed, or None),
+    ``peak_memory_mib`` of the process, and on a GPU ``peak_gpu_memory_mib``. The file is updated after
+    every epoch, so that it records what a killed session did, and when SIGTERM ends a session.
 
     Args:
         output_dir: Folder of the file.
@@ -49,7 +49,8 @@ class RunRecord:
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``; attach it after `Checkpoints`."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._update)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
+        engine.add_event_handler(Events.TERMINATE, self._stop)
 
     def _start(self, engine: Engine) -> None:
         self._began = time.monotonic()
@@ -64,7 +65,13 @@ class RunRecord:
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
 
-    def _update(self, engine: Engine) -> None:
+    def _complete(self, engine: Engine) -> None:
+        self._update(engine, engine.state.epoch)
+
+    def _stop(self, engine: Engine) -> None:
+        self._update(engine, engine.state.epoch - 1)
+
+    def _update(self, engine: Engine, complete: int) -> None:
         if idist.get_rank() != 0:
             return
         state: Any = engine.state
@@ -72,14 +79,14 @@ class RunRecord:
         session = {
             **self._session,
             "seconds": round(time.monotonic() - self._began, 3),
-            "epochs": [self._first, state.epoch],
+            "epochs": [self._first, complete] if complete >= self._first else None,
             "peak_memory_mib": round(kibibytes / 1024),
         }
         if torch.cuda.is_available():
             session["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
         record = {
             "seed": self.seed,
-            "finished": state.epoch >= state.max_epochs,
+            "finished": complete >= state.max_epochs,
             **self._best(),
             "sessions": [*self._earlier, session],
         }

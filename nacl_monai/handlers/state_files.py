@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +16,19 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, write_text
 
 _PREFIX = "epoch_"
+_NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
+
+
+class Position(NamedTuple):
+    """How far a training is.
+
+    Attributes:
+        epoch: How many epochs are complete.
+        iterations: How many iterations of the next one are done.
+    """
+
+    epoch: int = 0
+    iterations: int = 0
 
 
 def save_state(state: Mapping[str, Any], file: str | Path) -> None:
@@ -69,34 +83,40 @@ def _checksum(file: str | Path) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def checkpoint_file(folder: str | Path, epoch: int) -> Path:
-    """The file of the state after ``epoch``."""
-    return Path(folder) / f"{_PREFIX}{epoch:04d}.pt"
+def checkpoint_file(folder: str | Path, position: Position) -> Path:
+    """The file of the state at ``position``.
+
+    Example:
+        >>> [checkpoint_file("", Position(2, done)).name for done in (0, 15)]
+        ['epoch_0002.pt', 'epoch_0002_iteration_0015.pt']
+    """
+    within = f"_iteration_{position.iterations:04d}" if position.iterations else ""
+    return Path(folder) / f"{_PREFIX}{position.epoch:04d}{within}.pt"
 
 
-def checkpoint_epochs(folder: str | Path) -> list[int]:
-    """The epochs of the checkpoints in ``folder``, in order."""
-    names = [file.stem.removeprefix(_PREFIX) for file in Path(folder).glob(f"{_PREFIX}*.pt")]
-    return sorted(int(name) for name in names if name.isdecimal())
+def checkpoint_positions(folder: str | Path) -> list[Position]:
+    """Where the checkpoints in ``folder`` were written, in order."""
+    names = [_NAME.fullmatch(file.stem) for file in Path(folder).glob(f"{_PREFIX}*.pt")]
+    return sorted(Position(int(name[1]), int(name[2] or 0)) for name in names if name)
 
 
-def resumable_epoch(folder: str | Path) -> int:
-    """The epoch of the newest whole checkpoint in ``folder``; 0 if there is none at all.
+def resumable_position(folder: str | Path) -> Position:
+    """Where the newest whole checkpoint in ``folder`` was written; the start if there is none at all.
 
     A damaged file is passed over with a warning.
 
     Raises:
         InputError: If there are checkpoints, and all of them are damaged.
     """
-    epochs = checkpoint_epochs(folder)
-    for epoch in reversed(epochs):
-        file = checkpoint_file(folder, epoch)
+    positions = checkpoint_positions(folder)
+    for position in reversed(positions):
+        file = checkpoint_file(folder, position)
         if is_whole(file):
-            return epoch
+            return position
         print(f"warning: {file}: is damaged; going back to the one before", file=sys.stderr)
-    if epochs:
+    if positions:
         raise InputError(f"{folder}: every checkpoint is damaged; train anew: --restart True")
-    return 0
+    return Position()
 
 
 def make_checkpoint_folder(folder: Path) -> None:

@@ -37,13 +37,19 @@ def check_inputs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Like :func:`convert_inputs`, and checks the values of the labels.
 
-    The check of values waits for the device, so compiled graphs leave it out.
+    The check of values waits for the device. In a compiled graph the device itself checks instead, and
+    raises its own RuntimeError.
 
     Raises:
         InputError: If the shapes do not fit, or a label is neither a class nor ``ignore_index``.
     """
     converted, indices = convert_inputs(logits, labels)
-    if not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        counted = indices if ignore_index is None else indices.where(indices != ignore_index, 0)
+        fine = (counted >= 0) & (counted < converted.shape[1])
+        fine &= indices == without_channel(labels, logits)  # whole numbers
+        torch._assert_async(fine.all(), "labels: hold a value that is no class")
+    else:
         check_labels(labels, converted.shape[1], ignore_index)
     return converted, indices
 

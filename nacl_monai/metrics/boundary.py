@@ -36,6 +36,8 @@ def boundary_band(
     """
     if not width > 0:
         raise InputError(f"width: is {width}; the band around a boundary needs more than 0")
+    if not labels.numel():
+        return torch.zeros_like(labels, dtype=torch.bool)
     touching = _touches_other_label(labels)
     band = torch.zeros_like(touching)
     for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):

@@ -23,8 +23,9 @@ from monai.metrics.hausdorff_distance import (
 )
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.gathering import GatheredTogether
 from nacl_monai.metrics.spacing import Spacing, case_spacings
-from nacl_monai.tensors import without_metadata
+from nacl_monai.tensors import check_voxels, without_metadata
 
 
 def hausdorff_distance(
@@ -47,7 +48,7 @@ def hausdorff_distance(
         diagonal of the volume, :math:`\sqrt{\sum_a (n_a s_a)^2}`, where only the prediction is empty.
 
     Raises:
-        InputError: If the shapes disagree, or a mask is not binary.
+        InputError: If the shapes disagree, if there is no voxel, or if a mask is not binary.
 
     Example:
         A structure two voxels off, one that is missed, and one that is absent:
@@ -62,6 +63,7 @@ def hausdorff_distance(
             f"prediction and label: have the shapes {tuple(prediction.shape)} and "
             f"{tuple(label.shape)}; give both one shape (batch, structures, *spatial)"
         )
+    check_voxels(label, "prediction and label")
     prediction, label = (without_metadata(mask.detach()) for mask in (prediction, label))
     for name, mask in (("prediction", prediction), ("label", label)):
         if not ((mask == 0) | (mask == 1)).all():
@@ -85,7 +87,7 @@ def hausdorff_distance(
     return distances
 
 
-class BoundedHausdorffMetric(HausdorffDistanceMetric):
+class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):
     """MONAI's metric with the distances of :func:`hausdorff_distance`.
 
     Args:
@@ -120,6 +122,8 @@ class BoundedHausdorffMetric(HausdorffDistanceMetric):
     ) -> torch.Tensor:
         if y is None:
             raise InputError("label: is missing; a distance needs one")
+        if not len(y):
+            return hausdorff_distance(y_pred, y)
         spacing = case_spacings(self.spacing, len(y), y.ndim - 2, y)
         first = 0 if self.include_background else 1
         return hausdorff_distance(y_pred[:, first:], y[:, first:], spacing, self.rank)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from nacl_monai.metrics.voxels import aligned
-from nacl_monai.tensors import without_metadata
+from nacl_monai.tensors import check_voxels, without_metadata
 
 
 def absolute_logit_sums(
@@ -32,7 +32,7 @@ def absolute_logit_sums(
         ``S`` (C, C), float64, and ``N`` (C,), int64.
 
     Raises:
-        InputError: If the shapes of logits and labels disagree.
+        InputError: If the shapes of logits and labels disagree, or if there is no voxel.
 
     Example:
         >>> logits = torch.tensor([[[1.0, -3.0, 2.0], [4.0, 5.0, -6.0]]])
@@ -40,6 +40,7 @@ def absolute_logit_sums(
         >>> sums.tolist(), counts.tolist()
         ([[4.0, 9.0], [2.0, 6.0]], [2, 1])
     """
+    check_voxels(logits)
     logits = without_metadata(logits.detach())
     num_classes = logits.shape[1]
     labels = aligned("labels", labels, logits).flatten().long()
@@ -67,12 +68,16 @@ def maximum_logit_counts(
     Returns:
         Counts (M + 2,), int64: below, the M bins, above; and their edges (M + 1,), float64.
 
+    Raises:
+        InputError: If there is no voxel.
+
     Example:
         >>> logits = torch.tensor([[[-2.0, 0.5, 0.0, 9.0], [-3.0, 0.2, 1.0, 0.0]]])
         >>> counts, edges = maximum_logit_counts(logits, low=0, high=2, per_unit=2)
         >>> counts.tolist(), edges.tolist()
         ([1, 0, 1, 1, 0, 1], [0.0, 0.5, 1.0, 1.5, 2.0])
     """
+    check_voxels(logits)
     first, last = low * per_unit, high * per_unit
     position = (
         (without_metadata(logits.detach()).amax(1).flatten() * per_unit)

@@ -11,6 +11,7 @@ from monai.metrics.metric import CumulativeIterationMetric
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.metrics.gathering import GatheredTogether
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
 from nacl_monai.metrics.scores import ScoreSums
@@ -54,7 +55,7 @@ ERRORS: dict[str, Error] = {
 }
 
 
-class CalibrationMetric(CumulativeIterationMetric):
+class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     """Calibration errors of several regions, per case and pooled, from one pass.
 
     The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; 2048
@@ -120,6 +121,8 @@ class CalibrationMetric(CumulativeIterationMetric):
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
         # MONAI passes keyword arguments whole to every case; a list of masks has one for each.
+        if not len(y_pred):
+            raise InputError("probs: are an empty list, without a voxel; leave empty batches out")
         inputs = [y_pred, y] if kwargs.get("mask") is None else [y_pred, y, kwargs["mask"]]
         cases = [
             self._compute_tensor(*(tensor.unsqueeze(0) for tensor in case))

@@ -98,7 +98,7 @@ def add_caption(figure: Figure, text: str) -> None:
     """Small text below a figure, wrapped to its width; lines of ``text`` stay lines."""
     width = int(LETTERS_PER_INCH * figure.get_figwidth())
     lines = [textwrap.fill(line, width) for line in text.splitlines()]
-    figure.supxlabel("\n".join(lines), fontsize=9)
+    figure.supxlabel("\n".join(lines), fontsize=9, parse_math=False)  # a case may be called $x_1$
 
 
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:

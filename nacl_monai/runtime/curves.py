@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
+from nacl_monai.handlers import Position
 from nacl_monai.losses import DeepSupervisionLoss
 
 
@@ -22,14 +23,14 @@ def last_step(epoch: int, dataloader: Sized) -> int:
     return epoch * len(dataloader)
 
 
-def next_step(epoch: int, dataloader: Sized) -> int:
-    """The first step after ``epoch``, from which a resumed training writes its curves anew.
+def next_step(position: Position, dataloader: Sized) -> int:
+    """The first step after ``position``, from which a resumed training writes its curves anew.
 
     Example:
-        >>> next_step(0, range(5))
-        1
+        >>> next_step(Position(epoch=2, iterations=3), range(5))
+        14
     """
-    return last_step(epoch, dataloader) + 1
+    return last_step(position.epoch, dataloader) + position.iterations + 1
 
 
 def loss_and_terms(

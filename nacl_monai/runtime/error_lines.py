@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -28,12 +30,23 @@ def one_line_errors() -> None:
     """From now on an `InputError` ends the process with its message alone and exit code 1.
 
     The same goes for arguments that a component of the configuration refuses, for a full or unwritable
-    disk, and for Ctrl-C, after which the process ends by SIGINT (130 in a shell). MONAI wraps what its
-    configurations raise, so the chain of causes is searched. Every other exception keeps its traceback.
+    disk, and for Ctrl-C, after which the process ends by SIGINT (130 in a shell). SIGTERM ends it with
+    exit code 143, as soon as what is half-written is removed. MONAI wraps what its configurations raise,
+    so the chain of causes is searched. Every other exception keeps its traceback.
     """
     sys.excepthook = _show
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     # Ignite logs what it is about to raise; Python prints that unless there is a handler.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -43,9 +56,12 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
     if line is None:
         sys.__excepthook__(kind, error, traceback)
     else:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr, flush=True)
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         _end_by_interrupt()
+    if any(isinstance(cause, _Terminated) for cause in causes):
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGTERM)  # at once, since a cluster does not wait for long
 
 
 def _end_by_interrupt() -> None:
@@ -81,6 +97,8 @@ def _line(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on where a training's last epoch ended"
+    if isinstance(error, _Terminated):
+        return "ended by SIGTERM; the same command goes on where a training's last iteration ended"
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         file = error.filename or "a file of this run"
         return f"{file}: {error.strerror}; free space, or choose a folder that can be written"

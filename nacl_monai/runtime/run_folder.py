@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.handlers.state_files import checkpoint_epochs
+from nacl_monai.handlers.state_files import checkpoint_positions
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import leaves
 
@@ -120,8 +120,8 @@ def _running_configuration() -> dict[str, Any]:
 
 def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Refuses a folder in which the training of ``config`` cannot begin or go on."""
-    epochs = checkpoint_epochs(folder.checkpoints)
-    trained = bool(epochs) or folder.model.exists()
+    checkpoints = checkpoint_positions(folder.checkpoints)
+    trained = bool(checkpoints) or folder.model.exists()
     if not folder.config.exists():
         if trained:
             raise InputError(
@@ -131,7 +131,7 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     changes = _changes(_read_record(folder.config), config)
     if changes and trained:
         raise InputError(f"{folder.path}: was trained with another {_listed(changes)}; {_REMEDY}")
-    if folder.record.exists() and not changes and not epochs:
+    if folder.record.exists() and not changes and not checkpoints:
         raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
 
 

@@ -32,6 +32,18 @@ def dying_at(number, function):
     )
 
 
+def terminating_at(number, function):
+    """``function``, but its call ``number`` sends SIGTERM first."""
+    calls = count(1)
+
+    def call(*arguments):
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return function(*arguments)
+
+    return call
+
+
 def in_epoch(number):
     SupervisedTrainer._iteration = dying_at(number, SupervisedTrainer._iteration)
 
@@ -46,6 +58,16 @@ def interrupted(number):
         return iterate(*arguments)
 
     SupervisedTrainer._iteration = iteration
+
+
+def terminated(number):
+    """By SIGTERM in an iteration of the training, as a cluster ends it."""
+    SupervisedTrainer._iteration = terminating_at(number, SupervisedTrainer._iteration)
+
+
+def terminated_in_evaluation(number):
+    """By SIGTERM in an iteration of a validation or an evaluation."""
+    SupervisedEvaluator._iteration = terminating_at(number, SupervisedEvaluator._iteration)
 
 
 def in_validation(number):
@@ -80,7 +102,23 @@ def never(_):
 
 MOMENTS = {
     function.__name__: function
-    for function in (in_epoch, interrupted, in_validation, while_writing, damaged, never)
+    for function in (
+        in_epoch,
+        interrupted,
+        terminated,
+        terminated_in_evaluation,
+        in_validation,
+        while_writing,
+        damaged,
+        never,
+    )
+}
+EXIT_CODES = {
+    "interrupted": -signal.SIGINT,
+    "terminated": 128 + signal.SIGTERM,
+    "terminated_in_evaluation": 128 + signal.SIGTERM,
+    "damaged": 0,
+    "never": 0,
 }
 
 
@@ -113,15 +151,14 @@ def main(runs, processes=1):
         port = free_port()
         first, *others = (start(moment, words, rank, processes, port) for rank in range(processes))
         status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
-        expected = 0
-        if ":" in moment:
-            expected = -signal.SIGINT if "interrupted" in moment else -signal.SIGKILL
+        expected = EXIT_CODES.get(moment.partition(":")[0], -signal.SIGKILL)
         if status != expected:
             sys.exit(f"{moment}: ended with {status}, not {expected}")
         for other in others:
-            if status:
+            if status < 0:
                 os.kill(other, signal.SIGKILL)
-            os.waitpid(other, 0)
+            if os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) not in (status, -signal.SIGKILL):
+                sys.exit(f"{moment}: another process did not end with {status}")
 
 
 if __name__ == "__main__":

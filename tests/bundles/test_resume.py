@@ -1,4 +1,4 @@
-"""A training that was killed, and started again by the same command, ends as if nothing had been."""
+"""A training that was ended, and started again by the same command, ends as if nothing had been."""
 
 import json
 import subprocess
@@ -34,31 +34,41 @@ NETWORK = {
 def words_of(acdc_phantom, tmp_path_factory):
     """The words of one command, but for the folder; its epochs have five iterations."""
     root = tmp_path_factory.mktemp("resume")
-    shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache", "--max_epochs", EPOCHS]
-    shared += ["--networks::unet", NETWORK, "--slice_transforms", AUGMENTATION]
-    return lambda folder: arguments("training", "acdc", *shared, "--output_dir", root / folder)
+    shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
+    shared += ["--networks::unet", NETWORK]
+    training = ["--max_epochs", EPOCHS, "--slice_transforms", AUGMENTATION]
+
+    def words(folder, run_id="training", *more):
+        more = training if run_id == "training" else more
+        return arguments(run_id, "acdc", *shared, *more, "--output_dir", root / folder)
+
+    return words
 
 
 @pytest.fixture(scope="module")
 def runs(words_of):
-    """Folders of a training that nothing happened to, and of one that suffered; and the output.
+    """Folders of a training that nothing happened to, and of two that suffered; and the output.
 
-    The latter was killed in the second epoch, in its validation, and while its state was written,
+    The second was killed in the second epoch, in its validation, and while its state was written,
     and interrupted by Ctrl-C; then killed in the third epoch, and its newest checkpoint damaged.
+    SIGTERM ended the third twice in the first epoch, in its validation, and in the second epoch.
     """
-    plain, suffering = words_of("plain"), words_of("suffering")
+    plain, killed, stopped = (words_of(name) for name in ("plain", "killed", "stopped"))
     moments = ["in_epoch:8", "in_validation:2", "while_writing:1", "interrupted:2", "in_epoch:8"]
-    moments.append("damaged")
-    commands = json.dumps([("never", plain), *((moment, suffering) for moment in moments)])
+    commands = [("never", plain), *((moment, killed) for moment in [*moments, "damaged"])]
+    moments = ["terminated:2", "terminated:1", "terminated_in_evaluation:1", "terminated:3"]
+    commands += [(moment, stopped) for moment in [*moments, "never"]]
+    half = ["--evaluation_dir", Path(plain[-1]).with_name("half"), "--cases_to_evaluate", "train"]
+    commands += [("terminated_in_evaluation:3", words_of("plain", "evaluating", *half))]
     result = subprocess.run(
-        [sys.executable, "-m", "tests.bundles.killed_training", commands],
+        [sys.executable, "-m", "tests.bundles.killed_training", json.dumps(commands)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    return *(Path(words[-1]) for words in (plain, suffering)), result
+    return *(Path(words[-1]) for words in (plain, killed, stopped)), result
 
 
 def tensors(state, prefix=""):
@@ -83,51 +93,80 @@ def curves(run):
 
 def test_messages_name_what_it_goes_on_from_and_what_is_damaged(runs):
     """What it goes on from is said, and which file is damaged."""
-    said = runs[2]
+    said = runs[-1]
 
     assert said.stdout.count("epoch_0001.pt: going on after epoch 1 of 3") == 5
     assert "epoch_0002.pt: is damaged; going back to the one before" in said.stderr
-    assert one_line(said.stderr).startswith("error: interrupted; the same command goes on")
+    for iteration in (2, 3, 5):
+        line = f"epoch_0000_iteration_{iteration:04d}.pt: going on after epoch 0 of 3 and iteration"
+        assert said.stdout.count(f"{line} {iteration} of the next") == 1
+    assert "Traceback" not in said.stderr
+    errors = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+    interrupted, *terminated = errors
+    assert interrupted.startswith("error: interrupted; the same command goes on")
+    assert terminated == [terminated[0]] * 5
+    assert terminated[0].startswith("error: ended by SIGTERM; the same command goes on")
 
 
+ended = pytest.mark.parametrize("which", [1, 2], ids=["killed", "stopped"])
+
+
+@ended
 @pytest.mark.parametrize("name", ["model.pt", f"checkpoints/epoch_{EPOCHS:04d}.pt"])
-def test_state_is_the_same_bits(runs, name):
+def test_state_is_the_same_bits(runs, name, which):
     """Weights, optimizer, schedule, best metric and histogram are the same bits."""
-    first, second = (tensors(torch.load(run / name, weights_only=True)) for run in runs[:2])
+    first, second = (
+        tensors(torch.load(run / name, weights_only=True)) for run in (runs[0], runs[which])
+    )
 
     assert first.keys() == second.keys()
     for key, value in first.items():
         assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[key])), key
 
 
-def test_histogram_has_every_epoch_once(runs):
+@ended
+def test_histogram_has_every_epoch_once(runs, which):
     """The histogram of logits has every epoch once, with the same counts."""
-    first, second = (np.load(run / "logit_histogram.npz") for run in runs[:2])
+    first, second = (np.load(run / "logit_histogram.npz") for run in (runs[0], runs[which]))
 
     for name in ("epochs", "edges", "counts"):
         np.testing.assert_array_equal(first[name], second[name])
     assert first["epochs"].tolist() == [1, 2, 3]
 
 
-def test_curves_have_every_iteration_once(runs):
+@ended
+def test_curves_have_every_iteration_once(runs, which):
     """Every curve has the same values, and an iteration that was done twice is one point of it."""
-    first, second = (curves(run) for run in runs[:2])
+    first, second = (curves(run) for run in (runs[0], runs[which]))
 
     assert first == second
     assert [step for step, _ in second["loss"]] == list(range(1, 16))
     assert [step for step, _ in second["val_dice"]] == [5, 10, 15]
 
 
-def test_two_checkpoints_and_every_session_are_kept(runs):
+@pytest.mark.parametrize(
+    ("which", "epochs"),
+    [(1, [[1, 1], [2, 2], [2, 3]]), (2, [None, None, None, [1, 1], [2, 3]])],
+    ids=["killed", "stopped"],
+)
+def test_two_checkpoints_and_every_session_are_kept(runs, which, epochs):
     """The newest two checkpoints, nothing half-written, and a record of every session."""
-    _, folder, _ = runs
+    folder = runs[which]
     record = json.loads((folder / "run.json").read_text())
 
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert names == ["epoch_0002.pt", "epoch_0003.pt"]
     assert {path.name for path in folder.glob(".*")} == {".lock"}
     assert record["finished"]
-    assert [session["epochs"] for session in record["sessions"]] == [[1, 1], [2, 2], [2, 3]]
+    assert [session["epochs"] for session in record["sessions"]] == epochs
+
+
+def test_evaluation_that_sigterm_ended_leaves_no_numbers(runs):
+    """There is no table of some of the cases, and nothing half-written."""
+    files = {path.name for path in runs[0].with_name("half").rglob("*") if path.is_file()}
+
+    assert not files & {"cases.csv", "summary.json", "bins.npz", "logits.npz"}
+    assert {name for name in files if name.startswith(".")} == {".lock"}
 
 
 def contents(folder):

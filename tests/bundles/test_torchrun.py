@@ -33,7 +33,8 @@ def runs(acdc_phantom, tmp_path_factory):
         words("evaluating", "killed", *test, "--evaluation_dir", root / name)
         for name in ("one", "two")
     )
-    jobs = [("never", first), ("in_epoch:8", second), ("never", second), ("never", two)]
+    jobs = [("never", first), ("in_epoch:8", second), ("terminated:2", second)]
+    jobs += [("terminated_in_evaluation:1", second), ("never", second), ("never", two)]
     for commands, processes in ((jobs, "2"), ([("never", one)], "1")):
         result = subprocess.run(
             [
@@ -53,7 +54,7 @@ def runs(acdc_phantom, tmp_path_factory):
 
 
 def test_killed_training_ends_with_the_same_bits(runs):
-    """A killed training of two processes ends with the same bits as one that was not."""
+    """A training of two processes ends with the same bits after SIGKILL and SIGTERM to one of them."""
     for name in ("model.pt", "checkpoints/epoch_0002.pt"):
         first, second = (
             tensors(torch.load(runs[run] / name, weights_only=True)) for run in ("plain", "killed")
@@ -69,7 +70,7 @@ def test_first_process_alone_writes(runs):
     record = json.loads((runs["killed"] / "run.json").read_text())
 
     assert len(list((runs["plain"] / "tensorboard").iterdir())) == 1
-    assert [session["processes"] for session in record["sessions"]] == [2, 2]
+    assert [session["processes"] for session in record["sessions"]] == [2] * 3
     assert json.loads((runs["killed"] / "config.json").read_text())["processes"] == 2
 
 

@@ -7,11 +7,13 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 
 from nacl_monai.errors import InputError
-from nacl_monai.handlers import BestModel, Checkpoints, resumable_epoch
+from nacl_monai.handlers import BestModel, Checkpoints, Position, resumable_position
 from nacl_monai.handlers.state_files import checkpoint_file, is_whole, load_state, save_state
 
+START = Position()
 
-def trainer_of(folder, epochs, epoch=0, handlers=(), learning_rate=0.1):
+
+def trainer_of(folder, epochs, position=START, handlers=(), learning_rate=0.1):
     torch.manual_seed(0)
     network = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
@@ -19,7 +21,7 @@ def trainer_of(folder, epochs, epoch=0, handlers=(), learning_rate=0.1):
     validator = Engine(lambda *_: None)
     validator.state.best_metric, validator.state.best_metric_epoch = 0.5, 1
     checkpoints = Checkpoints(
-        folder, epoch, {"network": network, "optimizer": optimizer}, validator
+        folder, position, {"network": network, "optimizer": optimizer}, validator
     )
     trainer = SupervisedTrainer(
         device="cpu",
@@ -39,7 +41,7 @@ def test_two_epochs_and_two_more_are_four_epochs(tmp_path):
     whole, _ = trainer_of(tmp_path / "whole", 4)
     whole.run()
     trainer_of(tmp_path / "parts", 2)[0].run()
-    second, validator = trainer_of(tmp_path / "parts", 4, resumable_epoch(tmp_path / "parts"))
+    second, validator = trainer_of(tmp_path / "parts", 4, resumable_position(tmp_path / "parts"))
     validator.state.best_metric, validator.state.best_metric_epoch = -1, -1
     second.run()
 
@@ -57,7 +59,7 @@ def test_finished_training_has_nothing_to_do(tmp_path, capsys):
     trainer_of(tmp_path, 2)[0].run()
     before = (tmp_path / "epoch_0002.pt").read_bytes()
 
-    trainer, _ = trainer_of(tmp_path, 2, resumable_epoch(tmp_path))
+    trainer, _ = trainer_of(tmp_path, 2, resumable_position(tmp_path))
     trainer.run()
 
     assert trainer.state.output is None
@@ -67,10 +69,10 @@ def test_finished_training_has_nothing_to_do(tmp_path, capsys):
 
 def test_state_that_does_not_fit_is_refused_by_name(tmp_path):
     """A state that does not fit is refused by name."""
-    save_state({"network": {}}, checkpoint_file(tmp_path, 1))
+    save_state({"network": {}}, checkpoint_file(tmp_path, Position(1)))
 
     with pytest.raises(InputError, match="epoch_0001.pt: does not fit this training"):
-        trainer_of(tmp_path, 2, 1)[0].run()
+        trainer_of(tmp_path, 2, Position(1))[0].run()
 
 
 def test_state_that_is_not_finite_is_not_saved(tmp_path):
@@ -123,7 +125,7 @@ def test_state_holds_the_scaler_of_gradients(tmp_path):
     trainer.add_event_handler(Events.STARTED, lambda: setattr(trainer, "scaler", scaler))
     trainer.run()
 
-    saved = load_state(checkpoint_file(tmp_path, 1))
+    saved = load_state(checkpoint_file(tmp_path, Position(1)))
 
     assert saved["scaler"]["scale"] == 8.0
     assert saved.keys() == {"network", "optimizer", "scaler", "best_metric", "best_metric_epoch"}
@@ -134,7 +136,7 @@ def test_resumed_training_says_where_it_goes_on(tmp_path, capsys):
     trainer_of(tmp_path, 1)[0].run()
     capsys.readouterr()
 
-    trainer_of(tmp_path, 3, 1)[0].run()
+    trainer_of(tmp_path, 3, Position(1))[0].run()
 
     expected = f"{tmp_path / 'epoch_0001.pt'}: going on after epoch 1 of 3"
     assert capsys.readouterr().out.splitlines() == [expected]

@@ -93,7 +93,8 @@ def test_histogram_counts_the_largest_logits_of_every_epoch(tmp_path, kind, deco
 def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
     """The state holds the epochs so far; what a handler adds later does not change it."""
     first = LogitHistogram(tmp_path)
-    first.load_state_dict({"epochs": [1], "counts": [torch.ones(242, dtype=torch.int64)]})
+    ones = torch.ones(242, dtype=torch.int64)
+    first.load_state_dict({**first.state_dict(), "epochs": [1], "counts": [ones]})
     state = first.state_dict()
     trainer = SupervisedTrainer(
         device="cpu",

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.handlers import resumable_epoch
+from nacl_monai.handlers import Position, resumable_position
 from nacl_monai.handlers.state_files import (
-    checkpoint_epochs,
     checkpoint_file,
+    checkpoint_positions,
     is_whole,
     load_state,
     make_checkpoint_folder,
@@ -25,25 +25,25 @@ class Code:
 
 def test_damaged_checkpoints_are_passed_over(tmp_path, capsys):
     """One changed byte, or a missing half, is noticed; if nothing is whole, that is an error."""
-    assert resumable_epoch(tmp_path) == 0
+    assert resumable_position(tmp_path) == (0, 0)
     for epoch in (1, 2, 10000):
-        save_state({"weights": torch.arange(1000.0)}, checkpoint_file(tmp_path, epoch))
-    assert resumable_epoch(tmp_path) == 10000
+        save_state({"weights": torch.arange(1000.0)}, checkpoint_file(tmp_path, Position(epoch)))
+    assert resumable_position(tmp_path) == (10000, 0)
 
     file = tmp_path / "epoch_10000.pt"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert resumable_epoch(tmp_path) == 2
+    assert resumable_position(tmp_path) == (2, 0)
     assert "epoch_10000.pt: is damaged" in capsys.readouterr().err
 
     file = tmp_path / "epoch_0002.pt"
     file.write_bytes(file.read_bytes()[:200])
-    assert resumable_epoch(tmp_path) == 1
+    assert resumable_position(tmp_path) == (1, 0)
 
     (tmp_path / "epoch_0001.pt").write_bytes(b"")
     with pytest.raises(InputError, match="every checkpoint is damaged"):
-        resumable_epoch(tmp_path)
+        resumable_position(tmp_path)
 
 
 def test_state_is_read_as_it_was_written(tmp_path):
@@ -76,14 +76,19 @@ def test_file_that_is_missing_or_no_archive_is_not_whole(tmp_path):
     assert not is_whole(tmp_path / "missing.pt")
 
 
-def test_epochs_are_numbers_in_order(tmp_path):
-    """Checkpoints are found by their epoch, as a number; other files are ignored."""
-    for name in ("epoch_0002.pt", "epoch_10000.pt", "epoch_0010.pt", "epoch_last.pt", "model.pt"):
+def test_positions_are_numbers_in_order(tmp_path):
+    """Checkpoints are found by their epoch and iteration, as numbers; other files are ignored."""
+    for name in ("0002", "0002_iteration_0003", "0002_iteration_10000", "10000", "0010"):
+        (tmp_path / f"epoch_{name}.pt").touch()
+    for name in ("epoch_last.pt", "epoch_0003_iteration_.pt", "model.pt"):
         (tmp_path / name).touch()
 
-    assert checkpoint_epochs(tmp_path) == [2, 10, 10000]
-    assert checkpoint_file(tmp_path, 7).name == "epoch_0007.pt"
-    assert checkpoint_epochs(tmp_path / "missing") == []
+    positions = checkpoint_positions(tmp_path)
+
+    assert positions == [(2, 0), (2, 3), (2, 10000), (10, 0), (10000, 0)]
+    for position in positions:
+        assert checkpoint_file(tmp_path, position).is_file()
+    assert checkpoint_positions(tmp_path / "missing") == []
 
 
 def test_folder_is_made_without_leftovers(tmp_path):

@@ -453,6 +453,29 @@ def test_label_that_is_no_class_is_named(item, settings, batch, value, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", MENU)
+def test_label_that_is_no_class_never_becomes_a_number_when_compiled(name):
+    """The device raises, since a compiled graph cannot look at values."""
+    torch.compiler.reset()
+    compiled = torch.compile(METHODS[name](**MENU[name].settings), backend="eager", fullgraph=True)
+    logits, labels = torch.randn(1, 3, 4, 5), torch.zeros(1, 1, 4, 5)
+    compiled(logits, labels)
+    for value in (3, -1, 0.5):
+        labels[0, 0, 2, 2] = value
+        with pytest.raises((RuntimeError, IndexError)):
+            compiled(logits, labels)
+
+
+@every_loss
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5)])
+def test_batch_without_a_voxel_is_refused(item, settings, shape):
+    """Its mean would be NaN."""
+    loss = build(item, **settings)
+    labels = torch.zeros(shape[0], 1, *shape[2:])
+    with pytest.raises(InputError, match="without a voxel; leave empty batches out"):
+        loss(torch.zeros(shape), labels_for(loss, labels))
+
+
 @every_loss
 def test_shapes_that_do_not_fit_are_refused(item, settings, batch):
     """Labels of another size, or one-hot, are refused with both shapes."""

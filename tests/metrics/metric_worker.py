@@ -6,6 +6,7 @@ import torch
 from metric_samples import random_case
 
 import nacl_monai
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 
 SHARES = (slice(0, 3), slice(3, 4))
@@ -24,9 +25,15 @@ def main(rank, folder):
     probs, labels = data()
     metric = CalibrationMetric()
     metric(probs[SHARES[rank]], labels[SHARES[rank]])
-    torch.save(
-        [metric.aggregate(), vars(metric.case_bins()), nacl_monai.__file__], f"{folder}/{rank}.pt"
-    )
+    results = [metric.aggregate(), vars(metric.case_bins()), nacl_monai.__file__]
+    metric.reset()
+    if rank == 0:
+        metric(probs, labels)
+    try:
+        metric.aggregate()
+    except InputError as error:
+        results.append(str(error))
+    torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

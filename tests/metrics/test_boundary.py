@@ -121,3 +121,11 @@ def test_spacing_of_other_axes_is_refused():
     """There is one size per axis."""
     with pytest.raises(InputError, match="spacing"):
         boundary_band(torch.zeros(1, 2, 2), spacing=(1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4)])
+def test_labels_without_a_voxel_have_an_empty_band(shape):
+    """A map of nothing is empty."""
+    band = boundary_band(torch.zeros(shape, dtype=torch.long), width=2)
+
+    assert (band.shape, band.dtype) == (shape, torch.bool)

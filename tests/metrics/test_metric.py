@@ -329,7 +329,10 @@ def test_buffers_are_exact():
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
-    """Two gloo processes with 3 and 1 cases report on each the numbers and bins of one process."""
+    """Two gloo processes with 3 and 1 cases report on each the numbers and bins of one process.
+
+    Where one of them has seen no case, both say so.
+    """
     command = [sys.executable, metric_worker.__file__]
     source = str(Path(nacl_monai.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
@@ -341,7 +344,8 @@ def test_two_processes_equal_one(tmp_path):
 
     expected = filled()
     for rank in range(2):
-        numbers, bins, package = torch.load(tmp_path / f"{rank}.pt")
+        numbers, bins, package, refusal = torch.load(tmp_path / f"{rank}.pt")
         assert package == nacl_monai.__file__
+        assert refusal.startswith("process 1 of 2: has seen no case")
         assert numbers == pytest.approx(expected.aggregate(), nan_ok=True)
         assert torch.equal(CalibrationBins(**bins).counts, expected.case_bins().counts)

@@ -28,8 +28,8 @@ class TestReadRuns:
         assert [run.name for run in read_runs(folders, ["a", "b"])] == ["a", "b"]
 
     def test_case_names_stay_text(self, copies, change_cases, change_arrays):
-        """Cases named '001' or 'NA' keep their names in tables and bins."""
-        names = ["NA", "001", "002", "003", "004", "005", "1e3"]
+        """Cases named '007', 'NA' or '=SUM(1)' keep their names in tables and bins."""
+        names = ["NA", "007", "=SUM(1)", "nan", "None", "True", "1e3"]
         change_cases(copies[0], lambda table: table.assign(case=names))
         bins = copies[0] / "evaluation" / "bins.npz"
         change_arrays(bins, lambda arrays: arrays.update(cases=np.array(names)))

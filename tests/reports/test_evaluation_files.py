@@ -37,8 +37,8 @@ def map_file(copies):
 
 class TestCases:
     def test_case_names_stay_text(self, copies, cases_file, change_cases):
-        """Cases named '001' or 'NA' keep their names."""
-        names = ["NA", "001", "002", "003", "004", "005", "1e3"]
+        """Cases named '007', 'NA' or '=SUM(1)' keep their names."""
+        names = ["NA", "007", "=SUM(1)", "nan", "None", "True", "1e3"]
         change_cases(copies[0], lambda table: table.assign(case=names))
 
         assert read_cases(cases_file)[0].index.tolist() == names

@@ -21,7 +21,14 @@ from nacl_monai.reports import (
     read_runs,
     save_figure,
 )
-from nacl_monai.reports.style import BACKGROUND, CLASS_COLORS, PNG_LIMIT, class_color, panel_grid
+from nacl_monai.reports.style import (
+    BACKGROUND,
+    CLASS_COLORS,
+    PNG_LIMIT,
+    add_caption,
+    class_color,
+    panel_grid,
+)
 
 DRAW = {
     "reliability": draw_reliability,
@@ -157,3 +164,11 @@ def test_grid_of_panels_is_as_small_as_possible(panels, most):
     assert columns <= most
     assert (lines - 1) * most < panels <= lines * columns
     assert lines * (columns - 1) < panels
+
+
+def test_caption_is_no_formula(tmp_path):
+    """A name with dollars is shown as it is, and does not fail as a formula would."""
+    with house_style():
+        figure = new_figure(2.0)
+        add_caption(figure, "Case $a^{$")
+    save_figure(figure, tmp_path / "figure")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nacl_monai.handlers import Position
 from nacl_monai.losses import CrossEntropyLoss, DeepSupervisionLoss
 from nacl_monai.runtime import last_step, loss_and_terms, next_step
 
@@ -13,7 +14,8 @@ def test_epochs_follow_each_other_without_a_gap(iterations):
     steps = 0
     for epoch in range(4):
         assert last_step(epoch, range(iterations)) == steps
-        assert next_step(epoch, range(iterations)) == steps + 1
+        assert next_step(Position(epoch), range(iterations)) == steps + 1
+        assert next_step(Position(epoch, iterations), range(iterations)) == steps + iterations + 1
         steps += iterations
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from nacl_monai.bundles import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
+from tests.test_makefile import AWKWARD
 
 ROOT = Path(__file__).parents[2]
 HERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -125,8 +127,32 @@ def test_misspelt_name_is_one_line_with_the_choices(tmp_path, key, value):
 
 def test_missing_data_are_named(tmp_path):
     """The line says what to do about it."""
-    with pytest.raises(AssertionError, match="nowhere/acdc: no such folder; set DATA_DIR"):
-        dry_run(tmp_path, "table1", datasets="acdc", data_dir=tmp_path / "nowhere")
+    line = "nowhere/acdc: no such folder; set DATA_DIR"
+    with pytest.raises(AssertionError, match=rf"\n *error: .*{line}") as refused:
+        dry_run(tmp_path, "report", datasets="acdc", data_dir=tmp_path / "nowhere")
+    printed = str(refused.value)
+    assert "Traceback" not in printed.split("Building DAG")[1]
+    assert "Exception" not in printed
+
+
+def test_paths_are_one_word_of_every_command(tmp_path, monkeypatch):
+    """Blanks, quotes, dollars and backquotes in the folders of data and runs are kept."""
+    folder = tmp_path / AWKWARD
+    (folder / "acdc").mkdir(parents=True)
+    monkeypatch.setenv("NACL_DATA_DIR", str(folder))
+    monkeypatch.setenv("NACL_RUNS", str(folder / "runs"))
+    printed = dry_run(tmp_path, "table4", datasets="acdc", seeds=0)
+
+    commands = [
+        line.split("make", 1)[1] for line in printed.splitlines() if " train DATASET" in line
+    ]
+    assert commands
+    for command in commands:
+        words = dict(word.partition("=")[::2] for word in shlex.split(command))
+        assert words["DATASET_DIR"] == f"{folder}/acdc"
+        assert words["RUN"].startswith(f"{folder}/runs/acdc/")
+    rendering = next(line for line in printed.splitlines() if "nacl-monai paper table4" in line)
+    assert f"{folder}/runs" in shlex.split(rendering)
 
 
 def test_make_hands_its_variables_on():
@@ -141,10 +167,9 @@ def test_make_hands_its_variables_on():
     ).stdout
 
     command = " ".join(printed.replace("\\\n", " ").split())
-    assert "--workflow-profile workflow/profiles/slurm" in command
-    assert (
-        "--config 'datasets=acdc kits' 'losses=nacl svls' 'seeds=0 1' 'data_dir=/data' -- figure9"
-    ) in command
+    assert "--workflow-profile 'workflow/profiles/slurm'" in command
+    assert ("--config 'datasets=acdc kits' 'losses=nacl svls' 'seeds=0 1' -- figure9") in command
+    assert command.startswith("NACL_DATA_DIR='/data' .venv/bin/snakemake ")
 
 
 @pytest.mark.slow

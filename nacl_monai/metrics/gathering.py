@@ -1,0 +1,30 @@
+"""Numbers of several processes, gathered from all of them or from none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from monai.metrics.metric import Cumulative
+
+from nacl_monai.errors import InputError
+
+
+class GatheredTogether(Cumulative):
+    """Of a metric of MONAI: refuses to gather where a process has seen no case.
+
+    In MONAI such a process takes no part, and the others wait for it forever. Here every process
+    raises, so that all of them end. Name it before MONAI's class among the bases.
+    """
+
+    def _sync(self) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            seen: Any = idist.all_gather(int(self._buffers is not None))
+            idle = [rank for rank, any_case in enumerate(map(int, seen)) if not any_case]
+            if idle:
+                raise InputError(
+                    f"process {idle[0]} of {len(seen)}: has seen no case, so that nothing can be "
+                    "gathered; start fewer processes, or give each of them a case"
+                )
+        super()._sync()  # type: ignore[no-untyped-call]

@@ -1,0 +1,101 @@
+"""Whatever a variable of make holds reaches the program as one word, unchanged."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+AWKWARD = 'it\'s a `b` $HOME $(x) "q" #1, y'
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make with programs that write down their words; returns the words of each call."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    log = tmp_path / "log"
+    for name in ("python", "nacl-monai", "snakemake", "torchrun"):
+        (programs / name).write_text(
+            f"#!{sys.executable}\nimport json, os, sys\n"
+            "given = [f'{k}={v}' for k, v in sorted(os.environ.items()) if k.startswith('NACL_')]\n"
+            f"print(json.dumps(sys.argv[1:] + given), file=open({str(log)!r}, 'a'))\n"
+        )
+        (programs / name).chmod(0o755)
+    stamps = [f"--old-file=.venv/{stamp}" for stamp in ("runtime", "reproduce")]
+
+    def run(*words, code=0, **environment):
+        log.write_text("")
+        done = subprocess.run(
+            ["make", "--no-print-directory", *stamps, f"BIN={programs}", *words],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        return [json.loads(line) for line in log.read_text().splitlines()], done.stderr
+
+    return run
+
+
+def value(words, option):
+    return words[words.index(option) + 1]
+
+
+@pytest.mark.parametrize("given", ["command line", "environment"])
+def test_paths_reach_training_evaluation_and_inference_as_they_are(make, given):
+    """Blanks, quotes, dollars, backquotes and commas are part of a name."""
+    paths = {"DATASET_DIR": f"/data/{AWKWARD}", "RUN": f"runs/{AWKWARD}", "IMAGES": f"/{AWKWARD}/*"}
+    in_words = [f"{name}={path}" for name, path in paths.items() if given == "command line"]
+    in_environment = paths if given == "environment" else {}
+
+    for target in ("train", "evaluate"):
+        ((words, *_), _) = make(target, *in_words, **in_environment)
+        assert value(words, "--dataset_dir") == paths["DATASET_DIR"]
+        assert value(words, "--output_dir") == paths["RUN"]
+    ((words, *_), _) = make("infer", *in_words, **in_environment)
+    assert value(words, "--images") == paths["IMAGES"]
+    assert value(words, "--checkpoint") == f"{paths['RUN']}/model.pt"
+
+
+def test_folds_hand_paths_and_arguments_on(make):
+    """Each fold is a call of make by make."""
+    arguments = """ARGS=--spatial_size "[96, 96]" --x '$y' --z '$[1, 2]'"""
+    run = f"/{AWKWARD}/unet_nacl_seed0"
+    calls, _ = make("folds", "DATASET=mrbrains", "FOLDS=0 1", f"RUN={run}", arguments)
+
+    first, _, second, _, table = calls
+    for fold, words in enumerate((first, second)):
+        assert value(words, "--output_dir") == f"/{AWKWARD}/unet_nacl_fold={fold}_seed0"
+        assert value(words, "--fold") == str(fold)
+        assert value(words, "--spatial_size") == "[96, 96]"
+        assert (value(words, "--x"), value(words, "--z")) == ("$y", "$[1, 2]")
+    assert table == ["compare", run, "--output", run]
+
+
+def test_folders_of_the_reproduction_go_by_the_environment(make):
+    """Snakemake reads what is given to it as YAML, in which a path may mean something else."""
+    ((words,), _) = make("table2", f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0")
+
+    assert words[-2:] == [f"NACL_DATA_DIR=/{AWKWARD}", f"NACL_RUNS={AWKWARD}"]
+    assert "seeds=0" in words
+
+
+def test_export_and_results_take_one_folder(make):
+    """A blank in its name does not make it two."""
+    ((words,), _) = make("export", f"RUN={AWKWARD}")
+    assert value(words, "--run") == AWKWARD
+    ((words, _), _) = make("results", f"RUNS={AWKWARD}")
+    assert words[:3] == ["paper", "collect", AWKWARD]
+
+
+def test_seed_that_is_no_number_trains_nothing(make):
+    """It cannot name a run."""
+    calls, errors = make("train", "SEED=1 2", code=2)
+
+    assert calls == []
+    assert "SEED: cannot name a run" in errors
