@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser
 
+from nacl_monai import errors
 from nacl_monai.export import inference
 from nacl_monai.export.fragments import Config
-from nacl_monai.runtime.command_line import leaves
+from nacl_monai.runtime import command_line, error_lines, hints, limits, overrides
+from nacl_monai.runtime.overrides import leaves, references
 
-#: The module that travels with a bundle, as the bundle's inference calls it.
-SCRIPT = "scripts.inference"
+#: The modules that travel with a bundle, for its inference; they need no other module of this package.
+SCRIPTS = (inference, command_line, overrides, limits, hints, error_lines, errors)
+FOLDER = "scripts"
 
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
@@ -45,7 +50,7 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     """The configuration with its network in place of the menu, and paths below ``bundle_root``.
 
     Inference keeps only the keys that it uses, since others would ask for this package, and calls the
-    script that travels with the bundle instead of `nacl_monai.export.inference`.
+    scripts that travel with the bundle instead of this package.
 
     Args:
         config: As `run_configs` returns it.
@@ -62,19 +67,31 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
 
 def write_scripts(folder: str | Path) -> None:
     """Writes the package ``scripts``, which inference needs, into ``folder`` of a bundle."""
-    scripts = Path(folder) / SCRIPT.partition(".")[0]
+    scripts = Path(folder) / FOLDER
     scripts.mkdir()
     (scripts / "__init__.py").write_text('"""What the configurations of this bundle call."""\n')
-    source = inspect.getsource(inference)
-    (scripts / f"{SCRIPT.rpartition('.')[2]}.py").write_text(source, encoding="utf-8")
+    for module in SCRIPTS:
+        source = _scripted(inspect.getsource(module))
+        (scripts / f"{_stem(module)}.py").write_text(source, encoding="utf-8")
 
 
 def _inference_alone(config: Config) -> Config:
     used = _used_by("inference", config) | _KEPT
     alone = {key: value for key, value in config.items() if key in used}
     alone["dataset"] = "@dataset_def"  # the name by which MONAI knows what is segmented
-    scripted: Config = json.loads(json.dumps(alone).replace(f"{inference.__name__}.", f"{SCRIPT}."))
+    scripted: Config = json.loads(_scripted(json.dumps(alone)))
     return scripted
+
+
+def _scripted(text: str) -> str:
+    """``text`` with the names of modules in a bundle in place of those in this package."""
+    for module in SCRIPTS:
+        text = re.sub(rf"\b{re.escape(module.__name__)}\b", f"{FOLDER}.{_stem(module)}", text)
+    return text
+
+
+def _stem(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def _used_by(key: str, config: Config) -> set[str]:
@@ -83,12 +100,11 @@ def _used_by(key: str, config: Config) -> set[str]:
     new = {key}
     while new:
         used |= new
-        references = {
+        referred = {
             reference.partition("::")[0]
             for name in new
             for _, value in leaves(config[name])
-            if isinstance(value, str)
-            for reference in ReferenceResolver.match_refs_pattern(value)
+            for reference in references(value)
         }
-        new = references - used
+        new = referred - used
     return used

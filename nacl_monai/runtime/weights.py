@@ -11,8 +11,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.handlers.state_files import is_whole, load_state
 
 
-def load_weights(network: nn.Module, file: str | Path) -> None:
-    """Loads the state dictionary in ``file`` into ``network``.
+def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
+    """Loads the state dictionary in ``file`` into ``network``, and returns it.
 
     Args:
         network: The network that it was trained with.
@@ -32,3 +32,4 @@ def load_weights(network: nn.Module, file: str | Path) -> None:
             f"{file}: does not fit the network; choose the one it was trained with "
             "(--network_def, classes, in_channels)"
         ) from error
+    return network

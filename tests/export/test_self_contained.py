@@ -1,5 +1,6 @@
 """A configuration that needs no other file than those in its bundle."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -95,3 +96,13 @@ def test_scripts_are_a_package_with_a_copy_of_inference(tmp_path, monkeypatch):
     import scripts.inference
 
     assert scripts.inference.find_cases is not inference.find_cases
+
+
+def test_scripts_need_no_module_of_this_package(tmp_path):
+    """They call each other."""
+    write_scripts(tmp_path)
+
+    for file in (tmp_path / "scripts").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("nacl_monai"), file
