@@ -64,7 +64,7 @@ def test_inference_is_free_of_this_package(configs):
 
     assert "nacl_monai" not in text
     assert "scripts.inference.find_cases" in text
-    assert "scripts.orientation.TurnAxesd" in text
+    assert "scripts.inference.orientation.TurnAxesd" in text
     assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
 
 
@@ -114,3 +114,13 @@ def test_what_travels_imports_little():
 
     assert packages - set(sys.stdlib_module_names) == {"torch", "monai", "numpy", "nibabel"}
     assert all(node.level < 2 for node in nodes if isinstance(node, ast.ImportFrom))
+
+
+def test_scripts_need_no_module_of_this_package(tmp_path):
+    """They call each other."""
+    write_scripts(tmp_path)
+
+    for file in (tmp_path / "scripts").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("nacl_monai"), file
