@@ -164,6 +164,7 @@ class TestFolder:
             "config": "config.json",
             "record": "run.json",
             "split": "split.json",
+            "data": "data.json",
             "checkpoints": "checkpoints",
             "previous": "previous",
             "tensorboard": "tensorboard",

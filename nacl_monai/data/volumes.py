@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 
 import nacl_monai
 from nacl_monai.data.cases import Case, image_files
+from nacl_monai.data.seeding import seeded
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.progress import progress_bar
@@ -119,6 +120,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
         transform: Applied to every slice when it is drawn, for instance random augmentation.
         discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
 
+    Attributes:
+        seed: Of the random numbers in ``transform``, which follow from it and the index of the item
+            (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves them to chance.
+
     Raises:
         InputError: If a volume's slices are larger than ``spatial_size``.
     """
@@ -132,6 +137,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
     ) -> None:
         self.volumes = volumes
         self.transform = transform
+        self.seed: int | None = None
         self.spatial_size = tuple(spatial_size)
         self._places = [
             (volume, position)
@@ -148,7 +154,11 @@ class SliceDataset(Dataset[dict[str, Any]]):
         item = self.volumes.slice(*self._places[index])
         for key in ("image", "label"):
             item[key] = self._padded(item[key])
-        return item if self.transform is None else self.transform(item)
+        if self.transform is None:
+            return item
+        if self.seed is None:
+            return self.transform(item)
+        return seeded(self.transform, item, [self.seed, index])
 
     def _padded(self, image: torch.Tensor) -> torch.Tensor:
         # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.

@@ -15,7 +15,7 @@ from nacl_monai.runtime.processes import (
     share_batch,
     training_sampler,
 )
-from nacl_monai.runtime.run_folder import lock_folder, open_run
+from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
 from nacl_monai.runtime.schedule import half_of_epochs
 from nacl_monai.runtime.weights import load_weights
 
@@ -30,6 +30,7 @@ __all__ = [
     "half_of_epochs",
     "is_silent",
     "join_processes",
+    "keep_data",
     "last_step",
     "load_weights",
     "lock_folder",
