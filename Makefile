@@ -108,17 +108,17 @@ evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same va
 	$(RUN_BUNDLE) run evaluating \
 	  --config_file "$(call fragments,evaluate)" \
 	  --dataset_dir "$(DATASET_DIR)" --output_dir "$(RUN)" \
-	  --network_def "@networks::$(NETWORK)" $(ARGS)
+	  $(if $(filter-out file,$(origin NETWORK)),--network_def "@networks::$(NETWORK)") $(ARGS)
 
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
 	$(BUNDLE) run inference \
 	  --config_file "$(call fragments,inference)" \
 	  --images "$(IMAGES)" --checkpoint "$(RUN)/model.pt" --output_dir "$(RUN)/predictions" \
-	  --network_def "@networks::$(NETWORK)" $(ARGS)
+	  $(if $(filter-out file,$(origin NETWORK)),--network_def "@networks::$(NETWORK)") $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
-	$(BIN)/nacl-monai export $(DATASET) --network $(NETWORK) --loss $(LOSS) \
-	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)") $(ARGS)
+	$(BIN)/nacl-monai export $(DATASET) \
+	  $(if $(filter-out file,$(origin RUN)),--run "$(RUN)",--network $(NETWORK) --loss $(LOSS)) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
 	@run="$(RUN)"; [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \

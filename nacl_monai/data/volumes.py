@@ -156,9 +156,12 @@ class SliceDataset(Dataset[dict[str, Any]]):
             item[key] = self._padded(item[key])
         if self.transform is None:
             return item
-        if self.seed is None:
-            return self.transform(item)
-        return seeded(self.transform, item, [self.seed, index])
+        changed: dict[str, Any] = (
+            self.transform(item)
+            if self.seed is None
+            else seeded(self.transform, item, [self.seed, index])
+        )
+        return changed
 
     def _padded(self, image: torch.Tensor) -> torch.Tensor:
         # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.

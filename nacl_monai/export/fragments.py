@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import bundles_folder, dataset_file
-from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import checked_overrides
+from nacl_monai.runtime.run_settings import check_agrees, read_record
 
 Config = dict[str, Any]
 KINDS = ("train", "evaluate", "inference")
@@ -40,12 +39,15 @@ def run_configs(
         ``{"train": …, "evaluate": …, "inference": …}``, each complete, with nothing evaluated.
 
     Raises:
-        InputError: If there is no such dataset or key, or if the record is damaged.
+        InputError: If there is no such dataset or key, or if the record is damaged or says otherwise.
     """
     common = bundles_folder(bundles) / "common"
     shared = _load(dataset_file(dataset, bundles), common / "model.yaml")
     configs = {kind: {**deepcopy(shared), **_load(common / f"{kind}.yaml")} for kind in KINDS}
-    record = _record(RunFolder(Path(run)).config)
+    file = RunFolder(Path(run)).config
+    record = read_record(file) if file.is_file() else {}
+    asked = {key.replace("#", "::"): value for key, value in overrides.items()}
+    check_agrees(file, record, {"dataset": dataset, **asked})
     for kind, config in configs.items():
         keys = config if kind == "train" else shared
         config.update({key: deepcopy(value) for key, value in record.items() if key in keys})
@@ -60,13 +62,3 @@ def run_configs(
 def _load(*files: Path) -> Config:
     config: Config = ConfigParser.load_config_files([str(file) for file in files])
     return config
-
-
-def _record(file: Path) -> Config:
-    if not file.is_file():
-        return {}
-    try:
-        record: Config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{file}: is damaged; export another run") from None
-    return record

@@ -8,7 +8,6 @@ is a training of another configuration, it is refused, unless it is told to begi
 from __future__ import annotations
 
 import fcntl
-import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import ignite.distributed as idist
-from monai.bundle import ConfigParser
 
 from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
+from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import checkpoint_epochs
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import leaves
+from nacl_monai.runtime.running import running_parser
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS = (
@@ -129,7 +129,7 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
             changes = _changes(_read_record(folder.data), data)
             if changes:
                 raise InputError(
-                    f"{folder.path}: was trained on other data, {_listed(changes)}; put them back, or "
+                    f"{folder.path}: was trained on other data, {first_of(changes)}; put them back, or "
                     f"{_REMEDY}"
                 )
         write_text(folder.data, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
@@ -158,17 +158,7 @@ def _state(path: Path) -> str:
 
 
 def _running_configuration() -> dict[str, Any]:
-    """The configuration, overrides included, whose evaluation led to this call.
-
-    MONAI passes it to nobody. But whatever a configuration does, be it from a command or from Python,
-    happens inside its parser's `get_parsed_content`.
-    """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not ConfigParser.get_parsed_content.__code__:
-        frame = frame.f_back
-    if frame is None:
-        raise RuntimeError("open_run is to be called from a configuration of monai.bundle")
-    config: dict[str, Any] = frame.f_locals["self"].get()
+    config: dict[str, Any] = running_parser().get()
     return {key: value for key, value in config.items() if key not in FREE_KEYS}
 
 
@@ -184,7 +174,7 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
         return
     changes = _changes(_read_record(folder.config), config)
     if changes and trained:
-        raise InputError(f"{folder.path}: was trained with another {_listed(changes)}; {_REMEDY}")
+        raise InputError(f"{folder.path}: was trained with another {first_of(changes)}; {_REMEDY}")
     if folder.record.exists() and not changes and not epochs:
         raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
 
@@ -202,26 +192,11 @@ def _read_record(file: Path) -> Any:
 
 def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every key whose value differs, with both values; descriptions may differ."""
-    before, after = (_computing_leaves(config) for config in (earlier, now))
-    return [
-        f"{key} ({_shown(before, key)}, now {_shown(after, key)})"
-        for key in {**before, **after}
-        if before.get(key) != after.get(key)
-    ]
+    return differences(*(_computing_leaves(config) for config in (earlier, now)))
 
 
 def _computing_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in leaves(config) if _DESCRIPTION not in key.split("::")}
-
-
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    return str(values[key])[:60] if key in values else "not set"
-
-
-def _listed(changes: list[str]) -> str:
-    """The first five changes, and the number of the others."""
-    others = len(changes) - 5
-    return ", ".join(changes[:5]) + (f" and {others} more" if others > 0 else "")
 
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
