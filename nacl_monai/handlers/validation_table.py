@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class ValidationTable:
         if idist.get_rank() != 0:
             return
         state: Any = engine.state
-        row = {"epoch": state.epoch, **{name: f"{x:.6f}" for name, x in state.metrics.items()}}
+        # Of a metric with several numbers, Ignite keeps each by its name, and all of them as a mapping.
+        numbers = {k: f"{x:.6f}" for k, x in state.metrics.items() if not isinstance(x, Mapping)}
+        row = {"epoch": state.epoch, **numbers}
         rows = [earlier for earlier in self._rows() if int(earlier["epoch"]) < state.epoch]
         text = io.StringIO()
         writer = csv.DictWriter(text, list(row), lineterminator="\n")

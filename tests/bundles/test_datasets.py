@@ -236,7 +236,7 @@ def test_fraction_of_the_training_patients_is_one_key(datasets, tmp_path):
         splits.append(json.loads((tmp_path / str(fraction) / "split.json").read_text()))
 
     part, whole = splits
-    assert (len(part["train"]), len(whole["train"])) == (2, 7)
+    assert (len(part["train"]), len(whole["train"])) == (1, 4)
     assert set(part["train"]) < set(whole["train"])
     assert (part["val"], part["test"]) == (whole["val"], whole["test"])
     assert [split["drawn"]["train_fraction"] for split in splits] == [0.25, 1.0]

@@ -13,7 +13,12 @@ def validate(folder, dice_after):
     evaluator = Evaluator("cpu", [0], iteration_update=lambda *_: None)
     ValidationTable(folder).attach(evaluator)
     for epoch, dice in dice_after.items():
-        evaluator.state.metrics = {"val_dice": dice, "ece": float("nan")}
+        errors = {"ece": float("nan")}
+        evaluator.state.metrics = {
+            "val_dice": dice,
+            **errors,
+            "calibration": errors,
+        }  # as Ignite does
         evaluator.run(epoch)
     with (folder / "validation.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
