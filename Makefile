@@ -118,17 +118,18 @@ evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same va
 	$(RUN_BUNDLE) run evaluating \
 	  --config_file "$(call fragments,evaluate)" \
 	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
-	  --network_def $(call quoted,@networks::$(NETWORK)) $(ARGS)
+	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK))) $(ARGS)
 
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
 	$(BUNDLE) run inference \
 	  --config_file "$(call fragments,inference)" \
 	  --images $(call quoted,$(IMAGES)) --checkpoint $(call quoted,$(RUN)/model.pt) \
-	  --output_dir $(call quoted,$(RUN)/predictions) --network_def $(call quoted,@networks::$(NETWORK)) $(ARGS)
+	  --output_dir $(call quoted,$(RUN)/predictions) \
+	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK))) $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
-	$(BIN)/nacl-monai export $(DATASET) --network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS)) \
-	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN))) $(ARGS)
+	$(BIN)/nacl-monai export $(DATASET) \
+	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS))) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
 	@run=$(call quoted,$(RUN)); [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \

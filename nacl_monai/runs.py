@@ -142,6 +142,11 @@ class RunFolder:
         return self.path / "split.json"
 
     @property
+    def data(self) -> Path:
+        """The cases of every set, their files, sizes and times."""
+        return self.path / "data.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the states after the newest epochs."""
         return self.path / "checkpoints"

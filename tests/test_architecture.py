@@ -12,6 +12,7 @@ import nacl_monai
 PACKAGE = Path(nacl_monai.__file__).parent
 ORDER = [
     "errors",
+    "differences",
     "tensors",
     "files",
     "cli",

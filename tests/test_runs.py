@@ -165,6 +165,7 @@ class TestFolder:
             "record": "run.json",
             "validation": "validation.csv",
             "split": "split.json",
+            "data": "data.json",
             "checkpoints": "checkpoints",
             "previous": "previous",
             "tensorboard": "tensorboard",

@@ -11,7 +11,7 @@ from nacl_monai.data.layouts import (
 )
 from nacl_monai.data.loading import LoadCase
 from nacl_monai.data.patients import hippocampus_patient, one_case_per_patient
-from nacl_monai.data.splits import leave_one_out, read_split, split_cases, split_patients
+from nacl_monai.data.splits import is_drawn, leave_one_out, read_split, split_cases, split_patients
 from nacl_monai.data.volumes import CachedVolumes, SliceDataset, check_distinct
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "decathlon_cases",
     "flare_cases",
     "hippocampus_patient",
+    "is_drawn",
     "kits_cases",
     "leave_one_out",
     "mrbrains_cases",

@@ -17,6 +17,9 @@ from nacl_monai.files import write_text
 
 Split = dict[str, list[str]]
 
+# The key under which a file says how its split was drawn.
+_DRAWN = "drawn"
+
 
 def split_patients(patients: Sequence[str], proportions: Mapping[str, float], seed: int) -> Split:
     """Draws disjoint sets of patients whose sizes are as near to ``proportions`` as whole numbers go.
@@ -88,7 +91,8 @@ def split_cases(
     """Splits ``cases`` by patient as ``file`` says, or draws the split and writes it there.
 
     The file is JSON, ``{"train": ["patient001", …], "val": […], "test": […]}``. One that was written by
-    hand is followed as it is, so this is the way to follow a published split.
+    hand is followed as it is, so this is the way to follow a published split. One that was drawn says
+    under ``drawn`` how; it is drawn again, and must come out the same.
 
     Args:
         cases: As found by `nacl_monai.data.layouts`.
@@ -103,18 +107,40 @@ def split_cases(
         The cases of every set.
 
     Raises:
-        InputError: If ``train_fraction`` is not in (0, 1], or if ``draw`` or `read_split` refuses.
+        InputError: If ``train_fraction`` is not in (0, 1], or is to shorten a split that was written by
+            hand; if the file was drawn with other arguments or from other patients; or if ``draw`` or
+            `read_split` refuses.
     """
     if not 0 < train_fraction <= 1:
         raise InputError(
             f"train_fraction {train_fraction}: is no share; choose one above 0 and at most 1"
         )
-    if Path(file).is_file():
-        return read_split(cases, file)
-    split = draw([split_unit(case) for case in cases])
-    split = {**split, "train": _part_of(split["train"], train_fraction, seed)}
-    write_text(file, json.dumps(split, indent=2) + "\n")
-    return _by_set(cases, split)
+    file = Path(file)
+    found = _read(file) if file.is_file() else None
+    if found is not None and _DRAWN not in found:
+        if train_fraction < 1:
+            raise InputError(
+                f"{file}: was written by hand, so that train_fraction {train_fraction} cannot shorten "
+                "it; leave that out and list fewer training patients, or remove the file"
+            )
+    else:
+        drawn = _drawn([split_unit(case) for case in cases], draw, train_fraction, seed)
+        if found is None:
+            write_text(file, json.dumps(drawn, indent=2, ensure_ascii=False) + "\n")
+        else:
+            _check_drawn(file, found, drawn)
+    return read_split(cases, file)
+
+
+class Sets(dict[str, list[Case]]):
+    """The cases of every set of a split; a set that is not there is an `InputError`."""
+
+    def __init__(self, sets: Mapping[str, list[Case]], file: Path) -> None:
+        super().__init__(sets)
+        self.file = file
+
+    def __missing__(self, name: str) -> list[Case]:
+        raise InputError(f"{self.file}: has no set {name!r}; choose from {', '.join(self)}")
 
 
 def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]:
@@ -122,31 +148,102 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
 
     Raises:
         InputError: If the file is missing or not a split, puts a patient into two sets, or names one
-            that is not among ``cases``.
+            that is not among ``cases``; and whoever asks the result for a set that it has not.
     """
     file = Path(file)
     if not file.is_file():
         raise InputError(f"{file}: there is no split; a training writes it, so train first")
-    try:
-        split = {
-            part: [str(name) for name in names]
-            for part, names in json.loads(file.read_text(encoding="utf-8")).items()
-        }
-    except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            f'{file}: is not a split; write it as {{"train": [names], "val": …}}'
-        ) from None
-    listed = Counter(name for names in split.values() for name in names)
-    for name, times in listed.items():
-        if times > 1:
-            raise InputError(f"{file}: patient {name} is listed twice; list each patient once")
-    unknown = sorted(listed.keys() - {split_unit(case) for case in cases})
+    split = _sets(file, _read(file))
+    listed = {name for names in split.values() for name in names}
+    unknown = sorted(listed - {split_unit(case) for case in cases})
     if unknown:
         raise InputError(
             f"{file}: patient {unknown[0]} is not in the dataset; name the folder that this split was "
             "drawn from, or remove the file to draw another"
         )
-    return _by_set(cases, split)
+    sets = {
+        part: [case for case in cases if split_unit(case) in set(names)]
+        for part, names in split.items()
+    }
+    return Sets(sets, file)
+
+
+def is_drawn(file: str | Path) -> bool:
+    """Whether `split_cases` drew the split in ``file``; False if it was written by hand or is missing.
+
+    Raises:
+        InputError: If the file is not a split.
+    """
+    return Path(file).is_file() and _DRAWN in _read(Path(file))
+
+
+def _drawn(
+    patients: Sequence[str], draw: Callable[[Sequence[str]], Split], fraction: float, seed: int
+) -> dict[str, Any]:
+    """The content of a split's file: its sets, and how they were drawn."""
+    split = draw(patients)
+    arguments = {
+        "by": getattr(getattr(draw, "func", draw), "__name__", type(draw).__name__),
+        **getattr(draw, "keywords", {}),
+        "train_fraction": fraction,
+        "train_seed": seed,
+        "patients": len(set(patients)),
+    }
+    split = _sets("draw_split", split)
+    split = {**split, "train": _part_of(split["train"], fraction, seed)}
+    drawn: dict[str, Any] = json.loads(json.dumps({**split, _DRAWN: arguments}, default=str))
+    return drawn
+
+
+def _check_drawn(file: Path, found: Mapping[str, Any], drawn: Mapping[str, Any]) -> None:
+    """Refuses a split that would not be drawn again."""
+    if _sets(file, found) == _sets(file, drawn):
+        return
+    earlier = found[_DRAWN]
+    changes = [
+        f"{key} ({earlier.get(key)}, now {value})"
+        for key, value in drawn[_DRAWN].items()
+        if earlier.get(key) != value
+    ]
+    raise InputError(
+        f"{file}: was drawn with other {', '.join(changes) or 'patients, or changed by hand since'}; "
+        f"remove it to draw another, or take {_DRAWN!r} out of it to follow it as it is"
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        if isinstance(content, dict) and isinstance(content.get(_DRAWN, {}), dict):
+            return content
+    except ValueError:
+        pass
+    raise _no_split(file)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python would keep the last of several values of a key in silence."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+def _no_split(where: str | Path) -> InputError:
+    return InputError(
+        f'{where}: is not a split; write it as {{"train": [names], "val": …}}, each set once'
+    )
+
+
+def _sets(where: str | Path, content: Mapping[str, Any]) -> Split:
+    """The sets of a split, which have no patient in common; ``where`` it comes from."""
+    sets = {part: names for part, names in content.items() if part != _DRAWN}
+    if not all(isinstance(names, list) for names in sets.values()):
+        raise _no_split(where)
+    split = {part: [str(name) for name in names] for part, names in sets.items()}
+    for name, times in Counter(name for names in split.values() for name in names).items():
+        if times > 1:
+            raise InputError(f"{where}: patient {name} is listed twice; list each patient once")
+    return split
 
 
 def _apportion(total: int, weights: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -165,10 +262,3 @@ def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
     """The first of the names in a random order, at least one; sorted."""
     order = np.random.default_rng(seed).permutation(len(names))
     return sorted(names[index] for index in order[: max(1, round(fraction * len(names)))])
-
-
-def _by_set(cases: Sequence[Case], split: Split) -> dict[str, list[Case]]:
-    return {
-        part: [case for case in cases if split_unit(case) in set(names)]
-        for part, names in split.items()
-    }

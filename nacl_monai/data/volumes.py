@@ -31,6 +31,7 @@ import nacl_monai
 from nacl_monai.data.cases import Case, image_files
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
+from nacl_monai.data.seeding import seeded
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, remove_partial_files
 from nacl_monai.progress import progress_bar
@@ -145,6 +146,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
         transform: Applied to every slice when it is drawn, for instance random augmentation.
         discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
 
+    Attributes:
+        seed: Of the random numbers in ``transform``, which follow from it and the index of the item
+            (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves them to chance.
+
     Raises:
         InputError: If a volume's slices are larger than ``spatial_size``.
     """
@@ -158,6 +163,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
     ) -> None:
         self.volumes = volumes
         self.transform = transform
+        self.seed: int | None = None
         self.spatial_size = tuple(spatial_size)
         self._places = [
             (volume, position)
@@ -174,7 +180,14 @@ class SliceDataset(Dataset[dict[str, Any]]):
         item = self.volumes.slice(*self._places[index])
         for key in ("image", "label"):
             item[key] = self._padded(item[key])
-        return item if self.transform is None else self.transform(item)
+        if self.transform is None:
+            return item
+        changed: dict[str, Any] = (
+            self.transform(item)
+            if self.seed is None
+            else seeded(self.transform, item, [self.seed, index])
+        )
+        return changed
 
     def _padded(self, image: torch.Tensor) -> torch.Tensor:
         # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.

@@ -13,6 +13,10 @@ from nacl_monai.export.bundle import export_bundle
 from nacl_monai.export.runs import newest_run
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import keys_and_values
+from nacl_monai.runtime.run_settings import read_record
+
+NETWORK, LOSS = "unet", "nacl"
+_DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Overrides that a run without config.json was trained with follow as --key value.",
     )
     export.add_argument("dataset", help="one of the folders in bundles/")
-    export.add_argument("--network", default="unet", help="of the run (default: unet)")
-    export.add_argument("--loss", default="nacl", help="of the run (default: nacl)")
+    export.add_argument("--network", help="of the run (default: that of --run, else unet)")
+    export.add_argument("--loss", help="of the run (default: that of --run, else nacl)")
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
     export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
@@ -45,13 +49,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path]:
-    dataset, network, loss = options.dataset, options.network, options.loss
-    run = options.run or newest_run(options.runs, dataset, network, loss)
-    if not RunFolder(run).config.is_file():
-        chosen = {"network_def": f"@networks::{network}", "loss": f"@losses::{loss}"}
-        overrides = {**chosen, **overrides}
-    output = options.output or Path("dist") / f"{dataset}_{network}_{loss}"
-    return export_bundle(run, output, dataset, overrides, options.bundles, options.trust)
+    """Exports the run that is named, or the newest of a network and a loss."""
+    asked = {
+        key: f"@{menu}::{name}"
+        for key, menu, name in (
+            ("network_def", "networks", options.network),
+            ("loss", "losses", options.loss),
+        )
+        if name is not None
+    }
+    run = options.run or newest_run(
+        options.runs, options.dataset, options.network or NETWORK, options.loss or LOSS
+    )
+    config = RunFolder(run).config
+    record = read_record(config) if config.is_file() else _DEFAULTS
+    chosen = {**asked, **overrides} if config.is_file() else {**record, **asked, **overrides}
+    names = [str({**_DEFAULTS, **record, **chosen}[key]).rpartition("::")[2] for key in _DEFAULTS]
+    output = options.output or Path("dist") / "_".join([options.dataset, *names])
+    return export_bundle(run, output, options.dataset, chosen, options.bundles, options.trust)
 
 
 if __name__ == "__main__":

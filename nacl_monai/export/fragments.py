@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import bundles_folder, dataset_file
-from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.overrides import checked_overrides
+from nacl_monai.runtime.run_settings import check_agrees, read_record
 from nacl_monai.runtime.trust import check_known_code
 
 Config = dict[str, Any]
@@ -43,15 +42,18 @@ def run_configs(
         ``{"train": …, "evaluate": …, "inference": …}``, each complete, with nothing evaluated.
 
     Raises:
-        InputError: If there is no such dataset or key, or if the record is damaged, of another dataset,
-            or not trusted, see `check_known_code`.
+        InputError: If there is no such dataset or key, or if the record is damaged, says otherwise, or
+            is not trusted, see `check_known_code`.
     """
     common = bundles_folder(bundles) / "common"
     shared = _load(dataset_file(dataset, bundles), common / "model.yaml")
     configs = {kind: {**deepcopy(shared), **_load(common / f"{kind}.yaml")} for kind in KINDS}
-    record = _record(RunFolder(Path(run)).config, shared["dataset"])
+    file = RunFolder(Path(run)).config
+    record = read_record(file) if file.is_file() else {}
+    asked = {key.replace("#", "::"): value for key, value in overrides.items()}
+    check_agrees(file, record, {"dataset": dataset, **asked})
     if not trust:
-        check_known_code(record, RunFolder(Path(run)).config, bundles)
+        check_known_code(record, file, bundles)
     for kind, config in configs.items():
         keys = config if kind == "train" else shared
         config.update({key: deepcopy(value) for key, value in record.items() if key in keys})
@@ -66,18 +68,3 @@ def run_configs(
 def _load(*files: Path) -> Config:
     config: Config = ConfigParser.load_config_files([str(file) for file in files])
     return config
-
-
-def _record(file: Path, dataset: str) -> Config:
-    if not file.is_file():
-        return {}
-    try:
-        record: Config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{file}: is damaged; export another run") from None
-    if (trained := record.get("dataset", dataset)) != dataset:
-        raise InputError(
-            f"{file}: was trained on {trained}, not on {dataset}; export {trained} "
-            f"(make: DATASET={trained})"
-        )
-    return record

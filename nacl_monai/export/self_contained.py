@@ -46,6 +46,8 @@ _REPLACED: dict[str, Config] = {
     },
 }
 
+# Lists of what is done, one step after the other.
+_STEPS = {"initialize", "evaluating", "inference"}
 # Keys of inference that nothing refers to, but that MONAI asks for.
 _KEPT = {"imports", "bundle_root", "dataset_dir"}
 
@@ -65,8 +67,17 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     while isinstance(network, str) and network.startswith("@"):
         network = parser[network[1:]]
     rest = {key: value for key, value in config.items() if key != "networks"}
+    # What the run was trained with is in the configuration; there is no other record to follow.
+    rest |= {
+        key: [step for step in rest[key] if not _follows(step)] for key in _STEPS & rest.keys()
+    }
     whole = {"bundle_root": ".", **rest, "network_def": network, **_REPLACED[kind]}
     return _inference_alone(whole) if kind == "inference" else whole
+
+
+def _follows(step: Any) -> bool:
+    """Whether a step looks up what the run was trained with."""
+    return isinstance(step, dict) and step.get("_target_") == "nacl_monai.runtime.follow_run"
 
 
 def write_scripts(folder: str | Path) -> None:

@@ -34,5 +34,7 @@ class EpochSeed:
         entropy = np.random.SeedSequence([self.seed, engine.state.epoch, idist.get_rank()])
         seed = int(entropy.generate_state(1)[0])
         set_determinism(seed)
-        # Transforms have generators of their own; in worker processes, those follow torch's.
+        # Transforms have generators of their own. `SliceDataset` seeds them for every item, so that it
+        # does not matter which worker process makes it; others follow their worker.
         set_rnd(trainer.data_loader.dataset, seed)
+        trainer.data_loader.dataset.seed = seed

@@ -61,7 +61,11 @@ def _records(folder: Path) -> Iterator[Path]:
     run = RunFolder(folder)
     yield from (run.evaluation.cases, run.evaluation.summary)
     for path in sorted(folder.iterdir()):
-        if path.suffix in RECORDS and path != run.split and path.stat().st_size < SMALL:
+        if (
+            path.suffix in RECORDS
+            and path not in (run.split, run.data)
+            and path.stat().st_size < SMALL
+        ):
             yield path
 
 

@@ -15,7 +15,8 @@ from nacl_monai.runtime.processes import (
     share_batch,
     training_sampler,
 )
-from nacl_monai.runtime.run_folder import lock_folder, open_run
+from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
+from nacl_monai.runtime.run_settings import follow_run
 from nacl_monai.runtime.schedule import half_of_epochs
 from nacl_monai.runtime.weights import load_weights
 
@@ -27,9 +28,11 @@ __all__ = [
     "check_labels",
     "default_device",
     "evaluation_sampler",
+    "follow_run",
     "half_of_epochs",
     "is_silent",
     "join_processes",
+    "keep_data",
     "last_step",
     "load_weights",
     "lock_folder",

@@ -8,20 +8,24 @@ is a training of another configuration, it is refused, unless it is told to begi
 from __future__ import annotations
 
 import fcntl
-import inspect
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
 import ignite.distributed as idist
-from monai.bundle import ConfigParser
 
+from nacl_monai.data import Case, is_drawn
+from nacl_monai.data.cases import image_files
+from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import checkpoint_positions
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.overrides import leaves
+from nacl_monai.runtime.running import running_parser
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS = (
@@ -83,7 +87,7 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
 
     Args:
         output_dir: The folder; made if missing.
-        split_file: Stays in its place when a training begins anew.
+        split_file: Stays in its place when a training begins anew, if it was written by hand.
         restart: Whether to move the folder's contents into ``previous/1``, ``previous/2``, … below it,
             and begin anew.
 
@@ -100,28 +104,68 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         text = json.dumps(config, indent=2, default=str) + "\n"
         _check_same(folder, json.loads(text))
         write_text(folder.config, text)
+        if Path(split_file).is_file() and not is_drawn(split_file):
+            print(f"{split_file}: was written by hand and is followed as it is")
     idist.barrier()
 
 
-def _running_configuration() -> dict[str, Any]:
-    """The configuration, overrides included, whose evaluation led to this call.
+def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> None:
+    """Binds a training's folder to its data: records the cases of every set in ``data.json``.
 
-    MONAI passes it to nobody. But whatever a configuration does, be it from a command or from Python,
-    happens inside its parser's `get_parsed_content`.
+    A training goes on only with the same files, of the same sizes and times, in the same sets. The data
+    as a whole may have moved: paths are recorded below the folder that all files have in common.
+
+    Args:
+        output_dir: The folder, taken by `open_run`.
+        split: The cases of every set.
+
+    Raises:
+        InputError: If there is a training of other data.
     """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not ConfigParser.get_parsed_content.__code__:
-        frame = frame.f_back
-    if frame is None:
-        raise RuntimeError("open_run is to be called from a configuration of monai.bundle")
-    config: dict[str, Any] = frame.f_locals["self"].get()
+    if idist.get_rank() == 0:
+        folder = RunFolder(Path(output_dir))
+        data = _described(split)
+        if folder.data.exists() and _is_trained(folder):
+            changes = _changes(_read_record(folder.data), data)
+            if changes:
+                raise InputError(
+                    f"{folder.path}: was trained on other data, {first_of(changes)}; put them back, or "
+                    f"{_REMEDY}"
+                )
+        write_text(folder.data, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    idist.barrier()
+
+
+def _described(split: Mapping[str, Sequence[Case]]) -> dict[str, Any]:
+    """For every set and case, the size and time of each file."""
+    files = {
+        (part, case["case"], file): Path(file).absolute()
+        for part, cases in split.items()
+        for case in cases
+        for file in (*image_files(case), case["label"])
+    }
+    root = os.path.commonpath([path.parent for path in files.values()])
+    data: dict[str, Any] = {part: {case["case"]: {} for case in split[part]} for part in split}
+    for (part, case, _), path in files.items():
+        data[part][case][path.relative_to(root).as_posix()] = _state(path)
+    return data
+
+
+def _state(path: Path) -> str:
+    state = path.stat()
+    changed = datetime.fromtimestamp(int(state.st_mtime), timezone.utc)
+    return f"{state.st_size} bytes of {changed:%Y-%m-%d %H:%M:%S}"
+
+
+def _running_configuration() -> dict[str, Any]:
+    config: dict[str, Any] = running_parser().get()
     return {key: value for key, value in config.items() if key not in FREE_KEYS}
 
 
 def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Refuses a folder in which the training of ``config`` cannot begin or go on."""
     checkpoints = checkpoint_positions(folder.checkpoints)
-    trained = bool(checkpoints) or folder.model.exists()
+    trained = _is_trained(folder)
     if not folder.config.exists():
         if trained:
             raise InputError(
@@ -130,9 +174,13 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
         return
     changes = _changes(_read_record(folder.config), config)
     if changes and trained:
-        raise InputError(f"{folder.path}: was trained with another {_listed(changes)}; {_REMEDY}")
+        raise InputError(f"{folder.path}: was trained with another {first_of(changes)}; {_REMEDY}")
     if folder.record.exists() and not changes and not checkpoints:
         raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
+
+
+def _is_trained(folder: RunFolder) -> bool:
+    return bool(checkpoint_positions(folder.checkpoints)) or folder.model.exists()
 
 
 def _read_record(file: Path) -> Any:
@@ -144,31 +192,19 @@ def _read_record(file: Path) -> Any:
 
 def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every key whose value differs, with both values; descriptions may differ."""
-    before, after = (_computing_leaves(config) for config in (earlier, now))
-    return [
-        f"{key} ({_shown(before, key)}, now {_shown(after, key)})"
-        for key in {**before, **after}
-        if before.get(key) != after.get(key)
-    ]
+    return differences(*(_computing_leaves(config) for config in (earlier, now)))
 
 
 def _computing_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in leaves(config) if _DESCRIPTION not in key.split("::")}
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    return str(values[key])[:60] if key in values else "not set"
-
-
-def _listed(changes: list[str]) -> str:
-    """The first five changes, and the number of the others."""
-    others = len(changes) - 5
-    return ", ".join(changes[:5]) + (f" and {others} more" if others > 0 else "")
-
-
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
-    """Moves what is in the folder, but for the split, into the next free folder of ``previous/``."""
-    stay = {path.resolve() for path in (folder.previous, folder.path / _LOCK, split_file)}
+    """Moves what is in the folder into the next free folder of ``previous/``; a split by hand stays."""
+    staying = [folder.previous, folder.path / _LOCK]
+    if not is_drawn(split_file):
+        staying.append(split_file)
+    stay = {path.resolve() for path in staying}
     moving = [path for path in folder.path.iterdir() if path.resolve() not in stay]
     if not moving:
         return

@@ -240,6 +240,7 @@ def test_fraction_of_the_training_patients_is_one_key(datasets, tmp_path):
     assert (len(part["train"]), len(whole["train"])) == (1, 4)  # of six people
     assert set(part["train"]) < set(whole["train"])
     assert (part["val"], part["test"]) == (whole["val"], whole["test"])
+    assert [split["drawn"]["train_fraction"] for split in splits] == [0.25, 1.0]
 
 
 def test_other_channels_than_declared_are_refused(datasets):

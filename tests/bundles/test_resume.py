@@ -1,6 +1,8 @@
 """A training that was ended, and started again by the same command, ends as if nothing had been."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,10 +52,12 @@ def runs(words_of):
     """Folders of a training that nothing happened to, and of two that suffered; and the output.
 
     The second was killed in the second epoch, in its validation, and while its state was written,
-    and interrupted by Ctrl-C; then killed in the third epoch, and its newest checkpoint damaged.
+    and interrupted by Ctrl-C; then killed in the third epoch, and its newest checkpoint damaged. Its
+    items are made by worker processes, those of the others are not.
     SIGTERM ended the third twice in the first epoch, in its validation, and in the second epoch.
     """
     plain, killed, stopped = (words_of(name) for name in ("plain", "killed", "stopped"))
+    killed = [*killed, "--num_workers", "2"]
     moments = ["in_epoch:8", "in_validation:2", "while_writing:1", "interrupted:2", "in_epoch:8"]
     commands = [("never", plain), *((moment, killed) for moment in [*moments, "damaged"])]
     moments = ["terminated:2", "terminated:1", "terminated_in_evaluation:1", "terminated:3"]
@@ -68,7 +72,8 @@ def runs(words_of):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    return *(Path(words[-1]) for words in (plain, killed, stopped)), result
+    folders = (Path(words[words.index("--output_dir") + 1]) for words in (plain, killed, stopped))
+    return *folders, result
 
 
 def tensors(state, prefix=""):
@@ -195,4 +200,27 @@ def test_other_configuration_is_refused_with_what_differs(bundle, runs, words_of
     line = one_line(errors)
     assert "learning_rate (0.001, now 0.1), losses::nacl::kernel_size (3, now 5)" in line
     assert "--restart True" in line
+    assert before == contents(runs[0])
+
+
+@pytest.mark.parametrize("changed", ["file", "patient", "split"])
+def test_other_data_are_refused(bundle, runs, words_of, acdc_copy, changed):
+    """A file written again, another patient, another split: one line, and nothing is changed."""
+    before, words = contents(runs[0]), words_of("plain")
+    if changed == "file":
+        words += ["--dataset_dir", acdc_copy]
+        label = sorted(acdc_copy.glob("training/*/*_gt.nii.gz"))[0]
+        os.utime(label, (0, 10**9))
+    elif changed == "patient":
+        words += ["--dataset_dir", acdc_copy]
+        first = sorted((acdc_copy / "training").iterdir())[0]
+        shutil.rmtree(first)
+    else:
+        words += ["--split_seed", 1]
+
+    code, errors = bundle(*map(str, words))
+
+    assert code == 1
+    named = {"file": "2001-09-09 01:46:40", "patient": "patients (6, now 5)", "split": "split_seed"}
+    assert named[changed] in one_line(errors)
     assert before == contents(runs[0])

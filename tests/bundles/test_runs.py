@@ -46,6 +46,7 @@ class TestTraining:
         """The split is written to the run's folder, by patient and without overlap."""
         dataset, _, run = trained
         split = json.loads((run / "split.json").read_text())
+        assert split.pop("drawn")["patients"] == PATIENTS.get(dataset, 6)
         names = [name for part in split.values() for name in part]
 
         assert list(split) == ["train", "val", "test"]

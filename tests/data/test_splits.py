@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nacl_monai.data import leave_one_out, read_split, split_cases, split_patients
+from nacl_monai.data import is_drawn, leave_one_out, read_split, split_cases, split_patients
 from nacl_monai.errors import InputError
 
 PAPER = {"train": 70, "val": 10, "test": 20}
@@ -65,6 +65,13 @@ def dealt(patients, proportions, seed):
             hand.append(shuffled.pop(0))
         split[part] = sorted(hand)
     return split
+
+
+def sets_in(file):
+    """The sets in a split's file, without the word on how they were drawn."""
+    content = json.loads(file.read_text())
+    content.pop("drawn", None)
+    return content
 
 
 class TestSizes:
@@ -242,7 +249,7 @@ class TestFractions:
                 for part, members in used.items()
             }
 
-            assert names == json.loads(file.read_text())
+            assert names == sets_in(file)
             assert (names["val"], names["test"]) == (drawn["val"], drawn["test"])
             assert before <= set(names["train"]) <= set(drawn["train"])
             assert len(names["train"]) == max(1, round(fraction * len(drawn["train"])))
@@ -307,33 +314,120 @@ class TestFile:
         assert sum(map(len, patients)) == len(set.union(*patients))
         assert split["train"] == [case for case in cases if case["patient"] in patients[0]]
 
-    def test_drawn_split_is_written_and_followed_from_then_on(self, tmp_path):
-        """The file is followed whatever the seed; it names the sets in order, a patient a line."""
+    def test_drawn_split_is_written_with_how_it_was_drawn(self, tmp_path):
+        """The file names the sets in order, a patient a line, and then everything that decided."""
         cases = cases_of([f"p{n}" for n in range(10)])
         file = tmp_path / "run" / "split.json"
 
-        drawn = split_cases(cases, draw(), file)
+        drawn = split_cases(cases, draw(seed=3), file, 0.5, seed=4)
 
-        assert drawn == read_split(cases, file)
-        assert drawn == split_cases(cases, draw(seed=1), file)
-        assert {part: len(names) for part, names in json.loads(file.read_text()).items()} == {
-            "train": 7,
-            "val": 1,
-            "test": 2,
+        assert drawn == read_split(cases, file) == split_cases(cases, draw(seed=3), file, 0.5, 4)
+        assert [(part, len(names)) for part, names in sets_in(file).items()] == [
+            *(("train", 4), ("val", 1), ("test", 2))
+        ]
+        assert json.loads(file.read_text())["drawn"] == {
+            "by": "split_patients",
+            "proportions": PAPER,
+            "seed": 3,
+            "train_fraction": 0.5,
+            "train_seed": 4,
+            "patients": 10,
         }
         lines = file.read_text().splitlines()
-        assert lines[:2] == ["{", '  "train": [']
-        assert len(lines) == 2 + 3 * 2 + 10
+        assert lines[:3] == ["{", '  "train": [', '    "p0",']
         assert file.read_text().endswith("}\n")
+        assert is_drawn(file)
 
-    @pytest.mark.parametrize("seed", [0, 1])
-    def test_file_is_followed_whatever_share_is_asked_for(self, tmp_path, seed):
-        """A file says completely who trains: a share is not taken of it again."""
-        cases = cases_of([f"p{n}" for n in range(10)])
+    @pytest.mark.parametrize(
+        ("again", "named"),
+        [
+            ({"draw": draw(seed=1)}, "seed (0, now 1)"),
+            (
+                {"draw": partial(split_patients, proportions={**PAPER, "test": 70}, seed=0)},
+                f"proportions ({PAPER}, now { ({**PAPER, 'test': 70}) })",
+            ),
+            ({"train_fraction": 0.5}, "train_fraction (1.0, now 0.5)"),
+            ({"cases": cases_of("abcdefghijklmno")}, "patients (10, now 15)"),
+            ({"cases": cases_of("abcdefghiz")}, "patients, or changed by hand since"),
+            (
+                {"draw": partial(leave_one_out, fold=3)},
+                "by (split_patients, now leave_one_out), fold (None, now 3)",
+            ),
+        ],
+        ids=["seed", "proportions", "fraction", "more", "renamed", "fold"],
+    )
+    def test_split_that_was_drawn_otherwise_is_refused(self, tmp_path, again, named):
+        """What decided then and what decides now are named, with a way out; the file stays."""
         file = tmp_path / "split.json"
-        drawn = split_cases(cases, draw(), file, 0.5, seed)
+        asked = {"cases": cases_of("abcdefghij"), "draw": draw(), "file": file}
+        split_cases(**asked)
+        before = file.read_text()
 
-        assert drawn == split_cases(cases, draw(), file, 0.5, seed)
+        with pytest.raises(InputError) as caught:
+            split_cases(**{**asked, **again})
+
+        assert str(caught.value) == (
+            f"{file}: was drawn with other {named}; remove it to draw another, or take 'drawn' out "
+            "of it to follow it as it is"
+        )
+        assert file.read_text() == before
+
+    def test_split_changed_by_hand_is_refused_until_it_no_longer_says_drawn(self, tmp_path):
+        """A patient who was moved is noticed; without the word on its origin the file is followed."""
+        file, cases = tmp_path / "split.json", cases_of("abcdefghij")
+        split_cases(cases, draw(), file)
+        content = json.loads(file.read_text())
+        content["train"].append(content["test"].pop())
+        file.write_text(json.dumps(content))
+
+        with pytest.raises(InputError, match="patients, or changed by hand since"):
+            split_cases(cases, draw(), file)
+
+        file.write_text(json.dumps(sets_in(file)))
+        assert len(split_cases(cases, draw(), file)["test"]) == 2
+        assert not is_drawn(file)
+
+    @pytest.mark.parametrize("same", [{"train_fraction": 0.51}, {"draw": draw(0)}])
+    def test_other_words_for_the_same_split_are_accepted(self, tmp_path, same):
+        """Only the sets decide: 0.51 of seven patients is 0.5 of them."""
+        asked = {"cases": cases_of("abcdefghij"), "draw": draw(), "train_fraction": 0.5}
+        file = tmp_path / "split.json"
+
+        assert split_cases(**asked, file=file) == split_cases(**{**asked, **same}, file=file)
+
+    def test_sets_that_overlap_are_not_drawn(self, tmp_path):
+        """A function of one's own that puts a patient into two sets is refused; nothing is written."""
+
+        def both(patients):
+            return {"train": list(patients), "val": list(patients[:1]), "test": []}
+
+        with pytest.raises(InputError) as caught:
+            split_cases(cases_of("abc", frames=1), both, tmp_path / "split.json")
+
+        assert str(caught.value) == (
+            "draw_split: patient a is listed twice; list each patient once"
+        )
+        assert not list(tmp_path.iterdir())
+
+    def test_split_by_hand_cannot_be_shortened(self, tmp_path):
+        """Everyone would train though a quarter was asked for."""
+        file = tmp_path / "split.json"
+        file.write_text('{"train": ["a", "b"], "val": ["c"]}')
+
+        with pytest.raises(
+            InputError, match=r"by hand, so that train_fraction 0\.25 cannot shorten"
+        ):
+            split_cases(cases_of("abc"), draw(), file, 0.25)
+
+    @pytest.mark.parametrize("name", ["tset", 3])
+    def test_set_that_is_not_there_is_named_with_those_that_are(self, tmp_path, name):
+        """A set that is missing or misspelled is an error where it is asked for."""
+        file = tmp_path / "split.json"
+        file.write_text('{"train": ["a"], "val": ["c"]}')
+
+        with pytest.raises(InputError) as caught:
+            read_split(cases_of("abc"), file)[name]
+        assert str(caught.value) == f"{file}: has no set {name!r}; choose from train, val"
 
     def test_split_by_hand_is_followed(self, tmp_path):
         """A split written by hand is followed; patients that it leaves out are left out."""
@@ -360,9 +454,12 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", r'is not a split; write it as {"train": \[names\], "val": …}$'),
+            ("{", r'is not a split; write it as {"train": \[names\], "val": …}, each set once$'),
             ("[1, 2]", "is not a split"),
             ('{"train": 3}', "is not a split"),
+            ('{"train": "p1"}', "is not a split"),
+            ('{"train": ["p1"], "train": ["p2"]}', "is not a split; .* each set once$"),
+            ('{"train": ["p1"], "drawn": 1}', "is not a split"),
             ('{"train": ["p1"], "test": ["p1"]}', "patient p1 is listed twice; list each .* once$"),
             ('{"train": ["p2", "p1", "p1", "p1"]}', "patient p1 is listed twice"),
             ('{"train": ["p9", "p8", "p1"]}', "patient p8 is not in the dataset; name the folder"),

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.transforms import ScaleIntensityRanged, Spacingd
+from monai.transforms import RandGaussianNoised, ScaleIntensityRanged, Spacingd
 from torch.utils.data import DataLoader, DistributedSampler
 
 from nacl_monai.data import (
@@ -103,6 +103,21 @@ def test_transform_is_applied_to_every_slice(volumes):
     slices = SliceDataset(volumes, SIZE, lambda item: {**item, "image": item["image"] + 1})
 
     torch.testing.assert_close(SliceDataset(volumes, SIZE)[5]["image"] + 1, slices[5]["image"])
+
+
+def test_random_transforms_give_the_same_in_any_number_of_workers(volumes):
+    """The seed of the epoch and the index of a slice decide, not the process that makes it."""
+    data = SliceDataset(volumes, SIZE, RandGaussianNoised("image", prob=0.5))
+    data.seed = 7
+    epochs = [
+        torch.cat([item["image"] for item in DataLoader(data, batch_size=4, num_workers=workers)])
+        for workers in (0, 2)
+    ]
+
+    assert torch.equal(*epochs)
+    assert torch.equal(data[9]["image"], epochs[0][9])
+    data.seed = 8
+    assert not torch.equal(data[9]["image"], epochs[0][9])
 
 
 def test_files_are_read_once(cases, tmp_path, monkeypatch):

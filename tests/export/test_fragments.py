@@ -58,20 +58,20 @@ def test_configurations_of_a_record_share_no_object(run, record):
     assert configs["train"]["structures"] is not configs["inference"]["structures"]
 
 
-def test_override_goes_above_the_record(run, record):
-    """What is said on the command line holds."""
-    record(spatial_size=[32, 32])
+@pytest.mark.parametrize("key", ["spatial_size", "networks#unet#num_res_units"])
+def test_contradiction_of_the_record_is_refused(run, record, key):
+    """What the run was trained with is not to be had otherwise."""
+    record(spatial_size=[32, 32], networks={"unet": {"num_res_units": 1}})
 
-    configs = run_configs("hippocampus", {"spatial_size": [64, 64]}, run, BUNDLES)
-
-    assert all(config["spatial_size"] == [64, 64] for config in configs.values())
+    with pytest.raises(InputError, match=r"config\.json: the run was trained with another "):
+        run_configs("hippocampus", {key: 2}, run, BUNDLES)
 
 
 def test_damaged_record_is_refused(run):
     """A record that cannot be read is named."""
     (run / "config.json").write_text("{")
 
-    with pytest.raises(InputError, match=r"config.json: is damaged; export another run"):
+    with pytest.raises(InputError, match=r"config.json: is damaged; put it back, or train anew"):
         run_configs("hippocampus", {}, run, BUNDLES)
 
 

@@ -50,14 +50,44 @@ def test_run_without_a_record_was_trained_with_what_is_chosen(export, run, tmp_p
     assert "with ECPLoss" in metadata(tmp_path / "mine")["description"]
 
 
-def test_record_of_a_run_goes_above_what_is_chosen(export, run, tmp_path):
-    """A run with `config.json` knows its own loss."""
-    (run / "config.json").write_text('{"loss": "@losses::focal"}')
+def test_bundle_of_a_run_is_named_after_its_record(export, run):
+    """A run with `config.json` knows its own network and loss."""
+    (run / "config.json").write_text('{"network_def": "@networks::unet", "loss": "@losses::focal"}')
 
-    code, _, errors = export("--run", run, "--loss", "ecp", "--output", tmp_path / "mine")
+    assert export("--run", run)[0] == 0
 
-    assert code == 0, errors
-    assert "with FocalLoss" in metadata(tmp_path / "mine")["description"]
+    assert "with FocalLoss" in metadata("dist/hippocampus_unet_focal")["description"]
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "named"),
+    [
+        (
+            '{"loss": "@losses::focal"}',
+            ["--loss", "ecp"],
+            "loss (@losses::focal, now @losses::ecp)",
+        ),
+        (
+            '{"spatial_size": [48, 64], "loss": "", "network_def": ""}',
+            ["--spatial_size", "[64, 64]"],
+            "spatial_size::0 (48, now 64)",
+        ),
+        (
+            '{"dataset": "acdc", "loss": "", "network_def": ""}',
+            [],
+            "dataset (acdc, now hippocampus)",
+        ),
+    ],
+)
+def test_contradiction_of_the_record_is_refused(export, run, record, words, named):
+    """With both values; nothing is written."""
+    (run / "config.json").write_text(record)
+
+    code, _, errors = export("--run", run, *words, "--output", "mine")
+
+    assert code == 1
+    assert f"{run}/config.json: the run was trained with another {named}; " in errors
+    assert not Path("mine").exists()
 
 
 def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):

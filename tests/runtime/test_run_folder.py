@@ -1,6 +1,7 @@
 """A run's folder belongs to one configuration, and to one process at a time."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.runtime import lock_folder, open_run, run_folder
+from nacl_monai.runtime import keep_data, lock_folder, open_run, run_folder
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -55,7 +56,7 @@ def trained(tmp_path):
     train(folder)
     (folder / "checkpoints").mkdir()
     for name in ("model.pt", "run.json", "split.json", "checkpoints/epoch_0001.pt"):
-        (folder / name).write_text(name)
+        (folder / name).write_text("{}" if name == "split.json" else name)
     return folder
 
 
@@ -231,6 +232,82 @@ class TestGoingOn:
         train(trained)
 
 
+def data_of(folder, names="abc", content="x"):
+    """A split of cases of two files each, written below ``folder``."""
+    split = {}
+    for part, name in zip(("train", "val", "test"), names, strict=True):
+        image, label = folder / f"images/{name}.nii", folder / f"labels/{name}.nii"
+        for file in (image, label):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+            os.utime(file, (10**9, 10**9))
+        split[part] = [{"case": name, "patient": name, "image": [str(image)], "label": str(label)}]
+    return split
+
+
+class TestData:
+    def test_cases_of_every_set_are_recorded_with_their_files(self, tmp_path):
+        """Below the folder that they have in common, with size and time."""
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+
+        state = "1 bytes of 2001-09-09 01:46:40"
+        assert json.loads((tmp_path / "run/data.json").read_text()) == {
+            part: {name: {f"images/{name}.nii": state, f"labels/{name}.nii": state}}
+            for part, name in (("train", "a"), ("val", "b"), ("test", "c"))
+        }
+
+    def test_same_data_elsewhere_go_on(self, trained, tmp_path):
+        """A copy that kept the times, or a link, is the same data."""
+        keep_data(trained, data_of(tmp_path / "data"))
+        keep_data(trained, data_of(tmp_path / "moved/data"))
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"content": "xy"}, "train::a::images/a.nii (1 bytes of 2001-09-09 01:46:40, now 2"),
+            ({"names": "abd"}, "test::c::images/c.nii (1 bytes of 2001-09-09 01:46:40, now not"),
+            ({"names": "acb"}, "val::b::images/b.nii (1 bytes of 2001-09-09 01:46:40, now not"),
+        ],
+    )
+    def test_other_data_are_refused(self, trained, tmp_path, change, named):
+        """Other files, and the same files in other sets; the record stays."""
+        keep_data(trained, data_of(tmp_path / "data"))
+        before = (trained / "data.json").read_text()
+
+        with pytest.raises(InputError) as caught:
+            keep_data(trained, data_of(tmp_path / "data", **change))
+
+        assert f"{trained}: was trained on other data, {named}" in str(caught.value)
+        assert str(caught.value).endswith(f"; put them back, or {REMEDY}")
+        assert (trained / "data.json").read_text() == before
+
+    def test_file_that_was_written_again_is_refused(self, trained, tmp_path):
+        """Its size alone may be the same."""
+        split = data_of(tmp_path / "data")
+        keep_data(trained, split)
+        os.utime(split["val"][0]["label"], (10**9, 10**9 + 1))
+
+        with pytest.raises(InputError, match=r"b\.nii \(.*:40, now 1 bytes of 2001-09-09 01:46:41"):
+            keep_data(trained, split)
+
+    def test_before_the_first_epoch_data_may_change(self, tmp_path):
+        """Nothing was learned of them."""
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+        keep_data(tmp_path / "run", data_of(tmp_path / "data", "xyz"))
+
+        assert "x" in json.loads((tmp_path / "run/data.json").read_text())["train"]
+
+    def test_first_process_alone_records_and_all_wait(self, tmp_path, monkeypatch):
+        """As with the configuration."""
+        waited = []
+        monkeypatch.setattr(idist, "get_rank", lambda: 1)
+        monkeypatch.setattr(idist, "barrier", lambda: waited.append(True))
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+
+        assert not (tmp_path / "run").exists()
+        assert waited == [True]
+
+
 class TestRestart:
     def test_what_was_there_is_kept_aside_every_time(self, trained):
         """But for the split, the lock, and what was kept before."""
@@ -258,11 +335,37 @@ class TestRestart:
 
     def test_folder_with_nothing_in_it_keeps_nothing_aside(self, tmp_path):
         """A split written by hand is nothing to keep aside either."""
-        (tmp_path / "split.json").touch()
+        (tmp_path / "split.json").write_text("{}")
         train(tmp_path, restart=True)
 
         assert not (tmp_path / "previous").exists()
         assert (tmp_path / "split.json").exists()
+
+    def test_split_that_was_drawn_is_kept_aside_as_well(self, trained):
+        """It is drawn anew, as the new training asks for."""
+        (trained / "split.json").write_text('{"train": [], "drawn": {}}')
+        train(trained, restart=True)
+
+        assert not (trained / "split.json").exists()
+        assert (trained / "previous/1/split.json").exists()
+
+    def test_nothing_is_moved_for_a_damaged_split(self, trained):
+        """The restart would be refused half-way."""
+        (trained / "split.json").write_text('{"train": [')
+
+        with pytest.raises(InputError, match=r"split\.json: is not a split"):
+            train(trained, restart=True)
+        assert (trained / "model.pt").exists()
+
+    @pytest.mark.parametrize("drawn", [False, True])
+    def test_split_by_hand_is_said_to_be_followed(self, trained, capsys, drawn):
+        """Whatever seed or fold was asked for."""
+        file = trained / "split.json"
+        file.write_text('{"train": [], "drawn": {}}' if drawn else '{"train": []}')
+        train(trained)
+
+        said = "" if drawn else f"{file}: was written by hand and is followed as it is\n"
+        assert capsys.readouterr().out == said
 
     def test_split_stays_under_whatever_path_it_is_named(self, trained, monkeypatch):
         """Relative to the working folder, or through a link."""

@@ -1,0 +1,124 @@
+"""Evaluation and inference of a run are done as the run's own ``config.json`` says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from monai.bundle import ConfigParser
+
+from nacl_monai.differences import differences, first_of
+from nacl_monai.errors import InputError
+from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.overrides import leaves
+from nacl_monai.runtime.running import given_overrides, running_parser
+
+#: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many slices
+#: pass the network at once. Those of `run_folder.FREE_KEYS` are free as well: no training records them.
+FREE_TO_EVALUATE = (
+    "checkpoint",
+    "dataset_label",
+    "experiment_name",
+    "imports",
+    "initialize",
+    "inferer::sw_batch_size",
+    "official_cases",
+    "run_folder",
+    "split",
+    "strictly",
+    "structures",
+    "tracking_uri",
+)
+
+
+def follow_run(checkpoint: str | Path) -> None:
+    """Puts what a run was trained with in place of what the calling configuration says.
+
+    This holds for every key that both have, such as network, classes, label values, preprocessing and
+    sizes, but for :data:`FREE_TO_EVALUATE`. Whatever is computed after this call is computed with them.
+
+    Args:
+        checkpoint: The run's ``model.pt``, with ``config.json`` beside it. Without that file the
+            configuration stays as it is, with a warning.
+
+    Raises:
+        InputError: If ``config.json`` is damaged, if the run was trained on another dataset, or if the
+            command asks for another value than the run's.
+    """
+    run = RunFolder(Path(checkpoint).parent)
+    if not run.config.is_file():
+        if run.model.is_file() and idist.get_rank() == 0:
+            print(
+                f"warning: {run.config}: is missing, so nobody knows whether network, classes and "
+                "preprocessing are those of the training",
+                file=sys.stderr,
+            )
+        return
+    parser = running_parser()
+    record = read_record(run.config)
+    overrides = given_overrides()
+    check_agrees(run.config, record, {"dataset": parser.get("dataset")})
+    check_agrees(run.config, record, parser.get() if overrides is None else overrides)
+    shared = [key for key in parser.get() if key in record and not _is_free(key)]
+    before = _settings({key: parser[key] for key in shared})
+    parser.update({key: record[key] for key in shared})
+    free = {key: value for key, value in (overrides or {}).items() if _is_free(key)}
+    parser.update({key: value for key, value in free.items() if key in parser})
+    parser.parse()
+    changes = differences(before, _settings({key: parser[key] for key in shared}))
+    if changes and idist.get_rank() == 0:
+        print(f"{run.config}: followed in {first_of(changes)}")
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """The configuration that a run was trained with.
+
+    Raises:
+        InputError: If the file is no configuration.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise InputError(f"{file}: is damaged; put it back, or train anew: --restart True")
+    return record
+
+
+def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuses settings that contradict a run's record.
+
+    Args:
+        file: Of the record.
+        record: What the run was trained with.
+        asked: Keys, ``a::b::c`` among them, and the values that are asked for.
+
+    Raises:
+        InputError: If a key that both have, and that is not free, has another value.
+    """
+    parser = ConfigParser(dict(record))
+    keys = [key for key in asked if key.partition("::")[0] in record]
+    before = _settings({key: parser[key] for key in keys if key in parser})
+    now = _settings({key: asked[key] for key in keys})
+    changes = differences(before, now)
+    if changes:
+        raise InputError(
+            f"{file}: the run was trained with another {first_of(changes)}; leave that out, or name "
+            "another run"
+        )
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that an evaluation shares with its training, as ``{"a::b::c": value}``."""
+    plain = json.loads(json.dumps(config, default=str))
+    return {key: value for key, value in leaves(plain) if not _is_free(key)}
+
+
+def _is_free(key: str) -> bool:
+    parts = key.split("::")
+    within = {"::".join(parts[: length + 1]) for length in range(len(parts))}
+    return not within.isdisjoint(FREE_TO_EVALUATE) or "_desc_" in parts
