@@ -64,7 +64,7 @@ def test_inference_is_free_of_this_package(configs):
 
     assert "nacl_monai" not in text
     assert "scripts.inference.find_cases" in text
-    assert "scripts.orientation.TurnAxesd" in text
+    assert "scripts.inference.orientation.TurnAxesd" in text
     assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
 
 
