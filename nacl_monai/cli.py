@@ -46,12 +46,12 @@ COMMANDS = {
 
 
 def write_files(write: Callable[[], Iterable[Path]]) -> int:
-    """Calls what writes files and prints their paths; an error becomes one line and exit code 1."""
+    """Calls what writes files and prints their paths; an error becomes one line and its exit code."""
     try:
         files = list(write())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.bundles import bundles_folder, dataset_file
 from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.command_line import checked_overrides
+from nacl_monai.runtime.overrides import checked_overrides
 from nacl_monai.runtime.trust import check_known_code
 
 Config = dict[str, Any]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser
 
+from nacl_monai import errors
 from nacl_monai.export import inference
 from nacl_monai.export.fragments import Config
 from nacl_monai.files import write_text
-from nacl_monai.runtime.command_line import leaves
+from nacl_monai.runtime import command_line, error_lines, hints, limits, overrides
+from nacl_monai.runtime.overrides import leaves, references
 
 #: The package of a bundle in which the code travels that its inference calls.
 SCRIPTS = "scripts"
-_TRAVELING = (inference,)
+# They need no other module of this package; `inference` is a package, whose modules import each other.
+_MODULES = (command_line, overrides, limits, hints, error_lines, errors)
+_TRAVELING = (inference, *_MODULES)
 
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
@@ -65,29 +71,34 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
 
 def write_scripts(folder: str | Path) -> None:
     """Writes the package ``scripts``, which inference needs, into ``folder`` of a bundle."""
-    for package in _TRAVELING:
-        shutil.copytree(
-            package.__path__[0],
-            Path(folder) / SCRIPTS / _name(package),
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-    text = '"""What the configurations of this bundle call."""\n'
-    write_text(Path(folder) / SCRIPTS / "__init__.py", text)
+    scripts = Path(folder) / SCRIPTS
+    shutil.copytree(
+        inference.__path__[0],
+        scripts / _stem(inference),
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    write_text(scripts / "__init__.py", '"""What the configurations of this bundle call."""\n')
+    for module in _MODULES:
+        write_text(scripts / f"{_stem(module)}.py", _scripted(inspect.getsource(module)))
 
 
 def _inference_alone(config: Config) -> Config:
     used = _used_by("inference", config) | _KEPT
     alone = {key: value for key, value in config.items() if key in used}
     alone["dataset"] = "@dataset_def"  # the name by which MONAI knows what is segmented
-    text = json.dumps(alone)
-    for package in _TRAVELING:
-        text = text.replace(f"{package.__name__}.", f"{SCRIPTS}.{_name(package)}.")
-    scripted: Config = json.loads(text)
+    scripted: Config = json.loads(_scripted(json.dumps(alone)))
     return scripted
 
 
-def _name(package: ModuleType) -> str:
-    return package.__name__.rpartition(".")[2]
+def _scripted(text: str) -> str:
+    """``text`` with the names of modules in a bundle in place of those in this package."""
+    for module in _TRAVELING:
+        text = re.sub(rf"\b{re.escape(module.__name__)}\b", f"{SCRIPTS}.{_stem(module)}", text)
+    return text
+
+
+def _stem(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def _used_by(key: str, config: Config) -> set[str]:
@@ -96,12 +107,11 @@ def _used_by(key: str, config: Config) -> set[str]:
     new = {key}
     while new:
         used |= new
-        references = {
+        referred = {
             reference.partition("::")[0]
             for name in new
             for _, value in leaves(config[name])
-            if isinstance(value, str)
-            for reference in ReferenceResolver.match_refs_pattern(value)
+            for reference in references(value)
         }
-        new = references - used
+        new = referred - used
     return used

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import SettingError
 
 
 def require(valid: bool, name: str, value: object, remedy: str) -> None:
     """Refuses the setting ``name`` unless it is valid.
 
     Raises:
-        InputError: If it is not; the message ends with "pass" and the remedy.
+        SettingError: If it is not; the message ends with "pass" and the remedy.
     """
     if not valid:
-        raise InputError(f"{name}: is {value!r}; pass {remedy}")
+        raise SettingError(f"{name}: is {value!r}; pass {remedy}")
 
 
 def check_option(name: str, options: Collection[str], value: str) -> None:
     """Refuses the setting ``name`` unless its value is one of the options.
 
     Raises:
-        InputError: If it is not.
+        SettingError: If it is not.
     """
     require(value in options, name, value, f"one of {', '.join(options)}")

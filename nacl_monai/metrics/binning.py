@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import SettingError
 from nacl_monai.metrics.pieces import RegionPieces
 
 
@@ -21,10 +21,10 @@ def check_num_bins(num_bins: int) -> None:
     """Refuses a number of bins below 1.
 
     Raises:
-        InputError: If it is smaller.
+        SettingError: If it is smaller.
     """
     if num_bins < 1:
-        raise InputError(f"num_bins: is {num_bins}; use 1 or more")
+        raise SettingError(f"num_bins: is {num_bins}; use 1 or more")
 
 
 def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
@@ -57,7 +57,7 @@ def bin_sums(
         Three tensors ``(B, regions, 1 + C, num_bins)``.
 
     Raises:
-        InputError: If ``num_bins`` is smaller than 1.
+        SettingError: If ``num_bins`` is smaller than 1.
     """
     check_num_bins(num_bins)
     # The last two axes say whether the class is the predicted one, and whether it is the label.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import SettingError
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequenc
         spatial_size: Height and width (and depth) of an image.
 
     Raises:
-        InputError: If the network fails on this size, or returns logits of another.
+        SettingError: If the network fails on this size, or returns logits of another.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -33,8 +33,8 @@ def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequenc
         >>> check_input_size(network, 1, [48, 64])
         >>> check_input_size(network, 1, [50, 64])
         Traceback (most recent call last):
-        nacl_monai.errors.InputError: spatial_size: is [50, 64], which the network cannot take; choose \
-another, such as [64, 64]
+        nacl_monai.errors.SettingError: spatial_size: is [50, 64], which the network cannot take; \
+choose another, such as [64, 64]
     """
     if _accepts(network, in_channels, spatial_size):
         return
@@ -43,7 +43,7 @@ another, such as [64, 64]
     )
     fitting = next((size for size in larger if _accepts(network, in_channels, size)), None)
     remedy = f"choose another, such as {fitting}" if fitting else "choose another network"
-    raise InputError(
+    raise SettingError(
         f"spatial_size: is {list(spatial_size)}, which the network cannot take; {remedy}"
     )
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_run(words[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     fire.Fire({"run": monai.bundle.run}, command=words, name="nacl-monai")
     return 0
 

@@ -1,37 +1,37 @@
 """A strict command line.
 
-MONAI takes a misspelt override for a new key and runs with the old value. The configurations in
-``bundles/`` therefore call :func:`check_command_line` in their ``initialize``, which every
-``python -m monai.bundle run`` evaluates before anything else.
+MONAI takes a misspelt override for a new key and runs with the old value, and a stray word for the name
+of its initialization, which it then skips. Therefore whatever a configuration in ``bundles/`` runs
+(``training``, ``evaluating``, ``inference``) begins with :func:`check_command_line`.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
 import inspect
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
-from functools import cache
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import monai.bundle
-from monai.bundle import ConfigExpression, ConfigParser, ReferenceResolver
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import SettingError
+from nacl_monai.runtime.hints import is_made_later
+from nacl_monai.runtime.overrides import checked_overrides, leaves, references
 
-_RUN_ARGUMENTS = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
-#: Packages whose classes and functions a configuration may name; MONAI has some of the same name.
-_PACKAGES = ("data", "networks", "losses", "metrics", "handlers")
+#: Arguments of MONAI's command by which a part of what a configuration runs could be skipped.
+_REFUSED = ("init_id", "final_id", "workflow_name", "workflow_type", "properties_path")
+_NO_RUN_IDS = ("initialize", "finalize", "imports")
+_RUN_ARGUMENTS = set(inspect.signature(monai.bundle.run).parameters) - {"override", *_REFUSED}
 
 
 def check_command_line(argv: Sequence[str] | None = None) -> None:
-    """Refuses overrides of keys that do not exist, and other slips that MONAI takes in silence.
+    """Refuses every word of a command that MONAI would take in silence for something else.
 
     Args:
         argv: Words of the command, default those of this process. Words of other programs than
@@ -39,8 +39,11 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             own keyword arguments.
 
     Raises:
-        InputError: If an override's key is not in the configuration (``--lerning_rate 0.1``), a
-            reference points to nothing (``--loss @losses::nalc``), a choice from a menu is given
+        SettingError: If a word is no option (``max_epochs=1``, ``-max_epochs 1``), or an option is
+            given twice or without a value; if the run id or an override's key is not in the
+            configuration (``--lerning_rate 0.1``) and no component takes it; if a value is of another
+            type than the one that it replaces (``--restart false``), or out of range (``--seed -1``);
+            if a reference points to nothing (``--loss @losses::nalc``), a choice from a menu is given
             without its menu (``--loss nacl``), a ``_target_`` names a class of this package without
             its module (``NACLLoss``), a module cannot be imported, or MLflow is to track the run and
             is not installed.
@@ -54,86 +57,116 @@ def check_run(words: Sequence[str]) -> None:
     """`check_command_line` for the words behind ``run``.
 
     Raises:
-        InputError: If `check_command_line` would raise it.
+        SettingError: If `check_command_line` would raise it.
     """
     arguments = _run_arguments(words)
+    for name in _REFUSED:
+        if name in arguments:
+            raise SettingError(f"--{name}: would skip a part of the run; leave it out")
     if "config_file" not in arguments:
         return
     if arguments.get("tracking") == "mlflow" and find_spec("mlflow") is None:
-        raise InputError(
+        raise SettingError(
             "--tracking mlflow: MLflow is not installed; pip install 'nacl-monai[tracking]'"
         )
-    config = ConfigParser.load_config_files(arguments.pop("config_file"))
-    known = _RUN_ARGUMENTS | _tracking_keys(arguments.get("tracking"))
+    config = _configuration(arguments.pop("config_file"))
+    _check_run_id(str(arguments.get("run_id", "run")), config)
+    others = _RUN_ARGUMENTS | (_tracking_keys(arguments.get("tracking")) - config.keys())
     checked_overrides(
         config,
         {
             key: value
             for key, value in arguments.items()
-            if key not in known and not key.startswith("_meta_")
+            if key not in others and not key.startswith("_meta_")
         },
     )
 
 
-def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``overrides`` with ``#`` in their keys written as ``::``.
+def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
+    """The ``--key value`` and ``--key=value`` pairs that the words of a command are.
 
-    Args:
-        config: All keys that there are, with nothing in them evaluated.
-        overrides: New values of some of them.
+    Values are read as Fire reads them, by which MONAI reads its commands.
 
     Raises:
-        InputError: If `check_command_line` would raise it.
-    """
-    parser = ConfigParser(deepcopy(dict(config)))
-    overrides = {key.replace("#", "::"): value for key, value in overrides.items()}
-    for key, value in overrides.items():
-        if key not in parser:
-            raise InputError(
-                f"--{key}: there is no such key in the configuration; {_remedy(key, parser)}"
-            )
-        _check_choice(key, value, parser)
-    parser.update(overrides)
-    for key, value in leaves(parser.get()):
-        _check_references(key, value, parser)
-        _check_target(key, value)
-        _check_import(key, value)
-    return overrides
-
-
-def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
-    """The ``--key value`` and ``--key=value`` pairs among the words of a command.
+        SettingError: If a word belongs to no pair, a key to two, or a value is None, which MONAI
+            ignores.
 
     Example:
-        >>> keys_and_values(["run", "--max_epochs", "3", "--loss=@losses::nacl"])
+        >>> keys_and_values(["--max_epochs", "3", "--loss=@losses::nacl"])
         {'max_epochs': 3, 'loss': '@losses::nacl'}
     """
     words = list(words)
     arguments: dict[str, Any] = {}
     while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            continue
-        key, equals, value = word[2:].partition("=")
-        if not equals and words and not words[0].startswith("--"):
-            value = words.pop(0)
-        arguments[key] = _literal(value)
+        key, equals, text = _option(words.pop(0)).partition("=")
+        if not equals:
+            if not words or _is_flag(words[0]):
+                raise SettingError(
+                    f"--{key}: has no value; write --{key} VALUE (True, for a switch)"
+                )
+            text = words.pop(0)
+        key, value = key.replace("#", "::"), DefaultParseValue(text)
+        if key in arguments:
+            raise SettingError(f"--{key}: is given twice; leave one out")
+        if value is None:
+            raise SettingError(
+                f"--{key} None: MONAI takes it for the default; leave it out, or write '$None'"
+            )
+        arguments[key] = value
     return arguments
+
+
+def _option(word: str) -> str:
+    """The word of an option without its dashes."""
+    if re.match(r"--[^-=]", word):
+        return word[2:]
+    key, equals, value = word.lstrip("-").partition("=")
+    if key and (_is_flag(word) or equals):
+        remedy = f"write --{key} {value or 'VALUE'}"
+    else:
+        remedy = "leave it out, or write --KEY VALUE, with quotes around a value with spaces"
+    raise SettingError(f"{word}: is no option, nor the value of one; {remedy}")
+
+
+def _is_flag(word: str) -> bool:
+    """Whether Fire takes ``word`` for an option; a negative number is none."""
+    return re.match(r"--|-[a-zA-Z]", word) is not None
 
 
 def _run_arguments(words: Sequence[str]) -> dict[str, Any]:
     """The keys and values of a ``monai.bundle run`` command, and those of its ``args_file``."""
+    words = list(words)
+    if words and not _is_flag(words[0]):
+        words[0] = f"--run_id={words[0]}"
     arguments = keys_and_values(words)
     if "args_file" in arguments:
-        arguments = {**ConfigParser.load_config_files(arguments["args_file"]), **arguments}
+        arguments = {**_configuration(arguments["args_file"], "args_file"), **arguments}
     return arguments
 
 
-def _literal(text: str) -> Any:
+def _configuration(files: Any, key: str = "config_file") -> dict[str, Any]:
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        config: dict[str, Any] = ConfigParser.load_config_files(files)
+    except FileNotFoundError as error:
+        raise SettingError(f"--{key} {error.filename}: no such file; correct its path") from None
+    return config
+
+
+def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
+    """Refuses what is no list of steps: MONAI would make its parts, and run nothing."""
+    ids = [key for key, value in config.items() if key not in _NO_RUN_IDS and _has_steps(value)]
+    if run_id not in ids:
+        used = {key.partition("::")[0] for _, value in leaves(config) for key in references(value)}
+        choices = ", ".join(key for key in ids if key not in used)
+        raise SettingError(
+            f"run {run_id}: is nothing that this configuration runs; choose from: {choices}"
+        )
+
+
+def _has_steps(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(is_made_later, value))
+    return isinstance(value, str) and value.startswith("$")
 
 
 def _tracking_keys(tracking: Any) -> set[str]:
@@ -144,83 +177,5 @@ def _tracking_keys(tracking: Any) -> set[str]:
         DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else tracking
     )
     if settings is None:
-        settings = ConfigParser.load_config_files(tracking)
+        settings = _configuration(tracking, "tracking")
     return {*settings["configs"], "run_name", "save_execute_config"}
-
-
-def _remedy(key: str, parser: ConfigParser, prefix: str = "--") -> str:
-    """The nearest key that there is, written as the user would."""
-    known = [known for known, _ in leaves(parser.get(), inner=True)]
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f"did you mean {prefix}{nearest[0]}?" if nearest else "leave it out, or add the key"
-
-
-def _check_choice(key: str, value: Any, parser: ConfigParser) -> None:
-    default = parser.get(key)
-    chosen_from_menu = isinstance(default, str) and default.startswith("@")
-    if chosen_from_menu and isinstance(value, str) and value[:1] not in ("@", "$", "%"):
-        menu = default.rpartition("::")[0]
-        raise InputError(
-            f"--{key} {value}: is no reference to the menu; write it as a reference, "
-            f"--{key} {menu}::{value}"
-        )
-
-
-def _check_references(key: str, value: Any, parser: ConfigParser) -> None:
-    if not isinstance(value, str) or not value.startswith(("@", "$")):
-        return
-    for target in ReferenceResolver.match_refs_pattern(
-        ConfigParser.resolve_relative_ids(key, value)
-    ):
-        if target in parser:
-            continue
-        menu, _, _ = target.rpartition("::")
-        choices = parser.get(menu) if menu and menu in parser else None
-        remedy = (
-            f"choose from: {', '.join(choices)}"
-            if isinstance(choices, Mapping)
-            else _remedy(target, parser, "@")
-        )
-        raise InputError(f"{key}: there is no {target} in the configuration; {remedy}")
-
-
-def _check_target(key: str, value: Any) -> None:
-    """MONAI takes a name without a module for one of its own, and has other classes of some names."""
-    if key.rpartition("::")[2] == "_target_" and (full_name := _own_names().get(value)):
-        raise InputError(
-            f"{key}: {value} alone would be MONAI's class of that name, if any; write {full_name}, "
-            "or MONAI's with its module"
-        )
-
-
-@cache
-def _own_names() -> dict[str, str]:
-    """For every name that the packages export, the full one."""
-    modules = [import_module(f"nacl_monai.{package}") for package in _PACKAGES]
-    return {name: f"{module.__name__}.{name}" for module in modules for name in module.__all__}
-
-
-def _check_import(key: str, value: Any) -> None:
-    """MONAI notices a module that is not there only where it is used."""
-    if not ConfigExpression.is_import_statement(value):
-        return
-    try:
-        exec(value.removeprefix("$"), {})  # noqa: S102 - an import, no more dangerous than MONAI's
-    except (ImportError, SyntaxError) as error:
-        statement = value.removeprefix("$")
-        raise InputError(
-            f"{key}: {statement} fails ({error}); correct the name, or install the package"
-        ) from error
-
-
-def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
-    """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
-    if isinstance(config, Mapping | list):
-        pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
-        for name, value in pairs:
-            key = f"{prefix}::{name}" if prefix else str(name)
-            if inner and isinstance(value, Mapping | list):
-                yield key, value
-            yield from leaves(value, key, inner)
-    else:
-        yield prefix, config

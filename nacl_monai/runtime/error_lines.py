@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from types import TracebackType
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 
 # What the operating system reports of a disk that cannot be written, or not any more.
 _DISK_ERRORS = {
@@ -25,11 +25,12 @@ _DISK_ERRORS = {
 
 
 def one_line_errors() -> None:
-    """From now on an `InputError` ends the process with its message alone and exit code 1.
+    """From now on an `InputError` ends the process with its message alone and its exit code.
 
-    The same goes for arguments that a component of the configuration refuses, for a full or unwritable
-    disk, and for Ctrl-C, after which the process ends by SIGINT (130 in a shell). MONAI wraps what its
-    configurations raise, so the chain of causes is searched. Every other exception keeps its traceback.
+    The same goes for arguments that a component of the configuration refuses, with exit code 2, for a
+    full or unwritable disk, and for Ctrl-C, after which the process ends by SIGINT (130 in a shell).
+    MONAI wraps what its configurations raise, so the chain of causes is searched. Every other exception
+    keeps its traceback.
     """
     sys.excepthook = _show
     # Ignite logs what it is about to raise; Python prints that unless there is a handler.
@@ -38,14 +39,17 @@ def one_line_errors() -> None:
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     causes = list(_causes(error))
-    lines = (line for describe in (_line, _refused_arguments) for line in map(describe, causes))
-    line = next(filter(None, lines), None)
-    if line is None:
+    fault = next(filter(None, (_fault(cause) for cause in causes)), None) or next(
+        filter(None, map(_refused_arguments, causes)), None
+    )
+    if fault is None:
         sys.__excepthook__(kind, error, traceback)
-    else:
-        print(f"error: {line}", file=sys.stderr)
+        return
+    print(f"error: {fault}", file=sys.stderr)
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         _end_by_interrupt()
+    if fault.exit_code != 1:  # which is the interpreter's own
+        sys.exit(fault.exit_code)
 
 
 def _end_by_interrupt() -> None:
@@ -64,24 +68,28 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _refused_arguments(error: BaseException) -> str | None:
-    """The line for a component that MONAI could not make as the configuration says."""
+def _refused_arguments(error: BaseException) -> InputError | None:
+    """The fault of a component that MONAI could not make as the configuration says."""
     failed = re.match(r"Failed to instantiate component '([^']*)'", str(error))
     if failed and isinstance(error.__cause__, TypeError | ValueError):
         reason = str(error.__cause__).strip().splitlines()[0]
-        return f"{failed[1]}: {reason}; correct its arguments in the configuration"
+        return SettingError(f"{failed[1]}: {reason}; correct its arguments in the configuration")
     if isinstance(error, ModuleNotFoundError) and "Cannot locate class or function" in str(error):
-        return f"_target_: {error}; correct the name"
+        return SettingError(f"_target_: {error}; correct the name")
     return None
 
 
-def _line(error: BaseException) -> str | None:
-    """The line for an error that a user can put right."""
+def _fault(error: BaseException) -> InputError | None:
+    """The fault that a user can put right, if ``error`` is one."""
     if isinstance(error, InputError):
-        return str(error)
+        return error
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command goes on where a training's last epoch ended"
+        return InputError(
+            "interrupted; the same command goes on where a training's last epoch ended"
+        )
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         file = error.filename or "a file of this run"
-        return f"{file}: {error.strerror}; free space, or choose a folder that can be written"
+        return InputError(
+            f"{file}: {error.strerror}; free space, or choose a folder that can be written"
+        )
     return None

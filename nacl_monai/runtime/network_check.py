@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nacl_monai.data import CachedVolumes
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 
 
 @torch.no_grad()
@@ -29,10 +29,10 @@ def check_classes(
         spatial_size: Height and width of a slice.
 
     Raises:
-        InputError: If the network's channels or the label values differ in number from the classes.
+        SettingError: If the network's channels or the label values differ in number from the classes.
     """
     if len(label_values) != len(classes):
-        raise InputError(
+        raise SettingError(
             f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values "
             f"of {len(label_values)} classes; set both alike"
         )
@@ -41,7 +41,7 @@ def check_classes(
     channels = network.eval()(slice_).shape[1]
     network.train(training)
     if channels != len(classes):
-        raise InputError(
+        raise SettingError(
             f"network_def: returns {channels} channels, but there are {len(classes)} classes "
             f"({', '.join(classes)}); set its out_channels to their number"
         )

@@ -9,7 +9,7 @@ import ignite.distributed as idist
 import torch
 from monai.inferers import Inferer, SimpleInferer
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import SettingError
 
 _DTYPES = {
     "float32": torch.float32,
@@ -34,7 +34,7 @@ class PrecisionInferer(Inferer):
         inferer: How the network is applied; directly by default.
 
     Raises:
-        InputError: If there is no such precision, or if it is float16 on a CPU.
+        SettingError: If there is no such precision, or if it is float16 on a CPU.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class PrecisionInferer(Inferer):
     ) -> None:
         super().__init__()
         if precision not in PRECISIONS:
-            raise InputError(
+            raise SettingError(
                 f"precision {precision}: not known; choose from: {', '.join(PRECISIONS)}"
             )
         self.device = torch.device(device)
         if precision == "float16" and self.device.type == "cpu":
-            raise InputError("precision float16: needs a GPU; choose bfloat16 or float32")
+            raise SettingError("precision float16: needs a GPU; choose bfloat16 or float32")
         self.dtype = _DTYPES[_faster(self.device) if precision == "auto" else precision]
         self.channels_last = channels_last
         self.inferer = SimpleInferer() if inferer is None else inferer

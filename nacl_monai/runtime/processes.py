@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 
 
 def is_silent() -> bool:
@@ -36,11 +36,11 @@ def share_batch(batch_size: int) -> int:
     """The part of a batch that one process takes, so that the batch as a whole stays the same size.
 
     Raises:
-        InputError: If the processes cannot share it evenly.
+        SettingError: If the processes cannot share it evenly.
     """
     processes = idist.get_world_size()
     if batch_size % processes:
-        raise InputError(
+        raise SettingError(
             f"batch_size {batch_size}: cannot be shared evenly by {processes} processes; "
             f"choose a multiple: --batch_size {-(-batch_size // processes) * processes}"
         )

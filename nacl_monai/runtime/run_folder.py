@@ -21,7 +21,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import checkpoint_epochs
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.command_line import leaves
+from nacl_monai.runtime.overrides import leaves
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS = (

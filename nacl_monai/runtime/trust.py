@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import bundles_folder
 from nacl_monai.errors import InputError
-from nacl_monai.runtime.command_line import leaves
+from nacl_monai.runtime.overrides import leaves
 
 _EXECUTED = ("$", "%")  # expressions, and macros, which read other files
 

@@ -11,8 +11,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.handlers.state_files import is_whole, load_state
 
 
-def load_weights(network: nn.Module, file: str | Path) -> None:
-    """Loads the state dictionary in ``file`` into ``network``.
+def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
+    """Loads the state dictionary in ``file`` into ``network``, and returns it.
 
     Args:
         network: The network that it was trained with.
@@ -36,3 +36,4 @@ def load_weights(network: nn.Module, file: str | Path) -> None:
     for name, values in network.state_dict().items():
         if not values.isfinite().all():
             raise InputError(f"{file}: holds NaN or infinite weights ({name}); train again")
+    return network

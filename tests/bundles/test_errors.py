@@ -121,7 +121,7 @@ def test_size_that_does_not_fit_is_refused_before_an_evaluation(
 
     code, errors = bundle(*arguments("evaluating", "hippocampus", *overrides, *size))
 
-    assert code == 1
+    assert code == 2
     assert (
         "spatial_size: is [50, 66], which the network cannot take; choose another, such as [64, 80]"
         in (one_line(errors))
@@ -131,9 +131,6 @@ def test_size_that_does_not_fit_is_refused_before_an_evaluation(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["--dataset_dir", "/nowhere"], "dataset_dir /nowhere: no such folder"),
-        (["--dataset_dir", ""], "dataset_dir is not set"),
-        (["--dataset_dir", "docs"], "dataset_dir docs: not ACDC's layout"),
         (
             ["--loss", "@losses::nalc"],
             "there is no losses::nalc in the configuration; choose from: ",
@@ -149,20 +146,37 @@ def test_size_that_does_not_fit_is_refused_before_an_evaluation(
         (["--+classes", "['x']"], "--+classes: there is no such key"),
     ],
 )
-def test_wrong_folder_name_or_key_is_refused_with_the_right_one(
+def test_wrong_name_or_key_is_refused_with_the_right_one(
     bundle, acdc_phantom, tmp_path, overrides, message
 ):
-    """A wrong folder, name or key is refused, with what would be right."""
+    """A wrong name or key is refused, with what would be right; the exit code is argparse's."""
     code, errors = bundle(*training(tmp_path, acdc_phantom, *overrides))
+
+    assert code == 2
+    assert message in one_line(errors)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("/nowhere", "dataset_dir /nowhere: no such folder"),
+        ("", "dataset_dir is not set"),
+        ("docs", "dataset_dir docs: not ACDC's layout"),
+    ],
+)
+def test_wrong_folder_is_refused(bundle, tmp_path, folder, message):
+    """A folder that is not the dataset's is a fault of the data, and no folder is made for it."""
+    code, errors = bundle(*training(tmp_path, folder))
 
     assert code == 1
     assert message in one_line(errors)
     assert not (tmp_path / "run").exists()
 
 
-def test_process_ends_with_the_line_alone_and_exit_code_1(tmp_path):
-    """The process itself ends with the line alone and exit code 1."""
-    words = training(tmp_path, tmp_path / "nowhere")
+def test_process_ends_with_the_line_alone_and_exit_code_2(tmp_path):
+    """The process itself ends with the line alone, and 2 says that the command is wrong."""
+    words = [*training(tmp_path, tmp_path / "nowhere"), "STRAY"]
 
     result = subprocess.run(
         [sys.executable, "-m", "monai.bundle", *words],
@@ -172,8 +186,8 @@ def test_process_ends_with_the_line_alone_and_exit_code_1(tmp_path):
         check=False,
     )
 
-    assert result.returncode == 1
-    assert "nowhere: no such folder" in one_line(result.stderr)
+    assert result.returncode == 2
+    assert "STRAY: is no option" in one_line(result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,21 @@ from nacl_monai.export.bundle import export_bundle
 from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import FAST, ROOT, block_package, run_bundle
 
-SCRIPTS = list((ROOT / "nacl_monai/export/inference").glob("*.py"))
+SCRIPTS = [
+    *(f"inference/{file.name}" for file in (ROOT / "nacl_monai/export/inference").glob("*.py")),
+    *(
+        f"{name}.py"
+        for name in (
+            "__init__",
+            "command_line",
+            "error_lines",
+            "errors",
+            "hints",
+            "limits",
+            "overrides",
+        )
+    ),
+]
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
 
 
@@ -88,8 +102,7 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
         "models/model.pt",
         "models/model.pt.sha256",
         "models/model.ts",
-        "scripts/__init__.py",
-        *(f"scripts/inference/{module.name}" for module in SCRIPTS),
+        *(f"scripts/{name}" for name in SCRIPTS),
         "docs/README.md",
         "docs/data_license.txt",
         "LICENSE",
@@ -242,6 +255,33 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     for written in maps:
         assert written.shape[:3] == image.shape[:3]
         np.testing.assert_allclose(written.affine, image.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["STRAY"], "STRAY: is no option"),
+        (["--imagez", "x"], "--imagez: there is no such key in the configuration; did you mean"),
+        (["--device", "cuda:99"], "--device cuda:99: is not there; choose from: cpu"),
+        (["--inferer::overlap", "2"], "--inferer::overlap 2: is not a number"),
+        (["--output_dir", "2024"], "--output_dir 2024: is not text"),
+    ],
+)
+def test_inference_is_as_strict_without_this_package(
+    export_of, monkeypatch, capfd, tmp_path, words, message
+):
+    """The scripts of the bundle refuse what the package refuses, in the same words."""
+    _, _, bundle = export_of("hippocampus")
+    block_package(monkeypatch)
+    command = ["run", "inference", "--config_file", str(bundle / "configs/inference.json")]
+    command += ["--bundle_root", str(bundle), *words]
+
+    code, errors = run_bundle(monkeypatch, capfd, command, cwd=tmp_path)
+
+    assert code == 2
+    assert f"error: {message}" in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="session")

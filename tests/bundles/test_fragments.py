@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from nacl_monai.bundles import dataset_names
-from nacl_monai.runtime.command_line import checked_overrides, leaves
+from nacl_monai.runtime.overrides import checked_overrides, leaves
 from tests.bundles.conftest import FAST, ROOT
 
 BUNDLES = ROOT / "bundles"

@@ -114,3 +114,13 @@ def test_what_travels_imports_little():
 
     assert packages - set(sys.stdlib_module_names) == {"torch", "monai", "numpy", "nibabel"}
     assert all(node.level < 2 for node in nodes if isinstance(node, ast.ImportFrom))
+
+
+def test_scripts_need_no_module_of_this_package(tmp_path):
+    """They call each other."""
+    write_scripts(tmp_path)
+
+    for file in (tmp_path / "scripts").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("nacl_monai"), file

@@ -1,12 +1,13 @@
-"""The command line may say what the configuration has, and nothing else."""
+"""Every word of a command is accounted for."""
 
 import sys
 
+import fire
 import pytest
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import SettingError
 from nacl_monai.runtime import check_command_line
-from nacl_monai.runtime.command_line import check_run, checked_overrides, keys_and_values, leaves
+from nacl_monai.runtime.command_line import check_run, keys_and_values
 
 
 @pytest.fixture
@@ -20,6 +21,8 @@ def config(tmp_path):
         "size: [1, 2]\n"
         "double: $@epochs * 2\n"
         "handlers: [{name: a}, {name: b}]\n"
+        "initialize: [$print('ready')]\n"
+        "x: [$print(@epochs)]\n"
     )
     return str(file)
 
@@ -53,7 +56,7 @@ def test_tracking_without_mlflow_is_refused(config, monkeypatch):
     """Where MLflow is not installed, tracking by it is refused with what installs it."""
     monkeypatch.setitem(sys.modules, "mlflow", None)
 
-    with pytest.raises(InputError, match=r"--tracking mlflow: .* pip install"):
+    with pytest.raises(SettingError, match=r"--tracking mlflow: .* pip install"):
         check(config, "--tracking", "mlflow")
 
 
@@ -77,7 +80,7 @@ def test_tracking_without_mlflow_is_refused(config, monkeypatch):
 )
 def test_what_the_configuration_has_not_is_refused(config, words, message):
     """An unknown key, a reference to nothing and a choice without its menu are refused."""
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(SettingError, match=message):
         check(config, *words)
 
 
@@ -86,7 +89,7 @@ def test_arguments_file_is_held_to_the_same_rule(config, tmp_path):
     file = tmp_path / "args.json"
     file.write_text(f'{{"config_file": "{config}", "epochz": 3}}')
 
-    with pytest.raises(InputError, match="--epochz: there is no such key"):
+    with pytest.raises(SettingError, match="--epochz: there is no such key"):
         check_command_line(["monai/bundle/__main__.py", "run", "x", "--args_file", str(file)])
 
     file.write_text(f'{{"config_file": "{config}", "loss": "nix"}}')
@@ -113,7 +116,7 @@ def test_words_of_this_process_are_the_default(config, monkeypatch):
     words = ["monai/bundle/__main__.py", "run", "x", "--config_file", config, "--epochz", "3"]
     monkeypatch.setattr(sys, "argv", words)
 
-    with pytest.raises(InputError, match="--epochz"):
+    with pytest.raises(SettingError, match="--epochz"):
         check_command_line()
 
 
@@ -122,85 +125,85 @@ def test_words_without_a_configuration_are_left_to_monai():
     check_run(["training", "--epochz", "3"])
 
 
-def test_overrides_are_returned_with_one_separator():
-    """MONAI accepts two; the rest of the package knows one. The configuration stays as it is."""
-    config = {"a": {"b": [1, 2]}}
-
-    assert checked_overrides(config, {"a#b#1": 3, "a::b::0": 4}) == {"a::b::1": 3, "a::b::0": 4}
-    assert config == {"a": {"b": [1, 2]}}
-
-
-PAIRS = [
-    ("CrossEntropyLoss", "nacl_monai.losses.CrossEntropyLoss"),
-    ("NACLLoss", "nacl_monai.losses.NACLLoss"),
-    ("FocalLoss", "nacl_monai.losses.FocalLoss"),
-    ("DiceCELoss", "nacl_monai.losses.DiceCELoss"),
-    ("CalibrationError", "nacl_monai.handlers.CalibrationError"),
-    ("CalibrationMetric", "nacl_monai.metrics.CalibrationMetric"),
-    ("TransUNet", "nacl_monai.networks.TransUNet"),
-    ("LoadCase", "nacl_monai.data.LoadCase"),
-]
-
-
-@pytest.mark.parametrize(("name", "full_name"), PAIRS)
-def test_class_of_this_package_without_its_module_is_refused(name, full_name):
-    """In an override or in a file; MONAI would make its own class of that name, if it has one."""
-    for config, overrides in (
-        ({"loss": {}}, {"loss": {"_target_": name}}),
-        ({"a": [{"loss": {"_target_": name}}]}, {}),
-    ):
-        with pytest.raises(InputError, match=rf"_target_: {name} alone .*; write {full_name}, or"):
-            checked_overrides(config, overrides)
-
-
 @pytest.mark.parametrize(
-    "name", [*(full_name for _, full_name in PAIRS), "monai.losses.FocalLoss", "UNet", "MeanDice"]
-)
-def test_full_names_and_names_of_monai_alone_are_accepted(name):
-    """So is a name of this package that is not a `_target_`."""
-    config = {"x": {"_target_": name}, "name": "NACLLoss", "list": ["FocalLoss"]}
-
-    assert checked_overrides(config, {}) == {}
-
-
-def test_import_that_fails_is_refused():
-    """MONAI notices only where the module is used."""
-    checked_overrides({"imports": ["$import os", "$from math import pi"], "text": "import nix"}, {})
-
-    with pytest.raises(InputError, match=r"imports::1: import nix fails \(No module.*; correct"):
-        checked_overrides({"imports": ["$import os", "$import nix"]}, {})
-
-
-def test_choice_is_a_reference_an_expression_or_a_definition():
-    """Only a bare word in place of a reference to a menu is a slip."""
-    config = {"menu": {"a": 1, "b": 2}, "choice": "@menu::a", "word": "x"}
-
-    for value in ("@menu::b", "$1 + 1", {"_target_": "UNet"}, 3):
-        assert checked_overrides(config, {"choice": value}) == {"choice": value}
-    assert checked_overrides(config, {"word": "b"}) == {"word": "b"}
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "message"),
     [
-        (["run", "--a", "1"], {"a": 1}),
-        (["--a=1", "--b=x=y"], {"a": 1, "b": "x=y"}),
-        (["--a", "[1, 2]", "--b", "1e-3"], {"a": [1, 2], "b": 0.001}),
-        (["--a", "--b", "-1"], {"a": "", "b": -1}),
-        (["--a", "x y", "z"], {"a": "x y"}),
-        (["--a", "1", "--a", "2"], {"a": 2}),
+        (
+            ["STRAY"],
+            "STRAY: is no option, nor the value of one; leave it out, or write --KEY VALUE",
+        ),
+        (["epochs=1"], "epochs=1: is no option, .*; write --epochs 1"),
+        (["-epochs", "1"], "-epochs: is no option, .*; write --epochs VALUE"),
+        (["-e=1"], "-e=1: is no option, .*; write --e 1"),
+        (["--epochs", "1", "2"], "2: is no option, nor the value of one"),
+        (["--epochs", "-inf"], "--epochs: has no value; write --epochs VALUE"),
+        (["--flag"], "--flag: has no value; write --flag VALUE .True, for a switch."),
+        (["--noflag"], "--noflag: has no value"),
+        (["--epochs", "1", "--epochs=1"], "--epochs: is given twice"),
+        (["--losses::nacl::weight", "1", "--losses#nacl#weight", "1"], "is given twice"),
+        (["--"], "--: is no option"),
+        (["-"], "-: is no option"),
+        (["--=1"], "--=1: is no option"),
+        (["---epochs", "1"], "---epochs: is no option.*; write --epochs VALUE"),
+        (["--max-epochs", "1"], "--max-epochs: there is no such key"),
+        (["--epochs", "None"], "--epochs None: MONAI takes it for the default; leave it out"),
+        (["--init_id", "x"], "--init_id: would skip a part of the run; leave it out"),
+        (["--final_id", "x"], "--final_id: would skip"),
+        (["--workflow_type", "infer"], "--workflow_type: would skip"),
+        (["--run_id", "x"], "--run_id: is given twice"),
+        (["--config_file", "x.yaml"], "--config_file: is given twice"),
     ],
 )
-def test_keys_and_values_are_read_as_fire_reads_them(words, expected):
-    """Python literals are values, everything else is text; the last of two counts."""
-    assert keys_and_values(words) == expected
+def test_every_word_belongs_to_one_option(config, words, message):
+    """MONAI and Fire take some of these words for something else, and drop others."""
+    with pytest.raises(SettingError, match=message):
+        check(config, *words)
 
 
-def test_leaves_are_values_with_the_way_to_them():
-    """With `inner`, branches come before what is in them."""
-    config = {"a": {"b": [1, {"c": None}]}, "d": 2}
+@pytest.mark.parametrize(
+    ("run_id", "message"),
+    [
+        (["y"], "run y: is nothing that this configuration runs; choose from: double, x"),
+        (["size"], "run size: is nothing that this configuration runs"),
+        (["losses"], "run losses: is nothing"),
+        (["x::0"], "run x::0: is nothing"),
+        (["initialize"], "run initialize: is nothing"),
+        (["--run_id", "y"], "run y: is nothing"),
+        ([], "run run: is nothing"),
+    ],
+)
+def test_what_is_run_is_a_list_of_steps_of_the_configuration(config, run_id, message):
+    """MONAI would make the parts of a mapping and run nothing, or a single step alone."""
+    check_run(["x", "--config_file", config])
+    check_run(["--config_file", config, "--run_id", "x"])
 
-    assert list(leaves(config)) == [("a::b::0", 1), ("a::b::1::c", None), ("d", 2)]
-    assert [key for key, _ in leaves(config, inner=True)] == [
-        *("a", "a::b", "a::b::0", "a::b::1", "a::b::1::c", "d")
-    ]
+    with pytest.raises(SettingError, match=message):
+        check_run([*run_id, "--config_file", config])
+
+
+@pytest.mark.parametrize("option", ["config_file", "args_file"])
+def test_configuration_that_is_not_there_is_refused(option):
+    """With the option that names it."""
+    with pytest.raises(SettingError, match=rf"--{option} nowhere.yaml: no such file; correct"):
+        check_run(["x", f"--{option}", "nowhere.yaml"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--a=1", "--b=x=y"],
+        ["--a", "[1, 2]", "--b", "1e-3"],
+        ["--a", "[x, y]", "--b", "{k: v}"],
+        ["--a", "-1", "--b="],
+        ["--a", "007", "--b", "x y"],
+        ["--a", "(1, 'b')", "--b", "1,2"],
+        ["--a::b", "@c::d", "--b", "$1 + 1"],
+    ],
+)
+def test_values_are_those_that_fire_hands_to_monai(words):
+    """Fire itself is the oracle."""
+    received = {}
+
+    fire.Fire(lambda **override: received.update(override), command=words, name="x")
+
+    assert keys_and_values(words) == received

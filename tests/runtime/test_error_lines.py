@@ -104,9 +104,12 @@ def test_other_errors_of_the_system_keep_their_traceback(capsys):
     ],
 )
 def test_component_that_cannot_be_made_is_one_line(capsys, component, line):
-    """With its name and what it refuses."""
-    errors = shown(capsys, lambda: ConfigParser({"x": component}).get_parsed_content("x"))
+    """With its name and what it refuses; the exit code is that of a slip in a command."""
+    with pytest.raises(SystemExit) as exit_:
+        shown(capsys, lambda: ConfigParser({"x": component}).get_parsed_content("x"))
+    errors = capsys.readouterr().err
 
+    assert exit_.value.code == 2
     assert "Traceback" not in errors
     assert len(errors.splitlines()) == 1
     assert re.match(f"error: {line}", errors)

@@ -33,7 +33,7 @@ def test_slip_ends_in_one_line_before_anything_is_run(run):
     """MONAI alone would have run with the old value."""
     code, output, errors = run("--m", "2")
 
-    assert code == 1
+    assert code == 2
     assert errors.startswith("error: --m: there is no such key in the configuration; ")
     assert len(errors.splitlines()) == 1
     assert "n is" not in output
