@@ -41,6 +41,6 @@ def test_pages_of_a_freed_buffer_are_used_again():
 
 def test_another_c_library_is_left_as_it_is(monkeypatch):
     """Musl and macOS have no such settings."""
-    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
 
     assert not allocation.keep_freed_memory()
