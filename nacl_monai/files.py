@@ -43,10 +43,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             os.fsync(handle)  # a crash of the machine after the renaming leaves no empty file
+            temporary.chmod(0o644)
+            temporary.replace(path)
         finally:
-            os.close(handle)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            os.close(handle)  # and with it the lock, which keeps others from removing the file
     except Exception as error:
         refusal = _refusal(error)
         if refusal is None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,19 @@ def test_file_that_is_being_written_stays(tmp_path):
 
     assert (tmp_path / "a.csv").read_text() == "1"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_finished_file_stays_until_it_has_its_name(tmp_path, monkeypatch):
+    """Another process may look for what killed ones left just before the file is renamed."""
+    replace = Path.replace
+
+    def late(file, target):
+        remove_partial_files(tmp_path)
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+
+    assert write_text(tmp_path / "new.txt", "whole").read_text() == "whole"
 
 
 def test_folder_that_is_not_there_has_no_partial_files(tmp_path):

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bundles=options.bundles,
             subset=options.subset,
             affine_tolerance=options.affine_tolerance,
+            preprocess=options.preprocess,
         )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -37,6 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("dataset")
     check.add_argument("directory", help="the unpacked download, as for dataset_dir")
     check.add_argument("--subset", action="store_true", help="accept fewer cases than are official")
+    check.add_argument(
+        "--preprocess",
+        action="store_true",
+        help="preprocess and crop every case too, and say how many voxels of each class are lost",
+    )
     check.add_argument(
         "--affine_tolerance",
         type=_distance,

@@ -7,6 +7,8 @@ so the same command checks a dataset of one's own. Cases are read as a training 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from monai.bundle import ConfigParser
@@ -14,7 +16,8 @@ from monai.bundle import ConfigParser
 from nacl_monai.bundles import read_dataset, read_shared
 from nacl_monai.data.cases import Case
 from nacl_monai.data.faults import check_new
-from nacl_monai.data.loading import LoadCase
+from nacl_monai.data.loading import LoadCase, LoadedCase
+from nacl_monai.data.lost import preprocess_label
 from nacl_monai.data.summary import DatasetSummary
 from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
@@ -29,6 +32,7 @@ def check_dataset(
     bundles: str | Path | None = None,
     subset: bool = False,
     affine_tolerance: float | None = None,
+    preprocess: bool = False,
 ) -> DatasetSummary:
     """Reads all files of a dataset, and compares them with what its bundle expects.
 
@@ -39,6 +43,9 @@ def check_dataset(
         subset: Whether fewer cases than the official download has are accepted.
         affine_tolerance: How far apart the files of a case may put a voxel, in mm; as the bundle says if
             None.
+        preprocess: Whether to run the bundle's preprocessing and cropping too, and count what they lose.
+            A class of which a case loses every voxel is a fault: it would become background there, and
+            be missing from the means.
 
     Returns:
         The numbers of the sound cases, and the faults of the others.
@@ -56,26 +63,45 @@ def check_dataset(
     cases = parser.get_parsed_content("cases")(report_fault=summary.faults.append)
     known: dict[str, str] = {}
     for case in progress_bar(cases, description=f"Checking {dataset}", unit="case"):
-        _check_case(case, load_case, summary, known)
+        loaded = load_case.read(case, summary.faults.append)
+        if loaded is not None:
+            with _collected(summary):
+                check_new(case, loaded.fingerprints, known)
+                summary.add(case, loaded)
+                if preprocess:
+                    _check_preprocessed(case, loaded, summary, parser)
     _check_classes(summary)
     if not subset:
         _check_number(summary, dataset_dir)
     return summary
 
 
-def _check_case(
-    case: Case, load_case: LoadCase, summary: DatasetSummary, known: dict[str, str]
-) -> None:
-    """Adds a sound case to the summary, or else its faults."""
-    loaded = load_case.read(case, summary.faults.append)
-    if loaded is None:
-        return
+@contextmanager
+def _collected(summary: DatasetSummary) -> Iterator[None]:
     try:
-        check_new(case, loaded.fingerprints, known)
+        yield
     except InputError as fault:
         summary.faults.append(fault)
-    else:
-        summary.add(case, loaded)
+
+
+def _check_preprocessed(
+    case: Case, loaded: LoadedCase, summary: DatasetSummary, parser: ConfigParser
+) -> None:
+    """Adds to the summary what a case loses; classes that it loses altogether are a fault."""
+    found = preprocess_label(
+        case,
+        {"image": loaded.image, "label": loaded.label},
+        parser.get_parsed_content("reading")[1:],
+        summary.classes,
+        parser.get_parsed_content("spatial_size"),
+    )
+    summary.lost = [*(summary.lost or ()), *found]
+    gone = [one.name for one in found if one.lost == one.voxels]
+    if gone:
+        raise InputError(
+            f"{case['label']}: preprocessing and cropping lose all of {', '.join(gone)}; correct the "
+            "bundle's `preprocessing` or `cropping`, or remove the case"
+        )
 
 
 def _check_classes(summary: DatasetSummary) -> None:

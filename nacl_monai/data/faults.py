@@ -198,3 +198,23 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
         first = known.setdefault(fingerprint, file)
         if first != file:
             raise InputError(f"{file}: is the same {kind} as {first}; remove one of the cases")
+
+
+def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int]) -> None:
+    """Checks that the slices of a case fit into a network's.
+
+    Args:
+        case: The case.
+        size: Height and width of its slices after preprocessing and cropping.
+        spatial_size: Height and width of a network's slice.
+
+    Raises:
+        InputError: If they are larger.
+    """
+    height, width = size
+    if height > spatial_size[0] or width > spatial_size[1]:
+        raise InputError(
+            f"{image_files(case)[0]}: its slices are {height}×{width}, larger than spatial_size "
+            f"{spatial_size[0]}×{spatial_size[1]}; raise it: --spatial_size [{height},{width}] "
+            "(rounded up to multiples of 16)"
+        )

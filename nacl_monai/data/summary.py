@@ -11,6 +11,7 @@ import pandas as pd
 
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.loading import LoadedCase
+from nacl_monai.data.lost import LostVoxels
 from nacl_monai.errors import InputError
 
 
@@ -31,6 +32,7 @@ class DatasetSummary:
         spacings: Size of a voxel in mm, of each sound case.
         voxels: Number of voxels of each label value, over all sound cases.
         holders: Number of sound cases that hold each class, by index.
+        lost: What preprocessing and cropping take away, by case and class; None if nobody has looked.
     """
 
     dataset: str
@@ -45,6 +47,7 @@ class DatasetSummary:
     spacings: list[tuple[float, ...]] = field(default_factory=list)
     voxels: Counter[float] = field(default_factory=Counter)
     holders: Counter[int] = field(default_factory=Counter)
+    lost: list[LostVoxels] | None = None
 
     def add(self, case: Case, loaded: LoadedCase) -> None:
         """Counts a sound case."""
@@ -60,7 +63,10 @@ class DatasetSummary:
         )
 
     def table(self) -> str:
-        """Returns the number of cases, the ranges of shape and spacing, and a line per class."""
+        """Returns the number of cases, the ranges of shape and spacing, and a line per class.
+
+        A second table has a line for each case and class of which preprocessing loses voxels.
+        """
         patients = f" of {len(set(self.units))} patients" if self.patients_known else ""
         lines = [
             f"{self.dataset}: {len(self.units)} sound cases{patients} "
@@ -71,7 +77,16 @@ class DatasetSummary:
                 f"shape    {_range(self.shapes, '{:d}')}",
                 f"spacing  {_range(self.spacings, '{:.2f}')} mm",
             ]
-        return "\n".join([*lines, self._class_table().to_string(index=False)])
+        return "\n".join([*lines, self._class_table().to_string(index=False), *self._lost_lines()])
+
+    def _lost_lines(self) -> list[str]:
+        if self.lost is None:
+            return []
+        if not self.lost:
+            return ["preprocessing and cropping lose no voxel of any class"]
+        table = pd.DataFrame(self.lost, columns=["case", "class", "voxels", "lost"])
+        table["%"] = [f"{100 * one.lost / one.voxels:.3f}" for one in self.lost]
+        return ["lost by preprocessing and cropping:", table.to_string(index=False)]
 
     def _class_table(self) -> pd.DataFrame:
         total = max(1, sum(self.voxels.values()))

@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 
 import nacl_monai
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import check_new
+from nacl_monai.data.faults import check_new, check_slice_size
 from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
 from nacl_monai.data.seeding import seeded
 from nacl_monai.errors import InputError
@@ -171,7 +171,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
             for position in range(len(empty))
             if not (discard_empty and empty[position])
         ]
-        _check_sizes(volumes, spatial_size)
+        for index, case in enumerate(volumes.cases):
+            check_slice_size(case, volumes.slice(index, 0)["label"].shape[1:], spatial_size)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -238,14 +239,3 @@ def _read_properties(file: Path) -> list[torch.Tensor]:
     with file.open("rb") as stream:
         stream.seek(voxels.offset + voxels.nbytes)
         return [torch.from_numpy(np.load(stream)) for _ in range(4)]
-
-
-def _check_sizes(volumes: CachedVolumes, spatial_size: Sequence[int]) -> None:
-    for index, case in enumerate(volumes.cases):
-        height, width = volumes.slice(index, 0)["label"].shape[1:]
-        if height > spatial_size[0] or width > spatial_size[1]:
-            raise InputError(
-                f"{image_files(case)[0]}: its slices are {height}×{width}, larger than spatial_size "
-                f"{spatial_size[0]}×{spatial_size[1]}; raise it: --spatial_size [{height},{width}] "
-                "(rounded up to multiples of 16)"
-            )

@@ -1,5 +1,6 @@
 """What the configurations call: strictness, errors in one line, a run's folder, processes, weights."""
 
+from nacl_monai.runtime.allocation import keep_freed_memory
 from nacl_monai.runtime.classification import most_probable_class
 from nacl_monai.runtime.command_line import check_command_line
 from nacl_monai.runtime.curves import last_step, loss_and_terms, next_step
@@ -33,6 +34,7 @@ __all__ = [
     "is_silent",
     "join_processes",
     "keep_data",
+    "keep_freed_memory",
     "last_step",
     "load_weights",
     "lock_folder",

@@ -71,7 +71,7 @@ def test_size_that_does_not_fit_is_refused(bundle, shared, tmp_path):
     overrides = [*shared, "--spatial_size", "[50, 64]"]
     code, errors = bundle(*arguments("training", "hippocampus", *overrides))
 
-    assert code == 1
+    assert code == 2
     assert errors.strip().splitlines()[-1] == (
         "error: spatial_size: is [50, 64], which the network cannot take; "
         "choose another, such as [64, 64]"

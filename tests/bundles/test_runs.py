@@ -285,6 +285,8 @@ def test_every_key_resolves(datasets, tmp_path):
             make_small(parser)
             run = tmp_path / dataset
             parser.update({"dataset_dir": str(datasets[dataset]), "output_dir": str(run)})
+            if kind == "evaluate":
+                torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
             if kind != "inference":
                 parser["cache_dir"] = str(tmp_path / "cache")
             else:

@@ -80,7 +80,7 @@ def test_record_of_another_dataset_is_refused(run, record):
     record(dataset="hippocampus")
     run_configs("hippocampus", {}, run, BUNDLES)
 
-    with pytest.raises(InputError, match=r"config.json: was trained on hippocampus, not on acdc; "):
+    with pytest.raises(InputError, match=r"with another dataset \(hippocampus, now acdc\); "):
         run_configs("acdc", {}, run, BUNDLES)
 
 

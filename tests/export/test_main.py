@@ -113,7 +113,9 @@ def test_run_of_another_dataset_is_refused(export, run, tmp_path):
     exit_code, _, errors = export("--run", run)
 
     assert exit_code == 1
-    assert "config.json: was trained on acdc, not on hippocampus; export acdc" in errors
+    assert (
+        "config.json: the run was trained with another dataset (acdc, now hippocampus); " in errors
+    )
     assert not (tmp_path / "dist").exists()
 
 

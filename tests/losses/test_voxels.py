@@ -74,10 +74,16 @@ def test_negative_ignore_index_equals_no_byte():
         check_inputs(torch.zeros(1, 2, 3), labels, -100)
 
 
-def test_values_are_not_checked_while_compiling(monkeypatch):
+@pytest.mark.parametrize("value", [7, -1, 0.5])
+def test_the_device_checks_values_while_compiling(monkeypatch, value):
     """The check of values waits for the device, which would break a compiled graph."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    check_inputs(torch.zeros(1, 2, 3), torch.full((1, 3), 7), None)
+    logits, labels = torch.zeros(1, 2, 3), torch.tensor([[0.0, 1.0, value]])
+
+    with pytest.raises(RuntimeError, match="labels: hold a value that is no class"):
+        check_inputs(logits, labels, None)
+    if value == 7:
+        check_inputs(logits, labels, 7)
 
 
 def test_mean_is_over_channels_and_counted_voxels():

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 # What makes an entry of the menu small, key by key, as on the command line.
 SMALL = {
     "unet": {"channels": [4, 4, 8, 8, 16], "num_res_units": 1},
+    "unet_authors": {"features": [4, 4, 8, 8, 16, 4]},
     "attention_unet": {"channels": [4, 4, 8, 8, 16]},
     "basic_unet_plus_plus": {"network::features": [4, 4, 8, 8, 16, 4]},
     "dynunet": {"filters": [4, 4, 8, 8, 16]},

@@ -9,7 +9,7 @@ from nacl_monai.networks import check_input_size
 from tests.networks.conftest import NETWORKS, build
 
 DATASETS = [(224, 224), (240, 240), (192, 192), (160, 160), (48, 64)]
-ANY_SIZE = {"basic_unet_plus_plus", "transunet"}
+ANY_SIZE = {"unet_authors", "basic_unet_plus_plus", "transunet"}
 
 
 @pytest.mark.parametrize("size", DATASETS, ids=str)
