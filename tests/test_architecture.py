@@ -24,6 +24,7 @@ ORDER = [
     "networks",
     "losses",
     "metrics",
+    "posthoc",
     "handlers",
     "reports",
     "paper",

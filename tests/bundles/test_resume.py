@@ -208,11 +208,11 @@ def test_other_data_are_refused(bundle, runs, words_of, acdc_copy, changed):
     """A file written again, another patient, another split: one line, and nothing is changed."""
     before, words = contents(runs[0]), words_of("plain")
     if changed == "file":
-        words += ["--dataset_dir", acdc_copy]
+        words[words.index("--dataset_dir") + 1] = acdc_copy
         label = sorted(acdc_copy.glob("training/*/*_gt.nii.gz"))[0]
         os.utime(label, (0, 10**9))
     elif changed == "patient":
-        words += ["--dataset_dir", acdc_copy]
+        words[words.index("--dataset_dir") + 1] = acdc_copy
         first = sorted((acdc_copy / "training").iterdir())[0]
         shutil.rmtree(first)
     else:

@@ -1,0 +1,113 @@
+"""Logits and labels of a region's voxels, volume by volume, kept on disk for repeated passes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.regions import known_region, region_masks
+from nacl_monai.metrics.spacing import Spacing
+from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
+
+
+class Voxels(NamedTuple):
+    """The voxels of one volume in a region.
+
+    Attributes:
+        logits: ``(n, C)``, float32.
+        labels: Class indices, ``(n,)``, int64.
+        weight: Of each of these voxels. All voxels of a patient weigh 1 together.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    weight: float
+
+
+class RegionLogits:
+    """What a calibrator is fitted on: the voxels of a region in the volumes that were added.
+
+    Every pass reads one volume after the other from a temporary folder, so that memory holds one
+    volume; ``with`` removes the folder. Each patient weighs the same, however many volumes or voxels
+    are theirs; a patient without a voxel in the region does not count.
+
+    Args:
+        region: A name in :data:`nacl_monai.metrics.REGIONS`.
+        width: Of the region "boundary", in voxels, or in the unit of ``spacing``.
+        spacing: Size of a voxel; None for voxels.
+
+    Raises:
+        InputError: If the region is unknown.
+
+    Example:
+        >>> logits, labels = torch.tensor([[[0.0, 1.0]], [[2.0, 3.0]]]), torch.tensor([[[0, 1]]])
+        >>> with RegionLogits("foreground") as region:
+        ...     region.add(logits, labels, "patient001")
+        ...     [(voxels.logits.tolist(), voxels.labels.tolist(), voxels.weight) for voxels in region]
+        [([[1.0, 3.0]], [1], 1.0)]
+    """
+
+    def __init__(
+        self, region: str = "all", width: float = 3.0, spacing: Spacing | None = None
+    ) -> None:
+        self.region = region
+        self.regions = {region: known_region(region)}
+        self.width = width
+        self.spacing = spacing
+        self.voxels_of: Counter[str] = Counter()
+        self._patients: list[str] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="nacl-monai-")
+
+    def __enter__(self) -> RegionLogits:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def add(self, logits: torch.Tensor, labels: torch.Tensor, patient: str) -> None:
+        """Keeps the region's voxels of one volume.
+
+        Args:
+            logits: ``(C, *spatial)``.
+            labels: Class indices, ``(1, *spatial)``.
+            patient: Whose volume it is.
+
+        Raises:
+            InputError: If the logits are not finite, or the labels do not fit them.
+        """
+        logits = without_metadata(logits.detach())[None].float()
+        check_outputs(logits)
+        if not torch.isfinite(logits).all():
+            raise InputError(
+                f"logits of {patient}: hold NaN or infinity; look for the layer that made it"
+            )
+        indices = without_channel(labels.detach()[None], logits)
+        check_labels(indices, logits.shape[1])
+        indices = indices.long().to(logits.device)
+        # The most probable class has the largest logit, so that regions need no probabilities.
+        mask = region_masks(self.regions, indices, logits, self.width, lambda: self.spacing)[0]
+        chosen = ... if mask is None else mask
+        flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
+        torch.save((flat.cpu(), indices[chosen].flatten().cpu()), self._file(len(self._patients)))
+        self._patients.append(patient)
+        self.voxels_of[patient] += len(flat)
+
+    @property
+    def patients(self) -> list[str]:
+        """The sorted names of all patients that have a voxel in the region."""
+        return sorted(patient for patient, voxels in self.voxels_of.items() if voxels)
+
+    def __iter__(self) -> Iterator[Voxels]:
+        for position, patient in enumerate(self._patients):
+            logits, labels = torch.load(self._file(position))
+            if len(labels):
+                yield Voxels(logits, labels, 1 / self.voxels_of[patient])
+
+    def _file(self, position: int) -> Path:
+        return Path(self._folder.name) / f"{position}.pt"

@@ -1,0 +1,93 @@
+"""A fit sees the voxels of its region, each patient with the same weight."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import REGIONS, region_mask
+from nacl_monai.posthoc import RegionLogits
+
+
+def volume(seed, shape=(6, 5, 4), classes=3):
+    """Logits and labels of one volume."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (1, *shape), generator=generator)
+    return torch.randn(classes, *shape, generator=generator), labels
+
+
+def add(logits, labels, patient):
+    """Adds one volume to the region of all voxels."""
+    with RegionLogits("all") as voxels:
+        voxels.add(logits, labels, patient)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_exactly_the_voxels_of_the_region_are_kept(region):
+    """The same as the mask of the metrics' region, in the volume's own order."""
+    logits, labels = volume(0)
+    mask = region_mask(region, labels, logits.argmax(0)[None], width=1.0)[0]
+    with RegionLogits(region, width=1.0) as voxels:
+        voxels.add(logits, labels, "p")
+        (kept,) = voxels
+
+    assert torch.equal(kept.logits, logits[:, mask].T)
+    assert torch.equal(kept.labels, labels[0][mask])
+
+
+def test_patients_weigh_the_same_whatever_their_volumes():
+    """Two volumes of one patient weigh as much as one of another."""
+    with RegionLogits("foreground") as voxels:
+        for seed, patient, shape in [(0, "a", (6, 5, 4)), (1, "a", (3, 3, 3)), (2, "b", (9, 9, 9))]:
+            voxels.add(*volume(seed, shape), patient)
+        weights = [kept.weight * len(kept.labels) for kept in voxels]
+
+    assert weights[0] + weights[1] == pytest.approx(1)
+    assert weights[2] == pytest.approx(1)
+    assert voxels.patients == ["a", "b"]
+
+
+def test_patient_without_the_region_does_not_count():
+    """There is nothing to learn from."""
+    logits, labels = volume(0)
+    with RegionLogits("foreground") as voxels:
+        voxels.add(logits, torch.zeros_like(labels), "empty")
+        voxels.add(logits, labels, "p")
+
+        assert voxels.patients == ["p"]
+        assert len(list(voxels)) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_refused(value):
+    """One of them would make the fit meaningless."""
+    logits, labels = volume(0)
+    logits[1, 2, 3, 1] = value
+
+    with pytest.raises(InputError, match="logits of p7: hold NaN or infinity; "):
+        add(logits, labels, "p7")
+
+
+def test_labels_beyond_the_classes_are_refused():
+    """They belong to another network."""
+    logits, labels = volume(0)
+
+    with pytest.raises(InputError, match="labels: hold 3"):
+        add(logits, labels + 1, "p")
+
+
+def test_unknown_region_is_refused():
+    """Before any volume is read."""
+    with pytest.raises(InputError, match="region: 'edge' is unknown"):
+        RegionLogits("edge")
+
+
+def test_disk_is_given_back():
+    """The temporary folder goes after the fit."""
+    with RegionLogits("all") as voxels:
+        voxels.add(*volume(0), "p")
+        folder = Path(voxels._folder.name)
+        assert list(folder.iterdir())
+
+    assert not folder.exists()
