@@ -15,6 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
+from nacl_monai.data.folders import (
+    existing_folder,
+    folders_in_first,
+    other_layout,
+    pair_by_name,
+)
 from nacl_monai.data.patients import one_case_per_patient
 from nacl_monai.errors import InputError
 
@@ -32,10 +38,10 @@ def acdc_cases(
         InputError: If the folder is missing or in another layout, ``Info.cfg`` lacks a frame or names
             one twice, or an image or label is missing.
     """
-    root = _existing_folder(dataset_dir)
-    patients = _folders_in_first(root, ["training", "database/training", "."], "patient*")
+    root = existing_folder(dataset_dir)
+    patients = folders_in_first(root, ["training", "database/training", "."], "patient*")
     if not patients:
-        raise _other_layout(
+        raise other_layout(
             root,
             "ACDC's layout, training/patientXXX/ is not there",
             "the folder that holds training/ (or database/training/)",
@@ -72,10 +78,10 @@ def brats_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or an image or label is missing.
     """
-    root = _existing_folder(dataset_dir)
-    patients = _folders_in_first(root, [".", "MICCAI_BraTS_2019_Data_Training"], "[HL]GG/*")
+    root = existing_folder(dataset_dir)
+    patients = folders_in_first(root, [".", "MICCAI_BraTS_2019_Data_Training"], "[HL]GG/*")
     if not patients:
-        raise _other_layout(
+        raise other_layout(
             root,
             "BraTS's layout, HGG/BraTS19_*/ is not there",
             "the folder that holds HGG/ and LGG/",
@@ -113,10 +119,10 @@ def decathlon_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or a file lacks its partner.
     """
-    root = _existing_folder(dataset_dir)
-    cases = _pair_by_name(root / "imagesTr", ".nii.gz", root / "labelsTr", patient_of)
+    root = existing_folder(dataset_dir)
+    cases = pair_by_name(root / "imagesTr", ".nii.gz", root / "labelsTr", patient_of)
     if not cases:
-        raise _other_layout(
+        raise other_layout(
             root,
             "the Decathlon's layout, no imagesTr/*.nii.gz is there",
             "the unpacked task folder (TaskXX_Name)",
@@ -134,12 +140,12 @@ def flare_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or a file lacks its partner.
     """
-    root = _existing_folder(dataset_dir)
-    cases = _pair_by_name(
+    root = existing_folder(dataset_dir)
+    cases = pair_by_name(
         root / "TrainingImg", "_0000.nii.gz", root / "TrainingMask", one_case_per_patient
     )
     if not cases:
-        raise _other_layout(
+        raise other_layout(
             root,
             "FLARE's layout, no TrainingImg/*_0000.nii.gz is there",
             "the folder that holds TrainingImg/ and TrainingMask/",
@@ -158,11 +164,11 @@ def kits_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or a segmentation has no image.
     """
-    root = _existing_folder(dataset_dir)
-    folders = _folders_in_first(root, ["data", "."], "case_*")
+    root = existing_folder(dataset_dir)
+    folders = folders_in_first(root, ["data", "."], "case_*")
     segmented = [folder for folder in folders if (folder / "segmentation.nii.gz").is_file()]
     if not segmented:
-        raise _other_layout(
+        raise other_layout(
             root,
             "KiTS19's layout, no data/case_*/segmentation.nii.gz is there",
             "the folder that holds data/",
@@ -199,10 +205,10 @@ def mrbrains_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or an image or label is missing.
     """
-    root = _existing_folder(dataset_dir)
-    preprocessed = _folders_in_first(root, ["training", "."], "*/pre")
+    root = existing_folder(dataset_dir)
+    preprocessed = folders_in_first(root, ["training", "."], "*/pre")
     if not preprocessed:
-        raise _other_layout(
+        raise other_layout(
             root,
             "MRBrainS18's layout, training/*/pre/ is not there",
             "the folder that holds training/",
@@ -221,58 +227,6 @@ def mrbrains_cases(
         ),
         report_fault,
     )
-
-
-def _existing_folder(dataset_dir: str | Path | None) -> Path:
-    if not dataset_dir:
-        raise InputError(
-            "dataset_dir is not set; name the unpacked dataset: --dataset_dir DIR "
-            "(make: DATASET_DIR=DIR)"
-        )
-    root = Path(dataset_dir)
-    if not root.is_dir():
-        raise InputError(f"dataset_dir {root}: no such folder; name the unpacked dataset")
-    return root
-
-
-def _other_layout(root: Path, layout: str, remedy: str) -> InputError:
-    return InputError(f"dataset_dir {root}: not {layout}; name {remedy}")
-
-
-def _folders_in_first(root: Path, places: Sequence[str], pattern: str) -> list[Path]:
-    """The folders that match ``pattern`` in the first of ``places`` where any does."""
-    for place in places:
-        folders = sorted(
-            path
-            for path in (root / place).glob(pattern)
-            if path.is_dir() and not path.name.startswith(".")
-        )
-        if folders:
-            return folders
-    return []
-
-
-def _pair_by_name(
-    images: Path, ending: str, labels: Path, patient_of: Callable[[str], str] | None
-) -> list[Case]:
-    """A case for each name in a folder of images and one of labels; none if there is no image."""
-    names = _names(images, ending)
-    if names:
-        names |= _names(labels, ".nii.gz")
-    return [
-        make_case(
-            name,
-            images / f"{name}{ending}",
-            labels / f"{name}.nii.gz",
-            patient_of and patient_of(name),
-        )
-        for name in sorted(names)
-    ]
-
-
-def _names(folder: Path, ending: str) -> set[str]:
-    paths = folder.glob(f"*{ending}")
-    return {path.name.removesuffix(ending) for path in paths if not path.name.startswith(".")}
 
 
 def _acdc_frames(info: Path, report_fault: ReportFault) -> Iterator[int]:

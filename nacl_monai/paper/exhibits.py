@@ -1,7 +1,6 @@
 """The paper's tables and figures: what each is called, made of, and shows.
 
-This is the one list of them. Another figure is a module that draws it, one entry here, and its name in
-the Makefile.
+This is the one list of them. Another figure is a module that draws it and one entry here.
 """
 
 from __future__ import annotations

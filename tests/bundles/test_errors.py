@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nacl_monai.bundles import read_menu
 from nacl_monai.data import acdc_cases
 from tests.bundles.conftest import ROOT, arguments
 from tests.conftest import change, put
@@ -134,12 +135,12 @@ def test_size_that_does_not_fit_is_refused_before_an_evaluation(
     [
         (
             ["--loss", "@losses::nalc"],
-            "there is no losses::nalc in the configuration; choose from: ",
+            f"no losses::nalc in the configuration; choose from: {', '.join(read_menu('losses'))}",
         ),
         (["--loss", "nacl"], "--loss nacl: is no reference to the menu; write it as "),
         (
             ["--network_def", "@networks::vnet"],
-            "no networks::vnet in the configuration; choose from: unet",
+            f"no networks::vnet in the configuration; choose from: {', '.join(read_menu('networks'))}",
         ),
         (["--lerning_rate", "0.1"], "--lerning_rate: there is no such key in the configuration"),
         (["--max_epoch=3"], "did you mean --max_epochs?"),

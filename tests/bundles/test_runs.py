@@ -2,6 +2,7 @@
 
 import json
 from functools import cache, partial
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,31 +12,35 @@ import torch
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nacl_monai.data.cases import image_files
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle, run_module
 from tests.handlers.conftest import expected_calibration_error
 from tests.networks.conftest import make_small
 
-#: Of the phantoms, where not six; and an image of each, of its first modality.
+#: Of the phantoms, where not six.
 PATIENTS = {"mrbrains": 7}  # the hippocampus' ten cases are of six people
-IMAGES = {
-    "acdc": "training/*/*_frame??.nii.gz",
-    "brats": "HGG/*/*_flair.nii.gz",
-    "flare": "TrainingImg/*.nii.gz",
-    "hippocampus": "imagesTr/h*.nii.gz",
-    "kits": "data/*/imaging.nii.gz",
-    "mrbrains": "training/*/pre/reg_T1.nii.gz",
-    "prostate": "imagesTr/p*.nii.gz",
-}
+
+
+def parser_of(dataset, *kinds):
+    """A bundle's configuration."""
+    names = [f"{dataset}/configs/dataset", "common/model", *(f"common/{kind}" for kind in kinds)]
+    return ConfigParser(
+        ConfigParser.load_config_files([ROOT / f"bundles/{name}.yaml" for name in names])
+    )
+
+
+def image_of(dataset, dataset_dir):
+    """The image of the first case, of its first modality."""
+    parser = parser_of(dataset)
+    parser["dataset_dir"] = str(dataset_dir)
+    return Path(image_files(parser.get_parsed_content("cases")[0])[0])
 
 
 def network_of(dataset, run):
     """The run's network in evaluation mode, from its configuration and weights."""
-    parser = ConfigParser()
-    parser.read_config(
-        [ROOT / f"bundles/{dataset}/configs/dataset.yaml", ROOT / "bundles/common/model.yaml"]
-    )
+    parser = parser_of(dataset)
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(torch.load(run / "model.pt", weights_only=True))
     return network.eval(), parser["classes"]
@@ -155,7 +160,7 @@ def predicted(trained, prediction_of):
 
 def predict(tmp_path_factory, trained):
     dataset, dataset_dir, run = trained
-    image = min(dataset_dir.glob(IMAGES[dataset]))
+    image = image_of(dataset, dataset_dir)
     bundle = tmp_path_factory.mktemp("bundle")
     file, output = bundle / "configs/inference.json", bundle / "predictions"
     file.parent.mkdir()
@@ -274,14 +279,7 @@ def test_every_key_resolves(datasets, tmp_path):
     }
     for dataset in FAST:
         for kind in ("train", "evaluate", "inference"):
-            parser = ConfigParser()
-            parser.read_config(
-                [
-                    ROOT / f"bundles/{dataset}/configs/dataset.yaml",
-                    ROOT / "bundles/common/model.yaml",
-                    ROOT / f"bundles/common/{kind}.yaml",
-                ]
-            )
+            parser = parser_of(dataset, kind)
             make_small(parser)
             run = tmp_path / dataset
             parser.update({"dataset_dir": str(datasets[dataset]), "output_dir": str(run)})
@@ -290,7 +288,7 @@ def test_every_key_resolves(datasets, tmp_path):
             if kind != "inference":
                 parser["cache_dir"] = str(tmp_path / "cache")
             else:
-                image = str(next(datasets[dataset].glob(IMAGES[dataset])))
+                image = str(image_of(dataset, datasets[dataset]))
                 parser.update({"images": image, "checkpoint": str(run / "model.pt")})
                 torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
             parser.parse(reset=True)

@@ -22,7 +22,7 @@ FAULTS = {
     "component": (["--loss", {"_target_": "nacl_monai.losses.Nacl"}], "nacl_monai.losses.Nacl"),
     "bare name": (["--loss", {"_target_": "NACLLoss"}], "write nacl_monai.losses.NACLLoss"),
     "channels": (["--networks::unet::out_channels", 9], "returns 9 channels, but there are"),
-    "classes": (["--classes", ["background", "organ"]], "label_values has the values of"),
+    "classes": (["--classes", [f"organ {k}" for k in range(99)]], "label_values has the values of"),
     "precision": (["--precision", "half"], "precision half: not known; choose from: auto"),
     "batch": (["--precision", "float16", "--device", "$torch.device('cpu')"], "needs a GPU"),
     "half on a CPU": (["--precision", "float16", "--device", "cpu"], "needs a GPU"),

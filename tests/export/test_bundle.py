@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.export.bundle import export_bundle
 from tests.export.conftest import BUNDLES
@@ -18,7 +19,7 @@ from tests.export.conftest import BUNDLES
         (
             "hippocampus",
             {"network_def": "@networks::vnet"},
-            "no networks::vnet .*choose from: unet",
+            f"no networks::vnet .*choose from: {', '.join(read_menu('networks'))}",
         ),
         ("hippocampus", {"classes": ["a", "b"]}, "model.pt: does not fit the network"),
         ("hippocampus", {"network_def": "@networks::attention_unet"}, "does not fit the network"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.export.fragments import run_configs
 from tests.export.conftest import BUNDLES
@@ -111,7 +112,11 @@ def test_trusted_code_is_taken(run, record):
         ("hipocampus", {}, "hipocampus: no such dataset; choose from: acdc, "),
         ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
         ("hippocampus", {"loss": {"_target_": "NACLLoss"}}, "write nacl_monai.losses.NACLLoss"),
-        ("hippocampus", {"network_def": "@networks::vnet"}, "no networks::vnet .*: unet"),
+        (
+            "hippocampus",
+            {"network_def": "@networks::vnet"},
+            f"no networks::vnet .*: {', '.join(read_menu('networks'))}",
+        ),
     ],
 )
 def test_unknown_choices_are_refused(run, dataset, overrides, message):

@@ -146,7 +146,7 @@ def test_masks_of_another_shape_are_refused():
         ("foreground", "regions: is 'foreground'; give a list"),
         ([], "regions: is"),
         ({}, "regions: is"),
-        (["all", "edge"], "'edge' is unknown; choose one of all, foreground, union, boundary"),
+        (["all", "edge"], f"'edge' is unknown; choose one of {', '.join(REGIONS)}, or a mask"),
         ({"edge": None}, "'edge' is unknown"),
         ({"mine": lambda y, p: y == p}, "function of 'mine' asks for p, y; name its parameters"),
     ],
@@ -161,7 +161,8 @@ def test_unusable_regions_are_refused_when_they_are_named(regions, message):
 
 def test_unknown_region_and_missing_prediction_are_refused():
     """An unknown name lists the known ones; union cannot do without the prediction."""
-    with pytest.raises(InputError, match="region: 'edge' is unknown; choose one of all, foregr"):
+    known = ", ".join(REGIONS)
+    with pytest.raises(InputError, match=f"region: 'edge' is unknown; choose one of {known}"):
         region_mask("edge", LABELS)
     with pytest.raises(InputError, match="region 'union' needs it"):
         region_mask("union", LABELS)
