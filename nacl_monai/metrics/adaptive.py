@@ -45,24 +45,29 @@ class FineBins(VoxelSums):
     Attributes:
         counts: Voxels per fine bin, int64, ``(..., fine bins)``.
         excess: Sum of their confidences minus the number of hits, float64, same shape.
+        errors: Those whose predicted class is wrong, int64, same shape.
     """
 
     counts: torch.Tensor
     excess: torch.Tensor
+    errors: torch.Tensor
 
     @classmethod
     def collect(cls, pieces: RegionPieces) -> FineBins:
         """The fine bins of each case and region, ``(B, regions, FINE_BINS)``."""
         size = pieces.num_pieces * FINE_BINS
         counts = torch.zeros(size, dtype=torch.int64, device=pieces.device)
+        errors = torch.zeros_like(counts)
         excess = torch.zeros(size, dtype=torch.float64, device=pieces.device)
         for probs, labels, piece in pieces.chunks():
             confidences, prediction = probs.max(0)
             index = fine_bin_indices(confidences) + piece * FINE_BINS
             counts += torch.bincount(index, minlength=size)
-            excess += torch.bincount(index, confidences - (prediction == labels[0]).double(), size)
+            wrong = prediction != labels[0]
+            excess += torch.bincount(index, confidences - (~wrong).double(), size)
+            errors += torch.bincount(index[wrong], minlength=size)
         shape = (pieces.num_pieces, FINE_BINS)
-        return cls(pieces.sum_regions(counts.view(shape)), pieces.sum_regions(excess.view(shape)))
+        return cls(*(pieces.sum_regions(sums.view(shape)) for sums in (counts, excess, errors)))
 
     @classmethod
     def exact(cls, confidences: torch.Tensor, hits: torch.Tensor) -> FineBins:
@@ -74,8 +79,8 @@ class FineBins(VoxelSums):
         """
         values, index = torch.unique(confidences, return_inverse=True)
         counts = torch.bincount(index, minlength=len(values))
-        hits_per_value = torch.bincount(index[hits], minlength=len(values))
-        return cls(counts, values.double() * counts - hits_per_value)
+        errors = torch.bincount(index[~hits], minlength=len(values))
+        return cls(counts, values.double() * counts - (counts - errors), errors)
 
     def adaptive_ece(self, num_bins: int = 15) -> torch.Tensor:
         """ECE over bins of equal mass, ``(...)``, float64; NaN without voxels.

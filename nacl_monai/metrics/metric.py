@@ -15,6 +15,7 @@ from nacl_monai.metrics.gathering import GatheredTogether
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
 from nacl_monai.metrics.scores import ScoreSums
+from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.metrics.spacing import Spacing, case_spacings
 from nacl_monai.metrics.sums import VoxelSums
 from nacl_monai.metrics.voxels import aligned, checked_voxels
@@ -52,21 +53,23 @@ ERRORS: dict[str, Error] = {
     ),
     "nll": Error(ScoreSums, lambda scores, _: scores.nll()),
     "brier": Error(ScoreSums, lambda scores, _: scores.brier()),
+    "aurc": Error(FineBins, lambda fine, _: aurc(fine.counts, fine.errors)),
+    "error_auroc": Error(FineBins, lambda fine, _: error_auroc(fine.counts, fine.errors)),
 }
 
 
 class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     """Calibration errors of several regions, per case and pooled, from one pass.
 
-    The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; 2048
-    more for bins of equal mass and 3 more for the scores, if these are asked for. They are gathered
-    over processes like those of any MONAI metric, so that distributed evaluation gives the numbers
-    of a single process.
+    The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; 3072
+    more for bins of equal mass and selective prediction, and 3 more for the scores, if these are
+    asked for. They are gathered over processes like those of any MONAI metric, so that distributed
+    evaluation gives the numbers of a single process.
 
     Args:
         num_bins: The number of equal bins.
         errors: Names in :data:`ERRORS`: ece, ace, mce, confidence_gap, adaptive_ece, cece, nll,
-            brier; all by default.
+            brier, aurc, error_auroc; all by default.
         regions: Names in :data:`REGIONS`, all by default; or a mapping from names of your own to
             functions that return a mask, whose parameters are any of ``labels`` and ``prediction``,
             class indices ``(B, *spatial)``. None in place of a function is the region that is known

@@ -7,6 +7,7 @@ from ignite.engine import Engine
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers import CalibrationError
+from nacl_monai.metrics import ERRORS
 from tests.handlers.conftest import expected_calibration_error, probabilities_of
 
 
@@ -63,8 +64,8 @@ def test_only_the_errors_that_are_asked_for_are_reported():
 
 
 def test_all_errors_are_reported_by_default():
-    """Eight errors of the foreground, twice, and the number of cases without it."""
-    assert len(run(CalibrationError())) == 17
+    """Every error of the foreground, twice, and the number of cases without it."""
+    assert len(run(CalibrationError())) == 2 * len(ERRORS) + 1
 
 
 def test_settings_reach_the_metric():

@@ -143,7 +143,8 @@ def test_edges_of_bins_are_exact_for_billions_of_voxels():
     parts = [first, sum(excess) - first - last, last]
     expected = float(sum(map(abs, parts)) / sum(counts))
 
-    bins = FineBins(torch.tensor(counts), torch.tensor(excess, dtype=torch.float64))
+    counts = torch.tensor(counts)
+    bins = FineBins(counts, torch.tensor(excess, dtype=torch.float64), torch.zeros_like(counts))
 
     assert bins.adaptive_ece(3).item() == pytest.approx(expected, rel=1e-12)
 
@@ -214,17 +215,18 @@ def test_fine_bins_are_equally_wide_in_the_logit():
 
 
 def test_fine_bins_of_a_case_by_hand():
-    """Counts are voxels, and excess is their confidence minus their hits."""
+    """Counts are voxels, excess is their confidence minus their hits, errors are wrong voxels."""
     probs, labels = as_volume([(0.75, True), (0.75, False), (0.9375, True)])
     metric = CalibrationMetric(errors=["adaptive_ece"], regions=["all", "foreground"])
     metric(probs, labels)
 
-    counts, excess = metric.get_buffer()[-2:]
+    counts, excess, errors = metric.get_buffer()[-3:]
 
     first, second = fine_bin_indices(torch.tensor([0.75, 0.9375])).tolist()
     assert counts.shape == (1, 2, FINE_BINS)
     assert {i: n for i, n in enumerate(counts[0, 0].tolist()) if n} == {first: 2, second: 1}
     assert {i: e for i, e in enumerate(excess[0, 0].tolist()) if e} == {first: 0.5, second: -0.0625}
+    assert {i: n for i, n in enumerate(errors[0, 0].tolist()) if n} == {first: 1}
     assert {i: n for i, n in enumerate(counts[0, 1].tolist()) if n} == {first: 1, second: 1}
 
 

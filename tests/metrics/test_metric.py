@@ -243,10 +243,16 @@ def test_errors_keep_the_order_in_which_they_are_asked_for():
 
 @pytest.mark.parametrize(
     ("errors", "tensors"),
-    [(["ece", "cece"], 3), (["adaptive_ece"], 5), (["brier", "nll"], 5), (list(ERRORS), 7)],
+    [
+        (["ece", "cece"], 3),
+        (["adaptive_ece"], 6),
+        (["aurc", "error_auroc"], 6),
+        (["brier", "nll"], 5),
+        (list(ERRORS), 8),
+    ],
 )
 def test_only_what_the_errors_need_is_computed_and_kept(errors, tensors, monkeypatch):
-    """Fine bins are there for adaptive_ece alone, scores for nll and brier alone."""
+    """Fine bins are there for the errors that sort voxels, scores for nll and brier alone."""
     collected = []
     for kind, collect in COLLECTORS.items():
 
@@ -260,7 +266,7 @@ def test_only_what_the_errors_need_is_computed_and_kept(errors, tensors, monkeyp
 
     assert len(metric.get_buffer()) == tensors
     assert len(collected) == len(set(collected)) == (tensors - 1) // 2
-    assert (FineBins in collected) == ("adaptive_ece" in errors)
+    assert (FineBins in collected) == bool({"adaptive_ece", "aurc"} & set(errors))
     assert (ScoreSums in collected) == ("nll" in errors)
 
 
@@ -327,7 +333,7 @@ def test_buffers_are_exact():
     dtypes = [buffer.dtype for buffer in filled().get_buffer()]
 
     assert set(dtypes) == exact
-    assert dtypes.count(torch.int64) == 4
+    assert dtypes.count(torch.int64) == 5
 
 
 @pytest.mark.slow
