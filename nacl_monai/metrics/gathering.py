@@ -19,7 +19,9 @@ class GatheredTogether(Cumulative):
     """
 
     def _sync(self) -> None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # What is gathered already is read by one process alone, as by the one that writes the files.
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if several and not self._synced:
             seen: Any = idist.all_gather(int(self._buffers is not None))
             idle = [rank for rank, any_case in enumerate(map(int, seen)) if not any_case]
             if idle:

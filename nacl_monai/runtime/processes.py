@@ -5,6 +5,7 @@ With a single process every part is the usual one, so configurations need not di
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sized
 from typing import Any, cast
 
@@ -29,7 +30,10 @@ def join_processes() -> None:
     Each process has one GPU, the one of its local rank.
     """
     if torch.distributed.is_torchelastic_launched() and not torch.distributed.is_initialized():
+        report = sys.excepthook
         idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+        # Torch's own prints what this one has printed once it is over; an exit in it loses the line.
+        sys.excepthook = report
 
 
 def share_batch(batch_size: int) -> int:

@@ -30,6 +30,19 @@ def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
     assert told == [1 - rank]
 
 
+@pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])
+def test_what_is_gathered_is_read_by_one_process_alone(monkeypatch, metric):
+    """The process that writes the files asks no other."""
+    metric = metric()
+    label = MASKS if isinstance(metric, BoundedHausdorffMetric) else MASKS[:, 1:]
+    metric(MASKS, label)
+    metric.get_buffer()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(idist, "all_gather", lambda _: pytest.fail("asks the others"))
+
+    assert metric.get_buffer() is not None
+
+
 def test_one_process_gathers_nothing():
     """Without other processes, nothing is asked."""
     metric = CalibrationMetric()

@@ -1,5 +1,7 @@
 """One process is as usual; several share the work (`tests/bundles/test_torchrun.py` runs two)."""
 
+import sys
+
 import ignite.distributed as idist
 import pytest
 import torch
@@ -27,6 +29,16 @@ def test_single_process_is_as_usual():
     assert not is_silent()
     assert isinstance(training_sampler(range(5), seed=0), RandomSampler)
     assert isinstance(evaluation_sampler(range(5)), SequentialSampler)
+
+
+def test_errors_of_several_processes_are_lines_too(monkeypatch):
+    """Torch's hook would hold the line back, and lose it where the process then exits with code 2."""
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(idist, "initialize", lambda _: setattr(sys, "excepthook", print))
+    monkeypatch.setattr(sys, "excepthook", repr)
+    join_processes()
+
+    assert sys.excepthook is repr
 
 
 def test_what_processes_cannot_share_is_refused(monkeypatch):
