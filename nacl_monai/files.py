@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +78,15 @@ def write_text(path: str | Path, text: str) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def checksum(path: str | Path) -> str:
+    """The SHA-256 of a file, as the program ``sha256sum`` prints it."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while part := stream.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _new_partial_file(path: Path) -> tuple[int, Path]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import glob
 import re
+import shutil
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -174,9 +175,48 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """The files of an evaluation."""
+    """The files of an evaluation.
+
+    Attributes:
+        path: the folder; a string becomes a `Path`, since configurations know no other.
+    """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def aside(self) -> Path:
+        """The folder that takes this one's place when the evaluation is finished."""
+        return self._beside("new")
+
+    @property
+    def replaced(self) -> Path:
+        """The folder of the earlier evaluation while it is replaced."""
+        return self._beside("old")
+
+    def _beside(self, suffix: str) -> Path:
+        path = self.path.resolve()  # of a link, beside what it leads to; of ".", by its name
+        return path.with_name(f".{path.name}.{suffix}")
+
+    @property
+    def record(self) -> Path:
+        """What the evaluation is of: set, weights, split, settings, versions."""
+        return self.path / "evaluation.json"
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all that may be in the folder."""
+        parts = (self.record, self.cases, self.summary, self.bins, self.logits, self.maps)
+        return {part.name for part in parts}
+
+    def remove_files(self) -> None:
+        """Removes what an evaluation that was killed has left, but for the lock."""
+        shutil.rmtree(self.maps, ignore_errors=True)
+        for file in self.path.glob("*"):
+            if file.is_file() and file.name != ".lock":
+                file.unlink()
 
     @property
     def cases(self) -> Path:

@@ -246,6 +246,25 @@ def change_arrays():
     return change
 
 
+@pytest.fixture
+def empty_foreground(change_arrays, change_cases):
+    """Takes the foreground out of the first ``number`` cases of a run: no voxels, no errors."""
+
+    def empty(folder, number):
+        def without_voxels(arrays):
+            for key in ("counts", "positives", "confidences"):
+                arrays[key][:number, 1] = 0
+
+        def without_errors(table):
+            table.loc[: number - 1, ["ece_foreground", "cece_foreground"]] = np.nan
+            return table
+
+        change_arrays(folder / "evaluation" / "bins.npz", without_voxels)
+        change_cases(folder, without_errors)
+
+    return empty
+
+
 def slow_curve(folder, region, class_name):
     """Accuracy, confidence and share per bin, pooled ECE and mean ECE, voxel sum by voxel sum."""
     with np.load(folder / "evaluation" / "bins.npz") as archive:

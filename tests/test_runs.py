@@ -145,10 +145,12 @@ class TestFolds:
 
 
 def paths_of(folder):
-    """Every path that a folder's class names, the evaluation's own aside."""
+    """Every path below a folder that its class names."""
     names = [name for name, member in vars(type(folder)).items() if isinstance(member, property)]
     paths = {name: getattr(folder, name) for name in names}
-    return {name: path for name, path in paths.items() if isinstance(path, Path)}
+    return {
+        name: path for name, path in paths.items() if folder.path in getattr(path, "parents", ())
+    }
 
 
 class TestFolder:
@@ -181,6 +183,7 @@ class TestFolder:
         assert {
             name: path.relative_to(root).as_posix() for name, path in paths_of(evaluation).items()
         } == {
+            "record": "evaluation.json",
             "cases": "cases.csv",
             "summary": "summary.json",
             "bins": "bins.npz",

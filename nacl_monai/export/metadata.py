@@ -11,6 +11,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 import nacl_monai
+from nacl_monai.reports import read_tested
 from nacl_monai.runs import RunFolder
 
 
@@ -23,7 +24,7 @@ def bundle_metadata(
         bundles: Folder of the sources.
         dataset: A dataset in it.
         configs: The configurations that are exported; the description names training's network and loss.
-        run: Its means in ``evaluation/summary.json``, if there, become ``eval_metrics``.
+        run: The means of its test cases, if they were evaluated, become ``eval_metrics``.
 
     Returns:
         The dataset's metadata with these replaced: the versions of this package, MONAI, torch and NumPy
@@ -47,7 +48,7 @@ def bundle_metadata(
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {package: version(package) for package in required},
-        "eval_metrics": _means(run.evaluation.summary),
+        "eval_metrics": _means(run),
         "network_data_format": _data_format(metadata["network_data_format"], inference),
     }
 
@@ -59,11 +60,11 @@ def _class_name(parser: ConfigParser, key: str) -> str:
     return str(definition["_target_"]).rpartition(".")[2]
 
 
-def _means(summary: Path) -> dict[str, float]:
-    if not summary.is_file():
+def _means(run: RunFolder) -> dict[str, float]:
+    if not run.evaluation.path.is_dir():
         return {}
-    metrics = json.loads(summary.read_text(encoding="utf-8"))["metrics"]
-    return {name: metric["mean"] for name, metric in metrics.items() if metric["mean"] is not None}
+    means = read_tested(run.path).metrics.mean().dropna()
+    return {str(name): round(float(mean), 6) for name, mean in means.items()}
 
 
 def _data_format(declared: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:

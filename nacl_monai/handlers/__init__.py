@@ -7,6 +7,7 @@ from nacl_monai.handlers.case_table import CaseTable
 from nacl_monai.handlers.checkpoints import BestModel, Checkpoints
 from nacl_monai.handlers.divergence import StopOnDivergence
 from nacl_monai.handlers.epoch_seed import EpochSeed
+from nacl_monai.handlers.evaluation_record import EvaluationRecord
 from nacl_monai.handlers.logits import LogitHistogram, LogitProfile
 from nacl_monai.handlers.progress import Progress
 from nacl_monai.handlers.run_record import RunRecord
@@ -23,6 +24,7 @@ __all__ = [
     "CaseTable",
     "Checkpoints",
     "EpochSeed",
+    "EvaluationRecord",
     "LogitHistogram",
     "LogitProfile",
     "Position",

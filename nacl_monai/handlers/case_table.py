@@ -67,7 +67,7 @@ class CaseTable(CaseHandler):
         table = table.rename_axis("case").sort_index()
         write_text(self.folder.cases, table.to_csv(float_format="%.6f"))
         write_text(self.folder.summary, json.dumps(self._summary(table), indent=2) + "\n")
-        print(_readable(table, self.folder.path))
+        print(_readable(table))
 
     def _by_region(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """``{"ece": (…, regions)}`` → ``{"ece_foreground": (…), "ece_union": (…), …}``."""
@@ -101,9 +101,9 @@ def _number(value: float) -> float | None:
     return None if pd.isna(value) else round(float(value), 6)  # JSON has no NaN
 
 
-def _readable(table: pd.DataFrame, output_dir: Path) -> str:
+def _readable(table: pd.DataFrame) -> str:
     columns = [
         name for name in ("dice", "hd95", "ece_foreground", "cece_foreground") if name in table
     ]
     means = ", ".join(f"{name} {table[name].mean():.4f}" for name in columns)
-    return f"{len(table)} cases, mean over cases: {means} (written to {output_dir})"
+    return f"{len(table)} cases, mean over cases: {means}"

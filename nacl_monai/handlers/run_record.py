@@ -59,7 +59,7 @@ class RunRecord:
         self._session: dict[str, Any] = {
             "command": shlex.join(sys.orig_argv),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
-            "git_commit": _git_commit(),
+            "git_commit": git_commit(),
             "device": str(vars(engine.state).get("device")),
             "processes": idist.get_world_size(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -101,7 +101,7 @@ class RunRecord:
         }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of this package's source, with ``-dirty`` if it was changed since."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
     try:

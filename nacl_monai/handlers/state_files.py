@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 import zipfile
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path, write_text
+from nacl_monai.files import atomic_path, checksum, write_text
 
 _PREFIX = "epoch_"
 _NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
@@ -55,7 +54,7 @@ def save_weights(weights: Mapping[str, Any], file: str | Path) -> None:
 
 def write_checksum(file: str | Path) -> None:
     """Writes ``NAME.sha256`` beside a file, in the format of the program ``sha256sum``."""
-    write_text(_checksum_file(file), f"{_checksum(file)}  {Path(file).name}\n")
+    write_text(_checksum_file(file), f"{checksum(file)}  {Path(file).name}\n")
 
 
 def is_whole(file: str | Path) -> bool:
@@ -72,15 +71,11 @@ def is_whole(file: str | Path) -> bool:
 
 def _has_checksum(file: str | Path) -> bool:
     beside = _checksum_file(file)
-    return not beside.is_file() or _checksum(file) in beside.read_text(encoding="utf-8")
+    return not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
 
 
 def _checksum_file(file: str | Path) -> Path:
     return Path(f"{file}.sha256")
-
-
-def _checksum(file: str | Path) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def checkpoint_file(folder: str | Path, position: Position) -> Path:

@@ -60,6 +60,8 @@ def _records(folder: Path) -> Iterator[Path]:
     """The files of a run that tables need, and those that say how it came about."""
     run = RunFolder(folder)
     yield from (run.evaluation.cases, run.evaluation.summary)
+    if run.evaluation.record.is_file():
+        yield run.evaluation.record
     for path in sorted(folder.iterdir()):
         if (
             path.suffix in RECORDS

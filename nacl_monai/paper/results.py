@@ -21,7 +21,7 @@ from nacl_monai.paper.grid import (
     read_name,
 )
 from nacl_monai.paper.names import method_label
-from nacl_monai.reports import Run, read_cases, read_runs
+from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.runs import RunFolder
 
 
@@ -61,15 +61,20 @@ class Results:
         Returns:
             One row per run and case. Columns: ``method``, ``network``, ``fraction`` of the training
             patients, ``fold``, ``seed``, ``case``, ``patient``, and each metric.
+
+        Raises:
+            InputError: If a run cannot be read, or if they cannot be compared.
         """
-        return pd.concat(
-            [
-                _labeled(experiment, folder)
-                for experiment, folder in self.folders.items()
-                if experiment.dataset == dataset
-            ],
-            ignore_index=True,
-        )
+        found = {
+            experiment: read_tested(folder)
+            for experiment, folder in self.folders.items()
+            if experiment.dataset == dataset
+        }
+        first: dict[int, Evaluated] = {}
+        for experiment, evaluated in found.items():
+            check_alike(next(iter(found.values())), evaluated, same_cases=False)
+            check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
+        return pd.concat([_labeled(*item) for item in found.items()], ignore_index=True)
 
     def select(
         self,
@@ -188,10 +193,9 @@ def _dataset(folder: Path) -> str:
         raise InputError(f"{path}: does not name its dataset; evaluate the run again") from error
 
 
-def _labeled(experiment: Experiment, folder: Path) -> pd.DataFrame:
+def _labeled(experiment: Experiment, evaluated: Evaluated) -> pd.DataFrame:
     """The cases of a run behind what the run is."""
-    metrics, patients = read_cases(RunFolder(folder).evaluation.cases)
-    table = metrics.reset_index(names="case")
+    table = evaluated.metrics.reset_index(names="case")
     labels: dict[str, str | float] = {
         "method": experiment.method.name,
         "network": experiment.setup.network,
@@ -199,5 +203,5 @@ def _labeled(experiment: Experiment, folder: Path) -> pd.DataFrame:
         "fold": experiment.fold or 0,
         "seed": experiment.seed,
     }
-    table.insert(1, "patient", patients.to_numpy())
+    table.insert(1, "patient", evaluated.patients.to_numpy())
     return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)

@@ -4,6 +4,7 @@ On the command line: ``nacl-monai compare RUN [RUN ...] --output DIR``, and like
 ``reliability`` (any region, any class) and ``logits``.
 """
 
+from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated, read_tested
 from nacl_monai.reports.columns import MAIN_METRICS, METRICS, Metric, metric_of, structure_of
 from nacl_monai.reports.compare import (
     comparison_markdown,
@@ -32,12 +33,14 @@ __all__ = [
     "MAIN_METRICS",
     "METRICS",
     "CaseMap",
+    "Evaluated",
     "Interval",
     "Metric",
     "ReliabilityCurve",
     "Run",
     "RunBins",
     "best_places",
+    "check_alike",
     "comparison_markdown",
     "comparison_table",
     "comparison_text",
@@ -58,8 +61,10 @@ __all__ = [
     "rank_biserial",
     "ranked_cases",
     "read_cases",
+    "read_evaluated",
     "read_run",
     "read_runs",
+    "read_tested",
     "reliability_curve",
     "save_figure",
     "structure_of",

@@ -41,6 +41,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index")
     counts = [column for column in table.columns if column == "cases" or column.endswith("_n")]
     table[counts] = table[counts].fillna(0).astype(int)
+    table.attrs["cases"] = runs[0].of.cases
     return table.rename_axis("method")
 
 
@@ -119,7 +120,7 @@ def _shown(table: pd.DataFrame, best: str) -> pd.DataFrame:
 
 def _notes(table: pd.DataFrame, mark: str) -> list[str]:
     """What the reader must know to read the numbers rightly."""
-    notes = [f"Mean over {table['cases'].iloc[0]} test cases; HD95 in voxels."]
+    notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}; HD95 in voxels."]
     if len(table) > 1:
         notes[0] += f" {mark}: best of the column."
     partial = [

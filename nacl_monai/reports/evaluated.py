@@ -16,45 +16,29 @@ import pandas as pd
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.reports.evaluation_files import (
-    REMEDY,
-    CaseMap,
-    RunBins,
-    listed,
-    read_bins,
-    read_cases,
-    read_map,
-)
+from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
+from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, read_map
 from nacl_monai.runs import RunFolder, fold_folders
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Evaluated):
     """One evaluated run under the name that tables and figures show.
+
+    Its folder, that of a cross-validation, need not exist: it lacks the fold.
 
     Attributes:
         name: The method, as shown.
-        folder: The run's folder; that of a cross-validation, which need not exist, lacks the fold.
-        metrics: One row per case (the index), one float column per metric; NaN is undefined.
-        patients: The patient of each case; the case itself where the run does not say.
         bins: The bin sums, cases in the order of ``metrics``.
     """
 
     name: str
-    folder: Path
-    metrics: pd.DataFrame
-    patients: pd.Series[str]
     bins: RunBins
 
     @property
     def unit(self) -> str:
         """What is resampled: "patients", or "cases" where nobody knows whose they are."""
         return "patients" if self.patients.name == "patient" else "cases"
-
-    @property
-    def cases(self) -> list[str]:
-        """Names of the test cases."""
-        return [str(case) for case in self.metrics.index]
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case.
@@ -93,15 +77,10 @@ def _read_single(folder: Path, name: str) -> Run:
     evaluation = RunFolder(folder).evaluation
     if not evaluation.path.is_dir():
         raise InputError(f"{folder}: no folder {evaluation.path.name!r} in this run; {REMEDY}")
-    metrics, patients = read_cases(evaluation.cases)
-    bins = read_bins(evaluation.bins)
-    cases = [str(case) for case in metrics.index]
-    if sorted(cases) != sorted(bins.cases):
-        raise InputError(
-            f"{bins.path}: its cases are not those of {evaluation.cases.name} "
-            f"({_difference(bins.cases, cases)}); evaluate the run again"
-        )
-    return Run(name, folder, metrics, patients, bins.ordered(cases))
+    found = read_evaluated(folder)
+    if found.bins is None:
+        raise InputError(f"{evaluation.bins}: no such file; {REMEDY}")
+    return Run(found.folder, found.metrics, found.patients, found.bins, found.of, name)
 
 
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
@@ -119,18 +98,14 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
             cases=[case for fold in folds for case in fold.cases],
             sums=CalibrationBins.from_arrays(sums),
         ),
+        of=folds[0].of,
     )
 
 
 def _check_folds(folds: Sequence[Run]) -> None:
-    bins = folds[0].bins
     tested: set[str] = set()
     for fold in folds:
-        if (fold.bins.regions, fold.bins.classes) != (bins.regions, bins.classes):
-            raise InputError(
-                f"{fold.bins.path}: its regions or classes are not those of {bins.path}; "
-                "evaluate all folds alike"
-            )
+        check_alike(folds[0], fold, same_cases=False)
         for case in fold.cases:
             if case in tested:
                 raise InputError(
@@ -159,11 +134,7 @@ def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None)
         raise InputError(f"two runs are called {repeated[0]!r}; tell them apart with --names")
     first = runs[0]
     for run in runs[1:]:
-        if sorted(run.cases) != sorted(first.cases):
-            raise InputError(
-                f"{run.folder}: its test cases are not those of {first.folder} "
-                f"({_difference(run.cases, first.cases)}); evaluate both on the same split"
-            )
+        check_alike(first, run)
     return [_ordered(run, first.cases) for run in runs]
 
 
@@ -174,9 +145,3 @@ def _ordered(run: Run, cases: list[str]) -> Run:
         patients=run.patients.loc[cases],
         bins=run.bins.ordered(cases),
     )
-
-
-def _difference(names: Sequence[str], others: Sequence[str]) -> str:
-    extra, missing = sorted(set(names) - set(others)), sorted(set(others) - set(names))
-    parts = [("only here: ", extra), ("missing here: ", missing)]
-    return "; ".join(word + listed(names, most=3) for word, names in parts if names)

@@ -242,7 +242,7 @@ def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     voxels = REGION_LABELS.get(region, f"Voxels of the region {region}")
     error = _words(class_name)[0]
     return (
-        f"{voxels} in {len(run.cases)} test cases. "
+        f"{voxels} in {len(run.cases)} {run.of.cases}. "
         f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
         f"Pale bars: less than {SPARSE:.1%} of the voxels."

@@ -6,6 +6,7 @@ from nacl_monai.runtime.command_line import check_command_line
 from nacl_monai.runtime.curves import last_step, loss_and_terms, next_step
 from nacl_monai.runtime.device import default_device
 from nacl_monai.runtime.error_lines import one_line_errors
+from nacl_monai.runtime.evaluation_folder import open_evaluation
 from nacl_monai.runtime.network_check import check_classes, check_labels
 from nacl_monai.runtime.precision import PrecisionInferer
 from nacl_monai.runtime.processes import (
@@ -17,7 +18,7 @@ from nacl_monai.runtime.processes import (
     training_sampler,
 )
 from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
-from nacl_monai.runtime.run_settings import follow_run
+from nacl_monai.runtime.run_settings import evaluation_settings, follow_run
 from nacl_monai.runtime.schedule import half_of_epochs
 from nacl_monai.runtime.weights import load_weights
 
@@ -29,6 +30,7 @@ __all__ = [
     "check_labels",
     "default_device",
     "evaluation_sampler",
+    "evaluation_settings",
     "follow_run",
     "half_of_epochs",
     "is_silent",
@@ -42,6 +44,7 @@ __all__ = [
     "most_probable_class",
     "next_step",
     "one_line_errors",
+    "open_evaluation",
     "open_run",
     "share_batch",
     "training_sampler",

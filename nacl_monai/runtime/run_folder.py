@@ -60,7 +60,7 @@ def lock_folder(folder: str | Path) -> None:
         InputError: If another process has it, or if nothing can be written there.
     """
     folder = Path(folder).absolute()
-    if idist.get_rank() != 0 or folder in _locks:
+    if idist.get_rank() != 0 or _is_locked(folder):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +77,19 @@ def lock_folder(folder: str | Path) -> None:
             f"{folder}: another process is writing there; wait for it, or choose another folder"
         ) from None
     _locks[folder] = stream
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether this process has locked ``folder``, and not one of the name that has moved since."""
+    stream = _locks.pop(folder, None)
+    if stream is None:
+        return False
+    file = folder / _LOCK
+    if not (file.exists() and os.path.samestat(os.fstat(stream.fileno()), file.stat())):
+        stream.close()
+        return False
+    _locks[folder] = stream
+    return True
 
 
 def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = False) -> None:

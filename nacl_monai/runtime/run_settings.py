@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.overrides import leaves
+from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many slices
@@ -32,6 +33,11 @@ FREE_TO_EVALUATE = (
     "strictly",
     "structures",
     "tracking_uri",
+)
+# Keys that say where an evaluation reads and writes, and what is done before it.
+_WHERE = (
+    *FREE_KEYS,
+    *("checkpoint", "evaluation_dir", "experiment_name", "initialize", "strictly", "tracking_uri"),
 )
 
 
@@ -74,6 +80,12 @@ def follow_run(checkpoint: str | Path) -> None:
         print(f"{run.config}: followed in {first_of(changes)}")
 
 
+def evaluation_settings() -> dict[str, Any]:
+    """Every key of the calling configuration that decides a number, as ``{"a::b::c": value}``."""
+    config = running_parser().get()
+    return _settings({key: config[key] for key in config if key not in _WHERE}, free=())
+
+
 def read_record(file: Path) -> dict[str, Any]:
     """The configuration that a run was trained with.
 
@@ -112,13 +124,15 @@ def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
         )
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All that an evaluation shares with its training, as ``{"a::b::c": value}``."""
+def _settings(
+    config: Mapping[str, Any], free: Collection[str] = FREE_TO_EVALUATE
+) -> dict[str, Any]:
+    """All that is not free, as ``{"a::b::c": value}``."""
     plain = json.loads(json.dumps(config, default=str))
-    return {key: value for key, value in leaves(plain) if not _is_free(key)}
+    return {key: value for key, value in leaves(plain) if not _is_free(key, free)}
 
 
-def _is_free(key: str) -> bool:
+def _is_free(key: str, free: Collection[str] = FREE_TO_EVALUATE) -> bool:
     parts = key.split("::")
     within = {"::".join(parts[: length + 1]) for length in range(len(parts))}
-    return not within.isdisjoint(FREE_TO_EVALUATE) or "_desc_" in parts
+    return not within.isdisjoint(free) or "_desc_" in parts

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import pytest
 
 from nacl_monai.bundles import dataset_names
+from nacl_monai.errors import InputError
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
 from nacl_monai.export.self_contained import self_contained
@@ -82,7 +83,20 @@ def test_scores_are_the_means_of_the_evaluation(run):
     assert metadata_of(run)["eval_metrics"] == {}
 
     (run / "evaluation").mkdir()
-    summary = {"metrics": {"dice": {"mean": 0.5}, "hd95": {"mean": None}}}
-    (run / "evaluation/summary.json").write_text(json.dumps(summary))
+    cases = "case,dice,hd95,ece_foreground,cece_foreground\nc,0.5,,0.1,0.2\n"
+    (run / "evaluation/cases.csv").write_text(cases)
 
-    assert metadata_of(run)["eval_metrics"] == {"dice": 0.5}
+    means = {"dice": 0.5, "ece_foreground": 0.1, "cece_foreground": 0.2}
+    assert metadata_of(run)["eval_metrics"] == means
+
+
+@pytest.mark.parametrize(
+    ("record", "named"), [({"set": "val"}, "its set 'val' is not"), ({"weights": "0"}, "model.pt")]
+)
+def test_scores_of_another_set_or_model_are_refused(run, record, named):
+    """A model card has the numbers of the test cases, and of the model in the bundle."""
+    test_scores_are_the_means_of_the_evaluation(run)
+    (run / "evaluation/evaluation.json").write_text(json.dumps(record))
+
+    with pytest.raises(InputError, match=named):
+        metadata_of(run)

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from nacl_monai.reports import (
 
 
 @pytest.fixture
-def small(copies, change_cases):
+def small(runs):
     """Two runs whose metrics are easy to average by hand; HD95 is undefined in two cases."""
     values = {
         "dice": ([0.9] * 6 + [0.2], [0.7] * 7),
@@ -25,10 +26,11 @@ def small(copies, change_cases):
         "cece_foreground": ([0.03] * 7, [0.03004] * 7),
         "dice_RV": ([None] * 7, [0.5] * 7),
     }
-    for k, folder in enumerate(copies):
-        new = {metric: column[k] for metric, column in values.items()}
-        change_cases(folder, lambda table, new=new: table.assign(**new))
-    return read_runs(copies, ["CE", "NACL"])
+    columns = [{metric: column[k] for metric, column in values.items()} for k in range(2)]
+    return [
+        replace(run, name=name, metrics=run.metrics.assign(**new).astype(float))
+        for run, name, new in zip(runs, ["CE", "NACL"], columns, strict=True)
+    ]
 
 
 class TestComparisonTable:
@@ -84,7 +86,7 @@ class TestMarkdown:
 
     def test_equal_digits_share_the_best(self, small):
         """Two runs that print the same are both best."""
-        runs = read_runs([small[k].folder for k in (0, 1, 0)], ["a", "b", "c"])
+        runs = [replace(small[k], name=name) for k, name in ((0, "a"), (1, "b"), (0, "c"))]
 
         lines = comparison_markdown(comparison_table(runs)).splitlines()[2:5]
 
@@ -97,11 +99,11 @@ class TestMarkdown:
         assert "**" not in text
         assert "best" not in text
 
-    def test_metric_that_is_nowhere_defined_says_so(self, copies, change_cases):
+    def test_metric_that_is_nowhere_defined_says_so(self, runs):
         """A metric that is nowhere defined says so, and is best of nothing."""
-        change_cases(copies[0], lambda table: table.assign(hd95=None))
+        undefined = replace(runs[0], metrics=runs[0].metrics.assign(hd95=math.nan))
 
-        line = comparison_markdown(comparison_table(read_runs(copies))).splitlines()[2]
+        line = comparison_markdown(comparison_table([undefined, runs[1]])).splitlines()[2]
 
         assert "| undefined (n=0) |" in line
 
@@ -123,13 +125,11 @@ class TestText:
 
 
 class TestWriteComparison:
-    def test_csv_holds_every_column_at_full_precision(self, small, tmp_path):
+    def test_csv_holds_every_column_at_full_precision(self, runs, folders, tmp_path):
         """Columns of single structures, too."""
-        table = comparison_table(small)
+        table = comparison_table(runs)
 
-        text, paths = write_comparison(
-            [run.folder for run in small], tmp_path, names=["CE", "NACL"]
-        )
+        text, paths = write_comparison(folders, tmp_path, names=[run.name for run in runs])
 
         back = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
         assert tmp_path / "comparison.csv" in paths

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports import pooled_band, read_runs, reliability_curve
+from nacl_monai.reports import pooled_band, read_run, read_runs, reliability_curve
 from nacl_monai.reports.curves import BAND_RESAMPLES
 from tests.evaluated_runs import slow_curve
 
@@ -57,24 +57,19 @@ def test_same_seed_same_band(runs):
     assert not np.array_equal(one, other, equal_nan=True)
 
 
-def test_cases_without_the_region_are_left_out(copies, change_arrays):
+def test_cases_without_the_region_are_left_out(copies, empty_foreground):
     """They have no error, so that the mean is over the others; without any voxel it is undefined."""
-    path = copies[0] / "evaluation" / "bins.npz"
-    whole = reliability_curve(read_runs(copies)[0])
+    whole = reliability_curve(read_run(copies[0]))
 
-    def empty(arrays, cases):
-        for key in ("counts", "positives", "confidences"):
-            arrays[key][cases, 1] = 0
-
-    change_arrays(path, lambda arrays: empty(arrays, slice(0, 2)))
-    run = read_runs(copies)[0]
+    empty_foreground(copies[0], 2)
+    run = read_run(copies[0])
     curve = reliability_curve(run)
     assert curve.cases == 5
     assert curve.voxels < whole.voxels
     assert curve.mean_error == pytest.approx(run.metrics["ece_foreground"].iloc[2:].mean())
 
-    change_arrays(path, lambda arrays: empty(arrays, slice(None)))
-    curve = reliability_curve(read_runs(copies)[0])
+    empty_foreground(copies[0], 7)
+    curve = reliability_curve(read_run(copies[0]))
     assert (curve.cases, curve.voxels) == (0, 0)
     assert np.isnan([curve.mean_error, *curve.accuracy, *curve.share, *curve.lower]).all()
 

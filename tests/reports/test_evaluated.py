@@ -11,6 +11,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.reports import read_run, read_runs
 from nacl_monai.reports.evaluated import folds_of
 
+SUMS = ("counts", "positives", "confidences")
+
 
 def refusal(folders, names=None):
     """The line with which reading is refused."""
@@ -82,7 +84,7 @@ class TestFolds:
             change_arrays(
                 copy / "evaluation/bins.npz",
                 lambda arrays, names=names, fold=fold: arrays.update(
-                    cases=np.array(names), counts=arrays["counts"] + fold
+                    {key: arrays[key] * (fold + 1) for key in SUMS}, cases=np.array(names)
                 ),
             )
             maps = copy / "evaluation/maps"
@@ -137,7 +139,9 @@ class TestFolds:
             lambda arrays: arrays.update({key: np.array(value) for key, value in names.items()}),
         )
 
-        assert "fold=2_seed1/evaluation/bins.npz: its regions or classes" in refusal([folder])
+        message = refusal([folder])
+        assert "fold=2_seed1: was evaluated otherwise than" in message
+        assert f"{next(iter(names))} (" in message
 
 
 class TestRefusals:

@@ -1,5 +1,7 @@
 """The slice shown is chosen by a rule, and shows the arrays that were written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,38 +23,39 @@ def panels(figure):
     return [axes for axes in figure.axes if axes.images and axes.get_title()]
 
 
-def with_dice(change_cases, folders, *columns):
-    """Gives the runs these Dice values and reads them."""
-    for folder, dice in zip(folders, columns, strict=True):
-        change_cases(folder, lambda table, dice=dice: table.assign(dice=dice))
-    return read_runs(folders)
+def with_dice(runs, *columns):
+    """The runs with these Dice values."""
+    return [
+        replace(run, metrics=run.metrics.assign(dice=np.array(dice, float)))
+        for run, dice in zip(runs, columns, strict=True)
+    ]
 
 
 class TestMedianCase:
-    def test_mean_over_the_methods(self, copies, change_cases):
+    def test_mean_over_the_methods(self, runs):
         """The median is that of the mean over the methods, not of any one of them."""
         first, second = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], [0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1]
-        runs = with_dice(change_cases, copies, first, second)
+        changed = with_dice(runs, first, second)
         means = {f"{k + 1:03d}": (first[k] + second[k]) / 2 for k in range(7)}
 
         expected = sorted(means, key=means.get)[3]
 
-        assert median_case(runs) == expected == "002"
+        assert median_case(changed) == expected == "002"
 
-    def test_undefined_cases_are_left_out(self, copies, change_cases):
+    def test_undefined_cases_are_left_out(self, runs):
         """A case in which one method has no Dice is no candidate; of four, the lower middle."""
         undefined = float("nan")
         first = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, undefined]
         second = [0.1, undefined, undefined, 0.4, 0.5, 0.6, 0.7]
 
-        assert median_case(with_dice(change_cases, copies, first, second)) == "004"
+        assert median_case(with_dice(runs, first, second)) == "004"
 
-    def test_without_any_dice_the_user_has_to_choose(self, copies, change_cases):
+    def test_without_any_dice_the_user_has_to_choose(self, runs):
         """The message names the option."""
-        runs = with_dice(change_cases, copies, [None] * 7, [None] * 7)
+        changed = with_dice(runs, [None] * 7, [None] * 7)
 
         with pytest.raises(InputError, match="--case"):
-            median_case(runs)
+            median_case(changed)
 
 
 class TestFigure:

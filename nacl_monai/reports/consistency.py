@@ -1,0 +1,190 @@
+"""Whether the numbers of an evaluation can be, and agree with each other."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nacl_monai.differences import differences, first_of
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationBins
+from nacl_monai.reports.evaluation_files import RunBins
+
+_AGAIN = "evaluate the run again"
+# The smallest and the largest value of each metric; a column is a metric, or ``<metric>_<…>``.
+_RANGES = {
+    "dice": (0.0, 1.0),
+    "hd95": (0.0, sys.float_info.max),
+    **dict.fromkeys(("ece", "ace", "mce", "adaptive_ece", "cece"), (0.0, 1.0)),
+    "confidence_gap": (-1.0, 1.0),
+    "nll": (0.0, math.inf),
+    "brier": (0.0, 2.0),
+}
+# What follows from the bins alone.
+_RECOMPUTED = {
+    "ece": CalibrationBins.ece,
+    "ace": CalibrationBins.ace,
+    "mce": CalibrationBins.mce,
+    "confidence_gap": CalibrationBins.confidence_gap,
+    "cece": CalibrationBins.cece,
+}
+# Files hold six decimals.
+_TOLERANCE = 2e-6
+
+
+def check_values(path: Path, metrics: pd.DataFrame) -> None:
+    """Refuses values that no evaluation gives.
+
+    Args:
+        path: The file that they are from.
+        metrics: One row per case, one column per metric.
+
+    Raises:
+        InputError: If a value is outside the range of its metric.
+    """
+    for column in metrics:
+        for metric, (low, high) in _RANGES.items():
+            if column == metric or str(column).startswith(f"{metric}_"):
+                values = metrics[column]
+                wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
+                if len(wrong):
+                    raise InputError(
+                        f"{path}: {column} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
+                        f"{low:g} to {high:g}; {_AGAIN}"
+                    )
+
+
+def check_structures(path: Path, metrics: pd.DataFrame) -> None:
+    """Compares a metric with the mean over its structures.
+
+    Args:
+        path: The file that they are from.
+        metrics: One row per case, one column per metric.
+
+    Raises:
+        InputError: If one is another.
+    """
+    for metric in ("dice", "hd95"):
+        structures = [name for name in metrics if str(name).startswith(f"{metric}_")]
+        if structures:
+            means = metrics[structures].mean(axis=1).to_numpy()
+            _check_equal(path, metrics[metric], means, "its structures")
+
+
+def check_sums(bins: RunBins) -> None:
+    """Refuses bin sums that no voxels have.
+
+    Raises:
+        InputError: If a count is negative, more voxels are right than there are, the mean confidence of
+            a bin is outside the bin, or two classes have other numbers of voxels.
+    """
+    sums = bins.sums
+    edges = np.linspace(0, 1, sums.num_bins + 1)
+    counts, positives, confidences = sums.arrays().values()
+    slack = 1e-6 * counts + 1e-9
+    faults = {
+        "a count is negative": (counts < 0) | (positives < 0),
+        "more voxels are right than there are": positives > counts,
+        "a confidence is outside its bin": ~(
+            (confidences >= counts * edges[:-1] - slack)
+            & (confidences <= counts * edges[1:] + slack)
+        ),
+        "classes have other numbers of voxels": np.ptp(counts.sum(axis=-1), axis=-1)[..., None] > 0,
+    }
+    for fault, where in faults.items():
+        if where.any():
+            case = bins.cases[int(np.argwhere(where)[0][0])]
+            raise InputError(f"{bins.path}: {fault}, in case {case!r}; {_AGAIN}")
+
+
+def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
+    """Compares the calibration errors in ``cases.csv`` with those that follow from the bins.
+
+    Args:
+        path: The file of the metrics.
+        metrics: One row per case.
+        bins: The cases in the same order.
+
+    Raises:
+        InputError: If one is another.
+    """
+    for error, compute in _RECOMPUTED.items():
+        computed = compute(bins.sums).numpy()
+        for index, region in enumerate(bins.regions):
+            column = f"{error}_{region}"
+            if column in metrics:
+                _check_equal(path, metrics[column], computed[:, index], "the bins")
+
+
+def _check_equal(
+    path: Path, written: pd.Series[float], computed: npt.NDArray[Any], source: str
+) -> None:
+    wrong = ~np.isclose(written, computed, rtol=0, atol=_TOLERANCE, equal_nan=True)
+    if wrong.any():
+        k = int(wrong.argmax())
+        raise InputError(
+            f"{path}: {written.name} of case {written.index[k]!r} is {written.iloc[k]:g}, but {source} "
+            f"give {computed[k]:g}; {_AGAIN}"
+        )
+
+
+def check_summary(path: Path, metrics: pd.DataFrame) -> None:
+    """Compares the means in ``summary.json``, where there are some, with those of the cases.
+
+    Raises:
+        InputError: If one is another, or the file is damaged.
+    """
+    if not path.is_file():
+        return
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        means = {name: column["mean"] for name, column in summary.get("metrics", {}).items()}
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged; {_AGAIN}") from error
+    for name, mean in means.items():
+        computed = metrics[name].mean() if name in metrics else math.nan
+        if not np.isclose(_nan_if_none(mean), computed, rtol=1e-6, atol=_TOLERANCE, equal_nan=True):
+            raise InputError(
+                f"{path}: the mean of {name} is {mean}, but the cases give {computed:g}; {_AGAIN}"
+            )
+
+
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> str:
+    """How bins, regions, classes or, of the same cases, voxels of two evaluations differ; or nothing.
+
+    Labels decide how many voxels a region has, and how many of each class, but for the region that
+    depends on the prediction.
+    """
+    made = [
+        {"num_bins": part.sums.num_bins, "regions": part.regions, "classes": part.classes}
+        for part in (bins, others)
+    ]
+    unlike = differences(*made)
+    if unlike or not same_cases:
+        return first_of(unlike)
+    for region in set(bins.regions) - {"union"}:
+        ours, theirs = (_voxels(part, region) for part in (bins, others))
+        cases = [case for case, count in ours.items() if theirs[case] != count]
+        if cases:
+            return f"number of voxels in the region {region} of case {cases[0]!r}"
+    return ""
+
+
+def _voxels(bins: RunBins, region: str) -> Mapping[str, list[int]]:
+    """The voxels of each case in a region: all of them, and those of each class."""
+    at = bins.regions.index(region)
+    counts, positives = bins.sums.counts[:, at, :1].sum(-1), bins.sums.positives[:, at, 1:].sum(-1)
+    numbers = np.concatenate([counts.numpy(), positives.numpy()], axis=1).tolist()
+    return dict(zip(bins.cases, numbers, strict=True))

@@ -1,0 +1,97 @@
+"""An evaluation counts as long as it is of what is in the run's folder."""
+
+import hashlib
+import json
+
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.reports.evaluation_record import read_evaluation_of
+
+UNITS = ("p1", "p2")
+SPLIT = {"train": ["p3"], "val": ["p4"], "test": list(UNITS), "drawn": {"seed": 0}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run, and what its evaluation is of."""
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    write(tmp_path / "split.json", SPLIT)
+    write(tmp_path / "run.json", {"finished": True})
+    checksums = {
+        name: hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
+        for name, file in (("weights", "model.pt"), ("split", "split.json"))
+    }
+    settings = {"classes::0": "background", "seed": 1}
+    write(
+        tmp_path / "evaluation/evaluation.json", {"set": "test", **checksums, "settings": settings}
+    )
+    return tmp_path
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def refusal(run, units=UNITS):
+    with pytest.raises(InputError) as caught:
+        read_evaluation_of(run, units)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_set_and_what_must_be_alike_are_read(run):
+    """Seeds may differ."""
+    of = read_evaluation_of(run, UNITS)
+
+    assert (of.set, of.cases) == ("test", "test cases")
+    assert of.settings == {"classes::0": "background"}
+
+
+def test_evaluation_from_before_there_was_a_record_is_of_the_test_set(run):
+    """With as few files as are committed."""
+    for path in (*run.glob("*.*"), *run.glob("evaluation/*")):
+        path.unlink()
+
+    of = read_evaluation_of(run, UNITS)
+    assert (of.set, of.settings) == ("test", {})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("model.pt", "other", "is of another model.pt than the run's"),
+        ("split.json", {**SPLIT, "val": []}, "is of another split.json than the run's"),
+        ("run.json", {"finished": False}, "its training is not finished"),
+        ("run.json", '{"finished": tr', "run.json: is damaged"),
+        ("evaluation/evaluation.json", "[]", "evaluation.json: is damaged"),
+        ("evaluation/evaluation.json", {"settings": 3}, "evaluation.json: is damaged"),
+        ("evaluation/evaluation.json", {"set": "val"}, "its set 'val' is not the one"),
+    ],
+)
+def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, said):
+    """Weights or split of another training, one that goes on, half a file."""
+    write(run / file, content)
+
+    assert said in refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("units", "said"),
+    [
+        (("p1", "p2", "p3"), "patient p3 has trained, but is in the evaluation of the set 'test'"),
+        (("p1",), "its set 'test' is not the one that was evaluated (p2)"),
+        (("p1", "p2", "p5"), "its set 'test' is not the one that was evaluated (p5)"),
+    ],
+)
+def test_patients_are_those_of_the_set(run, units, said):
+    """Of the split, all of them and no other."""
+    assert said in refusal(run, units)
+
+
+def test_training_set_may_be_evaluated_as_such(run):
+    """It is called what it is."""
+    write(run / "evaluation/evaluation.json", {"set": "train"})
+
+    assert read_evaluation_of(run, ["p3"]).cases == "training cases"
