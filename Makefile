@@ -9,6 +9,7 @@ NETWORK     ?= unet
 SEED        ?= 0
 RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)) $(call quoted,$(LOSS)) \
                $(call quoted,$(SEED))),$(error NETWORK, LOSS or SEED: cannot name a run; see the line above))
+CALIBRATOR  ?= temperature_union
 IMAGES      ?=
 FOLDS       ?= $(shell awk '/^folds:/ {for (k = 0; k < $$2; k++) print k}' bundles/$(DATASET)/configs/dataset.yaml)
 PROCESSES   ?= 1
@@ -70,7 +71,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate infer folds export test test-all mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate calibrate infer folds export test test-all mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -108,6 +109,11 @@ ifeq ($(DATASET)$(DATASET_DIR),acdc)
 	$(BIN)/nacl-monai phantom acdc $(PHANTOM) --cases 20
 endif
 
+# The words of whatever evaluates a run.
+EVALUATED = --config_file "$(call fragments,evaluate)" \
+  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
+  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK)))
+
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= PROCESSES= ARGS=]
 	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
@@ -115,10 +121,11 @@ train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SE
 	  --network_def $(call quoted,@networks::$(NETWORK)) --loss $(call quoted,@losses::$(LOSS)) $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
-	$(RUN_BUNDLE) run evaluating \
-	  --config_file "$(call fragments,evaluate)" \
-	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
-	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK))) $(ARGS)
+	$(RUN_BUNDLE) run evaluating $(EVALUATED) $(ARGS)
+
+calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases, and evaluate it on the test cases
+	$(BUNDLE) run calibrating $(EVALUATED) --calibrator $(call quoted,$(CALIBRATOR)) $(ARGS)
+	$(RUN_BUNDLE) run evaluating $(EVALUATED) --calibrator $(call quoted,$(CALIBRATOR)) $(ARGS)
 
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
 	$(BUNDLE) run inference \

@@ -167,6 +167,15 @@ class RunFolder:
         """The largest logits in every epoch."""
         return self.path / "logit_histogram.npz"
 
+    def calibrated(self, calibrator: str | None) -> RunFolder:
+        """The run with a calibrator behind its network, evaluated apart; None for the run itself."""
+        return self if calibrator is None else RunFolder(self.path / "calibrated" / calibrator)
+
+    @property
+    def calibrator(self) -> Path:
+        """Of a calibrated run: what was fitted, and on whom."""
+        return self.path / "calibrator.json"
+
     @property
     def evaluation(self) -> EvaluationFolder:
         """The folder of the numbers of the test cases."""
@@ -175,11 +184,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """The files of an evaluation.
-
-    Attributes:
-        path: the folder; a string becomes a `Path`, since configurations know no other.
-    """
+    """The files of an evaluation; ``path`` may be a string, as in configurations."""
 
     path: Path
 

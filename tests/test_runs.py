@@ -168,6 +168,7 @@ class TestFolder:
             "validation": "validation.csv",
             "split": "split.json",
             "data": "data.json",
+            "calibrator": "calibrator.json",
             "checkpoints": "checkpoints",
             "previous": "previous",
             "tensorboard": "tensorboard",

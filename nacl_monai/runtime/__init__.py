@@ -1,6 +1,7 @@
 """What the configurations call: strictness, errors in one line, a run's folder, processes, weights."""
 
 from nacl_monai.runtime.allocation import keep_freed_memory
+from nacl_monai.runtime.calibrators import calibrated_network, fit_calibrator
 from nacl_monai.runtime.classification import most_probable_class
 from nacl_monai.runtime.command_line import check_command_line
 from nacl_monai.runtime.curves import last_step, loss_and_terms, next_step
@@ -25,12 +26,14 @@ from nacl_monai.runtime.weights import load_weights
 __all__ = [
     "PrecisionInferer",
     "across_processes",
+    "calibrated_network",
     "check_classes",
     "check_command_line",
     "check_labels",
     "default_device",
     "evaluation_sampler",
     "evaluation_settings",
+    "fit_calibrator",
     "follow_run",
     "half_of_epochs",
     "is_silent",

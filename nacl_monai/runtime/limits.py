@@ -55,6 +55,7 @@ LIMITS: dict[str, Limit] = {
     "cache_dir": _TEXT,
     "calibration::boundary_width": Limit(float, 0.001, 1_000_000),
     "calibration::num_bins": _COUNT,
+    "calibrator": _TEXT,
     "cases_to_evaluate": Limit(Literal["train", "val", "test"]),
     "checkpoint": _TEXT,
     "dataset_dir": _TEXT,

@@ -19,10 +19,18 @@ FAST = {
     "prostate": ["--spatial_size", "[80, 80]"],
 }
 
+# In which fragment each is.
+RUN_IDS = {
+    "training": "train",
+    "evaluating": "evaluate",
+    "calibrating": "evaluate",
+    "inference": "inference",
+}
+
 
 def arguments(run_id, dataset, *overrides):
     """The words of a command, as the README shows them."""
-    kind = {"training": "train", "evaluating": "evaluate", "inference": "inference"}[run_id]
+    kind = RUN_IDS[run_id]
     files = [f"bundles/{dataset}/configs/dataset.yaml", "bundles/common/model.yaml"]
     files.append(f"bundles/common/{kind}.yaml")
     fast = [] if "--spatial_size" in overrides else FAST[dataset]

@@ -1,0 +1,120 @@
+"""A run's calibrators: fitted on its validation patients, applied when it is evaluated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from monai.inferers.inferer import Inferer
+from torch import nn
+
+from nacl_monai.data import CachedVolumes
+from nacl_monai.data.cases import Case, split_unit
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum, write_text
+from nacl_monai.metrics import REGIONS
+from nacl_monai.posthoc import RegionLogits, Temperature, fit_temperature
+from nacl_monai.progress import progress_bar
+from nacl_monai.runs import RunFolder
+
+#: Method → its fit, and the module that is made of what the fit returned.
+_METHODS = {"temperature": (fit_temperature, lambda fit: Temperature(fit["temperature"]))}
+
+
+def fit_calibrator(
+    name: str | None,
+    network: nn.Module,
+    inferer: Inferer,
+    volumes: CachedVolumes,
+    device: torch.device | str,
+    run: RunFolder,
+) -> None:
+    """Fits a calibrator on whole volumes, and writes it into the run's folder.
+
+    ``calibrated/<name>/calibrator.json`` says the method and the region of its name, what was fitted,
+    the NLL before and after, the patients of the fit, and of which weights it is.
+
+    Args:
+        name: ``<method>_<region>``, such as "temperature_union".
+        network: With its trained weights.
+        inferer: Applies the network to a volume.
+        volumes: Of the validation patients.
+        device: Where the network is.
+        run: The run that was trained.
+
+    Raises:
+        SettingError: If there is no such calibrator.
+        InputError: If the fit refuses.
+    """
+    method, region = _parts(name)
+    weights = checksum(run.model)
+    with RegionLogits(region) as voxels, torch.no_grad():
+        network.eval()
+        for index in progress_bar(range(len(volumes)), description="Calibrating", unit="volume"):
+            item = volumes[index]
+            logits: Any = inferer(item["image"][None].to(device), network)
+            voxels.add(logits[0], item["label"], split_unit(cast("Case", item)))
+        fit = asdict(_METHODS[method][0](voxels))
+    record = {"method": method, **fit, "weights": weights}
+    write_text(run.calibrated(name).calibrator, json.dumps(record, indent=2) + "\n")
+    print(
+        f"{name}: {fit['temperature']:.4f} over {len(fit['patients'])} patients, NLL "
+        f"{fit['nll_before']:.4f} → {fit['nll']:.4f}"
+    )
+
+
+def calibrated_network(
+    network: nn.Module, run: RunFolder, name: str | None, cases: Collection[Case]
+) -> nn.Module:
+    """The network with one of its run's calibrators behind it.
+
+    Args:
+        network: With its trained weights.
+        run: The run that was trained.
+        name: Of a calibrator that `fit_calibrator` wrote; None for the network as it is.
+        cases: Those that will be evaluated.
+
+    Raises:
+        SettingError: If there is no such calibrator.
+        InputError: If it was not fitted yet, on other weights, or on a patient of ``cases``.
+    """
+    if name is None:
+        return network
+    method, _ = _parts(name)
+    file = run.calibrated(name).calibrator
+    record = _read(file)
+    if record["weights"] != checksum(run.model):
+        raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
+    seen = {split_unit(case) for case in cases} & set(record["patients"])
+    if seen:
+        raise InputError(
+            f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
+        )
+    return nn.Sequential(network, _METHODS[method][1](record)).to(next(network.parameters()).device)
+
+
+def _parts(name: str | None) -> tuple[str, str]:
+    method, _, region = (name or "").rpartition("_")
+    if method not in _METHODS or region not in REGIONS:
+        raise SettingError(
+            f"--calibrator {name}: is no calibrator; write <method>_<region> with a method out of "
+            f"{', '.join(_METHODS)} and a region out of {', '.join(REGIONS)}"
+        )
+    return method, region
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{file}: is not there; fit the calibrator first (run id calibrating)")
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        Temperature(record["temperature"])
+        if not {"weights", "patients"} <= record.keys():
+            raise KeyError
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        raise InputError(f"{file}: is damaged; fit the calibrator again") from error
+    return record

@@ -1,0 +1,98 @@
+"""A temperature fitted on the validation patients, applied to the test patients."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.bundles.conftest import arguments
+from tests.bundles.test_errors import one_line
+
+NAME = "temperature_union"
+
+
+@pytest.fixture
+def acdc(run_of):
+    """Words of every command, and the run."""
+    dataset, dataset_dir, run = run_of("acdc")
+    shared = ["--dataset_dir", dataset_dir, "--output_dir", run]
+    shared += ["--cache_dir", run.parent / "cache", "--calibrator", NAME]
+    return dataset, run, shared
+
+
+@pytest.fixture
+def calibrated(bundle, acdc):
+    """The run with a fitted and evaluated temperature."""
+    dataset, run, shared = acdc
+    for run_id in ("calibrating", "evaluating"):
+        code, errors = bundle(*arguments(run_id, dataset, *shared))
+        assert code == 0, errors
+    return run / "calibrated" / NAME
+
+
+def test_fit_is_of_the_validation_patients(calibrated, acdc):
+    """Nobody else's; the file says so, and the NLL is not larger than before."""
+    fit = json.loads((calibrated / "calibrator.json").read_text())
+    split = json.loads((acdc[1] / "split.json").read_text())
+
+    assert fit["patients"] == split["val"]
+    assert (fit["method"], fit["region"]) == ("temperature", "union")
+    assert fit["nll"] <= fit["nll_before"]
+
+
+def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
+    """The Dice of every case is the plain run's, its calibration is another; the plain one stays."""
+    plain, scaled = (
+        pd.read_csv(folder / "evaluation/cases.csv", index_col="case")
+        for folder in (acdc[1], calibrated)
+    )
+    dice = [column for column in plain if column.startswith(("dice", "hd95"))]
+
+    pd.testing.assert_frame_equal(plain[dice], scaled[dice])
+    assert not np.allclose(plain["nll_union"], scaled["nll_union"])
+
+
+def test_logits_are_divided_by_the_temperature(calibrated, acdc):
+    """The sums of absolute logits, an independent record, shrink by just that factor."""
+    temperature = json.loads((calibrated / "calibrator.json").read_text())["temperature"]
+    with (
+        np.load(acdc[1] / "evaluation/logits.npz") as plain,
+        np.load(calibrated / "evaluation/logits.npz") as scaled,
+    ):
+        np.testing.assert_allclose(scaled["sums"] * temperature, plain["sums"], rtol=1e-5)
+
+
+def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):
+    """Their calibration would be too good to be true."""
+    dataset, _, shared = acdc
+
+    code, errors = bundle(*arguments("evaluating", dataset, *shared, "--cases_to_evaluate", "val"))
+
+    assert code == 1
+    assert "who cannot test it; evaluate the test set" in one_line(errors)
+    assert (calibrated / "evaluation/cases.csv").is_file()
+
+
+@pytest.mark.parametrize("run_id", ["calibrating", "evaluating"])
+@pytest.mark.parametrize("name", ["platt_union", "temperature", "temperature_edge", "union"])
+def test_unknown_calibrator_is_refused(bundle, acdc, run_id, name):
+    """Method and region are both named, with the choices."""
+    dataset, run, shared = acdc
+
+    code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
+
+    assert code == 2
+    assert f"--calibrator {name}: is no calibrator; write <method>_<region>" in one_line(errors)
+    assert not (run / "calibrated" / name).exists()
+
+
+def test_calibrator_must_be_fitted_first(bundle, acdc):
+    """Evaluation without a fit says what to run."""
+    dataset, run, shared = acdc
+
+    code, errors = bundle(*arguments("evaluating", dataset, *shared[:-1], "temperature_all"))
+
+    assert code == 1
+    assert "is not there; fit the calibrator first" in one_line(errors)
+    assert not (run / "calibrated/temperature_all").exists()

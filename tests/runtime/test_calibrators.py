@@ -1,0 +1,114 @@
+"""A calibrator is the run's own, fitted on other patients than those that it is tested on."""
+
+import json
+
+import pytest
+import torch
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum
+from nacl_monai.runs import RunFolder
+from nacl_monai.runtime import calibrated_network, fit_calibrator
+
+NAME = "temperature_foreground"
+NETWORK = torch.nn.Conv2d(1, 3, 1)
+CASES = [{"case": "a_frame01", "patient": "a"}, {"case": "b"}]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose temperature is 2, fitted on the patients c and d."""
+    run = RunFolder(tmp_path)
+    run.model.write_bytes(b"weights")
+    write(run, {})
+    return run
+
+
+def write(run, changes):
+    """Writes the calibrator with some changes."""
+    record = {"method": "temperature", "temperature": 2.0, "patients": ["c", "d"]}
+    record["weights"] = checksum(run.model)
+    file = run.calibrated(NAME).calibrator
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**record, **changes}))
+
+
+def test_temperature_is_behind_the_network(run):
+    """Half the logits for a temperature of two."""
+    image = torch.rand(2, 1, 4, 4)
+
+    assert torch.equal(calibrated_network(NETWORK, run, NAME, CASES)(image), NETWORK(image) / 2)
+
+
+def test_without_a_name_the_network_stays_itself(run):
+    """Nothing is put behind it."""
+    assert calibrated_network(NETWORK, run, None, CASES) is NETWORK
+
+
+def test_temperature_moves_to_the_device_of_the_network(run):
+    """Logits and temperature are divided on one device."""
+    behind = calibrated_network(torch.nn.Conv2d(1, 3, 1, device="meta"), run, NAME, CASES)
+
+    assert behind[1].temperature.device.type == "meta"
+
+
+@pytest.mark.parametrize("patient", ["a", "b"])
+def test_patient_of_the_fit_cannot_test_it(run, patient):
+    """Neither a patient nor, where nobody knows patients, a case."""
+    write(run, {"patients": ["c", patient]})
+
+    with pytest.raises(InputError, match=f"was fitted on patient {patient}, who cannot test it; "):
+        calibrated_network(NETWORK, run, NAME, CASES)
+
+
+def test_calibrator_of_other_weights_is_refused(run):
+    """After another training the temperature is not the model's."""
+    run.model.write_bytes(b"other weights")
+
+    with pytest.raises(InputError, match="was fitted to another model.pt; fit it again"):
+        calibrated_network(NETWORK, run, NAME, CASES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"temperature": "warm"}', '{"temperature": -1}', '{"temperature": 2}'],
+)
+def test_damaged_calibrator_is_named(run, content):
+    """A file that was cut, or that holds no temperature, is none."""
+    run.calibrated(NAME).calibrator.write_text(content)
+
+    with pytest.raises(InputError, match=r"calibrator.json: is damaged; fit the calibrator again"):
+        calibrated_network(NETWORK, run, NAME, CASES)
+
+
+def test_calibrator_must_be_fitted_first(run):
+    """The message says how."""
+    with pytest.raises(InputError, match="is not there; fit the calibrator first"):
+        calibrated_network(NETWORK, run, "temperature_all", CASES)
+
+
+@pytest.mark.parametrize("name", [None, "", "temperature", "platt_union", "temperature_edge"])
+def test_fit_needs_a_method_and_a_region(run, name):
+    """Both are named, with the choices."""
+    with pytest.raises(SettingError, match="write <method>_<region> with a method out of temper"):
+        fit_calibrator(name, NETWORK, None, [], "cpu", run)
+
+
+def test_fit_is_recorded_with_its_patients_and_weights(run, capsys):
+    """The temperature at which four voxels in five are right: 3 / log(4)."""
+    logits = torch.zeros(2, 1, 5)
+    logits[1] = 3
+    volume = {"image": logits[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
+
+    def inferer(image, network):
+        assert not network.training
+        assert image.shape == (1, 1, 1, 5)
+        return logits[None]
+
+    fit_calibrator("temperature_union", NETWORK, inferer, [volume], "cpu", run)
+    record = json.loads(run.calibrated("temperature_union").calibrator.read_text())
+
+    assert record["temperature"] == pytest.approx(3 / torch.tensor(4.0).log().item(), rel=1e-4)
+    assert record["patients"] == ["v1"]
+    assert record["weights"] == checksum(run.model)
+    assert "temperature_union: " in capsys.readouterr().out
