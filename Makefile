@@ -71,7 +71,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate calibrate infer folds export test test-all mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -169,6 +169,23 @@ test-all: .venv/development ## Run every test
 	$(BIN)/pip install --quiet --editable '.[mutants]'
 	@touch $@
 
+# Of what the package itself needs; whatever else the tests need has to fit.
+.venv-lowest/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
+	sed -n 's/>=\([^,]*\).*/==\1/p' requirements.txt > .venv-lowest/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --requirements .venv-lowest/lowest.txt
+	@touch $@
+
+test-lowest: .venv-lowest/installed ## Run the tests on the lowest versions that requirements.txt allows, which may warn of newer ones
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 -m "not slow" -o filterwarnings=default $(ARGS)
+
+constraints: .venv/development ## Write constraints.txt, the versions in .venv; the tests must have passed with them
+	$(BIN)/pip freeze --exclude-editable > .venv/frozen.txt
+	@{ grep '^#' constraints.txt; sed 's/+.*//' .venv/frozen.txt; } > .venv/constraints.txt
+	@mv .venv/constraints.txt constraints.txt
+
 mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
@@ -201,5 +218,5 @@ format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

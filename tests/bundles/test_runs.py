@@ -126,9 +126,8 @@ class TestEvaluating:
                 probabilities.max(axis=0)[inside], (prediction == label)[inside]
             )
 
-            np.testing.assert_allclose(
-                dice, table.loc[case, [f"dice_{c}" for c in classes[1:]]], atol=2e-3
-            )
+            measured = table.loc[case, [f"dice_{c}" for c in classes[1:]]].astype(float)
+            np.testing.assert_allclose(dice, measured, atol=2e-3)
             np.testing.assert_allclose(ece, table.loc[case, "ece_foreground"], atol=1e-3)
 
 

@@ -6,6 +6,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import CenterSpatialCropd, Orientationd, Resized, Spacingd, SpatialPadd
 
+from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
 from nacl_monai.data.lost import preprocess_label
 from nacl_monai.errors import InputError
@@ -116,6 +117,18 @@ def test_organ_outside_the_crop_is_a_fault_of_the_check(scans):
     assert title == "lost by preprocessing and cropping:"
     assert row.split() == ["train_001", "kidney", str(one.voxels), str(one.lost), "100.000"]
     assert "lost" not in check().table()
+
+
+def test_command_tells_what_is_lost_on_demand(scans, capsys):
+    """`nacl-monai check flare DIR --preprocess` ends with exit code 1; without the word it is silent."""
+    words = ["check", "flare", str(scans), "--subset", "--bundles", str(ROOT / "bundles")]
+
+    assert main(words) == 0
+    assert "lost" not in capsys.readouterr().out
+    assert main([*words, "--preprocess"]) == 1
+    printed = capsys.readouterr()
+    assert "lost by preprocessing and cropping:" in printed.out
+    assert "train_001.nii.gz: preprocessing and cropping lose all of kidney" in printed.err
 
 
 def test_bundle_that_crops_nothing_loses_nothing(decathlon_phantom):

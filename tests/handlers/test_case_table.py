@@ -35,7 +35,7 @@ def test_dice_of_each_structure_and_their_mean(table, evaluated):
             for one, other in pairs
         ]
         columns = [f"dice_{name}" for name in STRUCTURES]
-        np.testing.assert_allclose(expected, table.loc[case, columns], atol=1e-6)
+        np.testing.assert_allclose(expected, table.loc[case, columns].astype(float), atol=1e-6)
         np.testing.assert_allclose(np.nanmean(expected), table.loc[case, "dice"], atol=1e-6)
     assert np.isnan(table.loc["case1", ["dice_right", "hd95_right"]].astype(float)).all()
 
@@ -52,7 +52,8 @@ def test_errors_have_a_column_per_region(table, evaluated):
     for case, volume in evaluated[2].items():
         for region in ("foreground", "union"):
             columns = [f"ece_{region}", f"cece_{region}"]
-            np.testing.assert_allclose(errors(volume, region), table.loc[case, columns], atol=2e-6)
+            measured = table.loc[case, columns].astype(float)
+            np.testing.assert_allclose(errors(volume, region), measured, atol=2e-6)
 
 
 def test_summary_leaves_undefined_values_out(table, evaluated):

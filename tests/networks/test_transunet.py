@@ -1,5 +1,8 @@
 """TransUNet: its encoder is timm's, its size the published one, its weights come from files."""
 
+import subprocess
+import sys
+
 import huggingface_hub
 import numpy as np
 import pytest
@@ -25,14 +28,15 @@ def test_encoder_is_that_of_timm(size):
     """The tokens equal timm's own forward pass, at the size of its weights and at others."""
     network, image = tiny(), torch.rand(2, 3, *size)
     *features, tokens = network.encode(image)
+    backbone, theirs = network.encoder.patch_embed.backbone, []
+    for layer in (backbone.stem.norm, *backbone.stages[:2]):
+        layer.register_forward_hook(lambda _, __, level: theirs.append(level))
     expected = network.encoder.forward_features(image)[:, 1:]
 
     assert torch.equal(tokens.flatten(2).transpose(1, 2), expected)
     scales = [tuple(-(-n // scale) for n in size) for scale in (2, 4, 8, 16)]
     assert [tuple(level.shape[2:]) for level in (*features, tokens)] == scales
-    backbone = network.encoder.patch_embed.backbone
-    theirs = backbone.forward_intermediates(image, intermediates_only=True)
-    assert all(torch.equal(ours, timms) for ours, timms in zip(features, theirs, strict=False))
+    assert all(torch.equal(ours, timms) for ours, timms in zip(features, theirs, strict=True))
 
 
 def test_decoder_is_the_cascaded_up_sampler():
@@ -238,3 +242,20 @@ def test_unreachable_hub_is_reported_with_the_remedy():
         InputError, match="cannot be downloaded from the Hugging Face hub; pass a local file"
     ):
         tiny(pretrained=True)
+
+
+def test_timm_is_imported_for_transunet_alone():
+    """Whoever trains another network need not have it, nor wait for it."""
+    program = (
+        "import sys; sys.modules['timm'] = None; import nacl_monai.networks, nacl_monai.runtime\n"
+        "try: nacl_monai.networks.TransUNet\n"
+        "except ImportError as error: print(error)\n"
+        "try: nacl_monai.networks.Transunet\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    imported, misspelt = done.stdout.splitlines()
+    assert "timm" in imported
+    assert misspelt == "module 'nacl_monai.networks' has no attribute 'Transunet'"
