@@ -22,6 +22,9 @@ from nacl_monai.errors import InputError
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"
 
+#: What to do if ``run.json`` is damaged.
+RECORD_REMEDY = "remove it, and start the training again, which goes on and writes another"
+
 _SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
 
 

@@ -49,7 +49,7 @@ def bundle_metadata(
         "numpy_version": version("numpy"),
         "required_packages_version": {package: version(package) for package in required},
         "eval_metrics": _means(run),
-        "network_data_format": _data_format(metadata["network_data_format"], inference),
+        "network_data_format": _data_format(metadata["network_data_format"], train),
     }
 
 
@@ -67,10 +67,9 @@ def _means(run: RunFolder) -> dict[str, float]:
     return {str(name): round(float(mean), 6) for name, mean in means.items()}
 
 
-def _data_format(declared: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:
-    parser = ConfigParser(inference)
+def _data_format(declared: dict[str, Any], train: ConfigParser) -> dict[str, Any]:
     channels, classes, spatial_size = (
-        parser.get_parsed_content(key) for key in ("in_channels", "classes", "spatial_size")
+        train.get_parsed_content(key) for key in ("in_channels", "classes", "spatial_size")
     )
     both = {"spatial_shape": list(spatial_size), "dtype": "float32", "is_patch_data": True}
     return {

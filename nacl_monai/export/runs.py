@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from nacl_monai.errors import InputError
-from nacl_monai.runs import RunFolder, RunName
+from nacl_monai.files import read_object
+from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName
 
 
 def newest_run(runs: str | Path, dataset: str, network: str, loss: str) -> Path:
@@ -53,4 +53,4 @@ def _is_finished(run: RunFolder) -> bool:
         return False
     if not run.record.is_file():
         return True
-    return bool(json.loads(run.record.read_text(encoding="utf-8"))["finished"])
+    return bool(read_object(run.record, RECORD_REMEDY).get("finished"))

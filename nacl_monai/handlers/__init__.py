@@ -4,7 +4,7 @@ from nacl_monai.handlers.broadcast_buffers import BroadcastBuffers
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_bins import CaseBins
 from nacl_monai.handlers.case_table import CaseTable
-from nacl_monai.handlers.checkpoints import BestModel, Checkpoints
+from nacl_monai.handlers.checkpoints import BestModel, Checkpoints, recover_model
 from nacl_monai.handlers.divergence import StopOnDivergence
 from nacl_monai.handlers.epoch_seed import EpochSeed
 from nacl_monai.handlers.evaluation_record import EvaluationRecord
@@ -34,5 +34,6 @@ __all__ = [
     "StopOnDivergence",
     "StopOnTermination",
     "ValidationTable",
+    "recover_model",
     "resumable_position",
 ]

@@ -15,6 +15,7 @@ from nacl_monai.handlers.state_files import (
     Position,
     checkpoint_file,
     checkpoint_positions,
+    is_whole,
     load_state,
     make_checkpoint_folder,
     save_state,
@@ -144,6 +145,33 @@ class BestModel:
         state: Any = engine.state
         if state.best_metric_epoch == state.epoch and idist.get_rank() == 0:
             save_weights(self.network.state_dict(), self.file)
+
+
+def recover_model(file: str | Path, folder: str | Path, position: Position) -> None:
+    """Writes the best model again from a checkpoint, if a training goes on and has lost it.
+
+    Args:
+        file: Of the best model.
+        folder: Of the checkpoints.
+        position: Where the training goes on.
+
+    Raises:
+        InputError: If no checkpoint of the best epoch is left.
+    """
+    if position == Position() or idist.get_rank() != 0 or is_whole(file):
+        return
+    best = load_state(checkpoint_file(folder, position))["best_metric_epoch"]
+    source = checkpoint_file(folder, Position(best))
+    if best < 1:
+        return  # nothing was validated yet
+    state = "damaged" if Path(file).is_file() else "gone"
+    if not is_whole(source):
+        raise InputError(
+            f"{file}: is {state}, and no checkpoint of its epoch {best} is left; put it back, or train "
+            "anew: --restart True"
+        )
+    save_weights(load_state(source)["network"], file)
+    print(f"{file}: was {state}, and is written again from {source.name}")
 
 
 def _progress(file: Path, position: Position, epochs: int) -> str:

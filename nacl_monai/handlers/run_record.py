@@ -18,8 +18,9 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
-from nacl_monai.files import write_text
-from nacl_monai.runs import RunFolder
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object, write_text
+from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 _PACKAGES = ("nacl-monai", "torch", "monai", "pytorch-ignite", "numpy")
 
@@ -39,6 +40,9 @@ class RunRecord:
         output_dir: Folder of the file.
         seed: The run's seed.
         validator: The engine whose best metric decides which model is kept.
+
+    Raises:
+        InputError: When the training starts, if there is a damaged file.
     """
 
     def __init__(self, output_dir: str | Path, seed: int, validator: Engine) -> None:
@@ -55,7 +59,7 @@ class RunRecord:
     def _start(self, engine: Engine) -> None:
         self._began = time.monotonic()
         self._first = engine.state.epoch + 1
-        self._earlier = json.loads(self.file.read_text())["sessions"] if self.file.exists() else []
+        self._earlier = self._sessions()
         self._session: dict[str, Any] = {
             "command": shlex.join(sys.orig_argv),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
@@ -64,6 +68,14 @@ class RunRecord:
             "processes": idist.get_world_size(),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
+        if engine.state.epoch and not self.file.exists():  # removed, since it was damaged
+            self._update(engine, engine.state.epoch)
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        record = read_object(self.file, RECORD_REMEDY) if self.file.exists() else {"sessions": []}
+        if not isinstance(record.get("sessions"), list):
+            raise InputError(f"{self.file}: is damaged; {RECORD_REMEDY}")
+        return list(record["sessions"])
 
     def _complete(self, engine: Engine) -> None:
         self._update(engine, engine.state.epoch)

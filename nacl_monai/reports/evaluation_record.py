@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum
-from nacl_monai.runs import RunFolder
+from nacl_monai.files import checksum, read_object
+from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 _AGAIN = "evaluate the run again"
 # Settings in which evaluations must be alike to stand side by side; networks and losses may differ.
@@ -66,11 +65,11 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             raise InputError(
                 f"{run.evaluation.record}: is of another {file.name} than the run's; {_AGAIN}"
             )
-    if _object(run.record).get("finished") is False:
+    if _object(run.record, RECORD_REMEDY).get("finished") is False:
         raise InputError(f"{run.path}: its training is not finished; train on, then {_AGAIN}")
     settings = record.get("settings", {})
     if not isinstance(settings, dict):
-        raise _damaged(run.evaluation.record)
+        raise InputError(f"{run.evaluation.record}: is damaged; {_AGAIN}")
     of = EvaluationOf(record.get("set", "test"), _alike(settings))
     _check_patients(run.split, _object(run.split), of.set, set(units))
     return of
@@ -95,17 +94,5 @@ def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[
         )
 
 
-def _object(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise _damaged(file)
-    return content
-
-
-def _damaged(file: Path) -> InputError:
-    return InputError(f"{file}: is damaged; put it back, or {_AGAIN}")
+def _object(file: Path, remedy: str = _AGAIN) -> dict[str, Any]:
+    return read_object(file, remedy) if file.is_file() else {}

@@ -20,15 +20,17 @@ from nacl_monai.runtime.processes import (
 )
 from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
 from nacl_monai.runtime.run_settings import evaluation_settings, follow_run
-from nacl_monai.runtime.schedule import half_of_epochs
+from nacl_monai.runtime.schedule import ScheduleState, check_interval, half_of_epochs
 from nacl_monai.runtime.weights import load_weights
 
 __all__ = [
     "PrecisionInferer",
+    "ScheduleState",
     "across_processes",
     "calibrated_network",
     "check_classes",
     "check_command_line",
+    "check_interval",
     "check_labels",
     "default_device",
     "evaluation_sampler",

@@ -21,11 +21,12 @@ from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.files import write_text
+from nacl_monai.files import read_object, write_text
 from nacl_monai.handlers.state_files import checkpoint_positions
-from nacl_monai.runs import RunFolder
+from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.runtime.overrides import leaves
 from nacl_monai.runtime.running import running_parser
+from nacl_monai.runtime.schedule import refusal_of_length
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS = (
@@ -43,6 +44,7 @@ FREE_KEYS = (
 )
 # Labels and colors of tables and figures, at any depth.
 _DESCRIPTION = "_desc_"
+_EPOCHS = "max_epochs"
 _LOCK = ".lock"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 _locks: dict[Path, IO[str]] = {}
@@ -139,7 +141,7 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
         folder = RunFolder(Path(output_dir))
         data = _described(split)
         if folder.data.exists() and _is_trained(folder):
-            changes = _changes(_read_record(folder.data), data)
+            changes = _changes(read_object(folder.data, _REMEDY), data)
             if changes:
                 raise InputError(
                     f"{folder.path}: was trained on other data, {first_of(changes)}; put them back, or "
@@ -185,22 +187,34 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
                 f"{folder.path}: has a trained model but no {folder.config.name}; {_REMEDY}"
             )
         return
-    changes = _changes(_read_record(folder.config), config)
+    record = read_object(folder.config, _REMEDY)
+    changes = _changes(record, config)
+    if trained and folder.record.exists():
+        read_object(folder.record, RECORD_REMEDY)
     if changes and trained:
-        raise InputError(f"{folder.path}: was trained with another {first_of(changes)}; {_REMEDY}")
+        _check_length(folder, record, config)
     if folder.record.exists() and not changes and not checkpoints:
         raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
 
 
+def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuses other settings, but for more epochs that change no earlier one."""
+    others = _changes({**record, _EPOCHS: config.get(_EPOCHS)}, config)
+    positions = checkpoint_positions(folder.checkpoints)
+    if others or not positions:
+        changes = first_of(_changes(record, config))
+        raise InputError(f"{folder.path}: was trained with another {changes}; {_REMEDY}")
+    newest = positions[-1]
+    begun = newest.epoch + (newest.iterations > 0)
+    refusal = refusal_of_length(config, record.get(_EPOCHS), begun)
+    lengths = f"{_EPOCHS} {config.get(_EPOCHS)} instead of {record.get(_EPOCHS)}"
+    if refusal:
+        raise InputError(f"{folder.path}: cannot go on with {lengths}: {refusal}; {_REMEDY}")
+    print(f"{folder.path}: goes on with {lengths}")
+
+
 def _is_trained(folder: RunFolder) -> bool:
     return bool(checkpoint_positions(folder.checkpoints)) or folder.model.exists()
-
-
-def _read_record(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{file}: is damaged; {_REMEDY}") from None
 
 
 def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

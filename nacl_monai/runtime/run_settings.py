@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.overrides import leaves
 from nacl_monai.runtime.run_folder import FREE_KEYS
@@ -92,13 +93,7 @@ def read_record(file: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is no configuration.
     """
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise InputError(f"{file}: is damaged; put it back, or train anew: --restart True")
-    return record
+    return read_object(file, "put it back, or train anew: --restart True")
 
 
 def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

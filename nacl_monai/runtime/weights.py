@@ -25,7 +25,10 @@ def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
     if not Path(file).is_file():
         raise InputError(f"{file}: no trained model there; train first")
     if not is_whole(file):
-        raise InputError(f"{file}: is damaged, or not the file that was trained; train again")
+        raise InputError(
+            f"{file}: is damaged, or not the file that was trained; put it back, or start the training "
+            "again, which restores it if it can"
+        )
     try:
         network.load_state_dict(load_state(file))
     except (UnpicklingError, RuntimeError, TypeError) as error:

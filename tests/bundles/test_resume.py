@@ -167,10 +167,12 @@ def test_two_checkpoints_and_every_session_are_kept(runs, which, epochs):
 
 
 def test_evaluation_that_sigterm_ended_leaves_no_numbers(runs):
-    """There is no table of some of the cases, and nothing half-written."""
-    files = {path.name for path in runs[0].with_name("half").rglob("*") if path.is_file()}
+    """There is no evaluation, and aside neither a table of some of the cases nor a file half-written."""
+    aside = runs[0].with_name(".half.new")
+    files = {path.name for path in aside.rglob("*") if path.is_file()}
 
-    assert not files & {"cases.csv", "summary.json", "bins.npz", "logits.npz"}
+    assert not runs[0].with_name("half").exists()
+    assert not files & {"cases.csv", "summary.json", "bins.npz", "logits.npz", "evaluation.json"}
     assert {name for name in files if name.startswith(".")} == {".lock"}
 
 

@@ -40,6 +40,14 @@ def test_channels_sizes_and_classes_are_those_of_the_configuration(run, dataset)
     assert metadata["task"] == declared["task"]
 
 
+def test_network_that_does_not_ask_for_the_classes_has_them_all_the_same(run):
+    """Its channels are written out, so that inference needs no list of classes."""
+    network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 3}
+    metadata = metadata_of(run, network_def={**network, "channels": [4, 8], "strides": [2]})
+
+    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == 3
+
+
 def test_overrides_change_the_data_format(run):
     """The sizes and classes are of the run, not of the dataset."""
     metadata = metadata_of(run, spatial_size=[32, 48], classes=["background", "organ"])

@@ -7,8 +7,20 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 
 from nacl_monai.errors import InputError
-from nacl_monai.handlers import BestModel, Checkpoints, Position, resumable_position
-from nacl_monai.handlers.state_files import checkpoint_file, is_whole, load_state, save_state
+from nacl_monai.handlers import (
+    BestModel,
+    Checkpoints,
+    Position,
+    recover_model,
+    resumable_position,
+)
+from nacl_monai.handlers.state_files import (
+    checkpoint_file,
+    is_whole,
+    load_state,
+    save_state,
+    save_weights,
+)
 
 START = Position()
 
@@ -140,3 +152,51 @@ def test_resumed_training_says_where_it_goes_on(tmp_path, capsys):
 
     expected = f"{tmp_path / 'epoch_0001.pt'}: going on after epoch 1 of 3"
     assert capsys.readouterr().out.splitlines() == [expected]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Two checkpoints, the better one first, and the model of it."""
+    for epoch in (4, 5):
+        network = {"weight": torch.tensor([float(epoch)])}
+        save_state({"network": network, "best_metric_epoch": 4}, tmp_path / f"epoch_{epoch:04d}.pt")
+    save_weights({"weight": torch.tensor([4.0])}, tmp_path / "model.pt")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PK")]
+)
+def test_lost_model_is_written_again_from_the_best_epoch(trained, damage):
+    """With its checksum; one that is there is left alone."""
+    model = trained / "model.pt"
+    before = model.stat().st_mtime_ns
+    recover_model(model, trained, Position(5))
+    assert model.stat().st_mtime_ns == before
+
+    damage(model)
+    recover_model(model, trained, Position(5))
+
+    assert load_state(model) == {"weight": torch.tensor([4.0])}
+    assert is_whole(model)
+
+
+@pytest.mark.parametrize("state", ["gone", "damaged"])
+def test_lost_model_of_an_earlier_epoch_is_named(trained, state):
+    """Its weights are nowhere."""
+    (trained / "epoch_0004.pt").unlink()
+    (trained / "model.pt").unlink()
+    if state == "damaged":
+        (trained / "model.pt").touch()
+
+    with pytest.raises(InputError, match=f"model.pt: is {state}, and no checkpoint of its epoch 4"):
+        recover_model(trained / "model.pt", trained, Position(5))
+
+
+def test_training_without_a_validation_has_no_model_to_lose(tmp_path):
+    """Nor has one that begins."""
+    save_state({"network": {}, "best_metric_epoch": -1}, tmp_path / "epoch_0001.pt")
+
+    for position in (START, Position(1)):
+        recover_model(tmp_path / "model.pt", tmp_path, position)
+    assert not (tmp_path / "model.pt").exists()
