@@ -26,7 +26,7 @@ RUNS        ?=
 TRACKING    ?=
 
 # What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
-$(foreach name,DATASET DATASET_DIR LOSS NETWORK SEED RUN IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
+$(foreach name,DATASET DATASET_DIR LOSS NETWORK SEED RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
   SEEDS PROFILE DATA_DIR RUNS TRACKING,\
   $(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 
@@ -40,18 +40,6 @@ NAME_RUN := $(PYTHON) -m nacl_monai.runs
 
 # One process per GPU, or several on a CPU: PROCESSES=2
 RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(call quoted,$(PROCESSES)) -m monai.bundle,$(BUNDLE))
-
-# What differs between the demo's datasets: the size of the job.
-DEMO          := runs/demo/$(DATASET)
-DEMO_LOSSES   := dice_ce nacl
-DEMO_SIZE_acdc         := --spatial_size "[96, 96]"
-DEMO_TRAIN_acdc        := --max_epochs 22 --batch_size 8
-DEMO_TRAIN_hippocampus := --max_epochs 10
-PHANTOM       := runs/demo/phantom
-
-DEMO_SIZE = $(DEMO_SIZE_$(DATASET))
-DEMO_DIR  = $(or $(DATASET_DIR),$(if $(filter acdc,$(DATASET)),$(PHANTOM)))
-DEMO_MAKE = $(MAKE) --no-print-directory DATASET=$(DATASET) DATASET_DIR=$(call quoted,$(DEMO_DIR))
 
 fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
 
@@ -71,7 +59,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report results help setup demo demo-data train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -94,20 +82,8 @@ setup: .venv/runtime ## Install what training, evaluation and inference need int
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL (DATASET=acdc: on a phantom)
-	@if [ -d "$(DEMO)" ]; then rm -rf "$(DEMO).previous"; mv "$(DEMO)" "$(DEMO).previous"; fi
-	@$(MAKE) --no-print-directory demo-data
-	@for loss in $(DEMO_LOSSES); do \
-	  $(DEMO_MAKE) train LOSS=$$loss RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE) $(DEMO_TRAIN_$(DATASET))' && \
-	  $(DEMO_MAKE) evaluate RUN=$(DEMO)/$$loss ARGS='$(DEMO_SIZE)' || exit 1; \
-	done
-	@$(BIN)/nacl-monai compare $(DEMO_LOSSES:%=$(DEMO)/%) \
-	  --names CE+DSC NACL --output $(DEMO)
-
-demo-data: .venv/runtime
-ifeq ($(DATASET)$(DATASET_DIR),acdc)
-	$(BIN)/nacl-monai phantom acdc $(PHANTOM) --cases 20
-endif
+demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL on real MRI (DATASET=acdc: on a phantom)
+	@demo/run.sh $(if $(filter-out file,$(origin DATASET)),$(call quoted,$(DATASET)),hippocampus) $(call quoted,$(DATASET_DIR))
 
 # The words of whatever evaluates a run.
 EVALUATED = --config_file "$(call fragments,evaluate)" \

@@ -44,10 +44,14 @@ METRICS = {
     "cece_foreground": Metric("CECE"),
     "ece_union": Metric("ECE over prediction ∪ label"),
     "cece_union": Metric("CECE over prediction ∪ label"),
+    "ece_boundary": Metric("ECE near boundaries"),
 }
 
-#: Those that every evaluation writes and every comparison shows.
+#: Those that every evaluation writes.
 MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
+
+#: Those that a comparison of runs shows, where the runs have them.
+COMPARED_METRICS = (*MAIN_METRICS, "ece_union", "ece_boundary")
 
 
 def metric_of(column: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from nacl_monai.files import write_text
-from nacl_monai.reports.columns import MAIN_METRICS, METRICS
+from nacl_monai.reports.columns import COMPARED_METRICS, METRICS
 from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
@@ -99,10 +99,14 @@ def write_comparison(
     ]
 
 
+def _compared(table: pd.DataFrame) -> list[str]:
+    return [metric for metric in COMPARED_METRICS if metric in table]
+
+
 def _shown(table: pd.DataFrame, best: str) -> pd.DataFrame:
     """The cells of the main metrics as text, those of the best put into ``best``."""
     shown = pd.DataFrame(index=table.index)
-    for metric in MAIN_METRICS:
+    for metric in _compared(table):
         cells = []
         for value, place, n, cases in zip(
             table[metric],
@@ -125,7 +129,7 @@ def _notes(table: pd.DataFrame, mark: str) -> list[str]:
         notes[0] += f" {mark}: best of the column."
     partial = [
         METRICS[metric].label
-        for metric in MAIN_METRICS
+        for metric in _compared(table)
         if (table[f"{metric}_n"] < table["cases"]).any()
     ]
     if partial:

@@ -16,7 +16,7 @@ def trained_once(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "hippocampus/unet_nacl_seed0"
     run.mkdir(parents=True)
     network = UNet(
-        2, 1, 3, channels=[16, 32, 64, 128, 256], strides=[2] * 4, num_res_units=2, act="relu"
+        2, 1, 3, channels=[16, 32, 64, 128, 256], strides=[2] * 4, num_res_units=2, act=("leakyrelu", {"negative_slope": 0.25})
     )
     torch.save(network.state_dict(), run / "model.pt")
     (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
