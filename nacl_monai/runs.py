@@ -2,8 +2,7 @@
 
 A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. The settings are
 those that differ from the defaults, so that a name says everything about a training but its dataset.
-``python -m nacl_monai.runs unet nacl 0 gamma=2.0`` prints a name, and ``python -m nacl_monai.runs fold
-runs/mine_seed0 2`` the folder of a fold, for shell scripts and make.
+For make, ``python -m nacl_monai.runs unet nacl 0 gamma=2.0`` prints a name; see `main` for the rest.
 """
 
 from __future__ import annotations

@@ -25,13 +25,18 @@ def make(tmp_path):
             f"print(json.dumps(sys.argv[1:] + given), file=open({str(log)!r}, 'a'))\n"
         )
         (programs / name).chmod(0o755)
-    stamps = [f"--old-file=.venv/{stamp}" for stamp in ("runtime", "reproduce")]
+    project = tmp_path / "project"
+    (project / ".venv").mkdir(parents=True)
+    for name in ("Makefile", "bundles", "nacl_monai", "pyproject.toml", "requirements.txt"):
+        (project / name).symlink_to(ROOT / name)
+    for stamp in ("runtime", "reproduce"):
+        (project / ".venv" / stamp).touch()
 
     def run(*words, code=0, **environment):
         log.write_text("")
         done = subprocess.run(
-            ["make", "--no-print-directory", *stamps, f"BIN={programs}", *words],
-            cwd=ROOT,
+            ["make", "--no-print-directory", f"BIN={programs}", *words],
+            cwd=project,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
