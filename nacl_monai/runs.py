@@ -221,9 +221,8 @@ class EvaluationFolder:
     def remove_files(self) -> None:
         """Removes what an evaluation that was killed has left, but for the lock."""
         shutil.rmtree(self.maps, ignore_errors=True)
-        for file in self.path.glob("*"):
-            if file.is_file() and file.name != ".lock":
-                file.unlink()
+        for file in filter(Path.is_file, self.path.glob("[!.]*")):
+            file.unlink()
 
     @property
     def cases(self) -> Path:
