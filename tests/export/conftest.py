@@ -15,9 +15,8 @@ def trained_once(tmp_path_factory):
     """A folder like that of a finished training of hippocampus, with random weights."""
     run = tmp_path_factory.mktemp("runs") / "hippocampus/unet_nacl_seed0"
     run.mkdir(parents=True)
-    network = UNet(
-        2, 1, 3, channels=[16, 32, 64, 128, 256], strides=[2] * 4, num_res_units=2, act=("leakyrelu", {"negative_slope": 0.25})
-    )
+    sizes = {"channels": [16, 32, 64, 128, 256], "strides": [2] * 4, "num_res_units": 2}
+    network = UNet(2, 1, 3, **sizes, act=("leakyrelu", {"negative_slope": 0.25}))
     torch.save(network.state_dict(), run / "model.pt")
     (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
     return run
