@@ -292,5 +292,5 @@ def test_every_key_resolves(datasets, tmp_path):
                 torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
             parser.parse(reset=True)
             for key in parser.get():
-                if key not in ("training", "evaluating", "inference", "initialize"):
+                if key not in ("training", "evaluating", "calibrating", "inference", "initialize"):
                     parser.get_parsed_content(key)

@@ -47,7 +47,7 @@ def evaluate(tmp_path):
         parser.update({"output_dir": str(tmp_path), "device": torch.device("cpu"), **overrides})
         parser.update({"network": torch.nn.Identity(), "inferer": SimpleInferer()})
         parser["network"].forward = as_logits
-        parser["trained_network"] = parser["network"]
+        parser["calibrated_network"] = parser["network"]
         parser["volumes"] = [volume("found", FOUND), volume("missed", MISSED)]
         parser.get_parsed_content("evaluator").run()
         return pd.read_csv(tmp_path / "evaluation/cases.csv").set_index("case")
