@@ -15,7 +15,7 @@ from torch import nn
 from nacl_monai.data import CachedVolumes
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import checksum, write_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import RegionLogits, Temperature, fit_temperature
 from nacl_monai.progress import progress_bar
@@ -110,11 +110,12 @@ def _parts(name: str | None) -> tuple[str, str]:
 def _read(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: is not there; fit the calibrator first (run id calibrating)")
+    remedy = "fit the calibrator again"
+    record = read_object(file, remedy)
     try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         Temperature(record["temperature"])
         if not {"weights", "patients"} <= record.keys():
             raise KeyError
-    except (ValueError, KeyError, TypeError, InputError) as error:
-        raise InputError(f"{file}: is damaged; fit the calibrator again") from error
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"{file}: is damaged; {remedy}") from error
     return record
