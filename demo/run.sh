@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 dataset=$1
 folder=${2-}
 out=runs/demo/$dataset
+calibrator=temperature_union
 size=
 training="--max_epochs 10"
 case $dataset:$folder in
@@ -36,17 +37,21 @@ run() {
   local loss=$1
   for target in "${@:2}"; do
     OMP_NUM_THREADS=1 make --no-print-directory "$target" DATASET="$dataset" DATASET_DIR="$folder" \
-      LOSS="$loss" RUN="$out/$loss" ARGS="$size$([ "$target" != train ] || echo " $training")"
+      LOSS="$loss" RUN="$out/$loss" CALIBRATOR="$calibrator" ARGS="$size$([ "$target" != train ] || echo " $training")"
   done
 }
 
+# In a process group of its own, so that whatever ends this script ends the training in it too.
+set -m
 run dice_ce train evaluate calibrate >"$out/dice_ce.log" 2>&1 &
-trap 'kill %1 2>/dev/null || true' EXIT
+set +m
+beside=$!
+trap 'kill -- -$beside 2>/dev/null || true' EXIT
 echo "CE+DSC trains beside NACL; its output: $out/dice_ce.log"
 run nacl train evaluate
-if ! wait %1; then
+if ! wait "$beside"; then
   tail -n 3 "$out/dice_ce.log" >&2
   exit 1
 fi
-.venv/bin/nacl-monai compare "$out/dice_ce" "$out/dice_ce/calibrated/temperature_union" "$out/nacl" \
+.venv/bin/nacl-monai compare "$out/dice_ce" "$out/dice_ce/calibrated/$calibrator" "$out/nacl" \
   --names CE+DSC "CE+DSC, temperature" NACL --output "$out"
