@@ -107,17 +107,17 @@ def fold_folder(folder: Path, fold: int) -> Path:
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """The files in a run's folder; handlers write them, reports read them.
-
-    Attributes:
-        path: the folder; a string becomes a `Path`, since configurations know no other.
-    """
+class _Folder:
+    """Names of files in a folder. A string as ``path`` becomes a `Path`, since YAML knows no other."""
 
     path: Path
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
+
+
+class RunFolder(_Folder):
+    """The files in a run's folder; handlers write them, reports read them."""
 
     @property
     def model(self) -> Path:
@@ -174,6 +174,12 @@ class RunFolder:
         return self if calibrator is None else RunFolder(self.path / "calibrated" / calibrator)
 
     @property
+    def trained(self) -> RunFolder:
+        """The run whose weights and split these are: of a calibrated run, the one without calibrator."""
+        path = self.path.absolute()
+        return RunFolder(path.parents[1]) if path.parent.name == "calibrated" else self
+
+    @property
     def calibrator(self) -> Path:
         """Of a calibrated run: what was fitted, and on whom."""
         return self.path / "calibrator.json"
@@ -184,14 +190,8 @@ class RunFolder:
         return EvaluationFolder(self.path / "evaluation")
 
 
-@dataclass(frozen=True)
-class EvaluationFolder:
-    """The files of an evaluation; ``path`` may be a string, as in configurations."""
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
+class EvaluationFolder(_Folder):
+    """The files of an evaluation."""
 
     @property
     def aside(self) -> Path:

@@ -60,18 +60,19 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     """
     run = RunFolder(Path(folder))
     record = _object(run.evaluation.record)
-    for name, file in (("weights", run.model), ("split", run.split)):
+    trained = run.trained
+    for name, file in (("weights", trained.model), ("split", trained.split)):
         if name in record and file.is_file() and checksum(file) != record[name]:
             raise InputError(
                 f"{run.evaluation.record}: is of another {file.name} than the run's; {_AGAIN}"
             )
-    if _object(run.record, RECORD_REMEDY).get("finished") is False:
-        raise InputError(f"{run.path}: its training is not finished; train on, then {_AGAIN}")
+    if _object(trained.record, RECORD_REMEDY).get("finished") is False:
+        raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
     settings = record.get("settings", {})
     if not isinstance(settings, dict):
         raise InputError(f"{run.evaluation.record}: is damaged; {_AGAIN}")
     of = EvaluationOf(record.get("set", "test"), _alike(settings))
-    _check_patients(run.split, _object(run.split), of.set, set(units))
+    _check_patients(trained.split, _object(trained.split), of.set, set(units))
     return of
 
 

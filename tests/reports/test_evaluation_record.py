@@ -58,6 +58,18 @@ def test_evaluation_from_before_there_was_a_record_is_of_the_test_set(run):
     assert (of.set, of.settings) == ("test", {})
 
 
+@pytest.mark.parametrize("file", ["model.pt", "split.json"])
+def test_evaluation_of_a_calibrated_run_is_checked_against_the_run(run, file):
+    """Its weights and patients are those of the folder above; nothing of them is in its own."""
+    calibrated = run / "calibrated/temperature_union"
+    calibrated.mkdir(parents=True)
+    (run / "evaluation").rename(calibrated / "evaluation")
+    assert read_evaluation_of(calibrated, UNITS).set == "test"
+    (run / file).write_text(json.dumps({**SPLIT, "val": ["p5"]}))
+
+    assert f"evaluation.json: is of another {file} than the run's" in refusal(calibrated)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
