@@ -10,11 +10,9 @@ import pandas as pd
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.statistics import RESAMPLES, paired_tests, patient_scores
+from nacl_monai.reports.paired_tests import SIGNIFICANCE, paired_tests
+from nacl_monai.reports.statistics import patient_scores
 from nacl_monai.reports.tables import markdown_table
-
-#: A test whose corrected p is below this tells two methods apart.
-SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Comparison:
 
     Attributes:
         reference: The name of the method that the others are compared with.
-        tests: The rows of `nacl_monai.reports.statistics.paired_tests` behind ``dataset`` and
+        tests: The rows of `nacl_monai.reports.paired_tests.paired_tests` behind ``dataset`` and
             ``metric``; none for a dataset on which only one method was run.
     """
 
@@ -31,16 +29,13 @@ class Comparison:
     tests: pd.DataFrame
 
 
-def compare_methods(
-    results: Results, metrics: Sequence[str], reference: str, *, resamples: int = RESAMPLES
-) -> Comparison:
+def compare_methods(results: Results, metrics: Sequence[str], reference: str) -> Comparison:
     """Tests a method against each other one, per dataset and metric.
 
     Args:
         results: The runs.
         metrics: Columns of ``cases.csv``.
         reference: The name of a method.
-        resamples: Number of resamplings for the intervals.
     """
     parts = []
     for dataset in results.datasets:
@@ -49,7 +44,7 @@ def compare_methods(
             scores = patient_scores(cases, metric)
             if reference not in scores or len(scores.columns) < 2:
                 continue
-            tests = paired_tests(scores, reference, metric, resamples=resamples).reset_index()
+            tests = paired_tests(scores, reference, metric).reset_index()
             tests.insert(0, "metric", metric)
             tests.insert(0, "dataset", dataset)
             parts.append(tests)
@@ -57,10 +52,10 @@ def compare_methods(
 
 
 def comparison_to_markdown(comparison: Comparison) -> str:
-    """The paired tests as one table; bold is significant after Holm's correction."""
+    """The paired tests as one table, and how to read it; bold is significant after correction."""
     reference = method_label(comparison.reference)
-    header = ["Dataset", "Metric", f"{reference} against", "Difference", "95 % interval"]
-    header += ["p", "p (Holm)", "Effect", "Patients"]
+    header = ["Dataset", "Metric", f"{reference} against", "Difference", "95 % interval", "p"]
+    header += ["p (Holm)", "p (equivalent)", "Effect", f"{reference} is"]
     rows = []
     for row in comparison.tests.to_dict("records"):
         metric, p = METRICS[row["metric"]], _p_value(row["p_holm"])
@@ -74,17 +69,40 @@ def comparison_to_markdown(comparison: Comparison) -> str:
                 f"[{low}, {high}]",
                 _p_value(row["p"]),
                 f"**{p}**" if row["p_holm"] < SIGNIFICANCE else p,
+                _p_value(row["p_equivalent"]),
                 f"{row['effect']:+.2f}",
-                str(row["patients"]),
+                row["decision"],
             ]
         )
+    return f"{markdown_table(header, rows, 'lllrrrrrrl')}\n\n{_notes(comparison)}\n"
+
+
+def _notes(comparison: Comparison) -> str:
+    """What the reader must know to read the tests rightly."""
+    tests, reference = comparison.tests, method_label(comparison.reference)
+    samples = [_sample(dataset, rows) for dataset, rows in tests.groupby("dataset", sort=False)]
+    margins = [
+        f"{METRICS[name].margin:g} of {METRICS[name].label}" for name in tests["metric"].unique()
+    ]
     return (
-        f"{markdown_table(header, rows, 'lllrrrrrr')}\n\n"
-        "Wilcoxon's signed-rank test over patients, two-sided; Holm's correction for the methods of "
-        f"a column; bold: below {SIGNIFICANCE}. Difference: {reference} minus the other, its interval "
-        "by bootstrap over patients. Effect: matched-pairs rank-biserial correlation, positive where "
-        f"{reference} is better.\n"
-    )
+        f"{' '.join(samples)} Each p is two-sided; Holm's correction is for the other methods of one "
+        f"dataset and metric; bold: below {SIGNIFICANCE}. Difference: {reference} minus the other. "
+        f"Equivalent: closer than what matters ({', '.join(margins)}) by two one-sided t tests, with "
+        "the same correction; slightly: significant and equivalent. Effect: matched-pairs "
+        f"rank-biserial correlation over patients, positive where {reference} is better.\n"
+    ).rstrip()
+
+
+def _sample(dataset: object, rows: pd.DataFrame) -> str:
+    """What was sampled, and by which test."""
+    patients, trainings = int(rows["patients"].max()), int(rows["trainings"].max())
+    label = f"{dataset_label(str(dataset))}: {patients} patients,"
+    if trainings == 1:
+        return (
+            f"{label} one training per method; Wilcoxon's signed-rank test and t intervals over "
+            "patients, which say nothing about another training."
+        )
+    return f"{label} {trainings} trainings per method; t tests and intervals over both."
 
 
 def _p_value(p: float) -> str:

@@ -41,7 +41,7 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
         add_caption(
             figure,
             "Calibration errors over the voxels of prediction ∪ label. Mean over test patients with "
-            "95 % intervals by bootstrap. Better is down right.",
+            "95 % intervals. Better is down right.",
         )
     return figure, means
 

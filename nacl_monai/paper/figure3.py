@@ -54,6 +54,6 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
         )
         add_caption(
             figure,
-            "Mean over test patients with 95 % intervals by bootstrap. Better is down right.",
+            "Mean over test patients with 95 % intervals. Better is down right.",
         )
     return figure, means

@@ -39,5 +39,5 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
             axes.set_xticks(range(len(networks)), [network_label(name) for name in networks])
             axes.set_xlim(-0.6, len(networks) - 0.4)
         add_loss_legend(figure, losses)
-        add_caption(figure, "Mean over test patients with 95 % intervals by bootstrap.")
+        add_caption(figure, "Mean over test patients with 95 % intervals.")
     return figure, means

@@ -2,7 +2,8 @@
 
 Two rules of MICCAI challenges, as in the paper's figure 2. *Sum-rank* (Mendrik et al. 2015) ranks
 the methods by their means, once per dataset, structure and metric. *Mean-case-rank* (Maier et al.
-2017) ranks them anew in every patient. Both average ranks; 1 is best, and ties share theirs.
+2017) ranks them anew in every patient and training. Both average ranks; 1 is best, and ties share
+theirs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from nacl_monai.reports.columns import METRICS, metric_of
-from nacl_monai.reports.statistics import bootstrap_means, bootstrap_weights
+from nacl_monai.reports.paired_tests import DIGITS
+from nacl_monai.reports.resampling import bootstrap_means, bootstrap_weights
 
 Array = npt.NDArray[np.float64]
 
@@ -26,16 +28,16 @@ QUANTILES = (0.025, 0.975)
 SUM_RANK, MEAN_CASE_RANK = RULES = ("sum-rank", "mean-case-rank")
 GLOBAL = "global"
 
-#: Patients' scores (patients, methods) of each (dataset, column of cases.csv).
+#: Scores per patient and seed (rows) and method of each (dataset, column of cases.csv).
 Scores = Mapping[tuple[str, str], pd.DataFrame]
 
 
 def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Mean ranks by both rules, per metric and over all metrics, with their stability.
 
-    Patients are resampled within each dataset, the same ones for all its scores, and everything
-    is ranked again. Dataset number k draws with the seed k. A metric weighs the same in the global
-    rank however many structures it has.
+    Patients are resampled within each dataset, and so are its trainings where there are several: the
+    same ones for all its scores. Then everything is ranked again. Dataset number k draws with the
+    seed k. A metric weighs the same in the global rank however many structures it has.
 
     Args:
         scores: From `nacl_monai.reports.statistics.patient_scores`, of the same methods.
@@ -46,15 +48,15 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
         ``high``, its 95 % bootstrap interval; ``wins``, the share of the resamplings in which the
         method has the best rank, shared in a tie.
     """
-    patients = _patients(scores)
+    cells = _cells(scores)
     weights = {
-        dataset: _weights(len(names), resamples, seed)
-        for seed, (dataset, names) in enumerate(patients.items())
+        dataset: _weights(index, resamples, seed)
+        for seed, (dataset, index) in enumerate(cells.items())
     }
     ranks: dict[str, dict[str, list[Array]]] = {rule: {} for rule in RULES}
     for (dataset, column), table in scores.items():
         metric = metric_of(column)
-        values = table.reindex(patients[dataset]).to_numpy(np.float64)
+        values = table.reindex(cells[dataset]).to_numpy(np.float64).round(DIGITS)
         errors = -values if METRICS[metric].higher_is_better else values
         for rule, drawn in _ranks(errors, weights[dataset]).items():
             ranks[rule].setdefault(metric, []).append(drawn)
@@ -69,17 +71,29 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _patients(scores: Scores) -> dict[str, pd.Index]:
-    """The patients of each dataset in any of its scores, sorted."""
-    names: dict[str, set[Any]] = {}
+def _cells(scores: Scores) -> dict[str, pd.MultiIndex]:
+    """The patients and seeds of each dataset in any of its scores: all pairs, sorted."""
+    names: dict[str, tuple[set[Any], set[Any]]] = {}
     for (dataset, _), table in scores.items():
-        names.setdefault(dataset, set()).update(table.index)
-    return {dataset: pd.Index(sorted(members)) for dataset, members in names.items()}
+        patients, seeds = names.setdefault(dataset, (set(), set()))
+        patients.update(table.index.get_level_values("patient"))
+        seeds.update(table.index.get_level_values("seed"))
+    return {
+        dataset: pd.MultiIndex.from_product([sorted(patients), sorted(seeds)])
+        for dataset, (patients, seeds) in names.items()
+    }
 
 
-def _weights(patients: int, resamples: int, seed: int) -> Array:
-    """How often each patient counts, (1 + resamples, patients): once, then as often as drawn."""
-    return np.vstack([np.ones(patients), bootstrap_weights(patients, resamples, seed)])
+def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Array:
+    """How often each cell counts, (1 + resamples, cells): once, then as often as drawn.
+
+    A cell is drawn as often as its patient times as often as its training.
+    """
+    patients, seeds = map(len, cells.levels)
+    drawn = bootstrap_weights(patients, resamples, seed)
+    trained = bootstrap_weights(seeds, resamples, (seed, 1))
+    weights = (drawn[:, :, None] * trained[:, None, :]).reshape(resamples, -1)
+    return np.vstack([np.ones(patients * seeds), weights])
 
 
 def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
@@ -92,7 +106,7 @@ def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
 
 
 def _case_ranks(errors: Array) -> Array:
-    """Ranks within each patient; a patient in whom a method's score is undefined ranks nobody."""
+    """Ranks within each row; a row in which a method's score is undefined ranks nobody."""
     return np.asarray(rankdata(errors, axis=1, nan_policy="propagate"), dtype=np.float64)
 
 

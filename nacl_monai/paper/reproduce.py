@@ -10,11 +10,14 @@ from typing import Any
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
+from nacl_monai.paper.claims import claims_to_markdown, judge_claims
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
+from nacl_monai.paper.forest import draw_forest
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.results import Results, read_results
 from nacl_monai.paper.verdicts import verdict
+from nacl_monai.reports.style import save_figure
 from nacl_monai.reports.tables import csv_text
 
 
@@ -31,7 +34,8 @@ def write_exhibit(
 
     Tables are ``<name>.md``, ``.csv`` and ``.tex``; figures are ``.png`` and ``.svg``, most with
     their numbers in ``.csv``. Beside tables and figure 10 are paired tests, ``<name>_tests.md`` and
-    ``.csv``. ``<name>.json`` lists the files and the command.
+    ``.csv``, and a forest plot of each metric, ``<name>_forest_<metric>``. ``<name>.json`` lists the
+    files and the command.
 
     Args:
         name: A key of `nacl_monai.paper.exhibits.EXHIBITS`.
@@ -54,7 +58,10 @@ def write_exhibit(
 
 
 def write_all(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
-    """Writes every table and figure of which there are runs, and what they say: ``verdicts.md``.
+    """Writes every table and figure of which there are runs, and what they say.
+
+    ``verdicts.md`` has three sentences per dataset; ``claims.md`` and ``.csv`` have every claim of the
+    paper.
 
     Args:
         roots: Folders of runs, at any depth.
@@ -76,7 +83,13 @@ def write_all(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
         files += _write(exhibit, chosen, _command(name, roots, output, {}), Path(output))
     main = MAIN.select(results)
     sentences = [verdict(MAIN.select(main, datasets=[name]), name) for name in main.datasets]
-    return [*files, write_text(Path(output) / "verdicts.md", "\n\n".join(sentences) + "\n")]
+    judged = judge_claims(results)
+    return [
+        *files,
+        write_text(Path(output) / "verdicts.md", "\n\n".join(sentences) + "\n"),
+        write_text(Path(output) / "claims.md", claims_to_markdown(judged)),
+        write_text(Path(output) / "claims.csv", csv_text(judged)),
+    ]
 
 
 def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> list[Path]:
@@ -94,15 +107,22 @@ def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> li
 
 
 def _write_tests(exhibit: Exhibit, results: Results, output: Path) -> list[Path]:
-    """Paired tests of what a table or figure shows, if it shows more than one method."""
+    """Paired tests of what a table or figure shows, and their pictures.
+
+    None if it shows one method alone.
+    """
     comparison = compare_methods(results, exhibit.content.tested, PROPOSED)
     if comparison.tests.empty:
         return []
     stem = f"{exhibit.name}_tests"
-    return [
+    files = [
         write_text(output / f"{stem}.md", comparison_to_markdown(comparison)),
         write_text(output / f"{stem}.csv", csv_text(comparison.tests)),
     ]
+    for metric in comparison.tests["metric"].unique():
+        figure = draw_forest(comparison, str(metric))
+        files += save_figure(figure, output / f"{exhibit.name}_forest_{metric}")
+    return files
 
 
 def _command(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
-import numpy as np
 import pandas as pd
 
-from nacl_monai.paper.means import mean_scores
+from nacl_monai.paper.means import mean_columns, mean_scores
 from nacl_monai.paper.published import KEYS, read_published
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import metric_of, structure_of
-from nacl_monai.reports.statistics import RESAMPLES, interval, patient_scores
+from nacl_monai.reports.statistics import cells_of, estimate, patient_scores
 
 #: In the column ``structure``: the mean over those of a case.
 MEAN = "mean"
@@ -28,7 +26,6 @@ def summarize(
     *,
     per_structure: bool = False,
     over_datasets: bool = False,
-    resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
     """Every number of a table, as measured.
 
@@ -37,7 +34,6 @@ def summarize(
         metrics: Columns of ``cases.csv``.
         per_structure: With the numbers of every structure above their mean.
         over_datasets: With the mean over the datasets at the end, where there are several.
-        resamples: Number of resamplings for the intervals.
 
     Returns:
         One row per number. ``dataset`` ("all" is the mean over datasets), ``structure`` ("mean" is
@@ -50,11 +46,11 @@ def summarize(
         if per_structure:
             columns |= dict.fromkeys(_structures(results, metric))
         columns[metric] = None
-    means = mean_scores(results, list(columns), resamples=resamples)
+    means = mean_scores(results, list(columns))
     means["metric"] = means["column"].map(metric_of)
     means["structure"] = means["column"].map(structure_of).replace("", MEAN)
     if over_datasets and len(results.datasets) > 1:
-        overall = [_over_datasets(results, metric, resamples) for metric in metrics]
+        overall = [_over_datasets(results, metric) for metric in metrics]
         return pd.concat([means[COLUMNS], *overall], ignore_index=True)
     return means[COLUMNS]
 
@@ -85,15 +81,13 @@ def _structures(results: Results, metric: str) -> list[str]:
     return [name for name in names if name.startswith(f"{metric}_")]
 
 
-def _over_datasets(results: Results, metric: str, resamples: int) -> pd.DataFrame:
+def _over_datasets(results: Results, metric: str) -> pd.DataFrame:
     """The mean of the datasets' means, of the methods that were run on all of them."""
     scores = [patient_scores(results.cases(name), metric) for name in results.datasets]
     rows = []
     for method in scores[0]:
         if all(method in table for table in scores):
-            parts = [table[method].to_numpy(np.float64) for table in scores]
-            mean = asdict(interval(parts, resamples=resamples))
-            rows.append(
-                {"dataset": ALL, "structure": MEAN, "metric": metric, "method": method, **mean}
-            )
+            mean = estimate([cells_of(table[method]) for table in scores])
+            key = {"dataset": ALL, "structure": MEAN, "metric": metric, "method": method}
+            rows.append({**key, **mean_columns(mean)})
     return pd.DataFrame(rows)

@@ -83,15 +83,16 @@ def note(summary: pd.DataFrame) -> str:
     patients = summary[summary["dataset"] != ALL].groupby("dataset", sort=False)["patients"].max()
     datasets = ", ".join(f"{dataset_label(str(name))} {n}" for name, n in patients.items())
     low, high = (int(summary["seeds"].agg(end)) for end in ("min", "max"))
-    trainings = f"{low}" if low == high else f"{low} to {high}"
-    trainings += " trainings with different seeds, averaged first" if high > 1 else " training"
+    sample = "patients; one training per method"
+    if high > 1:
+        number = f"{low}" if low == high else f"{low} to {high}"
+        sample = f"patients and trainings; {number} trainings per method"
     units = " HD95 in voxels." if "hd95" in set(summary["metric"]) else ""
     paper = (
         " Below: the paper's number, and ours minus it." if summary["paper"].notna().any() else ""
     )
     return (
-        f"Mean over test patients ({datasets}) and its 95 % interval by bootstrap over patients; of "
-        f"each method {trainings}.{paper}{units} "
+        f"Mean over test patients ({datasets}) and its 95 % t interval over {sample}.{paper}{units} "
         "Best in bold, second underlined."
     )
 

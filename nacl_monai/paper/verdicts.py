@@ -1,4 +1,4 @@
-"""What the numbers of a dataset say about NACL, in one sentence that the tests decide."""
+"""What the numbers of a dataset say about NACL, in three short sentences that the tests decide."""
 
 from __future__ import annotations
 
@@ -6,76 +6,92 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nacl_monai.paper.comparisons import SIGNIFICANCE
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.statistics import paired_tests, patient_scores
+from nacl_monai.reports.paired_tests import (
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    SLIGHTLY,
+    TOO_FEW,
+    WORSE,
+    paired_tests,
+)
+from nacl_monai.reports.statistics import patient_scores
 
-#: Metrics by which a method is judged, in the order of the sentence.
-JUDGED = ("ece_foreground", "cece_foreground", "ece_union", "dice", "hd95")
+#: Metrics by which a method is judged, a sentence each; the forest plots show the others.
+JUDGED = ("ece_foreground", "dice")
+#: What is said of the methods in each kind of decision.
+WORDS = {
+    BETTER: "better than {}",
+    WORSE: "worse than {}",
+    EQUIVALENT: "as good as {}",
+    CANNOT_TELL: "not told apart from {}",
+    TOO_FEW: "with too few patients to tell it from {}",
+}
+#: Up to so many methods are named; more are counted.
+NAMED = 2
 
 
 def verdict(results: Results, dataset: str) -> str:
-    """One sentence: NACL's place by each metric, and which losses it is better or worse than.
+    """NACL's place by calibration and by segmentation, and what the data are.
 
-    It is called better or worse only where Wilcoxon's test, Holm-corrected for the methods of a
-    metric, is below 5 %.
+    It is called better, worse or as good only where a test decides so, corrected for the methods of
+    a metric; see `nacl_monai.reports.paired_tests`.
 
     Args:
         results: Of the main tables.
-        dataset: The dataset that the sentence is about.
+        dataset: The dataset that the sentences are about.
     """
     cases = results.cases(dataset)
-    subject = method_label(PROPOSED)
-    place = f"On {dataset_label(dataset)} ({_trials(cases)})"
+    subject, place = method_label(PROPOSED), f"On {dataset_label(dataset)}"
     if PROPOSED not in set(cases["method"]):
         return f"{place} there is no run of {subject} to judge."
-    parts = [
-        _part(patient_scores(cases, metric), metric)
-        for metric in JUDGED
+    sentences = [
+        f"{whose} {_place(patient_scores(cases, metric), metric)}."
+        for whose, metric in zip((f"{place}, {subject}'s", "Its"), JUDGED, strict=True)
         if metric in cases and cases[metric].notna().any()
     ]
-    return f"{place}, {subject}'s {'; its '.join(parts)}."
+    return " ".join([*sentences, f"The data: {_sample(cases)}."])
 
 
-def _trials(cases: pd.DataFrame) -> str:
-    """How many patients and trainings there are."""
+def _sample(cases: pd.DataFrame) -> str:
+    """How many patients and trainings there are, and what follows from a single one."""
     seeds = cases.groupby("method")["seed"].nunique()
     low, high = seeds.min(), seeds.max()
-    times = f"{low}" if low == high else f"{low} to {high}"
-    plural = "" if high == 1 else "s"
-    return f"{cases['patient'].nunique()} test patients, {times} training{plural} per method"
+    patients = f"{cases['patient'].nunique()} test patients"
+    if high == 1:
+        return f"{patients}, one training per method, so another training may differ"
+    return f"{patients}, {low if low == high else f'{low} to {high}'} trainings per method"
 
 
-def _part(scores: pd.DataFrame, metric: str) -> str:
-    """The part of the sentence about one metric."""
+def _place(scores: pd.DataFrame, metric: str) -> str:
+    """NACL's value and place by one metric, and whom it is better than."""
     shown = METRICS[metric]
-    means = scores.mean().round(shown.decimals)
+    means = scores.groupby("patient").mean().mean().round(shown.decimals)
     place = int(means.rank(ascending=not shown.higher_is_better, method="min")[PROPOSED])
-    text = f"{shown.label} of {shown.text(means[PROPOSED])}"
+    text = f"{shown.label} is {shown.text(means[PROPOSED])}"
     if len(means) == 1:
-        return f"{text} has nothing beside it"
-    tests = paired_tests(scores, PROPOSED, metric)
-    sure = tests["p_holm"] < SIGNIFICANCE
-    groups = {
-        "better than": tests.index[sure & (tests["effect"] > 0)],
-        "worse than": tests.index[sure & (tests["effect"] < 0)],
-        "not told apart from": tests.index[~sure],
-    }
+        return f"{text}, with nothing beside it"
+    decisions = paired_tests(scores, PROPOSED, metric)["decision"].str.removeprefix(SLIGHTLY)
     clauses = [
-        f"{words} {'any other' if 2 < len(names) == len(tests) else _listed(list(names))}"
-        for words, names in groups.items()
-        if len(names)
+        words.format(_listed(names, len(decisions)))
+        for decision, words in WORDS.items()
+        if (names := [str(name) for name in decisions.index[decisions == decision]])
     ]
-    return f"{text} is {_ordinal(place)} of {len(means)}: {', '.join(clauses)}"
+    return f"{text}, {_ordinal(place)} of {len(means)}: {', '.join(clauses)}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    labels = [method_label(name) for name in names]
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+def _listed(names: Sequence[str], others: int) -> str:
+    """Few methods by name, many by number."""
+    if len(names) == others > 1:
+        return "every other method"
+    if len(names) > NAMED:
+        return f"{len(names)} methods"
+    return " and ".join(method_label(name) for name in names)
 
 
 def _ordinal(place: int) -> str:
-    return {1: "the best", 2: "second", 3: "third"}.get(place, f"{place}th")
+    return {1: "best", 2: "second", 3: "third"}.get(place, f"{place}th")

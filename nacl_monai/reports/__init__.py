@@ -17,15 +17,10 @@ from nacl_monai.reports.evaluated import Run, read_run, read_runs
 from nacl_monai.reports.evaluation_files import CaseMap, RunBins, read_cases
 from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits, write_logits
 from nacl_monai.reports.maps import draw_maps, median_case, ranked_cases
+from nacl_monai.reports.paired_tests import paired_tests, rank_biserial
 from nacl_monai.reports.reliability import draw_reliability, write_reliability
-from nacl_monai.reports.statistics import (
-    Interval,
-    interval,
-    paired_tests,
-    patient_scores,
-    pooled_band,
-    rank_biserial,
-)
+from nacl_monai.reports.resampling import pooled_band
+from nacl_monai.reports.statistics import Estimate, estimate, patient_scores
 from nacl_monai.reports.style import house_style, new_figure, save_figure
 from nacl_monai.reports.tables import best_places, csv_text, markdown_table
 
@@ -33,8 +28,8 @@ __all__ = [
     "MAIN_METRICS",
     "METRICS",
     "CaseMap",
+    "Estimate",
     "Evaluated",
-    "Interval",
     "Metric",
     "ReliabilityCurve",
     "Run",
@@ -49,8 +44,8 @@ __all__ = [
     "draw_epoch_logits",
     "draw_maps",
     "draw_reliability",
+    "estimate",
     "house_style",
-    "interval",
     "markdown_table",
     "median_case",
     "metric_of",

@@ -15,11 +15,14 @@ class Metric:
         label: Its name in tables and figures.
         decimals: Digits after the point.
         higher_is_better: False for errors and distances.
+        margin: The smallest difference that matters: 0.01 of DSC and of calibration errors, a voxel
+            of HD95, which is the grid that it is measured on.
     """
 
     label: str
     decimals: int = 3
     higher_is_better: bool = False
+    margin: float = 0.01
 
     @property
     def heading(self) -> str:
@@ -39,7 +42,7 @@ class Metric:
 #: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``.
 METRICS = {
     "dice": Metric("DSC", higher_is_better=True),
-    "hd95": Metric("HD95", decimals=2),
+    "hd95": Metric("HD95", decimals=2, margin=1.0),
     "ece_foreground": Metric("ECE"),
     "cece_foreground": Metric("CECE"),
     "ece_union": Metric("ECE over prediction ∪ label"),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nacl_monai.reports.evaluated import Run
-from nacl_monai.reports.statistics import pooled_band
+from nacl_monai.reports.resampling import pooled_band
 from nacl_monai.runs import TOP
 
 Array = npt.NDArray[np.float64]

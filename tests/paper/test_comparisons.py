@@ -11,15 +11,15 @@ CALIBRATION = ["ece_foreground", "cece_foreground"]
 
 def row(**values):
     """A test of the DSC on ACDC."""
-    row = {"dataset": "acdc", "metric": "dice", "method": "dice_ce", "patients": 20}
+    row = {"dataset": "acdc", "metric": "dice", "method": "dice_ce", "patients": 20, "trainings": 1}
     row |= {"difference": 0.01, "low": 0.002, "high": 0.02, "p": 0.01, "p_holm": 0.02}
-    return row | {"effect": 0.5} | values
+    return row | {"p_equivalent": 0.5, "effect": 0.5, "decision": "better"} | values
 
 
 def test_reference_is_tested_against_each_other_method(results):
     """Per dataset and metric."""
     chosen = EXHIBITS["table2"].select(results)
-    tests = compare_methods(chosen, CALIBRATION, "nacl", resamples=50).tests
+    tests = compare_methods(chosen, CALIBRATION, "nacl").tests
 
     assert tests.groupby(["dataset", "metric"], sort=False)["method"].agg(list).to_dict() == {
         ("acdc", "ece_foreground"): ["dice_ce", "svls"],
@@ -36,7 +36,7 @@ def test_heading_names_what_was_compared(results):
         ("nacl", "NACL", ("CE+DSC", "SVLS")),
         ("svls", "SVLS", ("CE+DSC", "NACL")),
     ):
-        comparison = compare_methods(chosen, CALIBRATION, reference, resamples=50)
+        comparison = compare_methods(chosen, CALIBRATION, reference)
         text = comparison_to_markdown(comparison)
 
         assert comparison.reference == reference
@@ -79,6 +79,19 @@ def test_differences_have_a_sign_and_the_metric_s_digits(metric, heading, differ
     text = comparison_to_markdown(Comparison("nacl", pd.DataFrame([row(metric=metric)])))
 
     assert f"| ACDC | {heading} | CE+DSC | {difference} | [+0.00" in text
-    assert text.splitlines()[2].endswith("| +0.50 | 20 |")
-    assert "Wilcoxon's signed-rank test over patients, two-sided; Holm's correction" in text
+    assert text.splitlines()[2].endswith("| 0.500 | +0.50 | better |")
+
+
+def test_notes_say_what_was_sampled_and_what_the_family_is():
+    """One training says nothing of another; the margins are those of the metrics that are shown."""
+    rows = [row(), row(dataset="hippocampus", metric="hd95", patients=34, trainings=3)]
+    text = comparison_to_markdown(Comparison("nacl", pd.DataFrame(rows)))
+
+    assert "ACDC: 20 patients, one training per method; Wilcoxon's signed-rank test" in text
+    assert "which say nothing about another training." in text
+    assert (
+        "Hippocampus: 34 patients, 3 trainings per method; t tests and intervals over both." in text
+    )
+    assert "Holm's correction is for the other methods of one dataset and metric" in text
     assert "bold: below 0.05." in text
+    assert "closer than what matters (0.01 of DSC, 1 of HD95)" in text

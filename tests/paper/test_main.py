@@ -19,7 +19,7 @@ def test_datasets_losses_and_seeds_narrow_an_exhibit(grid, tmp_path, capsys):
     assert (set(table["dataset"]), set(table["method"])) == ({"acdc"}, {"nacl", "dice_ce"})
     assert set(table["seeds"]) == {1}
     assert " ".join(words) in json.loads((tmp_path / "table2.json").read_text())["command"]
-    assert capsys.readouterr().out.count("wrote ") == 6
+    assert capsys.readouterr().out.count("wrote ") == 10
 
 
 def test_error_is_one_line(tmp_path, capsys):

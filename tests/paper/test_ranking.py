@@ -1,6 +1,7 @@
 """Ranks by two rules, and how often each method would win by chance."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -32,17 +33,17 @@ def weighted_mean(values, times):
 
 
 def rank_once(scores, drawn):
-    """Ranks by rule and metric with patients drawn so many times."""
+    """Ranks by rule and metric with (patient, seed) counted so many times."""
     ranks = {}
     for (dataset, column), table in scores.items():
         metric = next(name for name in ("dice", *LOWER_IS_BETTER) if column.startswith(name))
         higher = metric not in LOWER_IS_BETTER
-        patients = list(drawn[dataset])
+        cells = list(drawn[dataset])
         rows = [
-            [float(table[name][patient]) if patient in table.index else NAN for name in table]
-            for patient in patients
+            [float(table[name][cell]) if cell in table.index else NAN for name in table]
+            for cell in cells
         ]
-        times = [drawn[dataset][patient] for patient in patients]
+        times = [drawn[dataset][cell] for cell in cells]
         means = [weighted_mean(values, times) for values in zip(*rows, strict=True)]
         cases = [
             [NAN] * len(row) if any(map(math.isnan, row)) else by_counting(row, higher)
@@ -71,19 +72,28 @@ def interpolated(values, share):
     return values[below] + (place - below) * (values[above] - values[below])
 
 
+def multinomials(rng, n, resamples):
+    """How often each of n is drawn, resampling by resampling."""
+    return [rng.multinomial(n, [1 / n] * n) for _ in range(resamples)]
+
+
 def by_loops(scores, resamples):
     """Everything that `rank_methods` returns, by rule, metric and method."""
-    patients = {}
+    patients, seeds = {}, {}
     for (dataset, _), table in scores.items():
-        patients.setdefault(dataset, set()).update(table.index)
-    draws = []
-    for seed, (dataset, members) in enumerate(patients.items()):
-        rng, n = np.random.default_rng(seed), len(members)
-        counts = [rng.multinomial(n, [1 / n] * n) for _ in range(resamples)]
-        draws.append([(dataset, dict(zip(sorted(members), row, strict=True))) for row in counts])
-    once = rank_once(
-        scores, {name: dict.fromkeys(members, 1) for name, members in patients.items()}
-    )
+        patients.setdefault(dataset, set()).update(patient for patient, _ in table.index)
+        seeds.setdefault(dataset, set()).update(seed for _, seed in table.index)
+    draws, whole = [], {}
+    for number, dataset in enumerate(patients):
+        names, runs = sorted(patients[dataset]), sorted(seeds[dataset])
+        counts = multinomials(np.random.default_rng(number), len(names), resamples)
+        trainings = multinomials(np.random.default_rng((number, 1)), len(runs), resamples)
+        draws.append([])
+        for drawn, trained in zip(counts, trainings, strict=True):
+            times = product(zip(names, drawn, strict=True), zip(runs, trained, strict=True))
+            draws[-1].append((dataset, {(p, s): n * m for (p, n), (s, m) in times}))
+        whole[dataset] = dict.fromkeys(product(names, runs), 1)
+    once = rank_once(scores, whole)
     resampled = [rank_once(scores, dict(drawn)) for drawn in zip(*draws, strict=True)]
     methods = list(next(iter(scores.values())))
     expected = {}
@@ -112,8 +122,17 @@ def check(scores, resamples):
             assert table.loc[key, name] == pytest.approx(value, abs=1e-9), (key, name)
 
 
-def random_table(rng, patients, methods="abc"):
-    return pd.DataFrame(rng.random((len(patients), len(methods))), patients, list(methods))
+def table_of(columns, patients=None, seeds=1):
+    """Scores as `patient_scores` returns them, patient by patient."""
+    frame = pd.DataFrame(columns)
+    patients = range(len(frame) // seeds) if patients is None else patients
+    frame.index = pd.MultiIndex.from_product([patients, range(seeds)], names=["patient", "seed"])
+    return frame
+
+
+def random_table(rng, patients, methods="abc", seeds=1):
+    scores = rng.random((seeds * len(patients), len(methods)))
+    return table_of(dict(zip(methods, scores.T, strict=True)), patients, seeds)
 
 
 def test_two_datasets_of_several_structures_and_metrics():
@@ -128,11 +147,36 @@ def test_two_datasets_of_several_structures_and_metrics():
     check(scores, resamples=200)
 
 
+def test_trainings_are_drawn_with_the_patients():
+    """Three seeds of one dataset and one of the other: a score counts patient × training times."""
+    rng = np.random.default_rng(4)
+    scores = {
+        (dataset, column): random_table(rng, list("pqrst"), seeds=seeds)
+        for dataset, seeds in (("x", 3), ("y", 1))
+        for column in ("dice", "hd95")
+    }
+
+    check(scores, resamples=100)
+
+
+def test_another_training_may_crown_another_method():
+    """A method that wins in one training of two wins half of the time, in whatever patients."""
+    cells = np.tile([1.0, 0.0], 8)
+    ranks = rank_methods(
+        {("x", "dice"): table_of({"a": cells, "b": 1 - cells}, seeds=2)}, resamples=2000
+    )
+    one = rank_methods({("x", "dice"): table_of({"a": np.ones(8), "b": np.zeros(8)})})
+
+    wins = ranks.set_index(["rule", "metric", "method"])["wins"]
+    assert wins["sum-rank", "dice", "a"] == pytest.approx(0.5, abs=0.03)
+    assert one.set_index(["rule", "metric", "method"])["wins"]["sum-rank", "dice", "a"] == 1
+
+
 def test_a_metric_weighs_the_same_however_many_structures_it_has():
     """Two structures of DSC for one method, one ECE for the other: a tie in the global rank."""
     better, worse = [0.9, 0.8], [0.2, 0.1]
-    dice = pd.DataFrame({"a": better, "b": worse})
-    ece = pd.DataFrame({"a": better, "b": worse})
+    dice = table_of({"a": better, "b": worse})
+    ece = table_of({"a": better, "b": worse})
     scores = {("x", "dice_1"): dice, ("x", "dice_2"): dice, ("x", "ece_foreground"): ece}
     table = rank_methods(scores, resamples=5).set_index(["rule", "metric", "method"])
 
@@ -146,9 +190,9 @@ def test_undefined_scores():
     """Patients and resamplings in which a method has no score are left out, where it has none."""
     rng = np.random.default_rng(8)
     few = random_table(rng, ["p", "q"])
-    few.loc["p", "a"] = NAN
+    few.loc[("p", 0), "a"] = NAN
     many = random_table(rng, list("stuvw"))
-    many.loc["t", "b"] = many.loc["v", "c"] = NAN
+    many.loc[("t", 0), "b"] = many.loc[("v", 0), "c"] = NAN
     scores = {
         ("x", "hd95_1"): few,
         ("x", "dice"): random_table(rng, ["p", "q"]),
@@ -175,7 +219,7 @@ def test_scores_of_other_patients():
 @pytest.mark.parametrize("other", [5.0, -5.0, 0.0])
 def test_patient_in_whom_a_method_has_no_score_ranks_nobody(metric, other):
     """Two patients are left, who prefer one method each, whatever the third says of the other one."""
-    table = pd.DataFrame({"a": [1.0, 2.0, NAN], "b": [2.0, 1.0, other]})
+    table = table_of({"a": [1.0, 2.0, NAN], "b": [2.0, 1.0, other]})
     ranks = rank_methods({("x", metric): table}, resamples=20)
     ranks = ranks.set_index(["rule", "metric", "method"])["rank"]
 
@@ -185,7 +229,7 @@ def test_patient_in_whom_a_method_has_no_score_ranks_nobody(metric, other):
 
 def test_method_without_any_score_has_no_rank():
     """By their means the others are ranked all the same; no resampling crowns anybody."""
-    table = pd.DataFrame({"a": [NAN, NAN], "b": [2.0, 1.0], "c": [1.0, 0.5]})
+    table = table_of({"a": [NAN, NAN], "b": [2.0, 1.0], "c": [1.0, 0.5]})
     ranks = rank_methods({("x", "hd95"): table}, resamples=20)
     ranks = ranks.set_index(["rule", "metric", "method"])
 
@@ -198,7 +242,7 @@ def test_method_without_any_score_has_no_rank():
 
 def test_best_in_every_patient_wins_every_time():
     """Equal methods share a rank."""
-    table = pd.DataFrame({"a": [0.1] * 5, "b": [0.2] * 5, "c": [0.2] * 5})
+    table = table_of({"a": [0.1] * 5, "b": [0.2] * 5, "c": [0.2] * 5})
     ranks = rank_methods({("x", "ece_foreground"): table}, resamples=50).set_index("method")
 
     assert (ranks.loc["a", ["rank", "low", "high", "wins"]] == 1).all(axis=None)
@@ -212,7 +256,8 @@ def test_a_tie_up_to_rounding_is_a_tie():
     values = rng.random((11, 3))
     turned = [np.roll(values, k, axis=1) for k in range(3)]
     scores = {
-        ("x", f"dice_{k}"): pd.DataFrame(part, columns=list("abc")) for k, part in enumerate(turned)
+        ("x", f"dice_{k}"): table_of(dict(zip("abc", part.T, strict=True)))
+        for k, part in enumerate(turned)
     }
     ranks = rank_methods(scores, resamples=300).set_index("rule")
 
@@ -222,7 +267,7 @@ def test_a_tie_up_to_rounding_is_a_tie():
 def test_wins_are_the_share_of_resamplings():
     """Of patients drawn by hand, with another generator."""
     rng = np.random.default_rng(3)
-    table = pd.DataFrame({"a": rng.normal(0.50, 0.1, 8), "b": rng.normal(0.53, 0.1, 8)})
+    table = table_of({"a": rng.normal(0.50, 0.1, 8), "b": rng.normal(0.53, 0.1, 8)})
     wins = rank_methods({("x", "dice"): table}, resamples=4000)
     wins = wins.set_index(["rule", "metric", "method"])["wins"]
 

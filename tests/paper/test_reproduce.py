@@ -91,18 +91,26 @@ def test_all_is_what_has_runs_and_a_verdict_per_dataset(grid, tmp_path):
     files = write_all([grid / "hippocampus"], tmp_path)
     results = EXHIBITS["table1"].select(read_results([grid / "hippocampus"]))
 
-    assert files[-1].name == "verdicts.md"
-    assert files[-1].read_text() == verdict(results, "hippocampus") + "\n"
+    assert [path.name for path in files[-3:]] == ["verdicts.md", "claims.md", "claims.csv"]
+    assert files[-3].read_text() == verdict(results, "hippocampus") + "\n"
     made = {path.stem for path in files if path.suffix == ".json"}
     main = {"table1", "table2", *(f"figure{k}" for k in (1, 2, 4, 5, 10, 11))}
     assert made & set(NAMES) == main
 
 
 def test_verdicts_are_paragraphs(reproduced):
-    """One sentence per dataset."""
+    """One per dataset."""
     paragraphs = (reproduced / "verdicts.md").read_text().rstrip("\n").split("\n\n")
 
-    assert [text.split()[1] for text in paragraphs] == ["ACDC", "Hippocampus"]
+    assert [text.split(",")[0] for text in paragraphs] == ["On ACDC", "On Hippocampus"]
+
+
+@pytest.mark.parametrize("metric", ["ece_foreground", "cece_foreground"])
+def test_each_tested_metric_has_a_forest_plot(reproduced, metric):
+    """The manifest names it, so that the page shows it."""
+    manifest = json.loads((reproduced / "table2.json").read_text())
+
+    assert f"table2_forest_{metric}.png" in manifest["files"]
 
 
 def test_exhibit_without_runs_writes_nothing(tmp_path):

@@ -80,11 +80,11 @@ def test_a_metric_is_a_table_and_the_mean_over_datasets_a_row():
 def test_note_says_how_many_patients_and_trainings_there_are(small):
     """And what the lines of a cell are, where they are there."""
     assert note(small) == (
-        "Mean over test patients (ACDC 20, Hippocampus 1) and its 95 % interval by bootstrap over "
-        "patients; of each method 3 trainings with different seeds, averaged first. Below: the "
-        "paper's number, and ours minus it. Best in bold, second underlined."
+        "Mean over test patients (ACDC 20, Hippocampus 1) and its 95 % t interval over patients and "
+        "trainings; 3 trainings per method. Below: the paper's number, and ours minus it. Best in "
+        "bold, second underlined."
     )
     alone = small.iloc[2:].assign(metric="hd95", seeds=1)
-    assert "of each method 1 training. HD95 in voxels. Best" in note(alone)
-    assert "1 to 3 trainings with different seeds" in note(small.assign(seeds=[1, 2, 3]))
+    assert "over patients; one training per method. HD95 in voxels. Best" in note(alone)
+    assert "1 to 3 trainings per method" in note(small.assign(seeds=[1, 2, 3]))
     assert "(ACDC 20)" in note(small.iloc[:2].assign(dataset=["acdc", "all"]))

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.paper import EXHIBITS, read_results, verdict
+from nacl_monai.paper.verdicts import _listed
 
 
 def rewrite(grid, name, **values):
@@ -27,35 +28,57 @@ def say(grid_copy):
     return write
 
 
-def test_sentence_says_what_the_tests_say(say):
-    """Six patients, all for NACL in ECE and against it in DSC, p = 2/2⁶ < 5 %; the rest is undecided."""
+def test_sentences_say_what_the_tests_say(say):
+    """Six patients, all for NACL in ECE and against it in DSC, p = 2/2⁶ < 5 %."""
     six = [0.01 * k for k in range(1, 7)]
     text = say(
-        {
-            "dice": 0.7,
-            "ece_foreground": 0.05,
-            "cece_foreground": 0.1,
-            "ece_union": 0.3,
-            "hd95": 2.0,
-        },
+        {"dice": 0.7, "ece_foreground": 0.05, "hd95": 2.0},
         {
             "dice": [0.8 + x for x in six],
             "ece_foreground": [0.1 + x for x in six],
-            "cece_foreground": 0.1,
-            "ece_union": [0.2 + x for x in six],
             "hd95": [2 + x * (-1) ** k for k, x in enumerate(six)],
         },
     )
 
-    assert text.startswith(
-        "On Hippocampus (6 test patients, 1 training per method), "
-        "NACL's ECE of 0.050 is the best of 2: better than CE+DSC; "
-        "its CECE of 0.100 is the best of 2: not told apart from CE+DSC; "
-        "its ECE over prediction ∪ label of 0.300 is second of 2: worse than CE+DSC; "
-        "its DSC of 0.700 is second of 2: worse than CE+DSC; its HD95 of 2.00 is"
+    assert text == (
+        "On Hippocampus, NACL's ECE is 0.050, best of 2: better than CE+DSC. Its DSC is 0.700, second "
+        "of 2: worse than CE+DSC. The data: 6 test patients, one training per method, so another "
+        "training may differ."
     )
-    assert text.endswith("not told apart from CE+DSC.")
-    assert text.count(". ") == 0
+
+
+def test_undecided_is_said(say):
+    """Scores that scatter can't tell; equal ones are as good."""
+    text = say(
+        {"dice": 0.7, "ece_foreground": 0.05},
+        {"dice": 0.7, "ece_foreground": [0.5, 0.0, 0.3, 0.0, 0.3, 0.0]},
+    )
+
+    assert "best of 2: not told apart from CE+DSC." in text
+    assert "Its DSC is 0.700, best of 2: as good as CE+DSC." in text
+
+
+def test_verdict_is_three_short_sentences(results):
+    """At most 30 words each."""
+    for dataset in results.datasets:
+        sentences = verdict(EXHIBITS["table1"].select(results), dataset).rstrip(".").split(". ")
+
+        assert len(sentences) <= 3
+        assert all(len(sentence.split()) <= 30 for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "words"),
+    [
+        (["svls"], 1, "SVLS"),
+        (["svls", "mbls"], 7, "SVLS and MbLS"),
+        (["svls", "mbls", "ecp"], 7, "3 methods"),
+        (["svls", "mbls"], 2, "every other method"),
+    ],
+)
+def test_few_methods_are_named_and_many_are_counted(names, others, words):
+    """More than two are a number."""
+    assert _listed(names, others) == words
 
 
 def test_no_verdict_without_nacl(grid):
@@ -69,4 +92,4 @@ def test_method_alone_has_nothing_beside_it(grid):
     """It has a score and no other method to be better than."""
     results = EXHIBITS["table1"].select(read_results([grid]), losses=["nacl"])
 
-    assert "has nothing beside it" in verdict(results, "acdc")
+    assert "with nothing beside it" in verdict(results, "acdc")

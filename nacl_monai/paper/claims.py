@@ -1,0 +1,253 @@
+"""The paper's claims, abstract and section 4, one by one: what paired tests decide about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai.errors import InputError
+from nacl_monai.paper.exhibits import EXHIBITS, MAIN
+from nacl_monai.paper.figure7 import SIGMAS
+from nacl_monai.paper.grid import PAPER_LOSSES, PROPOSED, method
+from nacl_monai.paper.names import dataset_label, method_label, network_label
+from nacl_monai.paper.results import Results
+from nacl_monai.reports.columns import METRICS
+from nacl_monai.reports.paired_tests import (
+    BETTER,
+    EQUIVALENT,
+    SLIGHTLY,
+    WORSE,
+    paired_tests,
+)
+from nacl_monai.reports.statistics import patient_scores
+from nacl_monai.reports.tables import markdown_table
+
+HOLDS, FAILS, CANNOT_TELL, NO_RUN = "holds", "does not hold", "cannot tell", "no run"
+NOT_TESTED = "not tested"
+
+WINS = frozenset({BETTER, SLIGHTLY + BETTER})
+NOT_WORSE = WINS | {EQUIVALENT, SLIGHTLY + WORSE}
+CHANGES = frozenset({BETTER, WORSE})
+DECIDED = NOT_WORSE | CHANGES
+
+RIVALS = tuple(loss for loss in PAPER_LOSSES if loss != PROPOSED)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper, and the tests that can decide it.
+
+    Attributes:
+        source: The abstract or a section.
+        text: The claim in short.
+        exhibit: The table or figure whose runs are tested; empty if no test can decide.
+        metrics: What is tested, each in a row of its own.
+        pairs: Methods and those that each is compared with.
+        favorable: The decisions that speak for the claim; any other decision speaks against it.
+        exceptions: Among the compared methods, so many may speak against it.
+        per: A column of the cases for whose values the claim is tested apart.
+    """
+
+    source: str
+    text: str
+    exhibit: str = ""
+    metrics: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    favorable: frozenset[str] = WINS
+    exceptions: int = 0
+    per: str = ""
+
+    @property
+    def ablation(self) -> bool:
+        """Whether its runs are not those of the main tables."""
+        return EXHIBITS[self.exhibit].grid() != MAIN.grid()
+
+
+def _against(*others: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return ((PROPOSED, others),)
+
+
+def _named(loss: str, **settings: str | float) -> str:
+    return method(loss, **settings).name
+
+
+def claims() -> list[Claim]:
+    """All claims, in the paper's order."""
+    both, all_rivals = ("dice", "ece_foreground"), _against(*RIVALS)
+    weights = [_named(PROPOSED, penalty_weight=weight) for weight in (0.2, 0.3)]
+    sigmas = tuple(
+        (_named(PROPOSED, prior="gaussian", sigma=s), (_named("svls", sigma=s),)) for s in SIGMAS
+    )
+    closest = _against("svls", "mbls")
+    gaussian, l2 = _named(PROPOSED, prior="gaussian"), _named(PROPOSED, penalty="l2")
+    softmax = _named(PROPOSED, space="softmax")
+    return [
+        Claim("Abstract", "better calibrated than every rival", "table2", both[1:], all_rivals),
+        Claim(
+            *("Abstract", "no loss of segmentation beside CE+DSC", "table1", both[:1]),
+            _against("dice_ce"),
+            NOT_WORSE,
+        ),
+        Claim(
+            *("4.2.1", "segments better than every rival", "table1", ("dice", "hd95"), all_rivals)
+        ),
+        Claim(
+            *("4.2.1", "best or second best calibration", "table2"),
+            ("ece_foreground", "cece_foreground"),
+            all_rivals,
+            exceptions=1,
+        ),
+        Claim("4.2.2", "better on logits than on softmax", "figure3", both, _against(softmax)),
+        Claim("4.2.2", "a restricted range of logits (figures 4 and 5)"),
+        Claim("4.2.3", "λ = 0.1 is best", "figure6", both, _against(*weights)),
+        Claim(
+            *("4.2.4", "the choice of the prior matters", "table3", both, _against(gaussian)),
+            CHANGES,
+        ),
+        Claim("4.2.4", "better than SVLS with the same σ", "figure7", both, sigmas),
+        Claim("4.2.5", "better whatever the network", "figure8", both, closest, per="network"),
+        Claim("4.2.6", "best with fewer patients", "figure9", both, all_rivals, per="fraction"),
+        Claim("4.2.7", "L2 segments better than L1", "table4", both[:1], ((l2, (PROPOSED,)),)),
+        Claim("4.2.7", "L1 is better calibrated than L2", "table4", both[1:], _against(l2)),
+        Claim(
+            *("4.2.8", "better calibrated over prediction ∪ label", "figure10"),
+            ("ece_union", "cece_union"),
+            all_rivals,
+        ),
+        Claim("4.2.9", "sharper uncertainty at edges (figure 11)"),
+        Claim(
+            *("control", "better calibrated than plain cross-entropy", "table2"),
+            ("ece_foreground", "ece_union"),
+            _against("cross_entropy"),
+        ),
+    ]
+
+
+def judge_claims(results: Results) -> pd.DataFrame:
+    """What the runs say of every claim.
+
+    A claim holds on a dataset if enough of its comparisons are decided in its favor, does not hold if
+    too many are decided otherwise, and else the data cannot tell. An ablation that was trained once
+    decides nothing, because another training may say the opposite.
+
+    Args:
+        results: All runs.
+
+    Returns:
+        One row per claim, and per dataset, metric and setting where there are runs: ``source``,
+        ``claim``, ``dataset``, ``metric``, ``setting``; ``verdict``; ``for``, ``against`` and
+        ``undecided``, numbers of comparisons; that which favors the claim least: ``reference``,
+        ``other``, ``difference`` with ``low`` and ``high``; ``patients`` and ``trainings``.
+    """
+    rows = []
+    for claim in claims():
+        found = list(_judged(claim, results)) if claim.exhibit else []
+        nothing = {"verdict": NO_RUN if claim.exhibit else NOT_TESTED}
+        rows += [{"source": claim.source, "claim": claim.text, **row} for row in found or [nothing]]
+    return pd.DataFrame(rows)
+
+
+def _judged(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
+    """A row per dataset, metric and setting that has runs."""
+    try:
+        chosen = EXHIBITS[claim.exhibit].select(results)
+    except InputError:
+        return
+    for dataset in chosen.datasets:
+        cases = chosen.cases(dataset)
+        groups = cases.groupby(claim.per, sort=False) if claim.per else [("", cases)]
+        for setting, group in groups:
+            for metric in claim.metrics:
+                tests = _tests(claim, group, metric)
+                if len(tests):
+                    place = {"dataset": dataset, "metric": metric, "setting": str(setting)}
+                    yield place | judge_comparisons(claim, tests, METRICS[metric].direction)
+
+
+def _tests(claim: Claim, cases: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The paired tests of the claim's pairs that have runs."""
+    if metric not in cases or cases[metric].isna().all():
+        return pd.DataFrame()
+    scores = patient_scores(cases, metric)
+    parts = []
+    for reference, others in claim.pairs:
+        present = [name for name in others if name in scores]
+        if reference in scores and present:
+            tests = paired_tests(scores[[reference, *present]], reference, metric).reset_index()
+            parts.append(tests.rename(columns={"method": "other"}).assign(reference=reference))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def judge_comparisons(claim: Claim, tests: pd.DataFrame, direction: int) -> dict[str, Any]:
+    """The verdict on a claim, the counts behind it, and the comparison that favors it least."""
+    favorable = int(tests["decision"].isin(claim.favorable).sum())
+    against = int(tests["decision"].isin(DECIDED - claim.favorable).sum())
+    verdict = CANNOT_TELL
+    if against > claim.exceptions:
+        verdict = FAILS
+    elif favorable >= len(tests) - claim.exceptions:
+        verdict = HOLDS
+    trainings = int(tests["trainings"].min())
+    if claim.ablation and trainings == 1:
+        verdict = CANNOT_TELL
+    least = tests.iloc[int(np.argmin(direction * tests["difference"]))]
+    return {
+        "verdict": verdict,
+        "for": favorable,
+        "against": against,
+        "undecided": len(tests) - favorable - against,
+        **{key: least[key] for key in ("reference", "other", "difference", "low", "high")},
+        "patients": int(tests["patients"].max()),
+        "trainings": trainings,
+    }
+
+
+def claims_to_markdown(judged: pd.DataFrame) -> str:
+    """The claims as one table, and how to read it."""
+    header = ["Source", "Claim", "Dataset", "Metric", "Verdict", "For, against, undecided"]
+    header += ["The least favorable comparison", "Patients × trainings"]
+    rows = [_cells(row) for row in judged.to_dict("records")]
+    margins = ", ".join(
+        f"{METRICS[name].margin:g} of {METRICS[name].label}"
+        for name in judged["metric"].dropna().unique()
+    )
+    return (
+        f"{markdown_table(header, rows, 'llllllll')}\n\n"
+        "A claim holds where its comparisons are decided in its favor, does not hold where they are "
+        "decided otherwise, and else these data cannot tell. Decisions are Holm-corrected tests at "
+        f"5 %; equivalent is closer than {margins}. An ablation that was trained once cannot tell, "
+        "because another training may say the opposite. Beside the least favorable comparison is its "
+        "difference with its 95 % interval.\n"
+    )
+
+
+def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
+    start = [row["source"], row["claim"]]
+    if row["verdict"] in (NO_RUN, NOT_TESTED):
+        return [*start, "", "", row["verdict"], "", "", ""]
+    shown = METRICS[row["metric"]]
+    low, high = (shown.text(row[end], "+") for end in ("low", "high"))
+    names = (method_label(row[key]) for key in ("reference", "other"))
+    return [
+        *start,
+        dataset_label(row["dataset"]),
+        f"{shown.label}{_setting(row['setting'])}",
+        f"**{row['verdict']}**",
+        f"{row['for']:.0f}, {row['against']:.0f}, {row['undecided']:.0f}",
+        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} [{low}, {high}]",
+        f"{row['patients']:.0f} × {row['trainings']:.0f}",
+    ]
+
+
+def _setting(setting: str) -> str:
+    """The network or the share of the patients in words."""
+    if not setting:
+        return ""
+    try:
+        return f", {float(setting):.0%} of the patients"
+    except ValueError:
+        return f", {network_label(setting)}"

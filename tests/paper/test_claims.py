@@ -1,0 +1,162 @@
+"""Each claim is judged by the decisions of its comparisons, and by nothing else."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from nacl_monai.paper import EXHIBITS
+from nacl_monai.paper.claims import (
+    CANNOT_TELL,
+    FAILS,
+    HOLDS,
+    NO_RUN,
+    NOT_TESTED,
+    Claim,
+    claims,
+    claims_to_markdown,
+    judge_claims,
+    judge_comparisons,
+)
+from nacl_monai.paper.grid import read_method
+from nacl_monai.reports import paired_tests, patient_scores
+
+RIVALS = ["dice_ce", "focal", "svls"]
+
+
+def comparisons(*decisions, differences=None, trainings=3):
+    """Paired tests of NACL against as many others."""
+    differences = differences or [0.01 * k for k in range(len(decisions))]
+    return pd.DataFrame(
+        {
+            "reference": "nacl",
+            "other": RIVALS[: len(decisions)],
+            "difference": differences,
+            "low": [value - 0.01 for value in differences],
+            "high": [value + 0.01 for value in differences],
+            "patients": 20,
+            "trainings": trainings,
+            "decision": decisions,
+        }
+    )
+
+
+def verdict(*decisions, exhibit="table2", trainings=3, **options):
+    claim = Claim("4.2", "better", exhibit, ("ece_foreground",), **options)
+    return judge_comparisons(claim, comparisons(*decisions, trainings=trainings), -1)["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "expected"),
+    [
+        (("better", "slightly better", "better"), HOLDS),
+        (("better", "cannot tell", "better"), CANNOT_TELL),
+        (("better", "too few patients", "better"), CANNOT_TELL),
+        (("better", "equivalent", "better"), FAILS),
+        (("better", "worse", "cannot tell"), FAILS),
+        (("better", "slightly worse", "better"), FAILS),
+    ],
+)
+def test_claim_to_be_better_needs_every_comparison(decisions, expected):
+    """One that is decided otherwise is enough against it; one that is undecided leaves it open."""
+    assert verdict(*decisions) == expected
+
+
+def test_second_best_may_lose_once():
+    """Against one rival, not against two."""
+    assert verdict("better", "worse", "better", exceptions=1) == HOLDS
+    assert verdict("better", "cannot tell", "better", exceptions=1) == HOLDS
+    assert verdict("better", "worse", "cannot tell", exceptions=1) == CANNOT_TELL
+    assert verdict("better", "worse", "equivalent", exceptions=1) == FAILS
+
+
+def test_no_loss_is_shown_by_equivalence_and_not_by_a_missing_difference():
+    """Else small data would prove it."""
+    claim = next(claim for claim in claims() if "no loss" in claim.text)
+
+    for decision, expected in (
+        ("equivalent", HOLDS),
+        ("slightly worse", HOLDS),
+        ("cannot tell", CANNOT_TELL),
+        ("worse", FAILS),
+    ):
+        assert judge_comparisons(claim, comparisons(decision), 1)["verdict"] == expected
+
+
+@pytest.mark.parametrize("decision", ["better", "worse", "equivalent"])
+def test_ablation_that_was_trained_once_decides_nothing(decision):
+    """Another training may say the opposite; the main tables speak of their weights."""
+    assert verdict(decision, exhibit="table4", trainings=1) == CANNOT_TELL
+    assert verdict(decision, exhibit="table4", trainings=2) != CANNOT_TELL
+    assert verdict(decision, exhibit="table2", trainings=1) != CANNOT_TELL
+
+
+@pytest.mark.parametrize(("direction", "least"), [(1, "focal"), (-1, "svls")])
+def test_least_favorable_comparison_is_shown(direction, least):
+    """The lowest difference where high is good, the highest where low is good."""
+    tests = comparisons("better", "worse", "better", differences=[0.0, -0.02, 0.03])
+    row = judge_comparisons(Claim("", "", "table2"), tests, direction)
+
+    assert row["other"] == least
+    assert row["low"] < row["difference"] < row["high"]
+    assert (row["for"], row["against"], row["undecided"]) == (2, 1, 0)
+
+
+def test_every_claim_has_a_row(results):
+    """With runs, without runs, and those that no test decides; all names are of the menu."""
+    judged = judge_claims(results)
+
+    assert list(dict.fromkeys(judged["claim"])) == list(
+        dict.fromkeys(claim.text for claim in claims())
+    )
+    for claim in claims():
+        assert not claim.exhibit or claim.exhibit in EXHIBITS
+        for reference, others in claim.pairs:
+            for name in (reference, *others):
+                assert read_method(name).name == name
+    rows = judged[judged["claim"] == "sharper uncertainty at edges (figure 11)"]
+    assert rows["verdict"].tolist() == [NOT_TESTED]
+
+
+def test_claim_without_runs_says_so(results):
+    """An ablation that was not run is not decided."""
+    chosen = EXHIBITS["table2"].select(results)
+    judged = judge_claims(chosen).set_index("claim")
+
+    assert judged.loc["L1 is better calibrated than L2", "verdict"] == NO_RUN
+
+
+def test_tests_are_those_of_the_runs(results):
+    """The family of a correction is the claim's own rivals."""
+    judged = judge_claims(results).set_index(["claim", "dataset", "metric"])
+    row = judged.loc[("better calibrated than every rival", "acdc", "ece_foreground")]
+    chosen = EXHIBITS["table2"].select(results, losses=["nacl", "dice_ce", "svls"])
+    tests = paired_tests(
+        patient_scores(chosen.cases("acdc"), "ece_foreground"), "nacl", "ece_foreground"
+    )
+
+    worst = tests.loc[tests["difference"].idxmax()]
+    assert row["difference"] == pytest.approx(worst["difference"])
+    assert row["other"] == worst.name
+    assert row["for"] == tests["decision"].isin(["better", "slightly better"]).sum()
+
+
+def test_networks_and_fractions_are_judged_apart(results):
+    """A row for each that has runs."""
+    judged = judge_claims(results)
+
+    for text, exhibit in (("whatever the network", "figure8"), ("fewer patients", "figure9")):
+        rows = judged[judged["claim"].str.contains(text) & judged["setting"].notna()]
+        experiments = EXHIBITS[exhibit].select(results).folders
+        setups = {(e.setup.network, e.setup.fraction) for e in experiments}
+        assert 0 < rows["setting"].nunique() <= len(setups)
+
+
+def test_table_has_a_line_per_row_and_the_margins(results):
+    """In words; nothing is NaN."""
+    judged = judge_claims(results)
+    lines = claims_to_markdown(judged).splitlines()
+
+    assert len([line for line in lines if line.startswith("|")]) == 2 + len(judged)
+    assert not re.search(r"\bnan\b", "\n".join(lines))
+    assert "0.01 of ECE" in lines[-1]

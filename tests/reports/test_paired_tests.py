@@ -1,0 +1,283 @@
+"""Each test again, by another route: a loop, another library, or by hand."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student
+from scipy.stats import ttest_1samp, wilcoxon
+from statsmodels.stats.weightstats import DescrStatsW
+
+from nacl_monai.reports.columns import METRICS
+from nacl_monai.reports.paired_tests import (
+    BETTER,
+    CANNOT_TELL,
+    DECISIONS,
+    EQUIVALENT,
+    SLIGHTLY,
+    TOO_FEW,
+    WORSE,
+    paired_tests,
+    rank_biserial,
+    smallest_p,
+)
+
+#: What is undefined is NaN, and no warning tells so.
+pytestmark = pytest.mark.filterwarnings("error")
+
+RNG = np.random.default_rng(7)
+
+
+def table(columns, seeds=1):
+    """Scores of methods, (patients) or (patients, seeds), as `patient_scores` returns them."""
+    arrays = {
+        name: np.reshape(values, (-1, seeds)).astype(float) for name, values in columns.items()
+    }
+    patients = len(next(iter(arrays.values())))
+    index = pd.MultiIndex.from_product([range(patients), range(seeds)], names=["patient", "seed"])
+    return pd.DataFrame({name: values.ravel() for name, values in arrays.items()}, index)
+
+
+class TestRankBiserial:
+    @given(st.lists(st.integers(-50, 50), min_size=1, max_size=12))
+    def test_correlation_is_that_of_counted_ranks(self, values):
+        """Ranks by counting smaller and equal values; signs by an if."""
+        values = [value / 7 for value in values]
+        kept = [value for value in values if value != 0]
+        in_favor = against = 0.0
+        for value in kept:
+            smaller = sum(abs(other) < abs(value) for other in kept)
+            equal = sum(abs(other) == abs(value) for other in kept)
+            rank = smaller + (equal + 1) / 2
+            in_favor, against = (
+                (in_favor + rank, against) if value > 0 else (in_favor, against + rank)
+            )
+        expected = (in_favor - against) / (in_favor + against) if kept else 0.0
+
+        assert rank_biserial(np.array(values)) == pytest.approx(expected)
+
+    @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+    def test_negated_differences_negate_it(self, values):
+        """It lies between −1 and 1."""
+        values = np.array(values)
+        assert rank_biserial(-values) == pytest.approx(-rank_biserial(values))
+        assert -1 <= rank_biserial(values) <= 1
+
+    def test_zeros_are_dropped_before_ranking(self):
+        """Ranks 1, 2, 3 of 0.1, −0.2, 0.3 give (1 − 2 + 3) / 6; with zeros they would be 3, 4, 5."""
+        values = np.array([0.0, 0.1, -0.2, 0.0, 0.3])
+
+        assert rank_biserial(values) == pytest.approx(2 / 6)
+
+    def test_correlation_agrees_with_wilcoxons_statistic(self):
+        """SciPy's smaller rank sum W, zeros dropped: |r| = 1 − 2 W / (n (n + 1) / 2)."""
+        differences = np.array([0.0, 0.3, -0.1, 0.0, 0.25, 0.8, -0.6, 0.05])
+        n = np.count_nonzero(differences)
+        statistic = wilcoxon(differences, zero_method="wilcox").statistic
+
+        expected = 1 - 2 * statistic / (n * (n + 1) / 2)
+        assert abs(rank_biserial(differences)) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("differences", [[], [0.0, 0.0]])
+    def test_nothing_but_zeros_gives_0(self, differences):
+        """No difference is no effect, without a warning."""
+        assert rank_biserial(np.array(differences)) == 0
+
+
+def exact_wilcoxon(differences):
+    """Two-sided p by listing the signs that 2ⁿ fair coins could have given."""
+    order = np.argsort(np.argsort(np.abs(differences))) + 1
+    observed = abs((np.sign(differences) * order).sum())
+    sums = [abs(np.dot(signs, order)) for signs in product((-1, 1), repeat=len(order))]
+    return np.mean(np.array(sums) >= observed)
+
+
+class TestPairedTests:
+    scores = table(
+        {
+            name: RNG.normal(mean, 0.02, 9)
+            for name, mean in zip("abcd", (0.8, 0.81, 0.9, 0.79), strict=True)
+        }
+    )
+
+    def test_p_is_that_of_all_sign_patterns(self):
+        """The share of sign patterns that are at least as uneven as the one observed."""
+        tests = paired_tests(self.scores, "a", "dice")
+        for other in "bcd":
+            differences = (self.scores["a"] - self.scores[other]).to_numpy()
+            assert tests.loc[other, "p"] == pytest.approx(exact_wilcoxon(differences))
+            assert tests.loc[other, "difference"] == pytest.approx(differences.mean())
+
+    def test_holm_is_that_of_its_definition(self):
+        """The k-th smallest of m p-values times m − k + 1, never less than the one before, at most 1."""
+        tests = paired_tests(self.scores, "a", "dice").sort_values("p")
+        highest = 0.0
+        for k, (p, holm) in enumerate(zip(tests["p"], tests["p_holm"], strict=True)):
+            highest = max(highest, min(1.0, p * (len(tests) - k)))
+            assert holm == pytest.approx(highest)
+
+    def test_better_is_positive(self):
+        """The effect is positive where the reference is better, whichever end is better."""
+        scores = table({"nacl": [0.1, 0.2, 0.1], "other": [0.3, 0.4, 0.5]})
+
+        assert paired_tests(scores, "nacl", "ece_union").loc["other", "effect"] == 1
+        assert paired_tests(scores, "nacl", "dice").loc["other", "effect"] == -1
+
+    def test_equal_methods_differ_by_nothing(self):
+        """Nor can any test tell them apart."""
+        tests = paired_tests(table({"a": [0.5] * 4, "b": [0.5] * 4}), "a", "dice").loc["b"]
+
+        assert (tests["p"], tests["p_holm"], tests["effect"], tests["difference"]) == (1, 1, 0, 0)
+
+    def test_patient_without_both_scores_is_no_pair(self):
+        """The others are."""
+        scores = self.scores.copy()
+        scores.loc[0, "b"] = np.nan
+        tests = paired_tests(scores, "a", "dice")
+
+        assert tests["patients"].tolist() == [8, 9, 9]
+        assert tests.loc["b", "p"] == paired_tests(self.scores[1:], "a", "dice").loc["b", "p"]
+
+    def test_interval_is_students(self):
+        """SciPy's t interval of the differences, with one training per method."""
+        row = paired_tests(self.scores, "a", "dice").loc["c"]
+        test = ttest_1samp((self.scores["a"] - self.scores["c"]).to_numpy(), 0)
+
+        assert (row["low"], row["high"]) == pytest.approx(tuple(test.confidence_interval()))
+        assert (row["patients"], row["trainings"]) == (9, 1)
+
+    def test_equivalence_is_two_one_sided_tests(self):
+        """Statsmodels' TOST with the metric's margin, then Holm's correction."""
+        tests = paired_tests(self.scores, "a", "dice")
+        raw = {}
+        for other in "bcd":
+            values = DescrStatsW((self.scores["a"] - self.scores[other]).to_numpy())
+            raw[other] = values.ttost_mean(-METRICS["dice"].margin, METRICS["dice"].margin)[0]
+
+        order = sorted(raw, key=raw.get)
+        highest = 0.0
+        for k, other in enumerate(order):
+            highest = max(highest, min(1.0, raw[other] * (3 - k)))
+            assert tests.loc[other, "p_equivalent"] == pytest.approx(highest)
+
+    def test_several_trainings_are_tested_by_both_samples(self):
+        """A t test whose squared error is the patients' part plus the trainings' part."""
+        cells = RNG.normal(0.02, 0.03, (6, 3)) + RNG.normal(0, 0.02, (1, 3))
+        row = paired_tests(table({"a": cells, "b": np.zeros((6, 3))}, 3), "a", "dice").loc["b"]
+        by_patient, by_training = cells.mean(axis=1), cells.mean(axis=0)
+        parts = [by_patient.var(ddof=1) / 6, by_training.var(ddof=1) / 3]
+        freedom = sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 2)
+
+        expected = 2 * student.sf(abs(cells.mean()) / np.sqrt(sum(parts)), freedom)
+        assert row["p"] == pytest.approx(expected)
+        assert (row["patients"], row["trainings"]) == (6, 3)
+
+    def test_zero_differences_are_dropped(self):
+        """P and effect are those of the other patients; the mean difference is that of all."""
+        differences = np.array([0.0, 0.0, 0.3, -0.1, 0.2, 0.4, 0.5])
+        scores = table({"a": differences, "b": np.zeros(7)})
+
+        row = paired_tests(scores, "a", "dice").loc["b"]
+
+        assert row["p"] == pytest.approx(exact_wilcoxon(differences[2:]))
+        assert row["effect"] == pytest.approx((15 - 2 * 1) / 15)
+        assert row["difference"] == pytest.approx(differences.mean())
+        assert row["patients"] == 7
+
+    def test_metric_of_a_structure_has_its_better_end(self):
+        """As the metric itself."""
+        scores = table({"a": [0.1, 0.2, 0.1], "b": [0.3, 0.4, 0.5]})
+
+        assert paired_tests(scores, "a", "hd95_RV").loc["b", "effect"] == 1
+
+    def test_columns_are_in_the_order_of_the_tables(self):
+        """One row per other method, in the order of the scores."""
+        tests = paired_tests(self.scores, "b", "dice")
+
+        assert tests.index.tolist() == ["a", "c", "d"]
+        assert tests.index.name == "method"
+        assert tests.columns.tolist() == [
+            *("patients", "trainings", "difference", "low", "high"),
+            *("p", "p_holm", "p_equivalent", "effect", "decision"),
+        ]
+
+    def test_reference_alone_has_no_test(self):
+        """An empty table, not an error."""
+        assert paired_tests(self.scores[["a"]], "a", "dice").empty
+
+    def test_rounding_does_not_break_ties(self):
+        """Differences of 0.1 that differ in their last bit are one difference."""
+        a = np.array([0.1 + 0.2, 0.3, 0.4, 0.9, 0.8])
+        scores = table({"a": a, "b": a - np.array([0.1, 0.1, -0.1, 0.1, 0.1])})
+        effect = paired_tests(scores, "a", "dice").loc["b", "effect"]
+
+        assert effect == pytest.approx((4 - 1) / 5)
+
+
+class TestDecision:
+    """What is decided, case by case."""
+
+    def decide(self, differences, metric="dice", rivals=1, seeds=1):
+        """The decision on the first of several methods that differ alike."""
+        differences = np.asarray(differences, dtype=float)
+        others = {f"b{k}": np.zeros(differences.shape) for k in range(rivals)}
+        tests = paired_tests(table({"a": differences, **others}, seeds), "a", metric)
+        return tests.loc["b0", "decision"]
+
+    def test_clear_difference_is_better_or_worse(self):
+        """By the metric's direction."""
+        differences = 0.1 + 0.01 * np.arange(8)
+        assert self.decide(differences) == BETTER
+        assert self.decide(-differences) == WORSE
+        assert self.decide(-differences, "ece_foreground") == BETTER
+
+    def test_clear_difference_below_what_matters_is_slight(self):
+        """0.001 of DSC in every patient."""
+        differences = 0.001 + 1e-5 * np.arange(8)
+        assert self.decide(differences) == SLIGHTLY + BETTER
+        assert self.decide(-differences) == SLIGHTLY + WORSE
+
+    def test_no_difference_within_the_margin_is_equivalent(self):
+        """Equal scores, and scores that scatter by less than 0.01."""
+        assert self.decide(np.zeros(8)) == EQUIVALENT
+        assert self.decide(0.001 * np.array([1, -1, 2, -2, 1, -1, 2, -2])) == EQUIVALENT
+
+    def test_wide_interval_cannot_tell(self):
+        """It includes both 0 and what would matter."""
+        assert self.decide(0.1 * np.array([1, -1, 2, -2, 1, -1, 2, -1.5])) == CANNOT_TELL
+
+    def test_patients_too_few_for_any_significance(self):
+        """Seven patients and seven rivals: p is at least 0.109, even if all agree; eight suffice."""
+        all_agree = 0.1 + 0.01 * np.arange(7)
+        assert smallest_p(7, 7) == pytest.approx(7 * exact_wilcoxon(all_agree))
+        assert self.decide(all_agree, rivals=7) == TOO_FEW
+        assert self.decide(all_agree, rivals=3) == BETTER
+        assert self.decide(0.1 + 0.01 * np.arange(9), rivals=7) == BETTER
+
+    def test_mean_and_ranks_that_disagree_decide_nothing(self):
+        """One patient of 20 turns the mean round."""
+        differences = np.append(0.1 + 0.01 * np.arange(19), -9.0)
+        tests = paired_tests(table({"a": differences, "b": np.zeros(20)}), "a", "dice")
+
+        assert tests.loc["b", "p_holm"] < 0.05
+        assert tests.loc["b", "decision"] == CANNOT_TELL
+
+    def test_other_trainings_that_disagree_decide_nothing(self):
+        """Twenty patients agree in each training; the trainings contradict each other."""
+        cells = np.array([0.2, -0.15, 0.1]) + 0.001 * RNG.normal(size=(20, 3))
+        assert self.decide(cells[:, 0]) == BETTER
+        assert self.decide(cells, seeds=3) == CANNOT_TELL
+
+    @settings(deadline=None)
+    @given(st.lists(st.floats(-1, 1), min_size=1, max_size=12))
+    def test_opposite_scores_give_the_opposite_decision(self, differences):
+        """And every decision is one of the list."""
+        opposite = {BETTER: WORSE, SLIGHTLY + BETTER: SLIGHTLY + WORSE}
+        opposite |= {worse: better for better, worse in opposite.items()}
+        decision = self.decide(differences)
+
+        assert decision in DECISIONS
+        assert self.decide(-np.array(differences)) == opposite.get(decision, decision)

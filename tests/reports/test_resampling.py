@@ -1,0 +1,189 @@
+"""Resamplings of patients again, by loops and by listing all of them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nacl_monai.reports.resampling import (
+    RESAMPLES,
+    bootstrap_means,
+    bootstrap_ratios,
+    bootstrap_weights,
+    percentile_interval,
+    pooled_band,
+)
+from nacl_monai.reports.statistics import COVERAGE
+
+#: What is undefined is NaN, and no warning tells so.
+pytestmark = pytest.mark.filterwarnings("error")
+
+RNG = np.random.default_rng(7)
+
+
+class TestBootstrap:
+    def test_every_resampling_draws_as_many_patients_as_there_are(self):
+        """10,000 times unless asked otherwise."""
+        weights = bootstrap_weights(3)
+
+        assert weights.shape == (10_000, 3) == (RESAMPLES, 3)
+        assert (weights.sum(axis=1) == 3).all()
+        assert (weights == weights.round()).all()
+        assert (weights >= 0).all()
+
+    def test_patients_are_equally_likely(self):
+        """Each is drawn once on average, and the number of draws is binomial (n, 1/n)."""
+        weights = bootstrap_weights(4, 100_000)
+
+        np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.02)
+        expected = [math.comb(4, k) * 0.25**k * 0.75 ** (4 - k) for k in range(5)]
+        for patient in weights.T:
+            shares = np.bincount(patient.astype(int), minlength=5) / len(patient)
+            np.testing.assert_allclose(shares, expected, atol=0.01)
+
+    def test_seed_decides_the_draws(self):
+        """The same seed, the same patients; 0 by default."""
+        np.testing.assert_array_equal(bootstrap_weights(5, 20), bootstrap_weights(5, 20, seed=0))
+        assert not np.array_equal(bootstrap_weights(5, 20), bootstrap_weights(5, 20, seed=1))
+
+    def test_means_are_those_of_a_loop(self):
+        """A resampling's mean is that of the patients drawn, each as often as it was drawn."""
+        scores = RNG.random((6, 2))
+        scores[4, 1] = np.nan
+        weights = bootstrap_weights(6, 50)
+        means = bootstrap_means(scores, weights)
+
+        assert (weights.sum(axis=1) == 6).all()
+        for times, row in zip(weights, means, strict=True):
+            drawn = np.repeat(np.arange(6), times.astype(int))
+            assert row[0] == pytest.approx(scores[drawn, 0].mean())
+            assert row[1] == pytest.approx(np.nanmean(scores[drawn, 1]))
+
+    def test_resampling_without_a_defined_score_has_no_mean(self):
+        """Without a warning."""
+        means = bootstrap_means(np.array([[np.nan], [0.5]]), np.array([[2.0, 0.0], [1.0, 1.0]]))
+
+        assert np.isnan(means[0, 0])
+        assert means[1, 0] == 0.5
+
+    def test_ratios_are_those_of_sums(self):
+        """Not means of ratios."""
+        ratios = bootstrap_ratios([[1], [0]], [[2], [4]], np.array([[1.0, 1.0], [2.0, 0.0]]))
+
+        assert ratios.tolist() == [[1 / 6], [2 / 4]]
+
+
+class TestPercentileInterval:
+    @pytest.mark.parametrize(
+        ("coverage", "ends"), [(0.5, (25, 75)), (0.9, (5, 95)), (1.0, (0, 100))]
+    )
+    def test_ends_leave_equal_tails(self, coverage, ends):
+        """Of the numbers 0 to 100, the percentiles are the numbers themselves."""
+        assert percentile_interval(np.arange(101.0), coverage) == pytest.approx(ends)
+
+    def test_coverage_is_95_percent_by_default(self):
+        """Between the 2.5th and the 97.5th percentile."""
+        assert COVERAGE == 0.95
+        assert percentile_interval(np.arange(1001.0)) == pytest.approx((25, 975))
+
+    def test_columns_are_apart_and_undefined_samples_do_not_count(self):
+        """Each column has its ends."""
+        samples = np.stack([np.arange(101.0), -np.arange(101.0)], axis=1)
+        samples = np.vstack([samples, [np.nan, 0.0]])
+
+        ends = percentile_interval(samples[:, :1], 0.9)
+
+        assert ends.shape == (2, 1)
+        assert ends[:, 0] == pytest.approx((5, 95))
+        assert percentile_interval(samples[:-1], 0.9)[:, 1] == pytest.approx((-95, -5))
+
+
+class TestPooledBand:
+    def test_band_of_two_patients_spans_their_resamplings(self):
+        """aa, ab, ba and bb: the band spans the four pooled accuracies."""
+        counts, positives = np.array([[10], [30]]), np.array([[10], [15]])
+
+        lower, upper = pooled_band(positives, counts, np.array(["a", "b"]))
+
+        assert (lower[0], upper[0]) == (15 / 30, 10 / 10)
+
+    @pytest.mark.parametrize(("coverage", "expected"), [(0.4, (0.5, 0.5)), (0.8, (0.0, 1.0))])
+    def test_coverage_says_which_accuracies_lie_inside(self, coverage, expected):
+        """Pooled accuracies 0, ½, ½, 1 are equally likely."""
+        counts, positives = np.array([[10], [10]]), np.array([[10], [0]])
+
+        lower, upper = pooled_band(positives, counts, np.arange(2), coverage=coverage)
+
+        assert (lower[0], upper[0]) == expected
+
+    def test_band_of_many_patients_is_that_of_the_normal_distribution(self):
+        """Mean ± 1.96 standard errors."""
+        rng = np.random.default_rng(1)
+        counts = np.full((200, 1), 100)
+        positives = rng.binomial(100, rng.beta(8, 2, size=(200, 1)))
+
+        lower, upper = pooled_band(positives, counts, np.arange(200), resamples=4000)
+
+        accuracy = positives / 100
+        error = 1.96 * accuracy.std() / math.sqrt(200)
+        assert lower[0] == pytest.approx(accuracy.mean() - error, abs=0.1 * error)
+        assert upper[0] == pytest.approx(accuracy.mean() + error, abs=0.1 * error)
+
+    def test_cases_of_one_patient_are_drawn_together(self):
+        """Two frames of each patient give the band of the patients' sums."""
+        rng = np.random.default_rng(2)
+        counts = rng.integers(5, 50, size=(12, 4))
+        positives = rng.binomial(counts, 0.7)
+        patients = np.repeat(np.arange(6), 2)
+
+        frames = pooled_band(positives, counts, patients)
+        summed = pooled_band(
+            positives.reshape(6, 2, 4).sum(1), counts.reshape(6, 2, 4).sum(1), np.arange(6)
+        )
+
+        np.testing.assert_array_equal(frames, summed)
+
+    def test_resampling_that_leaves_a_bin_empty_does_not_count(self):
+        """A bin that one patient alone fills has that patient's accuracy; an empty bin has none."""
+        counts, positives = np.array([[4, 0], [0, 0]]), np.array([[3, 0], [0, 0]])
+
+        lower, upper = pooled_band(positives, counts, np.arange(2))
+
+        assert (lower[0], upper[0]) == (0.75, 0.75)
+        assert np.isnan([lower[1], upper[1]]).all()
+
+    def test_single_voxel_makes_a_bin(self):
+        """One voxel is enough for an accuracy."""
+        lower, upper = pooled_band(np.array([[1, 0]]), np.array([[1, 0]]), ["a"])
+
+        assert (lower[0], upper[0]) == (1, 1)
+        assert np.isnan([lower[1], upper[1]]).all()
+
+    def test_band_is_that_of_a_slow_loop(self):
+        """The same draws, patient by patient and case by case."""
+        rng = np.random.default_rng(5)
+        counts = rng.integers(0, 9, size=(7, 3))
+        positives = rng.binomial(counts, 0.6)
+        patients = ["b", "a", "a", "c", "b", "d", "d"]
+        accuracies = []
+        for weights in bootstrap_weights(4, 200, seed=2):
+            times = dict(zip("abcd", weights, strict=True))
+            right = sum(times[p] * row for p, row in zip(patients, positives, strict=True))
+            voxels = sum(times[p] * row for p, row in zip(patients, counts, strict=True))
+            accuracies.append(right / voxels)
+
+        band = pooled_band(positives, counts, patients, resamples=200, coverage=0.7, seed=2)
+
+        np.testing.assert_allclose(band, np.nanquantile(accuracies, [0.15, 0.85], axis=0))
+
+    def test_defaults_are_those_of_the_module(self):
+        """10,000 resamplings, 95 %, seed 0."""
+        counts = np.arange(1, 9)[:, None]
+        positives, patients = counts // 2, np.arange(8)
+
+        np.testing.assert_array_equal(
+            pooled_band(positives, counts, patients),
+            pooled_band(
+                positives, counts, patients, resamples=RESAMPLES, coverage=COVERAGE, seed=0
+            ),
+        )
