@@ -146,7 +146,7 @@ class RunFolder(_Folder):
 
     @property
     def data(self) -> Path:
-        """The cases of every set, their files, sizes and times."""
+        """The cases of every set, their files, sizes, times and checksums."""
         return self.path / "data.json"
 
     @property
