@@ -231,7 +231,7 @@ class EvaluationFolder(_Folder):
 
     @property
     def summary(self) -> Path:
-        """Means, standard deviations, pooled errors, and the dataset's name."""
+        """Means, standard deviations, and the dataset's name."""
         return self.path / "summary.json"
 
     @property

@@ -25,7 +25,7 @@ class CaseTable(CaseHandler):
     ``<metric>``; each calibration error over each region, ``<error>_<region>``. An undefined value
     (an absent structure, an empty region) is an empty field.
     ``summary.json`` holds the mean, the standard deviation and the number of defined values of every
-    column, and the errors of the bins pooled over all cases.
+    column.
 
     Args:
         output_dir: Folder of the two files.
@@ -80,7 +80,6 @@ class CaseTable(CaseHandler):
     def _summary(self, table: pd.DataFrame) -> dict[str, Any]:
         numbers = table.drop(columns="patient", errors="ignore")
         statistics = numbers.agg(["mean", "std", "count"]).astype(object)
-        pooled = self._by_region(self.calibration.pooled_errors())
         return {
             "dataset": self.dataset,
             "cases": len(table),
@@ -93,7 +92,6 @@ class CaseTable(CaseHandler):
                 }
                 for name, column in statistics.items()
             },
-            "pooled": {name: _number(value.item()) for name, value in pooled.items()},
         }
 
 
