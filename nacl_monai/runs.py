@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[:1] == ["fold"]:
         return _print_fold(given[1:])
     if given[:1] == ["evaluated"]:
-        return 0 if RunFolder(Path(*given[1:])).evaluation.summary.is_file() else 1
+        return 0 if RunFolder(Path(*given[1:])).evaluation.record.is_file() else 1
     parser = argparse.ArgumentParser(
         prog="python -m nacl_monai.runs", description="Print the name of a run's folder."
     )

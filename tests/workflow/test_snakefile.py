@@ -50,7 +50,9 @@ def dry_run(tmp_path, *words, profile="local", **config):
 
 def trained(printed):
     """Folders that are trained and evaluated, as (dataset, run)."""
-    return sorted(re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/cases\.csv", printed))
+    return sorted(
+        re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/evaluation\.json", printed)
+    )
 
 
 def expected(exhibit, **narrowed):
