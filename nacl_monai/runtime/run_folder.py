@@ -140,14 +140,18 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
         split: The cases of every set.
 
     Raises:
-        InputError: If there is a training of other data.
+        InputError: If there is a training of other data, or of nobody knows which.
     """
     if idist.get_rank() == 0:
         folder = RunFolder(Path(output_dir))
-        bound = folder.data.exists() and _is_trained(folder)
-        earlier = dict(leaves(read_object(folder.data, _REMEDY))) if bound else {}
+        trained = _is_trained(folder)
+        if trained and not folder.data.exists():
+            raise InputError(
+                f"{folder.path}: has a trained model but no {folder.data.name}; {_REMEDY}"
+            )
+        earlier = dict(leaves(read_object(folder.data, _REMEDY))) if trained else {}
         data = _described(split, earlier)
-        changes = _unlike_files(earlier, dict(leaves(data))) if bound else []
+        changes = _unlike_files(earlier, dict(leaves(data))) if trained else []
         if changes:
             raise InputError(
                 f"{folder.path}: was trained on other data, {first_of(changes, most=1)}; put them back, "

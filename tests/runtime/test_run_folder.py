@@ -262,6 +262,12 @@ def read_files(monkeypatch):
     return read
 
 
+def train_on(trained, split):
+    """As if that training had been of ``split``."""
+    keep_data(trained.with_name("new"), split)
+    (trained.with_name("new") / "data.json").rename(trained / "data.json")
+
+
 class TestData:
     def test_cases_of_every_set_are_recorded_with_their_files(self, tmp_path):
         """Below the folder that they have in common, with size, time and checksum."""
@@ -280,7 +286,7 @@ class TestData:
 
     def test_same_bytes_go_on_wherever_and_whenever_they_were_copied(self, trained, tmp_path):
         """A copy is the same data, and so is a file that was written again; both are recorded."""
-        keep_data(trained, data_of(tmp_path / "data"))
+        train_on(trained, data_of(tmp_path / "data"))
         for folder, time in (("data", 1), ("moved/data", 10**9)):
             split = data_of(tmp_path / folder)
             os.utime(split["val"][0]["label"], (time, time))
@@ -295,7 +301,7 @@ class TestData:
     ):
         """Size and time of the others tell that they are as they were; the new times count then."""
         split = data_of(tmp_path / "data")
-        keep_data(trained, split)
+        train_on(trained, split)
         read = read_files(monkeypatch)
         keep_data(trained, split)
         assert read == []
@@ -316,7 +322,7 @@ class TestData:
     )
     def test_other_data_are_refused(self, trained, tmp_path, change, named, more):
         """Other bytes, and the same files in other sets: the first is named; the record stays."""
-        keep_data(trained, data_of(tmp_path / "data"))
+        train_on(trained, data_of(tmp_path / "data"))
         before = (trained / "data.json").read_text()
 
         with pytest.raises(InputError) as caught:
@@ -337,7 +343,7 @@ class TestData:
         split = data_of(tmp_path / "data")
         file = Path(split["val"][0]["label"])
         os.utime(file, (10**9, 10**9))
-        keep_data(trained, split)
+        train_on(trained, split)
         file.write_text("y")
         os.utime(file, (10**9, 10**9))
 
@@ -351,6 +357,14 @@ class TestData:
 
         with pytest.raises(InputError, match="was trained on other data, train::a"):
             keep_data(trained, data_of(tmp_path / "data"))
+
+    def test_training_on_unknown_data_does_not_go_on(self, trained, tmp_path):
+        """A lost record is not written again of whatever data are there."""
+        with pytest.raises(InputError) as caught:
+            keep_data(trained, data_of(tmp_path / "data"))
+
+        assert str(caught.value) == f"{trained}: has a trained model but no data.json; {REMEDY}"
+        assert not (trained / "data.json").exists()
 
     def test_before_the_first_epoch_data_may_change(self, tmp_path):
         """Nothing was learned of them."""
