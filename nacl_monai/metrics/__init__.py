@@ -16,6 +16,7 @@ from nacl_monai.metrics.calibration import (
     maximum_calibration_error,
 )
 from nacl_monai.metrics.distance import BoundedHausdorffMetric, hausdorff_distance
+from nacl_monai.metrics.expected_dice import ExpectedDiceMetric, expected_dice
 from nacl_monai.metrics.logits import absolute_logit_sums, maximum_logit_counts
 from nacl_monai.metrics.metric import ERRORS, CalibrationMetric
 from nacl_monai.metrics.regions import REGIONS, region_mask
@@ -28,6 +29,7 @@ __all__ = [
     "BoundedHausdorffMetric",
     "CalibrationBins",
     "CalibrationMetric",
+    "ExpectedDiceMetric",
     "absolute_logit_sums",
     "adaptive_calibration_error",
     "average_calibration_error",
@@ -38,6 +40,7 @@ __all__ = [
     "classwise_calibration_error",
     "confidence_gap",
     "expected_calibration_error",
+    "expected_dice",
     "hausdorff_distance",
     "maximum_calibration_error",
     "maximum_logit_counts",

@@ -12,6 +12,7 @@ from nacl_monai.reports.compare import (
     comparison_text,
     write_comparison,
 )
+from nacl_monai.reports.correlation import rank_correlations
 from nacl_monai.reports.curves import ReliabilityCurve, reliability_curve
 from nacl_monai.reports.evaluated import Run, read_run, read_runs
 from nacl_monai.reports.evaluation_files import CaseMap, RunBins, read_cases
@@ -54,6 +55,7 @@ __all__ = [
     "patient_scores",
     "pooled_band",
     "rank_biserial",
+    "rank_correlations",
     "ranked_cases",
     "read_cases",
     "read_evaluated",

@@ -39,7 +39,8 @@ class Metric:
         return f"{value:{sign}.{self.decimals}f}"
 
 
-#: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``.
+#: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``; only
+#: ``rank_correlation`` is no column, since a single case has none.
 METRICS = {
     "dice": Metric("DSC", higher_is_better=True),
     "hd95": Metric("HD95", decimals=2, margin=1.0),
@@ -48,6 +49,8 @@ METRICS = {
     "ece_union": Metric("ECE over prediction ∪ label"),
     "cece_union": Metric("CECE over prediction ∪ label"),
     "ece_boundary": Metric("ECE near boundaries"),
+    "expected_dice": Metric("Expected DSC", higher_is_better=True),
+    "rank_correlation": Metric("Rank correlation of expected and true DSC", higher_is_better=True),
 }
 
 #: Those that every evaluation writes.

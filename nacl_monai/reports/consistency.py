@@ -21,9 +21,10 @@ from nacl_monai.reports.evaluation_files import RunBins
 _AGAIN = "evaluate the run again"
 # The smallest and the largest value of each metric; a column is a metric, or ``<metric>_<…>``.
 _RANGES = {
-    "dice": (0.0, 1.0),
+    **dict.fromkeys(("dice", "expected_dice"), (0.0, 1.0)),
     "hd95": (0.0, sys.float_info.max),
     **dict.fromkeys(("ece", "ace", "mce", "adaptive_ece", "cece"), (0.0, 1.0)),
+    **dict.fromkeys(("aurc", "error_auroc"), (0.0, 1.0)),
     "confidence_gap": (-1.0, 1.0),
     "nll": (0.0, math.inf),
     "brier": (0.0, 2.0),
@@ -72,7 +73,7 @@ def check_structures(path: Path, metrics: pd.DataFrame) -> None:
     Raises:
         InputError: If one is another.
     """
-    for metric in ("dice", "hd95"):
+    for metric in ("dice", "hd95", "expected_dice"):
         structures = [name for name in metrics if str(name).startswith(f"{metric}_")]
         if structures:
             means = metrics[structures].mean(axis=1).to_numpy()

@@ -51,6 +51,7 @@ def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
 
     pd.testing.assert_frame_equal(plain[dice], scaled[dice])
     assert not np.allclose(plain["nll_union"], scaled["nll_union"])
+    assert not np.allclose(plain["expected_dice"], scaled["expected_dice"])
 
 
 def test_logits_are_divided_by_the_temperature(calibrated, acdc):

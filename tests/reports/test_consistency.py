@@ -29,6 +29,9 @@ def refusal(folder):
         ("hd95", np.inf),
         ("confidence_gap_all", -1.5),
         ("brier_all", 2.5),
+        ("expected_dice_RV", 1.1),
+        ("aurc_all", -0.1),
+        ("error_auroc_all", 1.1),
     ],
 )
 def test_impossible_value_is_refused(tmp_path, column, value):
@@ -53,6 +56,9 @@ def test_metric_that_is_not_the_mean_of_its_structures_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="dice of case 1 is 0.7, but its structures give 0.6"):
         check_structures(tmp_path, metrics.assign(dice=[0.2, 0.7]))
+    promised = metrics.assign(dice=[0.2, 0.7]).add_prefix("expected_")
+    with pytest.raises(InputError, match="expected_dice of case 1 is 0.7, but"):
+        check_structures(tmp_path, promised)
 
 
 @pytest.mark.parametrize("column", ["ece_foreground", "cece_foreground"])

@@ -1,0 +1,103 @@
+r"""Expected Dice: the overlap that a network promises, from its probabilities alone.
+
+With the probability :math:`p_v` that voxel :math:`v` belongs to a structure, the sum over its classes,
+and :math:`\hat y_v` = 1 where the most probable class is one of them:
+
+.. math::
+
+    \widehat{\mathrm{Dice}} = \frac{2 \sum_v p_v \hat y_v}{\sum_v p_v + \sum_v \hat y_v}
+
+It is the ratio of the expectations of numerator and denominator of Dice, for labels that are drawn voxel
+by voxel from :math:`p`. It needs no label, so that it can say of a new case how much its segmentation is
+to be trusted. It is 0 where the structure is not predicted.
+
+References:
+    Soft Dice Confidence: A Near-Optimal Confidence Estimator for Selective Prediction in Semantic
+    Segmentation (Borges et al., 2024), https://arxiv.org/abs/2402.10665
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.metrics.metric import CumulativeIterationMetric
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.gathering import GatheredTogether
+from nacl_monai.metrics.voxels import predicted_classes
+from nacl_monai.tensors import check_probabilities, without_metadata
+
+
+def expected_dice(probs: torch.Tensor, structures: Mapping[str, Sequence[int]]) -> torch.Tensor:
+    """The expected Dice of each case and structure.
+
+    Args:
+        probs: Probabilities after softmax, ``(B, C, *spatial)``.
+        structures: The classes of each structure, in the order of the result.
+
+    Returns:
+        Numbers in [0, 1], ``(B, len(structures))``, float64; NaN where the probability of a structure is
+        0 in every voxel.
+
+    Raises:
+        InputError: If the input is no probability, or a structure names a class that there is not.
+
+    Example:
+        >>> probs = torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]])  # two voxels are predicted
+        >>> round(expected_dice(probs, {"LV": [1]}).item(), 6)  # 2 · 1.5 / (1.6 + 2)
+        0.833333
+    """
+    probs = without_metadata(probs.detach())
+    check_probabilities(probs)
+    known = range(probs.shape[1])
+    for name, classes in structures.items():
+        if not classes or not set(classes) <= set(known):
+            raise InputError(
+                f"structures: {name} is of the classes {list(classes)}; choose from 0 to {known[-1]}"
+            )
+    predicted = predicted_classes(probs)
+    return torch.stack([_of_classes(probs, predicted, list(c)) for c in structures.values()], dim=1)
+
+
+def _of_classes(
+    probs: torch.Tensor, predicted: torch.Tensor, classes: Sequence[int]
+) -> torch.Tensor:
+    """The expected Dice of one structure, ``(B,)``."""
+    exact = torch.promote_types(probs.dtype, torch.float32)
+    structure = probs[:, classes].sum(1, dtype=exact).flatten(1)
+    chosen = torch.isin(predicted, predicted.new_tensor(classes)).flatten(1)
+    promised = structure.where(chosen, 0).sum(1, dtype=torch.float64)
+    return 2 * promised / (structure.sum(1, dtype=torch.float64) + chosen.sum(1))
+
+
+class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
+    """`expected_dice` of every case as a MONAI metric; labels may be given, and do not count.
+
+    Args:
+        structures: The classes of each structure.
+
+    Example:
+        >>> metric = ExpectedDiceMetric({"LV": [1]})
+        >>> _ = metric(torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]]))
+        >>> round(metric.aggregate().item(), 6)
+        0.833333
+    """
+
+    def __init__(self, structures: Mapping[str, Sequence[int]]) -> None:
+        super().__init__()
+        self.structures = structures
+
+    def _compute_tensor(
+        self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
+        del y
+        return expected_dice(y_pred, self.structures)
+
+    def aggregate(self) -> torch.Tensor:
+        """The mean over cases and structures, 0-d; NaN is left out."""
+        buffer: Any = self.get_buffer()  # type: ignore[no-untyped-call]
+        if buffer is None:
+            raise InputError("expected Dice: has seen no case; call it before asking for numbers")
+        return torch.as_tensor(buffer).nanmean()
