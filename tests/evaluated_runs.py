@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
+from nacl_monai.metrics.adaptive import FINE_BINS, fine_bin_indices
 from nacl_monai.paper import write_all, write_page
 from nacl_monai.reports import read_runs
 
@@ -41,6 +43,10 @@ def write_run(
     shape = (cases, len(REGIONS), 1 + len(CLASSES), BINS)
     counts, positives = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     confidences = np.zeros(shape)
+    fine = {
+        f"fine_{key}": np.zeros((*shape[:2], FINE_BINS), dtype)
+        for key, dtype in (("counts", np.int64), ("excess", np.float64), ("errors", np.int64))
+    }
     logit_sums, logit_counts = np.zeros((len(CLASSES),) * 2), np.zeros(len(CLASSES), np.int64)
     rows = []
     for n, case in enumerate(names):
@@ -56,15 +62,29 @@ def write_run(
                 counts[n, r, k] = np.bincount(at, minlength=BINS)
                 positives[n, r, k] = np.bincount(at, hits[k][mask], minlength=BINS)
                 confidences[n, r, k] = np.bincount(at, claimed[k][mask], minlength=BINS)
+            at = fine_bin_indices(torch.from_numpy(top[mask])).numpy()
+            right = hits[0][mask]
+            for key, weights in (
+                ("counts", 1 + 0 * at),
+                ("excess", top[mask] - right),
+                ("errors", ~right),
+            ):
+                fine[f"fine_{key}"][n, r] = np.bincount(at, weights, minlength=FINE_BINS)
         row = {"case": case}
         for c, name in enumerate(CLASSES[1:], start=1):
             both = np.sum((prediction == c) & (label == c))
             row[f"dice_{name}"] = 2 * both / (np.sum(prediction == c) + np.sum(label == c))
             row[f"hd95_{name}"] = 1 + 3 * rng.random()
+            promised = probabilities[c][prediction == c].sum()
+            both = probabilities[c].sum() + np.sum(prediction == c)
+            row[f"expected_dice_{name}"] = 2 * promised / both
         row["dice"] = np.mean([row[f"dice_{name}"] for name in CLASSES[1:]])
-        row["hd95"] = np.mean([row[f"hd95_{name}"] for name in CLASSES[1:]])
-        gap = np.abs(positives[n, 1] - confidences[n, 1]).sum(axis=1) / counts[n, 1].sum(axis=1)
-        row["ece_foreground"], row["cece_foreground"] = gap[0], gap[1:].mean()
+        for metric in ("hd95", "expected_dice"):
+            row[metric] = np.mean([row[f"{metric}_{name}"] for name in CLASSES[1:]])
+        gap = np.abs(positives[n] - confidences[n]).sum(axis=2) / counts[n].sum(axis=2)
+        row["ece_foreground"], row["cece_foreground"] = gap[1, 0], gap[1, 1:].mean()
+        of_label = np.take_along_axis(probabilities, label[None], axis=0)
+        row["ece_all"], row["nll_all"] = gap[0, 0], -np.log(of_label).mean()
         rows.append(row)
         np.savez(
             evaluation / "maps" / f"{case}.npz",
@@ -92,6 +112,7 @@ def write_run(
         counts=counts,
         positives=positives,
         confidences=confidences,
+        **fine,
     )
     return folder
 
@@ -255,8 +276,9 @@ def empty_foreground(change_arrays, change_cases):
 
     def empty(folder, number):
         def without_voxels(arrays):
-            for key in ("counts", "positives", "confidences"):
-                arrays[key][:number, 1] = 0
+            for key in arrays:
+                if arrays[key].ndim > 1:
+                    arrays[key][:number, 1] = 0
 
         def without_errors(table):
             table.loc[: number - 1, ["ece_foreground", "cece_foreground"]] = np.nan

@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from nacl_monai.files import atomic_path
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
+from nacl_monai.metrics.adaptive import FINE
 from nacl_monai.runs import TOP, EvaluationFolder
 
 
@@ -22,6 +23,10 @@ class CaseBins(CaseHandler):
     classes; ``counts``, ``positives`` (int64) and ``confidences`` (float64 sums), each
     ``(N, R, 1 + C, M)``. Bin ``m`` of ``M`` is ``(m/M, (m + 1)/M]``; accuracy is
     ``positives / counts``, mean confidence is ``confidences / counts``.
+
+    Where an error of equal mass or of selective prediction was asked for, the fine bins of
+    `nacl_monai.metrics.adaptive` as well: ``fine_counts`` and ``fine_errors`` (int64) and
+    ``fine_excess`` (float64), each ``(N, R, F)``.
 
     Args:
         output_dir: Folder of the file.
@@ -45,5 +50,8 @@ class CaseBins(CaseHandler):
             "classes": np.array([TOP, *self.classes]),
             **self.calibration.case_bins().arrays(),
         }
+        fine = self.calibration.case_fine_bins()
+        if fine is not None:
+            arrays |= fine.arrays(FINE)
         with atomic_path(self.file) as temporary:
             np.savez_compressed(temporary, **arrays)

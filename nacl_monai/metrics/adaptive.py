@@ -35,6 +35,8 @@ from nacl_monai.metrics.sums import VoxelSums
 from nacl_monai.metrics.voxels import checked_voxels
 
 FINE_BINS = 1024
+#: Before the names of these sums in a file that holds the equal bins as well.
+FINE = "fine_"
 _LARGEST_LOGIT = 18.0  # of a float32 below 1
 
 

@@ -21,11 +21,9 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 
 from nacl_monai.errors import InputError
@@ -153,16 +151,6 @@ class CalibrationBins(VoxelSums):
             include_absent: As in :meth:`class_errors`.
         """
         return self.class_errors("ece", include_background, include_absent).nanmean(-1)
-
-    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The three tensors as arrays under their names, as an NPZ file holds them."""
-        return {name: tensor.cpu().numpy() for name, tensor in vars(self).items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray[Any, Any]]) -> CalibrationBins:
-        """The inverse of :meth:`arrays`; other keys of the mapping are ignored."""
-        names = ("counts", "positives", "confidences")
-        return cls(*(torch.from_numpy(arrays[name]) for name in names))
 
 
 def _expected(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

@@ -184,6 +184,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """The bins of all processes' cases, ``(cases, regions, 1 + C, num_bins)``."""
         return cast("CalibrationBins", self._gathered()[CalibrationBins])
 
+    def case_fine_bins(self) -> FineBins | None:
+        """The fine bins, ``(cases, regions, FINE_BINS)``; None if no error needs them."""
+        return cast("FineBins | None", self._gathered().get(FineBins))
+
     def case_errors(self) -> dict[str, torch.Tensor]:
         """Each error of each case by name, ``(cases, regions)``; NaN where a region is empty."""
         return self._errors(self._gathered())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 SumsT = TypeVar("SumsT", bound="VoxelSums")
@@ -32,6 +33,22 @@ class VoxelSums:
     def pooled(self: SumsT, dim: int = 0) -> SumsT:
         """The sums over all voxels along one leading axis, by default over all cases."""
         return type(self)(*(tensor.sum(dim) for tensor in self.tensors()))
+
+    @classmethod
+    def joined(cls: type[SumsT], parts: Sequence[SumsT]) -> SumsT:
+        """The cases of several objects, one after the other along the first axis."""
+        return cls(*map(torch.cat, zip(*(part.tensors() for part in parts), strict=True)))
+
+    def arrays(self, prefix: str = "") -> dict[str, np.ndarray[Any, Any]]:
+        """The tensors as arrays under their names, as an NPZ file holds them."""
+        return {f"{prefix}{name}": tensor.cpu().numpy() for name, tensor in vars(self).items()}
+
+    @classmethod
+    def from_arrays(
+        cls: type[SumsT], arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str = ""
+    ) -> SumsT:
+        """The inverse of :meth:`arrays`; other keys of the mapping are ignored."""
+        return cls(*(torch.from_numpy(arrays[f"{prefix}{field.name}"]) for field in fields(cls)))
 
     @classmethod
     def take(cls: type[SumsT], tensors: Iterator[torch.Tensor]) -> SumsT:

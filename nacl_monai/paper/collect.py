@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nacl_monai.files import atomic_path
+from nacl_monai.metrics.adaptive import FINE
 from nacl_monai.paper.exhibits import MAIN
 from nacl_monai.paper.results import first_runs, read_results
 from nacl_monai.reports import Run
@@ -92,6 +93,8 @@ def _write_bins(run: Run, path: Path) -> Path:
     regions = [name for name in REGIONS if name in run.bins.regions]
     indices = [run.bins.regions.index(name) for name in regions]
     arrays: dict[str, Any] = dict(run.bins.sums[:, indices].arrays())
+    if run.bins.fine is not None:
+        arrays |= run.bins.fine[:, indices].arrays(FINE)
     arrays |= {"cases": run.bins.cases, "regions": regions, "classes": run.bins.classes}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)

@@ -1,7 +1,7 @@
 """Tables and figures from the numbers that evaluations wrote; no model is loaded.
 
 On the command line: ``nacl-monai compare RUN [RUN ...] --output DIR``, and likewise
-``reliability`` (any region, any class) and ``logits``.
+``reliability`` (any region, any class), ``selective`` (risk and coverage) and ``logits``.
 """
 
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated, read_tested
@@ -21,6 +21,7 @@ from nacl_monai.reports.maps import draw_maps, median_case, ranked_cases
 from nacl_monai.reports.paired_tests import paired_tests, rank_biserial
 from nacl_monai.reports.reliability import draw_reliability, write_reliability
 from nacl_monai.reports.resampling import pooled_band
+from nacl_monai.reports.selective import RiskCurve, draw_selective, risk_curve, write_selective
 from nacl_monai.reports.statistics import Estimate, estimate, patient_scores
 from nacl_monai.reports.style import house_style, new_figure, save_figure
 from nacl_monai.reports.tables import best_places, csv_text, markdown_table
@@ -33,6 +34,7 @@ __all__ = [
     "Evaluated",
     "Metric",
     "ReliabilityCurve",
+    "RiskCurve",
     "Run",
     "RunBins",
     "best_places",
@@ -45,6 +47,7 @@ __all__ = [
     "draw_epoch_logits",
     "draw_maps",
     "draw_reliability",
+    "draw_selective",
     "estimate",
     "house_style",
     "markdown_table",
@@ -63,9 +66,11 @@ __all__ = [
     "read_runs",
     "read_tested",
     "reliability_curve",
+    "risk_curve",
     "save_figure",
     "structure_of",
     "write_comparison",
     "write_logits",
     "write_reliability",
+    "write_selective",
 ]

@@ -12,6 +12,7 @@ from nacl_monai.cli import write_files
 from nacl_monai.reports.compare import write_comparison
 from nacl_monai.reports.logits import write_logits
 from nacl_monai.reports.reliability import write_reliability
+from nacl_monai.reports.selective import write_selective
 from nacl_monai.runs import TOP
 
 Writer = Callable[..., list[Path]]
@@ -60,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         dest="class_name",
         metavar="CLASS",
         help=f"a class by name (default: {TOP}, the predicted one)",
+    )
+
+    selective = _command(
+        commands, "selective", "error rate among the most confident voxels", write_selective
+    )
+    selective.add_argument(
+        "--regions", nargs="+", default=(), metavar="REGION", help="only these (default: all)"
     )
 
     _command(

@@ -16,6 +16,8 @@ import pandas as pd
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.reports.evaluation_files import RunBins
 
 _AGAIN = "evaluate the run again"
@@ -100,10 +102,32 @@ def check_sums(bins: RunBins) -> None:
         ),
         "classes have other numbers of voxels": np.ptp(counts.sum(axis=-1), axis=-1)[..., None] > 0,
     }
+    _refuse(bins, faults)
+    if bins.fine is not None:
+        _check_fine(bins, bins.fine)
+
+
+def _refuse(bins: RunBins, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    """Names the first fault and the first of its cases, which are the first axis."""
     for fault, where in faults.items():
         if where.any():
             case = bins.cases[int(np.argwhere(where)[0][0])]
             raise InputError(f"{bins.path}: {fault}, in case {case!r}; {_AGAIN}")
+
+
+def _check_fine(bins: RunBins, fine: FineBins) -> None:
+    """Refuses fine bins that no voxels have, or that are of other voxels than the equal ones."""
+    counts, _, errors = fine.arrays().values()
+    top = bins.sums[:, :, 0]
+    wrong = (top.counts - top.positives).sum(-1).numpy()
+    faults = {
+        "a count of the fine bins cannot be": ((counts < 0) | (errors < 0) | (errors > counts)).any(
+            -1
+        ),
+        "the fine bins are of other voxels": (counts.sum(-1) != top.counts.sum(-1).numpy())
+        | (errors.sum(-1) != wrong),
+    }
+    _refuse(bins, faults)
 
 
 def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
@@ -117,12 +141,19 @@ def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
     Raises:
         InputError: If one is another.
     """
-    for error, compute in _RECOMPUTED.items():
-        computed = compute(bins.sums).numpy()
+    computed = {error: compute(bins.sums) for error, compute in _RECOMPUTED.items()}
+    if bins.fine is not None:
+        fine, num_bins = bins.fine, bins.sums.num_bins
+        computed |= {
+            "adaptive_ece": fine.adaptive_ece(num_bins),
+            "aurc": aurc(fine.counts, fine.errors),
+            "error_auroc": error_auroc(fine.counts, fine.errors),
+        }
+    for error, values in computed.items():
         for index, region in enumerate(bins.regions):
             column = f"{error}_{region}"
             if column in metrics:
-                _check_equal(path, metrics[column], computed[:, index], "the bins")
+                _check_equal(path, metrics[column], values[:, index].numpy(), "the bins")
 
 
 def _check_equal(

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
 from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, read_map
 from nacl_monai.runs import RunFolder, fold_folders
@@ -86,8 +86,7 @@ def _read_single(folder: Path, name: str) -> Run:
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
     """One run over the cases of all folds."""
     _check_folds(folds)
-    arrays = [fold.bins.sums.arrays() for fold in folds]
-    sums = {key: np.concatenate([parts[key] for parts in arrays]) for key in arrays[0]}
+    fine = [fold.bins.fine for fold in folds if fold.bins.fine is not None]
     return Run(
         name=name,
         folder=folder,
@@ -96,7 +95,8 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
         bins=replace(
             folds[0].bins,
             cases=[case for fold in folds for case in fold.cases],
-            sums=CalibrationBins.from_arrays(sums),
+            sums=CalibrationBins.joined([fold.bins.sums for fold in folds]),
+            fine=FineBins.joined(fine) if len(fine) == len(folds) else None,
         ),
         of=folds[0].of,
     )

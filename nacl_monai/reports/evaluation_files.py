@@ -7,7 +7,8 @@
                    An optional column ``patient`` says which cases belong together.
 ``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,): "top-1", then the
                    classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
-                   sums over the voxels in the M equal bins (lo, hi] of [0, 1].
+                   sums over the voxels in the M equal bins (lo, hi] of [0, 1]. Optional:
+                   ``fine_counts``, ``fine_errors`` and ``fine_excess`` (N, R, F), in F fine bins.
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
 ================== ==========================================================================
@@ -16,7 +17,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,26 @@ import pandas as pd
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics.adaptive import FINE, FineBins
 from nacl_monai.reports.columns import MAIN_METRICS
 
 REMEDY = "run `make evaluate` first"
+_AGAIN = "evaluate the run again"
+# The arrays of ``bins.npz``, and those that it may lack.
+_SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
+_FINE = {f"{FINE}counts": np.int64, f"{FINE}excess": np.float64, f"{FINE}errors": np.int64}
 
 
 @dataclass(frozen=True)
 class RunBins:
-    """The content of ``bins.npz``; the leading axes of ``sums`` are cases and regions."""
+    """The content of ``bins.npz``; the leading axes of ``sums`` and ``fine`` are cases and regions."""
 
     cases: list[str]
     regions: list[str]
     classes: list[str]
     sums: CalibrationBins
     path: Path
+    fine: FineBins | None = None
 
     def select(self, region: str, class_name: str) -> CalibrationBins:
         """The sums of one region and one class ("top-1", or a name): (cases, 1, bins).
@@ -60,7 +67,19 @@ class RunBins:
     def ordered(self, cases: Sequence[str]) -> RunBins:
         """The same sums with the cases in another order."""
         order = [self.cases.index(case) for case in cases]
-        return replace(self, cases=list(cases), sums=self.sums[order])
+        fine = self.fine and self.fine[order]
+        return replace(self, cases=list(cases), sums=self.sums[order], fine=fine)
+
+    def select_fine(self, region: str) -> FineBins:
+        """The fine bins of one region: (cases, F).
+
+        Raises:
+            InputError: If the file holds no such region, or no fine bins.
+        """
+        self.select(region, self.classes[0])
+        if self.fine is None:
+            raise InputError(f"{self.path}: no array 'fine_counts'; evaluate the run again")
+        return self.fine[:, self.regions.index(region)]
 
 
 @dataclass(frozen=True)
@@ -129,19 +148,39 @@ def read_bins(path: Path) -> RunBins:
     Raises:
         InputError: If the file is missing, lacks an array or holds arrays of unlike shape.
     """
-    dtypes = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
-    arrays = read_arrays(path, ("cases", "regions", "classes", *dtypes))
+    arrays = read_arrays(path, ("cases", "regions", "classes", *_SUMS), optional=tuple(_FINE))
     names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "classes")}
-    expected = tuple(map(len, names.values()))
-    for key in dtypes:
+    fine = [key for key in _FINE if key in arrays]
+    if fine and len(fine) < len(_FINE):
+        raise InputError(f"{path}: holds {listed(fine)} alone of {listed(list(_FINE))}; {_AGAIN}")
+    _check_shapes(path, arrays, tuple(_SUMS), names)
+    _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
+    sums = {
+        key: arrays[key].astype(dtype) for key, dtype in (_SUMS | _FINE).items() if key in arrays
+    }
+    return RunBins(
+        path=path,
+        sums=CalibrationBins.from_arrays(sums),
+        fine=FineBins.from_arrays(sums, FINE) if fine else None,
+        **names,
+    )
+
+
+def _check_shapes(
+    path: Path,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    keys: Sequence[str],
+    axes: Mapping[str, Sequence[str]],
+) -> None:
+    """Refuses sums that are not alike, or have other leading axes."""
+    expected = tuple(map(len, axes.values()))
+    for key in keys:
         shape = arrays[key].shape
-        if shape[:-1] != expected or shape != arrays["counts"].shape:
+        if shape[:-1] != expected or shape != arrays[keys[0]].shape:
             raise InputError(
-                f"{path}: {key} is {shape}, not (cases, regions, classes, bins) = "
-                f"({', '.join(map(str, expected))}, M); evaluate the run again"
+                f"{path}: {key} is {shape}, not ({', '.join(axes)}, bins) = "
+                f"({', '.join(map(str, expected))}, M); {_AGAIN}"
             )
-    sums = {key: arrays[key].astype(dtype) for key, dtype in dtypes.items()}
-    return RunBins(path=path, sums=CalibrationBins.from_arrays(sums), **names)
 
 
 def read_map(path: Path) -> CaseMap:
@@ -175,7 +214,7 @@ def read_map(path: Path) -> CaseMap:
 
 
 def read_arrays(
-    path: Path, keys: Sequence[str], remedy: str = REMEDY
+    path: Path, keys: Sequence[str], remedy: str = REMEDY, optional: Sequence[str] = ()
 ) -> dict[str, npt.NDArray[Any]]:
     """Arrays of an NPZ file by their names.
 
@@ -183,6 +222,7 @@ def read_arrays(
         path: The file.
         keys: The arrays that it must hold; any other is left alone.
         remedy: What the user can do where it does not, for the message.
+        optional: Arrays that are returned where it holds them.
 
     Raises:
         InputError: If the file is missing, is no NPZ file or lacks an array.
@@ -192,7 +232,7 @@ def read_arrays(
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
-            arrays = {key: archive[key] for key in keys if key not in missing}
+            arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: not a readable NPZ file ({_one_line(error)}); {remedy}"

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from nacl_monai.handlers import CalibrationError, CaseBins
 from tests.handlers.conftest import CLASSES, REGIONS, probabilities_of
 
 
@@ -38,6 +40,28 @@ def test_sums_equal_those_of_a_loop(bins, evaluated):
             np.testing.assert_array_equal(counts, bins["counts"][position, 0, k])
             np.testing.assert_array_equal(positives, bins["positives"][position, 0, k])
             np.testing.assert_allclose(sums, bins["confidences"][position, 0, k], atol=1e-4)
+
+
+def test_fine_bins_are_of_the_same_voxels(bins, evaluated):
+    """Per case and region: their voxels, their errors, and how much they claim beyond their hits."""
+    for position, volume in enumerate(evaluated[2].values()):
+        probabilities, label = probabilities_of(volume)
+        hit, inside = probabilities.argmax(axis=0) == label, label != 0
+        excess = (probabilities.max(axis=0) - hit)[inside].sum()
+        assert bins["fine_counts"][position, 0].sum() == inside.sum()
+        assert bins["fine_errors"][position, 0].sum() == (~hit[inside]).sum()
+        assert bins["fine_excess"][position, 0].sum() == pytest.approx(excess, abs=1e-4)
+    assert bins["fine_counts"].shape == (3, 2, 1024)
+
+
+def test_fine_bins_are_left_out_where_no_error_needs_them(tmp_path):
+    """A file of equal bins alone."""
+    calibration = CalibrationError(errors=["ece"])
+    probs = torch.tensor([[[[0.1, 0.8]], [[0.9, 0.2]]]])
+    calibration.metric_fn(probs, torch.tensor([[[[1, 1]]]]))
+    CaseBins(tmp_path, ["background", "left"], calibration).write(None, ["a"], [])
+
+    assert not [key for key in np.load(tmp_path / "bins.npz") if key.startswith("fine_")]
 
 
 def test_bins_of_the_second_region_are_those_of_the_union(bins, evaluated):

@@ -40,6 +40,25 @@ def test_pooling_sums_one_leading_axis():
     assert ONE.pooled().values.tolist() == [[12, 15], [18, 21]]
 
 
+def test_arrays_are_read_back_under_their_names():
+    """With a prefix beside other arrays of the same names."""
+    arrays = ONE.arrays() | OTHER.arrays("fine_")
+
+    assert list(arrays) == ["voxels", "values", "fine_voxels", "fine_values"]
+    for sums, prefix in ((ONE, ""), (OTHER, "fine_")):
+        again = Sums.from_arrays(arrays, prefix)
+        assert torch.equal(again.voxels, sums.voxels)
+        assert torch.equal(again.values, sums.values)
+
+
+def test_joined_cases_follow_each_other():
+    """Those of every part, in order."""
+    both = Sums.joined([ONE, OTHER])
+
+    assert torch.equal(both.voxels, torch.cat([ONE.voxels, OTHER.voxels]))
+    assert torch.equal(both[3:].values, OTHER.values)
+
+
 def test_tensors_can_be_taken_back_in_order():
     """The tensors of several sums in one list are taken back one after the other."""
     tensors = iter([*ONE.tensors(), *OTHER.tensors()])

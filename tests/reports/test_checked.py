@@ -75,9 +75,10 @@ def test_other_bins_are_refused_whatever_the_records_say(copies, change_arrays, 
     """The ECE of 5 bins is not that of 15."""
     change_arrays(copies[1] / "evaluation/bins.npz", coarser)
     with np.load(copies[1] / "evaluation/bins.npz") as bins:
-        gap = np.abs(bins["positives"] - bins["confidences"])[:, 1].sum(-1)
-        errors = gap / bins["counts"][:, 1].sum(-1)
-    new = {"ece_foreground": errors[:, 0], "cece_foreground": errors[:, 1:].mean(1)}
+        gap = np.abs(bins["positives"] - bins["confidences"]).sum(-1)
+        errors = gap / bins["counts"].sum(-1)
+    new = {"ece_foreground": errors[:, 1, 0], "cece_foreground": errors[:, 1, 1:].mean(1)}
+    new["ece_all"] = errors[:, 0, 0]
     change_cases(copies[1], lambda table: table.assign(**new))
 
     assert "num_bins (15, now 5)" in refusal(copies)

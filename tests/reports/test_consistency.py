@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.reports import read_run
 from nacl_monai.reports.consistency import check_structures, check_values, unlike_voxels
 
@@ -86,14 +87,42 @@ def test_error_that_the_bins_do_not_give_is_refused(copies, change_cases, column
             ],
             "classes have other numbers of voxels",
         ),
+        (lambda arrays: arrays["fine_counts"].__isub__(arrays["fine_counts"] + 1), "cannot be"),
+        (lambda arrays: arrays["fine_errors"].__iadd__(arrays["fine_counts"] + 1), "cannot be"),
+        (lambda arrays: arrays["fine_counts"].__iadd__(1), "the fine bins are of other voxels"),
+        (
+            lambda arrays: arrays["fine_errors"].__imul__(0),
+            "the fine bins are of other voxels",
+        ),
     ],
-    ids=["negative", "right", "outside", "nan", "classes"],
+    ids=[
+        *("negative", "right", "outside", "nan", "classes"),
+        *("fine negative", "fine right", "fine counts", "fine errors"),
+    ],
 )
 def test_sums_that_no_voxels_have_are_refused(copies, change_arrays, change, said):
     """Each fault of the bins alone."""
     change_arrays(copies[0] / "evaluation/bins.npz", change)
 
     assert f"bins.npz: {said}" in refusal(copies[0]) or said in refusal(copies[0])
+
+
+@pytest.mark.parametrize("error", ["adaptive_ece", "aurc", "error_auroc"])
+def test_error_that_the_fine_bins_do_not_give_is_refused(copies, change_cases, error):
+    """They are recomputed like those of the equal bins."""
+    fine = read_run(copies[0]).bins.select_fine("all")
+    errors = {
+        "adaptive_ece": fine.adaptive_ece(),
+        "aurc": aurc(fine.counts, fine.errors),
+        "error_auroc": error_auroc(fine.counts, fine.errors),
+    }
+    given = errors[error].numpy()
+    change_cases(copies[0], lambda table: table.assign(**{f"{error}_all": given}))
+    read_run(copies[0])
+
+    change_cases(copies[0], lambda table: table.assign(**{f"{error}_all": given * 0.99}))
+
+    assert f"{error}_all of case '001'" in refusal(copies[0])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.reports import read_run, read_runs
 from nacl_monai.reports.evaluated import folds_of
 
-SUMS = ("counts", "positives", "confidences")
+SUMS = ("counts", "positives", "confidences", "fine_counts", "fine_excess", "fine_errors")
 
 
 def refusal(folders, names=None):
@@ -104,6 +104,9 @@ class TestFolds:
         assert run.patients.equals(pd.concat([fold.patients for fold in folds]))
         np.testing.assert_array_equal(
             run.bins.sums.counts, np.concatenate([fold.bins.sums.counts for fold in folds])
+        )
+        np.testing.assert_array_equal(
+            run.bins.fine.errors, np.concatenate([fold.bins.fine.errors for fold in folds])
         )
         assert run.read_map("2004").path == self.fold(folder, 2) / "evaluation/maps/2004.npz"
 
