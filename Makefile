@@ -48,7 +48,7 @@ $(error DATASET=$(DATASET): no such dataset; choose a folder of bundles/ other t
 endif
 
 # Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
-PAPER := $(filter table% figure%,$(MAKECMDGOALS))
+PAPER := $(filter table% figure% after_training selective,$(MAKECMDGOALS))
 
 # Variables that are set become keys of workflow/config.yaml, above those of the profile.
 SETTINGS := $(if $(DATASETS),$(call quoted,datasets=$(DATASETS))) $(if $(LOSSES),$(call quoted,losses=$(LOSSES))) \
@@ -59,12 +59,12 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11"
+	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, selective"
 	@echo "Datasets: the folders of bundles/ other than common"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
@@ -126,7 +126,8 @@ folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=m
 
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 report: .venv/reproduce ## The page of all results: the same variables
-$(PAPER) reproduce report: .venv/reproduce
+calibrations: .venv/reproduce ## Fit and evaluate both temperatures of every evaluated run of RUNS= (default: runs): DATASETS= DATA_DIR=
+$(PAPER) reproduce report calibrations: .venv/reproduce
 	$(strip $(FOLDERS) $(BIN)/snakemake) --snakefile workflow/Snakefile --workflow-profile $(call quoted,workflow/profiles/$(PROFILE)) \
 	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@
 

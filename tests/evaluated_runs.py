@@ -209,6 +209,24 @@ def grid_copy(grid, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def calibrated_grid(grid, tmp_path_factory):
+    """The same with temperatures behind some runs of ACDC; read, never changed."""
+    root = Path(shutil.copytree(grid, tmp_path_factory.mktemp("calibrated") / "grid"))
+    for run in ("unet_dice_ce_seed0", "unet_nacl_seed0", "unet_nacl_seed1", "unet_svls_seed0"):
+        for name, factor in (("temperature_all", 1.3), ("temperature_union", 1.1)):
+            temperature = EXPERIMENTS[run] * factor
+            folder = root / "acdc" / run / "calibrated"
+            # An evaluation of a calibrator has neither a split nor a histogram of its own.
+            copy = write_experiment(folder, "acdc", name, temperature, cases=6, size=24, noise=1.3)
+            copy.rename(folder / name)
+            (folder / "acdc").rmdir()
+            for file in ("split.json", "logit_histogram.npz"):
+                (folder / name / file).unlink()
+            (folder / name / "calibrator.json").write_text("{}")
+    return root
+
+
+@pytest.fixture(scope="session")
 def reproduced(grid, tmp_path_factory):
     """Everything made of that grid; read, never changed."""
     output = tmp_path_factory.mktemp("reproduced")

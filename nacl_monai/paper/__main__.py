@@ -17,7 +17,7 @@ from nacl_monai.paper.reproduce import write_all, write_exhibit
 Writer = Callable[..., list[Path]]
 #: Commands that write more than one exhibit: what each does, and by which function.
 WRITERS: dict[str, tuple[str, Writer]] = {
-    "all": ("every table and figure of the paper that has runs", write_all),
+    "all": ("every table and figure that has runs", write_all),
     "report": ("one HTML page, with the tables and figures in --output", write_page),
     "collect": ("copies the small files that tables and figures need", write_evidence),
 }
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, exhibit in EXHIBITS.items():
-        purpose = f"the paper's {name}: {exhibit.title}"
+        purpose = f"{name}: {exhibit.title}"
         command = _command(commands, name, purpose, partial(write_exhibit, name))
         for option, kind, metavar in (
             ("datasets", str, "NAME"),

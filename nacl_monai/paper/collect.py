@@ -42,11 +42,10 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
     """
     output = Path(output)
     results = read_results(roots)
-    files = [
-        _copy(path, output / folder.name / path.relative_to(folder))
-        for folder in results.folders.values()
-        for path in _records(folder)
-    ]
+    files = []
+    for experiment, folder in results.folders.items():
+        copy = experiment.folder(output / RunFolder(folder).trained.path.name).path
+        files += [_copy(path, copy / path.relative_to(folder)) for path in _records(folder)]
     main = MAIN.select(results)
     for dataset in main.datasets:
         runs = first_runs(main, dataset)

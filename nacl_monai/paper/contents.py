@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from nacl_monai.files import write_text
 from nacl_monai.paper import tables
 from nacl_monai.paper.results import Results, first_runs
-from nacl_monai.paper.summary import beside_paper, summarize
+from nacl_monai.paper.summary import COLUMNS, CORRELATION, beside_paper, correlate, summarize
 from nacl_monai.reports import Run
 from nacl_monai.reports.style import save_figure
 from nacl_monai.reports.tables import csv_text
@@ -68,6 +69,37 @@ class Table:
             write_text(stem.with_suffix(".md"), tables.to_markdown(summary)),
             write_text(stem.with_suffix(".csv"), csv_text(summary)),
             write_text(stem.with_suffix(".tex"), tables.to_latex(summary)),
+        ]
+
+
+@dataclass(frozen=True)
+class MethodTable:
+    """A table of this project's own, a row per method: Markdown and CSV.
+
+    Attributes:
+        metrics: Columns of ``cases.csv``, and perhaps "rank_correlation"; a dataset need not have all.
+        tested: Nothing.
+    """
+
+    metrics: tuple[str, ...]
+    tested: tuple[str, ...] = ()
+
+    def summary(self, results: Results) -> pd.DataFrame:
+        """Every number of the table, in the order of its metrics; the paper has none of them."""
+        parts = [summarize(results, [name for name in self.metrics if name != CORRELATION])]
+        if CORRELATION in self.metrics:
+            parts.append(correlate(results))
+        summary = pd.concat([part for part in parts if len(part)], ignore_index=True)
+        order = {name: k for k, name in enumerate(self.metrics)}
+        summary = summary.sort_values("metric", key=lambda names: names.map(order), kind="stable")
+        return summary.assign(paper=np.nan, difference=np.nan)
+
+    def write(self, results: Results, stem: Path) -> list[Path]:
+        """Writes the table in both formats; a row of the CSV is one number."""
+        summary = self.summary(results)
+        return [
+            write_text(stem.with_suffix(".md"), tables.methods_to_markdown(summary)),
+            write_text(stem.with_suffix(".csv"), csv_text(summary[COLUMNS])),
         ]
 
 

@@ -1,4 +1,4 @@
-"""The paper's tables and figures: what each is called, made of, and shows.
+"""The paper's tables and figures, and some of our own: what each is called, made of, and shows.
 
 This is the one list of them. Another figure is a module that draws it and one entry here.
 """
@@ -23,12 +23,13 @@ from nacl_monai.paper import (
     figure10,
     figure11,
 )
-from nacl_monai.paper.contents import Content, Pictures, Plot, Table
+from nacl_monai.paper.contents import Content, MethodTable, Pictures, Plot, Table
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_LOSSES,
     PAPER_NETWORKS,
     Grid,
+    after_training,
     grid_of,
     main_grid,
     proposed_and,
@@ -38,7 +39,7 @@ from nacl_monai.paper.results import Results
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table or figure of the paper.
+    """A table or figure.
 
     Attributes:
         name: Its make target and the stem of its files.
@@ -73,6 +74,19 @@ class Exhibit:
 
 
 TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
+#: What a temperature trades: the error of one region against that of another.
+AFTER_TRAINING = MethodTable(
+    (
+        *("ece_foreground", "ece_union", "ece_boundary", "ece_all"),
+        *("cece_foreground", "nll_union", "nll_all"),
+    )
+)
+SELECTIVE = MethodTable(
+    (
+        *("aurc_union", "aurc_all", "error_auroc_union", "error_auroc_all"),
+        *("dice", "expected_dice", "rank_correlation"),
+    )
+)
 TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
 _TRADEOFF = ("dice", "ece_foreground")
 
@@ -144,6 +158,18 @@ _LIST = (
         partial(grid_of, MAIN_LOSSES, datasets=("brats",)),
         Pictures(figure11.draw),
     ),
+    Exhibit(
+        "after_training",
+        "Calibration by region, as trained and with a temperature fitted afterwards",
+        after_training,
+        AFTER_TRAINING,
+    ),
+    Exhibit(
+        "selective",
+        "Does confidence find errors, of voxels and of cases?",
+        after_training,
+        SELECTIVE,
+    ),
 )
-#: By name, in the paper's order.
+#: By name: the paper's in its order, then this project's own.
 EXHIBITS = {exhibit.name: exhibit for exhibit in _LIST}

@@ -9,12 +9,13 @@ workflow runs experiments, and the reports read them; both take them from here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 
 from nacl_monai.bundles import Choice, read_dataset, read_menu
 from nacl_monai.errors import InputError
-from nacl_monai.runs import RunName
+from nacl_monai.runs import RunFolder, RunName
 
 #: The paper's datasets, in its order.
 PAPER_DATASETS = ("acdc", "flare", "brats", "prostate", "kits", "mrbrains")
@@ -24,6 +25,8 @@ PAPER_LOSSES = ("dice_ce", "focal", "ecp", "label_smoothing", "svls", "mbls", "n
 MAIN_LOSSES = ("cross_entropy", *PAPER_LOSSES)
 #: The paper's networks, in the order of figure 8; all other experiments have the first.
 PAPER_NETWORKS = ("unet", "attention_unet", "transunet", "basic_unet_plus_plus", "dynunet")
+#: What can follow a training without another one, beside nothing: a calibrator.
+AFTERWARDS: tuple[tuple[str, ...], ...] = ((), ("temperature_all",), ("temperature_union",))
 #: The method that the paper proposes: it is tested against each other one.
 PROPOSED = "nacl"
 
@@ -32,20 +35,23 @@ Value = str | float
 
 @dataclass(frozen=True)
 class Method:
-    """A loss, and those of its hyper-parameters that are not at their default.
+    """A loss, those of its hyper-parameters that are not at their default, and what follows training.
 
     Attributes:
         loss: A name from the menu of losses.
         settings: Arguments of the loss and their values; make one with `method`.
+        after: Names of what is done after the training, such as "temperature_union".
     """
 
     loss: str
     settings: tuple[tuple[str, Value], ...] = ()
+    after: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """For instance ``nacl_prior=gaussian``."""
-        return "_".join([self.loss, *(f"{key}={value}" for key, value in self.settings)])
+        """For instance ``nacl_prior=gaussian+temperature_union``."""
+        trained = "_".join([self.loss, *(f"{key}={value}" for key, value in self.settings)])
+        return "+".join([trained, *self.after])
 
 
 def choose_loss(name: str) -> Choice:
@@ -85,7 +91,9 @@ def read_method(name: str) -> Method:
     Raises:
         InputError: If it is not the name of a method.
     """
-    return read_name("", f"{PAPER_NETWORKS[0]}_{name}_seed0").method
+    trained, *after = name.split("+")
+    found = read_name("", f"{PAPER_NETWORKS[0]}_{trained}_seed0").method
+    return replace(found, after=tuple(after))
 
 
 def _like(value: Value, default: object) -> Value:
@@ -141,7 +149,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """The name of the run's folder.
+        """The name of the run's folder, whatever follows the training.
 
         Example:
             >>> Experiment("acdc", Setup(method("focal", gamma=2.0)), fold=1).name
@@ -150,6 +158,10 @@ class Experiment:
         pairs = (*self.method.settings, *self.settings.items())
         settings = tuple((key, str(value)) for key, value in pairs)
         return str(RunName(self.setup.network, self.method.loss, settings, self.seed))
+
+    def folder(self, run: Path) -> RunFolder:
+        """What holds its evaluation: the run's own folder, or one within."""
+        return RunFolder(run).calibrated(next(iter(self.method.after), None))
 
     @property
     def overrides(self) -> list[str]:
@@ -268,6 +280,12 @@ def grid_of(
 def main_grid() -> Grid:
     """The experiments of tables 1 and 2."""
     return grid_of(MAIN_LOSSES)
+
+
+def after_training() -> Grid:
+    """The experiments of tables 1 and 2, each also with a temperature that was fitted afterwards."""
+    plain = main_grid().methods
+    return Grid(tuple(replace(entry, after=after) for entry in plain for after in AFTERWARDS))
 
 
 def proposed_and(**settings: Value) -> Grid:

@@ -49,7 +49,7 @@ def symbol(loss: str, key: str) -> str:
 
 
 def method_label(method: Method | str) -> str:
-    """The loss, and its settings that are not at their default.
+    """The loss, its settings that are not at their default, and what follows the training.
 
     Args:
         method: A method or its name.
@@ -58,8 +58,8 @@ def method_label(method: Method | str) -> str:
         InputError: If it is not the name of a method.
 
     Example:
-        >>> method_label("svls_sigma=1.0")
-        'SVLS (σ = 1)'
+        >>> method_label("svls_sigma=1.0+temperature_union")
+        'SVLS (σ = 1) + temperature (union)'
     """
     if isinstance(method, str):
         method = read_method(method)
@@ -68,7 +68,14 @@ def method_label(method: Method | str) -> str:
         for key, value in method.settings
     )
     label = loss_label(method.loss)
-    return f"{label} ({settings})" if settings else label
+    trained = f"{label} ({settings})" if settings else label
+    return " + ".join([trained, *map(_after_label, method.after)])
+
+
+def _after_label(name: str) -> str:
+    """A calibrator and the region of its fit: "temperature (union)"."""
+    calibrator, _, region = name.rpartition("_")
+    return f"{calibrator} ({region})" if calibrator else region
 
 
 def _number(value: str | float) -> str:

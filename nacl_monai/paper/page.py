@@ -18,17 +18,21 @@ from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
+from nacl_monai.paper.contents import MethodTable
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
 from nacl_monai.paper.grid import Experiment
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results, first_runs, read_results
+from nacl_monai.paper.summary import MEAN
 from nacl_monai.paper.tables import note
 from nacl_monai.paper.verdicts import verdict
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
+from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import SMALL_DPI, house_style
 from nacl_monai.reports.tables import best_places
+from nacl_monai.runs import RunFolder
 
 PAGE = "report.html"
 
@@ -36,7 +40,8 @@ PAGE = "report.html"
 def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     """Writes ``report.html`` from runs, and from the tables and figures in the same folder.
 
-    Per dataset: a verdict, a table, reliability diagrams, and maps of the best, median and worst
+    Per dataset: a verdict, tables of the methods as trained and with what was fitted afterwards,
+    reliability diagrams, risk–coverage curves, and maps of the best, median and worst
     case. Then everything that `nacl_monai.paper.reproduce.write_exhibit` has written there, and the
     commands of all runs.
 
@@ -60,7 +65,7 @@ def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
         loader=PackageLoader("nacl_monai.paper", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html.j2")
     text = page.render(
-        sections=[_section(main, dataset) for dataset in main.datasets],
+        sections=[_section(results, dataset) for dataset in main.datasets],
         command=command,
         items=[_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()],
         runs=[
@@ -72,8 +77,11 @@ def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
 
 
 def make_commands(experiment: Experiment, folder: Path) -> list[str]:
-    """The commands that train and evaluate an experiment."""
-    choice = f"DATASET={experiment.dataset} DATASET_DIR=… LOSS={experiment.method.loss}"
+    """The commands that train and evaluate an experiment, or fit and evaluate its calibrator."""
+    choice = f"DATASET={experiment.dataset} DATASET_DIR=…"
+    if RunFolder(folder).trained.path != folder:
+        return [f"make calibrate {choice} RUN={folder.parents[1]} CALIBRATOR={folder.name}"]
+    choice += f" LOSS={experiment.method.loss}"
     choice += f" NETWORK={experiment.setup.network} SEED={experiment.seed} RUN={folder}"
     arguments = f' ARGS="{" ".join(experiment.overrides)}"' if experiment.overrides else ""
     return [f"make train {choice}{arguments}", f"make evaluate {choice}"]
@@ -82,16 +90,30 @@ def make_commands(experiment: Experiment, folder: Path) -> list[str]:
 def _section(results: Results, dataset: str) -> dict[str, Any]:
     """What the page shows of one dataset."""
     chosen = MAIN.select(results, datasets=[dataset])
-    summary = _main_numbers(chosen)
-    metrics = list(dict.fromkeys(summary["metric"]))
+    main = _main_numbers(chosen)
+    others = {
+        exhibit.title: exhibit.content.summary(exhibit.select(results, datasets=[dataset]))
+        for exhibit in EXHIBITS.values()
+        if isinstance(exhibit.content, MethodTable)
+    }
     return {
         "key": dataset,
         "label": dataset_label(dataset),
         "verdict": verdict(chosen, dataset),
+        "tables": [_sortable(title, numbers) for title, numbers in {"": main, **others}.items()],
+        "pictures": _pictures(chosen, dataset),
+    }
+
+
+def _sortable(title: str, summary: pd.DataFrame) -> dict[str, Any]:
+    """A table of the means over structures, a row per method."""
+    summary = summary[summary["structure"] == MEAN]
+    metrics = list(dict.fromkeys(summary["metric"]))
+    return {
+        "title": title,
         "metrics": [METRICS[metric].heading for metric in metrics],
         "rows": _rows(summary, metrics),
         "note": note(summary),
-        "pictures": _pictures(chosen, dataset),
     }
 
 
@@ -107,7 +129,10 @@ def _rows(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]
     rows = []
     for method, group in summary.groupby("method", sort=False):
         numbers = {row["metric"]: row for row in group.to_dict("records")}
-        cells = [_cell(numbers[metric], metric, places[metric][str(method)]) for metric in metrics]
+        cells = [
+            _cell(numbers.get(metric, {}), metric, places[metric].get(str(method), 2))
+            for metric in metrics
+        ]
         seeds = int(group["seeds"].iloc[0])
         rows.append({"label": method_label(str(method)), "seeds": seeds, "cells": cells})
     return rows
@@ -122,7 +147,7 @@ def _places(summary: pd.DataFrame, metric: str) -> dict[str, int]:
 
 def _cell(row: Mapping[Any, Any], metric: str, place: int) -> dict[str, str]:
     """The texts of one cell."""
-    if pd.isna(row["mean"]):
+    if pd.isna(row.get("mean")):
         return {"value": "", "mean": "–", "interval": "", "paper": "", "mark": ""}
     text = METRICS[metric].text
     interval = "" if pd.isna(row["low"]) else f"{text(row['low'])} to {text(row['high'])}"
@@ -143,6 +168,10 @@ def _pictures(results: Results, dataset: str) -> list[dict[str, str]]:
         runs = first_runs(results, dataset)
         figure = draw_reliability(runs)
         pictures.append({"title": "Reliability over all test cases", "source": _inline(figure)})
+        if all(run.bins.fine is not None for run in runs):
+            figure, _ = draw_selective(runs)
+            title = "Error rate among the most confident voxels"
+            pictures.append({"title": title, "source": _inline(figure)})
         ranked = ranked_cases(runs)
     except InputError:
         return pictures
@@ -169,7 +198,7 @@ def _item(output: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be shown ({error}); run `make {name}` again") from error
     return {
         "key": name,
-        "name": re.sub(r"(?=\d)", " ", name.capitalize(), count=1),
+        "name": re.sub(r"_|(?=\d)", " ", name.capitalize(), count=1),
         "title": title,
         "pictures": pictures,
         "tables": tables,

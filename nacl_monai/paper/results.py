@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -86,9 +86,10 @@ class Results:
     ) -> Results:
         """The experiments of a grid; there may be none.
 
-        An ablation shows the datasets on which something was varied, not those that have nothing
-        but the runs of the main tables. Where some runs of a dataset have more seeds than others,
-        those that they have in common count, so that no mean is steadier than its neighbor's.
+        An ablation, which is not of all main experiments, shows the datasets on which something was
+        varied, not those that have nothing but the runs of the main tables. Where some runs of a
+        dataset have more seeds than others, those that they have in common count, so that no mean is
+        steadier than its neighbor's.
 
         Args:
             grid: Of a table or figure.
@@ -105,7 +106,7 @@ class Results:
                 and (not seeds or experiment.seed in seeds)
             )
         )
-        if setups - main:
+        if setups - main and main - setups:
             varied = {entry.dataset for entry in chosen.folders if entry.setup not in main}
             chosen = chosen._kept(lambda experiment: experiment.dataset in varied)
         common = {dataset: chosen._common_seeds(dataset) for dataset in chosen.datasets}
@@ -134,7 +135,7 @@ def read_results(roots: Sequence[str | Path]) -> Results:
     folders: dict[Experiment, Path] = {}
     for folder in (folder for root in roots for folder in _run_folders(Path(root))):
         try:
-            experiment = read_name(_dataset(folder), folder.name)
+            experiment = _experiment(folder)
         except InputError:
             continue
         if experiment in folders:
@@ -170,7 +171,7 @@ def _order(experiment: Experiment) -> tuple[int, str, str]:
     """The paper's datasets in its order, then others by their name."""
     known = experiment.dataset in PAPER_DATASETS
     place = PAPER_DATASETS.index(experiment.dataset) if known else len(PAPER_DATASETS)
-    return place, experiment.dataset, experiment.name
+    return place, experiment.dataset, "+".join([experiment.name, *experiment.method.after])
 
 
 def _first(experiment: Experiment) -> tuple[object, ...]:
@@ -183,6 +184,20 @@ def _run_folders(root: Path) -> Iterator[Path]:
     pattern = RunFolder(Path()).evaluation.cases
     depth = len(pattern.parts)
     return (path.parents[depth - 1] for path in sorted(root.rglob(str(pattern))))
+
+
+def _experiment(folder: Path) -> Experiment:
+    """The experiment whose evaluation a folder holds.
+
+    Raises:
+        InputError: If it is none.
+    """
+    run = RunFolder(folder)
+    trained = run.trained
+    experiment = read_name(_dataset(folder), trained.path.name)
+    after = () if trained is run else (folder.name,)
+    method = replace(experiment.method, after=(*experiment.method.after, *after))
+    return replace(experiment, setup=replace(experiment.setup, method=method))
 
 
 def _dataset(folder: Path) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from nacl_monai.paper.means import mean_columns, mean_scores
 from nacl_monai.paper.published import KEYS, read_published
 from nacl_monai.paper.results import Results
+from nacl_monai.reports import rank_correlations
 from nacl_monai.reports.columns import metric_of, structure_of
 from nacl_monai.reports.statistics import cells_of, estimate, patient_scores
 
@@ -16,6 +17,8 @@ from nacl_monai.reports.statistics import cells_of, estimate, patient_scores
 MEAN = "mean"
 #: In the column ``dataset``: the mean over all.
 ALL = "all"
+#: The metric that is no column of ``cases.csv``.
+CORRELATION = "rank_correlation"
 COLUMNS = ["dataset", "structure", "metric", "method", "mean", "low", "high", "patients", "seeds"]
 COLUMNS += ["seed_sd"]
 
@@ -53,6 +56,29 @@ def summarize(
         overall = [_over_datasets(results, metric) for metric in metrics]
         return pd.concat([means[COLUMNS], *overall], ignore_index=True)
     return means[COLUMNS]
+
+
+def correlate(results: Results) -> pd.DataFrame:
+    """How well the expected Dice orders the test cases by their true Dice.
+
+    Args:
+        results: The experiments of a table.
+
+    Returns:
+        Rows as `summarize` returns them, of the metric "rank_correlation": Spearman's, over the cases of
+        a run, mean over the seeds; no interval. None where no Dice is expected.
+    """
+    rows = []
+    for dataset in results.datasets:
+        cases = results.cases(dataset)
+        for method, group in cases.groupby("method", sort=False):
+            by_seed = pd.DataFrame([rank_correlations(run) for _, run in group.groupby("seed")])
+            for structure in by_seed:
+                row = {"dataset": dataset, "structure": structure, "metric": CORRELATION}
+                row |= {"method": method, "mean": by_seed[structure].mean()}
+                row |= {"patients": group["patient"].nunique(), "seeds": len(by_seed)}
+                rows.append({**row, "seed_sd": by_seed[structure].std()})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def beside_paper(summary: pd.DataFrame, number: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai.paper.names import dataset_label, method_label
-from nacl_monai.paper.summary import ALL, MEAN
+from nacl_monai.paper.summary import ALL, CORRELATION, MEAN
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.tables import best_places, markdown_table
 
@@ -78,6 +78,35 @@ def to_latex(summary: pd.DataFrame) -> str:
     return "\n".join(parts) + "\n"
 
 
+def methods_to_markdown(summary: pd.DataFrame) -> str:
+    """A table per dataset: rows are methods, columns are metrics; means over structures alone.
+
+    Args:
+        summary: From `nacl_monai.paper.contents.MethodTable.summary`.
+    """
+    means = summary[summary["structure"] == MEAN]
+    parts = []
+    for dataset, rows in means.groupby("dataset", sort=False):
+        grid = rows.pivot(index="method", columns="metric", values="mean")
+        grid = grid.loc[rows["method"].unique(), rows["metric"].unique()]
+        cells = {str(metric): _marked(values, str(metric)) for metric, values in grid.items()}
+        header = ["Method", *(METRICS[metric].heading for metric in cells)]
+        lines = zip(map(method_label, grid.index), *cells.values(), strict=True)
+        table = markdown_table(header, list(lines), "l" + "r" * len(cells))
+        parts.append(f"**{dataset_label(str(dataset))}**\n\n{table}")
+    notes = f"{note(means)} ECE and CECE alone: over the label's foreground. Intervals: in the CSV."
+    return "\n\n".join([*parts, notes]) + "\n"
+
+
+def _marked(values: pd.Series[float], metric: str) -> list[str]:
+    """The values of a column as text, the best and the second marked."""
+    places = best_places(values, metric)
+    return [
+        "–" if np.isnan(value) else MARKDOWN.mark(METRICS[metric].text(value), place)
+        for value, place in zip(values, places, strict=True)
+    ]
+
+
 def note(summary: pd.DataFrame) -> str:
     """What the reader must know to read the numbers rightly."""
     patients = summary[summary["dataset"] != ALL].groupby("dataset", sort=False)["patients"].max()
@@ -88,6 +117,10 @@ def note(summary: pd.DataFrame) -> str:
         number = f"{low}" if low == high else f"{low} to {high}"
         sample = f"patients and trainings; {number} trainings per method"
     units = " HD95 in voxels." if "hd95" in set(summary["metric"]) else ""
+    if CORRELATION in set(summary["metric"]):
+        units += (
+            " Rank correlation: Spearman's over test cases, mean over trainings, without interval."
+        )
     paper = (
         " Below: the paper's number, and ours minus it." if summary["paper"].notna().any() else ""
     )

@@ -14,25 +14,25 @@ class Metric:
     Attributes:
         label: Its name in tables and figures.
         decimals: Digits after the point.
-        higher_is_better: False for errors and distances.
+        higher_is_better: False for errors and distances; None where neither end is better.
         margin: The smallest difference that matters: 0.01 of DSC and of calibration errors, a voxel
             of HD95, which is the grid that it is measured on.
     """
 
     label: str
     decimals: int = 3
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
     margin: float = 0.01
 
     @property
     def heading(self) -> str:
-        """The label with an arrow toward better values: "DSC ↑"."""
-        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+        """The label, with an arrow toward better values: "DSC ↑"."""
+        return f"{self.label} {('↓', '', '↑')[self.direction + 1]}".rstrip()
 
     @property
     def direction(self) -> int:
-        """1 where an increase is an improvement, −1 where it is a loss."""
-        return 1 if self.higher_is_better else -1
+        """1 where an increase is an improvement, −1 where it is a loss, 0 where it is neither."""
+        return 0 if self.higher_is_better is None else 2 * self.higher_is_better - 1
 
     def text(self, value: float, sign: str = "") -> str:
         """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
@@ -49,7 +49,14 @@ METRICS = {
     "ece_union": Metric("ECE over prediction ∪ label"),
     "cece_union": Metric("CECE over prediction ∪ label"),
     "ece_boundary": Metric("ECE near boundaries"),
-    "expected_dice": Metric("Expected DSC", higher_is_better=True),
+    "ece_all": Metric("ECE over all voxels", decimals=4),
+    "nll_union": Metric("NLL over prediction ∪ label"),
+    "nll_all": Metric("NLL over all voxels", decimals=4),
+    "aurc_union": Metric("AURC over prediction ∪ label"),
+    "aurc_all": Metric("AURC over all voxels", decimals=5),
+    "error_auroc_union": Metric("AUROC of errors over prediction ∪ label", higher_is_better=True),
+    "error_auroc_all": Metric("AUROC of errors over all voxels", higher_is_better=True),
+    "expected_dice": Metric("Expected DSC", higher_is_better=None),
     "rank_correlation": Metric("Rank correlation of expected and true DSC", higher_is_better=True),
 }
 

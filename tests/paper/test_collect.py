@@ -51,6 +51,21 @@ def test_weights_and_curves_stay_behind(grid, tmp_path):
     assert len(list((small / shown[1]).rglob("maps/*.npz"))) == 3
 
 
+def test_calibrated_evaluations_stay_with_their_run(calibrated_grid, tmp_path):
+    """They make the same table again."""
+    small = tmp_path / "runs"
+    assert main(["collect", str(calibrated_grid / "acdc"), "--output", str(small)]) == 0
+
+    folder = small / "unet_nacl_seed1/calibrated/temperature_union"
+    assert (folder / "calibrator.json").is_file()
+    assert not list(small.glob("temperature*"))
+    for source, to in ((calibrated_grid / "acdc", "direct"), (small, "again")):
+        write_exhibit("after_training", [source], tmp_path / to)
+    for ending in ("md", "csv"):
+        direct, again = (tmp_path / to / f"after_training.{ending}" for to in ("direct", "again"))
+        assert again.read_bytes() == direct.read_bytes()
+
+
 def test_kept_bins_are_those_of_the_run(grid, tmp_path):
     """Of the regions that figures need."""
     main(["collect", str(grid / "acdc"), "--output", str(tmp_path)])

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from nacl_monai.paper import EXHIBITS
-from nacl_monai.paper.contents import Pictures, Plot, Table
+from nacl_monai.paper import EXHIBITS, read_results
+from nacl_monai.paper.contents import MethodTable, Pictures, Plot, Table
+from nacl_monai.paper.names import method_label
 
 
 def test_table_is_markdown_csv_and_latex(results, tmp_path):
@@ -22,6 +23,42 @@ def test_table_is_markdown_csv_and_latex(results, tmp_path):
     assert written["method"].tolist() == summary["method"].tolist()
     np.testing.assert_allclose(written["mean"], summary["mean"], atol=1e-6)
     assert summary.loc[summary["dataset"] == "acdc", "paper"].notna().all()
+
+
+@pytest.fixture
+def methods(calibrated_grid):
+    """Plain and calibrated methods."""
+    return EXHIBITS["after_training"].select(read_results([calibrated_grid]))
+
+
+def test_table_of_methods_is_markdown_and_csv(methods, tmp_path):
+    """A row per method, whatever metrics the dataset has; means alone, and all numbers as CSV."""
+    table = MethodTable(("ece_all", "ece_boundary", "dice", "rank_correlation"))
+    markdown, numbers = table.write(methods, tmp_path / "mine")
+
+    assert (markdown.name, numbers.name) == ("mine.md", "mine.csv")
+    lines = markdown.read_text().splitlines()
+    start = lines.index("**ACDC**") + 2
+    assert lines[start] == (
+        "| Method | ECE over all voxels ↓ | DSC ↑ | Rank correlation of expected and true DSC ↑ |"
+    )
+    labels = [line.split(" | ")[0] for line in lines[start + 2 : start + 5]]
+    assert labels == ["| CE+DSC", "| CE+DSC + temperature (all)", "| CE+DSC + temperature (union)"]
+    written = pd.read_csv(numbers)
+    summary = table.summary(methods)
+    np.testing.assert_allclose(written["mean"], summary["mean"], atol=1e-6)
+    assert "paper" not in written
+    ece = written[(written["metric"] == "ece_all") & (written["dataset"] == "acdc")]
+    best = ece.loc[ece["mean"].idxmin()]
+    (row,) = [line for line in lines if line.startswith(f"| {method_label(best['method'])} |")][:1]
+    assert f"| **{best['mean']:.4f}** |" in row
+
+
+def test_table_of_methods_keeps_to_the_order_of_its_metrics(methods):
+    """Whatever is computed first."""
+    names = ("rank_correlation", "dice", "ece_all")
+
+    assert list(dict.fromkeys(MethodTable(names).summary(methods)["metric"])) == list(names)
 
 
 def test_plot_is_a_figure_with_its_numbers(results, tmp_path):

@@ -1,5 +1,8 @@
 """The grid: names say what differs from the defaults, and grids are all combinations."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from nacl_monai.paper.grid import (
     Experiment,
     Grid,
     Setup,
+    after_training,
     choose_loss,
     grid_of,
     main_grid,
@@ -41,6 +45,31 @@ def test_name_of_any_experiment_is_read_back(loss, network, value, fraction, fol
 
     assert read_name("acdc", experiment.name) == experiment
     assert read_method(chosen.name) == chosen
+
+
+def test_what_follows_a_training_is_in_the_method_s_name_but_not_in_the_run_s():
+    """It is another method, of the same training, in a folder within the run's."""
+    calibrated = replace(method("nacl", prior="gaussian"), after=("temperature_union",))
+    experiment = Experiment("acdc", Setup(calibrated), seed=2)
+
+    assert calibrated.name == "nacl_prior=gaussian+temperature_union"
+    assert read_method(calibrated.name) == calibrated
+    assert experiment.name == "unet_nacl_prior=gaussian_seed2"
+    folder = experiment.folder(Path("run")).evaluation.path
+    assert folder == Path("run/calibrated/temperature_union/evaluation")
+    plain = Experiment("acdc", Setup(method("nacl")))
+    assert plain.folder(Path("run")).path == Path("run")
+
+
+def test_both_temperatures_follow_each_training_of_the_main_tables():
+    """In their order, the plain method first."""
+    names = [entry.name for entry in after_training().methods]
+
+    assert names == [
+        f"{loss}{after}"
+        for loss in MAIN_LOSSES
+        for after in ("", "+temperature_all", "+temperature_union")
+    ]
 
 
 def test_paper_is_a_part_of_the_menus():

@@ -48,6 +48,6 @@ def test_help_lists_every_exhibit_with_its_title(capsys, monkeypatch):
     text = " ".join(capsys.readouterr().out.split())
 
     for name, exhibit in EXHIBITS.items():
-        assert f"the paper's {name}: {exhibit.title}" in text
+        assert f"{name}: {exhibit.title}" in text
     for name in ("all", "report", "collect"):
         assert f" {name} " in text

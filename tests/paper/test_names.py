@@ -30,10 +30,12 @@ from nacl_monai.reports.style import OKABE_ITO
         ("nacl_penalty=l2", "NACL (L2)"),
         ("nacl_space=softmax", "NACL (on softmax)"),
         ("nacl_zeta=7", "NACL (zeta = 7)"),
+        ("nacl+temperature_union", "NACL + temperature (union)"),
+        ("svls_sigma=1.0+temperature_all", "SVLS (σ = 1) + temperature (all)"),
     ],
 )
 def test_label_of_a_method_says_what_is_not_at_its_default(name, label):
-    """Symbols are those of the loss; values that speak for themselves stand alone."""
+    """Symbols are those of the loss; values that speak for themselves stand alone, as do calibrators."""
     assert method_label(name) == label
 
 

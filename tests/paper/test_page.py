@@ -81,6 +81,21 @@ def test_page_has_verdicts_pictures_figures_and_commands(text, grid, reproduced)
     assert text.count(f"Made by <code>{command}</code>") == 2
 
 
+def test_calibrated_methods_have_tables_of_their_own(calibrated_grid, tmp_path):
+    """Below that of the plain methods, which has none of them; their command fits and evaluates."""
+    root = calibrated_grid / "acdc"
+    assert main(["report", str(root), "--output", str(tmp_path)]) == 0
+
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    plain, *others = text.split('<table class="sortable">')[1:]
+    assert "temperature" not in plain.split("</table>")[0]
+    assert len(others) == 2
+    for table in others:
+        assert table.count(">NACL + temperature (union)</td>") == 1
+    run = root / "unet_svls_seed0"
+    assert f"RUN={run} CALIBRATOR=temperature_all" in text
+
+
 def test_missing_pictures_are_left_out(grid_copy, tmp_path):
     """Small committed results have few maps and bins."""
     for folder in (grid_copy / "hippocampus").iterdir():

@@ -8,12 +8,40 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper import read_results
-from nacl_monai.paper.grid import Grid, grid_of, main_grid, method
+from nacl_monai.paper.grid import Grid, after_training, grid_of, main_grid, method
 from nacl_monai.paper.results import first_runs
 
 
 def names(results):
     return [f"{folder.parent.name}/{folder.name}" for folder in results.folders.values()]
+
+
+def test_calibrated_evaluation_is_a_method_of_its_own(calibrated_grid):
+    """It is found below its run, has the run's seed, and is in no table of plain methods."""
+    results = read_results([calibrated_grid])
+    found = {
+        (experiment.method.name, experiment.seed): folder.relative_to(calibrated_grid / "acdc")
+        for experiment, folder in results.folders.items()
+        if experiment.method.after
+    }
+
+    assert len(found) == 8
+    assert str(found["nacl+temperature_all", 1]) == "unet_nacl_seed1/calibrated/temperature_all"
+    assert not any(entry.method.after for entry in results.select(main_grid()).folders)
+
+
+def test_calibrated_cases_stand_beside_the_plain_ones(calibrated_grid):
+    """Every loss as trained first; seeds that not all have are left out."""
+    results = read_results([calibrated_grid]).select(after_training(), datasets=["acdc"])
+
+    assert results.cases("acdc")["method"].unique().tolist() == [
+        f"{loss}{after}"
+        for loss in ("dice_ce", "svls", "nacl")
+        for after in ("", "+temperature_all", "+temperature_union")
+    ]
+    assert results.seeds == [0]
+    ours = read_results([calibrated_grid]).select(after_training(), losses=["nacl"])
+    assert ours.select(after_training(), datasets=["acdc"]).seeds == [0, 1]
 
 
 def test_every_run_at_any_depth_is_found(results):

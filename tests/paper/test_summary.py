@@ -9,7 +9,7 @@ import pytest
 
 from nacl_monai.paper import EXHIBITS, read_results, summarize
 from nacl_monai.paper.published import KEYS, read_published
-from nacl_monai.paper.summary import beside_paper
+from nacl_monai.paper.summary import beside_paper, correlate
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,24 @@ def test_case_of_a_structure_s_letters_does_not_count(table1):
     expected = beside_paper(table1, "Table 1")["paper"]
     pd.testing.assert_series_equal(beside_paper(lower, "Table 1")["paper"], expected)
     assert expected.notna().any()
+
+
+def test_correlation_is_of_each_run_and_their_mean(results):
+    """Spearman's over the cases of a run, then over the seeds; of every structure and the mean."""
+    chosen = EXHIBITS["table1"].select(results, losses=["nacl"], datasets=["acdc"])
+    rows = correlate(chosen).set_index("structure")
+    cases = chosen.cases("acdc")
+
+    assert list(rows.index) == ["RV", "myocardium", "LV", "mean"]
+    for structure in ("RV", "LV"):
+        by_seed = [
+            run[f"dice_{structure}"].corr(run[f"expected_dice_{structure}"], "spearman")
+            for _, run in cases.groupby("seed")
+        ]
+        assert len(by_seed) == 2
+        assert rows.loc[structure, "mean"] == pytest.approx(np.mean(by_seed))
+        assert rows.loc[structure, "seed_sd"] == pytest.approx(np.std(by_seed, ddof=1))
+    assert rows.loc["mean", ["patients", "seeds"]].tolist() == [4, 2]
 
 
 def test_mean_over_datasets_is_the_mean_of_their_means(grid_copy):

@@ -95,6 +95,37 @@ def test_exhibits_share_their_experiments(tmp_path):
     assert trained(printed) == sorted(everything)
 
 
+def test_temperatures_follow_the_experiments(tmp_path):
+    """Each is fitted and evaluated behind its training, for the tables that show it."""
+    printed = dry_run(tmp_path, "after_training", datasets="acdc", losses="nacl", seeds="0 1")
+
+    assert trained(printed) == expected("table1", datasets=["acdc"], losses=["nacl"], seeds=(0, 1))
+    for seed in (0, 1):
+        for name in ("temperature_all", "temperature_union"):
+            run = f"{tmp_path}/runs/acdc/unet_nacl_seed{seed}"
+            assert f"SEED={seed} RUN={run} CALIBRATOR={name} ARGS=''" in printed
+
+
+def test_every_evaluated_run_is_calibrated_without_training(tmp_path):
+    """Ablations too; a calibrator that is evaluated already is left alone."""
+    for run in ("unet_nacl_seed0", "unet_nacl_penalty=l2_seed3"):
+        cases = tmp_path / "runs/acdc" / run / "evaluation/evaluation.json"
+        cases.parent.mkdir(parents=True)
+        cases.touch()
+    done = tmp_path / "runs/acdc/unet_nacl_seed0/calibrated/temperature_all/evaluation/evaluation.json"
+    done.parent.mkdir(parents=True)
+    done.touch()
+    printed = dry_run(tmp_path, "calibrations")
+
+    assert trained(printed) == []
+    fitted = re.findall(r"RUN=\S*/acdc/(\S+) CALIBRATOR=(\w+)", printed)
+    assert sorted(fitted) == [
+        ("unet_nacl_penalty=l2_seed3", "temperature_all"),
+        ("unet_nacl_penalty=l2_seed3", "temperature_union"),
+        ("unet_nacl_seed0", "temperature_union"),
+    ]
+
+
 def test_store_of_tracked_runs_is_made_before_any_of_them(tmp_path):
     """Trainings and evaluations are tracked."""
     printed = dry_run(tmp_path, "table4", "--forcerun", "store", datasets="acdc", tracking="mlflow")
