@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nacl_monai.cli import write_files
 from nacl_monai.paper.collect import write_evidence
+from nacl_monai.paper.conventions import CONVENTIONS, PROJECT
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
 from nacl_monai.paper.reproduce import write_all, write_exhibit
@@ -49,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
             )
     for name, (purpose, writer) in WRITERS.items():
         _command(commands, name, purpose, writer)
+    for name in (*EXHIBITS, "all", "report"):
+        commands.choices[name].add_argument(
+            "--conventions",
+            choices=list(CONVENTIONS),
+            default=PROJECT,
+            help="how absent structures are scored (default: project)",
+        )
     return parser
 
 

@@ -60,7 +60,7 @@ class Table:
             per_structure=self.per_structure,
             over_datasets=self.over_datasets,
         )
-        return beside_paper(summary, self.number)
+        return beside_paper(summary, self.number, results.conventions)
 
     def write(self, results: Results, stem: Path) -> list[Path]:
         """Writes the table in three formats."""

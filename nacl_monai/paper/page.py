@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,11 @@ from matplotlib.figure import Figure
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.paper.contents import MethodTable
+from nacl_monai.paper.conventions import PROJECT
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
 from nacl_monai.paper.grid import Experiment
 from nacl_monai.paper.names import dataset_label, method_label
+from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import Results, first_runs, read_results
 from nacl_monai.paper.summary import MEAN
 from nacl_monai.paper.tables import note
@@ -37,7 +38,9 @@ from nacl_monai.runs import RunFolder
 PAGE = "report.html"
 
 
-def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
+def write_page(
+    roots: Sequence[str | Path], output: str | Path, *, conventions: str = PROJECT
+) -> list[Path]:
     """Writes ``report.html`` from runs, and from the tables and figures in the same folder.
 
     Per dataset: a verdict, tables of the methods as trained and with what was fitted afterwards,
@@ -48,6 +51,7 @@ def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     Args:
         roots: Folders of runs, at any depth.
         output: The folder for the page, with the tables and figures.
+        conventions: How absent structures are scored, a key of `CONVENTIONS`.
 
     Returns:
         The path of the page.
@@ -56,11 +60,9 @@ def write_page(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
         InputError: If there is no run of the main tables, or if one cannot be read.
     """
     output = Path(output)
-    results = read_results(roots)
+    results = read_results(roots, conventions)
     main = MAIN.select(results)
-    command = shlex.join(
-        ["nacl-monai", "paper", "report", *map(str, roots), "--output", str(output)]
-    )
+    command = command_line("report", roots, output, {"conventions": conventions})
     page = Environment(
         loader=PackageLoader("nacl_monai.paper", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html.j2")
@@ -151,12 +153,14 @@ def _cell(row: Mapping[Any, Any], metric: str, place: int) -> dict[str, str]:
         return {"value": "", "mean": "–", "interval": "", "paper": "", "mark": ""}
     text = METRICS[metric].text
     interval = "" if pd.isna(row["low"]) else f"{text(row['low'])} to {text(row['high'])}"
-    known = not pd.isna(row["paper"])
+    paper = "" if pd.isna(row["paper"]) else f"paper {text(row['paper'])}"
+    if not pd.isna(row["difference"]):
+        paper += f" ({text(row['difference'], '+')})"
     return {
         "value": f"{row['mean']:.6f}",
         "mean": text(row["mean"]),
         "interval": interval,
-        "paper": f"paper {text(row['paper'])} ({text(row['difference'], '+')})" if known else "",
+        "paper": paper,
         "mark": ("best", "second", "")[place],
     }
 

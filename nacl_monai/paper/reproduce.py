@@ -12,6 +12,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.paper.claims import claims_to_markdown, judge_claims
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
+from nacl_monai.paper.conventions import PROJECT
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
 from nacl_monai.paper.forest import draw_forest
 from nacl_monai.paper.grid import PROPOSED
@@ -29,6 +30,7 @@ def write_exhibit(
     datasets: Collection[str] = (),
     losses: Collection[str] = (),
     seeds: Collection[int] = (),
+    conventions: str = PROJECT,
 ) -> list[Path]:
     """Writes a table or figure of the paper from whatever runs of it are there.
 
@@ -44,6 +46,7 @@ def write_exhibit(
         datasets: Only these; by default all.
         losses: Only these; by default all.
         seeds: Only these; by default all.
+        conventions: How absent structures are scored, a key of `CONVENTIONS`.
 
     Returns:
         The paths of the files.
@@ -51,13 +54,21 @@ def write_exhibit(
     Raises:
         InputError: If there is no run to show, or if one cannot be read.
     """
-    narrowed = {"datasets": datasets, "losses": losses, "seeds": seeds}
+    options = {
+        "datasets": datasets,
+        "losses": losses,
+        "seeds": seeds,
+        "conventions": conventions,
+    }
     exhibit = EXHIBITS[name]
-    results = exhibit.select(read_results(roots), datasets=datasets, losses=losses, seeds=seeds)
-    return _write(exhibit, results, _command(name, roots, output, narrowed), Path(output))
+    found = read_results(roots, conventions)
+    results = exhibit.select(found, datasets=datasets, losses=losses, seeds=seeds)
+    return _write(exhibit, results, command_line(name, roots, output, options), Path(output))
 
 
-def write_all(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
+def write_all(
+    roots: Sequence[str | Path], output: str | Path, *, conventions: str = PROJECT
+) -> list[Path]:
     """Writes every table and figure of which there are runs, and what they say.
 
     ``verdicts.md`` has three sentences per dataset; ``claims.md`` and ``.csv`` have every claim of the
@@ -66,6 +77,7 @@ def write_all(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     Args:
         roots: Folders of runs, at any depth.
         output: The folder for the files.
+        conventions: How absent structures are scored, a key of `CONVENTIONS`.
 
     Returns:
         The paths of the files.
@@ -73,14 +85,15 @@ def write_all(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     Raises:
         InputError: If there is no run of the main tables, or if one cannot be read.
     """
-    results = read_results(roots)
+    results = read_results(roots, conventions)
     files = []
     for name, exhibit in EXHIBITS.items():
         try:
             chosen = exhibit.select(results)
         except InputError:
             continue
-        files += _write(exhibit, chosen, _command(name, roots, output, {}), Path(output))
+        command = command_line(name, roots, output, {"conventions": conventions})
+        files += _write(exhibit, chosen, command, Path(output))
     main = MAIN.select(results)
     sentences = [verdict(MAIN.select(main, datasets=[name]), name) for name in main.datasets]
     judged = judge_claims(results)
@@ -125,15 +138,17 @@ def _write_tests(exhibit: Exhibit, results: Results, output: Path) -> list[Path]
     return files
 
 
-def _command(
+def command_line(
     name: str,
     roots: Sequence[str | Path],
     output: str | Path,
-    narrowed: Mapping[str, Collection[Any]],
+    options: Mapping[str, Collection[Any]],
 ) -> str:
-    """The command line that writes the same again."""
+    """The command that writes the same again; options at their default are left out."""
     command = ["nacl-monai", "paper", name, *map(str, roots)]
     command += ["--output", str(output)]
-    for option, values in narrowed.items():
-        command += [f"--{option}", *map(str, values)] if values else []
+    for option, values in options.items():
+        if values and values != PROJECT:
+            words = [values] if isinstance(values, str) else map(str, values)
+            command += [f"--{option}", *words]
     return shlex.join(command)

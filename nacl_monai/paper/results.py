@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from nacl_monai.errors import InputError
+from nacl_monai.paper.conventions import CONVENTIONS, PROJECT, Score
 from nacl_monai.paper.grid import (
     PAPER_DATASETS,
     PAPER_NETWORKS,
@@ -31,9 +32,11 @@ class Results:
 
     Attributes:
         folders: The run's folder of each experiment, in the order of tables and figures.
+        conventions: How absent structures are scored, a key of `CONVENTIONS`.
     """
 
     folders: Mapping[Experiment, Path]
+    conventions: str = PROJECT
 
     @property
     def datasets(self) -> list[str]:
@@ -74,7 +77,8 @@ class Results:
         for experiment, evaluated in found.items():
             check_alike(next(iter(found.values())), evaluated, same_cases=False)
             check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
-        return pd.concat([_labeled(*item) for item in found.items()], ignore_index=True)
+        score = CONVENTIONS[self.conventions].score
+        return pd.concat([_labeled(*item, score) for item in found.items()], ignore_index=True)
 
     def select(
         self,
@@ -112,10 +116,14 @@ class Results:
         common = {dataset: chosen._common_seeds(dataset) for dataset in chosen.datasets}
         chosen = chosen._kept(lambda experiment: experiment.seed in common[experiment.dataset])
         order = {method: k for k, method in enumerate(grid.methods)}
-        return Results(dict(sorted(chosen.folders.items(), key=lambda item: order[item[0].method])))
+        return replace(
+            self,
+            folders=dict(sorted(chosen.folders.items(), key=lambda item: order[item[0].method])),
+        )
 
     def _kept(self, keep: Callable[[Experiment], bool]) -> Results:
-        return Results({key: folder for key, folder in self.folders.items() if keep(key)})
+        kept = {key: folder for key, folder in self.folders.items() if keep(key)}
+        return replace(self, folders=kept)
 
     def _common_seeds(self, dataset: str) -> set[int]:
         """Seeds that every experiment of a dataset has; all that there are, if they share none."""
@@ -126,8 +134,12 @@ class Results:
         return set.intersection(*seeds.values()) or set.union(*seeds.values())
 
 
-def read_results(roots: Sequence[str | Path]) -> Results:
+def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Results:
     """Finds the evaluated runs below some folders; other folders are left out.
+
+    Args:
+        roots: Folders of runs, at any depth.
+        conventions: How absent structures are scored, a key of `CONVENTIONS`.
 
     Raises:
         InputError: If there is no run, or if one is there twice.
@@ -149,7 +161,7 @@ def read_results(roots: Sequence[str | Path]) -> Results:
             f"{', '.join(map(str, roots))}: no evaluated run below; expected {pattern}, "
             "which `make evaluate` writes"
         )
-    return Results(dict(sorted(folders.items(), key=lambda item: _order(item[0]))))
+    return Results(dict(sorted(folders.items(), key=lambda item: _order(item[0]))), conventions)
 
 
 def first_runs(results: Results, dataset: str) -> list[Run]:
@@ -208,9 +220,10 @@ def _dataset(folder: Path) -> str:
         raise InputError(f"{path}: does not name its dataset; evaluate the run again") from error
 
 
-def _labeled(experiment: Experiment, evaluated: Evaluated) -> pd.DataFrame:
+def _labeled(experiment: Experiment, evaluated: Evaluated, score: Score) -> pd.DataFrame:
     """The cases of a run behind what the run is."""
-    table = evaluated.metrics.reset_index(names="case")
+    cases = RunFolder(evaluated.folder).evaluation.cases
+    table = score(evaluated.metrics, cases).reset_index(names="case")
     labels: dict[str, str | float] = {
         "method": experiment.method.name,
         "network": experiment.setup.network,

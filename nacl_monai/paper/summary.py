@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from nacl_monai.paper.conventions import CONVENTIONS, PROJECT
 from nacl_monai.paper.means import mean_columns, mean_scores
 from nacl_monai.paper.published import KEYS, read_published
 from nacl_monai.paper.results import Results
@@ -81,16 +82,17 @@ def correlate(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def beside_paper(summary: pd.DataFrame, number: str) -> pd.DataFrame:
+def beside_paper(summary: pd.DataFrame, number: str, conventions: str = PROJECT) -> pd.DataFrame:
     """The summary with the paper's numbers.
 
     Args:
         summary: From `summarize`.
         number: Of the paper's table: "Table 1".
+        conventions: By which it was measured, a key of `CONVENTIONS`.
 
     Returns:
         The same rows with ``paper``, and ``difference`` of our mean from it; both are empty where the
-        paper has no such number.
+        paper has no such number, the latter also where its conventions are other ones.
     """
     published = read_published()
     published = published[published["table"] == number]
@@ -98,7 +100,8 @@ def beside_paper(summary: pd.DataFrame, number: str) -> pd.DataFrame:
     known = published.assign(structure=published["structure"].str.casefold())
     wanted = summary[keys].assign(structure=summary["structure"].str.casefold())
     paper = known.set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(wanted)).to_numpy()
-    return summary.assign(paper=paper, difference=summary["mean"] - paper)
+    alike = summary["metric"].isin(CONVENTIONS[conventions].alike)
+    return summary.assign(paper=paper, difference=(summary["mean"] - paper).where(alike))
 
 
 def _structures(results: Results, metric: str) -> list[str]:

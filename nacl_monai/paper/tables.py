@@ -122,7 +122,9 @@ def note(summary: pd.DataFrame) -> str:
             " Rank correlation: Spearman's over test cases, mean over trainings, without interval."
         )
     paper = (
-        " Below: the paper's number, and ours minus it." if summary["paper"].notna().any() else ""
+        " Below: the paper's number and, where both are measured alike, ours minus it."
+        if summary["paper"].notna().any()
+        else ""
     )
     return (
         f"Mean over test patients ({datasets}) and its 95 % t interval over {sample}.{paper}{units} "
@@ -155,7 +157,9 @@ def _cell(row: Mapping[Any, float], metric: str, place: int, marks: _Marks) -> s
     if not np.isnan(row["low"]):
         lines.append(f"[{text(row['low'])}, {text(row['high'])}]")
     if not np.isnan(row["paper"]):
-        lines.append(f"{text(row['paper'])} ({text(row['difference'], '+')})")
+        known = not np.isnan(row["difference"])
+        difference = f" ({text(row['difference'], '+')})" if known else ""
+        lines.append(f"{text(row['paper'])}{difference}")
     return marks.line_break.join(lines)
 
 

@@ -54,7 +54,7 @@ def test_number_is_the_mean_over_patients(grid, table1):
 def test_paper_s_number_is_that_of_the_same_table_and_method(table1):
     """The same dataset, structure and metric; elsewhere it is empty."""
     paper = read_published().set_index(KEYS)["value"]
-    beside = beside_paper(table1, "Table 1")
+    beside = beside_paper(table1, "Table 1", "authors")
     by_key = beside.set_index(["dataset", "structure", "metric", "method"])
 
     row = by_key.loc[("acdc", "LV", "hd95", "svls")]
