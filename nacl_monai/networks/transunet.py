@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 
+_LOGGER = logging.getLogger(__name__)
 PRETRAINED = "vit_base_r50_s16_224.orig_in21k"
 PRETRAINED_SIZE = 224
 
@@ -202,6 +204,10 @@ def _load_encoder(encoder: VisionTransformer, in_channels: int, file: Path | Non
         )
     except Exception as error:  # torch, safetensors, NumPy and the hub each have their own
         raise InputError(fault) from error
+    tensors = len(encoder.state_dict())
+    _LOGGER.info(
+        "pretrained: all %d tensors of the encoder come from %s", tensors, file or PRETRAINED
+    )
 
 
 def _complete_weights(

@@ -154,14 +154,19 @@ def published_archive(encoder):
     return {name: value.numpy() for name, value in archive.items()}
 
 
-def test_archives_of_the_transformers_authors_are_read(tmp_path):
-    """The .npz archives of the vision transformer's authors are read as they are."""
+def test_archives_of_the_transformers_authors_are_read(tmp_path, caplog):
+    """The .npz archives of the vision transformer's authors are read as they are; one line says so."""
     torch.manual_seed(1)
     encoder = tiny().encoder
     np.savez(tmp_path / "R50+ViT-B_16.npz", **published_archive(encoder))
-    loaded = tiny(pretrained=tmp_path / "R50+ViT-B_16.npz").encoder.state_dict()
+    with caplog.at_level("INFO", "nacl_monai"):
+        loaded = tiny(pretrained=tmp_path / "R50+ViT-B_16.npz").encoder.state_dict()
 
     assert all(torch.equal(loaded[key], value) for key, value in encoder.state_dict().items())
+    (line,) = [record.getMessage() for record in caplog.records if "nacl" in record.name]
+    assert line.startswith(
+        f"pretrained: all {len(loaded)} tensors of the encoder come from {tmp_path}"
+    )
 
 
 @pytest.mark.parametrize("in_channels", [1, 2, 4])
