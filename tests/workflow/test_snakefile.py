@@ -112,7 +112,9 @@ def test_every_evaluated_run_is_calibrated_without_training(tmp_path):
         cases = tmp_path / "runs/acdc" / run / "evaluation/evaluation.json"
         cases.parent.mkdir(parents=True)
         cases.touch()
-    done = tmp_path / "runs/acdc/unet_nacl_seed0/calibrated/temperature_all/evaluation/evaluation.json"
+    done = (
+        tmp_path / "runs/acdc/unet_nacl_seed0/calibrated/temperature_all/evaluation/evaluation.json"
+    )
     done.parent.mkdir(parents=True)
     done.touch()
     printed = dry_run(tmp_path, "calibrations")
