@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from nacl_monai.files import atomic_path
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
+from nacl_monai.metrics import CalibrationBins
 from nacl_monai.runs import TOP, EvaluationFolder
 
 
@@ -39,11 +40,32 @@ class CaseBins(CaseHandler):
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
-        arrays: dict[str, Any] = {
-            "cases": np.array(cases),
-            "regions": np.array(self.calibration.region_names),
-            "classes": np.array([TOP, *self.classes]),
-            **self.calibration.case_bins().arrays(),
-        }
-        with atomic_path(self.file) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        sums = self.calibration.case_bins()
+        write_case_bins(self.file, sums, cases, self.calibration.region_names, self.classes)
+
+
+def write_case_bins(
+    file: Path,
+    sums: CalibrationBins,
+    cases: Sequence[str],
+    regions: Sequence[str],
+    classes: Sequence[str],
+    patients: Sequence[str] = (),
+) -> None:
+    """Writes a ``bins.npz``; see `CaseBins`.
+
+    Args:
+        file: The file.
+        sums: The bins, ``(cases, regions, 1 + C, M)``.
+        cases: Names.
+        regions: Names.
+        classes: Names of all classes, without "top-1".
+        patients: The patient of each case, the further array ``patients``; empty where nobody knows.
+    """
+    names = {"cases": cases, "regions": regions, "classes": [TOP, *classes]}
+    if patients:
+        names["patients"] = patients
+    arrays: dict[str, Any] = {key: np.array(list(values)) for key, values in names.items()}
+    arrays |= sums.arrays()
+    with atomic_path(file) as temporary:
+        np.savez_compressed(temporary, **arrays)
