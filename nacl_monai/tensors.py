@@ -104,6 +104,11 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
             )
 
 
+def sum_tolerance(dtype: torch.dtype) -> float:
+    """How far off 1 the rounding of a dtype may take the sum over a voxel's classes."""
+    return _SUM_TOLERANCE.get(dtype, 1e-3)
+
+
 def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> None:
     """Refuses what is no output of a softmax.
 
@@ -116,7 +121,7 @@ def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> 
         InputError: If a value is NaN or outside [0, 1], or if the classes of a voxel do not sum to 1.
     """
     check_outputs(probs, "probs")
-    tolerance = _SUM_TOLERANCE.get(probs.dtype, 1e-3) if tolerance is None else tolerance
+    tolerance = sum_tolerance(probs.dtype) if tolerance is None else tolerance
     check_unit_interval(probs, tolerance)
     off = (probs.sum(1) - 1).abs().max().item()
     if off > tolerance:

@@ -142,6 +142,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             y: Labels, or for structures masks of 0 and 1, ``(B, structures, *spatial)``.
             **kwargs: ``mask``, the voxels that count.
         """
+        kwargs = {name: as_tensor(value) for name, value in kwargs.items()}
         return super().__call__(as_tensor(y_pred), as_tensor(y), **kwargs)
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics import ERRORS, REGIONS, CalibrationBins
 from nacl_monai.reports.evaluation_files import RunBins
 
 _AGAIN = "evaluate the run again"
@@ -72,11 +72,30 @@ def check_structures(path: Path, metrics: pd.DataFrame) -> None:
     Raises:
         InputError: If one is another.
     """
-    for metric in ("dice", "hd95"):
-        structures = [name for name in metrics if str(name).startswith(f"{metric}_")]
-        if structures:
+    _check_means(path, metrics, ("dice", "hd95"))
+
+
+def check_overlapping(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
+    """Compares a calibration error with the mean over its structures, where structures overlap.
+
+    Args:
+        path: The file that they are from.
+        metrics: One row per case, one column per metric.
+        bins: Whose regions say whether each structure has its own.
+
+    Raises:
+        InputError: If one is another.
+    """
+    of_structures = [region for region in REGIONS if region not in bins.regions]
+    _check_means(path, metrics, [f"{error}_{name}" for error in ERRORS for name in of_structures])
+
+
+def _check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None:
+    for name in names:
+        structures = [column for column in metrics if str(column).startswith(f"{name}_")]
+        if structures and name in metrics:
             means = metrics[structures].mean(axis=1).to_numpy()
-            _check_equal(path, metrics[metric], means, "its structures")
+            _check_equal(path, metrics[name], means, "its structures")
 
 
 def check_sums(bins: RunBins) -> None:
@@ -116,12 +135,18 @@ def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
     Raises:
         InputError: If one is another.
     """
+    for column, computed in recomputed(bins).items():
+        if column in metrics:
+            _check_equal(path, metrics[column], computed.to_numpy(), "the bins")
+
+
+def recomputed(bins: RunBins) -> pd.DataFrame:
+    """The calibration errors that follow from the bins alone, ``<error>_<region>``, a row per case."""
+    columns: dict[str, Any] = {}
     for error, compute in _RECOMPUTED.items():
         computed = compute(bins.sums).numpy()
-        for index, region in enumerate(bins.regions):
-            column = f"{error}_{region}"
-            if column in metrics:
-                _check_equal(path, metrics[column], computed[:, index], "the bins")
+        columns |= {f"{error}_{name}": computed[:, at] for at, name in enumerate(bins.regions)}
+    return pd.DataFrame(columns, index=pd.Index(bins.cases, name="case"))
 
 
 def _check_equal(
@@ -174,7 +199,9 @@ def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> st
     unlike = differences(*made)
     if unlike or not same_cases:
         return first_of(unlike)
-    for region in set(bins.regions) - {"union"}:
+    for region in bins.regions:
+        if region.partition("_")[0] == "union":
+            continue
         ours, theirs = (_voxels(part, region) for part in (bins, others))
         cases = [case for case, count in ours.items() if theirs[case] != count]
         if cases:

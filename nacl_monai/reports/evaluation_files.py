@@ -8,6 +8,7 @@
 ``bins.npz``       ``cases`` (N,), ``regions`` (R,), ``classes`` (1 + C,): "top-1", then the
                    classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
                    sums over the voxels in the M equal bins (lo, hi] of [0, 1].
+                   An optional array ``patients`` (N,) says which cases belong together.
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
 ================== ==========================================================================
@@ -28,8 +29,10 @@ import pandas as pd
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports.columns import MAIN_METRICS
+from nacl_monai.runs import EvaluationFolder, RunFolder
 
 REMEDY = "run `make evaluate` first"
+FOREGROUND = "foreground"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class RunBins:
     classes: list[str]
     sums: CalibrationBins
     path: Path
+    patients: list[str] | None = None
+
+    @property
+    def main_region(self) -> str:
+        """The labels' foreground; of overlapping structures, that of the first."""
+        return next((name for name in self.regions if name == FOREGROUND), None) or next(
+            (name for name in self.regions if name.startswith(f"{FOREGROUND}_")), self.regions[0]
+        )
 
     def select(self, region: str, class_name: str) -> CalibrationBins:
         """The sums of one region and one class ("top-1", or a name): (cases, 1, bins).
@@ -60,7 +71,8 @@ class RunBins:
     def ordered(self, cases: Sequence[str]) -> RunBins:
         """The same sums with the cases in another order."""
         order = [self.cases.index(case) for case in cases]
-        return replace(self, cases=list(cases), sums=self.sums[order])
+        patients = self.patients and [self.patients[position] for position in order]
+        return replace(self, cases=list(cases), sums=self.sums[order], patients=patients)
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,12 @@ class CaseMap:
     slice: int
     classes: list[str]
     path: Path
+
+
+def evaluation_in(folder: str | Path) -> EvaluationFolder:
+    """The evaluation of a run; the folder of an audit is one itself."""
+    of_run, itself = RunFolder(Path(folder)).evaluation, EvaluationFolder(Path(folder))
+    return itself if itself.cases.is_file() and not of_run.path.is_dir() else of_run
 
 
 def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
@@ -130,7 +148,7 @@ def read_bins(path: Path) -> RunBins:
         InputError: If the file is missing, lacks an array or holds arrays of unlike shape.
     """
     dtypes = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
-    arrays = read_arrays(path, ("cases", "regions", "classes", *dtypes))
+    arrays = read_arrays(path, ("cases", "regions", "classes", *dtypes), optional=("patients",))
     names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "classes")}
     expected = tuple(map(len, names.values()))
     for key in dtypes:
@@ -141,7 +159,13 @@ def read_bins(path: Path) -> RunBins:
                 f"({', '.join(map(str, expected))}, M); evaluate the run again"
             )
     sums = {key: arrays[key].astype(dtype) for key, dtype in dtypes.items()}
-    return RunBins(path=path, sums=CalibrationBins.from_arrays(sums), **names)
+    patients = arrays.get("patients")
+    return RunBins(
+        path=path,
+        sums=CalibrationBins.from_arrays(sums),
+        patients=None if patients is None else [str(name) for name in patients],
+        **names,
+    )
 
 
 def read_map(path: Path) -> CaseMap:
@@ -175,7 +199,7 @@ def read_map(path: Path) -> CaseMap:
 
 
 def read_arrays(
-    path: Path, keys: Sequence[str], remedy: str = REMEDY
+    path: Path, keys: Sequence[str], remedy: str = REMEDY, optional: Sequence[str] = ()
 ) -> dict[str, npt.NDArray[Any]]:
     """Arrays of an NPZ file by their names.
 
@@ -183,6 +207,7 @@ def read_arrays(
         path: The file.
         keys: The arrays that it must hold; any other is left alone.
         remedy: What the user can do where it does not, for the message.
+        optional: The arrays that it may hold, too.
 
     Raises:
         InputError: If the file is missing, is no NPZ file or lacks an array.
@@ -192,7 +217,8 @@ def read_arrays(
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
-            arrays = {key: archive[key] for key in keys if key not in missing}
+            present = (*keys, *(key for key in optional if key in archive))
+            arrays = {key: archive[key] for key in present if key not in missing}
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: not a readable NPZ file ({_one_line(error)}); {remedy}"

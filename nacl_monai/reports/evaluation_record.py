@@ -10,6 +10,7 @@ from typing import Any
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
+from nacl_monai.reports.evaluation_files import evaluation_in
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 _AGAIN = "evaluate the run again"
@@ -19,6 +20,8 @@ _ALIKE = (
     *("preprocessing", "cropping", "calibration", "metrics"),
 )
 _WORDS = {"train": "training", "val": "validation"}
+#: The set of an audit: whatever predictions were there.
+AUDITED = "audited"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,12 @@ class EvaluationOf:
         return f"{_WORDS.get(self.set, self.set)} cases"
 
     def difference(self, other: EvaluationOf) -> str:
-        """How ``other`` was evaluated otherwise; empty if it was not, or if one of them does not say."""
+        """How ``other`` was evaluated otherwise; empty if it was not, or if one of them does not say.
+
+        An audit knows nothing of the training, so that its numbers alone can differ from a run's.
+        """
+        if (self.set == AUDITED) != (other.set == AUDITED):
+            return ""
         if self.set != other.set:
             return f"set ({self.set}, now {other.set})"
         if not (self.settings and other.settings):
@@ -58,19 +66,17 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
         InputError: If a file is damaged, if weights, split or patients are not those that were
             evaluated, if the training is not finished, or if a patient of another set has trained.
     """
-    run = RunFolder(Path(folder))
-    record = _object(run.evaluation.record)
+    run, said = RunFolder(Path(folder)), evaluation_in(folder).record
+    record = _object(said)
     trained = run.trained
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if name in record and file.is_file() and checksum(file) != record[name]:
-            raise InputError(
-                f"{run.evaluation.record}: is of another {file.name} than the run's; {_AGAIN}"
-            )
+            raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
     if _object(trained.record, RECORD_REMEDY).get("finished") is False:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
     settings = record.get("settings", {})
     if not isinstance(settings, dict):
-        raise InputError(f"{run.evaluation.record}: is damaged; {_AGAIN}")
+        raise InputError(f"{said}: is damaged; {_AGAIN}")
     of = EvaluationOf(record.get("set", "test"), _alike(settings))
     _check_patients(trained.split, _object(trained.split), of.set, set(units))
     return of

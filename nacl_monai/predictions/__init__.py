@@ -1,0 +1,1 @@
+"""Saved predictions of any tool → the numbers, files and figures of an evaluation."""
