@@ -58,7 +58,8 @@ class CaseTable(CaseHandler):
         write_case_table(
             self.folder,
             score_columns(scores, self.structures) | error_columns(self.calibration),
-            self.calibration,
+            pooled_errors(self.calibration),
+            self.calibration.num_bins,
             self.dataset,
             cases,
             patients,
@@ -86,10 +87,17 @@ def error_columns(calibration: CalibrationMetric) -> dict[str, torch.Tensor]:
     return calibration.by_region(calibration.case_errors())
 
 
+def pooled_errors(calibration: CalibrationMetric) -> dict[str, float]:
+    """The calibration errors over the voxels of all cases, ``<error>_<region>``."""
+    pooled = calibration.by_region(calibration.pooled_errors())
+    return {name: value.item() for name, value in pooled.items()}
+
+
 def write_case_table(
     folder: EvaluationFolder,
     columns: Mapping[str, torch.Tensor],
-    calibration: CalibrationMetric,
+    pooled: Mapping[str, float],
+    num_bins: int,
     dataset: str,
     cases: Sequence[str],
     patients: Sequence[str] = (),
@@ -99,7 +107,8 @@ def write_case_table(
     Args:
         folder: Of the two files.
         columns: One value per case each.
-        calibration: The metric, for its pooled errors and its number of bins.
+        pooled: The errors over the voxels of all cases.
+        num_bins: The number of bins.
         dataset: Name of the dataset, for the summary.
         cases: Names, in the order of the values.
         patients: Names in the same order; empty where nobody knows whose the cases are.
@@ -111,19 +120,16 @@ def write_case_table(
         table.insert(0, "patient", list(patients))
     table = table.rename_axis("case").sort_index()
     write_text(folder.cases, table.to_csv(float_format="%.6f"))
-    summary = _summary(table, calibration, dataset)
+    summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
+    summary["pooled"] = {name: _number(value) for name, value in pooled.items()}
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     print(_readable(table))
 
 
-def _summary(table: pd.DataFrame, calibration: CalibrationMetric, dataset: str) -> dict[str, Any]:
+def _statistics(table: pd.DataFrame) -> dict[str, Any]:
     numbers = table.drop(columns="patient", errors="ignore")
     statistics = numbers.agg(["mean", "std", "count"]).astype(object)
-    pooled = calibration.by_region(calibration.pooled_errors())
     return {
-        "dataset": dataset,
-        "cases": len(table),
-        "num_bins": calibration.num_bins,
         "metrics": {
             name: {
                 "mean": _number(column["mean"]),
@@ -131,8 +137,7 @@ def _summary(table: pd.DataFrame, calibration: CalibrationMetric, dataset: str) 
                 "count": int(column["count"]),
             }
             for name, column in statistics.items()
-        },
-        "pooled": {name: _number(value.item()) for name, value in pooled.items()},
+        }
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import ACTIVATIONS
-from nacl_monai.predictions.command import audit_folders
+from nacl_monai.predictions.command import audit_folders, merge_files
 from nacl_monai.predictions.folders import Options
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
 
@@ -44,6 +44,34 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     audit = commands.add_parser("audit", help="audit saved predictions of any tool")
     audit.set_defaults(run=_audit)
+    _add_files(audit)
+    _add_meaning(audit)
+    audit.add_argument(
+        "--regions",
+        nargs="+",
+        default=EVALUATED_REGIONS,
+        choices=EVALUATED_REGIONS,
+        help="voxels that count, beside foreground (default: all of them)",
+    )
+    audit.add_argument("--num-bins", type=int, default=15, metavar="N", help="default: 15")
+    audit.add_argument(
+        "--affine_tolerance",
+        type=float,
+        default=AFFINE_TOLERANCE,
+        metavar="MM",
+        help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
+    )
+    audit.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+
+    merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
+    merge.set_defaults(run=merge_files)
+    merge.add_argument("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
+    merge.add_argument("--output", type=Path, required=True, metavar="DIR")
+    return parser
+
+
+def _add_files(audit: argparse.ArgumentParser) -> None:
+    """What is read and written, and whose the cases are."""
     audit.add_argument(
         "folders",
         nargs="+",
@@ -54,6 +82,18 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument(
         "--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit"
     )
+    audit.add_argument(
+        "--patient-pattern",
+        metavar="REGEX",
+        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
+    )
+    audit.add_argument(
+        "--patients", type=Path, metavar="CSV", help="a table with the columns case and patient"
+    )
+
+
+def _add_meaning(audit: argparse.ArgumentParser) -> None:
+    """What the channels of the probabilities mean."""
     audit.add_argument(
         "--dataset",
         type=Path,
@@ -70,31 +110,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=1,2",
         help="structures and their label values: the channels of a sigmoid, or what Dice is of",
     )
-    audit.add_argument(
-        "--regions",
-        nargs="+",
-        default=EVALUATED_REGIONS,
-        choices=EVALUATED_REGIONS,
-        help="voxels that count, beside foreground (default: all of them)",
-    )
-    audit.add_argument("--num-bins", type=int, default=15, metavar="N", help="default: 15")
-    audit.add_argument(
-        "--patient-pattern",
-        metavar="REGEX",
-        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
-    )
-    audit.add_argument(
-        "--patients", type=Path, metavar="CSV", help="a table with the columns case and patient"
-    )
-    audit.add_argument(
-        "--affine_tolerance",
-        type=float,
-        default=AFFINE_TOLERANCE,
-        metavar="MM",
-        help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
-    )
-    audit.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-    return parser
 
 
 if __name__ == "__main__":

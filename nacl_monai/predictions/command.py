@@ -1,4 +1,4 @@
-"""What ``nacl-monai audit`` does: every folder of predictions, then one table."""
+"""What ``nacl-monai audit`` and ``nacl-monai merge`` do: write files, and print one table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.folders import Options, find, measured_cases
-from nacl_monai.predictions.output import check_measured, check_output, draw_all, write_audit
+from nacl_monai.predictions.merging import merge
+from nacl_monai.predictions.output import (
+    check_measured,
+    check_output,
+    draw_all,
+    write_audit,
+    write_merged,
+)
 from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.table import audit_table
 from nacl_monai.reports import Run, check_alike, read_runs
@@ -52,6 +59,27 @@ def audit_folders(
     for file in files:
         print(f"wrote {file}")
     return faults
+
+
+def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
+    """Merges audits, prints what they say together, and writes it.
+
+    Args:
+        files: Their ``bins.npz``.
+        output: The folder for the files.
+
+    Returns:
+        No fault.
+
+    Raises:
+        InputError: If the audits cannot be merged.
+    """
+    check_output(output)
+    audit, written = write_merged(output, merge(files))
+    print(audit_table([audit]))
+    for file in written:
+        print(f"wrote {file}")
+    return []
 
 
 def _outputs(predictions: Sequence[Path], output: Path) -> list[Path]:

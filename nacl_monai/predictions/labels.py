@@ -147,7 +147,7 @@ def _check_grid(
     shape = tuple(turned.shape[::-1])
     if predicted.shape != shape:
         raise InputError(
-            f"{predicted.source}: its probabilities have the shape {predicted.shape}, but {label.file} "
+            f"{predicted.file}: its probabilities have the shape {predicted.shape}, but {label.file} "
             f"{shape}; give both on one grid"
         )
 

@@ -69,7 +69,7 @@ def read_channels(prediction: Prediction) -> Probabilities:
     """
     image = read_image(prediction.file)
     voxels = image.voxels if image.voxels.ndim == 4 else image.voxels[None]
-    return Probabilities(voxels, image.affine, prediction.file, whole=image.whole)
+    return Probabilities(voxels, image.affine, prediction.file, prediction.file, whole=image.whole)
 
 
 def read_per_class(prediction: Prediction) -> Probabilities:
@@ -88,9 +88,8 @@ def read_per_class(prediction: Prediction) -> Probabilities:
         if images[-1].voxels.dtype != images[0].voxels.dtype:
             raise InputError(f"{file}: is stored in another way than {first}; save both alike")
     voxels = np.stack([image.voxels for image in images])
-    return Probabilities(
-        voxels, images[0].affine, first, whole=all(image.whole for image in images)
-    )
+    whole = all(image.whole for image in images)
+    return Probabilities(voxels, images[0].affine, first, first, whole=whole)
 
 
 def _one_channel(file: Path) -> Image:

@@ -73,12 +73,12 @@ def read(prediction: Prediction) -> Probabilities:
     affine, source = _affine(file)
     plans = _beside(file.parent, "plans.json")
     reader = read_object(plans, "predict again").get("image_reader_writer", "") if plans else ""
-    return Probabilities(array, affine, source, turned="Reorient" in str(reader))
+    return Probabilities(array, affine, file, source, turned="Reorient" in str(reader))
 
 
 def _array(file: Path) -> np.ndarray[Any, Any]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             if _KEY_OF_FIRST_VERSION in archive and _KEY not in archive:
                 raise InputError(
                     f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of "

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers.case_bins import write_case_bins
-from nacl_monai.handlers.case_table import error_columns, score_columns, write_case_table
+from nacl_monai.handlers.case_table import (
+    error_columns,
+    pooled_errors,
+    score_columns,
+    write_case_table,
+)
 from nacl_monai.handlers.evaluation_record import (
     check_replaceable,
     clear_aside,
@@ -15,9 +24,11 @@ from nacl_monai.handlers.evaluation_record import (
     take_place,
     write_evaluation_record,
 )
+from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
 from nacl_monai.predictions.folders import Found, as_record, scores_of, summed
 from nacl_monai.predictions.measuring import SCORES, Measured
+from nacl_monai.predictions.result import Audit
 from nacl_monai.reports import Run, draw_reliability, read_run, save_figure
 from nacl_monai.reports.evaluation_record import AUDITED
 from nacl_monai.runs import EvaluationFolder
@@ -56,23 +67,82 @@ def write_audit(
     Raises:
         InputError: If the folder holds something else, or cannot be written.
     """
+    metric, channels = summed(found.settings, numbers), found.settings.channels
+    scores = {name: scores_of(numbers, name) for name in SCORES}
+    content = Content(
+        name=found.folder.resolve().name,
+        columns=score_columns(scores, list(channels.structures)) | error_columns(metric),
+        pooled=pooled_errors(metric),
+        bins=metric.case_bins(),
+        regions=metric.region_names,
+        classes=OUTSIDE_INSIDE if channels.overlapping else channels.names,
+        cases=cases,
+        patients=patients,
+        settings=as_record(found.settings),
+    )
+    return _write(output, content)
+
+
+def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
+    """Writes an audit that was merged of several; Dice and HD95, which no bins give, are undefined.
+
+    Args:
+        output: The folder.
+        merged: The audit.
+
+    Returns:
+        As `write_audit`.
+
+    Raises:
+        InputError: As there.
+    """
+    bins = merged.run.bins
+    errors = {name: torch.tensor(values.to_numpy()) for name, values in merged.errors.items()}
+    undefined = torch.full((len(bins.cases),), torch.nan)
+    content = Content(
+        name=merged.run.name,
+        columns=dict.fromkeys(SCORES, undefined) | {str(name): errors[name] for name in errors},
+        pooled=merged.pooled_errors(),
+        bins=bins.sums,
+        regions=bins.regions,
+        classes=bins.classes[1:],
+        cases=bins.cases,
+        patients=bins.patients or (),
+        settings={},
+    )
+    return _write(output, content)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the files of an audit hold; see the functions that write them."""
+
+    name: str
+    columns: Mapping[str, torch.Tensor]
+    pooled: Mapping[str, float]
+    bins: CalibrationBins
+    regions: Sequence[str]
+    classes: Sequence[str]
+    cases: Sequence[str]
+    patients: Sequence[str]
+    settings: Mapping[str, Any]
+
+
+def _write(output: Path, content: Content) -> tuple[Run, list[Path]]:
     folder = EvaluationFolder(output)
     check_output(output)
     clear_aside(folder)
     aside = EvaluationFolder(folder.aside)
-    metric = summed(found.settings, numbers)
-    channels = found.settings.channels
-    scores = {name: scores_of(numbers, name) for name in SCORES}
-    columns = score_columns(scores, list(channels.structures)) | error_columns(metric)
-    write_case_table(aside, columns, metric, found.folder.resolve().name, cases, patients)
-    classes = OUTSIDE_INSIDE if channels.overlapping else channels.names
-    write_case_bins(aside.bins, metric.case_bins(), cases, metric.region_names, classes, patients)
-    record = evaluation_record(AUDITED, as_record(found.settings), {})
-    write_evaluation_record(aside, record)
-    draw_all([read_run(aside.path, output.resolve().name)], aside.path)
+    cases, patients, bins = content.cases, content.patients, content.bins
+    write_case_table(
+        aside, content.columns, content.pooled, bins.num_bins, content.name, cases, patients
+    )
+    write_case_bins(aside.bins, bins, cases, content.regions, content.classes, patients)
+    write_evaluation_record(aside, evaluation_record(AUDITED, content.settings, {}))
+    draw_all([read_run(aside.path, content.name)], aside.path)
     take_place(folder)
     files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
-    return read_run(output), files
+    return read_run(output, content.name), files
 
 
 def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:

@@ -38,7 +38,8 @@ class Probabilities:
     Attributes:
         voxels: ``(C, z, y, x)``, as they were stored: half precision stays, and uint8 counts 255ths.
         affine: From ``(x, y, z)`` to mm, RAS+; None where no file says.
-        source: The file that says it.
+        file: The file of the voxels.
+        source: The file that says where they are.
         turned: Whether the axes were turned to run right, anterior and superior before; the affine is
             that of the image all the same.
         whole: Whether whole numbers are stored.
@@ -46,6 +47,7 @@ class Probabilities:
 
     voxels: npt.NDArray[Any]
     affine: Affine
+    file: Path
     source: Path
     turned: bool = False
     whole: bool = False

@@ -26,7 +26,7 @@ def audit_table(audits: Sequence[Run]) -> str:
     rows += [
         [label, *(_cell(estimate_of(audit, column), decimals) for audit in audits)]
         for column, (label, decimals) in columns.items()
-        if all(column in audit.metrics for audit in audits)
+        if all(column in audit.metrics and audit.metrics[column].notna().any() for audit in audits)
     ]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = [

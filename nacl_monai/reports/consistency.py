@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import ERRORS, REGIONS, CalibrationBins
+from nacl_monai.metrics import ERRORS, CalibrationBins
 from nacl_monai.reports.evaluation_files import RunBins
 
 _AGAIN = "evaluate the run again"
@@ -86,8 +87,8 @@ def check_overlapping(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
     Raises:
         InputError: If one is another.
     """
-    of_structures = [region for region in REGIONS if region not in bins.regions]
-    _check_means(path, metrics, [f"{error}_{name}" for error in ERRORS for name in of_structures])
+    names = [f"{error}_{name}" for error in ERRORS for name in bins.regions_of_structures]
+    _check_means(path, metrics, names)
 
 
 def _check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None:
@@ -141,12 +142,34 @@ def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
 
 
 def recomputed(bins: RunBins) -> pd.DataFrame:
-    """The calibration errors that follow from the bins alone, ``<error>_<region>``, a row per case."""
-    columns: dict[str, Any] = {}
-    for error, compute in _RECOMPUTED.items():
-        computed = compute(bins.sums).numpy()
-        columns |= {f"{error}_{name}": computed[:, at] for at, name in enumerate(bins.regions)}
+    """The calibration errors that follow from the bins alone, ``<error>_<region>``, a row per case.
+
+    Where each structure has its own regions, ``<error>_<region>`` is the mean over structures, too.
+    """
+    names = [*bins.regions, *bins.regions_of_structures]
+    columns = {
+        f"{error}_{name}": region_errors(bins, error, name).numpy()
+        for error in _RECOMPUTED
+        for name in names
+    }
     return pd.DataFrame(columns, index=pd.Index(bins.cases, name="case"))
+
+
+def region_errors(bins: RunBins, error: str, region: str) -> torch.Tensor:
+    """An error of every case in a region, or its mean over structures where each has its own.
+
+    Args:
+        bins: The bins.
+        error: "ece", "ace", "mce", "confidence_gap" or "cece".
+        region: Its name.
+
+    Raises:
+        InputError: If there is no such error or region.
+    """
+    if error not in _RECOMPUTED:
+        raise InputError(f"error: is {error!r}; choose from {', '.join(_RECOMPUTED)}")
+    positions = [bins.regions.index(name) for name in bins.regions_of(region)]
+    return _RECOMPUTED[error](bins.sums[:, positions]).nanmean(-1)
 
 
 def _check_equal(

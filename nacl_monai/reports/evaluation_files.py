@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics import REGIONS, CalibrationBins
 from nacl_monai.reports.columns import MAIN_METRICS
 from nacl_monai.runs import EvaluationFolder, RunFolder
 
@@ -47,11 +47,16 @@ class RunBins:
     patients: list[str] | None = None
 
     @property
+    def regions_of_structures(self) -> list[str]:
+        """The regions that each of several overlapping structures has for itself; else none."""
+        starts = {name.partition("_")[0] for name in self.regions} - set(self.regions)
+        return [region for region in REGIONS if region in starts]
+
+    @property
     def main_region(self) -> str:
         """The labels' foreground; of overlapping structures, that of the first."""
-        return next((name for name in self.regions if name == FOREGROUND), None) or next(
-            (name for name in self.regions if name.startswith(f"{FOREGROUND}_")), self.regions[0]
-        )
+        known = FOREGROUND in (*self.regions, *self.regions_of_structures)
+        return self.regions_of(FOREGROUND)[0] if known else self.regions[0]
 
     def select(self, region: str, class_name: str) -> CalibrationBins:
         """The sums of one region and one class ("top-1", or a name): (cases, 1, bins).
@@ -67,6 +72,19 @@ class RunBins:
                 raise InputError(f"{self.path}: no {kind} {name!r}; choose from {listed(names)}")
         k = self.classes.index(class_name)
         return self.sums[:, self.regions.index(region), k : k + 1]
+
+    def regions_of(self, region: str) -> list[str]:
+        """The region; where each structure has its own, those of all structures.
+
+        Raises:
+            InputError: If the file holds neither.
+        """
+        of_structures = [name for name in self.regions if name.startswith(f"{region}_")]
+        if region not in self.regions and not of_structures:
+            raise InputError(
+                f"{self.path}: no region {region!r}; choose from {listed(self.regions)}"
+            )
+        return [region] if region in self.regions else of_structures
 
     def ordered(self, cases: Sequence[str]) -> RunBins:
         """The same sums with the cases in another order."""
