@@ -55,7 +55,7 @@ class CaseTable(CaseHandler):
         """Writes both files; see the class."""
         details = cast("dict[str, torch.Tensor]", vars(engine.state)["metric_details"])
         scores = {metric: details[metric] for metric in self.metrics}
-        write_case_table(
+        table = write_case_table(
             self.folder,
             score_columns(scores, self.structures) | error_columns(self.calibration),
             pooled_errors(self.calibration),
@@ -64,6 +64,7 @@ class CaseTable(CaseHandler):
             cases,
             patients,
         )
+        print(_readable(table))
 
 
 def score_columns(
@@ -101,8 +102,8 @@ def write_case_table(
     dataset: str,
     cases: Sequence[str],
     patients: Sequence[str] = (),
-) -> None:
-    """Writes ``cases.csv`` and ``summary.json`` (see `CaseTable`), and prints the summary.
+) -> pd.DataFrame:
+    """Writes ``cases.csv`` and ``summary.json`` (see `CaseTable`); returns the table.
 
     Args:
         folder: Of the two files.
@@ -123,7 +124,7 @@ def write_case_table(
     summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
     summary["pooled"] = {name: _number(value) for name, value in pooled.items()}
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
-    print(_readable(table))
+    return table
 
 
 def _statistics(table: pd.DataFrame) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
-from nacl_monai.predictions.folders import Options, find, measured_cases, summed
+from nacl_monai.predictions.folders import Options, find, measured_cases, processes, summed
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
 from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.result import Audit, from_sums
@@ -84,7 +84,8 @@ def audit(
 
 def _of_folders(probs: Path, labels: Path, options: Options) -> Audit:
     found = find(probs, labels, options)
-    cases, numbers, faults = measured_cases(found, options.jobs)
+    with processes(options.jobs) as apply:
+        cases, numbers, faults = measured_cases(found, apply)
     if faults:
         raise faults[0]
     metric, channels = summed(found.settings, numbers), found.settings.channels

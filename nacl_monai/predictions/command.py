@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.folders import Options, find, measured_cases
+from nacl_monai.predictions.folders import Options, find, measured_cases, processes
 from nacl_monai.predictions.merging import merge
 from nacl_monai.predictions.output import (
     check_measured,
@@ -45,14 +45,15 @@ def audit_folders(
         print(found)
         patients_of([one.case for one, _ in found.pairs], options.patient_pattern, options.patients)
     audits, faults, files = [], [], []
-    for found, place in zip(everything, outputs, strict=True):
-        cases, numbers, of_folder = measured_cases(found, options.jobs)
-        faults += of_folder
-        check_measured(found, cases, of_folder)
-        patients = patients_of(cases, options.patient_pattern, options.patients)
-        audit, written = write_audit(place, found, cases, patients, numbers)
-        audits.append(audit)
-        files += written
+    with processes(options.jobs) as apply:
+        for found, place in zip(everything, outputs, strict=True):
+            cases, numbers, of_folder = measured_cases(found, apply)
+            faults += of_folder
+            check_measured(found, cases, of_folder)
+            patients = patients_of(cases, options.patient_pattern, options.patients)
+            audit, written = write_audit(place, found, cases, patients, numbers)
+            audits.append(audit)
+            files += written
     if len(audits) > 1:
         files += draw_all(_side_by_side(audits), output)
     print(audit_table(audits))

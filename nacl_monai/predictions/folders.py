@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -158,32 +158,31 @@ def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
 
 
 def measured_cases(
-    found: Found, jobs: int = 1
+    found: Found, apply: Callable[..., Iterable[Any]] = map
 ) -> tuple[list[str], list[Measured], list[InputError]]:
     """Reads and measures case by case, one volume in memory at a time and process.
 
     Args:
         found: From `find`.
-        jobs: The number of processes.
+        apply: `map`, or that of `processes`.
 
     Returns:
         The names of the cases that could be measured, by name, their numbers, and the faults of others.
     """
     one = partial(_measured, read=found.layout.read, settings=found.settings)
     names, numbers, faults = [], [], list(found.faults)
-    with _mapper(min(jobs, len(found.pairs))) as apply:
-        results = progress_bar(
-            apply(one, found.pairs),
-            description=f"Auditing {found.folder.name}",
-            unit="case",
-            total=len(found.pairs),
-        )
-        for (prediction, _), result in zip(found.pairs, results, strict=True):
-            if isinstance(result, InputError):
-                faults.append(result)
-            else:
-                names.append(prediction.case)
-                numbers.append(result)
+    results = progress_bar(
+        apply(one, found.pairs),
+        description=f"Auditing {found.folder.name}",
+        unit="case",
+        total=len(found.pairs),
+    )
+    for (prediction, _), result in zip(found.pairs, results, strict=True):
+        if isinstance(result, InputError):
+            faults.append(result)
+        else:
+            names.append(prediction.case)
+            numbers.append(result)
     return names, numbers, faults
 
 
@@ -196,7 +195,8 @@ def _measured(
 
 
 @contextmanager
-def _mapper(jobs: int) -> Iterator[Any]:
+def processes(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yields a function like `map` that shares the work among processes, as long as the block runs."""
     if jobs < 2:
         yield map
         return

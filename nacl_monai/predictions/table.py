@@ -33,7 +33,7 @@ def audit_table(audits: Sequence[Run]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", *(_note(audit) for audit in audits)])
+    return "\n".join([*lines, "", *dict.fromkeys(_note(audit) for audit in audits)])
 
 
 def _columns(audit: Run) -> dict[str, tuple[str, int]]:
@@ -46,9 +46,12 @@ def _columns(audit: Run) -> dict[str, tuple[str, int]]:
             label = METRICS[metric].label + (f", {structure}" if structure else "")
             shown[name] = (label, METRICS[metric].decimals)
     regions = dict.fromkeys(region.partition("_")[0] for region in audit.bins.regions)
-    for region in dict.fromkeys((*regions, *audit.bins.regions)):
+    for region in regions:
         for error, label in _ERRORS.items():
-            shown[f"{error}_{region}"] = (f"{label}, {region.replace('_', ', ', 1)}", _DECIMALS)
+            shown[f"{error}_{region}"] = (f"{label}, {region}", _DECIMALS)
+    for region in audit.bins.regions:  # of each structure, where structures overlap
+        label = f"{_ERRORS['ece']}, {region.replace('_', ', ', 1)}"
+        shown.setdefault(f"ece_{region}", (label, _DECIMALS))
     return shown
 
 
@@ -65,6 +68,6 @@ def _note(audit: Run) -> str:
     of = f"{len(audit.cases)} cases"
     of += f" of {units} patients" if audit.unit == "patients" else ""
     return (
-        f"{audit.name}: mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in "
-        "voxels. Confidence − accuracy is positive where the model is overconfident."
+        f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
+        "Confidence − accuracy is positive where the model is overconfident."
     )

@@ -40,7 +40,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         rows[run.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     counts = [column for column in table.columns if column == "cases" or column.endswith("_n")]
-    table[counts] = table[counts].fillna(0).astype(int)
+    table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int)).copy()
     table.attrs["cases"] = runs[0].of.cases
     return table.rename_axis("method")
 

@@ -101,7 +101,7 @@ def check_one_fault(result, said, tmp_path, left=2):
     for part in said:
         assert part in faults[0]
     assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == left
-    assert f"mean over {left} cases" in out
+    assert f"Mean over {left} cases" in out
 
 
 @pytest.mark.parametrize("spoil", FAULTS, ids=lambda spoil: spoil.__name__)

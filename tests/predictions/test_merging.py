@@ -50,7 +50,7 @@ def test_merged_audit_is_the_pooled_one_to_the_bit(sites, tmp_path, capsys):
         for place in (tmp_path / "merged", sites["pooled"])
     ]
     assert summaries[0].items() <= summaries[1].items()
-    assert "mean over 4 cases of 2 patients" in capsys.readouterr().out
+    assert "Mean over 4 cases of 2 patients" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("undrawn")
