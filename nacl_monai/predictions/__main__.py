@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
@@ -25,16 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error}; choose another --output", file=sys.stderr)
+        return 1
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _audit(folders: Sequence[Path], output: Path, **options: object) -> Sequence[InputError]:
+def _audit(
+    folders: Sequence[Path], output: Path, names: Sequence[str] | None, **options: Any
+) -> Sequence[InputError]:
     *predictions, labels = folders
     if not predictions:
         raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
-    return audit_folders(predictions, labels, output, Options(**options))  # type: ignore[arg-type]
+    return audit_folders(predictions, labels, output, Options(**options), names)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +87,9 @@ def _add_files(audit: argparse.ArgumentParser) -> None:
     )
     audit.add_argument(
         "--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit"
+    )
+    audit.add_argument(
+        "--names", nargs="+", metavar="NAME", help="a name per model (default: that of its folder)"
     )
     audit.add_argument(
         "--patient-pattern",

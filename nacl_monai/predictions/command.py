@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.folders import Options, find, measured_cases, processes
 from nacl_monai.predictions.merging import merge
 from nacl_monai.predictions.output import (
@@ -21,7 +21,11 @@ from nacl_monai.reports import Run, check_alike, read_runs
 
 
 def audit_folders(
-    predictions: Sequence[Path], labels: Path, output: Path, options: Options
+    predictions: Sequence[Path],
+    labels: Path,
+    output: Path,
+    options: Options,
+    names: Sequence[str] | None = None,
 ) -> list[InputError]:
     """Audits folders of predictions, prints what is found, and writes it.
 
@@ -30,6 +34,7 @@ def audit_folders(
         labels: The folder of the label maps.
         output: Of the files; with several models, of a folder for each.
         options: Of the command.
+        names: Of the models; by default those of the folders.
 
     Returns:
         The faults of single cases; the other cases are in the audit.
@@ -37,10 +42,13 @@ def audit_folders(
     Raises:
         InputError: If a folder as a whole cannot be audited; the audits before it are written.
     """
-    outputs = _outputs(predictions, output)
+    names = _names(predictions, names)
+    outputs = [output / name for name in names] if len(names) > 1 else [output]
     for place in outputs:
         check_output(place)
-    everything = [find(folder, labels, options) for folder in predictions]
+    everything = [
+        find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
+    ]
     for found in everything:  # what cannot be meant is said before the first volume is read
         print(found)
         patients_of([one.case for one, _ in found.pairs], options.patient_pattern, options.patients)
@@ -83,16 +91,16 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
     return []
 
 
-def _outputs(predictions: Sequence[Path], output: Path) -> list[Path]:
-    if len(predictions) == 1:
-        return [output]
-    names = [folder.resolve().name for folder in predictions]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated:
-        raise InputError(
-            f"{output}: two folders of predictions are called {repeated!r}; rename one of them"
+def _names(predictions: Sequence[Path], names: Sequence[str] | None) -> list[str]:
+    if names is not None and len(names) != len(predictions):
+        raise SettingError(
+            f"--names: {len(names)} names for {len(predictions)} folders; give one for each"
         )
-    return [output / name for name in names]
+    chosen = list(names or (folder.resolve().name for folder in predictions))
+    repeated = next((name for name in chosen if chosen.count(name) > 1), None)
+    if repeated:
+        raise SettingError(f"--names: two models are called {repeated!r}; tell them apart with it")
+    return chosen
 
 
 def _side_by_side(audits: Sequence[Run]) -> list[Run]:

@@ -51,6 +51,7 @@ class Found:
 
     Attributes:
         folder: Of the predictions.
+        name: Of the model, in tables and diagrams.
         layout: That was recognized.
         settings: With what the channels mean.
         pairs: The cases, by name, with their label maps.
@@ -58,6 +59,7 @@ class Found:
     """
 
     folder: Path
+    name: str
     layout: Layout
     settings: Settings
     pairs: Pairs
@@ -69,13 +71,14 @@ class Found:
         return f"{self.folder}: {self.layout.label}, {len(self.pairs)} cases, {channels}"
 
 
-def find(folder: Path, labels: Path, options: Options) -> Found:
+def find(folder: Path, labels: Path, options: Options, name: str | None = None) -> Found:
     """Recognizes the layout of a folder and pairs its cases with label maps.
 
     Args:
         folder: Of the predictions.
         labels: Folder of the label maps.
         options: Of the command.
+        name: Of the model; by default the folder's.
 
     Raises:
         InputError: If the layout is unknown, no case has a label map, or nothing says what the channels
@@ -94,7 +97,7 @@ def find(folder: Path, labels: Path, options: Options) -> Found:
         options.num_bins,
         options.affine_tolerance,
     )
-    return Found(folder, layout, settings, ordered, faults)
+    return Found(folder, name or folder.resolve().name, layout, settings, ordered, faults)
 
 
 def _beside_labels(labels: Path) -> Path | None:
@@ -173,7 +176,7 @@ def measured_cases(
     names, numbers, faults = [], [], list(found.faults)
     results = progress_bar(
         apply(one, found.pairs),
-        description=f"Auditing {found.folder.name}",
+        description=f"Auditing {found.name}",
         unit="case",
         total=len(found.pairs),
     )

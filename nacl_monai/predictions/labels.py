@@ -116,22 +116,24 @@ def read_labels(
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
     values = _whole_numbers(file, image.voxels)
-    turned = _turned(values, image.affine) if predicted.turned else values
-    _check_grid(
-        predicted, VoxelGrid(str(file), image.shape, image.affine), turned, affine_tolerance
-    )
-    return _labels(file, turned, channels)
+    if predicted.turned:
+        values = turned(values, image.affine)
+    grid = VoxelGrid(str(file), image.shape, image.affine)
+    _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
+    return _labels(file, values, channels)
 
 
-def _whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    values = voxels.astype(np.int64)
+def _whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if voxels.dtype.kind in "iu":
+        return voxels
+    values = voxels.astype(np.int32)
     if not np.array_equal(values, voxels):
         broken = voxels[values != voxels][0]
         raise InputError(f"{file}: holds {broken:g}, which is no label; give label maps")
     return values
 
 
-def _turned(values: npt.NDArray[Any], affine: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def turned(values: npt.NDArray[Any], affine: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """``(z, y, x)`` with the axes in the order and direction right, anterior, superior."""
     turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
     apply: Any = nibabel.orientations.apply_orientation
@@ -139,22 +141,22 @@ def _turned(values: npt.NDArray[Any], affine: npt.NDArray[Any]) -> npt.NDArray[A
 
 
 def _check_grid(
-    predicted: Probabilities, label: VoxelGrid, turned: npt.NDArray[Any], tolerance: float
+    predicted: Probabilities, label: VoxelGrid, shape: tuple[int, ...], tolerance: float
 ) -> None:
+    """Compares the shapes of the voxels, and the affines of the images, as far as they are known."""
+    if predicted.shape != shape:
+        alone = "; TotalSegmentator keeps its probabilities on the grid that it resamples to"
+        raise InputError(
+            f"{predicted.file}: its probabilities have the shape {predicted.shape}, but {label.file} "
+            f"{shape}; give both on one grid{alone if predicted.source.suffix == '.pkl' else ''}"
+        )
     if predicted.affine is not None:
         grid = VoxelGrid(str(predicted.source), label.shape, predicted.affine)
         check_same_grid(grid, label, tolerance)
-    shape = tuple(turned.shape[::-1])
-    if predicted.shape != shape:
-        raise InputError(
-            f"{predicted.file}: its probabilities have the shape {predicted.shape}, but {label.file} "
-            f"{shape}; give both on one grid"
-        )
 
 
-def _labels(file: Path, values: npt.NDArray[np.int64], channels: Channels) -> Labels:
-    known = {value for of in channels.values.values() for value in of} | {0}
-    _check_values(file, values, known, channels)
+def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
+    _check_values(file, values, channels)
     ignored = None if channels.ignore is None else values == channels.ignore
     if ignored is None or not ignored.any():
         return Labels(_classes(values, channels), None)
@@ -167,25 +169,35 @@ def _labels(file: Path, values: npt.NDArray[np.int64], channels: Channels) -> La
     return Labels(_classes(values[tuple(nearest)], channels), torch.from_numpy(~ignored))
 
 
-def _check_values(
-    file: Path, values: npt.NDArray[np.int64], known: Iterable[int], channels: Channels
-) -> None:
+def _check_values(file: Path, values: npt.NDArray[Any], channels: Channels) -> None:
+    allowed = {0, *(value for of in channels.values.values() for value in of)}
     if channels.overlapping:
-        known = {*known, *range(max(known) + 1)}  # a value of no structure is outside of all
-    allowed = sorted({*known, *({channels.ignore} if channels.ignore is not None else ())})
-    present = np.unique(values)
-    others = present[~np.isin(present, allowed)]
-    if len(others):
+        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
+    if channels.ignore is not None:
+        allowed.add(channels.ignore)
+    low, high = int(values.min()), int(values.max())
+    unknown = [value for value in (low, high) if value not in allowed]
+    if not unknown:
+        unknown = values[~_table(allowed, high)[values]][:1].tolist()
+    if unknown:
         raise InputError(
-            f"{file}: holds the label value {others[0]}; expected only {allowed}, by {channels.source}"
+            f"{file}: holds the label value {unknown[0]}; expected only {sorted(allowed)}, by "
+            f"{channels.source}"
         )
 
 
-def _classes(values: npt.NDArray[np.int64], channels: Channels) -> torch.Tensor:
+def _table(values: Iterable[int], high: int) -> npt.NDArray[np.bool_]:
+    """Whether each number from 0 to ``high`` is one of the values."""
+    table = np.zeros(high + 1, np.bool_)
+    table[[value for value in values if value <= high]] = True
+    return table
+
+
+def _classes(values: npt.NDArray[Any], channels: Channels) -> torch.Tensor:
+    high = int(values.max())
+    tables = [_table(of, high) for of in channels.values.values()]
     if channels.overlapping:
-        masks = [np.isin(values, list(of)) for of in channels.values.values()]
+        masks = [table[values] for table in tables]
         return torch.from_numpy(np.stack(masks).astype(np.uint8))
-    table = np.zeros(int(values.max()) + 1, np.uint8)
-    for index, of in enumerate(channels.values.values()):
-        table[[value for value in of if value < len(table)]] = index
-    return torch.from_numpy(table[values])
+    index = np.stack(tables).argmax(0).astype(np.uint8)
+    return torch.from_numpy(index[values])

@@ -17,6 +17,7 @@ from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, hausdorff_distance, structure_masks
 from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.predictions.agreement import check_agreement
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.labels import Labels, read_labels
 from nacl_monai.predictions.layouts import labels_instead
@@ -80,6 +81,7 @@ def measured_file(
     try:
         predicted = read(prediction)
         check_channels(prediction, predicted, settings.channels)
+        check_agreement(predicted, settings.channels)
         labels = read_labels(label, settings.channels, predicted, settings.affine_tolerance)
         return measured(torch.from_numpy(predicted.voxels), labels, settings)
     except InputError as fault:
@@ -108,6 +110,8 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
             f"{', '.join(channels.names)}; give the dataset.json of these predictions with --dataset"
         )
     low, high = float(voxels.min()), float(voxels.max())
+    if np.isnan(low):
+        raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
     if predicted.voxels.dtype != np.uint8 and (low < -1e-3 or high > 1 + 1e-2):
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.4g}, so these are logits; save probabilities, "

@@ -70,10 +70,12 @@ def read(prediction: Prediction) -> Probabilities:
     """
     file = prediction.file
     array = _array(file)
-    affine, source = _affine(file)
+    segmentation = _segmentation(file)
+    affine, source = _affine(file, segmentation)
     plans = _beside(file.parent, "plans.json")
     reader = read_object(plans, "predict again").get("image_reader_writer", "") if plans else ""
-    return Probabilities(array, affine, file, source, turned="Reorient" in str(reader))
+    is_turned = "Reorient" in str(reader)
+    return Probabilities(array, affine, file, source, is_turned, segmentation=segmentation)
 
 
 def _array(file: Path) -> np.ndarray[Any, Any]:
@@ -99,13 +101,16 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
 
 
-def _affine(file: Path) -> tuple[Affine, Path]:
-    """Where the voxels are: by the segmentation beside the file, or else by the geometry."""
+def _segmentation(file: Path) -> Path | None:
     stem = file.name.removesuffix(".npz")
-    for ending in ENDINGS:
-        segmentation = file.with_name(stem + ending)
-        if segmentation.is_file():
-            return read_grid(segmentation)[1], segmentation
+    beside = (file.with_name(stem + ending) for ending in ENDINGS)
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _affine(file: Path, segmentation: Path | None) -> tuple[Affine, Path]:
+    """Where the voxels are: by the segmentation beside the file, or else by the geometry."""
+    if segmentation is not None:
+        return read_grid(segmentation)[1], segmentation
     geometry = file.with_suffix(".pkl")
     if not geometry.is_file():
         return None, file

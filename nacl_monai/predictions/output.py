@@ -70,7 +70,7 @@ def write_audit(
     metric, channels = summed(found.settings, numbers), found.settings.channels
     scores = {name: scores_of(numbers, name) for name in SCORES}
     content = Content(
-        name=found.folder.resolve().name,
+        name=found.name,
         columns=score_columns(scores, list(channels.structures)) | error_columns(metric),
         pooled=pooled_errors(metric),
         bins=metric.case_bins(),

@@ -43,6 +43,7 @@ class Probabilities:
         turned: Whether the axes were turned to run right, anterior and superior before; the affine is
             that of the image all the same.
         whole: Whether whole numbers are stored.
+        segmentation: The file of the most probable classes, if there is one.
     """
 
     voxels: npt.NDArray[Any]
@@ -51,6 +52,7 @@ class Probabilities:
     source: Path
     turned: bool = False
     whole: bool = False
+    segmentation: Path | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -65,12 +65,16 @@ def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
 
 
 def test_folders_of_one_name_are_refused(models, run):
-    """Their audits would have one place."""
+    """Their audits would have one place; names tell them apart."""
     plain, _, labels = models
 
     code, _, err = run(plain, plain, labels)
-    assert code == 1
-    assert "two folders of predictions are called 'plain'" in err
+    assert code == 2
+    assert "two models are called 'plain'" in err
+    assert run(plain, plain, labels, "--names", "one")[0] == 2
+    code, out, _ = run(plain, plain, labels, "--names", "one", "two")
+    assert code == 0
+    assert ["one", "two"] in [line.split() for line in out.splitlines()]
 
 
 def check_reports(audits, output, capsys):

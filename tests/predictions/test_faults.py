@@ -66,6 +66,15 @@ def moved_geometry(place, _):
     (place / f"{BAD}.pkl").write_bytes(pickle.dumps({"sitk_stuff": geometry}))
 
 
+def other_segmentation(place, probs):
+    save(place / f"{BAD}.nii.gz", probs.argmax(0)[::-1].astype(np.uint8))
+
+
+def other_grid(place, probs):
+    (place / f"{BAD}.nii.gz").unlink()
+    cropped(place, probs)
+
+
 def hostile_geometry(place, _):
     (place / f"{BAD}.nii.gz").unlink()
     (place / f"{BAD}.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
@@ -78,15 +87,20 @@ def no_prediction(place, _):
 FAULTS = {
     logits: ("npz: reaches from ", "so these are logits; save probabilities, after softmax"),
     sums: ("npz: the sum over a voxel's classes is off 1 by 0.2", "say --activation sigmoid"),
-    not_a_number: ("npz: probs hold NaN", "npz"),
+    not_a_number: ("npz: holds NaN; predict the case again", "npz"),
     first_version: ("npz: is of nnU-Net's first version", "--save_probabilities"),
     something_else: ("npz: holds no array 'probabilities'", "npz"),
     truncated: ("npz: cannot be read (", "predict the case again"),
     objects: ("npz: cannot be read (", "allow_pickle"),
-    cropped: ("npz: its probabilities have the shape (9, 8, 6)", f"{BAD}.nii.gz (9, 8, 7)"),
+    cropped: ("npz: has another shape than", f"{BAD}.nii.gz; predict the case again"),
     channels: ("npz: has 2 channels, but there are 3 classes", "--dataset"),
     moved: ("nii.gz: its affine puts voxels up to 2 mm away", "--affine_tolerance 2.01"),
     moved_geometry: ("pkl: its affine puts voxels up to", "mm away"),
+    other_segmentation: (
+        "npz: its most probable classes are not those of",
+        "move the segmentation",
+    ),
+    other_grid: ("(9, 8, 7); give both on one grid; TotalSegmentator keeps its", "npz"),
     hostile_geometry: ("pkl: is no plain record", "os.system"),
     no_prediction: (f"nii.gz: has no prediction '{BAD}'", "predict it, or leave it out"),
 }
