@@ -119,7 +119,7 @@ def numbered(channels: int, activation: str | None, names: Sequence[str] | None 
             "for; write --structures NAME=1,2 NAME=2, one for each, or give --dataset dataset.json"
         )
     named = names or ["background", *(f"class_{k}" for k in range(1, channels))]
-    source = "by the number of channels; name them with --dataset dataset.json"
+    source = "the number of channels; name them with --dataset dataset.json"
     return Channels(SOFTMAX, {name: (k,) for k, name in enumerate(named)}, source=source)
 
 

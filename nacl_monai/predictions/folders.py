@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -199,15 +200,24 @@ def _measured(
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Yields a function like `map` that shares the work among processes, as long as the block runs."""
+    """Yields a function like `map` that shares the work among processes, as long as the block runs.
+
+    Raises:
+        InputError: If a process was killed.
+    """
     if jobs < 2:
         yield map
         return
     # A process that is forked after torch has started threads may hang.
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // jobs)
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
-        yield pool.map
+    try:
+        with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
+        ) from error
 
 
 def scores_of(numbers: Sequence[Measured], metric: str) -> torch.Tensor:

@@ -69,7 +69,8 @@ def pair(
         InputError: If there is no pair at all.
     """
     plain = {name.removesuffix(_CHANNEL): file for name, file in labels.items()}
-    pairs, faults, used = [], [], set()
+    pairs, faults = [], []
+    used: dict[Path, Path] = {}
     for one in predictions:
         name = one.case.removesuffix(_CHANNEL)
         label = labels.get(one.case, plain.get(name))
@@ -77,9 +78,13 @@ def pair(
             faults.append(
                 InputError(f"{one.file}: has no label map {name!r}; add it, or leave it out")
             )
+        elif label in used:
+            faults.append(
+                InputError(f"{one.file}: is the case of {used[label]}, too; leave one of them out")
+            )
         else:
             pairs.append((Prediction(stem_of(label), one.files), label))
-            used.add(label)
+            used[label] = one.file
     for name, label in labels.items():
         if label not in used:
             faults.append(

@@ -42,7 +42,8 @@ def _npz_files(folder: Path) -> list[Prediction]:
         *folder.glob("validation/*.npz"),
         *folder.glob("fold_*/validation/*.npz"),
     )
-    return [Prediction(file.stem, {"": file}) for file in sorted(files)]
+    visible = (file for file in sorted(files) if not file.name.startswith("."))
+    return [Prediction(file.stem, {"": file}) for file in visible]
 
 
 def dataset_file(folder: Path) -> Path | None:
