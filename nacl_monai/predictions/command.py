@@ -51,6 +51,7 @@ def audit_folders(
     ]
     for found in everything:  # what cannot be meant is said before the first volume is read
         print(found)
+        check_measured(found, [one.case for one, _ in found.pairs], found.faults)
         patients_of([one.case for one, _ in found.pairs], options.patient_pattern, options.patients)
     audits, faults, files = [], [], []
     with processes(options.jobs) as apply:

@@ -91,7 +91,12 @@ def find(folder: Path, labels: Path, options: Options, name: str | None = None) 
     pairs.sort(key=lambda one: one[0].case)
     dataset = options.dataset or layout.dataset(folder) or _beside_labels(labels)
     channels = _channels(dataset, layout, [one for one, _ in pairs], options)
-    ordered = [(_in_order(one, channels), label) for one, label in pairs]
+    ordered = []
+    for one, label in pairs:
+        try:
+            ordered.append((_in_order(one, channels), label))
+        except InputError as fault:
+            faults.append(fault)
     settings = Settings(
         channels,
         tuple(dict.fromkeys(("foreground", *options.regions))),
@@ -143,17 +148,20 @@ def _number(name: str) -> tuple[float, str]:
 
 
 def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
-    """The files of a case, if there is one per class, in the order of the classes."""
+    """The files of a case, if there is one per class, in the order of the classes.
+
+    Raises:
+        InputError: If there are others than the classes.
+    """
     files = prediction.files
     if "" in files:
         return prediction
     by_name = {name.lower(): file for name, file in files.items()}
     keys = [name.lower() for name in channels.names]
-    if all(name.isdecimal() for name in files):
+    if not channels.overlapping and all(name.isdecimal() for name in files):
         by_name = {str(int(name)): file for name, file in files.items()}
-        keys = [str(value[0]) for value in channels.values.values()]
-    missing = [key for key in keys if key not in by_name]
-    if missing or len(files) > len(keys):
+        keys = [str(values[0]) for values in channels.values.values()]
+    if by_name.keys() != set(keys):
         raise InputError(
             f"{prediction.file}: the files of this case are {', '.join(sorted(files))}, but there are "
             f"{channels.describe()}: {', '.join(channels.names)}; give one file for each"

@@ -176,6 +176,15 @@ def test_fault_of_an_image_is_one_line(study, run, tmp_path):
     check_one_fault(run(place, study.labels), ("is on another grid than",), tmp_path)
 
 
+def test_class_without_a_file_is_one_line(study, run, tmp_path):
+    """The other cases have theirs."""
+    place = study.per_class()
+    (place / f"{BAD}_posterior.nii.gz").unlink()
+
+    said = ("the files of this case are anterior, background, but there are 3 classes",)
+    check_one_fault(run(place, study.labels), said, tmp_path)
+
+
 def refusal(result, code=1):
     *progress, line = result[2].splitlines()
     assert result[0] == code
