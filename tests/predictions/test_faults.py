@@ -304,6 +304,16 @@ def test_pickle_that_could_run_or_is_damaged_is_not_loaded(content, tmp_path):
         read_plain(file)
 
 
+def test_pickle_runs_nothing(tmp_path):
+    """Not even before it is refused."""
+    trace = tmp_path / "trace"
+    (tmp_path / "case.pkl").write_bytes(f"cos\nsystem\n(S'touch {trace}'\ntR.".encode())
+
+    with pytest.raises(InputError, match=r"it asks for os\.system"):
+        read_plain(tmp_path / "case.pkl")
+    assert not trace.exists()
+
+
 def test_plain_pickle_is_read(tmp_path):
     """As nnU-Net writes it, with numbers and arrays of NumPy."""
     plain = {"a": np.float64(1.5), "b": [1, (2, 3)], "c": np.eye(2), "d": {"x": None}}
