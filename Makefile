@@ -155,7 +155,7 @@ test-all: .venv/development ## Run every test
 	@touch $@
 
 test-lowest: .venv-lowest/installed ## Run the tests on the lowest versions that requirements.txt allows, which may warn of newer ones
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 -m "not slow" -o filterwarnings=default $(ARGS)
+	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 constraints: .venv/development ## Write constraints.txt, the versions in .venv; the tests must have passed with them
 	$(BIN)/pip freeze --exclude-editable > .venv/frozen.txt

@@ -23,10 +23,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def first_of(changes: list[str]) -> str:
-    """The first five of `differences`, and the number of the others."""
-    others = len(changes) - _MOST
-    return ", ".join(changes[:_MOST]) + (f" and {others} more" if others > 0 else "")
+def first_of(changes: list[str], most: int = _MOST) -> str:
+    """The first of `differences`, five unless ``most`` is given, and the number of the others."""
+    others = len(changes) - most
+    return ", ".join(changes[:most]) + (f" and {others} more" if others > 0 else "")
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Any
@@ -108,6 +109,18 @@ def checksum(path: str | Path) -> str:
         while part := stream.read(2**20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def stamp(path: str | Path) -> str:
+    """Size and time of change of a file: another one as soon as anything has touched it.
+
+    The time is the one that the system itself notes (``ctime``). The time of modification proves
+    nothing: copies and archives set it back.
+    """
+    state = Path(path).stat()
+    seconds, nanoseconds = divmod(state.st_ctime_ns, 10**9)
+    changed = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{state.st_size} bytes of {changed:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
 
 
 def _new_partial_file(path: Path) -> tuple[int, Path]:

@@ -146,7 +146,7 @@ class RunFolder(_Folder):
 
     @property
     def data(self) -> Path:
-        """The cases of every set, their files, sizes and times."""
+        """The cases of every set, their files, sizes, times and checksums."""
         return self.path / "data.json"
 
     @property
@@ -231,7 +231,7 @@ class EvaluationFolder(_Folder):
 
     @property
     def summary(self) -> Path:
-        """Means, standard deviations, pooled errors, and the dataset's name."""
+        """Means, standard deviations, and the dataset's name."""
         return self.path / "summary.json"
 
     @property
@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[:1] == ["fold"]:
         return _print_fold(given[1:])
     if given[:1] == ["evaluated"]:
-        return 0 if RunFolder(Path(*given[1:])).evaluation.summary.is_file() else 1
+        return 0 if RunFolder(Path(*given[1:])).evaluation.record.is_file() else 1
     parser = argparse.ArgumentParser(
         prog="python -m nacl_monai.runs", description="Print the name of a run's folder."
     )

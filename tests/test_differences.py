@@ -23,3 +23,9 @@ def test_long_values_are_cut():
 def test_first_five_are_listed_and_the_others_counted(number, text):
     """A line that names hundreds of keys says nothing."""
     assert first_of([str(n) for n in range(number)]) == text
+
+
+def test_fewer_are_listed_on_demand():
+    """The others are counted all the same."""
+    assert first_of(["a", "b", "c"], most=1) == "a and 2 more"
+    assert first_of(["a"], most=1) == "a"

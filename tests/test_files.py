@@ -2,13 +2,15 @@
 
 import errno
 import os
+import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path, remove_partial_files, write_text
+from nacl_monai.files import atomic_path, remove_partial_files, stamp, write_text
 
 
 def test_file_appears_whole_in_a_new_folder(tmp_path):
@@ -151,3 +153,23 @@ def test_folder_that_cannot_be_made_is_an_error(tmp_path):
 
     with pytest.raises(InputError, match="a.csv: cannot be written"):
         write_text(tmp_path / "file" / "a.csv", "1")
+
+
+@pytest.mark.parametrize("touch", ["content", "time", "copy"])
+def test_stamp_changes_with_whatever_touches_the_file(tmp_path, touch):
+    """Also where size and time of modification are as before."""
+    file = tmp_path / "label.nii"
+    file.write_text("x")
+    os.utime(file, (10**9, 10**9))
+    before = stamp(file)
+    assert stamp(file) == before
+
+    if touch == "content":
+        file.write_text("y")
+    elif touch == "copy":
+        shutil.copy2(file, tmp_path / "new")
+        (tmp_path / "new").replace(file)
+    os.utime(file, (10**9, 10**9))
+
+    assert stamp(file) != before
+    assert stamp(file)[:26] == f"1 bytes of {datetime.now(timezone.utc):%Y-%m-%d %H:%M}"[:26]

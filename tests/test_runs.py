@@ -225,13 +225,13 @@ class TestCommand:
         assert printed.out == ""
         assert message in printed.err
 
-    def test_run_is_evaluated_once_its_summary_is_written(self, tmp_path):
-        """Evaluation writes the summary last; the exit code tells make whether to go on."""
+    def test_run_is_evaluated_once_its_record_is_written(self, tmp_path):
+        """Evaluation writes the record last; the exit code tells make whether to go on."""
         folder = RunFolder(tmp_path / "unet_nacl_seed0")
         assert main(["evaluated", str(folder.path)]) == 1
 
         folder.evaluation.path.mkdir(parents=True)
-        folder.evaluation.summary.write_text("{}")
+        folder.evaluation.record.write_text("{}")
 
         assert main(["evaluated", str(folder.path)]) == 0
 

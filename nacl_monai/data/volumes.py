@@ -33,7 +33,7 @@ from nacl_monai.data.faults import check_new, check_slice_size
 from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
 from nacl_monai.data.seeding import seeded
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path, remove_partial_files
+from nacl_monai.files import atomic_path, remove_partial_files, stamp
 from nacl_monai.progress import progress_bar
 
 Transform = Callable[[Any], Any]
@@ -200,7 +200,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
 def _key(case: Case, preprocessing: str) -> str:
     files = [Path(file).absolute() for file in (*image_files(case), case["label"])]
-    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    states = [(str(file), stamp(file)) for file in files]
     versions = [
         monai.__version__,
         nacl_monai.__version__,

@@ -26,7 +26,7 @@ class CaseTable(CaseHandler):
     ``<metric>``; each calibration error over each region, ``<error>_<region>``. An undefined value
     (an absent structure, an empty region) is an empty field.
     ``summary.json`` holds the mean, the standard deviation and the number of defined values of every
-    column, and the errors of the bins pooled over all cases.
+    column.
 
     Args:
         output_dir: Folder of the two files.
@@ -58,7 +58,6 @@ class CaseTable(CaseHandler):
         table = write_case_table(
             self.folder,
             score_columns(scores, self.structures) | error_columns(self.calibration),
-            pooled_errors(self.calibration),
             self.calibration.num_bins,
             self.dataset,
             cases,
@@ -88,16 +87,9 @@ def error_columns(calibration: CalibrationMetric) -> dict[str, torch.Tensor]:
     return calibration.by_region(calibration.case_errors())
 
 
-def pooled_errors(calibration: CalibrationMetric) -> dict[str, float]:
-    """The calibration errors over the voxels of all cases, ``<error>_<region>``."""
-    pooled = calibration.by_region(calibration.pooled_errors())
-    return {name: value.item() for name, value in pooled.items()}
-
-
 def write_case_table(
     folder: EvaluationFolder,
     columns: Mapping[str, torch.Tensor],
-    pooled: Mapping[str, float],
     num_bins: int,
     dataset: str,
     cases: Sequence[str],
@@ -108,7 +100,6 @@ def write_case_table(
     Args:
         folder: Of the two files.
         columns: One value per case each.
-        pooled: The errors over the voxels of all cases.
         num_bins: The number of bins.
         dataset: Name of the dataset, for the summary.
         cases: Names, in the order of the values.
@@ -122,7 +113,6 @@ def write_case_table(
     table = table.rename_axis("case").sort_index()
     write_text(folder.cases, table.to_csv(float_format="%.6f"))
     summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
-    summary["pooled"] = {name: _number(value) for name, value in pooled.items()}
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     return table
 

@@ -59,9 +59,7 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
 def _records(folder: Path) -> Iterator[Path]:
     """The files of a run that tables need, and those that say how it came about."""
     run = RunFolder(folder)
-    yield from (run.evaluation.cases, run.evaluation.summary)
-    if run.evaluation.record.is_file():
-        yield run.evaluation.record
+    yield from (run.evaluation.cases, run.evaluation.summary, run.evaluation.record)
     for path in sorted(folder.iterdir()):
         if (
             path.suffix in RECORDS

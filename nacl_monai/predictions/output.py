@@ -13,7 +13,6 @@ from nacl_monai.errors import InputError
 from nacl_monai.handlers.case_bins import write_case_bins
 from nacl_monai.handlers.case_table import (
     error_columns,
-    pooled_errors,
     score_columns,
     write_case_table,
 )
@@ -72,7 +71,6 @@ def write_audit(
     content = Content(
         name=found.name,
         columns=score_columns(scores, list(channels.structures)) | error_columns(metric),
-        pooled=pooled_errors(metric),
         bins=metric.case_bins(),
         regions=metric.region_names,
         classes=OUTSIDE_INSIDE if channels.overlapping else channels.names,
@@ -102,7 +100,6 @@ def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
     content = Content(
         name=merged.run.name,
         columns=dict.fromkeys(SCORES, undefined) | {str(name): errors[name] for name in errors},
-        pooled=merged.pooled_errors(),
         bins=bins.sums,
         regions=bins.regions,
         classes=bins.classes[1:],
@@ -119,7 +116,6 @@ class Content:
 
     name: str
     columns: Mapping[str, torch.Tensor]
-    pooled: Mapping[str, float]
     bins: CalibrationBins
     regions: Sequence[str]
     classes: Sequence[str]
@@ -134,9 +130,7 @@ def _write(output: Path, content: Content) -> tuple[Run, list[Path]]:
     clear_aside(folder)
     aside = EvaluationFolder(folder.aside)
     cases, patients, bins = content.cases, content.patients, content.bins
-    write_case_table(
-        aside, content.columns, content.pooled, bins.num_bins, content.name, cases, patients
-    )
+    write_case_table(aside, content.columns, bins.num_bins, content.name, cases, patients)
     write_case_bins(aside.bins, bins, cases, content.regions, content.classes, patients)
     write_evaluation_record(aside, evaluation_record(AUDITED, content.settings, {}))
     draw_all([read_run(aside.path, content.name)], aside.path)

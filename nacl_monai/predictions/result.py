@@ -69,12 +69,6 @@ class Audit:
         bins = self._pooled if pooled else self.run.bins
         return float(region_errors(bins, name, region).nanmean())
 
-    def pooled_errors(self) -> dict[str, float]:
-        """Every error over the voxels of all cases together, ``<error>_<region>``."""
-        return {
-            str(name): float(column.iloc[0]) for name, column in recomputed(self._pooled).items()
-        }
-
     @property
     def _pooled(self) -> RunBins:
         bins = self.run.bins
@@ -110,7 +104,7 @@ def from_bins(bins: RunBins, name: str) -> Audit:
     index = pd.Index(bins.cases, name="case")
     known = bins.patients is not None
     patients = pd.Series(bins.patients or bins.cases, index, name="patient" if known else "case")
-    of = EvaluationOf(AUDITED)
+    of = EvaluationOf(AUDITED, {})
     return Audit(Run(bins.path.parent, recomputed(bins), patients, bins, of, name))
 
 

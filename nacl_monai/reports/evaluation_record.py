@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,15 @@ AUDITED = "audited"
 
 @dataclass(frozen=True)
 class EvaluationOf:
-    """What ``evaluation.json`` says; the defaults stand for an evaluation from before there was one.
+    """What ``evaluation.json`` says.
 
     Attributes:
         set: The set of the split.
         settings: In which another evaluation must be alike.
     """
 
-    set: str = "test"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    set: str
+    settings: Mapping[str, Any]
 
     @property
     def cases(self) -> str:
@@ -42,16 +42,16 @@ class EvaluationOf:
         return f"{_WORDS.get(self.set, self.set)} cases"
 
     def difference(self, other: EvaluationOf) -> str:
-        """How ``other`` was evaluated otherwise; empty if it was not, or if one of them does not say.
+        """How ``other`` was evaluated otherwise; empty if it was not.
 
-        An audit knows nothing of the training, so that its numbers alone can differ from a run's.
+        An audit knows nothing of the training, nor do merged audits know their settings; there the
+        numbers alone can differ.
         """
-        if (self.set == AUDITED) != (other.set == AUDITED):
+        audits = [one.set == AUDITED for one in (self, other)]
+        if any(audits) and not (all(audits) and self.settings and other.settings):
             return ""
         if self.set != other.set:
             return f"set ({self.set}, now {other.set})"
-        if not (self.settings and other.settings):
-            return ""
         return first_of(differences(self.settings, other.settings))
 
 
@@ -63,23 +63,32 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
         units: The patients that were evaluated, or the cases where nobody knows whose they are.
 
     Raises:
-        InputError: If a file is damaged, if weights, split or patients are not those that were
-            evaluated, if the training is not finished, or if a patient of another set has trained.
+        InputError: If the record is missing or a file is damaged, if weights, split or patients are not
+            those that were evaluated, if the training is not finished, or if a patient of another set
+            has trained.
     """
     run, said = RunFolder(Path(folder)), evaluation_in(folder).record
-    record = _object(said)
+    record = _record(said)
     trained = run.trained
     for name, file in (("weights", trained.model), ("split", trained.split)):
-        if name in record and file.is_file() and checksum(file) != record[name]:
+        if file.is_file() and checksum(file) != record.get(name):
             raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
     if _object(trained.record, RECORD_REMEDY).get("finished") is False:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
-    settings = record.get("settings", {})
-    if not isinstance(settings, dict):
-        raise InputError(f"{said}: is damaged; {_AGAIN}")
-    of = EvaluationOf(record.get("set", "test"), _alike(settings))
+    of = EvaluationOf(record["set"], _alike(record["settings"]))
     _check_patients(trained.split, _object(trained.split), of.set, set(units))
     return of
+
+
+def _record(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(
+            f"{file}: no such file, and without it nobody knows what was evaluated; {_AGAIN}"
+        )
+    record = read_object(file, _AGAIN)
+    if not (isinstance(record.get("set"), str) and isinstance(record.get("settings"), dict)):
+        raise InputError(f"{file}: is damaged; {_AGAIN}")
+    return record
 
 
 def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -135,12 +135,28 @@ def check_limits(parser: ConfigParser, defaults: Mapping[str, Any]) -> None:
     for key, limit in LIMITS.items():
         value = parser.get(key)
         if not fits("", limit.hint):  # any text may do, whatever an expression gives
-            value = _evaluated(parser, key, value)
+            value = evaluated(parser, key, value)
         if value is not None and not limit.allows(value):
             raise _refusal(key, value, str(limit), limit.hint, defaults.get(key))
-    device = _evaluated(parser, "device", parser.get("device"))
+    device = evaluated(parser, "device", parser.get("device"))
     if isinstance(device, str | torch.device):
         _check_device(device)
+
+
+def evaluated(parser: ConfigParser, key: str, value: Any) -> Any:
+    """What an expression in ``value`` gives; ``value`` where there is none.
+
+    Raises:
+        SettingError: If it fails.
+    """
+    parts = value if isinstance(value, list) else [value]
+    if not any(isinstance(part, str) and is_made_later(part) for part in parts):
+        return value
+    try:
+        return ConfigParser(parser.get()).get_parsed_content(key)
+    except Exception as error:  # whatever an expression may raise
+        cause = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise SettingError(f"--{key} {value}: cannot be evaluated ({cause}); correct it") from error
 
 
 def _refusal(key: str, value: Any, expected: str, hint: Any, default: Any) -> SettingError:
@@ -153,17 +169,6 @@ def _refusal(key: str, value: Any, expected: str, hint: Any, default: Any) -> Se
     else:
         remedy = f"write one, as in --{key} {default}"
     return SettingError(f"--{key} {value}: is not {expected}; {remedy}")
-
-
-def _evaluated(parser: ConfigParser, key: str, value: Any) -> Any:
-    parts = value if isinstance(value, list) else [value]
-    if not any(isinstance(part, str) and is_made_later(part) for part in parts):
-        return value
-    try:
-        return ConfigParser(parser.get()).get_parsed_content(key)
-    except Exception as error:  # whatever an expression may raise
-        cause = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise SettingError(f"--{key} {value}: cannot be evaluated ({cause}); correct it") from error
 
 
 def _check_device(device: str | torch.device) -> None:

@@ -20,7 +20,7 @@ from monai.bundle import (
 
 from nacl_monai.errors import SettingError
 from nacl_monai.runtime.hints import parameters, type_of
-from nacl_monai.runtime.limits import LIMITS, check_limits, check_literal, check_type
+from nacl_monai.runtime.limits import LIMITS, check_limits, check_literal, check_type, evaluated
 
 #: Packages whose classes and functions a configuration may name; MONAI has some of the same name.
 _PACKAGES = ("data", "networks", "losses", "metrics", "handlers")
@@ -53,6 +53,9 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         _check_syntax(key, value)
         _check_target(key, value)
         _check_import(key, value)
+    for key, value in overrides.items():
+        if ConfigExpression.is_expression(value) and not references(value):
+            evaluated(parser, key, value)
     check_limits(parser, replaced)
     return overrides
 

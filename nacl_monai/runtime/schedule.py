@@ -19,13 +19,15 @@ _KNOWN = (_EPOCHS, "train::lr_scheduler::", "train::trainer::", "training::")
 
 
 def half_of_epochs(max_epochs: int) -> int:
-    """The number of epochs after which the learning rate falls: half of all, but at least one.
+    """The number of epochs after which the learning rate falls: half of all, rounded up.
+
+    Rounded down, it would fall a second time in the last epoch of an odd number.
 
     Example:
-        >>> half_of_epochs(100), half_of_epochs(1)
-        (50, 1)
+        >>> half_of_epochs(100), half_of_epochs(3), half_of_epochs(1)
+        (50, 2, 1)
     """
-    return max(1, max_epochs // 2)
+    return (max_epochs + 1) // 2
 
 
 def check_interval(max_epochs: int, val_interval: int) -> None:

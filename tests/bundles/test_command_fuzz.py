@@ -154,6 +154,7 @@ RULES = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 @settings(**RULES, max_examples=20, derandomize=True, database=None)
 @example(command=({"max_epochs": 3}, []))
+@example(command=({}, ["--losses::nacl::penalty_weight=$1/0"]))
 @example(command=({"networks::unet::dropout": 0.1, "spatial_size": (64, 64)}, []))
 @example(command=({"seed": 1}, ["2"]))
 @example(command=({}, ["--restart=false"]))

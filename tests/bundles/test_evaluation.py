@@ -101,6 +101,22 @@ def test_evaluation_of_earlier_weights_is_refused(run, capfd):
     assert "is of another model.pt than the run's; evaluate the run again" in one_line(errors)
 
 
+def test_evaluation_without_its_record_is_refused_until_it_is_made_again(bundle, run, capfd):
+    """Nothing else in the folder says what the numbers are of."""
+    folder, words = run
+    (folder / "evaluation/evaluation.json").unlink()
+
+    code, _, errors = compare(capfd, folder)
+
+    assert code == 1
+    line = one_line(errors)
+    assert "evaluation.json: no such file, and without it nobody knows what was evaluated" in line
+    assert not (folder / "compared").exists()
+
+    assert bundle(*words())[0] == 0
+    assert compare(capfd, folder)[0] == 0
+
+
 def test_earlier_evaluation_stays_until_the_next_is_finished(bundle, run, monkeypatch):
     """A full disk near the end; the next attempt finds nothing of the failed one."""
     folder, words = run

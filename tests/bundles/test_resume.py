@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -205,14 +207,42 @@ def test_other_configuration_is_refused_with_what_differs(bundle, runs, words_of
     assert before == contents(runs[0])
 
 
+def test_same_data_at_another_time_and_place_go_on(bundle, runs, words_of, acdc_copy):
+    """As where a job copies them to its own disk: the times differ, the bytes do not."""
+    record = json.loads((runs[0] / "data.json").read_text())
+    for file in acdc_copy.rglob("*.nii.gz"):
+        os.utime(file, (10**9, 10**9))
+    words = words_of("plain")
+    words[words.index("--dataset_dir") + 1] = str(acdc_copy)
+
+    code, errors = bundle(*words)
+
+    assert code == 0, errors
+    refreshed = json.loads((runs[0] / "data.json").read_text())
+    assert refreshed != record
+    assert checksums(refreshed) == checksums(record)
+
+
+def checksums(record):
+    return re.findall("[0-9a-f]{64}", json.dumps(record))
+
+
+def relabel(file):
+    """Makes one voxel of a label another."""
+    image = nib.load(file)
+    voxels = np.asarray(image.dataobj).astype(np.uint8)
+    voxels.flat[0] ^= 1
+    nib.save(nib.Nifti1Image(voxels, image.affine), file)
+
+
 @pytest.mark.parametrize("changed", ["file", "patient", "split"])
 def test_other_data_are_refused(bundle, runs, words_of, acdc_copy, changed):
-    """A file written again, another patient, another split: one line, and nothing is changed."""
+    """Another file, another patient, another split: one line, and nothing is changed."""
     before, words = contents(runs[0]), words_of("plain")
     if changed == "file":
         words[words.index("--dataset_dir") + 1] = acdc_copy
-        label = sorted(acdc_copy.glob("training/*/*_gt.nii.gz"))[0]
-        os.utime(label, (0, 10**9))
+        labels = sorted(acdc_copy.glob("training/*/*_gt.nii.gz"))
+        relabel(labels[0])
     elif changed == "patient":
         words[words.index("--dataset_dir") + 1] = acdc_copy
         first = sorted((acdc_copy / "training").iterdir())[0]
@@ -223,6 +253,6 @@ def test_other_data_are_refused(bundle, runs, words_of, acdc_copy, changed):
     code, errors = bundle(*map(str, words))
 
     assert code == 1
-    named = {"file": "2001-09-09 01:46:40", "patient": "patients (6, now 5)", "split": "split_seed"}
+    named = {"file": "_gt.nii.gz (", "patient": "patients (6, now 5)", "split": "split_seed"}
     assert named[changed] in one_line(errors)
     assert before == contents(runs[0])

@@ -150,12 +150,13 @@ def test_same_preprocessing_shares_files(cases, tmp_path):
 
 
 def test_changed_file_replaces_the_cached_one(tmp_path):
-    """A label that was corrected on disk, to a file of the same size, replaces the cached one."""
+    """A label that was corrected on disk, to a file of the same size and time of modification."""
     image, label = tmp_path / "image.nii", tmp_path / "label.nii"
     voxels = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
     case = {"case": "c", "patient": "c", "image": str(image), "label": str(label)}
     save_nifti(voxels, image)
     save_nifti((voxels > 0.5).astype(np.uint8), label)
+    os.utime(label, ns=(1, 1))
     before = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
 
     save_nifti((voxels > 0.25).astype(np.uint8), label)

@@ -1,5 +1,6 @@
 """Metadata say what a run is, in the schema of MONAI's Model Zoo."""
 
+import hashlib
 import json
 from importlib.metadata import version
 
@@ -86,6 +87,16 @@ def test_description_and_changelog_name_network_loss_and_run(run):
     assert list(metadata["changelog"].values()) == ["weights of the run unet_nacl_seed0"]
 
 
+def record(run, **changes):
+    """Writes what the evaluation is of."""
+    checksums = {
+        name: hashlib.sha256((run / file).read_bytes()).hexdigest()
+        for name, file in (("weights", "model.pt"), ("split", "split.json"))
+    }
+    content = {"set": "test", **checksums, "settings": {}, **changes}
+    (run / "evaluation/evaluation.json").write_text(json.dumps(content))
+
+
 def test_scores_are_the_means_of_the_evaluation(run):
     """What has no mean, since no case has a number, is left out."""
     assert metadata_of(run)["eval_metrics"] == {}
@@ -93,18 +104,20 @@ def test_scores_are_the_means_of_the_evaluation(run):
     (run / "evaluation").mkdir()
     cases = "case,dice,hd95,ece_foreground,cece_foreground\nc,0.5,,0.1,0.2\n"
     (run / "evaluation/cases.csv").write_text(cases)
+    record(run)
 
     means = {"dice": 0.5, "ece_foreground": 0.1, "cece_foreground": 0.2}
     assert metadata_of(run)["eval_metrics"] == means
 
 
 @pytest.mark.parametrize(
-    ("record", "named"), [({"set": "val"}, "its set 'val' is not"), ({"weights": "0"}, "model.pt")]
+    ("changes", "named"),
+    [({"set": "val"}, "its set 'val' is not"), ({"weights": "0"}, "model.pt")],
 )
-def test_scores_of_another_set_or_model_are_refused(run, record, named):
+def test_scores_of_another_set_or_model_are_refused(run, changes, named):
     """A model card has the numbers of the test cases, and of the model in the bundle."""
     test_scores_are_the_means_of_the_evaluation(run)
-    (run / "evaluation/evaluation.json").write_text(json.dumps(record))
+    record(run, **changes)
 
     with pytest.raises(InputError, match=named):
         metadata_of(run)

@@ -1,5 +1,7 @@
 """The small files of a grid are enough to make everything again."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -32,6 +34,9 @@ def test_weights_and_curves_stay_behind(grid, tmp_path):
     copied = Path(shutil.copytree(grid / "acdc", tmp_path / "acdc"))
     for folder in copied.glob("*_seed?"):
         (folder / "model.pt").write_bytes(b"weights")
+        record = json.loads((folder / "evaluation/evaluation.json").read_text())
+        record["weights"] = hashlib.sha256(b"weights").hexdigest()
+        (folder / "evaluation/evaluation.json").write_text(json.dumps(record))
         (folder / "run.json").write_text("{}")
     small = tmp_path / "small"
 
@@ -40,6 +45,7 @@ def test_weights_and_curves_stay_behind(grid, tmp_path):
     assert not list(small.rglob("model.pt"))
     assert len(list(small.rglob("run.json"))) == 12
     assert len(list(small.rglob("cases.csv"))) == 12
+    assert len(list(small.rglob("evaluation.json"))) == 12
     shown = ["unet_dice_ce_seed0", "unet_nacl_seed0", "unet_svls_seed0"]
     assert sorted(path.parents[1].name for path in small.rglob("bins.npz")) == shown
     assert len(list((small / shown[1]).rglob("maps/*.npz"))) == 3

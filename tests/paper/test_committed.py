@@ -18,12 +18,15 @@ TABLES = [
 
 @pytest.mark.parametrize(("folder", "table"), TABLES)
 def test_committed_tables_are_made_again(monkeypatch, tmp_path, folder, table):
-    """Each committed table, its CSV, LaTeX and tests, byte for byte from the committed cases."""
+    """Each committed table, its CSV, LaTeX and tests, byte for byte from the committed cases.
+
+    Pictures depend on the version of matplotlib to the byte.
+    """
     monkeypatch.chdir(RESULTS.parents[1])
     committed = RESULTS / folder
 
     for path in write_exhibit(table, [committed / "runs"], tmp_path):
-        if path.suffix != ".json":
+        if path.suffix in (".md", ".csv", ".tex"):
             assert path.read_bytes() == (committed / path.name).read_bytes(), path.name
 
 

@@ -1,7 +1,5 @@
 """Several audits side by side are the audit of all their cases, to the bit."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,11 +43,6 @@ def test_merged_audit_is_the_pooled_one_to_the_bit(sites, tmp_path, capsys):
     assert len(names) == 4 * len(RECOMPUTED)
     pd.testing.assert_frame_equal(tables[0][names], tables[1][names], check_exact=True)
     assert (tables[0]["patient"] == tables[1]["patient"]).all()
-    summaries = [
-        json.loads((place / "summary.json").read_text())["pooled"]
-        for place in (tmp_path / "merged", sites["pooled"])
-    ]
-    assert summaries[0].items() <= summaries[1].items()
     assert "Mean over 4 cases of 2 patients" in capsys.readouterr().out
 
 

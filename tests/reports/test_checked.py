@@ -11,7 +11,8 @@ from nacl_monai.reports import check_alike, read_evaluated, read_runs, read_test
 
 
 def record(folder, **content):
-    (folder / "evaluation/evaluation.json").write_text(json.dumps(content))
+    text = json.dumps({"set": "test", "settings": {}, **content})
+    (folder / "evaluation/evaluation.json").write_text(text)
 
 
 def refusal(folders):
@@ -25,7 +26,7 @@ def test_what_is_alike_is_compared(copies):
     """Networks, losses and versions may differ."""
     for k, folder in enumerate(copies):
         settings = {"spatial_size::0": 32, "network_def": f"@networks::{k}", "seed": k}
-        record(folder, set="test", settings=settings, versions={"torch": str(k)})
+        record(folder, settings=settings, versions={"torch": str(k)})
 
     assert len(read_runs(copies)) == 2
 
@@ -35,6 +36,7 @@ def test_what_is_alike_is_compared(copies):
     [
         ({"set": "val"}, "set (test, now val)"),
         ({"settings": {"spatial_size::0": 48}}, "spatial_size::0 (32, now 48)"),
+        ({"settings": {}}, "spatial_size::0 (32, now not set)"),
         ({"settings": {"structures::WT::0": 1}}, "structures::WT::0 (not set, now 1)"),
         (
             {"settings": {"calibration::spacing": "pixdim"}},
@@ -44,8 +46,8 @@ def test_what_is_alike_is_compared(copies):
 )
 def test_other_settings_are_refused_and_named(copies, content, said):
     """Voxels, structures, boundary and set decide what the numbers mean."""
-    record(copies[0], set="test", settings={"spatial_size::0": 32})
-    record(copies[1], **{"set": "test", "settings": {"spatial_size::0": 32}, **content})
+    record(copies[0], settings={"spatial_size::0": 32})
+    record(copies[1], **{"settings": {"spatial_size::0": 32}, **content})
 
     message = refusal(copies)
     assert f"{copies[1]}: was evaluated otherwise than {copies[0]}, " in message
@@ -56,8 +58,8 @@ def rename_structure(table):
     return table.rename(columns={"dice_RV": "dice_right", "hd95_RV": "hd95_right"})
 
 
-def test_other_structures_are_refused_even_without_a_record(copies, change_cases):
-    """Evaluations from before there was a record have columns."""
+def test_other_structures_are_refused_whatever_the_records_say(copies, change_cases):
+    """Each has its column."""
     change_cases(copies[1], rename_structure)
 
     assert "now ['LV', 'myocardium', 'right']" in refusal(copies)
@@ -69,7 +71,7 @@ def coarser(arrays):
         arrays[key] = array.reshape(*array.shape[:-1], 5, 3).sum(-1)
 
 
-def test_other_bins_are_refused_even_without_a_record(copies, change_arrays, change_cases):
+def test_other_bins_are_refused_whatever_the_records_say(copies, change_arrays, change_cases):
     """The ECE of 5 bins is not that of 15."""
     change_arrays(copies[1] / "evaluation/bins.npz", coarser)
     with np.load(copies[1] / "evaluation/bins.npz") as bins:

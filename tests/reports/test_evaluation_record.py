@@ -34,6 +34,11 @@ def write(path, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
+def rewrite(run, **changes):
+    file = run / "evaluation/evaluation.json"
+    write(file, {**json.loads(file.read_text()), **changes})
+
+
 def refusal(run, units=UNITS):
     with pytest.raises(InputError) as caught:
         read_evaluation_of(run, units)
@@ -49,13 +54,31 @@ def test_set_and_what_must_be_alike_are_read(run):
     assert of.settings == {"classes::0": "background"}
 
 
-def test_evaluation_from_before_there_was_a_record_is_of_the_test_set(run):
+def test_record_is_enough_where_nothing_else_was_kept(run):
     """With as few files as are committed."""
-    for path in (*run.glob("*.*"), *run.glob("evaluation/*")):
+    for path in run.glob("*.*"):
         path.unlink()
 
-    of = read_evaluation_of(run, UNITS)
-    assert (of.set, of.settings) == ("test", {})
+    assert read_evaluation_of(run, UNITS).set == "test"
+
+
+def test_evaluation_without_its_record_is_refused(run):
+    """Of other patients, weights or settings than anybody thinks, perhaps."""
+    (run / "evaluation/evaluation.json").unlink()
+
+    assert refusal(run) == (
+        f"{run}/evaluation/evaluation.json: no such file, and without it nobody knows what was "
+        "evaluated; evaluate the run again"
+    )
+
+
+@pytest.mark.parametrize("name", ["set", "weights", "split", "settings"])
+def test_record_that_lacks_something_is_refused(run, name):
+    """As if it were of something else."""
+    rewrite(run, **{name: None})
+
+    damaged = name in ("set", "settings")
+    assert ("evaluation.json: is damaged" if damaged else "is of another") in refusal(run)
 
 
 @pytest.mark.parametrize("file", ["model.pt", "split.json"])
@@ -79,7 +102,6 @@ def test_evaluation_of_a_calibrated_run_is_checked_against_the_run(run, file):
         ("run.json", '{"finished": tr', "run.json: is damaged"),
         ("evaluation/evaluation.json", "[]", "evaluation.json: is damaged"),
         ("evaluation/evaluation.json", {"settings": 3}, "evaluation.json: is damaged"),
-        ("evaluation/evaluation.json", {"set": "val"}, "its set 'val' is not the one"),
     ],
 )
 def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, said):
@@ -102,8 +124,15 @@ def test_patients_are_those_of_the_set(run, units, said):
     assert said in refusal(run, units)
 
 
+def test_patients_of_another_set_are_refused(run):
+    """Whatever the record calls them."""
+    rewrite(run, set="val")
+
+    assert "its set 'val' is not the one that was evaluated" in refusal(run)
+
+
 def test_training_set_may_be_evaluated_as_such(run):
     """It is called what it is."""
-    write(run / "evaluation/evaluation.json", {"set": "train"})
+    rewrite(run, set="train")
 
     assert read_evaluation_of(run, ["p3"]).cases == "training cases"

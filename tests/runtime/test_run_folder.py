@@ -1,7 +1,9 @@
 """A run's folder belongs to one configuration, and to one process at a time."""
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -240,55 +242,129 @@ def data_of(folder, names="abc", content="x"):
         for file in (image, label):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
-            os.utime(file, (10**9, 10**9))
         split[part] = [{"case": name, "patient": name, "image": [str(image)], "label": str(label)}]
     return split
 
 
+def shown(file):
+    """Size and time of change, as `stat` prints them in UTC."""
+    command = ["stat", "--format=%s bytes of %z", file]
+    out = subprocess.run(command, env={"TZ": "UTC"}, capture_output=True, text=True, check=True)
+    return out.stdout.removesuffix(" +0000\n")
+
+
+def read_files(monkeypatch):
+    """The names of the files whose bytes are read from now on."""
+    read, checksum = [], run_folder.checksum
+    monkeypatch.setattr(
+        run_folder, "checksum", lambda path: read.append(path.name) or checksum(path)
+    )
+    return read
+
+
+def train_on(trained, split):
+    """As if that training had been of ``split``."""
+    keep_data(trained.with_name("new"), split)
+    (trained.with_name("new") / "data.json").rename(trained / "data.json")
+
+
 class TestData:
     def test_cases_of_every_set_are_recorded_with_their_files(self, tmp_path):
-        """Below the folder that they have in common, with size and time."""
+        """Below the folder that they have in common, with size, time and checksum."""
         keep_data(tmp_path / "run", data_of(tmp_path / "data"))
 
-        state = "1 bytes of 2001-09-09 01:46:40"
+        content = f", sha256 {hashlib.sha256(b'x').hexdigest()}"
         assert json.loads((tmp_path / "run/data.json").read_text()) == {
-            part: {name: {f"images/{name}.nii": state, f"labels/{name}.nii": state}}
+            part: {
+                name: {
+                    f"{kind}/{name}.nii": shown(tmp_path / f"data/{kind}/{name}.nii") + content
+                    for kind in ("images", "labels")
+                }
+            }
             for part, name in (("train", "a"), ("val", "b"), ("test", "c"))
         }
 
-    def test_same_data_elsewhere_go_on(self, trained, tmp_path):
-        """A copy that kept the times, or a link, is the same data."""
-        keep_data(trained, data_of(tmp_path / "data"))
-        keep_data(trained, data_of(tmp_path / "moved/data"))
+    def test_same_bytes_go_on_wherever_and_whenever_they_were_copied(self, trained, tmp_path):
+        """A copy is the same data, and so is a file that was written again; both are recorded."""
+        train_on(trained, data_of(tmp_path / "data"))
+        for folder, time in (("data", 1), ("moved/data", 10**9)):
+            split = data_of(tmp_path / folder)
+            os.utime(split["val"][0]["label"], (time, time))
+            keep_data(trained, split)
+
+            record = json.loads((trained / "data.json").read_text())
+            stamp = shown(tmp_path / folder / "labels/b.nii")
+            assert record["val"]["b"]["labels/b.nii"].startswith(stamp)
+
+    def test_only_files_that_something_has_touched_are_read_again(
+        self, trained, tmp_path, monkeypatch
+    ):
+        """Size and time of the others tell that they are as they were; the new times count then."""
+        split = data_of(tmp_path / "data")
+        train_on(trained, split)
+        read = read_files(monkeypatch)
+        keep_data(trained, split)
+        assert read == []
+
+        Path(split["val"][0]["label"]).touch()
+        for _ in range(2):
+            keep_data(trained, split)
+            assert read == ["b.nii"]
 
     @pytest.mark.parametrize(
-        ("change", "named"),
+        ("change", "named", "more"),
         [
-            ({"content": "xy"}, "train::a::images/a.nii (1 bytes of 2001-09-09 01:46:40, now 2"),
-            ({"names": "abd"}, "test::c::images/c.nii (1 bytes of 2001-09-09 01:46:40, now not"),
-            ({"names": "acb"}, "val::b::images/b.nii (1 bytes of 2001-09-09 01:46:40, now not"),
+            ({"content": "xy"}, "train::a::images/a.nii (1 bytes of {}, now 2 bytes of {})", 5),
+            ({"content": "y"}, "train::a::images/a.nii (1 bytes of {}, now 1 bytes of {})", 5),
+            ({"names": "abd"}, "test::c::images/c.nii (1 bytes of {}, now not set)", 3),
+            ({"names": "acb"}, "val::b::images/b.nii (1 bytes of {}, now not set)", 7),
         ],
     )
-    def test_other_data_are_refused(self, trained, tmp_path, change, named):
-        """Other files, and the same files in other sets; the record stays."""
-        keep_data(trained, data_of(tmp_path / "data"))
+    def test_other_data_are_refused(self, trained, tmp_path, change, named, more):
+        """Other bytes, and the same files in other sets: the first is named; the record stays."""
+        train_on(trained, data_of(tmp_path / "data"))
         before = (trained / "data.json").read_text()
 
         with pytest.raises(InputError) as caught:
             keep_data(trained, data_of(tmp_path / "data", **change))
 
-        assert f"{trained}: was trained on other data, {named}" in str(caught.value)
-        assert str(caught.value).endswith(f"; put them back, or {REMEDY}")
+        date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{9}"
+        line = re.sub(date, "{}", str(caught.value))
+        assert line == (
+            f"{trained}: was trained on other data, {named} and {more} more; "
+            f"put them back, or {REMEDY}"
+        )
         assert (trained / "data.json").read_text() == before
 
-    def test_file_that_was_written_again_is_refused(self, trained, tmp_path):
-        """Its size alone may be the same."""
+    def test_other_bytes_of_the_same_size_and_time_of_modification_are_refused(
+        self, trained, tmp_path
+    ):
+        """Archives set that time back, and so can everyone."""
         split = data_of(tmp_path / "data")
-        keep_data(trained, split)
-        os.utime(split["val"][0]["label"], (10**9, 10**9 + 1))
+        file = Path(split["val"][0]["label"])
+        os.utime(file, (10**9, 10**9))
+        train_on(trained, split)
+        file.write_text("y")
+        os.utime(file, (10**9, 10**9))
 
-        with pytest.raises(InputError, match=r"b\.nii \(.*:40, now 1 bytes of 2001-09-09 01:46:41"):
+        with pytest.raises(InputError, match=r"other data, val::b::labels/b\.nii \([^)]*\); put"):
             keep_data(trained, split)
+
+    @pytest.mark.parametrize("damage", [{"a": 3}, {"a": {"images/a.nii": None}}, []])
+    def test_record_of_anything_else_is_of_other_data(self, trained, tmp_path, damage):
+        """One line and no traceback."""
+        (trained / "data.json").write_text(json.dumps({"train": damage}))
+
+        with pytest.raises(InputError, match="was trained on other data, train::a"):
+            keep_data(trained, data_of(tmp_path / "data"))
+
+    def test_training_on_unknown_data_does_not_go_on(self, trained, tmp_path):
+        """A lost record is not written again of whatever data are there."""
+        with pytest.raises(InputError) as caught:
+            keep_data(trained, data_of(tmp_path / "data"))
+
+        assert str(caught.value) == f"{trained}: has a trained model but no data.json; {REMEDY}"
+        assert not (trained / "data.json").exists()
 
     def test_before_the_first_epoch_data_may_change(self, tmp_path):
         """Nothing was learned of them."""

@@ -2,16 +2,11 @@
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime import ScheduleState, check_interval, half_of_epochs
+from nacl_monai.runtime import ScheduleState, check_interval
 from nacl_monai.runtime.schedule import refusal_of_length
-
-
-@pytest.mark.parametrize(("epochs", "half"), [(100, 50), (3, 1), (2, 1), (1, 1), (0, 1)])
-def test_half_is_a_whole_number_of_at_least_one(epochs, half):
-    """The scheduler takes no other."""
-    assert half_of_epochs(epochs) == half
 
 
 @pytest.mark.parametrize(("epochs", "interval"), [(1, 1), (3, 3), (100, 2)])
@@ -35,12 +30,29 @@ def config(epochs, scheduler=None, **more):
     return {"max_epochs": epochs, "train": train, **more}
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 9, 100, 101])
+def test_rate_falls_once_after_half_of_the_epochs(epochs):
+    """Whether their number is even or odd; of one epoch there is nothing to lower."""
+    parser = ConfigParser(config(epochs))
+    parser["train::optimizer::params"] = [torch.nn.Parameter(torch.zeros(1))]
+    scheduler = parser.get_parsed_content("train::lr_scheduler")
+    rates = []
+    for _ in range(epochs):
+        rates.append(scheduler.get_last_lr()[0])
+        scheduler.optimizer.step()
+        scheduler.step()
+
+    expected = [0.1 if epoch < epochs / 2 else 0.01 for epoch in range(epochs)]
+    assert rates == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("earlier", "begun", "now", "said"),
     [
         (10, 5, 12, "epoch 6 is 0.01, that of 12 epochs 0.1"),  # it has just fallen
         (10, 4, 12, ""),
-        (10, 10, 11, ""),  # which falls after five epochs, too
+        (9, 9, 10, ""),  # which falls after five epochs, too
+        (10, 10, 11, "epoch 6 is 0.01, that of 11 epochs 0.1"),
         (10, 10, 20, "epoch 6 is 0.01, that of 20 epochs 0.1"),
         (10, 3, 9, "only be made longer"),
     ],

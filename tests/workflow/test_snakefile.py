@@ -50,7 +50,9 @@ def dry_run(tmp_path, *words, profile="local", **config):
 
 def trained(printed):
     """Folders that are trained and evaluated, as (dataset, run)."""
-    return sorted(re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/cases\.csv", printed))
+    return sorted(
+        re.findall(r"output: \S*/runs/(\w+)/([^/\s]+)/evaluation/evaluation\.json", printed)
+    )
 
 
 def expected(exhibit, **narrowed):
@@ -104,13 +106,13 @@ def test_store_of_tracked_runs_is_made_before_any_of_them(tmp_path):
 
 
 def test_training_on_a_cluster_asks_for_a_gpu(tmp_path):
-    """Rendering does not."""
+    """Rendering does not. Snakemake 9.0 to 9.5 print <TBD> for a value that they know."""
     if "slurm" not in snakemake("--help"):
         pytest.skip("needs snakemake-executor-plugin-slurm")
     printed = dry_run(tmp_path, "table4", profile="slurm", datasets="acdc")
 
     experiment = re.search(r"rule experiment:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
-    assert "gres=gpu:1" in experiment
+    assert re.search(r"gres=(gpu:1|<TBD>)", experiment)
     assert "slurm_partition=gpu" in experiment
     render = re.search(r"rule render:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
     assert "gres" not in render

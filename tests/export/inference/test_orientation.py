@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Invertd, Orientationd
+from packaging.version import Version
 from scipy.spatial.transform import Rotation
 
 from nacl_monai.export.inference.orientation import TurnAxesd, orientation_to
@@ -71,6 +72,8 @@ def test_same_stack_in_other_axes_comes_out_the_same(name):
 @pytest.mark.parametrize("name", STACKS)
 def test_axes_are_turned_as_monai_does(name, axcodes):
     """Unless slices that are not axial must go last; the origin is the first voxel."""
+    if name == "short axis" and Version(nibabel.__version__) < Version("5.4"):
+        pytest.skip("by an older nibabel, MONAI sends axes one by one to what is left")
     stack = image(*STACKS[name])
     monai = Orientationd("image", axcodes, labels=None)({"image": stack})["image"]
 
