@@ -35,6 +35,10 @@ COMMANDS = {
     ),
     "phantom": Command("nacl_monai.phantoms", "write a small synthetic dataset", own_words=False),
     "run": Command("nacl_monai.runtime", "run a configuration, as monai.bundle does, but strictly"),
+    "audit": Command(
+        "nacl_monai.predictions", "audit saved predictions of nnU-Net or any other tool"
+    ),
+    "merge": Command("nacl_monai.predictions", "join the audits of several sites, from sums alone"),
     "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),
     "reliability": Command(
         "nacl_monai.reports", "draw reliability diagrams of any region or class"

@@ -104,25 +104,54 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
             )
 
 
-def check_probabilities(probs: torch.Tensor) -> None:
+def sum_tolerance(dtype: torch.dtype) -> float:
+    """How far off 1 the rounding of a dtype may take the sum over a voxel's classes."""
+    return _SUM_TOLERANCE.get(dtype, 1e-3)
+
+
+def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> None:
     """Refuses what is no output of a softmax.
+
+    Args:
+        probs: Probabilities ``(B, C, *spatial)``.
+        tolerance: How far the sum over the classes of a voxel may be from 1; by default as far as the
+            rounding of the dtype takes it.
 
     Raises:
         InputError: If a value is NaN or outside [0, 1], or if the classes of a voxel do not sum to 1.
     """
     check_outputs(probs, "probs")
+    tolerance = sum_tolerance(probs.dtype) if tolerance is None else tolerance
+    check_unit_interval(probs, tolerance)
+    off = (probs.sum(1) - 1).abs().max().item()
+    if off > tolerance:
+        raise InputError(
+            f"probs: the sum over a voxel's classes is off 1 by {off:.4g}; use softmax, not sigmoid"
+        )
+
+
+def check_unit_interval(
+    probs: torch.Tensor, tolerance: float = 0.0, activation: str = "softmax"
+) -> None:
+    """Refuses values that are no probabilities, whatever they sum to.
+
+    Args:
+        probs: Of any shape.
+        tolerance: How far above 1 rounding may take them.
+        activation: What makes probabilities of logits, for the message.
+
+    Raises:
+        InputError: If a value is no floating-point number, NaN, or outside [0, 1].
+    """
     if not probs.is_floating_point():
-        raise InputError(f"probs: are {probs.dtype}; pass the floating-point output of softmax")
-    tolerance = _SUM_TOLERANCE.get(probs.dtype, 1e-3)
+        raise InputError(
+            f"probs: are {probs.dtype}; pass the floating-point output of {activation}"
+        )
     low, high = (bound.item() for bound in torch.aminmax(probs))
     if math.isnan(low):  # aminmax returns NaN for both bounds
         raise InputError("probs: hold NaN; look for the case and the layer that made it")
     if low < 0 or high > 1 + tolerance:
         raise InputError(
-            f"probs: reach from {low:.4g} to {high:.4g}, beyond [0, 1]; apply softmax to logits first"
-        )
-    off = (probs.sum(1) - 1).abs().max().item()
-    if off > tolerance:
-        raise InputError(
-            f"probs: the sum over a voxel's classes is off 1 by {off:.4g}; use softmax, not sigmoid"
+            f"probs: reach from {low:.4g} to {high:.4g}, beyond [0, 1]; apply {activation} to logits "
+            "first"
         )

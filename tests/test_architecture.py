@@ -27,6 +27,7 @@ ORDER = [
     "posthoc",
     "handlers",
     "reports",
+    "predictions",
     "paper",
     "runtime",
     "export",

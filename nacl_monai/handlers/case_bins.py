@@ -12,7 +12,8 @@ from ignite.engine import Engine
 from nacl_monai.files import atomic_path
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
-from nacl_monai.metrics.adaptive import FINE
+from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics.adaptive import FINE, FineBins
 from nacl_monai.runs import TOP, EvaluationFolder
 
 
@@ -44,14 +45,38 @@ class CaseBins(CaseHandler):
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
-        arrays: dict[str, Any] = {
-            "cases": np.array(cases),
-            "regions": np.array(self.calibration.region_names),
-            "classes": np.array([TOP, *self.classes]),
-            **self.calibration.case_bins().arrays(),
-        }
+        sums = self.calibration.case_bins()
         fine = self.calibration.case_fine_bins()
-        if fine is not None:
-            arrays |= fine.arrays(FINE)
-        with atomic_path(self.file) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        names = (cases, self.calibration.region_names, self.classes)
+        write_case_bins(self.file, sums, *names, fine=fine)
+
+
+def write_case_bins(
+    file: Path,
+    sums: CalibrationBins,
+    cases: Sequence[str],
+    regions: Sequence[str],
+    classes: Sequence[str],
+    patients: Sequence[str] = (),
+    fine: FineBins | None = None,
+) -> None:
+    """Writes a ``bins.npz``; see `CaseBins`.
+
+    Args:
+        file: The file.
+        sums: The bins, ``(cases, regions, 1 + C, M)``.
+        cases: Names.
+        regions: Names.
+        classes: Names of all classes, without "top-1".
+        patients: The patient of each case, the further array ``patients``; empty where nobody knows.
+        fine: The fine bins, ``(cases, regions, F)``; left out where they were not measured.
+    """
+    names = {"cases": cases, "regions": regions, "classes": [TOP, *classes]}
+    if patients:
+        names["patients"] = patients
+    arrays: dict[str, Any] = {key: np.array(list(values)) for key, values in names.items()}
+    arrays |= sums.arrays()
+    if fine is not None:
+        arrays |= fine.arrays(FINE)
+    with atomic_path(file) as temporary:
+        np.savez_compressed(temporary, **arrays)

@@ -14,6 +14,7 @@ from ignite.engine import Engine
 from nacl_monai.files import write_text
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
+from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.runs import EvaluationFolder
 
 
@@ -52,47 +53,83 @@ class CaseTable(CaseHandler):
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
         """Writes both files; see the class."""
-        columns: dict[str, torch.Tensor] = {}
         details = cast("dict[str, torch.Tensor]", vars(engine.state)["metric_details"])
-        for metric in self.metrics:
-            values = details[metric].double().cpu()
-            columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(self.structures)}
-            columns[metric] = values.nanmean(dim=1)
-        columns |= self._by_region(self.calibration.case_errors())
-        table = pd.DataFrame(
-            {name: values.numpy() for name, values in columns.items()}, index=cases
+        scores = {metric: details[metric] for metric in self.metrics}
+        table = write_case_table(
+            self.folder,
+            score_columns(scores, self.structures) | error_columns(self.calibration),
+            self.calibration.num_bins,
+            self.dataset,
+            cases,
+            patients,
         )
-        if patients:
-            table.insert(0, "patient", patients)
-        table = table.rename_axis("case").sort_index()
-        write_text(self.folder.cases, table.to_csv(float_format="%.6f"))
-        write_text(self.folder.summary, json.dumps(self._summary(table), indent=2) + "\n")
         print(_readable(table))
 
-    def _by_region(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """``{"ece": (…, regions)}`` → ``{"ece_foreground": (…), "ece_union": (…), …}``."""
-        return {
-            f"{name}_{region}": values[..., position].cpu()
-            for position, region in enumerate(self.calibration.region_names)
-            for name, values in errors.items()
-        }
 
-    def _summary(self, table: pd.DataFrame) -> dict[str, Any]:
-        numbers = table.drop(columns="patient", errors="ignore")
-        statistics = numbers.agg(["mean", "std", "count"]).astype(object)
-        return {
-            "dataset": self.dataset,
-            "cases": len(table),
-            "num_bins": self.calibration.num_bins,
-            "metrics": {
-                name: {
-                    "mean": _number(column["mean"]),
-                    "std": _number(column["std"]),
-                    "count": int(column["count"]),
-                }
-                for name, column in statistics.items()
-            },
+def score_columns(
+    scores: Mapping[str, torch.Tensor], structures: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Columns of the scores of structures, ``<metric>_<structure>``, and of their means, ``<metric>``.
+
+    Args:
+        scores: Metric → ``(cases, structures)``; NaN is undefined.
+        structures: Their names.
+    """
+    columns: dict[str, torch.Tensor] = {}
+    for metric, values in scores.items():
+        columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(structures)}
+        columns[metric] = values.double().nanmean(dim=1)
+    return columns
+
+
+def error_columns(calibration: CalibrationMetric) -> dict[str, torch.Tensor]:
+    """Columns of the calibration errors of every case, ``<error>_<region>``."""
+    return calibration.by_region(calibration.case_errors())
+
+
+def write_case_table(
+    folder: EvaluationFolder,
+    columns: Mapping[str, torch.Tensor],
+    num_bins: int,
+    dataset: str,
+    cases: Sequence[str],
+    patients: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Writes ``cases.csv`` and ``summary.json`` (see `CaseTable`); returns the table.
+
+    Args:
+        folder: Of the two files.
+        columns: One value per case each.
+        num_bins: The number of bins.
+        dataset: Name of the dataset, for the summary.
+        cases: Names, in the order of the values.
+        patients: Names in the same order; empty where nobody knows whose the cases are.
+    """
+    table = pd.DataFrame(
+        {name: values.double().cpu().numpy() for name, values in columns.items()}, index=list(cases)
+    )
+    if patients:
+        table.insert(0, "patient", list(patients))
+    table = table.rename_axis("case").sort_index()
+    write_text(folder.cases, table.to_csv(float_format="%.6f"))
+    summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    return table
+
+
+def _statistics(table: pd.DataFrame) -> dict[str, Any]:
+    numbers = table.drop(columns="patient", errors="ignore")
+    statistics = numbers.agg(["mean", "std", "count"]).astype(object)
+    return {
+        "metrics": {
+            name: {
+                "mean": _number(column["mean"]),
+                "std": _number(column["std"]),
+                "count": int(column["count"]),
+            }
+            for name, column in statistics.items()
         }
+    }
 
 
 def _number(value: float) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,7 @@ class EvaluationRecord:
         self.folder = folder
         self.files = {"weights": Path(checkpoint), "split": Path(split_file)}
         self.set = cases_to_evaluate
-        self.record = {
-            "set": self.set,
-            **self._checksums(),
-            "settings": dict(settings),
-            "versions": {package: version(package) for package in _PACKAGES},
-            "git_commit": git_commit(),
-        }
+        self.record = evaluation_record(self.set, settings, self._checksums())
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, an evaluator."""
@@ -74,14 +69,72 @@ class EvaluationRecord:
         for name, file in self.files.items():
             if now.get(name) != self.record.get(name):
                 raise InputError(f"{file}: has changed during the evaluation; evaluate again")
-        text = json.dumps(self.record, indent=2, ensure_ascii=False, default=str) + "\n"
-        write_text(EvaluationFolder(self.folder.aside).record, text)
-        _replace(self.folder)
+        write_evaluation_record(EvaluationFolder(self.folder.aside), self.record)
+        take_place(self.folder)
         print(f"evaluated {self.set} cases: {self.folder.path}")
 
 
-def _replace(folder: EvaluationFolder) -> None:
-    """Puts what was written aside in the folder's place."""
+def evaluation_record(
+    cases: str, settings: Mapping[str, Any], checksums: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of ``evaluation.json``; see `EvaluationRecord`.
+
+    Args:
+        cases: What was evaluated, the key ``set``.
+        settings: Every key that decides a number.
+        checksums: Of what was evaluated.
+    """
+    return {
+        "set": cases,
+        **checksums,
+        "settings": dict(settings),
+        "versions": {package: version(package) for package in _PACKAGES},
+        "git_commit": git_commit(),
+    }
+
+
+def write_evaluation_record(folder: EvaluationFolder, record: Mapping[str, Any]) -> None:
+    """Writes an `evaluation_record`."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_text(folder.record, text)
+
+
+def check_replaceable(
+    folder: EvaluationFolder, option: str = "--evaluation_dir", also: Collection[str] = ()
+) -> None:
+    """Refuses a folder that holds anything but an evaluation.
+
+    Args:
+        folder: That a new evaluation is to replace.
+        option: By which another folder is chosen, for the message.
+        also: Patterns of further names that may be there.
+
+    Raises:
+        InputError: If it is a file, or holds something else.
+    """
+    path = folder.path
+    visible = {file.name for file in path.glob("*") if not file.name.startswith(".")}
+    others = sorted(
+        name for name in visible - folder.names if not any(fnmatch(name, one) for one in also)
+    )
+    if path.is_file() or others:
+        holds = f"holds {others[0]}, which is no part of an evaluation" if others else "is a file"
+        raise InputError(f"{path}: {holds}; choose another {option}, or move it away")
+
+
+def clear_aside(folder: EvaluationFolder) -> None:
+    """Empties ``folder.aside`` of what a killed process has left, and undoes half a replacement."""
+    if folder.replaced.is_dir() and not folder.path.exists():
+        folder.replaced.rename(folder.path.resolve())  # killed while it was replaced
+    EvaluationFolder(folder.aside).remove_files()
+
+
+def take_place(folder: EvaluationFolder) -> None:
+    """Puts what was written aside in the folder's place.
+
+    Raises:
+        InputError: If the operating system refuses.
+    """
     path, old = folder.path.resolve(), folder.replaced
     try:
         shutil.rmtree(old, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Exact calibration errors by region, proper scores and surface distances.
 
 Functions take probabilities ``(B, C, *spatial)`` and labels ``(B, 1, *spatial)`` or
-``(B, *spatial)``; the metric classes accumulate them over a dataset, in MONAI's handlers as well.
+``(B, *spatial)``; the metric classes accumulate them over a dataset, in MONAI's handlers as well. NumPy
+arrays, one-hot labels, probabilities in a byte and a single case without batch axis are taken, too.
 """
 
 from nacl_monai.metrics.adaptive import adaptive_calibration_error

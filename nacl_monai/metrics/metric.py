@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,6 +12,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.gathering import GatheredTogether
+from nacl_monai.metrics.inputs import as_tensor, batched
+from nacl_monai.metrics.overlapping import binary_problems, structure_regions
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
 from nacl_monai.metrics.scores import ScoreSums
@@ -79,6 +81,12 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             (:meth:`CalibrationBins.class_errors` says why they should).
         boundary_width: Of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; "pixdim" reads it from the labels' metadata; None for voxels.
+        structures: Names of structures that may overlap, one channel each, as a sigmoid gives them. Each
+            is a problem of its own with two classes, outside and inside (`overlapping`), and its own
+            regions, such as ``foreground_<structure>``. Empty where exactly one class is right, as for a
+            softmax.
+        from_logits: Whether the network's logits come in place of probabilities. Softmax is applied to
+            them, or sigmoid where there are structures.
 
     Raises:
         InputError: If an error or a region is unknown, or none is given.
@@ -104,6 +112,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         include_absent: bool = True,
         boundary_width: float = 3.0,
         spacing: Spacing | str | None = None,
+        structures: Sequence[str] = (),
+        from_logits: bool = False,
     ) -> None:
         super().__init__()
         self.num_bins = num_bins
@@ -113,6 +123,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.include_absent = include_absent
         self.boundary_width = boundary_width
         self.spacing = spacing
+        self.structures = tuple(structures)
+        self.from_logits = from_logits
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
@@ -120,7 +132,18 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     @property
     def region_names(self) -> tuple[str, ...]:
         """The names of the regions, in the order of the buffers' second axis."""
-        return tuple(self.regions)
+        return structure_regions(self.regions, self.structures)
+
+    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        """Adds the sums of a batch, or of a list of cases; see the class and `inputs` for the forms.
+
+        Args:
+            y_pred: Probabilities, or logits, ``(B, C, *spatial)``.
+            y: Labels, or for structures masks of 0 and 1, ``(B, structures, *spatial)``.
+            **kwargs: ``mask``, the voxels that count.
+        """
+        kwargs = {name: as_tensor(value) for name, value in kwargs.items()}
+        return super().__call__(as_tensor(y_pred), as_tensor(y), **kwargs)
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
         # MONAI passes keyword arguments whole to every case; a list of masks has one for each.
@@ -143,7 +166,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """The sums of each case and region, ``(B, regions, …)``.
 
         Args:
-            y_pred: Probabilities after softmax, ``(B, C, *spatial)``.
+            y_pred: Probabilities after softmax, ``(B, C, *spatial)``, or logits.
             y: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
             mask: Voxels to which every region is restricted, shaped like the labels.
 
@@ -152,13 +175,30 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """
         if y is None:
             raise InputError("labels: are missing; a calibration metric compares with them")
-        probs, labels = checked_voxels(y_pred, y)
+        if self.structures:
+            probs = y_pred.float().sigmoid() if self.from_logits else y_pred
+            problems = binary_problems(probs, y, self.structures)
+            sums = [self._sums(*problem, mask, y) for problem in problems]
+            return [torch.cat(parts, 1) for parts in zip(*sums, strict=True)]
+        if self.from_logits:
+            y_pred, y = batched(y_pred, y)
+            y_pred = y_pred.float().softmax(1)
+        return self._sums(*checked_voxels(y_pred, y), mask, y)
+
+    def _sums(
+        self,
+        probs: torch.Tensor,
+        labels: torch.Tensor,
+        mask: torch.Tensor | None,
+        image: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """The sums of checked voxels; ``image`` knows its spacing if anything does."""
         masks = region_masks(
             self.regions,
             labels,
             probs,
             self.boundary_width,
-            lambda: case_spacings(self.spacing, len(labels), labels.ndim - 1, y),
+            lambda: case_spacings(self.spacing, len(labels), labels.ndim - 1, image),
         )
         if mask is not None:
             counted = aligned("mask", mask, probs).bool()
@@ -200,19 +240,39 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """How many cases have no voxel in a region, ``(regions,)``: those the means leave out."""
         return (self.case_bins().voxels() == 0).sum(0)
 
+    def by_region(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Errors ``(…, regions)`` as one ``(…)`` per name, e.g. ``ece_foreground``.
+
+        Of overlapping structures each region is there as the mean over the structures that have voxels
+        in it, too: ``ece_foreground`` beside ``ece_foreground_<structure>``.
+        """
+        named: dict[str, torch.Tensor] = {}
+        for position, region in enumerate(self.region_names):
+            named |= {f"{name}_{region}": values[..., position] for name, values in errors.items()}
+        if self.structures:
+            for position, region in enumerate(self.regions):
+                of_region = slice(position, None, len(self.regions))
+                named |= {
+                    f"{name}_{region}": values[..., of_region].nanmean(-1)
+                    for name, values in errors.items()
+                }
+        return named
+
     def aggregate(self) -> dict[str, float]:
         """All numbers by name, e.g. ``ece_foreground``, ``ece_foreground_pooled``.
 
         The former is the mean over the cases in which the region is not empty, ``empty_foreground``
         the number of the others. Ignite puts each into ``engine.state.metrics``.
         """
-        cases, pooled, empty = self.case_errors(), self.pooled_errors(), self.empty_regions()
+        cases, pooled = map(self.by_region, (self.case_errors(), self.pooled_errors()))
+        empty = dict(zip(self.region_names, self.empty_regions().tolist(), strict=True))
         numbers: dict[str, float] = {}
-        for index, region in enumerate(self.region_names):
-            for name, errors in cases.items():
-                numbers[f"{name}_{region}"] = errors[:, index].nanmean().item()
-                numbers[f"{name}_{region}_pooled"] = pooled[name][index].item()
-            numbers[f"empty_{region}"] = int(empty[index])
+        for region in dict.fromkeys((*self.region_names, *self.regions)):
+            for name in (f"{error}_{region}" for error in self.errors):
+                numbers[name] = cases[name].nanmean().item()
+                numbers[f"{name}_pooled"] = pooled[name].item()
+            if region in empty:
+                numbers[f"empty_{region}"] = empty[region]
         return numbers
 
 

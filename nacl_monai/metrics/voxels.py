@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from nacl_monai.metrics.inputs import Voxels, as_tensor, batched, class_indices, dequantized
 from nacl_monai.tensors import (
     check_labels,
     check_probabilities,
@@ -12,34 +13,42 @@ from nacl_monai.tensors import (
 )
 
 
-def checked_voxels(probs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def checked_voxels(probs: Voxels, labels: Voxels) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities ``(B, C, *spatial)`` and labels ``(B, *spatial)`` that can be trusted.
 
-    Both come without gradient and metadata, on the device of the probabilities.
+    Both come without gradient and metadata, on the device of the probabilities. NumPy arrays, one-hot
+    labels, a single case without batch axis and probabilities in a byte are taken too
+    (:mod:`nacl_monai.metrics.inputs`).
 
     Args:
-        probs: Probabilities after softmax, any floating dtype.
+        probs: Probabilities after softmax, any floating dtype, or uint8 for ``round(255 p)``.
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float
-            dtype that holds whole numbers.
+            dtype that holds whole numbers; or one-hot, ``(B, C, *spatial)``.
 
     Raises:
         InputError: If the probabilities are logits, NaN or do not sum to 1, if the shapes disagree,
             or if a label is not a class of the network.
     """
-    probs = without_metadata(probs.detach())
-    check_probabilities(probs)
-    labels = aligned("labels", labels, probs)
+    probs, labels = batched(as_tensor(probs).detach(), as_tensor(labels).detach())
+    probs, tolerance = dequantized(without_metadata(probs))
+    check_probabilities(probs, tolerance)
+    labels = aligned("labels", class_indices(labels, probs), probs)
     check_labels(labels, probs.shape[1])
     return probs, labels
 
 
-def aligned(name: str, tensor: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:
     """Labels or a mask as ``(B, *spatial)``, without metadata, on the device of ``outputs``.
+
+    A mask of a single case may lack the batch axis.
 
     Raises:
         InputError: If the shape is neither ``(B, 1, *spatial)`` nor ``(B, *spatial)``.
     """
-    return without_channel(tensor.detach(), outputs, name).to(outputs.device)
+    voxels: torch.Tensor = as_tensor(tensor).detach()
+    if len(outputs) == 1 and voxels.shape == outputs.shape[2:]:
+        voxels = voxels[None]
+    return without_channel(voxels, outputs, name).to(outputs.device)
 
 
 def predicted_classes(probs: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "reliability", "reliability diagrams of any region or class", write_reliability
     )
     reliability.add_argument(
-        "--region", default="foreground", help="voxels that count (default: foreground)"
+        "--region", help="voxels that count (default: foreground, of the first structure)"
     )
     reliability.add_argument(
         "--class",

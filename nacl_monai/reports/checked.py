@@ -11,6 +11,7 @@ import pandas as pd
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.reports.consistency import (
+    check_overlapping,
     check_recomputed,
     check_structures,
     check_summary,
@@ -18,9 +19,15 @@ from nacl_monai.reports.consistency import (
     check_values,
     unlike_voxels,
 )
-from nacl_monai.reports.evaluation_files import RunBins, listed, read_bins, read_cases
+from nacl_monai.reports.evaluation_files import (
+    RunBins,
+    evaluation_in,
+    listed,
+    read_bins,
+    read_cases,
+)
 from nacl_monai.reports.evaluation_record import EvaluationOf, read_evaluation_of
-from nacl_monai.runs import EvaluationFolder, RunFolder
+from nacl_monai.runs import EvaluationFolder
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Evaluated:
 
 
 def read_evaluated(folder: str | Path) -> Evaluated:
-    """Reads the evaluation of a run, and checks that its numbers can be and agree with each other.
+    """Reads the evaluation of a run, or an audit, and checks that its numbers can be and agree.
 
     Raises:
         InputError: If a file or column is missing or cannot be read, if a number is impossible or not
@@ -56,7 +63,7 @@ def read_evaluated(folder: str | Path) -> Evaluated:
             evaluated.
     """
     folder = Path(folder)
-    evaluation = RunFolder(folder).evaluation
+    evaluation = evaluation_in(folder)
     metrics, patients = read_cases(evaluation.cases)
     check_values(evaluation.cases, metrics)
     check_structures(evaluation.cases, metrics)
@@ -122,6 +129,7 @@ def _checked_bins(evaluation: EvaluationFolder, metrics: pd.DataFrame) -> RunBin
     bins = bins.ordered(cases)
     check_sums(bins)
     check_recomputed(evaluation.cases, metrics, bins)
+    check_overlapping(evaluation.cases, metrics, bins)
     return bins
 
 

@@ -40,7 +40,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         rows[run.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     counts = [column for column in table.columns if column == "cases" or column.endswith("_n")]
-    table[counts] = table[counts].fillna(0).astype(int)
+    table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int)).copy()
     table.attrs["cases"] = runs[0].of.cases
     return table.rename_axis("method")
 
@@ -76,7 +76,7 @@ def write_comparison(
         folders: Run folders that were evaluated on the same test cases; a cross-validation goes by
             its name without the fold.
         output: Folder for ``comparison.md``, ``comparison.csv``, ``reliability.png``/``.svg`` and
-            ``maps.png``/``.svg``.
+            ``maps.png``/``.svg``; no maps where one is an audit, which knows no images.
         names: One name per run; by default those of the folders.
         case: The test case in the maps; by default the one of median Dice.
         show: What the maps show, "confidence", "entropy" or both.
@@ -90,12 +90,14 @@ def write_comparison(
     output = Path(output)
     runs = read_runs(folders, names)
     table = comparison_table(runs)
-    maps, reliability = draw_maps(runs, case, show), draw_reliability(runs)
+    # An audit has no images, and so no maps.
+    maps = None if any(run.audited for run in runs) else draw_maps(runs, case, show)
+    reliability = draw_reliability(runs)
     return comparison_text(table), [
         write_text(output / "comparison.md", comparison_markdown(table)),
         write_text(output / "comparison.csv", csv_text(table.reset_index(), decimals=None)),
         *save_figure(reliability, output / "reliability"),
-        *save_figure(maps, output / "maps"),
+        *([] if maps is None else save_figure(maps, output / "maps")),
     ]
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics import ERRORS, CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.reports.evaluation_files import RunBins
@@ -38,6 +39,12 @@ _RECOMPUTED = {
     "mce": CalibrationBins.mce,
     "confidence_gap": CalibrationBins.confidence_gap,
     "cece": CalibrationBins.cece,
+}
+# What follows from the fine bins, where they are kept, and the number of bins.
+_FINE_RECOMPUTED: dict[str, Callable[[FineBins, int], torch.Tensor]] = {
+    "adaptive_ece": FineBins.adaptive_ece,
+    "aurc": lambda fine, _: aurc(fine.counts, fine.errors),
+    "error_auroc": lambda fine, _: error_auroc(fine.counts, fine.errors),
 }
 # Files hold six decimals.
 _TOLERANCE = 2e-6
@@ -75,11 +82,30 @@ def check_structures(path: Path, metrics: pd.DataFrame) -> None:
     Raises:
         InputError: If one is another.
     """
-    for metric in ("dice", "hd95", "expected_dice"):
-        structures = [name for name in metrics if str(name).startswith(f"{metric}_")]
-        if structures:
+    _check_means(path, metrics, ("dice", "hd95", "expected_dice"))
+
+
+def check_overlapping(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
+    """Compares a calibration error with the mean over its structures, where structures overlap.
+
+    Args:
+        path: The file that they are from.
+        metrics: One row per case, one column per metric.
+        bins: Whose regions say whether each structure has its own.
+
+    Raises:
+        InputError: If one is another.
+    """
+    names = [f"{error}_{name}" for error in ERRORS for name in bins.regions_of_structures]
+    _check_means(path, metrics, names)
+
+
+def _check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None:
+    for name in names:
+        structures = [column for column in metrics if str(column).startswith(f"{name}_")]
+        if structures and name in metrics:
             means = metrics[structures].mean(axis=1).to_numpy()
-            _check_equal(path, metrics[metric], means, "its structures")
+            _check_equal(path, metrics[name], means, "its structures")
 
 
 def check_sums(bins: RunBins) -> None:
@@ -141,19 +167,44 @@ def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
     Raises:
         InputError: If one is another.
     """
-    computed = {error: compute(bins.sums) for error, compute in _RECOMPUTED.items()}
-    if bins.fine is not None:
-        fine, num_bins = bins.fine, bins.sums.num_bins
-        computed |= {
-            "adaptive_ece": fine.adaptive_ece(num_bins),
-            "aurc": aurc(fine.counts, fine.errors),
-            "error_auroc": error_auroc(fine.counts, fine.errors),
-        }
-    for error, values in computed.items():
-        for index, region in enumerate(bins.regions):
-            column = f"{error}_{region}"
-            if column in metrics:
-                _check_equal(path, metrics[column], values[:, index].numpy(), "the bins")
+    for column, computed in recomputed(bins).items():
+        if column in metrics:
+            _check_equal(path, metrics[column], computed.to_numpy(), "the bins")
+
+
+def recomputed(bins: RunBins) -> pd.DataFrame:
+    """The calibration errors that follow from the bins alone, ``<error>_<region>``, a row per case.
+
+    Where each structure has its own regions, ``<error>_<region>`` is the mean over structures, too.
+    """
+    names = [*bins.regions, *bins.regions_of_structures]
+    errors = [*_RECOMPUTED, *(_FINE_RECOMPUTED if bins.fine is not None else ())]
+    columns = {
+        f"{error}_{name}": region_errors(bins, error, name).numpy()
+        for error in errors
+        for name in names
+    }
+    return pd.DataFrame(columns, index=pd.Index(bins.cases, name="case"))
+
+
+def region_errors(bins: RunBins, error: str, region: str) -> torch.Tensor:
+    """An error of every case in a region, or its mean over structures where each has its own.
+
+    Args:
+        bins: The bins.
+        error: "ece", "ace", "mce", "confidence_gap" or "cece".
+        region: Its name.
+
+    Raises:
+        InputError: If there is no such error or region.
+    """
+    positions = [bins.regions.index(name) for name in bins.regions_of(region)]
+    if error in _RECOMPUTED:
+        return _RECOMPUTED[error](bins.sums[:, positions]).nanmean(-1)
+    if error in _FINE_RECOMPUTED and bins.fine is not None:
+        fine = bins.fine[:, positions]
+        return _FINE_RECOMPUTED[error](fine, bins.sums.num_bins).nanmean(-1)
+    raise InputError(f"error: is {error!r}; choose from {', '.join(_RECOMPUTED)}")
 
 
 def _check_equal(
@@ -206,7 +257,9 @@ def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> st
     unlike = differences(*made)
     if unlike or not same_cases:
         return first_of(unlike)
-    for region in set(bins.regions) - {"union"}:
+    for region in bins.regions:
+        if region.partition("_")[0] == "union":
+            continue
         ours, theirs = (_voxels(part, region) for part in (bins, others))
         cases = [case for case, count in ours.items() if theirs[case] != count]
         if cases:

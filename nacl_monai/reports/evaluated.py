@@ -17,8 +17,9 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
-from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, read_map
-from nacl_monai.runs import RunFolder, fold_folders
+from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, evaluation_in, read_map
+from nacl_monai.reports.evaluation_record import AUDITED
+from nacl_monai.runs import fold_folders
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Run(Evaluated):
     bins: RunBins
 
     @property
+    def audited(self) -> bool:
+        """Whether it is an audit of saved predictions, which knows no images."""
+        return self.of.set == AUDITED
+
+    @property
     def unit(self) -> str:
         """What is resampled: "patients", or "cases" where nobody knows whose they are."""
         return "patients" if self.patients.name == "patient" else "cases"
@@ -47,14 +53,14 @@ class Run(Evaluated):
             InputError: If the file is missing or is not what it should be.
         """
         folders = folds_of(self.folder) or [self.folder]
-        paths = [RunFolder(folder).evaluation.map_of(case) for folder in folders]
+        paths = [evaluation_in(folder).map_of(case) for folder in folders]
         return read_map(next((path for path in paths if path.is_file()), paths[0]))
 
 
 def folds_of(folder: str | Path) -> list[Path]:
     """The runs of the cross-validation that ``folder`` names; none where it is an evaluated run."""
     folder = Path(folder)
-    return [] if RunFolder(folder).evaluation.path.is_dir() else fold_folders(folder)
+    return [] if evaluation_in(folder).path.is_dir() else fold_folders(folder)
 
 
 def read_run(folder: str | Path, name: str | None = None) -> Run:
@@ -74,7 +80,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
 
 
 def _read_single(folder: Path, name: str) -> Run:
-    evaluation = RunFolder(folder).evaluation
+    evaluation = evaluation_in(folder)
     if not evaluation.path.is_dir():
         raise InputError(f"{folder}: no folder {evaluation.path.name!r} in this run; {REMEDY}")
     found = read_evaluated(folder)

@@ -9,6 +9,7 @@
                    classes; ``counts``, ``positives`` and ``confidences`` (N, R, 1 + C, M):
                    sums over the voxels in the M equal bins (lo, hi] of [0, 1]. Optional:
                    ``fine_counts``, ``fine_errors`` and ``fine_excess`` (N, R, F), in F fine bins.
+                   An optional array ``patients`` (N,) says which cases belong together.
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
 ================== ==========================================================================
@@ -27,15 +28,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics import REGIONS, CalibrationBins
 from nacl_monai.metrics.adaptive import FINE, FineBins
 from nacl_monai.reports.columns import MAIN_METRICS
+from nacl_monai.runs import EvaluationFolder, RunFolder
 
 REMEDY = "run `make evaluate` first"
 _AGAIN = "evaluate the run again"
 # The arrays of ``bins.npz``, and those that it may lack.
 _SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
 _FINE = {f"{FINE}counts": np.int64, f"{FINE}excess": np.float64, f"{FINE}errors": np.int64}
+FOREGROUND = "foreground"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ class RunBins:
     sums: CalibrationBins
     path: Path
     fine: FineBins | None = None
+    patients: list[str] | None = None
+
+    @property
+    def regions_of_structures(self) -> list[str]:
+        """The regions that each of several overlapping structures has for itself; else none."""
+        starts = {name.partition("_")[0] for name in self.regions} - set(self.regions)
+        return [region for region in REGIONS if region in starts]
+
+    @property
+    def main_region(self) -> str:
+        """The labels' foreground; of overlapping structures, that of the first."""
+        known = FOREGROUND in (*self.regions, *self.regions_of_structures)
+        return self.regions_of(FOREGROUND)[0] if known else self.regions[0]
 
     def select(self, region: str, class_name: str) -> CalibrationBins:
         """The sums of one region and one class ("top-1", or a name): (cases, 1, bins).
@@ -64,11 +80,26 @@ class RunBins:
         k = self.classes.index(class_name)
         return self.sums[:, self.regions.index(region), k : k + 1]
 
+    def regions_of(self, region: str) -> list[str]:
+        """The region; where each structure has its own, those of all structures.
+
+        Raises:
+            InputError: If the file holds neither.
+        """
+        of_structures = [name for name in self.regions if name.startswith(f"{region}_")]
+        if region not in self.regions and not of_structures:
+            raise InputError(
+                f"{self.path}: no region {region!r}; choose from {listed(self.regions)}"
+            )
+        return [region] if region in self.regions else of_structures
+
     def ordered(self, cases: Sequence[str]) -> RunBins:
         """The same sums with the cases in another order."""
         order = [self.cases.index(case) for case in cases]
         fine = self.fine and self.fine[order]
-        return replace(self, cases=list(cases), sums=self.sums[order], fine=fine)
+        patients = self.patients and [self.patients[position] for position in order]
+        sums = self.sums[order]
+        return replace(self, cases=list(cases), sums=sums, fine=fine, patients=patients)
 
     def select_fine(self, region: str) -> FineBins:
         """The fine bins of one region: (cases, F).
@@ -94,6 +125,12 @@ class CaseMap:
     slice: int
     classes: list[str]
     path: Path
+
+
+def evaluation_in(folder: str | Path) -> EvaluationFolder:
+    """The evaluation of a run; the folder of an audit is one itself."""
+    of_run, itself = RunFolder(Path(folder)).evaluation, EvaluationFolder(Path(folder))
+    return itself if itself.cases.is_file() and not of_run.path.is_dir() else of_run
 
 
 def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
@@ -148,7 +185,8 @@ def read_bins(path: Path) -> RunBins:
     Raises:
         InputError: If the file is missing, lacks an array or holds arrays of unlike shape.
     """
-    arrays = read_arrays(path, ("cases", "regions", "classes", *_SUMS), optional=tuple(_FINE))
+    optional = (*_FINE, "patients")
+    arrays = read_arrays(path, ("cases", "regions", "classes", *_SUMS), optional=optional)
     names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "classes")}
     fine = [key for key in _FINE if key in arrays]
     if fine and len(fine) < len(_FINE):
@@ -162,6 +200,7 @@ def read_bins(path: Path) -> RunBins:
         path=path,
         sums=CalibrationBins.from_arrays(sums),
         fine=FineBins.from_arrays(sums, FINE) if fine else None,
+        patients=None if "patients" not in arrays else [str(name) for name in arrays["patients"]],
         **names,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
+from nacl_monai.reports.evaluation_files import evaluation_in
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 _AGAIN = "evaluate the run again"
@@ -19,6 +20,8 @@ _ALIKE = (
     *("preprocessing", "cropping", "calibration", "metrics"),
 )
 _WORDS = {"train": "training", "val": "validation"}
+#: The set of an audit: whatever predictions were there.
+AUDITED = "audited"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,14 @@ class EvaluationOf:
         return f"{_WORDS.get(self.set, self.set)} cases"
 
     def difference(self, other: EvaluationOf) -> str:
-        """How ``other`` was evaluated otherwise; empty if it was not."""
+        """How ``other`` was evaluated otherwise; empty if it was not.
+
+        An audit knows nothing of the training, nor do merged audits know their settings; there the
+        numbers alone can differ.
+        """
+        audits = [one.set == AUDITED for one in (self, other)]
+        if any(audits) and not (all(audits) and self.settings and other.settings):
+            return ""
         if self.set != other.set:
             return f"set ({self.set}, now {other.set})"
         return first_of(differences(self.settings, other.settings))
@@ -57,14 +67,12 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             those that were evaluated, if the training is not finished, or if a patient of another set
             has trained.
     """
-    run = RunFolder(Path(folder))
-    record = _record(run.evaluation.record)
+    run, said = RunFolder(Path(folder)), evaluation_in(folder).record
+    record = _record(said)
     trained = run.trained
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if file.is_file() and checksum(file) != record.get(name):
-            raise InputError(
-                f"{run.evaluation.record}: is of another {file.name} than the run's; {_AGAIN}"
-            )
+            raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
     if _object(trained.record, RECORD_REMEDY).get("finished") is False:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
     of = EvaluationOf(record["set"], _alike(record["settings"]))

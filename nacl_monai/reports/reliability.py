@@ -62,7 +62,7 @@ DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
 def draw_reliability(
     runs: Sequence[Run],
     *,
-    region: str = "foreground",
+    region: str | None = None,
     class_name: str = TOP,
     resamples: int = BAND_RESAMPLES,
     seed: int = 0,
@@ -71,7 +71,8 @@ def draw_reliability(
 
     Args:
         runs: From `nacl_monai.reports.read_runs`.
-        region: Voxels that count, one of the regions in ``bins.npz``.
+        region: Voxels that count, one of the regions in ``bins.npz``; by default the foreground, or
+            that of the first structure where structures overlap.
         class_name: "top-1", or a class: its probability against how often it is true.
         resamples: Resamplings of patients for the 95 % band.
         seed: Of those resamplings.
@@ -79,6 +80,7 @@ def draw_reliability(
     Raises:
         InputError: If a run has no such region or class.
     """
+    region = region or runs[0].bins.main_region
     curves = [
         reliability_curve(run, region, class_name, resamples=resamples, seed=seed) for run in runs
     ]
@@ -111,7 +113,7 @@ def write_reliability(
     output: str | Path,
     *,
     names: Sequence[str] | None = None,
-    region: str = "foreground",
+    region: str | None = None,
     class_name: str = TOP,
 ) -> list[Path]:
     """Writes ``reliability_<region>_<class>.png`` and ``.svg``; returns the two paths.
@@ -120,14 +122,16 @@ def write_reliability(
         folders: Run folders that were evaluated on the same test cases.
         output: Folder for the figure.
         names: One name per run; by default those of the folders.
-        region: One of the regions in ``bins.npz``.
+        region: As in `draw_reliability`.
         class_name: "top-1", or the name of a class.
 
     Raises:
         InputError: If a run cannot be read, if the runs cannot be compared, or if they have no
             such region or class.
     """
-    figure = draw_reliability(read_runs(folders, names), region=region, class_name=class_name)
+    runs = read_runs(folders, names)
+    region = region or runs[0].bins.main_region
+    figure = draw_reliability(runs, region=region, class_name=class_name)
     return save_figure(figure, Path(output) / f"reliability_{region}_{class_name}")
 
 
@@ -236,10 +240,20 @@ def _key() -> list[Artist]:
     ]
 
 
+def _voxels(region: str) -> str:
+    """Words for a region, which may be that of one structure: "foreground_WT"."""
+    if region in REGION_LABELS:
+        return REGION_LABELS[region]
+    name, _, structure = region.partition("_")
+    if name in REGION_LABELS and structure:
+        return f"{REGION_LABELS[name]} of the structure {structure}"
+    return f"Voxels of the region {region}"
+
+
 def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     """What was counted, and what the band means."""
     unit = f"{run.patients.nunique()} {run.unit}"
-    voxels = REGION_LABELS.get(region, f"Voxels of the region {region}")
+    voxels = _voxels(region)
     error = _words(class_name)[0]
     return (
         f"{voxels} in {len(run.cases)} {run.of.cases}. "

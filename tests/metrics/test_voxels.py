@@ -32,7 +32,7 @@ BAD = {
     "integer probabilities": (PROBS.long(), LABELS, "floating-point output of softmax"),
     "spatial shapes": (PROBS, LABELS[:, 1:], "^labels: .* does not fit outputs"),
     "batch sizes": (PROBS, LABELS[:1], "does not fit outputs"),
-    "one-hot": (PROBS, PROBS.round(), "instead of one-hot"),
+    "soft labels": (PROBS, PROBS, "are not one-hot"),
     "label too large": (PROBS, LABELS + 1, "0 to 2"),
     "label negative": (PROBS, LABELS - 1, "0 to 2"),
     "label NaN": (PROBS, LABELS * torch.nan, "hold nan"),

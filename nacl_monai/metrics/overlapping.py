@@ -1,0 +1,67 @@
+"""Structures that overlap, one channel each: as many problems with two classes.
+
+A sigmoid gives each structure a probability of its own, and any number of structures may contain a
+voxel. None of them competes with another, so each is calibrated or not by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.tensors import check_unit_interval, check_voxels, without_metadata
+
+#: The two classes of each problem.
+OUTSIDE_INSIDE = ("outside", "inside")
+
+
+def structure_regions(regions: Iterable[str], structures: Sequence[str]) -> tuple[str, ...]:
+    """The names of all regions of all structures; the regions themselves without structures.
+
+    Example:
+        >>> structure_regions(["all", "foreground"], ["WT", "TC"])
+        ('all_WT', 'foreground_WT', 'all_TC', 'foreground_TC')
+    """
+    regions = tuple(regions)
+    if not structures:
+        return regions
+    return tuple(f"{region}_{structure}" for structure in structures for region in regions)
+
+
+def binary_problems(
+    probs: torch.Tensor, masks: torch.Tensor, structures: Sequence[str]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The problem of each structure: probabilities outside and inside, and the label, 1 inside.
+
+    A probability of exactly 0.5 predicts outside.
+
+    Args:
+        probs: Probabilities after sigmoid, ``(B, structures, *spatial)``. Those in half precision are
+            computed with in single precision; uint8 is ``round(255 p)``.
+        masks: 0 and 1, same shape.
+        structures: Names of the channels.
+
+    Yields:
+        ``(B, 2, *spatial)`` and ``(B, *spatial)``.
+
+    Raises:
+        InputError: If the shapes disagree, a value is no probability, or a mask is not binary.
+    """
+    if probs.shape != masks.shape or probs.ndim < 3 or probs.shape[1] != len(structures):
+        raise InputError(
+            f"probs: have the shape {tuple(probs.shape)} and labels {tuple(masks.shape)}; pass (batch, "
+            f"structures, *spatial) for both, with {len(structures)} structures "
+            f"({', '.join(structures)})"
+        )
+    check_voxels(probs, "probs")
+    probs, masks = without_metadata(probs.detach()), without_metadata(masks.detach())
+    probs, _ = dequantized(probs)
+    check_unit_interval(probs, activation="sigmoid")
+    if not ((masks == 0) | (masks == 1)).all():
+        raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
+    for channel in range(len(structures)):
+        inside = probs[:, channel].to(torch.promote_types(probs.dtype, torch.float32))
+        yield torch.stack([1 - inside, inside], 1), masks[:, channel].long()

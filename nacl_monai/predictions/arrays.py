@@ -1,0 +1,120 @@
+"""Audits in Python: arrays or folders in, an object out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
+from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.predictions.folders import Options, find, measured_cases, processes, summed
+from nacl_monai.predictions.measuring import EVALUATED_REGIONS
+from nacl_monai.predictions.patients import patients_of
+from nacl_monai.predictions.result import Audit, from_sums
+
+Cases = Voxels | Sequence[Voxels]
+
+
+def audit(
+    probs: Cases | str | Path,
+    labels: Cases | str | Path,
+    *,
+    mask: Cases | None = None,
+    classes: Sequence[str] = (),
+    structures: Sequence[str] = (),
+    regions: Sequence[str] = EVALUATED_REGIONS,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    cases: Sequence[str] = (),
+    patients: Any = (),
+    **options: Any,
+) -> Audit:
+    """The calibration of probabilities, of arrays or of folders.
+
+    Args:
+        probs: One case ``(C, *spatial)``, a batch ``(B, C, *spatial)``, or a list of cases; NumPy or
+            torch; or a folder in any layout that ``nacl-monai audit`` knows.
+        labels: Class indices, or one-hot, of the same cases; masks for structures; or a folder.
+        mask: The voxels that count, shaped like the labels without channels.
+        classes: Names of the classes, background first; numbers by default.
+        structures: Names of the channels, if they are structures that may overlap (sigmoid).
+        regions: Names of the regions.
+        num_bins: The number of equal bins.
+        from_logits: Whether logits come in place of probabilities.
+        cases: Names of the cases; numbers by default.
+        patients: The patient of each case, who is the unit of every interval, or the case where nobody
+            says; of folders, a CSV file with the columns case and patient.
+        **options: Of folders, what a command says besides: ``dataset``, ``activation``,
+            ``patient_pattern``, ``jobs``.
+
+    Raises:
+        InputError: If input is no probability or no label, or a case of a folder has a fault.
+
+    Example:
+        >>> import numpy as np
+        >>> probs = np.array([[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]], dtype=np.float32)
+        >>> round(audit(probs, np.array([[1, 1, 0]])).ece("all"), 6)
+        0.233333
+    """
+    if isinstance(probs, (str, Path)) or isinstance(labels, (str, Path)):
+        table = Path(str(patients)) if patients else None
+        given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
+        words = Options(patients=table, **given, **options)
+        return _of_folders(Path(str(probs)), Path(str(labels)), words)
+    metric = CalibrationMetric(
+        num_bins=num_bins, regions=regions, structures=structures, from_logits=from_logits
+    )
+    several, labeled = _cases(probs, labels, len(structures))
+    metric(several, labeled, mask=None if mask is None else _masks(mask, several))
+    count, channels = len(several), len(several[0])
+    names = list(cases) or [f"case_{k + 1:03d}" for k in range(count)]
+    if len(names) != count or (patients and len(patients) != count):
+        raise InputError(f"cases: {len(names)} names for {count} cases; give one per case")
+    of_classes = list(classes) or ["background", *(f"class_{k}" for k in range(1, channels))]
+    if not structures and len(of_classes) != channels:
+        raise InputError(f"classes: {len(of_classes)} names for {channels} channels; give one each")
+    shown = list(OUTSIDE_INSIDE) if structures else of_classes
+    return from_sums(metric.case_bins(), names, metric.region_names, shown, list(patients))
+
+
+def _of_folders(probs: Path, labels: Path, options: Options) -> Audit:
+    found = find(probs, labels, options)
+    with processes(options.jobs) as apply:
+        cases, numbers, faults = measured_cases(found, apply)
+    if faults:
+        raise faults[0]
+    metric, channels = summed(found.settings, numbers), found.settings.channels
+    classes = list(OUTSIDE_INSIDE) if channels.overlapping else channels.names
+    patients = patients_of(cases, options.patient_pattern, options.patients)
+    return from_sums(metric.case_bins(), cases, metric.region_names, classes, patients)
+
+
+def _cases(
+    probs: Any, labels: Any, structures: int
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Lists of cases, whatever form they come in."""
+    probs, labels = as_tensor(probs), as_tensor(labels)
+    if isinstance(probs, list):
+        return probs, list(labels)
+    if structures:
+        single, batch = (probs.ndim > axis and probs.shape[axis] == structures for axis in (0, 1))
+        if single and batch:
+            raise InputError(
+                f"probs: have the shape {tuple(probs.shape)}, which may be one case or several; give a "
+                "list of cases"
+            )
+        return ([probs], [labels]) if single else (list(probs), list(labels))
+    probs, labels = batched(probs, labels)
+    return list(probs), list(labels)
+
+
+def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    mask = as_tensor(mask)
+    if isinstance(mask, list):
+        return mask
+    return [mask] if mask.ndim < several[0].ndim or len(several) == 1 else list(mask)

@@ -1,0 +1,110 @@
+"""What ``nacl-monai audit`` and ``nacl-monai merge`` do: write files, and print one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.predictions.folders import Options, find, measured_cases, processes
+from nacl_monai.predictions.merging import merge
+from nacl_monai.predictions.output import (
+    check_measured,
+    check_output,
+    draw_all,
+    write_audit,
+    write_merged,
+)
+from nacl_monai.predictions.patients import patients_of
+from nacl_monai.predictions.table import audit_table
+from nacl_monai.reports import Run, check_alike, read_runs
+
+
+def audit_folders(
+    predictions: Sequence[Path],
+    labels: Path,
+    output: Path,
+    options: Options,
+    names: Sequence[str] | None = None,
+) -> list[InputError]:
+    """Audits folders of predictions, prints what is found, and writes it.
+
+    Args:
+        predictions: One folder per model.
+        labels: The folder of the label maps.
+        output: Of the files; with several models, of a folder for each.
+        options: Of the command.
+        names: Of the models; by default those of the folders.
+
+    Returns:
+        The faults of single cases; the other cases are in the audit.
+
+    Raises:
+        InputError: If a folder as a whole cannot be audited; the audits before it are written.
+    """
+    names = _names(predictions, names)
+    outputs = [output / name for name in names] if len(names) > 1 else [output]
+    for place in outputs:
+        check_output(place)
+    everything = [
+        find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
+    ]
+    for found in everything:  # what cannot be meant is said before the first volume is read
+        print(found)
+        check_measured(found, [one.case for one, _ in found.pairs], found.faults)
+        patients_of([one.case for one, _ in found.pairs], options.patient_pattern, options.patients)
+    audits, faults, files = [], [], []
+    with processes(options.jobs) as apply:
+        for found, place in zip(everything, outputs, strict=True):
+            cases, numbers, of_folder = measured_cases(found, apply)
+            faults += of_folder
+            check_measured(found, cases, of_folder)
+            patients = patients_of(cases, options.patient_pattern, options.patients)
+            audit, written = write_audit(place, found, cases, patients, numbers)
+            audits.append(audit)
+            files += written
+    if len(audits) > 1:
+        files += draw_all(_side_by_side(audits), output)
+    print(audit_table(audits))
+    for file in files:
+        print(f"wrote {file}")
+    return faults
+
+
+def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
+    """Merges audits, prints what they say together, and writes it.
+
+    Args:
+        files: Their ``bins.npz``.
+        output: The folder for the files.
+
+    Returns:
+        No fault.
+
+    Raises:
+        InputError: If the audits cannot be merged.
+    """
+    check_output(output)
+    audit, written = write_merged(output, merge(files))
+    print(audit_table([audit]))
+    for file in written:
+        print(f"wrote {file}")
+    return []
+
+
+def _names(predictions: Sequence[Path], names: Sequence[str] | None) -> list[str]:
+    if names is not None and len(names) != len(predictions):
+        raise SettingError(
+            f"--names: {len(names)} names for {len(predictions)} folders; give one for each"
+        )
+    chosen = list(names or (folder.resolve().name for folder in predictions))
+    repeated = next((name for name in chosen if chosen.count(name) > 1), None)
+    if repeated:
+        raise SettingError(f"--names: two models are called {repeated!r}; tell them apart with it")
+    return chosen
+
+
+def _side_by_side(audits: Sequence[Run]) -> list[Run]:
+    for other in audits[1:]:
+        check_alike(audits[0], other)
+    return read_runs([audit.folder for audit in audits])

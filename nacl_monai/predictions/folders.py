@@ -1,0 +1,255 @@
+"""A folder of predictions and one of labels → the numbers of every case."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
+from nacl_monai.predictions.labels import label_files, pair
+from nacl_monai.predictions.layouts import Layout, recognized
+from nacl_monai.predictions.measuring import (
+    EVALUATED_REGIONS,
+    Measured,
+    Settings,
+    measured_file,
+)
+from nacl_monai.predictions.saved import Prediction, Probabilities
+from nacl_monai.progress import progress_bar
+
+Pairs = Sequence[tuple[Prediction, Path]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command says; see `nacl_monai.predictions.__main__` for the words."""
+
+    dataset: Path | None = None
+    activation: str | None = None
+    structures: Sequence[str] = ()
+    regions: Sequence[str] = EVALUATED_REGIONS
+    num_bins: int = 15
+    patient_pattern: str | None = None
+    patients: Path | None = None
+    affine_tolerance: float = AFFINE_TOLERANCE
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is to be audited.
+
+    Attributes:
+        folder: Of the predictions.
+        name: Of the model, in tables and diagrams.
+        layout: That was recognized.
+        settings: With what the channels mean.
+        pairs: The cases, by name, with their label maps.
+        faults: Of cases that have no partner.
+    """
+
+    folder: Path
+    name: str
+    layout: Layout
+    settings: Settings
+    pairs: Pairs
+    faults: Sequence[InputError] = field(default=())
+
+    def __str__(self) -> str:
+        """The line that is printed."""
+        channels = self.settings.channels.describe()
+        return f"{self.folder}: {self.layout.label}, {len(self.pairs)} cases, {channels}"
+
+
+def find(folder: Path, labels: Path, options: Options, name: str | None = None) -> Found:
+    """Recognizes the layout of a folder and pairs its cases with label maps.
+
+    Args:
+        folder: Of the predictions.
+        labels: Folder of the label maps.
+        options: Of the command.
+        name: Of the model; by default the folder's.
+
+    Raises:
+        InputError: If the layout is unknown, no case has a label map, or nothing says what the channels
+            mean.
+    """
+    files = label_files(labels)
+    layout, predictions = recognized(folder, files)
+    pairs, faults = pair(predictions, files, folder)
+    pairs.sort(key=lambda one: one[0].case)
+    dataset = options.dataset or layout.dataset(folder) or _beside_labels(labels)
+    channels = _channels(dataset, layout, [one for one, _ in pairs], options)
+    ordered = []
+    for one, label in pairs:
+        try:
+            ordered.append((_in_order(one, channels), label))
+        except InputError as fault:
+            faults.append(fault)
+    settings = Settings(
+        channels,
+        tuple(dict.fromkeys(("foreground", *options.regions))),
+        options.num_bins,
+        options.affine_tolerance,
+    )
+    return Found(folder, name or folder.resolve().name, layout, settings, ordered, faults)
+
+
+def _beside_labels(labels: Path) -> Path | None:
+    file = labels.resolve().parent / "dataset.json"
+    return file if file.is_file() else None
+
+
+def _channels(
+    dataset: Path | None, layout: Layout, predictions: Sequence[Prediction], options: Options
+) -> Channels:
+    if options.dataset and not options.dataset.is_file():
+        raise InputError(f"{options.dataset}: no such file; correct --dataset")
+    channels = read_dataset(dataset, options.activation) if dataset else None
+    if options.structures:
+        return with_structures(channels, options.structures, options.activation)
+    if channels:
+        return channels
+    first = predictions[0]
+    names = sorted(first.files, key=_number) if len(first.files) > 1 else None
+    count = len(names) if names else _count(layout, predictions)
+    if names and [_number(name)[0] for name in names] != list(range(count)):
+        raise InputError(
+            f"{first.file}: the files of a case are {', '.join(names)}, and nothing says which labels "
+            "they stand for; give --dataset dataset.json with their names"
+        )
+    return numbered(count, options.activation)
+
+
+def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
+    """The channels of the first case that can be read."""
+    faults = []
+    for one in predictions:
+        try:
+            return len(layout.read(one).voxels)
+        except InputError as fault:
+            faults.append(fault)
+    raise faults[0]
+
+
+def _number(name: str) -> tuple[float, str]:
+    return (int(name) if name.isdecimal() else float("inf"), name)
+
+
+def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
+    """The files of a case, if there is one per class, in the order of the classes.
+
+    Raises:
+        InputError: If there are others than the classes.
+    """
+    files = prediction.files
+    if "" in files:
+        return prediction
+    by_name = {name.lower(): file for name, file in files.items()}
+    keys = [name.lower() for name in channels.names]
+    if not channels.overlapping and all(name.isdecimal() for name in files):
+        by_name = {str(int(name)): file for name, file in files.items()}
+        keys = [str(values[0]) for values in channels.values.values()]
+    if by_name.keys() != set(keys):
+        raise InputError(
+            f"{prediction.file}: the files of this case are {', '.join(sorted(files))}, but there are "
+            f"{channels.describe()}: {', '.join(channels.names)}; give one file for each"
+        )
+    return replace(prediction, files={key: by_name[key] for key in keys})
+
+
+def measured_cases(
+    found: Found, apply: Callable[..., Iterable[Any]] = map
+) -> tuple[list[str], list[Measured], list[InputError]]:
+    """Reads and measures case by case, one volume in memory at a time and process.
+
+    Args:
+        found: From `find`.
+        apply: `map`, or that of `processes`.
+
+    Returns:
+        The names of the cases that could be measured, by name, their numbers, and the faults of others.
+    """
+    one = partial(_measured, read=found.layout.read, settings=found.settings)
+    names, numbers, faults = [], [], list(found.faults)
+    results = progress_bar(
+        apply(one, found.pairs),
+        description=f"Auditing {found.name}",
+        unit="case",
+        total=len(found.pairs),
+    )
+    for (prediction, _), result in zip(found.pairs, results, strict=True):
+        if isinstance(result, InputError):
+            faults.append(result)
+        else:
+            names.append(prediction.case)
+            numbers.append(result)
+    return names, numbers, faults
+
+
+def _measured(
+    one: tuple[Prediction, Path],
+    read: Callable[[Prediction], Probabilities],
+    settings: Settings,
+) -> Measured | InputError:
+    return measured_file(*one, read, settings)
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yields a function like `map` that shares the work among processes, as long as the block runs.
+
+    Raises:
+        InputError: If a process was killed.
+    """
+    if jobs < 2:
+        yield map
+        return
+    # A process that is forked after torch has started threads may hang.
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // jobs)
+    try:
+        with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
+        ) from error
+
+
+def scores_of(numbers: Sequence[Measured], metric: str) -> torch.Tensor:
+    """A score of all cases, ``(cases, structures)``."""
+    return torch.stack([torch.from_numpy(one.scores[metric]) for one in numbers])
+
+
+def summed(settings: Settings, numbers: Sequence[Measured], from_logits: bool = False) -> Any:
+    """The calibration metric that has seen all cases."""
+    metric = settings.metric(from_logits)
+    for one in numbers:
+        metric.extend(*(torch.from_numpy(buffer) for buffer in one.sums))
+    return metric
+
+
+def as_record(settings: Settings) -> Mapping[str, Any]:
+    """The settings as ``evaluation.json`` keeps them, under the keys of a run's evaluation."""
+    channels = settings.channels
+    return {
+        "classes": channels.names,
+        "label_values": [list(values) for values in channels.values.values()],
+        "structures": {name: list(of) for name, of in channels.structures.items()},
+        "calibration::activation": channels.activation,
+        "calibration::ignore": channels.ignore,
+        "calibration::num_bins": settings.num_bins,
+        "calibration::regions": list(settings.regions),
+    }

@@ -1,0 +1,155 @@
+"""Reading a file of voxels: NIfTI by nibabel; NRRD and MetaImage by SimpleITK, where it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from nacl_monai.data.reading import check_file, readable
+from nacl_monai.errors import InputError
+
+NIFTI = (".nii.gz", ".nii")
+SITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+ENDINGS = (*NIFTI, *SITK)
+
+Array = npt.NDArray[Any]
+
+
+class Image(NamedTuple):
+    """Voxels and where they are.
+
+    Attributes:
+        voxels: ``(z, y, x)``, or ``(channels, z, y, x)``; uint8 stays uint8 where it counts 255ths.
+        affine: From ``(x, y, z)`` to mm, RAS+.
+        whole: Whether the file stores whole numbers that no scale makes fractions of.
+    """
+
+    voxels: Array
+    affine: npt.NDArray[np.float64]
+    whole: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along x, y and z."""
+        return tuple(self.voxels.shape[:-4:-1])
+
+
+def stem_of(file: Path) -> str:
+    """The name of a file without the ending of an image.
+
+    Example:
+        >>> stem_of(Path("case_1.5mm.nii.gz"))
+        'case_1.5mm'
+    """
+    ending = next((ending for ending in ENDINGS if file.name.lower().endswith(ending)), file.suffix)
+    return file.name[: len(file.name) - len(ending)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder by name, without the hidden ones that macOS adds."""
+    return sorted(
+        file
+        for file in folder.glob("*")
+        if file.name.lower().endswith(ENDINGS) and not file.name.startswith(".")
+    )
+
+
+def read_image(file: Path) -> Image:
+    """Reads an image; axes of length 1 behind the third are dropped.
+
+    Raises:
+        InputError: If the file cannot be read, is damaged, or is no volume of plain numbers.
+    """
+    return _read_nifti(file) if file.name.lower().endswith(NIFTI) else _read_sitk(file)
+
+
+def read_grid(file: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
+    """Shape and affine of an image of one channel, without its voxels where it is a NIfTI file.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    if not file.name.lower().endswith(NIFTI):
+        image = read_image(file)
+        return image.shape, image.affine
+    with readable(str(file)):
+        header: Any = nibabel.load(file)
+        return tuple(header.shape[:3]), header.affine
+
+
+def stored_as(file: Path) -> tuple[int, bool]:
+    """How many axes longer than 1 or spatial a file has, and whether it stores whole numbers."""
+    if not file.name.lower().endswith(NIFTI):
+        read = read_image(file)
+        return read.voxels.ndim, read.whole
+    with readable(str(file)):
+        image: Any = nibabel.load(file)
+        return len(_squeezed(image.shape)), _is_whole(image)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape without axes of length 1 behind the third; ITK keeps channels in the fifth."""
+    return (*shape, 1, 1)[:3] + tuple(size for size in shape[3:] if size > 1)
+
+
+def _is_whole(image: Any) -> bool:
+    slope, offset = image.dataobj.slope, image.dataobj.inter
+    return (
+        image.get_data_dtype().kind in "iu" and float(slope).is_integer() and offset == int(offset)
+    )
+
+
+def _read_nifti(file: Path) -> Image:
+    check_file(str(file))
+    with readable(str(file)):
+        image: Any = nibabel.load(file)
+        is_byte = image.get_data_dtype() == np.uint8 and np.isclose(image.dataobj.slope, 1 / 255)
+        if is_byte and image.dataobj.inter == 0:
+            voxels = np.asarray(image.dataobj.get_unscaled())
+        elif image.dataobj.slope != 1 or image.dataobj.inter != 0:
+            voxels = image.dataobj.get_scaled(np.float32)
+        else:
+            voxels = np.asanyarray(image.dataobj)
+    voxels = voxels.reshape(_squeezed(voxels.shape), order="F").T
+    return _checked(file, voxels, image.affine, _is_whole(image))
+
+
+def _read_sitk(file: Path) -> Image:
+    try:
+        import SimpleITK  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(
+            f"{file}: needs SimpleITK to be read; pip install SimpleITK, or save it as NIfTI"
+        ) from error
+    with readable(str(file)):
+        image: Any = SimpleITK.ReadImage(str(file))
+        voxels = SimpleITK.GetArrayFromImage(image)
+        spacing, origin = (np.array(of()) for of in (image.GetSpacing, image.GetOrigin))
+        axes = len(spacing)
+        direction = np.array(image.GetDirection()).reshape(axes, axes)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        voxels = np.moveaxis(voxels, -1, 0)
+    affine = to_ras(spacing, origin, direction)
+    return _checked(file, np.ascontiguousarray(voxels), affine, voxels.dtype.kind in "iub")
+
+
+def to_ras(spacing: Array, origin: Array, direction: Array) -> npt.NDArray[np.float64]:
+    """ITK's geometry, which runs left and posterior, as an affine; axes beyond the third are dropped."""
+    affine = np.eye(4)
+    n = min(len(spacing), 3)
+    affine[:n, :n] = direction[:n, :n] * spacing[:n]
+    affine[:n, 3] = origin[:n]
+    return np.diag([-1.0, -1, 1, 1]) @ affine
+
+
+def _checked(file: Path, voxels: Array, affine: Any, whole: bool) -> Image:
+    if voxels.ndim not in (3, 4):
+        raise InputError(
+            f"{file}: has {voxels.ndim} axes; give a volume, or one with channels last"
+        )
+    native = np.asarray(voxels, dtype=voxels.dtype.newbyteorder("="))
+    return Image(native, np.asarray(affine, dtype=np.float64), whole)

@@ -1,0 +1,208 @@
+"""Label maps: which belongs to which prediction, and what it says of each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_same_grid
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import image_files, read_image, stem_of
+from nacl_monai.predictions.saved import Prediction, Probabilities
+
+_CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is right.
+
+    Attributes:
+        classes: Class indices ``(z, y, x)``; of overlapping structures one mask each, ``(S, z, y, x)``.
+        mask: The voxels that count, ``(z, y, x)``; None for all.
+    """
+
+    classes: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """The label maps in a folder by the names of their cases.
+
+    Raises:
+        InputError: If there is none, or two of one name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; give the folder of the label maps")
+    files: dict[str, Path] = {}
+    for file in image_files(folder):
+        first = files.setdefault(stem_of(file), file)
+        if first != file:
+            raise InputError(f"{file}: has the name of {first}; leave one of them out")
+    if not files:
+        raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
+    return files
+
+
+def pair(
+    predictions: Sequence[Prediction], labels: Mapping[str, Path], folder: Path
+) -> tuple[list[tuple[Prediction, Path]], list[InputError]]:
+    """Predictions with their label maps, and the faults of those that have no partner.
+
+    Names are equal, but for the ``_0000`` that nnU-Net puts behind the names of images.
+
+    Args:
+        predictions: Of one folder.
+        labels: Case → file.
+        folder: Of the predictions, for the messages.
+
+    Raises:
+        InputError: If there is no pair at all.
+    """
+    plain = {name.removesuffix(_CHANNEL): file for name, file in labels.items()}
+    pairs, faults = [], []
+    used: dict[Path, Path] = {}
+    for one in predictions:
+        name = one.case.removesuffix(_CHANNEL)
+        label = labels.get(one.case, plain.get(name))
+        if label is None:
+            faults.append(
+                InputError(f"{one.file}: has no label map {name!r}; add it, or leave it out")
+            )
+        elif label in used:
+            faults.append(
+                InputError(f"{one.file}: is the case of {used[label]}, too; leave one of them out")
+            )
+        else:
+            pairs.append((Prediction(stem_of(label), one.files), label))
+            used[label] = one.file
+    for name, label in labels.items():
+        if label not in used:
+            faults.append(
+                InputError(
+                    f"{label}: has no prediction {name!r} in {folder}; predict it, or leave it out"
+                )
+            )
+    if not pairs:
+        raise InputError(
+            f"{folder}: no case has the name of a label map, as {predictions[0].case!r} does not; give "
+            "predictions of the labeled cases"
+        )
+    return pairs, faults
+
+
+def read_labels(
+    file: Path,
+    channels: Channels,
+    predicted: Probabilities,
+    affine_tolerance: float = AFFINE_TOLERANCE,
+) -> Labels:
+    """Reads a label map on the grid of the probabilities.
+
+    Args:
+        file: The label map.
+        channels: What its values mean.
+        predicted: The probabilities, whose grid must be the same.
+        affine_tolerance: How far apart both may put a voxel, in mm.
+
+    Raises:
+        InputError: If it cannot be read, holds other values, or lies elsewhere.
+    """
+    image = read_image(file)
+    if image.voxels.ndim != 3:
+        raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
+    values = _whole_numbers(file, image.voxels)
+    if predicted.turned:
+        values = turned(values, image.affine)
+    grid = VoxelGrid(str(file), image.shape, image.affine)
+    _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
+    return _labels(file, values, channels)
+
+
+def _whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if voxels.dtype.kind in "iu":
+        return voxels
+    values = voxels.astype(np.int32)
+    if not np.array_equal(values, voxels):
+        broken = voxels[values != voxels][0]
+        raise InputError(f"{file}: holds {broken:g}, which is no label; give label maps")
+    return values
+
+
+def turned(values: npt.NDArray[Any], affine: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``(z, y, x)`` with the axes in the order and direction right, anterior, superior."""
+    turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    apply: Any = nibabel.orientations.apply_orientation
+    return np.ascontiguousarray(apply(values.T, turn).T)
+
+
+def _check_grid(
+    predicted: Probabilities, label: VoxelGrid, shape: tuple[int, ...], tolerance: float
+) -> None:
+    """Compares the shapes of the voxels, and the affines of the images, as far as they are known."""
+    if predicted.shape != shape:
+        alone = "; TotalSegmentator keeps its probabilities on the grid that it resamples to"
+        raise InputError(
+            f"{predicted.file}: its probabilities have the shape {predicted.shape}, but {label.file} "
+            f"{shape}; give both on one grid{alone if predicted.source.suffix == '.pkl' else ''}"
+        )
+    if predicted.affine is not None:
+        grid = VoxelGrid(str(predicted.source), label.shape, predicted.affine)
+        check_same_grid(grid, label, tolerance)
+
+
+def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
+    _check_values(file, values, channels)
+    ignored = None if channels.ignore is None else values == channels.ignore
+    if ignored is None or not ignored.any():
+        return Labels(_classes(values, channels), None)
+    if ignored.all():
+        raise InputError(
+            f"{file}: has no labeled voxel, but the value to ignore alone; leave it out"
+        )
+    # What nobody has labeled is like the nearest labeled voxel, so that it makes no boundary.
+    nearest = distance_transform_edt(ignored, return_distances=False, return_indices=True)
+    return Labels(_classes(values[tuple(nearest)], channels), torch.from_numpy(~ignored))
+
+
+def _check_values(file: Path, values: npt.NDArray[Any], channels: Channels) -> None:
+    allowed = {0, *(value for of in channels.values.values() for value in of)}
+    if channels.overlapping:
+        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
+    if channels.ignore is not None:
+        allowed.add(channels.ignore)
+    low, high = int(values.min()), int(values.max())
+    unknown = [value for value in (low, high) if value not in allowed]
+    if not unknown:
+        unknown = values[~_table(allowed, high)[values]][:1].tolist()
+    if unknown:
+        raise InputError(
+            f"{file}: holds the label value {unknown[0]}; expected only {sorted(allowed)}, by "
+            f"{channels.source}"
+        )
+
+
+def _table(values: Iterable[int], high: int) -> npt.NDArray[np.bool_]:
+    """Whether each number from 0 to ``high`` is one of the values."""
+    table = np.zeros(high + 1, np.bool_)
+    table[[value for value in values if value <= high]] = True
+    return table
+
+
+def _classes(values: npt.NDArray[Any], channels: Channels) -> torch.Tensor:
+    high = int(values.max())
+    tables = [_table(of, high) for of in channels.values.values()]
+    if channels.overlapping:
+        masks = [table[values] for table in tables]
+        return torch.from_numpy(np.stack(masks).astype(np.uint8))
+    index = np.stack(tables).argmax(0).astype(np.uint8)
+    return torch.from_numpy(index[values])

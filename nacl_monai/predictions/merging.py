@@ -1,0 +1,84 @@
+"""Several sites, one audit: sums are exchanged, no image leaves a site.
+
+Bins are counts and sums of every case, so that those of several audits side by side are those of the
+audit of all cases, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nacl_monai.differences import differences, first_of
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.sums import SumsT
+from nacl_monai.predictions.result import Audit, from_bins, read_audit
+from nacl_monai.reports.evaluation_files import RunBins
+
+
+def merge(files: Sequence[str | Path]) -> Audit:
+    """The audit of all cases in several ``bins.npz``; with fine bins where all of them have these.
+
+    Args:
+        files: The files, or the folders that they are in.
+
+    Raises:
+        InputError: If a file cannot be read, if bins, regions or classes differ, if a case or a patient
+            is in two files, or if only some of them know patients.
+    """
+    parts = [read_audit(file).run.bins for file in files]
+    for other in parts[1:]:
+        _check_alike(parts[0], other)
+    _check_apart(parts, "case", [part.cases for part in parts])
+    if parts[0].patients is not None:
+        _check_apart(parts, "patient", [part.patients or [] for part in parts])
+    fine = [part.fine for part in parts if part.fine is not None]
+    cases = [case for part in parts for case in part.cases]
+    patients = [name for part in parts for name in part.patients or []]
+    merged = replace(
+        parts[0],
+        cases=cases,
+        patients=patients or None,
+        sums=_joined([part.sums for part in parts]),
+        fine=_joined(fine) if len(fine) == len(parts) else None,
+        path=Path("merged") / "bins.npz",
+    )
+    return from_bins(merged.ordered(sorted(cases)), "merged")
+
+
+def _joined(parts: Sequence[SumsT]) -> SumsT:
+    """The sums of all cases, one part after the other."""
+    tensors = zip(*(part.tensors() for part in parts), strict=True)
+    return type(parts[0])(*map(torch.cat, tensors))
+
+
+def _check_alike(first: RunBins, other: RunBins) -> None:
+    made = [
+        {
+            "num_bins": part.sums.num_bins,
+            "regions": part.regions,
+            "classes": part.classes,
+            "patients": "unknown" if part.patients is None else "known",
+        }
+        for part in (first, other)
+    ]
+    unlike = first_of(differences(*made))
+    if unlike:
+        raise InputError(
+            f"{other.path}: differs from {first.path} in {unlike}; audit both with the same options"
+        )
+
+
+def _check_apart(parts: Sequence[RunBins], kind: str, names: Sequence[Sequence[str]]) -> None:
+    seen: dict[str, RunBins] = {}
+    for part, of_part in zip(parts, names, strict=True):
+        repeated = sorted(set(of_part) & set(seen))
+        if repeated:
+            raise InputError(
+                f"{part.path}: its {kind} {repeated[0]!r} is in {seen[repeated[0]].path}, too; rename "
+                "one if they are not the same"
+            )
+        seen |= dict.fromkeys(of_part, part)

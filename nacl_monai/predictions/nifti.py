@@ -1,0 +1,99 @@
+"""NIfTI, NRRD and MetaImage: one file with a channel per class, or one file per class."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.images import Image, image_files, read_image, stem_of, stored_as
+from nacl_monai.predictions.saved import Prediction, Probabilities
+
+_OWN = "_probabilities"
+
+
+def find_own(folder: Path) -> list[Prediction]:
+    """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images."""
+    files = sorted(folder.rglob(f"*{_OWN}.nii.gz"))
+    return [Prediction(stem_of(file).removesuffix(_OWN), {"": file}) for file in files]
+
+
+def find_channels(folder: Path) -> list[Prediction]:
+    """Files with several channels, or with fractions where there is a single one."""
+    files = image_files(folder)
+    if not files:
+        return []
+    axes, whole = stored_as(files[0])
+    is_probable = axes == 4 or not whole
+    return [Prediction(stem_of(file), {"": file}) for file in files] if is_probable else []
+
+
+def find_hard(folder: Path) -> list[Prediction]:
+    """Volumes of whole numbers: label maps."""
+    return [Prediction(stem_of(file), {"": file}) for file in image_files(folder)]
+
+
+def find_folders(folder: Path) -> list[Prediction]:
+    """A folder per case, with a file per class: ``CASE/CLASS.nii.gz``."""
+    cases = {place.name: image_files(place) for place in sorted(folder.glob("[!.]*/"))}
+    return [
+        Prediction(case, {stem_of(file): file for file in files})
+        for case, files in cases.items()
+        if files
+    ]
+
+
+def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
+    """A file per case and class, ``CASE_CLASS.nii.gz``, where ``CASE`` is the name of a label map."""
+    cases: dict[str, dict[str, Path]] = defaultdict(dict)
+    for file in image_files(folder):
+        stem = stem_of(file)
+        case = max((name for name in names if stem.startswith(f"{name}_")), key=len, default=None)
+        if case is None or stem in names:
+            return []
+        cases[case][stem[len(case) + 1 :]] = file
+    kinds = {kind for files in cases.values() for kind in files}
+    if kinds <= {"0000"}:
+        return []
+    return [Prediction(case, files) for case, files in sorted(cases.items())]
+
+
+def read_channels(prediction: Prediction) -> Probabilities:
+    """Reads the file of a case, with all its channels.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    image = read_image(prediction.file)
+    voxels = image.voxels if image.voxels.ndim == 4 else image.voxels[None]
+    return Probabilities(voxels, image.affine, prediction.file, prediction.file, whole=image.whole)
+
+
+def read_per_class(prediction: Prediction) -> Probabilities:
+    """Reads the files of a case, one per class in their order.
+
+    Raises:
+        InputError: If one cannot be read, has channels, or lies elsewhere than the first.
+    """
+    first, *others = prediction.files.values()
+    images = [_one_channel(first)]
+    for file in others:
+        images.append(_one_channel(file))
+        same = np.allclose(images[-1].affine, images[0].affine, atol=1e-3)
+        if images[-1].shape != images[0].shape or not same:
+            raise InputError(f"{file}: is on another grid than {first}; predict the case again")
+        if images[-1].voxels.dtype != images[0].voxels.dtype:
+            raise InputError(f"{file}: is stored in another way than {first}; save both alike")
+    voxels = np.stack([image.voxels for image in images])
+    whole = all(image.whole for image in images)
+    return Probabilities(voxels, images[0].affine, first, first, whole=whole)
+
+
+def _one_channel(file: Path) -> Image:
+    image = read_image(file)
+    if image.voxels.ndim != 3:
+        raise InputError(f"{file}: has {len(image.voxels)} channels; a file of one class has one")
+    return image

@@ -1,0 +1,164 @@
+"""The files of an audit, which are those of an evaluation, and its diagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.handlers.case_bins import write_case_bins
+from nacl_monai.handlers.case_table import (
+    error_columns,
+    score_columns,
+    write_case_table,
+)
+from nacl_monai.handlers.evaluation_record import (
+    check_replaceable,
+    clear_aside,
+    evaluation_record,
+    take_place,
+    write_evaluation_record,
+)
+from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.predictions.folders import Found, as_record, scores_of, summed
+from nacl_monai.predictions.measuring import SCORES, Measured
+from nacl_monai.predictions.result import Audit
+from nacl_monai.reports import Run, draw_reliability, read_run, save_figure
+from nacl_monai.reports.evaluation_record import AUDITED
+from nacl_monai.runs import EvaluationFolder
+
+_DIAGRAM = "reliability_"
+
+
+def check_output(output: Path) -> None:
+    """Refuses a folder that holds anything but an audit.
+
+    Raises:
+        InputError: If it does.
+    """
+    check_replaceable(EvaluationFolder(output), "--output", [f"{_DIAGRAM}*"])
+
+
+def write_audit(
+    output: Path,
+    found: Found,
+    cases: Sequence[str],
+    patients: Sequence[str],
+    numbers: Sequence[Measured],
+) -> tuple[Run, list[Path]]:
+    """Writes an audit, in place of an earlier one; whole or not at all.
+
+    Args:
+        output: The folder.
+        found: What was audited.
+        cases: Names, sorted.
+        patients: Of each case; empty where nobody knows.
+        numbers: Of each case.
+
+    Returns:
+        The audit, read back with every check that its files allow, and the files.
+
+    Raises:
+        InputError: If the folder holds something else, or cannot be written.
+    """
+    metric, channels = summed(found.settings, numbers), found.settings.channels
+    scores = {name: scores_of(numbers, name) for name in SCORES}
+    content = Content(
+        name=found.name,
+        columns=score_columns(scores, list(channels.structures)) | error_columns(metric),
+        bins=metric.case_bins(),
+        fine=metric.case_fine_bins(),
+        regions=metric.region_names,
+        classes=OUTSIDE_INSIDE if channels.overlapping else channels.names,
+        cases=cases,
+        patients=patients,
+        settings=as_record(found.settings),
+    )
+    return _write(output, content)
+
+
+def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
+    """Writes an audit that was merged of several; Dice and HD95, which no bins give, are undefined.
+
+    Args:
+        output: The folder.
+        merged: The audit.
+
+    Returns:
+        As `write_audit`.
+
+    Raises:
+        InputError: As there.
+    """
+    bins = merged.run.bins
+    errors = {name: torch.tensor(values.to_numpy()) for name, values in merged.errors.items()}
+    undefined = torch.full((len(bins.cases),), torch.nan)
+    content = Content(
+        name=merged.run.name,
+        columns=dict.fromkeys(SCORES, undefined) | {str(name): errors[name] for name in errors},
+        bins=bins.sums,
+        fine=bins.fine,
+        regions=bins.regions,
+        classes=bins.classes[1:],
+        cases=bins.cases,
+        patients=bins.patients or (),
+        settings={},
+    )
+    return _write(output, content)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the files of an audit hold; see the functions that write them."""
+
+    name: str
+    columns: Mapping[str, torch.Tensor]
+    bins: CalibrationBins
+    fine: FineBins | None
+    regions: Sequence[str]
+    classes: Sequence[str]
+    cases: Sequence[str]
+    patients: Sequence[str]
+    settings: Mapping[str, Any]
+
+
+def _write(output: Path, content: Content) -> tuple[Run, list[Path]]:
+    folder = EvaluationFolder(output)
+    check_output(output)
+    clear_aside(folder)
+    aside = EvaluationFolder(folder.aside)
+    cases, patients, bins = content.cases, content.patients, content.bins
+    write_case_table(aside, content.columns, bins.num_bins, content.name, cases, patients)
+    names = (cases, content.regions, content.classes, patients)
+    write_case_bins(aside.bins, bins, *names, content.fine)
+    write_evaluation_record(aside, evaluation_record(AUDITED, content.settings, {}))
+    draw_all([read_run(aside.path, content.name)], aside.path)
+    take_place(folder)
+    files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
+    return read_run(output, content.name), files
+
+
+def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:
+    """Draws the reliability diagrams of every region, the audits side by side; returns the files."""
+    files = []
+    for region in audits[0].bins.regions:
+        figure = draw_reliability(audits, region=region)
+        files += save_figure(figure, output / f"{_DIAGRAM}{region}")
+    return files
+
+
+def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputError]) -> None:
+    """Refuses an audit of no case.
+
+    Raises:
+        InputError: Then, with the first fault.
+    """
+    if not cases:
+        reason = f": {faults[0]}" if faults else ""
+        raise InputError(f"{found.folder}: no case could be audited{reason}")

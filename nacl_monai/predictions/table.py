@@ -1,0 +1,73 @@
+"""The table that a command prints: a line per number, a column per audit, intervals over patients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nacl_monai.reports import METRICS, Estimate, Run, estimate
+
+_ERRORS = {"ece": "ECE", "cece": "CECE", "confidence_gap": "Confidence − accuracy"}
+_DECIMALS = 3
+
+
+def estimate_of(audit: Run, column: str) -> Estimate:
+    """The mean over patients of a column, each patient the mean over their cases, and its error."""
+    by_patient = audit.metrics[column].groupby(audit.patients.to_numpy()).mean()
+    return estimate([by_patient.to_numpy(dtype=np.float64)[:, None]])
+
+
+def audit_table(audits: Sequence[Run]) -> str:
+    """The main numbers of audits for a terminal."""
+    columns = _columns(audits[0])
+    rows = [["", *(audit.name for audit in audits)]]
+    rows += [
+        [label, *(_cell(estimate_of(audit, column), decimals) for audit in audits)]
+        for column, (label, decimals) in columns.items()
+        if all(column in audit.metrics and audit.metrics[column].notna().any() for audit in audits)
+    ]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *dict.fromkeys(_note(audit) for audit in audits)])
+
+
+def _columns(audit: Run) -> dict[str, tuple[str, int]]:
+    """The columns that are shown, with label and digits."""
+    shown: dict[str, tuple[str, int]] = {}
+    for metric in ("dice", "hd95"):
+        names = [str(name) for name in audit.metrics if str(name).partition("_")[0] == metric]
+        for name in sorted(names, key=len):
+            structure = name.removeprefix(metric).removeprefix("_")
+            label = METRICS[metric].label + (f", {structure}" if structure else "")
+            shown[name] = (label, METRICS[metric].decimals)
+    regions = dict.fromkeys(region.partition("_")[0] for region in audit.bins.regions)
+    for region in regions:
+        for error, label in _ERRORS.items():
+            shown[f"{error}_{region}"] = (f"{label}, {region}", _DECIMALS)
+    for region in audit.bins.regions:  # of each structure, where structures overlap
+        label = f"{_ERRORS['ece']}, {region.replace('_', ', ', 1)}"
+        shown.setdefault(f"ece_{region}", (label, _DECIMALS))
+    return shown
+
+
+def _cell(found: Estimate, decimals: int) -> str:
+    if math.isnan(found.mean):
+        return "undefined"
+    mean = f"{found.mean:.{decimals}f}"
+    low, high = found.interval()
+    return mean if math.isnan(low) else f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _note(audit: Run) -> str:
+    units = audit.patients.nunique()
+    of = f"{len(audit.cases)} cases"
+    of += f" of {units} patients" if audit.unit == "patients" else ""
+    return (
+        f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
+        "Confidence − accuracy is positive where the model is overconfident."
+    )

@@ -1,0 +1,323 @@
+"""Each fault is one line that names the file; the other cases are audited all the same."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.pickles import read_plain
+from tests.predictions.conftest import AFFINE, SHAPE, save, write_json
+
+BAD = "patient0_scan1"
+
+
+def stored(probs):
+    return probs.transpose(0, 3, 2, 1)
+
+
+def logits(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(np.log(probs)))
+
+
+def sums(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(0.8 * probs))
+
+
+def not_a_number(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(probs * np.nan))
+
+
+def first_version(place, probs):
+    np.savez(place / f"{BAD}.npz", softmax=stored(probs)[:, 2:])
+
+
+def something_else(place, probs):
+    np.savez(place / f"{BAD}.npz", data=probs)
+
+
+def truncated(place, _):
+    file = place / f"{BAD}.npz"
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def objects(place, _):
+    np.savez(place / f"{BAD}.npz", probabilities=np.array([{}], dtype=object))
+
+
+def cropped(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(probs)[:, 1:])
+
+
+def channels(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(probs[:2] / probs[:2].sum(0)))
+
+
+def moved(place, probs):
+    affine = AFFINE.copy()
+    affine[0, 3] += 2
+    save(place / f"{BAD}.nii.gz", probs.argmax(0).astype(np.uint8), affine)
+
+
+def moved_geometry(place, _):
+    (place / f"{BAD}.nii.gz").unlink()
+    geometry = {"spacing": (1, 1, 1), "origin": (0, 0, 0), "direction": np.eye(3).ravel().tolist()}
+    (place / f"{BAD}.pkl").write_bytes(pickle.dumps({"sitk_stuff": geometry}))
+
+
+def other_segmentation(place, probs):
+    save(place / f"{BAD}.nii.gz", probs.argmax(0)[::-1].astype(np.uint8))
+
+
+def other_grid(place, probs):
+    (place / f"{BAD}.nii.gz").unlink()
+    cropped(place, probs)
+
+
+def hostile_geometry(place, _):
+    (place / f"{BAD}.nii.gz").unlink()
+    (place / f"{BAD}.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+
+
+def no_prediction(place, _):
+    (place / f"{BAD}.npz").unlink()
+
+
+FAULTS = {
+    logits: ("npz: reaches from ", "so these are logits; save probabilities, after softmax"),
+    sums: ("npz: the sum over a voxel's classes is off 1 by 0.2", "say --activation sigmoid"),
+    not_a_number: ("npz: holds NaN; predict the case again", "npz"),
+    first_version: ("npz: is of nnU-Net's first version", "--save_probabilities"),
+    something_else: ("npz: holds no array 'probabilities'", "npz"),
+    truncated: ("npz: cannot be read (", "predict the case again"),
+    objects: ("npz: cannot be read (", "allow_pickle"),
+    cropped: ("npz: has another shape than", f"{BAD}.nii.gz; predict the case again"),
+    channels: ("npz: has 2 channels, but there are 3 classes", "--dataset"),
+    moved: ("nii.gz: its affine puts voxels up to 2 mm away", "--affine_tolerance 2.01"),
+    moved_geometry: ("pkl: its affine puts voxels up to", "mm away"),
+    other_segmentation: (
+        "npz: its most probable classes are not those of",
+        "move the segmentation",
+    ),
+    other_grid: ("(9, 8, 7); give both on one grid; TotalSegmentator keeps its", "npz"),
+    hostile_geometry: ("pkl: is no plain record", "os.system"),
+    no_prediction: (f"nii.gz: has no prediction '{BAD}'", "predict it, or leave it out"),
+}
+
+
+def check_one_fault(result, said, tmp_path, left=2):
+    code, out, err = result
+    faults = [line for line in err.splitlines() if line.startswith("fault: ")]
+    assert code == 1
+    assert len(faults) == 1, err
+    assert BAD in faults[0]
+    for part in said:
+        assert part in faults[0]
+    assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == left
+    assert f"Mean over {left} cases" in out
+
+
+@pytest.mark.parametrize("spoil", FAULTS, ids=lambda spoil: spoil.__name__)
+def test_fault_of_a_prediction_is_one_line(spoil, study, run, tmp_path):
+    """The exit code is 1, and two cases of three are audited."""
+    place = study.nnunet()
+    spoil(place, study.cases[BAD][0])
+
+    check_one_fault(run(place, study.labels), FAULTS[spoil], tmp_path)
+
+
+def value(labels):
+    voxels = np.zeros(SHAPE, np.uint8)
+    voxels[0] = 7
+    save(labels / f"{BAD}.nii.gz", voxels)
+
+
+def fraction(labels):
+    save(labels / f"{BAD}.nii.gz", np.full(SHAPE, 0.5, np.float32))
+
+
+def several(labels):
+    save(labels / f"{BAD}.nii.gz", np.zeros((*SHAPE, 2), np.uint8))
+
+
+def damaged(labels):
+    file = labels / f"{BAD}.nii.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def no_label(labels):
+    (labels / f"{BAD}.nii.gz").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (value, "nii.gz: holds the label value 7; expected only [0, 1, 2], by "),
+        (fraction, "nii.gz: holds 0.5, which is no label"),
+        (several, "nii.gz: has 2 channels; a label map has one"),
+        (damaged, "nii.gz: cannot be read ("),
+        (no_label, f"npz: has no label map '{BAD}'; add it, or leave it out"),
+    ],
+)
+def test_fault_of_a_label_is_one_line(spoil, said, study, run, tmp_path):
+    """A label outside the classes, no label map, half a file, none at all."""
+    labels = study.labels
+    spoil(labels)
+
+    check_one_fault(run(study.nnunet(), labels), (said,), tmp_path)
+
+
+def test_fault_of_an_image_is_one_line(study, run, tmp_path):
+    """A file of one class on another grid than the first."""
+    place = study.per_class()
+    save(place / f"{BAD}_posterior.nii.gz", np.zeros((3, 3, 3), np.float32))
+
+    check_one_fault(run(place, study.labels), ("is on another grid than",), tmp_path)
+
+
+def test_class_without_a_file_is_one_line(study, run, tmp_path):
+    """The other cases have theirs."""
+    place = study.per_class()
+    (place / f"{BAD}_posterior.nii.gz").unlink()
+
+    said = ("the files of this case are anterior, background, but there are 3 classes",)
+    check_one_fault(run(place, study.labels), said, tmp_path)
+
+
+def refusal(result, code=1):
+    *progress, line = result[2].splitlines()
+    assert result[0] == code
+    assert line.startswith("error: ")
+    assert all(one.startswith("Auditing") or not one for one in progress)
+    return line
+
+
+def test_label_maps_are_no_probabilities(study, run, tmp_path):
+    """A folder of hard segmentations says what to do; nothing is made."""
+    line = refusal(run(study.labels, study.labels))
+
+    assert (
+        "these are labels; probabilities are needed: nnUNetv2_predict --save_probabilities" in line
+    )
+    assert not (tmp_path / "audit").exists()
+
+
+def test_masks_of_each_class_are_no_probabilities(study, run):
+    """As TotalSegmentator writes them by default."""
+    for case, (probs, label) in study.cases.items():
+        study.cases[case] = (
+            np.stack([label == k for k in range(len(probs))]).astype(np.uint8),
+            label,
+        )
+
+    line = refusal(run(study.per_class(name="{case}/{channel}"), study.labels))
+    assert "no case could be audited: " in line
+    assert "these are labels" in line
+
+
+def test_folders_that_cannot_be_audited_are_refused(study, run, tmp_path):
+    """No folder, an empty one, other cases, one folder alone."""
+    labels = study.labels
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    place = study.nnunet()
+
+    assert "is no folder; give the folder of the pred" in refusal(run(tmp_path / "none", labels))
+    assert "is no folder; give the folder of the label" in refusal(run(place, tmp_path / "none"))
+    assert "holds no label map" in refusal(run(place, empty))
+    assert "holds no probabilities in a known layout" in refusal(run(empty, labels))
+    assert "is the only folder" in refusal(run(labels))
+    save(tmp_path / "others" / "other.nii.gz", np.zeros(SHAPE, np.uint8))
+    assert "no case has the name of a label map" in refusal(run(place, tmp_path / "others"))
+
+
+def test_output_that_holds_something_else_stays(study, run, tmp_path):
+    """Nothing of a user's is replaced."""
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "thesis.tex").write_text("x")
+
+    assert "thesis.tex, which is no part" in refusal(run(study.nnunet(), study.labels))
+    assert (tmp_path / "audit" / "thesis.tex").read_text() == "x"
+
+
+def test_audit_takes_the_place_of_an_earlier_one(study, run, tmp_path):
+    """A case that is gone is gone from the files, too."""
+    place, labels = study.nnunet(), study.labels
+    assert run(place, labels)[0] == 0
+    for file in (*place.glob(f"{BAD}.*"), *labels.glob(f"{BAD}.*")):
+        file.unlink()
+
+    assert run(place, labels)[0] == 0
+    assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--structures", "whole"], "'whole' is no structure; write NAME=1,2"),
+        (["--structures", "whole=1,5"], "whole: 5 is no label value; choose from [0, 1, 2]"),
+        (["--patient-pattern", "("], "is no regular expression"),
+        (["--patient-pattern", "patient"], "has 0 groups"),
+    ],
+)
+def test_words_that_cannot_be_meant_have_exit_code_2(words, said, study, run):
+    """Before the first volume is read."""
+    result = run(study.nnunet(), study.labels, *words)
+
+    assert said in refusal(result, code=2)
+    assert "Auditing" not in result[2]
+
+
+def test_sigmoid_needs_its_structures(regions, run):
+    """Nothing is guessed: neither the labels of channels, nor a softmax where regions overlap."""
+    place = regions.channels(dataset=False)
+    labels = regions.labels
+
+    line = refusal(run(place, labels, "--activation", "sigmoid"), code=2)
+    assert "--structures: is needed" in line
+    line = refusal(run(place, labels))
+    assert "say --activation sigmoid" in line
+    write_json(place / "dataset.json", regions.dataset)
+    line = refusal(run(place, labels, "--activation", "softmax"), code=2)
+    assert "regions that overlap" in line
+
+
+def test_case_in_two_folds_is_refused(study, run):
+    """It would count twice."""
+    place = study.training()
+    study.npz(place / "fold_4" / "validation", BAD)
+
+    assert "is the case of" in refusal(run(place, study.labels))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"cos\nsystem\n(S'echo'\ntR.", b"\x80\x04", pickle.dumps([1]), pickle.dumps(print), b""],
+)
+def test_pickle_that_could_run_or_is_damaged_is_not_loaded(content, tmp_path):
+    """Numbers, text, containers and arrays alone are read."""
+    file = tmp_path / "case.pkl"
+    file.write_bytes(content)
+
+    with pytest.raises(InputError, match=r"case\.pkl: "):
+        read_plain(file)
+
+
+def test_pickle_runs_nothing(tmp_path):
+    """Not even before it is refused."""
+    trace = tmp_path / "trace"
+    (tmp_path / "case.pkl").write_bytes(f"cos\nsystem\n(S'touch {trace}'\ntR.".encode())
+
+    with pytest.raises(InputError, match=r"it asks for os\.system"):
+        read_plain(tmp_path / "case.pkl")
+    assert not trace.exists()
+
+
+def test_plain_pickle_is_read(tmp_path):
+    """As nnU-Net writes it, with numbers and arrays of NumPy."""
+    plain = {"a": np.float64(1.5), "b": [1, (2, 3)], "c": np.eye(2), "d": {"x": None}}
+    (tmp_path / "case.pkl").write_bytes(pickle.dumps(plain))
+
+    read = read_plain(tmp_path / "case.pkl")
+    np.testing.assert_equal(read, plain)

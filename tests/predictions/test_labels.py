@@ -1,0 +1,60 @@
+"""Predictions and label maps find each other by name, and each at most once."""
+
+import concurrent.futures
+import os
+
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.folders import processes
+from nacl_monai.predictions.labels import pair
+from nacl_monai.predictions.saved import Prediction
+
+
+def predictions(tmp_path, *names):
+    return [Prediction(name, {"": tmp_path / f"{name}.npz"}) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labeled", "cases"),
+    [
+        (["a"], ["a"], ["a"]),
+        (["a_0000"], ["a"], ["a"]),
+        (["a"], ["a_0000"], ["a_0000"]),
+        (["a_0000"], ["a_0000"], ["a_0000"]),
+        (["a_0001", "b"], ["a_0001", "b"], ["a_0001", "b"]),
+    ],
+)
+def test_names_are_equal_but_for_the_channel_of_an_image(predicted, labeled, cases, tmp_path):
+    """The case has the name of its label map."""
+    labels = {name: tmp_path / f"{name}.nii.gz" for name in labeled}
+    pairs, faults = pair(predictions(tmp_path, *predicted), labels, tmp_path)
+
+    assert [one.case for one, _ in pairs] == cases
+    assert not faults
+
+
+def test_two_predictions_of_one_label_are_a_fault(tmp_path):
+    """A case counts once."""
+    labels = {"a": tmp_path / "a.nii.gz"}
+    pairs, faults = pair(predictions(tmp_path, "a", "a_0000"), labels, tmp_path)
+
+    assert len(pairs) == len(faults) == 1
+    assert "a_0000.npz: is the case of" in str(faults[0])
+
+
+def die(_):
+    os._exit(9)
+
+
+@pytest.mark.slow
+def test_process_that_is_killed_is_one_line():
+    """As the system does where memory is short."""
+    with pytest.raises(InputError, match="most likely for its memory"), processes(2) as apply:
+        list(apply(die, [1, 2]))
+
+
+def test_broken_pool_is_one_line():
+    """Whatever broke it."""
+    with pytest.raises(InputError, match="--jobs: one of 2 processes was killed"), processes(2):
+        raise concurrent.futures.process.BrokenProcessPool
