@@ -56,6 +56,7 @@ class Found:
         layout: That was recognized.
         settings: With what the channels mean.
         pairs: The cases, by name, with their label maps.
+        labeled: Number of label maps.
         faults: Of cases that have no partner.
     """
 
@@ -64,12 +65,14 @@ class Found:
     layout: Layout
     settings: Settings
     pairs: Pairs
+    labeled: int
     faults: Sequence[InputError] = field(default=())
 
     def __str__(self) -> str:
         """The line that is printed."""
         channels = self.settings.channels.describe()
-        return f"{self.folder}: {self.layout.label}, {len(self.pairs)} cases, {channels}"
+        of = f" of {self.labeled} labeled" if self.labeled != len(self.pairs) else ""
+        return f"{self.folder}: {self.layout.label}, {len(self.pairs)}{of} cases, {channels}"
 
 
 def find(folder: Path, labels: Path, options: Options, name: str | None = None) -> Found:
@@ -103,7 +106,7 @@ def find(folder: Path, labels: Path, options: Options, name: str | None = None) 
         options.num_bins,
         options.affine_tolerance,
     )
-    return Found(folder, name or folder.resolve().name, layout, settings, ordered, faults)
+    return Found(folder, name or folder.resolve().name, layout, settings, ordered, len(files), faults)
 
 
 def _beside_labels(labels: Path) -> Path | None:

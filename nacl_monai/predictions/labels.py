@@ -19,6 +19,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import image_files, read_image, stem_of
 from nacl_monai.predictions.saved import Prediction, Probabilities
 
+VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
 _CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
 
 
@@ -58,7 +59,9 @@ def pair(
 ) -> tuple[list[tuple[Prediction, Path]], list[InputError]]:
     """Predictions with their label maps, and the faults of those that have no partner.
 
-    Names are equal, but for the ``_0000`` that nnU-Net puts behind the names of images.
+    Names are equal, but for the ``_0000`` that nnU-Net puts behind the names of images. A folder
+    ``validation`` of a training has a part of the labeled cases, the fold's; elsewhere a label map
+    without a prediction is a fault.
 
     Args:
         predictions: Of one folder.
@@ -85,13 +88,12 @@ def pair(
         else:
             pairs.append((Prediction(stem_of(label), one.files), label))
             used[label] = one.file
-    for name, label in labels.items():
-        if label not in used:
-            faults.append(
-                InputError(
-                    f"{label}: has no prediction {name!r} in {folder}; predict it, or leave it out"
-                )
-            )
+    left = [label for label in labels.values() if label not in used]
+    if left and not all(one.file.parent.name == VALIDATION for one in predictions):
+        others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
+        faults.append(
+            InputError(f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out")
+        )
     if not pairs:
         raise InputError(
             f"{folder}: no case has the name of a label map, as {predictions[0].case!r} does not; give "

@@ -102,7 +102,7 @@ FAULTS = {
     ),
     other_grid: ("(9, 8, 7); give both on one grid; TotalSegmentator keeps its", "npz"),
     hostile_geometry: ("pkl: is no plain record", "os.system"),
-    no_prediction: (f"nii.gz: has no prediction '{BAD}'", "predict it, or leave it out"),
+    no_prediction: (f"{BAD}.nii.gz: has no prediction in", "predict it, or leave it out"),
 }
 
 

@@ -58,3 +58,17 @@ def test_broken_pool_is_one_line():
     """Whatever broke it."""
     with pytest.raises(InputError, match="--jobs: one of 2 processes was killed"), processes(2):
         raise concurrent.futures.process.BrokenProcessPool
+
+
+def test_validation_of_a_fold_has_a_part_of_the_labeled_cases(tmp_path):
+    """Elsewhere label maps without a prediction are one fault, which counts them."""
+    labels = {name: tmp_path / f"{name}.nii.gz" for name in "abcd"}
+    of_fold, alone = (
+        [Prediction("b", {"": tmp_path / folder / "b.npz"})] for folder in ("validation", "other")
+    )
+
+    assert pair(of_fold, labels, tmp_path)[1] == []
+    (fault,) = pair(alone, labels, tmp_path)[1]
+    assert str(fault) == (
+        f"{tmp_path}/a.nii.gz and 2 more have no prediction in {tmp_path}; predict it, or leave it out"
+    )
