@@ -19,6 +19,7 @@ from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
 from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, evaluation_in, read_map
 from nacl_monai.reports.evaluation_record import AUDITED
+from nacl_monai.reports.statistics import Estimate, estimate
 from nacl_monai.runs import fold_folders
 
 
@@ -45,6 +46,11 @@ class Run(Evaluated):
     def unit(self) -> str:
         """What is resampled: "patients", or "cases" where nobody knows whose they are."""
         return "patients" if self.patients.name == "patient" else "cases"
+
+    def mean(self, values: pd.Series[float]) -> Estimate:
+        """The mean over patients of a column of ``metrics``, each patient the mean over their cases."""
+        by_patient = values.groupby(self.patients.to_numpy()).mean()
+        return estimate([by_patient.to_numpy(dtype=np.float64)[:, None]])
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case.

@@ -1,0 +1,222 @@
+"""One evaluated run or audit as one HTML page that needs no network: ``page.html``.
+
+It says in plain words whether the probabilities are too high or too low, where, by how much, and
+whether that is more than chance; then it shows the diagrams and the cases to look at.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from nacl_monai.errors import InputError
+from nacl_monai.files import write_text
+from nacl_monai.metrics import CalibrationBins
+from nacl_monai.reports.columns import METRICS
+from nacl_monai.reports.evaluated import Run
+from nacl_monai.reports.maps import draw_maps
+from nacl_monai.reports.reliability import REGION_LABELS, draw_reliability
+from nacl_monai.reports.statistics import Estimate
+from nacl_monai.reports.style import SMALL_DPI, house_style
+
+PAGE = "page.html"
+#: So many of the worst cases are listed, and so many of these are drawn, where there are maps.
+WORST, DRAWN = 10, 3
+#: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
+PREFERRED = ("union", "foreground", "all")
+ERRORS = {"ece": "ECE ↓", "cece": "CECE ↓", "confidence_gap": "Confidence − accuracy"}
+
+
+def write_run_page(run: Run, output: str | Path, command: str) -> Path:
+    """Writes ``page.html`` of an evaluated run or of an audit.
+
+    Args:
+        run: From `nacl_monai.reports.read_run`.
+        output: The folder for the page.
+        command: The command line that makes the page again.
+
+    Returns:
+        Its path.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    page = Environment(
+        loader=PackageLoader("nacl_monai.reports", "."), autoescape=True, undefined=StrictUndefined
+    ).get_template("page.html.j2")
+    text = page.render(
+        run=run,
+        sample=_sample(run),
+        verdicts=[verdict(run, region) for region in _main_regions(run)],
+        regions=list(_region_rows(run)),
+        scores=list(_score_rows(run)),
+        classes=_class_table(run),
+        diagrams=list(_diagrams(run)),
+        worst=_worst(run),
+        maps=list(_maps(run)),
+        command=command,
+    )
+    return write_text(Path(output) / PAGE, text + "\n")
+
+
+def verdict(run: Run, region: str) -> str:
+    """Whether the confidence in a region is above or below the accuracy, and by more than chance.
+
+    It is called over- or underconfident where the 95 % interval of mean confidence minus accuracy,
+    over patients, does not include 0.
+
+    Raises:
+        InputError: If the run has no such region.
+    """
+    where = region_label(region)
+    gap = run.mean(_column(run, "confidence_gap", region))
+    ece = run.mean(_column(run, "ece", region))
+    if np.isnan(gap.mean):
+        return f"{where}: there are none, so nothing can be said."
+    low, high = gap.interval()
+    error = f"its calibration error (ECE) is {_text(ece)}"
+    if np.isnan(low):
+        return f"{where}: one of the {run.unit} is too few to tell; {error}."
+    if low > 0 or high < 0:
+        kind, side = ("overconfident", "above") if low > 0 else ("underconfident", "below")
+        distance = _text(Estimate(abs(gap.mean), gap.error, gap.freedom, gap.patients, 1))
+        return (
+            f"{where}: the model is {kind}; its confidence is {distance} {side} its accuracy, "
+            f"{error}."
+        )
+    return (
+        f"{where}: the model is neither over- nor underconfident by more than chance; its confidence "
+        f"minus its accuracy is {_text(gap)}, {error}."
+    )
+
+
+def region_label(region: str) -> str:
+    """A region in words, of a structure of its own where structures overlap."""
+    name, _, structure = region.partition("_")
+    label = REGION_LABELS.get(name, f"Voxels of the region {name}")
+    return f"{label} ({structure})" if structure else label
+
+
+def _main_regions(run: Run) -> list[str]:
+    """Those of all structures together; others are in the table."""
+    names = dict.fromkeys(region.partition("_")[0] for region in run.bins.regions)
+    return [
+        name
+        for name in names
+        if {f"confidence_gap_{name}", f"ece_{name}"} <= set(map(str, run.metrics))
+    ]
+
+
+def _column(run: Run, error: str, region: str) -> pd.Series[float]:
+    column = f"{error}_{region}"
+    if column not in run.metrics:
+        raise InputError(f"{run.folder}: no column {column!r}; evaluate again")
+    return run.metrics[column]
+
+
+def _sample(run: Run) -> str:
+    units = f" of {run.patients.nunique()} patients" if run.unit == "patients" else ""
+    return f"{len(run.cases)} {run.of.cases}{units}"
+
+
+def _text(found: Estimate, decimals: int = 3) -> str:
+    """A mean with its interval: "0.107 [0.081, 0.132]"."""
+    if np.isnan(found.mean):
+        return "–"
+    low, high = found.interval()
+    mean = f"{found.mean:.{decimals}f}"
+    return mean if np.isnan(low) else f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
+    """Each region with its errors."""
+    for region in dict.fromkeys([*_main_regions(run), *run.bins.regions]):
+        columns = [f"{error}_{region}" for error in ERRORS]
+        found = [run.mean(run.metrics[name]) for name in columns if name in run.metrics]
+        if found:
+            yield region_label(region), [_text(value) for value in found]
+
+
+def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
+    """DSC and HD95 of every structure."""
+    for name in ("dice", "hd95"):
+        columns = [str(c) for c in run.metrics if str(c) == name or str(c).startswith(f"{name}_")]
+        for column in sorted(columns, key=len):
+            found = run.mean(run.metrics[column])
+            if not np.isnan(found.mean):
+                structure = column.removeprefix(name).removeprefix("_") or "mean"
+                text = _text(found, METRICS[name].decimals)
+                yield f"{METRICS[name].heading}, {structure}", text
+
+
+def _class_table(run: Run) -> dict[str, object]:
+    """The calibration error of each class's probability, over a region and near boundaries or not."""
+    sums, regions = run.bins.sums, run.bins.regions
+    places = {region_label(name): sums[:, regions.index(name)] for name in _preferred(run)}
+    if {"all", "boundary"} <= set(regions):
+        both = (sums[:, regions.index(name)].tensors() for name in ("all", "boundary"))
+        far = CalibrationBins(*(whole - near for whole, near in zip(*both, strict=True)))
+        places["Voxels away from labeled boundaries"] = far
+    rows = []
+    for k, name in enumerate(run.bins.classes[1:]):
+        cells = []
+        for bins in places.values():
+            errors = pd.Series(bins.class_errors("ece")[:, k].numpy(), run.metrics.index)
+            cells.append(_text(run.mean(errors)))
+        rows.append((name, cells))
+    return {"places": list(places), "rows": rows}
+
+
+def _preferred(run: Run) -> list[str]:
+    present = [name for name in (*PREFERRED[:2], "boundary") if name in run.bins.regions]
+    return present or run.bins.regions
+
+
+def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
+    """Reliability over every region, then of every class over the first of them."""
+    for region in run.bins.regions:
+        yield region_label(region), _inline(draw_reliability([run], region=region))
+    region = _preferred(run)[0]
+    for name in run.bins.classes[1:]:
+        figure = draw_reliability([run], region=region, class_name=name)
+        yield f"{region_label(region)}: the probability of {name}", _inline(figure)
+
+
+def _worst(run: Run) -> dict[str, object]:
+    """The cases with the largest errors, and what else is known of them."""
+    region = next(name for name in (*PREFERRED, *run.bins.regions) if f"ece_{name}" in run.metrics)
+    shown = {f"ece_{region}": "ECE ↓", f"confidence_gap_{region}": ERRORS["confidence_gap"]}
+    shown |= {name: METRICS[name].heading for name in ("dice", "hd95") if name in run.metrics}
+    table = run.metrics.sort_values(f"ece_{region}", ascending=False, kind="stable")
+    table = table[table[f"ece_{region}"].notna()].head(WORST)
+    rows = [
+        (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])
+        for case, row in table.iterrows()
+    ]
+    return {"region": region_label(region), "headings": list(shown.values()), "rows": rows}
+
+
+def _maps(run: Run) -> Iterator[tuple[str, str]]:
+    """Pictures of the worst cases, where the evaluation kept a slice of each."""
+    if run.audited:
+        return
+    rows: Sequence[tuple[str, object]] = _worst(run)["rows"]  # type: ignore[assignment]
+    for case, _ in rows[:DRAWN]:
+        try:
+            yield str(case), _inline(draw_maps([run], str(case), ("confidence", "entropy")))
+        except InputError:
+            continue
+
+
+def _inline(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
