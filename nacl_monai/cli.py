@@ -44,6 +44,7 @@ COMMANDS = {
         "nacl_monai.reports", "draw reliability diagrams of any region or class"
     ),
     "selective": Command("nacl_monai.reports", "draw the error rate of the most confident voxels"),
+    "page": Command("nacl_monai.reports", "show all about a run or an audit on one HTML page"),
     "logits": Command("nacl_monai.reports", "draw the size of the logits, per class and per epoch"),
     "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
     "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),

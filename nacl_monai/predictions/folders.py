@@ -106,7 +106,9 @@ def find(folder: Path, labels: Path, options: Options, name: str | None = None) 
         options.num_bins,
         options.affine_tolerance,
     )
-    return Found(folder, name or folder.resolve().name, layout, settings, ordered, len(files), faults)
+    return Found(
+        folder, name or folder.resolve().name, layout, settings, ordered, len(files), faults
+    )
 
 
 def _beside_labels(labels: Path) -> Path | None:

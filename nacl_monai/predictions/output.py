@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,10 @@ from nacl_monai.predictions.measuring import SCORES, Measured
 from nacl_monai.predictions.result import Audit
 from nacl_monai.reports import Run, draw_reliability, read_run, save_figure
 from nacl_monai.reports.evaluation_record import AUDITED
+from nacl_monai.reports.page import write_page
 from nacl_monai.runs import EvaluationFolder
 
-_DIAGRAM = "reliability_"
+_DIAGRAM, _PAGE = "reliability_", "page.html"
 
 
 def check_output(output: Path) -> None:
@@ -42,7 +44,7 @@ def check_output(output: Path) -> None:
     Raises:
         InputError: If it does.
     """
-    check_replaceable(EvaluationFolder(output), "--output", [f"{_DIAGRAM}*"])
+    check_replaceable(EvaluationFolder(output), "--output", [f"{_DIAGRAM}*", _PAGE])
 
 
 def write_audit(
@@ -138,7 +140,11 @@ def _write(output: Path, content: Content) -> tuple[Run, list[Path]]:
     names = (cases, content.regions, content.classes, patients)
     write_case_bins(aside.bins, bins, *names, content.fine)
     write_evaluation_record(aside, evaluation_record(AUDITED, content.settings, {}))
-    draw_all([read_run(aside.path, content.name)], aside.path)
+    audit = read_run(aside.path, content.name)
+    draw_all([audit], aside.path)
+    write_page(
+        audit, aside.path / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR"
+    )
     take_place(folder)
     files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
     return read_run(output, content.name), files

@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from nacl_monai.reports import METRICS, Estimate, Run, estimate
+from nacl_monai.reports import METRICS, Estimate, Run
 
 _ERRORS = {"ece": "ECE", "cece": "CECE", "confidence_gap": "Confidence − accuracy"}
 _DECIMALS = 3
-
-
-def estimate_of(audit: Run, column: str) -> Estimate:
-    """The mean over patients of a column, each patient the mean over their cases, and its error."""
-    by_patient = audit.metrics[column].groupby(audit.patients.to_numpy()).mean()
-    return estimate([by_patient.to_numpy(dtype=np.float64)[:, None]])
 
 
 def audit_table(audits: Sequence[Run]) -> str:
@@ -24,7 +16,7 @@ def audit_table(audits: Sequence[Run]) -> str:
     columns = _columns(audits[0])
     rows = [["", *(audit.name for audit in audits)]]
     rows += [
-        [label, *(_cell(estimate_of(audit, column), decimals) for audit in audits)]
+        [label, *(_cell(audit.mean(audit.metrics[column]), decimals) for audit in audits)]
         for column, (label, decimals) in columns.items()
         if all(column in audit.metrics and audit.metrics[column].notna().any() for audit in audits)
     ]

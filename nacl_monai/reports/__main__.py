@@ -11,6 +11,7 @@ from typing import Any
 from nacl_monai.cli import write_files
 from nacl_monai.reports.compare import write_comparison
 from nacl_monai.reports.logits import write_logits
+from nacl_monai.reports.page import write_pages
 from nacl_monai.reports.reliability import write_reliability
 from nacl_monai.reports.selective import write_selective
 from nacl_monai.runs import TOP
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--regions", nargs="+", default=(), metavar="REGION", help="only these (default: all)"
     )
 
+    _command(commands, "page", "all about a run or an audit on one HTML page", write_pages)
     _command(
         commands,
         "logits",

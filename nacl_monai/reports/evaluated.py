@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nacl_monai.errors import InputError
@@ -50,7 +51,7 @@ class Run(Evaluated):
     def mean(self, values: pd.Series[float]) -> Estimate:
         """The mean over patients of a column of ``metrics``, each patient the mean over their cases."""
         by_patient = values.groupby(self.patients.to_numpy()).mean()
-        return estimate([by_patient.to_numpy(dtype=np.float64)[:, None]])
+        return estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case.

@@ -1,4 +1,4 @@
-"""One evaluated run or audit as one HTML page that needs no network: ``page.html``.
+"""One evaluated run or audit as one HTML page that needs no network.
 
 It says in plain words whether the probabilities are too high or too low, where, by how much, and
 whether that is more than chance; then it shows the diagrams and the cases to look at.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.evaluated import Run
+from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import REGION_LABELS, draw_reliability
+from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.statistics import Estimate
 from nacl_monai.reports.style import SMALL_DPI, house_style
 
-PAGE = "page.html"
 #: So many of the worst cases are listed, and so many of these are drawn, where there are maps.
 WORST, DRAWN = 10, 3
 #: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
@@ -34,16 +35,44 @@ PREFERRED = ("union", "foreground", "all")
 ERRORS = {"ece": "ECE ↓", "cece": "CECE ↓", "confidence_gap": "Confidence − accuracy"}
 
 
-def write_run_page(run: Run, output: str | Path, command: str) -> Path:
-    """Writes ``page.html`` of an evaluated run or of an audit.
+def write_pages(
+    folders: Sequence[str | Path], output: str | Path, *, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Writes ``<name>.html`` of every evaluated run or audit; returns the paths.
+
+    Args:
+        folders: Run folders, or those of audits.
+        output: The folder for the pages.
+        names: One name per run; by default those of the folders.
+
+    Raises:
+        InputError: If a run cannot be read, or a name is none of a file.
+    """
+    runs = read_runs(folders, names)
+    for run in runs:
+        if Path(run.name).name != run.name:
+            raise InputError(f"--names: {run.name!r} is no name of a file; choose another")
+    command = ["nacl-monai", "page"]
+    return [
+        write_page(
+            run,
+            Path(output) / f"{run.name}.html",
+            shlex.join([*command, str(folder), "--output", str(output)]),
+        )
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+
+
+def write_page(run: Run, path: Path, command: str) -> Path:
+    """Writes the page of an evaluated run or of an audit.
 
     Args:
         run: From `nacl_monai.reports.read_run`.
-        output: The folder for the page.
+        path: The file.
         command: The command line that makes the page again.
 
     Returns:
-        Its path.
+        The path.
 
     Raises:
         InputError: If it cannot be written.
@@ -63,7 +92,7 @@ def write_run_page(run: Run, output: str | Path, command: str) -> Path:
         maps=list(_maps(run)),
         command=command,
     )
-    return write_text(Path(output) / PAGE, text + "\n")
+    return write_text(path, text + "\n")
 
 
 def verdict(run: Run, region: str) -> str:
@@ -187,6 +216,9 @@ def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
         yield f"{region_label(region)}: the probability of {name}", _inline(figure)
+    if run.bins.fine is not None:
+        figure, _ = draw_selective([run])
+        yield "How many errors meets a reader of the most confident voxels alone?", _inline(figure)
 
 
 def _worst(run: Run) -> dict[str, object]:

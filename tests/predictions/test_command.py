@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
-from nacl_monai.predictions.table import estimate_of
 from nacl_monai.reports import read_run, read_runs
 from tests.predictions.conftest import Study, softmax_cases
 
@@ -135,7 +134,7 @@ def test_patients_are_the_unit_of_intervals(study, run, tmp_path):
     assert run(place, labels, "--patients", table)[0] == 0
     audit = read_run(tmp_path / "audit")
     dice = audit.metrics["dice"]
-    found = estimate_of(audit, "dice")
+    found = audit.mean(audit.metrics["dice"])
     assert found.mean == pytest.approx(((dice.iloc[0] + dice.iloc[2]) / 2 + dice.iloc[1]) / 2)
     assert found.patients == 2
 

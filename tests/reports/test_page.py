@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins, calibration_bins
-from nacl_monai.reports.page import PAGE, verdict, write_run_page
+from nacl_monai.reports.page import verdict, write_page, write_pages
 
 
 def with_gaps(run, gaps, patients=None):
@@ -28,7 +29,9 @@ def page(runs, tmp_path):
         f"confidence_gap_{name}": gap[:, k].numpy() for k, name in enumerate(run.bins.regions)
     }
     run = replace(run, metrics=run.metrics.assign(**columns))
-    return write_run_page(run, tmp_path, "nacl-monai page RUN").read_text(encoding="utf-8")
+    return write_page(run, tmp_path / "page.html", "nacl-monai page RUN").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,9 +138,23 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
         f"confidence_gap_{n}": sums.confidence_gap()[:, k] for k, n in enumerate(bins.regions)
     }
     run = replace(runs[0], bins=bins, metrics=runs[0].metrics.assign(**columns))
-    text = unescape(write_run_page(run, tmp_path, "x").read_text(encoding="utf-8"))
+    text = unescape(write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8"))
 
     expected = sum(bins.class_errors("ece")[0].item() for bins in far) / 7
     row = re.search(r"<td>background</td>(.*?)</tr>", text, flags=re.DOTALL)[1]
     assert float(re.findall(r"<td>([\d.]+) ", row)[-1]) == pytest.approx(expected, abs=6e-4)
-    assert (tmp_path / PAGE).is_file()
+
+
+def test_each_run_has_a_page_of_its_name(folders, tmp_path):
+    """Its command makes it again."""
+    files = write_pages(folders, tmp_path, names=["CE", "NACL"])
+
+    assert [path.name for path in files] == ["CE.html", "NACL.html"]
+    assert f"nacl-monai page {folders[1]} --output {tmp_path}" in files[1].read_text("utf-8")
+
+
+def test_name_that_is_no_file_name_is_refused(folders, tmp_path):
+    """Before anything is written."""
+    with pytest.raises(InputError, match="^--names: 'a/b' is no name of a file"):
+        write_pages(folders, tmp_path / "out", names=["CE", "a/b"])
+    assert not (tmp_path / "out").exists()
