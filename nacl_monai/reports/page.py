@@ -88,6 +88,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         scores=list(_score_rows(run)),
         classes=_class_table(run),
         diagrams=list(_diagrams(run)),
+        selective=_selective(run),
         worst=_worst(run),
         maps=list(_maps(run)),
         command=command,
@@ -216,16 +217,19 @@ def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
         yield f"{region_label(region)}: the probability of {name}", _inline(figure)
-    if run.bins.fine is not None:
-        figure, _ = draw_selective([run])
-        yield "How many errors meets a reader of the most confident voxels alone?", _inline(figure)
+
+
+def _selective(run: Run) -> str:
+    """The error rate among the most confident voxels; empty where the file has no fine bins."""
+    return "" if run.bins.fine is None else _inline(draw_selective([run])[0])
 
 
 def _worst(run: Run) -> dict[str, object]:
     """The cases with the largest errors, and what else is known of them."""
     region = next(name for name in (*PREFERRED, *run.bins.regions) if f"ece_{name}" in run.metrics)
     shown = {f"ece_{region}": "ECE ↓", f"confidence_gap_{region}": ERRORS["confidence_gap"]}
-    shown |= {name: METRICS[name].heading for name in ("dice", "hd95") if name in run.metrics}
+    shown |= {name: METRICS[name].heading for name in ("dice", "hd95")}
+    shown = {name: heading for name, heading in shown.items() if name in run.metrics}
     table = run.metrics.sort_values(f"ece_{region}", ascending=False, kind="stable")
     table = table[table[f"ece_{region}"].notna()].head(WORST)
     rows = [

@@ -133,9 +133,11 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
         )
     )
     bins = replace(runs[0].bins, sums=sums, regions=["all", "boundary"])
-    columns = {"ece_all": sums.ece()[:, 0], "ece_boundary": sums.ece()[:, 1]}
-    columns |= {
-        f"confidence_gap_{n}": sums.confidence_gap()[:, k] for k, n in enumerate(bins.regions)
+    errors = {"ece": sums.ece().numpy(), "confidence_gap": sums.confidence_gap().numpy()}
+    columns = {
+        f"{error}_{name}": values[:, k]
+        for error, values in errors.items()
+        for k, name in enumerate(bins.regions)
     }
     run = replace(runs[0], bins=bins, metrics=runs[0].metrics.assign(**columns))
     text = unescape(write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8"))
