@@ -161,6 +161,7 @@ def undrawn(monkeypatch):
     """Leaves the diagrams out, which take longer than small cases."""
     for module in ("output", "command"):
         monkeypatch.setattr(f"nacl_monai.predictions.{module}.draw_all", lambda *_: [])
+    monkeypatch.setattr("nacl_monai.predictions.output.write_page", lambda *_: None)
 
 
 @pytest.fixture

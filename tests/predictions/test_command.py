@@ -164,3 +164,19 @@ def test_structure_that_labels_lack_is_undefined(tmp_path, run):
     table = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
     assert table.loc[first, ["dice_posterior", "hd95_posterior"]].isna().all()
     assert table.loc[first, "dice"] == table.loc[first, "dice_anterior"]
+
+
+def test_audit_draws_every_region_and_writes_its_page(study, tmp_path, capsys):
+    """The page names the cases and has the verdict of every region."""
+    place, output = study.nnunet(), tmp_path / "audit"
+    words = ["--regions", "union", "--output", str(output)]
+
+    assert main(["audit", str(place), str(study.labels), *words]) == 0
+
+    written = {path.name for path in output.iterdir()}
+    pictures = {f"reliability_{name}.png" for name in ("foreground", "union")}
+    assert written >= {"page.html", *pictures}
+    page = (output / "page.html").read_text(encoding="utf-8")
+    assert all(case in page for case in study.cases)
+    assert page.count("its calibration error (ECE) is") == 2
+    assert "wrote" in capsys.readouterr().out
