@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from nacl_monai.errors import InputError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,22 @@ COMMANDS = {
 
 def write_files(write: Callable[[], Iterable[Path]]) -> int:
     """Calls what writes files and prints their paths; an error becomes one line and its exit code."""
+    files, code = attempted(lambda: list(write()))
+    for file in files or []:
+        print(f"wrote {file}")
+    return code
+
+
+def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
+    """Calls what writes files; returns its result, or none, and the exit code; prints an error."""
     try:
-        files = list(write())
+        return write(), 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return None, error.exit_code
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
-        return 1
-    for file in files:
-        print(f"wrote {file}")
-    return 0
+        return None, 1
 
 
 def usage() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
@@ -31,7 +28,7 @@ from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
-from nacl_monai.reports.style import SMALL_DPI, house_style
+from nacl_monai.reports.style import data_source, png_source
 from nacl_monai.reports.tables import best_places
 from nacl_monai.runs import RunFolder
 
@@ -171,11 +168,11 @@ def _pictures(results: Results, dataset: str) -> list[dict[str, str]]:
     try:
         runs = first_runs(results, dataset)
         figure = draw_reliability(runs)
-        pictures.append({"title": "Reliability over all test cases", "source": _inline(figure)})
+        pictures.append({"title": "Reliability over all test cases", "source": png_source(figure)})
         if all(run.bins.fine is not None for run in runs):
             figure, _ = draw_selective(runs)
             title = "Error rate among the most confident voxels"
-            pictures.append({"title": title, "source": _inline(figure)})
+            pictures.append({"title": title, "source": png_source(figure)})
         ranked = ranked_cases(runs)
     except InputError:
         return pictures
@@ -185,7 +182,7 @@ def _pictures(results: Results, dataset: str) -> list[dict[str, str]]:
             figure = draw_maps(runs, case)
         except InputError:
             continue
-        pictures.append({"title": f"{title} case by Dice, {case}", "source": _inline(figure)})
+        pictures.append({"title": f"{title} case by Dice, {case}", "source": png_source(figure)})
     return pictures
 
 
@@ -195,7 +192,7 @@ def _item(output: Path, name: str) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files = [output / file for file in manifest["files"]]
-        pictures = [_source(file.read_bytes()) for file in files if file.suffix == ".png"]
+        pictures = [data_source(file.read_bytes()) for file in files if file.suffix == ".png"]
         tables = [_table(file) for file in files if file.suffix == ".csv"]
         title, command = str(manifest["title"]), str(manifest["command"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -214,14 +211,3 @@ def _item(output: Path, name: str) -> dict[str, Any]:
 def _table(file: Path) -> dict[str, Any]:
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     return {"name": file.name, "columns": list(table.columns), "rows": table.to_numpy().tolist()}
-
-
-def _inline(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
-    return _source(buffer.getvalue())
-
-
-def _source(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -23,7 +23,7 @@ from nacl_monai.reports.statistics import patient_scores
 
 #: Metrics by which a method is judged, a sentence each; the forest plots show the others.
 JUDGED = ("ece_foreground", "dice")
-#: What is said of the methods in each kind of decision.
+#: The words for the methods in each kind of decision.
 WORDS = {
     BETTER: "better than {}",
     WORSE: "worse than {}",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.cli import attempted
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import ACTIVATIONS
@@ -21,17 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = vars(_parser().parse_args(argv))
     run = words.pop("run")
     del words["command"]
-    try:
-        faults: Sequence[InputError] = run(**words)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {error}; choose another --output", file=sys.stderr)
-        return 1
-    for fault in faults:
+    faults, code = attempted(lambda: run(**words))
+    for fault in faults or []:
         print(f"fault: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    return 1 if faults else code
 
 
 def _audit(

@@ -49,7 +49,7 @@ def audit_folders(
     everything = [
         find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
     ]
-    for found in everything:  # what cannot be meant is said before the first volume is read
+    for found in everything:  # refuse what cannot be meant before the first volume is read
         print(found)
         check_measured(found, [one.case for one, _ in found.pairs], found.faults)
         patients_of([one.case for one, _ in found.pairs], options.patient_pattern, options.patients)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from nacl_monai.reports import METRICS, Estimate, Run
+from nacl_monai.reports import METRICS, Run
 
 _ERRORS = {"ece": "ECE", "cece": "CECE", "confidence_gap": "Confidence − accuracy"}
 _DECIMALS = 3
@@ -16,7 +15,10 @@ def audit_table(audits: Sequence[Run]) -> str:
     columns = _columns(audits[0])
     rows = [["", *(audit.name for audit in audits)]]
     rows += [
-        [label, *(_cell(audit.mean(audit.metrics[column]), decimals) for audit in audits)]
+        [
+            label,
+            *(audit.mean(audit.metrics[column]).text(decimals, "undefined") for audit in audits),
+        ]
         for column, (label, decimals) in columns.items()
         if all(column in audit.metrics and audit.metrics[column].notna().any() for audit in audits)
     ]
@@ -37,22 +39,13 @@ def _columns(audit: Run) -> dict[str, tuple[str, int]]:
             structure = name.removeprefix(metric).removeprefix("_")
             label = METRICS[metric].label + (f", {structure}" if structure else "")
             shown[name] = (label, METRICS[metric].decimals)
-    regions = dict.fromkeys(region.partition("_")[0] for region in audit.bins.regions)
-    for region in regions:
+    for region in audit.bins.whole_regions:
         for error, label in _ERRORS.items():
             shown[f"{error}_{region}"] = (f"{label}, {region}", _DECIMALS)
     for region in audit.bins.regions:  # of each structure, where structures overlap
         label = f"{_ERRORS['ece']}, {region.replace('_', ', ', 1)}"
         shown.setdefault(f"ece_{region}", (label, _DECIMALS))
     return shown
-
-
-def _cell(found: Estimate, decimals: int) -> str:
-    if math.isnan(found.mean):
-        return "undefined"
-    mean = f"{found.mean:.{decimals}f}"
-    low, high = found.interval()
-    return mean if math.isnan(low) else f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def _note(audit: Run) -> str:

@@ -60,6 +60,11 @@ class RunBins:
         return [region for region in REGIONS if region in starts]
 
     @property
+    def whole_regions(self) -> list[str]:
+        """The regions, of all structures together where each has its own."""
+        return list(dict.fromkeys(region.partition("_")[0] for region in self.regions))
+
+    @property
     def main_region(self) -> str:
         """The labels' foreground; of overlapping structures, that of the first."""
         known = FOREGROUND in (*self.regions, *self.regions_of_structures)

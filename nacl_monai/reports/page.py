@@ -6,16 +6,14 @@ whether that is more than chance; then it shows the diagrams and the cases to lo
 
 from __future__ import annotations
 
-import base64
-import io
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
@@ -25,8 +23,7 @@ from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import REGION_LABELS, draw_reliability
 from nacl_monai.reports.selective import draw_selective
-from nacl_monai.reports.statistics import Estimate
-from nacl_monai.reports.style import SMALL_DPI, house_style
+from nacl_monai.reports.style import png_source
 
 #: So many of the worst cases are listed, and so many of these are drawn, where there are maps.
 WORST, DRAWN = 10, 3
@@ -111,19 +108,19 @@ def verdict(run: Run, region: str) -> str:
     if np.isnan(gap.mean):
         return f"{where}: there are none, so nothing can be said."
     low, high = gap.interval()
-    error = f"its calibration error (ECE) is {_text(ece)}"
+    error = f"its calibration error (ECE) is {ece.text()}"
     if np.isnan(low):
         return f"{where}: one of the {run.unit} is too few to tell; {error}."
     if low > 0 or high < 0:
         kind, side = ("overconfident", "above") if low > 0 else ("underconfident", "below")
-        distance = _text(Estimate(abs(gap.mean), gap.error, gap.freedom, gap.patients, 1))
+        distance = replace(gap, mean=abs(gap.mean)).text()
         return (
             f"{where}: the model is {kind}; its confidence is {distance} {side} its accuracy, "
             f"{error}."
         )
     return (
         f"{where}: the model is neither over- nor underconfident by more than chance; its confidence "
-        f"minus its accuracy is {_text(gap)}, {error}."
+        f"minus its accuracy is {gap.text()}, {error}."
     )
 
 
@@ -136,10 +133,9 @@ def region_label(region: str) -> str:
 
 def _main_regions(run: Run) -> list[str]:
     """Those of all structures together; others are in the table."""
-    names = dict.fromkeys(region.partition("_")[0] for region in run.bins.regions)
     return [
         name
-        for name in names
+        for name in run.bins.whole_regions
         if {f"confidence_gap_{name}", f"ece_{name}"} <= set(map(str, run.metrics))
     ]
 
@@ -156,22 +152,13 @@ def _sample(run: Run) -> str:
     return f"{len(run.cases)} {run.of.cases}{units}"
 
 
-def _text(found: Estimate, decimals: int = 3) -> str:
-    """A mean with its interval: "0.107 [0.081, 0.132]"."""
-    if np.isnan(found.mean):
-        return "–"
-    low, high = found.interval()
-    mean = f"{found.mean:.{decimals}f}"
-    return mean if np.isnan(low) else f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
-
-
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
     """Each region with its errors."""
     for region in dict.fromkeys([*_main_regions(run), *run.bins.regions]):
         columns = [f"{error}_{region}" for error in ERRORS]
         found = [run.mean(run.metrics[name]) for name in columns if name in run.metrics]
         if found:
-            yield region_label(region), [_text(value) for value in found]
+            yield region_label(region), [value.text() for value in found]
 
 
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
@@ -182,7 +169,7 @@ def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
             found = run.mean(run.metrics[column])
             if not np.isnan(found.mean):
                 structure = column.removeprefix(name).removeprefix("_") or "mean"
-                text = _text(found, METRICS[name].decimals)
+                text = found.text(METRICS[name].decimals)
                 yield f"{METRICS[name].heading}, {structure}", text
 
 
@@ -199,7 +186,7 @@ def _class_table(run: Run) -> dict[str, object]:
         cells = []
         for bins in places.values():
             errors = pd.Series(bins.class_errors("ece")[:, k].numpy(), run.metrics.index)
-            cells.append(_text(run.mean(errors)))
+            cells.append(run.mean(errors).text())
         rows.append((name, cells))
     return {"places": list(places), "rows": rows}
 
@@ -212,16 +199,16 @@ def _preferred(run: Run) -> list[str]:
 def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     """Reliability over every region, then of every class over the first of them."""
     for region in run.bins.regions:
-        yield region_label(region), _inline(draw_reliability([run], region=region))
+        yield region_label(region), png_source(draw_reliability([run], region=region))
     region = _preferred(run)[0]
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
-        yield f"{region_label(region)}: the probability of {name}", _inline(figure)
+        yield f"{region_label(region)}: the probability of {name}", png_source(figure)
 
 
 def _selective(run: Run) -> str:
     """The error rate among the most confident voxels; empty where the file has no fine bins."""
-    return "" if run.bins.fine is None else _inline(draw_selective([run])[0])
+    return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
 
 
 def _worst(run: Run) -> dict[str, object]:
@@ -246,13 +233,6 @@ def _maps(run: Run) -> Iterator[tuple[str, str]]:
     rows: Sequence[tuple[str, object]] = _worst(run)["rows"]  # type: ignore[assignment]
     for case, _ in rows[:DRAWN]:
         try:
-            yield str(case), _inline(draw_maps([run], str(case), ("confidence", "entropy")))
+            yield str(case), png_source(draw_maps([run], str(case), ("confidence", "entropy")))
         except InputError:
             continue
-
-
-def _inline(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

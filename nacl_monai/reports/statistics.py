@@ -60,6 +60,14 @@ class Estimate:
         half = self.error * float(student.ppf((1 + coverage) / 2, self.freedom))
         return self.mean - half, self.mean + half
 
+    def text(self, decimals: int = 3, undefined: str = "–") -> str:
+        """The mean, and its 95 % interval where there is one: "0.107 [0.081, 0.132]"."""
+        if np.isnan(self.mean):
+            return undefined
+        low, high = self.interval()
+        mean = f"{self.mean:.{decimals}f}"
+        return mean if np.isnan(low) else f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
     def p_different(self) -> float:
         """The two-sided p-value of a mean of 0."""
         return 2 * self._upper_tail(abs(self.mean))

@@ -6,6 +6,8 @@ that importing this package neither chooses a backend nor changes the settings o
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import textwrap
 from contextlib import AbstractContextManager
@@ -123,3 +125,16 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
         with atomic_path(svg) as path:
             figure.savefig(path, format="svg", dpi=DPI, metadata={"Date": None})
     return [png, svg]
+
+
+def png_source(figure: Figure) -> str:
+    """A small PNG of a figure as the source of a picture in a page that needs no network."""
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
+    return data_source(buffer.getvalue())
+
+
+def data_source(png: bytes) -> str:
+    """The bytes of a PNG as the source of a picture."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

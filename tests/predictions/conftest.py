@@ -151,7 +151,7 @@ def study(tmp_path):
 
 @pytest.fixture
 def regions(tmp_path):
-    """Three cases by sigmoid; "posterior" lies in "whole"."""
+    """Three cases by sigmoid; "posterior" is a part of "whole"."""
     dataset = {"labels": REGIONS, "regions_class_order": [1, 2]}
     return Study(tmp_path, sigmoid_cases(), dataset)
 
