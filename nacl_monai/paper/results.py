@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,10 +33,12 @@ class Results:
     Attributes:
         folders: The run's folder of each experiment, in the order of tables and figures.
         conventions: How absent structures are scored, a key of `CONVENTIONS`.
+        evaluated: What was read so far; selections share it, so that each run is read once.
     """
 
     folders: Mapping[Experiment, Path]
     conventions: str = PROJECT
+    evaluated: dict[Path, Evaluated] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def datasets(self) -> list[str]:
@@ -69,7 +71,7 @@ class Results:
             InputError: If a run cannot be read, or if they cannot be compared.
         """
         found = {
-            experiment: read_tested(folder)
+            experiment: self._read(folder)
             for experiment, folder in self.folders.items()
             if experiment.dataset == dataset
         }
@@ -79,6 +81,11 @@ class Results:
             check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
         score = CONVENTIONS[self.conventions].score
         return pd.concat([_labeled(*item, score) for item in found.items()], ignore_index=True)
+
+    def _read(self, folder: Path) -> Evaluated:
+        if folder not in self.evaluated:
+            self.evaluated[folder] = read_tested(folder)
+        return self.evaluated[folder]
 
     def select(
         self,

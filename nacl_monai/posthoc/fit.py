@@ -40,6 +40,7 @@ class TemperatureFit:
 
     Attributes:
         temperature: T.
+        at_end: Whether T is the hottest that is tried, because hotter is always better.
         nll_before: Mean NLL without a temperature; patients weigh the same.
         nll: The same with it.
         region: The voxels that counted.
@@ -48,6 +49,7 @@ class TemperatureFit:
     """
 
     temperature: float
+    at_end: bool
     nll_before: float
     nll: float
     region: str
@@ -58,12 +60,15 @@ class TemperatureFit:
 def fit_temperature(voxels: RegionLogits) -> TemperatureFit:
     """Fits one temperature by NLL over a region; every patient weighs the same.
 
+    Where the logits are worse than chance, hotter is always better; T is then 100, at which all classes
+    are nearly as probable as each other.
+
     Args:
         voxels: Of the validation patients.
 
     Raises:
-        InputError: If the region is empty in all patients, or if no temperature between 0.01 and 100
-            is the best: where every voxel is right, colder is always better.
+        InputError: If the region is empty in all patients, or if colder is always better, as it is
+            where every voxel is right.
 
     Example:
         >>> logits = torch.tensor([[[3.0, 3.0, 3.0, 3.0]], [[0.0, 0.0, 0.0, 0.0]]])
@@ -79,19 +84,21 @@ def fit_temperature(voxels: RegionLogits) -> TemperatureFit:
         )
     ends = (math.log(SMALLEST), math.log(LARGEST))
     slopes = [_slope(voxels, end) for end in ends]
-    if not slopes[0] < 0 < slopes[1]:
+    if slopes[0] >= 0:
         raise InputError(
-            f"temperature: none between {SMALLEST:g} and {LARGEST:g} fits, "
-            + (
-                "since colder is always better"
-                if slopes[0] >= 0
-                else "since hotter is always better"
-            )
-            + "; fit on more patients or on another region"
+            f"temperature: none above {SMALLEST:g} fits, since colder is always better; "
+            "fit on more patients or on another region"
         )
-    temperature = math.exp(brentq(lambda log: _slope(voxels, log), *ends, xtol=_TOLERANCE))
+    # Logits that are worse than none are best ignored, which the hottest temperature nearly does.
+    at_end = slopes[1] <= 0
+    temperature = (
+        LARGEST
+        if at_end
+        else math.exp(brentq(lambda log: _slope(voxels, log), *ends, xtol=_TOLERANCE))
+    )
     return TemperatureFit(
         temperature=temperature,
+        at_end=at_end,
         nll_before=mean_nll(voxels, 1.0),
         nll=mean_nll(voxels, temperature),
         region=voxels.region,

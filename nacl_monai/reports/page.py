@@ -86,7 +86,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         classes=_class_table(run),
         diagrams=list(_diagrams(run)),
         selective=_selective(run),
-        worst=_worst(run),
+        worst=_worst_table(run),
         maps=list(_maps(run)),
         command=command,
     )
@@ -211,17 +211,27 @@ def _selective(run: Run) -> str:
     return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
 
 
-def _worst(run: Run) -> dict[str, object]:
-    """The cases with the largest errors, and what else is known of them."""
-    region = next(name for name in (*PREFERRED, *run.bins.regions) if f"ece_{name}" in run.metrics)
+def _error_region(run: Run) -> str:
+    """The region by whose ECE the worst cases are found."""
+    return next(name for name in (*PREFERRED, *run.bins.regions) if f"ece_{name}" in run.metrics)
+
+
+def _worst_cases(run: Run) -> pd.DataFrame:
+    """The metrics of the cases with the largest errors, the worst first."""
+    error = f"ece_{_error_region(run)}"
+    ordered = run.metrics.sort_values(error, ascending=False, kind="stable")
+    return ordered[ordered[error].notna()].head(WORST)
+
+
+def _worst_table(run: Run) -> dict[str, object]:
+    """The worst cases, and what else is known of them."""
+    region = _error_region(run)
     shown = {f"ece_{region}": "ECE ↓", f"confidence_gap_{region}": ERRORS["confidence_gap"]}
     shown |= {name: METRICS[name].heading for name in ("dice", "hd95")}
     shown = {name: heading for name, heading in shown.items() if name in run.metrics}
-    table = run.metrics.sort_values(f"ece_{region}", ascending=False, kind="stable")
-    table = table[table[f"ece_{region}"].notna()].head(WORST)
     rows = [
         (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])
-        for case, row in table.iterrows()
+        for case, row in _worst_cases(run).iterrows()
     ]
     return {"region": region_label(region), "headings": list(shown.values()), "rows": rows}
 
@@ -230,9 +240,8 @@ def _maps(run: Run) -> Iterator[tuple[str, str]]:
     """Pictures of the worst cases, where the evaluation kept a slice of each."""
     if run.audited:
         return
-    rows: Sequence[tuple[str, object]] = _worst(run)["rows"]  # type: ignore[assignment]
-    for case, _ in rows[:DRAWN]:
+    for case in map(str, _worst_cases(run).index[:DRAWN]):
         try:
-            yield str(case), png_source(draw_maps([run], str(case), ("confidence", "entropy")))
+            yield case, png_source(draw_maps([run], case, ("confidence", "entropy")))
         except InputError:
             continue

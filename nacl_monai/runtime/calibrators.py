@@ -64,6 +64,7 @@ def fit_calibrator(
     print(
         f"{name}: {fit['temperature']:.4f} over {len(fit['patients'])} patients, NLL "
         f"{fit['nll_before']:.4f} → {fit['nll']:.4f}"
+        + ("; hotter is always better: the logits are worse than chance" if fit["at_end"] else "")
     )
 
 

@@ -94,14 +94,30 @@ def test_mean_is_over_patients():
     assert nll(small, large) == pytest.approx((nll(small) + nll(large)) / 2)
 
 
-@pytest.mark.parametrize(("label", "better"), [(0, "colder"), (2, "hotter")])
-def test_without_a_best_temperature_there_is_no_fit(label, better):
-    """Where every voxel is right, or none is, the NLL has no minimum."""
+def uniform(label):
+    """A volume with the same logits in every voxel, of which class 0 has the largest."""
     logits = torch.tensor([5.0, 1.0, -1.0])[:, None, None].expand(3, 4, 4)
-    labels = torch.full((1, 4, 4), label)
+    return logits, torch.full((1, 4, 4), label)
 
-    with pytest.raises(InputError, match=f"temperature: none .* since {better} is always better"):
-        fitted((logits, labels))
+
+def test_where_every_voxel_is_right_there_is_no_fit():
+    """Colder is always better there, and the coldest would be certain of whatever it is shown."""
+    with pytest.raises(InputError, match="temperature: none .* since colder is always better"):
+        fitted(uniform(0))
+
+
+def test_where_the_logits_are_worse_than_chance_the_hottest_is_taken():
+    """Hotter is always better there, and the hottest is nearly uniform."""
+    fit = fitted(uniform(2))
+
+    assert (fit.temperature, fit.at_end) == (100.0, True)
+    assert fit.nll == pytest.approx(np.log(3), abs=0.05)
+    assert fit.nll < fit.nll_before
+
+
+def test_a_best_temperature_is_not_at_the_end():
+    """The flag is for the end of the range alone."""
+    assert not fitted(drawn(2.0, voxels=500)).at_end
 
 
 def test_empty_region_is_refused():
