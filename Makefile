@@ -99,7 +99,7 @@ train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SE
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
 	$(RUN_BUNDLE) run evaluating $(EVALUATED) $(ARGS)
 
-calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases, and evaluate it on the test cases
+calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases, and evaluate it; "ensemble" is of all its seeds
 	$(BUNDLE) run calibrating $(EVALUATED) --calibrator $(call quoted,$(CALIBRATOR)) $(ARGS)
 	$(RUN_BUNDLE) run evaluating $(EVALUATED) --calibrator $(call quoted,$(CALIBRATOR)) $(ARGS)
 
@@ -126,7 +126,7 @@ folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=m
 
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 report: .venv/reproduce ## The page of all results: the same variables
-calibrations: .venv/reproduce ## Fit and evaluate both temperatures of every evaluated run of RUNS= (default: runs): DATASETS= DATA_DIR=
+calibrations: .venv/reproduce ## Fit and evaluate both temperatures and the ensemble of SEEDS= of all runs of RUNS= (default: runs): DATASETS= DATA_DIR=
 $(PAPER) reproduce report calibrations: .venv/reproduce
 	$(strip $(FOLDERS) $(BIN)/snakemake) --snakefile workflow/Snakefile --workflow-profile $(call quoted,workflow/profiles/$(PROFILE)) \
 	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@

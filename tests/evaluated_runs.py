@@ -210,10 +210,11 @@ def grid_copy(grid, tmp_path):
 
 @pytest.fixture(scope="session")
 def calibrated_grid(grid, tmp_path_factory):
-    """The same with temperatures behind some runs of ACDC; read, never changed."""
+    """The same with what followed some runs of ACDC; read, never changed."""
     root = Path(shutil.copytree(grid, tmp_path_factory.mktemp("calibrated") / "grid"))
     for run in ("unet_dice_ce_seed0", "unet_nacl_seed0", "unet_nacl_seed1", "unet_svls_seed0"):
-        for name, factor in (("temperature_all", 1.3), ("temperature_union", 1.1)):
+        followed = [("temperature_all", 1.3), ("temperature_union", 1.1)]
+        for name, factor in (*followed, *([("ensemble", 0.9)] if run == "unet_nacl_seed0" else [])):
             temperature = EXPERIMENTS[run] * factor
             folder = root / "acdc" / run / "calibrated"
             # An evaluation of a calibrator has neither a split nor a histogram of its own.

@@ -78,7 +78,7 @@ class MethodTable:
 
     Attributes:
         metrics: Columns of ``cases.csv``, and perhaps "rank_correlation"; a dataset need not have all.
-        tested: Nothing.
+        tested: Those that are tested between the methods.
     """
 
     metrics: tuple[str, ...]

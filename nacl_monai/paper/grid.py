@@ -25,8 +25,9 @@ PAPER_LOSSES = ("dice_ce", "focal", "ecp", "label_smoothing", "svls", "mbls", "n
 MAIN_LOSSES = ("cross_entropy", *PAPER_LOSSES)
 #: The paper's networks, in the order of figure 8; all other experiments have the first.
 PAPER_NETWORKS = ("unet", "attention_unet", "transunet", "basic_unet_plus_plus", "dynunet")
-#: What can follow a training without another one, beside nothing: a calibrator.
-AFTERWARDS: tuple[tuple[str, ...], ...] = ((), ("temperature_all",), ("temperature_union",))
+#: The mean of the probabilities of all seeds' networks; its evaluation is in the first seed's folder.
+ENSEMBLE = "ensemble"
+AFTERWARDS = ("temperature_all", "temperature_union", ENSEMBLE)
 #: The method that the paper proposes: it is tested against each other one.
 PROPOSED = "nacl"
 
@@ -40,12 +41,17 @@ class Method:
     Attributes:
         loss: A name from the menu of losses.
         settings: Arguments of the loss and their values; make one with `method`.
-        after: Names of what is done after the training, such as "temperature_union".
+        after: Names out of `AFTERWARDS`.
     """
 
     loss: str
     settings: tuple[tuple[str, Value], ...] = ()
     after: tuple[str, ...] = ()
+
+    @property
+    def joins_seeds(self) -> bool:
+        """Whether all seeds together are one result."""
+        return ENSEMBLE in self.after
 
     @property
     def name(self) -> str:
@@ -187,10 +193,8 @@ def read_name(dataset: str, name: str) -> Experiment:
     settings = {key: _value(text) for key, text in run.settings}
     fraction, fold = settings.pop("train_fraction", 1.0), settings.pop("fold", None)
     if isinstance(fraction, str) or not (fold is None or isinstance(fold, int)):
-        raise InputError(
-            f"{name}: not the name of an experiment; train_fraction must be a number and fold a "
-            "whole one"
-        )
+        remedy = "train_fraction must be a number and fold a whole one"
+        raise InputError(f"{name}: not the name of an experiment; {remedy}")
     return Experiment(
         dataset=dataset,
         setup=Setup(method(run.loss, **settings), run.network, float(fraction)),
@@ -244,7 +248,7 @@ class Grid:
             datasets: Instead of the grid's own, such as data that the paper lacks.
             losses: Only these; by default all.
             networks: Only these; by default all.
-            seeds: One training each.
+            seeds: One training each. An ensemble is of all of them, and is not there if there is one.
 
         Raises:
             InputError: If there is no such dataset.
@@ -255,8 +259,10 @@ class Grid:
             if (not losses or setup.method.loss in losses)
             and (not networks or setup.network in networks)
         ]
-        for dataset, setup, seed in product(datasets or self.datasets, setups, seeds):
-            for fold in _folds(dataset):
+        for dataset, setup in product(datasets or self.datasets, setups):
+            first = seeds[:1] if len(seeds) > 1 else []
+            own = first if setup.method.joins_seeds else seeds
+            for seed, fold in product(own, _folds(dataset)):
                 yield Experiment(dataset, setup, fold, seed)
 
 
@@ -283,9 +289,10 @@ def main_grid() -> Grid:
 
 
 def after_training() -> Grid:
-    """The experiments of tables 1 and 2, each also with a temperature that was fitted afterwards."""
+    """The experiments of tables 1 and 2, each also with a temperature, and as an ensemble of seeds."""
     plain = main_grid().methods
-    return Grid(tuple(replace(entry, after=after) for entry in plain for after in AFTERWARDS))
+    after = ((), *((name,) for name in AFTERWARDS))
+    return Grid(tuple(replace(entry, after=names) for entry in plain for names in after))
 
 
 def proposed_and(**settings: Value) -> Grid:

@@ -73,7 +73,7 @@ def method_label(method: Method | str) -> str:
 
 
 def _after_label(name: str) -> str:
-    """A calibrator and the region of its fit: "temperature (union)"."""
+    """A calibrator and the region of its fit, such as "temperature (union)"; "ensemble" as it is."""
     calibrator, _, region = name.rpartition("_")
     return f"{calibrator} ({region})" if calibrator else region
 

@@ -121,7 +121,11 @@ class Results:
             varied = {entry.dataset for entry in chosen.folders if entry.setup not in main}
             chosen = chosen._kept(lambda experiment: experiment.dataset in varied)
         common = {dataset: chosen._common_seeds(dataset) for dataset in chosen.datasets}
-        chosen = chosen._kept(lambda experiment: experiment.seed in common[experiment.dataset])
+        chosen = chosen._kept(
+            lambda experiment: (
+                experiment.method.joins_seeds or experiment.seed in common[experiment.dataset]
+            )
+        )
         order = {method: k for k, method in enumerate(grid.methods)}
         return replace(
             self,
@@ -133,12 +137,15 @@ class Results:
         return replace(self, folders=kept)
 
     def _common_seeds(self, dataset: str) -> set[int]:
-        """Seeds that every experiment of a dataset has; all that there are, if they share none."""
+        """Seeds that every experiment of a dataset has; all that there are, if they share none.
+
+        An ensemble has none of its own.
+        """
         seeds: dict[Setup, set[int]] = {}
         for experiment in self.folders:
-            if experiment.dataset == dataset:
+            if experiment.dataset == dataset and not experiment.method.joins_seeds:
                 seeds.setdefault(experiment.setup, set()).add(experiment.seed)
-        return set.intersection(*seeds.values()) or set.union(*seeds.values())
+        return (set.intersection(*seeds.values()) or set.union(*seeds.values())) if seeds else set()
 
 
 def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Results:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata, wilcoxon
-from statsmodels.stats.multitest import multipletests
 
 from nacl_monai.reports.columns import METRICS, metric_of
 from nacl_monai.reports.statistics import Estimate, cells_of, estimate
@@ -130,8 +129,16 @@ def _p_value(mean: Estimate, differences: Array) -> float:
 
 
 def _holm(p: pd.Series[float]) -> Array:
-    """Corrected p-values; a test that could not be made decides nothing."""
-    corrected: Array = multipletests(p.fillna(1.0), method="holm")[1]
+    """Corrected p-values; a test that could not be made decides nothing.
+
+    Of M values the k-th smallest is multiplied by M + 1 − k, and none is below a smaller one's. The
+    well-known function for it collects Python's garbage at every call, which takes a third of a second
+    beside MONAI: a minute for the claims of one dataset.
+    """
+    values = p.fillna(1.0).to_numpy()
+    order = values.argsort()
+    scaled = np.minimum(1.0, values[order] * np.arange(len(values), 0, -1))
+    corrected: Array = np.maximum.accumulate(scaled)[order.argsort()]
     return corrected
 
 

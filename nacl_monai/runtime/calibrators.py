@@ -1,4 +1,7 @@
-"""A run's calibrators: fitted on its validation patients, applied when it is evaluated."""
+"""What follows a training without another one, and is evaluated apart.
+
+A calibrator is fitted on the run's validation patients; an ensemble takes the other seeds' networks in.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import RegionLogits, Temperature, fit_temperature
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.ensembles import ensemble_of, find_members
 
+#: The name of the ensemble, in the place of a calibrator's.
+ENSEMBLE = "ensemble"
 #: Method → its fit, and the module that is made of what the fit returned.
 _METHODS = {"temperature": (fit_temperature, lambda fit: Temperature(fit["temperature"]))}
 
@@ -36,10 +42,11 @@ def fit_calibrator(
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
     ``calibrated/<name>/calibrator.json`` says the method and the region of its name, what was fitted,
-    the NLL before and after, the patients of the fit, and of which weights it is.
+    the NLL before and after, the patients of the fit, and of which weights it is. The name "ensemble"
+    fits nothing: the file then says which trainings are its members.
 
     Args:
-        name: ``<method>_<region>``, such as "temperature_union".
+        name: ``<method>_<region>``, such as "temperature_union", or "ensemble".
         network: With its trained weights.
         inferer: Applies the network to a volume.
         volumes: Of the validation patients.
@@ -48,10 +55,17 @@ def fit_calibrator(
 
     Raises:
         SettingError: If there is no such calibrator.
-        InputError: If the fit refuses.
+        InputError: If the fit refuses, or `nacl_monai.runtime.ensembles.find_members` does.
     """
     method, region = _parts(name)
     weights = checksum(run.model)
+    if method == ENSEMBLE:
+        members = find_members(run)
+        _write(
+            run, name, {"method": method, "patients": [], "members": members, "weights": weights}
+        )
+        print(f"{name}: {', '.join(members)}")
+        return
     with RegionLogits(region) as voxels, torch.no_grad():
         network.eval()
         for index in progress_bar(range(len(volumes)), description="Calibrating", unit="volume"):
@@ -59,8 +73,7 @@ def fit_calibrator(
             logits: Any = inferer(item["image"][None].to(device), network)
             voxels.add(logits[0], item["label"], split_unit(cast("Case", item)))
         fit = asdict(_METHODS[method][0](voxels))
-    record = {"method": method, **fit, "weights": weights}
-    write_text(run.calibrated(name).calibrator, json.dumps(record, indent=2) + "\n")
+    _write(run, name, {"method": method, **fit, "weights": weights})
     print(
         f"{name}: {fit['temperature']:.4f} over {len(fit['patients'])} patients, NLL "
         f"{fit['nll_before']:.4f} → {fit['nll']:.4f}"
@@ -71,7 +84,7 @@ def fit_calibrator(
 def calibrated_network(
     network: nn.Module, run: RunFolder, name: str | None, cases: Collection[Case]
 ) -> nn.Module:
-    """The network with one of its run's calibrators behind it.
+    """The network with one of its run's calibrators behind it, or with the others of its ensemble.
 
     Args:
         network: With its trained weights.
@@ -87,7 +100,7 @@ def calibrated_network(
         return network
     method, _ = _parts(name)
     file = run.calibrated(name).calibrator
-    record = _read(file)
+    record = _read(file, method)
     if record["weights"] != checksum(run.model):
         raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
     seen = {split_unit(case) for case in cases} & set(record["patients"])
@@ -95,28 +108,40 @@ def calibrated_network(
         raise InputError(
             f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
         )
+    if method == ENSEMBLE:
+        return ensemble_of(network, run, record["members"])
     return nn.Sequential(network, _METHODS[method][1](record)).to(next(network.parameters()).device)
 
 
 def _parts(name: str | None) -> tuple[str, str]:
+    """Method and region; an ensemble has no region."""
+    if name == ENSEMBLE:
+        return name, ""
     method, _, region = (name or "").rpartition("_")
     if method not in _METHODS or region not in REGIONS:
         raise SettingError(
-            f"--calibrator {name}: is no calibrator; write <method>_<region> with a method out of "
-            f"{', '.join(_METHODS)} and a region out of {', '.join(REGIONS)}"
+            f"--calibrator {name}: is no calibrator; write {ENSEMBLE}, or <method>_<region> "
+            f"with a method out of {', '.join(_METHODS)} and a region out of {', '.join(REGIONS)}"
         )
     return method, region
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _write(run: RunFolder, name: str | None, record: Mapping[str, Any]) -> None:
+    write_text(run.calibrated(name).calibrator, json.dumps(record, indent=2) + "\n")
+
+
+def _read(file: Path, method: str) -> Mapping[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: is not there; fit the calibrator first (run id calibrating)")
     remedy = "fit the calibrator again"
     record = read_object(file, remedy)
     try:
-        Temperature(record["temperature"])
-        if not {"weights", "patients"} <= record.keys():
+        if record["method"] != method or not {"weights", "patients"} <= record.keys():
             raise KeyError
-    except (KeyError, TypeError, InputError) as error:
+        if method == ENSEMBLE:
+            dict(record["members"])
+        else:
+            Temperature(record["temperature"])
+    except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is damaged; {remedy}") from error
     return record

@@ -208,7 +208,7 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
             )
         return
     record = read_object(folder.config, _REMEDY)
-    changes = _changes(record, config)
+    changes = unlike_settings(record, config)
     if trained and folder.record.exists():
         read_object(folder.record, RECORD_REMEDY)
     if changes and trained:
@@ -219,10 +219,10 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
 
 def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses other settings, but for more epochs that change no earlier one."""
-    others = _changes({**record, _EPOCHS: config.get(_EPOCHS)}, config)
+    others = unlike_settings({**record, _EPOCHS: config.get(_EPOCHS)}, config)
     positions = checkpoint_positions(folder.checkpoints)
     if others or not positions:
-        changes = first_of(_changes(record, config))
+        changes = first_of(unlike_settings(record, config))
         raise InputError(f"{folder.path}: was trained with another {changes}; {_REMEDY}")
     newest = positions[-1]
     begun = newest.epoch + (newest.iterations > 0)
@@ -237,8 +237,8 @@ def _is_trained(folder: RunFolder) -> bool:
     return bool(checkpoint_positions(folder.checkpoints)) or folder.model.exists()
 
 
-def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Every key whose value differs, with both values; descriptions may differ."""
+def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every key of two configurations whose value differs, with both; descriptions may differ."""
     return differences(*(_computing_leaves(config) for config in (earlier, now)))
 
 

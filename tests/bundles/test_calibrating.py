@@ -1,11 +1,14 @@
 """A temperature fitted on the validation patients, applied to the test patients."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai.handlers.state_files import load_state, save_state
+from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import arguments
 from tests.bundles.test_errors import one_line
 
@@ -84,7 +87,10 @@ def test_unknown_calibrator_is_refused(bundle, acdc, run_id, name):
     code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
 
     assert code == 2
-    assert f"--calibrator {name}: is no calibrator; write <method>_<region>" in one_line(errors)
+    assert (
+        f"--calibrator {name}: is no calibrator; write ensemble, or <method>_<region>"
+        in one_line(errors)
+    )
     assert not (run / "calibrated" / name).exists()
 
 
@@ -97,3 +103,30 @@ def test_calibrator_must_be_fitted_first(bundle, acdc):
     assert code == 1
     assert "is not there; fit the calibrator first" in one_line(errors)
     assert not (run / "calibrated/temperature_all").exists()
+
+
+def test_ensemble_is_evaluated_in_the_folder_of_its_first_seed(bundle, acdc, tmp_path):
+    """By Jensen, the NLL of mean probabilities is below the mean NLL of members that differ."""
+    dataset, run, shared = acdc
+    seeds = [RunFolder(tmp_path / f"unet_nacl_seed{seed}") for seed in (0, 1)]
+    for copy in seeds:
+        shutil.copytree(run, copy.path)
+    state = load_state(RunFolder(run).model)
+    save_state({name: 1.1 * value for name, value in state.items()}, seeds[1].model)
+    seeds[1].model.with_name("model.pt.sha256").unlink()
+
+    def evaluated(folder, *words):
+        words = [*shared[:3], folder.path, *shared[4:-2], *words]
+        code, errors = bundle(*arguments("evaluating", dataset, *words))
+        assert code == 0, errors
+        return pd.read_csv(folder.evaluation.cases, index_col="case")["nll_all"]
+
+    ensemble = ["--calibrator", "ensemble"]
+    words = [*shared[:3], seeds[0].path, *shared[4:-2], *ensemble]
+    assert bundle(*arguments("calibrating", dataset, *words))[0] == 0
+    evaluated(seeds[0], *ensemble)
+    found = pd.read_csv(seeds[0].calibrated("ensemble").evaluation.cases, index_col="case")
+
+    members = [evaluated(folder) for folder in seeds]
+    assert (found["nll_all"] < sum(members) / 2).all()
+    assert (members[0] != members[1]).all()

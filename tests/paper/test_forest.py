@@ -62,8 +62,9 @@ def test_color_and_marker_say_what_is_decided(comparison):
 def test_margin_is_shaded_and_named(comparison, metric, margin, side):
     """It is the metric's; the caption says where better is."""
     figure = draw_forest(comparison, metric)
-    box = figure.axes[0].patches[0]
+    axes = figure.axes[0]
+    box = axes.transData.inverted().transform_bbox(axes.patches[0].get_window_extent())
 
-    assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((-margin, margin))
+    assert (box.x0, box.x1) == pytest.approx((-margin, margin))
     assert f"less than {margin:g}" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert f"further {side} is better for NACL" in " ".join(figure.get_supxlabel().split())

@@ -61,15 +61,28 @@ def test_what_follows_a_training_is_in_the_method_s_name_but_not_in_the_run_s():
     assert plain.folder(Path("run")).path == Path("run")
 
 
-def test_both_temperatures_follow_each_training_of_the_main_tables():
+def test_what_follows_each_training_of_the_main_tables():
     """In their order, the plain method first."""
     names = [entry.name for entry in after_training().methods]
 
     assert names == [
         f"{loss}{after}"
         for loss in MAIN_LOSSES
-        for after in ("", "+temperature_all", "+temperature_union")
+        for after in ("", "+temperature_all", "+temperature_union", "+ensemble")
     ]
+
+
+def test_ensemble_is_one_experiment_of_all_seeds():
+    """It is found in the folder of the first; a single seed has none."""
+    grid = Grid((replace(method("nacl"), after=("ensemble",)),))
+
+    (found,) = grid.experiments(datasets=["acdc"], seeds=(2, 0, 1))
+    assert (found.seed, found.method.joins_seeds) == (2, True)
+    assert found.folder(Path("run")).path == Path("run/calibrated/ensemble")
+    assert not list(grid.experiments(datasets=["acdc"], seeds=(2,)))
+    folds = list(grid.experiments(datasets=["mrbrains"], seeds=(0, 1)))
+    assert [entry.fold for entry in folds] == list(range(len(folds)))
+    assert {entry.seed for entry in folds} == {0}
 
 
 def test_paper_is_a_part_of_the_menus():

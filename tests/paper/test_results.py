@@ -25,7 +25,7 @@ def test_calibrated_evaluation_is_a_method_of_its_own(calibrated_grid):
         if experiment.method.after
     }
 
-    assert len(found) == 8
+    assert len(found) == 9
     assert str(found["nacl+temperature_all", 1]) == "unet_nacl_seed1/calibrated/temperature_all"
     assert not any(entry.method.after for entry in results.select(main_grid()).folders)
 
@@ -35,13 +35,26 @@ def test_calibrated_cases_stand_beside_the_plain_ones(calibrated_grid):
     results = read_results([calibrated_grid]).select(after_training(), datasets=["acdc"])
 
     assert results.cases("acdc")["method"].unique().tolist() == [
-        f"{loss}{after}"
-        for loss in ("dice_ce", "svls", "nacl")
-        for after in ("", "+temperature_all", "+temperature_union")
+        *(
+            f"{loss}{after}"
+            for loss in ("dice_ce", "svls", "nacl")
+            for after in ("", "+temperature_all", "+temperature_union")
+        ),
+        "nacl+ensemble",
     ]
     assert results.seeds == [0]
+
+
+def test_ensemble_has_no_seed_of_its_own(calibrated_grid):
+    """The seeds that all other methods have are counted; it is of them all."""
     ours = read_results([calibrated_grid]).select(after_training(), losses=["nacl"])
     assert ours.select(after_training(), datasets=["acdc"]).seeds == [0, 1]
+    seeds = ours.cases("acdc").groupby("method")["seed"].unique().map(list).to_dict()
+
+    assert seeds.pop("nacl+ensemble") == [0]
+    assert seeds == {
+        f"nacl{after}": [0, 1] for after in ("", "+temperature_all", "+temperature_union")
+    }
 
 
 def test_every_run_at_any_depth_is_found(results):

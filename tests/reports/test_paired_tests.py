@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp, wilcoxon
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from nacl_monai.reports.columns import METRICS
@@ -118,6 +119,15 @@ class TestPairedTests:
         for k, (p, holm) in enumerate(zip(tests["p"], tests["p_holm"], strict=True)):
             highest = max(highest, min(1.0, p * (len(tests) - k)))
             assert holm == pytest.approx(highest)
+
+    @pytest.mark.parametrize("metric", ["dice", "hd95"])
+    def test_holm_is_that_of_statsmodels(self, metric):
+        """Ties and rivals without a score among them, which decide nothing."""
+        scores = self.scores.assign(tie=self.scores["b"], none=np.nan)
+        tests = paired_tests(scores, "a", metric)
+        expected = multipletests(tests["p"].fillna(1), method="holm")[1]
+
+        np.testing.assert_allclose(tests["p_holm"], expected, rtol=1e-12)
 
     def test_better_is_positive(self):
         """The effect is positive where the reference is better, whichever end is better."""

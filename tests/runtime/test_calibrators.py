@@ -90,7 +90,7 @@ def test_calibrator_must_be_fitted_first(run):
 @pytest.mark.parametrize("name", [None, "", "temperature", "platt_union", "temperature_edge"])
 def test_fit_needs_a_method_and_a_region(run, name):
     """Both are named, with the choices."""
-    with pytest.raises(SettingError, match="write <method>_<region> with a method out of temper"):
+    with pytest.raises(SettingError, match="write ensemble, or <method>_<region> with a "):
         fit_calibrator(name, NETWORK, None, [], "cpu", run)
 
 

@@ -106,6 +106,33 @@ def test_temperatures_follow_the_experiments(tmp_path):
             assert f"SEED={seed} RUN={run} CALIBRATOR={name} ARGS=''" in printed
 
 
+def test_ensemble_follows_the_trainings_of_all_seeds(tmp_path):
+    """It is made in the folder of the first seed, after the evaluation of the last."""
+    printed = dry_run(tmp_path, "after_training", datasets="acdc", losses="nacl", seeds="0 1")
+
+    assert printed.count("CALIBRATOR=ensemble") == 1
+    rule = re.search(r"input: ([^\n]*)\n\s*output: \S*/calibrated/ensemble/", printed)[1]
+    assert re.findall(r"unet_nacl_seed\d+", rule) == ["unet_nacl_seed0", "unet_nacl_seed1"]
+    assert f"SEED=0 RUN={tmp_path}/runs/acdc/unet_nacl_seed0 CALIBRATOR=ensemble" in printed
+    alone = dry_run(tmp_path, "after_training", datasets="acdc", losses="nacl")
+    assert "CALIBRATOR=ensemble" not in alone
+
+
+@pytest.mark.parametrize(
+    ("seeds", "made"), [("0 1", ["unet_nacl_seed0"]), ("0 1 2", []), ("0", [])]
+)
+def test_ensemble_is_made_where_all_seeds_were_trained(tmp_path, seeds, made):
+    """Of what is there; a seed that is missing is not trained for it."""
+    for run in ("unet_nacl_seed0", "unet_nacl_seed1", "unet_svls_seed0"):
+        record = tmp_path / "runs/acdc" / run / "evaluation/evaluation.json"
+        record.parent.mkdir(parents=True)
+        record.touch()
+    printed = dry_run(tmp_path, "calibrations", seeds=seeds)
+
+    assert re.findall(r"RUN=\S*/acdc/(\S+) CALIBRATOR=ensemble", printed) == made
+    assert trained(printed) == []
+
+
 def test_every_evaluated_run_is_calibrated_without_training(tmp_path):
     """Ablations too; a calibrator that is evaluated already is left alone."""
     for run in ("unet_nacl_seed0", "unet_nacl_penalty=l2_seed3"):
@@ -146,7 +173,7 @@ def test_training_on_a_cluster_asks_for_a_gpu(tmp_path):
 
     experiment = re.search(r"rule experiment:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
     assert re.search(r"gres=(gpu:1|<TBD>)", experiment)
-    assert "slurm_partition=gpu" in experiment
+    assert re.search(r"slurm_partition=(gpu|<TBD>)", experiment)
     render = re.search(r"rule render:.*?resources: ([^\n]*)", printed, flags=re.DOTALL)[1]
     assert "gres" not in render
 

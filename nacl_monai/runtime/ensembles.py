@@ -1,0 +1,91 @@
+"""The ensemble of a run: its network and those of the same training with other seeds."""
+
+from __future__ import annotations
+
+import copy
+import glob
+import re
+from collections.abc import Mapping
+
+from torch import nn
+
+from nacl_monai.differences import first_of
+from nacl_monai.errors import InputError
+from nacl_monai.files import checksum, read_object
+from nacl_monai.posthoc import Ensemble
+from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.runtime.run_folder import unlike_settings
+from nacl_monai.runtime.run_settings import read_record
+from nacl_monai.runtime.weights import load_weights
+
+_REMEDY = "train it the same way, or keep its folder elsewhere"
+
+
+def find_members(run: RunFolder) -> dict[str, str]:
+    """The finished trainings beside a run that differ from it in nothing but the seed.
+
+    Args:
+        run: A trained run, whose folder's name ends in ``_seed<n>``.
+
+    Returns:
+        The names of the folders of all members, the run's own among them, in the order of their seeds,
+        and the checksum of each one's weights.
+
+    Raises:
+        InputError: If there is no other seed beside it, or if one that is there is not finished, or was
+            trained in another way or on other patients.
+    """
+    match = re.fullmatch(r"(.+_seed)\d+", run.path.absolute().name)
+    if match is None:
+        raise InputError(f"{run.path}: not the name of a run; end it in _seed<n>")
+    pattern = f"{glob.escape(match[1])}[0-9]*"
+    folders = sorted(run.path.absolute().parent.glob(pattern), key=lambda path: _seed(path.name))
+    members = [RunFolder(folder) for folder in folders if RunFolder(folder).config.is_file()]
+    if len(members) < 2:
+        raise InputError(
+            f"{run.path}: there is no training with another seed beside it; train one first"
+        )
+    for member in members:
+        _check_member(run, member)
+    return {member.path.name: checksum(member.model) for member in members}
+
+
+def ensemble_of(network: nn.Module, run: RunFolder, members: Mapping[str, str]) -> Ensemble:
+    """The networks of an ensemble with their weights.
+
+    Args:
+        network: That of any member.
+        run: A member.
+        members: From `find_members`, when the ensemble was made.
+
+    Raises:
+        InputError: If a member's weights are gone, damaged, or not the same any more.
+    """
+    networks = []
+    for name, weights in members.items():
+        file = RunFolder(run.path.absolute().with_name(name)).model
+        networks.append(load_weights(copy.deepcopy(network), file))
+        if checksum(file) != weights:
+            raise InputError(f"{file}: was trained anew since the ensemble was made; make it again")
+    return Ensemble(networks)
+
+
+def _seed(name: str) -> int:
+    return int(name.rpartition("_seed")[2])
+
+
+def _check_member(run: RunFolder, member: RunFolder) -> None:
+    if not read_object(member.record, RECORD_REMEDY).get("finished"):
+        raise InputError(f"{member.path}: its training is not finished; finish it first")
+    own, other = (read_record(folder.config) for folder in (run, member))
+    changes = unlike_settings({**own, "seed": None}, {**other, "seed": None})
+    if changes:
+        raise InputError(f"{member.path}: was trained with another {first_of(changes)}; {_REMEDY}")
+    if _cases(member) != _cases(run):
+        raise InputError(f"{member.path}: has other cases in its sets; {_REMEDY}")
+
+
+def _cases(run: RunFolder) -> dict[str, list[str]]:
+    """The names of the cases of every set."""
+    sets = read_object(run.data, _REMEDY)
+    return {part: sorted(cases) for part, cases in sets.items()}

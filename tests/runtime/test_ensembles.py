@@ -1,0 +1,118 @@
+"""An ensemble is of finished trainings that differ in their seed alone."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.files import checksum
+from nacl_monai.handlers.state_files import save_state
+from nacl_monai.runs import RunFolder
+from nacl_monai.runtime import calibrated_network, fit_calibrator
+from nacl_monai.runtime.ensembles import ensemble_of, find_members
+
+IMAGE = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+NAMES = ["unet_nacl_seed0", "unet_nacl_seed2", "unet_nacl_seed10"]
+
+
+def network(seed=0):
+    """A network with the weights of a seed."""
+    torch.manual_seed(seed)
+    return torch.nn.Conv2d(1, 3, 1)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three trainings that differ in their seed, and one of another loss."""
+    for name in [*NAMES, "unet_dice_ce_seed1"]:
+        write(RunFolder(tmp_path / name), int(name.partition("_seed")[2]))
+    return [RunFolder(tmp_path / name) for name in NAMES]
+
+
+def write(run, seed, **changes):
+    """Writes a finished training, with some changes."""
+    run.path.mkdir(exist_ok=True)
+    save_state(network(seed).state_dict(), run.model)
+    config = {"seed": seed, "loss": run.path.name.partition("_seed")[0]}
+    run.config.write_text(json.dumps({**config, **changes.get("config", {})}))
+    run.record.write_text(json.dumps({"finished": changes.get("finished", True)}))
+    sets = {"train": {"a": {}, "b": {}}, "test": {"c": {}}}
+    run.data.write_text(json.dumps(changes.get("data", sets)))
+
+
+def test_members_are_the_seeds_of_the_training(runs):
+    """All of them in the order of their numbers, whichever is asked; no run of another loss."""
+    for run in runs:
+        assert find_members(run) == {run.path.name: checksum(run.model) for run in runs}
+
+
+def test_ensemble_has_the_weights_of_every_member(runs):
+    """The mean of the probabilities of each member's own network."""
+    expected = sum(torch.softmax(network(seed)(IMAGE), 1) for seed in (0, 2, 10)) / 3
+
+    found = ensemble_of(network(0), runs[0], find_members(runs[0]))
+
+    torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
+
+
+def test_ensemble_is_recorded_and_found_by_its_name(runs, capsys):
+    """`calibrating` writes it beside the calibrators, `evaluating` reads it."""
+    fit_calibrator("ensemble", network(), None, [], "cpu", runs[0])
+    found = calibrated_network(network(), runs[0], "ensemble", [{"case": "c"}])
+
+    record = json.loads(runs[0].calibrated("ensemble").calibrator.read_text())
+    assert list(record["members"]) == NAMES
+    assert capsys.readouterr().out == f"ensemble: {', '.join(NAMES)}\n"
+    assert len(found.members) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"finished": False}, "its training is not finished; finish it first"),
+        ({"config": {"rate": 2}}, "was trained with another rate (not set, now 2); train it"),
+        ({"data": {"train": {"a": {}, "c": {}}, "test": {"b": {}}}}, "has other cases in its sets"),
+    ],
+)
+def test_member_that_differs_in_more_than_its_seed_is_refused(runs, changes, message):
+    """The folder is named, and what differs."""
+    write(runs[1], 2, **changes)
+
+    with pytest.raises(InputError, match=re.escape(f"{runs[1].path}: {message}")):
+        find_members(runs[0])
+
+
+def test_single_training_is_no_ensemble(runs):
+    """The other seeds are to be trained first."""
+    alone = RunFolder(runs[0].path.with_name("unet_dice_ce_seed1"))
+
+    with pytest.raises(
+        InputError, match="no training with another seed beside it; train one first"
+    ):
+        find_members(alone)
+
+
+def test_folder_without_a_seed_is_refused(tmp_path):
+    """Nothing says which trainings are of the same kind."""
+    with pytest.raises(InputError, match="mine: not the name of a run; end it in _seed<n>"):
+        find_members(RunFolder(tmp_path / "mine"))
+
+
+def test_member_that_was_trained_anew_is_refused(runs):
+    """The ensemble that was made is not this one."""
+    members = find_members(runs[0])
+    write(runs[2], 5)
+
+    with pytest.raises(InputError, match="seed10/model.pt: was trained anew since the ensemble"):
+        ensemble_of(network(), runs[0], members)
+
+
+def test_member_that_is_gone_is_refused(runs):
+    """Its file is named."""
+    members = find_members(runs[0])
+    runs[1].model.unlink()
+
+    with pytest.raises(InputError, match="seed2/model.pt: no trained model there"):
+        ensemble_of(network(), runs[0], members)
