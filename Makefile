@@ -52,7 +52,8 @@ PAPER := $(filter table% figure% after_training selective,$(MAKECMDGOALS))
 
 # Variables that are set become keys of workflow/config.yaml, above those of the profile.
 SETTINGS := $(if $(DATASETS),$(call quoted,datasets=$(DATASETS))) $(if $(LOSSES),$(call quoted,losses=$(LOSSES))) \
-            $(if $(SEEDS),$(call quoted,seeds=$(SEEDS))) $(if $(TRACKING),$(call quoted,tracking=$(TRACKING)))
+            $(if $(SEEDS),$(call quoted,seeds=$(SEEDS))) $(if $(TRACKING),$(call quoted,tracking=$(TRACKING))) \
+            $(if $(PRETRAINED),$(call quoted,pretrained=$(PRETRAINED)))
 # Folders go by the environment, since Snakemake reads the values of --config as YAML.
 FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RUNS),NACL_RUNS=$(call quoted,$(RUNS)))
 

@@ -55,7 +55,8 @@ def run_configs(
     if not trust:
         check_known_code(record, file, bundles)
     for kind, config in configs.items():
-        keys = config if kind == "train" else shared
+        # Whoever has the trained weights needs not those that the training began with.
+        keys = config if kind == "train" else shared.keys() - {"pretrained"}
         config.update({key: deepcopy(value) for key, value in record.items() if key in keys})
     known = {key: value for config in configs.values() for key, value in config.items()}
     for key, value in checked_overrides(known, overrides).items():

@@ -71,6 +71,7 @@ LIMITS: dict[str, Limit] = {
     "max_epochs": _COUNT,
     "num_workers": Limit(int, 0, 1024),
     "output_dir": _TEXT,
+    "pretrained": Limit(bool | str),
     "run_name": _TEXT,
     "save_execute_config": Limit(bool | str),
     "seed": _SEED,

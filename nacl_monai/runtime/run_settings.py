@@ -20,7 +20,8 @@ from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many slices
-#: pass the network at once. Those of `run_folder.FREE_KEYS` are free as well: no training records them.
+#: pass the network at once, and what a network began with that now has trained weights. Those of
+#: `run_folder.FREE_KEYS` are free as well: no training records them.
 FREE_TO_EVALUATE = (
     "checkpoint",
     "dataset_label",
@@ -29,6 +30,7 @@ FREE_TO_EVALUATE = (
     "initialize",
     "inferer::sw_batch_size",
     "official_cases",
+    "pretrained",
     "run_folder",
     "split",
     "strictly",

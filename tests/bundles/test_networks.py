@@ -6,11 +6,14 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nacl_monai.data import hippocampus_patient
+from nacl_monai.export.fragments import run_configs
+from nacl_monai.networks import TransUNet
 from tests.bundles.conftest import arguments
-from tests.networks.conftest import NETWORKS, small_overrides
+from tests.networks.conftest import NETWORKS, SMALL, small_overrides
 
 
 @pytest.fixture
@@ -81,8 +84,27 @@ def test_size_that_does_not_fit_is_refused(bundle, shared, tmp_path):
 
 def test_missing_pretrained_weights_are_named(bundle, shared):
     """A missing file of pretrained weights is named in one line."""
-    overrides = [*shared, *choose("transunet"), "--networks::transunet::pretrained", "/nowhere.pth"]
+    overrides = [*shared, *choose("transunet"), "--pretrained", "/nowhere.pth"]
     code, errors = bundle(*arguments("training", "hippocampus", *overrides))
 
     assert code == 1
     assert errors.strip().splitlines()[-1].startswith("error: /nowhere.pth: does not exist; ")
+
+
+def test_weights_that_a_training_began_with_are_of_no_need_afterwards(
+    bundle, shared, tmp_path, caplog
+):
+    """The run is evaluated and exported where their file is not."""
+    caplog.set_level("INFO", "nacl_monai.networks.transunet")
+    weights, words = tmp_path / "begin.pth", [*shared, *choose("transunet")]
+    torch.save(TransUNet(1, 3, **SMALL["transunet"]).encoder.state_dict(), weights)
+    training = [*words, "--pretrained", weights, "--max_epochs", 1]
+    assert bundle(*arguments("training", "hippocampus", *training))[0] == 0
+    assert f"tensors of the encoder come from {weights}" in caplog.text
+    weights.unlink()
+
+    code, errors = bundle(*arguments("evaluating", "hippocampus", *words))
+    assert code == 0, errors
+    configs = run_configs("hippocampus", {}, tmp_path / "run")
+    begun = {kind: config["pretrained"] for kind, config in configs.items()}
+    assert begun == {"train": str(weights), "evaluate": False, "inference": False}

@@ -142,6 +142,6 @@ def test_these_keys_are_free():
     """Every other key that training and evaluation share decides a number, or might."""
     assert set(FREE_TO_EVALUATE) == {
         *("checkpoint", "dataset_label", "experiment_name", "imports", "initialize"),
-        *("inferer::sw_batch_size", "official_cases", "run_folder", "split", "strictly"),
-        *("structures", "tracking_uri"),
+        *("inferer::sw_batch_size", "official_cases", "pretrained", "run_folder", "split"),
+        *("strictly", "structures", "tracking_uri"),
     }

@@ -106,6 +106,16 @@ def test_temperatures_follow_the_experiments(tmp_path):
             assert f"SEED={seed} RUN={run} CALIBRATOR={name} ARGS=''" in printed
 
 
+def test_pretrained_weights_are_for_transunet_alone(tmp_path):
+    """Its trainings begin with them; no evaluation asks for them."""
+    networks = {"networks": "unet transunet", "losses": "nacl", "datasets": "acdc"}
+    printed = dry_run(tmp_path, "figure8", pretrained="my weights.npz", **networks)
+
+    given = [line for line in printed.splitlines() if "--pretrained" in line and "make" in line]
+    assert len(given) == 1
+    assert re.search(r"train .*NETWORK=transunet .*--pretrained '\"'\"'my weights.npz'", given[0])
+
+
 def test_ensemble_follows_the_trainings_of_all_seeds(tmp_path):
     """It is made in the folder of the first seed, after the evaluation of the last."""
     printed = dry_run(tmp_path, "after_training", datasets="acdc", losses="nacl", seeds="0 1")
