@@ -1,80 +1,82 @@
-r"""The temperature of the smallest negative log-likelihood.
-
-With the inverse temperature :math:`a = 1/T`, the mean NLL
-
-.. math::
-
-    L(a) = \sum_v w_v \Big(\log \sum_j e^{a\,l_{vj}} - a\,l_{v y_v}\Big)
-
-is convex in :math:`a`, and the sign of
-
-.. math::
-
-    L'(a) = \sum_v w_v \Big(\sum_j p_{vj}\,l_{vj} - l_{v y_v}\Big), \qquad p_v = \mathrm{softmax}(a\,l_v)
-
-says on which side the minimum lies. The root is bracketed, so that the fit is finite and exact on any
-data, whereas steps along the gradient diverge where nearly all voxels are background and certain.
-"""
+"""What can be fitted to the logits of validation patients, and what each fit did."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from scipy.optimize import brentq
+from torch import nn
 
 from nacl_monai.errors import InputError
+from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
 from nacl_monai.posthoc.region_logits import RegionLogits, Voxels
-
-#: Between these a temperature is looked for.
-SMALLEST, LARGEST = 0.01, 100.0
-# Of the logarithm of the temperature.
-_TOLERANCE = 1e-6
+from nacl_monai.posthoc.temperature import Temperature, fit_temperature
+from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
 
 
 @dataclass(frozen=True)
-class TemperatureFit:
-    """A fitted temperature, and on what it was fitted.
+class Method:
+    """A way to calibrate logits.
 
     Attributes:
-        temperature: T.
-        at_end: Whether T is the hottest that is tried, because hotter is always better.
-        nll_before: Mean NLL without a temperature; patients weigh the same.
+        module: Makes the module from logits to logits; its arguments are the names of its buffers.
+        fit: Finds it by the NLL of voxels.
+    """
+
+    module: Callable[..., nn.Module]
+    fit: Callable[[Iterable[Voxels]], nn.Module]
+
+
+#: By the name that a command asks for.
+METHODS = {
+    "temperature": Method(Temperature, fit_temperature),
+    "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
+    "vector": Method(VectorScaling, fit_vector_scaling),
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted calibrator, on what it was fitted, and what it does there.
+
+    Attributes:
+        method: A key of `METHODS`.
+        parameters: The arguments of its module.
+        nll_before: Mean NLL without it; patients weigh the same.
         nll: The same with it.
+        moved: The share of the voxels whose most probable class it changes; patients weigh the same.
         region: The voxels that counted.
         patients: Whose they are.
         voxels: How many they are.
     """
 
-    temperature: float
-    at_end: bool
+    method: str
+    parameters: dict[str, Any]
     nll_before: float
     nll: float
+    moved: float
     region: str
     patients: tuple[str, ...]
     voxels: int
 
 
-def fit_temperature(voxels: RegionLogits) -> TemperatureFit:
-    """Fits one temperature by NLL over a region; every patient weighs the same.
-
-    Where the logits are worse than chance, hotter is always better; T is then 100, at which all classes
-    are nearly as probable as each other.
+def fit_method(method: str, voxels: RegionLogits) -> Fit:
+    """Fits a calibrator by NLL over a region; every patient weighs the same.
 
     Args:
+        method: A key of `METHODS`.
         voxels: Of the validation patients.
 
     Raises:
-        InputError: If the region is empty in all patients, or if colder is always better, as it is
-            where every voxel is right.
+        InputError: If the region is empty in all patients, or if the method finds nothing that fits.
 
     Example:
         >>> logits = torch.tensor([[[3.0, 3.0, 3.0, 3.0]], [[0.0, 0.0, 0.0, 0.0]]])
         >>> with RegionLogits("all") as voxels:
         ...     voxels.add(logits, torch.tensor([[[0, 0, 0, 1]]]), "patient001")
-        ...     round(fit_temperature(voxels).temperature, 4)  # 3 / log(3)
+        ...     fit = fit_method("temperature", voxels)
+        >>> round(fit.parameters["temperature"], 4)  # 3 / log(3)
         2.7307
     """
     patients = voxels.patients
@@ -82,48 +84,28 @@ def fit_temperature(voxels: RegionLogits) -> TemperatureFit:
         raise InputError(
             f"region {voxels.region}: has no voxel in any patient of the fit; choose another region"
         )
-    ends = (math.log(SMALLEST), math.log(LARGEST))
-    slopes = [_slope(voxels, end) for end in ends]
-    if slopes[0] >= 0:
-        raise InputError(
-            f"temperature: none above {SMALLEST:g} fits, since colder is always better; "
-            "fit on more patients or on another region"
-        )
-    # Logits that are worse than none are best ignored, which the hottest temperature nearly does.
-    at_end = slopes[1] <= 0
-    temperature = (
-        LARGEST
-        if at_end
-        else math.exp(brentq(lambda log: _slope(voxels, log), *ends, xtol=_TOLERANCE))
-    )
-    return TemperatureFit(
-        temperature=temperature,
-        at_end=at_end,
-        nll_before=mean_nll(voxels, 1.0),
-        nll=mean_nll(voxels, temperature),
+    module = METHODS[method].fit(voxels)
+    nll_before, _ = _compared(voxels, nn.Identity())
+    nll, moved = _compared(voxels, module)
+    return Fit(
+        method=method,
+        parameters={name: values.tolist() for name, values in module.named_buffers()},
+        nll_before=nll_before,
+        nll=nll,
+        moved=moved,
         region=voxels.region,
         patients=tuple(patients),
         voxels=sum(voxels.voxels_of.values()),
     )
 
 
-def mean_nll(voxels: Iterable[Voxels], temperature: float) -> float:
-    """The mean NLL in nats over patients, each the mean over the patient's voxels."""
-    total, patients = 0.0, 0.0
+def _compared(voxels: Iterable[Voxels], module: nn.Module) -> tuple[float, float]:
+    """The mean NLL in nats, and the share of voxels whose class changes; patients weigh the same."""
+    nll, moved, patients = 0.0, 0.0, 0.0
     for logits, labels, weight in voxels:
-        scaled = logits.double() / temperature
-        nll = scaled.logsumexp(1) - scaled.gather(1, labels[:, None])[:, 0]
-        total += weight * nll.sum().item()
+        exact = module(logits.double())
+        of_label = exact.log_softmax(1).gather(1, labels[:, None])
+        nll -= weight * of_label.sum().item()
+        moved += weight * (exact.argmax(1) != logits.argmax(1)).sum().item()
         patients += weight * len(labels)
-    return total / patients
-
-
-def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
-    """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
-    total = 0.0
-    for logits, labels, weight in voxels:
-        exact = logits.double()
-        probs = torch.softmax(exact / math.exp(log_temperature), 1)
-        of_label = exact.gather(1, labels[:, None])[:, 0]
-        total -= weight * ((probs * exact).sum(1) - of_label).sum().item()
-    return total
+    return nll / patients, moved / patients

@@ -7,16 +7,41 @@ r"""Temperature scaling: one number for all logits.
 A temperature :math:`T > 1` makes every probability less extreme, :math:`T < 1` more so. The order of
 the classes, and with it every label map, stays the same.
 
+With the inverse temperature :math:`a = 1/T`, the mean NLL
+
+.. math::
+
+    L(a) = \sum_v w_v \Big(\log \sum_j e^{a\,l_{vj}} - a\,l_{v y_v}\Big)
+
+is convex in :math:`a`, and the sign of
+
+.. math::
+
+    L'(a) = \sum_v w_v \Big(\sum_j p_{vj}\,l_{vj} - l_{v y_v}\Big), \qquad p_v = \mathrm{softmax}(a\,l_v)
+
+says on which side the minimum is. The root is bracketed, so that the fit is finite and exact on any
+data, whereas steps along the gradient diverge where nearly all voxels are background and certain.
+
 References:
     On Calibration of Modern Neural Networks (Guo et al., 2017).
 """
 
+import logging
 import math
+from collections.abc import Iterable
 
 import torch
+from scipy.optimize import brentq
 from torch import nn
 
 from nacl_monai.errors import InputError
+from nacl_monai.posthoc.region_logits import Voxels
+
+#: Between these a temperature is looked for.
+SMALLEST, LARGEST = 0.01, 100.0
+# Of the logarithm of the temperature.
+_TOLERANCE = 1e-6
+_LOGGER = logging.getLogger(__name__)
 
 
 class Temperature(nn.Module):
@@ -38,7 +63,7 @@ class Temperature(nn.Module):
     # TorchScript reads this annotation, which must therefore be no string.
     temperature: torch.Tensor
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float) -> None:
         super().__init__()
         if not (math.isfinite(temperature) and temperature > 0):
             raise InputError(f"temperature: is {temperature}; choose a finite number above 0")
@@ -47,3 +72,48 @@ class Temperature(nn.Module):
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """The logits divided by the temperature, in their own shape and dtype."""
         return logits / self.temperature.to(logits.dtype)
+
+
+def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
+    """Fits one temperature by NLL.
+
+    Where the logits are worse than chance, hotter is always better. The temperature is then 100, at
+    which all classes are nearly as probable as each other, with a warning.
+
+    Args:
+        voxels: Of the validation patients; read several times.
+
+    Raises:
+        InputError: If colder is always better, as it is where every voxel is right.
+
+    Example:
+        >>> logits = torch.tensor([[3.0, 0.0]] * 4)
+        >>> voxels = [Voxels(logits, torch.tensor([0, 0, 0, 1]), 0.25)]
+        >>> round(fit_temperature(voxels).temperature.item(), 4)  # 3 / log(3)
+        2.7307
+    """
+    ends = (math.log(SMALLEST), math.log(LARGEST))
+    slopes = [_slope(voxels, end) for end in ends]
+    if slopes[0] >= 0:
+        raise InputError(
+            f"temperature: none above {SMALLEST:g} fits, since colder is always better; "
+            "fit on more patients or on another region"
+        )
+    if slopes[1] <= 0:
+        _LOGGER.warning(
+            "temperature: %g, the hottest that is tried, since the logits are worse than chance",
+            LARGEST,
+        )
+        return Temperature(LARGEST)
+    return Temperature(math.exp(brentq(lambda log: _slope(voxels, log), *ends, xtol=_TOLERANCE)))
+
+
+def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
+    """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
+    total = 0.0
+    for logits, labels, weight in voxels:
+        exact = logits.double()
+        probs = torch.softmax(exact / math.exp(log_temperature), 1)
+        of_label = exact.gather(1, labels[:, None])[:, 0]
+        total -= weight * ((probs * exact).sum(1) - of_label).sum().item()
+    return total

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from monai.inferers.inferer import Inferer
 from torch import nn
@@ -20,15 +21,13 @@ from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.metrics import REGIONS
-from nacl_monai.posthoc import RegionLogits, Temperature, fit_temperature
+from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.ensembles import ensemble_of, find_members
 
 #: The name of the ensemble, in the place of a calibrator's.
 ENSEMBLE = "ensemble"
-#: Method → its fit, and the module that is made of what the fit returned.
-_METHODS = {"temperature": (fit_temperature, lambda fit: Temperature(fit["temperature"]))}
 
 
 def fit_calibrator(
@@ -72,12 +71,11 @@ def fit_calibrator(
             item = volumes[index]
             logits: Any = inferer(item["image"][None].to(device), network)
             voxels.add(logits[0], item["label"], split_unit(cast("Case", item)))
-        fit = asdict(_METHODS[method][0](voxels))
-    _write(run, name, {"method": method, **fit, "weights": weights})
+        fit = fit_method(method, voxels)
+    _write(run, name, {**asdict(fit), "weights": weights})
     print(
-        f"{name}: {fit['temperature']:.4f} over {len(fit['patients'])} patients, NLL "
-        f"{fit['nll_before']:.4f} → {fit['nll']:.4f}"
-        + ("; hotter is always better: the logits are worse than chance" if fit["at_end"] else "")
+        f"{name}: {_shown(fit.parameters)} over {len(fit.patients)} patients, NLL "
+        f"{fit.nll_before:.4f} → {fit.nll:.4f}, {fit.moved:.2%} of the voxels change their class"
     )
 
 
@@ -110,7 +108,16 @@ def calibrated_network(
         )
     if method == ENSEMBLE:
         return ensemble_of(network, run, record["members"])
-    return nn.Sequential(network, _METHODS[method][1](record)).to(next(network.parameters()).device)
+    calibrator = METHODS[method].module(**record["parameters"])
+    return nn.Sequential(network, calibrator).to(next(network.parameters()).device)
+
+
+def _shown(parameters: Mapping[str, Any]) -> str:
+    """Every parameter in few digits: "temperature 1.234"."""
+    return ", ".join(
+        f"{name} {' '.join(f'{value:.4g}' for value in np.atleast_1d(values))}"
+        for name, values in parameters.items()
+    )
 
 
 def _parts(name: str | None) -> tuple[str, str]:
@@ -118,10 +125,10 @@ def _parts(name: str | None) -> tuple[str, str]:
     if name == ENSEMBLE:
         return name, ""
     method, _, region = (name or "").rpartition("_")
-    if method not in _METHODS or region not in REGIONS:
+    if method not in METHODS or region not in REGIONS:
         raise SettingError(
             f"--calibrator {name}: is no calibrator; write {ENSEMBLE}, or <method>_<region> "
-            f"with a method out of {', '.join(_METHODS)} and a region out of {', '.join(REGIONS)}"
+            f"with a method out of {', '.join(METHODS)} and a region out of {', '.join(REGIONS)}"
         )
     return method, region
 
@@ -141,7 +148,7 @@ def _read(file: Path, method: str) -> Mapping[str, Any]:
         if method == ENSEMBLE:
             dict(record["members"])
         else:
-            Temperature(record["temperature"])
+            METHODS[method].module(**record["parameters"])
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is damaged; {remedy}") from error
     return record

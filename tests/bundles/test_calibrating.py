@@ -59,7 +59,8 @@ def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
 
 def test_logits_are_divided_by_the_temperature(calibrated, acdc):
     """The sums of absolute logits, an independent record, shrink by just that factor."""
-    temperature = json.loads((calibrated / "calibrator.json").read_text())["temperature"]
+    fit = json.loads((calibrated / "calibrator.json").read_text())
+    temperature = fit["parameters"]["temperature"]
     with (
         np.load(acdc[1] / "evaluation/logits.npz") as plain,
         np.load(calibrated / "evaluation/logits.npz") as scaled,

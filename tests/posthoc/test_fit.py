@@ -1,4 +1,4 @@
-"""The fit finds the temperature that was put into the logits, and says when there is none."""
+"""Each method finds what was put into the logits, and says what it saw and did."""
 
 from contextlib import contextmanager
 
@@ -7,15 +7,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import logsumexp
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import RegionLogits, fit_temperature
-from nacl_monai.posthoc.fit import mean_nll
+from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 
 
-def drawn(temperature, foreground=0.5, voxels=400_000, seed=0):
-    """Logits and labels that are drawn from their softmax, after which the logits are multiplied.
+def drawn(temperature, foreground=0.5, voxels=400_000, seed=0, bias=0.0):
+    """Logits and labels that are drawn from their softmax, after which the logits are changed.
+
+    They are multiplied, each class by its number if there are several, and biased.
 
     Voxels of the background are certain and right.
     """
@@ -24,9 +26,8 @@ def drawn(temperature, foreground=0.5, voxels=400_000, seed=0):
     logits[0, rng.random(voxels) > foreground] += 60
     probs = torch.softmax(torch.from_numpy(logits), 0).numpy()
     labels = (rng.random(voxels) > probs.cumsum(0)).sum(0).clip(max=2)
-    return torch.from_numpy(temperature * logits)[:, :, None], torch.from_numpy(labels)[
-        None, :, None
-    ]
+    changed = np.reshape(temperature, (-1, 1)) * (logits + np.reshape(bias, (-1, 1)))
+    return torch.from_numpy(changed)[:, :, None], torch.from_numpy(labels)[None, :, None]
 
 
 @contextmanager
@@ -38,10 +39,10 @@ def collected(*volumes, region="all"):
         yield voxels
 
 
-def fitted(*volumes, region="all"):
+def fitted(*volumes, region="all", method="temperature"):
     """The fit on volumes, each of another patient."""
     with collected(*volumes, region=region) as voxels:
-        return fit_temperature(voxels)
+        return fit_method(method, voxels)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
@@ -50,8 +51,11 @@ def test_temperature_that_was_put_in_is_found(temperature, foreground):
     """From one percent of foreground as from half; the error is that of the draw."""
     fit = fitted(drawn(temperature, foreground, voxels=1_000_000))
 
-    assert fit.temperature == pytest.approx(temperature, rel=0.01 if foreground > 0.1 else 0.05)
+    assert fit.parameters["temperature"] == pytest.approx(
+        temperature, rel=0.01 if foreground > 0.1 else 0.05
+    )
     assert fit.nll <= fit.nll_before
+    assert fit.moved == 0
 
 
 @settings(max_examples=15, deadline=None)
@@ -69,7 +73,7 @@ def test_no_other_temperature_has_a_smaller_nll(seed, scale):
     found = minimize_scalar(
         slow, bounds=(np.log(0.01), np.log(100)), method="bounded", options={"xatol": 1e-9}
     )
-    assert fit.temperature == pytest.approx(np.exp(found.x), rel=1e-4)
+    assert fit.parameters["temperature"] == pytest.approx(np.exp(found.x), rel=1e-4)
     assert fit.nll == pytest.approx(found.fun, rel=1e-7)
     assert fit.nll_before == pytest.approx(slow(0.0), rel=1e-6)
 
@@ -88,8 +92,7 @@ def test_mean_is_over_patients():
     small, large = drawn(1.0, voxels=10), drawn(1.0, voxels=1000, seed=1)
 
     def nll(*volumes):
-        with collected(*volumes) as voxels:
-            return mean_nll(voxels, 1.0)
+        return fitted(*volumes).nll_before
 
     assert nll(small, large) == pytest.approx((nll(small) + nll(large)) / 2)
 
@@ -106,18 +109,94 @@ def test_where_every_voxel_is_right_there_is_no_fit():
         fitted(uniform(0))
 
 
-def test_where_the_logits_are_worse_than_chance_the_hottest_is_taken():
-    """Hotter is always better there, and the hottest is nearly uniform."""
+def test_where_the_logits_are_worse_than_chance_the_hottest_is_taken(caplog):
+    """Hotter is always better there, and the hottest is nearly uniform; a warning says so."""
     fit = fitted(uniform(2))
 
-    assert (fit.temperature, fit.at_end) == (100.0, True)
+    assert fit.parameters == {"temperature": 100.0}
+    assert "100, the hottest that is tried, since the logits are worse than" in caplog.text
     assert fit.nll == pytest.approx(np.log(3), abs=0.05)
     assert fit.nll < fit.nll_before
 
 
-def test_a_best_temperature_is_not_at_the_end():
-    """The flag is for the end of the range alone."""
-    assert not fitted(drawn(2.0, voxels=500)).at_end
+AFFINE = ("class_temperatures", "vector")
+
+
+def test_temperatures_of_classes_that_were_put_in_are_found():
+    """Each class has its own; the error is that of the draw."""
+    put_in = [0.5, 2.0, 3.0]
+    fit = fitted(drawn(put_in, voxels=400_000), method="class_temperatures")
+
+    np.testing.assert_allclose(fit.parameters["temperatures"], put_in, rtol=0.02)
+
+
+def test_scales_and_biases_that_were_put_in_are_found():
+    """What is common to all biases changes no probability."""
+    put_in, bias = np.array([0.5, 2.0, 3.0]), np.array([0.3, -0.2, 0.4])
+    fit = fitted(drawn(put_in, voxels=400_000, bias=bias), method="vector")
+
+    np.testing.assert_allclose(fit.parameters["scales"], 1 / put_in, rtol=0.02)
+    found = np.array(fit.parameters["biases"])
+    np.testing.assert_allclose(found - found.mean(), bias.mean() - bias, atol=0.03)
+
+
+@pytest.mark.parametrize("method", AFFINE)
+def test_no_scales_have_a_smaller_nll(method):
+    """An independent search without slopes, patient by patient, ends at the same NLL."""
+    volumes = [drawn([0.5, 2.0, 1.0], voxels=200 + 100 * k, seed=k) for k in range(3)]
+    fit = fitted(*volumes, method=method)
+
+    def slow(theta):
+        scales, biases = np.split(theta, 2)
+        total = 0.0
+        for logits, labels in volumes:
+            scaled = scales[:, None] * logits[:, :, 0].numpy()
+            scaled += (biases if method == "vector" else np.zeros(3))[:, None]
+            chosen = scaled[labels[0, :, 0].numpy(), np.arange(scaled.shape[1])]
+            total += (logsumexp(scaled, axis=0) - chosen).mean() / len(volumes)
+        return total
+
+    bounds = [(0.01, 100)] * 3 + [(-1, 1)] * 3
+    found = minimize(
+        slow, [1.0] * 3 + [0.0] * 3, method="Powell", bounds=bounds, options={"xtol": 1e-8}
+    )
+    assert fit.nll == pytest.approx(found.fun, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", AFFINE)
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.2, 5))
+def test_more_parameters_fit_no_worse_than_one(method, seed, scale):
+    """A temperature is among what they can be; every bias stays within its bound."""
+    volume = drawn(scale, voxels=300, seed=seed)
+    fit, single = fitted(volume, method=method), fitted(volume)
+
+    assert fit.nll <= single.nll + 1e-6
+    assert np.abs(fit.parameters.get("biases", 0.0)).max() <= 1
+
+
+def test_share_of_the_voxels_that_change_their_class():
+    """Patients weigh the same, whatever they have of voxels."""
+    volumes = [drawn([0.2, 1.0, 5.0], voxels=count, seed=count) for count in (300, 2000)]
+    fit = fitted(*volumes, method="class_temperatures")
+
+    temperatures = torch.tensor(fit.parameters["temperatures"])[:, None, None]
+    shares = [
+        (logits.argmax(0) != (logits / temperatures).argmax(0)).double().mean().item()
+        for logits, _ in volumes
+    ]
+    assert fit.moved == pytest.approx(np.mean(shares), abs=1e-9)
+    assert fit.moved > 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_is_finite_where_nearly_all_is_certain_background(method):
+    """One voxel in a hundred is foreground, the others have logits of 60 and are right."""
+    fit = fitted(drawn(3.0, foreground=0.01, voxels=50_000), method=method)
+
+    values = np.concatenate([np.atleast_1d(value) for value in fit.parameters.values()])
+    assert (np.abs(values) <= 100).all()
+    assert fit.nll < fit.nll_before
 
 
 def test_empty_region_is_refused():

@@ -1,8 +1,5 @@
 """A temperature divides logits, in every form in which a model is shipped."""
 
-import io
-
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -10,8 +7,7 @@ from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import Temperature
-
-LOGITS = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 8
+from tests.posthoc.shipping import LOGITS, shipped
 
 
 @given(st.floats(0.02, 50))
@@ -25,7 +21,7 @@ def test_logits_are_divided_and_label_maps_stay(temperature):
 
 def test_temperature_of_one_changes_no_bit():
     """Switched off, the plain model remains."""
-    assert torch.equal(Temperature()(LOGITS), LOGITS)
+    assert torch.equal(Temperature(1.0)(LOGITS), LOGITS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -41,22 +37,9 @@ def test_what_is_no_temperature_is_refused(temperature):
         Temperature(temperature)
 
 
-def test_scripted_and_traced_modules_do_the_same():
-    """TorchScript holds it, and its file keeps the temperature."""
+def test_every_form_does_the_same(tmp_path):
+    """TorchScript and ONNX hold it, with its value."""
     module = Temperature(1.7)
-    stream = io.BytesIO()
-    torch.jit.save(torch.jit.script(module), stream)
-    stream.seek(0)
 
-    assert torch.equal(torch.jit.load(stream)(LOGITS), module(LOGITS))
-    assert torch.equal(torch.jit.trace(module, LOGITS)(LOGITS), module(LOGITS))
-
-
-def test_onnx_does_the_same(tmp_path):
-    """ONNX holds it."""
-    module = Temperature(1.7).eval()
-    torch.onnx.export(module, (LOGITS,), tmp_path / "t.onnx", input_names=["logits"])
-    session = onnxruntime.InferenceSession(tmp_path / "t.onnx")
-
-    (scaled,) = session.run(None, {"logits": LOGITS.numpy()})
-    torch.testing.assert_close(torch.from_numpy(scaled), module(LOGITS))
+    for form, outputs in shipped(module, tmp_path).items():
+        torch.testing.assert_close(outputs, module(LOGITS), msg=form)

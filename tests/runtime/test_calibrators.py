@@ -12,6 +12,7 @@ from nacl_monai.runtime import calibrated_network, fit_calibrator
 
 NAME = "temperature_foreground"
 NETWORK = torch.nn.Conv2d(1, 3, 1)
+WHOLE = {"method": "temperature", "parameters": {"temperature": 2}, "weights": "", "patients": []}
 CASES = [{"case": "a_frame01", "patient": "a"}, {"case": "b"}]
 
 
@@ -26,7 +27,8 @@ def run(tmp_path):
 
 def write(run, changes):
     """Writes the calibrator with some changes."""
-    record = {"method": "temperature", "temperature": 2.0, "patients": ["c", "d"]}
+    parameters = {"temperature": 2.0}
+    record = {"method": "temperature", "parameters": parameters, "patients": ["c", "d"]}
     record["weights"] = checksum(run.model)
     file = run.calibrated(NAME).calibrator
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,14 @@ def test_calibrator_of_other_weights_is_refused(run):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"temperature": "warm"}', '{"temperature": -1}', '{"temperature": 2}'],
+    [
+        *("", "[]", "{}", '{"method": "vector"}', '{"method": "temperature", "parameters": 2}'),
+        *(
+            json.dumps({**WHOLE, "parameters": parameters})
+            for parameters in ({}, {"temperature": "warm"}, {"temperature": -1}, {"scales": [1]})
+        ),
+        *(json.dumps({k: v for k, v in WHOLE.items() if k != key}) for key in WHOLE),
+    ],
 )
 def test_damaged_calibrator_is_named(run, content):
     """A file that was cut, or that holds no temperature, is none."""
@@ -108,7 +117,9 @@ def test_fit_is_recorded_with_its_patients_and_weights(run, capsys):
     fit_calibrator("temperature_union", NETWORK, inferer, [volume], "cpu", run)
     record = json.loads(run.calibrated("temperature_union").calibrator.read_text())
 
-    assert record["temperature"] == pytest.approx(3 / torch.tensor(4.0).log().item(), rel=1e-4)
+    assert record["parameters"]["temperature"] == pytest.approx(
+        3 / torch.tensor(4.0).log().item(), rel=1e-4
+    )
     assert record["patients"] == ["v1"]
     assert record["weights"] == checksum(run.model)
     assert "temperature_union: " in capsys.readouterr().out
