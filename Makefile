@@ -111,9 +111,10 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  --output_dir $(call quoted,$(RUN)/predictions) \
 	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK))) $(ARGS)
 
-export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/
+export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/, with CALIBRATOR= behind it if set
 	$(BIN)/nacl-monai export $(DATASET) \
-	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS))) $(ARGS)
+	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS))) \
+	  $(if $(filter-out file,$(origin CALIBRATOR)),--calibrator $(call quoted,$(CALIBRATOR))) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
 	@run=$(call quoted,$(RUN)); [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \

@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="execute code of the run's config.json that no bundle has",
     )
+    export.add_argument(
+        "--calibrator", metavar="NAME", help="put it behind the network: temperature_union"
+    )
     export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
     return parser
 
@@ -66,7 +69,10 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
     chosen = {**asked, **overrides} if config.is_file() else {**record, **asked, **overrides}
     names = [str({**_DEFAULTS, **record, **chosen}[key]).rpartition("::")[2] for key in _DEFAULTS]
     output = options.output or Path("dist") / "_".join([options.dataset, *names])
-    return export_bundle(run, output, options.dataset, chosen, options.bundles, options.trust)
+    return export_bundle(
+        *(run, output, options.dataset, chosen, options.bundles, options.trust),
+        calibrator=options.calibrator,
+    )
 
 
 if __name__ == "__main__":

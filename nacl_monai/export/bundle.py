@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import bundles_folder
 from nacl_monai.errors import InputError
+from nacl_monai.export.calibration import CONFIG, described, find_calibrator, put_behind
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
 from nacl_monai.export.self_contained import self_contained, write_scripts
@@ -30,6 +31,7 @@ def export_bundle(
     overrides: Mapping[str, Any] | None = None,
     bundles: str | Path | None = None,
     trust: bool = False,
+    calibrator: str | None = None,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
@@ -45,6 +47,8 @@ def export_bundle(
         bundles: Folder of the sources, beside which the license is; that of the working directory or of
             the package by default.
         trust: Whether what the run was trained with may be code that is in no source.
+        calibrator: The name of one that was fitted to the run and evaluated. It is put behind the
+            network in inference and in ``model.ts``; ``plain.ts`` is then the network alone.
 
     Returns:
         The folder and the zip.
@@ -52,7 +56,7 @@ def export_bundle(
     Raises:
         InputError: If ``output`` is there already, if ``run`` has no weights or those of another
             network, was trained on another dataset or with code that is not trusted, or if a dataset or
-            key does not exist.
+            key does not exist; or if `nacl_monai.export.calibration.find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
     zipped = output.with_name(f"{output.name}.zip")
@@ -63,16 +67,31 @@ def export_bundle(
         kind: self_contained(config, kind)
         for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
     }
+    fitted = None if calibrator is None else find_calibrator(source, calibrator)
+    if fitted is not None:
+        configs["inference"]["calibrator_def"] = CONFIG
     network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
     load_weights(network, source.model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        _write_bundle(folder, source, dataset, configs, bundles_folder(bundles))
+        _write_bundle(
+            folder, source.calibrated(calibrator), dataset, configs, bundles_folder(bundles)
+        )
+        if fitted is not None:
+            put_behind(folder / "models", fitted, "inference.json")
+            _write_calibration(folder, described(str(calibrator), fitted))
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
+
+
+def _write_calibration(folder: Path, text: str) -> None:
+    """Says in the model card what is behind the network, before what was measured with it."""
+    card = folder / "docs/README.md"
+    before, measured = card.read_text(encoding="utf-8").split("## Measured", 1)
+    write_text(card, f"{before}## Calibration\n\n{text}\n\n## Measured{measured}")
 
 
 def _write_bundle(
@@ -81,7 +100,7 @@ def _write_bundle(
     metadata = bundle_metadata(bundles, dataset, configs, run)
     for name, content in {**configs, "metadata": metadata}.items():
         write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
-    _copy_files(run, folder, bundles, dataset)
+    _copy_files(run.trained, folder, bundles, dataset)
     write_scripts(folder)
     how = _write_torchscript(folder, metadata["network_data_format"]["inputs"]["image"])
     _write_readme(folder, bundles, dataset, metadata, how)

@@ -24,7 +24,8 @@ def bundle_metadata(
         bundles: Folder of the sources.
         dataset: A dataset in it.
         configs: The configurations that are exported; the description names training's network and loss.
-        run: The means of its test cases, if they were evaluated, become ``eval_metrics``.
+        run: Perhaps with a calibrator. The means of its test cases, if they were evaluated, become
+            ``eval_metrics``.
 
     Returns:
         The dataset's metadata with these replaced: the versions of this package, MONAI, torch and NumPy
@@ -42,8 +43,9 @@ def bundle_metadata(
     return {
         **metadata,
         "version": nacl_monai.__version__,
-        "changelog": {nacl_monai.__version__: f"weights of the run {run.path.name}"},
-        "description": f"{network} trained on 2-D slices with {loss}, and evaluated on volumes",
+        "changelog": {nacl_monai.__version__: f"weights of the run {run.trained.path.name}"},
+        "description": f"{network} trained on 2-D slices with {loss}{_calibration(run)}, and evaluated "
+        "on volumes",
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
@@ -51,6 +53,10 @@ def bundle_metadata(
         "eval_metrics": _means(run),
         "network_data_format": _data_format(metadata["network_data_format"], train),
     }
+
+
+def _calibration(run: RunFolder) -> str:
+    return "" if run.trained is run else f", calibrated by {run.path.name}"
 
 
 def _class_name(parser: ConfigParser, key: str) -> str:

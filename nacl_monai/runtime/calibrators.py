@@ -96,20 +96,37 @@ def calibrated_network(
     """
     if name is None:
         return network
-    method, _ = _parts(name)
+    record = read_calibrator(run, name)
     file = run.calibrated(name).calibrator
-    record = _read(file, method)
-    if record["weights"] != checksum(run.model):
-        raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
     seen = {split_unit(case) for case in cases} & set(record["patients"])
     if seen:
         raise InputError(
             f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
         )
-    if method == ENSEMBLE:
+    if name == ENSEMBLE:
         return ensemble_of(network, run, record["members"])
-    calibrator = METHODS[method].module(**record["parameters"])
+    calibrator = calibrator_of(record)
     return nn.Sequential(network, calibrator).to(next(network.parameters()).device)
+
+
+def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
+    """What `fit_calibrator` wrote of a calibrator.
+
+    Raises:
+        SettingError: If there is no such calibrator.
+        InputError: If it was not fitted yet, on other weights, or if its file is damaged.
+    """
+    method, _ = _parts(name)
+    file = run.calibrated(name).calibrator
+    record = _read(file, method)
+    if record["weights"] != checksum(run.model):
+        raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
+    return record
+
+
+def calibrator_of(record: Mapping[str, Any]) -> nn.Module:
+    """The module from logits to logits that a record is of."""
+    return METHODS[record["method"]].module(**record["parameters"])
 
 
 def _shown(parameters: Mapping[str, Any]) -> str:
@@ -148,7 +165,7 @@ def _read(file: Path, method: str) -> Mapping[str, Any]:
         if method == ENSEMBLE:
             dict(record["members"])
         else:
-            METHODS[method].module(**record["parameters"])
+            calibrator_of(record)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is damaged; {remedy}") from error
     return record

@@ -3,13 +3,16 @@
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai.export.bundle import export_bundle
 from nacl_monai.handlers.state_files import load_state, save_state
 from nacl_monai.runs import RunFolder
-from tests.bundles.conftest import arguments
+from nacl_monai.runtime.command_line import keys_and_values
+from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle
 from tests.bundles.test_errors import one_line
 
 NAME = "temperature_union"
@@ -66,6 +69,34 @@ def test_logits_are_divided_by_the_temperature(calibrated, acdc):
         np.load(calibrated / "evaluation/logits.npz") as scaled,
     ):
         np.testing.assert_allclose(scaled["sums"] * temperature, plain["sums"], rtol=1e-5)
+
+
+def test_exported_inference_has_the_calibrator_or_not(
+    calibrated, acdc, monkeypatch, capfd, tmp_path
+):
+    """Switched off it is the inference of a bundle without one, to the bit; else another."""
+    source = (acdc[1], keys_and_values(FAST["acdc"]))
+    image = sorted(acdc[2][1].rglob("patient*_frame01.nii.gz"))[0]
+    bundles = {name: tmp_path / f"bundle_{name}" for name in (None, NAME)}
+    for name, bundle in bundles.items():
+        export_bundle(source[0], bundle, "acdc", source[1], ROOT / "bundles", calibrator=name)
+    block_package(monkeypatch)
+
+    def inferred(name, calibrated):
+        output = tmp_path / f"{name}_{calibrated}"
+        command = ["run", "inference", "--config_file", bundles[name] / "configs/inference.json"]
+        command += ["--bundle_root", bundles[name], "--images", image, "--output_dir", output]
+        words = [str(word) for word in [*command, "--calibrated", calibrated]]
+        code, errors = run_bundle(monkeypatch, capfd, words, cwd=tmp_path)
+        assert code == 0, errors
+        return nibabel.load(next(output.glob("*_probabilities.nii.gz"))).get_fdata()
+
+    plain, off, on = inferred(None, True), inferred(NAME, False), inferred(NAME, True)
+    np.testing.assert_array_equal(off, plain)
+    fit = json.loads((calibrated / "calibrator.json").read_text())
+    hotter = fit["parameters"]["temperature"] > 1
+    assert (on.max(-1).mean() < plain.max(-1).mean()) == hotter
+    assert np.abs(on - plain).max() > 0.01
 
 
 def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):

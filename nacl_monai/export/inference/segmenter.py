@@ -34,6 +34,7 @@ class Segmenter:
         postprocessing: Saves what follows from ``pred``, the logits ``(C, H, W, D)``, and returns the
             paths under ``files``.
         device: Where the network is.
+        calibrator: From logits to logits, on ``device``; put behind the network.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Segmenter:
         inferer: Inferer,
         postprocessing: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         device: torch.device | str,
+        calibrator: nn.Module | None = None,
     ) -> None:
         self.network = network
         self.checkpoint = checkpoint
@@ -51,6 +53,7 @@ class Segmenter:
         self.inferer = inferer
         self.postprocessing = postprocessing
         self.device = device
+        self.calibrator = calibrator
 
     def run(self) -> None:
         """Segments all images; prints every file that was written, then every fault.
@@ -60,6 +63,8 @@ class Segmenter:
                 be segmented; with exit code 1.
         """
         load_weights(self.network, self.checkpoint)
+        if self.calibrator is not None:
+            self.network = nn.Sequential(self.network, self.calibrator)
         files: list[Path] = []
         faults: list[str] = []
         try:
