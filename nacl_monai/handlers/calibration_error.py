@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from monai.handlers import IgniteMetricHandler, from_engine
+from monai.handlers import IgniteMetricHandler
 
+from nacl_monai.handlers.outputs import probabilities_and_labels
 from nacl_monai.metrics import ERRORS, CalibrationMetric
 from nacl_monai.metrics.regions import Region
 
@@ -26,10 +27,16 @@ class CalibrationError(IgniteMetricHandler):
             adds functions of your own, as `CalibrationMetric` takes it.
         boundary_width: Of the region ``boundary``, on each side of a boundary.
         spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
-        output_transform: Picks probabilities (after softmax) and labels from ``engine.state.output``.
+        structures: Names of the channels where these are structures that may overlap (sigmoid), and the
+            label has one mask each; empty where exactly one class is right (softmax).
+        from_logits: Whether the evaluator leaves logits under ``pred``, without an activation.
+        output_transform: Picks probabilities and labels from ``engine.state.output``. By default these
+            are under ``probabilities``, or else under ``pred``, and under ``label``; the label may be
+            one-hot.
 
     Raises:
-        InputError: If an error or a region is unknown.
+        InputError: If an error or a region is unknown; while the evaluator runs, if ``pred`` holds
+            labels and no probabilities.
     """
 
     metric_fn: CalibrationMetric
@@ -41,7 +48,9 @@ class CalibrationError(IgniteMetricHandler):
         regions: Sequence[str] | Mapping[str, Region | None] = ("foreground",),
         boundary_width: float = 3.0,
         spacing: str | None = None,
-        output_transform: Callable[[Any], Any] = from_engine(["probabilities", "label"]),  # noqa: B008
+        structures: Sequence[str] = (),
+        from_logits: bool = False,
+        output_transform: Callable[[Any], Any] = probabilities_and_labels,
     ) -> None:
         super().__init__(
             metric_fn=CalibrationMetric(
@@ -50,6 +59,8 @@ class CalibrationError(IgniteMetricHandler):
                 regions=regions,
                 boundary_width=boundary_width,
                 spacing=spacing,
+                structures=structures,
+                from_logits=from_logits,
             ),
             output_transform=output_transform,
             save_details=False,

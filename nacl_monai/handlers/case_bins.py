@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine
 
+from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FINE, FineBins
+from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
 from nacl_monai.runs import TOP, EvaluationFolder
 
 
@@ -31,8 +33,12 @@ class CaseBins(CaseHandler):
 
     Args:
         output_dir: Folder of the file.
-        classes: Names of all classes, background first.
+        classes: Names of all classes, background first; those of structures that may overlap, which are
+            the metric's, are "outside" and "inside" whatever is given.
         calibration: The evaluator's calibration metric.
+
+    Raises:
+        InputError: In the end, if there are not as many names as classes.
     """
 
     def __init__(
@@ -40,13 +46,19 @@ class CaseBins(CaseHandler):
     ) -> None:
         super().__init__()
         self.file = EvaluationFolder(Path(output_dir)).bins
-        self.classes = list(classes)
         self.calibration = calibration.metric_fn
+        self.classes = list(OUTSIDE_INSIDE if self.calibration.structures else classes)
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
         sums = self.calibration.case_bins()
         fine = self.calibration.case_fine_bins()
+        channels = sums.counts.shape[2] - 1
+        if len(self.classes) != channels:
+            raise InputError(
+                f"CaseBins: {len(self.classes)} classes ({', '.join(self.classes)}) for {channels} "
+                "channels of probabilities; name each, background first"
+            )
         names = (cases, self.calibration.region_names, self.classes)
         write_case_bins(self.file, sums, *names, fine=fine)
 

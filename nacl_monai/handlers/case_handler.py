@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from monai.utils import string_list_all_gather
+
+from nacl_monai.handlers.case_names import case_names
+from nacl_monai.handlers.gathering import joined
+from nacl_monai.handlers.outputs import batch_entries, image_files
 
 
 class CaseHandler(ABC):
     """Collects the names of an evaluator's cases and writes once, after the last one.
+
+    The name of a case is what its batch has under ``case``. Without that key it comes from the file of
+    the image, or is a number where nobody knows the file: see `case_names`. The patient, whom reports
+    take as the unit of statistics, is what the batch has under ``patient``.
 
     Attach it after the metrics that it reads. Under several processes, names are gathered in the
     order in which MONAI gathers its metrics, that of the ranks, and rank 0 alone writes.
     """
 
     def __init__(self) -> None:
-        self._cases: list[str] = []
-        self._patients: list[str] = []
+        self._start()
 
     def attach(self, engine: Engine) -> None:
-        """Registers the handler with ``engine``."""
+        """Registers the handler with ``engine``, an evaluator of MONAI."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
@@ -38,24 +43,17 @@ class CaseHandler(ABC):
         """
 
     def _start(self) -> None:
-        self._cases, self._patients = [], []
+        self._cases: list[str] = []
+        self._files: list[str] = []
+        self._patients: list[str] = []
 
     def _collect(self, engine: Engine) -> None:
-        self._cases += batch_entries(engine, "case")
-        self._patients += batch_entries(engine, "patient", optional=True)
+        named = batch_entries(engine, "case")
+        self._cases += named
+        self._files += [] if named else image_files(engine)
+        self._patients += batch_entries(engine, "patient")
 
     def _finish(self, engine: Engine) -> None:
-        cases, patients = map(string_list_all_gather, (self._cases, self._patients))
+        cases, files, patients = map(joined, (self._cases, self._files, self._patients))
         if idist.get_rank() == 0:
-            self.write(engine, cases, patients)
-
-
-def batch_entries(engine: Engine, key: str, optional: bool = False) -> list[str]:
-    """The entries ``key`` of ``engine``'s current batch, collated or not.
-
-    An ``optional`` key may be missing from every item; the list is empty then.
-    """
-    batch: Any = engine.state.batch
-    if optional and key not in (batch[0] if isinstance(batch, list) else batch):
-        return []
-    return [item[key] for item in batch] if isinstance(batch, list) else list(batch[key])
+            self.write(engine, cases or case_names(files), patients)

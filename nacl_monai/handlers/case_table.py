@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
 from ignite.engine import Engine
 
+from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
@@ -34,6 +35,9 @@ class CaseTable(CaseHandler):
         metrics: Names of the metrics of these structures, as in ``engine.state.metric_details``.
         calibration: The evaluator's calibration metric.
         dataset: Name of the dataset, for the summary.
+
+    Raises:
+        InputError: In the end, if the evaluator has no such metric, or one of other structures.
     """
 
     def __init__(
@@ -53,8 +57,7 @@ class CaseTable(CaseHandler):
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
         """Writes both files; see the class."""
-        details = cast("dict[str, torch.Tensor]", vars(engine.state)["metric_details"])
-        scores = {metric: details[metric] for metric in self.metrics}
+        scores = {metric: self._score(engine, metric) for metric in self.metrics}
         table = write_case_table(
             self.folder,
             score_columns(scores, self.structures) | error_columns(self.calibration),
@@ -64,6 +67,22 @@ class CaseTable(CaseHandler):
             patients,
         )
         print(_readable(table))
+
+    def _score(self, engine: Engine, metric: str) -> torch.Tensor:
+        """What a metric found of every case, ``(cases, structures)``."""
+        details: dict[str, torch.Tensor] = getattr(engine.state, "metric_details", {})
+        if metric not in details:
+            raise InputError(
+                f"CaseTable: the evaluator has no metric {metric!r} with details; attach it under this "
+                f"name, or choose from {', '.join(details) or 'none'}"
+            )
+        columns = details[metric].shape[1]
+        if columns != len(self.structures):
+            raise InputError(
+                f"CaseTable: {metric!r} is of {columns} structures, but {len(self.structures)} are "
+                f"named ({', '.join(self.structures)}); name each that the metric scores"
+            )
+        return details[metric]
 
 
 def score_columns(

@@ -12,8 +12,9 @@ from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys
 
 from nacl_monai.errors import InputError
-from nacl_monai.handlers.case_handler import batch_entries
+from nacl_monai.handlers.case_names import case_names
 from nacl_monai.handlers.logits import network_logits
+from nacl_monai.handlers.outputs import batch_entries, image_files
 
 #: How many times the loss of a network that knows nothing, at least 1, an epoch's mean loss may be.
 MOST = 10.0
@@ -52,7 +53,7 @@ class StopOnDivergence:
         finite = torch.isfinite(network_logits(engine)).flatten(1).all(dim=1)
         if (torch.isfinite(loss) & finite.all()).item():
             return
-        cases = batch_entries(engine, "case")
+        cases = batch_entries(engine, "case") or case_names(image_files(engine))
         diverged = [case for case, fine in zip(cases, finite.tolist(), strict=True) if not fine]
         raise InputError(
             f"epoch {state.epoch}, iteration {state.iteration}: the training has diverged, loss "

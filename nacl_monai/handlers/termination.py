@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.handlers.checkpoints import Checkpoints
+from nacl_monai.handlers.gathering import gathered
 from nacl_monai.handlers.state_files import Position, load_state
 
 
@@ -90,15 +91,6 @@ class StopOnTermination:
             signal.signal(signal.SIGTERM, self._previous)
             if asked:
                 signal.raise_signal(signal.SIGTERM)
-
-
-def gathered(value: Any) -> list[Any]:
-    """The values of all processes, in their order."""
-    if idist.get_world_size() == 1:
-        return [value]
-    values: list[Any] = [None] * idist.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
 
 
 def generators() -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Names of cases are collected in order, anew in each run, and written once by the first process."""
 
-import pytest
 from ignite.engine import Engine
 
-from nacl_monai.handlers.case_handler import CaseHandler, batch_entries
+from nacl_monai.handlers.case_handler import CaseHandler
 
 
 class Recorder(CaseHandler):
@@ -51,26 +50,13 @@ def test_only_the_first_process_writes(monkeypatch):
     assert recorded() == []
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-def test_unknown_patients_are_nobody(batch):
-    """A batch without patients has no names of them; a case always has its name."""
-    engine = Engine(lambda *_: None)
-    engine.state.batch = (
-        [{"case": entry["case"]} for entry in batch]
-        if isinstance(batch, list)
-        else {"case": batch["case"]}
+def test_cases_without_a_name_are_called_by_their_files(monkeypatch):
+    """Those of all processes together, so that no two are alike."""
+    monkeypatch.setattr(
+        "nacl_monai.handlers.case_handler.image_files", lambda _: ["a/t1.nii.gz", "b/t1.nii.gz"]
     )
+    engine, handler = Engine(lambda *_: None), Recorder()
+    handler.attach(engine)
+    engine.run([{"image": None}])
 
-    assert batch_entries(engine, "patient", optional=True) == []
-    with pytest.raises(KeyError):
-        batch_entries(engine, "patient")
-
-
-@pytest.mark.parametrize("batch", BATCHES)
-def test_entries_of_a_batch_collated_or_not(batch):
-    """A batch is a list of dictionaries or a dictionary of lists."""
-    engine = Engine(lambda *_: None)
-    engine.state.batch = batch
-
-    assert all(name.startswith("case") for name in batch_entries(engine, "case"))
-    assert len(batch_entries(engine, "patient")) == len(batch_entries(engine, "case"))
+    assert handler.written == [(["a_t1", "b_t1"], [])]

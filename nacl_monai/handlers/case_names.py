@@ -1,0 +1,51 @@
+"""What cases are called that bring no name: by the files of their images, or by numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+
+# Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are no ending.
+_ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
+
+
+def case_names(files: Sequence[str]) -> list[str]:
+    """A name for each case, no two alike.
+
+    A file gives its name without ending; if that is not enough to tell files apart, the folders above
+    stand before it. Cases of one file, such as its slices, are numbered, and so are those of none, by
+    their position.
+
+    Args:
+        files: Of the images, in the order of the cases; "" where nobody knows.
+
+    Example:
+        >>> case_names(["a/t1.nii.gz", "b/t1.nii.gz", ""])
+        ['a_t1', 'b_t1', '2']
+        >>> case_names(["p1.nii.gz", "p1.nii.gz"])
+        ['p1_0', 'p1_1']
+    """
+    paths = [PurePath(_ENDING.sub("", file)) for file in files]
+    places = [path.parts[bool(path.anchor) :] for path in paths]
+    names = ["" for _ in files]
+    for depth in range(1, max(map(len, places), default=0) + 1):
+        names = ["_".join(place[-depth:]) for place in places]
+        if len(set(names)) == len(set(places)):
+            break
+    width = len(str(len(files) - 1))
+    names = [name or f"{k:0{width}}" for k, name in enumerate(names)]
+    while len(set(names)) < len(names):
+        names = _numbered(names)
+    return names
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Those that are there several times with a number behind them."""
+    times, seen = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        numbered.append(f"{name}_{seen[name]}" if times[name] > 1 else name)
+        seen[name] += 1
+    return numbered

@@ -1,0 +1,124 @@
+"""One slice of a case as pictures: label, prediction, and how certain the network is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
+
+Picture = npt.NDArray[Any]
+
+
+def case_slice(
+    probs: torch.Tensor,
+    label: torch.Tensor,
+    names: Sequence[str],
+    *,
+    image: torch.Tensor | None = None,
+    overlapping: bool = False,
+) -> dict[str, Any]:
+    """The axial slice with most foreground in the label, which so depends on the label alone.
+
+    Structures that overlap are painted over each other, the largest first. Where one of them is
+    uncertain, so is the slice: its confidence is the least of all structures, its entropy the largest.
+
+    Args:
+        probs: Probabilities, ``(C, *spatial)``, with two or three axes that run right, anterior and
+            superior; in half precision as well.
+        label: Class indices ``([1, ]*spatial)`` or one-hot ``(C, *spatial)``; of overlapping structures,
+            one mask each.
+        names: Of the classes, background first; or of the structures.
+        image: ``(channels, *spatial)``; the first channel is kept.
+        overlapping: Whether the channels are structures of their own.
+
+    Returns:
+        ``label`` and ``prediction`` uint8, ``confidence`` and ``entropy`` (of its maximum) float32, and
+        ``image`` float32 where it is given, each ``(rows, columns)`` as one looks at it: anterior is up;
+        ``slice``, its position, and ``classes``, the names of label values 0, 1, ….
+
+    Raises:
+        InputError: If there are not as many names as channels, or the values are no probabilities.
+    """
+    if len(names) != len(probs):
+        raise InputError(
+            f"classes: {len(names)} names ({', '.join(names)}) for {len(probs)} channels of "
+            "probabilities; give one for each"
+        )
+    label = label if label.ndim == probs.ndim else label[None]
+    if overlapping or len(label) > 1:
+        foreground = (label[0 if overlapping else 1 :] > 0).any(0)
+    else:
+        foreground = label[0] != 0
+    position = int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
+    planes = (_plane(one, position) for one in (probs, label))
+    pictures = (_overlapping if overlapping else _exclusive)(*planes)
+    if image is not None:
+        pictures["image"] = _plane(image, position)[0]
+    return {
+        **{name: _upright(name, voxels) for name, voxels in pictures.items()},
+        "slice": position,
+        "classes": np.array([OUTSIDE_INSIDE[0], *names] if overlapping else list(names)),
+    }
+
+
+def _plane(voxels: torch.Tensor, position: int) -> torch.Tensor:
+    """The slice ``(channels, x, y)`` of a volume; a picture as it is."""
+    plane = voxels if voxels.ndim == 3 else voxels[..., position]
+    return without_metadata(plane.detach()).cpu()
+
+
+def _exclusive(probs: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
+    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
+    check_probabilities(probs[None], tolerance=1e-2)
+    return {
+        "label": label[0] if len(label) == 1 else label.max(0).indices,
+        "prediction": probs.max(0).indices,
+        "confidence": probs.amax(0),
+        "entropy": normalized_entropy(probs),
+    }
+
+
+def _overlapping(probs: torch.Tensor, masks: torch.Tensor) -> dict[str, torch.Tensor]:
+    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
+    check_unit_interval(probs, activation="sigmoid")
+    inside = probs > 0.5
+    order = [int(k) for k in masks.flatten(1).sum(1).argsort(descending=True, stable=True)]
+    both = torch.stack([1 - probs, probs])
+    return {
+        "label": _painted(masks > 0, order),
+        "prediction": _painted(inside, order),
+        "confidence": both.amax(0).amin(0),
+        "entropy": normalized_entropy(both).amax(0),
+    }
+
+
+def _painted(masks: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+    painted = torch.zeros(masks.shape[1:], dtype=torch.uint8)
+    for k in order:
+        painted[masks[k]] = k + 1
+    return painted
+
+
+def normalized_entropy(probs: torch.Tensor) -> torch.Tensor:
+    """Entropy over the classes, ``(C, *spatial)`` → ``(*spatial)``, as a share of its maximum ln C.
+
+    Example:
+        >>> normalized_entropy(torch.tensor([[1.0, 0.5], [0.0, 0.5]]))
+        tensor([0., 1.])
+    """
+    entropy: torch.Tensor = torch.special.entr(probs).sum(dim=0)
+    return (entropy / math.log(len(probs))).clamp(max=1)
+
+
+def _upright(name: str, picture: torch.Tensor) -> Picture:
+    """A slice ``(x, y)`` as ``(rows, columns)``: what runs along y is up."""
+    dtype = np.uint8 if name in ("label", "prediction") else np.float32
+    return np.rot90(picture.numpy()).astype(dtype)

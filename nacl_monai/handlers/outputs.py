@@ -1,0 +1,102 @@
+"""What an evaluator of MONAI knows of each case, in whatever form its batches and outputs are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.transforms import Decollated
+from monai.utils.enums import CommonKeys
+
+from nacl_monai.errors import InputError
+
+PROBABILITIES = "probabilities"
+#: Where a file's name is in the metadata of a tensor that MONAI's ``LoadImage`` has read.
+_FILE = "filename_or_obj"
+
+
+def batch_entries(engine: Engine, key: str) -> list[str]:
+    """The entries ``key`` of ``engine``'s current batch, collated or not; none where one is missing."""
+    batch: Any = engine.state.batch
+    items = batch if isinstance(batch, list) else [batch]
+    if not all(isinstance(item, Mapping) and key in item for item in items):
+        return []
+    return [item[key] for item in batch] if isinstance(batch, list) else list(batch[key])
+
+
+def case_outputs(output: Any) -> list[Mapping[str, Any]]:
+    """The output of each case of an iteration of MONAI's, decollated or not.
+
+    Args:
+        output: ``engine.state.output``.
+
+    Raises:
+        InputError: If it is neither dictionaries, one per case, nor one of batches.
+    """
+    outputs = Decollated(keys=None, detach=True)(output) if isinstance(output, dict) else output
+    if not (isinstance(outputs, list) and all(isinstance(one, Mapping) for one in outputs)):
+        raise InputError(
+            f"output: of the evaluator is a {type(output).__name__}; these handlers read that of a "
+            "MONAI evaluator, a dictionary with 'pred' and 'label' for each case or batch"
+        )
+    return outputs
+
+
+def image_files(engine: Engine) -> list[str]:
+    """The file of each case of the current batch, as its image's metadata say; "" where they do not."""
+    output: Any = engine.state.output
+    if isinstance(output, dict):  # of a whole batch, in which predictions may be lists
+        output = {key: output[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL) if key in output}
+    return [_file_of(one) for one in case_outputs(output)]
+
+
+def _file_of(output: Mapping[str, Any]) -> str:
+    metadata = getattr(output.get(CommonKeys.IMAGE), "meta", {})
+    return str(metadata.get(_FILE, ""))
+
+
+def probabilities_of(output: Mapping[str, Any]) -> torch.Tensor:
+    """The probabilities of a case, ``(C, *spatial)``: ``probabilities``, or else what ``pred`` is.
+
+    Raises:
+        InputError: If there are none, or if ``pred`` has been made a label map, whose zeros and ones
+            would pass for the probabilities of a network that is always certain.
+    """
+    probs: torch.Tensor | None = output.get(PROBABILITIES)
+    if probs is not None:
+        return probs
+    pred: torch.Tensor | None = output.get(CommonKeys.PRED)
+    if pred is None or (pred == pred.round()).all():
+        what = "is missing" if pred is None else "holds whole numbers, so these are labels"
+        raise InputError(
+            f"pred: {what}; keep the probabilities by a CopyItemsd('pred', names='probabilities') "
+            "behind the Activationsd of the postprocessing"
+        )
+    return pred
+
+
+def label_of(output: Mapping[str, Any]) -> torch.Tensor:
+    """The label of a case, with a channel axis.
+
+    Raises:
+        InputError: If there is none.
+    """
+    label: torch.Tensor | None = output.get(CommonKeys.LABEL)
+    if label is None:
+        raise InputError("label: is missing; give the evaluator cases with a 'label'")
+    return label
+
+
+def probabilities_and_labels(output: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Those of every case of an iteration, as a metric of MONAI's takes them.
+
+    Args:
+        output: ``engine.state.output``.
+
+    Raises:
+        InputError: If they are not there.
+    """
+    outputs = case_outputs(output)
+    return [probabilities_of(one) for one in outputs], [label_of(one) for one in outputs]
