@@ -1,7 +1,7 @@
 """Neighbor-aware calibration of segmentation networks, as a MONAI application.
 
 Packages, in the direction in which data flows; each imports only from those before it:
-``data`` → ``networks`` → ``losses`` → ``metrics`` → ``handlers`` → ``reports`` → ``predictions``.
+``data`` → ``networks`` → ``losses`` → ``metrics`` → ``reports`` → ``handlers`` → ``predictions``.
 """
 
 from __future__ import annotations

@@ -20,10 +20,8 @@ from nacl_monai.errors import InputError
 
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"
-
 #: What to do if ``run.json`` is damaged.
 RECORD_REMEDY = "remove it, and start the training again, which goes on and writes another"
-
 _SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
 
 
@@ -70,14 +68,13 @@ class RunName:
             rf"(?P<network>\w+?)_(?P<loss>{'|'.join(map(re.escape, losses))})"
             rf"(?P<settings>(?:{_SETTING.pattern})*)_seed(?P<seed>\d+)"
         )
-        match = re.fullmatch(pattern, name)
-        if match is None:
+        if not (match := re.fullmatch(pattern, name)):
             raise InputError(
                 f"{name}: not the name of a run; name it <network>_<loss>[_<key>=<value>]_seed<n>, "
                 f"with a loss out of {', '.join(losses)}"
             )
-        settings = tuple((key, value) for key, value in _SETTING.findall(match["settings"]))
-        return cls(match["network"], match["loss"], settings, int(match["seed"]))
+        settings = _SETTING.findall(match["settings"])
+        return cls(match["network"], match["loss"], tuple(settings), int(match["seed"]))
 
 
 def fold_folders(folder: Path) -> list[Path]:
@@ -100,8 +97,7 @@ def fold_folder(folder: Path, fold: int) -> Path:
         >>> fold_folder(Path("runs/mine_seed0"), 2).as_posix()
         'runs/mine_fold=2_seed0'
     """
-    match = re.fullmatch(r"(.+)(_seed\d+)", folder.name)
-    if match is None:
+    if not (match := re.fullmatch(r"(.+)(_seed\d+)", folder.name)):
         raise InputError(f"{folder}: not the name of a cross-validation; end it in _seed<n>")
     return folder.with_name(f"{match[1]}_fold={fold}{match[2]}")
 
@@ -215,14 +211,13 @@ class EvaluationFolder(_Folder):
     @property
     def names(self) -> set[str]:
         """The names of all that may be in the folder."""
-        parts = (self.record, self.cases, self.summary, self.bins, self.logits, self.maps)
-        return {part.name for part in parts}
+        files = (self.record, self.cases, self.summary, self.bins, self.logits, self.reliability)
+        return {part.name for part in (*files, self.maps)}
 
     def remove_files(self) -> None:
         """Removes what an evaluation that was killed has left, but for the lock."""
-        shutil.rmtree(self.maps, ignore_errors=True)
-        for file in filter(Path.is_file, self.path.glob("[!.]*")):
-            file.unlink()
+        for part in self.path.glob("[!.]*"):
+            part.unlink() if part.is_file() else shutil.rmtree(part, ignore_errors=True)
 
     @property
     def cases(self) -> Path:
@@ -243,6 +238,11 @@ class EvaluationFolder(_Folder):
     def logits(self) -> Path:
         """Sums of absolute logits by true class."""
         return self.path / "logits.npz"
+
+    @property
+    def reliability(self) -> Path:
+        """The reliability diagram."""
+        return self.path / "reliability.png"
 
     @property
     def maps(self) -> Path:

@@ -25,12 +25,12 @@ ORDER = [
     "losses",
     "metrics",
     "posthoc",
-    "handlers",
     "reports",
-    "predictions",
+    "handlers",
     "paper",
     "runtime",
     "export",
+    "predictions",
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("losses", "data"), ("metrics", "data"), ("metrics", "losses"), ("losses", "networks")}

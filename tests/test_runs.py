@@ -189,6 +189,7 @@ class TestFolder:
             "summary": "summary.json",
             "bins": "bins.npz",
             "logits": "logits.npz",
+            "reliability": "reliability.png",
             "maps": "maps",
         }
         assert evaluation.map_of("patient001_frame01") == root / "maps/patient001_frame01.npz"

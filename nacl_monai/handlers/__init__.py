@@ -1,4 +1,4 @@
-"""Ignite handlers: they measure while an engine runs and write numbers, never pictures."""
+"""Ignite handlers: they measure while an engine runs and write numbers, of which reports draw."""
 
 from nacl_monai.handlers.broadcast_buffers import BroadcastBuffers
 from nacl_monai.handlers.calibration_error import CalibrationError
@@ -10,6 +10,7 @@ from nacl_monai.handlers.epoch_seed import EpochSeed
 from nacl_monai.handlers.evaluation_record import EvaluationRecord
 from nacl_monai.handlers.logits import LogitHistogram, LogitProfile
 from nacl_monai.handlers.progress import Progress
+from nacl_monai.handlers.reliability_plot import ReliabilityPlot
 from nacl_monai.handlers.run_record import RunRecord
 from nacl_monai.handlers.slice_maps import SliceMaps
 from nacl_monai.handlers.state_files import Position, resumable_position
@@ -29,6 +30,7 @@ __all__ = [
     "LogitProfile",
     "Position",
     "Progress",
+    "ReliabilityPlot",
     "RunRecord",
     "SliceMaps",
     "StopOnDivergence",

@@ -13,9 +13,9 @@ from nacl_monai.errors import InputError
 from nacl_monai.handlers.case_bins import write_case_bins
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports import Run, draw_reliability
-from nacl_monai.reports.consistency import check_sums, recomputed, region_errors
+from nacl_monai.reports.consistency import check_sums, region_errors
+from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.reports.evaluation_files import RunBins, read_bins
-from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
 from nacl_monai.runs import TOP
 
 
@@ -101,11 +101,7 @@ class Audit:
 
 def from_bins(bins: RunBins, name: str) -> Audit:
     """The audit that bins hold, under the name that diagrams show."""
-    index = pd.Index(bins.cases, name="case")
-    known = bins.patients is not None
-    patients = pd.Series(bins.patients or bins.cases, index, name="patient" if known else "case")
-    of = EvaluationOf(AUDITED, {})
-    return Audit(Run(bins.path.parent, recomputed(bins), patients, bins, of, name))
+    return Audit(run_of_bins(bins, name))
 
 
 def from_sums(

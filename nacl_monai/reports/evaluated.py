@@ -18,8 +18,9 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
+from nacl_monai.reports.consistency import recomputed
 from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, evaluation_in, read_map
-from nacl_monai.reports.evaluation_record import AUDITED
+from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
 from nacl_monai.reports.statistics import Estimate, estimate
 from nacl_monai.runs import fold_folders
 
@@ -62,6 +63,20 @@ class Run(Evaluated):
         folders = folds_of(self.folder) or [self.folder]
         paths = [evaluation_in(folder).map_of(case) for folder in folders]
         return read_map(next((path for path in paths if path.is_file()), paths[0]))
+
+
+def run_of_bins(bins: RunBins, name: str, cases: str = AUDITED) -> Run:
+    """What bins alone say of a run: the errors that follow from them.
+
+    Args:
+        bins: In memory, or from a file.
+        name: What tables and figures call it.
+        cases: The set of the split that was measured, or a word for it.
+    """
+    index = pd.Index(bins.cases, name="case")
+    known = bins.patients is not None
+    patients = pd.Series(bins.patients or bins.cases, index, name="patient" if known else "case")
+    return Run(bins.path.parent, recomputed(bins), patients, bins, EvaluationOf(cases, {}), name)
 
 
 def folds_of(folder: str | Path) -> list[Path]:

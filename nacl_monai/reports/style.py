@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -113,26 +115,44 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     """
     stem = Path(stem)
     png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg"))
-    with house_style():
-        with atomic_path(png) as path:
-            figure.savefig(path, format="png", dpi=DPI, pil_kwargs={"optimize": True})
-            if path.stat().st_size > PNG_LIMIT:
-                figure.savefig(path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
-            if path.stat().st_size > PNG_LIMIT:
-                with Image.open(path) as image:
-                    palette = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-                palette.save(path, format="png", optimize=True)
-        with atomic_path(svg) as path:
-            figure.savefig(path, format="svg", dpi=DPI, metadata={"Date": None})
+    save_png(figure, png)
+    with house_style(), atomic_path(svg) as path:
+        figure.savefig(path, format="svg", dpi=DPI, metadata={"Date": None})
     return [png, svg]
+
+
+def save_png(figure: Figure, png: str | Path) -> None:
+    """Writes a PNG, whole or not at all.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    with house_style(), atomic_path(png) as path:
+        figure.savefig(path, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+        if path.stat().st_size > PNG_LIMIT:
+            figure.savefig(path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
+        if path.stat().st_size > PNG_LIMIT:
+            with Image.open(path) as image:
+                palette = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+            palette.save(path, format="png", optimize=True)
 
 
 def png_source(figure: Figure) -> str:
     """A small PNG of a figure as the source of a picture in a page that needs no network."""
+    return data_source(_small_png(figure).getvalue())
+
+
+def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
+    """The same picture as an array ``(height, width, 3)``, as trackers of experiments take it."""
+    with Image.open(_small_png(figure)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _small_png(figure: Figure) -> io.BytesIO:
     buffer = io.BytesIO()
     with house_style():
         figure.savefig(buffer, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
-    return data_source(buffer.getvalue())
+    return buffer
 
 
 def data_source(png: bytes) -> str:

@@ -72,6 +72,7 @@ LIMITS: dict[str, Limit] = {
     "num_workers": Limit(int, 0, 1024),
     "output_dir": _TEXT,
     "pretrained": Limit(bool | str),
+    "reliability_interval": Limit(int, 0, 1_000_000),
     "run_name": _TEXT,
     "save_execute_config": Limit(bool | str),
     "seed": _SEED,

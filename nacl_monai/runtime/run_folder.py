@@ -37,6 +37,7 @@ FREE_KEYS = (
     "device",
     "num_workers",
     "output_dir",
+    "reliability_interval",
     "restart",
     "run_name",
     "save_execute_config",

@@ -34,6 +34,9 @@ def arguments(run_id, dataset, *overrides):
     files = [f"bundles/{dataset}/configs/dataset.yaml", "bundles/common/model.yaml"]
     files.append(f"bundles/common/{kind}.yaml")
     fast = [] if "--spatial_size" in overrides else FAST[dataset]
+    interval = "--reliability_interval"  # a diagram takes as long as the rest of such an evaluation
+    if run_id == "evaluating" and interval not in overrides:
+        fast = [*fast, interval, "0"]
     return ["run", run_id, "--config_file", str(files), *fast, *map(str, overrides)]
 
 

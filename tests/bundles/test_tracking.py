@@ -26,7 +26,8 @@ def tracked(bundle, datasets, tmp_path):
 
 def test_training_and_evaluation_are_tracked_with_their_numbers(tracked):
     """Both are finished runs of one name in the dataset's experiment, with the numbers of the files."""
-    for words in (["training", "--max_epochs", 2], ["evaluating"]):
+    training = ["training", "--max_epochs", 2, "--reliability_interval", 2]
+    for words in (training, ["evaluating", "--reliability_interval", 1]):
         code, error = tracked(*words)
         assert code == 0, error
 
@@ -44,6 +45,12 @@ def test_training_and_evaluation_are_tracked_with_their_numbers(tracked):
             [event.value for event in curves.Scalars(ours)],
             rtol=1e-6,
         )
+    (shown,) = curves.Images("reliability")
+    assert shown.step == curves.Scalars("val_dice")[-1].step
+    for run, file in ((training, "epoch_0002.png"), (evaluation, "epoch_0001.png")):
+        (logged,) = client.list_artifacts(run.info.run_id, "reliability")
+        assert logged.path == f"reliability/{file}"
+    assert (tracked.folder / "evaluation/reliability.png").stat().st_size > 10_000
     cases = pd.read_csv(tracked.folder / "evaluation/cases.csv")
     metrics = evaluation.data.metrics
     assert metrics["ece_foreground"] == pytest.approx(cases["ece_foreground"].mean(), abs=1e-5)

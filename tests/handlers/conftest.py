@@ -15,6 +15,7 @@ from nacl_monai.handlers import (
     CaseBins,
     CaseTable,
     LogitProfile,
+    ReliabilityPlot,
     SliceMaps,
 )
 from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
@@ -81,6 +82,7 @@ def evaluated(tmp_path_factory):
             CaseBins(output_dir, CLASSES, calibration),
             LogitProfile(output_dir, CLASSES),
             SliceMaps(output_dir, CLASSES),
+            ReliabilityPlot(calibration, output_dir, name="synthetic", cases="audited"),
         ],
     )
     evaluator.run()

@@ -206,7 +206,7 @@ def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
     block = next(
         code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "SupervisedEv" in code
     )
-    assert len(block.strip().splitlines()) <= 15
+    assert len([line for line in block.splitlines() if line]) <= 15
     names = {
         "classes": CLASSES,
         "device": torch.device("cpu"),

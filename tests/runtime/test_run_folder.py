@@ -88,7 +88,8 @@ class TestRecord:
         """Every other key decides a number, or might."""
         assert set(run_folder.FREE_KEYS) == {
             *("_meta_", "bundle_root", "cache_dir", "dataset_dir", "device", "num_workers"),
-            *("output_dir", "restart", "run_name", "save_execute_config", "split_file"),
+            *("output_dir", "reliability_interval", "restart", "run_name", "save_execute_config"),
+            "split_file",
         }
 
     @pytest.mark.parametrize("processes", [1, 2])
