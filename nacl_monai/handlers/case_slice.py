@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.inputs import dequantized
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
 from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
 
@@ -76,28 +77,46 @@ def _plane(voxels: torch.Tensor, position: int) -> torch.Tensor:
 
 
 def _exclusive(probs: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
-    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
-    check_probabilities(probs[None], tolerance=1e-2)
+    stored, tolerance = dequantized(probs[None])
+    check_probabilities(stored, tolerance)
+    confidence, entropy = certainty(stored[0])
     return {
         "label": label[0] if len(label) == 1 else label.max(0).indices,
-        "prediction": probs.max(0).indices,
-        "confidence": probs.amax(0),
-        "entropy": normalized_entropy(probs),
+        "prediction": stored[0].max(0).indices,
+        "confidence": confidence,
+        "entropy": entropy,
     }
 
 
 def _overlapping(probs: torch.Tensor, masks: torch.Tensor) -> dict[str, torch.Tensor]:
-    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
-    check_unit_interval(probs, activation="sigmoid")
-    inside = probs > 0.5
+    stored = dequantized(probs[None])[0][0]
+    check_unit_interval(stored, activation="sigmoid")
     order = [int(k) for k in masks.flatten(1).sum(1).argsort(descending=True, stable=True)]
-    both = torch.stack([1 - probs, probs])
+    confidence, entropy = certainty(stored, overlapping=True)
     return {
         "label": _painted(masks > 0, order),
-        "prediction": _painted(inside, order),
-        "confidence": both.amax(0).amin(0),
-        "entropy": normalized_entropy(both).amax(0),
+        "prediction": _painted(stored > 0.5, order),
+        "confidence": confidence,
+        "entropy": entropy,
     }
+
+
+def certainty(probs: torch.Tensor, overlapping: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Confidence and entropy of every voxel, ``(*spatial)``, in single precision or better.
+
+    Args:
+        probs: Probabilities, ``(C, *spatial)``.
+        overlapping: Whether the channels are structures of their own; the least certain one counts.
+
+    Example:
+        >>> certainty(torch.tensor([[0.5], [0.9]]), overlapping=True)
+        (tensor([0.5000]), tensor([1.]))
+    """
+    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
+    if not overlapping:
+        return probs.amax(0), normalized_entropy(probs)
+    both = torch.stack([1 - probs, probs])
+    return both.amax(0).amin(0), normalized_entropy(both).amax(0)
 
 
 def _painted(masks: torch.Tensor, order: Sequence[int]) -> torch.Tensor:

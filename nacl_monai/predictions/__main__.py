@@ -61,6 +61,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MM",
         help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
     )
+    audit.add_argument(
+        "--no-pictures",
+        dest="pictures",
+        action="store_false",
+        help="keep no slice of the worst cases, which the page shows",
+    )
+    audit.add_argument(
+        "--write",
+        choices=["nifti"],
+        help="also write probabilities, confidence and entropy of every case, as images",
+    )
     audit.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")

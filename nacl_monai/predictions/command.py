@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.predictions.folders import Options, find, measured_cases, processes
+from nacl_monai.predictions.folders import Found, Options, find, measured_cases, processes
+from nacl_monai.predictions.label_table import write_label_tables
+from nacl_monai.predictions.measuring import Extras
 from nacl_monai.predictions.merging import merge
 from nacl_monai.predictions.output import (
     check_measured,
@@ -14,9 +17,11 @@ from nacl_monai.predictions.output import (
     draw_all,
     write_audit,
     write_merged,
+    written_aside,
 )
 from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.table import audit_table
+from nacl_monai.predictions.worst import WorstCases
 from nacl_monai.reports import Run, check_alike, read_runs
 
 
@@ -56,12 +61,9 @@ def audit_folders(
     audits, faults, files = [], [], []
     with processes(options.jobs) as apply:
         for found, place in zip(everything, outputs, strict=True):
-            cases, numbers, of_folder = measured_cases(found, apply)
-            faults += of_folder
-            check_measured(found, cases, of_folder)
-            patients = patients_of(cases, options.patient_pattern, options.patients)
-            audit, written = write_audit(place, found, cases, patients, numbers)
+            audit, of_folder, written = _audit(found, place, options, apply)
             audits.append(audit)
+            faults += of_folder
             files += written
     if len(audits) > 1:
         files += draw_all(_side_by_side(audits), output)
@@ -69,6 +71,22 @@ def audit_folders(
     for file in files:
         print(f"wrote {file}")
     return faults
+
+
+def _audit(
+    found: Found, place: Path, options: Options, apply: Callable[..., Iterable[Any]]
+) -> tuple[Run, list[InputError], list[Path]]:
+    """The audit of one model, the faults of its cases, and the files."""
+    worst = WorstCases(found.settings)
+    with written_aside(place) as nifti:
+        extras = Extras(options.pictures, nifti if options.write else None)
+        cases, numbers, faults = measured_cases(found, apply, extras, worst.keep)
+        check_measured(found, cases, faults)
+        if options.write:
+            write_label_tables(nifti, found.settings.channels)
+        patients = patients_of(cases, options.patient_pattern, options.patients)
+        audit, written = write_audit(place, found, cases, patients, numbers, worst.pictures)
+    return audit, faults, written
 
 
 def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:

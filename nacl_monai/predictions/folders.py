@@ -21,6 +21,7 @@ from nacl_monai.predictions.labels import label_files, pair
 from nacl_monai.predictions.layouts import Layout, recognized
 from nacl_monai.predictions.measuring import (
     EVALUATED_REGIONS,
+    Extras,
     Measured,
     Settings,
     measured_file,
@@ -44,6 +45,8 @@ class Options:
     patients: Path | None = None
     affine_tolerance: float = AFFINE_TOLERANCE
     jobs: int = 1
+    pictures: bool = True
+    write: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,18 +178,26 @@ def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
 
 
 def measured_cases(
-    found: Found, apply: Callable[..., Iterable[Any]] = map
+    found: Found,
+    apply: Callable[..., Iterable[Any]] = map,
+    extras: Extras = Extras(),  # noqa: B008 - it cannot change
+    keep: Callable[[str, Measured], Measured] = lambda _, measured: measured,
 ) -> tuple[list[str], list[Measured], list[InputError]]:
     """Reads and measures case by case, one volume in memory at a time and process.
 
     Args:
         found: From `find`.
         apply: `map`, or that of `processes`.
+        extras: What is made of each case besides.
+        keep: Case and what was measured → what of it is returned.
 
     Returns:
         The names of the cases that could be measured, by name, their numbers, and the faults of others.
+
+    Raises:
+        InputError: If a file cannot be written.
     """
-    one = partial(_measured, read=found.layout.read, settings=found.settings)
+    one = partial(_measured, read=found.layout.read, settings=found.settings, extras=extras)
     names, numbers, faults = [], [], list(found.faults)
     results = progress_bar(
         apply(one, found.pairs),
@@ -199,7 +210,7 @@ def measured_cases(
             faults.append(result)
         else:
             names.append(prediction.case)
-            numbers.append(result)
+            numbers.append(keep(prediction.case, result))
     return names, numbers, faults
 
 
@@ -207,8 +218,9 @@ def _measured(
     one: tuple[Prediction, Path],
     read: Callable[[Prediction], Probabilities],
     settings: Settings,
+    extras: Extras,
 ) -> Measured | InputError:
-    return measured_file(*one, read, settings)
+    return measured_file(*one, read, settings, extras)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import image_files, read_image, stem_of
-from nacl_monai.predictions.saved import Prediction, Probabilities
+from nacl_monai.predictions.saved import Affine, Prediction, Probabilities
 
 VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
 _CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
@@ -30,10 +30,12 @@ class Labels:
     Attributes:
         classes: Class indices ``(z, y, x)``; of overlapping structures one mask each, ``(S, z, y, x)``.
         mask: The voxels that count, ``(z, y, x)``; None for all.
+        affine: Of the file, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
     """
 
     classes: torch.Tensor
     mask: torch.Tensor | None
+    affine: Affine = None
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -127,7 +129,7 @@ def read_labels(
         values = turned(values, image.affine)
     grid = VoxelGrid(str(file), image.shape, image.affine)
     _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
-    return _labels(file, values, channels)
+    return replace(_labels(file, values, channels), affine=image.affine)
 
 
 def _whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:

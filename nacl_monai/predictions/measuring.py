@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from nacl_monai.predictions.agreement import check_agreement
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.labels import Labels, read_labels
 from nacl_monai.predictions.layouts import labels_instead
+from nacl_monai.predictions.maps import write_maps
+from nacl_monai.predictions.pictures import picture
 from nacl_monai.predictions.saved import Prediction, Probabilities
 from nacl_monai.tensors import sum_tolerance
 
@@ -56,16 +58,31 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What is made of each case beside its numbers.
+
+    Attributes:
+        pictures: Whether a slice is kept.
+        nifti: The folder of its maps as NIfTI files; None writes none.
+    """
+
+    pictures: bool = False
+    nifti: Path | None = None
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What is kept of a case: a few kilobytes, whatever its size.
+    """What is kept of a case: a few kilobytes, whatever its size, and a slice if it is asked for.
 
     Attributes:
         sums: The buffers of the metric.
         scores: "dice" and "hd95" of each structure.
+        picture: The slice.
     """
 
     sums: Sequence[npt.NDArray[Any]]
     scores: Mapping[str, npt.NDArray[Any]]
+    picture: Mapping[str, Any] | None = None
 
 
 def measured_file(
@@ -73,8 +90,13 @@ def measured_file(
     label: Path,
     read: Callable[[Prediction], Probabilities],
     settings: Settings,
+    extras: Extras,
 ) -> Measured | InputError:
-    """Reads a case and measures it; its fault, if it has one."""
+    """Reads a case and measures it; its fault, if it has one.
+
+    Raises:
+        InputError: If a file of its maps cannot be written.
+    """
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="monai"
     )  # its own deprecations
@@ -83,9 +105,14 @@ def measured_file(
         check_channels(prediction, predicted, settings.channels)
         check_agreement(predicted, settings.channels)
         labels = read_labels(label, settings.channels, predicted, settings.affine_tolerance)
-        return measured(torch.from_numpy(predicted.voxels), labels, settings)
+        numbers = measured(torch.from_numpy(predicted.voxels), labels, settings)
     except InputError as fault:
         return _of_file(fault, prediction.file)
+    if extras.nifti is not None:
+        write_maps(extras.nifti, prediction.case, predicted, labels, label, settings.channels)
+    if extras.pictures:
+        return replace(numbers, picture=picture(predicted, labels, settings.channels))
+    return numbers
 
 
 def _of_file(fault: InputError, file: Path) -> InputError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from nacl_monai.handlers.evaluation_record import (
     take_place,
     write_evaluation_record,
 )
+from nacl_monai.handlers.slice_maps import write_slice
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
@@ -35,7 +38,7 @@ from nacl_monai.reports.evaluation_record import AUDITED
 from nacl_monai.reports.page import write_page
 from nacl_monai.runs import EvaluationFolder
 
-_DIAGRAM, _PAGE = "reliability_", "page.html"
+_DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
 
 
 def check_output(output: Path) -> None:
@@ -44,7 +47,30 @@ def check_output(output: Path) -> None:
     Raises:
         InputError: If it does.
     """
-    check_replaceable(EvaluationFolder(output), "--output", [f"{_DIAGRAM}*", _PAGE])
+    check_replaceable(EvaluationFolder(output), "--output", [f"{_DIAGRAM}*", _PAGE, _NIFTI])
+
+
+@contextmanager
+def written_aside(output: Path) -> Iterator[Path]:
+    """Yields the folder for the maps of single cases, of an audit that is written when the block ends.
+
+    It lies in the folder that takes the place of ``output`` as a whole. If the block fails, nothing
+    remains.
+
+    Args:
+        output: The folder of the audit.
+
+    Raises:
+        InputError: If it holds something else.
+    """
+    folder = EvaluationFolder(output)
+    check_output(output)
+    clear_aside(folder)
+    try:
+        yield folder.aside / _NIFTI
+    except BaseException:
+        shutil.rmtree(folder.aside, ignore_errors=True)
+        raise
 
 
 def write_audit(
@@ -53,6 +79,7 @@ def write_audit(
     cases: Sequence[str],
     patients: Sequence[str],
     numbers: Sequence[Measured],
+    pictures: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Run, list[Path]]:
     """Writes an audit, in place of an earlier one; whole or not at all.
 
@@ -62,6 +89,7 @@ def write_audit(
         cases: Names, sorted.
         patients: Of each case; empty where nobody knows.
         numbers: Of each case.
+        pictures: Slices of some, by case.
 
     Returns:
         The audit, read back with every check that its files allow, and the files.
@@ -81,6 +109,7 @@ def write_audit(
         cases=cases,
         patients=patients,
         settings=as_record(found.settings),
+        pictures=pictures,
     )
     return _write(output, content)
 
@@ -111,8 +140,10 @@ def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
         cases=bins.cases,
         patients=bins.patients or (),
         settings={},
+        pictures={},
     )
-    return _write(output, content)
+    with written_aside(output):
+        return _write(output, content)
 
 
 @dataclass(frozen=True)
@@ -128,18 +159,20 @@ class Content:
     cases: Sequence[str]
     patients: Sequence[str]
     settings: Mapping[str, Any]
+    pictures: Mapping[str, Mapping[str, Any]]
 
 
 def _write(output: Path, content: Content) -> tuple[Run, list[Path]]:
     folder = EvaluationFolder(output)
     check_output(output)
-    clear_aside(folder)
     aside = EvaluationFolder(folder.aside)
     cases, patients, bins = content.cases, content.patients, content.bins
     write_case_table(aside, content.columns, bins.num_bins, content.name, cases, patients)
     names = (cases, content.regions, content.classes, patients)
     write_case_bins(aside.bins, bins, *names, content.fine)
     write_evaluation_record(aside, evaluation_record(AUDITED, content.settings, {}))
+    for case, arrays in content.pictures.items():
+        write_slice(aside.map_of(case), arrays)
     audit = read_run(aside.path, content.name)
     draw_all([audit], aside.path)
     write_page(

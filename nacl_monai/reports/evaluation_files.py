@@ -12,6 +12,7 @@
                    An optional array ``patients`` (N,) says which cases belong together.
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
+                   Those of an audit have no ``image``.
 ================== ==========================================================================
 """
 
@@ -120,9 +121,9 @@ class RunBins:
 
 @dataclass(frozen=True)
 class CaseMap:
-    """The content of ``maps/CASE.npz``: one slice of one test case."""
+    """The content of ``maps/CASE.npz``: one slice of one test case; an audit knows no image."""
 
-    image: npt.NDArray[np.float32]
+    image: npt.NDArray[np.float32] | None
     label: npt.NDArray[np.uint8]
     prediction: npt.NDArray[np.uint8]
     confidence: npt.NDArray[np.float32]
@@ -234,10 +235,11 @@ def read_map(path: Path) -> CaseMap:
         InputError: If the file is missing, lacks an array, or holds pictures of unlike shape or
             label values without a class.
     """
-    pictures = ("image", "label", "prediction", "confidence", "entropy")
-    arrays = read_arrays(path, (*pictures, "slice", "classes"))
+    needed = ("label", "prediction", "confidence", "entropy")
+    arrays = read_arrays(path, (*needed, "slice", "classes"), optional=["image"])
+    pictures = [key for key in ("image", *needed) if key in arrays]
     shapes = {arrays[key].shape for key in pictures}
-    if len(shapes) > 1 or arrays["image"].ndim != 2:
+    if len(shapes) > 1 or arrays["label"].ndim != 2:
         raise InputError(
             f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
             f"not {listed(sorted(shapes))}; evaluate the run again"
@@ -250,7 +252,8 @@ def read_map(path: Path) -> CaseMap:
             f"({listed(classes)}); evaluate the run again"
         )
     return CaseMap(
-        **{key: arrays[key] for key in pictures},
+        **{key: arrays[key] for key in needed},
+        image=arrays.get("image"),
         slice=int(arrays["slice"]),
         classes=classes,
         path=path,

@@ -41,6 +41,8 @@ COLUMNS = 4
 OPACITY = 0.7
 #: Free space around the structures, as a share of their extent.
 MARGIN = 0.25
+#: The gray of all voxels where no image is known.
+NO_IMAGE = 0.92
 
 PIXELS: dict[str, Any] = {"interpolation": "nearest", "aspect": "equal"}
 DARK_EDGE: list[AbstractPathEffect] = [withStroke(linewidth=1.9, foreground="0.2")]
@@ -95,7 +97,7 @@ def draw_maps(
     lines, columns = panel_grid(len(runs), COLUMNS)
     scales = _scales(len(first.classes))
     with house_style():
-        figure, axes = _panels(first.image[window].shape, lines, columns, 1 + len(show))
+        figure, axes = _panels(first.label[window].shape, lines, columns, 1 + len(show))
         for line, block in enumerate(np.split(axes, lines)):
             members = slice(line * columns, (line + 1) * columns)
             _draw_reference(block[:, 0], first, window)
@@ -177,10 +179,12 @@ def _panels(
 
 def _draw_reference(panels: npt.NDArray[Any], shown: CaseMap, window: Window) -> None:
     """What the predictions beside it are to be compared with."""
-    _title(panels[0], "Image")
-    _draw_image(panels[0], shown, window)
-    _title(panels[1], "Ground truth")
-    _draw_image(panels[1], shown, window, shown.label)
+    if shown.image is not None:
+        _title(panels[0], "Image")
+        _draw_image(panels[0], shown, window)
+        panels = panels[1:]
+    _title(panels[0], "Ground truth")
+    _draw_image(panels[0], shown, window, shown.label)
 
 
 def _draw_prediction(axes: Axes, name: str, scores: str, shown: CaseMap, window: Window) -> None:
@@ -223,15 +227,20 @@ def _scores(run: Run, case: str, between: str) -> str:
 def _draw_image(
     axes: Axes, shown: CaseMap, window: Window, classes: npt.NDArray[np.uint8] | None = None
 ) -> None:
-    """The image in gray, tinted by the class of each voxel."""
-    low, high = np.percentile(shown.image, (0.5, 99.5))
-    gray = Normalize(low, max(high, low + 1e-6), clip=True)(shown.image)
-    picture = np.repeat(np.asarray(gray)[..., None], 3, axis=-1)
+    """The image in gray, or plain gray without one, tinted by the class of each voxel."""
+    picture = np.repeat(_gray(shown)[..., None], 3, axis=-1)
     if classes is not None:
         colors = np.array([to_rgb(class_color(c)) for c in range(len(shown.classes))])
         tint = np.where(classes > 0, OPACITY, 0)[..., None]
         picture = (1 - tint) * picture + tint * colors[classes]
     axes.imshow(picture[window], **PIXELS)
+
+
+def _gray(shown: CaseMap) -> npt.NDArray[np.float64]:
+    if shown.image is None:
+        return np.full(shown.label.shape, NO_IMAGE)
+    low, high = np.percentile(shown.image, (0.5, 99.5))
+    return np.asarray(Normalize(low, max(high, low + 1e-6), clip=True)(shown.image))
 
 
 def _draw_outline(

@@ -7,7 +7,7 @@ whether that is more than chance; then it shows the diagrams and the cases to lo
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,21 +211,21 @@ def _selective(run: Run) -> str:
     return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
 
 
-def _error_region(run: Run) -> str:
-    """The region by whose ECE the worst cases are found."""
-    return next(name for name in (*PREFERRED, *run.bins.regions) if f"ece_{name}" in run.metrics)
+def error_region(regions: Iterable[str], columns: Container[str]) -> str:
+    """The region by whose ECE the worst cases are found: the first that has a column."""
+    return next(name for name in (*PREFERRED, *regions) if f"ece_{name}" in columns)
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:
     """The metrics of the cases with the largest errors, the worst first."""
-    error = f"ece_{_error_region(run)}"
+    error = f"ece_{error_region(run.bins.regions, run.metrics)}"
     ordered = run.metrics.sort_values(error, ascending=False, kind="stable")
     return ordered[ordered[error].notna()].head(WORST)
 
 
 def _worst_table(run: Run) -> dict[str, object]:
     """The worst cases, and what else is known of them."""
-    region = _error_region(run)
+    region = error_region(run.bins.regions, run.metrics)
     shown = {f"ece_{region}": "ECE ↓", f"confidence_gap_{region}": ERRORS["confidence_gap"]}
     shown |= {name: METRICS[name].heading for name in ("dice", "hd95")}
     shown = {name: heading for name, heading in shown.items() if name in run.metrics}
@@ -238,8 +238,6 @@ def _worst_table(run: Run) -> dict[str, object]:
 
 def _maps(run: Run) -> Iterator[tuple[str, str]]:
     """Pictures of the worst cases, where the evaluation kept a slice of each."""
-    if run.audited:
-        return
     for case in map(str, _worst_cases(run).index[:DRAWN]):
         try:
             yield case, png_source(draw_maps([run], case, ("confidence", "entropy")))

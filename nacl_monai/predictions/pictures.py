@@ -1,0 +1,56 @@
+"""A slice of a case as a picture, for the page of an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+
+from nacl_monai.handlers.case_slice import case_slice
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.saved import Affine, Probabilities
+
+
+def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dict[str, Any]:
+    """The axial slice with most foreground in the label, as one looks at it: anterior is up.
+
+    Args:
+        predicted: The probabilities.
+        labels: On the same grid.
+        channels: What the channels mean.
+
+    Returns:
+        The arrays of `case_slice`, without an image; ``slice`` counts along the file's own axis.
+    """
+    axes, runs_back = _anatomical(None if predicted.turned else labels.affine)
+    classes = labels.classes if channels.overlapping else labels.classes[None]
+    volumes = (
+        voxels.permute(0, 3, 2, 1).permute(0, *(1 + axis for axis in axes))
+        for voxels in (torch.from_numpy(predicted.voxels), classes)
+    )
+    probs, label = volumes
+    shown = case_slice(probs, label, channels.names, overlapping=channels.overlapping)
+    columns, rows = (slice(None, None, -1 if back else None) for back in runs_back[:2])
+    return {
+        name: array[rows, columns] if np.ndim(array) == 2 else array
+        for name, array in shown.items()
+    }
+
+
+def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:
+    """Which of x, y and z runs right or left, anterior or posterior, up or down; and which of them back.
+
+    Without an affine, or with one that says nothing, the axes are taken as they are.
+    """
+    plain = ((0, 1, 2), (False, False, False))
+    if affine is None:
+        return plain
+    turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    if np.isnan(turn).any():
+        return plain
+    axes = np.argsort(turn[:, 0])
+    return axes.tolist(), (turn[axes, 1] < 0).tolist()
