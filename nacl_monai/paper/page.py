@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
@@ -30,6 +29,7 @@ from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, png_source
 from nacl_monai.reports.tables import best_places
+from nacl_monai.reports.templates import page_template
 from nacl_monai.runs import RunFolder
 
 PAGE = "report.html"
@@ -60,10 +60,7 @@ def write_page(
     results = read_results(roots, conventions)
     main = MAIN.select(results)
     command = command_line("report", roots, output, {"conventions": conventions})
-    page = Environment(
-        loader=PackageLoader("nacl_monai.paper", "."), autoescape=True, undefined=StrictUndefined
-    ).get_template("page.html.j2")
-    text = page.render(
+    text = page_template("nacl_monai.paper").render(
         sections=[_section(results, dataset) for dataset in main.datasets],
         command=command,
         items=[_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()],

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
@@ -24,6 +23,7 @@ from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import REGION_LABELS, draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import png_source
+from nacl_monai.reports.templates import page_template
 
 #: So many of the worst cases are listed, and so many of these are drawn, where there are maps.
 WORST, DRAWN = 10, 3
@@ -74,10 +74,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
     Raises:
         InputError: If it cannot be written.
     """
-    page = Environment(
-        loader=PackageLoader("nacl_monai.reports", "."), autoescape=True, undefined=StrictUndefined
-    ).get_template("page.html.j2")
-    text = page.render(
+    text = page_template().render(
         run=run,
         sample=_sample(run),
         verdicts=[verdict(run, region) for region in _main_regions(run)],
