@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from matplotlib.figure import Figure
 from monai.handlers import MLFlowHandler
 
 from nacl_monai import read_audit
@@ -45,6 +46,12 @@ def ran(calibration=None, epochs=1, handlers=(), **options):
     engine.run([{"case": ["b", "a", "c"], "patient": ["p", "p", "q"]}], max_epochs=epochs)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """An empty picture in place of the diagram, which takes longer than all else."""
+    monkeypatch.setattr(ReliabilityPlot, "_figure", lambda *_: Figure(figsize=(1, 2)))
+
+
 def test_file_is_the_diagram_of_the_reports(evaluated, tmp_path):
     """To the bit, from the bins that the evaluation wrote, with cases in the order of its table."""
     run = read_audit(evaluated[0], "synthetic").run
@@ -56,6 +63,7 @@ def test_file_is_the_diagram_of_the_reports(evaluated, tmp_path):
     assert (evaluated[0] / "reliability.png").read_bytes() == expected.read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("interval", "steps"), [(1, [10, 20, 30]), (2, [20]), (0, [])])
 def test_pictures_of_every_interval_are_in_tensorboard(interval, steps):
     """At the step that the epoch stands for."""
@@ -70,8 +78,7 @@ def test_pictures_of_every_interval_are_in_tensorboard(interval, steps):
     assert [step for _, _, step, _ in writer.shown] == steps
     for tag, picture, _, dataformats in writer.shown:
         assert (tag, dataformats, picture.dtype) == ("reliability", "HWC", np.uint8)
-        assert picture.ndim == 3
-        assert picture.min() < 50 < 250 < picture.max()
+        assert picture.shape == (200, 100, 3)
 
 
 def test_generators_are_left_as_they_were():
@@ -89,6 +96,7 @@ def test_generators_are_left_as_they_were():
     assert states() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_picture_is_logged_to_the_run_of_mlflow():
     """Where MONAI's handler tracks the engine; tests/bundles/test_tracking.py has a real store."""
 
