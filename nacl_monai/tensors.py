@@ -104,6 +104,45 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
             )
 
 
+def check_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> None:
+    """Refuses labels with a channel per class that are no shares of the classes.
+
+    Args:
+        labels: One-hot or soft, ``(B, C, *spatial)``, of any dtype.
+        ignore_index: As in :func:`valid_soft_labels`.
+
+    Raises:
+        InputError: If a voxel's shares are negative, NaN, do not sum to 1, or are ignored in part.
+    """
+    fine = valid_soft_labels(labels, ignore_index)
+    if not fine.all():
+        first = labels.movedim(1, -1)[~fine][0].tolist()
+        raise InputError(
+            f"labels: have a channel per class, which hold {', '.join(f'{x:.4g}' for x in first)} in a "
+            "voxel; one-hot and soft labels are 0 or more and sum to 1"
+            + ("" if ignore_index is None else ", or are all 0, or all of the class to be ignored")
+        )
+
+
+def valid_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> torch.Tensor:
+    """Where the shares of the classes are 0 or more and sum to 1, ``(B, *spatial)``, boolean.
+
+    Args:
+        labels: One-hot or soft, ``(B, C, *spatial)``, of any dtype.
+        ignore_index: If given, a voxel may have no shares at all, as the one-hot form of a label that is
+            no class has; and this class has all of a voxel or nothing.
+    """
+    shares = labels.to(torch.promote_types(labels.dtype, torch.float32))
+    total, tolerance = shares.sum(1), sum_tolerance(labels.dtype)
+    valid = (total - 1).abs() <= tolerance
+    if ignore_index is not None:
+        valid |= total == 0
+        if 0 <= ignore_index < labels.shape[1]:
+            of_ignored = shares[:, ignore_index]
+            valid &= (of_ignored == 0) | (of_ignored >= 1 - tolerance)
+    return valid & (shares >= 0).all(1)
+
+
 def sum_tolerance(dtype: torch.dtype) -> float:
     """How far off 1 the rounding of a dtype may take the sum over a voxel's classes."""
     return _SUM_TOLERANCE.get(dtype, 1e-3)

@@ -51,7 +51,7 @@ class SegmentationLoss(FunctionModule, ABC):
         Args:
             logits: Output of a network before softmax, ``(B, C, *spatial)``, 2-D or 3-D.
             labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, of any integer or
-                float dtype.
+                float dtype; or one-hot or soft labels, ``(B, C, *spatial)``, which sum to 1.
         """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

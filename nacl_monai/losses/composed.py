@@ -63,7 +63,8 @@ class ComposedLoss(SegmentationLoss):
         penalties: What to add to it.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
         If a penalty needs the image, labels are ``(B, 1 + M, *spatial)``: the class indices, then
         the image's :math:`M` channels.
 

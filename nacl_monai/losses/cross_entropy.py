@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.voxels import check_inputs
+from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
 
 
 def cross_entropy(
@@ -24,11 +24,13 @@ def cross_entropy(
 
     .. math::
 
-        \mathcal{L}_{CE} = -\log \hat{p}_j^{y_j}
+        \mathcal{L}_{CE} = -\log \hat{p}_j^{y_j}, \quad \text{or} \quad
+            -\sum_k y_j^k \log \hat{p}_j^k \text{ for soft labels } y
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         class_weights: One weight per class; the mean over voxels is weighted by them.
         ignore_index: Voxels with this label are ignored.
         label_smoothing: The share of each label that is spread evenly over all classes.
@@ -52,6 +54,8 @@ def cross_entropy(
     """
     logits, labels = check_inputs(logits, labels, ignore_index)
     weights = _per_class(class_weights, logits)
+    if is_soft(labels):
+        return _of_soft_labels(logits, labels, weights, ignore_index, label_smoothing)
     if ignore_index is None:
         return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing)
     total = F.cross_entropy(
@@ -66,6 +70,25 @@ def cross_entropy(
     share = counted if weights is None else weights[labels.where(counted, 0)].where(counted, 0)
     mass = share.sum()
     return total / mass.where(mass > 0, 1)
+
+
+def _of_soft_labels(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+) -> torch.Tensor:
+    """Torch averages over voxels whatever they weigh; here one-hot labels give what indices give."""
+    entropies = F.cross_entropy(
+        logits, labels, weights, reduction="none", label_smoothing=label_smoothing
+    ).unsqueeze(1)
+    mean = voxel_mean(entropies, labels, ignore_index)
+    if weights is None:
+        return mean
+    mass = torch.tensordot(labels, weights, dims=([1], [0]))
+    average = voxel_mean(mass.unsqueeze(1), labels, ignore_index)
+    return mean / average.where(average > 0, 1)
 
 
 def _per_class(
@@ -89,7 +112,8 @@ class CrossEntropyLoss(SegmentationLoss):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If shapes, label values or the number of class weights do not fit.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.composed import needs_image
-from nacl_monai.tensors import without_metadata
+from nacl_monai.tensors import valid_soft_labels, without_metadata
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
 
@@ -31,7 +31,7 @@ class DeepSupervisionLoss(SegmentationLoss):
         w_h = \frac{2^{-h}}{\sum_i 2^{-i}} \text{ by default},
 
     where :math:`y_h` are the labels at the resolution of output :math:`h`, sampled by nearest
-    neighbor. A single output, as in evaluation, is passed to the loss unchanged.
+    neighbor, or given. A single output, as in evaluation, is passed to the loss unchanged.
 
     Args:
         loss: Any loss of this package, or another that returns a scalar, which is then its only term.
@@ -40,11 +40,13 @@ class DeepSupervisionLoss(SegmentationLoss):
 
     Shape:
         A sequence of logits ``(B, C, *spatial)`` of any resolution, or DynUNet's heads stacked as
-        ``(B, heads, C, *spatial)``; labels as for the loss; a scalar out.
+        ``(B, heads, C, *spatial)``; labels as for the loss, or a sequence of them, one per output as
+        nnU-Net's loader makes it; a scalar out.
 
     Raises:
-        InputError: If the number of weights is not that of the outputs, or ``loss`` is a
-            ``DeepSupervisionLoss``, whose weights would have no effect.
+        InputError: If the number of weights or of labels is not that of the outputs, if ``loss`` is a
+            ``DeepSupervisionLoss``, whose weights would have no effect, or if one-hot labels of stacked
+            heads cannot be told from a label map.
 
     Note:
         MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
@@ -70,19 +72,21 @@ class DeepSupervisionLoss(SegmentationLoss):
         super().__init__(weights=None if weights is None else list(weights))
         self.loss = loss
 
-    def forward(self, logits: Outputs, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: Outputs, labels: Outputs) -> torch.Tensor:
         """The loss, a scalar; :attr:`latest_terms` are summed over the outputs."""
         return super().forward(logits, labels)  # type: ignore[arg-type]
 
-    def terms(self, logits: Outputs, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Outputs, labels: Outputs) -> dict[str, torch.Tensor]:
         """The loss's terms, each summed over the outputs."""
         if isinstance(logits, torch.Tensor):
-            if not _stacked(logits, labels, needs_image(self.loss)):
+            with_image = needs_image(self.loss)
+            if isinstance(labels, torch.Tensor) and not _stacked(logits, labels, with_image):
                 return _terms(self.loss, logits, labels)
             logits = logits.unbind(1)
         totals: dict[str, torch.Tensor] = {}
-        for weight, head in zip(self._weights(len(logits)), logits, strict=True):
-            for name, value in _terms(self.loss, head, _resized(labels, head)).items():
+        weights = self._weights(len(logits))
+        for weight, head, label in zip(weights, logits, _labels_of(logits, labels), strict=True):
+            for name, value in _terms(self.loss, head, label).items():
                 totals[name] = weight * value + totals.get(name, 0)
         return totals
 
@@ -111,8 +115,45 @@ def _stacked(logits: torch.Tensor, labels: torch.Tensor, with_image: bool) -> bo
     """Whether axis 1 holds heads: labels tell ``(B, heads, C, H, W)`` from ``(B, C, D, H, W)``."""
     if with_image:  # labels surely have channels, which may be as many as there are classes
         return logits.ndim > labels.ndim
+    if logits.shape[2:] == labels.shape[1:]:
+        return logits.ndim > 5 or (logits.ndim == 5 and _soft_of_heads(without_metadata(labels)))
     sizes = (labels.shape[1:], labels.shape[2:])
-    return logits.shape[2:] not in sizes and logits.shape[3:] in sizes
+    return logits.shape[2:] != labels.shape[2:] and logits.shape[3:] in sizes
+
+
+def _soft_of_heads(labels: torch.Tensor) -> bool:
+    """Whether ``(B, X, H, W)`` are soft labels of X classes, for stacked heads, not a map X deep.
+
+    Fractions are soft labels. Whole numbers are a map, but for one that looks like one-hot labels, with
+    one voxel of class 1 and else background in every line along its depth, which is refused.
+
+    Raises:
+        InputError: If labels may be either.
+    """
+    fractions, shares = (labels != labels.round()).any(), valid_soft_labels(labels).all()
+    if torch.compiler.is_compiling():
+        torch._assert_async(
+            ~shares, "labels: cannot be told from a label map; pass a list of heads"
+        )
+        return False
+    if shares and not fractions:
+        raise InputError(
+            f"labels: of shape {tuple(labels.shape)} may be one-hot for stacked outputs, or a label map "
+            "of a volume; pass the outputs as a list, list(logits.unbind(1)), or labels with a channel"
+        )
+    return bool(fractions and shares)
+
+
+def _labels_of(heads: Outputs, labels: Outputs) -> list[torch.Tensor]:
+    """The labels of each head."""
+    if isinstance(labels, torch.Tensor):
+        return [_resized(labels, head) for head in heads]
+    if len(labels) != len(heads):
+        raise InputError(
+            f"labels: are {len(labels)}, but the network has {len(heads)} outputs; pass labels for "
+            "each, or one tensor"
+        )
+    return list(labels)
 
 
 def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
@@ -121,4 +162,5 @@ def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
         labels = labels.unsqueeze(1)
     if labels.shape[2:] == size:
         return labels
-    return F.interpolate(without_metadata(labels).float(), size=size, mode="nearest-exact")
+    values = without_metadata(labels).to(torch.promote_types(labels.dtype, torch.float32))
+    return F.interpolate(values, size=size, mode="nearest-exact")

@@ -3,6 +3,8 @@
 References:
     V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image Segmentation
     (Milletari et al., 2016), https://arxiv.org/abs/1606.04797
+    Dice Semimetric Losses: Optimizing the Dice Score with Soft Labels (Wang et al., 2023),
+    https://arxiv.org/abs/2303.16296
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ import torch
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import cross_entropy
-from nacl_monai.losses.voxels import at_least_float32, check_inputs
+from nacl_monai.losses.voxels import (
+    at_least_float32,
+    check_inputs,
+    counted_voxels,
+    is_soft,
+    memberships,
+)
 
 
 def dice_ce_loss(
@@ -34,7 +42,8 @@ def dice_ce_loss(
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         cross_entropy_weight: :math:`w_{CE}`.
         dice_weight: :math:`w_{DSC}`; 0 gives cross-entropy.
         include_background: Whether class 0 counts in Dice.
@@ -101,12 +110,18 @@ def soft_dice_loss(
 
     .. math::
 
-        \mathcal{L}_{DSC} = 1 - \frac{2 \sum_j \hat{p}_j^k [y_j = k] + \epsilon}
-                                     {\sum_j \hat{p}_j^k + \sum_j [y_j = k] + \epsilon}
+        \mathcal{L}_{DSC} = 1 - \frac{2 \sum_j \min(\hat{p}_j^k, y_j^k) + \epsilon}
+                                     {\sum_j \hat{p}_j^k + \sum_j y_j^k + \epsilon}
+
+    where :math:`y_j^k` is 1 for the class of the label and 0 for the others, so that the minimum is the
+    usual product, or the share of the class in soft labels. With the minimum the loss is 0 where the
+    probabilities equal the soft labels, and nowhere else (Wang et al., 2023); with the product it would
+    be least for probabilities of 0 and 1.
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         include_background: Whether class 0 counts.
         ignore_index: Voxels with this label are ignored.
         smooth: :math:`\epsilon`, which gives a class that is absent from both prediction and
@@ -131,14 +146,13 @@ def soft_dice_loss(
     """
     logits, labels = check_inputs(logits, labels, ignore_index)
     probs = logits.softmax(1)
-    classes = torch.arange(logits.shape[1], device=logits.device)
-    members = labels.unsqueeze(1) == classes.view(1, -1, *[1] * (labels.ndim - 1))
-    if ignore_index is not None:
-        counted = (labels != ignore_index).unsqueeze(1)
-        members = members & counted
-        probs = torch.where(counted, probs, 0)
+    members = memberships(labels, logits.shape[1], ignore_index)
+    counted = counted_voxels(labels, ignore_index)
+    if counted is not None:
+        probs = torch.where(counted.unsqueeze(1), probs, 0)
     axes = tuple(range(2, logits.ndim))
-    overlap = torch.where(members, probs, 0).sum(axes)
+    common = torch.minimum(members, probs) if is_soft(labels) else torch.where(members, probs, 0)
+    overlap = common.sum(axes)
     sizes = probs.sum(axes) + members.sum(axes)
     scores = (2 * overlap + smooth) / (sizes + smooth)
     return 1 - scores[:, 0 if include_background else 1 :].mean()
@@ -155,7 +169,8 @@ class DiceCELoss(SegmentationLoss):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If shapes, label values or the number of class weights do not fit.

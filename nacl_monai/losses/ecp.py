@@ -34,7 +34,8 @@ def ecp_loss(
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         entropy_weight: :math:`\beta \ge 0`; 0 gives cross-entropy.
         class_weights: One weight per class, for cross-entropy only.
         ignore_index: Voxels with this label are ignored.
@@ -89,7 +90,7 @@ def entropy_penalty(
         tensor(-1.3863)
         >>> penalty.backward()
     """
-    logits, labels = convert_inputs(logits, labels)
+    logits, labels = convert_inputs(logits, labels, ignore_index)
     log_probs = logits.log_softmax(1)
     negative_entropy = (log_probs.exp() * log_probs).sum(1, keepdim=True)
     return voxel_mean(negative_entropy, labels, ignore_index)
@@ -107,7 +108,8 @@ class EntropyPenalty(Penalty):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If the weight is negative, or the shapes do not fit.
@@ -134,7 +136,8 @@ class ECPLoss(ComposedLoss):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.settings import require
-from nacl_monai.losses.voxels import check_inputs, voxel_mean
+from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
 
 
 def focal_loss(
@@ -31,9 +31,12 @@ def focal_loss(
         \mathcal{L} = -(1 - \hat{p}_j^{y_j})^\gamma \log \hat{p}_j^{y_j}, \quad
         \text{averaged over voxels } j
 
+    Of soft labels it is the mean over the classes, each weighted by its share.
+
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         gamma: The focusing exponent :math:`\gamma \ge 0`; 0 gives cross-entropy.
         ignore_index: Voxels with this label are ignored.
 
@@ -57,11 +60,18 @@ def focal_loss(
     """
     _check(gamma)
     logits, labels = check_inputs(logits, labels, ignore_index)
+    if is_soft(labels):
+        focal = _of_surprise(-logits.log_softmax(1), gamma)
+        return voxel_mean((labels * focal).sum(1, keepdim=True), labels, ignore_index)
     classes = labels if ignore_index is None else labels.where(labels != ignore_index, 0)
     surprise = F.cross_entropy(logits, classes, reduction="none").unsqueeze(1)
+    return voxel_mean(_of_surprise(surprise, gamma), labels, ignore_index)
+
+
+def _of_surprise(surprise: torch.Tensor, gamma: float) -> torch.Tensor:
     # 1 - p without cancellation; the floor keeps the power's slope finite for gamma < 1.
     doubt = (-torch.expm1(-surprise)).clamp_min(torch.finfo(surprise.dtype).eps)
-    return voxel_mean(doubt**gamma * surprise, labels, ignore_index)
+    return doubt**gamma * surprise
 
 
 def _check(gamma: float) -> None:
@@ -76,7 +86,8 @@ class FocalLoss(SegmentationLoss):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If γ, shapes or label values do not fit.

@@ -32,7 +32,8 @@ def label_smoothing_loss(
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         label_smoothing: :math:`\alpha` in [0, 1]; 0 gives cross-entropy.
         ignore_index: Voxels with this label are ignored.
 
@@ -69,7 +70,8 @@ class LabelSmoothingLoss(SegmentationLoss):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If the share, shapes or label values do not fit.

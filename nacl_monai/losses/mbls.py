@@ -38,7 +38,8 @@ def mbls_loss(
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         margin: :math:`m`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
         class_weights: One weight per class, for cross-entropy only.
@@ -99,7 +100,7 @@ def margin_penalty(
         tensor(2.)
         >>> penalty.backward()
     """
-    logits, labels = convert_inputs(logits, labels)
+    logits, labels = convert_inputs(logits, labels, ignore_index)
     distances = logits.amax(1, keepdim=True) - logits
     return voxel_mean((distances - margin).relu(), labels, ignore_index)
 
@@ -117,7 +118,8 @@ class MarginPenalty(Penalty):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If the weight is negative, or the shapes do not fit.
@@ -147,7 +149,8 @@ class MbLSLoss(ComposedLoss):
         ignore_index: Voxels with this label are ignored.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.

@@ -16,11 +16,11 @@ from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.neighborhood import (
     IMAGE_PRIORS,
     check_neighborhood,
-    neighborhood_proportions,
+    member_proportions,
 )
 from nacl_monai.losses.penalties import PENALTIES, SPACES
 from nacl_monai.losses.settings import check_option, require
-from nacl_monai.losses.voxels import convert_inputs, split_image, voxel_mean
+from nacl_monai.losses.voxels import convert_inputs, memberships, split_image, voxel_mean
 
 
 def nacl_loss(
@@ -53,7 +53,8 @@ def nacl_loss(
 
     Args:
         logits: :math:`l`, ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         prior: How neighbors are weighted in :math:`\tau`: ``"mean"``, ``"gaussian"`` or
             ``"bilateral"``, see :func:`neighborhood_proportions`.
         kernel_size: The window's extent along each axis, odd.
@@ -138,18 +139,10 @@ def neighborhood_penalty(
         >>> penalty.backward()
     """
     _check_penalty(penalty, space, sharpness)
-    logits, labels = convert_inputs(logits, labels)
-    proportions = neighborhood_proportions(
-        labels.unsqueeze(1),
-        logits.shape[1],
-        kernel_size,
-        prior,
-        sigma,
-        border,
-        ignore_index=ignore_index,
-        image=image,
-        intensity_sigma=intensity_sigma,
-        dtype=logits.dtype,
+    logits, labels = convert_inputs(logits, labels, ignore_index)
+    members = memberships(labels, logits.shape[1], ignore_index)
+    proportions = member_proportions(
+        members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype
     )
     scores = SPACES[space](logits)
     penalize = PENALTIES[penalty]
@@ -178,7 +171,8 @@ class NeighborhoodPenalty(Penalty):
     All other arguments are those of :func:`nacl_loss`.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
         With ``prior="bilateral"``, labels are ``(B, 1 + M, *spatial)``: class indices, then the
         image's :math:`M` channels, as MONAI's ``ConcatItemsd(keys=["label", "image"],
         name="label")`` makes them at the end of a training pipeline.

@@ -19,12 +19,13 @@ from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses.settings import check_option, require
-from nacl_monai.tensors import without_metadata
+from nacl_monai.losses.voxels import one_hot, without_ignored
+from nacl_monai.tensors import check_outputs, check_soft_labels, without_metadata
 
 
 def neighborhood_proportions(
     labels: torch.Tensor,
-    num_classes: int,
+    num_classes: int | None,
     kernel_size: int = 3,
     prior: str = "mean",
     sigma: float = 1.0,
@@ -56,14 +57,15 @@ def neighborhood_proportions(
 
     Args:
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, 2-D or 3-D. Four axes, the
-            second of length 1, are read as ``(B, 1, H, W)``.
-        num_classes: The number of classes :math:`K`.
+            second of length 1, are read as ``(B, 1, H, W)``. Or the shares of the classes,
+            ``(B, K, *spatial)``, of which :math:`\tau` is the weighted mean.
+        num_classes: The number of classes :math:`K`; None says that labels are shares.
         kernel_size: The window's extent along each axis, odd.
         prior: ``"mean"``, ``"gaussian"`` or ``"bilateral"``.
         sigma: Standard deviation of the Gaussian weights in voxels; unused by ``"mean"``.
         border: What lies outside the image. ``"valid"``: nothing, the proportion is among voxels
             that exist. ``"replicate"``: copies of the border, as SVLS was published.
-        ignore_index: Voxels with this label are ignored as neighbors.
+        ignore_index: Voxels with this label, or without shares, are ignored as neighbors.
         image: ``(B, M, *spatial)``, needed by ``"bilateral"`` only.
         intensity_sigma: :math:`\sigma_I`, in the image's units; the default suits [0, 1].
         dtype: Floating-point dtype of the result.
@@ -73,7 +75,7 @@ def neighborhood_proportions(
         where the whole window is ignored.
 
     Raises:
-        InputError: If a setting or a shape cannot be used.
+        InputError: If a setting or a shape cannot be used, or shares do not sum to 1.
 
     Note:
         MONAI's ``NACLLoss`` pads with zeros, so that its proportions add up to 4/9 in the corner of
@@ -88,9 +90,25 @@ def neighborhood_proportions(
                 [0.0000, 0.3333, 0.5000],
                 [0.0000, 0.3333, 0.5000]])
     """
+    members = _members(labels, num_classes, ignore_index)
+    return member_proportions(
+        members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype
+    )
+
+
+def member_proportions(
+    members: torch.Tensor,
+    kernel_size: int,
+    prior: str,
+    sigma: float,
+    border: str,
+    image: torch.Tensor | None = None,
+    intensity_sigma: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """:func:`neighborhood_proportions` of ``(B, K, *spatial)`` from :func:`voxels.memberships`."""
     check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
     window = _Window(kernel_size, sigma, BORDERS[border], intensity_sigma, image, dtype)
-    members = _one_hot(_with_channel(labels), num_classes, ignore_index)
     weighted = PRIORS[prior](members, window)
     total = weighted.sum(1, keepdim=True, dtype=dtype)
     return weighted / total.clamp_min(torch.finfo(dtype).tiny)
@@ -113,6 +131,17 @@ def check_neighborhood(
     require(intensity_sigma > 0, "intensity_sigma", intensity_sigma, "a positive number")
 
 
+def _members(
+    labels: torch.Tensor, num_classes: int | None, ignore_index: int | None
+) -> torch.Tensor:
+    if num_classes is not None:
+        return one_hot(_with_channel(labels), num_classes, ignore_index)
+    check_outputs(labels, "labels")
+    shares = without_metadata(labels)
+    check_soft_labels(shares, ignore_index)
+    return without_ignored(shares, ignore_index)
+
+
 def _with_channel(labels: torch.Tensor) -> torch.Tensor:
     labels = without_metadata(labels)
     if labels.ndim == 3 or (labels.ndim == 4 and labels.shape[1] != 1):
@@ -123,14 +152,6 @@ def _with_channel(labels: torch.Tensor) -> torch.Tensor:
         f"labels: have the shape {tuple(labels.shape)}; pass (batch, 1, *spatial) or "
         "(batch, *spatial) in 2-D or 3-D"
     )
-
-
-def _one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
-    classes = torch.arange(num_classes, device=labels.device)
-    members = labels == classes.view(1, -1, *[1] * (labels.ndim - 2))
-    if ignore_index is not None and 0 <= ignore_index < num_classes:
-        members = members & (labels != ignore_index)
-    return members
 
 
 def _pad_with_zeros(x: torch.Tensor, axis: int, radius: int) -> torch.Tensor:
@@ -164,13 +185,13 @@ class _Window:
 
 
 def _count(members: torch.Tensor, window: _Window) -> torch.Tensor:
-    """Members in each window, in the smallest integers that hold the window's size.
+    """Members in each window, in the smallest integers that hold the window's size; or their shares.
 
     Bytes rather than floats make the prior several times cheaper than the cross-entropy beside it.
     """
     size = window.kernel_size ** (members.ndim - 2)
     smallest = torch.uint8 if size < 2**8 else torch.int16 if size < 2**15 else torch.int32
-    members = members.to(smallest)
+    members = members.to(window.dtype if members.is_floating_point() else smallest)
     return members + _neighbor_sum(members, [1] * window.radius, window.pad)
 
 

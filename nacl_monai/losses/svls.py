@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.neighborhood import check_neighborhood, neighborhood_proportions
-from nacl_monai.losses.voxels import check_inputs, voxel_mean
+from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
+from nacl_monai.losses.voxels import check_inputs, memberships, voxel_mean
 
 
 def svls_loss(
@@ -39,7 +39,8 @@ def svls_loss(
 
     Args:
         logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         kernel_size: The window's extent along each axis, odd.
         sigma: Standard deviation of the Gaussian, in voxels.
         border: ``"replicate"`` as published, or ``"valid"``.
@@ -64,15 +65,9 @@ def svls_loss(
         >>> loss.backward()
     """
     logits, labels = check_inputs(logits, labels, ignore_index)
-    smoothed = neighborhood_proportions(
-        labels.unsqueeze(1),
-        logits.shape[1],
-        kernel_size,
-        "gaussian",
-        sigma,
-        border,
-        ignore_index=ignore_index,
-        dtype=logits.dtype,
+    members = memberships(labels, logits.shape[1], ignore_index)
+    smoothed = member_proportions(
+        members, kernel_size, "gaussian", sigma, border, dtype=logits.dtype
     )
     entropy = -(smoothed * logits.log_softmax(1)).sum(1, keepdim=True)
     return voxel_mean(entropy, labels, ignore_index)
@@ -88,7 +83,8 @@ class SVLSLoss(SegmentationLoss):
         ignore_index: Voxels with this label are ignored, also as neighbors.
 
     Shape:
-        logits ``(B, C, *spatial)``, labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.

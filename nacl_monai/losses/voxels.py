@@ -5,29 +5,61 @@ from __future__ import annotations
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
+from nacl_monai.tensors import (
+    check_labels,
+    check_outputs,
+    check_soft_labels,
+    valid_soft_labels,
+    without_channel,
+    without_metadata,
+)
 
 
-def convert_inputs(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def convert_inputs(
+    logits: torch.Tensor, labels: torch.Tensor, ignore_index: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and labels in the shapes and dtypes in which losses are computed.
+
+    The shape alone says which labels they are: only soft and one-hot labels have that of the logits.
 
     Args:
         logits: ``(B, C, *spatial)``. Half precision becomes float32.
-        labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, or the shares of the classes,
+            ``(B, C, *spatial)``; any dtype.
+        ignore_index: Shares of voxels with this label become 0.
 
     Returns:
-        Logits ``(B, C, *spatial)`` and labels ``(B, *spatial)``, int64.
+        Logits ``(B, C, *spatial)``; and class indices ``(B, *spatial)``, int64, or shares
+        ``(B, C, *spatial)`` in the dtype of the logits (:func:`is_soft` tells).
 
     Raises:
         InputError: If there are fewer than two classes, or the shapes do not fit each other.
     """
+    converted = at_least_float32(logits)
     check_outputs(logits)
-    labels = without_channel(labels, logits).long()
-    return at_least_float32(logits), labels
+    if labels.shape != logits.shape:
+        return converted, without_channel(labels, logits).long()
+    return converted, without_ignored(without_metadata(labels).to(converted.dtype), ignore_index)
+
+
+def without_ignored(shares: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    """Shares ``(B, C, *spatial)`` of the classes, 0 where a voxel is of the class to be ignored."""
+    if ignore_index is None or not 0 <= ignore_index < shares.shape[1]:
+        return shares
+    return shares * (shares[:, ignore_index] < 0.5).unsqueeze(1)
 
 
 def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
-    """Logits without metadata, in float32 if they are in half precision."""
+    """Logits without metadata, in float32 if they are in half precision.
+
+    Raises:
+        InputError: If they are the outputs of a deeply supervised network.
+    """
+    if isinstance(logits, (list, tuple)):
+        raise InputError(
+            f"logits: are a list of {len(logits)} outputs; wrap the loss in DeepSupervisionLoss, which "
+            "weights them"
+        )
     logits = without_metadata(logits)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -41,17 +73,64 @@ def check_inputs(
     raises its own RuntimeError.
 
     Raises:
-        InputError: If the shapes do not fit, or a label is neither a class nor ``ignore_index``.
+        InputError: If the shapes do not fit, or a label is neither a class nor ``ignore_index``, or soft
+            labels do not sum to 1.
     """
-    converted, indices = convert_inputs(logits, labels)
+    converted, checked = convert_inputs(logits, labels, ignore_index)
     if torch.compiler.is_compiling():
-        counted = indices if ignore_index is None else indices.where(indices != ignore_index, 0)
-        fine = (counted >= 0) & (counted < converted.shape[1])
-        fine &= indices == without_channel(labels, logits)  # whole numbers
-        torch._assert_async(fine.all(), "labels: hold a value that is no class")
+        _assert_valid(checked, without_metadata(labels), converted, ignore_index)
+    elif is_soft(checked):
+        check_soft_labels(without_metadata(labels), ignore_index)
     else:
         check_labels(labels, converted.shape[1], ignore_index)
-    return converted, indices
+    return converted, checked
+
+
+def _assert_valid(
+    checked: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, ignore_index: int | None
+) -> None:
+    if is_soft(checked):
+        fine, problem = valid_soft_labels(labels, ignore_index), "do not sum to 1"
+    else:
+        counted = counted_voxels(checked, ignore_index)
+        counted = checked if counted is None else checked.where(counted, 0)
+        fine = (counted >= 0) & (counted < logits.shape[1])
+        fine &= checked == without_channel(labels, logits)  # whole numbers
+        problem = "hold a value that is no class"
+    torch._assert_async(fine.all(), f"labels: {problem}")
+
+
+def is_soft(labels: torch.Tensor) -> bool:
+    """Whether labels from :func:`convert_inputs` are the shares of the classes."""
+    return labels.is_floating_point()
+
+
+def counted_voxels(labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor | None:
+    """The voxels that are not ignored, ``(B, *spatial)``, of labels from :func:`convert_inputs`.
+
+    None if all count.
+    """
+    if ignore_index is None:
+        return None
+    return (labels != 0).any(1) if is_soft(labels) else labels != ignore_index
+
+
+def memberships(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
+    """To what extent each voxel belongs to each class, ``(B, C, *spatial)``.
+
+    Boolean for class indices, and the shares themselves for soft labels; an ignored voxel belongs to
+    none.
+    """
+    return labels if is_soft(labels) else one_hot(labels.unsqueeze(1), num_classes, ignore_index)
+
+
+def one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
+    """Label maps ``(B, 1, *spatial)`` as boolean ``(B, C, *spatial)``; what is no class is in none."""
+    classes = torch.arange(num_classes, device=labels.device)
+    members = labels == classes.view(1, -1, *[1] * (labels.ndim - 2))
+    if ignore_index is not None and 0 <= ignore_index < num_classes:
+        members = members & (labels != ignore_index)
+    return members
 
 
 def split_image(labels: torch.Tensor, ndim: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,12 +141,19 @@ def split_image(labels: torch.Tensor, ndim: int) -> tuple[torch.Tensor, torch.Te
         ndim: The number of axes of the logits.
 
     Raises:
-        InputError: If there is no further channel.
+        InputError: If there is no further channel, or if the channels are those of one-hot labels.
     """
     if labels.ndim != ndim or labels.shape[1] < 2:
         raise InputError(
             f"labels: have the shape {tuple(labels.shape)}, but prior 'bilateral' needs the image; "
             "pass (batch, 1 + image channels, *spatial): the class indices, then the image"
+        )
+    if torch.compiler.is_compiling() or not labels.numel():
+        return labels[:, :1], labels[:, 1:]
+    if valid_soft_labels(without_metadata(labels)).all():
+        raise InputError(
+            "labels: sum to 1 over the channels of every voxel, as one-hot and soft labels do, but "
+            "prior 'bilateral' needs class indices, then the image; use nacl_loss(…, image=image)"
         )
     return labels[:, :1], labels[:, 1:]
 
@@ -82,11 +168,12 @@ def voxel_mean(
 
     Args:
         values: ``(B, K, *spatial)``.
-        labels: ``(B, *spatial)``, int64.
+        labels: From :func:`convert_inputs`.
         ignore_index: Voxels with this label are ignored.
     """
-    if ignore_index is None:
+    counted = counted_voxels(labels, ignore_index)
+    if counted is None:
         return values.mean()
-    counted = (labels != ignore_index).unsqueeze(1)
+    counted = counted.unsqueeze(1)
     total = torch.where(counted, values, 0).sum()
     return total / (counted.sum() * values.shape[1]).clamp_min(1)

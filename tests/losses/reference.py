@@ -135,3 +135,62 @@ def barrier(z, t):
 def log_barrier(d, t=5.0):
     """Both inequalities of d = 0, less their constant."""
     return barrier(d, t) + barrier(-d, t) - 2 * barrier(0.0, t)
+
+
+def soft_voxels(logits, labels):
+    """Probabilities, logits and shares of each voxel that has shares, for ``(B, C, *spatial)``."""
+    flat, shares = (
+        x.detach().double().movedim(1, -1).reshape(-1, logits.shape[1]) for x in (logits, labels)
+    )
+    for scores, share in zip(flat, shares, strict=True):
+        if share.any():
+            yield scores.softmax(0), scores, share
+
+
+def soft_cross_entropy(logits, labels, alpha=0.0):
+    """Mean of -(1 - α) Σ y log p - α / K Σ log p."""
+    return mean(
+        -sum(((1 - alpha) * y[k] + alpha / len(y)) * p[k].log() for k in range(len(y)))
+        for p, _, y in soft_voxels(logits, labels)
+    )
+
+
+def soft_focal(logits, labels, gamma):
+    """Mean of -Σ y (1 - p)^γ log p."""
+    return mean(
+        -sum(y[k] * (1 - p[k]) ** gamma * p[k].log() for k in range(len(y)))
+        for p, _, y in soft_voxels(logits, labels)
+    )
+
+
+def soft_dice(logits, labels, smooth=1e-5):
+    """One minus the soft Dice score with the smaller of probability and share in common."""
+    scores = []
+    for image, shares in zip(logits.detach().double().softmax(1), labels, strict=True):
+        for p, y in zip(image, shares, strict=True):
+            common, sizes = 0.0, 0.0
+            for i in itertools.product(*map(range, p.shape)):
+                if shares[(slice(None), *i)].any():
+                    common += min(float(p[i]), float(y[i]))
+                    sizes += float(p[i]) + float(y[i])
+            scores.append((2 * common + smooth) / (sizes + smooth))
+    return 1 - mean(scores)
+
+
+def soft_proportions(shares, weight, border="valid", radius=1):
+    """The weighted mean of shares ``(K, *spatial)`` over the window, where there are any."""
+    result = torch.zeros_like(shares, dtype=torch.float64)
+    shape = shares.shape[1:]
+    for j in itertools.product(*map(range, shape)):
+        total = 0.0
+        for step in itertools.product(range(-radius, radius + 1), repeat=len(shape)):
+            i = tuple(a + b for a, b in zip(j, step, strict=True))
+            near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
+            here = shares[(slice(None), *near)].double()
+            if (border == "valid" and near != i) or not here.any():
+                continue
+            result[(slice(None), *j)] += weight(j, i) * here
+            total += weight(j, i)
+        if total:
+            result[(slice(None), *j)] /= total
+    return result

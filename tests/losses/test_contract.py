@@ -478,12 +478,12 @@ def test_batch_without_a_voxel_is_refused(item, settings, shape):
 
 @every_loss
 def test_shapes_that_do_not_fit_are_refused(item, settings, batch):
-    """Labels of another size, or one-hot, are refused with both shapes."""
+    """Labels of another size are refused with both shapes, and label maps per class by their sums."""
     loss = build(item, **settings)
     logits, labels = batch
     wrong = labels[..., :-1] if not isinstance(loss, losses.DeepSupervisionLoss) else labels[:1]
-    for other in (wrong, labels.expand_as(logits)):
-        if other is not wrong and getattr(loss, "needs_image", False):
-            continue
-        with pytest.raises(InputError, match=r"shape"):
-            loss(logits, labels_for(loss, other))
+    with pytest.raises(InputError, match=r"shape"):
+        loss(logits, labels_for(loss, wrong))
+    if not getattr(loss, "needs_image", False):
+        with pytest.raises(InputError, match=r"labels: have a channel per class, which hold"):
+            loss(logits, labels.expand_as(logits))

@@ -101,6 +101,66 @@ def test_loss_without_terms_is_its_own_term(batch):
     )
 
 
+def one_hot(labels):
+    """Label maps with a channel per class, in double."""
+    return torch.cat([labels == k for k in range(3)], 1).double()
+
+
+def test_soft_labels_are_sampled_as_label_maps_are(batch):
+    """At every resolution, one-hot labels give the value of the map, and soft labels still sum to 1."""
+    logits, labels = batch
+    heads = [logits, logits[..., ::2], logits[..., ::3]]
+    loss = DeepSupervisionLoss(NACLLoss())
+
+    torch.testing.assert_close(
+        loss(heads, one_hot(labels)), loss(heads, labels), rtol=0, atol=1e-12
+    )
+    assert loss(heads, logits.softmax(1)).isfinite()
+
+
+def test_stacked_heads_take_soft_labels(batch):
+    """A list and a stack of heads agree, in 2-D and in 3-D."""
+    logits, _ = batch
+    heads, labels = [logits, 2 * logits, -logits], logits.softmax(1)
+    loss = DeepSupervisionLoss(DiceCELoss())
+
+    torch.testing.assert_close(loss(torch.stack(heads, 1), labels), loss(heads, labels))
+
+
+def test_one_hot_labels_of_stacked_heads_are_never_taken_for_a_map():
+    """In 2-D they may be a map as deep as there are classes; whichever it is has an unambiguous form."""
+    logits = torch.randn(2, 4, 3, 6, 5)
+    labels = one_hot(torch.randint(3, (2, 1, 6, 5)))
+    loss = DeepSupervisionLoss(CrossEntropyLoss())
+    for form in (labels, labels.long()):
+        with pytest.raises(InputError) as caught:
+            loss(logits, form)
+        assert str(caught.value) == (
+            "labels: of shape (2, 3, 6, 5) may be one-hot for stacked outputs, or a label map of a "
+            "volume; pass the outputs as a list, list(logits.unbind(1)), or labels with a channel"
+        )
+        assert torch.equal(loss(logits, form.unsqueeze(1)), CrossEntropyLoss()(logits, form))
+        assert loss(list(logits.unbind(1)), form).isfinite()
+    labels[:, :, 2, 2] = 2  # as no one-hot label
+    assert torch.equal(loss(logits, labels), CrossEntropyLoss()(logits, labels))
+
+
+def test_labels_may_come_one_per_output(batch):
+    """nnU-Net's loader samples the labels itself; their number must be that of the outputs."""
+    logits, labels = batch
+    heads, each = [logits, logits[..., ::2]], [labels, labels[..., ::2]]
+    values = [CrossEntropyLoss()(*pair) for pair in zip(heads, each, strict=True)]
+    loss = DeepSupervisionLoss(CrossEntropyLoss())
+
+    torch.testing.assert_close(loss(heads, each), (2 * values[0] + values[1]) / 3)
+    torch.testing.assert_close(loss(torch.stack([logits] * 2, 1), [labels] * 2), values[0])
+    with pytest.raises(InputError) as caught:
+        loss(heads, each[:1])
+    assert str(caught.value) == (
+        "labels: are 1, but the network has 2 outputs; pass labels for each, or one tensor"
+    )
+
+
 @pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_outputs_of_monais_networks_are_taken_as_they_come(dims):
     """The heads of DynUNet and BasicUNet++ are taken as they come, in training and evaluation."""

@@ -134,3 +134,14 @@ def test_settings_are_printed():
         "class_weights=[1.0, 2.0], ignore_index=255)"
     )
     assert repr(eval(loss)) == loss
+
+
+def test_dice_of_soft_labels_is_least_where_probabilities_equal_them():
+    """Then it is 0. MONAI's product is smaller for probabilities more certain than the labels."""
+    labels = (2 * torch.randn(2, 3, 5, 6, dtype=torch.float64)).softmax(1)
+    theirs = monai.losses.DiceLoss(softmax=True)
+    right, certain = labels.log(), 3 * labels.log()
+
+    assert soft_dice_loss(right, labels).abs() < 1e-12
+    assert soft_dice_loss(certain, labels) > 0.1
+    assert theirs(certain, labels) < theirs(right, labels)

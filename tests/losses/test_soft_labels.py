@@ -1,0 +1,279 @@
+"""What holds for the soft labels of every loss of the menu."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nacl_monai import losses
+from nacl_monai.errors import InputError
+from tests.losses.test_contract import CASES, VARIANTS, build
+
+SOFT = [case for case in (*CASES, *VARIANTS) if "bilateral" not in case.values[1].values()]
+every_loss = pytest.mark.parametrize(("item", "settings"), SOFT)
+
+
+def one_hot(labels, classes=3):
+    """Label maps ``(B, 1, *spatial)`` with a channel per class; no 1 where there is no such class."""
+    return torch.cat([labels == k for k in range(classes)], 1)
+
+
+def soft(*shape, sharpness=2.0):
+    """Random shares ``(B, C, *spatial)`` in double."""
+    return (sharpness * torch.randn(*shape, dtype=torch.float64)).softmax(1)
+
+
+def value_and_gradient(loss, logits, labels):
+    """The loss, and its gradient of the logits."""
+    logits = logits.clone().requires_grad_()
+    value = loss(logits, labels)
+    return value.detach(), torch.autograd.grad(value, logits)[0]
+
+
+@every_loss
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+def test_one_hot_labels_give_what_class_indices_give(item, settings, ignore_index, batch):
+    """Value and gradient are the same, whether the ignored label is a class or none."""
+    loss = build(item, **settings, ignore_index=ignore_index)
+    logits, labels = batch
+    if ignore_index == 255:
+        labels[..., :2] = 255
+    expected = value_and_gradient(loss, logits, labels)
+    for dtype in (torch.bool, torch.uint8, torch.float32, torch.float64):
+        found = value_and_gradient(loss, logits, one_hot(labels).to(dtype))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("ignore_index", [None, 0, 255])
+def test_class_weights_weigh_one_hot_labels_as_indices(ignore_index, batch):
+    """The mean is over the weights of the voxels, not over their number as in torch."""
+    loss = losses.CrossEntropyLoss(class_weights=[0.5, 1.0, 3.0], ignore_index=ignore_index)
+    logits, labels = batch
+    if ignore_index == 255:
+        labels[..., :2] = 255
+    torch.testing.assert_close(
+        value_and_gradient(loss, logits, one_hot(labels)),
+        value_and_gradient(loss, logits, labels),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def nacl_oracle(reference, logits, labels):
+    """The mean distance of logits from the proportions of shares, plus cross-entropy."""
+    tau = torch.stack([reference.soft_proportions(y, reference.mean_weight) for y in labels])
+    gaps = (logits - tau).abs()[labels.any(1, keepdim=True).expand_as(logits)]
+    return reference.soft_cross_entropy(logits, labels) + 0.1 * gaps.mean()
+
+
+def svls_oracle(reference, logits, labels):
+    """Cross-entropy of the shares that a window with a heavy center smooths."""
+    weight = reference.svls_weight(2.0, 1, logits.ndim - 2)
+    smoothed = torch.stack([reference.soft_proportions(y, weight, "replicate") for y in labels])
+    return reference.soft_cross_entropy(logits, smoothed * labels.any(1, keepdim=True))
+
+
+def smoothing_oracle(reference, logits, labels):
+    """Cross-entropy with a tenth of the shares spread over the classes."""
+    return reference.soft_cross_entropy(logits, labels, alpha=0.1)
+
+
+def dice_ce_oracle(reference, logits, labels):
+    """Cross-entropy and Dice."""
+    return reference.soft_cross_entropy(logits, labels) + reference.soft_dice(logits, labels)
+
+
+def margin_oracle(_, scores):
+    """The mean over classes of what lies more than 5 below the largest logit."""
+    return sum(max(0.0, float(scores.max() - x) - 5.0) for x in scores) / len(scores)
+
+
+def penalty_oracle(penalty):
+    """Cross-entropy and a tenth of a penalty that disregards the labels."""
+
+    def oracle(reference, logits, labels):
+        scores = (penalty(p, scores) for p, scores, _ in reference.soft_voxels(logits, labels))
+        return reference.soft_cross_entropy(logits, labels) + 0.1 * reference.mean(scores)
+
+    return oracle
+
+
+ORACLES = {
+    losses.CrossEntropyLoss: lambda reference, *pair: reference.soft_cross_entropy(*pair),
+    losses.DiceCELoss: dice_ce_oracle,
+    losses.ECPLoss: penalty_oracle(lambda p, _: sum(x * x.log() for x in p)),
+    losses.FocalLoss: lambda reference, *pair: reference.soft_focal(*pair, 3.0),
+    losses.LabelSmoothingLoss: smoothing_oracle,
+    losses.MbLSLoss: penalty_oracle(margin_oracle),
+    losses.NACLLoss: nacl_oracle,
+    losses.SVLSLoss: svls_oracle,
+}
+
+
+@pytest.mark.parametrize("item", ORACLES, ids=lambda item: item.__name__)
+@pytest.mark.parametrize("ignore", [False, True], ids=["all", "some ignored"])
+@pytest.mark.parametrize("shape", [(4, 3), (3, 2, 3)], ids=["2-D", "3-D"])
+def test_loss_equals_the_loop_over_voxels(item, ignore, shape, reference):
+    """Each loss of soft labels equals its slow form, in double."""
+    logits, labels = 4 * torch.randn(2, 3, *shape, dtype=torch.float64), soft(2, 3, *shape)
+    if ignore:
+        labels[0, :, 0] = 0
+    found = item(ignore_index=9 if ignore else None)(logits, labels)
+
+    assert abs(float(found) - float(ORACLES[item](reference, logits, labels))) < 1e-12
+
+
+def test_every_own_loss_of_the_menu_has_an_oracle():
+    """A new loss says what it is for soft labels."""
+    own = {case.values[0] for case in CASES} - {losses.ComposedLoss, losses.DeepSupervisionLoss}
+
+    assert {item for item in own if issubclass(item, losses.SegmentationLoss)} == set(ORACLES)
+
+
+seeds = st.integers(0, 2**16)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.floats(0, 1), st.sampled_from([0.0, 0.3]))
+def test_cross_entropy_is_linear_in_the_labels(seed, share, smoothing):
+    """The loss of a mixture of labels is the mixture of the losses, and least at the labels."""
+    torch.manual_seed(seed)
+    logits, one, other = 4 * torch.randn(2, 3, 4, 5).double(), soft(2, 3, 4, 5), soft(2, 3, 4, 5)
+
+    def loss(labels, scores=logits):
+        return losses.cross_entropy(scores, labels, label_smoothing=smoothing)
+
+    mixed = share * one + (1 - share) * other
+    torch.testing.assert_close(
+        loss(mixed), share * loss(one) + (1 - share) * loss(other), rtol=0, atol=1e-12
+    )
+    assert loss(one, ((1 - smoothing) * one + smoothing / 3).log()) <= loss(one)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.floats(0, 1), st.sampled_from(["mean", "gaussian"]), st.sampled_from([3, 5]))
+def test_proportions_are_linear_in_the_labels(seed, share, prior, kernel_size):
+    """τ of a mixture is the mixture of both τ."""
+    torch.manual_seed(seed)
+    one, other = soft(1, 3, 4, 5), soft(1, 3, 4, 5)
+
+    def tau(labels):
+        return losses.neighborhood_proportions(
+            labels, None, kernel_size, prior, dtype=torch.float64
+        )
+
+    torch.testing.assert_close(
+        tau(share * one + (1 - share) * other), share * tau(one) + (1 - share) * tau(other),
+        rtol=0, atol=1e-12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "bilateral"])
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+def test_proportions_of_one_hot_labels_are_those_of_the_map(prior, border):
+    """τ is the same to the bit, with a label that is ignored too."""
+    labels, image = torch.randint(4, (2, 1, 5, 6)), torch.rand(2, 2, 5, 6)
+    options = {"prior": prior, "border": border, "image": image, "ignore_index": 3}
+    expected = losses.neighborhood_proportions(labels, 3, **options)
+
+    for dtype in (torch.bool, torch.float32):
+        found = losses.neighborhood_proportions(one_hot(labels).to(dtype), None, **options)
+        assert torch.equal(found, expected)
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ((0.5, 0.5, 0.5), "hold 0.5, 0.5, 0.5 in a voxel; one-hot and soft labels are 0 or more"),
+        ((1.2, -0.2, 0.0), "hold 1.2, -0.2, 0 in a voxel"),
+        ((0.0, 0.0, 0.0), "hold 0, 0, 0 in a voxel"),
+        ((torch.nan, 1.0, 0.0), "hold nan, 1, 0 in a voxel"),
+    ],
+)
+def test_shares_that_do_not_sum_to_one_are_refused(item, settings, shares, message, batch):
+    """One line names what a voxel holds."""
+    logits, _ = batch
+    labels = soft(*logits.shape)
+    labels[1, :, 2, 2] = torch.tensor(shares).view(3, *[1] * (logits.ndim - 4))
+    with pytest.raises(InputError, match=message) as caught:
+        build(item, **settings)(logits, labels)
+    assert "\n" not in str(caught.value)
+
+
+@every_loss
+def test_voxel_is_ignored_whole_or_not_at_all(item, settings, batch):
+    """A part of a voxel for the ignored class has no meaning."""
+    logits, _ = batch
+    labels = soft(*logits.shape)
+    with pytest.raises(
+        InputError, match="sum to 1, or are all 0, or all of the class to be ignored"
+    ):
+        build(item, **settings, ignore_index=1)(logits, labels)
+
+
+@every_loss
+def test_gradient_is_that_of_finite_differences(item, settings):
+    """In double precision, the gradient of soft labels is that of finite differences."""
+    loss = build(item, **settings, ignore_index=9)
+    logits, labels = 4 * torch.randn(1, 3, 3, 4, dtype=torch.float64), soft(1, 3, 3, 4)
+    labels[..., 0] = 0
+
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits.requires_grad_())
+    assert (value_and_gradient(loss, logits, labels)[1][..., 0] == 0).all()
+
+
+@every_loss
+def test_batch_without_shares_is_finite_without_gradient(item, settings, batch):
+    """A patch whose voxels are all ignored gives a finite value and no gradient."""
+    logits, _ = batch
+    loss = build(item, **settings, ignore_index=9)
+    value, gradient = value_and_gradient(loss, logits, torch.zeros_like(logits))
+
+    assert value.isfinite()
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("item", [losses.FocalLoss, losses.NACLLoss])
+def test_compiled_loss_takes_soft_labels_and_refuses_others(item):
+    """One graph, the same value and gradient; sums other than 1 end on the device."""
+    loss, logits, labels = item(ignore_index=9), torch.randn(2, 3, 4, 5), soft(2, 3, 4, 5).float()
+    labels[..., 0] = 0
+    torch.compiler.reset()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(
+        value_and_gradient(compiled, logits, labels), value_and_gradient(loss, logits, labels)
+    )
+    labels[0, 0, 2, 2] += 0.5
+    with pytest.raises(RuntimeError, match="labels: do not sum to 1"):
+        compiled(logits, labels)
+
+
+@pytest.mark.parametrize("prior", ["mean", "bilateral"])
+def test_image_beside_soft_labels_is_an_argument_of_the_function(prior, batch):
+    """The module reads channels as index and image, for which one-hot labels could be taken."""
+    logits, labels = batch
+    image = torch.rand(2, 2, *logits.shape[2:], dtype=torch.float64)
+    settings = {"prior": prior, "image": image}
+
+    torch.testing.assert_close(
+        losses.nacl_loss(logits, one_hot(labels).double(), **settings),
+        losses.nacl_loss(logits, labels, **settings),
+        rtol=0,
+        atol=1e-12,
+    )
+    if prior == "bilateral":
+        with pytest.raises(InputError, match="labels: sum to 1 over the channels of every voxel"):
+            losses.NeighborhoodPenalty(prior=prior)(logits, one_hot(labels))
+
+
+@every_loss
+def test_list_of_outputs_is_refused_by_name(item, settings, batch):
+    """Who trains with deep supervision is told which loss weights the outputs."""
+    loss = build(item, **settings)
+    logits, labels = batch
+    if isinstance(loss, losses.DeepSupervisionLoss):
+        return
+    for outputs in ([logits, logits], (logits,)):
+        with pytest.raises(InputError, match="are a list of . outputs; wrap the loss in DeepSuper"):
+            loss(outputs, labels)
