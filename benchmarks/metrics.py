@@ -1,7 +1,8 @@
 """ECE and class-wise ECE against peers, side by side: ``python benchmarks/metrics.py``.
 
 Prints a Markdown table. Times are medians after a warm-up, measured in turns so that a busy machine
-slows all candidates alike; read the ratios.
+slows all candidates alike; read the ratios. On one thread (``--threads 1``) it is the time of the
+processor, which other programs hardly change.
 """
 
 from __future__ import annotations
@@ -86,12 +87,13 @@ def blobs(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def medians(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for turn in range(repeats + 1):
         for name, candidate in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             candidate()
             if turn:  # the first one warms up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
@@ -104,8 +106,10 @@ def network(shape: tuple[int, ...]) -> torch.nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
 
     print(

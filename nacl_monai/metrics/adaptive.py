@@ -57,19 +57,19 @@ class FineBins(VoxelSums):
     @classmethod
     def collect(cls, pieces: RegionPieces) -> FineBins:
         """The fine bins of each case and region, ``(B, regions, FINE_BINS)``."""
-        size = pieces.num_pieces * FINE_BINS
-        counts = torch.zeros(size, dtype=torch.int64, device=pieces.device)
-        errors = torch.zeros_like(counts)
-        excess = torch.zeros(size, dtype=torch.float64, device=pieces.device)
-        for probs, labels, piece in pieces.chunks():
-            confidences, prediction = probs.max(0)
-            index = fine_bin_indices(confidences) + piece * FINE_BINS
-            counts += torch.bincount(index, minlength=size)
-            wrong = prediction != labels[0]
-            excess += torch.bincount(index, confidences - (~wrong).double(), size)
-            errors += torch.bincount(index[wrong], minlength=size)
-        shape = (pieces.num_pieces, FINE_BINS)
-        return cls(*(pieces.sum_regions(sums.view(shape)) for sums in (counts, excess, errors)))
+        # The last axis says whether the predicted class is right.
+        shape = (pieces.num_pieces, FINE_BINS, 2)
+        counts = torch.zeros(shape, dtype=torch.int64, device=pieces.device)
+        excess = torch.zeros(shape, dtype=torch.float64, device=pieces.device)
+        one = counts.new_ones(1)
+        for chunk in pieces.chunks():
+            hits = (chunk.prediction == chunk.labels)[0].int()
+            index = torch.add(fine_bin_indices(chunk.confidences), chunk.pieces, alpha=FINE_BINS)
+            index = torch.add(hits, index, alpha=2)
+            counts.view(-1).index_add_(0, index, one.expand_as(index))
+            excess.view(-1).index_add_(0, index, chunk.confidences.double() - hits)
+        voxels, gaps = pieces.sum_regions(counts), pieces.sum_regions(excess)
+        return cls(voxels.sum(-1), gaps.sum(-1), voxels[..., 0])
 
     @classmethod
     def exact(cls, confidences: torch.Tensor, hits: torch.Tensor) -> FineBins:
@@ -154,9 +154,8 @@ def adaptive_calibration_error(
         >>> round(adaptive_calibration_error(probs, labels, 2, "all").item(), 6)
         0.233333
     """
-    probs, labels = checked_voxels(probs, labels)
-    mask = selected_voxels(region, probs, labels)
-    confidences, prediction = probs.max(1)
+    voxels = checked_voxels(probs, labels)
+    mask = selected_voxels(region, voxels)
     keep = ... if mask is None else mask
-    hits = (prediction == labels)[keep]
-    return FineBins.exact(confidences[keep].flatten(), hits.flatten()).adaptive_ece(num_bins)
+    confidences, hits = voxels.confidences[keep], (voxels.prediction == voxels.labels)[keep]
+    return FineBins.exact(confidences.flatten(), hits.flatten()).adaptive_ece(num_bins)

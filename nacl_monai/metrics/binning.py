@@ -69,14 +69,13 @@ def bin_sums(
     first_of_class *= 4 * num_bins
     two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
 
-    for probs, labels, piece in pieces.chunks():
-        predicted = probs.max(0, keepdim=True).indices
-        first = piece * (4 * num_bins * pieces.num_classes) + first_of_class
-        index = torch.add(first, bin_indices(probs, num_bins), alpha=4)
-        index.scatter_add_(0, predicted, two.expand_as(predicted))
-        index.scatter_add_(0, labels, one.expand_as(labels))
+    for chunk in pieces.chunks():
+        first = chunk.pieces * (4 * num_bins * pieces.num_classes) + first_of_class
+        index = torch.add(first, bin_indices(chunk.probs, num_bins), alpha=4)
+        index.scatter_add_(0, chunk.prediction, two.expand_as(chunk.prediction))
+        index.scatter_add_(0, chunk.labels, one.expand_as(chunk.labels))
         counts += torch.bincount(index.flatten(), minlength=size)
-        confidences.index_add_(0, index.flatten(), probs.double().flatten())
+        confidences.index_add_(0, index.flatten(), chunk.probs.double().flatten())
     counts, confidences = counts.view(shape), confidences.view(shape)
     top1_first = (_top1_first(sums) for sums in (counts, counts[..., 1:], confidences))
     n, positives, probabilities = map(pieces.sum_regions, top1_first)

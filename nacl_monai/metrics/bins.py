@@ -212,7 +212,7 @@ def calibration_bins(
         >>> round(bins.confidences[0, 1].item(), 6)
         1.5
     """
-    probs, labels = checked_voxels(probs, labels)
-    mask = None if mask is None else aligned("mask", mask, probs).bool()
-    bins = CalibrationBins.collect(RegionPieces(probs, labels, [mask]), num_bins)[:, 0]
+    voxels = checked_voxels(probs, labels)
+    mask = None if mask is None else aligned("mask", mask, voxels.probs).bool()
+    bins = CalibrationBins.collect(RegionPieces(voxels, [mask]), num_bins)[:, 0]
     return bins if per_case else bins.pooled()

@@ -13,8 +13,8 @@ from nacl_monai.metrics.voxels import checked_voxels
 def _pooled_bins(
     probs: torch.Tensor, labels: torch.Tensor, num_bins: int, region: str | torch.Tensor
 ) -> CalibrationBins:
-    probs, labels = checked_voxels(probs, labels)
-    pieces = RegionPieces(probs, labels, [selected_voxels(region, probs, labels)])
+    voxels = checked_voxels(probs, labels)
+    pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
     return CalibrationBins.collect(pieces, num_bins)[:, 0].pooled()
 
 

@@ -19,6 +19,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -26,7 +27,6 @@ from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.gathering import GatheredTogether
-from nacl_monai.metrics.voxels import predicted_classes
 from nacl_monai.tensors import check_probabilities, without_metadata
 
 
@@ -57,7 +57,7 @@ def expected_dice(probs: torch.Tensor, structures: Mapping[str, Sequence[int]]) 
             raise InputError(
                 f"structures: {name} is of the classes {list(classes)}; choose from 0 to {known[-1]}"
             )
-    predicted = predicted_classes(probs)
+    predicted = probs.max(1).indices
     return torch.stack([_of_classes(probs, predicted, list(c)) for c in structures.values()], dim=1)
 
 
@@ -67,7 +67,8 @@ def _of_classes(
     """The expected Dice of one structure, ``(B,)``."""
     exact = torch.promote_types(probs.dtype, torch.float32)
     structure = probs[:, classes].sum(1, dtype=exact).flatten(1)
-    chosen = torch.isin(predicted, predicted.new_tensor(classes)).flatten(1)
+    # For the few classes of a structure many times as fast as `isin`.
+    chosen = reduce(torch.logical_or, (predicted == index for index in classes)).flatten(1)
     promised = structure.where(chosen, 0).sum(1, dtype=torch.float64)
     return 2 * promised / (structure.sum(1, dtype=torch.float64) + chosen.sum(1))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from nacl_monai.metrics.pieces import LANES
 from nacl_monai.metrics.voxels import aligned
 from nacl_monai.tensors import check_voxels, without_metadata
 
@@ -44,11 +45,14 @@ def absolute_logit_sums(
     logits = without_metadata(logits.detach())
     num_classes = logits.shape[1]
     labels = aligned("labels", labels, logits).flatten().long()
+    index = labels * LANES + torch.arange(len(labels), device=labels.device) % LANES
     sums = [
-        torch.bincount(labels, logit.double().abs_(), num_classes)
+        torch.bincount(index, logit.double().abs_(), num_classes * LANES)
         for logit in logits.movedim(1, 0).flatten(1)
     ]
-    return torch.stack(sums, dim=1), torch.bincount(labels, minlength=num_classes)
+    of_lanes = [*sums, torch.bincount(index, minlength=num_classes * LANES)]
+    *sums, counts = (lanes.view(num_classes, LANES).sum(1) for lanes in of_lanes)
+    return torch.stack(sums, dim=1), counts
 
 
 def maximum_logit_counts(

@@ -20,7 +20,7 @@ from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.metrics.spacing import Spacing, case_spacings
 from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import aligned, checked_voxels
+from nacl_monai.metrics.voxels import LabeledVoxels, aligned, checked_voxels
 
 
 class Error(NamedTuple):
@@ -178,32 +178,28 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         if self.structures:
             probs = y_pred.float().sigmoid() if self.from_logits else y_pred
             problems = binary_problems(probs, y, self.structures)
-            sums = [self._sums(*problem, mask, y) for problem in problems]
+            sums = [self._sums(problem, mask, y) for problem in problems]
             return [torch.cat(parts, 1) for parts in zip(*sums, strict=True)]
         if self.from_logits:
             y_pred, y = batched(y_pred, y)
             y_pred = y_pred.float().softmax(1)
-        return self._sums(*checked_voxels(y_pred, y), mask, y)
+        return self._sums(checked_voxels(y_pred, y), mask, y)
 
     def _sums(
-        self,
-        probs: torch.Tensor,
-        labels: torch.Tensor,
-        mask: torch.Tensor | None,
-        image: torch.Tensor,
+        self, voxels: LabeledVoxels, mask: torch.Tensor | None, image: torch.Tensor
     ) -> list[torch.Tensor]:
         """The sums of checked voxels; ``image`` knows its spacing if anything does."""
+        cases, *spatial = voxels.labels.shape
         masks = region_masks(
             self.regions,
-            labels,
-            probs,
+            voxels,
             self.boundary_width,
-            lambda: case_spacings(self.spacing, len(labels), labels.ndim - 1, image),
+            lambda: case_spacings(self.spacing, cases, len(spatial), image),
         )
         if mask is not None:
-            counted = aligned("mask", mask, probs).bool()
+            counted = aligned("mask", mask, voxels.probs).bool()
             masks = [counted if region is None else region & counted for region in masks]
-        pieces = RegionPieces(probs, labels, masks)
+        pieces = RegionPieces(voxels, masks)
         collected = (COLLECTORS[kind](pieces, self) for kind in self._kinds)
         return [tensor for sums in collected for tensor in sums.tensors()]
 

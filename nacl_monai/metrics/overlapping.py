@@ -12,6 +12,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.metrics.voxels import LabeledVoxels
 from nacl_monai.tensors import check_unit_interval, check_voxels, without_metadata
 
 #: The two classes of each problem.
@@ -33,7 +34,7 @@ def structure_regions(regions: Iterable[str], structures: Sequence[str]) -> tupl
 
 def binary_problems(
     probs: torch.Tensor, masks: torch.Tensor, structures: Sequence[str]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+) -> Iterator[LabeledVoxels]:
     """The problem of each structure: probabilities outside and inside, and the label, 1 inside.
 
     A probability of exactly 0.5 predicts outside.
@@ -64,4 +65,4 @@ def binary_problems(
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
     for channel in range(len(structures)):
         inside = probs[:, channel].to(torch.promote_types(probs.dtype, torch.float32))
-        yield torch.stack([1 - inside, inside], 1), masks[:, channel].long()
+        yield LabeledVoxels(torch.stack([1 - inside, inside], 1), masks[:, channel].long())

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 
+from nacl_monai.metrics.voxels import LabeledVoxels
+
+# Neighbors tend to belong to the same bin, and an addition to a number has to wait for the one before.
+# Four numbers in turn, which are summed in the end, take a CPU half the time.
+LANES = 4
 # Probabilities per chunk. On CPU a chunk's intermediate values stay in the cache; a GPU wants more
 # work per kernel, and holds some thirty bytes for each probability.
 _CHUNK = {"cpu": 2**17}
 _CHUNK_ON_GPU = 2**24
+
+
+class Chunk(NamedTuple):
+    """Some of the voxels, n of them.
+
+    Attributes:
+        probs: ``(C, n)``.
+        labels: ``(1, n)``, int64.
+        confidences: The largest probabilities, ``(n,)``.
+        prediction: Their classes, ``(1, n)``, int64.
+        pieces: ``(n,)``, int32.
+    """
+
+    probs: torch.Tensor
+    labels: torch.Tensor
+    confidences: torch.Tensor
+    prediction: torch.Tensor
+    pieces: torch.Tensor
 
 
 class RegionPieces:
@@ -20,9 +44,11 @@ class RegionPieces:
     are none), in the union alone, and in both. Pieces do not overlap: a sum per piece costs one pass
     over the voxels, and the sum over a region is the sum over its pieces (:meth:`sum_regions`).
 
+    Every piece is in fact four, its lanes, to which neighbors belong in turn. The place in the case
+    alone decides on the lane, so that the sums of a case are the same to the bit in any batch.
+
     Args:
-        probs: Probabilities ``(B, C, *spatial)`` from :func:`voxels.checked_voxels`.
-        labels: Class indices ``(B, *spatial)`` from the same function.
+        voxels: From :func:`voxels.checked_voxels`.
         masks: One boolean mask per region, ``(B, *spatial)``; None for all voxels.
 
     Attributes:
@@ -31,44 +57,52 @@ class RegionPieces:
         device: The device of the voxels.
     """
 
-    def __init__(
-        self, probs: torch.Tensor, labels: torch.Tensor, masks: Sequence[torch.Tensor | None]
-    ) -> None:
+    def __init__(self, voxels: LabeledVoxels, masks: Sequence[torch.Tensor | None]) -> None:
+        probs, labels = voxels.probs, voxels.labels
         self._batch, self.num_classes = probs.shape[:2]
         self.device = probs.device
         self._probs = probs.flatten(2).movedim(1, 0).flatten(1)
-        self._labels = labels.flatten()
+        self._of_voxels = [labels, voxels.confidences, voxels.prediction]
+        self._of_voxels = [tensor.flatten() for tensor in self._of_voxels]
 
-        # Bit b of a piece's number within its case says whether the piece lies in proper region b.
+        # The number of a piece within its case: its lane, and a bit above for each proper region.
         proper = [mask for mask in masks if mask is not None]
         numbers = torch.arange(2 ** len(proper), device=self.device)
-        self.num_pieces = self._batch * len(numbers)
-        first = torch.arange(self._batch, dtype=torch.int32, device=self.device) * len(numbers)
-        self._pieces = first.repeat_interleave(labels[0].numel())
+        per_case = len(numbers) * LANES
+        self.num_pieces = self._batch * per_case
+        first = torch.arange(self._batch, dtype=torch.int32, device=self.device) * per_case
+        lanes = torch.arange(labels[0].numel(), dtype=torch.int32, device=self.device) % LANES
+        self._pieces = (first[:, None] + lanes).flatten()
         for bit, mask in enumerate(proper):
-            self._pieces += mask.flatten().int() << bit
-
+            self._pieces += mask.flatten().int() * (LANES << bit)
         bits = iter(range(len(proper)))
         self._pieces_of_region = [
             numbers >= 0 if mask is None else (numbers >> next(bits) & 1).bool() for mask in masks
         ]
         if len(proper) == len(masks):
-            self._keep_only((self._pieces % len(numbers)).nonzero()[:, 0])
+            self._keep_only((self._pieces % per_case >= LANES).nonzero()[:, 0])
 
     def _keep_only(self, voxels: torch.Tensor) -> None:
         """Forgets all other voxels: what lies in no region need not be looked at."""
         self._probs = self._probs[:, voxels]
-        self._labels = self._labels[voxels]
+        self._of_voxels = [tensor[voxels] for tensor in self._of_voxels]
         self._pieces = self._pieces[voxels]
 
-    def chunks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yields n voxels at a time: probabilities (C, n), labels (1, n) int64, pieces (n,) int32."""
+    def chunks(self) -> Iterator[Chunk]:
+        """Yields some voxels at a time, in their order."""
         size = max(1, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // self.num_classes)
-        for start in range(0, self._labels.numel(), size):
+        for start in range(0, self._pieces.numel(), size):
             chunk = slice(start, start + size)
-            yield self._probs[:, chunk], self._labels[None, chunk].long(), self._pieces[chunk]
+            labels, confidences, prediction = (tensor[chunk] for tensor in self._of_voxels)
+            yield Chunk(
+                self._probs[:, chunk],
+                labels[None].long(),
+                confidences,
+                prediction[None],
+                self._pieces[chunk],
+            )
 
     def sum_regions(self, sums: torch.Tensor) -> torch.Tensor:
         """Adds sums per piece, ``(num_pieces, …)``, up to sums per region, ``(B, regions, …)``."""
-        per_case = sums.view(self._batch, -1, *sums.shape[1:])
+        per_case = sums.view(self._batch, -1, LANES, *sums.shape[1:]).sum(2)
         return torch.stack([per_case[:, pieces].sum(1) for pieces in self._pieces_of_region], 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.boundary import boundary_band
 from nacl_monai.metrics.spacing import Spacing
-from nacl_monai.metrics.voxels import aligned, predicted_classes
+from nacl_monai.metrics.voxels import LabeledVoxels, aligned
 
 #: A function that returns a mask ``(B, *spatial)``, or None for all voxels. Its parameters say what
 #: it needs: any of ``labels`` and ``prediction``, class indices ``(B, *spatial)``, and of ``width``
@@ -111,8 +110,7 @@ def known_region(name: str) -> Region:
 
 def region_masks(
     regions: Mapping[str, Region],
-    labels: torch.Tensor,
-    probs: torch.Tensor,
+    voxels: LabeledVoxels,
     width: float = 3.0,
     spacing: Callable[[], Spacing | Sequence[Spacing] | None] = lambda: None,
 ) -> list[torch.Tensor | None]:
@@ -122,30 +120,26 @@ def region_masks(
 
     Args:
         regions: Name → function, from :func:`named_regions`.
-        labels: Class indices ``(B, *spatial)`` from :func:`voxels.checked_voxels`.
-        probs: Probabilities ``(B, C, *spatial)`` from the same function.
+        voxels: From :func:`voxels.checked_voxels`.
         width: Of the region "boundary".
         spacing: Returns the spacing that the width is measured in.
 
     Raises:
         InputError: If a mask does not have the shape of the labels.
     """
-    prediction = cache(lambda: predicted_classes(probs))
-    inputs = _Inputs(lambda: labels, prediction, lambda: width, spacing)
+    inputs = _Inputs(lambda: voxels.labels, lambda: voxels.prediction, lambda: width, spacing)
     masks = ((name, inputs.apply(region)) for name, region in regions.items())
     return [
-        None if mask is None else aligned(f"region {name}", mask, probs).bool()
+        None if mask is None else aligned(f"region {name}", mask, voxels.probs).bool()
         for name, mask in masks
     ]
 
 
-def selected_voxels(
-    region: str | torch.Tensor, probs: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor | None:
+def selected_voxels(region: str | torch.Tensor, voxels: LabeledVoxels) -> torch.Tensor | None:
     """The mask of a region given by name or as a mask, for checked voxels; None for all voxels."""
     if isinstance(region, torch.Tensor):
-        return aligned("mask", region, probs).bool()
-    return region_masks({region: known_region(region)}, labels, probs)[0]
+        return aligned("mask", region, voxels.probs).bool()
+    return region_masks({region: known_region(region)}, voxels)[0]
 
 
 def region_mask(

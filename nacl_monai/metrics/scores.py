@@ -41,10 +41,12 @@ class ScoreSums(VoxelSums):
         size = pieces.num_pieces
         counts = torch.zeros(size, dtype=torch.int64, device=pieces.device)
         sums = torch.zeros(size, 2, dtype=torch.float64, device=pieces.device)
-        for probs, labels, piece in pieces.chunks():
-            counts += torch.bincount(piece, minlength=size)
-            for position, score in enumerate(voxel_scores(probs, labels).double()):
-                sums[:, position] += torch.bincount(piece, score, minlength=size)
+        for chunk in pieces.chunks():
+            counts += torch.bincount(chunk.pieces, minlength=size)
+            for of_kind, score in zip(
+                sums.unbind(1), voxel_scores(chunk.probs, chunk.labels), strict=True
+            ):
+                of_kind.index_add_(0, chunk.pieces, score.double())
         return cls(pieces.sum_regions(counts), pieces.sum_regions(sums))
 
     def nll(self) -> torch.Tensor:
@@ -72,8 +74,8 @@ def voxel_scores(probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def _pooled_scores(
     probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor
 ) -> ScoreSums:
-    probs, labels = checked_voxels(probs, labels)
-    pieces = RegionPieces(probs, labels, [selected_voxels(region, probs, labels)])
+    voxels = checked_voxels(probs, labels)
+    pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
     return ScoreSums.collect(pieces)[:, 0].pooled()
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
+from monai.data.meta_tensor import MetaTensor
 
 from nacl_monai.errors import InputError
+from nacl_monai.tensors import without_metadata
 
 
 def structure_masks(
@@ -42,8 +44,13 @@ def structure_masks(
             f"structures: {dict(structures)} cannot be made of labels of shape {tuple(labels.shape)}; "
             f"give structures, and label maps with one channel at axis {dim}"
         )
-    masks = [
-        reduce(torch.logical_or, (labels == value for value in classes), torch.zeros_like(labels))
-        for classes in structures.values()
-    ]
-    return torch.cat(masks, dim).to(torch.uint8)
+    plain = without_metadata(labels)
+    nowhere = torch.zeros_like(plain, dtype=torch.bool)
+    masks = torch.cat(
+        [
+            reduce(torch.logical_or, (plain == value for value in classes), nowhere)
+            for classes in structures.values()
+        ],
+        dim,
+    ).to(torch.uint8)
+    return MetaTensor(masks, meta=labels.meta) if isinstance(labels, MetaTensor) else masks

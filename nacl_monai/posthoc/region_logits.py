@@ -13,6 +13,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import known_region, region_masks
 from nacl_monai.metrics.spacing import Spacing
+from nacl_monai.metrics.voxels import LabeledVoxels
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
 
@@ -91,7 +92,8 @@ class RegionLogits:
         check_labels(indices, logits.shape[1])
         indices = indices.long().to(logits.device)
         # The most probable class has the largest logit, so that regions need no probabilities.
-        mask = region_masks(self.regions, indices, logits, self.width, lambda: self.spacing)[0]
+        voxels = LabeledVoxels(logits, indices)
+        mask = region_masks(self.regions, voxels, self.width, lambda: self.spacing)[0]
         chosen = ... if mask is None else mask
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
         torch.save((flat.cpu(), indices[chosen].flatten().cpu()), self._file(len(self._patients)))

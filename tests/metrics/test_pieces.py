@@ -1,5 +1,7 @@
 """Regions that overlap in any way get what each of them gets alone."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 from metric_samples import random_case
 
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.pieces import Chunk, RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
+from nacl_monai.metrics.voxels import LabeledVoxels
 
 
 @given(
@@ -21,11 +25,11 @@ def test_overlapping_regions_get_the_sums_of_each_alone(shares, seed):
     torch.manual_seed(seed)
     probs, labels = random_case((3, 4, 9, 8))
     masks = [None if share is None else torch.rand(labels.shape) < share for share in shares]
-    together = RegionPieces(probs, labels, masks)
+    together = RegionPieces(LabeledVoxels(probs, labels), masks)
     bins, scores = CalibrationBins.collect(together, 15), ScoreSums.collect(together)
 
     for region, mask in enumerate(masks):
-        pieces = RegionPieces(probs, labels, [mask])
+        pieces = RegionPieces(LabeledVoxels(probs, labels), [mask])
         alone = CalibrationBins.collect(pieces, 15)
         assert torch.equal(bins.counts[:, region], alone.counts[:, 0])
         assert torch.equal(bins.positives[:, region], alone.positives[:, 0])
@@ -42,14 +46,16 @@ def test_every_voxel_is_yielded_once(monkeypatch):
     probs, labels = random_case((2, 3, 7, 6))
     inside = labels > 0
 
-    chunks = list(RegionPieces(probs, labels, [inside]).chunks())
+    chunks = list(RegionPieces(LabeledVoxels(probs, labels), [inside]).chunks())
 
-    values, label, piece = (torch.cat(parts, -1) for parts in zip(*chunks, strict=True))
-    case = torch.arange(2)[:, None, None].expand_as(labels)[inside]
     assert len(chunks) > 3
-    assert torch.equal(values, probs.movedim(1, 0)[:, inside])
-    assert torch.equal(label[0], labels[inside].long())
-    assert torch.equal(piece, 2 * case + 1)
+    found = Chunk(*(torch.cat(parts, -1) for parts in zip(*chunks, strict=True)))
+    case, place = torch.arange(2)[:, None], torch.arange(42)
+    assert torch.equal(found.probs, probs.movedim(1, 0)[:, inside])
+    assert torch.equal(found.labels[0], labels[inside].long())
+    assert torch.equal(found.confidences, probs.amax(1)[inside])
+    assert torch.equal(found.prediction[0], probs.argmax(1)[inside])
+    assert torch.equal(found.pieces, (4 * (2 * case + 1) + place % 4).view(2, 7, 6)[inside])
 
 
 @pytest.mark.parametrize("masks", [[None], [None, None]])
@@ -57,7 +63,7 @@ def test_regions_of_all_voxels_hold_every_voxel(masks):
     """Regions of all voxels need no mask, and each holds every voxel."""
     probs, labels = random_case((2, 3, 7, 6))
 
-    bins = CalibrationBins.collect(RegionPieces(probs, labels, masks), 15)
+    bins = CalibrationBins.collect(RegionPieces(LabeledVoxels(probs, labels), masks), 15)
 
     assert bins.counts.sum(-1).unique().tolist() == [42]
     assert bins.counts.shape == (2, len(masks), 4, 15)
@@ -68,7 +74,7 @@ def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
     """On a CPU a chunk has 2^17 probabilities, or one voxel if it has more classes than that."""
     voxels = 100_000 if classes < 9 else 3
     probs = torch.tensor(0.5).expand(1, classes, voxels)
-    pieces = RegionPieces(probs, torch.zeros(1, voxels), [None])
+    pieces = RegionPieces(LabeledVoxels(probs, torch.zeros(1, voxels)), [None])
 
     sizes = [piece.numel() for *_, piece in pieces.chunks()]
 
@@ -79,31 +85,59 @@ def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
 
 
 def test_pieces_are_numbered_by_case_and_by_the_regions_they_lie_in():
-    """Bit b of a piece says whether it lies in region b; cases follow each other."""
+    """Above the lane, bit b says whether a piece lies in region b; cases follow each other."""
     first, second = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0]]), torch.tensor([[0, 0, 1, 1]] * 2)
-    pieces = RegionPieces(
-        torch.rand(2, 2, 4), torch.zeros(2, 4), [first.bool(), None, second.bool()]
-    )
+    voxels = LabeledVoxels(torch.rand(2, 2, 4), torch.zeros(2, 4))
+    pieces = RegionPieces(voxels, [first.bool(), None, second.bool()])
 
-    (_, labels, piece), *rest = pieces.chunks()
+    chunk, *rest = pieces.chunks()
 
-    assert piece.tolist() == [0, 1, 2, 3, 5, 5, 6, 6]
-    assert (piece.dtype, labels.dtype, labels.shape) == (torch.int32, torch.int64, (1, 8))
-    assert (pieces.num_pieces, pieces.num_classes, rest) == (8, 2, [])
+    assert (chunk.pieces // 4).tolist() == [0, 1, 2, 3, 5, 5, 6, 6]
+    assert (chunk.pieces % 4).tolist() == [0, 1, 2, 3] * 2
+    assert (chunk.pieces.dtype, chunk.labels.dtype) == (torch.int32, torch.int64)
+    assert chunk.labels.shape == chunk.prediction.shape == (1, 8)
+    assert (pieces.num_pieces, pieces.num_classes, rest) == (4 * 8, 2, [])
 
 
 def test_sums_of_pieces_add_up_to_those_of_regions():
-    """A region is the sum of its pieces, case by case."""
+    """A region is the sum of its pieces and their lanes, case by case."""
     mask = torch.tensor([[True, False]]).expand(2, 2)
-    pieces = RegionPieces(torch.rand(2, 2, 2), torch.zeros(2, 2), [None, mask, ~mask])
-    sums = torch.arange(8.0)  # four pieces of each case
+    pieces = RegionPieces(
+        LabeledVoxels(torch.rand(2, 2, 2), torch.zeros(2, 2)), [None, mask, ~mask]
+    )
+    # Four pieces of each case, of four lanes each.
+    sums = torch.stack([torch.arange(8.0), 0 * torch.ones(8), torch.ones(8), -torch.ones(8)], 1)
 
-    assert pieces.sum_regions(sums).tolist() == [[6, 1 + 3, 2 + 3], [22, 5 + 7, 6 + 7]]
+    assert pieces.sum_regions(sums.flatten()).tolist() == [[6, 1 + 3, 2 + 3], [22, 5 + 7, 6 + 7]]
 
 
 def test_chunk_on_a_gpu_is_larger(monkeypatch):
     """On any other device than a CPU a chunk has 2^24 probabilities."""
     monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {})
-    pieces = RegionPieces(torch.tensor(0.5).expand(1, 2**20, 20), torch.zeros(1, 20), [None])
+    voxels = LabeledVoxels(torch.tensor(0.5).expand(1, 2**20, 20), torch.zeros(1, 20))
+    pieces = RegionPieces(voxels, [None])
 
     assert [piece.numel() for *_, piece in pieces.chunks()] == [16, 4]
+
+
+@pytest.mark.parametrize(
+    "collect", [partial(CalibrationBins.collect, num_bins=15), FineBins.collect, ScoreSums.collect]
+)
+def test_sums_of_a_case_are_the_same_to_the_bit_in_any_batch(collect, monkeypatch):
+    """Neither the other cases nor where chunks begin decide on the order of additions."""
+    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 100})
+    probs, labels = random_case((3, 4, 9, 7))
+    masks = [None, torch.rand(labels.shape) < 0.5, labels > 0]
+
+    def sums(cases, regions):
+        return collect(
+            RegionPieces(
+                LabeledVoxels(probs[cases], labels[cases]),
+                [regions[0], *(m[cases] for m in regions[1:])],
+            )
+        ).tensors()
+
+    together = sums(slice(None), masks)
+    for case in range(3):
+        alone = sums(slice(case, case + 1), masks)
+        assert all(torch.equal(a[case], b[0]) for a, b in zip(together, alone, strict=True))

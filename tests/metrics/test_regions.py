@@ -10,10 +10,12 @@ from metric_samples import random_case
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
 from nacl_monai.metrics.regions import named_regions, region_masks, selected_voxels
+from nacl_monai.metrics.voxels import LabeledVoxels
 
 LABELS = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 2]]])
 PREDICTION = torch.tensor([[[0, 1, 1, 0], [0, 0, 0, 2]]])
 PROBS = torch.nn.functional.one_hot(PREDICTION, 3).movedim(-1, 1).float()
+VOXELS = LabeledVoxels(PROBS, LABELS)
 
 
 def drawn(mask):
@@ -71,7 +73,7 @@ def test_names_none_and_functions_go_through_the_same_path():
         }
     )
 
-    masks = region_masks(regions, LABELS, PROBS)
+    masks = region_masks(regions, VOXELS)
 
     assert list(regions) == ["union", "function", "renamed", "mine", "channel"]
     for mask in masks:
@@ -85,7 +87,7 @@ def test_parameter_with_a_default_keeps_it():
     labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 2, 12)
     probs = torch.full((1, 2, 2, 12), 0.5)
 
-    thin, boundary = region_masks(regions, labels, probs, 2.0, lambda: (1.0, 0.5))
+    thin, boundary = region_masks(regions, LabeledVoxels(probs, labels), 2.0, lambda: (1.0, 0.5))
 
     assert drawn(thin) == ["....####...."] * 2
     assert drawn(boundary) == ["..########.."] * 2
@@ -94,14 +96,13 @@ def test_parameter_with_a_default_keeps_it():
 def test_only_regions_that_ask_compute_the_prediction(monkeypatch):
     """The prediction is computed for union once, and not at all for the others."""
     calls = []
-    monkeypatch.setattr(
-        "nacl_monai.metrics.regions.predicted_classes",
-        lambda probs: calls.append(probs) or probs.argmax(1),
-    )
+    largest = torch.Tensor.max
+    monkeypatch.setattr(torch.Tensor, "max", lambda *args: calls.append(args) or largest(*args))
+    voxels = LabeledVoxels(PROBS, LABELS)
 
-    region_masks(named_regions(["all", "foreground", "boundary"]), LABELS, PROBS)
+    region_masks(named_regions(["all", "foreground"]), voxels)
     assert calls == []
-    region_masks({**REGIONS, "again": REGIONS["union"]}, LABELS, PROBS)
+    region_masks({**REGIONS, "again": REGIONS["union"]}, voxels)
     assert len(calls) == 1
 
 
@@ -111,16 +112,16 @@ def test_only_regions_that_ask_need_a_spacing():
     def unknown():
         raise InputError("spacing: is unknown")
 
-    region_masks(named_regions(["all", "foreground", "union"]), LABELS, PROBS, 3.0, unknown)
+    region_masks(named_regions(["all", "foreground", "union"]), VOXELS, 3.0, unknown)
     with pytest.raises(InputError, match="spacing: is unknown"):
-        region_masks(named_regions(["boundary"]), LABELS, PROBS, 3.0, unknown)
+        region_masks(named_regions(["boundary"]), VOXELS, 3.0, unknown)
 
 
 def test_all_needs_no_mask():
     """None stands for every voxel, so that no mask copies the volume."""
-    assert region_masks(named_regions(["all"]), LABELS, PROBS) == [None]
-    assert region_masks({"mine": lambda: None}, LABELS, PROBS) == [None]
-    assert selected_voxels("all", PROBS, LABELS) is None
+    assert region_masks(named_regions(["all"]), VOXELS) == [None]
+    assert region_masks({"mine": lambda: None}, VOXELS) == [None]
+    assert selected_voxels("all", VOXELS) is None
 
 
 @pytest.mark.parametrize("region", ["foreground", "union", "boundary"])
@@ -128,16 +129,16 @@ def test_selected_voxels_are_those_of_the_region(region):
     """A name selects its region, with the prediction of the probabilities."""
     expected = region_mask(region, LABELS, PREDICTION)
 
-    assert torch.equal(selected_voxels(region, PROBS, LABELS), expected)
-    assert torch.equal(selected_voxels(expected[:, None].float(), PROBS, LABELS), expected)
+    assert torch.equal(selected_voxels(region, VOXELS), expected)
+    assert torch.equal(selected_voxels(expected[:, None].float(), VOXELS), expected)
 
 
 def test_masks_of_another_shape_are_refused():
     """A function whose mask does not fit is named; so is a mask that does not fit."""
     with pytest.raises(InputError, match="region mine: have the shape"):
-        region_masks({"mine": lambda labels: labels[:, 1:] > 0}, LABELS, PROBS)
+        region_masks({"mine": lambda labels: labels[:, 1:] > 0}, VOXELS)
     with pytest.raises(InputError, match="mask: have the shape"):
-        selected_voxels(LABELS[:, 1:], PROBS, LABELS)
+        selected_voxels(LABELS[:, 1:], VOXELS)
 
 
 @pytest.mark.parametrize(
@@ -167,4 +168,4 @@ def test_unknown_region_and_missing_prediction_are_refused():
     with pytest.raises(InputError, match="region 'union' needs it"):
         region_mask("union", LABELS)
     with pytest.raises(InputError, match="'edge' is unknown"):
-        selected_voxels("edge", *random_case((1, 2, 3, 3)))
+        selected_voxels("edge", LabeledVoxels(*random_case((1, 2, 3, 3))))

@@ -7,6 +7,7 @@ from metric_samples import random_case
 from nacl_monai.metrics import brier_score, negative_log_likelihood, region_mask
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
+from nacl_monai.metrics.voxels import LabeledVoxels
 
 
 def test_both_scores_by_hand():
@@ -99,7 +100,7 @@ def test_scores_and_counts_of_each_case_and_region():
     probs, labels = random_case((2, 3, 5, 4))
     masks = [None, labels != 0, labels == 1]
 
-    sums = ScoreSums.collect(RegionPieces(probs, labels, masks))
+    sums = ScoreSums.collect(RegionPieces(LabeledVoxels(probs, labels), masks))
 
     assert (sums.counts.shape, sums.scores.shape) == ((2, 3), (2, 3, 2))
     for case in range(2):

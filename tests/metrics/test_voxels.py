@@ -13,7 +13,7 @@ from nacl_monai.metrics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from nacl_monai.metrics.voxels import aligned, checked_voxels, predicted_classes
+from nacl_monai.metrics.voxels import LabeledVoxels, aligned, checked_voxels
 
 PROBS, LABELS = random_case((2, 3, 4, 5))
 
@@ -82,14 +82,12 @@ def test_mask_of_another_shape_is_refused():
 
 def test_checked_voxels_have_neither_gradient_nor_metadata():
     """What a metric works with is plain: no gradient, no metadata, no channel."""
-    probs, labels = checked_voxels(
-        MetaTensor(PROBS.clone().requires_grad_()), MetaTensor(LABELS[:, None])
-    )
+    voxels = checked_voxels(MetaTensor(PROBS.clone().requires_grad_()), MetaTensor(LABELS[:, None]))
 
-    assert type(probs) is type(labels) is torch.Tensor
-    assert not probs.requires_grad
-    assert labels.shape == LABELS.shape
-    assert torch.equal(probs, PROBS)
+    assert type(voxels.probs) is type(voxels.labels) is torch.Tensor
+    assert not voxels.probs.requires_grad
+    assert voxels.labels.shape == LABELS.shape
+    assert torch.equal(voxels.probs, PROBS)
 
 
 def test_labels_move_to_the_device_of_the_probabilities():
@@ -101,4 +99,6 @@ def test_first_of_tied_classes_is_predicted():
     """Where several classes tie, the first one is the predicted class, as for argmax."""
     probs = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [0.1, 0.3, 0.6]])
 
-    assert predicted_classes(probs[:, :, None]).flatten().tolist() == [1, 0, 2]
+    voxels = LabeledVoxels(probs[:, :, None], torch.zeros(3, 1))
+    assert voxels.prediction.flatten().tolist() == [1, 0, 2]
+    torch.testing.assert_close(voxels.confidences.flatten(), torch.tensor([0.4, 0.5, 0.6]))
