@@ -29,6 +29,7 @@ import torch
 from torch.nn import functional as F
 
 from nacl_monai.metrics.binning import check_num_bins
+from nacl_monai.metrics.inputs import Voxels
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
 from nacl_monai.metrics.sums import VoxelSums
@@ -127,10 +128,13 @@ def fine_bin_indices(confidences: torch.Tensor) -> torch.Tensor:
 
 
 def adaptive_calibration_error(
-    probs: torch.Tensor,
-    labels: torch.Tensor,
+    probs: Voxels,
+    labels: Voxels,
     num_bins: int = 15,
-    region: str | torch.Tensor = "foreground",
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """Adaptive ECE of the predicted class, the voxels of the batch pooled.
 
@@ -141,6 +145,8 @@ def adaptive_calibration_error(
         labels: As there.
         num_bins: The number of bins of equal mass M.
         region: As there.
+        ignore_index: As there.
+        from_logits: As there.
 
     Returns:
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
@@ -154,7 +160,7 @@ def adaptive_calibration_error(
         >>> round(adaptive_calibration_error(probs, labels, 2, "all").item(), 6)
         0.233333
     """
-    voxels = checked_voxels(probs, labels)
+    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
     mask = selected_voxels(region, voxels)
     keep = ... if mask is None else mask
     confidences, hits = voxels.confidences[keep], (voxels.prediction == voxels.labels)[keep]

@@ -30,7 +30,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics.binning import bin_sums
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import aligned, checked_voxels
+from nacl_monai.metrics.voxels import checked_voxels
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,9 @@ def calibration_bins(
     mask: torch.Tensor | None = None,
     num_bins: int = 15,
     per_case: bool = False,
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> CalibrationBins:
     """Bins the top-1 confidence and every class probability in one pass over the voxels.
 
@@ -194,6 +197,8 @@ def calibration_bins(
         mask: Voxels that count, shaped like the labels; None for all.
         num_bins: The number of equal bins M.
         per_case: Whether each case of the batch keeps its own bins.
+        ignore_index: Voxels with this label do not count.
+        from_logits: Whether logits come in place of probabilities.
 
     Returns:
         Bins of shape ``(1 + C, num_bins)``, or ``(B, 1 + C, num_bins)`` per case. If several
@@ -212,7 +217,6 @@ def calibration_bins(
         >>> round(bins.confidences[0, 1].item(), 6)
         1.5
     """
-    voxels = checked_voxels(probs, labels)
-    mask = None if mask is None else aligned("mask", mask, voxels.probs).bool()
-    bins = CalibrationBins.collect(RegionPieces(voxels, [mask]), num_bins)[:, 0]
+    voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
+    bins = CalibrationBins.collect(RegionPieces(voxels, [voxels.counted]), num_bins)[:, 0]
     return bins if per_case else bins.pooled()

@@ -5,24 +5,33 @@ from __future__ import annotations
 import torch
 
 from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.metrics.inputs import Voxels
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
 from nacl_monai.metrics.voxels import checked_voxels
 
 
 def _pooled_bins(
-    probs: torch.Tensor, labels: torch.Tensor, num_bins: int, region: str | torch.Tensor
+    probs: Voxels,
+    labels: Voxels,
+    num_bins: int,
+    region: str | Voxels,
+    ignore_index: int | None,
+    from_logits: bool,
 ) -> CalibrationBins:
-    voxels = checked_voxels(probs, labels)
+    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
     pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
     return CalibrationBins.collect(pieces, num_bins)[:, 0].pooled()
 
 
 def expected_calibration_error(
-    probs: torch.Tensor,
-    labels: torch.Tensor,
+    probs: Voxels,
+    labels: Voxels,
     num_bins: int = 15,
-    region: str | torch.Tensor = "foreground",
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """ECE of the predicted class (equation 10), the voxels of the batch pooled.
 
@@ -34,6 +43,8 @@ def expected_calibration_error(
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         num_bins: The number of equal bins.
         region: A name in :data:`REGIONS`, or a mask shaped like the labels.
+        ignore_index: Voxels with this label do not count.
+        from_logits: Whether logits come in place of probabilities.
 
     Returns:
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
@@ -50,52 +61,66 @@ def expected_calibration_error(
         >>> round(expected_calibration_error(probs, labels).item(), 6)
         0.25
     """
-    return _pooled_bins(probs, labels, num_bins, region).ece()
+    return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).ece()
 
 
 def average_calibration_error(
-    probs: torch.Tensor,
-    labels: torch.Tensor,
+    probs: Voxels,
+    labels: Voxels,
     num_bins: int = 15,
-    region: str | torch.Tensor = "foreground",
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """ACE of the predicted class: every bin that is not empty weighs the same.
 
     Arguments, result and errors as in :func:`expected_calibration_error`.
     """
-    return _pooled_bins(probs, labels, num_bins, region).ace()
+    return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).ace()
 
 
 def maximum_calibration_error(
-    probs: torch.Tensor,
-    labels: torch.Tensor,
+    probs: Voxels,
+    labels: Voxels,
     num_bins: int = 15,
-    region: str | torch.Tensor = "foreground",
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """MCE of the predicted class: its worst bin, however small.
 
     Arguments, result and errors as in :func:`expected_calibration_error`.
     """
-    return _pooled_bins(probs, labels, num_bins, region).mce()
+    return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).mce()
 
 
 def confidence_gap(
-    probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor = "foreground"
+    probs: Voxels,
+    labels: Voxels,
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """Mean confidence minus accuracy, in [-1, 1]: positive if overconfident; needs no bins.
 
     Arguments and errors as in :func:`expected_calibration_error`; 0-d, float64.
     """
-    return _pooled_bins(probs, labels, 1, region).confidence_gap()
+    return _pooled_bins(probs, labels, 1, region, ignore_index, from_logits).confidence_gap()
 
 
 def classwise_calibration_error(
-    probs: torch.Tensor,
-    labels: torch.Tensor,
+    probs: Voxels,
+    labels: Voxels,
     num_bins: int = 15,
-    region: str | torch.Tensor = "foreground",
+    region: str | Voxels = "foreground",
     include_background: bool = True,
     include_absent: bool = True,
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """CECE (equation 11), the mean over classes of their ECE, the voxels of the batch pooled.
 
@@ -109,6 +134,8 @@ def classwise_calibration_error(
         region: As there.
         include_background: As in :meth:`CalibrationBins.class_errors`.
         include_absent: As there.
+        ignore_index: As in :func:`expected_calibration_error`.
+        from_logits: As there.
 
     Returns:
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
@@ -123,4 +150,6 @@ def classwise_calibration_error(
         >>> round(classwise_calibration_error(probs, labels).item(), 6)
         0.25
     """
-    return _pooled_bins(probs, labels, num_bins, region).cece(include_background, include_absent)
+    return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).cece(
+        include_background, include_absent
+    )

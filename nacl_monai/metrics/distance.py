@@ -25,7 +25,7 @@ from monai.metrics.hausdorff_distance import (
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.gathering import GatheredTogether
 from nacl_monai.metrics.spacing import Spacing, case_spacings
-from nacl_monai.tensors import check_voxels, without_metadata
+from nacl_monai.tensors import check_voxels, without_channel, without_metadata
 
 
 def hausdorff_distance(
@@ -33,6 +33,7 @@ def hausdorff_distance(
     label: torch.Tensor,
     spacing: Spacing | Sequence[Spacing] | None = None,
     percentile: float = 95.0,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     r"""HD95 of each structure of each case, ``(B, C)``.
 
@@ -42,6 +43,8 @@ def hausdorff_distance(
         spacing: Size of a voxel along each axis, one for all cases or one per case; None measures
             in voxels, as the paper does.
         percentile: Of the surface distances; 100 is the Hausdorff distance itself.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``; structures end where
+            it ends.
 
     Returns:
         Distances in voxels, or in the unit of ``spacing``; NaN where the label is empty; the
@@ -64,10 +67,13 @@ def hausdorff_distance(
             f"{tuple(label.shape)}; give both one shape (batch, structures, *spatial)"
         )
     check_voxels(label, "prediction and label")
-    prediction, label = (without_metadata(mask.detach()) for mask in (prediction, label))
-    for name, mask in (("prediction", prediction), ("label", label)):
-        if not ((mask == 0) | (mask == 1)).all():
+    prediction, label = (without_metadata(one.detach()) for one in (prediction, label))
+    for name, one in (("prediction", prediction), ("label", label)):
+        if not ((one == 0) | (one == 1)).all():
             raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
+    if mask is not None:
+        counted = without_channel(mask, label, "mask").bool().unsqueeze(1)
+        prediction, label = prediction * counted, label * counted
 
     batch, structures, *shape = label.shape
     spacings = case_spacings(spacing, batch, len(shape))
@@ -118,7 +124,11 @@ class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):
         self.rank = percentile
 
     def _compute_tensor(
-        self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **_: Any
+        self,
+        y_pred: torch.Tensor,
+        y: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
         if y is None:
             raise InputError("label: is missing; a distance needs one")
@@ -126,4 +136,4 @@ class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):
             return hausdorff_distance(y_pred, y)
         spacing = case_spacings(self.spacing, len(y), y.ndim - 2, y)
         first = 0 if self.include_background else 1
-        return hausdorff_distance(y_pred[:, first:], y[:, first:], spacing, self.rank)
+        return hausdorff_distance(y_pred[:, first:], y[:, first:], spacing, self.rank, mask)

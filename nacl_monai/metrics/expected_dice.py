@@ -27,15 +27,25 @@ from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.gathering import GatheredTogether
+from nacl_monai.metrics.inputs import Voxels, as_tensor, dequantized, softmax
+from nacl_monai.metrics.voxels import aligned
 from nacl_monai.tensors import check_probabilities, without_metadata
 
 
-def expected_dice(probs: torch.Tensor, structures: Mapping[str, Sequence[int]]) -> torch.Tensor:
+def expected_dice(
+    probs: Voxels,
+    structures: Mapping[str, Sequence[int]],
+    mask: Voxels | None = None,
+    *,
+    from_logits: bool = False,
+) -> torch.Tensor:
     """The expected Dice of each case and structure.
 
     Args:
         probs: Probabilities after softmax, ``(B, C, *spatial)``.
         structures: The classes of each structure, in the order of the result.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+        from_logits: Whether logits come in place of probabilities.
 
     Returns:
         Numbers in [0, 1], ``(B, len(structures))``, float64; NaN where the probability of a structure is
@@ -49,8 +59,9 @@ def expected_dice(probs: torch.Tensor, structures: Mapping[str, Sequence[int]]) 
         >>> round(expected_dice(probs, {"LV": [1]}).item(), 6)  # 2 · 1.5 / (1.6 + 2)
         0.833333
     """
-    probs = without_metadata(probs.detach())
-    check_probabilities(probs)
+    probs = without_metadata(as_tensor(probs).detach())
+    probs, tolerance = dequantized(softmax(probs) if from_logits else probs)
+    check_probabilities(probs, tolerance)
     known = range(probs.shape[1])
     for name, classes in structures.items():
         if not classes or not set(classes) <= set(known):
@@ -58,6 +69,9 @@ def expected_dice(probs: torch.Tensor, structures: Mapping[str, Sequence[int]]) 
                 f"structures: {name} is of the classes {list(classes)}; choose from 0 to {known[-1]}"
             )
     predicted = probs.max(1).indices
+    if mask is not None:  # what does not count is neither probable nor predicted
+        counted = aligned("mask", mask, probs).bool()
+        probs, predicted = probs * counted.unsqueeze(1), predicted.where(counted, -1)
     return torch.stack([_of_classes(probs, predicted, list(c)) for c in structures.values()], dim=1)
 
 
@@ -74,10 +88,12 @@ def _of_classes(
 
 
 class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
-    """`expected_dice` of every case as a MONAI metric; labels may be given, and do not count.
+    """`expected_dice` of every case as a MONAI metric; of labels only the ignored voxels matter.
 
     Args:
         structures: The classes of each structure.
+        ignore_index: Voxels with this label do not count.
+        from_logits: Whether logits come in place of probabilities.
 
     Example:
         >>> metric = ExpectedDiceMetric({"LV": [1]})
@@ -86,15 +102,28 @@ class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
         0.833333
     """
 
-    def __init__(self, structures: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self,
+        structures: Mapping[str, Sequence[int]],
+        ignore_index: int | None = None,
+        from_logits: bool = False,
+    ) -> None:
         super().__init__()
         self.structures = structures
+        self.ignore_index = ignore_index
+        self.from_logits = from_logits
 
     def _compute_tensor(
-        self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **_: Any
+        self,
+        y_pred: torch.Tensor,
+        y: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
-        del y
-        return expected_dice(y_pred, self.structures)
+        if y is not None and self.ignore_index is not None:
+            labeled = y.long() != self.ignore_index
+            mask = labeled if mask is None else labeled & mask.bool().view_as(labeled)
+        return expected_dice(y_pred, self.structures, mask, from_logits=self.from_logits)
 
     def aggregate(self) -> torch.Tensor:
         """The mean over cases and structures, 0-d; NaN is left out."""

@@ -9,14 +9,34 @@ import torch
 from monai.metrics.metric import Cumulative
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.inputs import as_tensor
 
 
 class GatheredTogether(Cumulative):
-    """Of a metric of MONAI: refuses to gather where a process has seen no case.
+    """Of a metric of MONAI: takes arrays, and refuses to gather where a process has seen no case.
 
     In MONAI such a process takes no part, and the others wait for it forever. Here every process
     raises, so that all of them end. Name it before MONAI's class among the bases.
     """
+
+    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        """Adds a batch, or a list of cases; see the class and `inputs` for the forms.
+
+        Args:
+            y_pred: Predictions, tensors or arrays.
+            y: Labels, if the metric needs them.
+            **kwargs: ``mask``, the voxels that count, where the metric takes one.
+        """
+        kwargs = {name: as_tensor(value) for name, value in kwargs.items()}
+        return super().__call__(as_tensor(y_pred), as_tensor(y), **kwargs)  # type: ignore[misc]
+
+    def update(self, y_pred: Any, y: Any = None, **kwargs: Any) -> None:
+        """Calls the metric, as torchmetrics names it."""
+        self(y_pred, y, **kwargs)
+
+    def compute(self) -> Any:
+        """Returns what ``aggregate`` returns, as torchmetrics names it."""
+        return self.aggregate()
 
     def _sync(self) -> None:
         # What is gathered already is read by one process alone, as by the one that writes the files.

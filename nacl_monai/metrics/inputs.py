@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.errors import InputError
 
@@ -63,17 +64,69 @@ def dequantized(probs: torch.Tensor) -> tuple[torch.Tensor, float | None]:
     return probs.float() / _BYTES, probs.shape[1] / (2 * _BYTES) + 1e-5
 
 
-def class_indices(labels: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities of logits ``(B, C, *spatial)``, in single precision at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+
+
+def class_indices(
+    labels: torch.Tensor, probs: torch.Tensor, ignore_index: int | None = None
+) -> torch.Tensor:
     """One-hot labels ``(B, C, *spatial)`` as class indices ``(B, *spatial)``; others as they are.
+
+    Args:
+        labels: In either form.
+        probs: The probabilities that they belong to.
+        ignore_index: If given, a voxel may be of no class, and gets this label.
 
     Raises:
         InputError: If labels have a channel per class, but a voxel not exactly one class.
     """
     if labels.shape != probs.shape:
         return labels
-    if not (((labels == 0) | (labels == 1)).all() and _one_per_voxel(labels, 1)):
+    binary, classes = ((labels == 0) | (labels == 1)).all(), labels.sum(1)
+    if ignore_index is not None and binary and ((classes == 0) | (classes == 1)).all():
+        return labels.long().max(1).indices.where(classes == 1, ignore_index)
+    if not (binary and (classes == 1).all()):
         raise InputError(
             "labels: have a channel per class, but are not one-hot; a voxel has 1 in one channel and 0 "
             "in all others"
         )
     return labels.long().max(1).indices
+
+
+def without_ignored(
+    labels: torch.Tensor, ignore_index: int | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Labels in which ignored voxels have the label of the nearest other one, and which are no such.
+
+    Thus no boundary lies where the labels merely end. A case without any label is background.
+
+    Args:
+        labels: Class indices ``(B, *spatial)``.
+        ignore_index: The label of the voxels that do not count; None if all count.
+
+    Returns:
+        Labels, and the voxels that count, ``(B, *spatial)``, boolean; None if all count.
+
+    Example:
+        >>> labels, counted = without_ignored(torch.tensor([[[1, 255, 2]]]), ignore_index=255)
+        >>> labels.tolist()[0][0] in ([1, 1, 2], [1, 2, 2]), counted.tolist()
+        (True, [[[True, False, True]]])
+    """
+    if ignore_index is None:
+        return labels, None
+    counted = labels.long() != ignore_index  # in bytes, 156 would equal -100
+    if counted.all():
+        return labels, None
+    filled = [_filled(*case) for case in zip(labels, counted, strict=True)]
+    return torch.stack(filled), counted
+
+
+def _filled(labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    if not counted.any():
+        return torch.zeros_like(labels)
+    nearest = distance_transform_edt(
+        ~counted.cpu().numpy(), return_distances=False, return_indices=True
+    )
+    return labels[tuple(torch.from_numpy(axis).long().to(labels.device) for axis in nearest)]

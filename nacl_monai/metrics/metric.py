@@ -12,7 +12,6 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.gathering import GatheredTogether
-from nacl_monai.metrics.inputs import as_tensor, batched
 from nacl_monai.metrics.overlapping import binary_problems, structure_regions
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
@@ -20,7 +19,7 @@ from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.metrics.spacing import Spacing, case_spacings
 from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import LabeledVoxels, aligned, checked_voxels
+from nacl_monai.metrics.voxels import LabeledVoxels, checked_voxels
 
 
 class Error(NamedTuple):
@@ -87,6 +86,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             softmax.
         from_logits: Whether the network's logits come in place of probabilities. Softmax is applied to
             them, or sigmoid where there are structures.
+        ignore_index: Voxels with this label are in no region; for structures, in the mask of any.
 
     Raises:
         InputError: If an error or a region is unknown, or none is given.
@@ -114,6 +114,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         spacing: Spacing | str | None = None,
         structures: Sequence[str] = (),
         from_logits: bool = False,
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__()
         self.num_bins = num_bins
@@ -125,6 +126,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.spacing = spacing
         self.structures = tuple(structures)
         self.from_logits = from_logits
+        self.ignore_index = ignore_index
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
@@ -133,17 +135,6 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     def region_names(self) -> tuple[str, ...]:
         """The names of the regions, in the order of the buffers' second axis."""
         return structure_regions(self.regions, self.structures)
-
-    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
-        """Adds the sums of a batch, or of a list of cases; see the class and `inputs` for the forms.
-
-        Args:
-            y_pred: Probabilities, or logits, ``(B, C, *spatial)``.
-            y: Labels, or for structures masks of 0 and 1, ``(B, structures, *spatial)``.
-            **kwargs: ``mask``, the voxels that count.
-        """
-        kwargs = {name: as_tensor(value) for name, value in kwargs.items()}
-        return super().__call__(as_tensor(y_pred), as_tensor(y), **kwargs)
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
         # MONAI passes keyword arguments whole to every case; a list of masks has one for each.
@@ -177,17 +168,12 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             raise InputError("labels: are missing; a calibration metric compares with them")
         if self.structures:
             probs = y_pred.float().sigmoid() if self.from_logits else y_pred
-            problems = binary_problems(probs, y, self.structures)
-            sums = [self._sums(problem, mask, y) for problem in problems]
+            problems = binary_problems(probs, y, self.structures, mask, self.ignore_index)
+            sums = [self._sums(problem, y) for problem in problems]
             return [torch.cat(parts, 1) for parts in zip(*sums, strict=True)]
-        if self.from_logits:
-            y_pred, y = batched(y_pred, y)
-            y_pred = y_pred.float().softmax(1)
-        return self._sums(checked_voxels(y_pred, y), mask, y)
+        return self._sums(checked_voxels(y_pred, y, mask, self.ignore_index, self.from_logits), y)
 
-    def _sums(
-        self, voxels: LabeledVoxels, mask: torch.Tensor | None, image: torch.Tensor
-    ) -> list[torch.Tensor]:
+    def _sums(self, voxels: LabeledVoxels, image: torch.Tensor) -> list[torch.Tensor]:
         """The sums of checked voxels; ``image`` knows its spacing if anything does."""
         cases, *spatial = voxels.labels.shape
         masks = region_masks(
@@ -196,9 +182,6 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             self.boundary_width,
             lambda: case_spacings(self.spacing, cases, len(spatial), image),
         )
-        if mask is not None:
-            counted = aligned("mask", mask, voxels.probs).bool()
-            masks = [counted if region is None else region & counted for region in masks]
         pieces = RegionPieces(voxels, masks)
         collected = (COLLECTORS[kind](pieces, self) for kind in self._kinds)
         return [tensor for sums in collected for tensor in sums.tensors()]

@@ -7,12 +7,13 @@ voxel. None of them competes with another, so each is calibrated or not by itsel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import dequantized
-from nacl_monai.metrics.voxels import LabeledVoxels
+from nacl_monai.metrics.inputs import dequantized, without_ignored
+from nacl_monai.metrics.voxels import LabeledVoxels, aligned
 from nacl_monai.tensors import check_unit_interval, check_voxels, without_metadata
 
 #: The two classes of each problem.
@@ -33,7 +34,11 @@ def structure_regions(regions: Iterable[str], structures: Sequence[str]) -> tupl
 
 
 def binary_problems(
-    probs: torch.Tensor, masks: torch.Tensor, structures: Sequence[str]
+    probs: torch.Tensor,
+    masks: torch.Tensor,
+    structures: Sequence[str],
+    mask: torch.Tensor | None = None,
+    ignore_index: int | None = None,
 ) -> Iterator[LabeledVoxels]:
     """The problem of each structure: probabilities outside and inside, and the label, 1 inside.
 
@@ -44,6 +49,8 @@ def binary_problems(
             computed with in single precision; uint8 is ``round(255 p)``.
         masks: 0 and 1, same shape.
         structures: Names of the channels.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+        ignore_index: A voxel with this value in any mask does not count.
 
     Yields:
         ``(B, 2, *spatial)`` and ``(B, *spatial)``.
@@ -61,8 +68,16 @@ def binary_problems(
     probs, masks = without_metadata(probs.detach()), without_metadata(masks.detach())
     probs, _ = dequantized(probs)
     check_unit_interval(probs, activation="sigmoid")
-    if not ((masks == 0) | (masks == 1)).all():
+    ignored = torch.zeros_like(masks, dtype=torch.bool)
+    if ignore_index is not None:
+        ignored = (masks.long() == ignore_index).any(1, keepdim=True).expand_as(masks)
+    if not ((masks == 0) | (masks == 1) | ignored).all():
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
+    counted = None if mask is None else aligned("mask", mask, probs).bool()
     for channel in range(len(structures)):
         inside = probs[:, channel].to(torch.promote_types(probs.dtype, torch.float32))
-        yield LabeledVoxels(torch.stack([1 - inside, inside], 1), masks[:, channel].long())
+        both = torch.stack([1 - inside, inside], 1)
+        label = masks[:, channel].long().where(~ignored[:, channel], -1)
+        label, labeled = without_ignored(label, None if ignore_index is None else -1)
+        voxels = LabeledVoxels(both, label, labeled)
+        yield replace(voxels, counted=voxels.within(counted))

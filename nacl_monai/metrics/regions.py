@@ -10,6 +10,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.boundary import boundary_band
+from nacl_monai.metrics.inputs import Voxels
 from nacl_monai.metrics.spacing import Spacing
 from nacl_monai.metrics.voxels import LabeledVoxels, aligned
 
@@ -114,7 +115,7 @@ def region_masks(
     width: float = 3.0,
     spacing: Callable[[], Spacing | Sequence[Spacing] | None] = lambda: None,
 ) -> list[torch.Tensor | None]:
-    """The mask of each region, ``(B, *spatial)``, boolean; None for all voxels.
+    """The voxels of each region that count, ``(B, *spatial)``, boolean; None for all voxels.
 
     The prediction is computed only if a region asks for it.
 
@@ -130,15 +131,17 @@ def region_masks(
     inputs = _Inputs(lambda: voxels.labels, lambda: voxels.prediction, lambda: width, spacing)
     masks = ((name, inputs.apply(region)) for name, region in regions.items())
     return [
-        None if mask is None else aligned(f"region {name}", mask, voxels.probs).bool()
+        voxels.within(
+            None if mask is None else aligned(f"region {name}", mask, voxels.probs).bool()
+        )
         for name, mask in masks
     ]
 
 
-def selected_voxels(region: str | torch.Tensor, voxels: LabeledVoxels) -> torch.Tensor | None:
-    """The mask of a region given by name or as a mask, for checked voxels; None for all voxels."""
-    if isinstance(region, torch.Tensor):
-        return aligned("mask", region, voxels.probs).bool()
+def selected_voxels(region: str | Voxels, voxels: LabeledVoxels) -> torch.Tensor | None:
+    """The voxels that count of a region given by name or as a mask; None for all voxels."""
+    if not isinstance(region, str):
+        return voxels.within(aligned("mask", region, voxels.probs).bool())
     return region_masks({region: known_region(region)}, voxels)[0]
 
 

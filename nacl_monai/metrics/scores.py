@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nacl_monai.metrics.inputs import Voxels
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
 from nacl_monai.metrics.sums import VoxelSums
@@ -72,15 +73,24 @@ def voxel_scores(probs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _pooled_scores(
-    probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor
+    probs: Voxels,
+    labels: Voxels,
+    region: str | Voxels,
+    ignore_index: int | None,
+    from_logits: bool,
 ) -> ScoreSums:
-    voxels = checked_voxels(probs, labels)
+    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
     pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
     return ScoreSums.collect(pieces)[:, 0].pooled()
 
 
 def negative_log_likelihood(
-    probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor = "foreground"
+    probs: Voxels,
+    labels: Voxels,
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """Mean NLL over a region, the voxels of the batch pooled.
 
@@ -88,6 +98,8 @@ def negative_log_likelihood(
         probs: Probabilities after softmax, ``(B, C, *spatial)``.
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         region: A name in :data:`REGIONS`, or a mask shaped like the labels.
+        ignore_index: Voxels with this label do not count.
+        from_logits: Whether logits come in place of probabilities.
 
     Returns:
         The mean in nats, 0-d, float64; NaN if the region is empty.
@@ -100,11 +112,16 @@ def negative_log_likelihood(
         >>> round(negative_log_likelihood(probs, torch.tensor([[[1]]])).item(), 4)
         0.6931
     """
-    return _pooled_scores(probs, labels, region).nll()
+    return _pooled_scores(probs, labels, region, ignore_index, from_logits).nll()
 
 
 def brier_score(
-    probs: torch.Tensor, labels: torch.Tensor, region: str | torch.Tensor = "foreground"
+    probs: Voxels,
+    labels: Voxels,
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
 ) -> torch.Tensor:
     """Mean Brier score over a region, the voxels of the batch pooled.
 
@@ -114,6 +131,8 @@ def brier_score(
         probs: As in :func:`negative_log_likelihood`.
         labels: As there.
         region: As there.
+        ignore_index: As there.
+        from_logits: As there.
 
     Returns:
         The mean in [0, 2], 0-d, float64; NaN if the region is empty.
@@ -126,4 +145,4 @@ def brier_score(
         >>> round(brier_score(probs, torch.tensor([[[1]]])).item(), 6)
         0.08
     """
-    return _pooled_scores(probs, labels, region).brier()
+    return _pooled_scores(probs, labels, region, ignore_index, from_logits).brier()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 
-from nacl_monai.metrics.inputs import Voxels, as_tensor, batched, class_indices, dequantized
+from nacl_monai.metrics.inputs import (
+    Voxels,
+    as_tensor,
+    batched,
+    class_indices,
+    dequantized,
+    softmax,
+    without_ignored,
+)
 from nacl_monai.tensors import (
     check_labels,
     check_probabilities,
@@ -23,15 +31,23 @@ class LabeledVoxels:
     Attributes:
         probs: Probabilities ``(B, C, *spatial)``, or logits where only their order matters.
         labels: Class indices ``(B, *spatial)``.
+        counted: The voxels that count, ``(B, *spatial)``, boolean; None if all count.
     """
 
     probs: torch.Tensor
     labels: torch.Tensor
+    counted: torch.Tensor | None = None
 
     @cached_property
     def _top1(self) -> torch.return_types.max:
         # On CPU `max` over a leading axis is twenty times as fast as `argmax`, with the same result.
         return self.probs.max(1)
+
+    def within(self, mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Those of the voxels in a mask that count; None for all voxels."""
+        if mask is None or self.counted is None:
+            return self.counted if mask is None else mask
+        return mask & self.counted
 
     @property
     def confidences(self) -> torch.Tensor:
@@ -44,7 +60,13 @@ class LabeledVoxels:
         return self._top1.indices
 
 
-def checked_voxels(probs: Voxels, labels: Voxels) -> LabeledVoxels:
+def checked_voxels(
+    probs: Voxels,
+    labels: Voxels,
+    mask: Voxels | None = None,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
+) -> LabeledVoxels:
     """Probabilities ``(B, C, *spatial)`` and labels ``(B, *spatial)`` that can be trusted.
 
     Both come without gradient and metadata, on the device of the probabilities. NumPy arrays, one-hot
@@ -55,17 +77,25 @@ def checked_voxels(probs: Voxels, labels: Voxels) -> LabeledVoxels:
         probs: Probabilities after softmax, any floating dtype, or uint8 for ``round(255 p)``.
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float
             dtype that holds whole numbers; or one-hot, ``(B, C, *spatial)``.
+        mask: The voxels that count, shaped like the labels without a channel per class.
+        ignore_index: Voxels with this label do not count; of one-hot labels, those without a class.
+        from_logits: Whether logits come in place of probabilities.
 
     Raises:
         InputError: If the probabilities are logits, NaN or do not sum to 1, if the shapes disagree,
             or if a label is not a class of the network.
     """
     probs, labels = batched(as_tensor(probs).detach(), as_tensor(labels).detach())
-    probs, tolerance = dequantized(without_metadata(probs))
+    probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)
+    probs, tolerance = dequantized(probs)
     check_probabilities(probs, tolerance)
-    labels = aligned("labels", class_indices(labels, probs), probs)
+    labels = aligned("labels", class_indices(labels, probs, ignore_index), probs)
+    labels, labeled = without_ignored(labels, ignore_index)
     check_labels(labels, probs.shape[1])
-    return LabeledVoxels(probs, labels)
+    voxels = LabeledVoxels(probs, labels, labeled)
+    if mask is None:
+        return voxels
+    return replace(voxels, counted=voxels.within(aligned("mask", mask, probs).bool()))
 
 
 def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:

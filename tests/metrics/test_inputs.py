@@ -1,13 +1,16 @@
 """Whatever form probabilities and labels come in, the numbers are the same."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from metric_samples import random_case
 
+from nacl_monai import metrics
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, expected_calibration_error
-from nacl_monai.metrics.inputs import batched, class_indices
+from nacl_monai.metrics.inputs import batched, class_indices, dequantized
 
 PROBS, LABELS = random_case((2, 3, 4, 5, 6))
 ONE_HOT = torch.nn.functional.one_hot(LABELS, 3).movedim(-1, 1)
@@ -91,3 +94,156 @@ def test_soft_labels_are_no_one_hot_labels():
     """A share of a voxel is no class."""
     with pytest.raises(InputError, match="are not one-hot"):
         class_indices(PROBS, PROBS)
+
+
+FUNCTIONS = {
+    "ece": expected_calibration_error,
+    "ace": metrics.average_calibration_error,
+    "mce": metrics.maximum_calibration_error,
+    "confidence_gap": metrics.confidence_gap,
+    "cece": metrics.classwise_calibration_error,
+    "adaptive_ece": metrics.adaptive_calibration_error,
+    "nll": metrics.negative_log_likelihood,
+    "brier": metrics.brier_score,
+}
+
+
+def ignoring(labels, ignored, value):
+    """Labels with another value where they are ignored."""
+    return labels.where(~ignored, value)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("value", [255, -100, 1])
+def test_ignored_voxels_are_those_outside_a_mask(name, value):
+    """An ignored label, a class or none, in integers or one-hot, does what a mask does."""
+    ignored = LABELS == 1 if value == 1 else torch.rand(LABELS.shape) < 0.4
+    labels = ignoring(LABELS, ignored, value)
+    expected = FUNCTIONS[name](PROBS, LABELS, region=~ignored)
+
+    for form in (labels, labels[:, None].float()):
+        found = FUNCTIONS[name](PROBS, form, region="all", ignore_index=value)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    if value == 255:
+        one_hot = ONE_HOT * ~ignored[:, None]
+        found = FUNCTIONS[name](PROBS.numpy(), one_hot.numpy(), region="all", ignore_index=255)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    with (
+        pytest.raises(InputError, match=r"labels: hold (255|-100)") if value != 1 else nullcontext()
+    ):
+        FUNCTIONS[name](PROBS, labels, region="all")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_logits_and_arrays(name):
+    """from_logits applies softmax first; a region may be an array."""
+    mask = torch.rand(LABELS.shape) < 0.6
+    expected = FUNCTIONS[name](PROBS, LABELS, region=mask)
+    logits = PROBS.log().numpy()
+
+    found = FUNCTIONS[name](logits, LABELS.numpy(), region=mask.numpy(), from_logits=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_bins_ignore_and_take_logits():
+    """What a label ignores is what a mask leaves out."""
+    ignored = torch.rand(LABELS.shape) < 0.3
+    expected = metrics.calibration_bins(PROBS, LABELS, mask=~ignored)
+    found = metrics.calibration_bins(
+        PROBS.double().log(), ignoring(LABELS, ignored, 255), ignore_index=255, from_logits=True
+    )
+
+    assert torch.equal(found.counts, expected.counts)
+    torch.testing.assert_close(found.ece(), expected.ece(), rtol=0, atol=1e-6)
+
+
+def test_metric_ignores_in_every_region_what_a_mask_leaves_out():
+    """Each error of each region is that of the mask, but for the boundary, which the label decides."""
+    ignored = torch.rand(LABELS.shape) < 0.3
+    regions = ["all", "foreground", "union"]
+    masked = CalibrationMetric(regions=regions)
+    masked.update(PROBS, LABELS, mask=~ignored)
+    found = CalibrationMetric(regions=regions, ignore_index=255)
+    found.update(PROBS, ignoring(LABELS, ignored, 255))
+
+    assert found.compute() == pytest.approx(masked.aggregate(), abs=1e-12, nan_ok=True)
+    found.reset()
+    found.update(list(PROBS), list(ignoring(LABELS, ignored, 255)[:, None]))
+    assert found.compute() == pytest.approx(masked.compute(), abs=1e-12, nan_ok=True)
+
+
+def test_no_boundary_lies_where_labels_merely_end():
+    """Ignored voxels take the nearest label, and count in no region."""
+    labels = torch.tensor([0, 0, 0, 0, 255, 255, 1, 1, 1, 255, 255, 255]).expand(1, 3, 12)
+    probs = torch.full((1, 2, 3, 12), 0.5)
+    metric = CalibrationMetric(
+        errors=["ece"], regions=["boundary", "all"], boundary_width=2, ignore_index=255
+    )
+    metric(probs, labels)
+    bins = metric.case_bins()
+
+    assert bins.voxels().tolist() == [[3 * 2, 3 * 7]]  # one voxel on each side is ignored
+    nothing = CalibrationMetric(errors=["ece"], ignore_index=255)
+    nothing(probs, torch.full((1, 3, 12), 255))
+    assert nothing.case_bins().voxels().tolist() == [[0] * 4]
+
+
+def test_structures_ignore_what_any_mask_ignores():
+    """A voxel that is ignored in one channel is so for all structures."""
+    probs, masks = torch.rand(2, 2, 5, 6), torch.randint(2, (2, 2, 5, 6))
+    ignored = torch.rand(2, 5, 6) < 0.3
+    marked = torch.stack([ignoring(masks[:, 0], ignored, 7), masks[:, 1]], 1)
+    options = {"structures": ["WT", "TC"], "regions": ["all", "foreground"]}
+    expected, found = CalibrationMetric(**options), CalibrationMetric(**options, ignore_index=7)
+    expected(probs, masks, mask=~ignored)
+    found(probs, marked)
+
+    assert found.compute() == pytest.approx(expected.compute(), abs=1e-12, nan_ok=True)
+
+
+def test_expected_dice_ignores_and_takes_every_form():
+    """Where a voxel does not count, it is as if it were not there."""
+    counted = torch.zeros(2, 4, 5, 6).bool()
+    counted[:, 1:3] = True
+    structures = {"one": [1], "any": [1, 2]}
+    expected = metrics.expected_dice(PROBS[:, :, 1:3], structures)
+
+    for probs, how in (
+        (PROBS, {}),
+        (PROBS.numpy(), {}),
+        (PROBS.log(), {"from_logits": True}),
+    ):
+        found = metrics.expected_dice(probs, structures, counted, **how)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    metric = metrics.ExpectedDiceMetric(structures, ignore_index=255)
+    metric.update(PROBS.numpy(), ignoring(LABELS, ~counted, 255).numpy())
+    assert metric.compute().item() == pytest.approx(expected.mean().item(), abs=1e-12)
+    stored = (PROBS * 255).round().to(torch.uint8)
+    torch.testing.assert_close(
+        metrics.expected_dice(stored, structures), metrics.expected_dice(PROBS, structures),
+        rtol=0, atol=0.01,
+    )  # fmt: skip
+
+
+def test_distance_within_a_mask_is_that_of_what_lies_in_it():
+    """Structures end where the mask ends."""
+    prediction, label = torch.randint(2, (2, 1, 3, 8, 8)).unbind(0)
+    mask = torch.zeros(1, 8, 8)
+    mask[:, 2:6] = 1
+    metric = metrics.BoundedHausdorffMetric(include_background=True)
+    metric.update(prediction.numpy(), label.numpy(), mask=mask.numpy())
+
+    torch.testing.assert_close(
+        metric.compute(), metrics.hausdorff_distance(prediction * mask, label * mask).mean(1)
+    )
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(torch.float16, 2.0**-12), (torch.uint8, 1 / 510)])
+def test_rounding_is_what_the_documentation_says(dtype, unit):
+    """A stored probability is off by half a unit in its last place at most."""
+    probs = torch.rand(1000, 2)
+    probs[:, 1] = 1 - probs[:, 0]
+    stored = (probs * 255).round().to(dtype) if dtype == torch.uint8 else probs.to(dtype)
+    read = dequantized(stored[:, :, None])[0][..., 0].float()
+
+    assert (read - probs).abs().max() <= unit + 1e-7
