@@ -71,8 +71,7 @@ def test_calibrator_is_behind_the_network(evaluated, tmp_path, name):
         torch.testing.assert_close(calibrator(plain), expected)
     for calibrated in (True, False):
         parser = ConfigParser({**parser.get(), "calibrated": calibrated})
-        resolved = parser.get_parsed_content("evaluator::calibrator")
-        assert (resolved is not None) == calibrated
+        assert parser.get_parsed_content("evaluator::calibrated") == calibrated
 
 
 def test_model_card_and_metadata_say_what_is_behind_the_network(evaluated, tmp_path):

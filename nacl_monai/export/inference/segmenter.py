@@ -35,6 +35,7 @@ class Segmenter:
             paths under ``files``.
         device: Where the network is.
         calibrator: From logits to logits, on ``device``; put behind the network.
+        calibrated: Whether to do so.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Segmenter:
         postprocessing: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         device: torch.device | str,
         calibrator: nn.Module | None = None,
+        calibrated: bool = True,
     ) -> None:
         self.network = network
         self.checkpoint = checkpoint
@@ -53,7 +55,7 @@ class Segmenter:
         self.inferer = inferer
         self.postprocessing = postprocessing
         self.device = device
-        self.calibrator = calibrator
+        self.calibrator = calibrator if calibrated else None
 
     def run(self) -> None:
         """Segments all images; prints every file that was written, then every fault.
