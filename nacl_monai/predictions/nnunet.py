@@ -3,16 +3,19 @@
 ``CASE.npz`` holds ``probabilities``, ``(C, z, y, x)`` on the image's own grid as the reader of
 ``plans.json`` turned it; ``CASE.pkl`` the geometry, ``CASE.nii.gz`` the segmentation. Predictions have
 ``dataset.json`` and ``plans.json`` beside them, a training above its ``fold_*/validation``.
-TotalSegmentator's ``--save_probabilities`` copies npz and pkl alone, on the grid that it resamples to.
+TotalSegmentator's ``--save_probabilities CASE.npz`` copies npz and pkl alone, on the grid that it
+resamples to; of several networks for one task, each overwrites what the one before has left.
 """
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 
 from nacl_monai.errors import InputError
@@ -70,13 +73,27 @@ def read(prediction: Prediction) -> Probabilities:
         InputError: If it is damaged, of nnU-Net's first version, or something else.
     """
     file = prediction.file
-    array = _array(file)
-    segmentation = _segmentation(file)
-    affine, source = _affine(file, segmentation)
-    plans = _beside(file.parent, "plans.json")
+    array, segmentation = _array(file), _segmentation(file)
+    plans, geometry = _beside(file.parent, "plans.json"), file.with_suffix(".pkl")
+    known = segmentation is not None and plans is not None
+    record = {} if known or not geometry.is_file() else read_plain(geometry)
+    affine: Affine = None
+    source = file
+    if segmentation is not None:
+        affine, source = read_grid(segmentation)[1], segmentation
+    elif record:
+        affine, source = _affine(geometry, record, array.shape[:0:-1]), geometry
+    turned = _is_turned(plans, record)
+    return Probabilities(array, affine, file, source, turned, segmentation=segmentation)
+
+
+def _is_turned(plans: Path | None, record: Mapping[str, Any]) -> bool:
+    """Whether the reader turned the image, by its name in the plans or by what it recorded."""
     reader = read_object(plans, "predict again").get("image_reader_writer", "") if plans else ""
-    is_turned = "Reorient" in str(reader)
-    return Probabilities(array, affine, file, source, is_turned, segmentation=segmentation)
+    recorded = {*record.get("sitk_stuff", ()), *record.get("nibabel_stuff", ())}
+    return "Reorient" in str(reader) or bool(
+        recorded & {"original_orientation", "reoriented_affine"}
+    )
 
 
 def _array(file: Path) -> np.ndarray[Any, Any]:
@@ -108,22 +125,27 @@ def _segmentation(file: Path) -> Path | None:
     return next((path for path in beside if path.is_file()), None)
 
 
-def _affine(file: Path, segmentation: Path | None) -> tuple[Affine, Path]:
-    """Where the voxels are: by the segmentation beside the file, or else by the geometry."""
-    if segmentation is not None:
-        return read_grid(segmentation)[1], segmentation
-    geometry = file.with_suffix(".pkl")
-    if not geometry.is_file():
-        return None, file
-    record = read_plain(geometry)
+def _affine(geometry: Path, record: Mapping[str, Any], shape: Sequence[int]) -> Affine:
+    """The affine of the image, as it was before a reader turned it; ``shape`` is of the voxels."""
     try:
         if "nibabel_stuff" in record:
-            return np.asarray(record["nibabel_stuff"]["original_affine"], np.float64), geometry
+            return np.asarray(record["nibabel_stuff"]["original_affine"], np.float64)
         itk = record["sitk_stuff"]
         spacing, origin = (np.asarray(itk[key], np.float64) for key in ("spacing", "origin"))
         direction = np.asarray(itk["direction"], np.float64).reshape(len(spacing), -1)
-        return to_ras(spacing, origin, direction), geometry
+        affine = to_ras(spacing, origin, direction)
+        return _turned_back(affine, itk.get("original_orientation"), shape)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{geometry}: says nothing of spacing, origin and direction; predict the case again"
         ) from error
+
+
+def _turned_back(affine: Affine, orientation: str | None, shape: Sequence[int]) -> Affine:
+    """The affine of the image whose axes ran as three letters say, such as "LPS"."""
+    if affine is None or orientation is None:
+        return affine
+    turns: Any = nibabel.orientations
+    now, before = turns.io_orientation(affine), turns.axcodes2ornt(tuple(orientation))
+    back = turns.inv_ornt_aff(turns.ornt_transform(now, before), tuple(shape))
+    return np.asarray(affine @ back, np.float64)

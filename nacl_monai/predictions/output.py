@@ -196,8 +196,8 @@ def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputErr
     """Refuses an audit of no case.
 
     Raises:
-        InputError: Then, with the first fault.
+        InputError: Then, with the last fault: those of files that were read come last.
     """
     if not cases:
-        reason = f": {faults[0]}" if faults else ""
+        reason = f": {faults[-1]}" if faults else ""
         raise InputError(f"{found.folder}: no case could be audited{reason}")

@@ -1,6 +1,7 @@
 """An audit of saved files has the numbers of the metric in memory, whatever wrote the files."""
 
 import json
+import pickle
 
 import nibabel
 import numpy as np
@@ -14,6 +15,7 @@ from tests.predictions.conftest import (
     SHAPE,
     Study,
     bins_of,
+    itk,
     save,
     softmax_cases,
     write_json,
@@ -170,6 +172,42 @@ def test_reorienting_reader_of_nnunet_is_followed(study, run, tmp_path):
     code, _, err = run(place, study.labels)
     assert code == 0, err
     check_numbers(tmp_path / "audit", expected)
+
+
+def recorded(reader, affine):
+    """What the readers of nnU-Net 2.8.1 leave in a pkl file."""
+    turn = nibabel.orientations.io_orientation(affine)
+    turned = affine @ nibabel.orientations.inv_ornt_aff(turn, SHAPE)
+    letters = "".join(nibabel.aff2axcodes(affine))
+    return {
+        "SimpleITKIO": {"sitk_stuff": itk(affine)},
+        "SimpleITKIOWithReorient": {"sitk_stuff": {**itk(turned), "original_orientation": letters}},
+        "NibabelIO": {"nibabel_stuff": {"original_affine": affine}},
+        "NibabelIOWithReorient": {
+            "nibabel_stuff": {"original_affine": affine, "reoriented_affine": turned}
+        },
+    }[reader]
+
+
+@pytest.mark.parametrize("affine", [AFFINE, np.diag([-1.0, 1, 1, 1])], ids=["turned", "flipped"])
+@pytest.mark.parametrize(
+    "reader", ["SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient"]
+)
+def test_npz_and_pkl_alone_say_whether_the_image_was_turned(reader, affine, study, run, tmp_path):
+    """A flip leaves the shape as it was, so that nothing else would show it."""
+    turn = nibabel.orientations.io_orientation(affine)
+    for case, (probs, label) in study.cases.items():
+        stored = probs
+        if "Reorient" in reader:
+            stored = np.stack([nibabel.orientations.apply_orientation(p, turn) for p in probs])
+        (tmp_path / "alone").mkdir(exist_ok=True)
+        np.savez(tmp_path / "alone" / f"{case}.npz", probabilities=stored.transpose(0, 3, 2, 1))
+        (tmp_path / "alone" / f"{case}.pkl").write_bytes(pickle.dumps(recorded(reader, affine)))
+        save(tmp_path / "labels" / f"{case}.nii.gz", label.astype(np.uint8), affine)
+
+    code, _, err = run(tmp_path / "alone", tmp_path / "labels", "--dataset", dataset(tmp_path))
+    assert code == 0, err
+    check_numbers(tmp_path / "audit", study.metric())
 
 
 def test_two_processes_equal_one(study, run, tmp_path):
