@@ -20,6 +20,7 @@ RECIPES = {
     "region": ("toy", ["tests/metrics/test_regions.py", "tests/metrics/test_metric.py"]),
     "dataset": ("toy", ["tests/phantoms/test_contract.py", "tests/bundles/test_datasets.py"]),
     "network": ("toy", ["tests/networks/test_contract.py"]),
+    "layout of predictions": ("toy", ["tests/predictions/test_toy.py"]),
     "figure": ("figure12", ["tests/paper"]),
 }
 
@@ -81,7 +82,7 @@ def apply_all(checkout):
 
 
 def test_what_the_recipes_add_is_found_by_its_contract_tests(checkout):
-    """The existing tests find a loss, region, dataset, network and figure more, and pass."""
+    """The existing tests find a loss, region, dataset, network, layout and figure more, and pass."""
     apply_all(checkout)
     tests = [name for _, names in RECIPES.values() for name in names]
 
@@ -95,7 +96,7 @@ def test_what_the_recipes_add_is_found_by_its_contract_tests(checkout):
 
 @pytest.mark.slow
 def test_all_recipes_together_leave_the_tests_green(checkout):
-    """A loss, region, dataset, network and figure more: every test but the slow ones passes."""
+    """A loss, region, dataset, network, layout and figure more: every test but the slow ones passes."""
     apply_all(checkout)
 
     elsewhere = ["tests/paper/test_committed.py", "tests/test_contributing.py"]
