@@ -72,6 +72,7 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
         InputError: If the region is empty in all patients, or if the method finds nothing that fits.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[[3.0, 3.0, 3.0, 3.0]], [[0.0, 0.0, 0.0, 0.0]]])
         >>> with RegionLogits("all") as voxels:
         ...     voxels.add(logits, torch.tensor([[[0, 0, 0, 1]]]), "patient001")

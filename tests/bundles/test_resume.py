@@ -169,13 +169,21 @@ def test_two_checkpoints_and_every_session_are_kept(runs, which, epochs):
 
 
 def test_evaluation_that_sigterm_ended_leaves_no_numbers(runs):
-    """There is no evaluation, and aside neither a table of some of the cases nor a file half-written."""
+    """There is no evaluation, and aside neither a table of some of the cases nor a file half-written.
+
+    The slices of the first cases are whole, under numbers.
+    """
     aside = runs[0].with_name(".half.new")
     files = {path.name for path in aside.rglob("*") if path.is_file()}
 
     assert not runs[0].with_name("half").exists()
     assert not files & {"cases.csv", "summary.json", "bins.npz", "logits.npz", "evaluation.json"}
-    assert {name for name in files if name.startswith(".")} == {".lock"}
+    slices = {path for path in aside.rglob(".*.npz") if path.stem.removeprefix(".").isdecimal()}
+    hidden = {name for name in files if name.startswith(".")}
+    assert hidden - {path.name for path in slices} == {".lock"}
+    for path in slices:
+        with np.load(path) as arrays:
+            assert {"label", "prediction", "classes"} <= set(arrays)
 
 
 def contents(folder):
