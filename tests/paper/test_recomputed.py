@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-TABLES = sorted(RESULTS.rglob("table?.csv"))
+TABLES = sorted([*RESULTS.rglob("table?.csv"), *RESULTS.rglob("after_training.csv")])
 TESTS = sorted(RESULTS.rglob("*_tests.csv"))
 HIGHER = ("dice",)
 MARGIN = {"hd95": 1.0}
@@ -29,8 +29,10 @@ def number(text):
 def scores(folder, column, methods):
     """{method: array (patients, seeds)} of a folder of runs; seeds are those of all the methods."""
     found = defaultdict(lambda: defaultdict(list))
-    for path in (folder / "runs").glob("*/evaluation/cases.csv"):
-        name, _, seed = path.parents[1].name.partition("_")[2].rpartition("_seed")
+    for path in (folder / "runs").rglob("evaluation/cases.csv"):
+        run, *after = path.relative_to(folder / "runs").parts[:-2]
+        name, _, seed = run.partition("_")[2].rpartition("_seed")
+        name = "+".join([name, *after[1:]])  # calibrated/temperature_all
         if name in methods:
             for row in rows_of(path):
                 found[name][int(seed), row["patient"]].append(number(row[column]))
