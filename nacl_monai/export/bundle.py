@@ -76,26 +76,28 @@ def export_bundle(
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
         _write_bundle(
-            folder, source.calibrated(calibrator), dataset, configs, bundles_folder(bundles)
+            folder,
+            source.calibrated(calibrator),
+            dataset,
+            configs,
+            bundles_folder(bundles),
+            "" if fitted is None else described(str(calibrator), fitted),
         )
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
-            _write_calibration(folder, described(str(calibrator), fitted))
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
 
 
-def _write_calibration(folder: Path, text: str) -> None:
-    """Says in the model card what is behind the network, before what was measured with it."""
-    card = folder / "docs/README.md"
-    before, measured = card.read_text(encoding="utf-8").split("## Measured", 1)
-    write_text(card, f"{before}## Calibration\n\n{text}\n\n## Measured{measured}")
-
-
 def _write_bundle(
-    folder: Path, run: RunFolder, dataset: str, configs: Mapping[str, Any], bundles: Path
+    folder: Path,
+    run: RunFolder,
+    dataset: str,
+    configs: Mapping[str, Any],
+    bundles: Path,
+    calibration: str,
 ) -> None:
     metadata = bundle_metadata(bundles, dataset, configs, run)
     for name, content in {**configs, "metadata": metadata}.items():
@@ -103,7 +105,7 @@ def _write_bundle(
     _copy_files(run.trained, folder, bundles, dataset)
     write_scripts(folder)
     how = _write_torchscript(folder, metadata["network_data_format"]["inputs"]["image"])
-    _write_readme(folder, bundles, dataset, metadata, how)
+    _write_readme(folder, bundles, dataset, metadata, how, calibration)
 
 
 def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> None:
@@ -147,7 +149,12 @@ def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
 
 
 def _write_readme(
-    folder: Path, bundles: Path, dataset: str, metadata: Mapping[str, Any], how: str
+    folder: Path,
+    bundles: Path,
+    dataset: str,
+    metadata: Mapping[str, Any],
+    how: str,
+    calibration: str,
 ) -> None:
     template = (bundles / "common/README.md").read_text(encoding="utf-8")
     metrics = metadata["eval_metrics"]
@@ -155,6 +162,7 @@ def _write_readme(
     text = template.format(
         **metadata,
         bundle=folder.name,
+        calibration=calibration,
         metrics=f"| | mean |\n| --- | ---: |\n{table}" if table else "The run was not evaluated.",
         how="scripted" if how == "script" else "traced",
         trace="" if how == "script" else " --use_trace True",

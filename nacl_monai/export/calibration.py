@@ -11,8 +11,9 @@ from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_m
 from torch import nn
 
 from nacl_monai.errors import InputError
+from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.calibrators import ENSEMBLE, calibrator_of, read_calibrator
+from nacl_monai.runtime.calibrators import calibrator_of, read_calibrator
 
 #: The key of the exported inference; the file holds whatever code the calibrator needs.
 CONFIG = {
@@ -62,12 +63,14 @@ def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
 
 
 def described(name: str, record: Mapping[str, Any]) -> str:
-    """What was fitted, on whom, with what effect, and how to do without, in Markdown."""
+    """The model card's section: what was fitted, on whom, with what effect, how to do without."""
     patients, before, after = len(record["patients"]), record["nll_before"], record["nll"]
     return (
+        "## Calibration\n\n"
         f"Inference and `models/model.ts` have the calibrator `{name}` behind the network, fitted by "
         f"NLL over the region `{record['region']}` of {patients} validation patients: there the NLL "
         f"fell from {before:.4f} to {after:.4f}, and {record['moved']:.2%} of the voxels changed their "
         "class. `--calibrated False` leaves it out of inference. `models/model.pt`, "
         "`models/plain.ts`, evaluation, and what the commands above write anew are the network alone."
+        "\n\n"
     )

@@ -24,8 +24,8 @@ class ReliabilityPlot(CaseHandler):
     """Draws the diagram that ``nacl-monai reliability`` draws, at the end of an evaluator's epoch.
 
     Its band is over patients if the batches name them under ``patient``, and else over cases. Where the
-    evaluator is tracked by MONAI's `MLFlowHandler`, the picture is logged to its run as well. It needs
-    a third of a second, and draws no random number from a global generator.
+    evaluator is tracked by MONAI's `MLFlowHandler`, the picture is logged to its run as well. No
+    random number comes from a global generator.
 
     Args:
         calibration: The evaluator's calibration metric; attach this handler after it.
@@ -73,12 +73,16 @@ class ReliabilityPlot(CaseHandler):
         figure = self._figure(cases, patients)
         if self.file is not None:
             save_png(figure, self.file)
+        trackers = _trackers(engine)
+        if self.writer is None and not trackers:
+            return
+        picture = pixels(figure)
         if self.writer is not None:
             step = self.global_epoch_transform(state.epoch)
-            self.writer.add_image(TAG, pixels(figure), step, dataformats="HWC")
-        for tracker in _trackers(engine):
+            self.writer.add_image(TAG, picture, step, dataformats="HWC")
+        for tracker in trackers:
             file = f"{TAG}/epoch_{state.epoch:04d}.png"
-            tracker.client.log_image(tracker.cur_run.info.run_id, pixels(figure), file)
+            tracker.client.log_image(tracker.cur_run.info.run_id, picture, file)
 
     def _figure(self, cases: Sequence[str], patients: Sequence[str]) -> Figure:
         from nacl_monai.reports.evaluated import run_of_bins  # noqa: PLC0415

@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
 class RegionPieces:
     """The voxels of several regions, and for each voxel the piece that it belongs to.
 
-    A piece is the set of a case's voxels that lie in exactly the same regions. Foreground and union,
+    A piece is the set of a case's voxels that are in exactly the same regions. Foreground and union,
     for example, make four pieces of a case: the voxels in neither, in the foreground alone (there
     are none), in the union alone, and in both. Pieces do not overlap: a sum per piece costs one pass
     over the voxels, and the sum over a region is the sum over its pieces (:meth:`sum_regions`).
@@ -83,7 +83,7 @@ class RegionPieces:
             self._keep_only((self._pieces % per_case >= LANES).nonzero()[:, 0])
 
     def _keep_only(self, voxels: torch.Tensor) -> None:
-        """Forgets all other voxels: what lies in no region need not be looked at."""
+        """Forgets all other voxels: what is in no region need not be looked at."""
         self._probs = self._probs[:, voxels]
         self._of_voxels = [tensor[voxels] for tensor in self._of_voxels]
         self._pieces = self._pieces[voxels]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nacl_monai.bundles import Choice, read_dataset, read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import RunFolder, RunName
 
 #: The paper's datasets, in its order.
@@ -25,8 +26,7 @@ PAPER_LOSSES = ("dice_ce", "focal", "ecp", "label_smoothing", "svls", "mbls", "n
 MAIN_LOSSES = ("cross_entropy", *PAPER_LOSSES)
 #: The paper's networks, in the order of figure 8; all other experiments have the first.
 PAPER_NETWORKS = ("unet", "attention_unet", "transunet", "basic_unet_plus_plus", "dynunet")
-#: The mean of the probabilities of all seeds' networks; its evaluation is in the first seed's folder.
-ENSEMBLE = "ensemble"
+#: What follows a training; the evaluation of the ensemble is in the first seed's folder.
 AFTERWARDS = ("temperature_all", "temperature_union", ENSEMBLE)
 #: The method that the paper proposes: it is tested against each other one.
 PROPOSED = "nacl"

@@ -1,13 +1,14 @@
 """Calibration after training: modules from logits to logits, and their fit on validation patients."""
 
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
-from nacl_monai.posthoc.ensemble import Ensemble
+from nacl_monai.posthoc.ensemble import ENSEMBLE, Ensemble
 from nacl_monai.posthoc.fit import METHODS, Fit, fit_method
 from nacl_monai.posthoc.region_logits import RegionLogits
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
 
 __all__ = [
+    "ENSEMBLE",
     "METHODS",
     "ClassTemperatures",
     "Ensemble",

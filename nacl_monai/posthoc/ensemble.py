@@ -17,6 +17,9 @@ from torch import nn
 
 from nacl_monai.errors import InputError
 
+#: Its name, where a calibrator's could be.
+ENSEMBLE = "ensemble"
+
 
 class Ensemble(nn.Module):
     """Networks whose probabilities are averaged.

@@ -54,7 +54,7 @@ def check_output(output: Path) -> None:
 def written_aside(output: Path) -> Iterator[Path]:
     """Yields the folder for the maps of single cases, of an audit that is written when the block ends.
 
-    It lies in the folder that takes the place of ``output`` as a whole. If the block fails, nothing
+    It is in the folder that takes the place of ``output`` as a whole. If the block fails, nothing
     remains.
 
     Args:

@@ -1,7 +1,7 @@
 """The whole comparison of runs: one table, reliability diagrams, maps of uncertainty.
 
 Every number in the table is a mean over the cases in which it is defined; where these are not all,
-their number stands beside it.
+their number is beside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an evaluation is of, and whether that still stands in the run's folder."""
+"""What an evaluation is of, and whether the run's folder still holds that."""
 
 from __future__ import annotations
 

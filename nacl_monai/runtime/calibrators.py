@@ -21,13 +21,10 @@ from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.metrics import REGIONS
-from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from nacl_monai.posthoc import ENSEMBLE, METHODS, RegionLogits, fit_method
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.ensembles import ensemble_of, find_members
-
-#: The name of the ensemble, in the place of a calibrator's.
-ENSEMBLE = "ensemble"
 
 
 def fit_calibrator(

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import ignite.distributed as idist
 
@@ -49,7 +49,8 @@ _EPOCHS = "max_epochs"
 _CHECKSUM = ", sha256 "
 _LOCK = ".lock"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
-_locks: dict[Path, IO[str]] = {}
+#: Descriptors, which stay open until the process ends.
+_locks: dict[Path, int] = {}
 
 
 def lock_folder(folder: str | Path) -> None:
@@ -68,31 +69,31 @@ def lock_folder(folder: str | Path) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / _LOCK).open("a")
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}); choose another folder"
         ) from error
     try:
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        stream.close()
+        os.close(lock)
         raise InputError(
             f"{folder}: another process is writing there; wait for it, or choose another folder"
         ) from None
-    _locks[folder] = stream
+    _locks[folder] = lock
 
 
 def _is_locked(folder: Path) -> bool:
     """Whether this process has locked ``folder``, and not one of the name that has moved since."""
-    stream = _locks.pop(folder, None)
-    if stream is None:
+    lock = _locks.pop(folder, None)
+    if lock is None:
         return False
     file = folder / _LOCK
-    if not (file.exists() and os.path.samestat(os.fstat(stream.fileno()), file.stat())):
-        stream.close()
+    if not (file.exists() and os.path.samestat(os.fstat(lock), file.stat())):
+        os.close(lock)
         return False
-    _locks[folder] = stream
+    _locks[folder] = lock
     return True
 
 

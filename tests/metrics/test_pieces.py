@@ -85,7 +85,7 @@ def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
 
 
 def test_pieces_are_numbered_by_case_and_by_the_regions_they_lie_in():
-    """Above the lane, bit b says whether a piece lies in region b; cases follow each other."""
+    """Above the lane, bit b says whether a piece is in region b; cases follow each other."""
     first, second = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0]]), torch.tensor([[0, 0, 1, 1]] * 2)
     voxels = LabeledVoxels(torch.rand(2, 2, 4), torch.zeros(2, 4))
     pieces = RegionPieces(voxels, [first.bool(), None, second.bool()])

@@ -17,7 +17,7 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     """Finds the files of every case.
 
     In folders and among what a pattern matches, maps that inference has written are no images, so that
-    outputs may lie beside the images.
+    outputs may be beside the images.
 
     Args:
         images: A file, a folder, or a glob pattern of either. A folder holds images, one case with a
