@@ -42,6 +42,9 @@ COMMANDS = {
         "nacl_monai.predictions", "audit saved predictions of nnU-Net or any other tool"
     ),
     "merge": Command("nacl_monai.predictions", "join the audits of several sites, from sums alone"),
+    "calibrate": Command(
+        "nacl_monai.runtime", "fit a calibrator to a run or to saved predictions: before, after"
+    ),
     "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),
     "reliability": Command(
         "nacl_monai.reports", "draw reliability diagrams of any region or class"

@@ -99,5 +99,8 @@ def test_all_recipes_together_leave_the_tests_green(checkout):
     """A loss, region, dataset, network, layout and figure more: every test but the slow ones passes."""
     apply_all(checkout)
 
-    elsewhere = ["tests/paper/test_committed.py", "tests/test_contributing.py"]
-    run_tests(checkout, "tests", "nacl_monai", *(f"--deselect={file}" for file in elsewhere))
+    of_runs = ["tests/paper/test_committed.py", "tests/paper/test_recomputed.py"]  # not copied
+    elsewhere = [*of_runs, "tests/test_contributing.py"]
+    run_tests(
+        checkout, "-n", "2", "tests", "nacl_monai", *(f"--deselect={file}" for file in elsewhere)
+    )

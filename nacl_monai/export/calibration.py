@@ -11,9 +11,9 @@ from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_m
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import ENSEMBLE
+from nacl_monai.posthoc import ENSEMBLE, module_of
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.calibrators import calibrator_of, read_calibrator
+from nacl_monai.runtime.calibrators import read_calibrator
 
 #: The key of the exported inference; the file holds whatever code the calibrator needs.
 CONFIG = {
@@ -53,7 +53,7 @@ def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
         record: From `find_calibrator`.
         config: The name of the configuration that ``model.ts`` holds beside its metadata.
     """
-    calibrator = torch.jit.script(calibrator_of(record).eval())
+    calibrator = torch.jit.script(module_of(record).eval())
     torch.jit.save(calibrator, models / "calibrator.ts")
     model, plain = models / "model.ts", models / "plain.ts"
     model.rename(plain)

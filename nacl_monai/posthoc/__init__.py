@@ -2,7 +2,8 @@
 
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
 from nacl_monai.posthoc.ensemble import ENSEMBLE, Ensemble
-from nacl_monai.posthoc.fit import METHODS, Fit, fit_method
+from nacl_monai.posthoc.fit import METHODS, Fit, fit_method, module_of
+from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.posthoc.region_logits import RegionLogits
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
@@ -20,4 +21,6 @@ __all__ = [
     "fit_method",
     "fit_temperature",
     "fit_vector_scaling",
+    "logits_of",
+    "module_of",
 ]

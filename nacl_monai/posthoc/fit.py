@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from nacl_monai.errors import InputError
@@ -59,6 +60,37 @@ class Fit:
     region: str
     patients: tuple[str, ...]
     voxels: int
+
+    @property
+    def module(self) -> nn.Module:
+        """From logits to logits."""
+        return METHODS[self.method].module(**self.parameters)
+
+    def text(self, unit: str = "patients") -> str:
+        """One line: what was found, on whom, with what effect.
+
+        Args:
+            unit: What the patients are called: "cases" where nobody knows whose they are.
+        """
+        found = ", ".join(
+            f"{name} {' '.join(f'{value:.4g}' for value in np.atleast_1d(values))}"
+            for name, values in self.parameters.items()
+        )
+        return (
+            f"{found} over {len(self.patients)} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
+            f"{self.moved:.2%} of the voxels change their class"
+        )
+
+
+def module_of(record: Mapping[str, Any]) -> nn.Module:
+    """The module from logits to logits that the method and the parameters of a record make.
+
+    Raises:
+        KeyError: If there is no such method or the record lacks a key.
+        TypeError: If the parameters are others than the method's.
+        InputError: If a parameter is out of range.
+    """
+    return METHODS[record["method"]].module(**record["parameters"])
 
 
 def fit_method(method: str, voxels: RegionLogits) -> Fit:

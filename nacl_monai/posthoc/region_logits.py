@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ class RegionLogits:
         self.width = width
         self.spacing = spacing
         self.voxels_of: Counter[str] = Counter()
-        self._patients: list[str] = []
+        self._volumes: list[tuple[str, Path]] = []
         self._folder = tempfile.TemporaryDirectory(prefix="nacl-monai-")
 
     def __enter__(self) -> RegionLogits:
@@ -71,13 +72,20 @@ class RegionLogits:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor, patient: str) -> None:
+    def add(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        patient: str,
+        mask: torch.Tensor | None = None,
+    ) -> None:
         """Keeps the region's voxels of one volume.
 
         Args:
             logits: ``(C, *spatial)``.
             labels: Class indices, ``(1, *spatial)``.
             patient: Whose volume it is.
+            mask: The voxels that count, ``(*spatial)``; all by default.
 
         Raises:
             InputError: If the logits are not finite, or the labels do not fit them.
@@ -92,12 +100,14 @@ class RegionLogits:
         check_labels(indices, logits.shape[1])
         indices = indices.long().to(logits.device)
         # The most probable class has the largest logit, so that regions need no probabilities.
-        voxels = LabeledVoxels(logits, indices)
-        mask = region_masks(self.regions, voxels, self.width, lambda: self.spacing)[0]
-        chosen = ... if mask is None else mask
+        counted = None if mask is None else mask[None].to(logits.device)
+        voxels = LabeledVoxels(logits, indices, counted)
+        kept = region_masks(self.regions, voxels, self.width, lambda: self.spacing)[0]
+        chosen = ... if kept is None else kept
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
-        torch.save((flat.cpu(), indices[chosen].flatten().cpu()), self._file(len(self._patients)))
-        self._patients.append(patient)
+        file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
+        torch.save((flat.cpu(), indices[chosen].flatten().cpu()), file)
+        self._volumes.append((patient, file))
         self.voxels_of[patient] += len(flat)
 
     @property
@@ -105,11 +115,17 @@ class RegionLogits:
         """The sorted names of all patients that have a voxel in the region."""
         return sorted(patient for patient, voxels in self.voxels_of.items() if voxels)
 
+    def without(self, patients: Collection[str]) -> RegionLogits:
+        """The same without the volumes of some patients, as long as this one is open."""
+        others = copy.copy(self)
+        others._volumes = [one for one in self._volumes if one[0] not in patients]
+        others.voxels_of = Counter(
+            {name: count for name, count in self.voxels_of.items() if name not in patients}
+        )
+        return others
+
     def __iter__(self) -> Iterator[Voxels]:
-        for position, patient in enumerate(self._patients):
-            logits, labels = torch.load(self._file(position))
+        for patient, file in self._volumes:
+            logits, labels = torch.load(file)
             if len(labels):
                 yield Voxels(logits, labels, 1 / self.voxels_of[patient])
-
-    def _file(self, position: int) -> Path:
-        return Path(self._folder.name) / f"{position}.pt"

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import attempted
-from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.channels import ACTIVATIONS
 from nacl_monai.predictions.command import audit_folders, merge_files
 from nacl_monai.predictions.folders import Options
-from nacl_monai.predictions.measuring import EVALUATED_REGIONS
+from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _audit(
-    folders: Sequence[Path], output: Path, names: Sequence[str] | None, **options: Any
+    folders: Sequence[Path], output: Path, names: Sequence[str] | None = None, **options: Any
 ) -> Sequence[InputError]:
     *predictions, labels = folders
     if not predictions:
@@ -42,30 +40,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="nacl-monai", description="Calibration of saved predictions; no model is loaded."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    audit = commands.add_parser("audit", help="audit saved predictions of any tool")
+    audit = commands.add_parser(
+        "audit",
+        help="audit saved predictions of any tool",
+        argument_default=argparse.SUPPRESS,  # what is not said is as `Options` has it
+    )
     audit.set_defaults(run=_audit)
     _add_files(audit)
-    _add_meaning(audit)
+    add_patients(audit)
+    add_meaning(audit)
+    add_measures(audit)
     audit.add_argument(
-        "--regions",
-        nargs="+",
-        default=EVALUATED_REGIONS,
-        choices=EVALUATED_REGIONS,
-        help="voxels that count, beside foreground (default: all of them)",
-    )
-    audit.add_argument("--num-bins", type=int, default=15, metavar="N", help="default: 15")
-    audit.add_argument(
-        "--affine_tolerance",
-        type=float,
-        default=AFFINE_TOLERANCE,
-        metavar="MM",
-        help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
-    )
-    audit.add_argument(
-        "--no-pictures",
-        dest="pictures",
-        action="store_false",
-        help="keep no slice of the worst cases, which the page shows",
+        "--calibrator",
+        type=Path,
+        metavar="FILE",
+        help="audit the probabilities behind it: calibrator.json, as calibrate writes it",
     )
     audit.add_argument(
         "--write",
@@ -82,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_files(audit: argparse.ArgumentParser) -> None:
-    """What is read and written, and whose the cases are."""
+    """What is read and written."""
     audit.add_argument(
         "folders",
         nargs="+",
@@ -95,34 +84,6 @@ def _add_files(audit: argparse.ArgumentParser) -> None:
     )
     audit.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per model (default: that of its folder)"
-    )
-    audit.add_argument(
-        "--patient-pattern",
-        metavar="REGEX",
-        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
-    )
-    audit.add_argument(
-        "--patients", type=Path, metavar="CSV", help="a table with the columns case and patient"
-    )
-
-
-def _add_meaning(audit: argparse.ArgumentParser) -> None:
-    """What the channels of the probabilities mean."""
-    audit.add_argument(
-        "--dataset",
-        type=Path,
-        metavar="FILE",
-        help="nnU-Net's dataset.json (default: that beside the predictions, or above the labels)",
-    )
-    audit.add_argument(
-        "--activation", choices=ACTIVATIONS, help="default: as dataset.json says, or else softmax"
-    )
-    audit.add_argument(
-        "--structures",
-        nargs="+",
-        default=(),
-        metavar="NAME=1,2",
-        help="structures and their label values: the channels of a sigmoid, or what Dice is of",
     )
 
 

@@ -57,11 +57,14 @@ def audit_folders(
     for found in everything:  # refuse what cannot be meant before the first volume is read
         print(found)
         check_measured(found, [one.case for one, _ in found.pairs], found.faults)
-        patients_of([one.case for one, _ in found.pairs], options.patient_pattern, options.patients)
+        cases = [one.case for one, _ in found.pairs]
+        patients = patients_of(cases, options.patient_pattern, options.patients)
+        if found.calibrator:
+            found.calibrator.check(found.settings.channels, patients or cases)
     audits, faults, files = [], [], []
     with processes(options.jobs) as apply:
         for found, place in zip(everything, outputs, strict=True):
-            audit, of_folder, written = _audit(found, place, options, apply)
+            audit, of_folder, written = audit_one(found, place, options, apply)
             audits.append(audit)
             faults += of_folder
             files += written
@@ -73,10 +76,20 @@ def audit_folders(
     return faults
 
 
-def _audit(
+def audit_one(
     found: Found, place: Path, options: Options, apply: Callable[..., Iterable[Any]]
 ) -> tuple[Run, list[InputError], list[Path]]:
-    """The audit of one model, the faults of its cases, and the files."""
+    """The audit of one model, the faults of its cases, and the files.
+
+    Args:
+        found: From `find`.
+        place: Of the files.
+        options: Of the command.
+        apply: `map`, or that of `nacl_monai.predictions.folders.processes`.
+
+    Raises:
+        InputError: If no case can be audited, or if a file cannot be written.
+    """
     worst = WorstCases(found.settings)
     with written_aside(place) as nifti:
         extras = Extras(options.pictures, nifti if options.write else None)

@@ -16,6 +16,7 @@ import torch
 
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
+from nacl_monai.predictions.calibrator import Calibrated, Calibrator, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.labels import label_files, pair
 from nacl_monai.predictions.layouts import Layout, recognized
@@ -47,6 +48,7 @@ class Options:
     jobs: int = 1
     pictures: bool = True
     write: str | None = None
+    calibrator: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Found:
         pairs: The cases, by name, with their label maps.
         labeled: Number of label maps.
         faults: Of cases that have no partner.
+        calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
+        calibrator: That was given.
     """
 
     folder: Path
@@ -70,6 +74,8 @@ class Found:
     pairs: Pairs
     labeled: int
     faults: Sequence[InputError] = field(default=())
+    calibrated: Mapping[str, Any] = field(default_factory=dict)
+    calibrator: Calibrator | None = None
 
     def __str__(self) -> str:
         """The line that is printed."""
@@ -109,8 +115,24 @@ def find(folder: Path, labels: Path, options: Options, name: str | None = None) 
         options.num_bins,
         options.affine_tolerance,
     )
-    return Found(
+    found = Found(
         folder, name or folder.resolve().name, layout, settings, ordered, len(files), faults
+    )
+    return _calibrated(found, options.calibrator) if options.calibrator else found
+
+
+def _calibrated(found: Found, file: Path) -> Found:
+    """The same predictions, read through a calibrator."""
+    calibrator = read_calibrator(file)
+    cases = [one.case for one, _ in found.pairs]
+    read = Calibrated(
+        found.layout.read, found.settings.channels, dict.fromkeys(cases, calibrator.module)
+    )
+    return replace(
+        found,
+        layout=replace(found.layout, read=read),
+        calibrated=calibrator.as_record(),
+        calibrator=calibrator,
     )
 
 

@@ -101,10 +101,7 @@ def measured_file(
         "ignore", category=FutureWarning, module="monai"
     )  # its own deprecations
     try:
-        predicted = read(prediction)
-        check_channels(prediction, predicted, settings.channels)
-        check_agreement(predicted, settings.channels)
-        labels = read_labels(label, settings.channels, predicted, settings.affine_tolerance)
+        predicted, labels = read_case(prediction, label, read, settings)
         numbers = measured(torch.from_numpy(predicted.voxels), labels, settings)
     except InputError as fault:
         return _of_file(fault, prediction.file)
@@ -113,6 +110,23 @@ def measured_file(
     if extras.pictures:
         return replace(numbers, picture=picture(predicted, labels, settings.channels))
     return numbers
+
+
+def read_case(
+    prediction: Prediction,
+    label: Path,
+    read: Callable[[Prediction], Probabilities],
+    settings: Settings,
+) -> tuple[Probabilities, Labels]:
+    """The probabilities and the labels of a case, checked.
+
+    Raises:
+        InputError: If they cannot be read, are not what they should be, or do not fit each other.
+    """
+    predicted = read(prediction)
+    check_channels(prediction, predicted, settings.channels)
+    check_agreement(predicted, settings.channels)
+    return predicted, read_labels(label, settings.channels, predicted, settings.affine_tolerance)
 
 
 def _of_file(fault: InputError, file: Path) -> InputError:

@@ -108,7 +108,7 @@ def write_audit(
         classes=OUTSIDE_INSIDE if channels.overlapping else channels.names,
         cases=cases,
         patients=patients,
-        settings=as_record(found.settings),
+        settings={**as_record(found.settings), **found.calibrated},
         pictures=pictures,
     )
     return _write(output, content)

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from monai.inferers.inferer import Inferer
 from torch import nn
@@ -21,7 +20,7 @@ from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.metrics import REGIONS
-from nacl_monai.posthoc import ENSEMBLE, METHODS, RegionLogits, fit_method
+from nacl_monai.posthoc import ENSEMBLE, METHODS, RegionLogits, fit_method, module_of
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.ensembles import ensemble_of, find_members
@@ -70,10 +69,7 @@ def fit_calibrator(
             voxels.add(logits[0], item["label"], split_unit(cast("Case", item)))
         fit = fit_method(method, voxels)
     _write(run, name, {**asdict(fit), "weights": weights})
-    print(
-        f"{name}: {_shown(fit.parameters)} over {len(fit.patients)} patients, NLL "
-        f"{fit.nll_before:.4f} → {fit.nll:.4f}, {fit.moved:.2%} of the voxels change their class"
-    )
+    print(f"{name}: {fit.text()}")
 
 
 def calibrated_network(
@@ -102,7 +98,7 @@ def calibrated_network(
         )
     if name == ENSEMBLE:
         return ensemble_of(network, run, record["members"])
-    calibrator = calibrator_of(record)
+    calibrator = module_of(record)
     return nn.Sequential(network, calibrator).to(next(network.parameters()).device)
 
 
@@ -119,19 +115,6 @@ def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
     if record["weights"] != checksum(run.model):
         raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
     return record
-
-
-def calibrator_of(record: Mapping[str, Any]) -> nn.Module:
-    """The module from logits to logits that a record is of."""
-    return METHODS[record["method"]].module(**record["parameters"])
-
-
-def _shown(parameters: Mapping[str, Any]) -> str:
-    """Every parameter in few digits: "temperature 1.234"."""
-    return ", ".join(
-        f"{name} {' '.join(f'{value:.4g}' for value in np.atleast_1d(values))}"
-        for name, values in parameters.items()
-    )
 
 
 def _parts(name: str | None) -> tuple[str, str]:
@@ -162,7 +145,7 @@ def _read(file: Path, method: str) -> Mapping[str, Any]:
         if method == ENSEMBLE:
             dict(record["members"])
         else:
-            calibrator_of(record)
+            module_of(record)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is damaged; {remedy}") from error
     return record

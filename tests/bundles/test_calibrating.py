@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai.cli import main
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.handlers.state_files import load_state, save_state
 from nacl_monai.runs import RunFolder
@@ -69,6 +71,56 @@ def test_logits_are_divided_by_the_temperature(calibrated, acdc):
         np.load(calibrated / "evaluation/logits.npz") as scaled,
     ):
         np.testing.assert_allclose(scaled["sums"] * temperature, plain["sums"], rtol=1e-5)
+
+
+def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypatch, capfd):
+    """It fits, evaluates, and prints both evaluations with the change in every region."""
+    _, run, shared = acdc
+    steps = []
+
+    def in_this_process(command, **_):
+        code, errors = bundle(*command[3:])
+        steps.append(command[4])
+        assert code == 0, errors
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    shutil.rmtree(calibrated)
+    words = ["calibrate", run, *shared[:2], *shared[4:6], "--region", "union"]
+    assert main([str(word) for word in words]) == 0
+
+    printed = capfd.readouterr().out
+    before, after = (
+        pd.read_csv(folder / "evaluation/cases.csv", index_col="case")["ece_union"]
+        for folder in (run, calibrated)
+    )
+    assert steps == ["calibrating", "evaluating"]  # the run is evaluated already
+    assert f"  union: {(after - before).mean():.3f}" in printed
+    assert (calibrated / "trade_off.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["RUN"], "--dataset_dir: is missing; say where the dataset of this run is"),
+        (
+            ["RUN/nothing", "--dataset_dir", "x"],
+            "config.json: no such file; name a training's folder",
+        ),
+        (["RUN", "--folds", "3"], "folds: is of saved predictions, whose labels are missing"),
+        (["a", "b", "--dataset_dir", "x"], "dataset_dir: has no place beside saved predictions"),
+        (["a", "b", "c"], "c: has no place beside saved predictions"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(acdc, capsys, words, message):
+    """Nothing that was typed is passed over."""
+    try:
+        code = main(["calibrate", *(word.replace("RUN", str(acdc[1])) for word in words)])
+    except SystemExit as error:  # as argparse ends
+        code = error.code
+
+    assert code != 0
+    assert message in capsys.readouterr().err
 
 
 def test_exported_inference_has_the_calibrator_or_not(

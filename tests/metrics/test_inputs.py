@@ -185,7 +185,7 @@ def test_no_boundary_lies_where_labels_merely_end():
     assert bins.voxels().tolist() == [[3 * 2, 3 * 7]]  # one voxel on each side is ignored
     nothing = CalibrationMetric(errors=["ece"], ignore_index=255)
     nothing(probs, torch.full((1, 3, 12), 255))
-    assert nothing.case_bins().voxels().tolist() == [[0] * 4]
+    assert not nothing.case_bins().voxels().any()
 
 
 def test_structures_ignore_what_any_mask_ignores():

@@ -91,3 +91,33 @@ def test_disk_is_given_back():
         assert list(folder.iterdir())
 
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_voxels_that_do_not_count_are_left_out(region):
+    """Those of a label that says nothing; the region of the others is as it was."""
+    logits, labels = volume(0)
+    counted = torch.rand(labels.shape[1:], generator=torch.Generator().manual_seed(1)) < 0.5
+    mask = region_mask(region, labels, logits.argmax(0)[None], width=1.0)[0] & counted
+    with RegionLogits(region, width=1.0) as voxels:
+        voxels.add(logits, labels, "p", counted)
+        (kept,) = voxels
+
+    assert torch.equal(kept.logits, logits[:, mask].T)
+    assert torch.equal(kept.labels, labels[0][mask])
+
+
+def test_without_some_patients_the_others_stay_as_they_were():
+    """All their volumes, in their order, with their weights; the whole is not changed."""
+    with RegionLogits("foreground") as voxels:
+        for seed, patient in enumerate("abac"):
+            voxels.add(*volume(seed, (4 + seed, 4, 4)), patient)
+        whole = list(voxels)
+        others = list(voxels.without(["a", "nobody"]))
+
+        assert voxels.without(["a"]).patients == ["b", "c"]
+        assert voxels.patients == ["a", "b", "c"]
+        assert len(list(voxels)) == 4
+    for kept, expected in zip(others, [whole[1], whole[3]], strict=True):
+        assert torch.equal(kept.logits, expected.logits)
+        assert kept.weight == expected.weight

@@ -1,0 +1,171 @@
+"""What ``nacl-monai calibrate PREDICTIONS LABELS`` does: fit a calibrator, and audit before and after.
+
+Nobody can be tested on what was fitted to them, and saved predictions have no other patients. So the
+patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
+others. The calibrator that is written is fitted to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import read_object
+from nacl_monai.posthoc import Fit, RegionLogits, fit_method, logits_of
+from nacl_monai.predictions.calibrator import FILE, Calibrated, write_calibrator
+from nacl_monai.predictions.command import audit_one
+from nacl_monai.predictions.folders import Found, Options, find
+from nacl_monai.predictions.measuring import read_case
+from nacl_monai.predictions.output import check_measured, check_output, draw_all
+from nacl_monai.predictions.patients import patients_of
+from nacl_monai.predictions.table import audit_table
+from nacl_monai.progress import progress_bar
+from nacl_monai.reports import read_runs
+from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
+
+#: The folders of the two audits.
+BEFORE, AFTER = "before", "after"
+
+
+def calibrate_folder(
+    predictions: Path,
+    labels: Path,
+    output: Path = Path("calibrated"),
+    options: Options = Options(),  # noqa: B008 - it cannot change
+    method: str = "temperature",
+    region: str = "union",
+    folds: int = 5,
+) -> list[InputError]:
+    """Fits a calibrator to saved predictions, prints what it does, and writes it.
+
+    Args:
+        predictions: A folder that ``nacl-monai audit`` reads.
+        labels: The folder of the label maps.
+        output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, and
+            their diagrams.
+        options: Of the command.
+        method: A key of `nacl_monai.posthoc.METHODS`.
+        region: The voxels of the fit.
+        folds: Of the patients, at most as many as there are patients.
+
+    Returns:
+        The faults of single cases; the others are in the fit.
+
+    Raises:
+        InputError: If nothing can be fitted, or if ``output`` holds something else.
+        SettingError: If the folds are fewer than two.
+    """
+    if folds < 2:
+        raise SettingError(f"--folds: is {folds}; give 2 or more")
+    _check_output(output)
+    found = find(predictions, labels, options, BEFORE)
+    print(found)
+    if found.settings.channels.overlapping:
+        raise InputError(
+            f"{predictions}: has structures that overlap, and a {method} is of exclusive classes; "
+            "calibrate predictions by softmax"
+        )
+    with RegionLogits(region) as voxels:
+        patient_of, faults = _read(found, voxels, options)
+        fit = fit_method(method, voxels)
+        parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
+    name = f"{method}_{region}"
+    known = options.patient_pattern is not None or options.patients is not None
+    print(f"{name}: {fit.text('patients' if known else 'cases')}")
+    pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
+    before = replace(found, pairs=pairs, faults=())
+    after = _after(before, name, parts, patient_of)
+    (output / FILE).unlink(missing_ok=True)  # the folder is complete once it is there again
+    folders = [output / BEFORE, output / AFTER]
+    for one, folder in zip((before, after), folders, strict=True):
+        audit_one(one, folder, options, map)
+    runs = read_runs(folders, [BEFORE, name])
+    files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
+    files += write_calibrator(output, fit, found.settings.channels, [part.record for part in parts])
+    print(audit_table(runs), trade_off_text(*runs), sep="\n\n")
+    for file in files:
+        print(f"wrote {file}")
+    return faults
+
+
+def _check_output(output: Path) -> None:
+    file = output / FILE
+    if file.is_file() and "channels" not in read_object(file, "choose another --output"):
+        raise InputError(
+            f"{file}: is a calibrator of a run, not of saved predictions; choose another --output"
+        )
+    for name in (BEFORE, AFTER):
+        check_output(output / name)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A fold: its patients, and the fit to the others."""
+
+    patients: Collection[str]
+    fit: Fit
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
+
+
+def _read(
+    found: Found, voxels: RegionLogits, options: Options
+) -> tuple[dict[str, str], list[InputError]]:
+    """Reads all cases into the region; returns the patient of each, and the faults of others."""
+    names = [one.case for one, _ in found.pairs]
+    known = patients_of(names, options.patient_pattern, options.patients) or names
+    patient_of, faults = {}, list(found.faults)
+    pairs = progress_bar(found.pairs, description="Reading", unit="case")
+    for (prediction, label), patient in zip(pairs, known, strict=True):
+        try:
+            predicted, labels = read_case(prediction, label, found.layout.read, found.settings)
+            logits = logits_of(torch.from_numpy(predicted.voxels))
+            voxels.add(logits, labels.classes[None], patient, labels.mask)
+        except InputError as fault:
+            faults.append(fault)
+        else:
+            patient_of[prediction.case] = patient
+    check_measured(found, list(patient_of), faults)
+    return patient_of, faults
+
+
+def _cross_fitted(
+    method: str, voxels: RegionLogits, patients: Sequence[str], folds: int
+) -> list[_Part]:
+    """The parts of the patients, in an order that is drawn once and for all."""
+    if len(patients) < 2:
+        raise InputError(
+            f"{patients[0]}: is the only patient, who cannot test what is fitted to them; give "
+            "predictions of more"
+        )
+    drawn = np.random.default_rng(0).permutation(len(patients))
+    several = [
+        [patients[k] for k in drawn[fold::folds]] for fold in range(min(folds, len(patients)))
+    ]
+    return [
+        _Part(part, fit_method(method, voxels.without(part)))
+        for part in progress_bar(several, description="Fitting", unit="fold")
+    ]
+
+
+def _after(
+    before: Found, name: str, parts: Sequence[_Part], patient_of: Mapping[str, str]
+) -> Found:
+    """The same predictions, each through the calibrator that has not seen its patient."""
+    of_patients = {one: part.fit.module for part in parts for one in part.patients}
+    modules = {case: of_patients[patient] for case, patient in patient_of.items()}
+    read = Calibrated(before.layout.read, before.settings.channels, modules)
+    return replace(
+        before,
+        name=name,
+        layout=replace(before.layout, read=read),
+        calibrated={"calibrator": name, "calibrator_folds": len(parts)},
+    )

@@ -1,0 +1,153 @@
+"""A calibrator of saved predictions: its file, and predictions that are read through it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nacl_monai.errors import InputError
+from nacl_monai.files import atomic_path, checksum, read_object, write_text
+from nacl_monai.posthoc import Fit, logits_of, module_of
+from nacl_monai.predictions.agreement import check_agreement
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.measuring import check_channels
+from nacl_monai.predictions.saved import Prediction, Probabilities
+
+#: The file of a calibrator; programs without this package read its twin in TorchScript.
+FILE = "calibrator.json"
+_SCRIPTED = "calibrator.ts"
+_REMEDY = "write it anew: nacl-monai calibrate"
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """What ``calibrator.json`` says.
+
+    Attributes:
+        module: From logits to logits.
+        channels: The names of the channels that it was fitted to.
+        activation: What they came out of.
+        patients: Whose predictions it was fitted to; cases where nobody knew whose they are.
+        name: Method and region, "temperature_union".
+        file: Its file.
+    """
+
+    module: nn.Module
+    channels: Sequence[str]
+    activation: str
+    patients: Collection[str]
+    name: str
+    file: Path
+
+    def check(self, channels: Channels, patients: Collection[str]) -> None:
+        """Refuses predictions that it cannot calibrate, or that cannot test it.
+
+        Args:
+            channels: Of the predictions.
+            patients: Whose predictions they are.
+
+        Raises:
+            InputError: If the channels are others, or if it was fitted on one of the patients.
+        """
+        if (self.activation, list(self.channels)) != (channels.activation, channels.names):
+            raise InputError(
+                f"{self.file}: was fitted to {', '.join(self.channels)} by {self.activation}, but these "
+                f"are {', '.join(channels.names)} by {channels.activation}; give this model's calibrator"
+            )
+        seen = sorted(set(patients) & set(self.patients))
+        if seen:
+            raise InputError(
+                f"{self.file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"
+            )
+
+    def as_record(self) -> dict[str, str]:
+        """What ``evaluation.json`` keeps of it."""
+        return {
+            "calibrator": self.name,
+            "calibrator_file": checksum(self.file),
+        }
+
+
+def write_calibrator(
+    folder: Path, fit: Fit, channels: Channels, folds: Sequence[Mapping[str, Any]]
+) -> list[Path]:
+    """Writes ``calibrator.json``, and ``calibrator.ts`` for programs without this package.
+
+    Args:
+        folder: For both files.
+        fit: On all patients.
+        channels: Of the predictions.
+        folds: The patients and the parameters of each fit of the cross-fitting.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    record = {
+        **asdict(fit),
+        "activation": channels.activation,
+        "channels": channels.names,
+        "folds": list(folds),
+    }
+    scripted, described = folder / _SCRIPTED, folder / FILE
+    with atomic_path(scripted) as path:
+        torch.jit.save(torch.jit.script(module_of(record)), path)
+    write_text(described, json.dumps(record, indent=2) + "\n")
+    return [described, scripted]
+
+
+def read_calibrator(file: Path) -> Calibrator:
+    """Reads ``calibrator.json``.
+
+    Raises:
+        InputError: If there is no such file, or if it is damaged.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; give the calibrator.json that calibrate wrote")
+    record = read_object(file, _REMEDY)
+    try:
+        return Calibrator(
+            module=module_of(record),
+            channels=[str(name) for name in record["channels"]],
+            patients=[str(name) for name in record["patients"]],
+            activation=record["activation"],
+            name=f"{record['method']}_{record['region']}",
+            file=file,
+        )
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise InputError(f"{file}: is damaged; {_REMEDY}") from error
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Reads predictions through calibrators: what was saved is checked, then calibrated.
+
+    Attributes:
+        read: Of the layout.
+        channels: What the channels mean.
+        modules: Case → from logits to logits.
+    """
+
+    read: Callable[[Prediction], Probabilities]
+    channels: Channels
+    modules: Mapping[str, nn.Module]
+
+    def __call__(self, prediction: Prediction) -> Probabilities:
+        """The calibrated probabilities of a case.
+
+        Raises:
+            InputError: If those that were saved cannot be read, or are not what they should be.
+        """
+        predicted = self.read(prediction)
+        check_channels(prediction, predicted, self.channels)
+        check_agreement(predicted, self.channels)
+        logits = logits_of(torch.from_numpy(predicted.voxels))
+        with torch.no_grad():
+            probs = self.modules[prediction.case](logits[None])[0].softmax(0)
+        # The segmentation beside it is of the probabilities that were saved.
+        return replace(predicted, voxels=probs.numpy(), whole=False, segmentation=None)

@@ -1,0 +1,133 @@
+"""``nacl-monai calibrate``: fit a calibrator, and show what it does before and after.
+
+To a run, on its validation patients, and evaluated on its test patients; or to saved predictions of any
+tool, across folds of their patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nacl_monai.bundles import bundles_folder, dataset_file
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import REGIONS
+from nacl_monai.posthoc import METHODS
+from nacl_monai.predictions.calibrating import calibrate_folder
+from nacl_monai.predictions.folders import Options
+from nacl_monai.predictions.table import audit_table
+from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
+from nacl_monai.reports import read_runs
+from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
+from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.run_settings import read_record
+
+
+def calibrate(words: Sequence[str]) -> list[InputError]:
+    """Runs the command; returns the faults of single cases.
+
+    Raises:
+        InputError: If nothing can be fitted.
+    """
+    parser = _parser()
+    options, others = parser.parse_known_args(words)
+    given = vars(options)
+    folders, method, region = given.pop("folders"), given.pop("method"), given.pop("region")
+    if len(folders) == 1:
+        dataset_dir = given.pop("dataset_dir", None)
+        if given:
+            parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
+        calibrate_run(folders[0], f"{method}_{region}", dataset_dir, others)
+        return []
+    wrong = [*map(str, folders[2:]), *others, *(["dataset_dir"] if "dataset_dir" in given else [])]
+    if wrong:
+        parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
+    predictions, labels = folders
+    words_of_fit = {name: given.pop(name) for name in ("output", "folds") if name in given}
+    return calibrate_folder(
+        predictions,
+        labels,
+        options=Options(**given),
+        method=method,
+        region=region,
+        **words_of_fit,
+    )
+
+
+def calibrate_run(
+    run: Path, name: str, dataset_dir: Path | None = None, overrides: Sequence[str] = ()
+) -> None:
+    """Fits a calibrator to a run, evaluates it, and shows it beside the evaluation without.
+
+    Args:
+        run: Folder of a finished training.
+        name: Method and region.
+        dataset_dir: Where the dataset is.
+        overrides: More ``--key value`` of the evaluation.
+
+    Raises:
+        InputError: If the run is none, or if a step fails; its error is printed.
+    """
+    folder = RunFolder(run)
+    if not folder.config.is_file():
+        raise InputError(
+            f"{folder.config}: no such file; name a training's folder, or predictions and their labels"
+        )
+    if dataset_dir is None:
+        raise InputError("--dataset_dir: is missing; say where the dataset of this run is")
+    dataset = str(read_record(folder.config).get("dataset"))
+    common = bundles_folder() / "common"
+    files = [dataset_file(dataset), common / "model.yaml", common / "evaluate.yaml"]
+    common_words = [
+        *("--config_file", str([str(file) for file in files])),
+        *("--dataset_dir", str(dataset_dir), "--output_dir", str(run), *overrides),
+    ]
+    chosen = ["--calibrator", name]
+    if not folder.evaluation.record.is_file():
+        _run("evaluating", common_words)
+    _run("calibrating", [*common_words, *chosen])
+    _run("evaluating", [*common_words, *chosen])
+    calibrated = folder.calibrated(name)
+    runs = read_runs([run, calibrated.path], [run.resolve().name, name])
+    files = write_trade_off(runs, calibrated.path)
+    print(audit_table(runs), trade_off_text(*runs), sep="\n\n")
+    for file in files:
+        print(f"wrote {file}")
+
+
+def _run(run_id: str, words: Sequence[str]) -> None:
+    """Runs one of the evaluation's steps as its own command, which checks every word of it."""
+    command = [sys.executable, "-m", "monai.bundle", "run", run_id, *words]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise InputError(f"{run_id}: ended with exit code {code}; see the error above")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nacl-monai calibrate", description=__doc__, argument_default=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="a run; or a folder of predictions and that of their label maps",
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, default="temperature", help="default: temperature"
+    )
+    parser.add_argument(
+        "--region", choices=REGIONS, default="union", help="voxels of the fit (default: union)"
+    )
+    run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
+    run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
+    saved = parser.add_argument_group("of saved predictions")
+    saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
+    saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
+    for add in (add_patients, add_meaning, add_measures):
+        add(saved)
+    return parser

@@ -1,0 +1,55 @@
+"""Probabilities as logits: what a calibrator does to them is what it does to the network's."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nacl_monai.posthoc import Temperature, logits_of
+
+LOGITS = 4 * torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_softmax_of_the_logits_is_what_was_saved():
+    """They differ from the network's by what all classes share."""
+    probs = LOGITS.softmax(0)
+
+    torch.testing.assert_close(logits_of(probs).softmax(0), probs.float())
+
+
+@given(st.floats(0.2, 5))
+def test_temperature_does_the_same_to_both(temperature):
+    """The constant of each voxel cancels."""
+    scale = Temperature(temperature)
+
+    torch.testing.assert_close(
+        scale(logits_of(LOGITS.softmax(0))).softmax(0),
+        scale(LOGITS.float()).softmax(0),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "smallest"),
+    [
+        (np.uint8, 1 / 1020),
+        (np.float16, 2.0**-25),
+        (np.float32, 2.0**-126),
+        (np.float64, 2.0**-126),
+    ],
+)
+def test_zero_is_half_of_what_the_dtype_tells_from_it(dtype, smallest):
+    """Its logarithm would be infinite, and no fit could be finite; a byte holds 255ths."""
+    one = 255 if dtype == np.uint8 else 1
+    probs = torch.from_numpy(np.array([[0], [one]], dtype))
+
+    assert logits_of(probs).flatten().tolist() == pytest.approx([np.log(smallest), 0.0])
+
+
+def test_bytes_are_255ths():
+    """51 of 255 are a fifth."""
+    probs = torch.tensor([[51], [204]], dtype=torch.uint8)
+
+    assert logits_of(probs).exp().flatten().tolist() == pytest.approx([0.2, 0.8])

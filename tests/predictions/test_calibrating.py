@@ -1,0 +1,374 @@
+"""A calibrator of saved predictions is fitted to some patients, and tested on others."""
+
+import json
+import pickle
+import shutil
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.predictions import calibrating, output
+from nacl_monai.predictions.folders import Options, find
+from tests.predictions.conftest import Study, save, sigmoid_cases, softmax_cases, write_json
+
+#: Of the audits.
+REGIONS = ("foreground", "union")
+PATTERN = ["--patient-pattern", r"(patient\d+)_"]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Eight cases of four people, from a network that is too sure."""
+    return Study(tmp_path, softmax_cases(cases=8))
+
+
+@pytest.fixture
+def calibrate(study, tmp_path, capsys):
+    """Runs the command on the study; returns exit code, standard output and errors."""
+
+    def run(*words, predictions=None):
+        folders = [predictions or study.nnunet(), study.labels]
+        code = main(["calibrate", *map(str, [*folders, "--output", tmp_path / "out", *words])])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures and pages, which take most of the time, are left out where they do not matter."""
+    for module in (calibrating, output):
+        monkeypatch.setattr(module, "draw_all", lambda *_: [])
+    monkeypatch.setattr(calibrating, "write_trade_off", lambda *_: [])
+    monkeypatch.setattr(output, "write_page", lambda *_: None)
+
+
+@dataclass
+class Calibrated:
+    """What one run of the command wrote and printed."""
+
+    study: Study
+    folder: Path
+    printed: str
+
+    @property
+    def record(self):
+        return json.loads((self.folder / "calibrator.json").read_text())
+
+    def cases(self, audit):
+        return pd.read_csv(self.folder / audit / "cases.csv", index_col="case")
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """The study, calibrated in two folds; read, never changed."""
+    root = tmp_path_factory.mktemp("study")
+    study, printed = Study(root, softmax_cases(cases=8)), StringIO()
+    words = [
+        "calibrate",
+        study.nnunet(),
+        study.labels,
+        *PATTERN,
+        *("--regions", "union", "--folds"),
+        2,
+        "--output",
+        root / "out",
+    ]
+    with redirect_stdout(printed):
+        assert main([str(word) for word in words]) == 0
+    return Calibrated(study, root / "out", printed.getvalue())
+
+
+def slow_temperature(cases, patients, ignored=()):
+    """The temperature of the smallest mean NLL over prediction ∪ label, each patient the same."""
+
+    def nll(log):
+        of = {}
+        for case, (probs, label) in cases.items():
+            patient = case.split("_")[0]
+            if patient not in patients:
+                continue
+            kept = ((probs.argmax(0) > 0) | (label > 0)) & ~np.isin(label, ignored)
+            powers = probs[:, kept].astype(np.float64) ** (1 / np.exp(log))
+            right = np.take_along_axis(powers / powers.sum(0), label[kept][None], 0)
+            of.setdefault(patient, []).extend(-np.log(right[0]))
+        return np.mean([np.mean(values) for values in of.values()])
+
+    found = minimize_scalar(nll, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10})
+    return np.exp(found.x)
+
+
+PEOPLE = {"patient0", "patient1", "patient2", "patient3"}
+
+
+def test_calibrator_is_fitted_to_all_patients(calibrated):
+    """An independent search ends at the same temperature; the file says whose the voxels are."""
+    assert calibrated.record["patients"] == sorted(PEOPLE)
+    assert calibrated.record["parameters"]["temperature"] == pytest.approx(
+        slow_temperature(calibrated.study.cases, PEOPLE), rel=1e-4
+    )
+    assert "over 4 patients, NLL" in calibrated.printed
+
+
+def test_nobody_is_tested_on_what_was_fitted_to_them(calibrated):
+    """Each patient is in one fold, whose temperature is that of all others; the audit shows it."""
+    cases, folds = calibrated.study.cases, calibrated.record["folds"]
+
+    assert sorted(name for fold in folds for name in fold["patients"]) == sorted(PEOPLE)
+    assert len(folds) == 2
+    temperatures = {}
+    for fold in folds:
+        temperature = fold["parameters"]["temperature"]
+        others = PEOPLE - set(fold["patients"])
+        assert temperature == pytest.approx(slow_temperature(cases, others), rel=1e-4)
+        temperatures |= dict.fromkeys(fold["patients"], temperature)
+    of_cases = [temperatures[case.split("_")[0]] for case in cases]
+    check_errors(calibrated.cases("after"), cases, of_cases)
+
+
+def check_errors(table, cases, temperatures):
+    """The table has the errors of the metric in memory on powers of the saved probabilities."""
+    metric = CalibrationMetric(regions=REGIONS)
+    for (probs, label), temperature in zip(cases.values(), temperatures, strict=True):
+        powers = probs.astype(np.float64) ** (1 / temperature)
+        metric([torch.from_numpy(powers / powers.sum(0))], [torch.from_numpy(label)])
+    for place, region in enumerate(REGIONS):
+        expected = metric.case_bins()[:, place].ece()
+        np.testing.assert_allclose(table[f"ece_{region}"], expected, atol=1e-6)
+
+
+def test_before_is_the_plain_audit(calibrated):
+    """Its errors are those of the saved probabilities."""
+    cases = calibrated.study.cases
+
+    check_errors(calibrated.cases("before"), cases, [1.0] * len(cases))
+
+
+def test_change_is_told_by_region(calibrated):
+    """The difference of the means that the two audits wrote."""
+    before, after = (calibrated.cases(name) for name in ("before", "after"))
+
+    for region in REGIONS:
+        change = (after[f"ece_{region}"] - before[f"ece_{region}"]).mean()
+        assert f"  {region}: {change:.3f} [" in calibrated.printed
+    assert (calibrated.folder / "trade_off.png").stat().st_size > 5_000
+
+
+def test_script_needs_no_package(calibrated):
+    """TorchScript of the same module."""
+    scripted = torch.jit.load(calibrated.folder / "calibrator.ts")
+    logits = torch.randn(1, 3, 4, 4)
+
+    temperature = calibrated.record["parameters"]["temperature"]
+    torch.testing.assert_close(scripted(logits), logits / temperature)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_patients_the_units_are_cases(calibrate, tmp_path):
+    """Each is a unit of its own, in the folds as in the words."""
+    _, out, _ = calibrate("--folds", "20")
+
+    folds = json.loads((tmp_path / "out/calibrator.json").read_text())["folds"]
+    assert [len(fold["patients"]) for fold in folds] == [1] * 8
+    assert "over 8 cases, NLL" in out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_ignored_voxels_are_not_fitted(calibrate, study, tmp_path):
+    """A label that says nothing counts neither in the fit nor in the audits."""
+    for case, (probs, label) in study.cases.items():
+        label[:4] = 3
+        study.cases[case] = (probs, label)
+    study.dataset = {"labels": {**study.dataset["labels"], "ignore": 3}}
+    code, _, err = calibrate(*PATTERN)
+
+    assert code == 0, err
+    record = json.loads((tmp_path / "out/calibrator.json").read_text())
+    assert record["parameters"]["temperature"] == pytest.approx(
+        slow_temperature(study.cases, PEOPLE, ignored=[3]), rel=1e-4
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_cases_are_fitted_if_one_has_a_fault(calibrate, study, tmp_path):
+    """It is named once, and ends the command with 1."""
+    folder = study.nnunet()
+    (folder / "patient1_scan2.npz").write_bytes(b"PK")
+
+    code, _, err = calibrate(*PATTERN, predictions=folder)
+
+    assert code == 1
+    assert err.count("patient1_scan2.npz") == 1
+    assert len(pd.read_csv(tmp_path / "out/after/cases.csv")) == 7
+
+
+def test_incomplete_folder_has_no_calibrator(calibrate, calibrated, tmp_path, monkeypatch):
+    """Whatever fails while audits are replaced, an old calibrator does not stay among them."""
+    shutil.copytree(calibrated.folder, tmp_path / "out")
+    monkeypatch.setattr(calibrating, "audit_one", fail)
+    calibrate(*PATTERN)
+
+    assert not (tmp_path / "out/calibrator.json").exists()
+
+
+def fail(*_):
+    raise InputError("disk: is full; free some")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--folds", "1"], "--folds: is 1; give 2 or more"),
+        (["--patient-pattern", "(patient)"], "patient: is the only patient, who cannot test"),
+        (["--patient-pattern", "patient"], "has 0 groups"),
+    ],
+)
+def test_fit_that_cannot_be_tested_is_refused(calibrate, tmp_path, words, message):
+    """In one line, and nothing is written."""
+    code, _, err = calibrate(*words)
+
+    assert code != 0
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_structures_that_overlap_are_refused(tmp_path, capsys):
+    """A temperature of a softmax is none of several sigmoids."""
+    study = Study(
+        tmp_path, sigmoid_cases(cases=2), {"labels": {"background": 0, "a": [1, 2], "b": [2]}}
+    )
+    words = ["calibrate", study.nnunet(), study.labels, "--output", tmp_path / "out"]
+
+    assert main([str(word) for word in words]) != 0
+    assert "structures that overlap" in capsys.readouterr().err
+
+
+def test_calibrator_of_a_run_is_not_replaced(calibrate, tmp_path):
+    """The folder is a run's, where other commands read it."""
+    write_json(tmp_path / "out/calibrator.json", {"method": "temperature", "weights": "…"})
+
+    code, _, err = calibrate(*PATTERN)
+
+    assert code == 1
+    assert "is a calibrator of a run" in err
+    assert not (tmp_path / "out/before").exists()
+
+
+class TestAuditThroughACalibrator:
+    """``nacl-monai audit … --calibrator calibrator.json``."""
+
+    @pytest.fixture
+    def file(self, calibrated, tmp_path):
+        return shutil.copy(calibrated.folder / "calibrator.json", tmp_path)
+
+    @pytest.fixture
+    def audit(self, tmp_path, capsys):
+        """Audits other patients of the same network."""
+
+        def run(file, *words, first=20, dataset=None):
+            cases = {
+                case.replace("patient", f"patient{first}"): pair
+                for case, pair in softmax_cases(seed=7, cases=2).items()
+            }
+            other = Study(tmp_path / "test", cases, **({"dataset": dataset} if dataset else {}))
+            folders = [other.nnunet(), other.labels, "--output", tmp_path / "audit"]
+            code = main(["audit", *map(str, [*folders, *PATTERN, "--calibrator", file, *words])])
+            return code, cases, capsys.readouterr().err
+
+        return run
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_numbers_are_of_the_calibrated_probabilities(self, calibrated, file, audit, tmp_path):
+        """Those of the metric in memory, on powers of the saved ones; the record says through what."""
+        code, cases, err = audit(file)
+
+        assert code == 0, err
+        temperature = calibrated.record["parameters"]["temperature"]
+        check_errors(pd.read_csv(tmp_path / "audit/cases.csv"), cases, [temperature] * 2)
+        settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
+        assert settings["calibrator"] == "temperature_union"
+
+    def test_other_processes_can_read_through_it(self, file, study):
+        """What reads a case goes to them pickled."""
+        found = find(study.nnunet(), study.labels, Options(calibrator=Path(file)))
+        prediction, _ = found.pairs[0]
+
+        probs = pickle.loads(pickle.dumps(found.layout.read))(prediction).voxels
+
+        np.testing.assert_array_equal(probs, found.layout.read(prediction).voxels)
+
+    def test_patient_of_the_fit_is_refused(self, file, audit, tmp_path):
+        """Before a volume is read."""
+        code, _, err = audit(file, first="")
+
+        assert code == 1
+        assert "was fitted on patient0, who cannot test it" in err
+        assert not (tmp_path / "audit").exists()
+
+    def test_other_channels_are_refused(self, file, audit):
+        """The calibrator is of another model."""
+        labels = {"background": 0, "left": 1, "right": 2}
+        code, _, err = audit(file, dataset={"labels": labels})
+
+        assert code == 1
+        assert "was fitted to background, anterior, posterior by softmax, but these are" in err
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda record: record.pop("channels"),
+            lambda record: record.update(method="magic"),
+            lambda record: record.update(parameters={"temperature": -1.0}),
+            lambda record: record.update(parameters={"scale": 1.0}),
+        ],
+    )
+    def test_damaged_file_is_refused(self, file, audit, damage):
+        """In one line that names it."""
+        record = json.loads(Path(file).read_text())
+        damage(record)
+        Path(file).write_text(json.dumps(record))
+
+        code, _, err = audit(file)
+
+        assert code == 1
+        assert f"{file}: is damaged; write it anew" in err
+
+    def test_missing_file_is_refused(self, tmp_path, audit):
+        """Before a volume is read."""
+        code, _, err = audit(tmp_path / "nothing.json")
+
+        assert code == 1
+        assert "nothing.json: no such file" in err
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
+    """Scales of classes change labels, and are no fault for that."""
+    code, _, err = calibrate(*PATTERN, "--method", "class_temperatures", "--region", "all")
+
+    assert code == 0, err
+    assert (tmp_path / "out/after/cases.csv").is_file()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_segmentation_of_another_prediction_is_a_fault(calibrate, study):
+    """It is checked before the probabilities are calibrated."""
+    folder = study.nnunet()
+    save(
+        folder / "patient0_scan0.nii.gz", np.zeros(study.cases["patient0_scan0"][1].shape, np.uint8)
+    )
+
+    code, _, err = calibrate(*PATTERN, predictions=folder)
+
+    assert code == 1
+    assert "its most probable classes are not those of" in err
