@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "merge": Command("nacl_monai.predictions", "join the audits of several sites, from sums alone"),
     "calibrate": Command(
-        "nacl_monai.runtime", "fit a calibrator to a run or to saved predictions: before, after"
+        "nacl_monai.predictions", "fit a calibrator to a run or to saved predictions: before, after"
     ),
     "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),
     "reliability": Command(

@@ -10,6 +10,7 @@ from typing import Any
 
 from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError
+from nacl_monai.predictions.calibrate import calibrate
 from nacl_monai.predictions.command import audit_folders, merge_files
 from nacl_monai.predictions.folders import Options
 from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
@@ -17,10 +18,17 @@ from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where a case had a fault."""
-    words = vars(_parser().parse_args(argv))
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["calibrate"]:
+        return _ended(*attempted(lambda: calibrate(given[1:])))
+    words = vars(_parser().parse_args(given))
     run = words.pop("run")
     del words["command"]
-    faults, code = attempted(lambda: run(**words))
+    return _ended(*attempted(lambda: run(**words)))
+
+
+def _ended(faults: Sequence[InputError] | None, code: int) -> int:
+    """Prints the faults of single cases; returns the exit code."""
     for fault in faults or []:
         print(f"fault: {fault}", file=sys.stderr)
     return 1 if faults else code

@@ -1,4 +1,4 @@
-"""``nacl-monai run …``, a strict ``python -m monai.bundle run …``, and ``nacl-monai calibrate``.
+"""``nacl-monai run …``: a strict ``python -m monai.bundle run …``.
 
 MONAI takes a misspelt override for a new key. The configurations of this project refuse it by
 themselves; this command refuses it for any other.
@@ -13,21 +13,14 @@ from collections.abc import Sequence
 import fire
 import monai.bundle
 
-from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError
-from nacl_monai.runtime.calibrate import calibrate
 from nacl_monai.runtime.command_line import check_run
 from nacl_monai.runtime.error_lines import one_line_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command ``run`` or ``calibrate``; returns the exit code."""
+    """Runs the command ``run``; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["calibrate"]:
-        faults, code = attempted(lambda: calibrate(words[1:]))
-        for fault in faults or []:
-            print(f"fault: {fault}", file=sys.stderr)
-        return 1 if faults else code
     _parser().parse_known_args(words)
     one_line_errors()
     try:
