@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
-from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import ENSEMBLE, module_of
+from nacl_monai.posthoc import ENSEMBLE, Behind, module_of
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.calibrators import read_calibrator
 
@@ -58,7 +57,7 @@ def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
     model, plain = models / "model.ts", models / "plain.ts"
     model.rename(plain)
     network, metadata, files = load_net_with_metadata(str(plain), more_extra_files=(config,))
-    whole = torch.jit.script(nn.Sequential(network, calibrator).eval())
+    whole = torch.jit.script(Behind(network, calibrator).eval())
     save_net_with_metadata(whole, str(model), meta_values=metadata, more_extra_files=files)
 
 

@@ -1,8 +1,10 @@
 """Calibration after training: modules from logits to logits, and their fit on validation patients."""
 
+from nacl_monai.posthoc.behind import Behind
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
 from nacl_monai.posthoc.ensemble import ENSEMBLE, Ensemble
 from nacl_monai.posthoc.fit import METHODS, Fit, fit_method, module_of
+from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
 from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.posthoc.region_logits import RegionLogits
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
@@ -11,13 +13,16 @@ from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
 __all__ = [
     "ENSEMBLE",
     "METHODS",
+    "Behind",
     "ClassTemperatures",
     "Ensemble",
     "Fit",
+    "LocalTemperatures",
     "RegionLogits",
     "Temperature",
     "VectorScaling",
     "fit_class_temperatures",
+    "fit_local_temperatures",
     "fit_method",
     "fit_temperature",
     "fit_vector_scaling",

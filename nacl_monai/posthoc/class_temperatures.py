@@ -44,7 +44,7 @@ class ClassTemperatures(nn.Module):
         values = known_values("temperatures", temperatures, len(temperatures), positive=True)
         self.register_buffer("temperatures", values)
 
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
         """The logits divided by their class's temperature, in their own shape and dtype."""
         return logits / along_classes(self.temperatures, logits)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
-from nacl_monai.posthoc.region_logits import RegionLogits, Voxels
+from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
+from nacl_monai.posthoc.region_logits import RegionLogits
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
 
@@ -23,10 +25,12 @@ class Method:
     Attributes:
         module: Makes the module from logits to logits; its arguments are the names of its buffers.
         fit: Finds it by the NLL of voxels.
+        sees_image: Whether it needs the image beside the logits.
     """
 
     module: Callable[..., nn.Module]
-    fit: Callable[[Iterable[Voxels]], nn.Module]
+    fit: Callable[[RegionLogits], nn.Module]
+    sees_image: bool = False
 
 
 #: By the name that a command asks for.
@@ -34,7 +38,12 @@ METHODS = {
     "temperature": Method(Temperature, fit_temperature),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
+    "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
 }
+
+
+# More numbers than a network has classes are the weights of a calibrator's own network.
+_SHOWN = 32
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class Fit:
         found = ", ".join(
             f"{name} {' '.join(f'{value:.4g}' for value in np.atleast_1d(values))}"
             for name, values in self.parameters.items()
+            if np.size(values) <= _SHOWN
         )
         return (
             f"{found} over {len(self.patients)} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
@@ -118,8 +128,10 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
             f"region {voxels.region}: has no voxel in any patient of the fit; choose another region"
         )
     module = METHODS[method].fit(voxels)
-    nll_before, _ = _compared(voxels, nn.Identity())
-    nll, moved = _compared(voxels, module)
+    if METHODS[method].sees_image:
+        nll_before, nll, moved = _compared(_calibrated_slices(voxels, module))
+    else:
+        nll_before, nll, moved = _compared(_calibrated_voxels(voxels, module))
     return Fit(
         method=method,
         parameters={name: values.tolist() for name, values in module.named_buffers()},
@@ -132,13 +144,41 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
     )
 
 
-def _compared(voxels: Iterable[Voxels], module: nn.Module) -> tuple[float, float]:
-    """The mean NLL in nats, and the share of voxels whose class changes; patients weigh the same."""
-    nll, moved, patients = 0.0, 0.0, 0.0
+class _Calibrated(NamedTuple):
+    """The voxels of a volume without and with a calibrator, ``(n, C)``, with label and weight."""
+
+    before: torch.Tensor
+    after: torch.Tensor
+    labels: torch.Tensor
+    weight: float
+
+
+def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
     for logits, labels, weight in voxels:
-        exact = module(logits.double())
-        of_label = exact.log_softmax(1).gather(1, labels[:, None])
-        nll -= weight * of_label.sum().item()
-        moved += weight * (exact.argmax(1) != logits.argmax(1)).sum().item()
-        patients += weight * len(labels)
-    return nll / patients, moved / patients
+        exact = logits.double()
+        yield _Calibrated(exact, module(exact), labels, weight)
+
+
+def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
+    for volume in voxels.volumes():
+        after = module(volume.logits, volume.image)
+        before, after = (
+            logits.movedim(1, -1)[volume.kept].double() for logits in (volume.logits, after)
+        )
+        yield _Calibrated(before, after, volume.labels, volume.weight)
+
+
+def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
+    """The mean NLL before and after in nats, and the share of voxels whose class changes.
+
+    Patients weigh the same.
+    """
+    nll, moved, patients = [0.0, 0.0], 0.0, 0.0
+    for volume in volumes:
+        for place, logits in enumerate((volume.before, volume.after)):
+            of_label = logits.log_softmax(1).gather(1, volume.labels[:, None])
+            nll[place] -= volume.weight * of_label.sum().item()
+        changed = volume.after.argmax(1) != volume.before.argmax(1)
+        moved += volume.weight * changed.sum().item()
+        patients += volume.weight * len(volume.labels)
+    return nll[0] / patients, nll[1] / patients, moved / patients

@@ -32,6 +32,28 @@ class Voxels(NamedTuple):
     weight: float
 
 
+class Volume(NamedTuple):
+    """The slices of one volume around a region, as a network of slices has seen them.
+
+    Attributes:
+        logits: ``(D, C, H, W)``, float32; slices run along the last axis of the volume.
+        image: ``(D, M, H, W)``, float32.
+        kept: The voxels in the region, ``(D, H, W)``, boolean.
+        labels: Class indices of these, int64.
+        weight: Of each of these.
+    """
+
+    logits: torch.Tensor
+    image: torch.Tensor
+    kept: torch.Tensor
+    labels: torch.Tensor
+    weight: float
+
+
+#: So many voxels around a region a calibrator may see in a slice.
+REACH = 4
+
+
 class RegionLogits:
     """What a calibrator is fitted on: the voxels of a region in the volumes that were added.
 
@@ -78,6 +100,7 @@ class RegionLogits:
         labels: torch.Tensor,
         patient: str,
         mask: torch.Tensor | None = None,
+        image: torch.Tensor | None = None,
     ) -> None:
         """Keeps the region's voxels of one volume.
 
@@ -86,6 +109,7 @@ class RegionLogits:
             labels: Class indices, ``(1, *spatial)``.
             patient: Whose volume it is.
             mask: The voxels that count, ``(*spatial)``; all by default.
+            image: ``(M, *spatial)``; only calibrators that see it need it.
 
         Raises:
             InputError: If the logits are not finite, or the labels do not fit them.
@@ -107,6 +131,9 @@ class RegionLogits:
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
         file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
         torch.save((flat.cpu(), indices[chosen].flatten().cpu()), file)
+        if image is not None:
+            mask = torch.ones_like(indices[0], dtype=torch.bool) if kept is None else kept[0]
+            torch.save(_around(logits[0], without_metadata(image), indices[0], mask), _whole(file))
         self._volumes.append((patient, file))
         self.voxels_of[patient] += len(flat)
 
@@ -129,3 +156,36 @@ class RegionLogits:
             logits, labels = torch.load(file)
             if len(labels):
                 yield Voxels(logits, labels, 1 / self.voxels_of[patient])
+
+    def volumes(self) -> Iterator[Volume]:
+        """The volumes with a voxel in the region, where they were added with their images.
+
+        Raises:
+            InputError: If one was not.
+        """
+        for patient, file in self._volumes:
+            if not _whole(file).is_file():
+                raise InputError(
+                    f"image of {patient}: is missing; add it, or choose another method"
+                )
+            logits, image, kept, labels = torch.load(_whole(file))
+            if len(labels):
+                yield Volume(logits, image, kept, labels, 1 / self.voxels_of[patient])
+
+
+def _whole(file: Path) -> Path:
+    return file.with_suffix(".volume.pt")
+
+
+def _around(
+    logits: torch.Tensor, image: torch.Tensor, labels: torch.Tensor, kept: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Slices, cropped to the region and what is seen from it; see `Volume`."""
+    places = kept.nonzero()
+    low = (places.amin(0) - REACH).clamp(min=0).tolist() if len(places) else [0] * kept.ndim
+    high = (places.amax(0) + REACH + 1).tolist() if len(places) else [0] * kept.ndim
+    box = (slice(low[0], high[0]), slice(low[1], high[1]))
+    parts = [logits.float(), image.float().to(logits.device)]
+    sliced = [part[(slice(None), *box)].movedim(-1, 0) for part in parts]
+    mask, of_voxels = (part[box].movedim(-1, 0) for part in (kept, labels))
+    return tuple(part.contiguous().cpu() for part in (*sliced, mask, of_voxels[mask]))

@@ -69,7 +69,7 @@ class Temperature(nn.Module):
             raise InputError(f"temperature: is {temperature}; choose a finite number above 0")
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
         """The logits divided by the temperature, in their own shape and dtype."""
         return logits / self.temperature.to(logits.dtype)
 

@@ -49,7 +49,7 @@ class VectorScaling(nn.Module):
         self.register_buffer("scales", known_values("scales", scales, len(biases), positive=True))
         self.register_buffer("biases", known_values("biases", biases, len(scales)))
 
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
         """The logits with scales and biases, in their own shape and dtype."""
         return logits * along_classes(self.scales, logits) + along_classes(self.biases, logits)
 

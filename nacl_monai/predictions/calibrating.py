@@ -17,7 +17,7 @@ import torch
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
-from nacl_monai.posthoc import Fit, RegionLogits, fit_method, logits_of
+from nacl_monai.posthoc import METHODS, Fit, RegionLogits, fit_method, logits_of
 from nacl_monai.predictions.calibrator import FILE, Calibrated, write_calibrator
 from nacl_monai.predictions.command import audit_one
 from nacl_monai.predictions.folders import Found, Options, find
@@ -63,6 +63,10 @@ def calibrate_folder(
     """
     if folds < 2:
         raise SettingError(f"--folds: is {folds}; give 2 or more")
+    if METHODS[method].sees_image:
+        raise SettingError(
+            f"--method {method}: sees the image, which saved predictions lack; choose another method"
+        )
     _check_output(output)
     found = find(predictions, labels, options, BEFORE)
     print(found)

@@ -20,7 +20,7 @@ from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.metrics import REGIONS
-from nacl_monai.posthoc import ENSEMBLE, METHODS, RegionLogits, fit_method, module_of
+from nacl_monai.posthoc import ENSEMBLE, METHODS, Behind, RegionLogits, fit_method, module_of
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.ensembles import ensemble_of, find_members
@@ -66,7 +66,8 @@ def fit_calibrator(
         for index in progress_bar(range(len(volumes)), description="Calibrating", unit="volume"):
             item = volumes[index]
             logits: Any = inferer(item["image"][None].to(device), network)
-            voxels.add(logits[0], item["label"], split_unit(cast("Case", item)))
+            seen = item["image"] if METHODS[method].sees_image else None
+            voxels.add(logits[0], item["label"], split_unit(cast("Case", item)), image=seen)
         fit = fit_method(method, voxels)
     _write(run, name, {**asdict(fit), "weights": weights})
     print(f"{name}: {fit.text()}")
@@ -99,7 +100,7 @@ def calibrated_network(
     if name == ENSEMBLE:
         return ensemble_of(network, run, record["members"])
     calibrator = module_of(record)
-    return nn.Sequential(network, calibrator).to(next(network.parameters()).device)
+    return Behind(network, calibrator).to(next(network.parameters()).device)
 
 
 def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:

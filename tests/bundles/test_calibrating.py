@@ -9,10 +9,12 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nacl_monai.cli import main
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.handlers.state_files import load_state, save_state
+from nacl_monai.posthoc import module_of
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle
@@ -72,6 +74,31 @@ def test_logits_are_divided_by_the_temperature(calibrated, acdc):
         np.load(calibrated / "evaluation/logits.npz") as scaled,
     ):
         np.testing.assert_allclose(scaled["sums"] * temperature, plain["sums"], rtol=1e-5)
+
+
+def test_local_temperatures_see_the_image(bundle, acdc, tmp_path):
+    """Label maps stay; the exported model is the network with the calibrator that was evaluated."""
+    dataset, run, shared = acdc
+    name = "local_temperatures_union"
+    for run_id in ("calibrating", "evaluating"):
+        code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
+        assert code == 0, errors
+
+    calibrated = RunFolder(run).calibrated(name)
+    plain, scaled = (pd.read_csv(of.evaluation.cases) for of in (RunFolder(run), calibrated))
+    dice = [column for column in plain if column.startswith("dice")]
+    pd.testing.assert_frame_equal(plain[dice], scaled[dice])
+    fit = json.loads(calibrated.calibrator.read_text())
+    assert fit["nll"] < fit["nll_before"]
+    words = keys_and_values(FAST["acdc"])
+    bundle_folder, _ = export_bundle(
+        run, tmp_path / "b", "acdc", words, ROOT / "bundles", calibrator=name
+    )
+    models = bundle_folder / "models"
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = torch.jit.load(models / "plain.ts")(image)
+    expected = module_of(fit)(logits, image)
+    torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), expected)
 
 
 def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypatch, capfd):

@@ -34,7 +34,7 @@ class Segmenter:
         postprocessing: Saves what follows from ``pred``, the logits ``(C, H, W, D)``, and returns the
             paths under ``files``.
         device: Where the network is.
-        calibrator: From logits to logits, on ``device``; put behind the network.
+        calibrator: From logits and image to logits, on ``device``; put behind the network.
         calibrated: Whether to do so.
     """
 
@@ -66,7 +66,7 @@ class Segmenter:
         """
         load_weights(self.network, self.checkpoint)
         if self.calibrator is not None:
-            self.network = nn.Sequential(self.network, self.calibrator)
+            self.network = _Behind(self.network, self.calibrator)
         files: list[Path] = []
         faults: list[str] = []
         try:
@@ -106,3 +106,16 @@ def _cause(error: BaseException) -> BaseException:
 def _show_progress(done: int, images: int) -> None:
     with redirect_stdout(sys.stderr):
         progress_bar(done, images, "Segmenting", newline=not sys.stderr.isatty())
+
+
+class _Behind(nn.Module):
+    """A network with a calibrator behind it, which sees the image as well."""
+
+    def __init__(self, network: nn.Module, calibrator: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.calibrator = calibrator
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        calibrated: torch.Tensor = self.calibrator(self.network(image), image)
+        return calibrated
