@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--calibrator", metavar="NAME", help="put it behind the network: temperature_union"
     )
+    export.add_argument("--onnx", action="store_true", help="write models/model.onnx as well")
     export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
     return parser
 
@@ -72,6 +73,7 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
     return export_bundle(
         *(run, output, options.dataset, chosen, options.bundles, options.trust),
         calibrator=options.calibrator,
+        onnx=options.onnx,
     )
 
 

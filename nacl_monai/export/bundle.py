@@ -17,6 +17,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.export.calibration import CONFIG, described, find_calibrator, put_behind
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
+from nacl_monai.export.onnx import check_onnx, write_onnx
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import write_checksum
@@ -32,6 +33,7 @@ def export_bundle(
     bundles: str | Path | None = None,
     trust: bool = False,
     calibrator: str | None = None,
+    onnx: bool = False,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
@@ -49,6 +51,7 @@ def export_bundle(
         trust: Whether what the run was trained with may be code that is in no source.
         calibrator: The name of one that was fitted to the run and evaluated. It is put behind the
             network in inference and in ``model.ts``; ``plain.ts`` is then the network alone.
+        onnx: Whether to write ``model.onnx`` as well, with a calibrator ``plain.onnx``, too.
 
     Returns:
         The folder and the zip.
@@ -59,6 +62,8 @@ def export_bundle(
             key does not exist; or if `nacl_monai.export.calibration.find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
+    if onnx:
+        check_onnx()
     zipped = output.with_name(f"{output.name}.zip")
     for path in (output, zipped):
         if path.exists():
@@ -75,7 +80,7 @@ def export_bundle(
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        _write_bundle(
+        image = _write_bundle(
             folder,
             source.calibrated(calibrator),
             dataset,
@@ -85,6 +90,8 @@ def export_bundle(
         )
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
+        if onnx:
+            write_onnx(folder / "models", network, image, fitted)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)
@@ -98,14 +105,17 @@ def _write_bundle(
     configs: Mapping[str, Any],
     bundles: Path,
     calibration: str,
-) -> None:
+) -> Mapping[str, Any]:
+    """Writes all but what a calibrator changes; returns what the metadata say of the image."""
     metadata = bundle_metadata(bundles, dataset, configs, run)
     for name, content in {**configs, "metadata": metadata}.items():
         write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
     _copy_files(run.trained, folder, bundles, dataset)
     write_scripts(folder)
-    how = _write_torchscript(folder, metadata["network_data_format"]["inputs"]["image"])
+    image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]
+    how = _write_torchscript(folder, image)
     _write_readme(folder, bundles, dataset, metadata, how, calibration)
+    return image
 
 
 def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> None:

@@ -7,14 +7,16 @@ import sys
 
 import nibabel
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from nacl_monai.cli import main
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.handlers.state_files import load_state, save_state
-from nacl_monai.posthoc import module_of
+from nacl_monai.metrics import expected_calibration_error
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle
@@ -76,29 +78,52 @@ def test_logits_are_divided_by_the_temperature(calibrated, acdc):
         np.testing.assert_allclose(scaled["sums"] * temperature, plain["sums"], rtol=1e-5)
 
 
-def test_local_temperatures_see_the_image(bundle, acdc, tmp_path):
-    """Label maps stay; the exported model is the network with the calibrator that was evaluated."""
+def onnx_network(file):
+    """Slices to logits by onnxruntime, slice by slice."""
+    session = onnxruntime.InferenceSession(file)
+
+    def network(slices):
+        logits = [session.run(None, {"image": one[None].numpy()})[0] for one in slices]
+        return torch.from_numpy(np.concatenate(logits))
+
+    return network
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(NAME, marks=pytest.mark.slow), "local_temperatures_union"]
+)
+def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp_path, name):
+    """Computed from their outputs on the test set, by MONAI's inferer and a metric in memory."""
     dataset, run, shared = acdc
-    name = "local_temperatures_union"
     for run_id in ("calibrating", "evaluating"):
         code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
         assert code == 0, errors
-
-    calibrated = RunFolder(run).calibrated(name)
-    plain, scaled = (pd.read_csv(of.evaluation.cases) for of in (RunFolder(run), calibrated))
-    dice = [column for column in plain if column.startswith("dice")]
-    pd.testing.assert_frame_equal(plain[dice], scaled[dice])
-    fit = json.loads(calibrated.calibrator.read_text())
-    assert fit["nll"] < fit["nll_before"]
     words = keys_and_values(FAST["acdc"])
-    bundle_folder, _ = export_bundle(
-        run, tmp_path / "b", "acdc", words, ROOT / "bundles", calibrator=name
+    exported, _ = export_bundle(
+        run, tmp_path / "b", "acdc", words, ROOT / "bundles", calibrator=name, onnx=True
     )
-    models = bundle_folder / "models"
-    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    logits = torch.jit.load(models / "plain.ts")(image)
-    expected = module_of(fit)(logits, image)
-    torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), expected)
+    models = exported / "models"
+    config = ConfigParser(ConfigParser.load_config_file(exported / "configs/evaluate.json"))
+    config.update({"dataset_dir": str(shared[1]), "cache_dir": str(tmp_path), "device": "cpu"})
+    config["split_file"] = str(run / "split.json")
+    volumes = config.get_parsed_content("volumes")
+    inferer = config.get_parsed_content("inferer")
+    reported = {
+        folder: pd.read_csv(RunFolder(run).calibrated(folder).evaluation.cases, index_col="case")
+        for folder in (name, None)
+    }
+
+    labels = ["dice", "hd95"]  # label maps stay
+    pd.testing.assert_frame_equal(reported[name][labels], reported[None][labels])
+    for file, folder in [("model", name), ("plain", None)]:
+        scripted = torch.jit.load(models / f"{file}.ts")
+        for network in (scripted, onnx_network(models / f"{file}.onnx")):
+            for item in volumes:
+                probs = inferer(item["image"][None], network).softmax(1)
+                for region in ("foreground", "union"):
+                    found = expected_calibration_error(probs, item["label"][None], region=region)
+                    expected = reported[folder].loc[item["case"], f"ece_{region}"]
+                    assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypatch, capfd):
