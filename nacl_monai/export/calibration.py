@@ -67,7 +67,8 @@ def described(name: str, record: Mapping[str, Any]) -> str:
     return (
         "## Calibration\n\n"
         f"Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
-        f"`{name}` behind the network, fitted by NLL over the region `{record['region']}` of {patients} validation patients: there the NLL "
+        f"`{name}` behind the network, fitted by NLL over the region `{record['region']}` of "
+        f"{patients} validation patients: there the NLL "
         f"fell from {before:.4f} to {after:.4f}, and {record['moved']:.2%} of the voxels changed their "
         "class. `--calibrated False` leaves it out of inference. `models/model.pt`, "
         "`plain` files, evaluation, and what the commands above write anew are the network alone."
