@@ -10,9 +10,9 @@ from typing import Any
 
 from nacl_monai.cli import attempted
 from nacl_monai.data.faults import AFFINE_TOLERANCE
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.channels import ACTIVATIONS
-from nacl_monai.predictions.command import audit_folders, merge_files
+from nacl_monai.predictions.command import audit_folders, distinct_names, merge_files
 from nacl_monai.predictions.folders import Options
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
 
@@ -29,8 +29,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _audit(
-    folders: Sequence[Path], output: Path, names: Sequence[str] | None, **options: Any
+    folders: Sequence[Path],
+    output: Path,
+    names: Sequence[str] | None,
+    raters: Sequence[Path] | None,
+    rater_names: Sequence[str] | None,
+    **options: Any,
 ) -> Sequence[InputError]:
+    if raters is not None:
+        called = distinct_names(raters, rater_names, "--rater-names", "raters")
+        by_name = dict(zip(called, raters, strict=True))
+        return audit_folders(folders, by_name, output, Options(**options), names)
+    if rater_names is not None:
+        raise SettingError(
+            "--rater-names: are those of --raters, which is missing; give the folders"
+        )
     *predictions, labels = folders
     if not predictions:
         raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
@@ -88,7 +101,21 @@ def _add_files(audit: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FOLDER",
-        help="folders of predictions, one per model, and last that of the label maps",
+        help="folders of predictions, one per model, and last that of the label maps, unless --raters "
+        "has these",
+    )
+    audit.add_argument(
+        "--raters",
+        nargs="+",
+        type=Path,
+        metavar="LABELS",
+        help="several folders of label maps of the same cases, one per rater",
+    )
+    audit.add_argument(
+        "--rater-names",
+        nargs="+",
+        metavar="NAME",
+        help="a name per rater (default: that of the folder)",
     )
     audit.add_argument(
         "--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit"
