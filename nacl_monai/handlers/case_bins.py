@@ -16,6 +16,7 @@ from nacl_monai.handlers.case_handler import CaseHandler
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FINE, FineBins
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.metrics.raters import HUMAN
 from nacl_monai.runs import TOP, EvaluationFolder
 
 
@@ -71,6 +72,8 @@ def write_case_bins(
     classes: Sequence[str],
     patients: Sequence[str] = (),
     fine: FineBins | None = None,
+    human: CalibrationBins | None = None,
+    raters: Sequence[str] = (),
 ) -> None:
     """Writes a ``bins.npz``; see `CaseBins`.
 
@@ -82,13 +85,17 @@ def write_case_bins(
         classes: Names of all classes, without "top-1".
         patients: The patient of each case, the further array ``patients``; empty where nobody knows.
         fine: The fine bins, ``(cases, regions, F)``; left out where they were not measured.
+        human: The bins of raters who are predicted by the others, like ``sums``, of several raters.
+        raters: Their names, where the bins are against the share of them.
     """
     names = {"cases": cases, "regions": regions, "classes": [TOP, *classes]}
-    if patients:
-        names["patients"] = patients
+    optional = {"patients": patients, "raters": raters}
+    names |= {key: values for key, values in optional.items() if values}
     arrays: dict[str, Any] = {key: np.array(list(values)) for key, values in names.items()}
     arrays |= sums.arrays()
     if fine is not None:
         arrays |= fine.arrays(FINE)
+    if human is not None:
+        arrays |= human.arrays(HUMAN)
     with atomic_path(file) as temporary:
         np.savez_compressed(temporary, **arrays)

@@ -86,8 +86,8 @@ class ReliabilityPlot(CaseHandler):
 
     def _figure(self, cases: Sequence[str], patients: Sequence[str]) -> Figure:
         from nacl_monai.reports.evaluated import run_of_bins  # noqa: PLC0415
-        from nacl_monai.reports.evaluation_files import RunBins  # noqa: PLC0415
         from nacl_monai.reports.reliability import draw_reliability  # noqa: PLC0415
+        from nacl_monai.reports.run_bins import RunBins  # noqa: PLC0415
 
         sums = self.calibration.case_bins()
         bins = RunBins(

@@ -23,6 +23,7 @@ from nacl_monai.metrics.metric import ERRORS, CalibrationMetric
 from nacl_monai.metrics.regions import REGIONS, region_mask
 from nacl_monai.metrics.scores import brier_score, negative_log_likelihood
 from nacl_monai.metrics.structures import structure_masks
+from nacl_monai.metrics.volumes import agreed_dice, volume_crps
 
 __all__ = [
     "ERRORS",
@@ -33,6 +34,7 @@ __all__ = [
     "ExpectedDiceMetric",
     "absolute_logit_sums",
     "adaptive_calibration_error",
+    "agreed_dice",
     "average_calibration_error",
     "bin_indices",
     "boundary_band",
@@ -48,4 +50,5 @@ __all__ = [
     "negative_log_likelihood",
     "region_mask",
     "structure_masks",
+    "volume_crps",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,6 +15,13 @@ from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.gathering import GatheredTogether
 from nacl_monai.metrics.overlapping import binary_problems, structure_regions
 from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.raters import (
+    HumanBins,
+    check_raters,
+    masks_of_raters,
+    of_raters,
+    rater_sums,
+)
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.selective import aurc, error_auroc
@@ -87,9 +95,13 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         from_logits: Whether the network's logits come in place of probabilities. Softmax is applied to
             them, or sigmoid where there are structures.
         ignore_index: Voxels with this label are in no region; for structures, in the mask of any.
+        num_raters: The number of raters, who are the second axis of the labels if they are several,
+            ``(B, raters, *spatial)`` or ``(B, raters, structures, *spatial)``. The numbers are then
+            those against the share of the raters (`raters` has the equation).
+        rater: The one of them whom the numbers are against, in place of the share.
 
     Raises:
-        InputError: If an error or a region is unknown, or none is given.
+        InputError: If an error or a region is unknown, or none is given, or if there is no such rater.
 
     Example:
         >>> metric = CalibrationMetric(errors=["ece"], regions=["foreground"])
@@ -115,8 +127,11 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         structures: Sequence[str] = (),
         from_logits: bool = False,
         ignore_index: int | None = None,
+        num_raters: int = 1,
+        rater: int | None = None,
     ) -> None:
         super().__init__()
+        check_raters(num_raters, rater)
         self.num_bins = num_bins
         self.errors = _named_errors(errors)
         self.regions = named_regions(regions)
@@ -127,9 +142,13 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.structures = tuple(structures)
         self.from_logits = from_logits
         self.ignore_index = ignore_index
+        self.num_raters = num_raters
+        self.rater = rater
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
+        human: list[type[VoxelSums]] = [HumanBins] if num_raters > 1 else []
+        self._gathered_kinds = [*self._kinds, *human]
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -158,33 +177,42 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
 
         Args:
             y_pred: Probabilities after softmax, ``(B, C, *spatial)``, or logits.
-            y: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
-            mask: Voxels to which every region is restricted, shaped like the labels.
+            y: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``; see ``num_raters``.
+            mask: Voxels to which every region is restricted, shaped like the labels without a channel
+                per structure; of several raters for each, or for all with an axis of length 1.
 
         Raises:
             InputError: If the input is no probability or no label.
         """
         if y is None:
             raise InputError("labels: are missing; a calibration metric compares with them")
-        if self.structures:
-            probs = y_pred.float().sigmoid() if self.from_logits else y_pred
-            problems = binary_problems(probs, y, self.structures, mask, self.ignore_index)
-            sums = [self._sums(problem, y) for problem in problems]
-            return [torch.cat(parts, 1) for parts in zip(*sums, strict=True)]
-        return self._sums(checked_voxels(y_pred, y, mask, self.ignore_index, self.from_logits), y)
+        masks = masks_of_raters(mask, y_pred.ndim, self.num_raters)
+        of_each = zip(of_raters(y, self.num_raters), masks, strict=True)
+        raters = [self._problems(y_pred, labels, counted) for labels, counted in of_each]
+        sums = [self._sums(problem, y) for problem in zip(*raters, strict=True)]
+        return [torch.cat(parts, 1) for parts in zip(*sums, strict=True)]
 
-    def _sums(self, voxels: LabeledVoxels, image: torch.Tensor) -> list[torch.Tensor]:
-        """The sums of checked voxels; ``image`` knows its spacing if anything does."""
-        cases, *spatial = voxels.labels.shape
-        masks = region_masks(
-            self.regions,
-            voxels,
-            self.boundary_width,
-            lambda: case_spacings(self.spacing, cases, len(spatial), image),
-        )
-        pieces = RegionPieces(voxels, masks)
-        collected = (COLLECTORS[kind](pieces, self) for kind in self._kinds)
-        return [tensor for sums in collected for tensor in sums.tensors()]
+    def _problems(
+        self, y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor | None
+    ) -> Iterable[LabeledVoxels]:
+        """The checked voxels; of structures, those of each."""
+        if not self.structures:
+            return [checked_voxels(y_pred, y, mask, self.ignore_index, self.from_logits)]
+        probs = y_pred.float().sigmoid() if self.from_logits else y_pred
+        return binary_problems(probs, y, self.structures, mask, self.ignore_index)
+
+    def _sums(self, raters: Sequence[LabeledVoxels], image: torch.Tensor) -> list[torch.Tensor]:
+        """The sums of one problem; ``image`` knows its spacing if anything does."""
+        cases, *spatial = raters[0].labels.shape
+
+        def masks_of(voxels: LabeledVoxels) -> list[torch.Tensor | None]:
+            spacings = partial(case_spacings, self.spacing, cases, len(spatial), image)
+            return region_masks(self.regions, voxels, self.boundary_width, spacings)
+
+        def collected(pieces: RegionPieces) -> list[VoxelSums]:
+            return [COLLECTORS[kind](pieces, self) for kind in self._kinds]
+
+        return rater_sums(raters, self.rater, masks_of, collected, self.num_bins)
 
     def _gathered(self) -> dict[type[VoxelSums], VoxelSums]:
         """The sums of all processes' cases, by their kind."""
@@ -194,7 +222,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
                 "calibration metric: has seen no case; call it before asking for numbers"
             )
         tensors = iter(buffers)
-        return {kind: kind.take(tensors) for kind in self._kinds}
+        return {kind: kind.take(tensors) for kind in self._gathered_kinds}
 
     def _errors(self, sums: Mapping[type[VoxelSums], VoxelSums]) -> dict[str, torch.Tensor]:
         return {name: error.compute(sums[error.sums], self) for name, error in self.errors.items()}
@@ -206,6 +234,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     def case_fine_bins(self) -> FineBins | None:
         """The fine bins, ``(cases, regions, FINE_BINS)``; None if no error needs them."""
         return cast("FineBins | None", self._gathered().get(FineBins))
+
+    def case_human_bins(self) -> CalibrationBins | None:
+        """The bins of raters who are predicted by the others, as `case_bins`; None of one rater."""
+        return cast("CalibrationBins | None", self._gathered().get(HumanBins))
 
     def case_errors(self) -> dict[str, torch.Tensor]:
         """Each error of each case by name, ``(cases, regions)``; NaN where a region is empty."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import attempted
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.calibrate import calibrate
-from nacl_monai.predictions.command import audit_folders, merge_files
+from nacl_monai.predictions.command import audit_folders, distinct_names, merge_files
 from nacl_monai.predictions.folders import Options
 from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
 
@@ -35,8 +35,21 @@ def _ended(faults: Sequence[InputError] | None, code: int) -> int:
 
 
 def _audit(
-    folders: Sequence[Path], output: Path, names: Sequence[str] | None = None, **options: Any
+    folders: Sequence[Path],
+    output: Path,
+    names: Sequence[str] | None = None,
+    raters: Sequence[Path] | None = None,
+    rater_names: Sequence[str] | None = None,
+    **options: Any,
 ) -> Sequence[InputError]:
+    if raters is not None:
+        called = distinct_names(raters, rater_names, "--rater-names", "raters")
+        by_name = dict(zip(called, raters, strict=True))
+        return audit_folders(folders, by_name, output, Options(**options), names)
+    if rater_names is not None:
+        raise SettingError(
+            "--rater-names: are those of --raters, which is missing; give the folders"
+        )
     *predictions, labels = folders
     if not predictions:
         raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
@@ -85,7 +98,21 @@ def _add_files(audit: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FOLDER",
-        help="folders of predictions, one per model, and last that of the label maps",
+        help="folders of predictions, one per model, and last that of the label maps, unless --raters "
+        "has these",
+    )
+    audit.add_argument(
+        "--raters",
+        nargs="+",
+        type=Path,
+        metavar="LABELS",
+        help="several folders of label maps of the same cases, one per rater",
+    )
+    audit.add_argument(
+        "--rater-names",
+        nargs="+",
+        metavar="NAME",
+        help="a name per rater (default: that of the folder)",
     )
     audit.add_argument(
         "--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,19 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
-from nacl_monai.predictions.folders import Options, find, measured_cases, processes, summed
+from nacl_monai.predictions.folders import Options, find, measured_cases, processes
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
 from nacl_monai.predictions.patients import patients_of
+from nacl_monai.predictions.raters import Folders, check_raters
 from nacl_monai.predictions.result import Audit, from_sums
+from nacl_monai.predictions.sums import summed
 
 Cases = Voxels | Sequence[Voxels]
 
 
 def audit(
     probs: Cases | str | Path,
-    labels: Cases | str | Path,
+    labels: Cases | str | Path | Mapping[str, Cases | str | Path],
     *,
     mask: Cases | None = None,
     classes: Sequence[str] = (),
@@ -39,7 +41,8 @@ def audit(
     Args:
         probs: One case ``(C, *spatial)``, a batch ``(B, C, *spatial)``, or a list of cases; NumPy or
             torch; or a folder in any layout that ``nacl-monai audit`` knows.
-        labels: Class indices, or one-hot, of the same cases; masks for structures; or a folder.
+        labels: Class indices, or one-hot, of the same cases; masks for structures; or a folder. Of
+            several raters, a mapping from their names to these: the audit is against the share of them.
         mask: The voxels that count, shaped like the labels without channels.
         classes: Names of the classes, background first; numbers by default.
         structures: Names of the channels, if they are structures that may overlap (sigmoid).
@@ -53,7 +56,8 @@ def audit(
             ``patient_pattern``, ``jobs``.
 
     Raises:
-        InputError: If input is no probability or no label, or a case of a folder has a fault.
+        InputError: If input is no probability or no label, a case of a folder has a fault, or a mapping
+            holds a single rater.
 
     Example:
         >>> import numpy as np
@@ -61,37 +65,45 @@ def audit(
         >>> round(audit(probs, np.array([[1, 1, 0]])).ece("all"), 6)
         0.233333
     """
-    if isinstance(probs, (str, Path)) or isinstance(labels, (str, Path)):
+    raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
+    if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
         words = Options(patients=table, **given, **options)
-        return _of_folders(Path(str(probs)), Path(str(labels)), words)
+        folders = {name: Path(str(one)) for name, one in raters.items()}
+        return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     metric = CalibrationMetric(
-        num_bins=num_bins, regions=regions, structures=structures, from_logits=from_logits
+        num_bins=num_bins,
+        regions=regions,
+        structures=structures,
+        from_logits=from_logits,
+        num_raters=max(1, len(raters)),
     )
-    several, labeled = _cases(probs, labels, len(structures))
+    if raters:
+        several, labeled = _cases_of_raters(probs, raters, len(structures))
+    else:
+        several, labeled = _cases(probs, labels, len(structures))
     metric(several, labeled, mask=None if mask is None else _masks(mask, several))
-    count, channels = len(several), len(several[0])
-    names = list(cases) or [f"case_{k + 1:03d}" for k in range(count)]
-    if len(names) != count or (patients and len(patients) != count):
-        raise InputError(f"cases: {len(names)} names for {count} cases; give one per case")
-    of_classes = list(classes) or ["background", *(f"class_{k}" for k in range(1, channels))]
-    if not structures and len(of_classes) != channels:
-        raise InputError(f"classes: {len(of_classes)} names for {channels} channels; give one each")
-    shown = list(OUTSIDE_INSIDE) if structures else of_classes
-    return from_sums(metric.case_bins(), names, metric.region_names, shown, list(patients))
+    names = _case_names(cases, len(several), patients)
+    shown = list(OUTSIDE_INSIDE) if structures else _class_names(classes, len(several[0]))
+    human = metric.case_human_bins()
+    of_cases = (names, metric.region_names, shown, list(patients))
+    return from_sums(metric.case_bins(), *of_cases, human, list(raters))
 
 
-def _of_folders(probs: Path, labels: Path, options: Options) -> Audit:
+def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
+    check_raters(labels)
     found = find(probs, labels, options)
     with processes(options.jobs) as apply:
         cases, numbers, faults = measured_cases(found, apply)
     if faults:
         raise faults[0]
-    metric, channels = summed(found.settings, numbers), found.settings.channels
+    metric, channels = summed(found.settings, numbers[0]), found.settings.channels
     classes = list(OUTSIDE_INSIDE) if channels.overlapping else channels.names
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    return from_sums(metric.case_bins(), cases, metric.region_names, classes, patients)
+    of_cases = (cases, metric.region_names, classes, patients)
+    human = metric.case_human_bins()
+    return from_sums(metric.case_bins(), *of_cases, human, found.settings.raters)
 
 
 def _cases(
@@ -111,6 +123,45 @@ def _cases(
         return ([probs], [labels]) if single else (list(probs), list(labels))
     probs, labels = batched(probs, labels)
     return list(probs), list(labels)
+
+
+def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
+    names = list(given) or [f"case_{k + 1:03d}" for k in range(count)]
+    if len(names) != count or (patients and len(patients) != count):
+        raise InputError(f"cases: {len(names)} names for {count} cases; give one per case")
+    return names
+
+
+def _class_names(given: Sequence[str], channels: int) -> list[str]:
+    names = list(given) or ["background", *(f"class_{k}" for k in range(1, channels))]
+    if len(names) != channels:
+        raise InputError(f"classes: {len(names)} names for {channels} channels; give one each")
+    return names
+
+
+def _cases_of_raters(
+    probs: Any, raters: Mapping[str, Any], structures: int
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Lists of cases, the first axis of whose labels are the raters."""
+    if len(raters) < 2:
+        raise InputError(
+            "labels: are of one rater; give them without a name, or those of others, too"
+        )
+    labels_of = {name: _cases(probs, labels, structures)[1] for name, labels in raters.items()}
+    _check_shapes(labels_of)
+    several = _cases(probs, next(iter(raters.values())), structures)[0]
+    return several, [torch.stack(of_case) for of_case in zip(*labels_of.values(), strict=True)]
+
+
+def _check_shapes(labels_of: Mapping[str, Sequence[torch.Tensor]]) -> None:
+    shapes = {name: [tuple(one.shape) for one in labels] for name, labels in labels_of.items()}
+    first = next(iter(shapes))
+    unlike = next((name for name in shapes if shapes[name] != shapes[first]), None)
+    if unlike:
+        raise InputError(
+            f"labels: those of {unlike!r} have the shapes {shapes[unlike]}, but those of {first!r} "
+            f"{shapes[first]}; give all raters' labels alike"
+        )
 
 
 def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -21,9 +21,9 @@ from nacl_monai.posthoc import METHODS, Fit, RegionLogits, fit_method, logits_of
 from nacl_monai.predictions.calibrator import FILE, Calibrated, write_calibrator
 from nacl_monai.predictions.command import audit_one
 from nacl_monai.predictions.folders import Found, Options, find
-from nacl_monai.predictions.measuring import read_case
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
 from nacl_monai.predictions.patients import patients_of
+from nacl_monai.predictions.reading import read_case
 from nacl_monai.predictions.table import audit_table
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports import read_runs
@@ -128,9 +128,11 @@ def _read(
     known = patients_of(names, options.patient_pattern, options.patients) or names
     patient_of, faults = {}, list(found.faults)
     pairs = progress_bar(found.pairs, description="Reading", unit="case")
-    for (prediction, label), patient in zip(pairs, known, strict=True):
+    for (prediction, label_maps), patient in zip(pairs, known, strict=True):
         try:
-            predicted, labels = read_case(prediction, label, found.layout.read, found.settings)
+            predicted, (labels,) = read_case(
+                prediction, label_maps, found.layout.read, found.settings
+            )
             logits = logits_of(torch.from_numpy(predicted.voxels))
             voxels.add(logits, labels.classes[None], patient, labels.mask)
         except InputError as fault:

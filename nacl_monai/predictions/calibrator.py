@@ -16,7 +16,7 @@ from nacl_monai.files import atomic_path, checksum, read_object, write_text
 from nacl_monai.posthoc import Fit, logits_of, module_of
 from nacl_monai.predictions.agreement import check_agreement
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.measuring import check_channels
+from nacl_monai.predictions.reading import check_channels
 from nacl_monai.predictions.saved import Prediction, Probabilities
 
 #: The file of a calibrator; programs without this package read its twin in TorchScript.

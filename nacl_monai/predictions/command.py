@@ -20,14 +20,15 @@ from nacl_monai.predictions.output import (
     written_aside,
 )
 from nacl_monai.predictions.patients import patients_of
-from nacl_monai.predictions.table import audit_table
+from nacl_monai.predictions.raters import Folders, check_raters
+from nacl_monai.predictions.table import audit_table, rater_table
 from nacl_monai.predictions.worst import WorstCases
 from nacl_monai.reports import Run, check_alike, read_runs
 
 
 def audit_folders(
     predictions: Sequence[Path],
-    labels: Path,
+    labels: Folders,
     output: Path,
     options: Options,
     names: Sequence[str] | None = None,
@@ -36,7 +37,7 @@ def audit_folders(
 
     Args:
         predictions: One folder per model.
-        labels: The folder of the label maps.
+        labels: The folder of the label maps; of several raters, name → folder.
         output: Of the files; with several models, of a folder for each.
         options: Of the command.
         names: Of the models; by default those of the folders.
@@ -47,7 +48,8 @@ def audit_folders(
     Raises:
         InputError: If a folder as a whole cannot be audited; the audits before it are written.
     """
-    names = _names(predictions, names)
+    names = distinct_names(predictions, names, "--names", "models")
+    check_raters(labels)
     outputs = [output / name for name in names] if len(names) > 1 else [output]
     for place in outputs:
         check_output(place)
@@ -71,6 +73,8 @@ def audit_folders(
     if len(audits) > 1:
         files += draw_all(_side_by_side(audits), output)
     print(audit_table(audits))
+    for audit in audits if not isinstance(labels, Path) else ():
+        print(rater_table(audit))
     for file in files:
         print(f"wrote {file}")
     return faults
@@ -123,15 +127,28 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
     return []
 
 
-def _names(predictions: Sequence[Path], names: Sequence[str] | None) -> list[str]:
-    if names is not None and len(names) != len(predictions):
+def distinct_names(
+    folders: Sequence[Path], names: Sequence[str] | None, option: str, kind: str
+) -> list[str]:
+    """One name for each folder, its own by default.
+
+    Args:
+        folders: Of models or of raters.
+        names: That the user gives.
+        option: With which.
+        kind: What is named.
+
+    Raises:
+        SettingError: If there are not as many names as folders, or two are the same.
+    """
+    if names is not None and len(names) != len(folders):
         raise SettingError(
-            f"--names: {len(names)} names for {len(predictions)} folders; give one for each"
+            f"{option}: {len(names)} names for {len(folders)} folders; give one for each"
         )
-    chosen = list(names or (folder.resolve().name for folder in predictions))
+    chosen = list(names or (folder.resolve().name for folder in folders))
     repeated = next((name for name in chosen if chosen.count(name) > 1), None)
     if repeated:
-        raise SettingError(f"--names: two models are called {repeated!r}; tell them apart with it")
+        raise SettingError(f"{option}: two {kind} are called {repeated!r}; tell them apart with it")
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""A folder of predictions and one of labels → the numbers of every case."""
+"""A folder of predictions and one of labels, or several → the numbers of every case."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.calibrator import Calibrated, Calibrator, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
-from nacl_monai.predictions.labels import label_files, pair
+from nacl_monai.predictions.labels import label_files
 from nacl_monai.predictions.layouts import Layout, recognized
 from nacl_monai.predictions.measuring import (
     EVALUATED_REGIONS,
     Extras,
     Measured,
     Settings,
-    measured_file,
 )
+from nacl_monai.predictions.raters import Folders, Pair, by_name, pair_with_all
+from nacl_monai.predictions.reading import measured_files
 from nacl_monai.predictions.saved import Prediction, Probabilities
 from nacl_monai.progress import progress_bar
-
-Pairs = Sequence[tuple[Prediction, Path]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Found:
         name: Of the model, in tables and diagrams.
         layout: That was recognized.
         settings: With what the channels mean.
-        pairs: The cases, by name, with their label maps.
+        pairs: The cases, by name, with their label map by each rater.
         labeled: Number of label maps.
         faults: Of cases that have no partner.
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
@@ -71,7 +70,7 @@ class Found:
     name: str
     layout: Layout
     settings: Settings
-    pairs: Pairs
+    pairs: Sequence[Pair]
     labeled: int
     faults: Sequence[InputError] = field(default=())
     calibrated: Mapping[str, Any] = field(default_factory=dict)
@@ -81,15 +80,17 @@ class Found:
         """The line that is printed."""
         channels = self.settings.channels.describe()
         of = f" of {self.labeled} labeled" if self.labeled != len(self.pairs) else ""
-        return f"{self.folder}: {self.layout.label}, {len(self.pairs)}{of} cases, {channels}"
+        raters = self.settings.raters
+        by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
+        return f"{self.folder}: {self.layout.label}, {len(self.pairs)}{of} cases, {channels}{by}"
 
 
-def find(folder: Path, labels: Path, options: Options, name: str | None = None) -> Found:
+def find(folder: Path, labels: Folders, options: Options, name: str | None = None) -> Found:
     """Recognizes the layout of a folder and pairs its cases with label maps.
 
     Args:
         folder: Of the predictions.
-        labels: Folder of the label maps.
+        labels: Folder of the label maps; of several raters, name → folder.
         options: Of the command.
         name: Of the model; by default the folder's.
 
@@ -97,16 +98,18 @@ def find(folder: Path, labels: Path, options: Options, name: str | None = None) 
         InputError: If the layout is unknown, no case has a label map, or nothing says what the channels
             mean.
     """
-    files = label_files(labels)
-    layout, predictions = recognized(folder, files)
-    pairs, faults = pair(predictions, files, folder)
+    places = by_name(labels)
+    files = [label_files(place) for place in places.values()]
+    labeled = set[str]().union(*files)
+    layout, predictions = recognized(folder, labeled)
+    pairs, faults = pair_with_all(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
-    dataset = options.dataset or layout.dataset(folder) or _beside_labels(labels)
+    dataset = options.dataset or layout.dataset(folder) or _beside_labels([*places.values()])
     channels = _channels(dataset, layout, [one for one, _ in pairs], options)
-    ordered = []
-    for one, label in pairs:
+    ordered: list[Pair] = []
+    for one, label_maps in pairs:
         try:
-            ordered.append((_in_order(one, channels), label))
+            ordered.append((_in_order(one, channels), label_maps))
         except InputError as fault:
             faults.append(fault)
     settings = Settings(
@@ -114,9 +117,10 @@ def find(folder: Path, labels: Path, options: Options, name: str | None = None) 
         tuple(dict.fromkeys(("foreground", *options.regions))),
         options.num_bins,
         options.affine_tolerance,
+        tuple(places) if len(places) > 1 else (),
     )
     found = Found(
-        folder, name or folder.resolve().name, layout, settings, ordered, len(files), faults
+        folder, name or folder.resolve().name, layout, settings, ordered, len(labeled), faults
     )
     return _calibrated(found, options.calibrator) if options.calibrator else found
 
@@ -136,9 +140,14 @@ def _calibrated(found: Found, file: Path) -> Found:
     )
 
 
-def _beside_labels(labels: Path) -> Path | None:
-    file = labels.resolve().parent / "dataset.json"
-    return file if file.is_file() else None
+def _beside_labels(folders: Sequence[Path]) -> Path | None:
+    """The ``dataset.json`` above the label maps, which must say the same for all raters."""
+    files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
+    found = [file for file in files if file.is_file()]
+    for file in found[1:]:
+        if read_dataset(file) != replace(read_dataset(found[0]), source=str(file)):
+            raise InputError(f"{file}: has other labels than {found[0]}; say which with --dataset")
+    return found[0] if found else None
 
 
 def _channels(
@@ -204,7 +213,7 @@ def measured_cases(
     apply: Callable[..., Iterable[Any]] = map,
     extras: Extras = Extras(),  # noqa: B008 - it cannot change
     keep: Callable[[str, Measured], Measured] = lambda _, measured: measured,
-) -> tuple[list[str], list[Measured], list[InputError]]:
+) -> tuple[list[str], list[list[Measured]], list[InputError]]:
     """Reads and measures case by case, one volume in memory at a time and process.
 
     Args:
@@ -214,13 +223,16 @@ def measured_cases(
         keep: Case and what was measured → what of it is returned.
 
     Returns:
-        The names of the cases that could be measured, by name, their numbers, and the faults of others.
+        The names of the cases that could be measured, by name; their numbers, a list of all cases, or
+        of several raters one against their share and then one against each; the faults of other cases.
 
     Raises:
         InputError: If a file cannot be written.
     """
     one = partial(_measured, read=found.layout.read, settings=found.settings, extras=extras)
-    names, numbers, faults = [], [], list(found.faults)
+    names: list[str] = []
+    numbers: list[list[Measured]] = []
+    faults = list(found.faults)
     results = progress_bar(
         apply(one, found.pairs),
         description=f"Auditing {found.name}",
@@ -231,18 +243,19 @@ def measured_cases(
         if isinstance(result, InputError):
             faults.append(result)
         else:
+            first, *against_each = result
             names.append(prediction.case)
-            numbers.append(keep(prediction.case, result))
-    return names, numbers, faults
+            numbers.append([keep(prediction.case, first), *against_each])
+    return names, [list(of_view) for of_view in zip(*numbers, strict=True)], faults
 
 
 def _measured(
-    one: tuple[Prediction, Path],
+    one: Pair,
     read: Callable[[Prediction], Probabilities],
     settings: Settings,
     extras: Extras,
-) -> Measured | InputError:
-    return measured_file(*one, read, settings, extras)
+) -> list[Measured] | InputError:
+    return measured_files(*one, read, settings, extras)
 
 
 @contextmanager
@@ -265,30 +278,3 @@ def processes(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
         raise InputError(
             f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
         ) from error
-
-
-def scores_of(numbers: Sequence[Measured], metric: str) -> torch.Tensor:
-    """A score of all cases, ``(cases, structures)``."""
-    return torch.stack([torch.from_numpy(one.scores[metric]) for one in numbers])
-
-
-def summed(settings: Settings, numbers: Sequence[Measured], from_logits: bool = False) -> Any:
-    """The calibration metric that has seen all cases."""
-    metric = settings.metric(from_logits)
-    for one in numbers:
-        metric.extend(*(torch.from_numpy(buffer) for buffer in one.sums))
-    return metric
-
-
-def as_record(settings: Settings) -> Mapping[str, Any]:
-    """The settings as ``evaluation.json`` keeps them, under the keys of a run's evaluation."""
-    channels = settings.channels
-    return {
-        "classes": channels.names,
-        "label_values": [list(values) for values in channels.values.values()],
-        "structures": {name: list(of) for name, of in channels.structures.items()},
-        "calibration::activation": channels.activation,
-        "calibration::ignore": channels.ignore,
-        "calibration::num_bins": settings.num_bins,
-        "calibration::regions": list(settings.regions),
-    }

@@ -42,7 +42,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     """The label maps in a folder by the names of their cases.
 
     Raises:
-        InputError: If there is none, or two of one name.
+        InputError: If there is none, if two have one name, or if they are predictions of nnU-Net.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give the folder of the label maps")
@@ -53,7 +53,16 @@ def label_files(folder: Path) -> dict[str, Path]:
             raise InputError(f"{file}: has the name of {first}; leave one of them out")
     if not files:
         raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
+    beside = next((file for file in files.values() if _probabilities_of(file).is_file()), None)
+    if beside:
+        raise InputError(
+            f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
+        )
     return files
+
+
+def _probabilities_of(segmentation: Path) -> Path:
+    return segmentation.with_name(f"{stem_of(segmentation)}.npz")
 
 
 def pair(
@@ -74,6 +83,7 @@ def pair(
         InputError: If there is no pair at all.
     """
     plain = {name.removesuffix(_CHANNEL): file for name, file in labels.items()}
+    place = next(iter(labels.values())).parent
     pairs, faults = [], []
     used: dict[Path, Path] = {}
     for one in predictions:
@@ -81,7 +91,9 @@ def pair(
         label = labels.get(one.case, plain.get(name))
         if label is None:
             faults.append(
-                InputError(f"{one.file}: has no label map {name!r}; add it, or leave it out")
+                InputError(
+                    f"{one.file}: has no label map {name!r} in {place}; add it, or leave it out"
+                )
             )
         elif label in used:
             faults.append(
@@ -98,8 +110,8 @@ def pair(
         )
     if not pairs:
         raise InputError(
-            f"{folder}: no case has the name of a label map, as {predictions[0].case!r} does not; give "
-            "predictions of the labeled cases"
+            f"{folder}: no case has the name of a label map in {place}, as {predictions[0].case!r} does "
+            "not; give predictions of the labeled cases"
         )
     return pairs, faults
 

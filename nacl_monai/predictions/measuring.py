@@ -1,10 +1,13 @@
-"""The numbers of one case: checked probabilities and labels → sums and scores."""
+"""The numbers of one case: checked probabilities and labels → sums and scores.
+
+Against several raters there are as many numbers and one more: those against the share of them.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +17,19 @@ import torch
 from monai.metrics import compute_dice
 
 from nacl_monai.data.faults import AFFINE_TOLERANCE
-from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationMetric, hausdorff_distance, structure_masks
+from nacl_monai.metrics import (
+    CalibrationMetric,
+    agreed_dice,
+    hausdorff_distance,
+    structure_masks,
+    volume_crps,
+)
 from nacl_monai.metrics.inputs import dequantized
-from nacl_monai.predictions.agreement import check_agreement
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.labels import Labels, read_labels
-from nacl_monai.predictions.layouts import labels_instead
-from nacl_monai.predictions.maps import write_maps
-from nacl_monai.predictions.pictures import picture
-from nacl_monai.predictions.saved import Prediction, Probabilities
-from nacl_monai.tensors import sum_tolerance
+from nacl_monai.predictions.labels import Labels
 
 SCORES = ("dice", "hd95")
+_MM3_PER_ML = 1000
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
 
@@ -40,20 +43,24 @@ class Settings:
         regions: Names of the regions.
         num_bins: The number of equal bins.
         affine_tolerance: How far apart probabilities and label may put a voxel, in mm.
+        raters: Their names, if there are several.
     """
 
     channels: Channels
     regions: Sequence[str] = EVALUATED_REGIONS
     num_bins: int = 15
     affine_tolerance: float = AFFINE_TOLERANCE
+    raters: Sequence[str] = ()
 
-    def metric(self, from_logits: bool = False) -> CalibrationMetric:
-        """A calibration metric that has seen no case."""
+    def metric(self, from_logits: bool = False, rater: int | None = None) -> CalibrationMetric:
+        """A calibration metric that has seen no case; against one of several raters, or their share."""
         return CalibrationMetric(
             num_bins=self.num_bins,
             regions=self.regions,
             structures=self.channels.names if self.channels.overlapping else (),
             from_logits=from_logits,
+            num_raters=max(1, len(self.raters)),
+            rater=rater,
         )
 
 
@@ -76,100 +83,13 @@ class Measured:
 
     Attributes:
         sums: The buffers of the metric.
-        scores: "dice" and "hd95" of each structure.
+        scores: "dice" and "hd95" of each structure; against the share of raters, others as well.
         picture: The slice.
     """
 
     sums: Sequence[npt.NDArray[Any]]
     scores: Mapping[str, npt.NDArray[Any]]
     picture: Mapping[str, Any] | None = None
-
-
-def measured_file(
-    prediction: Prediction,
-    label: Path,
-    read: Callable[[Prediction], Probabilities],
-    settings: Settings,
-    extras: Extras,
-) -> Measured | InputError:
-    """Reads a case and measures it; its fault, if it has one.
-
-    Raises:
-        InputError: If a file of its maps cannot be written.
-    """
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning, module="monai"
-    )  # its own deprecations
-    try:
-        predicted, labels = read_case(prediction, label, read, settings)
-        numbers = measured(torch.from_numpy(predicted.voxels), labels, settings)
-    except InputError as fault:
-        return _of_file(fault, prediction.file)
-    if extras.nifti is not None:
-        write_maps(extras.nifti, prediction.case, predicted, labels, label, settings.channels)
-    if extras.pictures:
-        return replace(numbers, picture=picture(predicted, labels, settings.channels))
-    return numbers
-
-
-def read_case(
-    prediction: Prediction,
-    label: Path,
-    read: Callable[[Prediction], Probabilities],
-    settings: Settings,
-) -> tuple[Probabilities, Labels]:
-    """The probabilities and the labels of a case, checked.
-
-    Raises:
-        InputError: If they cannot be read, are not what they should be, or do not fit each other.
-    """
-    predicted = read(prediction)
-    check_channels(prediction, predicted, settings.channels)
-    check_agreement(predicted, settings.channels)
-    return predicted, read_labels(label, settings.channels, predicted, settings.affine_tolerance)
-
-
-def _of_file(fault: InputError, file: Path) -> InputError:
-    """A fault of the metric's, which knows no files, with the name of the file."""
-    where, _, what = str(fault).partition(": ")
-    return InputError(f"{file}: {where} {what}") if where in ("probs", "labels") else fault
-
-
-def check_channels(prediction: Prediction, predicted: Probabilities, channels: Channels) -> None:
-    """Refuses what the metric would refuse less plainly, before the label is read.
-
-    Raises:
-        InputError: If there are other channels than the classes, label maps, logits, or sums that only
-            a sigmoid has.
-    """
-    file, voxels = prediction.file, predicted.voxels
-    if predicted.whole and voxels.max(initial=0) <= 1:
-        raise labels_instead(file)
-    if len(voxels) != len(channels.values):
-        raise InputError(
-            f"{file}: has {len(voxels)} channels, but there are {channels.describe()}: "
-            f"{', '.join(channels.names)}; give the dataset.json of these predictions with --dataset"
-        )
-    low, high = float(voxels.min()), float(voxels.max())
-    if np.isnan(low):
-        raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
-    if predicted.voxels.dtype != np.uint8 and (low < -1e-3 or high > 1 + 1e-2):
-        raise InputError(
-            f"{file}: reaches from {low:.4g} to {high:.4g}, so these are logits; save probabilities, "
-            f"after {channels.activation}"
-        )
-    if not channels.overlapping:
-        _check_sums(file, voxels)
-
-
-def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
-    probs, tolerance = dequantized(torch.from_numpy(voxels)[None])
-    off = float((probs.sum(1, dtype=torch.float32) - 1).abs().max())
-    if off > (tolerance or sum_tolerance(probs.dtype)):
-        raise InputError(
-            f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
-            "structure of its own, say --activation sigmoid"
-        )
 
 
 def measured(
@@ -188,21 +108,95 @@ def measured(
     """
     masks = None if labels.mask is None else [labels.mask]
     sums: Any = settings.metric(from_logits)([probs], [labels.classes], mask=masks)
-    prediction, label = _structures(probs, labels, settings.channels, from_logits)
+    return Measured(_arrays(sums), _scores(*_structures(probs, labels, settings, from_logits)))
+
+
+def measured_by_all(
+    probs: torch.Tensor, raters: Sequence[Labels], settings: Settings
+) -> list[Measured]:
+    """The numbers of one case against the share of several raters, and then those against each.
+
+    Args:
+        probs: ``(C, *spatial)``, from `Probabilities`.
+        raters: The labels of each, on the same grid.
+        settings: Of the audit, with their names.
+
+    Raises:
+        InputError: If the metric refuses.
+    """
+    labels = torch.stack([one.classes for one in raters])
+    counted = [_counted(one, probs.shape[1:]) for one in raters]
+    masks = None if all(one.mask is None for one in raters) else [torch.stack(counted)]
+    sums: list[Any] = [
+        settings.metric(rater=rater)([probs], [labels], mask=masks)
+        for rater in (None, *range(len(raters)))
+    ]
+    pairs = [_structures(probs, one, settings) for one in raters]
+    by_all = reduce(torch.logical_and, counted)
+    scores = [_shared_scores(probs, pairs, by_all, _voxel_ml(raters[0]), settings.channels)]
+    scores += [_scores(*pair) for pair in pairs]
+    return [Measured(_arrays(one), of) for one, of in zip(sums, scores, strict=True)]
+
+
+def _counted(labels: Labels, shape: Sequence[int]) -> torch.Tensor:
+    """The voxels that a rater has labeled."""
+    return torch.ones(tuple(shape), dtype=torch.bool) if labels.mask is None else labels.mask
+
+
+def _arrays(sums: Sequence[torch.Tensor]) -> list[npt.NDArray[Any]]:
+    return [tensor.numpy() for tensor in sums]
+
+
+def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, npt.NDArray[Any]]:
     scores = {
         "dice": compute_dice(prediction, label, include_background=True),
         "hd95": hausdorff_distance(prediction, label),
     }
-    return Measured(
-        [tensor.numpy() for tensor in sums],
-        {name: values[0].double().numpy() for name, values in scores.items()},
-    )
+    return {name: values[0].double().numpy() for name, values in scores.items()}
+
+
+def _shared_scores(
+    probs: torch.Tensor,
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    counted: torch.Tensor,
+    voxel_ml: float,
+    channels: Channels,
+) -> dict[str, npt.NDArray[Any]]:
+    """Dice where all raters agree, and volumes in ml with their CRPS; no distance follows from a share.
+
+    Args:
+        probs: ``(C, *spatial)``.
+        pairs: Of each rater, from `_structures`.
+        counted: The voxels that all of them have labeled.
+        voxel_ml: The volume of a voxel.
+        channels: What the channels mean.
+    """
+    prediction = pairs[0][0] * counted
+    raters = torch.stack([label * counted for _, label in pairs])
+    inside = dequantized(probs[None])[0][0][:, counted]
+    parts = [inside[list(of)].sum(dtype=torch.float64) for of in channels.structures.values()]
+    volume = voxel_ml * torch.stack(parts)
+    rated = voxel_ml * raters[:, 0].flatten(2).sum(-1, dtype=torch.float64).T
+    scores = {
+        "dice": agreed_dice(prediction, raters)[0].double(),
+        "hd95": torch.full_like(volume, torch.nan),
+        "crps": volume_crps(volume, rated),
+        "volume": volume,
+        "rated_volume": rated.mean(-1),
+    }
+    return {name: values.numpy() for name, values in scores.items()}
+
+
+def _voxel_ml(labels: Labels) -> float:
+    affine = np.eye(4) if labels.affine is None else labels.affine
+    return float(abs(np.linalg.det(affine[:3, :3]))) / _MM3_PER_ML
 
 
 def _structures(
-    probs: torch.Tensor, labels: Labels, channels: Channels, from_logits: bool
+    probs: torch.Tensor, labels: Labels, settings: Settings, from_logits: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
+    channels = settings.channels
     if channels.overlapping:
         half = 0.0 if from_logits else 127.5 if probs.dtype == torch.uint8 else 0.5
         pair = ((probs > half).to(torch.uint8), labels.classes)

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.sums import SumsT
 from nacl_monai.predictions.result import Audit, from_bins, read_audit
-from nacl_monai.reports.evaluation_files import RunBins
+from nacl_monai.reports.run_bins import RunBins
 
 
 def merge(files: Sequence[str | Path]) -> Audit:
@@ -35,24 +32,8 @@ def merge(files: Sequence[str | Path]) -> Audit:
     _check_apart(parts, "case", [part.cases for part in parts])
     if parts[0].patients is not None:
         _check_apart(parts, "patient", [part.patients or [] for part in parts])
-    fine = [part.fine for part in parts if part.fine is not None]
-    cases = [case for part in parts for case in part.cases]
-    patients = [name for part in parts for name in part.patients or []]
-    merged = replace(
-        parts[0],
-        cases=cases,
-        patients=patients or None,
-        sums=_joined([part.sums for part in parts]),
-        fine=_joined(fine) if len(fine) == len(parts) else None,
-        path=Path("merged") / "bins.npz",
-    )
-    return from_bins(merged.ordered(sorted(cases)), "merged")
-
-
-def _joined(parts: Sequence[SumsT]) -> SumsT:
-    """The sums of all cases, one part after the other."""
-    tensors = zip(*(part.tensors() for part in parts), strict=True)
-    return type(parts[0])(*map(torch.cat, tensors))
+    merged = replace(parts[0].joined(parts[1:]), path=Path("merged") / "bins.npz")
+    return from_bins(merged.ordered(sorted(merged.cases)), "merged")
 
 
 def _check_alike(first: RunBins, other: RunBins) -> None:
@@ -61,6 +42,7 @@ def _check_alike(first: RunBins, other: RunBins) -> None:
             "num_bins": part.sums.num_bins,
             "regions": part.regions,
             "classes": part.classes,
+            "raters": part.raters,
             "patients": "unknown" if part.patients is None else "known",
         }
         for part in (first, other)

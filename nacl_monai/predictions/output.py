@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ from nacl_monai.handlers.slice_maps import write_slice
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
-from nacl_monai.predictions.folders import Found, as_record, scores_of, summed
+from nacl_monai.predictions.folders import Found
 from nacl_monai.predictions.measuring import SCORES, Measured
 from nacl_monai.predictions.result import Audit
+from nacl_monai.predictions.sums import as_record, scores_of, summed
 from nacl_monai.reports import Run, draw_reliability, read_run, save_figure
 from nacl_monai.reports.evaluation_record import AUDITED
 from nacl_monai.reports.page import write_page
+from nacl_monai.reports.raters import RATERS, by_rater
 from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
@@ -47,7 +49,8 @@ def check_output(output: Path) -> None:
     Raises:
         InputError: If it does.
     """
-    check_replaceable(EvaluationFolder(output), "--output", [f"{_DIAGRAM}*", _PAGE, _NIFTI])
+    also = [f"{_DIAGRAM}*", _PAGE, _NIFTI, RATERS]
+    check_replaceable(EvaluationFolder(output), "--output", also)
 
 
 @contextmanager
@@ -78,17 +81,19 @@ def write_audit(
     found: Found,
     cases: Sequence[str],
     patients: Sequence[str],
-    numbers: Sequence[Measured],
+    numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Run, list[Path]]:
     """Writes an audit, in place of an earlier one; whole or not at all.
+
+    Of several raters it is that against their share, and has a folder with an audit against each.
 
     Args:
         output: The folder.
         found: What was audited.
         cases: Names, sorted.
         patients: Of each case; empty where nobody knows.
-        numbers: Of each case.
+        numbers: Of each case; from `measured_cases`.
         pictures: Slices of some, by case.
 
     Returns:
@@ -97,9 +102,26 @@ def write_audit(
     Raises:
         InputError: If the folder holds something else, or cannot be written.
     """
+    raters = found.settings.raters
+    share, *against_each = numbers
+    content = replace(_content(found, cases, patients, share), pictures=pictures, raters=raters)
+    alone = replace(found, settings=replace(found.settings, raters=()))
+    by_each = {
+        name: replace(
+            _content(found, cases, patients, of_rater),
+            settings={**as_record(alone.settings), **found.calibrated},
+        )
+        for name, of_rater in zip(raters, against_each, strict=True)
+    }
+    return _write(output, content, by_each)
+
+
+def _content(
+    found: Found, cases: Sequence[str], patients: Sequence[str], numbers: Sequence[Measured]
+) -> Content:
     metric, channels = summed(found.settings, numbers), found.settings.channels
-    scores = {name: scores_of(numbers, name) for name in SCORES}
-    content = Content(
+    scores = {name: scores_of(numbers, name) for name in numbers[0].scores}
+    return Content(
         name=found.name,
         columns=score_columns(scores, list(channels.structures)) | error_columns(metric),
         bins=metric.case_bins(),
@@ -109,9 +131,8 @@ def write_audit(
         cases=cases,
         patients=patients,
         settings={**as_record(found.settings), **found.calibrated},
-        pictures=pictures,
+        human=metric.case_human_bins(),
     )
-    return _write(output, content)
 
 
 def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
@@ -140,7 +161,8 @@ def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
         cases=bins.cases,
         patients=bins.patients or (),
         settings={},
-        pictures={},
+        human=bins.human,
+        raters=bins.raters,
     )
     with written_aside(output):
         return _write(output, content)
@@ -159,28 +181,39 @@ class Content:
     cases: Sequence[str]
     patients: Sequence[str]
     settings: Mapping[str, Any]
-    pictures: Mapping[str, Mapping[str, Any]]
+    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    human: CalibrationBins | None = None
+    raters: Sequence[str] = ()
 
 
-def _write(output: Path, content: Content) -> tuple[Run, list[Path]]:
+def _write(
+    output: Path, content: Content, by_each: Mapping[str, Content] | None = None
+) -> tuple[Run, list[Path]]:
     folder = EvaluationFolder(output)
     check_output(output)
     aside = EvaluationFolder(folder.aside)
-    cases, patients, bins = content.cases, content.patients, content.bins
-    write_case_table(aside, content.columns, bins.num_bins, content.name, cases, patients)
-    names = (cases, content.regions, content.classes, patients)
-    write_case_bins(aside.bins, bins, *names, content.fine)
-    write_evaluation_record(aside, evaluation_record(AUDITED, content.settings, {}))
-    for case, arrays in content.pictures.items():
-        write_slice(aside.map_of(case), arrays)
+    _write_numbers(aside, content)
+    for name, of_rater in (by_each or {}).items():
+        _write_numbers(EvaluationFolder(aside.path / RATERS / name), of_rater)
     audit = read_run(aside.path, content.name)
-    draw_all([audit], aside.path)
+    draw_all(by_rater(audit), aside.path)
     write_page(
         audit, aside.path / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR"
     )
     take_place(folder)
     files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
     return read_run(output, content.name), files
+
+
+def _write_numbers(folder: EvaluationFolder, content: Content) -> None:
+    """Writes what reports read."""
+    cases, patients, bins = content.cases, content.patients, content.bins
+    write_case_table(folder, content.columns, bins.num_bins, content.name, cases, patients)
+    names = (cases, content.regions, content.classes, patients)
+    write_case_bins(folder.bins, bins, *names, content.fine, content.human, content.raters)
+    write_evaluation_record(folder, evaluation_record(AUDITED, content.settings, {}))
+    for case, arrays in content.pictures.items():
+        write_slice(folder.map_of(case), arrays)
 
 
 def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import nibabel
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from nacl_monai.handlers.case_slice import case_slice
+from nacl_monai.metrics.raters import class_votes
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.saved import Affine, Probabilities
@@ -39,6 +41,21 @@ def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dic
         name: array[rows, columns] if np.ndim(array) == 2 else array
         for name, array in shown.items()
     }
+
+
+def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
+    """What most raters say of each voxel, to look at; of equally many, the first class.
+
+    A structure that may overlap is shown where more than half of them mark it.
+    """
+    first, *others = raters
+    if not others:
+        return first
+    labels = [one.classes for one in raters]
+    if channels.overlapping:
+        votes = torch.stack(labels).sum(0)
+        return replace(first, classes=(2 * votes > len(raters)).to(torch.uint8))
+    return replace(first, classes=class_votes(labels, len(channels.values)).max(0).indices)
 
 
 def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:

@@ -15,7 +15,7 @@ from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports import Run, draw_reliability
 from nacl_monai.reports.consistency import check_sums, region_errors
 from nacl_monai.reports.evaluated import run_of_bins
-from nacl_monai.reports.evaluation_files import RunBins, read_bins
+from nacl_monai.reports.run_bins import RunBins, read_bins
 from nacl_monai.runs import TOP
 
 
@@ -73,7 +73,15 @@ class Audit:
     def _pooled(self) -> RunBins:
         bins = self.run.bins
         fine = bins.fine and bins.fine.pooled()[None]
-        return replace(bins, cases=["all"], patients=None, sums=bins.sums.pooled()[None], fine=fine)
+        human = bins.human and bins.human.pooled()[None]
+        sums = bins.sums.pooled()[None]
+        return replace(bins, cases=["all"], patients=None, sums=sums, fine=fine, human=human)
+
+    @property
+    def raters(self) -> Audit | None:
+        """The raters themselves: the share of the others, as a prediction of each; None of one rater."""
+        bins = self.run.bins.of_raters
+        return None if bins is None else from_bins(bins, "raters")
 
     def plot(self, region: str | None = None, class_name: str = TOP) -> Figure:
         """The reliability diagram of a region.
@@ -95,7 +103,7 @@ class Audit:
         """
         bins = self.run.bins
         names = (bins.cases, bins.regions, bins.classes[1:], bins.patients or ())
-        write_case_bins(Path(file), bins.sums, *names, bins.fine)
+        write_case_bins(Path(file), bins.sums, *names, bins.fine, bins.human, bins.raters)
         return Path(file)
 
 
@@ -110,6 +118,8 @@ def from_sums(
     regions: Sequence[str],
     classes: Sequence[str],
     patients: Sequence[str] = (),
+    human: CalibrationBins | None = None,
+    raters: Sequence[str] = (),
 ) -> Audit:
     """The audit of sums in memory; arguments as in `write_case_bins`."""
     bins = RunBins(
@@ -119,6 +129,8 @@ def from_sums(
         sums=sums,
         path=Path("audit") / "bins.npz",
         patients=list(patients) or None,
+        human=human,
+        raters=list(raters),
     )
     return from_bins(bins, "audit")
 

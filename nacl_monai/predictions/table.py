@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nacl_monai.reports import METRICS, Run
+from nacl_monai.reports.raters import by_rater, human_run
 
 _ERRORS = {"ece": "ECE", "cece": "CECE", "confidence_gap": "Confidence − accuracy"}
 _DECIMALS = 3
@@ -12,28 +13,54 @@ _DECIMALS = 3
 
 def audit_table(audits: Sequence[Run]) -> str:
     """The main numbers of audits for a terminal."""
+    return "\n".join([*_lines(audits), "", *dict.fromkeys(_note(audit) for audit in audits)])
+
+
+def rater_table(audit: Run) -> str:
+    """An audit of several raters: against the share of them, against each, and the raters themselves."""
+    human = human_run(audit)
+    return "\n".join(
+        [
+            "",
+            f"{audit.name}, rater by rater:",
+            *_lines([*by_rater(audit), *([human] if human else ())]),
+            "",
+            "Share: a probability of 0.6 is right where three of five raters mark the voxel; its DSC is "
+            "over the voxels on which all agree.",
+            "Each by the others: the share of the other raters, taken as a probability, against each.",
+        ]
+    )
+
+
+def _lines(audits: Sequence[Run]) -> list[str]:
     columns = _columns(audits[0])
     rows = [["", *(audit.name for audit in audits)]]
     rows += [
-        [
-            label,
-            *(audit.mean(audit.metrics[column]).text(decimals, "undefined") for audit in audits),
-        ]
+        [label, *(_cell(audit, column, decimals) for audit in audits)]
         for column, (label, decimals) in columns.items()
-        if all(column in audit.metrics and audit.metrics[column].notna().any() for audit in audits)
+        if any(_is_known(audit, column) for audit in audits)
     ]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", *dict.fromkeys(_note(audit) for audit in audits)])
+
+
+def _is_known(audit: Run, column: str) -> bool:
+    return column in audit.metrics and bool(audit.metrics[column].notna().any())
+
+
+def _cell(audit: Run, column: str, decimals: int) -> str:
+    if not _is_known(audit, column):
+        return "–"
+    return audit.mean(audit.metrics[column]).text(decimals, "undefined")
 
 
 def _columns(audit: Run) -> dict[str, tuple[str, int]]:
     """The columns that are shown, with label and digits."""
     shown: dict[str, tuple[str, int]] = {}
-    for metric in ("dice", "hd95"):
+    for metric in ("dice", "hd95", "crps"):
         names = [str(name) for name in audit.metrics if str(name).partition("_")[0] == metric]
         for name in sorted(names, key=len):
             structure = name.removeprefix(metric).removeprefix("_")

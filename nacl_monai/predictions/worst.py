@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nacl_monai.handlers.case_table import error_columns
-from nacl_monai.predictions.folders import summed
 from nacl_monai.predictions.measuring import Measured, Settings
+from nacl_monai.predictions.sums import summed
 from nacl_monai.reports.page import DRAWN, error_region
 
 # Of the table of cases, by which the page orders them.

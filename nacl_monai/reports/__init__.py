@@ -15,12 +15,13 @@ from nacl_monai.reports.compare import (
 from nacl_monai.reports.correlation import rank_correlations
 from nacl_monai.reports.curves import ReliabilityCurve, reliability_curve
 from nacl_monai.reports.evaluated import Run, read_run, read_runs
-from nacl_monai.reports.evaluation_files import CaseMap, RunBins, read_cases
+from nacl_monai.reports.evaluation_files import CaseMap, read_cases
 from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits, write_logits
 from nacl_monai.reports.maps import draw_maps, median_case, ranked_cases
 from nacl_monai.reports.paired_tests import paired_tests, rank_biserial
 from nacl_monai.reports.reliability import draw_reliability, write_reliability
 from nacl_monai.reports.resampling import pooled_band
+from nacl_monai.reports.run_bins import RunBins
 from nacl_monai.reports.selective import RiskCurve, draw_selective, risk_curve, write_selective
 from nacl_monai.reports.statistics import Estimate, estimate, patient_scores
 from nacl_monai.reports.style import house_style, new_figure, save_figure

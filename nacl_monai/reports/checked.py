@@ -20,13 +20,12 @@ from nacl_monai.reports.consistency import (
     unlike_voxels,
 )
 from nacl_monai.reports.evaluation_files import (
-    RunBins,
     evaluation_in,
     listed,
-    read_bins,
     read_cases,
 )
 from nacl_monai.reports.evaluation_record import EvaluationOf, read_evaluation_of
+from nacl_monai.reports.run_bins import RunBins, read_bins
 from nacl_monai.runs import EvaluationFolder
 
 

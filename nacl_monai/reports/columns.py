@@ -57,6 +57,7 @@ METRICS = {
     "error_auroc_union": Metric("AUROC of errors over prediction ∪ label", higher_is_better=True),
     "error_auroc_all": Metric("AUROC of errors over all voxels", higher_is_better=True),
     "expected_dice": Metric("Expected DSC", higher_is_better=None),
+    "crps": Metric("CRPS of the volume in ml"),
     "rank_correlation": Metric("Rank correlation of expected and true DSC", higher_is_better=True),
 }
 

@@ -19,13 +19,13 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import ERRORS, CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.selective import aurc, error_auroc
-from nacl_monai.reports.evaluation_files import RunBins
+from nacl_monai.reports.run_bins import RunBins
 
 _AGAIN = "evaluate the run again"
 # The smallest and the largest value of each metric; a column is a metric, or ``<metric>_<…>``.
 _RANGES = {
     **dict.fromkeys(("dice", "expected_dice"), (0.0, 1.0)),
-    "hd95": (0.0, sys.float_info.max),
+    **dict.fromkeys(("hd95", "crps", "volume", "rated_volume"), (0.0, sys.float_info.max)),
     **dict.fromkeys(("ece", "ace", "mce", "adaptive_ece", "cece"), (0.0, 1.0)),
     **dict.fromkeys(("aurc", "error_auroc"), (0.0, 1.0)),
     "confidence_gap": (-1.0, 1.0),
@@ -115,7 +115,14 @@ def check_sums(bins: RunBins) -> None:
         InputError: If a count is negative, more voxels are right than there are, the mean confidence of
             a bin is outside the bin, or two classes have other numbers of voxels.
     """
-    sums = bins.sums
+    for sums in (bins.sums, bins.human):
+        if sums is not None:
+            _check_equal_bins(bins, sums)
+    if bins.fine is not None:
+        _check_fine(bins, bins.fine)
+
+
+def _check_equal_bins(bins: RunBins, sums: CalibrationBins) -> None:
     edges = np.linspace(0, 1, sums.num_bins + 1)
     counts, positives, confidences = sums.arrays().values()
     slack = 1e-6 * counts + 1e-9
@@ -129,8 +136,6 @@ def check_sums(bins: RunBins) -> None:
         "classes have other numbers of voxels": np.ptp(counts.sum(axis=-1), axis=-1)[..., None] > 0,
     }
     _refuse(bins, faults)
-    if bins.fine is not None:
-        _check_fine(bins, bins.fine)
 
 
 def _refuse(bins: RunBins, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
@@ -251,7 +256,12 @@ def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> st
     depends on the prediction.
     """
     made = [
-        {"num_bins": part.sums.num_bins, "regions": part.regions, "classes": part.classes}
+        {
+            "num_bins": part.sums.num_bins,
+            "regions": part.regions,
+            "classes": part.classes,
+            "raters": part.raters,
+        }
         for part in (bins, others)
     ]
     unlike = differences(*made)

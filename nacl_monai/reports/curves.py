@@ -15,6 +15,8 @@ Array = npt.NDArray[np.float64]
 
 #: Resamplings of patients for the band around a curve.
 BAND_RESAMPLES = 1000
+#: Bins with a smaller share of the voxels say little: their accuracy is mostly chance.
+SPARSE = 0.001
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class ReliabilityCurve:
         mean_error: Mean over the cases of the calibration error of each.
         cases: Number of cases with voxels in the region, the n of ``mean_error``.
         voxels: Number of voxels.
+        human: Of several raters, confidence and accuracy of the share of the others as a prediction of
+            each, per bin that is not sparse; else empty.
+        human_error: The mean over the cases of its calibration error; NaN of one rater.
     """
 
     accuracy: Array
@@ -42,6 +47,8 @@ class ReliabilityCurve:
     mean_error: float
     cases: int
     voxels: int
+    human: tuple[Array, Array]
+    human_error: float
 
 
 def reliability_curve(
@@ -85,8 +92,25 @@ def reliability_curve(
         error=float(bins.pooled().errors("ece")),
         mean_error=float(errors[defined].mean()),
         cases=int(defined.sum()),
-        voxels=int(pooled["counts"].sum()),
+        voxels=int(pooled["counts"].sum()) // run.bins.times,
+        human=_human_curve(run, region, class_name),
+        human_error=_human_error(run, region, class_name),
     )
+
+
+def _human_curve(run: Run, region: str, class_name: str) -> tuple[Array, Array]:
+    if run.bins.of_raters is None:
+        return np.empty(0), np.empty(0)
+    bins = run.bins.of_raters.select(region, class_name).pooled()[0]
+    counts, positives, confidences = bins.arrays().values()
+    shown = _ratio(counts, counts.sum()) >= SPARSE
+    return _ratio(confidences, counts)[shown], _ratio(positives, counts)[shown]
+
+
+def _human_error(run: Run, region: str, class_name: str) -> float:
+    if run.bins.of_raters is None:
+        return float("nan")
+    return float(run.bins.of_raters.select(region, class_name).errors("ece").nanmean())
 
 
 def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Array:

@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
-from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
 from nacl_monai.reports.consistency import recomputed
-from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, RunBins, evaluation_in, read_map
+from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, evaluation_in, read_map
 from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
+from nacl_monai.reports.run_bins import RunBins
 from nacl_monai.reports.statistics import Estimate, estimate
 from nacl_monai.runs import fold_folders
 
@@ -114,18 +113,12 @@ def _read_single(folder: Path, name: str) -> Run:
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
     """One run over the cases of all folds."""
     _check_folds(folds)
-    fine = [fold.bins.fine for fold in folds if fold.bins.fine is not None]
     return Run(
         name=name,
         folder=folder,
         metrics=pd.concat([fold.metrics for fold in folds]),
         patients=pd.concat([fold.patients for fold in folds]),
-        bins=replace(
-            folds[0].bins,
-            cases=[case for fold in folds for case in fold.cases],
-            sums=CalibrationBins.joined([fold.bins.sums for fold in folds]),
-            fine=FineBins.joined(fine) if len(fine) == len(folds) else None,
-        ),
+        bins=folds[0].bins.joined([fold.bins for fold in folds[1:]]),
         of=folds[0].of,
     )
 

@@ -20,6 +20,7 @@ from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
+from nacl_monai.reports.raters import by_rater, human_run
 from nacl_monai.reports.reliability import REGION_LABELS, draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import png_source
@@ -78,6 +79,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         run=run,
         sample=_sample(run),
         verdicts=[verdict(run, region) for region in _main_regions(run)],
+        raters=_raters(run) if run.bins.raters else None,
         regions=list(_region_rows(run)),
         scores=list(_score_rows(run)),
         classes=_class_table(run),
@@ -158,9 +160,31 @@ def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
             yield region_label(region), [value.text() for value in found]
 
 
+def _raters(run: Run) -> dict[str, object]:
+    """The errors against the share of raters, against each, and of the raters themselves."""
+    columns = {"dice": METRICS["dice"].heading}
+    columns |= {f"ece_{name}": f"ECE ↓, {name}" for name in _main_regions(run)}
+    runs, human = by_rater(run), human_run(run)
+    rows = [
+        (one.name, [_cell(one, column) for column in columns])
+        for one in (*runs, *([human] if human else ()))
+    ]
+    diagram = draw_reliability(runs, region=_preferred(run)[0])
+    return {
+        "names": ", ".join(run.bins.raters),
+        "headings": list(columns.values()),
+        "rows": rows,
+        "diagram": png_source(diagram),
+    }
+
+
+def _cell(run: Run, column: str) -> str:
+    return run.mean(run.metrics[column]).text() if column in run.metrics else "–"
+
+
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
     """DSC and HD95 of every structure."""
-    for name in ("dice", "hd95"):
+    for name in ("dice", "hd95", "crps"):
         columns = [str(c) for c in run.metrics if str(c) == name or str(c).startswith(f"{name}_")]
         for column in sorted(columns, key=len):
             found = run.mean(run.metrics[column])

@@ -21,7 +21,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from nacl_monai.reports.curves import BAND_RESAMPLES, ReliabilityCurve, reliability_curve
+from nacl_monai.reports.curves import (
+    BAND_RESAMPLES,
+    SPARSE,
+    ReliabilityCurve,
+    reliability_curve,
+)
 from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.statistics import COVERAGE
 from nacl_monai.reports.style import (
@@ -48,15 +53,13 @@ REGION_LABELS = {
     "boundary": "Voxels near a labeled boundary",
 }
 
-#: Bins with a smaller share of the voxels are drawn pale: their accuracy is mostly chance.
-SPARSE = 0.001
-
 ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
 OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
 UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
 HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
 BAND: Style = {"color": "black", "linewidth": 1.2}
 DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
+HUMAN: Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
 
 
 def draw_reliability(
@@ -85,6 +88,7 @@ def draw_reliability(
         reliability_curve(run, region, class_name, resamples=resamples, seed=seed) for run in runs
     ]
     tallest = max(float(curve.share.max(initial=0)) for curve in curves)
+    human = any(curve.human[0].size for curve in curves)
     lines, columns = panel_grid(len(runs), COLUMNS)
     with house_style():
         figure, panels = _panels(lines, columns)
@@ -100,9 +104,9 @@ def draw_reliability(
             histogram.set_ylabel("Share of\nvoxels")
         add_caption(figure, _caption(runs[0], region, class_name, resamples))
         figure.legend(
-            handles=_key(),
+            handles=_key() + [Line2D([], [], **HUMAN, label="raters")] * human,
             loc="outside upper center",
-            ncols=5 if columns > 1 else 3,
+            ncols=5 if columns > 1 and not human else 3,
             handlelength=1.6,
         )
     return figure
@@ -176,6 +180,8 @@ def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:
         _fade(bars, pale[kind])
     axes.vlines(at, curve.lower[used], curve.upper[used], label="band", **BAND)
     axes.plot([0, 1], [0, 1], label="perfect", **DIAGONAL)
+    if curve.human[0].size:
+        axes.plot(*curve.human, label="raters", **HUMAN)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.text(
         0.03,
@@ -214,8 +220,9 @@ def _corner(curve: ReliabilityCurve, class_name: str, cases: int) -> str:
         return "no voxels"
     error = _words(class_name)[0]
     n = f": {curve.cases} of {cases}" if curve.cases < cases else ""
+    human = "" if np.isnan(curve.human_error) else f"{error} {curve.human_error:.3f} (raters)\n"
     return (
-        f"{error} {curve.mean_error:.3f} (cases{n})\n"
+        f"{human}{error} {curve.mean_error:.3f} (cases{n})\n"
         f"{error} {curve.error:.3f} (pooled)\n"
         f"{curve.voxels:,} voxels"
     )
@@ -255,9 +262,19 @@ def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     unit = f"{run.patients.nunique()} {run.unit}"
     voxels = _voxels(region)
     error = _words(class_name)[0]
+    by = (
+        f", by any of {len(run.bins.raters)} raters or by the one of a panel,"
+        if run.bins.raters
+        else ""
+    )
+    human = (
+        ""
+        if run.bins.human is None
+        else "\nRaters: each of them, predicted by the share of the others as a probability."
+    )
     return (
-        f"{voxels} in {len(run.cases)} {run.of.cases}. "
+        f"{voxels}{by} in {len(run.cases)} {run.of.cases}. "
         f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
-        f"Pale bars: less than {SPARSE:.1%} of the voxels."
+        f"Pale bars: less than {SPARSE:.1%} of the voxels.{human}"
     )

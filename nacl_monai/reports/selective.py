@@ -94,7 +94,7 @@ def risk_curve(run: Run, region: str) -> RiskCurve:
         error=aurc(pooled.counts, pooled.errors).item(),
         mean_error=aurc(cases.counts, cases.errors).nanmean().item(),
         auroc=error_auroc(pooled.counts, pooled.errors).item(),
-        voxels=voxels,
+        voxels=voxels // run.bins.times,
     )
 
 

@@ -157,7 +157,7 @@ def no_label(labels):
         (fraction, "nii.gz: holds 0.5, which is no label"),
         (several, "nii.gz: has 2 channels; a label map has one"),
         (damaged, "nii.gz: cannot be read ("),
-        (no_label, f"npz: has no label map '{BAD}'; add it, or leave it out"),
+        (no_label, f"npz: has no label map '{BAD}' in "),
     ],
 )
 def test_fault_of_a_label_is_one_line(spoil, said, study, run, tmp_path):

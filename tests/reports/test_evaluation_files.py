@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports import read_run
-from nacl_monai.reports.evaluation_files import listed, read_arrays, read_bins, read_cases, read_map
+from nacl_monai.reports.evaluation_files import listed, read_arrays, read_cases, read_map
+from nacl_monai.reports.run_bins import read_bins
 
 
 def refusal(read, path):
@@ -90,69 +90,6 @@ class TestCases:
         change_cases(copies[0], lambda table: pd.concat([table, table.iloc[[2]]]))
 
         assert "'003' is there twice" in refusal(read_cases, cases_file)
-
-
-class TestBins:
-    def test_names_and_sums_are_those_of_the_file(self, bins_file):
-        """Counts are integers, sums of confidences are not."""
-        bins = read_bins(bins_file)
-
-        with np.load(bins_file) as archive:
-            for key, array in bins.sums.arrays().items():
-                np.testing.assert_array_equal(array, archive[key])
-            for key in ("cases", "regions", "classes"):
-                assert getattr(bins, key) == archive[key].tolist()
-        assert bins.path == bins_file
-        assert isinstance(bins.sums, CalibrationBins)
-        assert bins.sums.counts.dtype == bins.sums.positives.dtype
-
-    def test_selection_is_one_region_and_one_class(self, bins_file):
-        """Both are chosen by name."""
-        with np.load(bins_file) as archive:
-            expected = archive["confidences"][:, 1, 4]
-
-        selected = read_bins(bins_file).select("foreground", "LV").confidences
-
-        np.testing.assert_array_equal(selected[:, 0].numpy(), expected)
-
-    @pytest.mark.parametrize(
-        ("region", "class_name", "known"),
-        [("brain", "top-1", "all, foreground"), ("all", "aorta", "top-1, background, RV")],
-    )
-    def test_unknown_region_or_class_is_refused(self, bins_file, region, class_name, known):
-        """An unknown name is refused with the names to choose from."""
-        with pytest.raises(InputError, match=rf"bins\.npz: no .*choose from {known}"):
-            read_bins(bins_file).select(region, class_name)
-
-    def test_reordering_moves_cases_with_their_sums(self, bins_file):
-        """Each case keeps its sums."""
-        bins = read_bins(bins_file)
-
-        turned = bins.ordered(bins.cases[::-1])
-
-        assert turned.cases == bins.cases[::-1]
-        np.testing.assert_array_equal(turned.sums.counts, bins.sums.counts.flip(0))
-
-    @pytest.mark.parametrize("key", ["cases", "regions", "classes", "counts", "confidences"])
-    def test_missing_array_is_named(self, bins_file, change_arrays, key):
-        """A missing array is named together with its file."""
-        change_arrays(bins_file, lambda arrays: arrays.pop(key))
-
-        assert f"no array {key}" in refusal(read_bins, bins_file)
-
-    def test_array_of_another_shape_is_refused(self, bins_file, change_arrays):
-        """Sums whose shapes disagree are refused."""
-        change_arrays(bins_file, lambda arrays: arrays.update(positives=arrays["positives"][:, :1]))
-
-        assert "positives is (7, 1, 5, 15)" in refusal(read_bins, bins_file)
-
-    def test_other_number_of_bins_is_refused(self, bins_file, change_arrays):
-        """Counts and confidences must be over the same bins."""
-        change_arrays(
-            bins_file, lambda arrays: arrays.update(confidences=arrays["confidences"][..., :3])
-        )
-
-        assert "confidences is (7, 2, 5, 3)" in refusal(read_bins, bins_file)
 
 
 @pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_bins)])

@@ -1,0 +1,161 @@
+r"""Several raters of one image: calibration against the share of them that gives a voxel a class.
+
+A probability of 0.6 is right where three of five raters mark the voxel. With the label :math:`y_{rv}`
+of rater :math:`r` in voxel :math:`v`, and the share :math:`s_v` of the :math:`R` raters who give it
+class :math:`c`, a bin of :math:`n` voxels has the accuracy
+
+.. math::
+
+    \frac{1}{n} \sum_v s_v = \frac{1}{R n} \sum_r \sum_v [y_{rv} = c], \qquad
+    s_v = \frac{1}{R} \sum_r [y_{rv} = c]
+
+The sums of all raters, added, are therefore the exact bins of the share. They remain whole numbers, in
+which every voxel counts R times, once for each rater. What follows from them (ECE, NLL, …) is that of
+the share; the Brier score is the mean of those against each rater, and AURC a mean over R times as many
+ranks.
+
+A region depends on a rater's labels. In that of the share are the voxels that are in it by any of them:
+"foreground" is what at least one rater marks. A voxel that one of them has not labeled does not count.
+
+The raters themselves are measured alike: the share of the other raters, taken as a probability, against
+each of them (:class:`HumanBins`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.sums import VoxelSums
+from nacl_monai.metrics.voxels import LabeledVoxels
+
+#: Before the names of the raters' own bins in a file that holds the model's as well.
+HUMAN = "human_"
+Masks = Sequence["torch.Tensor | None"]
+
+
+class HumanBins(CalibrationBins):
+    """The bins of raters, each of whom is predicted by the share of the others."""
+
+
+def check_raters(num_raters: int, rater: int | None = None) -> None:
+    """Refuses a number of raters below 1, and a rater who is none of them.
+
+    Raises:
+        InputError: If it is so.
+    """
+    if num_raters < 1:
+        raise InputError(f"num_raters: is {num_raters}; use 1 or more")
+    if rater is not None and not 0 <= rater < num_raters:
+        raise InputError(f"rater: is {rater}; choose from 0 to {num_raters - 1}, or None for all")
+
+
+def of_raters(labels: torch.Tensor, num_raters: int) -> Sequence[torch.Tensor]:
+    """The labels of each rater, ``(B, …)``, of labels ``(B, raters, …)``; of one, as they are.
+
+    Raises:
+        InputError: If they are of other than so many raters.
+    """
+    if num_raters == 1:
+        return [labels]
+    if labels.ndim < 3 or labels.shape[1] != num_raters:
+        raise InputError(
+            f"labels: have the shape {tuple(labels.shape)}; pass (batch, raters, *spatial), with "
+            f"{num_raters} raters"
+        )
+    return labels.unbind(1)
+
+
+def masks_of_raters(
+    mask: torch.Tensor | None, axes: int, num_raters: int
+) -> Sequence[torch.Tensor | None]:
+    """The mask of each rater: ``(B, raters, *spatial)``, of ``axes`` in all, or one for all of them."""
+    if mask is None or num_raters == 1 or mask.ndim < axes or mask.shape[1] == 1:
+        return [mask] * num_raters
+    return of_raters(mask, num_raters)
+
+
+def rater_sums(
+    raters: Sequence[LabeledVoxels],
+    rater: int | None,
+    masks_of: Callable[[LabeledVoxels], Masks],
+    collected: Callable[[RegionPieces], Sequence[VoxelSums]],
+    num_bins: int,
+) -> list[torch.Tensor]:
+    """The tensors of all sums against the share of the raters, or against one of them.
+
+    Args:
+        raters: The same probabilities with the labels of each rater.
+        rater: The one; None for the share.
+        masks_of: The regions by the labels of a rater.
+        collected: Kinds of sums over these.
+        num_bins: Of the bins of the raters themselves, which come last if there are several raters.
+    """
+    together = _counted_by_all(raters)
+    positions = range(len(raters)) if rater is None else [rater]
+    against = [(together if rater is None else raters)[k] for k in positions]
+    masks = _in_any(map(masks_of, against))
+    sums = _added(collected(RegionPieces(one, masks)) for one in against)
+    if len(raters) == 1:
+        return sums
+    return sums + _human_sums(together, positions, masks, num_bins)
+
+
+def _human_sums(
+    raters: Sequence[LabeledVoxels], positions: Iterable[int], masks: Masks, num_bins: int
+) -> list[torch.Tensor]:
+    """The tensors of `HumanBins`, of the raters at some positions."""
+    human = (predicted_by_others(raters, k) for k in positions)
+    within = (RegionPieces(one, [*map(one.within, masks)]) for one in human)
+    return _added([HumanBins.collect(pieces, num_bins)] for pieces in within)
+
+
+def _added(parts: Iterable[Sequence[VoxelSums]]) -> list[torch.Tensor]:
+    """The tensors of several kinds of sums, each added up over the parts."""
+    tensors = ([tensor for sums in kinds for tensor in sums.tensors()] for kinds in parts)
+    return [torch.as_tensor(sum(same)) for same in zip(*tensors, strict=True)]
+
+
+def _counted_by_all(raters: Sequence[LabeledVoxels]) -> list[LabeledVoxels]:
+    """The same voxels, of which those count that count for every rater."""
+    counted = [voxels.counted for voxels in raters if voxels.counted is not None]
+    if not counted:
+        return list(raters)
+    return [replace(voxels, counted=reduce(torch.logical_and, counted)) for voxels in raters]
+
+
+def _in_any(masks_of_raters: Iterable[Masks]) -> list[torch.Tensor | None]:
+    """The voxels of each region that are in it by any rater; None for all voxels."""
+    return [_either(masks) for masks in zip(*masks_of_raters, strict=True)]
+
+
+def _either(masks: Masks) -> torch.Tensor | None:
+    known = [mask for mask in masks if mask is not None]
+    return reduce(torch.logical_or, known) if len(known) == len(masks) else None
+
+
+def predicted_by_others(raters: Sequence[LabeledVoxels], rater: int) -> LabeledVoxels:
+    """The labels of one rater, and in place of probabilities the share of the others with each class.
+
+    Example:
+        >>> probs = torch.full((1, 2, 3), 0.5)
+        >>> labels = [[0, 0, 1], [0, 1, 1], [1, 1, 1]]
+        >>> raters = [LabeledVoxels(probs, torch.tensor([one])) for one in labels]
+        >>> predicted_by_others(raters, 0).probs[0, 1].tolist()
+        [0.5, 1.0, 1.0]
+    """
+    others = [voxels.labels for k, voxels in enumerate(raters) if k != rater]
+    votes = class_votes(others, raters[rater].probs.shape[1]).movedim(0, 1)
+    return replace(raters[rater], probs=votes / len(others))
+
+
+def class_votes(labels: Sequence[torch.Tensor], num_classes: int) -> torch.Tensor:
+    """How many of several label maps ``(…)`` have each class, uint8, ``(num_classes, …)``."""
+    votes = [sum((one == k).to(torch.uint8) for one in labels) for k in range(num_classes)]
+    return torch.stack([*map(torch.as_tensor, votes)])

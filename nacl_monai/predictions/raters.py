@@ -1,0 +1,95 @@
+"""Folders of label maps, one for each of several raters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.predictions.images import read_image
+from nacl_monai.predictions.labels import label_files, pair
+from nacl_monai.predictions.saved import Prediction
+
+#: The folder of the label maps; of several raters, name → folder.
+Folders = Path | Mapping[str, Path]
+#: A case, and its label map by each rater.
+Pair = tuple[Prediction, Sequence[Path]]
+
+
+def by_name(labels: Folders) -> Mapping[str, Path]:
+    """Name → folder, also of a single rater, who needs no name."""
+    return {"": labels} if isinstance(labels, Path) else labels
+
+
+def check_raters(labels: Folders) -> None:
+    """Refuses raters who cannot be meant, before the first prediction is read.
+
+    Raises:
+        SettingError: If there is one alone, or a name that no folder can have.
+        InputError: If a folder is given twice or holds no label map, or if two hold the same label maps:
+            the rater would count twice.
+    """
+    if isinstance(labels, Path):
+        return
+    if len(labels) < 2:
+        raise SettingError(
+            "--raters: is one folder; give two or more, or this one as the last folder without --raters"
+        )
+    for name in labels:
+        if Path(name).name != name or name in (".", ".."):
+            raise SettingError(f"--rater-names: {name!r} is no name of a folder; choose another")
+    for one, other in combinations(labels.values(), 2):
+        _check_apart(one, other)
+
+
+def _check_apart(one: Path, other: Path) -> None:
+    files = label_files(one), label_files(other)
+    if one.resolve() == other.resolve():
+        raise InputError(f"{other}: is given twice; give every rater once")
+    if _are_same(*files):
+        raise InputError(
+            f"{other}: has the same label maps as {one}, so that one rater would count twice; leave one "
+            "of them out"
+        )
+
+
+def _are_same(one: Mapping[str, Path], other: Mapping[str, Path]) -> bool:
+    """Whether all common label maps are the same, and not all of them empty; stops at the first."""
+    marked = False
+    for case in one.keys() & other.keys():
+        try:
+            first, second = (read_image(files[case]).voxels for files in (one, other))
+        except InputError:  # the audit names it
+            continue
+        if not np.array_equal(first, second):
+            return False
+        marked = marked or bool(first.any())
+    return marked
+
+
+def pair_with_all(
+    predictions: Sequence[Prediction], raters: Sequence[Mapping[str, Path]], folder: Path
+) -> tuple[list[Pair], list[InputError]]:
+    """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
+
+    Args:
+        predictions: Of one folder.
+        raters: Of each, case → file.
+        folder: Of the predictions, for the messages.
+
+    Raises:
+        InputError: If a rater has no label map of any case, or if no case has those of all.
+    """
+    paired = [pair(predictions, files, folder) for files in raters]
+    faults = [fault for _, of_rater in paired for fault in of_rater]
+    labels = [{one.file: label for one, label in pairs} for pairs, _ in paired]
+    common = [one for one, _ in paired[0][0] if all(one.file in files for files in labels)]
+    pairs: list[Pair] = [(one, [files[one.file] for files in labels]) for one in common]
+    if not pairs:
+        raise InputError(
+            f"{folder}: no case has a label map of every rater; give raters of the same cases"
+        )
+    return pairs, faults
