@@ -10,10 +10,12 @@ from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.metrics.binning import check_threshold
+from nacl_monai.metrics.bins import CalibrationBins, ThresholdedBins
 from nacl_monai.metrics.gathering import GatheredTogether
 from nacl_monai.metrics.overlapping import binary_problems, structure_regions
 from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, ForegroundBins, check_weight
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.selective import aurc, error_auroc
@@ -39,7 +41,17 @@ COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, CalibrationMetric], Vo
     CalibrationBins: lambda pieces, metric: CalibrationBins.collect(pieces, metric.num_bins),
     FineBins: lambda pieces, _: FineBins.collect(pieces),
     ScoreSums: lambda pieces, _: ScoreSums.collect(pieces),
+    ThresholdedBins: lambda pieces, metric: ThresholdedBins.collect(
+        pieces, metric.num_bins, metric.threshold
+    ),
+    ForegroundBins: lambda pieces, metric: ForegroundBins.collect(pieces, metric.num_bins),
 }
+
+#: The errors that an evaluation measures unless others are asked for.
+DEFAULT_ERRORS = (
+    *("ece", "ace", "mce", "confidence_gap", "adaptive_ece", "cece"),
+    *("nll", "brier", "aurc", "error_auroc"),
+)
 
 #: The errors that are known by name.
 ERRORS: dict[str, Error] = {
@@ -52,6 +64,12 @@ ERRORS: dict[str, Error] = {
         CalibrationBins,
         lambda bins, metric: bins.cece(metric.include_background, metric.include_absent),
     ),
+    "thresholded_cece": Error(
+        ThresholdedBins,
+        lambda bins, metric: bins.cece(metric.include_background, metric.include_absent),
+    ),
+    "smooth_ece": Error(FineBins, lambda fine, _: fine.smooth_ece()),
+    "pece": Error(ForegroundBins, lambda bins, metric: bins.pece(metric.false_positive_weight)),
     "nll": Error(ScoreSums, lambda scores, _: scores.nll()),
     "brier": Error(ScoreSums, lambda scores, _: scores.brier()),
     "aurc": Error(FineBins, lambda fine, _: aurc(fine.counts, fine.errors)),
@@ -62,15 +80,16 @@ ERRORS: dict[str, Error] = {
 class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     """Calibration errors of several regions, per case and pooled, from one pass.
 
-    The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; 3072
-    more for bins of equal mass and selective prediction, and 3 more for the scores, if these are
-    asked for. They are gathered over processes like those of any MONAI metric, so that distributed
-    evaluation gives the numbers of a single process.
+    The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; and, if
+    asked for, 3072 more for bins of equal mass, smooth ECE and selective prediction, 3 for the scores,
+    ``3 × (1 + C) × num_bins`` for the thresholded CECE, and ``4 × num_bins`` for pECE. They are gathered
+    over processes like those of any MONAI metric, so that distributed evaluation gives the numbers of a
+    single process.
 
     Args:
         num_bins: The number of equal bins.
         errors: Names in :data:`ERRORS`: ece, ace, mce, confidence_gap, adaptive_ece, cece, nll,
-            brier, aurc, error_auroc; all by default.
+            brier, aurc, error_auroc, all of them by default; thresholded_cece, smooth_ece, pece.
         regions: Names in :data:`REGIONS`, all by default; or a mapping from names of your own to
             functions that return a mask, whose parameters are any of ``labels`` and ``prediction``,
             class indices ``(B, *spatial)``. None in place of a function is the region that is known
@@ -87,9 +106,12 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         from_logits: Whether the network's logits come in place of probabilities. Softmax is applied to
             them, or sigmoid where there are structures.
         ignore_index: Voxels with this label are in no region; for structures, in the mask of any.
+        threshold: Of thresholded_cece, which counts probabilities above it alone.
+        false_positive_weight: Of pece.
 
     Raises:
-        InputError: If an error or a region is unknown, or none is given.
+        InputError: If an error or a region is unknown, or none is given; if the threshold is not in
+            [0, 1), or the weight negative.
 
     Example:
         >>> metric = CalibrationMetric(errors=["ece"], regions=["foreground"])
@@ -102,11 +124,13 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     num_bins: int
     include_background: bool
     include_absent: bool
+    threshold: float
+    false_positive_weight: float
 
     def __init__(
         self,
         num_bins: int = 15,
-        errors: Iterable[str] = tuple(ERRORS),
+        errors: Iterable[str] = DEFAULT_ERRORS,
         regions: Iterable[str] | Mapping[str, Region | None] = tuple(REGIONS),
         include_background: bool = True,
         include_absent: bool = True,
@@ -115,8 +139,12 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         structures: Sequence[str] = (),
         from_logits: bool = False,
         ignore_index: int | None = None,
+        threshold: float = 0.001,
+        false_positive_weight: float = FALSE_POSITIVE_WEIGHT,
     ) -> None:
         super().__init__()
+        check_threshold(threshold)
+        check_weight(false_positive_weight)
         self.num_bins = num_bins
         self.errors = _named_errors(errors)
         self.regions = named_regions(regions)
@@ -127,6 +155,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.structures = tuple(structures)
         self.from_logits = from_logits
         self.ignore_index = ignore_index
+        self.threshold = threshold
+        self.false_positive_weight = false_positive_weight
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
