@@ -65,6 +65,11 @@ class StructureFit(Fit):
 
     structures: tuple[str, ...]
 
+    @property
+    def module(self) -> nn.Module:
+        """From logits to logits."""
+        return SIGMOID_METHODS[self.method].module(**self.parameters)
+
 
 def fit_structures(method: str, voxels: StructureLogits) -> StructureFit:
     """Fits a calibrator of sigmoid outputs by NLL; each structure of each patient weighs the same.
