@@ -8,7 +8,7 @@ from typing import Any
 from monai.handlers import IgniteMetricHandler
 
 from nacl_monai.handlers.outputs import probabilities_and_labels
-from nacl_monai.metrics import ERRORS, CalibrationMetric
+from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.regions import Region
 
 
@@ -22,7 +22,8 @@ class CalibrationError(IgniteMetricHandler):
 
     Args:
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.
-        errors: Names of the errors, as `CalibrationMetric` takes them; all by default.
+        errors: Names of the errors, as `CalibrationMetric` takes them; by default all that it measures
+            unless asked for others.
         regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``, or a mapping that
             adds functions of your own, as `CalibrationMetric` takes it.
         boundary_width: Of the region ``boundary``, on each side of a boundary.
@@ -44,7 +45,7 @@ class CalibrationError(IgniteMetricHandler):
     def __init__(
         self,
         num_bins: int = 15,
-        errors: Sequence[str] = tuple(ERRORS),
+        errors: Sequence[str] = DEFAULT_ERRORS,
         regions: Sequence[str] | Mapping[str, Region | None] = ("foreground",),
         boundary_width: float = 3.0,
         spacing: str | None = None,

@@ -15,17 +15,21 @@ from nacl_monai.metrics.calibration import (
     confidence_gap,
     expected_calibration_error,
     maximum_calibration_error,
+    smooth_calibration_error,
 )
 from nacl_monai.metrics.distance import BoundedHausdorffMetric, hausdorff_distance
 from nacl_monai.metrics.expected_dice import ExpectedDiceMetric, expected_dice
 from nacl_monai.metrics.logits import absolute_logit_sums, maximum_logit_counts
-from nacl_monai.metrics.metric import ERRORS, CalibrationMetric
+from nacl_monai.metrics.menu import DEFAULT_ERRORS, ERRORS
+from nacl_monai.metrics.metric import CalibrationMetric
+from nacl_monai.metrics.pixelwise import pixelwise_calibration_error
 from nacl_monai.metrics.regions import REGIONS, region_mask
 from nacl_monai.metrics.scores import brier_score, negative_log_likelihood
 from nacl_monai.metrics.structures import structure_masks
 from nacl_monai.metrics.volumes import agreed_dice, volume_crps
 
 __all__ = [
+    "DEFAULT_ERRORS",
     "ERRORS",
     "REGIONS",
     "BoundedHausdorffMetric",
@@ -48,7 +52,9 @@ __all__ = [
     "maximum_calibration_error",
     "maximum_logit_counts",
     "negative_log_likelihood",
+    "pixelwise_calibration_error",
     "region_mask",
+    "smooth_calibration_error",
     "structure_masks",
     "volume_crps",
 ]

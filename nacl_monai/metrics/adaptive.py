@@ -32,8 +32,9 @@ from nacl_monai.metrics.binning import check_num_bins
 from nacl_monai.metrics.inputs import Voxels
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
+from nacl_monai.metrics.smooth import smooth_ece
 from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import checked_voxels
+from nacl_monai.metrics.voxels import LabeledVoxels, checked_voxels
 
 FINE_BINS = 1024
 #: Before the names of these sums in a file that holds the equal bins as well.
@@ -85,6 +86,13 @@ class FineBins(VoxelSums):
         errors = torch.bincount(index[~hits], minlength=len(values))
         return cls(counts, values.double() * counts - (counts - errors), errors)
 
+    @classmethod
+    def of_voxels(cls, voxels: LabeledVoxels, mask: torch.Tensor | None) -> FineBins:
+        """One fine bin for each distinct confidence of the voxels in a mask; None for all."""
+        keep = ... if mask is None else mask
+        confidences, hits = voxels.confidences[keep], (voxels.prediction == voxels.labels)[keep]
+        return cls.exact(confidences.flatten(), hits.flatten())
+
     def adaptive_ece(self, num_bins: int = 15) -> torch.Tensor:
         """ECE over bins of equal mass, ``(...)``, float64; NaN without voxels.
 
@@ -113,6 +121,10 @@ class FineBins(VoxelSums):
         share = (edges - left_end) / self.counts.gather(-1, right - 1).clamp(min=1)
         at_edges = sums.gather(-1, right - 1).lerp(sums.gather(-1, right), share)
         return at_edges.diff(dim=-1).abs().sum(-1) / ends[..., -1]
+
+    def smooth_ece(self) -> torch.Tensor:
+        """Smooth ECE, ``(...)``, float64; NaN without voxels. See :mod:`nacl_monai.metrics.smooth`."""
+        return smooth_ece(self.counts, self.excess, self.errors)
 
 
 def fine_bin_indices(confidences: torch.Tensor) -> torch.Tensor:
@@ -161,7 +173,4 @@ def adaptive_calibration_error(
         0.233333
     """
     voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
-    mask = selected_voxels(region, voxels)
-    keep = ... if mask is None else mask
-    confidences, hits = voxels.confidences[keep], (voxels.prediction == voxels.labels)[keep]
-    return FineBins.exact(confidences.flatten(), hits.flatten()).adaptive_ece(num_bins)
+    return FineBins.of_voxels(voxels, selected_voxels(region, voxels)).adaptive_ece(num_bins)

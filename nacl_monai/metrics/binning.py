@@ -27,6 +27,16 @@ def check_num_bins(num_bins: int) -> None:
         raise SettingError(f"num_bins: is {num_bins}; use 1 or more")
 
 
+def check_threshold(threshold: float) -> None:
+    """Refuses a threshold that no probability, or every one, is above.
+
+    Raises:
+        SettingError: If it is not in [0, 1).
+    """
+    if not 0 <= threshold < 1:
+        raise SettingError(f"threshold: is {threshold}; use a number from 0 to below 1")
+
+
 def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
     """The bin of each probability, int32, same shape.
 
@@ -49,35 +59,48 @@ def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
 
 
 def bin_sums(
-    pieces: RegionPieces, num_bins: int
+    pieces: RegionPieces, num_bins: int, threshold: float | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Counts, positives and confidences of :class:`CalibrationBins` per case and region.
+
+    Args:
+        pieces: The voxels.
+        num_bins: The number of equal bins M.
+        threshold: If given, only probabilities above it are binned.
 
     Returns:
         Three tensors ``(B, regions, 1 + C, num_bins)``.
 
     Raises:
-        SettingError: If ``num_bins`` is smaller than 1.
+        SettingError: If ``num_bins`` is smaller than 1, or the threshold outside [0, 1).
     """
     check_num_bins(num_bins)
+    all_bins = num_bins
+    if threshold is not None:
+        check_threshold(threshold)
+        all_bins += 1  # the last one, for what is not above, is dropped in the end
     # The last two axes say whether the class is the predicted one, and whether it is the label.
-    shape = (pieces.num_pieces, pieces.num_classes, num_bins, 2, 2)
+    shape = (pieces.num_pieces, pieces.num_classes, all_bins, 2, 2)
     size, device = math.prod(shape), pieces.device
     counts = torch.zeros(size, dtype=torch.int64, device=device)
     confidences = torch.zeros(size, dtype=torch.float64, device=device)
     first_of_class = torch.arange(pieces.num_classes, dtype=torch.int32, device=device)[:, None]
-    first_of_class *= 4 * num_bins
+    first_of_class *= 4 * all_bins
     two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
 
     for chunk in pieces.chunks():
-        first = chunk.pieces * (4 * num_bins * pieces.num_classes) + first_of_class
-        index = torch.add(first, bin_indices(chunk.probs, num_bins), alpha=4)
+        first = chunk.pieces * (4 * all_bins * pieces.num_classes) + first_of_class
+        bins = bin_indices(chunk.probs, num_bins)
+        if threshold is not None:
+            bins.masked_fill_(chunk.probs <= threshold, num_bins)
+        index = torch.add(first, bins, alpha=4)
         index.scatter_add_(0, chunk.prediction, two.expand_as(chunk.prediction))
         index.scatter_add_(0, chunk.labels, one.expand_as(chunk.labels))
         counts += torch.bincount(index.flatten(), minlength=size)
         confidences.index_add_(0, index.flatten(), chunk.probs.double().flatten())
     counts, confidences = counts.view(shape), confidences.view(shape)
-    top1_first = (_top1_first(sums) for sums in (counts, counts[..., 1:], confidences))
+    kept = [sums[:, :, :num_bins] for sums in (counts, counts[..., 1:], confidences)]
+    top1_first = map(_top1_first, kept)
     n, positives, probabilities = map(pieces.sum_regions, top1_first)
     return n, positives, probabilities
 

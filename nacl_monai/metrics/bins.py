@@ -69,9 +69,17 @@ class CalibrationBins(VoxelSums):
     confidences: torch.Tensor
 
     @classmethod
-    def collect(cls, pieces: RegionPieces, num_bins: int) -> CalibrationBins:
-        """The bins of each case and region, ``(B, regions, 1 + C, num_bins)``."""
-        return cls(*bin_sums(pieces, num_bins))
+    def collect(
+        cls, pieces: RegionPieces, num_bins: int, threshold: float | None = None
+    ) -> CalibrationBins:
+        """The bins of each case and region, ``(B, regions, 1 + C, num_bins)``.
+
+        Args:
+            pieces: The voxels.
+            num_bins: The number of equal bins M.
+            threshold: If given, only probabilities above it count, so that a class has fewer voxels.
+        """
+        return cls(*bin_sums(pieces, num_bins, threshold))
 
     @property
     def num_bins(self) -> int:
@@ -151,6 +159,18 @@ class CalibrationBins(VoxelSums):
             include_absent: As in :meth:`class_errors`.
         """
         return self.class_errors("ece", include_background, include_absent).nanmean(-1)
+
+
+class ThresholdedBins(CalibrationBins):
+    """Those of probabilities above a threshold alone.
+
+    In most voxels a class has a probability near 0, and rightly. In its ECE they outweigh all others,
+    however wrong these are. Above the threshold each class has its own number of voxels; the errors of a
+    class without any are NaN, and stay out of :meth:`cece`.
+
+    References:
+        Measuring Calibration in Deep Learning (Nixon et al., 2019).
+    """
 
 
 def _expected(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.inputs import Voxels
 from nacl_monai.metrics.pieces import RegionPieces
@@ -18,10 +19,11 @@ def _pooled_bins(
     region: str | Voxels,
     ignore_index: int | None,
     from_logits: bool,
+    threshold: float | None = None,
 ) -> CalibrationBins:
     voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
     pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
-    return CalibrationBins.collect(pieces, num_bins)[:, 0].pooled()
+    return CalibrationBins.collect(pieces, num_bins, threshold)[:, 0].pooled()
 
 
 def expected_calibration_error(
@@ -119,6 +121,7 @@ def classwise_calibration_error(
     include_background: bool = True,
     include_absent: bool = True,
     *,
+    threshold: float | None = None,
     ignore_index: int | None = None,
     from_logits: bool = False,
 ) -> torch.Tensor:
@@ -134,6 +137,8 @@ def classwise_calibration_error(
         region: As there.
         include_background: As in :meth:`CalibrationBins.class_errors`.
         include_absent: As there.
+        threshold: If given, only probabilities above it count, as in :class:`ThresholdedBins`; above
+            0.001, say. A class without any stays out of the mean.
         ignore_index: As in :func:`expected_calibration_error`.
         from_logits: As there.
 
@@ -141,15 +146,54 @@ def classwise_calibration_error(
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label, the shapes disagree, or ``num_bins``
-            is below 1.
+        InputError: If the input is no probability or no label, the shapes disagree, ``num_bins`` is
+            below 1, or the threshold outside [0, 1).
 
     Example:
         >>> probs = torch.tensor([[[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]]])
         >>> labels = torch.tensor([[[1, 1, 0]]])
         >>> round(classwise_calibration_error(probs, labels).item(), 6)
         0.25
+        >>> round(classwise_calibration_error(probs, labels, threshold=0.5).item(), 6)  # class 1 alone
+        0.25
     """
-    return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).cece(
-        include_background, include_absent
-    )
+    bins = _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits, threshold)
+    return bins.cece(include_background, include_absent)
+
+
+def smooth_calibration_error(
+    probs: Voxels,
+    labels: Voxels,
+    region: str | Voxels = "foreground",
+    *,
+    ignore_index: int | None = None,
+    from_logits: bool = False,
+) -> torch.Tensor:
+    """Smooth ECE of the predicted class, the voxels of the batch pooled; it needs no bins.
+
+    It sorts the voxels, and so takes longer than the errors from equal bins.
+    :mod:`nacl_monai.metrics.smooth` has the equations.
+
+    Args:
+        probs: As in :func:`expected_calibration_error`.
+        labels: As there.
+        region: As there.
+        ignore_index: As there.
+        from_logits: As there.
+
+    Returns:
+        The error in [0, 1], 0-d, float64; NaN if the region is empty.
+
+    Raises:
+        InputError: If the input is no probability or no label.
+
+    Example:
+        Overconfident everywhere, it is the gap between confidence and accuracy:
+
+        >>> probs = torch.tensor([[[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]]])
+        >>> labels = torch.tensor([[[0, 0, 1]]])
+        >>> round(smooth_calibration_error(probs, labels, "all").item(), 6)  # (0.9 + 0.6 + 0.8) / 3
+        0.766667
+    """
+    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
+    return FineBins.of_voxels(voxels, selected_voxels(region, voxels)).smooth_ece()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.binning import check_threshold
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.gathering import GatheredTogether
+from nacl_monai.metrics.menu import COLLECTORS, DEFAULT_ERRORS, named_errors
 from nacl_monai.metrics.overlapping import binary_problems, structure_regions
 from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, check_weight
 from nacl_monai.metrics.raters import (
     HumanBins,
     check_raters,
@@ -23,62 +26,24 @@ from nacl_monai.metrics.raters import (
     rater_sums,
 )
 from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
-from nacl_monai.metrics.scores import ScoreSums
-from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.metrics.spacing import Spacing, case_spacings
 from nacl_monai.metrics.sums import VoxelSums
 from nacl_monai.metrics.voxels import LabeledVoxels, checked_voxels
 
 
-class Error(NamedTuple):
-    """One number per set of voxels.
-
-    Attributes:
-        sums: What it is computed from, a key of :data:`COLLECTORS`.
-        compute: Function of these sums and of the metric, which has the options.
-    """
-
-    sums: type[VoxelSums]
-    compute: Callable[[Any, CalibrationMetric], torch.Tensor]
-
-
-#: Kind of sums → function of the pieces of a batch and of the metric.
-COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, CalibrationMetric], VoxelSums]] = {
-    CalibrationBins: lambda pieces, metric: CalibrationBins.collect(pieces, metric.num_bins),
-    FineBins: lambda pieces, _: FineBins.collect(pieces),
-    ScoreSums: lambda pieces, _: ScoreSums.collect(pieces),
-}
-
-#: The errors that are known by name.
-ERRORS: dict[str, Error] = {
-    "ece": Error(CalibrationBins, lambda bins, _: bins.ece()),
-    "ace": Error(CalibrationBins, lambda bins, _: bins.ace()),
-    "mce": Error(CalibrationBins, lambda bins, _: bins.mce()),
-    "confidence_gap": Error(CalibrationBins, lambda bins, _: bins.confidence_gap()),
-    "adaptive_ece": Error(FineBins, lambda fine, metric: fine.adaptive_ece(metric.num_bins)),
-    "cece": Error(
-        CalibrationBins,
-        lambda bins, metric: bins.cece(metric.include_background, metric.include_absent),
-    ),
-    "nll": Error(ScoreSums, lambda scores, _: scores.nll()),
-    "brier": Error(ScoreSums, lambda scores, _: scores.brier()),
-    "aurc": Error(FineBins, lambda fine, _: aurc(fine.counts, fine.errors)),
-    "error_auroc": Error(FineBins, lambda fine, _: error_auroc(fine.counts, fine.errors)),
-}
-
-
 class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     """Calibration errors of several regions, per case and pooled, from one pass.
 
-    The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; 3072
-    more for bins of equal mass and selective prediction, and 3 more for the scores, if these are
-    asked for. They are gathered over processes like those of any MONAI metric, so that distributed
-    evaluation gives the numbers of a single process.
+    The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; and, if
+    asked for, 3072 more for bins of equal mass, smooth ECE and selective prediction, 3 for the scores,
+    ``3 × (1 + C) × num_bins`` for the thresholded CECE, and ``4 × num_bins`` for pECE. They are gathered
+    over processes like those of any MONAI metric, so that distributed evaluation gives the numbers of a
+    single process.
 
     Args:
         num_bins: The number of equal bins.
         errors: Names in :data:`ERRORS`: ece, ace, mce, confidence_gap, adaptive_ece, cece, nll,
-            brier, aurc, error_auroc; all by default.
+            brier, aurc, error_auroc, all of them by default; thresholded_cece, smooth_ece, pece.
         regions: Names in :data:`REGIONS`, all by default; or a mapping from names of your own to
             functions that return a mask, whose parameters are any of ``labels`` and ``prediction``,
             class indices ``(B, *spatial)``. None in place of a function is the region that is known
@@ -99,9 +64,12 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             ``(B, raters, *spatial)`` or ``(B, raters, structures, *spatial)``. The numbers are then
             those against the share of the raters (`raters` has the equation).
         rater: The one of them whom the numbers are against, in place of the share.
+        threshold: Of thresholded_cece, which counts probabilities above it alone.
+        false_positive_weight: Of pece.
 
     Raises:
-        InputError: If an error or a region is unknown, or none is given, or if there is no such rater.
+        InputError: If an error or a region is unknown, or none is given, or if there is no such rater;
+            if the threshold is not in [0, 1), or the weight negative.
 
     Example:
         >>> metric = CalibrationMetric(errors=["ece"], regions=["foreground"])
@@ -114,11 +82,13 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     num_bins: int
     include_background: bool
     include_absent: bool
+    threshold: float
+    false_positive_weight: float
 
     def __init__(
         self,
         num_bins: int = 15,
-        errors: Iterable[str] = tuple(ERRORS),
+        errors: Iterable[str] = DEFAULT_ERRORS,
         regions: Iterable[str] | Mapping[str, Region | None] = tuple(REGIONS),
         include_background: bool = True,
         include_absent: bool = True,
@@ -129,11 +99,15 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         ignore_index: int | None = None,
         num_raters: int = 1,
         rater: int | None = None,
+        threshold: float = 0.001,
+        false_positive_weight: float = FALSE_POSITIVE_WEIGHT,
     ) -> None:
         super().__init__()
         check_raters(num_raters, rater)
+        check_threshold(threshold)
+        check_weight(false_positive_weight)
         self.num_bins = num_bins
-        self.errors = _named_errors(errors)
+        self.errors = named_errors(errors)
         self.regions = named_regions(regions)
         self.include_background = include_background
         self.include_absent = include_absent
@@ -144,6 +118,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.ignore_index = ignore_index
         self.num_raters = num_raters
         self.rater = rater
+        self.threshold = threshold
+        self.false_positive_weight = false_positive_weight
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
@@ -285,10 +261,3 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             if region in empty:
                 numbers[f"empty_{region}"] = empty[region]
         return numbers
-
-
-def _named_errors(names: Iterable[str]) -> dict[str, Error]:
-    chosen = () if isinstance(names, str) else tuple(names)
-    if not chosen or not set(chosen) <= set(ERRORS):
-        raise InputError(f"errors: is {names!r}; choose a list from {', '.join(ERRORS)}")
-    return {name: ERRORS[name] for name in chosen}

@@ -7,23 +7,29 @@ from nacl_monai.posthoc.fit import METHODS, Fit, fit_method, module_of
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
 from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.posthoc.region_logits import RegionLogits
+from nacl_monai.posthoc.sigmoid import SIGMOID_METHODS, StructureFit, fit_structures
+from nacl_monai.posthoc.structure_logits import StructureLogits
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
 
 __all__ = [
     "ENSEMBLE",
     "METHODS",
+    "SIGMOID_METHODS",
     "Behind",
     "ClassTemperatures",
     "Ensemble",
     "Fit",
     "LocalTemperatures",
     "RegionLogits",
+    "StructureFit",
+    "StructureLogits",
     "Temperature",
     "VectorScaling",
     "fit_class_temperatures",
     "fit_local_temperatures",
     "fit_method",
+    "fit_structures",
     "fit_temperature",
     "fit_vector_scaling",
     "logits_of",

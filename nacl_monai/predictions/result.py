@@ -59,7 +59,8 @@ class Audit:
         """An error by its name: "ece", "ace", "mce", "cece" or "confidence_gap".
 
         Args:
-            name: The error; also "adaptive_ece", "aurc" and "error_auroc" where fine bins are kept.
+            name: The error; where fine bins are kept also "adaptive_ece", "smooth_ece", "aurc" and
+                "error_auroc".
             region: As in `ece`.
             pooled: As in `ece`.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import ERRORS, CalibrationBins
+from nacl_monai.metrics import DEFAULT_ERRORS, ERRORS, CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.reports.run_bins import RunBins
@@ -27,6 +28,8 @@ _RANGES = {
     **dict.fromkeys(("dice", "expected_dice"), (0.0, 1.0)),
     **dict.fromkeys(("hd95", "crps", "volume", "rated_volume"), (0.0, sys.float_info.max)),
     **dict.fromkeys(("ece", "ace", "mce", "adaptive_ece", "cece"), (0.0, 1.0)),
+    **dict.fromkeys(("thresholded_cece", "smooth_ece"), (0.0, 1.0)),
+    "pece": (0.0, math.inf),
     **dict.fromkeys(("aurc", "error_auroc"), (0.0, 1.0)),
     "confidence_gap": (-1.0, 1.0),
     "nll": (0.0, math.inf),
@@ -43,6 +46,7 @@ _RECOMPUTED = {
 # What follows from the fine bins, where they are kept, and the number of bins.
 _FINE_RECOMPUTED: dict[str, Callable[[FineBins, int], torch.Tensor]] = {
     "adaptive_ece": FineBins.adaptive_ece,
+    "smooth_ece": lambda fine, _: fine.smooth_ece(),
     "aurc": lambda fine, _: aurc(fine.counts, fine.errors),
     "error_auroc": lambda fine, _: error_auroc(fine.counts, fine.errors),
 }
@@ -172,24 +176,33 @@ def check_recomputed(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
     Raises:
         InputError: If one is another.
     """
-    for column, computed in recomputed(bins).items():
-        if column in metrics:
-            _check_equal(path, metrics[column], computed.to_numpy(), "the bins")
+    for error, region in _errors_and_regions(bins):
+        if f"{error}_{region}" in metrics:
+            computed = region_errors(bins, error, region).numpy()
+            _check_equal(path, metrics[f"{error}_{region}"], computed, "the bins")
 
 
 def recomputed(bins: RunBins) -> pd.DataFrame:
-    """The calibration errors that follow from the bins alone, ``<error>_<region>``, a row per case.
+    """What an evaluation has of the errors that follow from the bins alone, one row per case.
 
-    Where each structure has its own regions, ``<error>_<region>`` is the mean over structures, too.
+    The columns are ``<error>_<region>``. Where each structure has its own regions, that is the mean over
+    structures, too.
     """
-    names = [*bins.regions, *bins.regions_of_structures]
-    errors = [*_RECOMPUTED, *(_FINE_RECOMPUTED if bins.fine is not None else ())]
     columns = {
-        f"{error}_{name}": region_errors(bins, error, name).numpy()
-        for error in errors
-        for name in names
+        f"{error}_{region}": region_errors(bins, error, region).numpy()
+        for error, region in _errors_and_regions(bins)
+        if error in DEFAULT_ERRORS
     }
     return pd.DataFrame(columns, index=pd.Index(bins.cases, name="case"))
+
+
+def _errors_and_regions(bins: RunBins) -> Iterator[tuple[str, str]]:
+    """What follows from the bins: each error of each region, or its mean over structures."""
+    return itertools.product(_errors(bins), (*bins.regions, *bins.regions_of_structures))
+
+
+def _errors(bins: RunBins) -> tuple[str, ...]:
+    return (*_RECOMPUTED, *(_FINE_RECOMPUTED if bins.fine is not None else ()))
 
 
 def region_errors(bins: RunBins, error: str, region: str) -> torch.Tensor:
@@ -197,7 +210,8 @@ def region_errors(bins: RunBins, error: str, region: str) -> torch.Tensor:
 
     Args:
         bins: The bins.
-        error: "ece", "ace", "mce", "confidence_gap" or "cece".
+        error: "ece", "ace", "mce", "confidence_gap" or "cece"; where there are fine bins also
+            "adaptive_ece", "smooth_ece", "aurc" or "error_auroc".
         region: Its name.
 
     Raises:
@@ -209,7 +223,7 @@ def region_errors(bins: RunBins, error: str, region: str) -> torch.Tensor:
     if error in _FINE_RECOMPUTED and bins.fine is not None:
         fine = bins.fine[:, positions]
         return _FINE_RECOMPUTED[error](fine, bins.sums.num_bins).nanmean(-1)
-    raise InputError(f"error: is {error!r}; choose from {', '.join(_RECOMPUTED)}")
+    raise InputError(f"error: is {error!r}; choose from {', '.join(_errors(bins))}")
 
 
 def _check_equal(

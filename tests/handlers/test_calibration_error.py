@@ -7,7 +7,7 @@ from ignite.engine import Engine
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers import CalibrationError
-from nacl_monai.metrics import ERRORS
+from nacl_monai.metrics import DEFAULT_ERRORS
 from tests.handlers.conftest import expected_calibration_error, probabilities_of
 
 
@@ -65,7 +65,7 @@ def test_only_the_errors_that_are_asked_for_are_reported():
 
 def test_all_errors_are_reported_by_default():
     """Every error of the foreground, twice, and the number of cases without it."""
-    assert len(run(CalibrationError())) == 2 * len(ERRORS) + 1
+    assert len(run(CalibrationError())) == 2 * len(DEFAULT_ERRORS) + 1
 
 
 def test_settings_reach_the_metric():

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from metric_oracles import slow_bins, slow_errors
 from metric_samples import cases, random_case
 from monai.metrics import CalibrationErrorMetric
 from netcal.metrics import ACE, ECE, MCE
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
+    CalibrationMetric,
     average_calibration_error,
     calibration_bins,
     classwise_calibration_error,
@@ -19,6 +22,7 @@ from nacl_monai.metrics import (
     maximum_calibration_error,
     region_mask,
 )
+from nacl_monai.metrics.bins import ThresholdedBins
 
 ERRORS = ("ece", "ace", "mce", "confidence_gap")
 
@@ -200,6 +204,88 @@ class TestAbsentClass:
         wider = torch.cat([self.probs, torch.zeros(1, 1, 1, 2)], 1)
 
         assert classwise_calibration_error(wider, self.labels).item() == pytest.approx(0.6 / 4)
+
+
+def slow_thresholded(probs, labels, mask, threshold, num_bins=15):
+    """The ECE of each class over the voxels to which it gives more, by a loop; NaN without any."""
+    errors = []
+    for k in range(probs.shape[1]):
+        keep = mask & (probs[:, k] > threshold)
+        counts, positives, sums = slow_bins(probs, labels, keep, num_bins)
+        errors.append(slow_errors(counts[k + 1], positives[k + 1], sums[k + 1])[0])
+    return errors
+
+
+class TestThreshold:
+    @given(cases(), st.sampled_from([0.0, 0.001, 0.1, 0.4]))
+    @settings(max_examples=40, deadline=None)
+    def test_error_is_that_of_the_probabilities_above(self, case, threshold):
+        """Of each class by itself, in the function, in the metric and in the bins."""
+        probs, labels, mask = case
+        expected = slow_thresholded(probs, labels, mask, threshold)
+        metric = CalibrationMetric(
+            errors=["thresholded_cece"], regions=["all"], threshold=threshold
+        )
+        metric(probs, labels, mask=mask)
+        bins = ThresholdedBins(*metric.get_buffer()[-3:]).pooled()[0]
+
+        error = classwise_calibration_error(probs, labels, region=mask, threshold=threshold).item()
+
+        mean = np.mean([e for e in expected if not math.isnan(e)] or [math.nan])
+        assert bins.class_errors().tolist() == pytest.approx(expected, abs=1e-6, nan_ok=True)
+        assert error == pytest.approx(mean, abs=1e-6, nan_ok=True)
+        assert metric.pooled_errors()["thresholded_cece"].item() == pytest.approx(
+            mean, abs=1e-6, nan_ok=True
+        )
+
+    def test_many_small_probabilities_no_longer_hide_an_error(self):
+        """A class at 1e-4 in 99 of 100 voxels and at 0.9 where it is not."""
+        rare = torch.tensor([1e-4] * 99 + [0.9])
+        probs = torch.stack([1 - rare, rare])[None, :, None]
+        labels = torch.zeros(1, 1, 100, dtype=torch.int64)
+
+        errors = [
+            classwise_calibration_error(
+                probs, labels, region="all", include_background=False, threshold=threshold
+            ).item()
+            for threshold in (None, 1e-3)
+        ]
+
+        assert errors == pytest.approx([(99 * 1e-4 + 0.9) / 100, 0.9], abs=1e-6)
+
+    def test_options_of_the_metric_hold_for_it(self):
+        """Background and absent classes are left out as of CECE; a thousandth is the default."""
+        probs, labels = random_case((1, 4, 9, 9), scale=4.0)
+        labels[labels == 3] = 0
+        options = {"include_background": False, "include_absent": False}
+        metric = CalibrationMetric(errors=["thresholded_cece"], regions=["all"], **options)
+        metric(probs, labels)
+
+        expected = slow_thresholded(probs, labels, torch.ones_like(labels).bool(), 0.001)[1:3]
+
+        assert metric.aggregate()["thresholded_cece_all"] == pytest.approx(
+            np.mean(expected), abs=1e-6
+        )
+
+    def test_threshold_of_nothing_is_the_error_itself(self):
+        """Without a probability of exactly 0, a threshold of 0 changes nothing."""
+        probs, labels = random_case((2, 3, 8, 9))
+
+        assert classwise_calibration_error(probs, labels, threshold=0.0) == (
+            classwise_calibration_error(probs, labels)
+        )
+
+    @pytest.mark.parametrize("threshold", [-0.1, 1.0, math.nan])
+    def test_threshold_that_no_probability_is_above_is_refused(self, threshold):
+        """At once, and when the metric is made."""
+        for make in (
+            lambda: classwise_calibration_error(*random_case((1, 2, 3, 3)), threshold=threshold),
+            lambda: CalibrationMetric(threshold=threshold),
+        ):
+            with pytest.raises(
+                InputError, match="threshold: is .*; use a number from 0 to below 1"
+            ):
+                make()
 
 
 class TestLaws:

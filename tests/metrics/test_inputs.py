@@ -1,6 +1,7 @@
 """Whatever form probabilities and labels come in, the numbers are the same."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -102,6 +103,9 @@ FUNCTIONS = {
     "mce": metrics.maximum_calibration_error,
     "confidence_gap": metrics.confidence_gap,
     "cece": metrics.classwise_calibration_error,
+    "thresholded_cece": partial(metrics.classwise_calibration_error, threshold=0.001),
+    "smooth_ece": metrics.smooth_calibration_error,
+    "pece": metrics.pixelwise_calibration_error,
     "adaptive_ece": metrics.adaptive_calibration_error,
     "nll": metrics.negative_log_likelihood,
     "brier": metrics.brier_score,

@@ -8,14 +8,16 @@ from pathlib import Path
 import metric_worker
 import pytest
 import torch
+from hypothesis import given, settings
 from ignite.engine import Engine
-from metric_samples import random_case
+from metric_samples import cases, random_case
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 
 import nacl_monai
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
+    DEFAULT_ERRORS,
     ERRORS,
     REGIONS,
     CalibrationBins,
@@ -29,7 +31,7 @@ from nacl_monai.metrics import (
     region_mask,
 )
 from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.metric import COLLECTORS
+from nacl_monai.metrics.menu import COLLECTORS
 from nacl_monai.metrics.scores import ScoreSums
 
 PROBS, LABELS = metric_worker.data()  # the last case has no foreground
@@ -76,6 +78,22 @@ def test_pooled_errors_are_those_of_all_voxels(region):
     assert pooled["nll"][position].item() == pytest.approx(
         negative_log_likelihood(PROBS, LABELS, region).item()
     )
+
+
+@given(cases())
+@settings(max_examples=25, deadline=None)
+def test_pooled_errors_are_those_of_one_large_case(batch):
+    """Every error of the sums of all cases is that of their voxels in a single case."""
+    probs, labels, mask = batch
+    metrics = [CalibrationMetric(7, ERRORS, ["all", "union"]) for _ in range(2)]
+    metrics[0](list(probs), list(labels[:, None]), mask=list(mask[:, None]))
+    large = [voxels.flatten()[None, None] for voxels in (labels, mask)]
+    metrics[1](probs.movedim(1, 0).flatten(1)[None, :, None], large[0], mask=large[1])
+
+    pooled, whole = metrics[0].pooled_errors(), metrics[1].case_errors()
+
+    for name in ERRORS:
+        torch.testing.assert_close(pooled[name], whole[name][0], rtol=0, atol=1e-6, equal_nan=True)
 
 
 def test_opposite_errors_cancel_when_pooled():
@@ -222,7 +240,7 @@ def test_unknown_errors_are_refused_when_the_metric_is_made(errors):
 @pytest.mark.parametrize("error", ERRORS)
 def test_error_that_is_asked_for_alone_is_the_same(error):
     """One error alone has the value that it has among all, and nothing else is reported."""
-    everything = filled(num_bins=7).aggregate()
+    everything = filled(num_bins=7, errors=ERRORS).aggregate()
 
     numbers = filled(num_bins=7, errors=[error], regions=["union", "foreground"]).aggregate()
 
@@ -242,16 +260,19 @@ def test_errors_keep_the_order_in_which_they_are_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("errors", "tensors"),
+    ("errors", "kinds", "tensors"),
     [
-        (["ece", "cece"], 3),
-        (["adaptive_ece"], 6),
-        (["aurc", "error_auroc"], 6),
-        (["brier", "nll"], 5),
-        (list(ERRORS), 8),
+        (["ece", "cece"], 1, 3),
+        (["adaptive_ece"], 2, 6),
+        (["smooth_ece", "aurc", "error_auroc"], 2, 6),
+        (["brier", "nll"], 2, 5),
+        (["thresholded_cece"], 2, 6),
+        (["pece"], 2, 7),
+        (DEFAULT_ERRORS, 3, 8),
+        (ERRORS, 5, 15),
     ],
 )
-def test_only_what_the_errors_need_is_computed_and_kept(errors, tensors, monkeypatch):
+def test_only_what_the_errors_need_is_computed_and_kept(errors, kinds, tensors, monkeypatch):
     """Fine bins are there for the errors that sort voxels, scores for nll and brier alone."""
     collected = []
     for kind, collect in COLLECTORS.items():
@@ -265,20 +286,23 @@ def test_only_what_the_errors_need_is_computed_and_kept(errors, tensors, monkeyp
     metric(PROBS, LABELS)
 
     assert len(metric.get_buffer()) == tensors
-    assert len(collected) == len(set(collected)) == (tensors - 1) // 2
-    assert (FineBins in collected) == bool({"adaptive_ece", "aurc"} & set(errors))
+    assert len(collected) == len(set(collected)) == kinds
+    assert (FineBins in collected) == bool({"adaptive_ece", "smooth_ece", "aurc"} & set(errors))
     assert (ScoreSums in collected) == ("nll" in errors)
 
 
 def test_aggregate_names_every_error_of_every_region():
-    """By default there are all errors, twice, and the empty cases, for all regions."""
-    expected = []
-    for region in REGIONS:
-        for error in ERRORS:
-            expected += [f"{error}_{region}", f"{error}_{region}_pooled"]
-        expected.append(f"empty_{region}")
+    """Each error twice, and the empty cases, for all regions; by default of ten errors."""
+    for errors in (DEFAULT_ERRORS, ERRORS):
+        expected = []
+        for region in REGIONS:
+            for error in errors:
+                expected += [f"{error}_{region}", f"{error}_{region}_pooled"]
+            expected.append(f"empty_{region}")
 
-    assert list(filled().aggregate()) == expected
+        assert list(filled(errors=errors).aggregate()) == expected
+    assert list(filled().aggregate()) == list(filled(errors=DEFAULT_ERRORS).aggregate())
+    assert set(DEFAULT_ERRORS) == set(ERRORS) - {"thresholded_cece", "smooth_ece", "pece"}
 
 
 def test_labels_are_needed():
@@ -314,9 +338,9 @@ def test_settings_default_to_those_of_the_paper():
 def test_gradients_stay_out_of_the_buffers():
     """Probabilities with a gradient, in a batch or decollated, leave none behind."""
     probs = PROBS.clone().requires_grad_()
-    for given in ((probs, LABELS), (list(probs), list(LABELS[:, None]))):
+    for pair in ((probs, LABELS), (list(probs), list(LABELS[:, None]))):
         metric = CalibrationMetric()
-        metric(*given)
+        metric(*pair)
         assert not any(buffer.requires_grad for buffer in metric.get_buffer())
 
 

@@ -6,7 +6,7 @@ import torch
 from metric_samples import random_case
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics import ERRORS, CalibrationMetric
 
 REGIONS = ("foreground", "union", "all")
 STRUCTURES = ("WT", "TC")
@@ -56,9 +56,9 @@ def test_each_structure_has_its_own_error_and_regions(case):
 def test_two_exclusive_classes_are_one_structure():
     """A softmax of two classes and the sigmoid of one structure are the same network."""
     probs, labels = random_case((2, 2, 4, 5))
-    softmax = CalibrationMetric()
+    softmax = CalibrationMetric(errors=ERRORS)
     softmax(probs, labels)
-    sigmoid = CalibrationMetric(structures=["one"])
+    sigmoid = CalibrationMetric(errors=ERRORS, structures=["one"])
     sigmoid(probs[:, 1:], labels[:, None])
 
     for name, errors in softmax.case_errors().items():

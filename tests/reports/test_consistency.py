@@ -33,6 +33,9 @@ def refusal(folder):
         ("expected_dice_RV", 1.1),
         ("aurc_all", -0.1),
         ("error_auroc_all", 1.1),
+        ("smooth_ece_union", 1.1),
+        ("thresholded_cece_union", -0.1),
+        ("pece_all", -0.1),
     ],
 )
 def test_impossible_value_is_refused(tmp_path, column, value):
@@ -45,7 +48,9 @@ def test_impossible_value_is_refused(tmp_path, column, value):
 
 def test_limits_and_undefined_values_are_possible(tmp_path):
     """A perfect Dice, an absent structure, a confidence gap below zero."""
-    metrics = pd.DataFrame({"dice": [0, 1, np.nan], "confidence_gap_all": [-1, 0, 1.0]})
+    metrics = pd.DataFrame(
+        {"dice": [0, 1, np.nan], "confidence_gap_all": [-1, 0, 1.0], "pece_all": 2.5}
+    )
 
     check_values(tmp_path, metrics)
 
@@ -107,12 +112,13 @@ def test_sums_that_no_voxels_have_are_refused(copies, change_arrays, change, sai
     assert f"bins.npz: {said}" in refusal(copies[0]) or said in refusal(copies[0])
 
 
-@pytest.mark.parametrize("error", ["adaptive_ece", "aurc", "error_auroc"])
+@pytest.mark.parametrize("error", ["adaptive_ece", "smooth_ece", "aurc", "error_auroc"])
 def test_error_that_the_fine_bins_do_not_give_is_refused(copies, change_cases, error):
     """They are recomputed like those of the equal bins."""
     fine = read_run(copies[0]).bins.select_fine("all")
     errors = {
         "adaptive_ece": fine.adaptive_ece(),
+        "smooth_ece": fine.smooth_ece(),
         "aurc": aurc(fine.counts, fine.errors),
         "error_auroc": error_auroc(fine.counts, fine.errors),
     }
