@@ -86,6 +86,11 @@ SLOW_VARIANTS = [
     pytest.param(*variant.values, id=variant.id, marks=pytest.mark.slow) for variant in VARIANTS
 ]
 every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
+# Compiling takes seconds: penalties are compiled within their losses, and alone where it may take time.
+COMPILED = [
+    pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] * (case.values[0] in PENALTIES))
+    for case in CASES
+]
 
 
 def labels_for(loss, labels):
@@ -350,7 +355,7 @@ def test_autocast_changes_nothing(item, settings):
     torch.testing.assert_close(value, loss(logits, labels))
 
 
-@pytest.mark.parametrize(("item", "settings"), [*CASES, *SLOW_VARIANTS])
+@pytest.mark.parametrize(("item", "settings"), [*COMPILED, *SLOW_VARIANTS])
 def test_compiles_without_graph_breaks(item, settings):
     """``torch.compile`` takes forward and backward in one graph, with equal results."""
     loss = build(item, **settings, ignore_index=1)
@@ -367,7 +372,7 @@ def test_compiles_without_graph_breaks(item, settings):
     torch.testing.assert_close(grad, expected_grad)
 
 
-@pytest.mark.parametrize(("item", "settings"), CASES)
+@pytest.mark.parametrize(("item", "settings"), COMPILED)
 def test_compiles_once_for_all_sizes(item, settings):
     """With dynamic shapes, images of another size need no further compilation."""
     loss = build(item, **settings, ignore_index=1)
