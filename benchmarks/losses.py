@@ -52,6 +52,11 @@ def candidates(classes: int, dims: int) -> dict[str, Loss]:
         "LabelSmoothingLoss": losses.LabelSmoothingLoss(),
         "SVLSLoss": losses.SVLSLoss(),
         "MbLSLoss": losses.MbLSLoss(),
+        "ML1ACELoss, hard": losses.ML1ACELoss(),
+        "ML1ACELoss, soft": losses.ML1ACELoss(binning="soft"),
+        "CRaCLoss": losses.CRaCLoss(),
+        "SDCLoss": losses.SDCLoss(),
+        "DCALoss": losses.DCALoss(),
     }
 
 

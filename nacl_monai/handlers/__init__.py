@@ -9,6 +9,7 @@ from nacl_monai.handlers.divergence import StopOnDivergence
 from nacl_monai.handlers.epoch_seed import EpochSeed
 from nacl_monai.handlers.evaluation_record import EvaluationRecord
 from nacl_monai.handlers.logits import LogitHistogram, LogitProfile
+from nacl_monai.handlers.multipliers import Multipliers
 from nacl_monai.handlers.progress import Progress
 from nacl_monai.handlers.reliability_plot import ReliabilityPlot
 from nacl_monai.handlers.run_record import RunRecord
@@ -28,6 +29,7 @@ __all__ = [
     "EvaluationRecord",
     "LogitHistogram",
     "LogitProfile",
+    "Multipliers",
     "Position",
     "Progress",
     "ReliabilityPlot",

@@ -115,6 +115,14 @@ def counted_voxels(labels: torch.Tensor, ignore_index: int | None) -> torch.Tens
     return (labels != 0).any(1) if is_soft(labels) else labels != ignore_index
 
 
+def counted_mask(labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    """Like :func:`counted_voxels`, as ``(B, 1, *spatial)``, and all True if all count."""
+    counted = counted_voxels(labels, ignore_index)
+    if counted is None:
+        counted = torch.ones_like(labels[:, 0] if is_soft(labels) else labels, dtype=torch.bool)
+    return counted.unsqueeze(1)
+
+
 def memberships(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
     """To what extent each voxel belongs to each class, ``(B, C, *spatial)``.
 

@@ -41,6 +41,7 @@ def words_of(acdc_phantom, tmp_path_factory):
     shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
     shared += ["--networks::unet", NETWORK]
     training = ["--max_epochs", EPOCHS, "--slice_transforms", AUGMENTATION]
+    training += ["--loss", "@losses::crac"]  # which learns too
 
     def words(folder, run_id="training", *more):
         more = training if run_id == "training" else more
@@ -129,6 +130,24 @@ def test_state_is_the_same_bits(runs, name, which):
     assert first.keys() == second.keys()
     for key, value in first.items():
         assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[key])), key
+
+
+@ended
+def test_loss_goes_on_learning_its_multipliers(runs, which):
+    """They are learned at the end of every epoch, on the validation cases, and never twice for one."""
+    second, third = (
+        torch.load(runs[which] / f"checkpoints/epoch_000{n}.pt", weights_only=True)["loss_function"]
+        for n in (2, 3)
+    )
+    (before,), (after,) = (
+        [value for key, value in state.items() if key.endswith(".multipliers")]
+        for state in (second, third)
+    )
+
+    assert before.shape == (2, 4)
+    assert (after > before).all()
+    assert (before > 1e-3).any()
+    assert [value for key, value in third.items() if key.endswith(".updates")] == [3]
 
 
 @ended

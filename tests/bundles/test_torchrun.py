@@ -27,7 +27,13 @@ def runs(acdc_phantom, tmp_path_factory):
         overrides = [*shared, *overrides, "--output_dir", root / name]
         return arguments(run_id, "acdc", *overrides)
 
-    first, second = (words("training", name, "--max_epochs", 2) for name in ("plain", "killed"))
+    training = [
+        "--max_epochs",
+        2,
+        "--loss",
+        "@losses::crac",
+    ]  # which learns from all cases together
+    first, second = (words("training", name, *training) for name in ("plain", "killed"))
     test = ["--cases_to_evaluate", "train"]  # as many volumes as make the shares differ
     one, two = (
         words("evaluating", "killed", *test, "--evaluation_dir", root / name)

@@ -194,3 +194,136 @@ def soft_proportions(shares, weight, border="valid", radius=1):
         if total:
             result[(slice(None), *j)] /= total
     return result
+
+
+def shares_of(labels, num_classes, ignore_index=None):
+    """Label maps ``(B, 1, *spatial)`` as shares ``(B, C, *spatial)``; none where they are ignored."""
+    return torch.cat(
+        [(labels == k) & (labels != ignore_index) for k in range(num_classes)], 1
+    ).double()
+
+
+def memberships(p, num_bins, binning):
+    """To which bins a probability belongs, as pairs of a bin and a share of it."""
+    if binning == "hard":
+        return [
+            (next(m for m in range(num_bins) if p <= (m + 1) / num_bins or m == num_bins - 1), 1.0)
+        ]
+    centers = [(m + 0.5) / num_bins for m in range(num_bins)]
+    if p <= centers[0]:
+        return [(0, 1.0)]
+    if p >= centers[-1]:
+        return [(num_bins - 1, 1.0)]
+    right = next(m for m in range(num_bins) if p < centers[m])
+    share = (p - centers[right - 1]) * num_bins
+    return [(right - 1, 1 - share), (right, share)]
+
+
+def ml1ace(logits, shares, num_bins, binning, include_absent=True):
+    """Mean over images, classes and bins with voxels of |mean probability - mean share|."""
+    errors = []
+    for image, labels in zip(logits, shares, strict=True):
+        voxels_of_image = list(soft_voxels(image[None], labels[None]))
+        for k in range(logits.shape[1]):
+            sums = [[0.0, 0.0, 0.0] for _ in range(num_bins)]
+            for p, _, y in voxels_of_image:
+                for m, share in memberships(float(p[k]), num_bins, binning):
+                    for n, value in enumerate((1.0, float(p[k]), float(y[k]))):
+                        sums[m][n] += share * value
+            gaps = [abs(p - y) / n for n, p, y in sums if n >= 0.01]
+            absent = not any(y[k] > 0 for _, _, y in voxels_of_image)
+            counts = gaps and (include_absent or not absent)
+            errors.append(sum(gaps) / len(gaps) if counts else 0.0)
+    return mean(errors)
+
+
+def crac_violations(logits, shares, margin=5.0):
+    """Of every voxel that counts: 0 and |m τ - l| if it is inner, 1 and |τ - l| if it is outer."""
+    for image, labels in zip(logits.detach().double(), shares, strict=True):
+        tau = soft_proportions(labels, mean_weight)
+        for j in itertools.product(*map(range, labels.shape[1:])):
+            if labels[(slice(None), *j)].any():
+                near = tau[(slice(None), *j)]
+                region = int(sum(float(t) > 0 for t in near) > 1)
+                factor = 1.0 if region else margin
+                yield region, (factor * near - image[(slice(None), *j)]).abs()
+
+
+def crac(logits, shares, multipliers, parameters, margin=5.0):
+    """Mean over voxels, classes and regions of the function of Powell, Hestenes and Rockafellar."""
+
+    def phr(h, rho, lam):  # as it is defined, for constraints h ≤ 0
+        return (max(0.0, lam + rho * h) ** 2 - lam**2) / (2 * rho)
+
+    values = []
+    for region, h in crac_violations(logits, shares, margin):
+        for r in (0, 1):
+            for k in range(len(h)):
+                here = float(h[k]) if r == region else 0.0
+                values.append(phr(here, parameters[r][k], multipliers[r][k]))
+    return mean(values)
+
+
+def signed_distances(labels, k, ignore_index=None):
+    """The distance of every voxel of ``(*spatial)`` to the border of class k, from 1 to -1."""
+    counted = [j for j in itertools.product(*map(range, labels.shape)) if labels[j] != ignore_index]
+    inside = [j for j in counted if labels[j] == k]
+    outside = [j for j in counted if labels[j] != k]
+    found = {}
+    for j in counted:
+        others, sign = (outside, 1) if labels[j] == k else (inside, -1)
+        found[j] = sign * min((math.dist(i, j) for i in others), default=math.inf)
+    finite = inside and outside
+    largest = max(map(abs, found.values())) if finite else 1.0
+    return {j: d / largest if finite else math.copysign(1.0, d) for j, d in found.items()}
+
+
+def distance_penalty(logits, labels, ignore_index=None):
+    """Mean over voxels and classes of |2p - 1 - d|."""
+    values = []
+    for image, label in zip(logits.detach().double().softmax(1), labels[:, 0], strict=True):
+        for k, p in enumerate(image):
+            for j, d in signed_distances(label, k, ignore_index).items():
+                values.append(abs(2 * float(p[j]) - 1 - d))
+    return mean(values)
+
+
+def morphed(labels, k, operation, ignore_index=None):
+    """The voxels of ``(*spatial)`` that an operation makes of the mask of class k, as a set."""
+    grid = [j for j in itertools.product(*map(range, labels.shape)) if labels[j] != ignore_index]
+
+    def window(j):
+        return [i for i in grid if all(abs(a - b) <= 1 for a, b in zip(i, j, strict=True))]
+
+    def dilation(mask):
+        return {j for j in grid if any(i in mask for i in window(j))}
+
+    def erosion(mask):
+        return {j for j in grid if all(i in mask for i in window(j))}
+
+    mask = {j for j in grid if labels[j] == k}
+    return {
+        "erosion": lambda: erosion(mask),
+        "dilation": lambda: dilation(mask),
+        "opening": lambda: dilation(erosion(mask)),
+        "closing": lambda: erosion(dilation(mask)),
+        "inner": lambda: mask - erosion(mask),
+        "outer": lambda: dilation(mask) - mask,
+        "gradient": lambda: dilation(mask) - erosion(mask),
+    }[operation]()
+
+
+def morphology_penalty(logits, labels, operation, ignore_index=None):
+    """Mean over voxels and classes of |p - share of the class in what is left in the window|."""
+    values = []
+    for image, label in zip(logits.detach().double().softmax(1), labels[:, 0], strict=True):
+        masks = [morphed(label, k, operation, ignore_index) for k in range(len(image))]
+        for j in itertools.product(*map(range, label.shape)):
+            if label[j] == ignore_index:
+                continue
+            steps = itertools.product(range(-1, 2), repeat=label.ndim)
+            near = [tuple(a + b for a, b in zip(j, step, strict=True)) for step in steps]
+            counts = [sum(i in mask for i in near) for mask in masks]
+            for p, count in zip(image[(slice(None), *j)], counts, strict=True):
+                values.append(abs(float(p) - count / max(sum(counts), 1)))
+    return mean(values)

@@ -7,9 +7,18 @@ from hypothesis import strategies as st
 
 from nacl_monai import losses
 from nacl_monai.errors import InputError
-from tests.losses.test_contract import CASES, VARIANTS, build
+from tests.losses.test_contract import CASES, PENALTIES, VARIANTS, build
 
-SOFT = [case for case in (*CASES, *VARIANTS) if "bilateral" not in case.values[1].values()]
+ONE_HOT = [case for case in (*CASES, *VARIANTS) if "bilateral" not in case.values[1].values()]
+# Only whole voxels have a border to which a distance can be measured.
+WHOLE = {losses.SDCLoss, losses.DistancePenalty}
+PARTS = {"parts": [part for part in PENALTIES if part not in WHOLE]}
+SOFT = [
+    pytest.param(item, PARTS if item is losses.ComposedLoss else settings, id=case.id)
+    for case in ONE_HOT
+    for item, settings in [case.values]
+    if item not in WHOLE
+]
 every_loss = pytest.mark.parametrize(("item", "settings"), SOFT)
 
 
@@ -30,7 +39,7 @@ def value_and_gradient(loss, logits, labels):
     return value.detach(), torch.autograd.grad(value, logits)[0]
 
 
-@every_loss
+@pytest.mark.parametrize(("item", "settings"), ONE_HOT)
 @pytest.mark.parametrize("ignore_index", [None, 1, 255])
 def test_one_hot_labels_give_what_class_indices_give(item, settings, ignore_index, batch):
     """Value and gradient are the same, whether the ignored label is a class or none."""
@@ -88,6 +97,25 @@ def margin_oracle(_, scores):
     return sum(max(0.0, float(scores.max() - x) - 5.0) for x in scores) / len(scores)
 
 
+def dca_oracle(reference, logits, labels):
+    """Cross-entropy and 5 times |mean confidence - mean share of the predicted class|."""
+    voxels = list(reference.soft_voxels(logits, labels))
+    gap = reference.mean(p.max() - y[p.argmax()] for p, _, y in voxels)
+    return reference.soft_cross_entropy(logits, labels) + 5 * abs(gap)
+
+
+def ml1ace_oracle(reference, logits, labels):
+    """Cross-entropy, Dice and the error of 20 hard bins."""
+    error = reference.ml1ace(logits, labels, 20, "hard")
+    return dice_ce_oracle(reference, logits, labels) + error
+
+
+def crac_oracle(reference, logits, labels):
+    """Cross-entropy and the Lagrangian of the multipliers with which a training starts."""
+    penalty = reference.crac(logits, labels, [[1e-6] * 3] * 2, [[0.1] * 3] * 2)
+    return reference.soft_cross_entropy(logits, labels) + penalty
+
+
 def penalty_oracle(penalty):
     """Cross-entropy and a tenth of a penalty that disregards the labels."""
 
@@ -107,6 +135,9 @@ ORACLES = {
     losses.MbLSLoss: penalty_oracle(margin_oracle),
     losses.NACLLoss: nacl_oracle,
     losses.SVLSLoss: svls_oracle,
+    losses.DCALoss: dca_oracle,
+    losses.ML1ACELoss: ml1ace_oracle,
+    losses.CRaCLoss: crac_oracle,
 }
 
 
@@ -270,3 +301,18 @@ def test_list_of_outputs_is_refused_by_name(item, settings, batch):
     for outputs in ([logits, logits], (logits,)):
         with pytest.raises(InputError, match="are a list of . outputs; wrap the loss in DeepSuper"):
             loss(outputs, labels)
+
+
+@pytest.mark.parametrize("item", sorted(WHOLE, key=str), ids=lambda item: item.__name__)
+def test_soft_labels_are_refused_where_a_border_is_needed(item, batch):
+    """One line says so, and a compiled graph never makes a number of them."""
+    logits, _ = batch
+    labels = soft(*logits.shape)
+    with pytest.raises(
+        InputError, match="^labels: are soft, 0.* of a class in a voxel, and have no"
+    ):
+        item()(logits, labels)
+    torch.compiler.reset()
+    compiled = torch.compile(item(), backend="eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match="labels: are soft"):
+        compiled(logits, labels)

@@ -9,8 +9,10 @@ from nacl_monai.losses.voxels import (
     at_least_float32,
     check_inputs,
     convert_inputs,
+    counted_mask,
     split_image,
     voxel_mean,
+    without_ignored,
 )
 
 
@@ -141,3 +143,15 @@ def test_labels_without_image_are_refused(shape):
         f"labels: have the shape {shape}, but prior 'bilateral' needs the image; "
         "pass (batch, 1 + image channels, *spatial): the class indices, then the image"
     )
+
+
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+def test_mask_of_counted_voxels_has_a_channel(ignore_index):
+    """It is all True where none is ignored, of indices and of one-hot labels alike."""
+    labels = torch.tensor([[[0, 1], [2, 255 if ignore_index == 255 else 2]]])
+    shares = torch.stack([labels == k for k in range(3)], 1).float()
+    expected = labels != (-1 if ignore_index is None else ignore_index)
+    expected = expected.unsqueeze(1)
+
+    assert torch.equal(counted_mask(labels, ignore_index), expected)
+    assert torch.equal(counted_mask(without_ignored(shares, ignore_index), ignore_index), expected)

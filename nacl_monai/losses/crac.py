@@ -1,0 +1,295 @@
+"""Class- and region-adaptive constraints (CRaC): NACL with multipliers that are learned.
+
+References:
+    - Class and Region-Adaptive Constraints for Network Calibration (Murugesan et al., 2024),
+      https://arxiv.org/abs/2403.12364, and its code, https://github.com/Bala93/CRac
+    - Class Adaptive Network Calibration (Liu et al., 2023), from which the augmented Lagrangian comes,
+      https://arxiv.org/abs/2211.15088
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses.composed import ComposedLoss
+from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
+from nacl_monai.losses.learned_penalty import LEAST, LearnedPenalty
+from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
+from nacl_monai.losses.settings import require
+from nacl_monai.losses.voxels import convert_inputs, counted_mask, memberships, voxel_mean
+
+
+def crac_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    margin: float = 5.0,
+    kernel_size: int = 3,
+    multipliers: torch.Tensor | float = LEAST,
+    penalty_parameter: torch.Tensor | float = 0.1,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes cross-entropy plus the augmented Lagrangian of constraints on the logits.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE} + \frac{1}{2K} \sum_k P(h_j^k, \rho_{r(j)}^k, \lambda_{r(j)}^k),
+        \quad \text{averaged over voxels } j,
+
+    see :func:`crac_penalty`.
+
+    Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
+        margin: :math:`m`.
+        kernel_size: The window's extent along each axis, odd.
+        multipliers: :math:`\lambda`, ``(2, C)``, or one for all.
+        penalty_parameter: :math:`\rho`, ``(2, C)``, or one for all.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored, also as neighbors.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI and torch have no counterpart.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss = crac_loss(logits, torch.zeros(1, 1, 4, 4), margin=5.0, penalty_parameter=0.1)
+        >>> loss.detach()  # 0.1 · 5² / 2 for one class of two, in one of two regions
+        tensor(1.0056)
+        >>> loss.backward()
+    """
+    penalty = crac_penalty(
+        logits,
+        labels,
+        margin=margin,
+        kernel_size=kernel_size,
+        multipliers=multipliers,
+        penalty_parameter=penalty_parameter,
+        ignore_index=ignore_index,
+    )
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    return entropy + penalty
+
+
+def crac_penalty(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    margin: float = 5.0,
+    kernel_size: int = 3,
+    multipliers: torch.Tensor | float = LEAST,
+    penalty_parameter: torch.Tensor | float = 0.1,
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes the augmented Lagrangian of one constraint per voxel and class.
+
+    .. math::
+
+        \frac{1}{2K} \sum_k P(h_j^k, \rho_{r(j)}^k, \lambda_{r(j)}^k), \quad
+        P(h, \rho, \lambda) = \lambda h + \tfrac{\rho}{2} h^2, \quad
+        h_j^k = \begin{cases} |m \tau_j^k - l_j^k| & r(j) = \text{inner} \\
+                              |\tau_j^k - l_j^k| & r(j) = \text{outer} \end{cases}
+
+    averaged over voxels :math:`j`, where :math:`\tau` is the ``mean`` prior of
+    :func:`neighborhood_proportions`. A voxel is in the outer region if there are several classes in the
+    window around it, and else in the inner one. In each region, each class has a multiplier
+    :math:`\lambda` and a penalty parameter :math:`\rho`.
+
+    :math:`P` is the function of Powell, Hestenes and Rockafellar, which has this form since neither
+    :math:`h` nor :math:`\lambda` is negative. As in the authors' code, it is a mean over classes and
+    regions, though each voxel is in one region only.
+
+    Args:
+        logits: :math:`l`, ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``, or the shares of the classes.
+        margin: :math:`m`, the logit of the only class of a window.
+        kernel_size: The window's extent along each axis, odd.
+        multipliers: :math:`\lambda`, ``(2, C)``, inner region first; or one for all.
+        penalty_parameter: :math:`\rho`, ``(2, C)``; or one for all.
+        ignore_index: Voxels with this label are ignored, also as neighbors.
+
+    Returns:
+        A scalar, 0 or more.
+
+    Raises:
+        InputError: If a setting or the shapes do not fit.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> multipliers = torch.tensor([[0.4, 0.2], [0.0, 0.0]])
+        >>> penalty = crac_penalty(
+        ...     logits, torch.zeros(1, 1, 4, 4), multipliers=multipliers, penalty_parameter=0.0
+        ... )
+        >>> penalty.detach()  # 0.4 · 5 for one class of two, in one of two regions
+        tensor(0.5000)
+        >>> penalty.backward()
+    """
+    _check(margin, kernel_size)
+    logits, labels = convert_inputs(logits, labels, ignore_index)
+    violations, outer = _violations(logits, labels, margin, kernel_size, ignore_index)
+    weight = _of_voxels("multipliers", multipliers, outer, logits)
+    parameter = _of_voxels("penalty_parameter", penalty_parameter, outer, logits)
+    penalties = violations * (weight + parameter / 2 * violations)
+    return voxel_mean(penalties, labels, ignore_index) / 2
+
+
+def _violations(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    margin: float,
+    kernel_size: int,
+    ignore_index: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The violation h of each constraint, ``(B, C, *spatial)``, and the outer region."""
+    members = memberships(labels, logits.shape[1], ignore_index)
+    proportions = member_proportions(members, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
+    outer = (proportions > 0).sum(1, keepdim=True) > 1
+    return (torch.where(outer, proportions, margin * proportions) - logits).abs(), outer
+
+
+def _of_voxels(
+    name: str, values: torch.Tensor | float, outer: torch.Tensor, logits: torch.Tensor
+) -> torch.Tensor:
+    """The value of its region and class for each voxel.
+
+    Raises:
+        InputError: If values are of another number of classes.
+    """
+    each = torch.as_tensor(values, dtype=logits.dtype, device=logits.device)
+    classes = logits.shape[1]
+    if each.ndim and each.shape != (2, classes):
+        raise InputError(
+            f"{name}: have the shape {tuple(each.shape)}, but logits have {classes} classes; pass "
+            f"{(2, classes)}, the inner region first, or one number"
+        )
+    inner, other = each.expand(2, classes).view(2, 1, -1, *[1] * (logits.ndim - 2))
+    return torch.where(outer, other, inner)
+
+
+def _check(margin: float, kernel_size: int) -> None:
+    require(margin > 0, "margin", margin, "a positive number")
+    check_neighborhood(kernel_size, "mean", 1.0, "valid")
+
+
+class CRaCPenalty(LearnedPenalty):
+    """The augmented Lagrangian as a module that keeps its multipliers, see :func:`crac_penalty`.
+
+    :class:`LearnedPenalty` says how they are learned. Until then it is a quadratic penalty.
+
+    Args:
+        weight: What the penalty is multiplied with, 0 or more.
+        margin: The logit of the only class of a window.
+        kernel_size: The window's extent along each axis, odd.
+        penalty_parameter: With which each class and region starts, 0 or more.
+        ignore_index: Voxels with this label are ignored, also as neighbors.
+
+    Shape:
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
+
+    Raises:
+        InputError: If a setting or the shapes do not fit.
+
+    Example:
+        >>> penalty = CRaCPenalty()
+        >>> logits, labels = torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4)
+        >>> penalty.update(*penalty.measure(logits, labels))
+        >>> penalty.multipliers[0]  # 0.1 · 5 for the class that is there
+        tensor([5.0000e-01, 1.0000e-06], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        margin: float = 5.0,
+        kernel_size: int = 3,
+        penalty_parameter: float = 0.1,
+        ignore_index: int | None = None,
+    ) -> None:
+        _check(margin, kernel_size)
+        super().__init__(
+            weight,
+            penalty_parameter,
+            margin=margin,
+            kernel_size=kernel_size,
+            ignore_index=ignore_index,
+        )
+
+    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over classes, regions and voxels, with the multipliers as they are."""
+        return crac_penalty(
+            logits,
+            labels,
+            multipliers=self.multipliers,
+            penalty_parameter=self.penalty_parameters,
+            **self.settings,
+        )
+
+    @torch.no_grad()
+    def measure(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Sums :math:`h` over a batch per region and class, ``(2, C)``, and counts the voxels."""
+        ignore_index = self.settings["ignore_index"]
+        logits, labels = convert_inputs(logits, labels, ignore_index)
+        violations, outer = _violations(logits, labels, **self.settings)
+        counted = counted_mask(labels, ignore_index)
+        axes = (0, *range(2, logits.ndim))
+        sums = [
+            torch.where(counted & region, violations, 0).sum(axes) for region in (~outer, outer)
+        ]
+        return torch.stack(sums), int(counted.sum())
+
+
+class CRaCLoss(ComposedLoss):
+    """Cross-entropy with :class:`CRaCPenalty`, see :func:`crac_loss`.
+
+    Args:
+        margin: The logit of the only class of a window.
+        kernel_size: The window's extent along each axis, odd.
+        penalty_parameter: With which each class and region starts, 0 or more.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored, also as neighbors.
+
+    Shape:
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Example:
+        >>> loss = CRaCLoss(margin=5.0)
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss(logits, torch.zeros(1, 1, 4, 4)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.3125)}
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: float = 5.0,
+        kernel_size: int = 3,
+        penalty_parameter: float = 0.1,
+        class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        constraints = CRaCPenalty(
+            margin=margin,
+            kernel_size=kernel_size,
+            penalty_parameter=penalty_parameter,
+            ignore_index=ignore_index,
+        )
+        base = CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index)
+        super().__init__(base, [constraints])

@@ -1,0 +1,168 @@
+"""Difference between confidence and accuracy (DCA).
+
+References:
+    Improved Trainable Calibration Method for Neural Networks on Medical Imaging Classification
+    (Liang et al., 2020), https://arxiv.org/abs/2009.04057
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from nacl_monai.losses.composed import ComposedLoss, Penalty
+from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
+from nacl_monai.losses.settings import require
+from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
+
+
+def dca_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    penalty_weight: float = 5.0,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> torch.Tensor:
+    r"""Computes cross-entropy plus the weighted gap between mean confidence and accuracy.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE} + \beta \left|
+            \frac{1}{N} \sum_j \max_k \hat{p}_j^k
+            - \frac{1}{N} \sum_j [\operatorname{argmax}_k \hat{p}_j^k = y_j] \right|
+
+    It was published for the classification of images; here the :math:`N` samples are the voxels
+    :math:`j` of the batch.
+
+    Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
+            soft labels, the shares of the classes, ``(B, C, *spatial)``.
+        penalty_weight: :math:`\beta \ge 0`; 0 gives cross-entropy. The default is that of its authors'
+            code.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI and torch have no counterpart. netcal's ``DCAPenalty`` computes the same gap.
+
+    Example:
+        >>> logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
+        >>> loss = dca_loss(logits, torch.zeros(1, 1, 8, 8), penalty_weight=5.0)
+        >>> loss.detach()  # all voxels are right, with a confidence of 0.88
+        tensor(0.7229)
+        >>> loss.backward()
+    """
+    _check(penalty_weight)
+    penalty = dca_penalty(logits, labels, ignore_index=ignore_index)
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    return entropy + penalty_weight * penalty
+
+
+def dca_penalty(
+    logits: torch.Tensor, labels: torch.Tensor, *, ignore_index: int | None = None
+) -> torch.Tensor:
+    """Computes the absolute difference between the mean confidence and the accuracy of a batch.
+
+    Its gradient is that of the mean confidence, since the accuracy has none. Of soft labels, the
+    accuracy is the mean share of the predicted class.
+
+    Args:
+        logits: ``(B, C, *spatial)``, 2-D or 3-D.
+        labels: As in :func:`dca_loss`.
+        ignore_index: Voxels with this label are ignored.
+
+    Returns:
+        A scalar between 0 and 1.
+
+    Raises:
+        InputError: If shapes or label values do not fit.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> penalty = dca_penalty(logits, torch.ones(1, 1, 8, 8))
+        >>> penalty.detach()  # no voxel is right, with a confidence of 1/4
+        tensor(0.2500)
+        >>> penalty.backward()
+    """
+    logits, labels = check_inputs(logits, labels, ignore_index)
+    confidence = logits.softmax(1).amax(1, keepdim=True)
+    predicted = logits.argmax(1, keepdim=True)
+    right = labels.gather(1, predicted) if is_soft(labels) else predicted == labels.unsqueeze(1)
+    return voxel_mean(confidence - right.to(confidence.dtype), labels, ignore_index).abs()
+
+
+def _check(penalty_weight: float) -> None:
+    require(penalty_weight >= 0, "penalty_weight", penalty_weight, "0 or more")
+
+
+class DCAPenalty(Penalty):
+    """The gap between mean confidence and accuracy as a module, see :func:`dca_penalty`.
+
+    Args:
+        weight: What the penalty is multiplied with, 0 or more.
+        ignore_index: Voxels with this label are ignored.
+
+    Shape:
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
+
+    Raises:
+        InputError: If the weight is negative, or shapes or label values do not fit.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> DCAPenalty(weight=5.0)(logits, torch.ones(1, 1, 8, 8)).backward()
+    """
+
+    def __init__(self, *, weight: float = 5.0, ignore_index: int | None = None) -> None:
+        super().__init__(weight, ignore_index=ignore_index)
+
+    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The absolute gap."""
+        return dca_penalty(logits, labels, **self.settings)
+
+
+class DCALoss(ComposedLoss):
+    """Cross-entropy with :class:`DCAPenalty`, see :func:`dca_loss`.
+
+    Args:
+        penalty_weight: Weight of the gap, 0 or more; 0 gives cross-entropy.
+        class_weights: One weight per class, for cross-entropy only.
+        ignore_index: Voxels with this label are ignored.
+
+    Shape:
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
+        ``(B, C, *spatial)``; a scalar out.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Example:
+        >>> loss = DCALoss(penalty_weight=5.0)
+        >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
+        >>> loss(logits, torch.ones(1, 1, 8, 8)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(1.3863), 'penalty': tensor(1.2500)}
+    """
+
+    def __init__(
+        self,
+        *,
+        penalty_weight: float = 5.0,
+        class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        _check(penalty_weight)
+        super().__init__(
+            CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index),
+            [DCAPenalty(weight=penalty_weight, ignore_index=ignore_index)],
+        )

@@ -1,0 +1,191 @@
+"""Marginal L1 average calibration error.
+
+On frozen float32 tensors in 2-D and 3-D, the authors' code, run by hand, gave the values and gradients
+of both binnings with 5 and 20 bins: hard ones to the bit, soft ones to 1e-7.
+"""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses import (
+    DiceCELoss,
+    ML1ACELoss,
+    ML1ACEPenalty,
+    dice_ce_loss,
+    ml1ace_loss,
+    ml1ace_penalty,
+)
+from nacl_monai.losses.ml1ace import _bin_sums
+
+both_binnings = pytest.mark.parametrize("binning", ["hard", "soft"])
+
+
+def of_probability(p, labels):
+    """Logits ``(1, 2, 1, N)`` and labels of voxels of which class 1 has the probabilities ``p``."""
+    p = torch.as_tensor(p, dtype=torch.float64)
+    logits = torch.stack([1 - p, p]).log().view(1, 2, 1, -1)
+    return logits, torch.as_tensor(labels).view(1, 1, 1, -1)
+
+
+@both_binnings
+@pytest.mark.parametrize("num_bins", [1, 4, 20])
+@pytest.mark.parametrize("ignore_index", [None, 1])
+def test_equals_the_loop(reference, batch, binning, num_bins, ignore_index):
+    """Mean over images, classes and bins that hold voxels."""
+    logits, labels = batch
+    shares = reference.shares_of(labels, 3, ignore_index)
+    expected = reference.ml1ace(logits, shares, num_bins, binning)
+    found = ml1ace_penalty(
+        logits, labels, binning=binning, num_bins=num_bins, ignore_index=ignore_index
+    )
+
+    assert expected > 0.01
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+
+
+@both_binnings
+def test_absent_class_counts_or_is_zero(reference, batch, binning):
+    """Class 2 is in the second image only; without it in the first, the mean is over three still."""
+    logits, labels = batch
+    labels[0] = labels[0].clamp_max(1)
+    shares = reference.shares_of(labels, 3)
+    for include_absent in (True, False):
+        expected = reference.ml1ace(logits, shares, 20, binning, include_absent)
+        found = ml1ace_penalty(logits, labels, binning=binning, include_absent=include_absent)
+        assert found.item() == pytest.approx(expected, abs=1e-12)
+    assert found < ml1ace_penalty(logits, labels, binning=binning)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 3)), min_size=1, max_size=6))
+def test_calibrated_bins_cost_nothing(groups):
+    """Of ten times ``n`` voxels of a probability of k/10, k times ``n`` are of the class."""
+    p = [k / 10 for k, n in groups for _ in range(10 * n)]
+    labels = [int(i < k * n) for k, n in groups for i in range(10 * n)]
+
+    assert ml1ace_penalty(*of_probability(p, labels), num_bins=10) < 1e-12
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 12), st.data())
+def test_soft_bins_are_hard_bins_for_probabilities_at_their_centers(num_bins, data):
+    """There, a probability belongs to one bin wholly; nowhere else are both the same by definition."""
+    bins = st.integers(0, num_bins - 1)
+    chosen = data.draw(st.lists(st.tuples(bins, st.integers(0, 1)), min_size=1, max_size=20))
+    logits, labels = of_probability(
+        [(m + 0.5) / num_bins for m, _ in chosen], [label for _, label in chosen]
+    )
+    hard, soft = (
+        ml1ace_penalty(logits, labels, binning=binning, num_bins=num_bins)
+        for binning in ("hard", "soft")
+    )
+
+    torch.testing.assert_close(soft, hard, rtol=0, atol=1e-9)
+
+
+def test_hard_bins_are_closed_above():
+    """0.2 is in the bin that ends there, and 0.21 in the next."""
+    labels = [1, 0, 0]
+    at, above = (
+        ml1ace_penalty(*of_probability([0.2, p, 0.9], labels), num_bins=5) for p in (0.2, 0.21)
+    )
+
+    # Class 1: in one bin, mean 0.2 against 1/2; 0.9 against 0. Then 0.2 against 1 and 0.21 against 0.
+    # Class 0 has 0.8, 0.8, 0.1 in bins of its own.
+    assert at.item() == pytest.approx(((0.3 + 0.9) / 2 + (0.3 + 0.9) / 2) / 2)
+    assert above.item() == pytest.approx(((0.8 + 0.21 + 0.9) / 3 + (0.295 + 0.9) / 2) / 2)
+
+
+def test_soft_bins_are_continuous_where_hard_ones_jump():
+    """A probability that crosses an edge changes the soft error by little, the hard one by much."""
+    labels = [1, 0, 0]
+    for binning, jump in (("hard", True), ("soft", False)):
+        below, above = (
+            ml1ace_penalty(*of_probability([0.1, p, 0.9], labels), binning=binning, num_bins=5)
+            for p in (0.2 - 1e-7, 0.2 + 1e-7)
+        )
+        assert (abs(above - below) > 0.01) == jump
+
+
+@both_binnings
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), times=st.integers(2, 4))
+def test_repeated_voxels_change_nothing(binning, seed, times):
+    """All bins weigh the same, however many voxels they hold."""
+    torch.manual_seed(seed)
+    logits, labels = torch.randn(2, 3, 8, 9, dtype=torch.float64), torch.randint(3, (2, 1, 8, 9))
+    repeated = (torch.cat([x] * times, -1) for x in (logits, labels))
+
+    torch.testing.assert_close(
+        ml1ace_penalty(*repeated, binning=binning, num_bins=5),
+        ml1ace_penalty(logits, labels, binning=binning, num_bins=5),
+    )
+
+
+@both_binnings
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    scale=st.sampled_from([1e-6, 1.0, 40.0, 1e4]),
+    num_bins=st.integers(1, 30),
+)
+def test_value_is_between_zero_and_one_and_gradient_finite(binning, seed, scale, num_bins):
+    """Whatever the logits, saturated ones too."""
+    torch.manual_seed(seed)
+    logits = (scale * torch.randn(2, 3, 5, 6)).requires_grad_()
+    labels = torch.randint(3, (2, 1, 5, 6))
+    value = ml1ace_penalty(logits, labels, binning=binning, num_bins=num_bins)
+    value.backward()
+
+    assert 0 <= value <= 1 + 1e-6
+    assert logits.grad.isfinite().all()
+
+
+def test_counts_do_not_stall_at_the_precision_of_float32():
+    """One more line than 2^24 voxels, each of weight 1, is counted."""
+    bins, ones = (torch.full((1, 1, 1, 1), n).expand(1, 1, 4097, 4096) for n in (0, 1.0))
+
+    assert _bin_sums([(bins, ones)], 1).item() == 4097 * 4096
+
+
+def test_weight_zero_is_cross_entropy_plus_dice(batch):
+    """Its base, with the terms of that."""
+    loss = ML1ACELoss(penalty_weight=0.0)
+
+    torch.testing.assert_close(loss(*batch), dice_ce_loss(*batch))
+    assert list(loss.latest_terms) == ["cross_entropy", "dice", "penalty"]
+    assert isinstance(loss.base, DiceCELoss)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("binning", "fuzzy", "one of hard, soft"),
+        ("num_bins", 0, "a whole number, 1 or more"),
+        ("num_bins", 2.5, "a whole number, 1 or more"),
+        ("penalty_weight", -0.1, "0 or more"),
+        ("penalty_weight", math.nan, "0 or more"),
+    ],
+)
+def test_setting_that_cannot_be_used_is_named(batch, key, value, remedy):
+    """By module and function, in one line."""
+    for make in (lambda: ML1ACELoss(**{key: value}), lambda: ml1ace_loss(*batch, **{key: value})):
+        with pytest.raises(InputError) as caught:
+            make()
+        assert str(caught.value) == f"{key}: is {value!r}; pass {remedy}"
+
+
+def test_settings_are_printed():
+    """What is printed is what would be passed."""
+    assert repr(ML1ACEPenalty()) == (
+        "ML1ACEPenalty(weight=1.0, binning='hard', num_bins=20, include_absent=True, "
+        "ignore_index=None)"
+    )
+    loss = repr(ML1ACELoss(penalty_weight=0.5, binning="soft", num_bins=10, ignore_index=9))
+    assert "weight=0.5, binning='soft', num_bins=10, include_absent=True, ignore_index=9" in loss
+    assert "dice_weight=1.0" in loss
