@@ -1,7 +1,7 @@
 """Constraints whose multipliers are learned outside of the training's steps.
 
 References:
-    - Class Adaptive Network Calibration (Liu et al., 2023), section 3.3, https://arxiv.org/abs/2211.15088
+    - Class Adaptive Network Calibration (Liu et al., 2023), https://arxiv.org/abs/2211.15088
     - Practical Augmented Lagrangian Methods for Constrained Optimization (Birgin and Martínez, 2014)
 """
 

@@ -33,12 +33,8 @@ def test_equals_the_loop(reference, batch, ignore_index):
     assert loss.latest_terms["penalty"].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_equals_netcal_and_the_authors_code(batch):
-    """The samples of netcal's batch are the voxels of ours.
-
-    The authors' own lines, run by hand on one axis of voxels, gave the same numbers. For images they
-    divide the accuracy by the number of images instead of voxels.
-    """
+def test_equals_netcal(batch):
+    """The samples of netcal's batch are the voxels of ours."""
     logits, labels = batch
     samples = logits.movedim(1, -1).flatten(0, -2)
     expected = NetcalPenalty()(samples, labels.flatten())
