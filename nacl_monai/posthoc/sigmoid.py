@@ -83,6 +83,7 @@ def fit_structures(method: str, voxels: StructureLogits) -> StructureFit:
             or all outside, from which no probability can be learned; or if nothing fits.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[3.0, 3.0, 3.0, 3.0], [-1.0, -1.0, -1.0, -1.0]])
         >>> masks = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 0]])
         >>> with StructureLogits(["WT", "TC"]) as voxels:

@@ -51,7 +51,7 @@ def test_temperature_moves_to_the_device_of_the_network(run):
     """Logits and temperature are divided on one device."""
     behind = calibrated_network(torch.nn.Conv2d(1, 3, 1, device="meta"), run, NAME, CASES)
 
-    assert behind[1].temperature.device.type == "meta"
+    assert behind.calibrator.temperature.device.type == "meta"
 
 
 @pytest.mark.parametrize("patient", ["a", "b"])
