@@ -42,10 +42,6 @@ METHODS = {
 }
 
 
-# More numbers than a network has classes are the weights of a calibrator's own network.
-_SHOWN = 32
-
-
 @dataclass(frozen=True)
 class Fit:
     """A fitted calibrator, on what it was fitted, and what it does there.
@@ -81,10 +77,11 @@ class Fit:
         Args:
             unit: What the patients are called: "cases" where nobody knows whose they are.
         """
+        network = any(np.ndim(values) > 1 for values in self.parameters.values())
         found = ", ".join(
             f"{name} {' '.join(f'{value:.4g}' for value in np.atleast_1d(values))}"
             for name, values in self.parameters.items()
-            if np.size(values) <= _SHOWN
+            if np.ndim(values) == 0 or not network
         )
         return (
             f"{found} over {len(self.patients)} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "

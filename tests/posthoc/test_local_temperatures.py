@@ -172,6 +172,8 @@ def test_fit_is_no_worse_than_one_temperature(volumes):
     assert local.nll < single.nll < single.nll_before
     assert local.nll_before == pytest.approx(single.nll_before, rel=1e-5)
     assert local.moved == 0
+    found = f"temperature {local.parameters['temperature']:.4g} over 2 patients, NLL "
+    assert local.text().startswith(found)  # of its network nothing is printed
 
 
 def test_what_is_cut_off_around_a_region_changes_nothing():
