@@ -15,9 +15,13 @@ from nacl_monai.phantoms import PHANTOMS
 
 pytest_plugins = ["tests.evaluated_runs"]
 
+# How long an example takes says nothing about the code, but about what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # A mutant is tested many times in one process, always with the same examples.
 settings.register_profile(
     "mutants",
+    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.differing_executors],
