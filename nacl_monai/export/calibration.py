@@ -66,7 +66,7 @@ def described(name: str, record: Mapping[str, Any]) -> str:
     patients, before, after = len(record["patients"]), record["nll_before"], record["nll"]
     return (
         "## Calibration\n\n"
-        f"Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
+        "Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
         f"`{name}` behind the network, fitted by NLL over the region `{record['region']}` of "
         f"{patients} validation patients: there the NLL "
         f"fell from {before:.4f} to {after:.4f}, and {record['moved']:.2%} of the voxels changed their "

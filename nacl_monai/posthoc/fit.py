@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from torch import nn
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
-from nacl_monai.posthoc.region_logits import RegionLogits
+from nacl_monai.posthoc.region_logits import RegionLogits, Voxels
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
 
+V = TypeVar("V", bound=Iterable[Voxels])
+
 
 @dataclass(frozen=True)
-class Method:
+class Method(Generic[V]):
     """A way to calibrate logits.
 
     Attributes:
@@ -29,12 +31,12 @@ class Method:
     """
 
     module: Callable[..., nn.Module]
-    fit: Callable[[RegionLogits], nn.Module]
+    fit: Callable[[V], nn.Module]
     sees_image: bool = False
 
 
 #: By the name that a command asks for.
-METHODS = {
+METHODS: dict[str, Method[RegionLogits]] = {
     "temperature": Method(Temperature, fit_temperature),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
@@ -126,9 +128,9 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
         )
     module = METHODS[method].fit(voxels)
     if METHODS[method].sees_image:
-        nll_before, nll, moved = _compared(_calibrated_slices(voxels, module))
+        nll_before, nll, moved = compared(_calibrated_slices(voxels, module))
     else:
-        nll_before, nll, moved = _compared(_calibrated_voxels(voxels, module))
+        nll_before, nll, moved = compared(_calibrated_voxels(voxels, module))
     return Fit(
         method=method,
         parameters={name: values.tolist() for name, values in module.named_buffers()},
@@ -141,7 +143,7 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
     )
 
 
-class _Calibrated(NamedTuple):
+class CalibratedVoxels(NamedTuple):
     """The voxels of a volume without and with a calibrator, ``(n, C)``, with label and weight."""
 
     before: torch.Tensor
@@ -150,22 +152,22 @@ class _Calibrated(NamedTuple):
     weight: float
 
 
-def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
+def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[CalibratedVoxels]:
     for logits, labels, weight in voxels:
         exact = logits.double()
-        yield _Calibrated(exact, module(exact), labels, weight)
+        yield CalibratedVoxels(exact, module(exact), labels, weight)
 
 
-def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
+def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[CalibratedVoxels]:
     for volume in voxels.volumes():
         after = module(volume.logits, volume.image)
         before, after = (
             logits.movedim(1, -1)[volume.kept].double() for logits in (volume.logits, after)
         )
-        yield _Calibrated(before, after, volume.labels, volume.weight)
+        yield CalibratedVoxels(before, after, volume.labels, volume.weight)
 
 
-def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
+def compared(volumes: Iterable[CalibratedVoxels]) -> tuple[float, float, float]:
     """The mean NLL before and after in nats, and the share of voxels whose class changes.
 
     Patients weigh the same.

@@ -28,7 +28,7 @@ from torch import nn
 
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc.region_logits import REACH, RegionLogits
-from nacl_monai.posthoc.temperature import fit_temperature
+from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 
 #: The largest absolute logarithm of T(v) / T₀.
 LARGEST_OFFSET = math.log(10)
@@ -80,9 +80,7 @@ class LocalTemperatures(nn.Module):
         second_bias: Sequence[float],
     ) -> None:
         super().__init__()
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature: is {temperature}; choose a finite number above 0")
-        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
+        self.register_buffer("temperature", Temperature(temperature).temperature)
         for name, values in zip(_SHAPES, (first, first_bias, second, second_bias), strict=True):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
         shapes = [tuple(getattr(self, name).shape) for name in _SHAPES]

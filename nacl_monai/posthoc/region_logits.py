@@ -132,8 +132,9 @@ class RegionLogits:
         file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
         torch.save((flat.cpu(), indices[chosen].flatten().cpu()), file)
         if image is not None:
-            mask = torch.ones_like(indices[0], dtype=torch.bool) if kept is None else kept[0]
-            torch.save(_around(logits[0], without_metadata(image), indices[0], mask), _whole(file))
+            inside = torch.ones_like(indices[0], dtype=torch.bool) if kept is None else kept[0]
+            parts = _around(logits[0], without_metadata(image), indices[0], inside)
+            torch.save(parts, _whole(file))
         self._volumes.append((patient, file))
         self.voxels_of[patient] += len(flat)
 

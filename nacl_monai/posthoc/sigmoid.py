@@ -20,36 +20,23 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc.affine import fit_affine
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures
-from nacl_monai.posthoc.fit import Fit
+from nacl_monai.posthoc.fit import CalibratedVoxels, Fit, Method, compared
 from nacl_monai.posthoc.region_logits import Voxels
 from nacl_monai.posthoc.structure_logits import StructureLogits
 from nacl_monai.posthoc.temperature import Temperature, fit_temperature
 from nacl_monai.posthoc.vector_scaling import LARGEST_BIAS, VectorScaling
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class SigmoidMethod:
-    """A way to calibrate the logits of structures that may overlap.
-
-    Attributes:
-        module: Makes the module from logits to logits; its arguments are the names of its buffers.
-        fit: Finds it by the NLL of all structures.
-    """
-
-    module: Callable[..., nn.Module]
-    fit: Callable[[StructureLogits], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -95,8 +82,7 @@ def fit_structures(method: str, voxels: StructureLogits) -> StructureFit:
     if method not in SIGMOID_METHODS:
         raise InputError(f"method: is {method!r}; choose from {', '.join(SIGMOID_METHODS)}")
     module = SIGMOID_METHODS[method].fit(voxels)
-    nll_before, _ = _compared(voxels, nn.Identity())
-    nll, moved = _compared(voxels, module)
+    nll_before, nll, moved = compared(_calibrated(voxels, module))
     return StructureFit(
         method=method,
         parameters={name: values.tolist() for name, values in module.named_buffers()},
@@ -154,24 +140,20 @@ def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
         )
 
 
-def _compared(voxels: StructureLogits, module: nn.Module) -> tuple[float, float]:
-    """The mean NLL in nats, and the share of voxels that change sides."""
-    nll, moved, patients = 0.0, 0.0, 0.0
+def _calibrated(voxels: StructureLogits, module: nn.Module) -> Iterator[CalibratedVoxels]:
+    """The logits outside, 0, and inside of each structure without and with a calibrator."""
     for channel, problem in enumerate(voxels.problems):
         for logits, labels, weight in problem:
-            before = logits[:, 1].double()
-            all_channels = before[:, None].expand(-1, len(voxels.structures))
-            after = module(all_channels)[:, channel]
-            loss = binary_cross_entropy_with_logits(after, labels.double(), reduction="sum")
-            nll += weight * loss.item()
-            moved += weight * ((after > 0) != (before > 0)).sum().item()
-            patients += weight * len(labels)
-    return nll / patients, moved / patients
+            before = logits.double()
+            all_channels = before[:, 1:].expand(-1, len(voxels.structures))
+            inside = module(all_channels)[:, channel]
+            after = torch.stack([torch.zeros_like(inside), inside], 1)
+            yield CalibratedVoxels(before, after, labels, weight)
 
 
 #: By name; none is the name of a method for exclusive classes, which these do not calibrate.
-SIGMOID_METHODS = {
-    "sigmoid_temperature": SigmoidMethod(Temperature, _fit_one),
-    "structure_temperatures": SigmoidMethod(ClassTemperatures, _fit_each),
-    "platt": SigmoidMethod(VectorScaling, _fit_platt),
+SIGMOID_METHODS: dict[str, Method[StructureLogits]] = {
+    "sigmoid_temperature": Method(Temperature, _fit_one),
+    "structure_temperatures": Method(ClassTemperatures, _fit_each),
+    "platt": Method(VectorScaling, _fit_platt),
 }

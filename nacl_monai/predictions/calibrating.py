@@ -18,9 +18,9 @@ import torch
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.posthoc import METHODS, Fit, RegionLogits, fit_method, logits_of
-from nacl_monai.predictions.calibrator import FILE, Calibrated, write_calibrator
+from nacl_monai.predictions.calibrator import FILE, write_calibrator
 from nacl_monai.predictions.command import audit_one
-from nacl_monai.predictions.folders import Found, Options, find
+from nacl_monai.predictions.folders import Found, Options, find, through
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
 from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.reading import read_case
@@ -80,8 +80,6 @@ def calibrate_folder(
         fit = fit_method(method, voxels)
         parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
     name = f"{method}_{region}"
-    known = options.patient_pattern is not None or options.patients is not None
-    print(f"{name}: {fit.text('patients' if known else 'cases')}")
     pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
     before = replace(found, pairs=pairs, faults=())
     after = _after(before, name, parts, patient_of)
@@ -92,7 +90,8 @@ def calibrate_folder(
     runs = read_runs(folders, [BEFORE, name])
     files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
     files += write_calibrator(output, fit, found.settings.channels, [part.record for part in parts])
-    print(audit_table(runs), trade_off_text(*runs), sep="\n\n")
+    fitted = f"{name}: {fit.text(runs[0].unit)}"
+    print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
     for file in files:
         print(f"wrote {file}")
     return faults
@@ -168,10 +167,5 @@ def _after(
     """The same predictions, each through the calibrator that has not seen its patient."""
     of_patients = {one: part.fit.module for part in parts for one in part.patients}
     modules = {case: of_patients[patient] for case, patient in patient_of.items()}
-    read = Calibrated(before.layout.read, before.settings.channels, modules)
-    return replace(
-        before,
-        name=name,
-        layout=replace(before.layout, read=read),
-        calibrated={"calibrator": name, "calibrator_folds": len(parts)},
-    )
+    record = {"calibrator": name, "calibrator_folds": len(parts)}
+    return through(replace(before, name=name), modules, record)

@@ -96,7 +96,7 @@ def write_calibrator(
     }
     scripted, described = folder / _SCRIPTED, folder / FILE
     with atomic_path(scripted) as path:
-        torch.jit.save(torch.jit.script(module_of(record)), path)
+        torch.jit.save(torch.jit.script(fit.module), path)
     write_text(described, json.dumps(record, indent=2) + "\n")
     return [described, scripted]
 

@@ -58,11 +58,9 @@ def audit_folders(
     ]
     for found in everything:  # refuse what cannot be meant before the first volume is read
         print(found)
-        check_measured(found, [one.case for one, _ in found.pairs], found.faults)
         cases = [one.case for one, _ in found.pairs]
-        patients = patients_of(cases, options.patient_pattern, options.patients)
-        if found.calibrator:
-            found.calibrator.check(found.settings.channels, patients or cases)
+        check_measured(found, cases, found.faults)
+        patients_of(cases, options.patient_pattern, options.patients)
     audits, faults, files = [], [], []
     with processes(options.jobs) as apply:
         for found, place in zip(everything, outputs, strict=True):

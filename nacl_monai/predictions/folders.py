@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.calibrator import Calibrated, Calibrator, read_calibrator
+from nacl_monai.predictions.calibrator import Calibrated, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.labels import label_files
 from nacl_monai.predictions.layouts import Layout, recognized
@@ -26,6 +27,7 @@ from nacl_monai.predictions.measuring import (
     Measured,
     Settings,
 )
+from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.raters import Folders, Pair, by_name, pair_with_all
 from nacl_monai.predictions.reading import measured_files
 from nacl_monai.predictions.saved import Prediction, Probabilities
@@ -63,7 +65,6 @@ class Found:
         labeled: Number of label maps.
         faults: Of cases that have no partner.
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
-        calibrator: That was given.
     """
 
     folder: Path
@@ -74,7 +75,6 @@ class Found:
     labeled: int
     faults: Sequence[InputError] = field(default=())
     calibrated: Mapping[str, Any] = field(default_factory=dict)
-    calibrator: Calibrator | None = None
 
     def __str__(self) -> str:
         """The line that is printed."""
@@ -95,8 +95,8 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         name: Of the model; by default the folder's.
 
     Raises:
-        InputError: If the layout is unknown, no case has a label map, or nothing says what the channels
-            mean.
+        InputError: If the layout is unknown, no case has a label map, nothing says what the channels
+            mean, or a calibrator is of other channels or was fitted on a patient of these.
     """
     places = by_name(labels)
     files = [label_files(place) for place in places.values()]
@@ -122,22 +122,25 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     found = Found(
         folder, name or folder.resolve().name, layout, settings, ordered, len(labeled), faults
     )
-    return _calibrated(found, options.calibrator) if options.calibrator else found
+    if options.calibrator is None:
+        return found
+    calibrator = read_calibrator(options.calibrator)
+    cases = [one.case for one, _ in ordered]
+    patients = patients_of(cases, options.patient_pattern, options.patients)
+    calibrator.check(channels, patients or cases)
+    return through(found, dict.fromkeys(cases, calibrator.module), calibrator.as_record())
 
 
-def _calibrated(found: Found, file: Path) -> Found:
-    """The same predictions, read through a calibrator."""
-    calibrator = read_calibrator(file)
-    cases = [one.case for one, _ in found.pairs]
-    read = Calibrated(
-        found.layout.read, found.settings.channels, dict.fromkeys(cases, calibrator.module)
-    )
-    return replace(
-        found,
-        layout=replace(found.layout, read=read),
-        calibrated=calibrator.as_record(),
-        calibrator=calibrator,
-    )
+def through(found: Found, modules: Mapping[str, nn.Module], record: Mapping[str, Any]) -> Found:
+    """The same predictions, read through calibrators.
+
+    Args:
+        found: From `find`.
+        modules: Case → from logits to logits.
+        record: What ``evaluation.json`` says of them.
+    """
+    read = Calibrated(found.layout.read, found.settings.channels, modules)
+    return replace(found, layout=replace(found.layout, read=read), calibrated=record)
 
 
 def _beside_labels(folders: Sequence[Path]) -> Path | None:

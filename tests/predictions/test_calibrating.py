@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
+from nacl_monai import audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
@@ -314,6 +315,13 @@ class TestAuditThroughACalibrator:
         assert code == 1
         assert "was fitted on patient0, who cannot test it" in err
         assert not (tmp_path / "audit").exists()
+
+    def test_patient_of_the_fit_is_refused_in_python(self, calibrated, file):
+        """The object is made by the same rules as the command's files."""
+        study = calibrated.study
+
+        with pytest.raises(InputError, match="was fitted on patient0, who cannot test it"):
+            audit(study.nnunet(), study.labels, calibrator=Path(file), patient_pattern=PATTERN[1])
 
     def test_other_channels_are_refused(self, file, audit):
         """The calibrator is of another model."""
