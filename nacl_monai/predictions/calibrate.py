@@ -16,7 +16,7 @@ from nacl_monai.bundles import bundles_folder, dataset_file
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import METHODS
-from nacl_monai.predictions.calibrating import calibrate_folder
+from nacl_monai.predictions.cross_fitting import calibrate_folder
 from nacl_monai.predictions.folders import Options
 from nacl_monai.predictions.table import audit_table
 from nacl_monai.predictions.words import add_meaning, add_measures, add_patients

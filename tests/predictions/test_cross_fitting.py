@@ -18,7 +18,7 @@ from nacl_monai import audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.predictions import calibrating, output
+from nacl_monai.predictions import cross_fitting, output
 from nacl_monai.predictions.folders import Options, find
 from tests.predictions.conftest import Study, save, sigmoid_cases, softmax_cases, write_json
 
@@ -48,9 +48,9 @@ def calibrate(study, tmp_path, capsys):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pictures and pages, which take most of the time, are left out where they do not matter."""
-    for module in (calibrating, output):
+    for module in (cross_fitting, output):
         monkeypatch.setattr(module, "draw_all", lambda *_: [])
-    monkeypatch.setattr(calibrating, "write_trade_off", lambda *_: [])
+    monkeypatch.setattr(cross_fitting, "write_trade_off", lambda *_: [])
     monkeypatch.setattr(output, "write_page", lambda *_: None)
 
 
@@ -216,7 +216,7 @@ def test_other_cases_are_fitted_if_one_has_a_fault(calibrate, study, tmp_path):
 def test_incomplete_folder_has_no_calibrator(calibrate, calibrated, tmp_path, monkeypatch):
     """Whatever fails while audits are replaced, an old calibrator does not stay among them."""
     shutil.copytree(calibrated.folder, tmp_path / "out")
-    monkeypatch.setattr(calibrating, "audit_one", fail)
+    monkeypatch.setattr(cross_fitting, "audit_one", fail)
     calibrate(*PATTERN)
 
     assert not (tmp_path / "out/calibrator.json").exists()

@@ -1,4 +1,4 @@
-"""What ``nacl-monai calibrate PREDICTIONS LABELS`` does: fit a calibrator, and audit before and after.
+"""A calibrator of saved predictions, fitted across folds of their patients, and audits before and after.
 
 Nobody can be tested on what was fitted to them, and saved predictions have no other patients. So the
 patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
