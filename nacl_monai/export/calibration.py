@@ -10,8 +10,9 @@ import torch
 from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import ENSEMBLE, Behind, module_of
+from nacl_monai.posthoc import Behind, module_of
 from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.calibrator_names import read_name
 from nacl_monai.runtime.calibrators import read_calibrator
 
 #: The key of the exported inference; the file holds whatever code the calibrator needs.
@@ -29,7 +30,8 @@ def find_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
         SettingError: If there is no such calibrator.
         InputError: If it was not fitted to this run's weights, was not evaluated, or is an ensemble.
     """
-    if name == ENSEMBLE:
+    steps = read_name(name)
+    if steps.of_mean or steps.of_members:
         raise InputError(
             f"--calibrator {name}: is several networks, and a bundle holds one; export each run"
         )

@@ -1,12 +1,13 @@
 """What follows a training without another one, and is evaluated apart.
 
 A calibrator is fitted on the run's validation patients; an ensemble takes the other seeds' networks in.
+Both can follow each other, in either order: `nacl_monai.runtime.calibrator_names` reads which.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +18,13 @@ from torch import nn
 
 from nacl_monai.data import CachedVolumes
 from nacl_monai.data.cases import Case, split_unit
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object, write_text
-from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import ENSEMBLE, METHODS, Behind, RegionLogits, fit_method, module_of
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.ensembles import ensemble_of, find_members
+from nacl_monai.runtime.calibrator_names import Steps, read_name
+from nacl_monai.runtime.ensembles import beside, ensemble_of, find_members
 
 
 def fit_calibrator(
@@ -36,12 +37,13 @@ def fit_calibrator(
 ) -> None:
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
-    ``calibrated/<name>/calibrator.json`` says the method and the region of its name, what was fitted,
-    the NLL before and after, the patients of the fit, and of which weights it is. The name "ensemble"
-    fits nothing: the file then says which trainings are its members.
+    ``calibrated/<name>/calibrator.json`` says what was fitted over which region, the NLL before and
+    after, the patients of the fit, and of which weights it is; of an ensemble, which trainings are its
+    members. A calibrator of their mean is fitted here; where each is calibrated by itself, all must
+    have been fitted already.
 
     Args:
-        name: ``<method>_<region>``, such as "temperature_union", or "ensemble".
+        name: As `nacl_monai.runtime.calibrator_names.read_name` reads it.
         network: With its trained weights.
         inferer: Applies the network to a volume.
         volumes: Of the validation patients.
@@ -50,27 +52,60 @@ def fit_calibrator(
 
     Raises:
         SettingError: If there is no such calibrator.
-        InputError: If the fit refuses, or `nacl_monai.runtime.ensembles.find_members` does.
+        InputError: If the fit refuses, `nacl_monai.runtime.ensembles.find_members` does, or a member's
+            calibrator was not fitted yet.
     """
-    method, region = _parts(name)
-    weights = checksum(run.model)
-    if method == ENSEMBLE:
-        members = find_members(run)
-        _write(
-            run, name, {"method": method, "patients": [], "members": members, "weights": weights}
-        )
-        print(f"{name}: {', '.join(members)}")
-        return
-    with RegionLogits(region) as voxels, torch.no_grad():
-        network.eval()
+    steps = read_name(name)
+    record: dict[str, Any] = {"weights": checksum(run.model)}
+    if steps.of_mean or steps.of_members:
+        record["members"] = find_members(run)
+    if steps.of_members:
+        record |= _joined(run, steps, record["members"])
+        done = ", ".join(record["members"])
+    else:
+        if steps.of_mean:
+            network = ensemble_of(network, run, record["members"])
+        with RegionLogits(steps.region) as voxels:
+            _add_volumes(voxels, steps.method, network, inferer, volumes, device)
+            fit = fit_method(steps.method, voxels)
+        record |= asdict(fit)
+        done = fit.text()
+    write_text(run.calibrated(name).calibrator, json.dumps(record, indent=2) + "\n")
+    print(f"{name}: {done}")
+
+
+def _joined(run: RunFolder, steps: Steps, members: Iterable[str]) -> dict[str, Any]:
+    """The record of an ensemble that fits nothing, of members as they are or each with a calibrator."""
+    if not steps.method:
+        return {"method": ENSEMBLE, "patients": []}
+    name = f"{steps.method}_{steps.region}"
+    fits = {member: read_calibrator(beside(run, member), name) for member in members}
+    return {
+        "method": ENSEMBLE,
+        "patients": sorted({patient for fit in fits.values() for patient in fit["patients"]}),
+        "calibrators": {
+            member: {key: fit[key] for key in ("method", "parameters")}
+            for member, fit in fits.items()
+        },
+    }
+
+
+def _add_volumes(
+    voxels: RegionLogits,
+    method: str,
+    network: nn.Module,
+    inferer: Inferer,
+    volumes: CachedVolumes,
+    device: torch.device | str,
+) -> None:
+    """Applies the network to every volume, and keeps what the fit needs of it."""
+    network.eval()
+    with torch.no_grad():
         for index in progress_bar(range(len(volumes)), description="Calibrating", unit="volume"):
             item = volumes[index]
             logits: Any = inferer(item["image"][None].to(device), network)
             seen = item["image"] if METHODS[method].sees_image else None
             voxels.add(logits[0], item["label"], split_unit(cast("Case", item)), image=seen)
-        fit = fit_method(method, voxels)
-    _write(run, name, {**asdict(fit), "weights": weights})
-    print(f"{name}: {fit.text()}")
 
 
 def calibrated_network(
@@ -97,10 +132,12 @@ def calibrated_network(
         raise InputError(
             f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
         )
-    if name == ENSEMBLE:
-        return ensemble_of(network, run, record["members"])
-    calibrator = module_of(record)
-    return Behind(network, calibrator).to(next(network.parameters()).device)
+    device = next(network.parameters()).device
+    if "members" in record:
+        network = ensemble_of(network, run, record["members"], record.get("calibrators", {}))
+    if record["method"] != ENSEMBLE:
+        network = Behind(network, module_of(record))
+    return network.to(device)
 
 
 def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
@@ -110,43 +147,38 @@ def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
         SettingError: If there is no such calibrator.
         InputError: If it was not fitted yet, on other weights, or if its file is damaged.
     """
-    method, _ = _parts(name)
+    steps = read_name(name)
     file = run.calibrated(name).calibrator
-    record = _read(file, method)
+    record = _read(file, steps)
     if record["weights"] != checksum(run.model):
         raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
     return record
 
 
-def _parts(name: str | None) -> tuple[str, str]:
-    """Method and region; an ensemble has no region."""
-    if name == ENSEMBLE:
-        return name, ""
-    method, _, region = (name or "").rpartition("_")
-    if method not in METHODS or region not in REGIONS:
-        raise SettingError(
-            f"--calibrator {name}: is no calibrator; write {ENSEMBLE}, or <method>_<region> "
-            f"with a method out of {', '.join(METHODS)} and a region out of {', '.join(REGIONS)}"
-        )
-    return method, region
-
-
-def _write(run: RunFolder, name: str | None, record: Mapping[str, Any]) -> None:
-    write_text(run.calibrated(name).calibrator, json.dumps(record, indent=2) + "\n")
-
-
-def _read(file: Path, method: str) -> Mapping[str, Any]:
+def _read(file: Path, steps: Steps) -> Mapping[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: is not there; fit the calibrator first (run id calibrating)")
     remedy = "fit the calibrator again"
     record = read_object(file, remedy)
     try:
-        if record["method"] != method or not {"weights", "patients"} <= record.keys():
-            raise KeyError
-        if method == ENSEMBLE:
-            dict(record["members"])
-        else:
-            module_of(record)
+        _check(record, steps)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is damaged; {remedy}") from error
     return record
+
+
+def _check(record: Mapping[str, Any], steps: Steps) -> None:
+    """Raises whatever a record that is not of these steps leads to."""
+    fitted = [record]
+    if steps.of_members:
+        fitted = [record["calibrators"][name] for name in record["members"] if steps.method]
+    if steps.of_mean or steps.of_members:
+        dict(record["members"])
+    if record["method"] != (ENSEMBLE if steps.of_members else steps.method):
+        raise ValueError
+    if not {"weights", "patients"} <= record.keys():
+        raise KeyError
+    for one in fitted:
+        if one["method"] != steps.method:
+            raise ValueError
+        module_of(one)

@@ -6,13 +6,15 @@ import copy
 import glob
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from torch import nn
 
 from nacl_monai.differences import first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
-from nacl_monai.posthoc import Ensemble
+from nacl_monai.posthoc import Behind, Ensemble, module_of
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.runtime.run_folder import unlike_settings
 from nacl_monai.runtime.run_settings import read_record
@@ -50,24 +52,36 @@ def find_members(run: RunFolder) -> dict[str, str]:
     return {member.path.name: checksum(member.model) for member in members}
 
 
-def ensemble_of(network: nn.Module, run: RunFolder, members: Mapping[str, str]) -> Ensemble:
+def ensemble_of(
+    network: nn.Module,
+    run: RunFolder,
+    members: Mapping[str, str],
+    calibrators: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Ensemble:
     """The networks of an ensemble with their weights.
 
     Args:
         network: That of any member.
         run: A member.
         members: From `find_members`, when the ensemble was made.
+        calibrators: Method and parameters of what is behind each member's network, if anything is.
 
     Raises:
         InputError: If a member's weights are gone, damaged, or not the same any more.
     """
     networks = []
     for name, weights in members.items():
-        file = RunFolder(run.path.absolute().with_name(name)).model
-        networks.append(load_weights(copy.deepcopy(network), file))
+        file = beside(run, name).model
+        one = load_weights(copy.deepcopy(network), file)
         if checksum(file) != weights:
             raise InputError(f"{file}: was trained anew since the ensemble was made; make it again")
+        networks.append(Behind(one, module_of(calibrators[name])) if calibrators else one)
     return Ensemble(networks)
+
+
+def beside(run: RunFolder, name: str) -> RunFolder:
+    """The run whose folder is beside another one's."""
+    return RunFolder(run.path.absolute().with_name(name))
 
 
 def _seed(name: str) -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime import calibrated_network, fit_calibrator
@@ -94,13 +94,6 @@ def test_calibrator_must_be_fitted_first(run):
     """The message says how."""
     with pytest.raises(InputError, match="is not there; fit the calibrator first"):
         calibrated_network(NETWORK, run, "temperature_all", CASES)
-
-
-@pytest.mark.parametrize("name", [None, "", "temperature", "platt_union", "temperature_edge"])
-def test_fit_needs_a_method_and_a_region(run, name):
-    """Both are named, with the choices."""
-    with pytest.raises(SettingError, match="write ensemble, or <method>_<region> with a "):
-        fit_calibrator(name, NETWORK, None, [], "cpu", run)
 
 
 def test_fit_is_recorded_with_its_patients_and_weights(run, capsys):

@@ -1,6 +1,7 @@
 """An ensemble is of finished trainings that differ in their seed alone."""
 
 import json
+import math
 import re
 
 import pytest
@@ -66,6 +67,92 @@ def test_ensemble_is_recorded_and_found_by_its_name(runs, capsys):
     assert list(record["members"]) == NAMES
     assert capsys.readouterr().out == f"ensemble: {', '.join(NAMES)}\n"
     assert len(found.members) == 3
+
+
+def calibrate(run, **changes):
+    """Writes a run's temperature: one more than its seed, fitted on a patient named after it."""
+    seed = int(run.path.name.partition("_seed")[2])
+    record = {
+        "method": "temperature",
+        "parameters": {"temperature": seed + 1},
+        "patients": [f"v{seed}"],
+        "weights": checksum(run.model),
+    }
+    file = run.calibrated("temperature_union").calibrator
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**record, **changes}))
+
+
+def test_members_are_calibrated_before_they_are_averaged(runs):
+    """Each by its own temperature, in the order of the name's words."""
+    for run in runs:
+        calibrate(run)
+    expected = sum(torch.softmax(network(s)(IMAGE) / (s + 1), 1) for s in (0, 2, 10)) / 3
+
+    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[1])
+    found = calibrated_network(network(), runs[1], "temperature_union_ensemble", [{"case": "c"}])
+
+    torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
+
+
+def test_mean_of_the_members_is_calibrated_as_one_network(runs):
+    """The temperature is that of the mean probabilities: here 3 / log(4), at four voxels in five."""
+    for run, logit in zip(runs, (2.0, 3.0, 4.0), strict=True):
+        constant = torch.nn.Conv2d(1, 2, 1)
+        torch.nn.init.zeros_(constant.weight)
+        constant.bias.data = torch.tensor([0.0, logit])
+        save_state(constant.state_dict(), run.model)
+    mean = sum(1 / (1 + math.exp(-logit)) for logit in (2.0, 3.0, 4.0)) / 3
+    volume = {"image": torch.zeros(1, 1, 5), "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v"}
+
+    fit_calibrator(
+        "ensemble_temperature_all",
+        constant,
+        lambda image, members: members(image),
+        [volume],
+        "cpu",
+        runs[0],
+    )
+    found = calibrated_network(constant, runs[0], "ensemble_temperature_all", [{"case": "c"}])
+
+    record = json.loads(runs[0].calibrated("ensemble_temperature_all").calibrator.read_text())
+    assert list(record["members"]) == NAMES
+    assert record["parameters"]["temperature"] == pytest.approx(
+        math.log(mean / (1 - mean)) / math.log(4), rel=1e-4
+    )
+    torch.testing.assert_close(torch.softmax(found(IMAGE), 1)[:, 1], torch.full((2, 4, 4), 0.8))
+
+
+def test_patient_of_any_members_fit_cannot_test_the_ensemble(runs):
+    """Each member may have been fitted on others."""
+    for run in runs:
+        calibrate(run)
+    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+
+    with pytest.raises(InputError, match="was fitted on patient v2, who cannot test it"):
+        calibrated_network(network(), runs[0], "temperature_union_ensemble", [{"case": "v2"}])
+
+
+def test_members_must_be_calibrated_first(runs):
+    """The folder of the one that is not is named."""
+    calibrate(runs[0])
+
+    with pytest.raises(InputError, match=r"seed2/calibrated/temperature_union/calibrator.json: is not"):
+        fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+
+
+@pytest.mark.parametrize("key", ["members", "calibrators"])
+def test_damaged_record_of_calibrated_members_is_named(runs, key):
+    """One that lost its members, or what is behind them."""
+    for run in runs:
+        calibrate(run)
+    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+    file = runs[0].calibrated("temperature_union_ensemble").calibrator
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
+
+    with pytest.raises(InputError, match=r"calibrator.json: is damaged; fit the calibrator again"):
+        calibrated_network(network(), runs[0], "temperature_union_ensemble", [{"case": "c"}])
 
 
 @pytest.mark.parametrize(
