@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -89,17 +89,6 @@ class Fit:
             f"{found} over {len(self.patients)} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
             f"{self.moved:.2%} of the voxels change their class"
         )
-
-
-def module_of(record: Mapping[str, Any]) -> nn.Module:
-    """The module from logits to logits that the method and the parameters of a record make.
-
-    Raises:
-        KeyError: If there is no such method or the record lacks a key.
-        TypeError: If the parameters are others than the method's.
-        InputError: If a parameter is out of range.
-    """
-    return METHODS[record["method"]].module(**record["parameters"])
 
 
 def fit_method(method: str, voxels: RegionLogits) -> Fit:

@@ -7,15 +7,23 @@ r"""Saved probabilities as logits, so that what calibrates logits calibrates the
 The softmax of these logits is :math:`p`. They differ from the network's by a number per voxel that all
 classes share. A temperature, and scales and biases that all classes share, do not see it; scales that
 differ between classes do, and so mean something else here than behind the network.
+
+Of structures that overlap, one sigmoid each, the logits are the network's own:
+
+.. math::
+
+    l_k = \log p_k - \log (1 - p_k)
 """
 
 import torch
 
 from nacl_monai.metrics.inputs import dequantized
 
-# Half of the smallest number above 0 that is told from 0.
+# Half of the distance from 0 to the next larger number, and from 1 to the next smaller one.
 _ROUNDED_TO_ZERO = {torch.uint8: 1 / 1020, torch.float16: 2.0**-25}
+_ROUNDED_TO_ONE = {torch.uint8: 1 / 1020, torch.float16: 2.0**-12}
 _OTHERS = torch.finfo(torch.float32).tiny
+_OTHERS_BELOW_ONE = 2.0**-25
 
 
 def logits_of(probs: torch.Tensor) -> torch.Tensor:
@@ -34,3 +42,24 @@ def logits_of(probs: torch.Tensor) -> torch.Tensor:
     """
     values = dequantized(probs[None])[0][0].float()
     return values.clamp(min=_ROUNDED_TO_ZERO.get(probs.dtype, _OTHERS)).log()
+
+
+def structure_logits_of(probs: torch.Tensor) -> torch.Tensor:
+    """The logits of probabilities by a sigmoid, in single precision.
+
+    A probability that was rounded to 0 counts as in `logits_of`. One that was rounded to 1 counts as 1
+    less half of the distance to the next smaller number: 1/1020 of a byte, 2e-4 of half precision, and
+    3e-8 of any other.
+
+    Args:
+        probs: ``(S, *spatial)``, float, or uint8 for 255ths.
+
+    Example:
+        >>> logits = structure_logits_of(torch.tensor([0.25, 0.5, 1.0]))
+        >>> [round(value, 4) for value in logits.tolist()]
+        [-1.0986, 0.0, 17.3287]
+    """
+    values = dequantized(probs[None])[0][0].double()
+    low = _ROUNDED_TO_ZERO.get(probs.dtype, _OTHERS)
+    high = 1 - _ROUNDED_TO_ONE.get(probs.dtype, _OTHERS_BELOW_ONE)
+    return values.clamp(low, high).logit().float()

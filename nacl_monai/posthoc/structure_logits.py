@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
@@ -56,13 +57,20 @@ class StructureLogits:
         for problem in self.problems:
             problem.__exit__(*arguments)
 
-    def add(self, logits: torch.Tensor, masks: torch.Tensor, patient: str) -> None:
+    def add(
+        self,
+        logits: torch.Tensor,
+        masks: torch.Tensor,
+        patient: str,
+        mask: torch.Tensor | None = None,
+    ) -> None:
         """Keeps of one volume the voxels of each structure's region.
 
         Args:
             logits: Before the sigmoid, ``(structures, *spatial)``.
             masks: 0 and 1, same shape.
             patient: Whose volume it is.
+            mask: The voxels that count, ``(*spatial)``; all by default.
 
         Raises:
             InputError: If the logits are not finite, the masks do not fit them or are not binary, or if
@@ -88,9 +96,15 @@ class StructureLogits:
                 f"masks of {patient}: are one-hot, so that the channels are exclusive classes; fit "
                 "these with RegionLogits and fit_method, or leave out the background"
             )
-        for problem, inside, mask in zip(self.problems, logits, masks, strict=True):
+        for problem, inside, structure in zip(self.problems, logits, masks, strict=True):
             both = torch.stack([torch.zeros_like(inside), inside])
-            problem.add(both, mask[None], patient)
+            problem.add(both, structure[None], patient, mask)
+
+    def without(self, patients: Collection[str]) -> StructureLogits:
+        """The same without the volumes of some patients, as long as this one is open."""
+        others = copy.copy(self)
+        others.problems = [problem.without(patients) for problem in self.problems]
+        return others
 
     def __iter__(self) -> Iterator[Voxels]:
         """The voxels of all structures, as a softmax of two classes would have them."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from nacl_monai.bundles import bundles_folder, dataset_file
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS
-from nacl_monai.posthoc import METHODS
+from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
 from nacl_monai.predictions.cross_fitting import calibrate_folder
 from nacl_monai.predictions.folders import Options
 from nacl_monai.predictions.table import audit_table
@@ -35,12 +35,12 @@ def calibrate(words: Sequence[str]) -> list[InputError]:
     parser = _parser()
     options, others = parser.parse_known_args(words)
     given = vars(options)
-    folders, method, region = given.pop("folders"), given.pop("method"), given.pop("region")
+    folders, method, region = given.pop("folders"), given.pop("method", None), given.pop("region")
     if len(folders) == 1:
         dataset_dir = given.pop("dataset_dir", None)
         if given:
             parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
-        calibrate_run(folders[0], f"{method}_{region}", dataset_dir, others)
+        calibrate_run(folders[0], f"{method or next(iter(METHODS))}_{region}", dataset_dir, others)
         return []
     wrong = [*map(str, folders[2:]), *others, *(["dataset_dir"] if "dataset_dir" in given else [])]
     if wrong:
@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a run; or a folder of predictions and that of their label maps",
     )
     parser.add_argument(
-        "--method", choices=METHODS, default="temperature", help="default: temperature"
+        "--method",
+        choices=[*METHODS, *SIGMOID_METHODS],
+        help="default: one temperature",
     )
     parser.add_argument(
         "--region", choices=REGIONS, default="union", help="voxels of the fit (default: union)"

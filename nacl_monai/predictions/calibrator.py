@@ -13,7 +13,7 @@ from torch import nn
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, checksum, read_object, write_text
-from nacl_monai.posthoc import Fit, logits_of, module_of
+from nacl_monai.posthoc import OUTPUTS, Fit, module_of
 from nacl_monai.predictions.agreement import check_agreement
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.reading import check_channels
@@ -146,8 +146,9 @@ class Calibrated:
         predicted = self.read(prediction)
         check_channels(prediction, predicted, self.channels)
         check_agreement(predicted, self.channels)
-        logits = logits_of(torch.from_numpy(predicted.voxels))
+        outputs = OUTPUTS[self.channels.activation]
+        logits = outputs.logits_of(torch.from_numpy(predicted.voxels))
         with torch.no_grad():
-            probs = self.modules[prediction.case](logits[None])[0].softmax(0)
+            probs = outputs.probs_of(self.modules[prediction.case](logits[None])[0])
         # The segmentation beside it is of the probabilities that were saved.
         return replace(predicted, voxels=probs.numpy(), whole=False, segmentation=None)

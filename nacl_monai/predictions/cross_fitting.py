@@ -7,8 +7,9 @@ others. The calibrator that is written is fitted to all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
-from nacl_monai.posthoc import METHODS, Fit, RegionLogits, fit_method, logits_of
+from nacl_monai.posthoc import OUTPUTS, Fit, Outputs, RegionLogits, StructureLogits
 from nacl_monai.predictions.calibrator import FILE, write_calibrator
+from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.command import audit_one
 from nacl_monai.predictions.folders import Found, Options, find, through
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
@@ -31,6 +33,7 @@ from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
+Kept = RegionLogits | StructureLogits
 
 
 def calibrate_folder(
@@ -38,7 +41,7 @@ def calibrate_folder(
     labels: Path,
     output: Path = Path("calibrated"),
     options: Options = Options(),  # noqa: B008 - it cannot change
-    method: str = "temperature",
+    method: str | None = None,
     region: str = "union",
     folds: int = 5,
 ) -> list[InputError]:
@@ -50,7 +53,8 @@ def calibrate_folder(
         output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, and
             their diagrams.
         options: Of the command.
-        method: A key of `nacl_monai.posthoc.METHODS`.
+        method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
+            structures overlap; by default one temperature.
         region: The voxels of the fit.
         folds: Of the patients, at most as many as there are patients.
 
@@ -59,26 +63,21 @@ def calibrate_folder(
 
     Raises:
         InputError: If nothing can be fitted, or if ``output`` holds something else.
-        SettingError: If the folds are fewer than two.
+        SettingError: If the folds are fewer than two, or the method is not of such predictions.
     """
     if folds < 2:
         raise SettingError(f"--folds: is {folds}; give 2 or more")
-    if METHODS[method].sees_image:
-        raise SettingError(
-            f"--method {method}: sees the image, which saved predictions lack; choose another method"
-        )
     _check_output(output)
     found = find(predictions, labels, options, BEFORE)
     print(found)
-    if found.settings.channels.overlapping:
-        raise InputError(
-            f"{predictions}: has structures that overlap, and a {method} is of exclusive classes; "
-            "calibrate predictions by softmax"
-        )
-    with RegionLogits(region) as voxels:
+    channels = found.settings.channels
+    outputs = OUTPUTS[channels.activation]
+    method = _chosen(method, outputs, channels)
+    with outputs.voxels(channels.names, region) as voxels:
         patient_of, faults = _read(found, voxels, options)
-        fit = fit_method(method, voxels)
-        parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
+        fit = outputs.fit(method, voxels)
+        fit_others = partial(outputs.fit, method)
+        parts = _cross_fitted(fit_others, voxels, sorted(set(patient_of.values())), folds)
     name = f"{method}_{region}"
     pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
     before = replace(found, pairs=pairs, faults=())
@@ -89,12 +88,23 @@ def calibrate_folder(
         audit_one(one, folder, options, map)
     runs = read_runs(folders, [BEFORE, name])
     files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
-    files += write_calibrator(output, fit, found.settings.channels, [part.record for part in parts])
+    files += write_calibrator(output, fit, channels, [part.record for part in parts])
     fitted = f"{name}: {fit.text(runs[0].unit)}"
     print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
     for file in files:
         print(f"wrote {file}")
     return faults
+
+
+def _chosen(method: str | None, outputs: Outputs[Any], channels: Channels) -> str:
+    """The method that was asked for, or the first."""
+    fitting = [name for name, one in outputs.methods.items() if not one.sees_image]
+    if method is not None and method not in fitting:
+        raise SettingError(
+            f"--method {method}: is not for {channels.describe()} without their images; choose from "
+            f"{', '.join(fitting)}"
+        )
+    return method or fitting[0]
 
 
 def _check_output(output: Path) -> None:
@@ -119,11 +129,10 @@ class _Part:
         return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
 
 
-def _read(
-    found: Found, voxels: RegionLogits, options: Options
-) -> tuple[dict[str, str], list[InputError]]:
+def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str], list[InputError]]:
     """Reads all cases into the region; returns the patient of each, and the faults of others."""
     names = [one.case for one, _ in found.pairs]
+    logits_of = OUTPUTS[found.settings.channels.activation].logits_of
     known = patients_of(names, options.patient_pattern, options.patients) or names
     patient_of, faults = {}, list(found.faults)
     pairs = progress_bar(found.pairs, description="Reading", unit="case")
@@ -133,7 +142,7 @@ def _read(
                 prediction, label_maps, found.layout.read, found.settings
             )
             logits = logits_of(torch.from_numpy(predicted.voxels))
-            voxels.add(logits, labels.classes[None], patient, labels.mask)
+            voxels.add(logits, labels.classes, patient, labels.mask)
         except InputError as fault:
             faults.append(fault)
         else:
@@ -143,7 +152,7 @@ def _read(
 
 
 def _cross_fitted(
-    method: str, voxels: RegionLogits, patients: Sequence[str], folds: int
+    fit: Callable[[Kept], Fit], voxels: Kept, patients: Sequence[str], folds: int
 ) -> list[_Part]:
     """The parts of the patients, in an order that is drawn once and for all."""
     if len(patients) < 2:
@@ -156,7 +165,7 @@ def _cross_fitted(
         [patients[k] for k in drawn[fold::folds]] for fold in range(min(folds, len(patients)))
     ]
     return [
-        _Part(part, fit_method(method, voxels.without(part)))
+        _Part(part, fit(voxels.without(part)))
         for part in progress_bar(several, description="Fitting", unit="fold")
     ]
 

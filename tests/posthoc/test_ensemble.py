@@ -1,13 +1,14 @@
 """An ensemble predicts the mean of its members' probabilities."""
 
 import io
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import Ensemble, Temperature
+from nacl_monai.posthoc import Ensemble, RegionLogits, Temperature, fit_temperature
 
 IMAGE = torch.randn(2, 1, 4, 5, generator=torch.Generator().manual_seed(0))
 
@@ -68,3 +69,29 @@ def test_scripted_ensemble_with_a_temperature_does_the_same():
     stream.seek(0)
 
     torch.testing.assert_close(torch.jit.load(stream)(IMAGE), model(IMAGE))
+
+
+def test_mean_of_calibrated_members_is_underconfident_and_a_fit_behind_it_corrects_that():
+    """Two independent readers who are right in 4 of 5 voxels and say so; both together know more.
+
+    Where they agree, they are right in 16 of 17 voxels, but their mean says 4 of 5. That is what a
+    temperature of 1/2 makes of it: log(4) / log(16).
+    """
+    members = [torch.nn.Conv2d(2, 2, 1, bias=False) for _ in range(2)]
+    for reader, member in enumerate(members):
+        member.weight.data.zero_()
+        member.weight.data[1, reader] = math.log(4)
+    votes, labels = [], []
+    for times, first, second in [(16, 1, 1), (4, 1, -1), (4, -1, 1), (1, -1, -1)]:
+        for truth in (1, -1):
+            votes += [(first * truth, second * truth)] * times
+            labels += [(truth + 1) // 2] * times
+    image = torch.tensor(votes, dtype=torch.float32).T.reshape(1, 2, 1, 50)
+
+    with torch.no_grad(), RegionLogits("all") as voxels:
+        logits = Ensemble(members)(image)
+        voxels.add(logits[0, ..., None], torch.tensor(labels).reshape(1, 1, 50, 1), "patient001")
+        temperature = fit_temperature(voxels).temperature.item()
+
+    assert logits[0, :, 0, 0].softmax(0)[1].item() == pytest.approx(4 / 5, rel=1e-5)
+    assert temperature == pytest.approx(0.5, rel=1e-4)

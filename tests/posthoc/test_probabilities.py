@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nacl_monai.posthoc import Temperature, logits_of
+from nacl_monai.posthoc import Temperature, logits_of, structure_logits_of
 
 LOGITS = 4 * torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -53,3 +53,30 @@ def test_bytes_are_255ths():
     probs = torch.tensor([[51], [204]], dtype=torch.uint8)
 
     assert logits_of(probs).exp().flatten().tolist() == pytest.approx([0.2, 0.8])
+
+
+@given(st.floats(-15, 15))
+def test_logits_of_a_sigmoid_are_the_networks(logit):
+    """As well as single precision has kept them."""
+    probs = torch.tensor([logit], dtype=torch.float64).sigmoid()
+
+    assert structure_logits_of(probs).item() == pytest.approx(logit, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_one_of_a_sigmoid_is_between_itself_and_the_next_below(dtype):
+    """Its logit would be infinite."""
+    one = np.ones(1, dtype)
+    below = float(np.nextafter(one, np.zeros(1, dtype))[0])
+    found = torch.sigmoid(structure_logits_of(torch.from_numpy(one)).double()).item()
+
+    assert 1 - found == pytest.approx((1 - below) / 2, rel=1e-3)
+
+
+def test_bytes_of_a_sigmoid_are_255ths_and_its_ends_are_finite():
+    """0 and 255 are as far from certain as each other."""
+    logits = structure_logits_of(torch.tensor([0, 51, 204, 255], dtype=torch.uint8)).tolist()
+
+    assert logits[1:3] == pytest.approx([np.log(1 / 4), np.log(4)])
+    assert logits[3] == pytest.approx(-logits[0])
+    assert logits[0] == pytest.approx(np.log(1 / 1019))

@@ -50,6 +50,33 @@ def test_each_structure_of_each_patient_weighs_the_same():
     assert structures.problems[2].patients == ["a"]
 
 
+def test_voxels_that_do_not_count_are_left_out():
+    """Of every structure."""
+    logits, masks = volume(0)
+    mask = torch.rand(masks.shape[1:], generator=torch.Generator().manual_seed(1)) < 0.5
+    with StructureLogits(NAMES) as structures:
+        structures.add(logits, masks, "p", mask)
+        kept = list(structures)
+
+    for channel, voxels in enumerate(kept):
+        assert torch.equal(voxels.logits[:, 1], logits[channel][mask])
+        assert torch.equal(voxels.labels, masks[channel][mask].long())
+
+
+def test_patients_can_be_left_out():
+    """The others weigh as if these had never been added; the whole stays as it was."""
+    with StructureLogits(NAMES) as structures, StructureLogits(NAMES) as others:
+        for seed, patient in enumerate("aab"):
+            structures.add(*volume(seed), patient)
+        others.add(*volume(2), "b")
+        left = list(structures.without(["a"]))
+
+        assert len(list(structures)) == 9
+        for found, expected in zip(left, others, strict=True):
+            assert torch.equal(found.logits, expected.logits)
+            assert found.weight == expected.weight
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.float32, torch.int64])
 def test_masks_of_any_dtype_are_the_same(dtype):
     """And logits in half precision are kept in single."""

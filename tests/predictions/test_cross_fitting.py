@@ -243,15 +243,80 @@ def test_fit_that_cannot_be_tested_is_refused(calibrate, tmp_path, words, messag
     assert not (tmp_path / "out").exists()
 
 
-def test_structures_that_overlap_are_refused(tmp_path, capsys):
-    """A temperature of a softmax is none of several sigmoids."""
-    study = Study(
-        tmp_path, sigmoid_cases(cases=2), {"labels": {"background": 0, "a": [1, 2], "b": [2]}}
-    )
-    words = ["calibrate", study.nnunet(), study.labels, "--output", tmp_path / "out"]
+class TestStructuresThatOverlap:
+    """Of region-based predictions, one sigmoid each."""
 
-    assert main([str(word) for word in words]) != 0
-    assert "structures that overlap" in capsys.readouterr().err
+    @pytest.fixture
+    def regions(self, tmp_path):
+        """Six cases of three people."""
+        cases = {
+            f"patient{k // 2}_scan{k}": case
+            for k, case in enumerate(sigmoid_cases(cases=6).values())
+        }
+        dataset = {"labels": {"background": 0, "whole": [1, 2], "posterior": [2]}}
+        return Study(tmp_path, cases, {**dataset, "regions_class_order": [1, 2]})
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_each_is_audited_through_the_temperature_of_other_people(self, regions, tmp_path):
+        """The errors are those of the metric in memory, on the sigmoid of logits / T."""
+        predictions = regions.nnunet()
+        words = [regions.labels, *PATTERN, "--folds", 3, "--output", tmp_path / "out"]
+        assert main([str(word) for word in ["calibrate", predictions, *words]]) == 0
+
+        record = json.loads((tmp_path / "out/calibrator.json").read_text())
+        assert record["method"] == "sigmoid_temperature"
+        assert record["structures"] == record["channels"] == ["whole", "posterior"]
+        table = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")
+        temperatures = {
+            name: fold["parameters"]["temperature"]
+            for fold in record["folds"]
+            for name in fold["patients"]
+        }
+        assert len(set(temperatures.values())) == 3
+        for case, (probs, label) in regions.cases.items():
+            temperature = temperatures[case.split("_")[0]]
+            odds = (probs.astype(np.float64) / (1 - probs.astype(np.float64))) ** (1 / temperature)
+            metric = CalibrationMetric(regions=["union"], structures=["whole", "posterior"])
+            masks = np.stack([label > 0, label == 2])
+            metric([torch.from_numpy(odds / (1 + odds))], [torch.from_numpy(masks)])
+            found = [table.loc[case, f"ece_union_{name}"] for name in ("whole", "posterior")]
+            np.testing.assert_allclose(found, metric.case_bins()[0].ece(), atol=1e-5)
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_other_predictions_are_audited_through_it(self, regions, tmp_path, capsys):
+        """Of other people, by the same structures."""
+        words = [regions.nnunet(), regions.labels, *PATTERN, "--method", "platt"]
+        words = ["calibrate", *words, "--output", tmp_path / "out"]
+        assert main([str(word) for word in words]) == 0
+        cases = {f"patient9_{name}": case for name, case in sigmoid_cases(seed=3, cases=1).items()}
+        other = Study(tmp_path / "other", cases, regions.dataset)
+        words = ["audit", other.nnunet(), other.labels, *PATTERN, "--output", tmp_path / "audit"]
+        words += ["--calibrator", tmp_path / "out/calibrator.json"]
+
+        assert main([str(word) for word in words]) == 0, capsys.readouterr().err
+        settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
+        assert settings["calibrator"] == "platt_union"
+
+    @pytest.mark.parametrize("method", ["temperature", "vector", "local_temperatures"])
+    def test_method_of_exclusive_classes_is_refused(self, regions, tmp_path, capsys, method):
+        """The methods for structures are listed, before a volume is read."""
+        words = ["calibrate", regions.nnunet(), regions.labels, "--method", method]
+
+        assert main([str(word) for word in [*words, "--output", tmp_path / "out"]]) == 2
+        err = capsys.readouterr().err
+        assert f"--method {method}: is not for 2 overlapping structures by sigmoid" in err
+        assert "choose from sigmoid_temperature, structure_temperatures, platt" in err
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["platt", "local_temperatures"])
+def test_method_of_other_predictions_is_refused(calibrate, method):
+    """Of structures, or of a network whose images are at hand."""
+    code, _, err = calibrate("--method", method)
+
+    assert code == 2
+    assert f"--method {method}: is not for 3 classes by softmax" in err
+    assert "choose from temperature, class_temperatures, vector" in err
 
 
 def test_calibrator_of_a_run_is_not_replaced(calibrate, tmp_path):

@@ -103,7 +103,11 @@ def test_mean_of_the_members_is_calibrated_as_one_network(runs):
         constant.bias.data = torch.tensor([0.0, logit])
         save_state(constant.state_dict(), run.model)
     mean = sum(1 / (1 + math.exp(-logit)) for logit in (2.0, 3.0, 4.0)) / 3
-    volume = {"image": torch.zeros(1, 1, 5), "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v"}
+    volume = {
+        "image": torch.zeros(1, 1, 5),
+        "label": torch.tensor([[[1, 1, 1, 0, 1]]]),
+        "case": "v",
+    }
 
     fit_calibrator(
         "ensemble_temperature_all",
@@ -137,7 +141,9 @@ def test_members_must_be_calibrated_first(runs):
     """The folder of the one that is not is named."""
     calibrate(runs[0])
 
-    with pytest.raises(InputError, match=r"seed2/calibrated/temperature_union/calibrator.json: is not"):
+    with pytest.raises(
+        InputError, match=r"seed2/calibrated/temperature_union/calibrator.json: is not"
+    ):
         fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
 
 
