@@ -60,7 +60,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-audit bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -171,6 +171,9 @@ mutants: .venv/mutants ## Change each line of what computes numbers; list the ch
 
 bench-audit: .venv/development ## Compare exactness, time and memory with torchmetrics, netcal and MONAI
 	$(BIN)/python benchmarks/audit.py $(ARGS)
+
+bench-calibrators: .venv/development ## Compare the fit of a temperature with fiducio and netcal
+	$(BIN)/python benchmarks/calibrators.py $(ARGS)
 
 bench-losses: .venv/development ## Time the losses beside MONAI's and torch's
 	$(BIN)/python benchmarks/losses.py $(ARGS)

@@ -138,6 +138,8 @@ def start(moment, words, rank, processes, port):
         group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes}
         os.environ |= {name: str(value) for name, value in {**address, **group}.items()}
     sys.argv = ["monai.bundle", *words]
+    # A shell lets what it starts in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     name, _, number = moment.partition(":")
     if rank == 0:
         MOMENTS[name](int(number or 0))
