@@ -48,7 +48,7 @@ $(error DATASET=$(DATASET): no such dataset; choose a folder of bundles/ other t
 endif
 
 # Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
-PAPER := $(filter table% figure% after_training selective,$(MAKECMDGOALS))
+PAPER := $(filter table% figure% after_training posthoc selective,$(MAKECMDGOALS))
 
 # Variables that are set become keys of workflow/config.yaml, above those of the profile.
 SETTINGS := $(if $(DATASETS),$(call quoted,datasets=$(DATASETS))) $(if $(LOSSES),$(call quoted,losses=$(LOSSES))) \
@@ -65,7 +65,7 @@ export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, selective"
+	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, posthoc, selective"
 	@echo "Datasets: the folders of bundles/ other than common"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv

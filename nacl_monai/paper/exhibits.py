@@ -6,7 +6,7 @@ This is the one list of them. Another figure is a module that draws it and one e
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nacl_monai.errors import InputError
@@ -28,6 +28,7 @@ from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_LOSSES,
     PAPER_NETWORKS,
+    PROPOSED,
     Grid,
     after_training,
     grid_of,
@@ -35,6 +36,7 @@ from nacl_monai.paper.grid import (
     proposed_and,
 )
 from nacl_monai.paper.results import Results
+from nacl_monai.posthoc import METHODS
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ SELECTIVE = MethodTable(
         *("dice", "expected_dice", "rank_correlation"),
     )
 )
+#: What each calibrator does; the fit is over prediction ∪ label.
+POSTHOC = replace(AFTER_TRAINING, metrics=("dice", *AFTER_TRAINING.metrics))
+POSTHOC_LOSSES = ("cross_entropy", "dice_ce", PROPOSED)
 TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
 _TRADEOFF = ("dice", "ece_foreground")
 
@@ -164,6 +169,12 @@ _LIST = (
         "Calibration by region: as trained, with a temperature, and as an ensemble of the seeds",
         after_training,
         AFTER_TRAINING,
+    ),
+    Exhibit(
+        "posthoc",
+        "Calibration by region: as trained, and with each calibrator",
+        partial(after_training, POSTHOC_LOSSES, [f"{name}_union" for name in METHODS]),
+        POSTHOC,
     ),
     Exhibit(
         "selective",

@@ -41,7 +41,7 @@ class Method:
     Attributes:
         loss: A name from the menu of losses.
         settings: Arguments of the loss and their values; make one with `method`.
-        after: Names out of `AFTERWARDS`.
+        after: Names that `nacl_monai.runtime.calibrator_names` reads.
     """
 
     loss: str
@@ -288,11 +288,10 @@ def main_grid() -> Grid:
     return grid_of(MAIN_LOSSES)
 
 
-def after_training() -> Grid:
-    """The experiments of tables 1 and 2, each also with a temperature, and as an ensemble of seeds."""
-    plain = main_grid().methods
-    after = ((), *((name,) for name in AFTERWARDS))
-    return Grid(tuple(replace(entry, after=names) for entry in plain for names in after))
+def after_training(losses: Sequence[str] = MAIN_LOSSES, names: Sequence[str] = AFTERWARDS) -> Grid:
+    """The experiments of some losses, each also with whatever follows training."""
+    after: list[tuple[str, ...]] = [(), *((name,) for name in names)]
+    return Grid(tuple(Method(loss, after=steps) for loss in losses for steps in after))
 
 
 def proposed_and(**settings: Value) -> Grid:

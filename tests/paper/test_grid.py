@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nacl_monai.bundles import dataset_names, read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_DATASETS,
@@ -26,6 +27,7 @@ from nacl_monai.paper.grid import (
     read_method,
     read_name,
 )
+from nacl_monai.posthoc import METHODS
 
 
 @given(
@@ -69,6 +71,17 @@ def test_what_follows_each_training_of_the_main_tables():
         f"{loss}{after}"
         for loss in MAIN_LOSSES
         for after in ("", "+temperature_all", "+temperature_union", "+ensemble")
+    ]
+
+
+def test_every_calibrator_follows_the_three_losses_that_are_compared():
+    """None is left out."""
+    names = [entry.name for entry in EXHIBITS["posthoc"].grid().methods]
+
+    assert names == [
+        f"{loss}{after}"
+        for loss in ("cross_entropy", "dice_ce", "nacl")
+        for after in ("", *(f"+{name}_union" for name in METHODS))
     ]
 
 
