@@ -155,5 +155,5 @@ def _calibrated(voxels: StructureLogits, module: nn.Module) -> Iterator[Calibrat
 SIGMOID_METHODS: dict[str, Method[StructureLogits]] = {
     "sigmoid_temperature": Method(Temperature, _fit_one),
     "structure_temperatures": Method(ClassTemperatures, _fit_each),
-    "platt": Method(VectorScaling, _fit_platt),
+    "platt": Method(VectorScaling, _fit_platt, region="all"),
 }

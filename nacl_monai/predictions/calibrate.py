@@ -35,12 +35,20 @@ def calibrate(words: Sequence[str]) -> list[InputError]:
     parser = _parser()
     options, others = parser.parse_known_args(words)
     given = vars(options)
-    folders, method, region = given.pop("folders"), given.pop("method", None), given.pop("region")
+    folders, method, region = (
+        given.pop("folders"),
+        given.pop("method", None),
+        given.pop("region", None),
+    )
     if len(folders) == 1:
         dataset_dir = given.pop("dataset_dir", None)
         if given:
             parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
-        calibrate_run(folders[0], f"{method or next(iter(METHODS))}_{region}", dataset_dir, others)
+        method = method or next(iter(METHODS))
+        if method not in METHODS:
+            parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
+        name = f"{method}_{region or METHODS[method].region}"
+        calibrate_run(folders[0], name, dataset_dir, others)
         return []
     wrong = [*map(str, folders[2:]), *others, *(["dataset_dir"] if "dataset_dir" in given else [])]
     if wrong:
@@ -123,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         help="default: one temperature",
     )
     parser.add_argument(
-        "--region", choices=REGIONS, default="union", help="voxels of the fit (default: union)"
+        "--region",
+        choices=REGIONS,
+        help="voxels of the fit (default: union, or all where classes are treated differently)",
     )
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")

@@ -42,7 +42,7 @@ def calibrate_folder(
     output: Path = Path("calibrated"),
     options: Options = Options(),  # noqa: B008 - it cannot change
     method: str | None = None,
-    region: str = "union",
+    region: str | None = None,
     folds: int = 5,
 ) -> list[InputError]:
     """Fits a calibrator to saved predictions, prints what it does, and writes it.
@@ -55,7 +55,7 @@ def calibrate_folder(
         options: Of the command.
         method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
             structures overlap; by default one temperature.
-        region: The voxels of the fit.
+        region: The voxels of the fit; by default the method's.
         folds: Of the patients, at most as many as there are patients.
 
     Returns:
@@ -73,6 +73,7 @@ def calibrate_folder(
     channels = found.settings.channels
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
+    region = region or outputs.methods[method].region
     with outputs.voxels(channels.names, region) as voxels:
         patient_of, faults = _read(found, voxels, options)
         fit = outputs.fit(method, voxels)

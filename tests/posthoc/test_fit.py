@@ -205,3 +205,28 @@ def test_empty_region_is_refused():
 
     with pytest.raises(InputError, match="region foreground: has no voxel in any patient"):
         fitted((logits, torch.zeros_like(labels)), region="foreground")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_background_is_not_distrusted_where_nobody_names_a_region(name):
+    """Of prediction ∪ label the background is a part only where it is wrong; see `Method.region`."""
+    alike = name in ("temperature", "local_temperatures")
+
+    assert METHODS[name].region == ("union" if alike else "all")
+
+
+def test_union_teaches_class_temperatures_that_the_background_is_wrong():
+    """Calibrated logits of a rare organ: over all voxels nothing is to be done, over union much is."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 40, 40, 40, generator=generator) * 2
+    logits[0] += 3
+    labels = (torch.rand(40, 40, 40, generator=generator) < logits.softmax(0)[1]).long()
+    found = {}
+    for region in ("all", "union"):
+        with RegionLogits(region) as voxels:
+            voxels.add(logits, labels[None], "patient001")
+            found[region] = fit_method("class_temperatures", voxels)
+
+    assert found["all"].parameters["temperatures"] == pytest.approx([1, 1], abs=0.1)
+    assert found["all"].moved < 0.01
+    assert found["union"].parameters["temperatures"][0] > 2

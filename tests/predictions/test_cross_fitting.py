@@ -295,7 +295,7 @@ class TestStructuresThatOverlap:
 
         assert main([str(word) for word in words]) == 0, capsys.readouterr().err
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
-        assert settings["calibrator"] == "platt_union"
+        assert settings["calibrator"] == "platt_all"
 
     @pytest.mark.parametrize("method", ["temperature", "vector", "local_temperatures"])
     def test_method_of_exclusive_classes_is_refused(self, regions, tmp_path, capsys, method):
@@ -427,9 +427,10 @@ class TestAuditThroughACalibrator:
 @pytest.mark.usefixtures("undrawn")
 def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
     """Scales of classes change labels, and are no fault for that."""
-    code, _, err = calibrate(*PATTERN, "--method", "class_temperatures", "--region", "all")
+    code, _, err = calibrate(*PATTERN, "--method", "class_temperatures")
 
     assert code == 0, err
+    assert json.loads((tmp_path / "out/calibrator.json").read_text())["region"] == "all"
     assert (tmp_path / "out/after/cases.csv").is_file()
 
 
