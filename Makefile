@@ -60,7 +60,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean
+.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -192,6 +192,13 @@ bench-networks: .venv/development ## Print the networks' sizes, times per step, 
 
 bench-training: .venv/development ## Time training and evaluation beside bare loops, and as the data grow
 	$(BIN)/python benchmarks/training.py --growth 1 4 16 $(ARGS)
+
+.venv/docs: .venv/runtime
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
+
+site: .venv/docs ## Build the documentation into build/site; its tutorials are executed, and a warning is an error
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs build/site
 
 check: .venv/development ## Lint, check the format and the types
 	$(BIN)/ruff check .

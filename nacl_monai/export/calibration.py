@@ -65,12 +65,13 @@ def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
 
 def described(name: str, record: Mapping[str, Any]) -> str:
     """The model card's section: what was fitted, on whom, with what effect, how to do without."""
-    patients, before, after = len(record["patients"]), record["nll_before"], record["nll"]
+    people, before, after = len(record["patients"]), record["nll_before"], record["nll"]
+    patients = f"{people} validation patient{'' if people == 1 else 's'}"
     return (
         "## Calibration\n\n"
         "Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
         f"`{name}` behind the network, fitted by NLL over the region `{record['region']}` of "
-        f"{patients} validation patients: there the NLL "
+        f"{patients}: there the NLL "
         f"fell from {before:.4f} to {after:.4f}, and {record['moved']:.2%} of the voxels changed their "
         "class. `--calibrated False` leaves it out of inference. `models/model.pt`, "
         "`plain` files, evaluation, and what the commands above write anew are the network alone."

@@ -39,8 +39,8 @@ def summed(numbers: torch.Tensor) -> torch.Tensor:
 class LogitProfile:
     """Writes ``logits.npz``: how large the logits are for the voxels of each class (paper, figure 4).
 
-    Arrays: ``classes`` (C,), their names; ``sums`` (C, C), float64: at ``[k, j]`` the sum of |logit j|
-    over all voxels with label k; ``counts`` (C,), int64: the number of these voxels.
+    Arrays: ``classes`` (C,), their names; ``sums`` (C, C), float64: at ``[k, j]`` the sum of
+    ``abs(logit j)`` over all voxels with label k; ``counts`` (C,), int64: the number of these voxels.
     Row k of figure 4 is ``sums[k] / counts[k]``.
 
     Args:

@@ -41,12 +41,12 @@ class CalibrationBins(VoxelSums):
     class; entries 1 to C bin the probability of each class, background first. An error without
     "class" in its name is that of the predicted class:
 
-    ========================= ============== ===================================
+    ========================= ================ ===================================
     ``errors("ece")``         ``(..., 1 + C)`` every entry of the class axis
     ``ece()``, ``ace()``, …   ``(...)``        the predicted class (entry 0)
     ``class_errors("ece")``   ``(..., C)``     each class (entries 1 to C)
     ``cece()``                ``(...)``        the mean of ``class_errors("ece")``
-    ========================= ============== ===================================
+    ========================= ================ ===================================
 
     All are float64, and NaN without voxels. Adding two objects gives the bins of both sets of voxels.
 

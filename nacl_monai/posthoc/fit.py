@@ -89,8 +89,10 @@ class Fit:
             for name, values in self.parameters.items()
             if np.ndim(values) == 0 or not network
         )
+        people = len(self.patients)
+        unit = unit.removesuffix("s") if people == 1 else unit
         return (
-            f"{found} over {len(self.patients)} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
+            f"{found} over {people} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
             f"{self.moved:.2%} of the voxels change their class"
         )
 

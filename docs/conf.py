@@ -1,0 +1,61 @@
+"""Sphinx builds the site from this folder: `make site`."""
+
+import re
+
+from sphinx.application import Sphinx
+
+from nacl_monai import __version__
+
+project = "nacl_monai"
+author = "The nacl_monai authors"
+copyright = author  # noqa: A001 - Sphinx's word
+release = version = __version__
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+suppress_warnings = ["toc.not_included"]  # tables of results, which their page links
+exclude_patterns = ["results/**/runs/**", "_build/**"]
+
+# Prose: GitHub shows the same files, so links are those of files, and headings are their anchors.
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
+
+# Tutorials run when the site is built; an error in one ends the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_execution_in_temp = True
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"nacl_monai {release}"
+html_static_path = []
+html_theme_options = {"navigation_with_keys": True}
+html_show_copyright = False
+
+
+def link_pages(_: Sphinx, name: str, source: list[str]) -> None:
+    """Links pages of the bundles, which GitHub shows where they are, to where the site includes them."""
+    up = "../" * name.count("/")
+    source[0] = re.sub(
+        r"\]\([./]*bundles/(\w+)/docs/README\.md", rf"]({up}datasets/\1.md", source[0]
+    )
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", link_pages)

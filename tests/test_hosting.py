@@ -1,0 +1,38 @@
+"""What a public host runs and shows is what the project has."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+COMMANDS = [step["run"] for job in CI["jobs"].values() for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_of_the_host_is_a_target_of_make(command):
+    """So that everything that it does can be done here."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    words = command.split()
+
+    assert words[0] == "make"
+    assert re.search(rf"^(?:\S+ )*{words[1]}(?: \S+)*:", makefile, re.MULTILINE)
+
+
+def test_host_does_what_a_change_must_pass_here():
+    """Every line of `.ci/run` is a step."""
+    gate = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+    assert {line for line in gate if line.startswith("make ")} <= set(COMMANDS)
+
+
+def test_every_python_that_can_install_the_project_is_tried():
+    """From the lowest that is required."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pythons = CI["jobs"]["test"]["strategy"]["matrix"]["python"]
+
+    assert f'requires-python = ">={pythons[0]}"' in project
+    minors = [int(python.partition(".")[2]) for python in pythons]
+    assert minors == list(range(minors[0], minors[-1] + 1))
