@@ -29,21 +29,21 @@ class Method(Generic[V]):
         fit: Finds it by the NLL of voxels.
         sees_image: Whether it needs the image beside the logits.
         region: The voxels of the fit where nobody says which. A voxel of the background is in
-            prediction ∪ label only where the network is wrong, from which a method that treats classes
-            differently learns to distrust the background.
+            prediction ∪ label only where the network is wrong: there, whatever tells classes or places
+            apart learns to distrust the background.
     """
 
     module: Callable[..., nn.Module]
     fit: Callable[[V], nn.Module]
     sees_image: bool = False
-    region: str = "union"
+    region: str = "all"
 
 
 #: By the name that a command asks for.
 METHODS: dict[str, Method[RegionLogits]] = {
-    "temperature": Method(Temperature, fit_temperature),
-    "class_temperatures": Method(ClassTemperatures, fit_class_temperatures, region="all"),
-    "vector": Method(VectorScaling, fit_vector_scaling, region="all"),
+    "temperature": Method(Temperature, fit_temperature, region="union"),
+    "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
+    "vector": Method(VectorScaling, fit_vector_scaling),
     "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
 }
 

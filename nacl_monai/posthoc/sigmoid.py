@@ -153,7 +153,7 @@ def _calibrated(voxels: StructureLogits, module: nn.Module) -> Iterator[Calibrat
 
 #: By name; none is the name of a method for exclusive classes, which these do not calibrate.
 SIGMOID_METHODS: dict[str, Method[StructureLogits]] = {
-    "sigmoid_temperature": Method(Temperature, _fit_one),
-    "structure_temperatures": Method(ClassTemperatures, _fit_each),
-    "platt": Method(VectorScaling, _fit_platt, region="all"),
+    "sigmoid_temperature": Method(Temperature, _fit_one, region="union"),
+    "structure_temperatures": Method(ClassTemperatures, _fit_each, region="union"),
+    "platt": Method(VectorScaling, _fit_platt),
 }

@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--region",
         choices=REGIONS,
-        help="voxels of the fit (default: union, or all where classes are treated differently)",
+        help="voxels of the fit (default: union for a temperature, all for what tells classes apart)",
     )
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")

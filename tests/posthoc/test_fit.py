@@ -210,9 +210,7 @@ def test_empty_region_is_refused():
 @pytest.mark.parametrize("name", METHODS)
 def test_background_is_not_distrusted_where_nobody_names_a_region(name):
     """Of prediction ∪ label the background is a part only where it is wrong; see `Method.region`."""
-    alike = name in ("temperature", "local_temperatures")
-
-    assert METHODS[name].region == ("union" if alike else "all")
+    assert METHODS[name].region == ("union" if name == "temperature" else "all")
 
 
 def test_union_teaches_class_temperatures_that_the_background_is_wrong():
