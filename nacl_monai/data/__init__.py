@@ -1,4 +1,4 @@
-"""Files on disk → cases → splits → cached volumes and their slices."""
+"""Files on disk → cases → splits → cached volumes, their slices and patches."""
 
 from nacl_monai.data.cases import Case
 from nacl_monai.data.layouts import (
@@ -10,6 +10,7 @@ from nacl_monai.data.layouts import (
     mrbrains_cases,
 )
 from nacl_monai.data.loading import LoadCase
+from nacl_monai.data.patches import PatchDataset, slices_or_patches
 from nacl_monai.data.patients import hippocampus_patient, one_case_per_patient
 from nacl_monai.data.splits import is_drawn, leave_one_out, read_split, split_cases, split_patients
 from nacl_monai.data.volumes import CachedVolumes, SliceDataset, check_distinct
@@ -18,6 +19,7 @@ __all__ = [
     "CachedVolumes",
     "Case",
     "LoadCase",
+    "PatchDataset",
     "SliceDataset",
     "acdc_cases",
     "brats_cases",
@@ -31,6 +33,7 @@ __all__ = [
     "mrbrains_cases",
     "one_case_per_patient",
     "read_split",
+    "slices_or_patches",
     "split_cases",
     "split_patients",
 ]

@@ -2,10 +2,10 @@
 
 Every case is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the label
 as the last channel, so that a slice is one contiguous piece of a file. Four small arrays follow in the
-same file: the label's affine, which slices are empty, which classes there are, and the fingerprints of
-the voxels on disk; a checksum ends it. Reading goes through
-a memory map: a slice costs its own pages, the operating system keeps what is used often, and the
-process does not grow with the number of cases.
+same file: the label's affine, which slices are empty, how many voxels of each class each slice has, and
+the fingerprints of the voxels on disk; a checksum ends it. Reading goes through
+a memory map: a slice or a patch costs its own pages, the operating system keeps what is used often, and
+the process does not grow with the number of cases.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         cases: As given.
         empty: For each volume, which of its slices show nothing: ``(D,)`` bool, true where every
             channel of the image is constant, as above and below a skull-stripped brain.
+        voxels: For each volume, how many voxels of each class each of its slices has:
+            ``(D, K)`` int64, where the label's largest class is K − 1.
         classes: For each volume, the indices of the classes that its label holds, in order.
         fingerprints: For each volume, hashes of the voxels on disk of its image and its label
             (`nacl_monai.data.LoadCase`); empty where another transform read them.
@@ -85,7 +87,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         preprocessing = pickle_hashing(list(transforms)).decode() + source_hash(list(transforms))
         self._files = [self.cache_dir / f"{_key(case, preprocessing)}.npy" for case in self.cases]
         self.empty: list[torch.Tensor] = []
-        self.classes: list[torch.Tensor] = []
+        self.voxels: list[torch.Tensor] = []
         self.fingerprints: list[list[str]] = []
         # A copy, since transforms change when used, and their state names the next cache.
         transform = Compose(deepcopy(list(transforms)))
@@ -94,10 +96,11 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         for case, file in zip(bar, self._files, strict=True):
             if not is_whole(file):
                 _write(case, transform, file)
-            _, empty, classes, fingerprints = _read_properties(file)
+            _, empty, voxels, fingerprints = _read_properties(file)
             self.empty.append(empty)
-            self.classes.append(classes)
+            self.voxels.append(voxels)
             self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
+        self.classes = [voxels.sum(0).nonzero()[:, 0] for voxels in self.voxels]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -111,6 +114,38 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     def slice(self, index: int, position: int) -> dict[str, Any]:
         """Returns one slice of one volume: ``image`` ``(C, H, W)`` and ``label`` ``(1, H, W)``."""
         return self._item(index, _read(self._files[index])[position])
+
+    def size(self, index: int) -> tuple[int, int, int]:
+        """Height, width and depth of one volume."""
+        depth, _, height, width = _read(self._files[index]).shape
+        return height, width, depth
+
+    def patch(self, index: int, corner: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
+        """Returns a box of one volume: ``image`` ``(C, h, w, d)`` and ``label`` ``(1, h, w, d)``.
+
+        Args:
+            index: Of the volume.
+            corner: The first row, column and slice.
+            size: How many of each there are; what lies beyond the volume is left out.
+        """
+        rows, columns, slices = (slice(a, a + n) for a, n in zip(corner, size, strict=True))
+        stored = _read(self._files[index])[slices, :, rows, columns]
+        return self._item(index, stored.permute(1, 2, 3, 0).contiguous())
+
+    def voxel(self, index: int, label: int, number: int) -> tuple[int, int, int]:
+        """Row, column and slice of the voxel ``number`` of a class; reads the label of that slice alone.
+
+        Args:
+            index: Of the volume.
+            label: Of the class.
+            number: From 0, slice by slice.
+        """
+        until = self.voxels[index][:, label].cumsum(0)
+        position = int(torch.searchsorted(until, number, right=True))
+        plane = _read(self._files[index])[position, -1]
+        places = (plane == label).nonzero()
+        row, column = places[number - int(until[position])].tolist()  # from the last one backwards
+        return row, column, position
 
     def _item(self, index: int, stored: torch.Tensor) -> dict[str, Any]:
         case = self.cases[index]
@@ -204,7 +239,7 @@ def _key(case: Case, preprocessing: str) -> str:
     versions = [
         monai.__version__,
         nacl_monai.__version__,
-        "voxels, affine, empty, classes, fingerprints",
+        "voxels, affine, empty, voxels of classes, fingerprints",
     ]
     identity = json.dumps([states, preprocessing, *versions])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
@@ -219,11 +254,14 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
     voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous()
     empty = (voxels[:, :-1].amin(dim=(2, 3)) == voxels[:, :-1].amax(dim=(2, 3))).all(dim=1)
     affine = MetaTensor(volume["label"]).affine
+    counts = torch.zeros(len(voxels), int(label.max()) + 1, dtype=torch.int64)
+    classes = label[0].permute(2, 0, 1).flatten(1).long()
+    counts.scatter_add_(1, classes, torch.ones_like(classes))
     fingerprints = [list(bytes.fromhex(one)) for one in volume.get("fingerprints", ())]
     marks = torch.tensor(fingerprints, dtype=torch.uint8)
     with atomic_path(file) as temporary:
         with temporary.open("wb") as stream:
-            for array in (voxels, affine, empty, label.unique(), marks):
+            for array in (voxels, affine, empty, counts, marks):
                 np.save(stream, array.numpy())
         append_checksum(temporary)
 
@@ -234,7 +272,7 @@ def _read(file: Path) -> torch.Tensor:
 
 
 def _read_properties(file: Path) -> list[torch.Tensor]:
-    """The affine, which slices are empty, the classes, and the fingerprints."""
+    """The affine, which slices are empty, the voxels of each class by slice, and the fingerprints."""
     voxels = np.load(file, mmap_mode="r")
     with file.open("rb") as stream:
         stream.seek(voxels.offset + voxels.nbytes)

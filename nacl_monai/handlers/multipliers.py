@@ -25,8 +25,9 @@ class Multipliers:
     Args:
         loss_function: Of the training; each `LearnedPenalty` in it learns.
         validator: An evaluator of MONAI, whose network returns logits.
-        inferer: That of the validator. MONAI's ``SliceInferer`` says along which axis the slices lie
-            that the network sees: constraints are then measured within slices, as in the training.
+        inferer: That of the validator. Its ``spatial_dim``, as of MONAI's ``SliceInferer``, is the axis
+            along which the slices lie that the network sees: constraints are then measured within
+            slices, as in the training. Without one, or with None, they are measured in volumes.
         growth: By what a penalty parameter is multiplied.
         decrease: How much of the violation before is little enough.
         interval: The number of validations from one comparison of violations to the next.

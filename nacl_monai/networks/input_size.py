@@ -13,7 +13,7 @@ from nacl_monai.errors import SettingError
 
 @torch.no_grad()
 def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> None:
-    """Refuses a ``spatial_size`` that ``network`` does not accept, and names a larger one that fits.
+    """Refuses a size that ``network`` does not accept, and names a larger one that fits.
 
     U-Nets halve an image once per stride, and most can only double back to even sizes. The network
     itself is asked, with one empty image, so that the answer is right for any network.
@@ -22,10 +22,12 @@ def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequenc
         network: Returns logits in evaluation mode. Its mode, statistics and the random state are left
             unchanged.
         in_channels: Channels of an image.
-        spatial_size: Height and width (and depth) of an image.
+        spatial_size: Height and width of a slice, the key ``spatial_size``; or height, width and depth
+            of a patch, the key ``patch``.
 
     Raises:
-        SettingError: If the network fails on this size, or returns logits of another.
+        SettingError: If the network fails on this size, or returns logits of another; of a patch, that
+            may be since it is a network of slices.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -43,9 +45,13 @@ choose another, such as [64, 64]
     )
     fitting = next((size for size in larger if _accepts(network, in_channels, size)), None)
     remedy = f"choose another, such as {fitting}" if fitting else "choose another network"
-    raise SettingError(
-        f"spatial_size: is {list(spatial_size)}, which the network cannot take; {remedy}"
-    )
+    key = "spatial_size" if len(spatial_size) == 2 else "patch"
+    if len(spatial_size) == 3 and not fitting and _accepts(network, in_channels, [64, 64]):
+        raise SettingError(
+            f"network_def: {type(network).__name__} is a network of slices, and takes no patches; choose "
+            "another, or --dims 2"
+        )
+    raise SettingError(f"{key}: is {list(spatial_size)}, which the network cannot take; {remedy}")
 
 
 def _accepts(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> bool:

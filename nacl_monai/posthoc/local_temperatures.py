@@ -44,6 +44,8 @@ _SHAPES = ("first", "first_bias", "second", "second_bias")
 class LocalTemperatures(nn.Module):
     """Divides the logits of each voxel of a slice by a temperature that logits and image decide.
 
+    Of a volume it sees each slice along the last axis.
+
     It can be scripted, traced and exported to ONNX.
 
     Args:
@@ -101,15 +103,24 @@ class LocalTemperatures(nn.Module):
         """The logits over their voxels' temperatures, in their own shape and dtype.
 
         Args:
-            logits: (B, C, H, W).
-            image: That the network has seen, (B, M, H, W).
+            logits: (B, C, H, W), or (B, C, H, W, D) of a volume.
+            image: That the network has seen, (B, M, H, W), or (B, M, H, W, D).
         """
         if image is None:
             raise ValueError("image: local temperatures need the image; pass it behind the logits")
         weights = [self.first, self.first_bias, self.second, self.second_bias]
-        exact = logits.to(torch.float32) / self.temperature
-        offset = _offset(exact, image.to(torch.float32), weights)
+        exact, seen = logits.to(torch.float32) / self.temperature, image.to(torch.float32)
+        if logits.ndim == 4:
+            offset = _offset(exact, seen, weights)
+        else:
+            planes = _offset(_slices(exact), _slices(seen), weights)
+            offset = planes.unflatten(0, (len(logits), logits.shape[-1])).movedim(1, -1)
         return (exact / offset.exp()).to(logits.dtype)
+
+
+def _slices(volumes: torch.Tensor) -> torch.Tensor:
+    """(B, X, H, W, D) as (B·D, X, H, W)."""
+    return volumes.movedim(-1, 1).flatten(0, 1)
 
 
 def _offset(

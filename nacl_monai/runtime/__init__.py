@@ -6,6 +6,7 @@ from nacl_monai.runtime.classification import most_probable_class
 from nacl_monai.runtime.command_line import check_command_line
 from nacl_monai.runtime.curves import last_step, loss_and_terms, next_step
 from nacl_monai.runtime.device import default_device
+from nacl_monai.runtime.dimensions import check_dims
 from nacl_monai.runtime.error_lines import one_line_errors
 from nacl_monai.runtime.evaluation_folder import open_evaluation
 from nacl_monai.runtime.network_check import check_classes, check_labels
@@ -30,6 +31,7 @@ __all__ = [
     "calibrated_network",
     "check_classes",
     "check_command_line",
+    "check_dims",
     "check_interval",
     "check_labels",
     "default_device",

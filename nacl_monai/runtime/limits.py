@@ -51,6 +51,7 @@ _SEED = Limit(int, 0, 2**32 - 1)  # NumPy's
 _TEXT = Limit(str)
 #: Keys of which more is known than the type of their default, whatever configuration has them.
 LIMITS: dict[str, Limit] = {
+    "average": Limit(Literal["probabilities", "logits"]),
     "batch_size": _COUNT,
     "cache_dir": _TEXT,
     "calibration::boundary_width": Limit(float, 0.001, 1_000_000),
@@ -58,8 +59,10 @@ LIMITS: dict[str, Limit] = {
     "calibrator": _TEXT,
     "cases_to_evaluate": Limit(Literal["train", "val", "test"]),
     "checkpoint": _TEXT,
+    "class_centered": Limit(float, 0, 1),
     "dataset_dir": _TEXT,
     "device": Limit(str | torch.device),
+    "dims": Limit(int, 2, 3),
     "evaluation_dir": _TEXT,
     "experiment_name": _TEXT,
     "fold": Limit(int, 0, 1_000_000),
@@ -71,6 +74,8 @@ LIMITS: dict[str, Limit] = {
     "max_epochs": _COUNT,
     "num_workers": Limit(int, 0, 1024),
     "output_dir": _TEXT,
+    "patch": Limit(list[int], 1, 4096, length=3),
+    "patches_per_volume": _COUNT,
     "pretrained": Limit(bool | str),
     "reliability_interval": Limit(int, 0, 1_000_000),
     "run_name": _TEXT,

@@ -19,14 +19,14 @@ def check_classes(
     label_values: Sequence[Sequence[int]],
     spatial_size: Sequence[int],
 ) -> None:
-    """Checks the channels of a network by the logits of one empty slice; its state stays as it is.
+    """Checks the channels of a network by the logits of one empty image; its state stays as it is.
 
     Args:
-        network: A network that takes slices of this size, see `nacl_monai.networks.check_input_size`.
-        in_channels: Channels of a slice.
+        network: A network that takes images of this size, see `nacl_monai.networks.check_input_size`.
+        in_channels: Channels of an image.
         classes: Names of all classes, background first.
         label_values: For each class, the values on disk that become it.
-        spatial_size: Height and width of a slice.
+        spatial_size: Height and width of a slice, or height, width and depth of a patch.
 
     Raises:
         SettingError: If the network's channels or the label values differ in number from the classes.
@@ -37,8 +37,8 @@ def check_classes(
             f"of {len(label_values)} classes; set both alike"
         )
     training = network.training
-    slice_ = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
-    channels = network.eval()(slice_).shape[1]
+    image = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
+    channels = network.eval()(image).shape[1]
     network.train(training)
     if channels != len(classes):
         raise SettingError(

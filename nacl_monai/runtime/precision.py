@@ -17,6 +17,8 @@ _DTYPES = {
     "float16": torch.float16,
 }
 PRECISIONS = ("auto", *_DTYPES)
+#: By the number of axes of a batch: of slices, and of patches.
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class PrecisionInferer(Inferer):
@@ -69,10 +71,11 @@ class PrecisionInferer(Inferer):
         self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any
     ) -> torch.Tensor | Sequence[torch.Tensor]:
         """The network's outputs for ``inputs``."""
-        if self.channels_last and inputs.ndim == 4:
+        if self.channels_last and inputs.ndim in _CHANNELS_LAST:
+            layout = _CHANNELS_LAST[inputs.ndim]
             if self._laid_out is not network:
-                self._laid_out = network.to(memory_format=torch.channels_last)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+                self._laid_out = network.to(memory_format=layout)
+            inputs = inputs.contiguous(memory_format=layout)
         lower = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
             outputs: Any = self.inferer(inputs, network, *args, **kwargs)

@@ -19,10 +19,12 @@ from nacl_monai.runtime.overrides import leaves
 from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
-#: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many slices
-#: pass the network at once, and what a network began with that now has trained weights. Those of
+#: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
+#: pass the network at once and what of them is averaged, and what a network began with that now has
+#: trained weights. Those of
 #: `run_folder.FREE_KEYS` are free as well: no training records them.
 FREE_TO_EVALUATE = (
+    "average",
     "checkpoint",
     "dataset_label",
     "experiment_name",

@@ -17,6 +17,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.runtime.overrides import leaves
 
 _EXECUTED = ("$", "%")  # expressions, and macros, which read other files
+# What runs of earlier versions were trained with, where today's bundles name something else.
+_EARLIER = {"SliceInferer", "nacl_monai.data.SliceDataset"}
 
 
 def check_known_code(
@@ -33,7 +35,7 @@ def check_known_code(
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
     """
     sources = sorted(bundles_folder(bundles).rglob("*.yaml"))
-    known = {
+    known = _EARLIER | {
         value
         for source in sources
         for _, value in _code(ConfigParser.load_config_files([str(source)]))

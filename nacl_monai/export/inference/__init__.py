@@ -10,5 +10,6 @@ from .cases import find_cases
 from .images import ReadImage
 from .saving import SaveMaps
 from .segmenter import Segmenter
+from .windows import WindowInferer
 
-__all__ = ["ReadImage", "SaveMaps", "Segmenter", "find_cases"]
+__all__ = ["ReadImage", "SaveMaps", "Segmenter", "WindowInferer", "find_cases"]

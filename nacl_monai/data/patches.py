@@ -1,0 +1,152 @@
+"""The 3-D patches of cached volumes that networks train on, half of them where the classes are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from nacl_monai.data.cases import image_files
+from nacl_monai.data.seeding import seeded
+from nacl_monai.data.volumes import CachedVolumes, SliceDataset, Transform
+from nacl_monai.errors import InputError
+
+#: Every network of the menu takes multiples of it, so that no patch need be larger by as much.
+_MULTIPLE = 32
+
+
+class PatchDataset(Dataset[dict[str, Any]]):
+    """Random patches of ``volumes``, of which a share is centered on voxels of the classes.
+
+    A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
+    volume: every class of the volume's label but the background is as probable as any other, and so is
+    every voxel of the class. The other patches lie anywhere within the volume. MONAI's
+    ``RandCropByLabelClasses`` draws likewise, but from a whole volume in memory; here a patch costs the
+    pages that it covers, and those of one slice of the label.
+
+    A volume that is smaller than a patch is padded with zeros on all sides, as MONAI's sliding-window
+    inference pads it.
+
+    Args:
+        volumes: The volumes to cut.
+        patch: Height, width and depth of every item.
+        transform: Applied to every patch when it is drawn, for instance random augmentation.
+        per_volume: Patches of each volume in an epoch; None for as many as cover its voxels once, so
+            that an epoch sees as many voxels as there are, like one of slices.
+        class_centered: The probability that a patch is centered on a class.
+
+    Attributes:
+        seed: Of the places and of the random numbers in ``transform``, which follow from it and the
+            index of the item (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves
+            them to chance.
+
+    Raises:
+        InputError: If along an axis a patch 32 voxels smaller would hold every volume.
+    """
+
+    def __init__(
+        self,
+        volumes: CachedVolumes,
+        patch: Sequence[int],
+        transform: Transform | None = None,
+        per_volume: int | None = None,
+        class_centered: float = 0.5,
+    ) -> None:
+        self.volumes = volumes
+        self.patch = tuple(patch)
+        self.transform = transform
+        self.class_centered = class_centered
+        self.seed: int | None = None
+        self._sizes = [volumes.size(index) for index in range(len(volumes))]
+        check_patch(volumes, self._sizes, self.patch)
+        self._volumes = [
+            volume
+            for volume, size in enumerate(self._sizes)
+            for _ in range(per_volume or math.ceil(math.prod(size) / math.prod(patch)))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        volume = self._volumes[index]
+        entropy = None if self.seed is None else [self.seed, index]
+        corner = self._corner(volume, np.random.default_rng(entropy))
+        item = self.volumes.patch(volume, corner, self.patch)
+        for key in ("image", "label"):
+            item[key] = _padded(item[key], self.patch)
+        if self.transform is None:
+            return item
+        changed: dict[str, Any] = (
+            self.transform(item) if entropy is None else seeded(self.transform, item, entropy)
+        )
+        return changed
+
+    def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
+        """Where a patch begins."""
+        beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.patch, strict=True)]
+        voxels = self.volumes.voxels[volume].sum(0)
+        classes = [label for label in self.volumes.classes[volume].tolist() if label]
+        if not classes or random.random() >= self.class_centered:
+            return [int(random.integers(last + 1)) for last in beyond]
+        label = int(random.choice(classes))
+        center = self.volumes.voxel(volume, label, int(random.integers(int(voxels[label]))))
+        corner = (at - m // 2 for at, m in zip(center, self.patch, strict=True))
+        return [min(max(first, 0), last) for first, last in zip(corner, beyond, strict=True)]
+
+
+def slices_or_patches(
+    volumes: CachedVolumes,
+    window: Sequence[int],
+    transform: Callable[[Any], Any] | None = None,
+    discard_empty: bool = False,
+    per_volume: int | None = None,
+    class_centered: float = 0.5,
+) -> SliceDataset | PatchDataset:
+    """What a network trains on: slices if its window has two sides, patches if it has three.
+
+    Args:
+        volumes: The volumes to cut.
+        window: The size of every item.
+        transform: Applied to every item when it is drawn.
+        discard_empty: See `SliceDataset`.
+        per_volume: See `PatchDataset`.
+        class_centered: See `PatchDataset`.
+
+    Raises:
+        InputError: If `SliceDataset` or `PatchDataset` would raise it.
+    """
+    if len(window) == 2:
+        return SliceDataset(volumes, window, transform, discard_empty)
+    return PatchDataset(volumes, window, transform, per_volume, class_centered)
+
+
+def check_patch(
+    volumes: CachedVolumes, sizes: Sequence[Sequence[int]], patch: Sequence[int]
+) -> None:
+    """Checks that patches do not reach far beyond all volumes, where they would be zeros.
+
+    Raises:
+        InputError: If along an axis a patch 32 voxels smaller would hold every volume.
+    """
+    longest = [max(along) for along in zip(*sizes, strict=True)]
+    enough = [_MULTIPLE * math.ceil(n / _MULTIPLE) for n in longest]
+    fitting = [min(pair) for pair in zip(patch, enough, strict=True)]
+    for axis, (length, least) in enumerate(zip(patch, fitting, strict=True)):
+        if length > least:
+            largest = [size[axis] for size in sizes].index(longest[axis])
+            raise InputError(
+                f"{image_files(volumes.cases[largest])[0]}: the longest volume along axis {axis} has "
+                f"{longest[axis]} voxels, and a patch {length}; choose a smaller one: "
+                f"--patch {str(fitting).replace(' ', '')}"
+            )
+
+
+def _padded(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    missing = [m - n for m, n in zip(size, image.shape[1:], strict=True)]
+    return F.pad(image, [side for n in reversed(missing) for side in (n // 2, n - n // 2)])
