@@ -36,16 +36,19 @@ def bundle_metadata(
     source = bundles / dataset / "configs/metadata.json"
     metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
     inference, train = configs["inference"], ConfigParser(configs["train"])
-    network, loss = (_class_name(train, key) for key in ("network_def", "loss"))
-    required = ["fire", "nibabel"]  # MONAI's command line, and its reader
+    network, loss = (_definition(train, key) for key in ("network_def", "loss"))
+    window = train.get_parsed_content("window")
+    seen = "2-D slices" if len(window) == 2 else "3-D patches"
+    # MONAI's command line, its reader, and what the network's menu says of it
+    required = ["fire", "nibabel", *network.get("_desc_", {}).get("packages", ())]
     if "nacl_monai" in json.dumps(inference):
         required.append("nacl-monai")
     return {
         **metadata,
         "version": nacl_monai.__version__,
         "changelog": {nacl_monai.__version__: f"weights of the run {run.trained.path.name}"},
-        "description": f"{network} trained on 2-D slices with {loss}{_calibration(run)}, and evaluated "
-        "on volumes",
+        "description": f"{_class_name(network)} trained on {seen} with {_class_name(loss)}"
+        f"{_calibration(run)}, and evaluated on volumes",
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
@@ -59,10 +62,14 @@ def _calibration(run: RunFolder) -> str:
     return "" if run.trained is run else f", calibrated by {run.path.name}"
 
 
-def _class_name(parser: ConfigParser, key: str) -> str:
-    definition = parser[key]
+def _definition(parser: ConfigParser, key: str) -> Mapping[str, Any]:
+    definition: Any = parser[key]
     while isinstance(definition, str) and definition.startswith("@"):
         definition = parser[definition[1:]]
+    return definition  # type: ignore[no-any-return]
+
+
+def _class_name(definition: Mapping[str, Any]) -> str:
     return str(definition["_target_"]).rpartition(".")[2]
 
 
@@ -74,10 +81,10 @@ def _means(run: RunFolder) -> dict[str, float]:
 
 
 def _data_format(declared: dict[str, Any], train: ConfigParser) -> dict[str, Any]:
-    channels, classes, spatial_size = (
-        train.get_parsed_content(key) for key in ("in_channels", "classes", "spatial_size")
+    channels, classes, window = (
+        train.get_parsed_content(key) for key in ("in_channels", "classes", "window")
     )
-    both = {"spatial_shape": list(spatial_size), "dtype": "float32", "is_patch_data": True}
+    both = {"spatial_shape": list(window), "dtype": "float32", "is_patch_data": True}
     return {
         "inputs": {"image": {**declared["inputs"]["image"], "num_channels": channels, **both}},
         "outputs": {

@@ -48,8 +48,8 @@ choose another, such as [64, 64]
     key = "spatial_size" if len(spatial_size) == 2 else "patch"
     if len(spatial_size) == 3 and not fitting and _accepts(network, in_channels, [64, 64]):
         raise SettingError(
-            f"network_def: {type(network).__name__} is a network of slices, and takes no patches; choose "
-            "another, or --dims 2"
+            f"network_def: {type(network).__name__} is a network of slices, and takes no patches; "
+            "choose another, or --dims 2"
         )
     raise SettingError(f"{key}: is {list(spatial_size)}, which the network cannot take; {remedy}")
 

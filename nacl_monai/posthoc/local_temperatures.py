@@ -114,7 +114,8 @@ class LocalTemperatures(nn.Module):
             offset = _offset(exact, seen, weights)
         else:
             planes = _offset(_slices(exact), _slices(seen), weights)
-            offset = planes.unflatten(0, (len(logits), logits.shape[-1])).movedim(1, -1)
+            batch, _, height, width, depth = logits.shape
+            offset = planes.reshape(batch, depth, 1, height, width).movedim(1, -1)
         return (exact / offset.exp()).to(logits.dtype)
 
 

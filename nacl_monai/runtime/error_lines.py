@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
+from monai.utils import OptionalImportError
+
 from nacl_monai.errors import InputError, SettingError
 
 # What the operating system reports of a disk that cannot be written, or not any more.
@@ -91,6 +93,12 @@ def _refused_arguments(error: BaseException) -> InputError | None:
         return SettingError(f"{failed[1]}: {reason}; correct its arguments in the configuration")
     if isinstance(error, ModuleNotFoundError) and "Cannot locate class or function" in str(error):
         return SettingError(f"_target_: {error}; correct the name")
+    missing = re.search(r"No module named '([\w.]+)'", str(error))
+    if isinstance(error, OptionalImportError) and missing:
+        return SettingError(
+            f"{missing[1]}: is not installed, and a part of the configuration needs it; pip install "
+            f"{missing[1]}"
+        )
     return None
 
 

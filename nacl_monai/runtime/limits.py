@@ -51,6 +51,7 @@ _SEED = Limit(int, 0, 2**32 - 1)  # NumPy's
 _TEXT = Limit(str)
 #: Keys of which more is known than the type of their default, whatever configuration has them.
 LIMITS: dict[str, Limit] = {
+    "dims": Limit(int, 2, 3),  # first, since others are looked up by it
     "average": Limit(Literal["probabilities", "logits"]),
     "batch_size": _COUNT,
     "cache_dir": _TEXT,
@@ -62,7 +63,6 @@ LIMITS: dict[str, Limit] = {
     "class_centered": Limit(float, 0, 1),
     "dataset_dir": _TEXT,
     "device": Limit(str | torch.device),
-    "dims": Limit(int, 2, 3),
     "evaluation_dir": _TEXT,
     "experiment_name": _TEXT,
     "fold": Limit(int, 0, 1_000_000),

@@ -1,9 +1,9 @@
 """Runs commands in processes that are killed: ``python -m tests.bundles.killed_training JSON [N]``.
 
-The JSON is a list of ``[moment, words]``. Each process is killed by a signal from inside at its
+The JSON is a list of ``[moment, words]`` or ``[moment, words, N]``. Each process is killed by a signal from inside at its
 moment; "never" ends by itself, and "damaged" does so after a byte of the newest checkpoint was
 changed. They are forks of one that has imported everything and computed nothing: their start is free.
-With N, each command runs in N processes that find each other as those of torchrun do.
+With N, a command runs in N processes that find each other as those of torchrun do.
 """
 
 import json
@@ -149,9 +149,9 @@ def start(moment, words, rank, processes, port):
 
 def main(runs, processes=1):
     ComponentLocator().get_component_module_name("UNet")  # imports all of MONAI
-    for moment, words in runs:
-        port = free_port()
-        first, *others = (start(moment, words, rank, processes, port) for rank in range(processes))
+    for moment, words, *own in runs:
+        port, (number, *_) = free_port(), (*own, processes)
+        first, *others = (start(moment, words, rank, number, port) for rank in range(number))
         status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
         expected = EXIT_CODES.get(moment.partition(":")[0], -signal.SIGKILL)
         if status != expected:
