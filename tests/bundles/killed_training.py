@@ -1,9 +1,9 @@
 """Runs commands in processes that are killed: ``python -m tests.bundles.killed_training JSON [N]``.
 
-The JSON is a list of ``[moment, words]`` or ``[moment, words, N]``. Each process is killed by a signal from inside at its
-moment; "never" ends by itself, and "damaged" does so after a byte of the newest checkpoint was
-changed. They are forks of one that has imported everything and computed nothing: their start is free.
-With N, a command runs in N processes that find each other as those of torchrun do.
+The JSON is a list of ``[moment, words]`` or ``[moment, words, N]``. Each process is killed by a
+signal from inside at its moment; "never" ends by itself, and "damaged" does so after a byte of the
+newest checkpoint was changed. They are forks of one that has imported everything and computed nothing:
+their start is free. With N, a command runs in N processes that find each other as those of torchrun do.
 """
 
 import json

@@ -299,7 +299,7 @@ def untrained(tmp_path_factory):
         network = parser.get_parsed_content(f"networks::{name}")
         torch.save(network.state_dict(), folder / "model.pt")
         (folder / "split.json").write_text('{"train": [], "val": [], "test": []}')
-        overrides = {"network_def": f"@networks::{name}"}
+        overrides = {"network_def": f"@networks::{name}", "spatial_size": [64, 64]}
         output = folder / f"hippocampus_{name}"
         return export_bundle(folder, output, "hippocampus", overrides, ROOT / "bundles")[0]
 

@@ -33,7 +33,8 @@ def test_every_network_trains_is_evaluated_and_segments(
 ):
     """Every network of the menu trains, is evaluated, and segments an image in its own geometry."""
     run, chosen = tmp_path / "run", choose(network)
-    training = arguments("training", "hippocampus", *shared, "--max_epochs", 1, *chosen)
+    size = ["--spatial_size", "[64, 64]"]  # which all take
+    training = arguments("training", "hippocampus", *shared, "--max_epochs", 1, *chosen, *size)
     code, errors = bundle(*training)
     assert code == 0, errors
     code, errors = bundle(*arguments("evaluating", "hippocampus", *shared, *chosen))
@@ -64,7 +65,7 @@ def test_every_network_trains_is_evaluated_and_segments(
         for file in image.parent.glob("h*.nii.gz")
         if hippocampus_patient(file.name.removesuffix(".nii.gz")) in patients
     ]
-    assert np.load(run / "logit_histogram.npz")["counts"].sum() == sum(depths) * 48 * 64
+    assert np.load(run / "logit_histogram.npz")["counts"].sum() == sum(depths) * 64 * 64
     (label,) = (run / "predictions").glob("*_label.nii.gz")
     assert nibabel.load(label).shape == nibabel.load(image).shape
 

@@ -17,6 +17,8 @@ SMALL = {
     "attention_unet": {"channels": [4, 4, 8, 8, 16]},
     "basic_unet_plus_plus": {"network::features": [4, 4, 8, 8, 16, 4]},
     "dynunet": {"filters": [4, 4, 8, 8, 16]},
+    "segresnet": {"init_filters": 8, "blocks_down": [1, 1, 1, 1]},
+    "swin_unetr": {"feature_size": 12, "num_heads": [1, 1, 2, 2], "depths": [1, 1, 1, 1]},
     "transunet": {
         "resnet_layers": [1, 1, 1],
         "resnet_channels": [32, 128, 128, 128],
@@ -28,6 +30,10 @@ SMALL = {
     },
 }
 NETWORKS = list(SMALL)
+#: What the sides of an image are multiples of, for those that take fewer than multiples of 16.
+MULTIPLES = {"swin_unetr": 32}
+#: They take patches, too.
+THREE_D = [name for name in NETWORKS if name != "transunet"]
 
 
 @cache
@@ -49,12 +55,11 @@ def make_small(parser):
             parser[f"networks::{network}::{key}"] = value
 
 
-def build(network, in_channels=1, classes=3, small=True):
+def build(network, in_channels=1, classes=3, small=True, dims=2):
     """An entry of the menu, for images of so many channels and so many classes."""
     names = [str(number) for number in range(classes)]
-    parser = ConfigParser(
-        {**deepcopy(model_config()), "in_channels": in_channels, "classes": names}
-    )
+    sizes = {"in_channels": in_channels, "classes": names, "dims": dims}
+    parser = ConfigParser({**deepcopy(model_config()), **sizes})
     if small:
         make_small(parser)
     return parser.get_parsed_content(f"networks::{network}")

@@ -6,9 +6,11 @@ import torch
 
 from tests.networks.conftest import NETWORKS, build
 
-TRACED = {"dynunet"}  # its heads are written to a list, which cannot be scripted
-FIXED_SIZE = {"transunet"}  # with free sizes, torch.export does not end
-SIZES = [(2, 2, 48, 64), (1, 2, 48, 64), (3, 2, 64, 32), (1, 2, 224, 224)]
+# The heads of the first are written to a list, the second asks for the number of axes.
+TRACED = {"dynunet": "Arguments for call are not valid", "swin_unetr": "Tuple index out of range"}
+FIXED_TRACE = {"swin_unetr"}  # its windows of attention are those of one size
+FIXED_SIZE = {"transunet", *FIXED_TRACE}  # with free sizes, torch.export does not end
+SIZES = [(2, 2, 96, 64), (1, 2, 96, 64), (3, 2, 64, 32), (1, 2, 224, 224)]
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
@@ -32,10 +34,10 @@ def assert_agrees(network, exported, sizes):
 
 @every_network
 def test_script_takes_any_size(name, tmp_path):
-    """All but DynUNet can be scripted, as they are in training, and then take any size."""
+    """All but two can be scripted, as they are in training, and then take any size."""
     network = spread(name)
     if name in TRACED:
-        with pytest.raises(RuntimeError, match="Arguments for call are not valid"):
+        with pytest.raises(RuntimeError, match=TRACED[name]):
             torch.jit.script(network)
         return
     torch.jit.script(network.train()).eval().save(tmp_path / "model.ts")
@@ -45,11 +47,12 @@ def test_script_takes_any_size(name, tmp_path):
 
 @every_network
 def test_trace_takes_other_batches_and_sizes(name, tmp_path):
-    """All can be traced on one image, and the trace takes other batches and sizes."""
+    """All can be traced on one image, and the trace takes other batches and, of most, sizes."""
     network = spread(name)
-    torch.jit.trace(network, torch.rand(1, 2, 48, 64)).save(tmp_path / "model.ts")
+    torch.jit.trace(network, torch.rand(1, 2, 96, 64)).save(tmp_path / "model.ts")
 
-    assert_agrees(network, torch.jit.load(tmp_path / "model.ts"), SIZES)
+    sizes = SIZES[:2] if name in FIXED_TRACE else SIZES
+    assert_agrees(network, torch.jit.load(tmp_path / "model.ts"), sizes)
 
 
 @pytest.mark.slow
@@ -60,7 +63,7 @@ def test_onnxruntime_gives_the_same_logits(name, tmp_path):
     axes = [0] if name in FIXED_SIZE else [0, 2, 3]
     torch.onnx.export(
         network,
-        (torch.rand(2, 2, 48, 64),),
+        (torch.rand(2, 2, 96, 64),),
         file,
         input_names=["image"],
         output_names=["logits"],
