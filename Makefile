@@ -7,7 +7,9 @@ DATASET_DIR ?=
 LOSS        ?= nacl
 NETWORK     ?= unet
 SEED        ?= 0
-RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)) $(call quoted,$(LOSS)) \
+# 3: of patches
+DIMS        ?= 2
+RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)$(PATCHES)) $(call quoted,$(LOSS)) \
                $(call quoted,$(SEED))),$(error NETWORK, LOSS or SEED: cannot name a run; see the line above))
 CALIBRATOR  ?= temperature_union
 IMAGES      ?=
@@ -26,12 +28,15 @@ RUNS        ?=
 TRACKING    ?=
 
 # What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
-$(foreach name,DATASET DATASET_DIR LOSS NETWORK SEED RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
+$(foreach name,DATASET DATASET_DIR LOSS NETWORK SEED DIMS RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
   SEEDS PROFILE DATA_DIR RUNS TRACKING,\
   $(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 
 # One word of the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
+
+# Behind the network in the name of a run.
+PATCHES = $(if $(filter-out 2,$(DIMS)),$(DIMS)d)
 
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
@@ -91,11 +96,12 @@ EVALUATED = --config_file "$(call fragments,evaluate)" \
   --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
   $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK)))
 
-train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [RUN= PROCESSES= ARGS=]
+train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [DIMS=3 RUN= PROCESSES= ARGS=]
 	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
 	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) --seed $(call quoted,$(SEED)) \
-	  --network_def $(call quoted,@networks::$(NETWORK)) --loss $(call quoted,@losses::$(LOSS)) $(ARGS)
+	  --network_def $(call quoted,@networks::$(NETWORK)) --loss $(call quoted,@losses::$(LOSS)) \
+	  $(if $(filter-out 2,$(DIMS)),--dims $(call quoted,$(DIMS))) $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
 	$(RUN_BUNDLE) run evaluating $(EVALUATED) $(ARGS)
@@ -113,7 +119,7 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/, with CALIBRATOR= behind it if set
 	$(BIN)/nacl-monai export $(DATASET) \
-	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS))) \
+	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)$(PATCHES)) --loss $(call quoted,$(LOSS))) \
 	  $(if $(filter-out file,$(origin CALIBRATOR)),--calibrator $(call quoted,$(CALIBRATOR))) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all

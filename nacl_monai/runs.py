@@ -2,7 +2,6 @@
 
 A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. The settings are
 those that differ from the defaults, so that a name says everything about a training but its dataset.
-For make, ``python -m nacl_monai.runs unet nacl 0 gamma=2.0`` prints a name; see `main` for the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from nacl_monai.errors import InputError
 
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"
+#: Behind the network in a run's name where it was trained on patches: ``unet3d_nacl_seed0``.
+PATCHES = "3d"
 #: What to do if ``run.json`` is damaged.
 RECORD_REMEDY = "remove it, and start the training again, which goes on and writes another"
 _SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
@@ -30,7 +31,7 @@ class RunName:
     """The name of a run's folder.
 
     Attributes:
-        network: From the menu of networks.
+        network: From the menu of networks, with :data:`PATCHES` behind it in 3-D.
         loss: From the menu of losses.
         settings: Keys of the loss or of the run and their values, as text.
         seed: Of the training.

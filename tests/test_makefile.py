@@ -98,6 +98,21 @@ def test_export_and_results_take_one_folder(make):
     assert words[:3] == ["paper", "collect", AWKWARD]
 
 
+def test_dims_are_said_once_and_name_the_run(make):
+    """A training on patches is told so; whatever follows finds the run by its name."""
+    ((words, *_), _) = make("train", "DIMS=3", "DATASET=hippocampus")
+    assert value(words, "--dims") == "3"
+    assert value(words, "--output_dir") == "runs/hippocampus/unet3d_nacl_seed0"
+    for target in ("evaluate", "infer"):
+        ((words, *_), _) = make(target, "DIMS=3", "DATASET=hippocampus")
+        assert "--dims" not in words
+        assert any(word.startswith("runs/hippocampus/unet3d_nacl_seed0") for word in words)
+    ((words,), _) = make("export", "DIMS=3")
+    assert value(words, "--network") == "unet3d"
+    ((words, *_), _) = make("train")
+    assert "--dims" not in words
+
+
 def test_seed_that_is_no_number_trains_nothing(make):
     """It cannot name a run."""
     calls, errors = make("train", "SEED=1 2", code=2)

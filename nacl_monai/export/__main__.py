@@ -11,7 +11,7 @@ from typing import Any
 from nacl_monai.cli import write_files
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.export.runs import newest_run
-from nacl_monai.runs import RunFolder
+from nacl_monai.runs import PATCHES, RunFolder
 from nacl_monai.runtime.command_line import keys_and_values
 from nacl_monai.runtime.run_settings import read_record
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Overrides that a run without config.json was trained with follow as --key value.",
     )
     export.add_argument("dataset", help="one of the folders in bundles/")
-    export.add_argument("--network", help="of the run (default: that of --run, else unet)")
+    export.add_argument("--network", help="of the run (default: that of --run, else unet); unet3d")
     export.add_argument("--loss", help="of the run (default: that of --run, else nacl)")
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
@@ -57,7 +57,7 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
     asked = {
         key: f"@{menu}::{name}"
         for key, menu, name in (
-            ("network_def", "networks", options.network),
+            ("network_def", "networks", options.network and options.network.removesuffix(PATCHES)),
             ("loss", "losses", options.loss),
         )
         if name is not None
@@ -69,6 +69,7 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
     record = read_record(config) if config.is_file() else _DEFAULTS
     chosen = {**asked, **overrides} if config.is_file() else {**record, **asked, **overrides}
     names = [str({**_DEFAULTS, **record, **chosen}[key]).rpartition("::")[2] for key in _DEFAULTS]
+    names[0] += PATCHES if {**record, **chosen}.get("dims") == 3 else ""
     output = options.output or Path("dist") / "_".join([options.dataset, *names])
     return export_bundle(
         *(run, output, options.dataset, chosen, options.bundles, options.trust),

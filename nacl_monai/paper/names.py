@@ -8,6 +8,7 @@ from nacl_monai.bundles import read_dataset, read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.paper.grid import Method, choose_loss, read_method
 from nacl_monai.reports.style import OKABE_ITO
+from nacl_monai.runs import PATCHES
 
 #: Values that say by themselves what they are a value of.
 VALUE_LABELS = {"gaussian": "Gaussian prior", "l2": "L2", "softmax": "on softmax"}
@@ -83,9 +84,16 @@ def _number(value: str | float) -> str:
 
 
 def network_label(network: str) -> str:
-    """The label of a network, or its name if it is not in the menu."""
-    menu = read_menu("networks")
-    return menu[network].label if network in menu else network
+    """The label of a network, or its name if it is not in the menu.
+
+    Example:
+        >>> network_label("unet"), network_label("unet3d")
+        ('UNet', 'UNet (3-D)')
+    """
+    menu, name = read_menu("networks"), network.removesuffix(PATCHES)
+    if name not in menu:
+        return network
+    return menu[name].label if name == network else f"{menu[name].label} (3-D)"
 
 
 def dataset_label(dataset: str) -> str:

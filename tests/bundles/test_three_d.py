@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from monai.utils import optional_import
 
 from nacl_monai.export.bundle import export_bundle
 from tests.bundles.conftest import ROOT, arguments, block_package, run_bundle, run_module
@@ -237,6 +238,20 @@ def test_axes_in_which_an_image_is_stored_decide_nothing(bundle, datasets, tmp_p
             other = np.asarray(nibabel.load(tmp_path / "out" / name / own.name).dataobj)
             expected = nibabel.orientations.apply_orientation(voxels, np.array(turn))
             np.testing.assert_array_equal(other, expected)
+
+
+def test_network_without_its_package_is_one_line(bundle, datasets, tmp_path, monkeypatch):
+    """With the package to install."""
+    lacking, _ = optional_import("no_einops", name="rearrange")
+    monkeypatch.setattr("monai.networks.nets.swin_unetr.rearrange", lacking)
+    words = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
+    words += ["--dims", 3, "--network_def", "@networks::swin_unetr", "--patch", [64, 64, 64]]
+    words += small_overrides("swin_unetr")
+
+    code, errors = bundle(*arguments("training", "hippocampus", *words))
+
+    assert code == 2
+    assert "pip install no_einops" in one_line(errors)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from monai.networks.nets import UNet
 
 from nacl_monai.export.__main__ import main
 from tests.export.conftest import BUNDLES
@@ -48,6 +50,22 @@ def test_run_without_a_record_was_trained_with_what_is_chosen(export, run, tmp_p
 
     assert code == 0, errors
     assert "with ECPLoss" in metadata(tmp_path / "mine")["description"]
+
+
+def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
+    """Its record says that it is 3-D."""
+    sizes = {"channels": [16, 32, 64, 128, 256], "strides": [2] * 4, "num_res_units": 2}
+    network = UNet(3, 1, 3, **sizes, act=("leakyrelu", {"negative_slope": 0.25}))
+    torch.save(network.state_dict(), run / "model.pt")
+    record = {"network_def": "@networks::unet", "loss": "@losses::nacl", "dims": 3}
+    (run / "config.json").write_text(json.dumps(record))
+    run.rename(run.with_name("unet3d_nacl_seed0"))
+
+    code, _, errors = export("--network", "unet3d")
+
+    assert code == 0, errors
+    image = metadata("dist/hippocampus_unet3d_nacl")["network_data_format"]["inputs"]["image"]
+    assert image["spatial_shape"] == [48, 64, 48]
 
 
 def test_bundle_of_a_run_is_named_after_its_record(export, run):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from monai.bundle import ConfigParser
+from monai.utils import optional_import
 
 from nacl_monai.errors import InputError
 from nacl_monai.runtime import one_line_errors
@@ -49,6 +50,18 @@ def test_any_other_error_keeps_its_traceback(capsys):
 
     assert "Traceback" in text
     assert "ZeroDivisionError" in text
+
+
+def test_package_that_a_part_of_monai_lacks_is_one_line(capsys):
+    """MONAI imports optional packages where they are used, as Swin UNETR uses einops."""
+    rearrange, _ = optional_import("no_einops", name="rearrange")
+
+    with pytest.raises(SystemExit, match="2"):
+        shown(capsys, lambda: rearrange("x"))
+    assert capsys.readouterr().err == (
+        "error: no_einops: is not installed, and a part of the configuration needs it; pip install "
+        "no_einops\n"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
