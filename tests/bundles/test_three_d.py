@@ -117,6 +117,42 @@ def test_two_processes_give_the_numbers_of_one(runs):
 
 
 @pytest.mark.slow
+def test_real_hippocampi_train_on_patches_as_the_phantom_does(tmp_path, bundle, monkeypatch, capfd):
+    """The MRI of the demo, in the dataset's own patches: resume, two processes, and the export."""
+    shared = ["--dataset_dir", ROOT / "demo/Task04_Hippocampus", "--cache_dir", tmp_path / "cache"]
+    patches = ["--dims", 3, "--networks::unet", NETWORK, "--max_epochs", EPOCHS]
+    patches += ["--split_proportions", {"train": 22, "val": 4, "test": 10}]
+
+    def words(run_id, name, *more):
+        more = [*patches, *more] if run_id == "training" else more
+        return arguments(run_id, "hippocampus", *shared, *more, "--output_dir", tmp_path / name)
+
+    killed = words("training", "killed")
+    jobs = [("never", words("training", "plain")), ("in_epoch:30", killed), ("never", killed)]
+    two = words("evaluating", "plain", "--evaluation_dir", tmp_path / "two")
+    run_killed([*jobs, ("never", words("evaluating", "plain")), ("never", two, 2)])
+    assert_same_bits(tmp_path / "plain", tmp_path / "killed")
+    one, two = (
+        pd.read_csv(folder / "cases.csv", index_col="case")
+        for folder in (tmp_path / "plain/evaluation", tmp_path / "two")
+    )
+    pd.testing.assert_frame_equal(one, two)
+    assert one["dice_anterior"].mean() > 0.3
+
+    export_bundle(tmp_path / "plain", tmp_path / "export", "hippocampus", bundles=ROOT / "bundles")
+    image = sorted((ROOT / "demo/Task04_Hippocampus/imagesTr").glob("h*.nii.gz"))[0]
+    checkpoint = tmp_path / "plain/model.pt"
+    code, errors = bundle(*inference_of(image, checkpoint, tmp_path / "run"))
+    assert code == 0, errors
+    block_package(monkeypatch)
+    command = export_of(tmp_path / "export", image, tmp_path / "alone")
+    code, errors = run_bundle(monkeypatch, capfd, command, cwd=tmp_path)
+    assert code == 0, errors
+    expected, found = (probabilities_in(tmp_path / folder) for folder in ("run", "alone"))
+    np.testing.assert_array_equal(expected, found)
+
+
+@pytest.mark.slow
 def test_killed_training_of_two_processes_ends_with_the_same_bits(runs, words_of):
     """Each draws patches of its own."""
     pair, killed = (words_of("training", name) for name in ("pair", "pair_killed"))
@@ -166,6 +202,22 @@ def exported(runs, words_of):
     return output
 
 
+def inference_of(image, checkpoint, output):
+    words = ["--images", image, "--checkpoint", checkpoint, "--output_dir", output]
+    return arguments("inference", "hippocampus", *words)
+
+
+def export_of(folder, image, output, *words):
+    command = ["run", "inference", "--config_file", folder / "configs/inference.json"]
+    command += ["--bundle_root", folder, "--images", image, "--output_dir", output, *words]
+    return [str(word) for word in command]
+
+
+def probabilities_in(folder):
+    (file,) = folder.glob("*_probabilities.nii.gz")
+    return np.asarray(nibabel.load(file).dataobj)
+
+
 def an_image(datasets):
     return sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
 
@@ -186,22 +238,15 @@ def test_export_with_monai_alone_gives_what_the_run_gives(
 ):
     """The same maps to the bit without the calibrator; with it, others."""
     image = an_image(datasets)
-    words = ["--images", image, "--checkpoint", runs / "plain/model.pt"]
-    words += ["--output_dir", tmp_path / "run"]
-    code, errors = bundle(*arguments("inference", "hippocampus", *words))
+    code, errors = bundle(*inference_of(image, runs / "plain/model.pt", tmp_path / "run"))
     assert code == 0, errors
     block_package(monkeypatch)
-    command = ["run", "inference", "--config_file", exported / "configs/inference.json"]
-    command += ["--bundle_root", exported, "--images", image, "--calibrated", calibrated]
-    command += ["--output_dir", tmp_path / "export"]
+    command = export_of(exported, image, tmp_path / "export", "--calibrated", calibrated)
 
-    code, errors = run_bundle(monkeypatch, capfd, [str(word) for word in command], cwd=tmp_path)
+    code, errors = run_bundle(monkeypatch, capfd, command, cwd=tmp_path)
 
     assert code == 0, errors
-    name = f"{image.name.removesuffix('.nii.gz')}_probabilities.nii.gz"
-    expected, found = (
-        np.asarray(nibabel.load(tmp_path / folder / name).dataobj) for folder in ("run", "export")
-    )
+    expected, found = (probabilities_in(tmp_path / folder) for folder in ("run", "export"))
     assert found.shape[:3] == nibabel.load(image).shape
     assert np.array_equal(expected, found) != calibrated
 
