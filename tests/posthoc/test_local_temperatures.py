@@ -101,6 +101,16 @@ def test_half_precision_stays():
     torch.testing.assert_close(found.float(), module(LOGITS, IMAGE), rtol=0.1, atol=0.3)
 
 
+def test_volume_is_scaled_slice_by_slice():
+    """As it was fitted; scripted as well."""
+    module = LocalTemperatures(1.5, **weights())
+    volume, image = (torch.stack([one, one + 1, 2 * one], -1) for one in (LOGITS, IMAGE))
+    expected = torch.stack([module(volume[..., d], image[..., d]) for d in range(3)], -1)
+
+    for one in (module, torch.jit.script(module)):
+        torch.testing.assert_close(one(volume, image), expected)
+
+
 def test_image_is_needed():
     """Logits alone are not enough."""
     with pytest.raises(ValueError, match="image: local temperatures need the image"):

@@ -46,6 +46,16 @@ def test_channels_last_changes_the_layout_and_no_value():
     torch.testing.assert_close(outputs[0], expected)
 
 
+def test_channels_of_patches_are_last_too():
+    """Torch has another name for their layout."""
+    seen = []
+    network = torch.nn.Conv3d(2, 3, kernel_size=1)
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    PrecisionInferer("float32", CPU, channels_last=True)(torch.randn(2, 2, 4, 4, 4), network)
+
+    assert seen[0].is_contiguous(memory_format=torch.channels_last_3d)
+
+
 @pytest.mark.parametrize(
     ("capabilities", "dtype"),
     [

@@ -48,6 +48,14 @@ def test_code_that_no_bundle_has_is_refused(record, key):
     assert str(caught.value).endswith("export it with --trust, if you trust whoever wrote it")
 
 
+def test_what_earlier_versions_were_trained_with_is_known():
+    """Their runs are exported as before."""
+    inferer = {"_target_": "SliceInferer", "roi_size": "@spatial_size", "spatial_dim": 2}
+    dataset = {"_target_": "nacl_monai.data.SliceDataset"}
+
+    check_known_code({"inferer": inferer, "train": {"dataset": dataset}}, "config.json", BUNDLES)
+
+
 def test_values_are_no_code():
     """Numbers, names, references, and a dollar within a text."""
     record = {"a": 1, "b": [None, True, 0.5], "c": "@networks::unet", "d": "costs 5 $", "e": {}}
