@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from monai.bundle import ConfigParser
+from monai.utils import optional_import
 
 from nacl_monai.errors import InputError
 from nacl_monai.runtime import one_line_errors
@@ -25,6 +26,28 @@ def shown(capsys, function):
         function()
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
+    return capsys.readouterr().err
+
+
+def test_package_that_monai_lacks_is_one_line(capsys):
+    """As SwinUNETR's einops, where the network is first applied."""
+    rearrange, there = optional_import("no_such_package.parts", name="rearrange")
+
+    def fail():
+        try:
+            rearrange("b c -> c b")
+        except ImportError as error:
+            raise RuntimeError("Failed to instantiate component") from error
+
+    assert not there
+    line = "error: no_such_package: is needed and not installed; pip install no_such_package\n"
+    assert shown_with_exit(capsys, fail) == line
+
+
+def shown_with_exit(capsys, function):
+    with pytest.raises(SystemExit) as stop:
+        shown(capsys, function)
+    assert stop.value.code == 2
     return capsys.readouterr().err
 
 
