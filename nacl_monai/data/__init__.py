@@ -1,5 +1,6 @@
 """Files on disk → cases → splits → cached volumes and their slices."""
 
+from nacl_monai.data.augmentation import random_augmentation
 from nacl_monai.data.cases import Case
 from nacl_monai.data.layouts import (
     acdc_cases,
@@ -30,6 +31,7 @@ __all__ = [
     "leave_one_out",
     "mrbrains_cases",
     "one_case_per_patient",
+    "random_augmentation",
     "read_split",
     "split_cases",
     "split_patients",
