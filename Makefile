@@ -43,6 +43,9 @@ BUNDLE := $(BIN)/python -m monai.bundle
 # Needs no other package, and so no .venv.
 NAME_RUN := $(PYTHON) -m nacl_monai.runs
 
+# What chooses an entry of a menu; a name with a dot is a class, my_package.MyNet.
+chosen = $(call quoted,$(if $(findstring .,$(2)),{'_target_': '$(2)'},@$(1)::$(2)))
+
 # One process per GPU, or several on a CPU: PROCESSES=2
 RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(call quoted,$(PROCESSES)) -m monai.bundle,$(BUNDLE))
 
@@ -94,13 +97,13 @@ demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL on real MRI (
 # The words of whatever evaluates a run.
 EVALUATED = --config_file "$(call fragments,evaluate)" \
   --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
-  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK)))
+  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK)))
 
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [DIMS=3 RUN= PROCESSES= ARGS=]
 	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
 	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) --seed $(call quoted,$(SEED)) \
-	  --network_def $(call quoted,@networks::$(NETWORK)) --loss $(call quoted,@losses::$(LOSS)) \
+	  --network_def $(call chosen,networks,$(NETWORK)) --loss $(call chosen,losses,$(LOSS)) \
 	  $(if $(filter-out 2,$(DIMS)),--dims $(call quoted,$(DIMS))) $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
@@ -115,7 +118,7 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  --config_file "$(call fragments,inference)" \
 	  --images $(call quoted,$(IMAGES)) --checkpoint $(call quoted,$(RUN)/model.pt) \
 	  --output_dir $(call quoted,$(RUN)/predictions) \
-	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call quoted,@networks::$(NETWORK))) $(ARGS)
+	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/, with CALIBRATOR= behind it if set
 	$(BIN)/nacl-monai export $(DATASET) \

@@ -1,7 +1,8 @@
 """A run: what the name of its folder says, and what the folder holds.
 
-A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. The settings are
-those that differ from the defaults, so that a name says everything about a training but its dataset.
+A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. Settings are
+those that differ from the defaults, so that a name says all about a training but its dataset; of a class
+that is in no menu, its name. ``python -m nacl_monai.runs unet nacl 0 gamma=2.0`` prints one for make.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ class RunName:
             )
         settings = _SETTING.findall(match["settings"])
         return cls(match["network"], match["loss"], tuple(settings), int(match["seed"]))
+
+
+def short_name(chosen: object) -> str:
+    """What names of folders call a network or loss: its entry in the menu, or its class, as MyNet."""
+    name = chosen["_target_"] if isinstance(chosen, dict) else chosen
+    return re.split(r"::|\.", str(name))[-1]
 
 
 def fold_folders(folder: Path) -> list[Path]:
@@ -263,33 +270,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["fold"]:
-        return _print_fold(given[1:])
+        return _print_fold(*given[1:])
     if given[:1] == ["evaluated"]:
         return 0 if RunFolder(Path(*given[1:])).evaluation.record.is_file() else 1
-    parser = argparse.ArgumentParser(
-        prog="python -m nacl_monai.runs", description="Print the name of a run's folder."
-    )
-    parser.add_argument("network")
-    parser.add_argument("loss")
+    parser = argparse.ArgumentParser(prog="python -m nacl_monai.runs")
+    for name in ("network", "loss"):
+        parser.add_argument(name, help="from its menu, or a class")
     parser.add_argument("seed", type=int)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what is not a default")
     words = parser.parse_args(given)
-    settings = [tuple(word.split("=")) for word in words.settings]
+    settings = tuple(tuple(word.split("=")) for word in words.settings)
     if any(len(setting) != 2 for setting in settings):
         parser.error(f"{' '.join(words.settings)}: not all are settings; write KEY=VALUE")
-    print(RunName(words.network, words.loss, tuple(settings), words.seed))
+    print(RunName(short_name(words.network), short_name(words.loss), settings, words.seed))
     return 0
 
 
-def _print_fold(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m nacl_monai.runs fold", description="Print the folder of a fold."
-    )
-    parser.add_argument("run", type=Path, help="the cross-validation, RUN_seed<n>")
-    parser.add_argument("fold", type=int)
-    words = parser.parse_args(argv)
+def _print_fold(run: str, fold: str) -> int:
     try:
-        print(fold_folder(words.run, words.fold).as_posix())
+        print(fold_folder(Path(run), int(fold)).as_posix())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -119,3 +119,17 @@ def test_seed_that_is_no_number_trains_nothing(make):
 
     assert calls == []
     assert "SEED: cannot name a run" in errors
+
+
+def test_name_with_a_dot_is_a_class(make):
+    """Its definition may have parts behind it; any other name is of the menu."""
+    classes = ["NETWORK=my_package.MyNet", "LOSS=monai.losses.TverskyLoss"]
+    ((words,), _) = make("train", *classes, "ARGS=--network_def::width 3")
+
+    assert value(words, "--network_def") == "{'_target_': 'my_package.MyNet'}"
+    assert value(words, "--loss") == "{'_target_': 'monai.losses.TverskyLoss'}"
+    assert value(words, "--output_dir") == "runs/acdc/MyNet_TverskyLoss_seed0"
+    ((words,), _) = make("evaluate", "NETWORK=my_package.MyNet")
+    assert value(words, "--network_def") == "{'_target_': 'my_package.MyNet'}"
+    ((words,), _) = make("train", "NETWORK=dynunet")
+    assert value(words, "--network_def") == "@networks::dynunet"

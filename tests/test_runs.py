@@ -16,6 +16,7 @@ from nacl_monai.runs import (
     fold_folder,
     fold_folders,
     main,
+    short_name,
 )
 from tests.conftest import ROOT
 
@@ -276,3 +277,27 @@ class TestFold:
 def test_path_of_a_run_may_be_text():
     """Configurations have no other."""
     assert RunFolder("runs/x") == RunFolder(Path("runs/x"))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ("unet", "unet"),
+        ("@networks::unet", "unet"),
+        ("SegResNet", "SegResNet"),
+        ("my_package.nets.MyNet", "MyNet"),
+        ({"_target_": "my_package.MyNet", "width": 3}, "MyNet"),
+    ],
+)
+def test_class_is_called_by_its_own_name(chosen, name):
+    """Without its package, which is in the record; an entry of a menu by its key."""
+    assert short_name(chosen) == name
+
+
+def test_names_of_classes_make_a_run(capsys):
+    """As make asks for it; the name reads back for whoever knows the loss."""
+    assert main(["my_package.MyNet", "monai.losses.TverskyLoss", "3", "alpha=0.3"]) == 0
+
+    name = capsys.readouterr().out.strip()
+    assert name == "MyNet_TverskyLoss_alpha=0.3_seed3"
+    assert RunName.parse(name, ["TverskyLoss"]).network == "MyNet"

@@ -1,5 +1,6 @@
 """Files on disk → cases → splits → cached volumes, their slices and patches."""
 
+from nacl_monai.data.augmentation import random_augmentation
 from nacl_monai.data.cases import Case
 from nacl_monai.data.layouts import (
     acdc_cases,
@@ -32,6 +33,7 @@ __all__ = [
     "leave_one_out",
     "mrbrains_cases",
     "one_case_per_patient",
+    "random_augmentation",
     "read_split",
     "slices_or_patches",
     "split_cases",

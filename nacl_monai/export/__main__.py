@@ -11,7 +11,7 @@ from typing import Any
 from nacl_monai.cli import write_files
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.export.runs import newest_run
-from nacl_monai.runs import PATCHES, RunFolder
+from nacl_monai.runs import PATCHES, RunFolder, short_name
 from nacl_monai.runtime.command_line import keys_and_values
 from nacl_monai.runtime.run_settings import read_record
 
@@ -34,8 +34,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Overrides that a run without config.json was trained with follow as --key value.",
     )
     export.add_argument("dataset", help="one of the folders in bundles/")
-    export.add_argument("--network", help="of the run (default: that of --run, else unet); unet3d")
-    export.add_argument("--loss", help="of the run (default: that of --run, else nacl)")
+    export.add_argument(
+        "--network", help="of the run, by its menu or its class (default: that of --run, else unet); unet3d"
+    )
+    export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
     export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
@@ -54,21 +56,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path]:
     """Exports the run that is named, or the newest of a network and a loss."""
-    asked = {
-        key: f"@{menu}::{name}"
-        for key, menu, name in (
-            ("network_def", "networks", options.network and options.network.removesuffix(PATCHES)),
-            ("loss", "losses", options.loss),
-        )
-        if name is not None
-    }
     run = options.run or newest_run(
-        options.runs, options.dataset, options.network or NETWORK, options.loss or LOSS
+        options.runs,
+        options.dataset,
+        short_name(options.network or NETWORK),
+        short_name(options.loss or LOSS),
     )
     config = RunFolder(run).config
     record = read_record(config) if config.is_file() else _DEFAULTS
-    chosen = {**asked, **overrides} if config.is_file() else {**record, **asked, **overrides}
-    names = [str({**_DEFAULTS, **record, **chosen}[key]).rpartition("::")[2] for key in _DEFAULTS]
+    asked: dict[str, Any] = {} if config.is_file() else dict(record)
+    for key, menu, name in (
+        ("network_def", "networks", options.network and options.network.removesuffix(PATCHES)),
+        ("loss", "losses", options.loss),
+    ):
+        if name is not None:
+            of_class = f"{key}::_target_" if isinstance(record.get(key), dict) else key
+            asked |= {of_class: name} if "." in name else {key: f"@{menu}::{name}"}
+    chosen = {**asked, **overrides}
+    names = [short_name({**_DEFAULTS, **record, **chosen}[key]) for key in _DEFAULTS]
     names[0] += PATCHES if {**record, **chosen}.get("dims") == 3 else ""
     output = options.output or Path("dist") / "_".join([options.dataset, *names])
     return export_bundle(

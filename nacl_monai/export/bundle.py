@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,7 @@ from nacl_monai.export.calibration import CONFIG, described, find_calibrator, pu
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
 from nacl_monai.export.onnx import check_onnx, write_onnx
+from nacl_monai.export.own_code import OwnCode, own_code
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import write_checksum
@@ -58,8 +59,9 @@ def export_bundle(
 
     Raises:
         InputError: If ``output`` is there already, if ``run`` has no weights or those of another
-            network, was trained on another dataset or with code that is not trusted, or if a dataset or
-            key does not exist; or if `nacl_monai.export.calibration.find_calibrator` refuses.
+            network, was trained on another dataset or with code that is not trusted, if a dataset or key
+            does not exist, or TorchScript cannot hold the network; or if
+            `nacl_monai.export.calibration.find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
     if onnx:
@@ -77,6 +79,7 @@ def export_bundle(
         configs["inference"]["calibrator_def"] = CONFIG
     network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
     load_weights(network, source.model)
+    code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
@@ -87,6 +90,7 @@ def export_bundle(
             configs,
             bundles_folder(bundles),
             "" if fitted is None else described(str(calibrator), fitted),
+            code,
         )
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
@@ -105,15 +109,18 @@ def _write_bundle(
     configs: Mapping[str, Any],
     bundles: Path,
     calibration: str,
+    code: OwnCode,
 ) -> Mapping[str, Any]:
     """Writes all but what a calibrator changes; returns what the metadata say of the image."""
-    metadata = bundle_metadata(bundles, dataset, configs, run)
-    for name, content in {**configs, "metadata": metadata}.items():
+    metadata = bundle_metadata(bundles, dataset, configs, run, code.packages)
+    moved = {kind: code.moved(config) for kind, config in configs.items()}
+    for name, content in {**moved, "metadata": metadata}.items():
         write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
     _copy_files(run.trained, folder, bundles, dataset)
     write_scripts(folder)
+    code.write(folder)
     image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]
-    how = _write_torchscript(folder, image)
+    how = _write_torchscript(folder, image, configs["inference"]["network_def"])
     _write_readme(folder, bundles, dataset, metadata, how, calibration)
     return image
 
@@ -135,7 +142,7 @@ def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> No
     write_checksum(folder / "models/model.pt")
 
 
-def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
+def _write_torchscript(folder: Path, image: Mapping[str, Any], network_def: Any) -> str:
     """Writes ``models/model.ts``; returns "script", or "trace" where the network cannot be scripted."""
 
     def write(use_trace: bool) -> None:
@@ -148,14 +155,26 @@ def _write_torchscript(folder: Path, image: Mapping[str, Any]) -> str:
             use_trace=use_trace,
             input_shape=[1, image["num_channels"], *image["spatial_shape"]],
             converter_kwargs={"verify": True},
+            network_def=network_def,  # which need not be where it travels yet
         )
 
     try:
         write(use_trace=False)
     except Exception:  # noqa: BLE001 - the compiler has many kinds of error
-        write(use_trace=True)
-        return "trace"
+        return _traced(write)
     return "script"
+
+
+def _traced(write: Callable[[bool], None]) -> str:
+    try:
+        write(True)
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise InputError(
+            f"network_def: can be neither scripted nor traced ({type(error).__name__}: {reason:.120}); "
+            "write its forward so that TorchScript holds it"
+        ) from error
+    return "trace"
 
 
 def _write_readme(

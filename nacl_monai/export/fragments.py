@@ -11,7 +11,8 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import bundles_folder, dataset_file
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.overrides import checked_overrides
+from nacl_monai.runtime.definitions import completed
+from nacl_monai.runtime.overrides import checked_overrides, leaves
 from nacl_monai.runtime.run_settings import check_agrees, read_record
 from nacl_monai.runtime.trust import check_known_code
 
@@ -53,7 +54,8 @@ def run_configs(
     asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     check_agrees(file, record, {"dataset": dataset, **asked})
     if not trust:
-        check_known_code(record, file, bundles)
+        named = [value for _, value in leaves(asked)]
+        check_known_code(record, file, bundles, named)
     for kind, config in configs.items():
         # Whoever has the trained weights needs not those that the training began with.
         keys = config if kind == "train" else shared.keys() - {"pretrained"}
@@ -63,7 +65,7 @@ def run_configs(
         for config in configs.values():
             if key.partition("::")[0] in config:
                 ConfigParser(config)[key] = value
-    return configs
+    return {kind: {**config, **completed(config)} for kind, config in configs.items()}
 
 
 def _load(*files: Path) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from nacl_monai.runs import RunFolder
 
 
 def bundle_metadata(
-    bundles: Path, dataset: str, configs: Mapping[str, dict[str, Any]], run: RunFolder
+    bundles: Path,
+    dataset: str,
+    configs: Mapping[str, dict[str, Any]],
+    run: RunFolder,
+    packages: Collection[str] = (),
 ) -> dict[str, Any]:
     """The dataset's own ``metadata.json``, completed by what is known of a run.
 
@@ -26,6 +30,7 @@ def bundle_metadata(
         configs: The configurations that are exported; the description names training's network and loss.
         run: Perhaps with a calibrator. The means of its test cases, if they were evaluated, become
             ``eval_metrics``.
+        packages: What inference requires besides.
 
     Returns:
         The dataset's metadata with these replaced: the versions of this package, MONAI, torch and NumPy
@@ -43,6 +48,7 @@ def bundle_metadata(
     required = ["fire", "nibabel", *network.get("_desc_", {}).get("packages", ())]
     if "nacl_monai" in json.dumps(inference):
         required.append("nacl-monai")
+    required += sorted({*packages} - {*required})
     return {
         **metadata,
         "version": nacl_monai.__version__,

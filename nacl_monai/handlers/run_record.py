@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +30,8 @@ class RunRecord:
     """Writes ``run.json``: one entry for every time that the training was started.
 
     Keys: ``seed``; ``finished``, whether the last epoch is done; ``best_epoch``, whose model is kept,
-    and ``best_metric``, its validation metric (both None before the first validation); and the list
-    ``sessions``, each with
+    and ``best_metric``, its validation metric (both None before the first validation); ``pretrained``,
+    what the training began with, if with any weights; and the list ``sessions``, each with
     ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
     ``started`` (UTC), ``seconds``, ``epochs`` (first and last that it completed, or None),
     ``peak_memory_mib`` of the process, and on a GPU ``peak_gpu_memory_mib``. The file is updated after
@@ -40,15 +41,24 @@ class RunRecord:
         output_dir: Folder of the file.
         seed: The run's seed.
         validator: The engine whose best metric decides which model is kept.
+        pretrained: The file of the weights that the training begins with, its checksum, and what was
+            loaded; None if it goes on, or begins without.
 
     Raises:
         InputError: When the training starts, if there is a damaged file.
     """
 
-    def __init__(self, output_dir: str | Path, seed: int, validator: Engine) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        seed: int,
+        validator: Engine,
+        pretrained: Mapping[str, Any] | None = None,
+    ) -> None:
         self.file = RunFolder(Path(output_dir)).record
         self.seed = seed
         self.validator = validator
+        self.pretrained = pretrained
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``; attach it after `Checkpoints`."""
@@ -59,7 +69,9 @@ class RunRecord:
     def _start(self, engine: Engine) -> None:
         self._began = time.monotonic()
         self._first = engine.state.epoch + 1
-        self._earlier = self._sessions()
+        earlier = read_object(self.file, RECORD_REMEDY) if self.file.exists() else {"sessions": []}
+        self._earlier = self._sessions(earlier)
+        self._pretrained = self.pretrained or earlier.get("pretrained")
         self._session: dict[str, Any] = {
             "command": shlex.join(sys.orig_argv),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
@@ -71,8 +83,7 @@ class RunRecord:
         if engine.state.epoch and not self.file.exists():  # removed, since it was damaged
             self._update(engine, engine.state.epoch)
 
-    def _sessions(self) -> list[dict[str, Any]]:
-        record = read_object(self.file, RECORD_REMEDY) if self.file.exists() else {"sessions": []}
+    def _sessions(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(record.get("sessions"), list):
             raise InputError(f"{self.file}: is damaged; {RECORD_REMEDY}")
         return list(record["sessions"])
@@ -100,6 +111,7 @@ class RunRecord:
             "seed": self.seed,
             "finished": complete >= state.max_epochs,
             **self._best(),
+            **({"pretrained": dict(self._pretrained)} if self._pretrained else {}),
             "sessions": [*self._earlier, session],
         }
         write_text(self.file, json.dumps(record, indent=2) + "\n")

@@ -13,6 +13,7 @@ from nacl_monai.losses.deep_supervision import DeepSupervisionLoss
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss, soft_dice_loss
 from nacl_monai.losses.ecp import ECPLoss, EntropyPenalty, ecp_loss, entropy_penalty
 from nacl_monai.losses.focal import FocalLoss, focal_loss
+from nacl_monai.losses.foreign import ForeignLoss
 from nacl_monai.losses.label_smoothing import LabelSmoothingLoss, label_smoothing_loss
 from nacl_monai.losses.learned_penalty import LearnedPenalty
 from nacl_monai.losses.mbls import MarginPenalty, MbLSLoss, margin_penalty, mbls_loss
@@ -38,6 +39,7 @@ __all__ = [
     "ECPLoss",
     "EntropyPenalty",
     "FocalLoss",
+    "ForeignLoss",
     "LabelSmoothingLoss",
     "LearnedPenalty",
     "ML1ACELoss",

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nacl_monai.losses.base import FunctionModule, SegmentationLoss
+from nacl_monai.losses.foreign import as_segmentation_loss
 from nacl_monai.losses.settings import require
 
 
@@ -59,7 +60,7 @@ class ComposedLoss(SegmentationLoss):
             - {_target_: nacl_monai.losses.NeighborhoodPenalty, weight: 0.1}
 
     Args:
-        base: Any loss of this package.
+        base: Any loss of this package, or another, see `ForeignLoss`.
         penalties: What to add to it.
 
     Shape:
@@ -77,9 +78,9 @@ class ComposedLoss(SegmentationLoss):
         {'cross_entropy': tensor(0.6931), 'dice': tensor(0.6667), 'penalty': tensor(0.0500)}
     """
 
-    def __init__(self, base: SegmentationLoss, penalties: Sequence[Penalty]) -> None:
+    def __init__(self, base: nn.Module, penalties: Sequence[Penalty]) -> None:
         super().__init__()
-        self.base = base
+        self.base = as_segmentation_loss(base)
         self.penalties = nn.ModuleList(penalties)
 
     @property

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.composed import needs_image
+from nacl_monai.losses.foreign import as_segmentation_loss
 from nacl_monai.tensors import valid_soft_labels, without_metadata
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
@@ -34,7 +35,7 @@ class DeepSupervisionLoss(SegmentationLoss):
     neighbor, or given. A single output, as in evaluation, is passed to the loss unchanged.
 
     Args:
-        loss: Any loss of this package, or another that returns a scalar, which is then its only term.
+        loss: Any loss of this package, or another, see `ForeignLoss`.
         weights: One per output in the network's order, which differs among MONAI's networks; used as
             they are.
 
@@ -70,7 +71,7 @@ class DeepSupervisionLoss(SegmentationLoss):
                 "--loss_function::weights"
             )
         super().__init__(weights=None if weights is None else list(weights))
-        self.loss = loss
+        self.loss = as_segmentation_loss(loss)
 
     def forward(self, logits: Outputs, labels: Outputs) -> torch.Tensor:
         """The loss, a scalar; :attr:`latest_terms` are summed over the outputs."""
@@ -81,12 +82,12 @@ class DeepSupervisionLoss(SegmentationLoss):
         if isinstance(logits, torch.Tensor):
             with_image = needs_image(self.loss)
             if isinstance(labels, torch.Tensor) and not _stacked(logits, labels, with_image):
-                return _terms(self.loss, logits, labels)
+                return self.loss.terms(logits, labels)
             logits = logits.unbind(1)
         totals: dict[str, torch.Tensor] = {}
         weights = self._weights(len(logits))
         for weight, head, label in zip(weights, logits, _labels_of(logits, labels), strict=True):
-            for name, value in _terms(self.loss, head, label).items():
+            for name, value in self.loss.terms(head, label).items():
                 totals[name] = weight * value + totals.get(name, 0)
         return totals
 
@@ -101,14 +102,6 @@ class DeepSupervisionLoss(SegmentationLoss):
                 "pass one weight per output"
             )
         return weights
-
-
-def _terms(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    return (
-        loss.terms(logits, labels)
-        if isinstance(loss, SegmentationLoss)
-        else {"loss": loss(logits, labels)}
-    )
 
 
 def _stacked(logits: torch.Tensor, labels: torch.Tensor, with_image: bool) -> bool:

@@ -26,8 +26,8 @@ def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequenc
             of a patch, the key ``patch``.
 
     Raises:
-        SettingError: If the network fails on this size, or returns logits of another; of a patch, that
-            may be since it is a network of slices.
+        SettingError: If the network fails on this size, or returns no logits, or those of another size; of a
+            patch, that may be since it is a network of slices.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -38,33 +38,45 @@ def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequenc
         nacl_monai.errors.SettingError: spatial_size: is [50, 64], which the network cannot take; \
 choose another, such as [64, 64]
     """
-    if _accepts(network, in_channels, spatial_size):
+    fault = _fault(network, in_channels, spatial_size)
+    if fault is None:
         return
     larger = (
         [multiple * math.ceil(n / multiple) for n in spatial_size] for multiple in (16, 32, 64)
     )
-    fitting = next((size for size in larger if _accepts(network, in_channels, size)), None)
-    remedy = f"choose another, such as {fitting}" if fitting else "choose another network"
-    key = "spatial_size" if len(spatial_size) == 2 else "patch"
-    if len(spatial_size) == 3 and not fitting and _accepts(network, in_channels, [64, 64]):
+    fitting = next((size for size in larger if _fault(network, in_channels, size) is None), None)
+    size = list(spatial_size)
+    key = "spatial_size" if len(size) == 2 else "patch"
+    if fitting:
+        raise SettingError(
+            f"{key}: is {size}, which the network cannot take; choose another, such as {fitting}"
+        )
+    if len(size) == 3 and _fault(network, in_channels, [64, 64]) is None:
         raise SettingError(
             f"network_def: {type(network).__name__} is a network of slices, and takes no patches; "
             "choose another, or --dims 2"
         )
-    raise SettingError(f"{key}: is {list(spatial_size)}, which the network cannot take; {remedy}")
+    raise SettingError(
+        f"network_def: takes no images of {key} {size}, nor larger ones ({fault}); correct it, or "
+        "choose another network"
+    )
 
 
-def _accepts(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> bool:
-    parameter = next(network.parameters())
+def _fault(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> str | None:
+    """Why a network gives no logits for an empty image of this size; None if it does."""
+    parameter = next(network.parameters(), torch.zeros(1))
     image = torch.zeros(1, in_channels, *spatial_size, dtype=parameter.dtype)
     training = network.training
     try:
         logits = network.eval()(image.to(parameter.device))
-    except (
-        RuntimeError,
-        ValueError,
-    ):  # maps of sizes that cannot be joined, or of one voxel, which cannot be normalized
-        return False
+    except ImportError:  # no size helps
+        raise
+    except Exception as error:  # noqa: BLE001 - maps that cannot be joined, or whatever one's own code raises
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.120}"
     finally:
         network.train(training)
-    return tuple(logits.shape[2:]) == tuple(spatial_size)
+    if not isinstance(logits, torch.Tensor):
+        return f"it returns a {type(logits).__name__} in evaluation instead of logits"
+    if tuple(logits.shape[2:]) != tuple(spatial_size):
+        return f"it returns {tuple(logits.shape)} for {tuple(image.shape)}"
+    return None

@@ -77,6 +77,9 @@ class TransUNet(nn.Module):
         [2, 3, 48, 60]
     """
 
+    #: Whoever else loads weights from ``pretrained`` leaves it to this class.
+    loads_pretrained = True
+
     def __init__(
         self,
         in_channels: int,

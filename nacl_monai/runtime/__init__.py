@@ -9,8 +9,10 @@ from nacl_monai.runtime.device import default_device
 from nacl_monai.runtime.dimensions import check_dims
 from nacl_monai.runtime.error_lines import one_line_errors
 from nacl_monai.runtime.evaluation_folder import open_evaluation
+from nacl_monai.runtime.loss_check import check_loss
 from nacl_monai.runtime.network_check import check_classes, check_labels
 from nacl_monai.runtime.precision import PrecisionInferer
+from nacl_monai.runtime.pretrained import load_pretrained
 from nacl_monai.runtime.processes import (
     across_processes,
     evaluation_sampler,
@@ -34,6 +36,7 @@ __all__ = [
     "check_dims",
     "check_interval",
     "check_labels",
+    "check_loss",
     "default_device",
     "evaluation_sampler",
     "evaluation_settings",
@@ -45,6 +48,7 @@ __all__ = [
     "keep_data",
     "keep_freed_memory",
     "last_step",
+    "load_pretrained",
     "load_weights",
     "lock_folder",
     "loss_and_terms",

@@ -102,10 +102,19 @@ def _refused_arguments(error: BaseException) -> InputError | None:
     return None
 
 
+def _missing_package(error: OptionalImportError) -> InputError:
+    """The fault of a package that MONAI imports where it is there, and that is not."""
+    package = re.search(r"No module named '(\w+)", str(error))
+    what = package[1] if package else str(error).strip().partition("\n")[0]
+    return SettingError(f"{what}: is needed and not installed; pip install {what}")
+
+
 def _fault(error: BaseException) -> InputError | None:
     """The fault that a user can put right, if ``error`` is one."""
     if isinstance(error, InputError):
         return error
+    if isinstance(error, OptionalImportError):
+        return _missing_package(error)
     if isinstance(error, KeyboardInterrupt):
         return InputError(
             "interrupted; the same command goes on where a training's last epoch ended"

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any
 
 from monai.bundle import (
-    ComponentLocator,
     ConfigComponent,
     ConfigExpression,
     ConfigParser,
@@ -19,16 +18,16 @@ from monai.bundle import (
 )
 
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.hints import parameters, type_of
+from nacl_monai.runtime.definitions import is_class, locator
+from nacl_monai.runtime.hints import is_made_later, parameters, type_of
 from nacl_monai.runtime.limits import LIMITS, check_limits, check_literal, check_type, evaluated
 
 #: Packages whose classes and functions a configuration may name; MONAI has some of the same name.
 _PACKAGES = ("data", "networks", "losses", "metrics", "handlers")
-_locator = ComponentLocator()
 
 
 def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``overrides`` with ``#`` in their keys written as ``::``.
+    """``overrides`` with ``#`` in their keys written as ``::``, and a class's name as a definition.
 
     Args:
         config: All keys that there are, with nothing in them evaluated.
@@ -38,12 +37,14 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         SettingError: If `nacl_monai.runtime.check_command_line` would raise it.
     """
     parser = ConfigParser(deepcopy(dict(config)))
-    overrides = {key.replace("#", "::"): value for key, value in overrides.items()}
-    replaced = {}
-    for key, value in overrides.items():
-        _check_later(key, overrides)
-        check_literal(key, value)
-        _check_choice(key, value, parser)
+    given = {key.replace("#", "::"): value for key, value in overrides.items()}
+    overrides, replaced = {}, {}
+    for key, text in given.items():
+        _check_later(key, given)
+        check_literal(key, text)
+        overrides[key] = value = _chosen(key, text, parser)
+        if value != text and any(later.startswith(f"{key}::") for later in given):
+            raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
         replaced[key] = parser.get(key)
         check_type(key, value, _type_of_key(key, parser), replaced[key])
         parser[key] = deepcopy(value)
@@ -98,15 +99,27 @@ def _check_later(key: str, overrides: Mapping[str, Any]) -> None:
             raise SettingError(f"--{key}: is replaced by --{later} behind it; write it after that")
 
 
-def _check_choice(key: str, value: Any, parser: ConfigParser) -> None:
+def _chosen(key: str, value: Any, parser: ConfigParser) -> Any:
+    """``value``; the name of a class in place of a reference to a menu of classes as its definition."""
     default = parser.get(key)
-    chosen_from_menu = isinstance(default, str) and default.startswith("@") and "::" in default
-    if chosen_from_menu and isinstance(value, str) and value[:1] not in ("@", "$", "%"):
-        menu = default.rpartition("::")[0]
+    from_menu = isinstance(default, str) and default.startswith("@") and "::" in default
+    if not (from_menu and isinstance(value, str)) or is_made_later(value):
+        return value
+    menu = default.rpartition("::")[0]
+    entries = parser.get(menu[1:])
+    of_classes = isinstance(entries, Mapping) and any(map(is_made_later, entries.values()))
+    if of_classes and value not in entries and (value in _own_names() or is_class(value)):
+        return {"_target_": value}
+    if of_classes and "." in value:
         raise SettingError(
-            f"--{key} {value}: is no reference to the menu; write it as a reference, "
-            f"--{key} {menu}::{value}"
+            f"--{key} {value}: no such class can be imported; correct the name, or put its folder on "
+            "PYTHONPATH"
         )
+    instead = ", or name a class of MONAI's, or one with its module" if of_classes else ""
+    raise SettingError(
+        f"--{key} {value}: is no reference to the menu; write it as a reference, "
+        f"--{key} {menu}::{value}{instead}"
+    )
 
 
 def _type_of_key(key: str, parser: ConfigParser) -> Any:
@@ -135,7 +148,7 @@ def _arguments(component: Any) -> dict[str, Any]:
     """The arguments that a component takes, with their types."""
     if not ConfigComponent.is_instantiable(component):
         return {}
-    return parameters(component, _locator) or {}
+    return parameters(component, locator) or {}
 
 
 def _check_arguments(key: str, value: Any) -> None:

@@ -15,22 +15,25 @@ from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.definitions import ARGUMENTS
 from nacl_monai.runtime.overrides import leaves
 from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
-#: pass the network at once and what of them is averaged, and what a network began with that now has
-#: trained weights. Those of
+#: pass the network at once and what of them is averaged, and what concerned its training alone. Those of
 #: `run_folder.FREE_KEYS` are free as well: no training records them.
 FREE_TO_EVALUATE = (
     "average",
     "checkpoint",
+    "complete",
     "dataset_label",
     "experiment_name",
+    "flip_axes",
     "imports",
     "initialize",
     "inferer::sw_batch_size",
+    "network_arguments",
     "official_cases",
     "pretrained",
     "run_folder",
@@ -42,7 +45,8 @@ FREE_TO_EVALUATE = (
 # Keys that say where an evaluation reads and writes, and what is done before it.
 _WHERE = (
     *FREE_KEYS,
-    *("checkpoint", "evaluation_dir", "experiment_name", "initialize", "strictly", "tracking_uri"),
+    *("checkpoint", "complete", "evaluation_dir", "experiment_name", "initialize"),
+    *("flip_axes", "network_arguments", "strictly", "tracking_uri"),
 )
 
 
@@ -71,7 +75,9 @@ def follow_run(checkpoint: str | Path) -> None:
         return
     parser = running_parser()
     record = read_record(run.config)
-    overrides = given_overrides()
+    given = given_overrides()
+    # As the configuration has them by now, with what completes a definition.
+    overrides = None if given is None else {key: parser[key] for key in given if key in parser}
     check_agrees(run.config, record, {"dataset": parser.get("dataset")})
     check_agrees(run.config, record, parser.get() if overrides is None else overrides)
     shared = [key for key in parser.get() if key in record and not _is_free(key)]
@@ -115,7 +121,13 @@ def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
     keys = [key for key in asked if key.partition("::")[0] in record]
     before = _settings({key: parser[key] for key in keys if key in parser})
     now = _settings({key: asked[key] for key in keys})
-    changes = differences(before, now)
+    # Whoever names a class asks for that class, with the arguments that are named.
+    compared = {
+        key: value
+        for key, value in before.items()
+        if key in now or key.partition("::")[0] not in ARGUMENTS
+    }
+    changes = differences(compared, now)
     if changes:
         raise InputError(
             f"{file}: the run was trained with another {first_of(changes)}; leave that out, or name "

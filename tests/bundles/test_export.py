@@ -30,11 +30,13 @@ SCRIPTS = [
         for name in (
             "__init__",
             "command_line",
+            "definitions",
             "error_lines",
             "errors",
             "hints",
             "limits",
             "overrides",
+            "running",
         )
     ),
 ]

@@ -41,6 +41,7 @@ def words_of(acdc_phantom, tmp_path_factory):
     shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
     shared += ["--networks::unet", NETWORK]
     training = ["--max_epochs", EPOCHS, "--slice_transforms", AUGMENTATION]
+    training += ["--augmentation", "@augmentations::strong"]
     training += ["--loss", "@losses::crac"]  # which learns too
 
     def words(folder, run_id="training", *more):

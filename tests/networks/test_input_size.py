@@ -63,3 +63,40 @@ def test_network_that_returns_another_size_is_refused():
     half = torch.nn.Conv2d(1, 2, 3, stride=2, padding=1)
     with pytest.raises(InputError, match="choose another network"):
         check_input_size(half, 1, (32, 32))
+
+
+class Faulty(torch.nn.Module):
+    """Fails, or returns something else than logits."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def forward(self, image):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result(image)
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (TypeError("no such argument\nand more"), "(TypeError: no such argument)"),
+        (AssertionError(), "(AssertionError: )"),
+        (lambda image: [image, image], "(it returns a list in evaluation instead of logits)"),
+        (lambda image: {"logits": image}, "(it returns a dict in evaluation instead of logits)"),
+        (lambda image: image[..., ::2], "(it returns (1, 1, 32, 16) for (1, 1, 32, 32))"),
+    ],
+)
+def test_network_that_takes_no_size_is_named_with_the_reason(result, reason):
+    """Then it is not the size that is wrong; and a network needs no weights to be asked."""
+    with pytest.raises(InputError, match="^network_def: takes no images of") as caught:
+        check_input_size(Faulty(result), 1, (32, 32))
+
+    assert reason in str(caught.value)
+
+
+def test_missing_package_is_no_matter_of_size():
+    """It is reported as what it is."""
+    with pytest.raises(ImportError):
+        check_input_size(Faulty(ImportError("einops")), 1, (32, 32))

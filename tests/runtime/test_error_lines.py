@@ -29,6 +29,28 @@ def shown(capsys, function):
     return capsys.readouterr().err
 
 
+def test_package_that_monai_lacks_is_one_line(capsys):
+    """As SwinUNETR's einops, where the network is first applied."""
+    rearrange, there = optional_import("no_such_package.parts", name="rearrange")
+
+    def fail():
+        try:
+            rearrange("b c -> c b")
+        except ImportError as error:
+            raise RuntimeError("Failed to instantiate component") from error
+
+    assert not there
+    line = "error: no_such_package: is needed and not installed; pip install no_such_package\n"
+    assert shown_with_exit(capsys, fail) == line
+
+
+def shown_with_exit(capsys, function):
+    with pytest.raises(SystemExit) as stop:
+        shown(capsys, function)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
 def test_input_error_is_shown_alone_however_deeply_it_is_wrapped(capsys):
     """MONAI wraps what its configurations raise, more than once."""
 

@@ -141,7 +141,15 @@ def test_weights_without_a_record_are_used_with_a_warning(evaluate, tmp_path, ca
 def test_these_keys_are_free():
     """Every other key that training and evaluation share decides a number, or might."""
     assert set(FREE_TO_EVALUATE) == {
-        *("average", "checkpoint", "dataset_label", "experiment_name", "imports", "initialize"),
-        *("inferer::sw_batch_size", "official_cases", "pretrained", "run_folder", "split"),
+        *("average", "checkpoint", "complete", "dataset_label", "experiment_name", "flip_axes"),
+        *("imports", "initialize"),
+        *(
+            "inferer::sw_batch_size",
+            "network_arguments",
+            "official_cases",
+            "pretrained",
+            "run_folder",
+            "split",
+        ),
         *("strictly", "structures", "tracking_uri"),
     }

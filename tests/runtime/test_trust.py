@@ -37,6 +37,11 @@ def test_what_the_sources_say_is_known(dataset):
         ({"a": {"_target_": ["os.system"]}}, "a::_target_::0"),
         ({"a": {"_target_": {"_target_": "os.system"}}}, "a::_target_::_target_"),
         ({"a": {"_target_": "@b"}, "b": "os.system"}, "a::_target_"),
+        ({"loss": {"_target_": "my_package.MyLoss"}}, "loss::_target_"),
+        ({"a": {"_target_": "monai.losses.dice.torch.load"}}, "a::_target_"),
+        ({"a": {"_target_": "monai.losses.dice.nn.Module"}}, "a::_target_"),
+        ({"a": {"_target_": "monai.networks.utils.torch.hub.load"}}, "a::_target_"),
+        ({"a": {"_target_": "monai.losses.Nix"}}, "a::_target_"),
     ],
 )
 def test_code_that_no_bundle_has_is_refused(record, key):
@@ -61,3 +66,18 @@ def test_values_are_no_code():
     record = {"a": 1, "b": [None, True, 0.5], "c": "@networks::unet", "d": "costs 5 $", "e": {}}
 
     check_known_code(json.loads(json.dumps(record)), "config.json", BUNDLES)
+
+
+def test_networks_and_losses_of_monai_and_of_this_package_are_harmless():
+    """Whether a bundle has them or not."""
+    names = ["SegResNet", "monai.networks.nets.SwinUNETR", "monai.losses.TverskyLoss"]
+    names += ["nacl_monai.losses.ComposedLoss", "nacl_monai.losses.ForeignLoss"]
+
+    check_known_code({"a": [{"_target_": name} for name in names]}, "config.json", BUNDLES)
+
+
+def test_what_was_asked_for_is_trusted():
+    """Whoever exports has named it."""
+    record = {"network_def": {"_target_": "my_package.MyNet"}}
+
+    check_known_code(record, "config.json", BUNDLES, ["my_package.MyNet"])

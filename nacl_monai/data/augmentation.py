@@ -1,0 +1,110 @@
+"""Random augmentation of what a network sees: flips, rotation, scaling, gamma, noise.
+
+Image and label are turned alike, the image by linear interpolation and the label by its nearest voxel,
+and what comes in from outside is zero, as padding is. Random numbers follow from the seed, the epoch and
+the item (`nacl_monai.data.seeding`), so that neither resuming nor the number of workers changes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.transforms import (
+    EnsureTyped,
+    RandAdjustContrastd,
+    RandAffined,
+    RandFlipd,
+    RandGaussianNoised,
+    ScaleIntensityRanged,
+)
+
+from nacl_monai.errors import SettingError
+
+_IMAGE, _LABEL = "image", "label"
+_BOTH = (_IMAGE, _LABEL)
+
+
+def random_augmentation(
+    spatial_dims: int,
+    *,
+    flip_axes: Sequence[int] = (),
+    degrees: float = 15.0,
+    scale: float = 0.1,
+    gamma: Sequence[float] = (0.7, 1.5),
+    noise: float = 0.05,
+    prob: float = 0.2,
+) -> list[Any]:
+    r"""MONAI's random transforms of items: ``image`` ``(C, *spatial)``, ``label`` ``(1, *spatial)``.
+
+    Each axis of ``flip_axes`` is flipped in half of the items; each other change happens with ``prob``.
+
+    Args:
+        spatial_dims: 2 or 3.
+        flip_axes: Axes of a volume along which an anatomy looks as natural when it is mirrored; those
+            that a slice lacks are left out.
+        degrees: Largest angle of the rotation within the plane of slices, either way.
+        scale: Largest change of the size, as a share of it.
+        gamma: Bounds of :math:`\gamma` in :math:`v^\gamma`, an item's intensities being from 0 to 1.
+        noise: Largest standard deviation of the Gaussian noise, in the image's unit.
+        prob: Of the rotation and scaling, of gamma and of noise.
+
+    Returns:
+        Transforms whose items have the same shapes and types, an image in [0, 1], and class indices.
+
+    Raises:
+        SettingError: If an argument is out of range.
+
+    Example:
+        >>> from monai.transforms import Compose
+        >>> item = {"image": torch.rand(1, 8, 8), "label": torch.ones(1, 8, 8, dtype=torch.uint8)}
+        >>> changed = Compose(random_augmentation(2, flip_axes=[0], prob=1.0))(item)
+        >>> changed["image"].shape, changed["label"].dtype
+        (torch.Size([1, 8, 8]), torch.uint8)
+    """
+    _check(spatial_dims, flip_axes, degrees, scale, gamma, noise, prob)
+    rotation, scaling = math.radians(degrees), [scale] * spatial_dims
+    return [
+        *(
+            RandFlipd(_BOTH, prob=0.5, spatial_axis=axis)
+            for axis in flip_axes
+            if axis < spatial_dims
+        ),
+        RandAffined(
+            _BOTH,
+            prob=prob,
+            rotate_range=[0.0, 0.0, rotation] if spatial_dims == 3 else [rotation],
+            scale_range=scaling,
+            mode=["bilinear", "nearest"],
+            padding_mode="zeros",
+        ),
+        RandAdjustContrastd(_IMAGE, prob=prob, gamma=(gamma[0], gamma[1])),
+        RandGaussianNoised(_IMAGE, prob=prob, std=noise),
+        ScaleIntensityRanged(_IMAGE, 0.0, 1.0, 0.0, 1.0, clip=True),
+        # MONAI's metadata would slow the training down.
+        EnsureTyped(_BOTH, dtype=[torch.float32, torch.uint8], track_meta=False),
+    ]
+
+
+def _check(
+    spatial_dims: int,
+    flip_axes: Sequence[int],
+    degrees: float,
+    scale: float,
+    gamma: Sequence[float],
+    noise: float,
+    prob: float,
+) -> None:
+    for name, value, valid, remedy in (
+        ("spatial_dims", spatial_dims, spatial_dims in (2, 3), "2 or 3"),
+        ("flip_axes", flip_axes, set(flip_axes) <= {0, 1, 2}, "a list of axes out of 0, 1, 2"),
+        ("degrees", degrees, 0 <= degrees <= 180, "a number from 0 to 180"),
+        ("scale", scale, 0 <= scale < 1, "a share from 0 to below 1"),
+        ("gamma", gamma, len(gamma) == 2 and 0 < gamma[0] <= gamma[-1], "two bounds above 0"),
+        ("noise", noise, noise >= 0, "a number from 0"),
+        ("prob", prob, 0 <= prob <= 1, "a share from 0 to 1"),
+    ):
+        if not valid:
+            raise SettingError(f"augmentation: {name} is {value}; pass {remedy}")

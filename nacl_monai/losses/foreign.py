@@ -1,0 +1,102 @@
+"""Losses that are none of this package: MONAI's, torch's, one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from nacl_monai.errors import InputError
+from nacl_monai.losses.base import SegmentationLoss
+from nacl_monai.losses.settings import check_option
+from nacl_monai.losses.voxels import one_hot
+from nacl_monai.tensors import check_labels, without_channel, without_metadata
+
+#: The term's name where a loss is not made of terms.
+TERM = "loss"
+
+
+def _whole(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+    labels = without_metadata(labels)
+    return labels if labels.is_floating_point() else labels.long()
+
+
+def _indices(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    indices = without_channel(labels, logits)
+    check_labels(indices, logits.shape[1])
+    return indices.long()
+
+
+def _one_hot(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    indices = _indices(logits, labels).unsqueeze(1)
+    return one_hot(indices, logits.shape[1], None).to(logits.dtype)
+
+
+#: How a loss takes its labels.
+FORMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "whole": _whole,
+    "indices": _indices,
+    "one_hot": _one_hot,
+}
+
+
+class ForeignLoss(SegmentationLoss):
+    r"""A loss from elsewhere, as a loss of this package with one term, ``loss``.
+
+    Whatever takes ``(logits, labels)`` becomes one by itself where it is a base of `ComposedLoss` or the
+    loss of `DeepSupervisionLoss`, as every loss of a training is. Name this class only for labels in
+    another form than the first::
+
+        loss:
+          _target_: nacl_monai.losses.ForeignLoss
+          loss: {_target_: torch.nn.CrossEntropyLoss}
+          labels: indices
+
+    Args:
+        loss: Returns a scalar for logits ``(B, C, *spatial)`` before softmax, in at least float32, and
+            labels.
+        labels: "whole", as they come, ``(B, 1, *spatial)`` in a training, but whole numbers in int64,
+            since 1 − 2 is 255 in bytes; "indices", without the channel, ``(B, *spatial)``, as torch's
+            losses take them; or "one_hot", ``(B, C, *spatial)`` in the dtype of the logits.
+
+    Shape:
+        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
+        Only "whole" hands soft labels on.
+
+    Raises:
+        InputError: If there is no such form.
+
+    Example:
+        >>> loss = ForeignLoss(nn.CrossEntropyLoss(), labels="indices")
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss(logits, torch.zeros(1, 1, 4, 4)).backward()
+        >>> loss.latest_terms
+        {'loss': tensor(0.6931)}
+    """
+
+    def __init__(self, loss: nn.Module, labels: str = "whole") -> None:
+        check_option("labels", FORMS, labels)
+        super().__init__(labels=labels)
+        self.loss = loss
+
+    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``loss``."""
+        form = FORMS[self.settings["labels"]]
+        loss = self.loss.to(logits.device)  # its class weights, if it has any
+        return {TERM: loss(without_metadata(logits), form(logits, labels))}
+
+
+def as_segmentation_loss(loss: object) -> SegmentationLoss:
+    """``loss``; one from elsewhere within a `ForeignLoss`.
+
+    Raises:
+        InputError: If it is no module.
+    """
+    if isinstance(loss, SegmentationLoss):
+        return loss
+    if not isinstance(loss, nn.Module):
+        raise InputError(
+            f"loss: is {loss!r:.80}, which is no torch.nn.Module; pass a loss's module"
+        )
+    return ForeignLoss(loss)

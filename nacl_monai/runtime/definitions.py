@@ -1,0 +1,100 @@
+"""Networks and losses that are no entry of a menu: a class by its name, or with its arguments.
+
+``--network_def my_package.MyNet`` stands for ``--network_def "{'_target_': 'my_package.MyNet'}"``, and
+what the configuration knows of any network, such as its ``in_channels``, needs not be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pydoc import ErrorDuringImport
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigComponent
+
+from nacl_monai.errors import SettingError
+from nacl_monai.runtime.hints import parameters
+from nacl_monai.runtime.running import running_parser
+
+#: What can be defined inline, and the key of the arguments that its class is given where it takes them.
+ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
+#: Finds MONAI's classes by their names alone.
+locator = ComponentLocator()
+_OWN = "nacl_monai."
+
+
+def complete_definitions() -> None:
+    """Completes network and loss of the configuration that calls this, see `completed`.
+
+    It then begins anew: whatever is made after this call is made of the complete definitions.
+    """
+    parser = running_parser()
+    changes = completed(parser.get())
+    if changes:
+        parser.update(changes)
+        parser.parse()
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of :data:`ARGUMENTS` whose definitions change when they are completed.
+
+    A class is given every argument of ``network_arguments`` or ``loss_arguments`` that it takes and that
+    the definition does not set. The definition inside a wrapper of this package, such as
+    ``nacl_monai.networks.SingleOutput``, is completed alike.
+
+    Args:
+        config: With nothing in it evaluated.
+
+    Raises:
+        SettingError: If a class cannot be imported.
+
+    Example:
+        >>> config = {"network_arguments": {"spatial_dims": 2, "in_channels": "@in_channels"}}
+        >>> completed({**config, "network_def": "SegResNet"})["network_def"]
+        {'_target_': 'SegResNet', 'spatial_dims': 2, 'in_channels': '@in_channels'}
+    """
+    definitions = {
+        key: (config[key], _complete(key, config[key], config[arguments]))
+        for key, arguments in ARGUMENTS.items()
+        if key in config and arguments in config
+    }
+    return {key: whole for key, (given, whole) in definitions.items() if whole != given}
+
+
+def is_class(name: str) -> bool:
+    """Whether a class or function of this name can be imported; a name without a dot is MONAI's.
+
+    Raises:
+        SettingError: If its module is there, and fails to be imported.
+    """
+    if "." not in name:
+        return locator.get_component_module_name(name) is not None
+    return _taken("_target_", {"_target_": name}) is not None
+
+
+def _complete(key: str, definition: Any, arguments: Mapping[str, Any]) -> Any:
+    if isinstance(definition, str) and definition[:1] not in ("@", "$", "%"):
+        definition = {"_target_": definition}
+    if not ConfigComponent.is_instantiable(definition):
+        return definition
+    taken = _taken(f"{key}::_target_", definition) or {}
+    whole = {
+        **definition,
+        **{name: value for name, value in arguments.items() if name in taken.keys() - definition},
+    }
+    if str(definition["_target_"]).startswith(_OWN):
+        for name, value in definition.items():
+            if ConfigComponent.is_instantiable(value):
+                whole[name] = _complete(f"{key}::{name}", value, arguments)
+    return whole
+
+
+def _taken(key: str, definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments that a class takes; None if there is no such class."""
+    try:
+        return parameters(definition, locator)
+    except ErrorDuringImport as error:
+        raise SettingError(
+            f"{key}: {definition['_target_']} cannot be imported ({error.value!r}); correct its module, "
+            "or install what it needs"
+        ) from error

@@ -1,0 +1,158 @@
+"""Checks before the first batch that a loss from elsewhere reads logits and labels as they are given.
+
+A loss that takes logits for probabilities, or class indices for one-hot labels, returns a number all the
+same. What every loss of a softmax has in common tells them apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from inspect import signature
+from math import isfinite, prod
+
+import ignite.distributed as idist
+import torch
+from torch import nn
+
+from nacl_monai.errors import SettingError
+from nacl_monai.losses import ForeignLoss
+from nacl_monai.losses.base import FunctionModule
+from nacl_monai.losses.foreign import FORMS
+
+_LIBRARIES = ("monai", "torch")
+#: Arguments by which MONAI's losses take class indices and logits.
+_CONVENTIONS = ("to_onehot_y", "softmax", "use_softmax")
+_TOLERANCE = 1e-3
+
+
+def check_loss(
+    loss_function: nn.Module, classes: Sequence[str], spatial_size: Sequence[int]
+) -> None:
+    """Refuses a loss that is no loss of logits and class indices; its state stays as it is.
+
+    Losses of this package have their own checks. Any other must return a finite scalar with a gradient
+    for logits ``(2, C, *spatial_size)`` and int64 labels ``(2, 1, *spatial_size)``, and a smaller one
+    for logits that are right than for logits that are wrong. One of MONAI's or torch's must not change
+    when all logits of a voxel grow by the same number, since softmax does not; one's own may, as where
+    it bounds the logits themselves, with a warning.
+
+    Args:
+        loss_function: Of the training.
+        classes: Names of all classes.
+        spatial_size: Height and width (and depth) of what the network sees.
+
+    Raises:
+        SettingError: If a loss does not behave like this.
+    """
+    probe = _Probe(len(classes), spatial_size)
+    for loss in _foreign(loss_function):
+        try:
+            warning = probe.check(loss)
+        except _FaultError as fault:
+            raise SettingError(f"loss: {_name(loss)} {fault}; {probe.remedy(loss)}") from None
+        if warning and idist.get_rank() == 0:
+            print(f"warning: loss: {_name(loss)} {warning}; right if it means to", file=sys.stderr)
+
+
+class _FaultError(Exception):
+    """What a loss does that it must not."""
+
+
+def _foreign(module: nn.Module) -> Iterator[ForeignLoss]:
+    """The losses from elsewhere in a loss, however deep in losses of this package."""
+    if isinstance(module, ForeignLoss):
+        yield module
+    elif isinstance(module, FunctionModule):
+        for child in module.children():
+            yield from _foreign(child)
+
+
+def _is_of_library(loss: nn.Module) -> bool:
+    return type(loss).__module__.partition(".")[0] in _LIBRARIES
+
+
+def _name(loss: ForeignLoss) -> str:
+    return f"{type(loss.loss).__module__}.{type(loss.loss).__qualname__}"
+
+
+class _Probe:
+    """Logits whose loss is known to be small, large or the same, and the labels of two images."""
+
+    def __init__(self, classes: int, spatial_size: Sequence[int]) -> None:
+        # Thin stripes, since a loss may look at the middle of structures alone.
+        stripes = torch.arange(2 * prod(spatial_size)) // 3 % classes
+        self.labels = stripes.view(2, 1, *spatial_size).to(torch.uint8)
+        indices = torch.arange(classes).view(1, -1, *[1] * len(spatial_size))
+        self.right, self.wrong = (
+            6.0 * (indices == (self.labels + shift) % classes) for shift in (0, 1)
+        )
+        self.plain = torch.sin(torch.arange(self.right.numel())).view(self.right.shape)
+
+    def check(self, loss: ForeignLoss) -> str:
+        """What one's own loss does when all logits grow alike; empty if nothing.
+
+        Raises:
+            _FaultError: If a loss fails, returns no finite number with a gradient, or does not tell
+                right from wrong logits, or if a library's changes when all logits grow alike.
+        """
+        loss = deepcopy(loss)
+        with torch.random.fork_rng(devices=()):
+            right, wrong, plain, shifted = (
+                self._value(loss, logits)
+                for logits in (self.right, self.wrong, self.plain, self.plain + 3)
+            )
+        if not wrong - right > _TOLERANCE * (abs(right) + abs(wrong)):
+            raise _FaultError(
+                f"is {right:.4g} if all voxels are right, {wrong:.4g} if all are wrong"
+            )
+        if abs(shifted - plain) <= _TOLERANCE * (1 + abs(plain)):
+            return ""
+        text = f"is {plain:.4g}, but {shifted:.4g} when all logits grow by 3, unlike softmax"
+        if _is_of_library(loss.loss):
+            raise _FaultError(text)
+        return text
+
+    def _value(self, loss: ForeignLoss, logits: torch.Tensor) -> float:
+        logits = logits.clone().requires_grad_()
+        try:
+            (found,) = loss.terms(logits, self.labels).values()
+        except Exception as error:  # whatever somebody's code may raise
+            cause = str(error).strip().partition("\n")[0]
+            raise _FaultError(
+                f"fails on logits {tuple(logits.shape)} and labels {tuple(self.labels.shape)} "
+                f"({type(error).__name__}: {cause:.120})"
+            ) from error
+        if not isinstance(found, torch.Tensor) or found.numel() != 1:
+            shape = getattr(found, "shape", type(found).__name__)
+            raise _FaultError(f"returns {shape} instead of one number")
+        value = float(found.detach())
+        if not (isfinite(value) and found.requires_grad):
+            raise _FaultError(f"is {value:g}, no finite number with a gradient")
+        return value
+
+    def remedy(self, loss: ForeignLoss) -> str:
+        """What to write instead."""
+        absent = [name for name in _CONVENTIONS if _lacks(loss.loss, name)]
+        if absent:
+            return f"give it {' and '.join(f'{name}: true' for name in absent)}"
+        for form in FORMS:
+            try:
+                self.check(ForeignLoss(loss.loss, form))
+            except _FaultError:
+                continue
+            whole = {
+                "_target_": "nacl_monai.losses.ForeignLoss",
+                "loss": {"_target_": _name(loss)},
+                "labels": form,
+            }
+            return f'give it labels as {form}: --loss "{whole}"'
+        return "choose another, or write a module that takes logits and class indices"
+
+
+def _lacks(loss: nn.Module, name: str) -> bool:
+    """Whether a loss takes the argument ``name``, and neither it nor a part of it has it."""
+    return name in signature(type(loss)).parameters and not any(
+        getattr(part, name, False) for part in loss.modules()
+    )
