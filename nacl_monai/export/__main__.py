@@ -35,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("dataset", help="one of the folders in bundles/")
     export.add_argument(
-        "--network", help="of the run, by its menu or its class (default: that of --run, else unet); unet3d"
+        "--network",
+        help="of the run, by its menu or its class (default: that of --run, else unet); unet3d",
     )
     export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")

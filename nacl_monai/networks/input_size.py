@@ -26,8 +26,8 @@ def check_input_size(network: nn.Module, in_channels: int, spatial_size: Sequenc
             of a patch, the key ``patch``.
 
     Raises:
-        SettingError: If the network fails on this size, or returns no logits, or those of another size; of a
-            patch, that may be since it is a network of slices.
+        SettingError: If the network fails on this size, or returns no logits, or those of another size;
+            or if a network of slices is given patches.
 
     Example:
         >>> from monai.networks.nets import UNet
