@@ -68,7 +68,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
+.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -174,6 +174,15 @@ constraints: .venv/development ## Write constraints.txt, the versions in .venv; 
 	@{ grep '^#' constraints.txt; sed 's/+.*//' .venv/frozen.txt; } > .venv/constraints.txt
 	@mv .venv/constraints.txt constraints.txt
 
+# nnU-Net's networks ask for an earlier timm than .venv has.
+.venv-nnunet/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-nnunet
+	.venv-nnunet/bin/pip install --quiet --editable '.[dev,nnunet]'
+	@touch $@
+
+test-nnunet: .venv-nnunet/installed ## Run the tests of the trainers for nnU-Net, the slow ones too, beside nnU-Net
+	OMP_NUM_THREADS=1 .venv-nnunet/bin/python -m pytest tests/nnunet $(ARGS)
+
 mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
@@ -219,5 +228,5 @@ format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv .venv-lowest build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-nnunet build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

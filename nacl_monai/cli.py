@@ -52,6 +52,9 @@ COMMANDS = {
     "selective": Command("nacl_monai.reports", "draw the error rate of the most confident voxels"),
     "page": Command("nacl_monai.reports", "show all about a run or an audit on one HTML page"),
     "logits": Command("nacl_monai.reports", "draw the size of the logits, per class and per epoch"),
+    "nnunet": Command(
+        "nacl_monai.nnunet", "print the folder of the trainers for nnU-Net", own_words=False
+    ),
     "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
     "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),
 }

@@ -1,0 +1,113 @@
+"""Names of the trainers, and the folder where nnU-Net finds them; neither needs nnU-Net."""
+
+import ast
+import os
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import nacl_monai
+from nacl_monai import nnunet
+from nacl_monai.bundles import read_menu
+from nacl_monai.errors import InputError
+from nacl_monai.nnunet import finding
+from nacl_monai.nnunet.finding import LOWEST_VERSION, TRAINERS, check_installed, trainers_folder
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretends that a version of nnU-Net is installed, or none."""
+
+    def pretend(number):
+        def version(name):
+            assert name == "nnunetv2"
+            if number is None:
+                raise PackageNotFoundError(name)
+            return number
+
+        monkeypatch.setattr(finding, "version", version)
+
+    return pretend
+
+
+def test_every_loss_of_the_paper_has_a_trainer_with_and_without_dice():
+    """CE+DSC of the menu is the one with cross-entropy and Dice."""
+    menu = [name for name, choice in read_menu("losses").items() if choice.name != "dice_ce"]
+    paper = menu[: menu.index("nacl") + 1]
+
+    assert {loss for loss, _ in TRAINERS.values()} == set(paper)
+    for name, (loss, with_dice) in TRAINERS.items():
+        assert name.startswith("nnUNetTrainerDice") == with_dice
+        assert TRAINERS[name.replace("TrainerDice", "Trainer")] == (loss, False)
+
+
+def test_the_folder_is_that_of_the_extension(installed):
+    """It is absolute, and nnU-Net's finder sees one module in it."""
+    installed("2.8.1")
+    folder = trainers_folder()
+
+    assert folder == Path(nacl_monai.__file__).resolve().parent / "nnunet" / "extension"
+    assert [file.name for file in folder.glob("[!_]*.py")] == ["nacl_monai_trainers.py"]
+
+
+def test_a_missing_nnunet_is_one_line(installed):
+    """It names the extra."""
+    installed(None)
+
+    with pytest.raises(InputError, match=r"^nnunetv2: is not installed here; .*nacl-monai\[nnunet"):
+        trainers_folder()
+    with pytest.raises(InputError, match=r"^nnunetv2: is not installed here"):
+        check_installed()
+
+
+@pytest.mark.parametrize(
+    ("number", "fine"), [("2.8", True), ("2.10.0", True), ("3.0.1", True), ("2.7.9", False)]
+)
+def test_a_version_that_does_not_look_elsewhere_is_refused(installed, number, fine):
+    """Versions are numbers, not text: 2.10 is above 2.8."""
+    installed(number)
+
+    if fine:
+        check_installed()
+    else:
+        with pytest.raises(InputError, match=r"^nnunetv2: is 2\.7\.9, .*'nnunetv2>=2\.8'$"):
+            check_installed()
+
+
+def test_the_lowest_version_is_that_of_the_extra():
+    """pyproject.toml and the check agree."""
+    (needed,) = [
+        requirement
+        for requirement in map(Requirement, requires("nacl-monai"))
+        if requirement.name == "nnunetv2"
+    ]
+
+    assert str(needed.specifier) == ">=" + ".".join(map(str, LOWEST_VERSION))
+    assert needed.marker.evaluate({"extra": "nnunet"})
+    assert not needed.marker.evaluate({"extra": "dev"})
+
+
+def test_a_folder_that_the_variable_cannot_name_is_refused(installed, monkeypatch):
+    """nnU-Net splits it where it separates folders."""
+    installed("2.8.1")
+    monkeypatch.setattr(finding, "__file__", f"/a{os.pathsep}b/nnunet/finding.py")
+
+    with pytest.raises(InputError, match=rf"has '{os.pathsep}' in its name"):
+        trainers_folder()
+
+
+def test_other_names_are_no_trainers():
+    """Whatever asks a module for anything is answered as by any module."""
+    assert not hasattr(nnunet, "nnUNetTrainer")
+    assert not hasattr(nnunet, "__wrapped__")
+
+
+def test_no_module_imports_nnunet_by_itself():
+    """It is loaded where a trainer is asked for."""
+    for file in Path(nacl_monai.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in getattr(node, "names", [])]
+            names.append(getattr(node, "module", None) or "")
+            assert not any(str(name).startswith("nnunetv2") for name in names), file
