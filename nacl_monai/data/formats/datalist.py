@@ -1,0 +1,107 @@
+"""A datalist of MONAI: a JSON file with ``training``, and perhaps ``validation`` and ``testing``.
+
+Entries are ``{"image": FILE or [FILE, …], "label": FILE}``, relative to the folder of the JSON file.
+Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.data.formats.description import Description, read_labels
+from nacl_monai.data.own_cases import entry_names, files_of, read_entries
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+
+_SETS = {"validation": "val", "testing": "test", "test": "test"}
+
+
+def is_datalist(root: Path) -> bool:
+    """Whether there is a JSON file with a list ``training``."""
+    return bool(_datalists(root))
+
+
+def describe_datalist(root: Path) -> Description:
+    """Reads the datalist.
+
+    Labels and modalities are taken from its keys ``labels`` and ``modality``, where it has them. Test
+    cases without labels do not count.
+
+    Raises:
+        InputError: If there are several datalists, or an entry cannot be used.
+    """
+    files = _datalists(root)
+    if len(files) > 1:
+        raise InputError(
+            f"{root}: has several datalists, {', '.join(file.name for file in files)}; move all but one"
+        )
+    (file,) = files
+    content = read_object(file, "write it again")
+    lists = ["training", *(name for name in _SETS if _has_labels(content.get(name)))]
+    entries = {name: read_entries(file, name) for name in lists}
+    everything = [entry for name in lists for entry in entries[name]]
+    names = dict(zip(map(id, everything), entry_names(everything), strict=True))
+    sets: dict[str, list[str]] = {}
+    for name in lists[1:]:
+        sets.setdefault(_SETS[name], []).extend(names[id(entry)] for entry in entries[name])
+    labels, modality = content.get("labels"), content.get("modality")
+    return Description(
+        format="a datalist of MONAI",
+        source=file,
+        cases={
+            "_target_": "nacl_monai.data.listed_cases",
+            "dataset_dir": "@dataset_dir",
+            "file": file.name,
+            "lists": lists,
+        },
+        modalities=_modalities(everything),
+        channels=list(map(str, modality.values())) if isinstance(modality, dict) else [],
+        labels=read_labels(file, labels) if isinstance(labels, dict) else None,
+        sets=sets,
+        folds=_folds(file, entries["training"], names),
+        title=str(content.get("name", "")),
+    )
+
+
+def _datalists(root: Path) -> list[Path]:
+    files = sorted(root.glob("[!.]*.json"))
+    return [file for file in files if isinstance(_content(file).get("training"), list)]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        return read_object(file, "write it again")
+    except InputError:  # it is something else
+        return {}
+
+
+def _has_labels(entries: Any) -> bool:
+    """Whether a list is of labeled cases; one without any label is of images to predict."""
+    return isinstance(entries, list) and any(
+        isinstance(entry, dict) and "label" in entry for entry in entries
+    )
+
+
+def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> list[list[str]]:
+    """The cases of each fold, if the entries have any."""
+    if not any("fold" in entry for entry in entries):
+        return []
+    numbers = [entry.get("fold") for entry in entries]
+    whole = {number for number in numbers if type(number) is int}
+    if len({*numbers}) != len(whole) or whole != set(range(len(whole))):
+        raise InputError(
+            f"{file}: training: the folds must be 0, 1, 2, … and every entry in one; correct them"
+        )
+    return [
+        [names[id(entry)] for entry in entries if entry["fold"] == fold]
+        for fold in range(len(whole))
+    ]
+
+
+def _modalities(entries: list[dict[str, Any]]) -> list[str]:
+    """What distinguishes the files of an image: the ends of their names."""
+    first = [Path(name).name.partition(".nii")[0] for name in files_of(entries[0])]
+    if len(first) == 1:
+        return [""]
+    return [name.rpartition("_")[2] for name in first]
