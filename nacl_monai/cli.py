@@ -33,10 +33,10 @@ class Command:
 
 
 COMMANDS = {
-    "new": Command("nacl_monai.data", "write a bundle for data of your own"),
     "check": Command(
         "nacl_monai.data", "verify a downloaded dataset, reading it as a training does"
     ),
+    "new": Command("nacl_monai.data", "write a bundle for data of your own"),
     "phantom": Command("nacl_monai.phantoms", "write a small synthetic dataset", own_words=False),
     "train": Command("nacl_monai.runtime", "train a network, or go on with a training"),
     "evaluate": Command("nacl_monai.runtime", "evaluate a trained run on its test cases"),

@@ -100,7 +100,7 @@ def run_folder(options: argparse.Namespace) -> Path:
                 f"--{option} {name}: gives no name to the run; name its folder: --run DIR"
             )
     settings = () if options.fold is None else (("fold", str(options.fold)),)
-    return Path("runs") / options.dataset / str(RunName(network, loss, settings, options.seed))
+    return Path("runs", options.dataset, str(RunName(network, loss, settings, options.seed)))
 
 
 def chosen(menu: str, name: str) -> str:

@@ -25,9 +25,14 @@ def describe_folders(root: Path) -> Description:
     If every image ends in ``_0000``, ``_0001``, …, and no label does, these are its channels.
 
     Raises:
-        InputError: If a file cannot be read, if there are several endings, or if some images have
-            channels and others have none.
+        InputError: If there is a ``dataset.json`` of no known format, if a file cannot be read, if there
+            are several endings, or if some images have channels and others have none.
     """
+    if (root / "dataset.json").is_file():
+        raise InputError(
+            f"{root / 'dataset.json'}: has neither channel_names, as nnU-Net's, nor modality and training, "
+            "as the Decathlon's; complete or remove it"
+        )
     images, labels = next(
         pair for pair in _PAIRS if all((root / folder).is_dir() for folder in pair)
     )
