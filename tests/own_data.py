@@ -24,6 +24,7 @@ def voxels(seed, shape=(20, 24, 6), values=(0, 1, 2)):
     thirds = np.linspace(4, 16, len(values)).astype(int)
     for value, first, last in zip(values[1:], thirds, thirds[1:], strict=False):
         label[first:last, 6:16, 1:5] = value
+    label *= rng.random(shape) < 0.95  # no two cases have the same label
     image = 100.0 * label + rng.normal(0, 5, shape)
     return image.astype(np.float32), label
 

@@ -30,8 +30,8 @@ def describe_folders(root: Path) -> Description:
     """
     if (root / "dataset.json").is_file():
         raise InputError(
-            f"{root / 'dataset.json'}: has neither channel_names, as nnU-Net's, nor modality and training, "
-            "as the Decathlon's; complete or remove it"
+            f"{root / 'dataset.json'}: has neither channel_names (nnU-Net's) nor modality and training "
+            "(the Decathlon's); complete or remove it"
         )
     images, labels = next(
         pair for pair in _PAIRS if all((root / folder).is_dir() for folder in pair)
