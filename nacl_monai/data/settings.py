@@ -40,13 +40,16 @@ def _in_words(value: Any) -> str:
         >>> _in_words(["@to_ras", {"_target_": "Spacingd", "keys": ["image"], "pixdim": [1, 1, 3]}])
         'to_ras; Spacingd(pixdim=1, 1, 3)'
     """
-    if isinstance(value, Mapping) and "_target_" in value:
-        rest = {key: of for key, of in value.items() if key not in _HIDDEN}
-        words = ", ".join(f"{key}={_in_words(of)}" for key, of in rest.items())
-        return f"{str(value['_target_']).rpartition('.')[2]}({words})"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_in_words(of)}" for key, of in value.items())
     if isinstance(value, list):
-        steps = any(isinstance(one, Mapping) or str(one).startswith("@") for one in value)
-        return ("; " if steps else ", ").join(map(_in_words, value)) or "none"
-    return str(value).removeprefix("@") or '""'
+        separator = "; " if "_target_" in str(value) or "@" in str(value) else ", "
+        return separator.join(map(_in_words, value)) or "none"
+    if not isinstance(value, Mapping):
+        return str(value).removeprefix("@") or '""'
+    if "_target_" not in value:
+        return _pairs(value, ": ")
+    rest = {key: of for key, of in value.items() if key not in _HIDDEN}
+    return f"{str(value['_target_']).rpartition('.')[2]}({_pairs(rest, '=')})"
+
+
+def _pairs(values: Mapping[str, Any], between: str) -> str:
+    return ", ".join(f"{key}{between}{_in_words(of)}" for key, of in values.items())

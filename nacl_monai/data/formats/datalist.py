@@ -6,6 +6,7 @@ Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,15 @@ def describe_datalist(root: Path) -> Description:
     Raises:
         InputError: If there are several datalists, or an entry cannot be used.
     """
-    files = _datalists(root)
-    if len(files) > 1:
-        raise InputError(
-            f"{root}: has several datalists, {', '.join(file.name for file in files)}; move all but one"
-        )
-    (file,) = files
+    file = _only_one(root)
     content = read_object(file, "write it again")
     lists = ["training", *(name for name in _SETS if _has_labels(content.get(name)))]
     entries = {name: read_entries(file, name) for name in lists}
-    everything = [entry for name in lists for entry in entries[name]]
+    everything = list(chain(*entries.values()))
     names = dict(zip(map(id, everything), entry_names(everything), strict=True))
     sets: dict[str, list[str]] = {}
     for name in lists[1:]:
         sets.setdefault(_SETS[name], []).extend(names[id(entry)] for entry in entries[name])
-    labels, modality = content.get("labels"), content.get("modality")
     return Description(
         format="a datalist of MONAI",
         source=file,
@@ -56,12 +51,21 @@ def describe_datalist(root: Path) -> Description:
             "lists": lists,
         },
         modalities=_modalities(everything),
-        channels=list(map(str, modality.values())) if isinstance(modality, dict) else [],
-        labels=read_labels(file, labels) if isinstance(labels, dict) else None,
+        channels=list(map(str, content.get("modality", {}).values())),
+        labels=read_labels(file, content["labels"]) if "labels" in content else None,
         sets=sets,
         folds=_folds(file, entries["training"], names),
         title=str(content.get("name", "")),
     )
+
+
+def _only_one(root: Path) -> Path:
+    files = _datalists(root)
+    if len(files) > 1:
+        raise InputError(
+            f"{root}: has several datalists, {', '.join(file.name for file in files)}; move all but one"
+        )
+    return files[0]
 
 
 def _datalists(root: Path) -> list[Path]:
@@ -85,18 +89,17 @@ def _has_labels(entries: Any) -> bool:
 
 def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> list[list[str]]:
     """The cases of each fold, if the entries have any."""
-    if not any("fold" in entry for entry in entries):
+    folds: dict[Any, list[str]] = {}
+    for entry in entries:
+        folds.setdefault(entry.get("fold"), []).append(names[id(entry)])
+    if folds.keys() == {None}:
         return []
-    numbers = [entry.get("fold") for entry in entries]
-    whole = {number for number in numbers if type(number) is int}
-    if len({*numbers}) != len(whole) or whole != set(range(len(whole))):
+    numbers = range(len(folds))
+    if folds.keys() != {*numbers}:
         raise InputError(
             f"{file}: training: the folds must be 0, 1, 2, … and every entry in one; correct them"
         )
-    return [
-        [names[id(entry)] for entry in entries if entry["fold"] == fold]
-        for fold in range(len(whole))
-    ]
+    return [folds[number] for number in numbers]
 
 
 def _modalities(entries: list[dict[str, Any]]) -> list[str]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.data.formats.description import Description, read_labels
+from nacl_monai.data.formats.description import Description, check_mapping, read_labels
 from nacl_monai.data.formats.nnunet import SPLITS, read_splits
 from nacl_monai.data.own_cases import read_entries
-from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 
 FILE = "dataset.json"
@@ -31,9 +30,8 @@ def describe_decathlon(root: Path) -> Description:
     """
     file = root / FILE
     content = read_object(file, "write it again")
-    for key in ("modality", "labels"):
-        if not (isinstance(content.get(key), dict) and content[key]):
-            raise InputError(f"{file}: has no {key}; write it as the Decathlon has it")
+    check_mapping(file, content, "modality", '{"0": "MRI"}')
+    check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
     read_entries(file, "training")
     return Description(
         format="the Decathlon's format",

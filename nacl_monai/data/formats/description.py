@@ -58,29 +58,42 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
         {'whole': [1, 2], 'core': [2]}
     """
-    if all(key.lstrip("-").isdecimal() for key in labels):
+    if all(key.isdecimal() for key in labels):
         labels = {str(name): int(value) for value, name in labels.items()}
-    found: Labels = {}
-    for name, value in labels.items():
-        values = value if isinstance(value, list) else [value]
-        if not (values and all(type(one) is int for one in values)):
-            raise InputError(
-                f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
-                "them for a region"
-            )
-        found[name] = sorted(values)
+    found = {name: _values(source, name, value) for name, value in labels.items()}
     if "ignore" in found:
         raise InputError(
             f"{source}: labels: voxels of value {found['ignore'][0]} are to be ignored, which no "
             "training here does; give them a class, or remove the cases that have any"
         )
-    background = [name for name, values in found.items() if values == [0]]
-    rest = {name: values for name, values in found.items() if name not in background}
-    if len(background) != 1 or not rest or any(0 in values for values in rest.values()):
+    rest = {name: values for name, values in found.items() if values != [0]}
+    is_apart = not any(0 in values for values in rest.values())
+    if len(found) != len(rest) + 1 or not rest or not is_apart:
         raise InputError(
             f"{source}: labels: the value 0 must be the background, and of nothing else; correct it"
         )
     return rest
+
+
+def _values(source: Path, name: str, value: Any) -> list[int]:
+    """The values of a label, in order."""
+    values = value if isinstance(value, list) else [value]
+    if not values or any(type(one) is not int for one in values):
+        raise InputError(
+            f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
+            "them for a region"
+        )
+    return sorted(values)
+
+
+def check_mapping(file: Path, content: Mapping[str, Any], key: str, example: str) -> None:
+    """Checks that a key of a JSON file is an object with something in it.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not (isinstance(content.get(key), dict) and content[key]):
+        raise InputError(f"{file}: has no {key}; add it, as in {example}")
 
 
 def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:

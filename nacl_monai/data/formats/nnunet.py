@@ -7,10 +7,16 @@ The format is that of nnU-Net v2 (Isensee et al. 2021), which its documentation 
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.data.formats.description import Description, check_endings, read_labels
+from nacl_monai.data.formats.description import (
+    Description,
+    check_endings,
+    check_mapping,
+    read_labels,
+)
 from nacl_monai.data.own_cases import ENDINGS
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
@@ -36,12 +42,8 @@ def describe_nnunet(root: Path) -> Description:
     """
     file = root / FILE
     content = read_object(file, "write it again")
-    for key, example in (
-        ("channel_names", '{"0": "CT"}'),
-        ("labels", '{"background": 0, "tumor": 1}'),
-    ):
-        if not (isinstance(content.get(key), dict) and content[key]):
-            raise InputError(f"{file}: has no {key}; add it, as in {example}")
+    check_mapping(file, content, "channel_names", '{"0": "CT"}')
+    check_mapping(file, content, "labels", '{"background": 0, "tumor": 1}')
     if "dataset" in content:
         raise InputError(
             f"{file}: lists its files under `dataset`; put them into imagesTr and labelsTr, or write a "
@@ -56,8 +58,8 @@ def describe_nnunet(root: Path) -> Description:
     suffixes = [f"_{number:04d}" for number in range(len(names))]
     tested = (root / _TEST[1]).is_dir()
     folders = [_TRAINING, _TEST] if tested else [_TRAINING]
+    endings = [f"{suffix}{ending}" for suffix in suffixes]
     for images, labels in folders:
-        endings = [f"{suffix}{ending}" for suffix in suffixes]
         check_endings(root / images, endings, f"{FILE} names {len(names)} channel(s); correct one")
         check_endings(root / labels, [ending], f"which {FILE} has as file_ending; convert it")
     return Description(
@@ -80,8 +82,8 @@ def describe_nnunet(root: Path) -> Description:
 
 
 def _channels(file: Path, names: dict[str, Any]) -> list[str]:
-    expected = [str(number) for number in range(len(names))]
-    if sorted(names, key=len) != expected and set(names) != set(expected):
+    expected = list(map(str, range(len(names))))
+    if set(names) != set(expected):
         raise InputError(
             f"{file}: channel_names must be of {', '.join(expected)}, not {', '.join(names)}; correct it"
         )
@@ -102,16 +104,16 @@ def read_splits(file: Path) -> list[list[str]]:
         return []
     try:
         splits = json.loads(file.read_text(encoding="utf-8"))
-        folds = [[str(name) for name in split["val"]] for split in splits]
-        trained = [{str(name) for name in split["train"]} for split in splits]
+        folds, trained = (
+            [list(map(str, one[part])) for one in splits] for part in ("val", "train")
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{file}: is no list of folds with `train` and `val`; copy it again from nnUNet_preprocessed"
         ) from error
-    everyone = sorted(name for fold in folds for name in fold)
-    whole = [sorted({*fold, *train}) for fold, train in zip(folds, trained, strict=True)]
-    overlaps = any(train & set(fold) for fold, train in zip(folds, trained, strict=True))
-    if overlaps or len(set(everyone)) < len(everyone) or any(one != everyone for one in whole):
+    everyone = sorted(chain(*folds))
+    whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
+    if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
         raise InputError(
             f"{file}: is no cross-validation, in which each case validates in one fold and trains in "
             "the others; remove it, and put a split.json into the run's folder instead"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 
 from nacl_monai.data.cases import ReportFault
 from nacl_monai.data.formats import Description
@@ -29,35 +31,46 @@ def choose_classes(
     Raises:
         InputError: If two classes would have one name.
     """
-    labels = description.labels
-    if labels is None:
-        labels = {f"class_{value}": [value] for value in sorted(found.holders) if value != 0}
-    else:
-        _compare(description, labels, found, report_fault)
-    labels = {_word(name): values for name, values in labels.items()}
-    values = sorted({value for of in labels.values() for value in of})
+    described = description.labels
+    if described is not None:
+        _compare(description, described, found, report_fault)
+    labels = named_labels(description, found)
+    values = sorted({*chain(*labels.values())})
     single = {of[0]: name for name, of in labels.items() if len(of) == 1}
     classes = ["background", *(single.get(value, f"value_{value}") for value in values)]
-    _check_names(description, labels, classes)
-    values_of = ", ".join(
-        f"{name} {value}" for name, value in zip(classes, [0, *values], strict=True)
-    )
-    named = "" if description.labels else "; nobody names them, so write their names here"
-    overlap = sum(map(len, labels.values())) > len(values)
+    _check_names(description.source, classes)
+    values_of = ", ".join(map("{} {}".format, classes, [0, *values]))
+    named = "" if described else "; nobody names them, so write their names here"
+    overlap = ", which overlap" if len([*chain(*labels.values())]) > len(values) else ""
     return [
         Choice(
             f"The classes and their values on disk: {values_of}{named}",
-            {"classes": classes, "label_values": [[0], *([value] for value in values)]},
+            {"classes": classes, "label_values": [[value] for value in (0, *values)]},
         ),
         Choice(
-            f"DSC and HD95 are of {', '.join(labels)}{', which overlap' if overlap else ''}",
-            {
-                "structures": {
-                    name: [values.index(v) + 1 for v in of] for name, of in labels.items()
-                }
-            },
+            f"DSC and HD95 are of {', '.join(labels)}{overlap}",
+            {"structures": {name: _indices(of, values) for name, of in labels.items()}},
         ),
     ]
+
+
+def named_labels(description: Description, found: Survey) -> dict[str, list[int]]:
+    """The values of each label, under a name that the column of a table may have.
+
+    Raises:
+        InputError: If two names become one.
+    """
+    labels = description.labels
+    if labels is None:
+        return {f"class_{value}": [value] for value in sorted(found.holders.keys() - {0})}
+    words = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
+    _check_names(description.source, words)
+    return dict(zip(words, labels.values(), strict=True))
+
+
+def _indices(values: Sequence[int], known: Sequence[int]) -> list[int]:
+    """The classes of values; that of the background is 0."""
+    return [known.index(value) + 1 for value in values]
 
 
 def _compare(
@@ -66,7 +79,7 @@ def _compare(
     found: Survey,
     report_fault: ReportFault,
 ) -> None:
-    known = {value for values in labels.values() for value in values}
+    known = {*chain(*labels.values())}
     for value in sorted(found.holders.keys() - known - {0}):
         report_fault(
             InputError(
@@ -83,19 +96,10 @@ def _compare(
         )
 
 
-def _check_names(
-    description: Description, labels: Mapping[str, Sequence[int]], classes: Sequence[str]
-) -> None:
-    written = [_word(name) for name in description.labels or labels]
-    for names in (written, classes):
-        for name, times in Counter(names).items():
-            if times > 1 or not name:
-                raise InputError(
-                    f"{description.source}: labels: {times} are called {name!r}; give each a name "
-                    "of its own, of letters and digits"
-                )
-
-
-def _word(name: str) -> str:
-    """A label's name as the column of a table may be called."""
-    return re.sub(r"\W+", "_", name).strip("_")
+def _check_names(source: Path, names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1 or not name:
+            raise InputError(
+                f"{source}: labels: {times} are called {name!r}; give each a name of its own, of "
+                "letters and digits"
+            )
