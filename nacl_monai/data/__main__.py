@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from nacl_monai.data.check import check_dataset
 from nacl_monai.data.new import Options, new_bundle
@@ -62,8 +63,9 @@ def _new(options: argparse.Namespace) -> Sequence[InputError]:
         for choice in found.choices:
             print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
         print(f"wrote {found.folder}")
-        at = "" if options.bundles == Path("bundles") else f" --bundles {options.bundles}"
-        print(f"next: nacl-monai check {options.name} {directory}{at} --preprocess")
+        own = options.bundles != Path("bundles")
+        at = f" --bundles {quote(str(options.bundles))}" if own else ""
+        print(f"next: nacl-monai check {options.name} {quote(directory)}{at} --preprocess")
     return found.faults
 
 

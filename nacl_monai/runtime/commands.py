@@ -7,6 +7,7 @@ Everything else is a word of the configuration, ``--key value``, and is checked 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,8 +115,18 @@ def chosen(menu: str, name: str) -> str:
 
 
 def shown(words: Sequence[str]) -> str:
-    """The stock command that does the same, for a shell."""
-    return shlex.join(["python", "-m", "monai.bundle", "run", *words])
+    """The stock command that does the same, for a shell.
+
+    Example:
+        >>> print(shown(["training", "--config_file", "['a.yaml']", "--dataset_dir", "/my data"]))
+        python -m monai.bundle run training --config_file "['a.yaml']" --dataset_dir '/my data'
+    """
+    return " ".join(map(_quoted, ["python", "-m", "monai.bundle", "run", *words]))
+
+
+def _quoted(word: str) -> str:
+    """A list of files is easier to read between double quotes, as long as nothing in it means more."""
+    return f'"{word}"' if re.fullmatch(r"\[[^\"$`\\!]*\]", word) else shlex.quote(word)
 
 
 def _config(options: argparse.Namespace, kind: str) -> list[str]:

@@ -10,7 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.data.formats.description import Description, read_labels
+from nacl_monai.data.formats.description import (
+    Description,
+    Labels,
+    check_mapping,
+    read_labels,
+)
 from nacl_monai.data.own_cases import entry_names, files_of, read_entries
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
@@ -51,12 +56,24 @@ def describe_datalist(root: Path) -> Description:
             "lists": lists,
         },
         modalities=_modalities(everything),
-        channels=list(map(str, content.get("modality", {}).values())),
-        labels=read_labels(file, content["labels"]) if "labels" in content else None,
+        channels=_channels(content.get("modality")),
+        labels=_labels(file, content),
         sets=sets,
         folds=_folds(file, entries["training"], names),
         title=str(content.get("name", "")),
     )
+
+
+def _channels(modality: Any) -> list[str]:
+    """The names of the channels, if they are listed as in the Decathlon's format."""
+    return list(map(str, modality.values())) if isinstance(modality, dict) else []
+
+
+def _labels(file: Path, content: dict[str, Any]) -> Labels | None:
+    if "labels" not in content:
+        return None
+    check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
+    return read_labels(file, content["labels"])
 
 
 def _only_one(root: Path) -> Path:

@@ -19,13 +19,13 @@ from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
-from nacl_monai.data.cases import Case, ReportFault
+from nacl_monai.data.cases import Case
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.new.choice import Choice, Options
 from nacl_monai.data.new.classes import choose_classes
 from nacl_monai.data.new.images import choose_channels, choose_preprocessing, is_ct
 from nacl_monai.data.new.people import choose_cases, choose_split
-from nacl_monai.data.new.survey import Survey, survey
+from nacl_monai.data.new.survey import survey
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 
@@ -74,7 +74,7 @@ def new_bundle(
     _check(name, target, source)
     description = describe(dataset_dir)
     faults: list[InputError] = []
-    choices = _choose(description, str(dataset_dir), options, faults.append)
+    choices = _choose(description, str(dataset_dir), options, faults)
     if faults:
         return NewBundle(None, choices, faults)
     keys = {key: value for choice in choices for key, value in choice.keys.items()}
@@ -105,21 +105,23 @@ def _check(name: str, target: Path, template: Path) -> None:
 
 
 def _choose(
-    description: Description, dataset_dir: str, options: Options, report_fault: ReportFault
+    description: Description, dataset_dir: str, options: Options, faults: list[InputError]
 ) -> list[Choice]:
+    """All choices; fewer where there are faults."""
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
-    cases: list[Case] = partial(find, report_fault=report_fault)()
+    cases: list[Case] = find(report_fault=faults.append)
     sampled = is_ct(description, options) and options.window is None
     tested = set(description.sets.get("test", ()))
     training = [case["case"] for case in cases if case["case"] not in tested]
-    found: Survey = survey(cases, report_fault, training if sampled else ())
-    if not found.cases:
-        return []
+    found = survey(cases, faults.append, training if sampled else ())
+    classes = choose_classes(description, found, faults.append) if found.cases else []
+    if faults:
+        return classes
     return [
         choose_cases(description, found.cases, options),
         choose_channels(description, found),
-        *choose_classes(description, found, report_fault),
+        *classes,
         choose_split(description, found.cases),
         *choose_preprocessing(description, found, options),
     ]

@@ -237,6 +237,11 @@ class TestDatalist:
 
         assert "the folds must be 0, 1, 2" in refusal(root)
 
+    def test_labels_are_names_and_modality_may_be_anything(self, tmp_path):
+        """A word for the modality names no channel."""
+        assert describe(own_data.datalist(tmp_path / "a", modality="MR")).channels == []
+        assert "brain.json: has no labels" in refusal(own_data.datalist(tmp_path / "b", labels=3))
+
     def test_two_datalists_are_refused(self, tmp_path):
         """Both are named."""
         root = own_data.datalist(tmp_path)

@@ -129,6 +129,19 @@ class TestBundle:
         ]
         assert not (tmp_path / "bundles").exists()
 
+    def test_fault_of_the_test_set_is_named_by_its_file(self, tmp_path):
+        """Not by the set that lacks it then, nor by intensities that nobody could look at."""
+        data = own_data.nnunet(tmp_path / "data", test=2, channel_names={"0": "CT"})
+        (data / "imagesTs/case_005_0000.nii.gz").unlink()
+        for name in NAMES[:4]:
+            (data / f"imagesTr/{name}_0000.nii.gz").write_bytes(b"nothing")
+        faults = new_bundle("mine", data, tmp_path / "bundles").faults
+
+        assert [str(fault).partition(": ")[0] for fault in faults] == [
+            f"{data}/images{kind}/{name}_0000.nii.gz"
+            for kind, name in (("Ts", NAMES[5]), *(("Tr", name) for name in NAMES[:4]))
+        ]
+
     def test_yaml_and_comments_are_read_back(self):
         """Words that YAML would take for something else are in quotes."""
         keys = {"a": ["on", "1", 2], "b": {"no": [1]}, "c": [{"_target_": "x", "y": [1, 2]}]}
