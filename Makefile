@@ -4,6 +4,7 @@
 PYTHON      ?= python3
 DATASET     ?= acdc
 DATASET_DIR ?=
+BUNDLES     ?= bundles
 LOSS        ?= nacl
 NETWORK     ?= unet
 SEED        ?= 0
@@ -13,7 +14,7 @@ RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)
                $(call quoted,$(SEED))),$(error NETWORK, LOSS or SEED: cannot name a run; see the line above))
 CALIBRATOR  ?= temperature_union
 IMAGES      ?=
-FOLDS       ?= $(shell awk '/^folds:/ {for (k = 0; k < $$2; k++) print k}' bundles/$(DATASET)/configs/dataset.yaml)
+FOLDS       ?= $(shell awk '/^folds:/ {for (k = 0; k < $$2; k++) print k}' $(call quoted,$(BUNDLES)/$(DATASET)/configs/dataset.yaml))
 PROCESSES   ?= 1
 ARGS        ?=
 TRAIN_ARGS  ?=
@@ -28,7 +29,7 @@ RUNS        ?=
 TRACKING    ?=
 
 # What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
-$(foreach name,DATASET DATASET_DIR LOSS NETWORK SEED DIMS RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
+$(foreach name,DATASET DATASET_DIR BUNDLES LOSS NETWORK SEED DIMS RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
   SEEDS PROFILE DATA_DIR RUNS TRACKING,\
   $(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 
@@ -49,10 +50,11 @@ chosen = $(call quoted,$(if $(findstring .,$(2)),{'_target_': '$(2)'},@$(1)::$(2
 # One process per GPU, or several on a CPU: PROCESSES=2
 RUN_BUNDLE = $(if $(filter-out 1,$(PROCESSES)),$(BIN)/torchrun --standalone --nproc_per_node $(call quoted,$(PROCESSES)) -m monai.bundle,$(BUNDLE))
 
-fragments = ['bundles/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
+# A folder of one's own bundles needs no common/.
+fragments = ['$(BUNDLES)/$(DATASET)/configs/dataset.yaml', 'bundles/common/model.yaml', 'bundles/common/$(1).yaml']
 
-ifeq ($(wildcard bundles/$(DATASET)/configs/dataset.yaml),)
-$(error DATASET=$(DATASET): no such dataset; choose a folder of bundles/ other than common)
+ifeq ($(shell test -f $(call quoted,$(BUNDLES)/$(DATASET)/configs/dataset.yaml) && echo there),)
+$(error DATASET=$(DATASET): no such dataset; choose a folder of $(BUNDLES)/ other than common, or write your own: nacl-monai new)
 endif
 
 # Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
@@ -121,7 +123,7 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/, with CALIBRATOR= behind it if set
-	$(BIN)/nacl-monai export $(DATASET) \
+	$(BIN)/nacl-monai export $(DATASET) $(if $(filter-out file,$(origin BUNDLES)),--bundles $(call quoted,$(BUNDLES))) \
 	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)$(PATCHES)) --loss $(call quoted,$(LOSS))) \
 	  $(if $(filter-out file,$(origin CALIBRATOR)),--calibrator $(call quoted,$(CALIBRATOR))) $(ARGS)
 

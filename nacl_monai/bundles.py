@@ -22,10 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from nacl_monai.errors import InputError
 
 DATASET_FILE = "configs/dataset.yaml"
+#: The folder of bundles from which `nacl-monai new` makes others.
+TEMPLATE = "folder"
 _MENUS = {"losses": "common/train.yaml", "networks": "common/model.yaml"}
 
 
@@ -52,28 +56,51 @@ class Choice:
 
 
 def bundles_folder(bundles: str | Path | None = None) -> Path:
-    """Returns the folder of the bundles: the given one, or that of the working directory or project.
+    """Returns the folder of what all bundles share: the last one in which datasets are looked for.
 
     Raises:
         InputError: If there is none.
     """
-    if bundles is not None:
-        candidates = [Path(bundles)]
-    else:
-        candidates = [Path("bundles"), Path(__file__).parents[1] / "bundles"]
-    for folder in candidates:
-        if (folder / "common").is_dir():
-            return folder
+    return search_path(bundles)[-1]
+
+
+def search_path(bundles: str | Path | None) -> list[Path]:
+    """Returns the folders in which datasets are looked for, in this order; the last has ``common/``.
+
+    That is the given one, or that of the working directory. If it holds somebody's own datasets alone,
+    without ``common/``, those of the installed package or of the project follow.
+
+    Raises:
+        InputError: If there is none.
+    """
+    first = Path("bundles" if bundles is None else bundles)
+    if _has_common(first):
+        return [first]
+    own = [first] if _files(first) else []
+    here = Path(__file__)
+    places = (here.parent / "shipped/bundles", here.parents[1] / "bundles")
+    shipped = [place for place in places if _has_common(place)][:1]
+    if shipped and (own or bundles is None):
+        return [*own, *shipped]
     raise InputError(
-        f"{candidates[0]}: no bundles there; run this in the project's root, or name their folder: "
+        f"{first}: no bundles there; run this in the project's root, or name their folder: "
         "--bundles DIR"
     )
 
 
+def _has_common(folder: Path) -> bool:
+    return (folder / "common").is_dir()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*/{DATASET_FILE}"))
+
+
 def dataset_names(bundles: str | Path | None = None) -> list[str]:
     """Returns the datasets that have a folder in ``bundles``, in alphabetical order."""
-    folder = bundles_folder(bundles)
-    return sorted(file.parents[1].name for file in folder.glob(f"*/{DATASET_FILE}"))
+    return sorted(
+        {file.parents[1].name for folder in search_path(bundles) for file in _files(folder)}
+    )
 
 
 def dataset_file(name: str, bundles: str | Path | None = None) -> Path:
@@ -82,12 +109,42 @@ def dataset_file(name: str, bundles: str | Path | None = None) -> Path:
     Raises:
         InputError: If there is no such dataset.
     """
-    file = bundles_folder(bundles) / name / DATASET_FILE
-    if not file.is_file():
+    folders = search_path(bundles)
+    for folder in folders:
+        if (folder / name / DATASET_FILE).is_file():
+            return folder / name / DATASET_FILE
+    if name == TEMPLATE:
         raise InputError(
-            f"{name}: no such dataset; choose from: {', '.join(dataset_names(bundles)) or 'none'}"
+            f"{name}: is the template of a dataset of your own; write that first: "
+            "nacl-monai new NAME DIR"
         )
-    return file
+    raise InputError(
+        f"{name}: no such dataset; choose from: {', '.join(dataset_names(bundles)) or 'none'}"
+    )
+
+
+def dataset_folder(name: str, bundles: str | Path | None = None) -> Path:
+    """Returns the folder of a dataset's bundle, with ``configs/`` and ``docs/``.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    return dataset_file(name, bundles).parents[1]
+
+
+def fragments(name: str, kind: str, bundles: str | Path | None = None) -> list[Path]:
+    """Returns the files that make up a configuration.
+
+    Args:
+        name: A dataset.
+        kind: "train", "evaluate" or "inference".
+        bundles: Folder of the bundles.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    common = bundles_folder(bundles) / "common"
+    return [dataset_file(name, bundles), common / "model.yaml", common / f"{kind}.yaml"]
 
 
 def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]:
@@ -124,7 +181,11 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return deepcopy(_parse(file.read_text(encoding="utf-8")))  # which callers may change
+    try:
+        return deepcopy(_parse(file.read_text(encoding="utf-8")))  # which callers may change
+    except (ParserError, ScannerError) as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise InputError(f"{file}: is no YAML ({where}{error.problem}); correct it") from error
 
 
 @cache

@@ -36,7 +36,11 @@ COMMANDS = {
     "check": Command(
         "nacl_monai.data", "verify a downloaded dataset, reading it as a training does"
     ),
+    "new": Command("nacl_monai.data", "write a bundle for data of your own"),
     "phantom": Command("nacl_monai.phantoms", "write a small synthetic dataset", own_words=False),
+    "train": Command("nacl_monai.runtime", "train a network, or go on with a training"),
+    "evaluate": Command("nacl_monai.runtime", "evaluate a trained run on its test cases"),
+    "infer": Command("nacl_monai.runtime", "segment images with a trained run"),
     "run": Command("nacl_monai.runtime", "run a configuration, as monai.bundle does, but strictly"),
     "audit": Command(
         "nacl_monai.predictions", "audit saved predictions of nnU-Net or any other tool"

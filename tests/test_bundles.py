@@ -10,7 +10,9 @@ from nacl_monai import bundles
 from nacl_monai.bundles import (
     bundles_folder,
     dataset_file,
+    dataset_folder,
     dataset_names,
+    fragments,
     read_dataset,
     read_menu,
 )
@@ -60,6 +62,60 @@ class TestFolder:
             monkeypatch.setattr(bundles, "__file__", str(tmp_path / "package" / "bundles.py"))
             with pytest.raises(InputError, match=rf"^{named}: no bundles there; .* --bundles DIR$"):
                 bundles_folder(given)
+
+
+class TestOwnBundles:
+    """A folder of somebody's own datasets, without ``common/``."""
+
+    @pytest.fixture
+    def own(self, tmp_path, monkeypatch):
+        (tmp_path / "own" / "mine" / "configs").mkdir(parents=True)
+        (tmp_path / "own" / "mine" / "configs" / "dataset.yaml").write_text("dataset: mine\n")
+        monkeypatch.chdir(tmp_path)
+        return tmp_path / "own"
+
+    def test_own_datasets_come_before_those_of_the_project(self, own):
+        """What all share is the project's."""
+        assert dataset_file("mine", own) == own / "mine/configs/dataset.yaml"
+        assert dataset_folder("mine", own) == own / "mine"
+        assert dataset_file("acdc", own) == ROOT / "bundles/acdc/configs/dataset.yaml"
+        assert bundles_folder(own) == ROOT / "bundles"
+        assert set(dataset_names(own)) == {"mine", *dataset_names(ROOT / "bundles")}
+        assert fragments("mine", "train", own) == [
+            own / "mine/configs/dataset.yaml",
+            ROOT / "bundles/common/model.yaml",
+            ROOT / "bundles/common/train.yaml",
+        ]
+
+    def test_bundles_of_the_working_directory_may_be_own(self, own):
+        """They need no word on the command line."""
+        own.rename(own.with_name("bundles"))
+
+        assert dataset_folder("mine").name == "mine"
+        assert bundles_folder() == ROOT / "bundles"
+
+    def test_installed_package_has_its_own(self, own, monkeypatch, tmp_path):
+        """They come before whatever lies beside the package."""
+        package = tmp_path / "site-packages/nacl_monai"
+        for folder in (package / "shipped/bundles", package.parent / "bundles"):
+            (folder / "common").mkdir(parents=True)
+        monkeypatch.setattr(bundles, "__file__", str(package / "bundles.py"))
+
+        assert bundles_folder(own) == bundles_folder() == package / "shipped/bundles"
+
+    def test_template_is_no_dataset(self, own):
+        """The message says what to do first."""
+        with pytest.raises(InputError, match="^folder: is the template .*nacl-monai new NAME DIR$"):
+            dataset_file("folder", own)
+        assert "folder" not in dataset_names(own)
+
+    def test_slip_in_the_file_is_one_line(self, own):
+        """With its number."""
+        (own / "mine/configs/dataset.yaml").write_text("a: 1\nb: [1\n")
+        with pytest.raises(
+            InputError, match=r"dataset.yaml: is no YAML \(line 3: [^\n]*correct it$"
+        ):
+            read_dataset("mine", own)
 
 
 class TestDatasets:

@@ -113,6 +113,24 @@ def test_dims_are_said_once_and_name_the_run(make):
     assert "--dims" not in words
 
 
+def test_own_bundles_are_a_folder_anywhere(make, tmp_path):
+    """Its datasets are found there, with their folds; what all bundles share is the project's."""
+    file = tmp_path / "my own/brain/configs/dataset.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("dataset: brain\nfolds: 2\n")
+    own = [f"BUNDLES={tmp_path}/my own", "DATASET=brain"]
+
+    ((words,), _) = make("train", *own)
+    assert value(words, "--config_file") == str(
+        [str(file), "bundles/common/model.yaml", "bundles/common/train.yaml"]
+    )
+    ((words,), _) = make("export", *own)
+    assert value(words, "--bundles") == f"{tmp_path}/my own"
+    calls, _ = make("folds", *own)
+    assert [value(words, "--fold") for words in calls if "training" in words] == ["0", "1"]
+    assert "no such dataset" in make("train", own[0], "DATASET=acdc", code=2)[1]
+
+
 def test_seed_that_is_no_number_trains_nothing(make):
     """It cannot name a run."""
     calls, errors = make("train", "SEED=1 2", code=2)

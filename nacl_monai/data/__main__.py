@@ -1,40 +1,84 @@
-"""Checks a download: ``nacl-monai check DATASET DIR``."""
+"""Writes a bundle for data of one's own, and checks data: ``nacl-monai new`` and ``check``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
 
 from nacl_monai.data.check import check_dataset
-from nacl_monai.errors import InputError
+from nacl_monai.data.new import Options, new_bundle
+from nacl_monai.data.new.bundle import as_comment
+from nacl_monai.data.settings import settings_lines
+from nacl_monai.errors import InputError, SettingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code, 1 where a download has faults."""
+    """Runs a command; returns the exit code, 1 where the data have faults."""
     options = _parser().parse_args(argv)
     try:
-        summary = check_dataset(
-            options.dataset,
-            options.directory,
-            bundles=options.bundles,
-            subset=options.subset,
-            affine_tolerance=options.affine_tolerance,
-            preprocess=options.preprocess,
-        )
+        faults = options.run(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(summary.table())
-    for fault in summary.faults:
+        return error.exit_code
+    for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
-    return 1 if summary.faults else 0
+    return 1 if faults else 0
+
+
+def _check(options: argparse.Namespace) -> Sequence[InputError]:
+    summary = check_dataset(
+        options.dataset,
+        options.directory,
+        bundles=options.bundles,
+        subset=options.subset,
+        affine_tolerance=options.affine_tolerance,
+        preprocess=options.preprocess,
+    )
+    print(summary.table())
+    print(settings_lines(options.dataset, options.bundles))
+    return summary.faults
+
+
+def _new(options: argparse.Namespace) -> Sequence[InputError]:
+    directory = options.directory or options.dataset_dir
+    if not directory or (options.directory and options.dataset_dir):
+        raise SettingError("--dataset_dir: name the folder of the data, once")
+    found = new_bundle(
+        options.name,
+        directory,
+        options.bundles,
+        options.template,
+        Options(
+            patient_pattern=options.patient_pattern,
+            patients=options.patients,
+            modality=options.modality,
+            window=options.window and (options.window[0], options.window[1]),
+            spacing=options.spacing,
+        ),
+    )
+    if found.folder is not None:
+        for choice in found.choices:
+            print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
+        print(f"wrote {found.folder}")
+        own = options.bundles != Path("bundles")
+        at = f" --bundles {quote(str(options.bundles))}" if own else ""
+        print(f"next: nacl-monai check {options.name} {quote(directory)}{at} --preprocess")
+    return found.faults
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="verify a download, reading it as a training does")
+    _add_check(commands.add_parser("check", help="verify data, reading them as a training does"))
+    _add_new(commands.add_parser("new", help="write a bundle for data of your own"))
+    return parser
+
+
+def _add_check(check: argparse.ArgumentParser) -> None:
+    check.set_defaults(run=_check)
     check.add_argument("dataset")
     check.add_argument("directory", help="the unpacked download, as for dataset_dir")
     check.add_argument("--subset", action="store_true", help="accept fewer cases than are official")
@@ -50,7 +94,39 @@ def _parser() -> argparse.ArgumentParser:
         help="how far apart image and label may put a voxel (default: as the bundle says)",
     )
     check.add_argument("--bundles", metavar="DIR", help="folder of the bundles (default: bundles)")
-    return parser
+
+
+def _add_new(new: argparse.ArgumentParser) -> None:
+    new.set_defaults(run=_new)
+    new.add_argument("name", help="of the dataset, and of its folder in --bundles")
+    new.add_argument("directory", nargs="?", help="the data; or --dataset_dir DIR")
+    new.add_argument("--dataset_dir", metavar="DIR", help=argparse.SUPPRESS)
+    new.add_argument("--bundles", metavar="DIR", type=Path, default=Path("bundles"))
+    new.add_argument(
+        "--from",
+        dest="template",
+        metavar="DIR",
+        type=Path,
+        help="template (default: bundles/folder)",
+    )
+    new.add_argument(
+        "--patient-pattern",
+        metavar="REGEX",
+        help=r"whose one group is the patient in a case's name: '(patient\d+)_'",
+    )
+    new.add_argument(
+        "--patients", metavar="CSV", type=Path, help="table with the columns case and patient"
+    )
+    new.add_argument("--modality", help="where the data do not say it: CT, MRI, …")
+    new.add_argument(
+        "--window", nargs=2, type=float, metavar=("LOW", "HIGH"), help="become 0 and 1 (CT)"
+    )
+    new.add_argument(
+        "--spacing",
+        default="median",
+        metavar="MM",
+        help="median (default), none, or sizes: 0.8,0.8,3 (-1: stays as it is)",
+    )
 
 
 def _distance(text: str) -> float:

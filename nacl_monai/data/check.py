@@ -7,14 +7,15 @@ so the same command checks a dataset of one's own. Cases are read as a training 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import read_dataset, read_shared
-from nacl_monai.data.cases import Case
+from nacl_monai.bundles import dataset_file, read_dataset, read_shared
+from nacl_monai.data.cases import Case, ReportFault
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.lost import preprocess_label
@@ -23,6 +24,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")
+_USED = ("cases::_target_", "structures", "preprocessing", "cropping", "spatial_size")
 
 
 def check_dataset(
@@ -55,12 +57,13 @@ def check_dataset(
     """
     parser = ConfigParser({**read_dataset(dataset, bundles), **read_shared(bundles)})
     parser["dataset_dir"] = str(dataset_dir)
+    _check_keys(parser, dataset_file(dataset, bundles))
     parser["cases::_mode_"] = "callable"
     if affine_tolerance is not None:
         parser["affine_tolerance"] = affine_tolerance
     summary = DatasetSummary(dataset, **{key: parser.get_parsed_content(key) for key in _DECLARED})
     load_case: LoadCase = parser.get_parsed_content("load_case")
-    cases = parser.get_parsed_content("cases")(report_fault=summary.faults.append)
+    cases = _find_cases(parser.get_parsed_content("cases"), summary.faults.append)
     known: dict[str, str] = {}
     for case in progress_bar(cases, description=f"Checking {dataset}", unit="case"):
         loaded = load_case.read(case, summary.faults.append)
@@ -74,6 +77,19 @@ def check_dataset(
     if not subset:
         _check_number(summary, dataset_dir)
     return summary
+
+
+def _check_keys(parser: ConfigParser, file: Path) -> None:
+    missing = [key for key in (*_DECLARED, *_USED) if key not in parser]
+    if missing:
+        raise InputError(f"{file}: has no {', '.join(missing)}; add it, as another bundle has it")
+
+
+def _find_cases(find: Callable[..., list[Case]], report_fault: ReportFault) -> list[Case]:
+    """The cases; a function of one's own may raise the first fault instead of reporting all."""
+    if "report_fault" in signature(find).parameters:
+        return find(report_fault=report_fault)
+    return find()
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class LoadCase(Transform):
         files = image_files(case)
         for file in (*files, case["label"]):
             with _collected(faults, report_fault):
-                loaded[file] = self._read_volume(file, is_image=file in files)
+                loaded[file] = self.read_volume(file, is_image=file in files)
                 self._check_grid(loaded, file)
         images = [loaded[file] for file in files if file in loaded]
         if len(images) == len(files):
@@ -124,7 +124,12 @@ class LoadCase(Transform):
                 check_label_values(case["label"], counts, self.label_values)
         return None if faults else self._joined(images, label, counts)
 
-    def _read_volume(self, file: str, is_image: bool) -> MetaTensor:
+    def read_volume(self, file: str, is_image: bool) -> MetaTensor:
+        """Loads one file of a case, with the checks that need no other.
+
+        Raises:
+            InputError: If it cannot be read, or its voxels cannot be used.
+        """
         check_file(file)
         with readable(file):
             voxels = cast("MetaTensor", self._load(file))

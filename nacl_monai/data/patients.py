@@ -1,8 +1,13 @@
-"""Whose case it is: the patient, by a case's name."""
+"""Whose case it is: the patient, by a case's name or by a table."""
 
 from __future__ import annotations
 
-from nacl_monai.errors import InputError
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nacl_monai.errors import InputError, SettingError
 
 
 def one_case_per_patient(case: str) -> str:
@@ -27,3 +32,91 @@ def hippocampus_patient(case: str) -> str:
     if not number.isdecimal():
         raise InputError(f"{case}: has no number; name volumes as Task04 does, hippocampus_001")
     return f"person_{(int(number) + 1) // 2:03d}"
+
+
+def patient_by_pattern(case: str, pattern: str) -> str:
+    r"""The patient of a case whose name says it, see `patients_of`.
+
+    Example:
+        >>> patient_by_pattern("patient001_ED", pattern=r"(patient\d+)_")
+        'patient001'
+    """
+    return patients_of([case], pattern)[0]
+
+
+def patient_by_table(case: str, patients: Mapping[str, str]) -> str:
+    """The patient of a case by a table.
+
+    Args:
+        case: The case's name.
+        patients: The patient of each case, by name.
+
+    Raises:
+        InputError: If the table lacks the case.
+    """
+    if case not in patients:
+        raise InputError(
+            f"{case}: has no patient in `patient_of`; add it there, or remove the case"
+        )
+    return patients[case]
+
+
+def patients_of(
+    cases: Sequence[str], pattern: str | None = None, table: str | Path | None = None
+) -> list[str]:
+    r"""The patient of each case; none where nothing says.
+
+    Args:
+        cases: Names.
+        pattern: A regular expression whose one group is the patient, anywhere in a name.
+        table: A CSV file with the columns ``case`` and ``patient``.
+
+    Raises:
+        SettingError: If the pattern is none, has other than one group, or both are given.
+        InputError: If a case has no patient, or the table cannot be read.
+
+    Example:
+        >>> patients_of(["patient001_ED", "patient001_ES"], r"(patient\d+)_")
+        ['patient001', 'patient001']
+    """
+    if pattern is not None and table is not None:
+        raise SettingError("--patients: is given beside --patient-pattern; give one of them")
+    if table is not None:
+        return _by_table(cases, Path(table))
+    return [] if pattern is None else _by_pattern(cases, pattern)
+
+
+def _by_pattern(cases: Sequence[str], pattern: str) -> list[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise SettingError(
+            f"--patient-pattern: {pattern!r} is no regular expression ({error})"
+        ) from error
+    if expression.groups != 1:
+        raise SettingError(
+            f"--patient-pattern: {pattern!r} has {expression.groups} groups; put the patient, and "
+            r"nothing else, in parentheses: '(patient\d+)_'"
+        )
+    patients = []
+    for case in cases:
+        match = expression.search(case)
+        if match is None or not match[1]:
+            raise InputError(f"{case}: does not fit to --patient-pattern {pattern!r}; correct it")
+        patients.append(match[1])
+    return patients
+
+
+def _by_table(cases: Sequence[str], table: Path) -> list[str]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+        patient_of = {row["case"]: row["patient"] for row in rows}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{table}: is no table with the columns case and patient ({error}); correct it"
+        ) from error
+    missing = [case for case in cases if not patient_of.get(case)]
+    if missing:
+        raise InputError(f"{table}: has no patient for the case {missing[0]!r}; add it")
+    return [patient_of[case] for case in cases]

@@ -12,11 +12,11 @@ from typing import Any
 import monai.bundle
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import bundles_folder
+from nacl_monai.bundles import bundles_folder, dataset_folder
 from nacl_monai.errors import InputError
 from nacl_monai.export.calibration import CONFIG, described, find_calibrator, put_behind
 from nacl_monai.export.fragments import run_configs
-from nacl_monai.export.metadata import bundle_metadata
+from nacl_monai.export.metadata import bundle_metadata, needed
 from nacl_monai.export.onnx import check_onnx, write_onnx
 from nacl_monai.export.own_code import OwnCode, own_code
 from nacl_monai.export.self_contained import self_contained, write_scripts
@@ -88,7 +88,7 @@ def export_bundle(
             source.calibrated(calibrator),
             dataset,
             configs,
-            bundles_folder(bundles),
+            bundles,
             "" if fitted is None else described(str(calibrator), fitted),
             code,
         )
@@ -107,7 +107,7 @@ def _write_bundle(
     run: RunFolder,
     dataset: str,
     configs: Mapping[str, Any],
-    bundles: Path,
+    bundles: str | Path | None,
     calibration: str,
     code: OwnCode,
 ) -> Mapping[str, Any]:
@@ -125,20 +125,19 @@ def _write_bundle(
     return image
 
 
-def _copy_files(run: RunFolder, folder: Path, bundles: Path, dataset: str) -> None:
+def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, dataset: str) -> None:
+    shared = bundles_folder(bundles)
     for part in ("models", "docs"):
         (folder / part).mkdir()
     for source, target in {
         run.model: "models/model.pt",
         run.split: "configs/split.json",
-        bundles / "common/logging.conf": "configs/logging.conf",
-        bundles / "common/meta_schema.json": "configs/meta_schema.json",
-        bundles / dataset / "docs/data_license.txt": "docs/data_license.txt",
-        bundles.absolute().parent / "LICENSE": "LICENSE",
+        shared / "common/logging.conf": "configs/logging.conf",
+        shared / "common/meta_schema.json": "configs/meta_schema.json",
+        dataset_folder(dataset, bundles) / "docs/data_license.txt": "docs/data_license.txt",
+        shared.absolute().parent / "LICENSE": "LICENSE",
     }.items():
-        if not source.is_file():
-            raise InputError(f"{source}: is missing; a bundle needs it, so put it there")
-        shutil.copyfile(source, folder / target)
+        shutil.copyfile(needed(source), folder / target)
     write_checksum(folder / "models/model.pt")
 
 
@@ -179,13 +178,13 @@ def _traced(write: Callable[[bool], None]) -> str:
 
 def _write_readme(
     folder: Path,
-    bundles: Path,
+    bundles: str | Path | None,
     dataset: str,
     metadata: Mapping[str, Any],
     how: str,
     calibration: str,
 ) -> None:
-    template = (bundles / "common/README.md").read_text(encoding="utf-8")
+    template = (bundles_folder(bundles) / "common/README.md").read_text(encoding="utf-8")
     metrics = metadata["eval_metrics"]
     table = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     text = template.format(
@@ -205,5 +204,5 @@ def _write_readme(
             }.items()
         ),
     )
-    data = (bundles / dataset / "docs/README.md").read_text(encoding="utf-8")
+    data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
     write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))

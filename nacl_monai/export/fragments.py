@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import bundles_folder, dataset_file
+from nacl_monai.bundles import fragments
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import completed
 from nacl_monai.runtime.overrides import checked_overrides, leaves
@@ -46,9 +46,8 @@ def run_configs(
         InputError: If there is no such dataset or key, or if the record is damaged, says otherwise, or
             is not trusted, see `check_known_code`.
     """
-    common = bundles_folder(bundles) / "common"
-    shared = _load(dataset_file(dataset, bundles), common / "model.yaml")
-    configs = {kind: {**deepcopy(shared), **_load(common / f"{kind}.yaml")} for kind in KINDS}
+    shared = _load(*fragments(dataset, "train", bundles)[:2])
+    configs = {kind: _load(*fragments(dataset, kind, bundles)) for kind in KINDS}
     file = RunFolder(Path(run)).config
     record = read_record(file) if file.is_file() else {}
     asked = {key.replace("#", "::"): value for key, value in overrides.items()}

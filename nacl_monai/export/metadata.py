@@ -11,12 +11,15 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 import nacl_monai
+from nacl_monai.bundles import dataset_folder
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
 from nacl_monai.reports import read_tested
 from nacl_monai.runs import RunFolder
 
 
 def bundle_metadata(
-    bundles: Path,
+    bundles: str | Path | None,
     dataset: str,
     configs: Mapping[str, dict[str, Any]],
     run: RunFolder,
@@ -25,7 +28,7 @@ def bundle_metadata(
     """The dataset's own ``metadata.json``, completed by what is known of a run.
 
     Args:
-        bundles: Folder of the sources.
+        bundles: Folder of the sources; that of the working directory or of the package if None.
         dataset: A dataset in it.
         configs: The configurations that are exported; the description names training's network and loss.
         run: Perhaps with a calibrator. The means of its test cases, if they were evaluated, become
@@ -38,8 +41,13 @@ def bundle_metadata(
         ``eval_metrics``; and in ``network_data_format`` the channels, sizes and classes of the network's
         input and output.
     """
-    source = bundles / dataset / "configs/metadata.json"
-    metadata: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    source = dataset_folder(dataset, bundles) / "configs/metadata.json"
+    metadata = read_object(needed(source), "correct it")
+    declared = metadata.get("network_data_format")
+    if not (isinstance(declared, dict) and {"inputs", "outputs"} <= declared.keys()):
+        raise InputError(
+            f"{source}: has no network_data_format with inputs and outputs; copy it from another bundle"
+        )
     inference, train = configs["inference"], ConfigParser(configs["train"])
     network, loss = (_definition(train, key) for key in ("network_def", "loss"))
     window = train.get_parsed_content("window")
@@ -60,8 +68,19 @@ def bundle_metadata(
         "numpy_version": version("numpy"),
         "required_packages_version": {package: version(package) for package in required},
         "eval_metrics": _means(run),
-        "network_data_format": _data_format(metadata["network_data_format"], train),
+        "network_data_format": _data_format(declared, train),
     }
+
+
+def needed(file: Path) -> Path:
+    """Returns a file that an export is made of.
+
+    Raises:
+        InputError: If it is missing.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: is missing; a bundle needs it, so put it there")
+    return file
 
 
 def _calibration(run: RunFolder) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
 from nacl_monai.predictions.folders import Options, find, measured_cases, processes
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
-from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.raters import Folders, check_raters
 from nacl_monai.predictions.result import Audit, from_sums
 from nacl_monai.predictions.sums import summed

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nacl_monai.bundles import bundles_folder, dataset_file
+from nacl_monai.bundles import fragments
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
@@ -41,16 +41,17 @@ def calibrate(words: Sequence[str]) -> list[InputError]:
         given.pop("region", None),
     )
     if len(folders) == 1:
-        dataset_dir = given.pop("dataset_dir", None)
+        dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
         if given:
             parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
         method = method or next(iter(METHODS))
         if method not in METHODS:
             parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
         name = f"{method}_{region or METHODS[method].region}"
-        calibrate_run(folders[0], name, dataset_dir, others)
+        calibrate_run(folders[0], name, dataset_dir, others, bundles)
         return []
-    wrong = [*map(str, folders[2:]), *others, *(["dataset_dir"] if "dataset_dir" in given else [])]
+    of_run = [name for name in ("dataset_dir", "bundles") if name in given]
+    wrong = [*map(str, folders[2:]), *others, *of_run]
     if wrong:
         parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
     predictions, labels = folders
@@ -66,7 +67,11 @@ def calibrate(words: Sequence[str]) -> list[InputError]:
 
 
 def calibrate_run(
-    run: Path, name: str, dataset_dir: Path | None = None, overrides: Sequence[str] = ()
+    run: Path,
+    name: str,
+    dataset_dir: Path | None = None,
+    overrides: Sequence[str] = (),
+    bundles: Path | None = None,
 ) -> None:
     """Fits a calibrator to a run, evaluates it, and shows it beside the evaluation without.
 
@@ -75,6 +80,7 @@ def calibrate_run(
         name: Method and region.
         dataset_dir: Where the dataset is.
         overrides: More ``--key value`` of the evaluation.
+        bundles: Folder of the bundles; that of the working directory or of the package if None.
 
     Raises:
         InputError: If the run is none, or if a step fails; its error is printed.
@@ -87,10 +93,9 @@ def calibrate_run(
     if dataset_dir is None:
         raise InputError("--dataset_dir: is missing; say where the dataset of this run is")
     dataset = str(read_record(folder.config).get("dataset"))
-    common = bundles_folder() / "common"
-    files = [dataset_file(dataset), common / "model.yaml", common / "evaluate.yaml"]
+    config = list(map(str, fragments(dataset, "evaluate", bundles)))
     common_words = [
-        *("--config_file", str([str(file) for file in files])),
+        *("--config_file", str(config)),
         *("--dataset_dir", str(dataset_dir), "--output_dir", str(run), *overrides),
     ]
     chosen = ["--calibrator", name]
@@ -137,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
+    run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
     saved = parser.add_argument_group("of saved predictions")
     saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
     saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.folders import Found, Options, find, measured_cases, processes
 from nacl_monai.predictions.label_table import write_label_tables
@@ -19,7 +20,6 @@ from nacl_monai.predictions.output import (
     write_merged,
     written_aside,
 )
-from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.raters import Folders, check_raters
 from nacl_monai.predictions.table import audit_table, rater_table
 from nacl_monai.predictions.worst import WorstCases

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.posthoc import OUTPUTS, Fit, Outputs, RegionLogits, StructureLogits
@@ -24,7 +25,6 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.command import audit_one
 from nacl_monai.predictions.folders import Found, Options, find, through
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
-from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.reading import read_case
 from nacl_monai.predictions.table import audit_table
 from nacl_monai.progress import progress_bar

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.calibrator import Calibrated, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
@@ -27,7 +28,6 @@ from nacl_monai.predictions.measuring import (
     Measured,
     Settings,
 )
-from nacl_monai.predictions.patients import patients_of
 from nacl_monai.predictions.raters import Folders, Pair, by_name, pair_with_all
 from nacl_monai.predictions.reading import measured_files
 from nacl_monai.predictions.saved import Prediction, Probabilities

@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigComponent, ConfigParser
 from torch import nn
 
-from nacl_monai.bundles import bundles_folder
+from nacl_monai.bundles import search_path
 from nacl_monai.errors import InputError
 from nacl_monai.runtime.definitions import locator
 from nacl_monai.runtime.overrides import leaves
@@ -45,7 +45,7 @@ def check_known_code(
     Raises:
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
     """
-    sources = sorted(bundles_folder(bundles).rglob("*.yaml"))
+    sources = sorted(file for folder in search_path(bundles) for file in folder.rglob("*.yaml"))
     known = _EARLIER | {
         value
         for source in sources

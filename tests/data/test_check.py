@@ -7,7 +7,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import yaml
 
+from nacl_monai.data import decathlon_cases
 from nacl_monai.data.check import check_dataset
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, change, put, save_nifti
@@ -93,6 +95,43 @@ def fit(root, folder, other):
         rng.normal(size=stored.shape) if folder == "imagesTr" else rng.integers(0, 3, stored.shape)
     )
     save_nifti(voxels.astype(np.float32), root / folder / other.name, stored.affine)
+
+
+class TestOwnBundle:
+    @pytest.fixture
+    def own(self, tmp_path):
+        """Our own dataset.yaml under another name, to be changed."""
+        file = tmp_path / "own/mine/configs/dataset.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text((BUNDLES / "hippocampus/configs/dataset.yaml").read_text())
+        return file
+
+    @pytest.mark.parametrize("key", ["classes", "cases", "structures", "cropping", "spatial_size"])
+    def test_key_that_is_missing_is_named(self, own, root, key):
+        """Before the data are read."""
+        keys = yaml.safe_load(own.read_text())
+        del keys[key]
+        own.write_text(yaml.safe_dump(keys))
+        with pytest.raises(InputError, match=f"^{own}: has no {key}[^,\n]*; add it"):
+            check_dataset("mine", root, bundles=own.parents[2])
+
+    def test_function_of_ones_own_needs_no_report(self, own, root):
+        """It may take the folder alone."""
+        keys = yaml.safe_load(own.read_text())
+        keys["cases"] = {
+            "_target_": "tests.data.test_check.first_case",
+            "dataset_dir": "@dataset_dir",
+        }
+        own.write_text(yaml.safe_dump(keys))
+        summary = check_dataset("mine", root, bundles=own.parents[2], subset=True)
+
+        assert summary.faults == []
+        assert len(summary.units) == 1
+
+
+def first_case(dataset_dir):
+    """A case function as somebody may write it."""
+    return decathlon_cases(dataset_dir)[:1]
 
 
 class TestFaults:

@@ -5,7 +5,14 @@ import re
 import pytest
 
 from nacl_monai.bundles import read_dataset
-from nacl_monai.data import decathlon_cases, hippocampus_patient, split_cases, split_patients
+from nacl_monai.data import (
+    decathlon_cases,
+    hippocampus_patient,
+    patient_by_pattern,
+    patient_by_table,
+    split_cases,
+    split_patients,
+)
 from nacl_monai.errors import InputError
 
 
@@ -48,3 +55,14 @@ def test_no_person_of_the_real_task_is_in_two_sets(hippocampus_dir, tmp_path):
         }
         assert len(set.union(*people.values())) == 170
         assert sum(map(len, split.values())) == 260
+
+
+def test_patient_is_in_the_name_or_in_a_table():
+    """A pattern has one group; a table names every case."""
+    assert patient_by_pattern("sub-07_ses-1", pattern=r"(sub-\d+)_") == "sub-07"
+    assert patient_by_table("a", patients={"a": "x", "b": "x"}) == "x"
+
+    with pytest.raises(InputError, match="^c: has no patient in `patient_of`; add it there"):
+        patient_by_table("c", patients={"a": "x"})
+    with pytest.raises(InputError, match="^ses-1: does not fit"):
+        patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")

@@ -1,0 +1,127 @@
+"""A datalist of MONAI: a JSON file with ``training``, and perhaps ``validation`` and ``testing``.
+
+Entries are ``{"image": FILE or [FILE, …], "label": FILE}``, relative to the folder of the JSON file.
+Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.data.formats.description import (
+    Description,
+    Labels,
+    check_mapping,
+    read_labels,
+)
+from nacl_monai.data.own_cases import entry_names, files_of, read_entries
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+
+_SETS = {"validation": "val", "testing": "test", "test": "test"}
+
+
+def is_datalist(root: Path) -> bool:
+    """Whether there is a JSON file with a list ``training``."""
+    return bool(_datalists(root))
+
+
+def describe_datalist(root: Path) -> Description:
+    """Reads the datalist.
+
+    Labels and modalities are taken from its keys ``labels`` and ``modality``, where it has them. Test
+    cases without labels do not count.
+
+    Raises:
+        InputError: If there are several datalists, or an entry cannot be used.
+    """
+    file = _only_one(root)
+    content = read_object(file, "write it again")
+    lists = ["training", *(name for name in _SETS if _has_labels(content.get(name)))]
+    entries = {name: read_entries(file, name) for name in lists}
+    everything = list(chain(*entries.values()))
+    names = dict(zip(map(id, everything), entry_names(everything), strict=True))
+    sets: dict[str, list[str]] = {}
+    for name in lists[1:]:
+        sets.setdefault(_SETS[name], []).extend(names[id(entry)] for entry in entries[name])
+    return Description(
+        format="a datalist of MONAI",
+        source=file,
+        cases={
+            "_target_": "nacl_monai.data.listed_cases",
+            "dataset_dir": "@dataset_dir",
+            "file": file.name,
+            "lists": lists,
+        },
+        modalities=_modalities(everything),
+        channels=_channels(content.get("modality")),
+        labels=_labels(file, content),
+        sets=sets,
+        folds=_folds(file, entries["training"], names),
+        title=str(content.get("name", "")),
+    )
+
+
+def _channels(modality: Any) -> list[str]:
+    """The names of the channels, if they are listed as in the Decathlon's format."""
+    return list(map(str, modality.values())) if isinstance(modality, dict) else []
+
+
+def _labels(file: Path, content: dict[str, Any]) -> Labels | None:
+    if "labels" not in content:
+        return None
+    check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
+    return read_labels(file, content["labels"])
+
+
+def _only_one(root: Path) -> Path:
+    files = _datalists(root)
+    if len(files) > 1:
+        raise InputError(
+            f"{root}: has several datalists, {', '.join(file.name for file in files)}; move all but one"
+        )
+    return files[0]
+
+
+def _datalists(root: Path) -> list[Path]:
+    files = sorted(root.glob("[!.]*.json"))
+    return [file for file in files if isinstance(_content(file).get("training"), list)]
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        return read_object(file, "write it again")
+    except InputError:  # it is something else
+        return {}
+
+
+def _has_labels(entries: Any) -> bool:
+    """Whether a list is of labeled cases; one without any label is of images to predict."""
+    return isinstance(entries, list) and any(
+        isinstance(entry, dict) and "label" in entry for entry in entries
+    )
+
+
+def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> list[list[str]]:
+    """The cases of each fold, if the entries have any."""
+    folds: dict[Any, list[str]] = {}
+    for entry in entries:
+        folds.setdefault(entry.get("fold"), []).append(names[id(entry)])
+    if folds.keys() == {None}:
+        return []
+    numbers = range(len(folds))
+    if folds.keys() != {*numbers}:
+        raise InputError(
+            f"{file}: training: the folds must be 0, 1, 2, … and every entry in one; correct them"
+        )
+    return [folds[number] for number in numbers]
+
+
+def _modalities(entries: list[dict[str, Any]]) -> list[str]:
+    """What distinguishes the files of an image: the ends of their names."""
+    first = [Path(name).name.partition(".nii")[0] for name in files_of(entries[0])]
+    if len(first) == 1:
+        return [""]
+    return [name.rpartition("_")[2] for name in first]

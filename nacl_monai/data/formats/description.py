@@ -1,0 +1,114 @@
+"""What a folder of data says of itself, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.errors import InputError
+
+Labels = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset by its own words.
+
+    Attributes:
+        format: What was recognized, in words.
+        source: The file or folder that says it, which messages name.
+        cases: The function of `nacl_monai.data` that finds the cases, and its arguments.
+        modalities: What the names of a case's files end with, as inference finds them.
+        channels: Names of the image's channels, such as ``["CT"]``; empty where nothing names them.
+        labels: For each label but the background, the values on disk that are part of it; None where
+            nothing says.
+        sets: Official sets, such as ``{"test": [names of cases]}``.
+        folds: The names of the cases of each fold of a cross-validation.
+        title: The dataset's name in words.
+    """
+
+    format: str
+    source: Path
+    cases: dict[str, Any]
+    modalities: list[str] = field(default_factory=lambda: [""])
+    channels: list[str] = field(default_factory=list)
+    labels: Labels | None = None
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    folds: list[list[str]] = field(default_factory=list)
+    title: str = ""
+
+
+def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
+    """The labels of a ``dataset.json``: names to values, as nnU-Net has them, or values to names.
+
+    Args:
+        source: The file, for messages.
+        labels: ``{"background": 0, "tumor": 1, "whole": [1, 2]}`` or ``{"0": "background", …}``.
+
+    Returns:
+        For each name but the background's, its values in order.
+
+    Raises:
+        InputError: If a value is no whole number, 0 is not the background or a part of something else,
+            or a label is to be ignored.
+
+    Example:
+        >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
+        {'whole': [1, 2], 'core': [2]}
+    """
+    if all(key.isdecimal() for key in labels):
+        labels = {str(name): int(value) for value, name in labels.items()}
+    found = {name: _values(source, name, value) for name, value in labels.items()}
+    if "ignore" in found:
+        raise InputError(
+            f"{source}: labels: voxels of value {found['ignore'][0]} are to be ignored, which no "
+            "training here does; give them a class, or remove the cases that have any"
+        )
+    rest = {name: values for name, values in found.items() if values != [0]}
+    is_apart = not any(0 in values for values in rest.values())
+    if len(found) != len(rest) + 1 or not rest or not is_apart:
+        raise InputError(
+            f"{source}: labels: the value 0 must be the background, and of nothing else; correct it"
+        )
+    return rest
+
+
+def _values(source: Path, name: str, value: Any) -> list[int]:
+    """The values of a label, in order."""
+    values = value if isinstance(value, list) else [value]
+    if not values or any(type(one) is not int for one in values):
+        raise InputError(
+            f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
+            "them for a region"
+        )
+    return sorted(values)
+
+
+def check_mapping(file: Path, content: Mapping[str, Any], key: str, example: str) -> None:
+    """Checks that a key of a JSON file is an object with something in it.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not (isinstance(content.get(key), dict) and content[key]):
+        raise InputError(f"{file}: has no {key}; add it, as in {example}")
+
+
+def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:
+    """Refuses files of a folder that would be left out in silence.
+
+    Args:
+        folder: The folder; it may be missing.
+        endings: What the name of each file must end with. Hidden files do not count.
+        remedy: What to do.
+
+    Raises:
+        InputError: If another file is there.
+    """
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_file() and not path.name.endswith(tuple(endings)):
+            raise InputError(
+                f"{path}: does not end in {' or '.join(dict.fromkeys(endings))}; {remedy}"
+            )

@@ -1,0 +1,177 @@
+"""A bundle of one's own: looks at a dataset, chooses, and writes the folder from a template.
+
+Files of the template whose names end in ``.j2`` are rendered by Jinja, all others are copied.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
+from nacl_monai.data.cases import Case
+from nacl_monai.data.formats import Description, describe
+from nacl_monai.data.new.choice import Choice, Options
+from nacl_monai.data.new.classes import choose_classes
+from nacl_monai.data.new.images import choose_channels, choose_preprocessing, is_ct
+from nacl_monai.data.new.people import choose_cases, choose_split
+from nacl_monai.data.new.survey import survey
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import write_text
+
+_RENDERED = ".j2"
+_WIDTH = 105
+
+
+class NewBundle(NamedTuple):
+    """What was chosen for a dataset.
+
+    Attributes:
+        folder: The bundle; None if there are faults, and nothing is written.
+        choices: What its ``dataset.yaml`` says, and why.
+        faults: What is wrong with the data, each in one line that names the file.
+    """
+
+    folder: Path | None
+    choices: list[Choice]
+    faults: list[InputError]
+
+
+def new_bundle(
+    name: str,
+    dataset_dir: str | Path,
+    bundles: str | Path = "bundles",
+    template: str | Path | None = None,
+    options: Options | None = None,
+) -> NewBundle:
+    """Writes a bundle for a dataset of one's own.
+
+    Args:
+        name: Of the dataset; the folder is called so.
+        dataset_dir: The data, in one of `nacl_monai.data.formats.FORMATS`.
+        bundles: The folder in which to make the bundle's.
+        template: Folder of the template; by default that of the project.
+        options: What is known of the data beside their files.
+
+    Raises:
+        SettingError: If the name cannot be used, or an option cannot be meant.
+        InputError: If the bundle is there already, if there is no such template, or if the dataset as a
+            whole cannot be used.
+    """
+    options = options or Options()
+    source = bundles_folder() / TEMPLATE if template is None else Path(template)
+    target = Path(bundles) / name
+    _check(name, target, source)
+    description = describe(dataset_dir)
+    faults: list[InputError] = []
+    choices = _choose(description, str(dataset_dir), options, faults)
+    if faults:
+        return NewBundle(None, choices, faults)
+    keys = {key: value for choice in choices for key, value in choice.keys.items()}
+    values = {
+        "name": name,
+        "title": description.title or name,
+        "format": description.format,
+        "modality": options.modality or ", ".join(description.channels) or "unknown",
+        "choices": choices,
+        **keys,
+    }
+    _write(source, target, values)
+    return NewBundle(target, choices, faults)
+
+
+def _check(name: str, target: Path, template: Path) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise SettingError(f"{name}: is no name of a dataset; write letters, digits, - and _ alone")
+    if name in {"common", TEMPLATE, *dataset_names()} and not target.exists():
+        raise SettingError(f"{name}: is the name of another bundle; choose another")
+    if target.exists():
+        raise InputError(f"{target}: is already there; edit or remove it, or choose another name")
+    if not (template / f"{DATASET_FILE}{_RENDERED}").is_file():
+        raise InputError(
+            f"{template}: is no template, {DATASET_FILE}{_RENDERED} is not there; name one that is: "
+            f"--from bundles/{TEMPLATE}"
+        )
+
+
+def _choose(
+    description: Description, dataset_dir: str, options: Options, faults: list[InputError]
+) -> list[Choice]:
+    """All choices; fewer where there are faults."""
+    config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
+    find = ConfigParser(config).get_parsed_content("cases")
+    cases: list[Case] = find(report_fault=faults.append)
+    sampled = is_ct(description, options) and options.window is None
+    tested = set(description.sets.get("test", ()))
+    training = [case["case"] for case in cases if case["case"] not in tested]
+    found = survey(cases, faults.append, training if sampled else ())
+    classes = choose_classes(description, found, faults.append) if found.cases else []
+    if faults:
+        return classes
+    return [
+        choose_cases(description, found.cases, options),
+        choose_channels(description, found),
+        *classes,
+        choose_split(description, found.cases),
+        *choose_preprocessing(description, found, options),
+    ]
+
+
+def _write(source: Path, target: Path, values: Mapping[str, Any]) -> None:
+    """Writes the bundle aside, which has its name as soon as it is complete."""
+    environment = Environment(  # noqa: S701 - of YAML, JSON and Markdown, not of HTML
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"yaml": as_yaml, "comment": as_comment}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new_", dir=target.parent) as temporary:
+            folder = Path(temporary) / target.name
+            shutil.copytree(source, folder)
+            for file in sorted(folder.rglob(f"*{_RENDERED}")):
+                text = environment.from_string(file.read_text(encoding="utf-8")).render(values)
+                write_text(file.with_suffix(""), text)
+                file.unlink()
+            folder.rename(target)
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror}); choose another --bundles"
+        ) from error
+
+
+def as_yaml(keys: Mapping[str, Any]) -> str:
+    """Keys and values as YAML: each on one line, unless it is a component or holds some.
+
+    Example:
+        >>> print(as_yaml({"classes": ["background", "on"], "structures": {"on": [1]}}), end="")
+        classes: [background, 'on']
+        structures: {'on': [1]}
+    """
+    return "".join(_entry(key, value) for key, value in keys.items())
+
+
+def _entry(key: str, value: Any) -> str:
+    dump: Any = partial(yaml.safe_dump, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    if "_target_" in str(value):
+        return str(dump({key: value}, default_flow_style=None))
+    return f"{key}: {dump(value, default_flow_style=True).removesuffix('...' + chr(10))}"
+
+
+def as_comment(text: str) -> str:
+    """Text as lines of a comment.
+
+    Example:
+        >>> print(as_comment("Nothing is cropped"))
+        # Nothing is cropped.
+    """
+    return textwrap.fill(f"{text}.", _WIDTH, initial_indent="# ", subsequent_indent="# ")

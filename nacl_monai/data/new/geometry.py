@@ -1,0 +1,179 @@
+"""How the volumes of a dataset are turned and resampled, so that a network sees alike slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.data.utils import compute_shape_offset, zoom_affine
+
+from nacl_monai.data.faults import VoxelGrid
+from nacl_monai.errors import SettingError
+
+#: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
+ANISOTROPIC = 3.0
+#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
+THICK = 1.5
+#: Networks halve slices four times.
+MULTIPLE, SMALLEST = 16, 32
+_UNIFORM = 0.01  # relative difference of spacings by rounding
+
+_TO_RAS = {
+    "_target_": "nacl_monai.export.inference.orientation.TurnAxesd",
+    "keys": ["image", "label"],
+    "axcodes": "RAS",
+}
+
+
+class Turned(NamedTuple):
+    """The grids of all volumes after their axes are turned.
+
+    Attributes:
+        step: The step of preprocessing that turns them.
+        why: In words.
+        shapes: ``(cases, 3)``.
+        affines: ``(cases, 4, 4)``.
+    """
+
+    step: Any
+    why: str
+    shapes: npt.NDArray[np.int64]
+    affines: npt.NDArray[np.float64]
+
+    @property
+    def spacings(self) -> npt.NDArray[np.float64]:
+        """Size of a voxel along each axis in mm, ``(cases, 3)``."""
+        norms: npt.NDArray[np.float64] = np.linalg.norm(self.affines[:, :3, :3], axis=1)
+        return norms
+
+
+def turned(grids: Sequence[VoxelGrid]) -> Turned:
+    """Finds out how to turn volumes so that slices, where they are thick, go last."""
+    found = _turned(grids, slices_last=False)
+    found = Turned(
+        "@to_ras", "Axes run to the right, anterior and superior side", found.shapes, found.affines
+    )
+    longest = found.spacings.argmax(axis=1)
+    middle = np.sort(found.spacings, axis=1)[:, 1]
+    is_thick = found.spacings.max(axis=1) > THICK * middle
+    if (is_thick & (longest != 2)).any():
+        return _turned(grids, slices_last=True)
+    return found
+
+
+def _turned(grids: Sequence[VoxelGrid], slices_last: bool) -> Turned:
+    step = {**_TO_RAS, "slices_last": slices_last, "allow_missing_keys": True}
+    turn = ConfigParser({"step": step}).get_parsed_content("step")
+    shapes, affines = [], []
+    for grid in grids:
+        empty = MetaTensor(
+            torch.zeros(1, *grid.shape, dtype=torch.uint8), affine=torch.from_numpy(grid.affine)
+        )
+        label = turn({"label": empty})["label"]
+        shapes.append(label.shape[1:])
+        affines.append(label.affine.numpy())
+    why = "Thick slices are along other axes in some cases, and go last"
+    return Turned(step, why, np.array(shapes), np.array(affines))
+
+
+class Resampled(NamedTuple):
+    """How volumes are resampled.
+
+    Attributes:
+        pixdim: Size of a voxel in mm along each axis, -1 where it stays; none to leave all as they are.
+        why: In words.
+    """
+
+    pixdim: list[float]
+    why: str
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The step of preprocessing that does it, if any."""
+        if not self.pixdim:
+            return []
+        return [
+            {
+                "_target_": "Spacingd",
+                "keys": ["image", "label"],
+                "pixdim": self.pixdim,
+                "mode": ["bilinear", "nearest"],
+                "allow_missing_keys": True,
+            }
+        ]
+
+
+def resampled(volumes: Turned, spacing: str) -> Resampled:
+    """Chooses the size of a voxel.
+
+    Args:
+        volumes: After they are turned.
+        spacing: ``median``, ``none``, or three sizes in mm, ``X,Y,Z``, of which -1 leaves one as it is.
+
+    Raises:
+        SettingError: If ``spacing`` is none of these.
+    """
+    median = np.median(volumes.spacings, axis=0)
+    sizes = "×".join(f"{size:.3g}" for size in median)
+    if spacing == "none":
+        return Resampled(
+            [], f"Nothing is resampled, as asked for; voxels are {sizes} mm in the median"
+        )
+    if spacing != "median":
+        return Resampled(_given(spacing), f"Resampled as asked for; the median is {sizes} mm")
+    if (np.abs(volumes.spacings / median - 1) < _UNIFORM).all():
+        return Resampled([], f"All voxels are {sizes} mm, so nothing is resampled")
+    pixdim = [float(f"{size:.4g}") for size in median]
+    if median[2] > ANISOTROPIC * median[:2].min():
+        return Resampled(
+            [*pixdim[:2], -1.0],
+            f"Resampled to the median within slices; the slices are thick ({median[2]:.3g} mm) and stay",
+        )
+    return Resampled(pixdim, "Resampled to the median")
+
+
+def _given(spacing: str) -> list[float]:
+    try:
+        pixdim = [float(size) for size in spacing.split(",")]
+    except ValueError:
+        pixdim = []
+    if len(pixdim) != 3 or not all(
+        np.isfinite(size) and (size > 0 or size == -1) for size in pixdim
+    ):
+        raise SettingError(
+            f"--spacing {spacing}: is no spacing; write median, none, or three sizes in mm: 0.8,0.8,3"
+        )
+    return pixdim
+
+
+def slice_size(volumes: Turned, pixdim: Sequence[float]) -> tuple[list[int], list[int]]:
+    """The height and width of the largest slices, and of a network's that holds all.
+
+    Args:
+        volumes: After they are turned.
+        pixdim: To which they are resampled, see `Resampled`.
+    """
+    shapes = [
+        _resampled_shape(shape, affine, pixdim) if pixdim else shape
+        for shape, affine in zip(volumes.shapes, volumes.affines, strict=True)
+    ]
+    largest = np.max(shapes, axis=0)[:2]
+    size = np.maximum(-(-largest // MULTIPLE) * MULTIPLE, SMALLEST)
+    return largest.tolist(), size.tolist()
+
+
+def _resampled_shape(
+    shape: npt.NDArray[np.int64], affine: npt.NDArray[np.float64], pixdim: Sequence[float]
+) -> npt.NDArray[np.int64]:
+    """The shape that MONAI's ``Spacingd`` makes."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    sizes = np.where(np.array(pixdim) > 0, pixdim, spacing)
+    new: npt.NDArray[np.int64] = compute_shape_offset(
+        shape, affine, zoom_affine(affine, sizes, diagonal=False)
+    )[0]
+    return new

@@ -1,0 +1,99 @@
+"""What the network sees: channels, axes, spacing, intensities, size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nacl_monai.data.formats import Description
+from nacl_monai.data.new.choice import Choice, Options
+from nacl_monai.data.new.geometry import resampled, slice_size, turned
+from nacl_monai.data.new.survey import Survey
+from nacl_monai.errors import InputError, SettingError
+
+PERCENTILES = (0.5, 99.5)
+
+
+def is_ct(description: Description, options: Options) -> bool:
+    """Whether the image is a CT alone, whose intensities mean the same in every volume."""
+    names = [options.modality] if options.modality else description.channels
+    return bool(names) and all(name.strip().casefold() == "ct" for name in names)
+
+
+def choose_channels(description: Description, found: Survey) -> Choice:
+    """How many channels there are, and how inference finds their files.
+
+    Raises:
+        InputError: If the description names another number.
+    """
+    names = description.channels
+    if names and len(names) != found.channels:
+        raise InputError(
+            f"{description.source}: names {len(names)} channel(s), {', '.join(names)}, but the images "
+            f"have {found.channels}; correct one of both"
+        )
+    named = f"Channels: {', '.join(names)}" if names else "Nobody names the channels"
+    files = "a file each" if len(description.modalities) > 1 else "one file per image"
+    ends = " or ".join(f"{end}.nii" for end in description.modalities if end)
+    return Choice(
+        f"{named}; {files}{f', whose name ends in {ends}' if ends else ''}",
+        {"modalities": description.modalities, "in_channels": found.channels},
+    )
+
+
+def choose_preprocessing(description: Description, found: Survey, options: Options) -> list[Choice]:
+    """How volumes are turned, resampled and scaled, and how large a network's slice is.
+
+    Raises:
+        SettingError: If a spacing or window cannot be meant.
+    """
+    volumes = turned(found.grids)
+    spacing = resampled(volumes, options.spacing)
+    largest, size = slice_size(volumes, spacing.pixdim)
+    why, step = _intensity(description, found, options)
+    return [
+        Choice(
+            f"{volumes.why}. {spacing.why}. {why}",
+            {"preprocessing": [volumes.step, *spacing.steps, step]},
+        ),
+        Choice(
+            f"The largest slices are {largest[0]}×{largest[1]}; all are padded to {size[0]}×{size[1]}",
+            {"spatial_size": size},
+        ),
+        Choice(
+            "Nothing is cropped, and no slice is left out",
+            {"cropping": [], "discard_empty_slices": False},
+        ),
+    ]
+
+
+def _intensity(description: Description, found: Survey, options: Options) -> tuple[str, Any]:
+    """How intensities become numbers in [0, 1]: the reason and the step."""
+    if options.window is not None:
+        return _window(*options.window, "The window is as given")
+    if is_ct(description, options):
+        low, high = np.percentile(np.concatenate(found.foreground), PERCENTILES)
+        return _window(
+            round(float(low), 1),
+            round(float(high), 1),
+            f"CT: the window is from the {PERCENTILES[0]} to the {PERCENTILES[1]} percentile of the "
+            f"foreground of {len(found.foreground)} cases, as in nnU-Net",
+        )
+    why = "Each channel of a volume is scaled by its own percentiles, 0.5 and 99.5, as it is no CT"
+    return why, "@scale_by_percentiles"
+
+
+def _window(low: float, high: float, why: str) -> tuple[str, Any]:
+    if not low < high:
+        raise SettingError(f"--window {low:g} {high:g}: is empty; write the lower end first")
+    step = {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "image",
+        "a_min": float(low),
+        "a_max": float(high),
+        "b_min": 0.0,
+        "b_max": 1.0,
+        "clip": True,
+    }
+    return f"{why}: {low:g} to {high:g}", step

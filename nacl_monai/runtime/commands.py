@@ -1,0 +1,148 @@
+"""``nacl-monai train | evaluate | infer``: the words of ``monai.bundle run`` by the names of bundles.
+
+They say what make says, without make: which fragments, which entry of a menu, and the folder of the run.
+Everything else is a word of the configuration, ``--key value``, and is checked as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from nacl_monai.bundles import fragments, read_dataset
+from nacl_monai.errors import SettingError
+from nacl_monai.runs import RunFolder, RunName
+
+NETWORK, LOSS, SEED = "unet", "nacl", 0
+
+
+def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """The words of a training, behind ``run``.
+
+    Args:
+        options: As `add_words` declares them for ``train``.
+        others: Of the configuration.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    return [
+        *("training", *_config(options, "train"), *_data(options)),
+        *("--output_dir", str(run_folder(options)), "--seed", str(options.seed)),
+        *("--network_def", chosen("networks", options.network or NETWORK)),
+        *("--loss", chosen("losses", options.loss or LOSS), *_fold(options), *others),
+    ]
+
+
+def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """The words of an evaluation, behind ``run``; see `train_words`.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    return [
+        *("evaluating", *_config(options, "evaluate"), *_data(options)),
+        *("--output_dir", str(run_folder(options)), *_network(options), *_fold(options), *others),
+    ]
+
+
+def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """The words of an inference, behind ``run``; see `train_words`.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    run = run_folder(options)
+    return [
+        *("inference", *_config(options, "inference"), "--images", options.images),
+        *("--checkpoint", str(RunFolder(run).model)),
+        *("--output_dir", str(run / "predictions"), *_network(options), *others),
+    ]
+
+
+def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> None:
+    """Declares the options of a command.
+
+    Args:
+        command: Its parser.
+        place: What stands behind the dataset: ``directory`` or ``images``.
+        purpose: What that is.
+    """
+    command.add_argument("dataset", help="a folder of the bundles, such as one of your own")
+    command.add_argument(place, help=purpose)
+    command.add_argument("--network", metavar="NAME", help=f"default: {NETWORK}")
+    command.add_argument("--loss", metavar="NAME", help=f"default: {LOSS}")
+    command.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"default: {SEED}")
+    command.add_argument("--fold", type=int, metavar="K", help="of a cross-validation, from 0")
+    command.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="its folder (default: runs/DATASET/NETWORK_LOSS[_fold=K]_seedN)",
+    )
+    command.add_argument("--bundles", metavar="DIR", help="of your own (default: bundles)")
+
+
+def run_folder(options: argparse.Namespace) -> Path:
+    """The folder of a run: the given one, or the one that is named after what is chosen.
+
+    Raises:
+        SettingError: If a network or loss is no name, and no folder is given.
+    """
+    if isinstance(options.run, Path):
+        return options.run
+    network, loss = options.network or NETWORK, options.loss or LOSS
+    for option, name in (("network", network), ("loss", loss)):
+        if not name.isidentifier():
+            raise SettingError(
+                f"--{option} {name}: gives no name to the run; name its folder: --run DIR"
+            )
+    settings = () if options.fold is None else (("fold", str(options.fold)),)
+    return Path("runs", options.dataset, str(RunName(network, loss, settings, options.seed)))
+
+
+def chosen(menu: str, name: str) -> str:
+    """An entry of a menu by its name; anything else is left as it is.
+
+    Example:
+        >>> chosen("losses", "nacl"), chosen("losses", "@losses::nacl")
+        ('@losses::nacl', '@losses::nacl')
+    """
+    return f"@{menu}::{name}" if name.isidentifier() else name
+
+
+def shown(words: Sequence[str]) -> str:
+    """The stock command that does the same, for a shell.
+
+    Example:
+        >>> print(shown(["training", "--config_file", "['a.yaml']", "--dataset_dir", "/my data"]))
+        python -m monai.bundle run training --config_file "['a.yaml']" --dataset_dir '/my data'
+    """
+    return " ".join(map(_quoted, ["python", "-m", "monai.bundle", "run", *words]))
+
+
+def _quoted(word: str) -> str:
+    """A list of files is easier to read between double quotes, as long as nothing in it means more."""
+    return f'"{word}"' if re.fullmatch(r"\[[^\"$`\\!]*\]", word) else shlex.quote(word)
+
+
+def _config(options: argparse.Namespace, kind: str) -> list[str]:
+    read_dataset(options.dataset, options.bundles)  # a slip in one's own file is one line
+    files = fragments(options.dataset, kind, options.bundles)
+    return ["--config_file", str([str(file) for file in files])]
+
+
+def _data(options: argparse.Namespace) -> list[str]:
+    return ["--dataset_dir", options.directory]
+
+
+def _network(options: argparse.Namespace) -> list[str]:
+    """A run's own record says the network, unless it is asked for."""
+    return [] if options.network is None else ["--network_def", chosen("networks", options.network)]
+
+
+def _fold(options: argparse.Namespace) -> list[str]:
+    return [] if options.fold is None else ["--fold", str(options.fold)]

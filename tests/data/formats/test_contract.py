@@ -1,0 +1,308 @@
+"""Every format is recognized by what is there, read in the same words, and refused in one line."""
+
+import json
+
+import pytest
+from monai.bundle import ConfigParser
+
+from nacl_monai.data.cases import image_files
+from nacl_monai.data.formats import FORMATS, describe
+from nacl_monai.data.formats.description import read_labels
+from nacl_monai.errors import InputError
+from tests import own_data
+from tests.own_data import NAMES, NNUNET, write_json
+
+TWO = {"background": 0, "a": 1, "b": 2}
+
+
+def cases_of(description, root):
+    config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": str(root)}
+    return ConfigParser(config).get_parsed_content("cases")()
+
+
+def refusal(root):
+    """The one line by which a folder is refused."""
+    with pytest.raises(InputError) as caught:
+        cases_of(describe(root), root)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+class TestEveryFormat:
+    def test_is_recognized_and_its_cases_are_found(self, name, tmp_path):
+        """By what is there alone; the cases are those that were written, in order."""
+        root = own_data.FORMATS[name](tmp_path / "data")
+        description = describe(root)
+        cases = cases_of(description, root)
+
+        assert description == FORMATS[name].describe(root)
+        assert [format_.is_there(root) for key, format_ in FORMATS.items() if key == name] == [True]
+        assert [case["case"].removesuffix("_t1") for case in cases] == NAMES
+        assert all("patient" not in case for case in cases)
+        assert len(description.modalities) == len(image_files(cases[0]))
+
+    def test_missing_file_is_named(self, name, tmp_path):
+        """A label, and an image, without its partner."""
+        for number, part in enumerate(("image", "label")):
+            root = own_data.FORMATS[name](tmp_path / f"data{number}")
+            case = cases_of(describe(root), root)[1]
+            file = image_files(case)[-1] if part == "image" else case["label"]
+            (tmp_path / file).unlink()
+
+            assert file in refusal(root)
+
+
+def test_folder_of_no_format_says_what_would_be_one(tmp_path):
+    """All formats are listed; a folder that is missing is another fault."""
+    assert refusal(tmp_path).startswith(f"dataset_dir {tmp_path}: is of no known format; put there")
+    for format_ in FORMATS.values():
+        assert format_.shape in refusal(tmp_path)
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+
+
+class TestLabels:
+    def test_both_ways_of_writing_are_read(self, tmp_path):
+        """Names to values, as nnU-Net has them, and values to names, as the Decathlon."""
+        expected = {"a": [1], "b": [2]}
+
+        assert read_labels(tmp_path, TWO) == expected
+        assert read_labels(tmp_path, {"0": "background", "1": "a", "2": "b"}) == expected
+
+    def test_region_is_several_values(self, tmp_path):
+        """Values in order, whatever the order in the file."""
+        assert read_labels(tmp_path, {"background": 0, "whole": [2, 1]}) == {"whole": [1, 2]}
+
+    @pytest.mark.parametrize(
+        ("labels", "part"),
+        [
+            ({"background": 0, "a": 1, "ignore": 2}, "voxels of value 2 are to be ignored"),
+            ({"background": 0, "a": "1"}, "the value of a is 1; write a whole number"),
+            ({"background": 0, "a": 1.5}, "the value of a is 1.5"),
+            ({"background": 0, "a": []}, "the value of a is []"),
+            ({"background": 0, "a": True}, "the value of a is True"),
+            ({"a": 1}, "the value 0 must be the background"),
+            ({"background": 0}, "the value 0 must be the background"),
+            ({"background": 0, "a": [0, 1]}, "the value 0 must be the background"),
+            ({"background": 0, "nothing": 0, "a": 1}, "the value 0 must be the background"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_one_line(self, labels, part):
+        """It names the file and the label."""
+        with pytest.raises(InputError, match="^dataset.json: labels: ") as caught:
+            read_labels("dataset.json", labels)
+        assert part in str(caught.value)
+
+
+class TestNnunet:
+    @pytest.mark.parametrize(
+        ("keys", "part"),
+        [
+            ({"labels": None}, "has no labels; add it"),
+            ({"channel_names": {}}, "has no channel_names; add it"),
+            ({"file_ending": ".mha"}, "file_ending is '.mha', which cannot be read"),
+            ({"file_ending": None}, "file_ending is None"),
+            ({"channel_names": {"1": "MRI"}}, "channel_names must be of 0, not 1"),
+            ({"dataset": {}}, "lists its files under `dataset`"),
+        ],
+    )
+    def test_key_that_cannot_be_meant_is_named(self, tmp_path, keys, part):
+        """With the file in which it is."""
+        root = own_data.nnunet(tmp_path, **keys)
+
+        assert refusal(root).startswith(f"{root}/dataset.json: ")
+        assert part in refusal(root)
+
+    @pytest.mark.parametrize(
+        "file", ["imagesTr/case_000_0001.nii.gz", "imagesTr/x.nrrd", "labelsTr/x.nii"]
+    )
+    def test_file_that_would_be_left_out_is_named(self, tmp_path, file):
+        """A channel that dataset.json lacks, and another ending."""
+        root = own_data.nnunet(tmp_path)
+        (root / file).touch()
+
+        assert refusal(root).startswith(f"{root}/{file}: does not end in ")
+
+    def test_channel_that_some_cases_lack_is_named(self, tmp_path):
+        """Its file is missing."""
+        root = own_data.nnunet(tmp_path, 2, channel_names={"0": "T1", "1": "T2"})
+        (root / "imagesTr/case_002_0001.nii.gz").unlink()
+
+        assert refusal(root).startswith(f"{root}/imagesTr/case_002_0001.nii.gz: missing image")
+
+    def test_official_test_set_counts_if_it_has_labels(self, tmp_path):
+        """Without labels nobody could say how good a prediction is."""
+        root = own_data.nnunet(tmp_path, test=2)
+        assert describe(root).sets == {"test": NAMES[4:]}
+        assert len(cases_of(describe(root), root)) == 6
+
+        for label in (root / "labelsTs").iterdir():
+            label.unlink()
+        (root / "labelsTs").rmdir()
+        assert describe(root).sets == {}
+        assert [case["case"] for case in cases_of(describe(root), root)] == NAMES[:4]
+
+    def test_names_in_both_sets_are_refused(self, tmp_path):
+        """One case would stand for two."""
+        root = own_data.nnunet(tmp_path, test=2)
+        for folder in ("images", "labels"):
+            for file in (root / f"{folder}Ts").glob("case_005*"):
+                file.rename(file.with_name(file.name.replace("005", "000")))
+
+        assert "its case is called case_000, as that of" in refusal(root)
+
+    def test_folds_are_those_of_the_file(self, tmp_path):
+        """Each case validates in one and trains in the others."""
+        root = own_data.nnunet(tmp_path)
+        folds = [NAMES[:2], NAMES[2:4], NAMES[4:]]
+        splits = [{"train": [n for n in NAMES if n not in fold], "val": fold} for fold in folds]
+        write_json(root / "splits_final.json", splits)
+
+        assert describe(root).folds == folds
+
+    @pytest.mark.parametrize(
+        ("splits", "part"),
+        [
+            ({}, "is no cross-validation"),
+            ([{"val": ["a"]}], "is no list of folds"),
+            ("[", "is no list of folds"),
+            ([{"train": ["a"], "val": ["a"]}], "is no cross-validation"),
+            ([{"train": ["b"], "val": ["a"]}, {"train": ["b"], "val": ["a"]}], "is no cross-vali"),
+            ([{"train": ["b"], "val": ["a"]}, {"train": [], "val": ["b"]}], "is no cross-vali"),
+        ],
+    )
+    def test_other_folds_are_refused(self, tmp_path, splits, part):
+        """A case that is left out, or validates twice, would change who is tested."""
+        root = own_data.nnunet(tmp_path)
+        text = splits if isinstance(splits, str) else json.dumps(splits)
+        (root / "splits_final.json").write_text(text)
+        if splits == {}:
+            assert describe(root).folds == []
+            return
+
+        assert refusal(root).startswith(f"{root}/splits_final.json: {part}")
+
+
+class TestDecathlon:
+    def test_modalities_of_one_file_are_channels(self, tmp_path):
+        """In the order of their numbers; unlabeled test cases do not count."""
+        description = describe(own_data.decathlon(tmp_path))
+
+        assert description.channels == ["T2", "ADC"]
+        assert description.modalities == [""]
+        assert description.title == "Brain"
+        assert description.sets == {}
+
+    def test_label_of_the_list_is_needed(self, tmp_path):
+        """An entry without one is named by its number."""
+        root = own_data.decathlon(tmp_path)
+        content = json.loads((root / "dataset.json").read_text())
+        del content["training"][3]["label"]
+        write_json(root / "dataset.json", content)
+
+        assert "training[3] needs an image and a label" in refusal(root)
+
+
+class TestDatalist:
+    def test_sets_and_folds_are_official(self, tmp_path):
+        """Cases are called after their folders where files are called alike."""
+        root = own_data.datalist(tmp_path)
+        content = json.loads((root / "brain.json").read_text())
+        *training, validation, testing = content["training"]
+        for number, entry in enumerate(training):
+            entry["fold"] = number % 2
+        lists = {"training": training, "validation": [validation], "testing": [testing]}
+        write_json(
+            root / "brain.json", {**lists, "labels": {"0": "background", "1": "a", "2": "b"}}
+        )
+        description = describe(root)
+
+        assert description.sets == {"val": ["case_004_t1"], "test": ["case_005_t1"]}
+        assert description.folds == [
+            ["case_000_t1", "case_002_t1"],
+            ["case_001_t1", "case_003_t1"],
+        ]
+        assert description.labels == {"a": [1], "b": [2]}
+        assert description.modalities == ["t1", "t2"]
+        assert len(cases_of(description, root)) == 6
+
+    @pytest.mark.parametrize("folds", [[0, 1, 3], [0, 1, None], [0, 1, "2"], [1, 2, 3]])
+    def test_folds_that_have_gaps_are_refused(self, tmp_path, folds):
+        """Nobody could say which number means which."""
+        root = own_data.datalist(tmp_path)
+        content = json.loads((root / "brain.json").read_text())
+        for number, entry in enumerate(content["training"]):
+            entry |= {"fold": folds[number % 3]}
+        write_json(root / "brain.json", content)
+
+        assert "the folds must be 0, 1, 2" in refusal(root)
+
+    def test_labels_are_names_and_modality_may_be_anything(self, tmp_path):
+        """A word for the modality names no channel."""
+        assert describe(own_data.datalist(tmp_path / "a", modality="MR")).channels == []
+        assert "brain.json: has no labels" in refusal(own_data.datalist(tmp_path / "b", labels=3))
+
+    def test_two_datalists_are_refused(self, tmp_path):
+        """Both are named."""
+        root = own_data.datalist(tmp_path)
+        write_json(root / "other.json", {"training": []})
+
+        assert "has several datalists, brain.json, other.json; move all but one" in refusal(root)
+
+
+class TestFolders:
+    def test_dataset_json_of_no_known_format_is_not_left_out(self, tmp_path):
+        """It says something that would be lost."""
+        root = own_data.nnunet(tmp_path)
+        write_json(root / "dataset.json", {"labels": TWO})
+
+        assert refusal(root).startswith(f"{root}/dataset.json: has neither channel_names")
+
+    def test_channels_are_the_ends_of_names(self, tmp_path):
+        """Unless labels end so, too: then they are numbers of cases."""
+        assert describe(own_data.folders(tmp_path / "a")).modalities == [""]
+        several = describe(own_data.folders(tmp_path / "b", ["_0000", "_0001"]))
+        assert several.modalities == ["_0000", "_0001"]
+        numbered = own_data.folders(tmp_path / "c")
+        for folder in ("images", "labels"):
+            for file in (numbered / folder).iterdir():
+                file.rename(file.with_name(file.name.replace("case_", "case_0")))
+        assert describe(numbered).modalities == [""]
+        assert len(cases_of(describe(numbered), numbered)) == 6
+
+    def test_labels_are_for_the_files_to_say(self, tmp_path):
+        """No file names them."""
+        assert describe(own_data.folders(tmp_path)).labels is None
+
+    @pytest.mark.parametrize(
+        ("file", "part"),
+        [
+            ("images/x.png", "does not end in .nii.gz or .nii; no other file can be read"),
+            ("labels/x.nii", "does not end in .nii.gz; as case_000"),
+        ],
+    )
+    def test_file_that_would_be_left_out_is_named(self, tmp_path, file, part):
+        """Of an unknown ending, or of another one than the first."""
+        root = own_data.folders(tmp_path)
+        (root / file).touch()
+
+        assert refusal(root).startswith(f"{root}/{file}: {part}")
+
+    def test_image_without_channel_among_others_is_named(self, tmp_path):
+        """It would be left out."""
+        root = own_data.folders(tmp_path, ["_0000"])
+        (root / "images/case_001_0000.nii.gz").rename(root / "images/odd.nii.gz")
+
+        assert f"{root}/images/odd.nii.gz: has no channel in its name" in refusal(root)
+
+    def test_empty_folder_is_refused(self, tmp_path):
+        """There is nothing to look at."""
+        for folder in ("images", "labels"):
+            (tmp_path / folder).mkdir()
+
+        assert refusal(tmp_path).startswith(f"{tmp_path}/images: holds no images")
+
+
+def test_test_data_are_what_they_say():
+    """The helper's `dataset.json` is nnU-Net's."""
+    assert set(NNUNET) == {"channel_names", "labels", "numTraining", "file_ending"}

@@ -1,0 +1,383 @@
+"""What `nacl-monai new` chooses follows from the data, is a literal, and says why."""
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles import read_dataset
+from nacl_monai.data.__main__ import main
+from nacl_monai.data.check import check_dataset
+from nacl_monai.data.new import Options, new_bundle
+from nacl_monai.data.new.bundle import as_comment, as_yaml
+from nacl_monai.data.new.survey import SAMPLED
+from nacl_monai.errors import InputError
+from tests import own_data
+from tests.conftest import ROOT, change, put, save_nifti
+from tests.own_data import NAMES, voxels, write_json
+
+TURN = "nacl_monai.export.inference.orientation.TurnAxesd"
+
+
+@pytest.fixture
+def new(tmp_path):
+    """Writes a bundle; returns the keys of its ``dataset.yaml``, and all reasons in one text."""
+
+    def write(data, **options):
+        folder = tmp_path / "bundles"
+        shutil.rmtree(folder, ignore_errors=True)
+        found = new_bundle("mine", data, folder, options=Options(**options))
+        assert found.faults == []
+        keys = yaml.safe_load((folder / "mine/configs/dataset.yaml").read_text())
+        return keys, ". ".join(choice.why for choice in found.choices)
+
+    return write
+
+
+def scaled(root, spacings):
+    """Folders of pairs, the cases having these spacings in turn."""
+    for number, spacing in enumerate(spacings):
+        affine = np.diag([*spacing, 1.0])
+        name = f"case_{number:03d}.nii.gz"
+        own_data.write_pair([root / "images" / name], root / "labels" / name, number, affine)
+    return root
+
+
+class TestBundle:
+    @pytest.mark.parametrize("name", own_data.FORMATS)
+    def test_every_format_ends_in_a_bundle_that_passes_the_check(self, name, tmp_path):
+        """It has all keys of our own bundles, no expression but references, and complete metadata."""
+        data = own_data.FORMATS[name](tmp_path / "data")
+        new_bundle("mine", data, tmp_path / "bundles")
+        keys = read_dataset("mine", tmp_path / "bundles")
+        ours = read_dataset("hippocampus", ROOT / "bundles")
+        summary = check_dataset("mine", data, bundles=tmp_path / "bundles", preprocess=True)
+
+        assert set(ours) <= set(keys)
+        assert "$" not in yaml.safe_dump(keys)
+        assert summary.faults == []
+        assert len(summary.units) == keys["official_cases"] == len(NAMES)
+        metadata = json.loads((tmp_path / "bundles/mine/configs/metadata.json").read_text())
+        ours = json.loads((ROOT / "bundles/hippocampus/configs/metadata.json").read_text())
+        assert set(metadata) == set(ours)
+        image, pred = (metadata["network_data_format"][k] for k in ("inputs", "outputs"))
+        assert image["image"]["num_channels"] == keys["in_channels"]
+        assert list(pred["pred"]["channel_def"].values()) == keys["classes"]
+        assert (tmp_path / "bundles/mine/docs/data_license.txt").is_file()
+
+    def test_every_choice_is_a_comment_above_its_keys(self, new, tmp_path):
+        """The reasons that are printed are those in the file."""
+        _, reasons = new(own_data.folders(tmp_path / "data"))
+        text = (tmp_path / "bundles/mine/configs/dataset.yaml").read_text()
+        comments = " ".join(
+            line.removeprefix("# ") for line in text.splitlines() if line.startswith("#")
+        )
+
+        for sentence in reasons.split(". "):
+            assert sentence in comments
+
+    @pytest.mark.parametrize(
+        ("name", "part"),
+        [
+            ("my data", "my data: is no name of a dataset"),
+            ("../x", "../x: is no name of a dataset"),
+            ("acdc", "acdc: is the name of another bundle"),
+            ("common", "common: is the name of another bundle"),
+            ("folder", "folder: is the name of another bundle"),
+        ],
+    )
+    def test_name_that_cannot_be_used_is_refused(self, tmp_path, name, part):
+        """Before the data are looked at."""
+        with pytest.raises(InputError, match=f"^{part}"):
+            new_bundle(name, tmp_path / "nowhere", tmp_path)
+
+    def test_bundle_that_is_there_is_not_overwritten(self, tmp_path):
+        """Somebody may have edited it."""
+        data = own_data.folders(tmp_path / "data")
+        new_bundle("mine", data, tmp_path / "bundles")
+        with pytest.raises(InputError, match="mine: is already there; edit or remove it"):
+            new_bundle("mine", data, tmp_path / "bundles")
+
+    def test_template_is_a_folder_of_any(self, tmp_path):
+        """Whatever ends in .j2 is rendered, the rest copied; a folder without is refused."""
+        data = own_data.folders(tmp_path / "data")
+        template = tmp_path / "template"
+        shutil.copytree(ROOT / "bundles/folder", template)
+        (template / "note.txt.j2").write_text("{{ name }} has {{ classes | length }} classes\n")
+        new_bundle("mine", data, tmp_path / "bundles", template)
+
+        assert (tmp_path / "bundles/mine/note.txt").read_text() == "mine has 3 classes\n"
+        with pytest.raises(InputError, match="is no template, .*--from bundles/folder$"):
+            new_bundle("other", data, tmp_path / "bundles", tmp_path)
+
+    def test_nothing_is_written_where_the_data_have_faults(self, tmp_path, capsys):
+        """All faults are named, one a line."""
+        data = own_data.folders(tmp_path / "data")
+        (data / "images/case_000.nii.gz").unlink()
+        (data / "labels/case_003.nii.gz").write_bytes(b"nothing")
+        change(data / "labels/case_004.nii.gz", put(1.5))
+        words = ["new", "mine", str(data), "--bundles", str(tmp_path / "bundles")]
+
+        assert main(words) == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if "fault: " in line]
+        assert [line.split("/")[-1].partition(".nii.gz: ")[0] for line in lines] == [
+            f"case_00{number}" for number in (0, 3, 4)
+        ]
+        assert not (tmp_path / "bundles").exists()
+
+    def test_fault_of_the_test_set_is_named_by_its_file(self, tmp_path):
+        """Not by the set that lacks it then, nor by intensities that nobody could look at."""
+        data = own_data.nnunet(tmp_path / "data", test=2, channel_names={"0": "CT"})
+        (data / "imagesTs/case_005_0000.nii.gz").unlink()
+        for name in NAMES[:4]:
+            (data / f"imagesTr/{name}_0000.nii.gz").write_bytes(b"nothing")
+        faults = new_bundle("mine", data, tmp_path / "bundles").faults
+
+        assert [str(fault).partition(": ")[0] for fault in faults] == [
+            f"{data}/images{kind}/{name}_0000.nii.gz"
+            for kind, name in (("Ts", NAMES[5]), *(("Tr", name) for name in NAMES[:4]))
+        ]
+
+    def test_yaml_and_comments_are_read_back(self):
+        """Words that YAML would take for something else are in quotes."""
+        keys = {"a": ["on", "1", 2], "b": {"no": [1]}, "c": [{"_target_": "x", "y": [1, 2]}]}
+
+        assert yaml.safe_load(as_yaml(keys)) == keys
+        assert all(line.startswith("# ") for line in as_comment("word " * 50).splitlines())
+
+
+class TestClasses:
+    def test_regions_are_structures_of_classes(self, new, tmp_path):
+        """Values without a label of their own are classes all the same; names become words."""
+        labels = {"background": 0, "whole tumor": [1, 2, 4], "tumor core": [2, 4], "ET": 4}
+        data = own_data.nnunet(tmp_path / "data", labels=labels, names=[])
+        for seed, name in enumerate(NAMES):
+            image, label = voxels(seed, values=(0, 1, 2, 4))
+            save_nifti(image, data / f"imagesTr/{name}_0000.nii.gz")
+            save_nifti(label, data / f"labelsTr/{name}.nii.gz")
+        keys, reasons = new(data)
+
+        assert keys["classes"] == ["background", "value_1", "value_2", "ET"]
+        assert keys["label_values"] == [[0], [1], [2], [4]]
+        assert keys["structures"] == {"whole_tumor": [1, 2, 3], "tumor_core": [2, 3], "ET": [3]}
+        assert "which overlap" in reasons
+
+    def test_values_without_names_are_those_that_are_found(self, new, tmp_path):
+        """Nobody names them: the file says where to."""
+        keys, reasons = new(own_data.folders(tmp_path / "data"))
+
+        assert keys["classes"] == ["background", "class_1", "class_2"]
+        assert "write their names here" in reasons
+
+    @pytest.mark.parametrize(
+        ("labels", "part"),
+        [
+            ({"background": 0, "a": 1}, "holds the label value 2, which"),
+            ({"background": 0, "a": 1, "b": 2, "c": 3}, "no case holds the value 3"),
+        ],
+    )
+    def test_labels_and_description_that_differ_are_faults(self, tmp_path, labels, part):
+        """Whichever has what the other lacks."""
+        data = own_data.nnunet(tmp_path / "data", labels=labels)
+        found = new_bundle("mine", data, tmp_path / "bundles")
+
+        assert [part in str(fault) for fault in found.faults] == [True]
+        assert str(data / "dataset.json") in str(found.faults[0])
+
+    @pytest.mark.parametrize("names", [("a b", "a_b"), ("?", "b"), ("background", "b")])
+    def test_names_that_are_alike_are_refused(self, tmp_path, names):
+        """As columns of a table they would be one."""
+        labels = {"nothing": 0, names[0]: 1, names[1]: 2}
+        data = own_data.nnunet(tmp_path / "data", labels=labels)
+        with pytest.raises(InputError, match="give each a name of its own"):
+            new_bundle("mine", data, tmp_path / "bundles")
+
+
+class TestSplit:
+    def test_patients_are_by_pattern_or_table(self, new, tmp_path):
+        """The rule is in the bundle, a table with all its lines."""
+        data = own_data.folders(tmp_path / "data")
+        table = tmp_path / "people.csv"
+        table.write_text(
+            "case,patient\n" + "".join(f"{n},p{k // 2}\n" for k, n in enumerate(NAMES))
+        )
+        keys, reasons = new(data, patients=table)
+        assert keys["cases"]["patient_of"]["patients"] == {
+            name: f"p{number // 2}" for number, name in enumerate(NAMES)
+        }
+        assert "3 patients are those of people.csv" in reasons
+
+        keys, _ = new(data, patient_pattern=r"case_(\d+)")
+        config = {"cases": keys["cases"], "dataset_dir": str(data)}
+        cases = ConfigParser(config).get_parsed_content("cases")
+        assert [case["patient"] for case in cases] == [name[5:] for name in NAMES]
+
+    def test_test_set_is_literal_and_the_rest_is_drawn(self, new, tmp_path):
+        """It is the same for every seed."""
+        keys, _ = new(own_data.nnunet(tmp_path / "data", test=2))
+        config = {**keys, "split_seed": 3}
+        split = ConfigParser(config).get_parsed_content("draw_split")(NAMES)
+
+        assert keys["official_sets"] == {"test": NAMES[4:]}
+        assert keys["split_proportions"] == {"train": 70, "val": 10}
+        assert split["test"] == NAMES[4:]
+
+    def test_folds_are_of_patients(self, new, tmp_path):
+        """Cases of one patient are one entry; a patient in two folds is refused."""
+        data = own_data.nnunet(tmp_path / "data")
+        folds = [NAMES[:2], NAMES[2:4], NAMES[4:]]
+        splits = [{"train": [n for n in NAMES if n not in fold], "val": fold} for fold in folds]
+        write_json(data / "splits_final.json", splits)
+        keys, _ = new(data)
+        assert (keys["folds"], keys["fold"], keys["official_folds"]) == (3, 0, folds)
+
+        with pytest.raises(InputError, match="0: is in two sets of the bundle's split"):
+            new(data, patient_pattern=r"case_0(\d)")
+
+    def test_too_few_patients_are_refused_at_once(self, tmp_path):
+        """Not when a training begins."""
+        data = own_data.nnunet(tmp_path / "data", names=NAMES[:2])
+        with pytest.raises(InputError, match="2 patient"):
+            new_bundle("mine", data, tmp_path / "bundles")
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        ("spacings", "options", "pixdim"),
+        [
+            ([(1, 1, 1)] * 3, {}, None),
+            ([(1, 1, 1), (1.001, 1, 1), (1, 1, 1)], {}, None),
+            ([(1, 1, 1), (1.2, 1, 1), (1.4, 1, 1.3)], {}, [1.2, 1.0, 1.0]),
+            ([(1, 1, 5), (2, 1, 6), (3, 1, 7)], {}, [2.0, 1.0, -1.0]),
+            ([(1, 1, 1), (1.2, 1, 1), (1.4, 1, 1.3)], {"spacing": "none"}, None),
+            ([(1, 1, 1)] * 3, {"spacing": "2,2,-1"}, [2.0, 2.0, -1.0]),
+        ],
+    )
+    def test_spacing_is_the_median_or_as_given(self, new, tmp_path, spacings, options, pixdim):
+        """Equal ones are left; thick slices are not resampled into each other."""
+        keys, _ = new(scaled(tmp_path / "data", spacings), **options)
+        steps = {step["_target_"]: step for step in keys["preprocessing"] if isinstance(step, dict)}
+
+        assert steps.get("Spacingd", {}).get("pixdim") == pixdim
+
+    @pytest.mark.parametrize("spacing", ["1,1", "0,1,1", "a", "-2,1,1", "nan,1,1", ""])
+    def test_spacing_that_is_none_is_refused(self, new, tmp_path, spacing):
+        """The message says what to write."""
+        data = own_data.folders(tmp_path / "data")
+        with pytest.raises(InputError, match=f"^--spacing {spacing}: is no spacing; write median"):
+            new(data, spacing=spacing)
+
+    def test_size_holds_the_largest_slice_as_it_is_preprocessed(self, new, tmp_path):
+        """To the voxel, by MONAI's own resampling."""
+        data = scaled(tmp_path / "data", [(1.3, 0.7, 1), (0.6, 1.9, 1), (2.1, 0.8, 1)])
+        keys, reasons = new(data)
+        config = {**keys, "dataset_dir": str(data)}
+        parser = ConfigParser({**yaml.safe_load((ROOT / "bundles/common/model.yaml").read_text())})
+        parser.update(config)
+        steps = parser.get_parsed_content("reading")
+        sizes = []
+        for case in parser.get_parsed_content("cases"):
+            volume = case
+            for step in steps:
+                volume = step(volume)
+            sizes.append(volume["label"].shape[1:3])
+        height, width = np.max(sizes, axis=0)
+
+        assert f"The largest slices are {height}×{width};" in reasons
+        assert keys["spatial_size"] == [max(32, -(-size // 16) * 16) for size in (height, width)]
+
+    def test_thick_slices_go_last(self, new, tmp_path):
+        """Whatever axis they are along; otherwise the shared step turns."""
+        sagittal = np.array([[0, 0, 5.0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+        keys, reasons = new(own_data.nnunet(tmp_path / "a", affine=sagittal))
+        (turn, *_) = keys["preprocessing"]
+        assert (turn["_target_"], turn["slices_last"]) == (TURN, True)
+        assert keys["spatial_size"] == [32, 32]
+        assert "Thick slices" in reasons
+
+        axial, _ = new(own_data.nnunet(tmp_path / "b", affine=np.diag([1.0, 1, 5, 1])))
+        assert axial["preprocessing"][0] == "@to_ras"
+
+    def test_window_of_a_ct_is_of_foreground_voxels_of_those_who_train(self, new, tmp_path):
+        """The percentiles are those of all its voxels; the official test set has no say."""
+        data = own_data.nnunet(tmp_path / "data", test=2, channel_names={"0": "CT"})
+        keys, reasons = new(data)
+        pairs = [
+            [
+                nibabel.load(data / f"{folder}Tr/{name}{end}.nii.gz").get_fdata()
+                for folder, end in (("images", "_0000"), ("labels", ""))
+            ]
+            for name in NAMES[:4]
+        ]
+        foreground = np.concatenate([image[label > 0] for image, label in pairs])
+        window = keys["preprocessing"][-1]
+
+        assert all((label > 0).sum() < SAMPLED for _, label in pairs)
+        np.testing.assert_allclose(
+            [window["a_min"], window["a_max"]], np.percentile(foreground, [0.5, 99.5]), atol=0.05
+        )
+        assert (window["b_min"], window["b_max"], window["clip"]) == (0.0, 1.0, True)
+        assert "the foreground of 4 cases" in reasons
+
+    def test_window_and_modality_may_be_given(self, new, tmp_path):
+        """Where no file says it; other modalities are scaled by volume."""
+        data = own_data.folders(tmp_path / "data")
+        assert new(data)[0]["preprocessing"][-1] == "@scale_by_percentiles"
+        assert new(data, modality="MRI")[0]["preprocessing"][-1] == "@scale_by_percentiles"
+        step = new(data, window=(-160.0, 240.0))[0]["preprocessing"][-1]
+        assert (step["a_min"], step["a_max"]) == (-160.0, 240.0)
+        assert (
+            new(data, modality="ct")[0]["preprocessing"][-1]["_target_"] == "ScaleIntensityRanged"
+        )
+        with pytest.raises(InputError, match="^--window 3 2: is empty"):
+            new(data, window=(3.0, 2.0))
+
+    def test_channels_that_differ_are_named(self, tmp_path):
+        """Between the cases, and between them and the description."""
+        data = own_data.decathlon(tmp_path / "data")
+        image, _ = voxels(0)
+        save_nifti(image, data / "imagesTr/case_003.nii.gz")
+        (fault,) = new_bundle("mine", data, tmp_path / "bundles").faults
+        assert "case_003.nii.gz: the image has 1 channel(s), but 2 in" in str(fault)
+
+        for name in NAMES:
+            save_nifti(image, data / f"imagesTr/{name}.nii.gz")
+        with pytest.raises(
+            InputError, match=r"names 2 channel\(s\), T2, ADC, but the images have 1"
+        ):
+            new_bundle("mine", data, tmp_path / "bundles")
+
+    def test_image_and_label_of_other_shapes_are_named(self, tmp_path):
+        """They describe no common grid."""
+        data = own_data.folders(tmp_path / "data")
+        save_nifti(voxels(0)[0][:10], data / "images/case_002.nii.gz")
+        (fault,) = new_bundle("mine", data, tmp_path / "bundles").faults
+
+        assert "images/case_002.nii.gz: has shape (10, 24, 6) but its label (20, 24, 6)" in str(
+            fault
+        )
+
+
+class TestCommand:
+    def test_reasons_and_the_next_command_are_printed(self, tmp_path, capsys):
+        """Both ways of naming the data are one."""
+        data = own_data.folders(tmp_path / "data")
+        for number, words in enumerate(([str(data)], ["--dataset_dir", str(data)])):
+            name = f"mine{number}"
+            assert main(["new", name, *words, "--bundles", str(tmp_path / "own")]) == 0
+            printed = capsys.readouterr().out
+            assert "- 6 labeled cases in two folders of pairs. Nobody says" in printed
+            check = f"next: nacl-monai check {name} {data} --bundles {tmp_path}/own --preprocess"
+            assert printed.endswith(f"wrote {tmp_path}/own/{name}\n{check}\n")
+
+    @pytest.mark.parametrize("words", [[], ["a", "--dataset_dir", "b"]])
+    def test_data_are_named_once(self, capsys, words):
+        """Neither none nor two."""
+        assert main(["new", "mine", *words]) == 2
+        assert (
+            capsys.readouterr().err == "error: --dataset_dir: name the folder of the data, once\n"
+        )
