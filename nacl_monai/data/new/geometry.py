@@ -21,6 +21,8 @@ ANISOTROPIC = 3.0
 THICK = 1.5
 #: Networks halve slices four times.
 MULTIPLE, SMALLEST = 16, 32
+#: A patch of 3-D training is at most so long, for its memory.
+LARGEST_PATCH = 96
 _UNIFORM = 0.01  # relative difference of spacings by rounding
 
 _TO_RAS = {
@@ -151,8 +153,22 @@ def _given(spacing: str) -> list[float]:
     return pixdim
 
 
-def slice_size(volumes: Turned, pixdim: Sequence[float]) -> tuple[list[int], list[int]]:
-    """The height and width of the largest slices, and of a network's that holds all.
+class Sizes(NamedTuple):
+    """How large images are, and what a network sees of them.
+
+    Attributes:
+        largest: Along each axis, in voxels after they are turned and resampled.
+        slice: Height and width of a slice that holds all.
+        patch: Height, width and depth of a patch, at most :data:`LARGEST_PATCH` along each axis.
+    """
+
+    largest: list[int]
+    slice: list[int]
+    patch: list[int]
+
+
+def sizes_of(volumes: Turned, pixdim: Sequence[float]) -> Sizes:
+    """Chooses the size of slices and of patches.
 
     Args:
         volumes: After they are turned.
@@ -162,9 +178,13 @@ def slice_size(volumes: Turned, pixdim: Sequence[float]) -> tuple[list[int], lis
         _resampled_shape(shape, affine, pixdim) if pixdim else shape
         for shape, affine in zip(volumes.shapes, volumes.affines, strict=True)
     ]
-    largest = np.max(shapes, axis=0)[:2]
-    size = np.maximum(-(-largest // MULTIPLE) * MULTIPLE, SMALLEST)
-    return largest.tolist(), size.tolist()
+    largest = np.max(shapes, axis=0)
+    padded = -(-largest // MULTIPLE) * MULTIPLE
+    return Sizes(
+        largest.tolist(),
+        np.maximum(padded[:2], SMALLEST).tolist(),
+        np.minimum(padded, LARGEST_PATCH).tolist(),
+    )
 
 
 def _resampled_shape(

@@ -8,7 +8,7 @@ import numpy as np
 
 from nacl_monai.data.formats import Description
 from nacl_monai.data.new.choice import Choice, Options
-from nacl_monai.data.new.geometry import resampled, slice_size, turned
+from nacl_monai.data.new.geometry import resampled, sizes_of, turned
 from nacl_monai.data.new.survey import Survey
 from nacl_monai.errors import InputError, SettingError
 
@@ -50,7 +50,8 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
     """
     volumes = turned(found.grids)
     spacing = resampled(volumes, options.spacing)
-    largest, size = slice_size(volumes, spacing.pixdim)
+    sizes = sizes_of(volumes, spacing.pixdim)
+    height, width, _ = sizes.largest
     why, step = _intensity(description, found, options)
     return [
         Choice(
@@ -58,8 +59,14 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
             {"preprocessing": [volumes.step, *spacing.steps, step]},
         ),
         Choice(
-            f"The largest slices are {largest[0]}×{largest[1]}; all are padded to {size[0]}×{size[1]}",
-            {"spatial_size": size},
+            f"The largest slices are {height}×{width}; all are padded to "
+            f"{sizes.slice[0]}×{sizes.slice[1]}. Patches are those of --dims 3",
+            {"spatial_size": sizes.slice, "patch": sizes.patch},
+        ),
+        Choice(
+            "Augmentation flips no axis, since the data do not say where left and right look alike; [0] "
+            "flips those",
+            {"flip_axes": []},
         ),
         Choice(
             "Nothing is cropped, and no slice is left out",

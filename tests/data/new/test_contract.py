@@ -284,11 +284,13 @@ class TestImages:
             volume = case
             for step in steps:
                 volume = step(volume)
-            sizes.append(volume["label"].shape[1:3])
-        height, width = np.max(sizes, axis=0)
+            sizes.append(volume["label"].shape[1:])
+        height, width, depth = np.max(sizes, axis=0)
 
         assert f"The largest slices are {height}×{width};" in reasons
         assert keys["spatial_size"] == [max(32, -(-size // 16) * 16) for size in (height, width)]
+        padded = [-(-size // 16) * 16 for size in (height, width, depth)]
+        assert keys["patch"] == [min(96, size) for size in padded]
 
     def test_thick_slices_go_last(self, new, tmp_path):
         """Whatever axis they are along; otherwise the shared step turns."""
