@@ -87,11 +87,11 @@ def _section(results: Results, dataset: str) -> dict[str, Any]:
     """What the page shows of one dataset."""
     chosen = MAIN.select(results, datasets=[dataset])
     main = _main_numbers(chosen)
-    others = {
-        exhibit.title: exhibit.content.summary(exhibit.select(results, datasets=[dataset]))
-        for exhibit in EXHIBITS.values()
-        if isinstance(exhibit.content, MethodTable)
-    }
+    others = {}
+    for exhibit in EXHIBITS.values():
+        shown = results.select(exhibit.grid(), datasets=[dataset])
+        if isinstance(exhibit.content, MethodTable) and shown.folders:
+            others[exhibit.title] = exhibit.content.summary(shown)
     return {
         "key": dataset,
         "label": dataset_label(dataset),

@@ -14,7 +14,11 @@ from tests.paper.test_exhibits import NAMES
 FIGURES = [name for name in EXHIBITS if name.startswith("figure")]
 
 
-@pytest.mark.parametrize("name", EXHIBITS)
+#: Every exhibit but that of calibrators, of which the grid has none.
+MADE = [name for name in EXHIBITS if name != "posthoc"]
+
+
+@pytest.mark.parametrize("name", MADE)
 def test_manifest_names_files_that_are_there(reproduced, name):
     """It says which files an exhibit has, and how they were made."""
     manifest = json.loads((reproduced / f"{name}.json").read_text())
@@ -25,6 +29,18 @@ def test_manifest_names_files_that_are_there(reproduced, name):
     assert all((reproduced / file).stat().st_size for file in manifest["files"])
     assert f"nacl-monai paper {name} " in manifest["command"]
     assert (manifest["exhibit"], manifest["title"]) == (name, EXHIBITS[name].title)
+
+
+def test_calibrators_are_tabulated_where_one_was_fitted(calibrated_grid, reproduced, tmp_path):
+    """Beside the trainings that they follow; elsewhere the plain trainings are no table of their own."""
+    write_exhibit("posthoc", [calibrated_grid], tmp_path)
+    rows = pd.read_csv(tmp_path / "posthoc.csv")
+
+    assert rows["dataset"].unique().tolist() == ["acdc"]
+    assert rows["method"].unique().tolist() == [
+        f"{loss}{after}" for loss in ("dice_ce", "nacl") for after in ("", "+temperature_union")
+    ]
+    assert not (reproduced / "posthoc.json").exists()
 
 
 @pytest.mark.parametrize("name", FIGURES)
