@@ -31,6 +31,7 @@ ORDER = [
     "runtime",
     "export",
     "predictions",
+    "raters",
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("losses", "data"), ("metrics", "data"), ("metrics", "losses"), ("losses", "networks")}

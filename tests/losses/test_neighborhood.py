@@ -343,7 +343,7 @@ def test_monai_gaussian_disregards_the_kernel_size():
     [
         ({"kernel_size": 4}, "kernel_size: is 4; pass an odd number, 3 or more"),
         ({"kernel_size": 1}, "kernel_size: is 1; pass an odd number, 3 or more"),
-        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, blur, bilateral"),
         ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
         ({"prior": "gaussian", "sigma": 0.0}, "sigma: is 0.0; pass 0.1 voxels or more"),
         ({"prior": "gaussian", "sigma": math.nan}, "sigma: is nan; pass 0.1 voxels or more"),
