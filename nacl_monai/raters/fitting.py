@@ -134,6 +134,14 @@ def _lowest(widths: Array, curves: Array) -> Array:
     return found
 
 
+def nearest(scores: PriorScores, family: str, width: float) -> int:
+    """The position of the prior of a family whose width is nearest."""
+    ratios = [
+        abs(np.log(one.width / width)) if one.family == family else np.inf for one in scores.priors
+    ]
+    return int(np.argmin(ratios))
+
+
 def halves(patients: int, seed: int = 0) -> npt.NDArray[np.bool_]:
     """Which patients are of the half that a width is fitted to."""
     chosen = np.zeros(patients, np.bool_)
@@ -161,8 +169,8 @@ def held_out(
         seed: Of the halves and the resamplings.
 
     Returns:
-        One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two with
-        ``low`` and ``high``, the ends of its 95 % interval by bootstrap over patients; ``p``, Wilcoxon's
+        One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two
+        with ``low`` and ``high``, the ends of its 95 % interval by bootstrap over patients; ``p``, Wilcoxon's
         signed-rank test of the patients' own scores; ``better``, in how many patients the fitted is;
         ``patients``; ``width``, the fitted one in mm, the nearest that was tried.
     """

@@ -1,7 +1,8 @@
 r"""Priors: how one rater's mask becomes a probability of what another rater says.
 
 Let the border of another rater be :math:`\delta` mm away from that of this one, with a standard
-deviation :math:`w` over patients and places. Across a straight border, at the signed distance :math:`d` inside,
+deviation :math:`w` over patients and places. Across a straight border, at the signed distance :math:`d`
+inside,
 
 .. math::
 

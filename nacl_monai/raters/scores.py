@@ -107,6 +107,18 @@ class PriorScores:
         sums = (self.counts, self.positives, self.confidences, self.brier, self.nll)
         return PriorScores(names, self.priors, self.bands, *(one[patients] for one in sums))
 
+    def __add__(self, other: PriorScores) -> PriorScores:
+        """The scores on the images of both, of the same priors and bands."""
+        names = list(dict.fromkeys([*self.patients, *other.patients]))
+        sums = []
+        for kind in ("counts", "positives", "confidences", "brier", "nll"):
+            mine: Array = getattr(self, kind)
+            total = np.zeros((len(names), *mine.shape[1:]))
+            for part in (self, other):
+                total[[names.index(name) for name in part.patients]] += getattr(part, kind)
+            sums.append(total)
+        return PriorScores(names, self.priors, self.bands, *sums)
+
     def _per_voxel(self, sums: Array) -> Array:
         with np.errstate(invalid="ignore"):
             ratios: Array = sums / self.counts.sum(axis=-1, keepdims=True)
