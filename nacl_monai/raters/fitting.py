@@ -169,10 +169,10 @@ def held_out(
         seed: Of the halves and the resamplings.
 
     Returns:
-        One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two
-        with ``low`` and ``high``, the ends of its 95 % interval by bootstrap over patients; ``p``, Wilcoxon's
-        signed-rank test of the patients' own scores; ``better``, in how many patients the fitted is;
-        ``patients``; ``width``, the fitted one in mm, the nearest that was tried.
+        One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two,
+        with ``low`` and ``high``, the ends of its 95 % interval by bootstrap over patients; ``p``,
+        Wilcoxon's signed-rank test of the patients' own scores; ``better``, in how many patients the
+        fitted is; ``patients``; ``width``, the fitted one in mm, the nearest that was tried.
     """
     training = halves(len(scores.patients), seed)
     fit = fit_width(scores.select(training), family, criterion, band, resamples=2, seed=seed)

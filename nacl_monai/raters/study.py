@@ -88,7 +88,8 @@ def measure(scans: Sequence[Scan]) -> Study:
 
 
 def _bar(images: Sequence[RatedMasks], name: str) -> Iterable[RatedMasks]:
-    return progress_bar(images, description=name, unit="nodule")
+    bar: Iterable[RatedMasks] = progress_bar(images, description=name, unit="nodule")
+    return bar
 
 
 def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
