@@ -97,8 +97,8 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     for one, other in combinations(range(len(options.raters)), 2):
         if all(np.array_equal(case.labels[one], case.labels[other]) for case in cases):
             raise InputError(
-                f"{options.raters[other]}: agrees with {options.raters[one]} in every voxel, and without "
-                "disagreement there is no width to fit; give label maps that were drawn apart"
+                f"{options.raters[other]}: agrees with {options.raters[one]} in every voxel, and "
+                "without disagreement there is no width to fit; give label maps that were drawn apart"
             )
     spacings = np.array([case.spacing[: options.axes] for case in cases])
     if options.spacing is None and not np.allclose(spacings, spacings[:1], rtol=1e-2):

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import wilcoxon
+from scipy.stats import norm, wilcoxon
+from scipy.stats import t as student
 
 from nacl_monai.errors import InputError
 from nacl_monai.raters.scores import METRICS, PriorScores
 from nacl_monai.reports.resampling import bootstrap_weights, percentile_interval
+from nacl_monai.reports.statistics import COVERAGE
 
 Array = npt.NDArray[np.float64]
 
@@ -88,7 +90,7 @@ def fit_width(
     Raises:
         InputError: If there are fewer than three widths, or no such metric.
     """
-    chosen = np.array([one.family == family for one in scores.priors])
+    chosen = np.array([one.family == family and one.width > 0 for one in scores.priors])
     widths = np.array([one.width for one in scores.priors])[chosen]
     if metric not in METRICS or len(widths) < 3:
         raise InputError(
@@ -97,7 +99,7 @@ def fit_width(
     curve = scores.errors(metric)[chosen, band]
     weights = bootstrap_weights(len(scores.patients), resamples, seed)
     curves = scores.errors(metric, weights)[:, chosen, band]
-    low, high = percentile_interval(_lowest(widths, curves))
+    low, high = percentile_interval(_lowest(widths, curves), expanded(len(scores.patients)))
     excess = percentile_interval(curves - curves[:, [curve.argmin()]])
     alike = widths[excess[0] <= 0]
     return Fit(
@@ -112,6 +114,26 @@ def fit_width(
         (float(alike[0]), float(alike[-1])),
         len(scores.patients),
     )
+
+
+def expanded(patients: int, coverage: float = COVERAGE) -> float:
+    """The coverage by which a percentile interval is as wide as Student's t would have it.
+
+    Drawn with replacement, few patients vary too little, and a normal distribution has too thin tails for
+    them: 10 patients cover 95 % by the percentiles of 98.3 %.
+
+    References:
+        What Teachers Should Know About the Bootstrap (Hesterberg, 2015), section 3.2.
+
+    Example:
+        >>> round(expanded(10), 3), round(expanded(1000), 3)
+        (0.983, 0.95)
+    """
+    if patients < 2:
+        return coverage
+    quantile = student.ppf((1 + coverage) / 2, patients - 1)
+    wider = float(norm.cdf(quantile * np.sqrt(patients / (patients - 1))))
+    return 2 * wider - 1
 
 
 def _lowest(widths: Array, curves: Array) -> Array:

@@ -31,7 +31,8 @@ class RatedMasks:
     Example:
         >>> one = np.zeros((1, 5, 5), bool)
         >>> one[0, :, 2:] = True
-        >>> RatedMasks(np.stack([one, ~one]), (1.0, 1.0), "patient").planes(0).distances[0, 0].tolist()
+        >>> masks = RatedMasks(np.stack([one, one]), (1.0, 1.0), "patient")
+        >>> masks.planes().distances[0, 0].tolist()
         [-1.5, -0.5, 0.5, 1.5, 2.5]
     """
 
@@ -55,19 +56,23 @@ class RatedMasks:
         """How many raters answer what one rater's mask predicts."""
         return len(self.masks) + self.absent - 1
 
-    def planes(self, rater: int) -> Planes:
-        """The planes in which a rater has a border."""
-        mask = self.masks[rater]
-        axes = tuple(range(1, mask.ndim))
-        bordered = mask.any(axis=axes) & ~mask.all(axis=axes)
-        votes = self.masks[:, bordered].sum(axis=0) - mask[bordered]
-        image = None if self.image is None else self.image[bordered]
-        return Planes(mask[bordered], votes, self.spacing, image)
+    def planes(self) -> Planes:
+        """The planes of one rater after the other, in which the rater has a border."""
+        axes = tuple(range(2, self.masks.ndim))
+        bordered = self.masks.any(axis=axes) & ~self.masks.all(axis=axes)
+        votes = self.masks.sum(axis=0) - self.masks
+        image = None if self.image is None else np.broadcast_to(self.image, self.masks.shape)
+        return Planes(
+            self.masks[bordered],
+            votes[bordered],
+            self.spacing,
+            None if image is None else image[bordered],
+        )
 
 
 @dataclass(frozen=True)
 class Planes:
-    """One rater's masks, and how many of the others agree.
+    """Masks, each of one rater, and how many of the others agree.
 
     Attributes:
         masks: ``(planes, *spatial)``, boolean.
@@ -83,7 +88,7 @@ class Planes:
 
     @cached_property
     def distances(self) -> npt.NDArray[np.float64]:
-        """Distance of each voxel's center to the rater's border, in mm, positive inside."""
+        """Distance of each voxel's center to its rater's border, in mm, positive inside."""
         planes = [border_distance(mask, self.spacing) for mask in self.masks]
         return np.stack(planes) if planes else np.zeros(self.masks.shape)
 

@@ -13,10 +13,10 @@ from nacl_monai.reports.tables import markdown_table
 _HEAD = """\
 # Priors against the readers of LIDC
 
-`make raters` writes this folder. {counts} by {patients} patients. One reader's mask, softened by a prior
-in each slice, predicts what the others marked; each reader in turn. Voxels count by their distance to the
-border of the reader who predicts. Every patient weighs the same; brackets hold 95 % intervals by bootstrap
-over patients. ECE has {bins} bins; the negative log-likelihood (NLL) clips probabilities to
+`make raters` writes this folder. {counts} by {patients} patients. One reader's mask, softened by a
+prior in each slice, predicts what the others marked; each reader in turn. Voxels count by their distance
+to the border of the reader who predicts. Every patient weighs the same; brackets hold 95 % intervals by
+bootstrap over patients. ECE has {bins} bins; the negative log-likelihood (NLL) clips probabilities to
 [{clip:g}, {upper:g}].
 
 The outlines are those of LIDC-IDRI (Armato et al. 2011,

@@ -153,10 +153,9 @@ def score_priors(
     sums: dict[str, Array] = {}
     for image in images:
         rings = np.zeros((len(priors), len(edges), NUM_BINS, _SUMS))
-        for rater in range(len(image.masks)):
-            planes = image.planes(rater)
-            if len(planes.masks):
-                rings += _ring_sums(planes, image.others, priors, edges)
+        planes = image.planes()
+        if len(planes.masks):
+            rings += _ring_sums(planes, image.others, priors, edges)
         sums[image.patient] = sums.get(image.patient, 0) + rings
     if not sums:
         raise InputError("images: are none; give images that several raters marked")
