@@ -119,8 +119,8 @@ def fit_width(
 def expanded(patients: int, coverage: float = COVERAGE) -> float:
     """The coverage by which a percentile interval is as wide as Student's t would have it.
 
-    Drawn with replacement, few patients vary too little, and a normal distribution has too thin tails for
-    them: 10 patients cover 95 % by the percentiles of 98.3 %.
+    Drawn with replacement, few patients vary too little, and a normal distribution has too thin tails
+    for them: 10 patients cover 95 % by the percentiles of 98.3 %.
 
     References:
         What Teachers Should Know About the Bootstrap (Hesterberg, 2015), section 3.2.

@@ -25,7 +25,12 @@ from nacl_monai.reports.style import save_figure
 BANDS, PIXEL_BAND = (1.0, 2.0, 3.0), (1.0,)
 #: The band of pictures and of the test on held-out patients: its position.
 SHOWN = 1
-WIDTHS = np.geomspace(0.3, 3.0, 12)
+#: Of a mean few widths differ, as its windows are of 3, 5, … voxels.
+WIDTHS = {
+    "blur": np.geomspace(0.3, 3.0, 12),
+    "distance": np.geomspace(0.3, 3.0, 12),
+    "mean": np.geomspace(0.4, 3.0, 6),
+}
 RIVAL = "NACL 3×3"
 FOUR, TWO, OUTLINE = "all four", "two or more", "all four, outline included"
 
@@ -48,12 +53,12 @@ class Study(NamedTuple):
 
 def in_pixels() -> list[Prior]:
     """Priors whose widths are in voxels, as losses have them by default."""
-    return [hard(), svls(1.0), svls(2.0), window(3), window(5), window(7), gaussian(1.0)]
+    return [hard(), svls(1.0), window(3), window(5), gaussian(1.0)]
 
 
 def in_mm(families: Iterable[str] = FAMILIES) -> list[Prior]:
     """Every family with every width."""
-    return [FAMILIES[family](width) for family in families for width in WIDTHS]
+    return [FAMILIES[family](width) for family in families for width in WIDTHS[family]]
 
 
 def rated(nodules: Iterable[Nodule], pixels: bool = False) -> list[RatedMasks]:
@@ -80,9 +85,7 @@ def measure(scans: Sequence[Scan]) -> Study:
     pixels = score_priors(_bar(rated(four, pixels=True), "in pixels"), in_pixels(), PIXEL_BAND)
     wide = read_nodules(scans, margin=max(BANDS) + 1, outline=True)
     with_outline = [one for one in rated(wide) if not one.absent]
-    outline = score_priors(
-        _bar(with_outline, "with outlines"), [*in_pixels(), *in_mm(["blur"])], BANDS
-    )
+    outline = score_priors(_bar(with_outline, "with outlines"), in_mm(["blur"]), BANDS)
     numbers = {k: sum(len(one.masks) == k for one in nodules) for k in range(2, READERS + 1)}
     return Study(pixels, {FOUR: of_four, TWO: of_four + of_fewer}, outline, numbers)
 
@@ -144,7 +147,7 @@ def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
 
 
 def study_lidc(database: str | Path | None, output: Path) -> list[Path]:
-    """Measures, and writes tables, pictures and a page.
+    """Measures priors against all nodules of the database, and writes what comes out.
 
     Args:
         database: From `nacl_monai.data.lidc.find_database`.
@@ -156,7 +159,15 @@ def study_lidc(database: str | Path | None, output: Path) -> list[Path]:
     Raises:
         InputError: If the database cannot be read, or a file cannot be written.
     """
-    study = measure(list(read_scans(find_database(database))))
+    return write_study(measure(list(read_scans(find_database(database)))), output)
+
+
+def write_study(study: Study, output: Path) -> list[Path]:
+    """Writes tables, pictures and a page; returns their paths.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
     scores = pd.concat(
         [
             score_table(study.pixels, f"{FOUR}, in pixels"),

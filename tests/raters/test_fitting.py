@@ -13,7 +13,7 @@ from nacl_monai.raters.masks import RatedMasks
 from nacl_monai.raters.priors import FAMILIES, blur, window
 from nacl_monai.raters.scores import score_priors
 
-ERROR = 1.4  # mm, of an annotator along each axis of the plane
+ERROR = 1.2  # mm, of an annotator along each axis of the plane
 
 
 def annotated_heart(number, spacing):
@@ -33,7 +33,7 @@ def annotated_heart(number, spacing):
 def test_width_of_annotators_who_deviate_is_recovered_in_mm(spacing):
     """Two errors, and the rounding of one of the masks to voxels; within the fit's own interval."""
     images = [annotated_heart(number, spacing) for number in range(1, 9)]
-    scores = score_priors(images, [blur(width) for width in np.geomspace(1, 4, 8)], [3.0])
+    scores = score_priors(images, [blur(width) for width in np.geomspace(0.8, 3.5, 11)], [3.0])
     fit = fit_width(scores, "blur")
 
     assert fit.doubt is None
