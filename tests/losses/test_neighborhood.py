@@ -29,7 +29,7 @@ def label_maps(draw):
 laws = settings(max_examples=40, deadline=None)
 kernels = st.sampled_from([3, 5, 7])
 borders = st.sampled_from(["valid", "replicate"])
-priors = st.sampled_from(["mean", "gaussian", "bilateral"])
+priors = st.sampled_from(["mean", "gaussian", "blur", "bilateral"])
 
 
 def tau(labels, prior, kernel_size, border, **settings):
@@ -207,7 +207,7 @@ def test_integer_image_weighs_like_the_same_floats():
     )
 
 
-@pytest.mark.parametrize("prior", ["mean", "gaussian", "bilateral"])
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "blur", "bilateral"])
 def test_result_has_the_dtype_that_is_asked_for(prior):
     """float32 by default, or any other, whatever the dtype of labels and image."""
     labels, image = torch.randint(CLASSES, (1, 1, 4, 4)), torch.rand(1, 2, 4, 4).half()
@@ -343,7 +343,7 @@ def test_monai_gaussian_disregards_the_kernel_size():
     [
         ({"kernel_size": 4}, "kernel_size: is 4; pass an odd number, 3 or more"),
         ({"kernel_size": 1}, "kernel_size: is 1; pass an odd number, 3 or more"),
-        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, bilateral"),
+        ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, blur, bilateral"),
         ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
         ({"prior": "gaussian", "sigma": 0.0}, "sigma: is 0.0; pass 0.1 voxels or more"),
         ({"prior": "gaussian", "sigma": math.nan}, "sigma: is nan; pass 0.1 voxels or more"),

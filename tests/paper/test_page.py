@@ -89,7 +89,7 @@ def test_calibrated_methods_have_tables_of_their_own(calibrated_grid, tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     plain, *others = text.split('<table class="sortable">')[1:]
     assert "temperature" not in plain.split("</table>")[0]
-    assert len(others) == 2
+    assert len(others) == 3
     for table in others:
         assert table.count(">NACL + temperature (union)</td>") == 1
     run = root / "unet_svls_seed0"

@@ -13,6 +13,7 @@ from nacl_monai.phantoms.shapes import Array
 
 BACKGROUND, RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 0, 1, 2, 3
 ANNOTATOR_ERROR = 0.8  # standard deviation along each axis of the plane, in voxels
+FRAME_ERROR = 2.0  # that of the shift along z, in mm
 
 
 def label_points(heart: Heart, contraction: float, x: Array, y: Array, z: Array) -> Array:
@@ -34,16 +35,32 @@ def exact_labels(patient: Patient, contraction: float) -> Array:
     return label_points(patient.heart, contraction, *move_into_heart(patient, x, y), z)
 
 
-def annotate(rng: np.random.Generator, patient: Patient, contraction: float) -> Array:
+def annotate(
+    rng: np.random.Generator,
+    patient: Patient,
+    contraction: float,
+    error: float | None = None,
+    frame_error: float = FRAME_ERROR,
+) -> Array:
     """Labels as an annotator draws them, who deviates smoothly and anew in each slice.
 
     The error displaces the points at which the anatomy is looked up, so the order of the structures
     stays: muscle still separates the two cavities. Along z it is one shift of the whole frame: the
     annotator's choice of the most basal slice.
+
+    Two annotators without a shift are, across a border, normally distributed about each other with a
+    standard deviation of √2 times the error.
+
+    Args:
+        rng: Random stream of the annotator.
+        patient: Whose heart it is.
+        contraction: 0 at end diastole, 1 at end systole.
+        error: Standard deviation along each axis of the plane, in mm; by default that of a voxel's size.
+        frame_error: Standard deviation of the shift along z, in mm.
     """
     x, y, z = positions(patient)
     x, y = move_into_heart(patient, x, y)
-    size = ANNOTATOR_ERROR * patient.spacing[0]
+    size = ANNOTATOR_ERROR * patient.spacing[0] if error is None else error
     dx, dy = (size * smooth_noise(rng, patient.shape, (5, 5, 0)) for _ in range(2))
-    dz = np.float32(rng.normal(0, 2))
+    dz = np.float32(rng.normal(0, frame_error))
     return label_points(patient.heart, contraction, x + dx, y + dy, z + dz)

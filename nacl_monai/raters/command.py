@@ -1,0 +1,163 @@
+"""What ``nacl-monai fit-prior`` does: fit a width, print it, and write the words of a training."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations
+from operator import add
+from pathlib import Path
+
+import numpy as np
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import write_text
+from nacl_monai.losses.widths import LEAST_SIGMA, REACH
+from nacl_monai.predictions.patients import patients_of
+from nacl_monai.raters.fitting import Fit, fit_width
+from nacl_monai.raters.folders import check_values, find_cases, read_cases, structure
+from nacl_monai.raters.priors import blur
+from nacl_monai.raters.scores import PriorScores, score_priors
+
+#: Widths that are tried, in the smallest voxels of the label maps.
+TRIED = np.geomspace(0.3, 8.0, 14)
+PREFIX = "losses::nacl::"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The words of the command, see its help."""
+
+    raters: Sequence[Path]
+    output: Path
+    spacing: Sequence[float] | None = None
+    volumes: bool = False
+    band: float = 3.0
+    patient_pattern: str | None = None
+
+    @property
+    def axes(self) -> int:
+        """Of what the network sees."""
+        return 3 if self.volumes else 2
+
+
+def fit_prior(options: FitOptions) -> list[Path]:
+    """Fits the width of a Gaussian blur to raters, prints it, and writes the overrides of a training.
+
+    Args:
+        options: Of the command.
+
+    Returns:
+        The file that ``--args_file`` of a training takes.
+
+    Raises:
+        InputError: If the label maps do not fit each other, or the raters agree in every voxel.
+    """
+    _check(options)
+    by_class, spacing = _scores(options)
+    fits = {f"class {value}": fit_width(of, "blur") for value, of in by_class.items()}
+    pooled = fit_width(reduce(add, by_class.values()), "blur")
+    words = overrides(pooled.best, spacing, options.spacing or spacing)
+    lines = [_line(name, fit) for name, fit in {**fits, "all classes": pooled}.items()]
+    for line in lines:
+        print(line)
+    if pooled.doubt:
+        print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
+    print("train with:", " ".join(f"--{key} {_word(value)}" for key, value in words.items()))
+    comments = [*lines, f"{len(options.raters)} readers, {pooled.patients} patients"]
+    text = "".join(f"# {line}\n" for line in comments)
+    text += "".join(f"{key}: {value}\n" for key, value in words.items())
+    return [write_text(options.output, text)]
+
+
+def _check(options: FitOptions) -> None:
+    if not 0 < options.band < math.inf:
+        raise SettingError(f"--band: is {options.band:g}; give a width above 0 mm")
+    sizes = options.spacing
+    if sizes is not None and (len(sizes) != options.axes or min(sizes) <= 0):
+        raise SettingError(
+            f"--spacing: is {' '.join(f'{size:g}' for size in sizes)}; give {options.axes} numbers of "
+            "mm, one per axis of what the network sees"
+        )
+
+
+def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, ...]]:
+    """The scores of each class, and the spacing of the label maps."""
+    files = find_cases(options.raters)
+    patients = patients_of(list(files), options.patient_pattern) or list(files)
+    cases = list(read_cases(files))
+    held = [
+        {int(value) for case in cases for value in np.unique(case.labels[k]) if value}
+        for k in range(len(options.raters))
+    ]
+    values = check_values(options.raters, held)
+    for one, other in combinations(range(len(options.raters)), 2):
+        if all(np.array_equal(case.labels[one], case.labels[other]) for case in cases):
+            raise InputError(
+                f"{options.raters[other]}: agrees with {options.raters[one]} in every voxel, and "
+                "without disagreement there is no width to fit; give label maps that were drawn apart"
+            )
+    spacings = np.array([case.spacing[: options.axes] for case in cases])
+    if options.spacing is None and not np.allclose(spacings, spacings[:1], rtol=1e-2):
+        raise SettingError(
+            "--spacing: is missing, and the label maps differ in theirs; give that of the training"
+        )
+    priors = [blur(width) for width in TRIED * spacings.min()]
+    scores = {}
+    for value in values:
+        masks = [
+            structure(case, value, patient, options.band, options.volumes)
+            for case, patient in zip(cases, patients, strict=True)
+        ]
+        scores[value] = score_priors(
+            [one for one in masks if one is not None], priors, [options.band]
+        )
+    return scores, tuple(float(size) for size in np.median(spacings, axis=0))
+
+
+def overrides(
+    width: float, drawn_on: Sequence[float], trained_on: Sequence[float]
+) -> Mapping[str, object]:
+    r"""The keys of a training and their values.
+
+    A mask on voxels of the size :math:`h` has its border up to :math:`h / 2` beside where it was drawn,
+    which adds the variance :math:`h^2 / 12` to the distance between raters. It is taken off for the
+    voxels that the label maps have, and added for those of the training.
+
+    Args:
+        width: In mm, fitted to label maps.
+        drawn_on: The size of their voxels, in mm.
+        trained_on: That of the training's.
+
+    Example:
+        >>> for key, value in overrides(2.0, [1.0, 1.0], [1.0, 2.0]).items():
+        ...     print(key, value)
+        losses::nacl::prior blur
+        losses::nacl::sigma [2.0, 1.031]
+        losses::nacl::kernel_size [13, 9]
+    """
+    drawn = max(width**2 - float(np.mean(np.square(drawn_on))) / 12, 0.0)
+    sigma = [
+        max(round(math.sqrt(drawn + size**2 / 12) / size, 3), LEAST_SIGMA) for size in trained_on
+    ]
+    sizes = [1 + 2 * math.ceil(REACH * one) for one in sigma]
+    alike = len(set(sigma)) == 1
+    return {
+        f"{PREFIX}prior": "blur",
+        f"{PREFIX}sigma": sigma[0] if alike else sigma,
+        f"{PREFIX}kernel_size": sizes[0] if alike else sizes,
+    }
+
+
+def _word(value: object) -> str:
+    return f'"{value}"' if isinstance(value, list) else str(value)
+
+
+def _line(name: str, fit: Fit) -> str:
+    return (
+        f"{name}: {fit.best:.2f} mm [{fit.low:.2f}, {fit.high:.2f}], as good from {fit.flat[0]:.2f} to "
+        f"{fit.flat[1]:.2f} mm, by the Brier score up to {fit.band:g} mm from a border"
+    )

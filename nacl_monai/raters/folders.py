@@ -1,0 +1,135 @@
+"""Folders of label maps, one per rater, read case by case on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from nacl_monai.data.faults import VoxelGrid, check_same_grid
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.predictions.images import read_image
+from nacl_monai.predictions.labels import label_files, turned, whole_numbers
+from nacl_monai.raters.masks import RatedMasks
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RatedCase:
+    """The label maps of a case by all raters.
+
+    Attributes:
+        name: Of the case.
+        labels: ``(raters, x, y, z)``, integers; the axes run right, anterior and superior.
+        spacing: Size of a voxel along each axis, in mm.
+    """
+
+    name: str
+    labels: Array
+    spacing: tuple[float, ...]
+
+
+def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
+    """Case → its label map by each rater.
+
+    Raises:
+        SettingError: If there is one rater alone.
+        InputError: If a folder is given twice, or lacks a case of another.
+    """
+    if len(folders) < 2:
+        raise SettingError(f"{folders[0]}: is the only reader; give two or more folders")
+    places = [folder.resolve() for folder in folders]
+    twice = next((folder for k, folder in enumerate(folders) if places[k] in places[:k]), None)
+    if twice is not None:
+        raise InputError(f"{twice}: is given twice; give every reader once")
+    files = [label_files(folder) for folder in folders]
+    cases = sorted(set().union(*files))
+    for folder, of in zip(folders, files, strict=True):
+        missing = [case for case in cases if case not in of]
+        if missing:
+            more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(
+                f"{folder}: has no label map of the case {missing[0]!r}{more}; every reader needs every "
+                "case, so add it, or take the case out of the other folders"
+            )
+    return {case: [of[case] for of in files] for case in cases}
+
+
+def read_cases(cases: Mapping[str, Sequence[Path]]) -> Iterator[RatedCase]:
+    """Reads the cases.
+
+    Raises:
+        InputError: If a file cannot be read, is no label map, or is on another grid than the first
+            rater's.
+    """
+    for name, files in cases.items():
+        images = [read_image(file) for file in files]
+        first = VoxelGrid(str(files[0]), images[0].shape, images[0].affine)
+        labels = []
+        for file, image in zip(files, images, strict=True):
+            if image.voxels.ndim != 3:
+                raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
+            check_same_grid(VoxelGrid(str(file), image.shape, image.affine), first)
+            labels.append(turned(whole_numbers(file, image.voxels), image.affine).T)
+        yield RatedCase(name, np.stack(labels), _spacing(images[0].affine))
+
+
+def _spacing(affine: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Sizes along right, anterior and superior."""
+    turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    return tuple(float(sizes[axis]) for axis in np.argsort(turn[:, 0]))
+
+
+def check_values(folders: Sequence[Path], values: Sequence[set[int]]) -> list[int]:
+    """The label values of all raters, without the background.
+
+    Args:
+        folders: Of the raters.
+        values: The values that the label maps of each hold.
+
+    Raises:
+        InputError: If they have other values, or none but the background.
+    """
+    for folder, of in zip(folders, values, strict=True):
+        if of != values[0]:
+            raise InputError(
+                f"{folder}: holds the label values {sorted(of)}, but {folders[0]} {sorted(values[0])}; "
+                "give readers who labeled the same structures by the same values"
+            )
+    if not values[0]:
+        raise InputError(f"{folders[0]}: holds no foreground voxel; give label maps of structures")
+    return sorted(values[0])
+
+
+def structure(
+    case: RatedCase, value: int, patient: str, margin: float, volumes: bool
+) -> RatedMasks | None:
+    """The masks of one label value, cut out of the image; None where no rater has it.
+
+    Args:
+        case: The case.
+        value: Of the structure.
+        patient: Whose case it is.
+        margin: Around it, in mm.
+        volumes: Whether the volume is one plane, instead of each slice along the third axis.
+    """
+    masks = case.labels == value
+    if not masks.any():
+        return None
+    box = []
+    for axis, size in enumerate(case.spacing):
+        others = tuple(k for k in range(masks.ndim) if k != axis + 1)
+        found = np.flatnonzero(masks.any(axis=others))
+        extra = int(np.ceil(margin / size)) + 1
+        box.append(slice(max(0, found[0] - extra), found[-1] + 1 + extra))
+    cut = masks[(slice(None), *box)]
+    if volumes:
+        return RatedMasks(cut[:, None], case.spacing, patient)
+    return RatedMasks(np.moveaxis(cut, 3, 1), case.spacing[:2], patient)

