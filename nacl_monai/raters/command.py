@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.losses.widths import LEAST_SIGMA, REACH
-from nacl_monai.predictions.patients import patients_of
 from nacl_monai.raters.fitting import Fit, fit_width
 from nacl_monai.raters.folders import check_values, find_cases, read_cases, structure
 from nacl_monai.raters.priors import blur
