@@ -62,8 +62,8 @@ def module_of(record: Mapping[str, Any]) -> nn.Module:
         InputError: If a parameter is out of range.
 
     Example:
-        >>> module_of({"method": "temperature", "parameters": {"temperature": 2}})
-        Temperature(2)
+        >>> module_of({"method": "temperature", "parameters": {"temperature": 2}}).temperature
+        tensor(2.)
     """
     name = record["method"]
     method: Method[Any] = METHODS[name] if name in METHODS else SIGMOID_METHODS[name]

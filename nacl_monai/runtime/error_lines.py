@@ -93,12 +93,6 @@ def _refused_arguments(error: BaseException) -> InputError | None:
         return SettingError(f"{failed[1]}: {reason}; correct its arguments in the configuration")
     if isinstance(error, ModuleNotFoundError) and "Cannot locate class or function" in str(error):
         return SettingError(f"_target_: {error}; correct the name")
-    missing = re.search(r"No module named '([\w.]+)'", str(error))
-    if isinstance(error, OptionalImportError) and missing:
-        return SettingError(
-            f"{missing[1]}: is not installed, and a part of the configuration needs it; pip install "
-            f"{missing[1]}"
-        )
     return None
 
 

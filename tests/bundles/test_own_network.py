@@ -193,7 +193,7 @@ def test_monais_network_and_loss_have_their_settings_and_weights(segresnet):
     config, begun = record(segresnet), record(segresnet, "run")["pretrained"]
 
     assert config["network_def"]["init_filters"] == 8
-    assert config["network_def"]["spatial_dims"] == "$len(@spatial_size)"
+    assert config["network_def"]["spatial_dims"] == "@dims"
     assert config["loss"] == {
         "_target_": "monai.losses.TverskyLoss",
         "alpha": 0.3,

@@ -21,7 +21,7 @@ ONLY = {"degrees": 0.0, "scale": 0.0, "gamma": [1.0, 1.0], "noise": 0.0, "prob":
 def menu(name, dims=2, flip_axes=(0,)):
     """An entry of the menu of the bundles, for so many dimensions."""
     config = ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")
-    values = {"spatial_size": [32] * dims, "flip_axes": list(flip_axes)}
+    values = {"dims": dims, "flip_axes": list(flip_axes)}
     parser = ConfigParser({"augmentations": config["augmentations"], **values})
     return Compose(parser.get_parsed_content(f"augmentations::{name}"))
 

@@ -73,7 +73,7 @@ def test_gradient_reaches_every_parameter(name):
 @every_network
 @pytest.mark.parametrize("choice", LOSSES)
 def test_every_loss_is_lowered(name, choice):
-    """A few steps down the gradient of any loss lower it."""
+    """Steps down its gradient lower any loss: at most 30, as DCA first rises."""
     network = build(name)
     size = (64, 32) if name in MULTIPLES else (32, 48)
     labels = torch.zeros(2, 1, *size, dtype=torch.int64)
@@ -81,15 +81,15 @@ def test_every_loss_is_lowered(name, choice):
     image = labels + 0.1 * torch.randn(labels.shape)
     loss = DeepSupervisionLoss(ConfigParser(LOSSES).get_parsed_content(choice))
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    values = []
-    for _ in range(6):
+    first = loss(network(image), labels).item()
+    for _ in range(30):
         optimizer.zero_grad()
         value = loss(network(image), labels)
+        if value < first:
+            return
         value.backward()
         optimizer.step()
-        values.append(value.item())
-
-    assert min(values[1:]) < values[0]
+    pytest.fail(f"{value.item()} after 30 steps, {first} before")
 
 
 @every_network

@@ -55,7 +55,7 @@ def test_class_is_given_what_it_takes(own):
     assert complete("network_def", {"_target_": "SegResNet", "init_filters": 8}) == {
         "_target_": "SegResNet",
         "init_filters": 8,
-        "spatial_dims": "$len(@spatial_size)",
+        "spatial_dims": "@dims",
         "in_channels": "@in_channels",
         "out_channels": classes["out_channels"],
     }
@@ -121,7 +121,8 @@ def test_running_configuration_is_completed():
     parser = ConfigParser(
         {
             **KNOWN,
-            "spatial_size": [32, 32],
+            "dims": 2,
+            "window": [32, 32],
             "in_channels": 2,
             "classes": ["a", "b", "c"],
             "network_def": {"_target_": "SegResNet", "init_filters": 8},

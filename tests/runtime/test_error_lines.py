@@ -74,18 +74,6 @@ def test_any_other_error_keeps_its_traceback(capsys):
     assert "ZeroDivisionError" in text
 
 
-def test_package_that_a_part_of_monai_lacks_is_one_line(capsys):
-    """MONAI imports optional packages where they are used, as Swin UNETR uses einops."""
-    rearrange, _ = optional_import("no_einops", name="rearrange")
-
-    with pytest.raises(SystemExit, match="2"):
-        shown(capsys, lambda: rearrange("x"))
-    assert capsys.readouterr().err == (
-        "error: no_einops: is not installed, and a part of the configuration needs it; pip install "
-        "no_einops\n"
-    )
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_disk_that_can_hold_no_more_is_one_line(capsys, number):
     """It is no fault of the program."""
