@@ -90,9 +90,9 @@ SELECTIVE = MethodTable(
         *("dice", "expected_dice", "rank_correlation"),
     )
 )
-#: What each calibrator does, fitted over its own region.
+#: What each calibrator does, fitted over its own region; one temperature over all voxels, too.
 POSTHOC = replace(AFTER_TRAINING, metrics=("dice", *AFTER_TRAINING.metrics))
-POSTHOC_NAMES = tuple(f"{name}_{one.region}" for name, one in METHODS.items())
+POSTHOC_NAMES = ("temperature_all", *(f"{name}_{one.region}" for name, one in METHODS.items()))
 POSTHOC_LOSSES = ("cross_entropy", "dice_ce", PROPOSED)
 TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
 _TRADEOFF = ("dice", "ece_foreground")
@@ -174,11 +174,7 @@ _LIST = (
     Exhibit(
         "posthoc",
         "Calibration by region: as trained, and with each calibrator",
-        partial(
-            after_training,
-            POSTHOC_LOSSES,
-            [f"{name}_{one.region}" for name, one in METHODS.items()],
-        ),
+        partial(after_training, POSTHOC_LOSSES, POSTHOC_NAMES),
         POSTHOC,
     ),
     Exhibit(

@@ -81,7 +81,10 @@ def test_every_calibrator_follows_the_three_losses_that_are_compared():
     assert names == [
         f"{loss}{after}"
         for loss in ("cross_entropy", "dice_ce", "nacl")
-        for after in ("", *(f"+{name}_{one.region}" for name, one in METHODS.items()))
+        for after in (
+            *("", "+temperature_all"),
+            *(f"+{name}_{one.region}" for name, one in METHODS.items()),
+        )
     ]
 
 

@@ -38,7 +38,9 @@ def test_calibrators_are_tabulated_where_one_was_fitted(calibrated_grid, reprodu
 
     assert rows["dataset"].unique().tolist() == ["acdc"]
     assert rows["method"].unique().tolist() == [
-        f"{loss}{after}" for loss in ("dice_ce", "nacl") for after in ("", "+temperature_union")
+        f"{loss}{after}"
+        for loss in ("dice_ce", "nacl")
+        for after in ("", "+temperature_all", "+temperature_union")
     ]
     assert not (reproduced / "posthoc.json").exists()
 
