@@ -47,6 +47,15 @@ def test_tutorial_is_committed_with_its_outputs(file):
     assert not [output for output in outputs if output["output_type"] == "error"]
 
 
+@pytest.mark.parametrize("file", TUTORIALS, ids=lambda file: file.stem)
+def test_tutorial_shows_no_path_of_the_machine_that_ran_it(file):
+    """It runs in a folder of its own, and names files in it."""
+    text = file.read_text(encoding="utf-8")
+    printed = re.sub(r'"image/png": "[^"]*"', "", text)
+
+    assert not re.findall(r"(?<![\w.}])/(?:[\w.-]+/)+[\w.-]+", printed)
+
+
 def test_api_has_a_page_for_every_package_that_users_import():
     """Those with names to rely on; commands and what YAML calls have none."""
     pages = {page.stem for page in (DOCS / "api").glob("*.md")} - {"index"}
