@@ -46,6 +46,54 @@ def test_numbers_are_those_of_the_results(method):
         assert cell == f"{mean} [{low}, {high}]"
 
 
+#: The row of a table → the method whose calibrator it is of, in each dataset's results.
+CALIBRATORS = {
+    "one temperature": "+temperature_all",
+    "temperatures of the classes": "+class_temperatures_all",
+    "vector scaling": "+vector_all",
+    "local temperatures": "+local_temperatures_all",
+}
+
+
+def results(name):
+    """Method and metric → mean and ends of the interval, of committed results."""
+    with (DOCS / "results" / name).open(encoding="utf-8", newline="") as file:
+        return {(row["method"], row["metric"]): row for row in csv.DictReader(file)}
+
+
+def test_calibrators_have_the_numbers_of_the_results():
+    """Of both datasets, every cell with its interval."""
+    rows = TEXT.split("| mean ECE |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) == 10
+    for row in rows:
+        label, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        if label not in CALIBRATORS:
+            dataset, _, trained = label.partition(", ")
+            folder = {"ACDC": "acdc", "hippocampus": "hippocampus/by_people"}[dataset]
+            known, loss = results(f"{folder}/posthoc.csv"), LOSSES[trained]
+        for (metric, digits), cell in zip(COLUMNS.items(), cells, strict=True):
+            found = known[f"{loss}{CALIBRATORS.get(label, '')}", metric]
+            mean, low, high = (f"{float(found[key]):.{digits}f}" for key in ("mean", "low", "high"))
+            assert cell == f"{mean} [{low}, {high}]", label
+
+
+def test_readme_has_the_means_of_the_results():
+    """Every method of its table of ACDC."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    known = results("acdc/posthoc.csv")
+    rows = text.split("| mean ECE |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) == 6
+    for row in rows:
+        label, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        loss, _, after = label.partition(" + ")
+        name = re.sub(r"\W+", "_", after.replace("local temperatures", "local_temperatures"))
+        method = "+".join(filter(None, [LOSSES[loss], name.strip("_")]))
+        for metric, digits, cell in zip(
+            ("ece_foreground", "ece_union", "ece_all"), (3, 3, 4), cells, strict=True
+        ):
+            assert cell == f"{float(known[method, metric]['mean']):.{digits}f}", label
+
+
 def test_only_what_can_be_chosen_is_named():
     """Losses of the menu, and calibrators; in the order of the tables' first columns."""
     chosen = {*read_menu("losses"), *METHODS, *SIGMOID_METHODS, ENSEMBLE}
