@@ -60,9 +60,9 @@ def pair_by_name(
         labels: Folder of the files ``NAME.nii.gz``.
         patient_of: Gives the patient of a case by its name; None where nobody knows.
     """
-    names = _names(images, ending)
+    names = names_in(images, ending)
     if names:
-        names |= _names(labels, ".nii.gz")
+        names |= names_in(labels, ".nii.gz")
     return [
         make_case(
             name,
@@ -74,6 +74,7 @@ def pair_by_name(
     ]
 
 
-def _names(folder: Path, ending: str) -> set[str]:
+def names_in(folder: Path, ending: str) -> set[str]:
+    """The names of the files that end so, without the ending; none of hidden ones."""
     paths = folder.glob(f"*{ending}")
     return {path.name.removesuffix(ending) for path in paths if not path.name.startswith(".")}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
-from nacl_monai.data.folders import existing_folder, other_layout
+from nacl_monai.data.folders import existing_folder, names_in, other_layout
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 
@@ -50,14 +50,14 @@ def paired_cases(
     for images, labels in folders:
         names: set[str] = set()
         for channel in channels:
-            names |= _names(root / images, f"{channel}{file_ending}")
+            names |= names_in(root / images, f"{channel}{file_ending}")
         if not names:
             raise other_layout(
                 root,
                 f"as expected, no {images}/*{channels[0]}{file_ending} is there",
                 f"the folder that holds {images}/ and {labels}/",
             )
-        for name in names | _names(root / labels, file_ending):
+        for name in names | names_in(root / labels, file_ending):
             files = [root / images / f"{name}{channel}{file_ending}" for channel in channels]
             image = files[0] if len(files) == 1 else files
             cases.append((name, image, root / labels / f"{name}{file_ending}"))
@@ -170,8 +170,3 @@ def _complete(
             continue
         found[name] = make_case(name, image, label, patient_of and patient_of(name))
     return keep_complete(found.values(), report_fault)
-
-
-def _names(folder: Path, ending: str) -> set[str]:
-    paths = folder.glob(f"*{ending}")
-    return {path.name.removesuffix(ending) for path in paths if not path.name.startswith(".")}

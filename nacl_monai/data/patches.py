@@ -26,8 +26,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
     A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
     volume: every class of the volume's label but the background is as probable as any other, and so is
     every voxel of the class. The other patches lie anywhere within the volume. MONAI's
-    ``RandCropByLabelClasses`` draws likewise, but from a whole volume in memory; here a patch costs the
-    pages that it covers, and those of one slice of the label.
+    ``RandCropByLabelClasses`` draws in the same way, but from a whole volume in memory; here a patch
+    costs the pages that it covers, and those of one slice of the label.
 
     A volume that is smaller than a patch is padded with zeros on all sides, as MONAI's sliding-window
     inference pads it.

@@ -13,9 +13,9 @@ from nacl_monai.export.bundle import export_bundle
 from nacl_monai.export.runs import newest_run
 from nacl_monai.runs import PATCHES, RunFolder, short_name
 from nacl_monai.runtime.command_line import keys_and_values
+from nacl_monai.runtime.commands import LOSS, NETWORK
 from nacl_monai.runtime.run_settings import read_record
 
-NETWORK, LOSS = "unet", "nacl"
 _DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
 
 

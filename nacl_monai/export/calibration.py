@@ -30,8 +30,7 @@ def find_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
         SettingError: If there is no such calibrator.
         InputError: If it was not fitted to this run's weights, was not evaluated, or is an ensemble.
     """
-    steps = read_name(name)
-    if steps.of_mean or steps.of_members:
+    if read_name(name).joins:
         raise InputError(
             f"--calibrator {name}: is several networks, and a bundle holds one; export each run"
         )

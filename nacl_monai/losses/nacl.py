@@ -55,7 +55,8 @@ def nacl_loss(
         prior: How neighbors are weighted in :math:`\tau`: ``"mean"``, ``"gaussian"``,
             ``"blur"`` or ``"bilateral"``, see :func:`neighborhood_proportions`.
         kernel_size: The window's extent along each axis, odd; one for all axes, or one for each.
-        sigma: Standard deviation of the Gaussian weights in voxels, likewise; unused by ``"mean"``.
+        sigma: Standard deviation of the Gaussian weights in voxels, for one axis or each;
+            unused by ``"mean"``.
         penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2` (section
             4.2.7 of the paper), or ``"log_barrier"`` for :func:`log_barrier`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
@@ -120,7 +121,8 @@ class NACLLoss(ComposedLoss):
     Args:
         prior: ``"mean"``, ``"gaussian"``, ``"blur"`` or ``"bilateral"``.
         kernel_size: The window's extent along each axis, odd; one for all axes, or one for each.
-        sigma: Standard deviation of the Gaussian weights in voxels, likewise; unused by ``"mean"``.
+        sigma: Standard deviation of the Gaussian weights in voxels, for one axis or each;
+            unused by ``"mean"``.
         penalty: ``"l1"``, ``"l2"`` or ``"log_barrier"``.
         penalty_weight: Weight of the penalty, 0 or more; 0 gives cross-entropy.
         space: What is constrained: ``"logits"`` or ``"softmax"``.

@@ -52,24 +52,35 @@ def window_of_width(
         >>> window_of_width("mean", 1.5, spacing=(1.0, 3.0))[0]
         [5, 1]
     """
-    check_width(width_mm)
-    if not all(0 < size < math.inf for size in spacing):
-        raise SettingError(
-            f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
-        )
-    sigma = [width_mm / size for size in spacing]
-    kernel_size = [_extent(prior, one) for one in sigma]
+    kernel_size, sigma = unresolved_window(prior, width_mm, spacing)
     if max(kernel_size) < 3:
         raise SettingError(
             f"width_mm: is {width_mm:g}, less than the prior {prior!r} resolves in voxels of "
             f"{' × '.join(f'{size:g}' for size in spacing)} mm; pass a larger one, or train on smaller "
             "voxels"
         )
-    return kernel_size, [max(one, LEAST_SIGMA) for one in sigma]
+    return kernel_size, sigma
 
 
-def _extent(prior: str, sigma: float) -> int:
-    """The odd number of voxels of a window."""
+def unresolved_window(
+    prior: str, width_mm: float, spacing: Sequence[float]
+) -> tuple[list[int], list[float]]:
+    """:func:`window_of_width`, which may be a single voxel.
+
+    Raises:
+        SettingError: If width or spacing are not positive.
+    """
+    check_width(width_mm)
+    if not all(0 < size < math.inf for size in spacing):
+        raise SettingError(
+            f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
+        )
+    sigma = [width_mm / size for size in spacing]
+    return [extent_of(prior, one) for one in sigma], [max(one, LEAST_SIGMA) for one in sigma]
+
+
+def extent_of(prior: str, sigma: float) -> int:
+    """The odd number of voxels of a window along an axis, for a standard deviation in voxels."""
     if prior == "mean":
         return 1 + 2 * round((math.sqrt(12 * sigma**2 + 1) - 1) / 2)
     return 1 if sigma < LEAST_SIGMA else 1 + 2 * math.ceil(REACH * sigma)

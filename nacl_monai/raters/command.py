@@ -16,7 +16,7 @@ import numpy as np
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
-from nacl_monai.losses.widths import LEAST_SIGMA, REACH
+from nacl_monai.losses.widths import LEAST_SIGMA, extent_of
 from nacl_monai.raters.fitting import Fit, fit_width
 from nacl_monai.raters.folders import check_values, find_cases, read_cases, structure
 from nacl_monai.raters.priors import blur
@@ -143,7 +143,7 @@ def overrides(
     sigma = [
         max(round(math.sqrt(drawn + size**2 / 12) / size, 3), LEAST_SIGMA) for size in trained_on
     ]
-    sizes = [1 + 2 * math.ceil(REACH * one) for one in sigma]
+    sizes = [extent_of("blur", one) for one in sigma]
     alike = len(set(sigma)) == 1
     return {
         f"{PREFIX}prior": "blur",

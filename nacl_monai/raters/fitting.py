@@ -199,11 +199,7 @@ def held_out(
     training = halves(len(scores.patients), seed)
     fit = fit_width(scores.select(training), family, criterion, band, resamples=2, seed=seed)
     test = scores.select(~training)
-    near = [
-        abs(np.log(one.width / fit.best)) if one.family == family else np.inf
-        for one in scores.priors
-    ]
-    mine = int(np.argmin(near))
+    mine = nearest(scores, family, fit.best)
     other = next(k for k, one in enumerate(scores.priors) if one.label == rival)
     weights = bootstrap_weights(len(test.patients), RESAMPLES, seed)
     rows = []

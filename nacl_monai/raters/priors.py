@@ -29,7 +29,7 @@ from scipy.special import expit
 
 from nacl_monai.errors import SettingError
 from nacl_monai.losses.neighborhood import member_proportions
-from nacl_monai.losses.widths import window_of_width
+from nacl_monai.losses.widths import unresolved_window, window_of_width
 from nacl_monai.raters.masks import Planes
 
 Probs = npt.NDArray[np.floating[Any]]
@@ -150,9 +150,8 @@ def _window(kernel_size: int) -> str:
 
 
 def _of_width(planes: Planes, prior: str, width: float, intensity_sigma: float = 0.1) -> Probs:
-    try:
-        sizes, sigma = window_of_width(prior, width, planes.spacing)
-    except SettingError:  # narrower than a voxel: the mask itself
+    sizes, sigma = unresolved_window(prior, width, planes.spacing)
+    if max(sizes) == 1:  # narrower than a voxel: the mask itself
         return planes.masks.astype(np.float32)
     return _proportions(planes, prior, sizes, sigma, intensity_sigma)
 

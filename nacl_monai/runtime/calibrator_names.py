@@ -25,6 +25,11 @@ class Steps(NamedTuple):
     of_mean: bool = False
     of_members: bool = False
 
+    @property
+    def joins(self) -> bool:
+        """Whether several trainings are joined."""
+        return self.of_mean or self.of_members
+
 
 def read_name(name: str | None) -> Steps:
     """Reads the name of a calibrator.

@@ -57,7 +57,7 @@ def fit_calibrator(
     """
     steps = read_name(name)
     record: dict[str, Any] = {"weights": checksum(run.model)}
-    if steps.of_mean or steps.of_members:
+    if steps.joins:
         record["members"] = find_members(run)
     if steps.of_members:
         record |= _joined(run, steps, record["members"])
@@ -172,7 +172,7 @@ def _check(record: Mapping[str, Any], steps: Steps) -> None:
     fitted = [record]
     if steps.of_members:
         fitted = [record["calibrators"][name] for name in record["members"] if steps.method]
-    if steps.of_mean or steps.of_members:
+    if steps.joins:
         dict(record["members"])
     if record["method"] != (ENSEMBLE if steps.of_members else steps.method):
         raise ValueError

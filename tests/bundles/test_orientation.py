@@ -47,10 +47,15 @@ def test_same_image_in_other_axes_has_the_same_predictions(bundle, datasets, tmp
     code, errors = bundle(*arguments("inference", dataset, *words))
 
     assert code == 0, errors
+    check_same_maps(tmp_path / "out")
+
+
+def check_same_maps(folder):
+    """The maps of each turned image are those of its own, turned alike, to the bit."""
     for ending in ENDINGS:
-        (own,) = (tmp_path / "out/own").glob(f"*_{ending}.nii.gz")
+        (own,) = (folder / "own").glob(f"*_{ending}.nii.gz")
         voxels = np.asarray(nibabel.load(own).dataobj)
         for name, turn in TURNS.items():
-            other = np.asarray(nibabel.load(tmp_path / "out" / name / own.name).dataobj)
+            other = np.asarray(nibabel.load(folder / name / own.name).dataobj)
             expected = nibabel.orientations.apply_orientation(voxels, np.array(turn))
             np.testing.assert_array_equal(other, expected)

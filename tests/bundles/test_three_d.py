@@ -16,7 +16,7 @@ from monai.utils import optional_import
 from nacl_monai.export.bundle import export_bundle
 from tests.bundles.conftest import ROOT, arguments, block_package, run_bundle, run_module
 from tests.bundles.test_errors import one_line
-from tests.bundles.test_orientation import ENDINGS, OWN, TURNS
+from tests.bundles.test_orientation import OWN, TURNS, check_same_maps
 from tests.bundles.test_resume import AUGMENTATION, curves, tensors
 from tests.networks.conftest import small_overrides
 
@@ -276,13 +276,7 @@ def test_axes_in_which_an_image_is_stored_decide_nothing(bundle, datasets, tmp_p
     code, errors = bundle(*arguments("inference", "hippocampus", *words))
 
     assert code == 0, errors
-    for ending in ENDINGS:
-        (own,) = (tmp_path / "out/own").glob(f"*_{ending}.nii.gz")
-        voxels = np.asarray(nibabel.load(own).dataobj)
-        for name, turn in TURNS.items():
-            other = np.asarray(nibabel.load(tmp_path / "out" / name / own.name).dataobj)
-            expected = nibabel.orientations.apply_orientation(voxels, np.array(turn))
-            np.testing.assert_array_equal(other, expected)
+    check_same_maps(tmp_path / "out")
 
 
 def test_network_without_its_package_is_one_line(bundle, datasets, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def test_doubt_is_a_warning(write, tmp_path, capsys):
 
 
 def test_readers_who_agree_are_not_fitted(write, tmp_path, capsys):
-    """No disagreement is said, and nothing is written."""
+    """The command says that they do not disagree, and writes nothing."""
     one, other = write(tmp_path, cases=2)
     shutil.rmtree(other)
     shutil.copytree(one, other)

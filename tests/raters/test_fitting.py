@@ -1,4 +1,4 @@
-"""Fitting: the width of a disagreement that is known comes back, and doubt is said."""
+"""Fitting: the width of a disagreement that is known comes back, and doubt is reported."""
 
 from dataclasses import replace
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from nacl_monai.data.folders import names_in
 from nacl_monai.data.formats.description import Description, check_endings
 from nacl_monai.data.own_cases import ENDINGS
 from nacl_monai.errors import InputError
@@ -34,7 +35,7 @@ def describe_folders(root: Path) -> Description:
     training = next(pair for pair in _PAIRS if _is_there(root, pair))
     pairs = [training, _TEST] if _is_there(root, _TEST) else [training]
     ending = _common_ending(root, [folder for pair in pairs for folder in pair])
-    images, labels = (_names(root / folder, ending) for folder in training)
+    images, labels = (sorted(names_in(root / folder, ending)) for folder in training)
     # A number at the end of a name is no channel if the label's name has it, too.
     channels = [""] if {*images} & {*labels} else _channels(root / training[0], images, ending)
     return Description(
@@ -48,7 +49,7 @@ def describe_folders(root: Path) -> Description:
             "file_ending": ending,
         },
         modalities=channels,
-        sets={"test": _names(root / _TEST[1], ending)} if _TEST in pairs else {},
+        sets={"test": sorted(names_in(root / _TEST[1], ending))} if _TEST in pairs else {},
     )
 
 
@@ -75,11 +76,6 @@ def _common_ending(root: Path, folders: Sequence[str]) -> str:
     for folder in folders:
         check_endings(root / folder, [ending], f"as {first} does; convert one of both")
     return ending
-
-
-def _names(folder: Path, ending: str) -> list[str]:
-    """The names of all files, without their ending, in order."""
-    return sorted(path.name.removesuffix(ending) for path in folder.glob(f"[!.]*{ending}"))
 
 
 def _channels(folder: Path, names: Sequence[str], ending: str) -> list[str]:

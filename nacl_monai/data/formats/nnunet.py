@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.data.folders import names_in
 from nacl_monai.data.formats.description import (
     Description,
     check_endings,
@@ -75,7 +76,7 @@ def describe_nnunet(root: Path) -> Description:
         modalities=suffixes,
         channels=names,
         labels=read_labels(file, content["labels"]),
-        sets={"test": _names(root / _TEST[1], ending)} if tested else {},
+        sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
         folds=read_splits(root / SPLITS),
         title=str(content.get("name", "")),
     )
@@ -88,10 +89,6 @@ def _channels(file: Path, names: dict[str, Any]) -> list[str]:
             f"{file}: channel_names must be of {', '.join(expected)}, not {', '.join(names)}; correct it"
         )
     return [str(names[number]) for number in expected]
-
-
-def _names(folder: Path, ending: str) -> list[str]:
-    return sorted(path.name.removesuffix(ending) for path in folder.glob(f"[!.]*{ending}"))
 
 
 def read_splits(file: Path) -> list[list[str]]:
