@@ -43,8 +43,8 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         _check_later(key, given)
         check_literal(key, text)
         overrides[key] = value = _chosen(key, text, parser)
-        if value != text and any(later.startswith(f"{key}::") for later in given):
-            raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
+        if value != text:
+            _check_no_parts(key, text, value, given)
         replaced[key] = parser.get(key)
         check_type(key, value, _type_of_key(key, parser), replaced[key])
         parser[key] = deepcopy(value)
@@ -55,23 +55,32 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         _check_target(key, value)
         _check_import(key, value)
     for key, value in overrides.items():
-        if ConfigExpression.is_expression(value) and not references(value):
-            evaluated(parser, key, value)
+        _check_evaluates(key, value, parser)
     check_limits(parser, replaced)
     return overrides
 
 
+def top_level(key: str) -> str:
+    """The first part of a key, ``a`` of ``a::b::c``."""
+    return key.partition("::")[0]
+
+
 def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
     """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
-    if isinstance(config, Mapping | list):
-        pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
-        for name, value in pairs:
-            key = f"{prefix}::{name}" if prefix else str(name)
-            if inner and isinstance(value, Mapping | list):
-                yield key, value
-            yield from leaves(value, key, inner)
-    else:
+    if not isinstance(config, Mapping | list):
         yield prefix, config
+        return
+    for key, value in _parts(config, prefix):
+        if inner and isinstance(value, Mapping | list):
+            yield key, value
+        yield from leaves(value, key, inner)
+
+
+def _parts(config: Mapping[str, Any] | list[Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Every ``(key::name, value)`` one level below ``config``, which is at ``key``."""
+    pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
+    above = f"{key}::" if key else ""
+    return ((f"{above}{name}", value) for name, value in pairs)
 
 
 def _nearest(key: str, known: list[str], prefix: str = "--") -> str:
@@ -85,6 +94,11 @@ def references(value: Any) -> list[str]:
     if not isinstance(value, str) or not value.startswith(("@", "$")):
         return []
     return list(ReferenceResolver.match_refs_pattern(value))
+
+
+def keys_referred_to(config: Any) -> set[str]:
+    """The top-level keys to which anything in ``config`` refers."""
+    return {top_level(key) for _, value in leaves(config) for key in references(value)}
 
 
 def _keys(parser: ConfigParser) -> list[str]:
@@ -101,25 +115,52 @@ def _check_later(key: str, overrides: Mapping[str, Any]) -> None:
 
 def _chosen(key: str, value: Any, parser: ConfigParser) -> Any:
     """``value``; the name of a class in place of a reference to a menu of classes as its definition."""
-    default = parser.get(key)
-    from_menu = isinstance(default, str) and default.startswith("@") and "::" in default
-    if not (from_menu and isinstance(value, str)) or is_made_later(value):
+    menu = _menu_of(parser.get(key))
+    if not (menu and isinstance(value, str)) or is_made_later(value):
         return value
-    menu = default.rpartition("::")[0]
     entries = parser.get(menu[1:])
-    of_classes = isinstance(entries, Mapping) and any(map(is_made_later, entries.values()))
-    if of_classes and value not in entries and (value in _own_names() or is_class(value)):
-        return {"_target_": value}
-    if of_classes and "." in value:
-        raise SettingError(
-            f"--{key} {value}: no such class can be imported; correct the name, or put its folder on "
-            "PYTHONPATH"
-        )
-    instead = ", or name a class of MONAI's, or one with its module" if of_classes else ""
-    raise SettingError(
-        f"--{key} {value}: is no reference to the menu; write it as a reference, "
-        f"--{key} {menu}::{value}{instead}"
+    if not _are_classes(entries):
+        raise _no_reference(key, value, menu)
+    if value in entries or not _is_importable(value):
+        raise _no_class(key, value, menu)
+    return {"_target_": value}
+
+
+def _menu_of(default: Any) -> str:
+    """The menu ``@losses`` of a reference such as ``@losses::nacl``; empty for anything else."""
+    is_reference = isinstance(default, str) and default.startswith("@")
+    return default.rpartition("::")[0] if is_reference else ""
+
+
+def _are_classes(entries: Any) -> bool:
+    return isinstance(entries, Mapping) and any(map(is_made_later, entries.values()))
+
+
+def _is_importable(name: str) -> bool:
+    return name in _own_names() or is_class(name)
+
+
+def _no_class(key: str, value: str, menu: str) -> SettingError:
+    if "." not in value:
+        other = ", or name a class of MONAI's, or one with its module"
+        return _no_reference(key, value, menu, other)
+    return SettingError(
+        f"--{key} {value}: no such class can be imported; correct the name, or put its folder on "
+        "PYTHONPATH"
     )
+
+
+def _no_reference(key: str, value: str, menu: str, other: str = "") -> SettingError:
+    return SettingError(
+        f"--{key} {value}: is no reference to the menu; write it as a reference, "
+        f"--{key} {menu}::{value}{other}"
+    )
+
+
+def _check_no_parts(key: str, text: str, value: Any, given: Mapping[str, Any]) -> None:
+    """Refuses parts of what is named by a ``text``, whose definition is ``value``."""
+    if any(later.startswith(f"{key}::") for later in given):
+        raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
 
 
 def _type_of_key(key: str, parser: ConfigParser) -> Any:
@@ -131,17 +172,21 @@ def _type_of_key(key: str, parser: ConfigParser) -> Any:
     if key in LIMITS and key in parser:
         return LIMITS[key].hint
     above, _, name = key.rpartition("::")
-    component = parser.get(above) if above else None
-    taken = _arguments(component)
+    taken = _arguments(parser.get(above)) if above else {}
     if key in parser:
         return taken.get(name, type_of(parser[key], parser))
     if name not in taken:
-        choices = f"; {above} takes: {', '.join(taken)}" if taken else ""
-        raise SettingError(
-            f"--{key}: there is no such key in the configuration; "
-            f"{_nearest(key, [*_keys(parser), *(f'{above}::{other}' for other in taken)])}{choices}"
-        )
+        raise _no_such_key(key, above, taken, parser)
     return taken[name]
+
+
+def _no_such_key(
+    key: str, above: str, taken: Mapping[str, Any], parser: ConfigParser
+) -> SettingError:
+    """The fault of a key that there is not, nor an argument that a component at ``above`` takes."""
+    choices = f"; {above} takes: {', '.join(taken)}" if taken else ""
+    nearest = _nearest(key, [*_keys(parser), *(f"{above}::{other}" for other in taken)])
+    return SettingError(f"--{key}: there is no such key in the configuration; {nearest}{choices}")
 
 
 def _arguments(component: Any) -> dict[str, Any]:
@@ -155,27 +200,36 @@ def _check_arguments(key: str, value: Any) -> None:
     """Checks the types of the arguments of every component in the new ``value`` of ``key``."""
     if not isinstance(value, Mapping | list):
         return
-    taken = _arguments(value)
-    for name, below in value.items() if isinstance(value, Mapping) else enumerate(value):
+    taken = {f"{key}::{name}": hint for name, hint in _arguments(value).items()}
+    for name, below in _parts(value, key):
         if name in taken:
-            check_type(f"{key}::{name}", below, taken[name], None)
-        _check_arguments(f"{key}::{name}", below)
+            check_type(name, below, taken[name], None)
+        _check_arguments(name, below)
 
 
 def _check_references(key: str, value: Any, parser: ConfigParser) -> None:
     if isinstance(value, str):
         value = ConfigParser.resolve_relative_ids(key, value)
     for target in references(value):
-        if target in parser:
-            continue
-        menu, _, _ = target.rpartition("::")
-        choices = parser.get(menu) if menu and menu in parser else None
-        remedy = (
-            f"choose from: {', '.join(choices)}"
-            if isinstance(choices, Mapping)
-            else _nearest(target, _keys(parser), "@")
-        )
-        raise SettingError(f"{key}: there is no {target} in the configuration; {remedy}")
+        if target not in parser:
+            raise SettingError(
+                f"{key}: there is no {target} in the configuration; {_other_than(target, parser)}"
+            )
+
+
+def _other_than(target: str, parser: ConfigParser) -> str:
+    """The remedy for a reference to nothing: the entries of its menu, or the nearest key."""
+    menu = target.rpartition("::")[0]
+    choices = parser.get(menu) if menu else None
+    if isinstance(choices, Mapping):
+        return f"choose from: {', '.join(choices)}"
+    return _nearest(target, _keys(parser), "@")
+
+
+def _check_evaluates(key: str, value: Any, parser: ConfigParser) -> None:
+    """Refuses an expression that fails by itself, without anything that it refers to."""
+    if ConfigExpression.is_expression(value) and not references(value):
+        evaluated(parser, key, value)
 
 
 def _check_syntax(key: str, value: Any) -> None:

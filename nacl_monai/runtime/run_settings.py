@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import ARGUMENTS
-from nacl_monai.runtime.overrides import leaves
+from nacl_monai.runtime.overrides import leaves, top_level
 from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
@@ -66,35 +67,47 @@ def follow_run(checkpoint: str | Path) -> None:
     """
     run = RunFolder(Path(checkpoint).parent)
     if not run.config.is_file():
-        if run.model.is_file() and idist.get_rank() == 0:
-            print(
-                f"warning: {run.config}: is missing, so nobody knows whether network, classes and "
-                "preprocessing are those of the training",
-                file=sys.stderr,
-            )
+        _warn_without_record(run)
         return
     parser = running_parser()
     record = read_record(run.config)
     given = given_overrides()
     # As the configuration has them by now, with what completes a definition.
-    overrides = None if given is None else {key: parser[key] for key in given if key in parser}
+    asked = parser.get() if given is None else _at(parser, given)
     check_agrees(run.config, record, {"dataset": parser.get("dataset")})
-    check_agrees(run.config, record, parser.get() if overrides is None else overrides)
-    shared = [key for key in parser.get() if key in record and not _is_free(key)]
-    before = _settings({key: parser[key] for key in shared})
-    parser.update({key: record[key] for key in shared})
-    free = {key: value for key, value in (overrides or {}).items() if _is_free(key)}
-    parser.update({key: value for key, value in free.items() if key in parser})
-    parser.parse()
-    changes = differences(before, _settings({key: parser[key] for key in shared}))
+    check_agrees(run.config, record, asked)
+    changes = _follow(parser, record, _at(parser, filter(_is_free, given or ())))
     if changes and idist.get_rank() == 0:
         print(f"{run.config}: followed in {first_of(changes)}")
 
 
+def _warn_without_record(run: RunFolder) -> None:
+    if run.model.is_file() and idist.get_rank() == 0:
+        print(
+            f"warning: {run.config}: is missing, so nobody knows whether network, classes and "
+            "preprocessing are those of the training",
+            file=sys.stderr,
+        )
+
+
+def _follow(parser: ConfigParser, record: Mapping[str, Any], free: Mapping[str, Any]) -> list[str]:
+    """Puts a record into a configuration, but for what is ``free``; returns what that changes."""
+    shared = [key for key in parser.get() if key in record and not _is_free(key)]
+    before = _settings(_at(parser, shared))
+    parser.update({key: record[key] for key in shared})
+    parser.update({key: value for key, value in free.items() if key in parser})
+    parser.parse()
+    return differences(before, _settings(_at(parser, shared)))
+
+
+def _at(parser: ConfigParser, keys: Iterable[str]) -> dict[str, Any]:
+    """The values of those of ``keys`` that a configuration has."""
+    return {key: parser[key] for key in keys if key in parser}
+
+
 def evaluation_settings() -> dict[str, Any]:
     """Every key of the calling configuration that decides a number, as ``{"a::b::c": value}``."""
-    config = running_parser().get()
-    return _settings({key: config[key] for key in config if key not in _WHERE}, free=())
+    return _settings(running_parser().get(), free=_WHERE)
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -118,21 +131,23 @@ def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
         InputError: If a key that both have, and that is not free, has another value.
     """
     parser = ConfigParser(dict(record))
-    keys = [key for key in asked if key.partition("::")[0] in record]
-    before = _settings({key: parser[key] for key in keys if key in parser})
-    now = _settings({key: asked[key] for key in keys})
-    # Whoever names a class asks for that class, with the arguments that are named.
-    compared = {
-        key: value
-        for key, value in before.items()
-        if key in now or key.partition("::")[0] not in ARGUMENTS
-    }
-    changes = differences(compared, now)
+    both = {key: value for key, value in asked.items() if top_level(key) in record}
+    changes = _contradictions(_settings(_at(parser, both)), _settings(both))
     if changes:
         raise InputError(
             f"{file}: the run was trained with another {first_of(changes)}; leave that out, or name "
             "another run"
         )
+
+
+def _contradictions(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What differs; whoever names a class asks for that class, with the arguments that are named."""
+    compared = {
+        key: value
+        for key, value in trained.items()
+        if key in asked or top_level(key) not in ARGUMENTS
+    }
+    return differences(compared, asked)
 
 
 def _settings(
@@ -145,5 +160,5 @@ def _settings(
 
 def _is_free(key: str, free: Collection[str] = FREE_TO_EVALUATE) -> bool:
     parts = key.split("::")
-    within = {"::".join(parts[: length + 1]) for length in range(len(parts))}
+    within = set(accumulate(parts, "{}::{}".format))
     return not within.isdisjoint(free) or "_desc_" in parts
