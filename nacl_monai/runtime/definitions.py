@@ -13,7 +13,7 @@ from typing import Any
 from monai.bundle import ComponentLocator, ConfigComponent
 
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.hints import parameters
+from nacl_monai.runtime.hints import is_made_later, parameters
 from nacl_monai.runtime.running import running_parser
 
 #: What can be defined inline, and the key of the arguments that its class is given where it takes them.
@@ -54,11 +54,11 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
         {'_target_': 'SegResNet', 'spatial_dims': 2, 'in_channels': '@in_channels'}
     """
     definitions = {
-        key: (config[key], _complete(key, config[key], config[arguments]))
+        key: _complete(key, _definition(config[key]), config[arguments])
         for key, arguments in ARGUMENTS.items()
-        if key in config and arguments in config
+        if {key, arguments} <= config.keys()
     }
-    return {key: whole for key, (given, whole) in definitions.items() if whole != given}
+    return {key: whole for key, whole in definitions.items() if whole != config[key]}
 
 
 def is_class(name: str) -> bool:
@@ -72,21 +72,21 @@ def is_class(name: str) -> bool:
     return _taken("_target_", {"_target_": name}) is not None
 
 
-def _complete(key: str, definition: Any, arguments: Mapping[str, Any]) -> Any:
-    if isinstance(definition, str) and definition[:1] not in ("@", "$", "%"):
-        definition = {"_target_": definition}
-    if not ConfigComponent.is_instantiable(definition):
-        return definition
-    taken = _taken(f"{key}::_target_", definition) or {}
-    whole = {
-        **definition,
-        **{name: value for name, value in arguments.items() if name in taken.keys() - definition},
-    }
-    if str(definition["_target_"]).startswith(_OWN):
-        for name, value in definition.items():
-            if ConfigComponent.is_instantiable(value):
-                whole[name] = _complete(f"{key}::{name}", value, arguments)
-    return whole
+def _definition(value: Any) -> Any:
+    """The name of a class as its definition; anything else as it is."""
+    is_name = isinstance(value, str) and not is_made_later(value)
+    return {"_target_": value} if is_name else value
+
+
+def _complete(key: str, value: Any, arguments: Mapping[str, Any]) -> Any:
+    """A definition with the arguments that it lacks; anything else as it is."""
+    if not ConfigComponent.is_instantiable(value):
+        return value
+    lacking = (_taken(f"{key}::_target_", value) or {}).keys() - value
+    added = {name: argument for name, argument in arguments.items() if name in lacking}
+    if str(value["_target_"]).startswith(_OWN):
+        value = {name: _complete(f"{key}::{name}", part, arguments) for name, part in value.items()}
+    return {**value, **added}
 
 
 def _taken(key: str, definition: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ replaced, or from `nacl_monai.runtime.limits`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import singledispatch
 from pydoc import locate
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -15,6 +16,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 _NOTHING = type(None)
+_UNIONS = (Union, UnionType)
+#: The classes of the values of these types; ``True`` is no number, though a bool is an int.
+_EXACT: dict[type, tuple[type, ...]] = {
+    float: (int, float),
+    **{kind: (kind,) for kind in (int, bool, str, _NOTHING)},
+}
 #: How people call a value, and several.
 _WORDS: dict[type, tuple[str, str]] = {
     bool: ("True or False", "True or False"),
@@ -40,27 +47,49 @@ def fits(value: Any, hint: Any) -> bool:
     """
     if is_made_later(value) or hint in (Any, object) or isinstance(hint, TypeVar):
         return True
-    if get_origin(hint) in (Union, UnionType):
-        return any(fits(value, choice) for choice in get_args(hint))
+    if get_origin(hint) in _UNIONS:
+        return _fits_any(value, get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     kind = _NOTHING if hint is None else get_origin(hint) or hint
-    return not isinstance(kind, type) or _is_one(value, kind, get_args(hint))
+    return not isinstance(kind, type) or _fits_class(value, kind, get_args(hint))
 
 
-def _is_one(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
+def _fits_any(value: Any, hints: Iterable[Any]) -> bool:
+    return any(fits(value, hint) for hint in hints)
+
+
+def _fits_class(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
     """`fits` for a type that is a class, with the types of what is in it."""
-    if kind is float:
-        return type(value) in (int, float)
-    if kind in (int, bool, str, _NOTHING) or isinstance(value, str):
-        return type(value) is kind or kind is Hashable
-    if isinstance(value, list | tuple):
-        is_list = issubclass(kind, list | tuple) or isinstance(value, kind)
-        members = [hint for hint in inner if hint is not ...] or [Any]
-        return is_list and all(any(fits(v, hint) for hint in members) for v in value)
-    if isinstance(value, Mapping) and inner:
-        return issubclass(kind, Mapping) and all(fits(v, inner[-1]) for v in value.values())
+    if kind in _EXACT:
+        return type(value) in _EXACT[kind]
+    return _is_one(value, kind, inner)
+
+
+@singledispatch
+def _is_one(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:  # noqa: ARG001
+    """Whether ``value`` is of ``kind``, a class that may have members of the types ``inner``."""
     return isinstance(value, kind)
+
+
+@_is_one.register
+def _(value: str, kind: type, inner: tuple[Any, ...]) -> bool:  # noqa: ARG001
+    return kind in (type(value), Hashable)
+
+
+@_is_one.register(list)
+@_is_one.register(tuple)
+def _(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
+    is_list = issubclass(kind, list | tuple) or isinstance(value, kind)
+    members = [hint for hint in inner or (Any,) if hint is not ...]
+    return is_list and all(_fits_any(part, members) for part in value)
+
+
+@_is_one.register
+def _(value: Mapping, kind: type, inner: tuple[Any, ...]) -> bool:  # type: ignore[type-arg]
+    if not inner:
+        return isinstance(value, kind)
+    return issubclass(kind, Mapping) and all(fits(part, inner[-1]) for part in value.values())
 
 
 def is_made_later(value: Any) -> bool:
@@ -70,19 +99,27 @@ def is_made_later(value: Any) -> bool:
     return ConfigComponent.is_instantiable(value)
 
 
-def type_of(value: Any, parser: ConfigParser) -> Any:
-    """The type of whatever may replace ``value``; of a reference, that of what it refers to."""
+def referred(value: Any, parser: ConfigParser) -> Any:
+    """What a reference refers to, however indirectly; any other value as it is."""
     while isinstance(value, str) and value.startswith("@"):
         value = parser.get(value[1:])
-    if value is None or (isinstance(value, str) and is_made_later(value)):
-        return Any
-    if ConfigComponent.is_instantiable(value):
-        return list | dict
-    if isinstance(value, list | tuple | Mapping):
-        members = value.values() if isinstance(value, Mapping) else value
-        inner: Any = Union[tuple(type_of(member, parser) for member in members) or (Any,)]  # noqa: UP007
-        return dict.__class_getitem__((str, inner)) if isinstance(value, Mapping) else list[inner]
+    return value
+
+
+def type_of(value: Any, parser: ConfigParser) -> Any:
+    """The type of whatever may replace ``value``; of a reference, that of what it refers to."""
+    value = referred(value, parser)
+    if value is None or is_made_later(value):
+        return list | dict if isinstance(value, Mapping) else Any
+    if isinstance(value, Mapping):
+        return dict.__class_getitem__((str, _type_of_any(value.values(), parser)))
+    if isinstance(value, list | tuple):
+        return list.__class_getitem__(_type_of_any(value, parser))
     return type(value)
+
+
+def _type_of_any(members: Iterable[Any], parser: ConfigParser) -> Any:
+    return Union[tuple(type_of(member, parser) for member in members) or (Any,)]  # noqa: UP007
 
 
 def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[str, Any] | None:
@@ -100,10 +137,8 @@ def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[
         return None
     found: dict[str, Any] = {}
     for maker in _makers(target):
-        arguments, hints = inspect.signature(maker).parameters.values(), _hints(maker)
-        named = (a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY))
-        found = {**{a.name: hints.get(a.name, Any) for a in named}, **found}
-        if all(a.kind is not a.VAR_KEYWORD for a in arguments):
+        found = {**_named_by(maker), **found}
+        if not _hands_on(maker):
             break
     found.pop("self", None)
     return found
@@ -114,6 +149,22 @@ def _makers(target: Any) -> Iterator[Any]:
         yield target
         return
     yield from (vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c))
+
+
+def _named_by(maker: Any) -> dict[str, Any]:
+    """The arguments that can be given by their names, with their types."""
+    hints = _hints(maker)
+    return {
+        argument.name: hints.get(argument.name, Any)
+        for argument in inspect.signature(maker).parameters.values()
+        if argument.kind in (argument.POSITIONAL_OR_KEYWORD, argument.KEYWORD_ONLY)
+    }
+
+
+def _hands_on(maker: Any) -> bool:
+    """Whether it takes arguments that it does not name."""
+    arguments = inspect.signature(maker).parameters.values()
+    return any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
 
 
 def _hints(maker: Any) -> dict[str, Any]:
@@ -131,7 +182,7 @@ def in_words(hint: Any, plural: bool = False) -> str:
         'a list of whole numbers or None'
     """
     inner = get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
+    if get_origin(hint) in _UNIONS:
         return " or ".join(dict.fromkeys(in_words(choice, plural) for choice in inner))
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, inner))}"
@@ -139,8 +190,13 @@ def in_words(hint: Any, plural: bool = False) -> str:
     words = next((words for known, words in _WORDS.items() if _is_like(kind, known)), None)
     if words is None:
         return str(getattr(kind, "__name__", kind))
-    known_inner = [member for member in inner[-1:] if member not in (Any, ...)]
-    return words[plural] + "".join(f" of {in_words(member, plural=True)}" for member in known_inner)
+    return words[plural] + _of_members(inner)
+
+
+def _of_members(inner: tuple[Any, ...]) -> str:
+    if not inner or inner[-1] in (Any, ...):
+        return ""
+    return f" of {in_words(inner[-1], plural=True)}"
 
 
 def _is_like(kind: Any, known: type) -> bool:
