@@ -15,6 +15,7 @@ from torch import nn
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.handlers.state_files import checkpoint_positions, load_state
+from nacl_monai.runtime.weights import check_finite
 
 Weights = dict[str, torch.Tensor]
 _SHOWN = 2
@@ -47,7 +48,7 @@ def load_pretrained(
         SettingError: If ``file`` is True, and the network knows no weights.
         InputError: If the file is missing, damaged, holds code, no weights that fit, or NaN.
     """
-    goes_on = not restart and checkpoint_positions(checkpoints)
+    goes_on = not restart and bool(checkpoint_positions(checkpoints))
     if not file or goes_on or getattr(network, "loads_pretrained", False):
         return None
     if file is True:
@@ -55,19 +56,9 @@ def load_pretrained(
             f"--pretrained True: {type(network).__name__} knows no published weights; name a file"
         )
     own = network.state_dict()
-    candidates = list(_state_dictionaries(_read(Path(file))))
-    if not candidates:
-        raise InputError(f"{file}: holds no state dictionary; save one: network.state_dict()")
-    weights = max(candidates, key=lambda weights: len(_fitting(weights, own)))
+    weights = _most_fitting(file, own)
     fitting = _fitting(weights, own)
-    if not any(value.is_floating_point() for value in fitting.values()):
-        raise InputError(
-            f"{file}: holds no tensor that fits the network, but {_first(weights)}; the network has "
-            f"{_first(own)}; choose a file of its weights"
-        )
-    for name, value in fitting.items():
-        if not value.isfinite().all():
-            raise InputError(f"{file}: holds NaN or infinite weights ({name}); choose another file")
+    check_finite(file, fitting, "choose another file")
     network.load_state_dict({**own, **fitting})
     report = {
         "file": str(file),
@@ -80,6 +71,20 @@ def load_pretrained(
     if idist.get_rank() == 0:
         print(_line(report, len(own)))
     return report
+
+
+def _most_fitting(file: str, own: Weights) -> Weights:
+    """The state dictionary in ``file`` of which most tensors fit the network's ``own``."""
+    candidates = list(_state_dictionaries(_read(Path(file))))
+    if not candidates:
+        raise InputError(f"{file}: holds no state dictionary; save one: network.state_dict()")
+    weights = max(candidates, key=lambda weights: len(_fitting(weights, own)))
+    if not any(value.is_floating_point() for value in _fitting(weights, own).values()):
+        raise InputError(
+            f"{file}: holds no tensor that fits the network, but {_first(weights)}; the network has "
+            f"{_first(own)}; choose a file of its weights"
+        )
+    return weights
 
 
 def _read(file: Path) -> Any:
@@ -104,20 +109,28 @@ def _state_dictionaries(content: Any) -> Iterator[Weights]:
     """Every mapping of names to tensors, then also without each prefix that all names share."""
     if not isinstance(content, Mapping):
         return
-    weights = {
+    weights = _tensors(content)
+    while weights:
+        yield weights
+        weights = _without_prefix(weights)
+    for value in content.values():
+        yield from _state_dictionaries(value)
+
+
+def _tensors(content: Mapping[Any, Any]) -> Weights:
+    return {
         name: value
         for name, value in content.items()
         if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
-    while weights:
-        yield weights
-        prefixes = {name.partition(".")[0] for name in weights}
-        names = [name.partition(".")[2] for name in weights]
-        if len(prefixes) > 1 or not all(names):
-            break
-        weights = dict(zip(names, weights.values(), strict=True))
-    for value in content.values():
-        yield from _state_dictionaries(value)
+
+
+def _without_prefix(weights: Weights) -> Weights:
+    """The weights without the first part of their names; none if they do not share one."""
+    prefixes, _, names = zip(*(name.partition(".") for name in weights), strict=True)
+    if len(set(prefixes)) > 1 or not all(names):
+        return {}
+    return dict(zip(names, weights.values(), strict=True))
 
 
 def _fitting(weights: Weights, own: Weights) -> Weights:

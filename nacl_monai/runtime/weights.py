@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
+import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
@@ -36,7 +38,16 @@ def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
             f"{file}: does not fit the network; choose the one it was trained with "
             "(--network_def, classes, in_channels)"
         ) from error
-    for name, values in network.state_dict().items():
-        if not values.isfinite().all():
-            raise InputError(f"{file}: holds NaN or infinite weights ({name}); train again")
+    check_finite(file, network.state_dict(), "train again")
     return network
+
+
+def check_finite(file: str | Path, weights: Mapping[str, torch.Tensor], remedy: str) -> None:
+    """Refuses weights that compute nothing.
+
+    Raises:
+        InputError: If one is NaN or infinite.
+    """
+    for name, values in weights.items():
+        if not values.isfinite().all():
+            raise InputError(f"{file}: holds NaN or infinite weights ({name}); {remedy}")
