@@ -82,9 +82,9 @@ def _joined(run: RunFolder, steps: Steps, members: Iterable[str]) -> dict[str, A
     fits = {member: read_calibrator(beside(run, member), name) for member in members}
     return {
         "method": ENSEMBLE,
-        "patients": sorted({patient for fit in fits.values() for patient in fit["patients"]}),
+        "patients": sorted(set().union(*(fit["patients"] for fit in fits.values()))),
         "calibrators": {
-            member: {key: fit[key] for key in ("method", "parameters")}
+            member: {"method": fit["method"], "parameters": fit["parameters"]}
             for member, fit in fits.items()
         },
     }
@@ -126,18 +126,22 @@ def calibrated_network(
     if name is None:
         return network
     record = read_calibrator(run, name)
-    file = run.calibrated(name).calibrator
-    seen = {split_unit(case) for case in cases} & set(record["patients"])
-    if seen:
-        raise InputError(
-            f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
-        )
+    _check_unseen(run.calibrated(name).calibrator, record["patients"], cases)
     device = next(network.parameters()).device
     if "members" in record:
         network = ensemble_of(network, run, record["members"], record.get("calibrators", {}))
     if record["method"] != ENSEMBLE:
         network = Behind(network, module_of(record))
     return network.to(device)
+
+
+def _check_unseen(file: Path, patients: Iterable[str], cases: Iterable[Case]) -> None:
+    """Refuses to test a calibrator on a patient of its fit."""
+    seen = {split_unit(case) for case in cases}.intersection(patients)
+    if seen:
+        raise InputError(
+            f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
+        )
 
 
 def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
@@ -169,16 +173,25 @@ def _read(file: Path, steps: Steps) -> Mapping[str, Any]:
 
 def _check(record: Mapping[str, Any], steps: Steps) -> None:
     """Raises whatever a record that is not of these steps leads to."""
-    fitted = [record]
-    if steps.of_members:
-        fitted = [record["calibrators"][name] for name in record["members"] if steps.method]
-    if steps.joins:
-        dict(record["members"])
-    if record["method"] != (ENSEMBLE if steps.of_members else steps.method):
-        raise ValueError
     if not {"weights", "patients"} <= record.keys():
         raise KeyError
-    for one in fitted:
-        if one["method"] != steps.method:
-            raise ValueError
-        module_of(one)
+    if steps.joins:
+        dict(record["members"])
+    if steps.of_members:
+        _check_members(record, steps.method)
+    else:
+        _check_fit(record, steps.method)
+
+
+def _check_members(record: Mapping[str, Any], method: str) -> None:
+    if record["method"] != ENSEMBLE:
+        raise ValueError
+    if method:
+        for name in record["members"]:
+            _check_fit(record["calibrators"][name], method)
+
+
+def _check_fit(fit: Mapping[str, Any], method: str) -> None:
+    if fit["method"] != method:
+        raise ValueError
+    module_of(fit)

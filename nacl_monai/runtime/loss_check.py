@@ -124,31 +124,44 @@ class _Probe:
                 f"fails on logits {tuple(logits.shape)} and labels {tuple(self.labels.shape)} "
                 f"({type(error).__name__}: {cause:.120})"
             ) from error
-        if not isinstance(found, torch.Tensor) or found.numel() != 1:
-            shape = getattr(found, "shape", type(found).__name__)
-            raise _FaultError(f"returns {shape} instead of one number")
-        value = float(found.detach())
-        if not (isfinite(value) and found.requires_grad):
-            raise _FaultError(f"is {value:g}, no finite number with a gradient")
-        return value
+        return _number(found)
 
     def remedy(self, loss: ForeignLoss) -> str:
         """What to write instead."""
         absent = [name for name in _CONVENTIONS if _lacks(loss.loss, name)]
         if absent:
             return f"give it {' and '.join(f'{name}: true' for name in absent)}"
-        for form in FORMS:
-            try:
-                self.check(ForeignLoss(loss.loss, form))
-            except _FaultError:
-                continue
-            whole = {
-                "_target_": "nacl_monai.losses.ForeignLoss",
-                "loss": {"_target_": _name(loss)},
-                "labels": form,
-            }
-            return f'give it labels as {form}: --loss "{whole}"'
-        return "choose another, or write a module that takes logits and class indices"
+        form = next((form for form in FORMS if self._passes(ForeignLoss(loss.loss, form))), None)
+        if form is None:
+            return "choose another, or write a module that takes logits and class indices"
+        whole = {
+            "_target_": "nacl_monai.losses.ForeignLoss",
+            "loss": {"_target_": _name(loss)},
+            "labels": form,
+        }
+        return f'give it labels as {form}: --loss "{whole}"'
+
+    def _passes(self, loss: ForeignLoss) -> bool:
+        try:
+            self.check(loss)
+        except _FaultError:
+            return False
+        return True
+
+
+def _number(found: object) -> float:
+    """What a loss returns as a number.
+
+    Raises:
+        _FaultError: If it is not one finite number with a gradient.
+    """
+    if not isinstance(found, torch.Tensor) or found.numel() != 1:
+        shape = getattr(found, "shape", type(found).__name__)
+        raise _FaultError(f"returns {shape} instead of one number")
+    value = float(found.detach())
+    if not (isfinite(value) and found.requires_grad):
+        raise _FaultError(f"is {value:g}, no finite number with a gradient")
+    return value
 
 
 def _lacks(loss: nn.Module, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ def check_labels(volumes: CachedVolumes, classes: Sequence[str]) -> None:
     Raises:
         InputError: If a class occurs in none of them, so that nothing could be learned of it.
     """
-    present = {int(index) for indices in volumes.classes for index in indices}
+    present = set(map(int, chain.from_iterable(volumes.classes)))
     absent = [name for index, name in enumerate(classes) if index not in present]
     if absent:
         raise InputError(

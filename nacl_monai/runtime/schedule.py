@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,11 +80,7 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
     length = config[_EPOCHS]
     if not (isinstance(length, int) and isinstance(earlier, int) and length > earlier):
         return "a training can only be made longer"
-    others = [
-        key
-        for key, value in leaves(config)
-        if isinstance(value, str) and f"@{_EPOCHS}" in value and not key.startswith(_KNOWN)
-    ]
+    others = [key for key, value in leaves(config) if _is_other_use(key, value)]
     if others:
         return f"{others[0]} depends on {_EPOCHS}"
     try:
@@ -94,10 +90,20 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
         )
     except TypeError:  # a step of the scheduler takes more than the epoch
         return "its learning rate depends on more than the epoch"
+    return _first_unlike(found, expected)
+
+
+def _is_other_use(key: str, value: object) -> bool:
+    """Whether ``value`` refers to the number of epochs where nobody looks at what it decides."""
+    return isinstance(value, str) and f"@{_EPOCHS}" in value and not key.startswith(_KNOWN)
+
+
+def _first_unlike(found: Sequence[float], expected: Sequence[float]) -> str:
     for epoch, (rate, due) in enumerate(zip(found, expected, strict=True), start=1):
         if rate != due:
             return (
-                f"the learning rate of epoch {epoch} is {rate:g}, that of {length} epochs {due:g}"
+                f"the learning rate of epoch {epoch} is {rate:g}, that of {len(expected)} epochs "
+                f"{due:g}"
             )
     return ""
 

@@ -45,18 +45,23 @@ def check_known_code(
     Raises:
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
     """
-    sources = sorted(file for folder in search_path(bundles) for file in folder.rglob("*.yaml"))
-    known = _EARLIER | {
-        value
-        for source in sources
-        for _, value in _code(ConfigParser.load_config_files([str(source)]))
-    }
+    known = _EARLIER | _code_of_sources(bundles)
     for key, value in _code(record):
         if value not in known and value not in asked and not _is_harmless(value):
             raise InputError(
                 f"{file}: {key} is {str(value)[:80]!r}, code that no bundle has; export it with "
                 "--trust, if you trust whoever wrote it"
             )
+
+
+def _code_of_sources(bundles: str | Path | None) -> set[str]:
+    """All that the configurations in ``bundles`` execute."""
+    sources = sorted(file for folder in search_path(bundles) for file in folder.rglob("*.yaml"))
+    return {
+        value
+        for source in sources
+        for _, value in _code(ConfigParser.load_config_files([str(source)]))
+    }
 
 
 def _is_harmless(value: object) -> bool:
