@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +146,8 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
     """
     if idist.get_rank() == 0:
         folder = RunFolder(Path(output_dir))
+        _check_known(folder, folder.data)
         trained = _is_trained(folder)
-        if trained and not folder.data.exists():
-            raise InputError(
-                f"{folder.path}: has a trained model but no {folder.data.name}; {_REMEDY}"
-            )
         earlier = dict(leaves(read_object(folder.data, _REMEDY))) if trained else {}
         data = _described(split, earlier)
         changes = _unlike_files(earlier, dict(leaves(data))) if trained else []
@@ -165,33 +162,47 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
 
 def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """For every set and case, the stamp and checksum of each file; known ones are not read again."""
-    files = {
-        (part, case["case"], file): Path(file).absolute()
-        for part, cases in split.items()
-        for case in cases
-        for file in (*image_files(case), case["label"])
-    }
+    files = _files(split)
     root = os.path.commonpath([path.parent for path in files.values()])
     data: dict[str, Any] = {part: {case["case"]: {} for case in split[part]} for part in split}
     bar = progress_bar(files.items(), description="Comparing data", unit="file")
     for (part, case, _), path in bar:
         name = path.relative_to(root).as_posix()
-        known = str(earlier.get(f"{part}::{case}::{name}"))
-        stamped = f"{stamp(path)}{_CHECKSUM}"
-        data[part][case][name] = known if known.startswith(stamped) else stamped + checksum(path)
+        data[part][case][name] = _described_file(path, earlier.get(f"{part}::{case}::{name}"))
     return data
+
+
+def _files(split: Mapping[str, Sequence[Case]]) -> dict[tuple[str, str, str], Path]:
+    """Every file, by its set, its case and how the case names it."""
+    return {
+        (part, case["case"], file): Path(file).absolute()
+        for part, cases in split.items()
+        for case in cases
+        for file in (*image_files(case), case["label"])
+    }
+
+
+def _described_file(path: Path, known: object) -> str:
+    stamped = f"{stamp(path)}{_CHECKSUM}"
+    return str(known) if str(known).startswith(stamped) else stamped + checksum(path)
 
 
 def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every file whose bytes differ, with both stamps."""
-    parts = [
-        {key: str(text).partition(_CHECKSUM) for key, text in files.items()}
-        for files in (earlier, now)
-    ]
-    same = {key for key in earlier.keys() & now.keys() if parts[0][key][2] == parts[1][key][2]}
-    return differences(
-        *({key: part[0] for key, part in files.items() if key not in same} for files in parts)
-    )
+    same = dict(_checksums(earlier).items() & _checksums(now).items())
+    return differences(*(_stamps(files, leaving_out=same) for files in (earlier, now)))
+
+
+def _checksums(files: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(text).partition(_CHECKSUM)[2] for name, text in files.items()}
+
+
+def _stamps(files: Mapping[str, Any], leaving_out: Collection[str]) -> dict[str, str]:
+    return {
+        name: str(text).partition(_CHECKSUM)[0]
+        for name, text in files.items()
+        if name not in leaving_out
+    }
 
 
 def _running_configuration() -> dict[str, Any]:
@@ -201,21 +212,28 @@ def _running_configuration() -> dict[str, Any]:
 
 def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Refuses a folder in which the training of ``config`` cannot begin or go on."""
-    checkpoints = checkpoint_positions(folder.checkpoints)
-    trained = _is_trained(folder)
+    _check_known(folder, folder.config)
     if not folder.config.exists():
-        if trained:
-            raise InputError(
-                f"{folder.path}: has a trained model but no {folder.config.name}; {_REMEDY}"
-            )
         return
     record = read_object(folder.config, _REMEDY)
-    changes = unlike_settings(record, config)
+    trained = _is_trained(folder)
     if trained and folder.record.exists():
         read_object(folder.record, RECORD_REMEDY)
-    if changes and trained:
+    if not unlike_settings(record, config):
+        _check_checkpoints(folder)
+    elif trained:
         _check_length(folder, record, config)
-    if folder.record.exists() and not changes and not checkpoints:
+
+
+def _check_known(folder: RunFolder, record: Path) -> None:
+    """Refuses a trained model without one of its records."""
+    if _is_trained(folder) and not record.exists():
+        raise InputError(f"{folder.path}: has a trained model but no {record.name}; {_REMEDY}")
+
+
+def _check_checkpoints(folder: RunFolder) -> None:
+    """Refuses a training that has begun and cannot go on."""
+    if folder.record.exists() and not checkpoint_positions(folder.checkpoints):
         raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
 
 
@@ -257,9 +275,14 @@ def _move_aside(folder: RunFolder, split_file: Path) -> None:
     moving = [path for path in folder.path.iterdir() if path.resolve() not in stay]
     if not moving:
         return
-    taken = [int(path.name) for path in folder.previous.glob("*") if path.name.isdecimal()]
-    target = folder.previous / str(max(taken, default=0) + 1)
+    target = _next_free(folder.previous)
     target.mkdir(parents=True)
     # Checkpoints first: whatever an interruption then leaves is no training to go on with.
     for path in sorted(moving, key=lambda path: path != folder.checkpoints):
         path.replace(target / path.name)
+
+
+def _next_free(previous: Path) -> Path:
+    """The first free number in the folder of earlier trainings."""
+    taken = [int(path.name) for path in previous.glob("*") if path.name.isdecimal()]
+    return previous / str(max(taken, default=0) + 1)
