@@ -9,7 +9,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import singledispatch
 from types import TracebackType
 
 from monai.utils import OptionalImportError
@@ -53,20 +54,24 @@ def _terminate(*_: object) -> None:
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     causes = list(_causes(error))
-    fault = next(filter(None, (_fault(cause) for cause in causes)), None) or next(
-        filter(None, map(_refused_arguments, causes)), None
-    )
+    # A fault that names itself says more than a component that failed by it.
+    faults = (find(cause) for find in (_fault, _refused_arguments) for cause in causes)
+    fault = next(filter(None, faults), None)
     if fault is None:
         sys.__excepthook__(kind, error, traceback)
         return
     print(f"error: {fault}", file=sys.stderr, flush=True)
-    if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+    if _is_among(causes, KeyboardInterrupt):
         _end_by_interrupt()
-    if any(isinstance(cause, _Terminated) for cause in causes):
+    if _is_among(causes, _Terminated):
         sys.stdout.flush()
         os._exit(128 + signal.SIGTERM)  # at once, since a cluster does not wait for long
     if fault.exit_code != 1:  # which is the interpreter's own
         sys.exit(fault.exit_code)
+
+
+def _is_among(causes: Iterable[BaseException], kind: type[BaseException]) -> bool:
+    return any(isinstance(cause, kind) for cause in causes)
 
 
 def _end_by_interrupt() -> None:
@@ -96,30 +101,42 @@ def _refused_arguments(error: BaseException) -> InputError | None:
     return None
 
 
-def _missing_package(error: OptionalImportError) -> InputError:
-    """The fault of a package that MONAI imports where it is there, and that is not."""
+@singledispatch
+def _fault(error: BaseException) -> InputError | None:  # noqa: ARG001
+    """The fault that a user can put right, if ``error`` is one."""
+    return None
+
+
+@_fault.register
+def _(error: InputError) -> InputError:
+    return error
+
+
+@_fault.register
+def _(error: OptionalImportError) -> InputError:
+    """A package that MONAI imports where it is there, and that is not."""
     package = re.search(r"No module named '(\w+)", str(error))
     what = package[1] if package else str(error).strip().partition("\n")[0]
     return SettingError(f"{what}: is needed and not installed; pip install {what}")
 
 
-def _fault(error: BaseException) -> InputError | None:
-    """The fault that a user can put right, if ``error`` is one."""
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, OptionalImportError):
-        return _missing_package(error)
-    if isinstance(error, KeyboardInterrupt):
-        return InputError(
-            "interrupted; the same command goes on where a training's last epoch ended"
-        )
-    if isinstance(error, _Terminated):
-        return InputError(
-            "ended by SIGTERM; the same command goes on where a training's last iteration ended"
-        )
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        file = error.filename or "a file of this run"
-        return InputError(
-            f"{file}: {error.strerror}; free space, or choose a folder that can be written"
-        )
-    return None
+@_fault.register(KeyboardInterrupt)
+def _(_error: KeyboardInterrupt) -> InputError:
+    return InputError("interrupted; the same command goes on where a training's last epoch ended")
+
+
+@_fault.register(_Terminated)
+def _(_error: _Terminated) -> InputError:
+    return InputError(
+        "ended by SIGTERM; the same command goes on where a training's last iteration ended"
+    )
+
+
+@_fault.register
+def _(error: OSError) -> InputError | None:
+    if error.errno not in _DISK_ERRORS:
+        return None
+    file = error.filename or "a file of this run"
+    return InputError(
+        f"{file}: {error.strerror}; free space, or choose a folder that can be written"
+    )
