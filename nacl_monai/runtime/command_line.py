@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from nacl_monai.errors import SettingError
 from nacl_monai.runtime.hints import is_made_later
-from nacl_monai.runtime.overrides import checked_overrides, leaves, references
+from nacl_monai.runtime.overrides import checked_overrides, keys_referred_to
 
 #: Arguments of MONAI's command by which a part of what a configuration runs could be skipped.
 _REFUSED = ("init_id", "final_id", "workflow_name", "workflow_type", "properties_path")
@@ -60,26 +60,37 @@ def check_run(words: Sequence[str]) -> None:
         SettingError: If `check_command_line` would raise it.
     """
     arguments = _run_arguments(words)
+    _check_skips_nothing(arguments)
+    if "config_file" not in arguments:
+        return
+    tracking = arguments.get("tracking")
+    _check_tracking(tracking)
+    config = _configuration(arguments["config_file"])
+    _check_run_id(str(arguments.get("run_id", "run")), config)
+    others = _RUN_ARGUMENTS | (_tracking_keys(tracking) - config.keys())
+    checked_overrides(config, _overrides(arguments, others))
+
+
+def _check_skips_nothing(arguments: Collection[str]) -> None:
     for name in _REFUSED:
         if name in arguments:
             raise SettingError(f"--{name}: would skip a part of the run; leave it out")
-    if "config_file" not in arguments:
-        return
-    if arguments.get("tracking") == "mlflow" and find_spec("mlflow") is None:
+
+
+def _check_tracking(tracking: object) -> None:
+    if tracking == "mlflow" and find_spec("mlflow") is None:
         raise SettingError(
             "--tracking mlflow: MLflow is not installed; pip install 'nacl-monai[tracking]'"
         )
-    config = _configuration(arguments.pop("config_file"))
-    _check_run_id(str(arguments.get("run_id", "run")), config)
-    others = _RUN_ARGUMENTS | (_tracking_keys(arguments.get("tracking")) - config.keys())
-    checked_overrides(
-        config,
-        {
-            key: value
-            for key, value in arguments.items()
-            if key not in others and not key.startswith("_meta_")
-        },
-    )
+
+
+def _overrides(arguments: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
+    """The arguments that are keys of the configuration, and no ``others`` of the command."""
+    return {
+        key: value
+        for key, value in arguments.items()
+        if key not in others and not key.startswith("_meta_")
+    }
 
 
 def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
@@ -100,11 +111,7 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
     while words:
         key, equals, text = _option(words.pop(0)).partition("=")
         if not equals:
-            if not words or _is_flag(words[0]):
-                raise SettingError(
-                    f"--{key}: has no value; write --{key} VALUE (True, for a switch)"
-                )
-            text = words.pop(0)
+            text = _pop_value(key, words)
         key, value = key.replace("#", "::"), DefaultParseValue(text)
         if key in arguments:
             raise SettingError(f"--{key}: is given twice; leave one out")
@@ -114,6 +121,13 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
             )
         arguments[key] = value
     return arguments
+
+
+def _pop_value(key: str, words: list[str]) -> str:
+    """Takes the value of an option from the words behind it."""
+    if not words or _is_flag(words[0]):
+        raise SettingError(f"--{key}: has no value; write --{key} VALUE (True, for a switch)")
+    return words.pop(0)
 
 
 def _option(word: str) -> str:
@@ -156,7 +170,7 @@ def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
     """Refuses what is no list of steps: MONAI would make its parts, and run nothing."""
     ids = [key for key, value in config.items() if key not in _NO_RUN_IDS and _has_steps(value)]
     if run_id not in ids:
-        used = {key.partition("::")[0] for _, value in leaves(config) for key in references(value)}
+        used = keys_referred_to(config)
         choices = ", ".join(key for key in ids if key not in used)
         raise SettingError(
             f"run {run_id}: is nothing that this configuration runs; choose from: {choices}"

@@ -92,8 +92,10 @@ def run_folder(options: argparse.Namespace) -> Path:
     Raises:
         SettingError: If a network or loss is no name, and no folder is given.
     """
-    if isinstance(options.run, Path):
-        return options.run
+    return options.run if isinstance(options.run, Path) else _named_folder(options)
+
+
+def _named_folder(options: argparse.Namespace) -> Path:
     network, loss = options.network or NETWORK, options.loss or LOSS
     for option, name in (("network", network), ("loss", loss)):
         if not name.isidentifier():

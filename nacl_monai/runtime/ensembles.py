@@ -37,12 +37,7 @@ def find_members(run: RunFolder) -> dict[str, str]:
         InputError: If there is no other seed beside it, or if one that is there is not finished, or was
             trained in another way or on other patients.
     """
-    match = re.fullmatch(r"(.+_seed)\d+", run.path.absolute().name)
-    if match is None:
-        raise InputError(f"{run.path}: not the name of a run; end it in _seed<n>")
-    pattern = f"{glob.escape(match[1])}[0-9]*"
-    folders = sorted(run.path.absolute().parent.glob(pattern), key=lambda path: _seed(path.name))
-    members = [RunFolder(folder) for folder in folders if RunFolder(folder).config.is_file()]
+    members = [member for member in _of_any_seed(run) if member.config.is_file()]
     if len(members) < 2:
         raise InputError(
             f"{run.path}: there is no training with another seed beside it; train one first"
@@ -50,6 +45,16 @@ def find_members(run: RunFolder) -> dict[str, str]:
     for member in members:
         _check_member(run, member)
     return {member.path.name: checksum(member.model) for member in members}
+
+
+def _of_any_seed(run: RunFolder) -> list[RunFolder]:
+    """The folders whose names differ from a run's in the seed alone, in the order of the seeds."""
+    match = re.fullmatch(r"(.+_seed)\d+", run.path.absolute().name)
+    if match is None:
+        raise InputError(f"{run.path}: not the name of a run; end it in _seed<n>")
+    pattern = f"{glob.escape(match[1])}[0-9]*"
+    folders = sorted(run.path.absolute().parent.glob(pattern), key=lambda path: _seed(path.name))
+    return list(map(RunFolder, folders))
 
 
 def ensemble_of(

@@ -98,10 +98,7 @@ def check_literal(key: str, value: Any) -> None:
             mappings whose keys are no text.
     """
     if isinstance(value, Mapping):
-        for name, below in value.items():
-            if not isinstance(name, str):
-                raise SettingError(f"--{key} {value}: {name!r} is no text; put it in quotes")
-            check_literal(key, below)
+        _check_mapping(key, value)
     elif isinstance(value, list | tuple):
         for below in value:
             check_literal(key, below)
@@ -111,6 +108,13 @@ def check_literal(key: str, value: Any) -> None:
         raise SettingError(
             f"--{key} {value}: is neither text, a number, a list nor a mapping; write one of these"
         )
+
+
+def _check_mapping(key: str, value: Mapping[Any, Any]) -> None:
+    for name, below in value.items():
+        if not isinstance(name, str):
+            raise SettingError(f"--{key} {value}: {name!r} is no text; put it in quotes")
+        check_literal(key, below)
 
 
 def check_type(key: str, value: Any, hint: Any, default: Any) -> None:
@@ -156,14 +160,18 @@ def evaluated(parser: ConfigParser, key: str, value: Any) -> Any:
     Raises:
         SettingError: If it fails.
     """
-    parts = value if isinstance(value, list) else [value]
-    if not any(isinstance(part, str) and is_made_later(part) for part in parts):
+    if not _holds_expression(value):
         return value
     try:
         return ConfigParser(parser.get()).get_parsed_content(key)
     except Exception as error:  # whatever an expression may raise
         cause = str(error.__cause__ or error).strip().partition("\n")[0]
         raise SettingError(f"--{key} {value}: cannot be evaluated ({cause}); correct it") from error
+
+
+def _holds_expression(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return any(isinstance(part, str) and is_made_later(part) for part in parts)
 
 
 def _refusal(key: str, value: Any, expected: str, hint: Any, default: Any) -> SettingError:

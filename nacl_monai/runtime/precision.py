@@ -47,13 +47,8 @@ class PrecisionInferer(Inferer):
         inferer: Inferer | None = None,
     ) -> None:
         super().__init__()
-        if precision not in PRECISIONS:
-            raise SettingError(
-                f"precision {precision}: not known; choose from: {', '.join(PRECISIONS)}"
-            )
         self.device = torch.device(device)
-        if precision == "float16" and self.device.type == "cpu":
-            raise SettingError("precision float16: needs a GPU; choose bfloat16 or float32")
+        _check_precision(precision, self.device)
         self.dtype = _DTYPES[_faster(self.device) if precision == "auto" else precision]
         self.channels_last = channels_last
         self.inferer = SimpleInferer() if inferer is None else inferer
@@ -72,16 +67,29 @@ class PrecisionInferer(Inferer):
     ) -> torch.Tensor | Sequence[torch.Tensor]:
         """The network's outputs for ``inputs``."""
         if self.channels_last and inputs.ndim in _CHANNELS_LAST:
-            layout = _CHANNELS_LAST[inputs.ndim]
-            if self._laid_out is not network:
-                self._laid_out = network.to(memory_format=layout)
-            inputs = inputs.contiguous(memory_format=layout)
+            inputs = self._lay_out(inputs, network)
         lower = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
             outputs: Any = self.inferer(inputs, network, *args, **kwargs)
         if isinstance(outputs, torch.Tensor):
             return outputs.float()
         return [output.float() for output in outputs]
+
+    def _lay_out(self, inputs: torch.Tensor, network: Any) -> torch.Tensor:
+        """Lays out the weights once, and these ``inputs``, with the channels last."""
+        layout = _CHANNELS_LAST[inputs.ndim]
+        if self._laid_out is not network:
+            self._laid_out = network.to(memory_format=layout)
+        return inputs.contiguous(memory_format=layout)
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision not in PRECISIONS:
+        raise SettingError(
+            f"precision {precision}: not known; choose from: {', '.join(PRECISIONS)}"
+        )
+    if precision == "float16" and device.type == "cpu":
+        raise SettingError("precision float16: needs a GPU; choose bfloat16 or float32")
 
 
 def _faster(device: torch.device) -> str:
