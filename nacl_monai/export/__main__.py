@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +57,48 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path]:
     """Exports the run that is named, or the newest of a network and a loss."""
-    run = options.run or newest_run(
-        options.runs,
-        options.dataset,
-        short_name(options.network or NETWORK),
-        short_name(options.loss or LOSS),
-    )
+    run = options.run or _newest_run(options)
     config = RunFolder(run).config
     record = read_record(config) if config.is_file() else _DEFAULTS
-    asked: dict[str, Any] = {} if config.is_file() else dict(record)
-    for key, menu, name in (
-        ("network_def", "networks", options.network and options.network.removesuffix(PATCHES)),
-        ("loss", "losses", options.loss),
-    ):
-        if name is not None:
-            of_class = f"{key}::_target_" if isinstance(record.get(key), dict) else key
-            asked |= {of_class: name} if "." in name else {key: f"@{menu}::{name}"}
-    chosen = {**asked, **overrides}
-    names = [short_name({**_DEFAULTS, **record, **chosen}[key]) for key in _DEFAULTS]
-    names[0] += PATCHES if {**record, **chosen}.get("dims") == 3 else ""
-    output = options.output or Path("dist") / "_".join([options.dataset, *names])
+    network = options.network and options.network.removesuffix(PATCHES)
+    chosen = {
+        **({} if config.is_file() else _DEFAULTS),
+        **_choice("network_def", "networks", network, record),
+        **_choice("loss", "losses", options.loss, record),
+        **overrides,
+    }
+    output = options.output or Path("dist") / _name(options.dataset, {**record, **chosen})
     return export_bundle(
         *(run, output, options.dataset, chosen, options.bundles, options.trust),
         calibrator=options.calibrator,
         onnx=options.onnx,
     )
+
+
+def _newest_run(options: argparse.Namespace) -> Path:
+    return newest_run(
+        options.runs,
+        options.dataset,
+        short_name(options.network or NETWORK),
+        short_name(options.loss or LOSS),
+    )
+
+
+def _choice(key: str, menu: str, name: str | None, record: Mapping[str, Any]) -> dict[str, str]:
+    """The override by which ``key`` is the entry ``name`` of a menu, or the class of that name."""
+    if name is None:
+        return {}
+    if "." not in name:
+        return {key: f"@{menu}::{name}"}
+    is_definition = isinstance(record.get(key), dict)
+    return {f"{key}::_target_" if is_definition else key: name}
+
+
+def _name(dataset: str, settings: Mapping[str, Any]) -> str:
+    """The name of a bundle: dataset, network and loss."""
+    network, loss = (short_name({**_DEFAULTS, **settings}[key]) for key in _DEFAULTS)
+    patches = PATCHES if settings.get("dims") == 3 else ""
+    return f"{dataset}_{network}{patches}_{loss}"
 
 
 if __name__ == "__main__":

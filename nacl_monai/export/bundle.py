@@ -25,6 +25,12 @@ from nacl_monai.handlers.state_files import write_checksum
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
 
+# How TorchScript was made, in the words of the model card and of MONAI's command.
+_HOW = {
+    "script": {"how": "scripted", "trace": ""},
+    "trace": {"how": "traced", "trace": " --use_trace True"},
+}
+
 
 def export_bundle(
     run: str | Path,
@@ -67,9 +73,7 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = output.with_name(f"{output.name}.zip")
-    for path in (output, zipped):
-        if path.exists():
-            raise InputError(f"{path}: is already there; remove it, or choose another --output")
+    _check_free(output, zipped)
     configs = {
         kind: self_contained(config, kind)
         for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
@@ -100,6 +104,12 @@ def export_bundle(
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
+
+
+def _check_free(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise InputError(f"{path}: is already there; remove it, or choose another --output")
 
 
 def _write_bundle(
@@ -185,15 +195,12 @@ def _write_readme(
     calibration: str,
 ) -> None:
     template = (bundles_folder(bundles) / "common/README.md").read_text(encoding="utf-8")
-    metrics = metadata["eval_metrics"]
-    table = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     text = template.format(
         **metadata,
         bundle=folder.name,
         calibration=calibration,
-        metrics=f"| | mean |\n| --- | ---: |\n{table}" if table else "The run was not evaluated.",
-        how="scripted" if how == "script" else "traced",
-        trace="" if how == "script" else " --use_trace True",
+        metrics=_table(metadata["eval_metrics"]),
+        **_HOW[how],
         requirements=" ".join(
             f'"{name}=={number}"'
             for name, number in {
@@ -206,3 +213,10 @@ def _write_readme(
     )
     data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
     write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
+
+
+def _table(means: Mapping[str, float]) -> str:
+    if not means:
+        return "The run was not evaluated."
+    rows = [f"| {name} | {mean:.4f} |" for name, mean in means.items()]
+    return "\n".join(["| | mean |", "| --- | ---: |", *rows])

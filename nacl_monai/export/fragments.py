@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.bundles import fragments
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import completed
-from nacl_monai.runtime.overrides import checked_overrides, leaves
+from nacl_monai.runtime.overrides import checked_overrides, leaves, top_level
 from nacl_monai.runtime.run_settings import check_agrees, read_record
 from nacl_monai.runtime.trust import check_known_code
 
@@ -53,18 +55,25 @@ def run_configs(
     asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     check_agrees(file, record, {"dataset": dataset, **asked})
     if not trust:
-        named = [value for _, value in leaves(asked)]
-        check_known_code(record, file, bundles, named)
+        check_known_code(record, file, bundles, dict(leaves(asked)).values())
     for kind, config in configs.items():
         # Whoever has the trained weights needs not those that the training began with.
-        keys = config if kind == "train" else shared.keys() - {"pretrained"}
-        config.update({key: deepcopy(value) for key, value in record.items() if key in keys})
-    known = {key: value for config in configs.values() for key, value in config.items()}
-    for key, value in checked_overrides(known, overrides).items():
-        for config in configs.values():
-            if key.partition("::")[0] in config:
-                ConfigParser(config)[key] = value
+        keys = config.keys() if kind == "train" else shared.keys() - {"pretrained"}
+        config.update(_copied(record, keys))
+    _override(list(configs.values()), overrides)
     return {kind: {**config, **completed(config)} for kind, config in configs.items()}
+
+
+def _copied(record: Config, keys: Collection[str]) -> Config:
+    return {key: deepcopy(value) for key, value in record.items() if key in keys}
+
+
+def _override(configs: Sequence[Config], overrides: Mapping[str, Any]) -> None:
+    """Puts each override into the configurations that have its key; one of them must."""
+    for key, value in checked_overrides(reduce(or_, configs), overrides).items():
+        for config in configs:
+            if top_level(key) in config:
+                ConfigParser(config)[key] = value
 
 
 def _load(*files: Path) -> Config:

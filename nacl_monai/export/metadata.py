@@ -16,6 +16,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.reports import read_tested
 from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.hints import referred
 
 
 def bundle_metadata(
@@ -48,15 +49,11 @@ def bundle_metadata(
         raise InputError(
             f"{source}: has no network_data_format with inputs and outputs; copy it from another bundle"
         )
-    inference, train = configs["inference"], ConfigParser(configs["train"])
-    network, loss = (_definition(train, key) for key in ("network_def", "loss"))
+    train = ConfigParser(configs["train"])
+    network, loss = (referred(train[key], train) for key in ("network_def", "loss"))
     window = train.get_parsed_content("window")
     seen = "2-D slices" if len(window) == 2 else "3-D patches"
-    # MONAI's command line, its reader, and what the network's menu says of it
-    required = ["fire", "nibabel", *network.get("_desc_", {}).get("packages", ())]
-    if "nacl_monai" in json.dumps(inference):
-        required.append("nacl-monai")
-    required += sorted({*packages} - {*required})
+    required = _required(network, configs["inference"], packages)
     return {
         **metadata,
         "version": nacl_monai.__version__,
@@ -87,11 +84,15 @@ def _calibration(run: RunFolder) -> str:
     return "" if run.trained is run else f", calibrated by {run.path.name}"
 
 
-def _definition(parser: ConfigParser, key: str) -> Mapping[str, Any]:
-    definition: Any = parser[key]
-    while isinstance(definition, str) and definition.startswith("@"):
-        definition = parser[definition[1:]]
-    return definition  # type: ignore[no-any-return]
+def _required(
+    network: Mapping[str, Any], inference: Mapping[str, Any], packages: Collection[str]
+) -> list[str]:
+    """All packages that inference needs beside MONAI, torch and NumPy."""
+    # MONAI's command line, its reader, and what the network's menu says of it
+    required = ["fire", "nibabel", *network.get("_desc_", {}).get("packages", ())]
+    if "nacl_monai" in json.dumps(inference):
+        required.append("nacl-monai")
+    return [*required, *sorted({*packages} - {*required})]
 
 
 def _class_name(definition: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ such modules that it imports; what pip installed of them is named among the requ
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shutil
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +72,17 @@ class OwnCode:
         for name, path in self.modules.items():
             if (scripts / name).exists() or (scripts / f"{name}.py").exists():
                 raise InputError(f"{path}: a bundle's scripts have a module {name}; rename yours")
-            if path.is_file():
-                shutil.copyfile(path, scripts / path.name)
-                continue
-            for file in _sources(path):
-                write_text(
-                    scripts / name / file.relative_to(path), file.read_text(encoding="utf-8")
-                )
+            _copy_module(path, scripts, name)
         if self.modules:
             write_text(scripts / "__init__.py", _INIT)
+
+
+def _copy_module(path: Path, scripts: Path, name: str) -> None:
+    if path.is_file():
+        shutil.copyfile(path, scripts / path.name)
+        return
+    for file in _sources(path):
+        write_text(scripts / name / file.relative_to(path), file.read_text(encoding="utf-8"))
 
 
 def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
@@ -95,7 +99,7 @@ def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
 
 def _needed(configs: Iterable[Config]) -> tuple[dict[str, Path], set[str]]:
     """The modules of all classes that configurations name and what these import, and distributions."""
-    todo = {_module(part) for config in configs for part in _components(config)}
+    todo = {_module(part) for part in _components(list(configs))}
     modules: dict[str, Path] = {}
     packages: set[str] = set()
     while todo:
@@ -106,7 +110,7 @@ def _needed(configs: Iterable[Config]) -> tuple[dict[str, Path], set[str]]:
             packages.update(_installed()[name][:1])
         elif (path := _path(name)) is not None:
             modules[name] = path
-            todo |= {imported for file in _sources(path) for imported in _imported(file)}
+            todo.update(chain.from_iterable(map(_imported, _sources(path))))
     return modules, packages
 
 
@@ -116,14 +120,9 @@ def optional_packages(network: nn.Module) -> set[str]:
     Only packages that are there count.
     """
     names = {type(part).__module__ for part in network.modules()}
-    files = {sys.modules[name].__file__ for name in names if name.startswith("monai.")}
-    found = {
-        package
-        for file in files
-        if file is not None
-        for package in _OPTIONAL.findall(Path(file).read_text(encoding="utf-8"))
-    }
-    return {_installed()[name][0] for name in found - _THERE if name in _installed()}
+    sources = [inspect.getsource(sys.modules[name]) for name in names if name.startswith("monai.")]
+    found = {*_OPTIONAL.findall("\n".join(sources))} - _THERE
+    return {_installed()[name][0] for name in found & _installed().keys()}
 
 
 @cache

@@ -26,7 +26,8 @@ from nacl_monai.runtime import (
     overrides,
     running,
 )
-from nacl_monai.runtime.overrides import leaves, references
+from nacl_monai.runtime.hints import referred
+from nacl_monai.runtime.overrides import keys_referred_to
 
 #: The package of a bundle in which the code travels that its inference calls.
 SCRIPTS = "scripts"
@@ -70,17 +71,23 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
         config: As `run_configs` returns it.
         kind: "train", "evaluate" or "inference".
     """
-    parser = ConfigParser(dict(config))
-    network = config["network_def"]
-    while isinstance(network, str) and network.startswith("@"):
-        network = parser[network[1:]]
+    network = referred(config["network_def"], ConfigParser(dict(config)))
     rest = {key: value for key, value in config.items() if key != "networks"}
-    # What the run was trained with is in the configuration; there is no other record to follow.
-    rest |= {
-        key: [step for step in rest[key] if not _follows(step)] for key in _STEPS & rest.keys()
+    whole = {
+        "bundle_root": ".",
+        **rest,
+        **_own_steps(rest),
+        "network_def": network,
+        **_REPLACED[kind],
     }
-    whole = {"bundle_root": ".", **rest, "network_def": network, **_REPLACED[kind]}
     return _inference_alone(whole) if kind == "inference" else whole
+
+
+def _own_steps(config: Config) -> Config:
+    """The steps that follow no record of a run: what it was trained with is in the configuration."""
+    return {
+        key: [step for step in config[key] if not _follows(step)] for key in _STEPS & config.keys()
+    }
 
 
 def _follows(step: Any) -> bool:
@@ -126,11 +133,5 @@ def _used_by(key: str, config: Config) -> set[str]:
     new = {key}
     while new:
         used |= new
-        referred = {
-            reference.partition("::")[0]
-            for name in new
-            for _, value in leaves(config[name])
-            for reference in references(value)
-        }
-        new = referred - used
+        new = keys_referred_to([config[name] for name in new]) - used
     return used
