@@ -40,14 +40,18 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     """
     if not images:
         refuse("images: not set; name a file, a folder or a pattern: --images IMAGE.nii.gz")
-    # glob, unlike Path.glob, takes absolute patterns, and leaves hidden files out.
-    paths = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
-    files = [file for path in paths for file in _files_at(path, modalities[0])]
-    if files != [images]:
-        files = [file for file in files if not is_map(file)]
+    files = _image_files(images, modalities[0])
     if not files:
         refuse(f"{images}: no image found there; name a file, a folder of images or a pattern")
     return [{"image": _modality_files(file, modalities)} for file in files]
+
+
+def _image_files(images: str, first_modality: str) -> list[str]:
+    """One file per case, but no map, unless it is what ``images`` names."""
+    # glob, unlike Path.glob, takes absolute patterns, and leaves hidden files out.
+    paths = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
+    files = [file for path in paths for file in _files_at(path, first_modality)]
+    return files if files == [images] else [file for file in files if not is_map(file)]
 
 
 def _files_at(path: str, first_modality: str) -> list[str]:
@@ -55,13 +59,13 @@ def _files_at(path: str, first_modality: str) -> list[str]:
     if not Path(path).is_dir():
         return [path]
     entries = sorted(Path(path).iterdir())
-    images = [
-        str(entry)
-        for entry in entries
-        if not entry.name.startswith(".") and _split(entry.name, first_modality)
-    ]
+    images = [str(entry) for entry in entries if _is_image(entry.name, first_modality)]
     series = [path] if any(entry.is_file() for entry in entries) else []
     return images or series
+
+
+def _is_image(name: str, first_modality: str) -> bool:
+    return not name.startswith(".") and _split(name, first_modality) is not None
 
 
 def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:

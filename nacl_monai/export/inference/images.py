@@ -66,14 +66,19 @@ def _check_file(file: str) -> None:
     if not Path(file).exists():
         raise ImageFault(f"{file}: missing; a case needs one file per modality")
     if file.lower().endswith(".gz"):
-        with gzip.open(file) as stream:
-            while stream.read(_CHUNK):
-                pass
+        _decompress(file)
     if _is_nifti(file):
         header: Any = nibabel.load(file).header
         if header.get_data_dtype().kind not in _REAL_KINDS:
             kind = header.get_value_label("datatype")
             raise ImageFault(f"{file}: holds {kind} voxels; save it with one number per voxel")
+
+
+def _decompress(file: str) -> None:
+    """Reads a file to its end, where gzip compares the checksum."""
+    with gzip.open(file) as stream:
+        while stream.read(_CHUNK):
+            pass
 
 
 def _is_nifti(file: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +57,42 @@ class SaveMaps(Transform):
             )
         stem = self.stems[file]
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
-        for path in paths.values():
-            if path.exists() and not is_map(path):
-                raise ImageFault(
-                    f"{path}: is there, and no map of inference; choose another --output_dir"
-                )
+        _check_replaceable(paths.values())
         for name, path in paths.items():
             voxels = _voxels(name, MAPS[name](probs))
             _write(map_image(voxels, name, file, probs.affine.numpy()), path)
         return {**data, "files": list(paths.values())}
 
 
+def _check_replaceable(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.exists() and not is_map(path):
+            raise ImageFault(
+                f"{path}: is there, and no map of inference; choose another --output_dir"
+            )
+
+
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:
     """For every file, the path of its maps but for their own names."""
     places = {file: Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - without links
     common = os.path.commonpath([place.parent for place in places.values()])
-    stems = {place: place.with_name(_stem(place)) for place in places.values()}
+    stems = _stems(places.values())
+    _check_apart(stems)
+    return {file: output_dir / stems[places[file]].relative_to(common) for file in files}
+
+
+def _stems(places: Iterable[Path]) -> dict[Path, Path]:
+    """Every file's path without its ending, or with it where another file has the same stem."""
+    stems = {place: place.with_name(_stem(place)) for place in places}
     equal = Counter(stems.values())
-    chosen = {place: stem if equal[stem] == 1 else place for place, stem in stems.items()}
+    return {place: stem if equal[stem] == 1 else place for place, stem in stems.items()}
+
+
+def _check_apart(stems: Mapping[Path, Path]) -> None:
     taken: dict[Path, Path] = {}
-    for place, stem in chosen.items():
+    for place, stem in stems.items():
         if taken.setdefault(stem, place) != place:
             refuse(f"{taken[stem]} and {place}: their maps would have the same names; rename one")
-    return {file: output_dir / chosen[places[file]].relative_to(common) for file in files}
 
 
 def _stem(place: Path) -> str:

@@ -71,21 +71,23 @@ class Segmenter:
         faults: list[str] = []
         try:
             for index in range(len(self.dataset)):
-                try:
-                    files += self._segment(index)
-                except ImageFault as fault:
-                    faults.append(str(fault))
-                except Exception as error:  # noqa: BLE001 - the other images can be segmented still
-                    traceback.print_exc()
-                    faults.append(
-                        f"error: {self._name(index)}: fails ({_cause(error)!r}); see above"
-                    )
+                self._try_to_segment(index, files, faults)
                 _show_progress(index + 1, len(self.dataset))
         finally:
             for file in files:
                 print(f"wrote {file}")
         if faults:
             raise SystemExit("\n".join(faults))
+
+    def _try_to_segment(self, index: int, files: list[Path], faults: list[str]) -> None:
+        """Adds what is written of an image to ``files``, or what is wrong with it to ``faults``."""
+        try:
+            files += self._segment(index)
+        except ImageFault as fault:
+            faults.append(str(fault))
+        except Exception as error:  # noqa: BLE001 - the other images can be segmented still
+            traceback.print_exc()
+            faults.append(f"error: {self._name(index)}: fails ({_cause(error)!r}); see above")
 
     def _segment(self, index: int) -> list[Path]:
         case = dict(self.dataset[index])

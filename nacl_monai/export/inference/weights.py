@@ -38,6 +38,10 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
         refuse(
             f"{file}: does not fit the network; choose the one it was trained with: --network_def"
         )
+    _check_finite(file, network)
+
+
+def _check_finite(file: Path, network: nn.Module) -> None:
     for name, values in network.state_dict().items():
         if not values.isfinite().all():
             refuse(f"{file}: holds NaN or infinite weights ({name}); train again")
