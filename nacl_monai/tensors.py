@@ -86,12 +86,7 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
     if not labels.numel():
         return
     if labels.is_floating_point():
-        broken = labels != labels.round()  # true for NaN as well
-        if broken.any():
-            raise InputError(
-                f"labels: hold {labels[broken][0].item():g}, which is no class index; "
-                "resample labels with mode 'nearest'"
-            )
+        _check_whole(labels)
     else:
         labels = labels.long()  # in bytes, 156 would equal an ignore_index of -100
     counted = labels if ignore_index is None else labels.where(labels != ignore_index, 0)
@@ -102,6 +97,15 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
                 f"{num_classes - 1}); map the labels to classes, or ignore this one where the loss "
                 f"can: ignore_index={value:g}"
             )
+
+
+def _check_whole(labels: torch.Tensor) -> None:
+    broken = labels != labels.round()  # true for NaN as well
+    if broken.any():
+        raise InputError(
+            f"labels: hold {labels[broken][0].item():g}, which is no class index; "
+            "resample labels with mode 'nearest'"
+        )
 
 
 def check_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> None:

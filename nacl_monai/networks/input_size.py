@@ -41,10 +41,7 @@ choose another, such as [64, 64]
     fault = _fault(network, in_channels, spatial_size)
     if fault is None:
         return
-    larger = (
-        [multiple * math.ceil(n / multiple) for n in spatial_size] for multiple in (16, 32, 64)
-    )
-    fitting = next((size for size in larger if _fault(network, in_channels, size) is None), None)
+    fitting = _larger_size(network, in_channels, spatial_size)
     size = list(spatial_size)
     key = "spatial_size" if len(size) == 2 else "patch"
     if fitting:
@@ -60,6 +57,17 @@ choose another, such as [64, 64]
         f"network_def: takes no images of {key} {size}, nor larger ones ({fault}); correct it, or "
         "choose another network"
     )
+
+
+def _larger_size(
+    network: nn.Module, in_channels: int, spatial_size: Sequence[int]
+) -> list[int] | None:
+    """The nearest size of round numbers that the network takes; None if there is none."""
+    for multiple in (16, 32, 64):
+        size = [multiple * math.ceil(n / multiple) for n in spatial_size]
+        if _fault(network, in_channels, size) is None:
+            return size
+    return None
 
 
 def _fault(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) -> str | None:
