@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -154,16 +154,17 @@ def _run_arguments(words: Sequence[str]) -> dict[str, Any]:
         words[0] = f"--run_id={words[0]}"
     arguments = keys_and_values(words)
     if "args_file" in arguments:
-        arguments = {**_configuration(arguments["args_file"], "args_file"), **arguments}
+        # Whose keys, such as losses::nacl::sigma, are those of a command, and not of a configuration.
+        file = _loaded(ConfigParser.load_config_file, arguments["args_file"], "args_file")
+        arguments = {**file, **arguments}
     return arguments
 
 
-def _configuration(files: Any, key: str = "config_file") -> dict[str, Any]:
+def _loaded(load: Callable[[Any], dict[str, Any]], files: Any, key: str) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = ConfigParser.load_config_files(files)
+        return load(files)
     except FileNotFoundError as error:
         raise SettingError(f"--{key} {error.filename}: no such file; correct its path") from None
-    return config
 
 
 def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
@@ -191,5 +192,5 @@ def _tracking_keys(tracking: Any) -> set[str]:
         DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else tracking
     )
     if settings is None:
-        settings = _configuration(tracking, "tracking")
+        settings = _loaded(ConfigParser.load_config_files, tracking, "tracking")
     return {*settings["configs"], "run_name", "save_execute_config"}

@@ -97,6 +97,17 @@ def test_arguments_file_is_held_to_the_same_rule(config, tmp_path):
     check_command_line([*words, "--loss", "@losses::dice"])
 
 
+def test_arguments_file_has_keys_as_a_command_has_them(config, tmp_path):
+    """A file that names a key within another, as `nacl-monai fit-prior` writes it."""
+    file = tmp_path / "prior.yaml"
+    file.write_text("losses::nacl::weight: 0.3\n")
+    check(config, "--args_file", str(file))
+
+    file.write_text("losses::nacl::wieght: 0.3\n")
+    with pytest.raises(SettingError, match="--losses::nacl::wieght: there is no such key"):
+        check(config, "--args_file", str(file))
+
+
 def test_key_may_be_in_any_of_several_files(config, tmp_path):
     """All files of the command are one configuration."""
     other = tmp_path / "other.yaml"
