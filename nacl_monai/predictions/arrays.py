@@ -56,8 +56,8 @@ def audit(
             ``patient_pattern``, ``jobs``.
 
     Raises:
-        InputError: If input is no probability or no label, a case of a folder has a fault, or a mapping
-            holds a single rater.
+        InputError: If input is no probability or no label, a case of a folder has a fault, a mapping
+            holds a single rater, or an option of folders is given with arrays, or the other way round.
 
     Example:
         >>> import numpy as np
@@ -67,11 +67,14 @@ def audit(
     """
     raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
+        of_arrays = {"mask": mask is not None, "classes": classes, "cases": cases}
+        _refuse({**of_arrays, "from_logits": from_logits}, "arrays")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
         words = Options(patients=table, **given, **options)
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
+    _refuse(dict.fromkeys(options, True), "folders")
     metric = CalibrationMetric(
         num_bins=num_bins,
         regions=regions,
@@ -89,6 +92,12 @@ def audit(
     human = metric.case_human_bins()
     of_cases = (names, metric.region_names, shown, list(patients))
     return from_sums(metric.case_bins(), *of_cases, human, list(raters))
+
+
+def _refuse(given: Mapping[str, Any], kind: str) -> None:
+    """Refuses what says something about the other kind of input, where it would have no effect."""
+    for name in filter(given.get, given):
+        raise InputError(f"{name}: is an option for {kind} alone; leave it out")
 
 
 def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:

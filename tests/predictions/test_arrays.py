@@ -147,3 +147,26 @@ def test_diagram_is_drawn_of_any_region(tmp_path):
 
     text = " ".join(one.get_text() for one in found.plot("all", "class_1").axes[0].texts)
     assert f"{2 * np.prod(SHAPE):,} voxels" in text
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"mask": np.ones((9, 8, 7))},
+        {"classes": ["a", "b", "c"]},
+        {"cases": ["a"]},
+        {"from_logits": True},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_option_of_arrays_is_refused_for_folders(study, option):
+    """It would have no effect on them."""
+    with pytest.raises(InputError, match=f"{next(iter(option))}: is an option for arrays alone"):
+        audit(study.nnunet(), study.labels, **option)
+
+
+@pytest.mark.parametrize("name", ["jobs", "patient_pattern", "names"])
+def test_option_of_folders_is_refused_for_arrays(study, name):
+    """So is a misspelled one."""
+    with pytest.raises(InputError, match=f"{name}: is an option for folders alone"):
+        audit(*zip(*study.cases.values(), strict=True), **{name: 2})
