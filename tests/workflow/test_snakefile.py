@@ -12,6 +12,7 @@ import pytest
 
 from nacl_monai.bundles import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
+from tests.forked import run_snakemake
 from tests.test_makefile import AWKWARD
 
 ROOT = Path(__file__).parents[2]
@@ -23,15 +24,10 @@ pytestmark = pytest.mark.skipif(SNAKEMAKE is None, reason="needs the extra 'repr
 
 def snakemake(*words, cwd=ROOT):
     """Runs Snakemake; returns what it printed."""
-    done = subprocess.run(
-        [SNAKEMAKE, "--snakefile", "workflow/Snakefile", *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = run_snakemake(["--snakefile", "workflow/Snakefile", *words], cwd, environment)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
 
 
 def dry_run(tmp_path, *words, profile="local", **config):
