@@ -5,7 +5,7 @@ Functions take probabilities ``(B, C, *spatial)`` and labels ``(B, 1, *spatial)`
 arrays, one-hot labels, probabilities in a byte and a single case without batch axis are taken, too.
 """
 
-from nacl_monai.metrics.adaptive import adaptive_calibration_error
+from nacl_monai.metrics.adaptive import FineBins, adaptive_calibration_error
 from nacl_monai.metrics.binning import bin_indices
 from nacl_monai.metrics.bins import CalibrationBins, calibration_bins
 from nacl_monai.metrics.boundary import boundary_band
@@ -36,6 +36,7 @@ __all__ = [
     "CalibrationBins",
     "CalibrationMetric",
     "ExpectedDiceMetric",
+    "FineBins",
     "absolute_logit_sums",
     "adaptive_calibration_error",
     "agreed_dice",

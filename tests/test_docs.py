@@ -1,0 +1,209 @@
+"""Every block of code in the README and on the site's pages runs: here, or in the test that is named."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+
+from nacl_monai import audit
+from nacl_monai.cli import COMMANDS, main
+from nacl_monai.runtime.command_line import check_run
+from tests.predictions.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+#: What is executed where: it needs a trained run, a package that is not installed here, or a network.
+ELSEWHERE = {
+    ("docs/nnunet.md", "python"): "tests/nnunet/test_docs.py",
+    ("docs/nnunet.md", "bash"): "tests/nnunet/test_docs.py",
+    ("docs/own_data.md", "bash"): "tests/test_own_data_docs.py",
+    ("docs/own_network.md", "python"): "tests/bundles/test_own_network.py",
+    ("docs/own_network.md", "bash"): "tests/bundles/test_own_network.py",
+}
+#: Lines that no test executes, by their first words, and why.
+NOT_EXECUTED = {
+    "make demo": "takes minutes; .github/workflows runs it",
+    "make test": "is what runs this test",
+    "make reproduce": "takes an hour; .ci/run runs it with PROFILE=smoke",
+    "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
+    "nacl-monai compare runs/": "follows that loop; tests/reports/test_main.py compares runs",
+    "nacl-monai calibrate runs/": "needs a trained run; tests/bundles/test_calibrating.py has one",
+    "pip install": "changes the environment; tests/test_wheel.py installs into another",
+    "mlflow ui": "serves pages until it is stopped",
+    "chromium": "is no part of the project",
+    "for ": "trains 24 networks, by the lines of the block above it",
+    "make $step": "is in that loop",
+}
+
+
+def blocks(page, language):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def of_language(language):
+    """The pages whose blocks are executed in this module."""
+    return [page for page in PAGES if blocks(page, language) and (page, language) not in ELSEWHERE]
+
+
+class Knows(torch.nn.Module):
+    """Logits by the gray value."""
+
+    def forward(self, image):
+        return torch.cat([-2 * image, 1 - (image - 1) ** 2, image - 2], dim=1)
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """What the pages speak of, before the first line of code: three cases and whatever has them."""
+    monkeypatch.chdir(tmp_path)
+    cases = softmax_cases().values()
+    probs = torch.tensor(np.stack([probs for probs, _ in cases]))
+    labels = torch.tensor(np.stack([label for _, label in cases]))[:, None]
+    masks = torch.cat([labels > 0, labels == 2], 1)
+    data = [{"image": label.float(), "label": label} for label in labels]
+    return {
+        "probs": probs,
+        "labels": labels,
+        "logits": probs.log().requires_grad_(),
+        "validation": [
+            (inside - 0.5 + torch.randn(inside.shape), inside, str(k))
+            for k, inside in enumerate(masks.int())
+        ],
+        "classes": ["background", "left", "right"],
+        "device": torch.device("cpu"),
+        "loader": DataLoader(Dataset(data), batch_size=2),
+        "network": Knows(),
+    }
+
+
+@pytest.mark.parametrize("page", of_language("python"))
+def test_lines_of_python_run_in_their_order(page, names):
+    """Those of one page share their names, as in a session of a reader who copies them."""
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), names)
+
+
+def commands(page):
+    """The commands of a page, without their comments."""
+    lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    words = (line.partition(" #")[0].strip().removeprefix(".venv/bin/") for line in lines)
+    return [
+        line for line in words if re.match(r"(nacl-monai|make|python|pip|for|mlflow|chrom)", line)
+    ]
+
+
+PRINTED = [(page, line) for page in of_language("bash") for line in commands(page)]
+
+
+def is_executed(line):
+    return not line.startswith(tuple(NOT_EXECUTED))
+
+
+@pytest.mark.parametrize(
+    "line",
+    dict.fromkeys(line for _, line in PRINTED if line.startswith("make ") and is_executed(line)),
+)
+def test_line_of_make_is_taken(line, tmp_path):
+    """Make knows its target and variables, and the command that it prints passes the strict check."""
+    words = [word.replace("…", f"{tmp_path}") for word in shlex.split(line)]
+    printed = subprocess.run(
+        [words[0], "--dry-run", "--no-print-directory", "--old-file=.venv/runtime", *words[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    started = [shlex.split(line) for line in printed.replace("\\\n", " ").splitlines()]
+
+    assert started
+    for command in started:
+        if "monai.bundle" in command:
+            given = command[command.index("run") + 1 :]
+            (tmp_path / "prior.yaml").write_text("losses::nacl::prior: blur\n")
+            check_run([word.replace("prior.yaml", f"{tmp_path}/prior.yaml") for word in given])
+        elif any(word.endswith("nacl-monai") for word in command):
+            assert command[1] in COMMANDS
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with everything that the pages name, in the order in which a reader would make it."""
+    root = tmp_path_factory.mktemp("reader")
+    cases = softmax_cases(cases=12)
+    study = Study(root, cases)
+    for folder in ("PREDICTIONS", "nnunet_2d", "nnunet_3d", "mine"):
+        study.nnunet(folder)
+    label_folders = ["LABELS", *(f"LABELS_{name}" for name in "ABC")]
+    label_folders += [f"{name}/labels" for name in ("anna", "ben", "cara")]
+    readers = [f"readers/{name}" for name in ("anna", "ben")]
+    rng = np.random.default_rng(1)
+    for folder in label_folders:
+        for case, (_, label) in cases.items():
+            doubtful = rng.random(SHAPE) < 0.05
+            save(root / folder / f"{case}.nii.gz", np.where(doubtful, 0, label).astype(np.uint8))
+    grid = np.hypot(*(np.mgrid[:24, :24] - 11.5))[..., None]
+    for folder in readers:
+        for case in cases:
+            disk = grid < 7 + rng.normal(0, 1, (1, 1, 3))
+            save(root / folder / f"{case}.nii.gz", disk.astype(np.uint8), np.diag([1.4, 1.4, 5, 1]))
+    Study(root / "test", softmax_cases(seed=1, cases=4)).nnunet("../TEST_PREDICTIONS")
+    for case, (_, label) in softmax_cases(seed=1, cases=4).items():
+        save(root / "TEST_LABELS" / f"{case}.nii.gz", label.astype(np.uint8))
+    for site, names in (("hospital_a", list(cases)[:6]), ("hospital_b", list(cases)[6:])):
+        audited = audit(*zip(*(cases[name] for name in names), strict=True), cases=names)
+        (root / site).mkdir()
+        audited.save(root / site / "bins.npz")
+    (root / "docs").symlink_to(ROOT / "docs")
+    return root
+
+
+def executed(page):
+    return [line for line in commands(page) if line.startswith("nacl-monai ") and is_executed(line)]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "page",
+    [
+        # Its page of a whole grid takes half a minute.
+        pytest.param(page, marks=pytest.mark.slow if page == "docs/reproduce.md" else ())
+        for page in of_language("bash")
+        if executed(page)
+    ],
+)
+def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
+    """On small cases in a folder whose names are those of the page."""
+    monkeypatch.chdir(place)
+    for line in executed(page):
+        words = [word.replace("/data/", f"{place}/") for word in shlex.split(line)[1:]]
+        assert main(words) == 0, line
+
+
+def test_every_line_is_executed_or_excused():
+    """Nothing is excused that no page shows any more, and nothing is excused by a test that is gone."""
+    lines = [line for _, line in PRINTED]
+
+    for excuse in NOT_EXECUTED:
+        assert any(line.startswith(excuse) for line in lines), excuse
+    for (page, language), test in ELSEWHERE.items():
+        assert blocks(page, language), page
+        assert Path(page).name in (ROOT / test).read_text(encoding="utf-8"), test
+    for line in lines:
+        if is_executed(line):
+            assert line.startswith(("make ", "nacl-monai ", "python -m monai.bundle run ")), line
+
+
+def test_blocks_of_python_or_commands_say_what_they_are():
+    """A block without a language would be executed by nobody."""
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        opened = re.findall(r"^```(.*)$", text, re.MULTILINE)[::2]
+        known = {"python", "bash", "text", "yaml", "toml", "mermaid"}
+        for language in opened:
+            assert language in known or language.startswith("{"), f"{page}: {language!r}"
