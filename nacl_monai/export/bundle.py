@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.bundles import bundles_folder, dataset_folder
 from nacl_monai.errors import InputError
 from nacl_monai.export.calibration import CONFIG, described, find_calibrator, put_behind
+from nacl_monai.export.card import write_card
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata, needed
 from nacl_monai.export.onnx import check_onnx, write_onnx
@@ -131,7 +132,9 @@ def _write_bundle(
     code.write(folder)
     image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]
     how = _write_torchscript(folder, image, configs["inference"]["network_def"])
-    _write_readme(folder, bundles, dataset, metadata, how, calibration)
+    # Hugging Face shows the card from the top, with the pictures there.
+    probabilities = calibration + write_card(run, folder / "docs", folder)
+    _write_readme(folder, bundles, dataset, metadata, how, probabilities)
     return image
 
 
@@ -198,7 +201,7 @@ def _write_readme(
     text = template.format(
         **metadata,
         bundle=folder.name,
-        calibration=calibration,
+        probabilities=calibration,
         metrics=_table(metadata["eval_metrics"]),
         **_HOW[how],
         requirements=" ".join(

@@ -13,8 +13,8 @@ from monai.bundle import ConfigParser
 import nacl_monai
 from nacl_monai.bundles import dataset_folder
 from nacl_monai.errors import InputError
+from nacl_monai.export.card import calibration_of, tested
 from nacl_monai.files import read_object
-from nacl_monai.reports import read_tested
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.hints import referred
 
@@ -39,8 +39,9 @@ def bundle_metadata(
     Returns:
         The dataset's metadata with these replaced: the versions of this package, MONAI, torch and NumPy
         as they are installed; what else inference requires; ``changelog``; ``description``;
-        ``eval_metrics``; and in ``network_data_format`` the channels, sizes and classes of the network's
-        input and output.
+        ``eval_metrics`` and, where there are any, ``calibration``, see
+        `nacl_monai.export.card.calibration_of`; and in ``network_data_format`` the channels, sizes and
+        classes of the network's input and output.
     """
     source = dataset_folder(dataset, bundles) / "configs/metadata.json"
     metadata = read_object(needed(source), "correct it")
@@ -64,7 +65,7 @@ def bundle_metadata(
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {package: version(package) for package in required},
-        "eval_metrics": _means(run),
+        **_measured(run),
         "network_data_format": _data_format(declared, train),
     }
 
@@ -99,11 +100,14 @@ def _class_name(definition: Mapping[str, Any]) -> str:
     return str(definition["_target_"]).rpartition(".")[2]
 
 
-def _means(run: RunFolder) -> dict[str, float]:
-    if not run.evaluation.path.is_dir():
-        return {}
-    means = read_tested(run.path).metrics.mean().dropna()
-    return {str(name): round(float(mean), 6) for name, mean in means.items()}
+def _measured(run: RunFolder) -> dict[str, Any]:
+    """The means of the test cases, and how far the probabilities can be trusted."""
+    found = tested(run)
+    if found is None:
+        return {"eval_metrics": {}}
+    means = found.metrics.mean().dropna()
+    scores = {str(name): round(float(mean), 6) for name, mean in means.items()}
+    return {"eval_metrics": scores, "calibration": calibration_of(found)}
 
 
 def _data_format(declared: dict[str, Any], train: ConfigParser) -> dict[str, Any]:

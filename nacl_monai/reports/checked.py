@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nacl_monai.differences import differences, first_of
@@ -26,6 +27,7 @@ from nacl_monai.reports.evaluation_files import (
 )
 from nacl_monai.reports.evaluation_record import EvaluationOf, read_evaluation_of
 from nacl_monai.reports.run_bins import RunBins, read_bins
+from nacl_monai.reports.statistics import Estimate, estimate
 from nacl_monai.runs import EvaluationFolder
 
 
@@ -51,6 +53,16 @@ class Evaluated:
     def cases(self) -> list[str]:
         """Names of the cases."""
         return [str(case) for case in self.metrics.index]
+
+    @property
+    def unit(self) -> str:
+        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
+        return "patients" if self.patients.name == "patient" else "cases"
+
+    def mean(self, values: pd.Series[float]) -> Estimate:
+        """The mean over patients of a column of ``metrics``, each patient the mean over their cases."""
+        by_patient = values.groupby(self.patients.to_numpy()).mean()
+        return estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
 
 
 def read_evaluated(folder: str | Path) -> Evaluated:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from nacl_monai.errors import InputError
@@ -20,7 +19,6 @@ from nacl_monai.reports.consistency import recomputed
 from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, evaluation_in, read_map
 from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
 from nacl_monai.reports.run_bins import RunBins
-from nacl_monai.reports.statistics import Estimate, estimate
 from nacl_monai.runs import fold_folders
 
 
@@ -42,16 +40,6 @@ class Run(Evaluated):
     def audited(self) -> bool:
         """Whether it is an audit of saved predictions, which knows no images."""
         return self.of.set == AUDITED
-
-    @property
-    def unit(self) -> str:
-        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
-        return "patients" if self.patients.name == "patient" else "cases"
-
-    def mean(self, values: pd.Series[float]) -> Estimate:
-        """The mean over patients of a column of ``metrics``, each patient the mean over their cases."""
-        by_patient = values.groupby(self.patients.to_numpy()).mean()
-        return estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case.

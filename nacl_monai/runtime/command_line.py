@@ -65,7 +65,7 @@ def check_run(words: Sequence[str]) -> None:
         return
     tracking = arguments.get("tracking")
     _check_tracking(tracking)
-    config = _configuration(arguments["config_file"])
+    config = _loaded(ConfigParser.load_config_files, arguments["config_file"], "config_file")
     _check_run_id(str(arguments.get("run_id", "run")), config)
     others = _RUN_ARGUMENTS | (_tracking_keys(tracking) - config.keys())
     checked_overrides(config, _overrides(arguments, others))

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import venv
@@ -107,6 +108,8 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
         *(f"scripts/{name}" for name in SCRIPTS),
         "docs/README.md",
         "docs/data_license.txt",
+        "docs/reliability.png",
+        "reliability.png",
         "LICENSE",
     }
     with zipfile.ZipFile(f"{bundle}.zip") as archive:
@@ -115,6 +118,40 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
             assert archive.read(f"{bundle.name}/{file}") == (bundle / file).read_bytes()
     assert zipped == {f"{bundle.name}/{file}" for file in files}
     assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, f"{bundle.name}.zip"}
+
+
+def test_card_is_whole_on_the_hub(exported, monkeypatch, tmp_path):
+    """MONAI pushes it to Hugging Face: front matter, and every picture where the card looks for it."""
+    hub = pytest.importorskip("huggingface_hub")
+    _, _, bundle = exported
+    copy = shutil.copytree(bundle, tmp_path / bundle.name)
+    pushed = []
+
+    class Hub:
+        def __init__(self, token):
+            pass
+
+        def create_repo(self, **options):
+            pass
+
+        def upload_folder(self, repo_id, folder_path):
+            pushed.append((repo_id, Path(folder_path)))
+
+    monkeypatch.setattr(hub, "HfApi", Hub)
+    monai.bundle.push_to_hf_hub("me/heart", copy.name, str(copy.parent))
+
+    ((name, folder),) = pushed
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert name == "me/heart"
+    assert card.startswith(
+        "---\ntags:\n- monai\n- medical\nlibrary_name: monai\nlicense: apache-2.0\n---\n"
+    )
+    assert "## How far its probabilities can be trusted" in card
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", card)
+    assert pictures == ["reliability.png"]
+    for picture in pictures:
+        assert (folder / picture).is_file()
+        assert (folder / "docs" / picture).is_file()
 
 
 def test_metadata_pass_the_check_of_monai(exported, monkeypatch):

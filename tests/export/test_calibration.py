@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -9,6 +10,8 @@ from monai.bundle import ConfigParser
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.files import checksum
+from nacl_monai.reports import Evaluated
+from nacl_monai.reports.evaluation_record import EvaluationOf
 from nacl_monai.runs import RunFolder
 from tests.export.conftest import BUNDLES
 
@@ -29,12 +32,18 @@ def write_fit(run, name, **changes):
     folder.calibrator.write_text(json.dumps(record))
 
 
+def measured(run):
+    """An evaluation that found nothing but how deep its folder is."""
+    metrics = pd.DataFrame({"parts": [float(len(run.path.parts))]}, index=["c"])
+    patients = pd.Series(["c"], metrics.index, name="patient")
+    return Evaluated(run.path, metrics, patients, None, EvaluationOf("test", {}))
+
+
 @pytest.fixture
 def evaluated(run, monkeypatch):
     """A run with both calibrators, evaluated; the means are another test's matter."""
-    monkeypatch.setattr(
-        "nacl_monai.export.metadata._means", lambda run: {"parts": len(run.path.parts)}
-    )
+    for module in ("metadata", "card"):
+        monkeypatch.setattr(f"nacl_monai.export.{module}.tested", measured)
     run = RunFolder(run)
     for name in FITS:
         write_fit(run, name)
