@@ -170,14 +170,19 @@ def _judged(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
     except InputError:
         return
     for dataset in chosen.datasets:
-        cases = chosen.cases(dataset)
-        groups = cases.groupby(claim.per, sort=False) if claim.per else [("", cases)]
-        for setting, group in groups:
+        for setting, cases in _by_setting(claim, chosen.cases(dataset)):
             for metric in claim.metrics:
-                tests = _tests(claim, group, metric)
+                tests = _tests(claim, cases, metric)
                 if len(tests):
-                    place = {"dataset": dataset, "metric": metric, "setting": str(setting)}
+                    place = {"dataset": dataset, "metric": metric, "setting": setting}
                     yield place | judge_comparisons(claim, tests, METRICS[metric].direction)
+
+
+def _by_setting(claim: Claim, cases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The cases for whose network or share of the patients the claim is tested apart."""
+    if not claim.per:
+        return [("", cases)]
+    return [(str(setting), group) for setting, group in cases.groupby(claim.per, sort=False)]
 
 
 def _tests(claim: Claim, cases: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -185,30 +190,31 @@ def _tests(claim: Claim, cases: pd.DataFrame, metric: str) -> pd.DataFrame:
     if metric not in cases or cases[metric].isna().all():
         return pd.DataFrame()
     scores = patient_scores(cases, metric)
-    parts = []
+    parts = [
+        paired_tests(scores[[reference, *others]], reference, metric)
+        .reset_index()
+        .rename(columns={"method": "other"})
+        .assign(reference=reference)
+        for reference, others in _pairs_with_runs(claim, scores)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _pairs_with_runs(claim: Claim, scores: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
     for reference, others in claim.pairs:
         present = [name for name in others if name in scores]
         if reference in scores and present:
-            tests = paired_tests(scores[[reference, *present]], reference, metric).reset_index()
-            parts.append(tests.rename(columns={"method": "other"}).assign(reference=reference))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+            yield reference, present
 
 
 def judge_comparisons(claim: Claim, tests: pd.DataFrame, direction: int) -> dict[str, Any]:
     """The verdict on a claim, the counts behind it, and the comparison that favors it least."""
     favorable = int(tests["decision"].isin(claim.favorable).sum())
     against = int(tests["decision"].isin(DECIDED - claim.favorable).sum())
-    verdict = CANNOT_TELL
-    if against > claim.exceptions:
-        verdict = FAILS
-    elif favorable >= len(tests) - claim.exceptions:
-        verdict = HOLDS
     trainings = int(tests["trainings"].min())
-    if claim.ablation and trainings == 1:
-        verdict = CANNOT_TELL
     least = tests.iloc[int(np.argmin(direction * tests["difference"]))]
     return {
-        "verdict": verdict,
+        "verdict": _verdict(claim, favorable, against, len(tests), trainings),
         "for": favorable,
         "against": against,
         "undecided": len(tests) - favorable - against,
@@ -216,6 +222,15 @@ def judge_comparisons(claim: Claim, tests: pd.DataFrame, direction: int) -> dict
         "patients": int(tests["patients"].max()),
         "trainings": trainings,
     }
+
+
+def _verdict(claim: Claim, favorable: int, against: int, compared: int, trainings: int) -> str:
+    """An ablation that was trained once cannot tell; see `judge_claims`."""
+    if claim.ablation and trainings == 1:
+        return CANNOT_TELL
+    if against > claim.exceptions:
+        return FAILS
+    return HOLDS if favorable >= compared - claim.exceptions else CANNOT_TELL
 
 
 def claims_to_markdown(judged: pd.DataFrame) -> str:

@@ -90,8 +90,9 @@ class MethodTable:
         if CORRELATION in self.metrics:
             parts.append(correlate(results))
         summary = pd.concat([part for part in parts if len(part)], ignore_index=True)
-        order = {name: k for k, name in enumerate(self.metrics)}
-        summary = summary.sort_values("metric", key=lambda names: names.map(order), kind="stable")
+        summary = summary.sort_values(
+            "metric", key=lambda names: names.map(self.metrics.index), kind="stable"
+        )
         return summary.assign(paper=np.nan, difference=np.nan)
 
     def write(self, results: Results, stem: Path) -> list[Path]:

@@ -57,14 +57,15 @@ def as_authors(metrics: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     scored = metrics.copy()
     names = [str(name).removeprefix("dice_") for name in metrics if str(name).startswith("dice_")]
+    if not names:
+        return scored
     for name in names:
         absent = metrics[f"dice_{name}"].isna()
         scored[f"dice_{name}"] = metrics[f"dice_{name}"].mask(absent, 1.0)
         without_distance = absent | _missed(metrics, name, path)
         scored[f"hd95_{name}"] = metrics[f"hd95_{name}"].mask(without_distance, 0.0)
     for metric in ("dice", "hd95"):
-        if names:
-            scored[metric] = scored[[f"{metric}_{name}" for name in names]].mean(axis=1)
+        scored[metric] = scored[[f"{metric}_{name}" for name in names]].mean(axis=1)
     return scored
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -28,11 +29,7 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
         figure, panels = _new_panels(results.datasets)
         for (dataset, error), axes in panels.items():
             axes.set_axis_on()
-            rows = means[means["dataset"] == dataset]
-            for loss in losses:
-                points = rows[rows["method"] == loss]
-                if len(points):
-                    draw_point(axes, points, "dice", error, **loss_style(loss))
+            _draw_points(axes, means[means["dataset"] == dataset], losses, error)
             axes.set_title(dataset_label(dataset))
             axes.set_xlabel(METRICS["dice"].heading)
             axes.set_ylabel(ERRORS[error])
@@ -46,19 +43,31 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
     return figure, means
 
 
+def _draw_points(axes: Axes, means: pd.DataFrame, losses: Sequence[str], error: str) -> None:
+    """Draws a point for each loss that has a run."""
+    for loss in losses:
+        points = means[means["method"] == loss]
+        if len(points):
+            draw_point(axes, points, "dice", error, **loss_style(loss))
+
+
 def _new_panels(datasets: list[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A panel per dataset and error: side by side for one dataset, else below each other."""
-    single = len(datasets) == 1
+    if len(datasets) == 1:
+        figure = new_figure(3.6 + 1.2, WIDTH)
+        axes = figure.subplots(1, len(ERRORS))
+        return figure, {
+            (datasets[0], error): panel for error, panel in zip(ERRORS, axes, strict=True)
+        }
     columns = min(len(datasets), COLUMNS)
-    rows = 1 if single else len(ERRORS) * math.ceil(len(datasets) / columns)
-    figure = new_figure(rows * (3.6 if single else 2.5) + 1.2, WIDTH)
-    axes = figure.subplots(rows, len(ERRORS) if single else columns, squeeze=False)
+    rows = len(ERRORS) * math.ceil(len(datasets) / columns)
+    figure = new_figure(2.5 * rows + 1.2, WIDTH)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for panel in axes.flat:
         panel.set_axis_off()
-    panels = {}
-    for k, dataset in enumerate(datasets):
-        block, column = divmod(k, columns)
-        for row, error in enumerate(ERRORS):
-            place = (0, row) if single else (len(ERRORS) * block + row, column)
-            panels[dataset, error] = axes[place]
+    panels = {
+        (dataset, error): axes[len(ERRORS) * (k // columns) + row, k % columns]
+        for k, dataset in enumerate(datasets)
+        for row, error in enumerate(ERRORS)
+    }
     return figure, panels

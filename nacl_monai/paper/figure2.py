@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,18 +52,26 @@ def rank_table(results: Results) -> pd.DataFrame:
 
     Only methods that were run on every dataset are ranked.
     """
-    scores = {}
-    for dataset in results.datasets:
-        cases = results.cases(dataset)
-        for column in _ranked_columns([str(name) for name in cases]):
-            if cases[column].notna().any():
-                scores[dataset, column] = patient_scores(cases, column)
+    scores = {
+        (dataset, column): table
+        for dataset in results.datasets
+        for column, table in _defined_scores(results.cases(dataset)).items()
+    }
     everywhere = [
         method.name
         for method in results.methods
         if all(method.name in table for table in scores.values())
     ]
     return rank_methods({key: table[everywhere] for key, table in scores.items()})
+
+
+def _defined_scores(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The scores of patients in each ranked column that is defined anywhere."""
+    return {
+        column: patient_scores(cases, column)
+        for column in _ranked_columns([str(name) for name in cases])
+        if cases[column].notna().any()
+    }
 
 
 def _ranked_columns(columns: Sequence[str]) -> list[str]:
@@ -82,6 +92,11 @@ def _draw_heat_map(
         for name in ("rank", "wins")
     )
     axes.imshow(table, cmap=COLORMAP, vmin=1, vmax=len(methods) + 1, aspect="auto")
+    _name_rows_and_columns(axes, methods, metrics)
+    _print_ranks(axes, table, wins)
+
+
+def _name_rows_and_columns(axes: Axes, methods: Sequence[str], metrics: Sequence[str]) -> None:
     axes.grid(visible=False)
     axes.set_xticks(
         range(len(metrics)),
@@ -91,6 +106,10 @@ def _draw_heat_map(
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _print_ranks(axes: Axes, table: npt.NDArray[Any], wins: npt.NDArray[Any]) -> None:
+    """Prints each rank and how often it is first, the best of a column in bold."""
     best = table == table.min(axis=0)
     for (row, column), rank in np.ndenumerate(table):
         axes.text(
@@ -101,5 +120,5 @@ def _draw_heat_map(
             va="center",
             fontsize=8,
             fontweight="bold" if best[row, column] else "normal",
-            color="white" if rank > 0.72 * (len(methods) + 1) else "black",
+            color="white" if rank > 0.72 * (len(table) + 1) else "black",
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nacl_monai.paper.grid import PAPER_LOSSES, Grid, choose_loss, method
@@ -49,7 +50,6 @@ def sweep(loss: str) -> dict[str, list[float]]:
 def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
     """Draws the figure, DSC above ECE; returns it and its numbers."""
     means = mean_scores(results, SHOWN)
-    by_key = means.set_index(["column", "dataset", "method"])["mean"]
     present = {method.loss for method in results.methods}
     losses = [loss for loss in PAPER_LOSSES if loss in present]
     with house_style():
@@ -57,12 +57,8 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
         for kind, column in enumerate(SHOWN):
             for k, dataset in enumerate(results.datasets):
                 axes = radars.add(k, kind)
-                lines = [
-                    Line([by_key.get((column, dataset, name), np.nan) for name in names], style)
-                    for names, style in zip(_swept(losses), STYLES.values(), strict=True)
-                ]
-                draw_lines(axes, [loss_label(loss) for loss in losses], lines)
-                zoom(axes, lines)
+                rows = means[(means["column"] == column) & (means["dataset"] == dataset)]
+                _draw_panel(axes, losses, rows.set_index("method")["mean"])
                 axes.set_title(f"{dataset_label(dataset)}: {METRICS[column].heading}", pad=14)
         add_legend(radars.figure, STYLES)
         settings = "; ".join(_setting(loss) for loss in losses)
@@ -71,6 +67,16 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
             f"Mean over test patients. HP1, HP2, HP3: {settings}. Axes differ per panel.",
         )
     return radars.figure, means
+
+
+def _draw_panel(axes: Axes, losses: list[str], means: pd.Series[float]) -> None:
+    """Draws a line for each place in the sweep; ``means`` are by the methods' names."""
+    lines = [
+        Line([means.get(name, np.nan) for name in names], style)
+        for names, style in zip(_swept(losses), STYLES.values(), strict=True)
+    ]
+    draw_lines(axes, [loss_label(loss) for loss in losses], lines)
+    zoom(axes, lines)
 
 
 def _swept(losses: list[str]) -> list[list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -55,14 +57,11 @@ def compare_sigmas(results: Results) -> pd.DataFrame:
     """
     means = mean_scores(results, SHOWN).set_index(["dataset", "column", "method"])["mean"]
     rows = []
-    for dataset in results.datasets:
-        for column in SHOWN:
-            sign = 1 if METRICS[column].higher_is_better else -1
-            for sigma in SIGMAS:
-                svls = means.get((dataset, column, _svls(sigma).name), np.nan)
-                nacl = means.get((dataset, column, _nacl(sigma).name), np.nan)
-                percent = 100 * (sign * (nacl - svls)) / svls
-                rows.append((dataset, column, sigma, svls, nacl, percent))
+    for dataset, column, sigma in product(results.datasets, SHOWN, SIGMAS):
+        svls = means.get((dataset, column, _svls(sigma).name), np.nan)
+        nacl = means.get((dataset, column, _nacl(sigma).name), np.nan)
+        percent = 100 * (METRICS[column].direction * (nacl - svls)) / svls
+        rows.append((dataset, column, sigma, svls, nacl, percent))
     return pd.DataFrame(rows, columns=["dataset", "column", "sigma", "svls", "nacl", "percent"])
 
 

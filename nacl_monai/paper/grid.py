@@ -9,9 +9,11 @@ workflow runs experiments, and the reports read them; both take them from here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.bundles import Choice, read_dataset, read_menu
 from nacl_monai.errors import InputError
@@ -85,9 +87,8 @@ def method(loss: str, **settings: Value) -> Method:
         'nacl_prior=gaussian'
     """
     defaults = choose_loss(loss).settings
-    order = [key for key in defaults if key in settings]
-    order += sorted(settings.keys() - defaults.keys())
-    pairs = [(key, _like(settings[key], defaults.get(key))) for key in order]
+    order = (*defaults, *sorted(settings.keys() - defaults.keys()))
+    pairs = [(key, _like(settings[key], defaults.get(key))) for key in order if key in settings]
     return Method(loss, tuple((key, value) for key, value in pairs if value != defaults.get(key)))
 
 
@@ -146,12 +147,9 @@ class Experiment:
     @property
     def settings(self) -> dict[str, Value]:
         """Settings of the training that are neither the loss's nor at their default."""
-        settings: dict[str, Value] = {}
-        if self.setup.fraction != 1:
-            settings["train_fraction"] = self.setup.fraction
-        if self.fold is not None:
-            settings["fold"] = self.fold
-        return settings
+        fraction = {} if self.setup.fraction == 1 else {"train_fraction": self.setup.fraction}
+        fold = {} if self.fold is None else {"fold": self.fold}
+        return {**fraction, **fold}
 
     @property
     def name(self) -> str:
@@ -205,10 +203,8 @@ def read_name(dataset: str, name: str) -> Experiment:
 
 def _value(text: str) -> Value:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            pass
     return text
 
 
@@ -256,14 +252,18 @@ class Grid:
         setups = [
             setup
             for setup in self.setups
-            if (not losses or setup.method.loss in losses)
-            and (not networks or setup.network in networks)
+            if admits(losses, setup.method.loss) and admits(networks, setup.network)
         ]
         for dataset, setup in product(datasets or self.datasets, setups):
             first = seeds[:1] if len(seeds) > 1 else []
             own = first if setup.method.joins_seeds else seeds
             for seed, fold in product(own, _folds(dataset)):
                 yield Experiment(dataset, setup, fold, seed)
+
+
+def admits(chosen: Collection[Any], value: object) -> bool:
+    """Whether a value is among the chosen; where none is chosen, every value is."""
+    return not chosen or value in chosen
 
 
 def _folds(dataset: str) -> Iterable[int | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -29,20 +30,24 @@ def mean_scores(results: Results, columns: Sequence[str]) -> pd.DataFrame:
     for dataset in results.datasets:
         cases = results.cases(dataset)
         defined = [name for name in columns if name in cases and cases[name].notna().any()]
-        for key, group in cases.groupby(KEYS, sort=False):
-            scores = group.groupby(["patient", "seed"])[defined].mean()
-            over_seeds = scores.groupby("seed").mean()
-            rows += [
-                {
-                    "dataset": dataset,
-                    **dict(zip(KEYS, key, strict=True)),
-                    "column": column,
-                    **mean_columns(estimate([cells_of(scores[column])])),
-                    "seed_sd": float(over_seeds[column].std()),
-                }
-                for column in defined
-            ]
+        rows += [
+            {"dataset": dataset, **dict(zip(KEYS, key, strict=True)), **row}
+            for key, group in cases.groupby(KEYS, sort=False)
+            for row in _means(group, defined)
+        ]
     return pd.DataFrame(rows)
+
+
+def _means(cases: pd.DataFrame, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The means of one experiment, a row per column."""
+    scores = cases.groupby(["patient", "seed"])[columns].mean()
+    over_seeds = scores.groupby("seed").mean()
+    for column in columns:
+        yield {
+            "column": column,
+            **mean_columns(estimate([cells_of(scores[column])])),
+            "seed_sd": float(over_seeds[column].std()),
+        }
 
 
 def mean_columns(mean: Estimate) -> dict[str, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
@@ -23,6 +25,7 @@ from nacl_monai.paper.results import Results, first_runs, read_results
 from nacl_monai.paper.summary import MEAN
 from nacl_monai.paper.tables import note
 from nacl_monai.paper.verdicts import verdict
+from nacl_monai.reports import Run
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
@@ -97,7 +100,7 @@ def _section(results: Results, dataset: str) -> dict[str, Any]:
         "label": dataset_label(dataset),
         "verdict": verdict(chosen, dataset),
         "tables": [_sortable(title, numbers) for title, numbers in {"": main, **others}.items()],
-        "pictures": _pictures(chosen, dataset),
+        "pictures": list(_pictures(chosen, dataset)),
     }
 
 
@@ -159,49 +162,48 @@ def _cell(row: Mapping[Any, Any], metric: str, place: int) -> dict[str, str]:
     }
 
 
-def _pictures(results: Results, dataset: str) -> list[dict[str, str]]:
+def _pictures(results: Results, dataset: str) -> Iterator[dict[str, str]]:
     """Those whose files are there: small committed results have few maps and bins."""
-    pictures = []
-    try:
+    with suppress(InputError):
         runs = first_runs(results, dataset)
-        figure = draw_reliability(runs)
-        pictures.append({"title": "Reliability over all test cases", "source": png_source(figure)})
+        yield _picture("Reliability over all test cases", draw_reliability(runs))
         if all(run.bins.fine is not None for run in runs):
-            figure, _ = draw_selective(runs)
-            title = "Error rate among the most confident voxels"
-            pictures.append({"title": title, "source": png_source(figure)})
-        ranked = ranked_cases(runs)
-    except InputError:
-        return pictures
+            yield _picture("Error rate among the most confident voxels", draw_selective(runs)[0])
+        yield from _maps(runs)
+
+
+def _maps(runs: Sequence[Run]) -> Iterator[dict[str, str]]:
+    ranked = ranked_cases(runs)
     middle = ranked[(len(ranked) - 1) // 2]
     for title, case in (("Best", ranked[-1]), ("Median", middle), ("Worst", ranked[0])):
-        try:
-            figure = draw_maps(runs, case)
-        except InputError:
-            continue
-        pictures.append({"title": f"{title} case by Dice, {case}", "source": png_source(figure)})
-    return pictures
+        with suppress(InputError):
+            yield _picture(f"{title} case by Dice, {case}", draw_maps(runs, case))
+
+
+def _picture(title: str, figure: Figure) -> dict[str, str]:
+    return {"title": title, "source": png_source(figure)}
 
 
 def _item(output: Path, name: str) -> dict[str, Any]:
     """A table or figure that was written into ``output``."""
     path = output / f"{name}.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files = [output / file for file in manifest["files"]]
-        pictures = [data_source(file.read_bytes()) for file in files if file.suffix == ".png"]
-        tables = [_table(file) for file in files if file.suffix == ".csv"]
-        title, command = str(manifest["title"]), str(manifest["command"])
+        return _shown(output, name, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be shown ({error}); run `make {name}` again") from error
+
+
+def _shown(output: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of the files in a manifest."""
+    files = [output / file for file in manifest["files"]]
     return {
         "key": name,
         "name": re.sub(r"_|(?=\d)", " ", name.capitalize(), count=1),
-        "title": title,
-        "pictures": pictures,
-        "tables": tables,
+        "title": str(manifest["title"]),
+        "pictures": [data_source(file.read_bytes()) for file in files if file.suffix == ".png"],
+        "tables": [_table(file) for file in files if file.suffix == ".csv"],
         "make": f"make {name}",
-        "command": command,
+        "command": str(manifest["command"]),
     }
 
 

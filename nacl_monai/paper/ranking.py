@@ -8,7 +8,7 @@ theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,20 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
         ``high``, its 95 % bootstrap interval; ``wins``, the share of the resamplings in which the
         method has the best rank, shared in a tie.
     """
+    ranks = _resampled_ranks(scores, resamples)
+    methods = [str(name) for name in next(iter(scores.values()))]
+    return pd.DataFrame(
+        [
+            {"rule": rule, "metric": metric, **row}
+            for rule, of_metrics in ranks.items()
+            for metric, drawn in _mean_ranks(of_metrics).items()
+            for row in _summary(drawn, methods)
+        ]
+    )
+
+
+def _resampled_ranks(scores: Scores, resamples: int) -> dict[str, dict[str, list[Array]]]:
+    """By rule and metric, the ranks (1 + resamples, methods) by each score of that metric."""
     cells = _cells(scores)
     weights = {
         dataset: _weights(index, resamples, seed)
@@ -60,15 +74,13 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
         errors = -values if METRICS[metric].higher_is_better else values
         for rule, drawn in _ranks(errors, weights[dataset]).items():
             ranks[rule].setdefault(metric, []).append(drawn)
-    methods = [str(name) for name in next(iter(scores.values()))]
-    rows = []
-    for rule, metrics in ranks.items():
-        means = {metric: np.mean(parts, axis=0) for metric, parts in metrics.items()}
-        means = {GLOBAL: np.mean(list(means.values()), axis=0), **means}
-        for metric, drawn in means.items():
-            summary = _summary(drawn, methods)
-            rows += [{"rule": rule, "metric": metric, **row} for row in summary]
-    return pd.DataFrame(rows)
+    return ranks
+
+
+def _mean_ranks(ranks: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+    """The mean over the scores of each metric, behind that over all metrics."""
+    means = {metric: np.mean(parts, axis=0) for metric, parts in ranks.items()}
+    return {GLOBAL: np.mean(list(means.values()), axis=0), **means}
 
 
 def _cells(scores: Scores) -> dict[str, pd.MultiIndex]:

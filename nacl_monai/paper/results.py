@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from nacl_monai.paper.grid import (
     Grid,
     Method,
     Setup,
+    admits,
     main_grid,
     read_name,
 )
@@ -75,10 +76,7 @@ class Results:
             for experiment, folder in self.folders.items()
             if experiment.dataset == dataset
         }
-        first: dict[int, Evaluated] = {}
-        for experiment, evaluated in found.items():
-            check_alike(next(iter(found.values())), evaluated, same_cases=False)
-            check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
+        _check_comparable(found)
         score = CONVENTIONS[self.conventions].score
         return pd.concat([_labeled(*item, score) for item in found.items()], ignore_index=True)
 
@@ -108,33 +106,42 @@ class Results:
             losses: Only these; by default all.
             seeds: Only these; by default all.
         """
-        setups, main = set(grid.setups), set(main_grid().setups)
+        setups = set(grid.setups)
         chosen = self._kept(
             lambda experiment: (
                 experiment.setup in setups
-                and (not datasets or experiment.dataset in datasets)
-                and (not losses or experiment.method.loss in losses)
-                and (not seeds or experiment.seed in seeds)
+                and admits(datasets, experiment.dataset)
+                and admits(losses, experiment.method.loss)
+                and admits(seeds, experiment.seed)
             )
         )
-        if setups - main and main - setups:
-            varied = {entry.dataset for entry in chosen.folders if entry.setup not in main}
-            chosen = chosen._kept(lambda experiment: experiment.dataset in varied)
-        common = {dataset: chosen._common_seeds(dataset) for dataset in chosen.datasets}
-        chosen = chosen._kept(
-            lambda experiment: (
-                experiment.method.joins_seeds or experiment.seed in common[experiment.dataset]
-            )
-        )
+        fair = chosen._where_varied(setups)._with_common_seeds()
         order = {method: k for k, method in enumerate(grid.methods)}
         return replace(
             self,
-            folders=dict(sorted(chosen.folders.items(), key=lambda item: order[item[0].method])),
+            folders=dict(sorted(fair.folders.items(), key=lambda item: order[item[0].method])),
         )
 
     def _kept(self, keep: Callable[[Experiment], bool]) -> Results:
         kept = {key: folder for key, folder in self.folders.items() if keep(key)}
         return replace(self, folders=kept)
+
+    def _where_varied(self, setups: Collection[Setup]) -> Results:
+        """Of an ablation, the datasets on which something was varied."""
+        main = set(main_grid().setups)
+        if main.issuperset(setups) or main.issubset(setups):
+            return self
+        varied = {experiment.dataset for experiment in self.folders if experiment.setup not in main}
+        return self._kept(lambda experiment: experiment.dataset in varied)
+
+    def _with_common_seeds(self) -> Results:
+        """The seeds that the experiments of a dataset have in common; ensembles have none."""
+        common = {dataset: self._common_seeds(dataset) for dataset in self.datasets}
+        return self._kept(
+            lambda experiment: (
+                experiment.method.joins_seeds or experiment.seed in common[experiment.dataset]
+            )
+        )
 
     def _common_seeds(self, dataset: str) -> set[int]:
         """Seeds that every experiment of a dataset has; all that there are, if they share none.
@@ -145,7 +152,16 @@ class Results:
         for experiment in self.folders:
             if experiment.dataset == dataset and not experiment.method.joins_seeds:
                 seeds.setdefault(experiment.setup, set()).add(experiment.seed)
-        return (set.intersection(*seeds.values()) or set.union(*seeds.values())) if seeds else set()
+        every = set[int]().union(*seeds.values())
+        return every.intersection(*seeds.values()) or every
+
+
+def _check_comparable(found: Mapping[Experiment, Evaluated]) -> None:
+    """All runs of a dataset are measured alike, and those of a fold on the same cases."""
+    first: dict[int, Evaluated] = {}
+    for experiment, evaluated in found.items():
+        check_alike(next(iter(found.values())), evaluated, same_cases=False)
+        check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
 
 
 def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Results:
@@ -158,17 +174,7 @@ def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Res
     Raises:
         InputError: If there is no run, or if one is there twice.
     """
-    folders: dict[Experiment, Path] = {}
-    for folder in (folder for root in roots for folder in _run_folders(Path(root))):
-        try:
-            experiment = _experiment(folder)
-        except InputError:
-            continue
-        if experiment in folders:
-            raise InputError(
-                f"{folder}: the same run as {folders[experiment]}; name one of the folders"
-            )
-        folders[experiment] = folder
+    folders = _by_experiment(folder for root in roots for folder in _run_folders(Path(root)))
     if not folders:
         pattern = RunFolder(Path("<network>_<loss>_seed<n>")).evaluation.cases
         raise InputError(
@@ -178,19 +184,34 @@ def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Res
     return Results(dict(sorted(folders.items(), key=lambda item: _order(item[0]))), conventions)
 
 
+def _by_experiment(folders: Iterable[Path]) -> dict[Experiment, Path]:
+    """The folder of each experiment; a folder of none is left out."""
+    found: dict[Experiment, Path] = {}
+    for folder in folders:
+        try:
+            experiment = _experiment(folder)
+        except InputError:
+            continue
+        if experiment in found:
+            raise InputError(
+                f"{folder}: the same run as {found[experiment]}; name one of the folders"
+            )
+        found[experiment] = folder
+    return found
+
+
 def first_runs(results: Results, dataset: str) -> list[Run]:
     """One run per method, of the first seed, fold, network and fraction, under the method's label.
 
     Raises:
         InputError: If a run cannot be read, or if they cannot be compared.
     """
-    chosen: dict[str, tuple[tuple[object, ...], Path]] = {}
-    for experiment, folder in results.folders.items():
+    labeled: dict[str, list[Experiment]] = {}
+    for experiment in results.folders:
         if experiment.dataset == dataset:
-            name, rank = method_label(experiment.method), _first(experiment)
-            if name not in chosen or rank < chosen[name][0]:
-                chosen[name] = rank, folder
-    return read_runs([folder for _, folder in chosen.values()], list(chosen))
+            labeled.setdefault(method_label(experiment.method), []).append(experiment)
+    chosen = [results.folders[min(experiments, key=_first)] for experiments in labeled.values()]
+    return read_runs(chosen, list(labeled))
 
 
 def _order(experiment: Experiment) -> tuple[int, str, str]:

@@ -111,11 +111,6 @@ def note(summary: pd.DataFrame) -> str:
     """What the reader must know to read the numbers rightly."""
     patients = summary[summary["dataset"] != ALL].groupby("dataset", sort=False)["patients"].max()
     datasets = ", ".join(f"{dataset_label(str(name))} {n}" for name, n in patients.items())
-    low, high = (int(summary["seeds"].agg(end)) for end in ("min", "max"))
-    sample = "patients; one training per method"
-    if high > 1:
-        number = f"{low}" if low == high else f"{low} to {high}"
-        sample = f"patients and trainings; {number} trainings per method"
     units = " HD95 in voxels." if "hd95" in set(summary["metric"]) else ""
     if CORRELATION in set(summary["metric"]):
         units += (
@@ -127,9 +122,18 @@ def note(summary: pd.DataFrame) -> str:
         else ""
     )
     return (
-        f"Mean over test patients ({datasets}) and its 95 % t interval over {sample}.{paper}{units} "
-        "Best in bold, second underlined."
+        f"Mean over test patients ({datasets}) and its 95 % t interval over {_sample(summary)}."
+        f"{paper}{units} Best in bold, second underlined."
     )
+
+
+def _sample(summary: pd.DataFrame) -> str:
+    """What the intervals are over."""
+    low, high = (int(summary["seeds"].agg(end)) for end in ("min", "max"))
+    if high <= 1:
+        return "patients; one training per method"
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"patients and trainings; {number} trainings per method"
 
 
 def _grid(summary: pd.DataFrame, metric: str, marks: _Marks) -> pd.DataFrame:
@@ -140,12 +144,18 @@ def _grid(summary: pd.DataFrame, metric: str, marks: _Marks) -> pd.DataFrame:
     for (dataset, structure), group in part.groupby(["dataset", "structure"], sort=False):
         by_method = group.set_index("method").reindex(methods)
         places = best_places(by_method["mean"].tolist(), metric)
-        label = "Mean over datasets" if dataset == ALL else dataset_label(str(dataset))
-        rows[label, "Mean" if structure == MEAN else structure] = [
+        rows[_row_label(str(dataset), str(structure))] = [
             _cell(row, metric, place, marks)
             for row, place in zip(by_method.to_dict("records"), places, strict=True)
         ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[method_label(m) for m in methods])
+
+
+def _row_label(dataset: str, structure: str) -> tuple[str, str]:
+    return (
+        "Mean over datasets" if dataset == ALL else dataset_label(dataset),
+        "Mean" if structure == MEAN else structure,
+    )
 
 
 def _cell(row: Mapping[Any, float], metric: str, place: int, marks: _Marks) -> str:
