@@ -33,9 +33,7 @@ def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
     return figure, means
 
 
-def _draw_intervals(
-    axes: Axes, rows: pd.DataFrame, networks: list[str], losses: list[str]
-) -> None:
+def _draw_intervals(axes: Axes, rows: pd.DataFrame, networks: list[str], losses: list[str]) -> None:
     """Draws the losses side by side at each network."""
     width = 0.8 / len(losses)
     for k, loss in enumerate(losses):
