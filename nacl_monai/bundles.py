@@ -77,15 +77,20 @@ def search_path(bundles: str | Path | None) -> list[Path]:
     if _has_common(first):
         return [first]
     own = [first] if _files(first) else []
-    here = Path(__file__)
-    places = (here.parent / "shipped/bundles", here.parents[1] / "bundles")
-    shipped = [place for place in places if _has_common(place)][:1]
+    shipped = _shipped()
     if shipped and (own or bundles is None):
         return [*own, *shipped]
     raise InputError(
         f"{first}: no bundles there; run this in the project's root, or name their folder: "
         "--bundles DIR"
     )
+
+
+def _shipped() -> list[Path]:
+    """The bundles of the installed package or of the project, if any."""
+    here = Path(__file__)
+    places = (here.parent / "shipped/bundles", here.parents[1] / "bundles")
+    return [place for place in places if _has_common(place)][:1]
 
 
 def _has_common(folder: Path) -> bool:

@@ -43,9 +43,7 @@ def _check(options: argparse.Namespace) -> Sequence[InputError]:
 
 
 def _new(options: argparse.Namespace) -> Sequence[InputError]:
-    directory = options.directory or options.dataset_dir
-    if not directory or (options.directory and options.dataset_dir):
-        raise SettingError("--dataset_dir: name the folder of the data, once")
+    directory = _only_directory(options)
     found = new_bundle(
         options.name,
         directory,
@@ -63,10 +61,22 @@ def _new(options: argparse.Namespace) -> Sequence[InputError]:
         for choice in found.choices:
             print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
         print(f"wrote {found.folder}")
-        own = options.bundles != Path("bundles")
-        at = f" --bundles {quote(str(options.bundles))}" if own else ""
-        print(f"next: nacl-monai check {options.name} {quote(directory)}{at} --preprocess")
+        print(f"next: {_check_command(options, directory)}")
     return found.faults
+
+
+def _only_directory(options: argparse.Namespace) -> str:
+    """The data's folder, which is given without its option or with it."""
+    given = [folder for folder in (options.directory, options.dataset_dir) if folder]
+    if len(given) != 1:
+        raise SettingError("--dataset_dir: name the folder of the data, once")
+    return str(given[0])
+
+
+def _check_command(options: argparse.Namespace, directory: str) -> str:
+    own = options.bundles != Path("bundles")
+    at = f" --bundles {quote(str(options.bundles))}" if own else ""
+    return f"nacl-monai check {options.name} {quote(directory)}{at} --preprocess"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -63,20 +63,28 @@ def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case
     """The cases whose files are all there, under names that can be written; others are reported."""
     complete = []
     for case in cases:
-        if not _is_utf8(case):
-            name = os.fsencode(image_files(case)[0]).decode(errors="backslashreplace")
-            report_fault(InputError(f"{name}: its name is not UTF-8; rename it"))
-            continue
-        missing = [file for file in image_files(case) if not Path(file).is_file()]
-        for file in missing:
-            report_fault(InputError(f"{file}: missing image; unpack the dataset again"))
-        if not Path(case["label"]).is_file():
-            report_fault(
-                InputError(f"{image_files(case)[0]}: has no label; expected it at {case['label']}")
-            )
-        elif not missing:
+        faults = _faults_of_files(case)
+        for fault in faults:
+            report_fault(fault)
+        if not faults:
             complete.append(case)
     return complete
+
+
+def _faults_of_files(case: Case) -> list[InputError]:
+    """What is wrong with the files of a case, whatever they hold."""
+    images = image_files(case)
+    if not _is_utf8(case):
+        name = os.fsencode(images[0]).decode(errors="backslashreplace")
+        return [InputError(f"{name}: its name is not UTF-8; rename it")]
+    faults = [
+        InputError(f"{file}: missing image; unpack the dataset again")
+        for file in images
+        if not Path(file).is_file()
+    ]
+    if not Path(case["label"]).is_file():
+        faults.append(InputError(f"{images[0]}: has no label; expected it at {case['label']}"))
+    return faults
 
 
 def _is_utf8(case: Case) -> bool:

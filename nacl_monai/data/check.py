@@ -55,10 +55,7 @@ def check_dataset(
     Raises:
         InputError: If there is no such dataset, or ``dataset_dir`` is missing or in another layout.
     """
-    parser = ConfigParser({**read_dataset(dataset, bundles), **read_shared(bundles)})
-    parser["dataset_dir"] = str(dataset_dir)
-    _check_keys(parser, dataset_file(dataset, bundles))
-    parser["cases::_mode_"] = "callable"
+    parser = _declared(dataset, dataset_dir, bundles)
     if affine_tolerance is not None:
         parser["affine_tolerance"] = affine_tolerance
     summary = DatasetSummary(dataset, **{key: parser.get_parsed_content(key) for key in _DECLARED})
@@ -79,10 +76,18 @@ def check_dataset(
     return summary
 
 
-def _check_keys(parser: ConfigParser, file: Path) -> None:
+def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None) -> ConfigParser:
+    """What the bundle declares of the data in a folder."""
+    parser = ConfigParser({**read_dataset(dataset, bundles), **read_shared(bundles)})
+    parser["dataset_dir"] = str(dataset_dir)
     missing = [key for key in (*_DECLARED, *_USED) if key not in parser]
     if missing:
-        raise InputError(f"{file}: has no {', '.join(missing)}; add it, as another bundle has it")
+        raise InputError(
+            f"{dataset_file(dataset, bundles)}: has no {', '.join(missing)}; add it, as another bundle "
+            "has it"
+        )
+    parser["cases::_mode_"] = "callable"
+    return parser
 
 
 def _find_cases(find: Callable[..., list[Case]], report_fault: ReportFault) -> list[Case]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 from math import floor
 from typing import NamedTuple
 
@@ -152,7 +152,7 @@ def check_label_values(
         InputError: If a value belongs to no class, or all of them to the background.
     """
     present = list(present)
-    expected = sorted(value for values in label_values for value in values)
+    expected = sorted(chain(*label_values))
     for value in present:
         if value not in expected:
             raise InputError(

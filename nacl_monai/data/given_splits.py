@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from nacl_monai.data.splits import Split, split_patients
 from nacl_monai.errors import InputError, SettingError
@@ -67,7 +68,7 @@ def split_by_folds(
     _checked(patients, [*folds, test])
     held = [folds[fold]] if test else [folds[(fold + 1) % len(folds)], folds[fold]]
     val, tested = held[0], test or held[-1]
-    train = sorted({name for names in folds for name in names} - {*val, *tested})
+    train = sorted({*chain(*folds)} - {*val, *tested})
     if not train:
         raise InputError(f"fold {fold}: leaves nobody to train on; at least 3 folds are needed")
     return {"train": train, "val": sorted(val), "test": sorted(tested)}
@@ -76,15 +77,14 @@ def split_by_folds(
 def _checked(patients: Sequence[str], sets: Iterable[Sequence[str]]) -> set[str]:
     """The patients in all sets, none of whom is in two or is missing."""
     taken: set[str] = set()
-    for names in sets:
-        for name in names:
-            if name not in patients:
-                raise InputError(
-                    f"{name}: is in the bundle's split, but not in the dataset; correct one of both"
-                )
-            if name in taken:
-                raise InputError(
-                    f"{name}: is in two sets of the bundle's split; keep every patient in one"
-                )
-        taken |= set(names)
+    for name in chain(*map(dict.fromkeys, sets)):
+        if name not in patients:
+            raise InputError(
+                f"{name}: is in the bundle's split, but not in the dataset; correct one of both"
+            )
+        if name in taken:
+            raise InputError(
+                f"{name}: is in two sets of the bundle's split; keep every patient in one"
+            )
+        taken.add(name)
     return taken

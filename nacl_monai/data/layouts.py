@@ -230,24 +230,26 @@ def mrbrains_cases(
 
 
 def _acdc_frames(info: Path, report_fault: ReportFault) -> Iterator[int]:
-    """The frame numbers of end-diastole and end-systole."""
+    """The frame numbers of end-diastole and end-systole; none where they are not known."""
+    try:
+        yield from _read_frames(info)
+    except InputError as fault:
+        report_fault(fault)
+
+
+def _read_frames(info: Path) -> list[int]:
     if not info.is_file():
-        report_fault(InputError(f"{info}: missing; unpack the patient's folder again"))
-        return
+        raise InputError(f"{info}: missing; unpack the patient's folder again")
     lines = info.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     entries = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
     try:
         frames = [int(entries[phase]) for phase in ("ED", "ES")]
     except (KeyError, ValueError):
-        report_fault(
-            InputError(f"{info}: needs the lines 'ED: <frame>' and 'ES: <frame>'; unpack it again")
-        )
-        return
+        raise InputError(
+            f"{info}: needs the lines 'ED: <frame>' and 'ES: <frame>'; unpack it again"
+        ) from None
     if frames[0] == frames[1]:
-        report_fault(
-            InputError(
-                f"{info}: ED and ES are both frame {frames[0]}; correct it, or remove the patient"
-            )
+        raise InputError(
+            f"{info}: ED and ES are both frame {frames[0]}; correct it, or remove the patient"
         )
-        return
-    yield from frames
+    return frames

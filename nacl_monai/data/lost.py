@@ -59,12 +59,7 @@ def preprocess_label(
     lost = torch.zeros(len(classes), dtype=torch.int64)
     before, size = _count(data, len(classes)), _voxel_size(data)
     for step in steps:
-        try:
-            data = step(data)
-        except (RuntimeError, ValueError) as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            file = image_files(case)[0]
-            raise InputError(f"{file}: cannot be preprocessed ({reason}); repair it") from error
+        data = _applied(step, data, image_files(case)[0])
         after, new_size = _count(data, len(classes)), _voxel_size(data)
         resampled = abs(new_size / size - 1) > _SAME_GRID
         lost += torch.where((after == 0) | torch.tensor(not resampled), before - after, 0)
@@ -75,6 +70,14 @@ def preprocess_label(
         for index, name in enumerate(classes)
         if index and lost[index] > 0
     ]
+
+
+def _applied(step: Callable[[Any], Any], data: Any, file: str) -> Any:
+    try:
+        return step(data)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(f"{file}: cannot be preprocessed ({reason}); repair it") from error
 
 
 def _count(data: Mapping[str, Any], classes: int) -> torch.Tensor:

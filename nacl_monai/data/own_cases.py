@@ -5,7 +5,8 @@ As in `nacl_monai.data.layouts`, only names are looked at here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,7 @@ def paired_cases(
     root = existing_folder(dataset_dir)
     cases = []
     for images, labels in folders:
-        names: set[str] = set()
-        for channel in channels:
-            names |= names_in(root / images, f"{channel}{file_ending}")
+        names = {*chain(*(names_in(root / images, f"{end}{file_ending}") for end in channels))}
         if not names:
             raise other_layout(
                 root,
@@ -59,8 +58,7 @@ def paired_cases(
             )
         for name in names | names_in(root / labels, file_ending):
             files = [root / images / f"{name}{channel}{file_ending}" for channel in channels]
-            image = files[0] if len(files) == 1 else files
-            cases.append((name, image, root / labels / f"{name}{file_ending}"))
+            cases.append((name, files, root / labels / f"{name}{file_ending}"))
     return _complete(cases, patient_of, report_fault)
 
 
@@ -95,9 +93,7 @@ def listed_cases(
     names = entry_names(entries)
     cases = []
     for name, entry in zip(names, entries, strict=True):
-        images = [root / image for image in files_of(entry)]
-        image = images[0] if len(images) == 1 else images
-        cases.append((name, image, root / entry["label"]))
+        cases.append((name, [root / image for image in files_of(entry)], root / entry["label"]))
     return _complete(cases, patient_of, report_fault)
 
 
@@ -109,19 +105,24 @@ def read_entries(file: Path, name: str) -> list[dict[str, Any]]:
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file; name the folder that holds it")
-    entries = read_object(file, "write it again").get(name)
+    return entries_of(file, read_object(file, "write it again"), name)
+
+
+def entries_of(file: Path, content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The entries of one of the lists in the content of a file, as `read_entries` returns them."""
+    entries = content.get(name)
     if not isinstance(entries, list):
         raise InputError(f"{file}: has no list {name!r}; add it")
     for number, entry in enumerate(entries):
-        if not (isinstance(entry, dict) and {"image", "label"} <= entry.keys()):
-            raise InputError(
-                f"{file}: {name}[{number}] needs an image and a label; add what is missing"
-            )
-        if not all(isinstance(one, str) for one in (*files_of(entry), entry["label"])):
-            raise InputError(
-                f"{file}: {name}[{number}] has something else than the names of files; correct it"
-            )
+        _check_entry(f"{file}: {name}[{number}]", entry)
     return entries
+
+
+def _check_entry(where: str, entry: Any) -> None:
+    if not (isinstance(entry, dict) and {"image", "label"} <= entry.keys()):
+        raise InputError(f"{where} needs an image and a label; add what is missing")
+    if not all(isinstance(one, str) for one in (*files_of(entry), entry["label"])):
+        raise InputError(f"{where} has something else than the names of files; correct it")
 
 
 def files_of(entry: dict[str, Any]) -> list[Any]:
@@ -154,13 +155,13 @@ def _without_ending(name: str) -> str:
 
 
 def _complete(
-    cases: Iterable[tuple[str, Path | list[Path], Path]],
+    cases: Iterable[tuple[str, list[Path], Path]],
     patient_of: PatientOf | None,
     report_fault: ReportFault,
 ) -> list[Case]:
     """The complete cases in the order of their names, of which none is there twice."""
     found: dict[str, Case] = {}
-    for name, image, label in sorted(cases, key=lambda case: case[0]):
+    for name, images, label in sorted(cases, key=lambda case: case[0]):
         if name in found:
             report_fault(
                 InputError(
@@ -168,5 +169,6 @@ def _complete(
                 )
             )
             continue
+        image = images[0] if len(images) == 1 else images
         found[name] = make_case(name, image, label, patient_of and patient_of(name))
     return keep_complete(found.values(), report_fault)

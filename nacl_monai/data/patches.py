@@ -90,14 +90,17 @@ class PatchDataset(Dataset[dict[str, Any]]):
     def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
         """Where a patch begins."""
         beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.patch, strict=True)]
-        voxels = self.volumes.voxels[volume].sum(0)
         classes = [label for label in self.volumes.classes[volume].tolist() if label]
         if not classes or random.random() >= self.class_centered:
             return [int(random.integers(last + 1)) for last in beyond]
-        label = int(random.choice(classes))
-        center = self.volumes.voxel(volume, label, int(random.integers(int(voxels[label]))))
+        center = self._voxel(volume, int(random.choice(classes)), random)
         corner = (at - m // 2 for at, m in zip(center, self.patch, strict=True))
         return [min(max(first, 0), last) for first, last in zip(corner, beyond, strict=True)]
+
+    def _voxel(self, volume: int, label: int, random: np.random.Generator) -> tuple[int, int, int]:
+        """Where a voxel of a class is, each as probable as any other."""
+        number = int(self.volumes.voxels[volume][:, label].sum())
+        return self.volumes.voxel(volume, label, int(random.integers(number)))
 
 
 def slices_or_patches(

@@ -87,6 +87,17 @@ def patients_of(
 
 
 def _by_pattern(cases: Sequence[str], pattern: str) -> list[str]:
+    expression = _compiled(pattern)
+    patients = []
+    for case in cases:
+        match = expression.search(case)
+        if match is None or not match[1]:
+            raise InputError(f"{case}: does not fit to --patient-pattern {pattern!r}; correct it")
+        patients.append(match[1])
+    return patients
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -98,25 +109,23 @@ def _by_pattern(cases: Sequence[str], pattern: str) -> list[str]:
             f"--patient-pattern: {pattern!r} has {expression.groups} groups; put the patient, and "
             r"nothing else, in parentheses: '(patient\d+)_'"
         )
-    patients = []
-    for case in cases:
-        match = expression.search(case)
-        if match is None or not match[1]:
-            raise InputError(f"{case}: does not fit to --patient-pattern {pattern!r}; correct it")
-        patients.append(match[1])
-    return patients
+    return expression
 
 
 def _by_table(cases: Sequence[str], table: Path) -> list[str]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-        patient_of = {row["case"]: row["patient"] for row in rows}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise InputError(
-            f"{table}: is no table with the columns case and patient ({error}); correct it"
-        ) from error
+    patient_of = _read_table(table)
     missing = [case for case in cases if not patient_of.get(case)]
     if missing:
         raise InputError(f"{table}: has no patient for the case {missing[0]!r}; add it")
     return [patient_of[case] for case in cases]
+
+
+def _read_table(table: Path) -> dict[str, str]:
+    """The patient of each case."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            return {row["case"]: row["patient"] for row in csv.DictReader(stream)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{table}: is no table with the columns case and patient ({error}); correct it"
+        ) from error

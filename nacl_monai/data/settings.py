@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,20 @@ def settings_lines(dataset: str, bundles: str | Path | None = None) -> str:
         InputError: If there is no such dataset.
     """
     keys = read_dataset(dataset, bundles)
-    structures = {
+    shown = {
+        "structures": _named_structures(keys),
+        **{key: keys[key] for key in _SHOWN if key in keys},
+    }
+    width = max(map(len, shown))
+    return "\n".join(f"{key:<{width}}  {_in_words(value)}" for key, value in shown.items())
+
+
+def _named_structures(keys: Mapping[str, Any]) -> dict[str, str]:
+    """The classes of each structure: "myocardium ∪ left ventricle"."""
+    return {
         name: " ∪ ".join(str(keys["classes"][index]) for index in of)
         for name, of in keys.get("structures", {}).items()
     }
-    shown = {"structures": structures, **{key: keys[key] for key in _SHOWN if key in keys}}
-    width = max(map(len, shown))
-    return "\n".join(f"{key:<{width}}  {_in_words(value)}" for key, value in shown.items())
 
 
 def _in_words(value: Any) -> str:
@@ -41,14 +48,21 @@ def _in_words(value: Any) -> str:
         'to_ras; Spacingd(pixdim=1, 1, 3)'
     """
     if isinstance(value, list):
-        separator = "; " if "_target_" in str(value) or "@" in str(value) else ", "
-        return separator.join(map(_in_words, value)) or "none"
-    if not isinstance(value, Mapping):
-        return str(value).removeprefix("@") or '""'
-    if "_target_" not in value:
-        return _pairs(value, ": ")
-    rest = {key: of for key, of in value.items() if key not in _HIDDEN}
-    return f"{str(value['_target_']).rpartition('.')[2]}({_pairs(rest, '=')})"
+        return _list_in_words(value)
+    if isinstance(value, Mapping):
+        return _component_in_words(value) if "_target_" in value else _pairs(value, ": ")
+    return str(value).removeprefix("@") or '""'
+
+
+def _list_in_words(values: Sequence[Any]) -> str:
+    """The values of a list; a semicolon parts steps, in whose words there are commas."""
+    separator = "; " if "_target_" in str(values) or "@" in str(values) else ", "
+    return separator.join(map(_in_words, values)) or "none"
+
+
+def _component_in_words(component: Mapping[str, Any]) -> str:
+    rest = {key: of for key, of in component.items() if key not in _HIDDEN}
+    return f"{str(component['_target_']).rpartition('.')[2]}({_pairs(rest, '=')})"
 
 
 def _pairs(values: Mapping[str, Any], between: str) -> str:

@@ -96,11 +96,15 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         for case, file in zip(bar, self._files, strict=True):
             if not is_whole(file):
                 _write(case, transform, file)
-            _, empty, voxels, fingerprints = _read_properties(file)
-            self.empty.append(empty)
-            self.voxels.append(voxels)
-            self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
+            self._add_properties(file)
         self.classes = [voxels.sum(0).nonzero()[:, 0] for voxels in self.voxels]
+
+    def _add_properties(self, file: Path) -> None:
+        """Adds a volume to the attributes."""
+        _, empty, voxels, fingerprints = _read_properties(file)
+        self.empty.append(empty)
+        self.voxels.append(voxels)
+        self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
 
     def __len__(self) -> int:
         return len(self.cases)

@@ -27,6 +27,15 @@ def case_names(files: Sequence[str]) -> list[str]:
         >>> case_names(["p1.nii.gz", "p1.nii.gz"])
         ['p1_0', 'p1_1']
     """
+    width = len(str(len(files) - 1))
+    names = [name or f"{k:0{width}}" for k, name in enumerate(_by_path(files))]
+    while len(set(names)) < len(names):
+        names = _numbered(names)
+    return names
+
+
+def _by_path(files: Sequence[str]) -> list[str]:
+    """The names of files without ending, behind as many of their folders as tell them apart."""
     paths = [PurePath(_ENDING.sub("", file)) for file in files]
     places = [path.parts[bool(path.anchor) :] for path in paths]
     names = ["" for _ in files]
@@ -34,10 +43,6 @@ def case_names(files: Sequence[str]) -> list[str]:
         names = ["_".join(place[-depth:]) for place in places]
         if len(set(names)) == len(set(places)):
             break
-    width = len(str(len(files) - 1))
-    names = [name or f"{k:0{width}}" for k, name in enumerate(names)]
-    while len(set(names)) < len(names):
-        names = _numbered(names)
     return names
 
 

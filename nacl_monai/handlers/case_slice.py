@@ -54,11 +54,7 @@ def case_slice(
             "probabilities; give one for each"
         )
     label = label if label.ndim == probs.ndim else label[None]
-    if overlapping or len(label) > 1:
-        foreground = (label[0 if overlapping else 1 :] > 0).any(0)
-    else:
-        foreground = label[0] != 0
-    position = int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
+    position = _position(_foreground(label, overlapping))
     planes = (_plane(one, position) for one in (probs, label))
     pictures = (_overlapping if overlapping else _exclusive)(*planes)
     if image is not None:
@@ -68,6 +64,18 @@ def case_slice(
         "slice": position,
         "classes": np.array([OUTSIDE_INSIDE[0], *names] if overlapping else list(names)),
     }
+
+
+def _foreground(label: torch.Tensor, overlapping: bool) -> torch.Tensor:
+    """The voxels ``(*spatial)`` that are of any structure, or of any class but the background."""
+    if overlapping:
+        return (label > 0).any(0)
+    return (label[1:] > 0).any(0) if len(label) > 1 else label[0] != 0
+
+
+def _position(foreground: torch.Tensor) -> int:
+    """The slice with most of it; a picture is the slice 0."""
+    return int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
 
 
 def _plane(voxels: torch.Tensor, position: int) -> torch.Tensor:

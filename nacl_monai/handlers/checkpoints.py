@@ -73,6 +73,14 @@ class Checkpoints:
         if self.position == Position():
             return
         state: Any = engine.state
+        self._load(engine)
+        state.epoch, done = self.position
+        state.iteration = state.epoch * state.epoch_length + done
+        if idist.get_rank() == 0:
+            print(_progress(self.file, self.position, state.max_epochs))
+
+    def _load(self, engine: Engine) -> None:
+        """Gives the objects and the validator their saved states."""
         saved = load_state(self.file)
         try:
             for name, item in self._objects(engine).items():
@@ -83,10 +91,6 @@ class Checkpoints:
             ) from error
         for name in ("best_metric", "best_metric_epoch"):
             setattr(self.validator.state, name, saved[name])
-        state.epoch, done = self.position
-        state.iteration = state.epoch * state.epoch_length + done
-        if idist.get_rank() == 0:
-            print(_progress(self.file, self.position, state.max_epochs))
 
     def _objects(self, engine: Engine) -> dict[str, Any]:
         """The objects, and the scaler of gradients, which a trainer makes when it starts."""
@@ -102,10 +106,13 @@ class Checkpoints:
     def _save_epoch(self, engine: Engine) -> None:
         self.save(engine, Position(engine.state.epoch))
         if idist.get_rank() == 0:
-            positions = checkpoint_positions(self.folder)
-            newest = [position for position in positions if not position.iterations][-2:]
-            for old in set(positions).difference(newest):
-                checkpoint_file(self.folder, old).unlink()
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        positions = checkpoint_positions(self.folder)
+        newest = [position for position in positions if not position.iterations][-2:]
+        for old in set(positions).difference(newest):
+            checkpoint_file(self.folder, old).unlink()
 
     def save(self, engine: Engine, position: Position, **more: Any) -> None:
         """Writes the state at ``position``, and ``more`` beside it; every process is to call it.

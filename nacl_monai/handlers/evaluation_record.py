@@ -113,13 +113,20 @@ def check_replaceable(
         InputError: If it is a file, or holds something else.
     """
     path = folder.path
-    visible = {file.name for file in path.glob("*") if not file.name.startswith(".")}
+    remedy = f"choose another {option}, or move it away"
+    if path.is_file():
+        raise InputError(f"{path}: is a file; {remedy}")
     others = sorted(
-        name for name in visible - folder.names if not any(fnmatch(name, one) for one in also)
+        name
+        for name in _visible(path) - folder.names
+        if not any(fnmatch(name, one) for one in also)
     )
-    if path.is_file() or others:
-        holds = f"holds {others[0]}, which is no part of an evaluation" if others else "is a file"
-        raise InputError(f"{path}: {holds}; choose another {option}, or move it away")
+    if others:
+        raise InputError(f"{path}: holds {others[0]}, which is no part of an evaluation; {remedy}")
+
+
+def _visible(folder: Path) -> set[str]:
+    return {file.name for file in folder.glob("[!.]*")}
 
 
 def clear_aside(folder: EvaluationFolder) -> None:

@@ -74,14 +74,16 @@ class ReliabilityPlot(CaseHandler):
         if self.file is not None:
             save_png(figure, self.file)
         trackers = _trackers(engine)
-        if self.writer is None and not trackers:
-            return
-        picture = pixels(figure)
+        if self.writer is not None or trackers:
+            self._log(pixels(figure), state.epoch, trackers)
+
+    def _log(self, picture: Any, epoch: int, trackers: Sequence[Any]) -> None:
+        """Shows the picture in TensorBoard and MLflow."""
         if self.writer is not None:
-            step = self.global_epoch_transform(state.epoch)
+            step = self.global_epoch_transform(epoch)
             self.writer.add_image(TAG, picture, step, dataformats="HWC")
         for tracker in trackers:
-            file = f"{TAG}/epoch_{state.epoch:04d}.png"
+            file = f"{TAG}/epoch_{epoch:04d}.png"
             tracker.client.log_image(tracker.cur_run.info.run_id, picture, file)
 
     def _figure(self, cases: Sequence[str], patients: Sequence[str]) -> Figure:

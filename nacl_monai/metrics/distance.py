@@ -68,9 +68,8 @@ def hausdorff_distance(
         )
     check_voxels(label, "prediction and label")
     prediction, label = (without_metadata(one.detach()) for one in (prediction, label))
-    for name, one in (("prediction", prediction), ("label", label)):
-        if not ((one == 0) | (one == 1)).all():
-            raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
+    _check_binary("prediction", prediction)
+    _check_binary("label", label)
     if mask is not None:
         counted = without_channel(mask, label, "mask").bool().unsqueeze(1)
         prediction, label = prediction * counted, label * counted
@@ -91,6 +90,11 @@ def hausdorff_distance(
             spacing=[spacings[case] for case in in_both.nonzero()[:, 0].tolist()],
         )[:, 0]
     return distances
+
+
+def _check_binary(name: str, masks: torch.Tensor) -> None:
+    if not ((masks == 0) | (masks == 1)).all():
+        raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
 
 
 class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):

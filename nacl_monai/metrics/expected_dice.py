@@ -62,17 +62,20 @@ def expected_dice(
     probs = without_metadata(as_tensor(probs).detach())
     probs, tolerance = dequantized(softmax(probs) if from_logits else probs)
     check_probabilities(probs, tolerance)
-    known = range(probs.shape[1])
-    for name, classes in structures.items():
-        if not classes or not set(classes) <= set(known):
-            raise InputError(
-                f"structures: {name} is of the classes {list(classes)}; choose from 0 to {known[-1]}"
-            )
+    _check_classes(structures, probs.shape[1])
     predicted = probs.max(1).indices
     if mask is not None:  # what does not count is neither probable nor predicted
         counted = aligned("mask", mask, probs).bool()
         probs, predicted = probs * counted.unsqueeze(1), predicted.where(counted, -1)
     return torch.stack([_of_classes(probs, predicted, list(c)) for c in structures.values()], dim=1)
+
+
+def _check_classes(structures: Mapping[str, Sequence[int]], number: int) -> None:
+    for name, classes in structures.items():
+        if not classes or not set(classes) <= {*range(number)}:
+            raise InputError(
+                f"structures: {name} is of the classes {list(classes)}; choose from 0 to {number - 1}"
+            )
 
 
 def _of_classes(

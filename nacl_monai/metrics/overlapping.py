@@ -68,9 +68,7 @@ def binary_problems(
     probs, masks = without_metadata(probs.detach()), without_metadata(masks.detach())
     probs, _ = dequantized(probs)
     check_unit_interval(probs, activation="sigmoid")
-    ignored = torch.zeros_like(masks, dtype=torch.bool)
-    if ignore_index is not None:
-        ignored = (masks.long() == ignore_index).any(1, keepdim=True).expand_as(masks)
+    ignored = _ignored(masks, ignore_index)
     if not ((masks == 0) | (masks == 1) | ignored).all():
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
     counted = None if mask is None else aligned("mask", mask, probs).bool()
@@ -81,3 +79,10 @@ def binary_problems(
         label, labeled = without_ignored(label, None if ignore_index is None else -1)
         voxels = LabeledVoxels(both, label, labeled)
         yield replace(voxels, counted=voxels.within(counted))
+
+
+def _ignored(masks: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    """The voxels that do not count for any structure, of the shape of the masks."""
+    if ignore_index is None:
+        return torch.zeros_like(masks, dtype=torch.bool)
+    return (masks.long() == ignore_index).any(1, keepdim=True).expand_as(masks)

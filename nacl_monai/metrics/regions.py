@@ -87,13 +87,17 @@ def named_regions(regions: Iterable[str] | Mapping[str, Region | None]) -> dict[
         )
     functions = {name: function or known_region(name) for name, function in chosen.items()}
     for name, function in functions.items():
-        unknown = sorted(set(_parameters(function)) - set(_Inputs._fields))
-        if unknown:
-            raise InputError(
-                f"regions: the function of {name!r} asks for {', '.join(unknown)}; name its "
-                f"parameters among {', '.join(_Inputs._fields)}"
-            )
+        _check_parameters(name, function)
     return functions
+
+
+def _check_parameters(name: str, function: Region) -> None:
+    unknown = sorted(set(_parameters(function)) - set(_Inputs._fields))
+    if unknown:
+        raise InputError(
+            f"regions: the function of {name!r} asks for {', '.join(unknown)}; name its "
+            f"parameters among {', '.join(_Inputs._fields)}"
+        )
 
 
 def known_region(name: str) -> Region:

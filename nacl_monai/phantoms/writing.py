@@ -20,6 +20,7 @@ from nacl_monai.progress import progress_bar
 
 RECORD = "phantom.json"
 DEFAULT_CASES = 20
+_REMEDY = "name an empty or new folder, or delete this one"
 
 
 class CaseRequest(NamedTuple):
@@ -154,24 +155,35 @@ def holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
     Raises:
         InputError: If the folder holds anything else, or the phantom lacks a file.
     """
-    remedy = "name an empty or new folder, or delete this one"
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory}: is a file; name an empty or new folder")
-    if not directory.exists() or not any(directory.iterdir()):
+    if _is_vacant(directory):
         return False
-    try:
-        present = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
-        files = present.pop("files")
-    except (OSError, ValueError, TypeError, KeyError):
-        raise InputError(f"{directory}: holds files that are not a phantom's; {remedy}") from None
+    present, files = _read_record(directory)
     if present != record:
         raise InputError(
-            f"{directory}: holds another phantom, {present}, not {dict(record)}; {remedy}"
+            f"{directory}: holds another phantom, {present}, not {dict(record)}; {_REMEDY}"
         )
-    missing = next((file for file in files if not (directory / file).is_file()), None)
-    if missing is not None:
-        raise InputError(f"{directory}: holds this phantom without its {missing}; {remedy}")
+    missing = [file for file in files if not (directory / file).is_file()]
+    if missing:
+        raise InputError(f"{directory}: holds this phantom without its {missing[0]}; {_REMEDY}")
     return True
+
+
+def _is_vacant(directory: Path) -> bool:
+    """Whether a folder is empty or missing; what is no folder is refused."""
+    if not directory.exists():
+        return True
+    if not directory.is_dir():
+        raise InputError(f"{directory}: is a file; name an empty or new folder")
+    return not any(directory.iterdir())
+
+
+def _read_record(directory: Path) -> tuple[dict[str, Any], list[str]]:
+    """What made a folder, and which files it must hold."""
+    try:
+        record = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
+        return record, record.pop("files")
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"{directory}: holds files that are not a phantom's; {_REMEDY}") from None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from nacl_monai.data.formats.description import (
     check_mapping,
     read_labels,
 )
-from nacl_monai.data.own_cases import entry_names, files_of, read_entries
+from nacl_monai.data.own_cases import entries_of, entry_names, files_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 
@@ -37,10 +37,9 @@ def describe_datalist(root: Path) -> Description:
     Raises:
         InputError: If there are several datalists, or an entry cannot be used.
     """
-    file = _only_one(root)
-    content = read_object(file, "write it again")
+    file, content = _only_one(root)
     lists = ["training", *(name for name in _SETS if _has_labels(content.get(name)))]
-    entries = {name: read_entries(file, name) for name in lists}
+    entries = {name: entries_of(file, content, name) for name in lists}
     everything = list(chain(*entries.values()))
     names = dict(zip(map(id, everything), entry_names(everything), strict=True))
     sets: dict[str, list[str]] = {}
@@ -76,18 +75,24 @@ def _labels(file: Path, content: dict[str, Any]) -> Labels | None:
     return read_labels(file, content["labels"])
 
 
-def _only_one(root: Path) -> Path:
-    files = _datalists(root)
-    if len(files) > 1:
+def _only_one(root: Path) -> tuple[Path, dict[str, Any]]:
+    """The datalist and its content."""
+    found = _datalists(root)
+    if len(found) > 1:
         raise InputError(
-            f"{root}: has several datalists, {', '.join(file.name for file in files)}; move all but one"
+            f"{root}: has several datalists, {', '.join(file.name for file in found)}; move all but one"
         )
-    return files[0]
+    return next(iter(found.items()))
 
 
-def _datalists(root: Path) -> list[Path]:
-    files = sorted(root.glob("[!.]*.json"))
-    return [file for file in files if isinstance(_content(file).get("training"), list)]
+def _datalists(root: Path) -> dict[Path, dict[str, Any]]:
+    """The content of each JSON file with a list ``training``."""
+    contents = {file: _content(file) for file in sorted(root.glob("[!.]*.json"))}
+    return {
+        file: content
+        for file, content in contents.items()
+        if isinstance(content.get("training"), list)
+    }
 
 
 def _content(file: Path) -> dict[str, Any]:

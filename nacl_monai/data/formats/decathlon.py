@@ -10,7 +10,7 @@ from typing import Any
 
 from nacl_monai.data.formats.description import Description, check_mapping, read_labels
 from nacl_monai.data.formats.nnunet import SPLITS, read_splits
-from nacl_monai.data.own_cases import read_entries
+from nacl_monai.data.own_cases import entries_of
 from nacl_monai.files import read_object
 
 FILE = "dataset.json"
@@ -32,7 +32,7 @@ def describe_decathlon(root: Path) -> Description:
     content = read_object(file, "write it again")
     check_mapping(file, content, "modality", '{"0": "MRI"}')
     check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
-    read_entries(file, "training")
+    entries_of(file, content, "training")
     return Description(
         format="the Decathlon's format",
         source=file,

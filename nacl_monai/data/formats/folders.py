@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from nacl_monai.data.folders import names_in
@@ -34,10 +35,8 @@ def describe_folders(root: Path) -> Description:
     _check_alone(root)
     training = next(pair for pair in _PAIRS if _is_there(root, pair))
     pairs = [training, _TEST] if _is_there(root, _TEST) else [training]
-    ending = _common_ending(root, [folder for pair in pairs for folder in pair])
-    images, labels = (sorted(names_in(root / folder, ending)) for folder in training)
-    # A number at the end of a name is no channel if the label's name has it, too.
-    channels = [""] if {*images} & {*labels} else _channels(root / training[0], images, ending)
+    ending = _common_ending(root, [*chain(*pairs)])
+    channels = _channels(root, training, ending)
     return Description(
         format="two folders of pairs",
         source=root / training[0],
@@ -69,22 +68,33 @@ def _common_ending(root: Path, folders: Sequence[str]) -> str:
     """The ending of all files, which is that of the first image."""
     for folder in folders:
         check_endings(root / folder, ENDINGS, "no other file can be read, so convert it")
-    first = next((path.name for path in sorted((root / folders[0]).glob("[!.]*"))), None)
-    if first is None:
-        raise InputError(f"{root / folders[0]}: holds no images; put NAME.nii.gz there")
+    first = _first_file(root / folders[0])
     ending = next(ending for ending in ENDINGS if first.endswith(ending))
     for folder in folders:
         check_endings(root / folder, [ending], f"as {first} does; convert one of both")
     return ending
 
 
-def _channels(folder: Path, names: Sequence[str], ending: str) -> list[str]:
+def _first_file(images: Path) -> str:
+    names = sorted(path.name for path in images.glob("[!.]*"))
+    if not names:
+        raise InputError(f"{images}: holds no images; put NAME.nii.gz there")
+    return names[0]
+
+
+def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
     """What the names of the channels' files end with, in their order."""
-    found = [_CHANNEL.search(name) for name in names]
-    channels = sorted({match[0] for match in found if match})
-    if channels and None in found:
-        odd = folder / f"{names[found.index(None)]}{ending}"
+    images, labels = (sorted(names_in(root / folder, ending)) for folder in pair)
+    if {*images} & {
+        *labels
+    }:  # a number at the end of a name is no channel if the label has it, too
+        return [""]
+    found = {name: _CHANNEL.search(name) for name in images}
+    channels = sorted({match[0] for match in found.values() if match})
+    odd = [name for name, match in found.items() if not match]
+    if channels and odd:
         raise InputError(
-            f"{odd}: has no channel in its name as others have, such as {channels[0]}; rename it"
+            f"{root / pair[0] / odd[0]}{ending}: has no channel in its name as others have, such as "
+            f"{channels[0]}; rename it"
         )
     return channels or [""]

@@ -7,6 +7,7 @@ The format is that of nnU-Net v2 (Isensee et al. 2021), which its documentation 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,7 @@ def describe_nnunet(root: Path) -> Description:
     content = read_object(file, "write it again")
     check_mapping(file, content, "channel_names", '{"0": "CT"}')
     check_mapping(file, content, "labels", '{"background": 0, "tumor": 1}')
-    if "dataset" in content:
-        raise InputError(
-            f"{file}: lists its files under `dataset`; put them into imagesTr and labelsTr, or write a "
-            "datalist"
-        )
-    ending = content.get("file_ending")
-    if ending not in ENDINGS:
-        raise InputError(
-            f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
-        )
+    ending = _readable_ending(file, content)
     names = _channels(file, content["channel_names"])
     suffixes = [f"_{number:04d}" for number in range(len(names))]
     tested = (root / _TEST[1]).is_dir()
@@ -82,6 +74,21 @@ def describe_nnunet(root: Path) -> Description:
     )
 
 
+def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
+    """How all files end, which nnU-Net finds by their names and not by a list."""
+    if "dataset" in content:
+        raise InputError(
+            f"{file}: lists its files under `dataset`; put them into imagesTr and labelsTr, or write a "
+            "datalist"
+        )
+    ending = content.get("file_ending")
+    if ending not in ENDINGS:
+        raise InputError(
+            f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
+        )
+    return str(ending)
+
+
 def _channels(file: Path, names: dict[str, Any]) -> list[str]:
     expected = list(map(str, range(len(names))))
     if set(names) != set(expected):
@@ -99,15 +106,7 @@ def read_splits(file: Path) -> list[list[str]]:
     """
     if not file.is_file():
         return []
-    try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
-        folds, trained = (
-            [list(map(str, one[part])) for one in splits] for part in ("val", "train")
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{file}: is no list of folds with `train` and `val`; copy it again from nnUNet_preprocessed"
-        ) from error
+    folds, trained = _read_folds(file)
     everyone = sorted(chain(*folds))
     whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
     if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
@@ -116,3 +115,14 @@ def read_splits(file: Path) -> list[list[str]]:
             "the others; remove it, and put a split.json into the run's folder instead"
         )
     return folds
+
+
+def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
+    """The cases that validate in each fold, and those that train in it."""
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8"))
+        return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file}: is no list of folds with `train` and `val`; copy it again from nnUNet_preprocessed"
+        ) from error

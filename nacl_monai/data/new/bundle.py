@@ -77,17 +77,22 @@ def new_bundle(
     choices = _choose(description, str(dataset_dir), options, faults)
     if faults:
         return NewBundle(None, choices, faults)
-    keys = {key: value for choice in choices for key, value in choice.keys.items()}
-    values = {
+    _write(source, target, _values(name, description, options, choices))
+    return NewBundle(target, choices, faults)
+
+
+def _values(
+    name: str, description: Description, options: Options, choices: list[Choice]
+) -> dict[str, Any]:
+    """What the template's placeholders stand for."""
+    return {
         "name": name,
         "title": description.title or name,
         "format": description.format,
         "modality": options.modality or ", ".join(description.channels) or "unknown",
         "choices": choices,
-        **keys,
+        **{key: value for choice in choices for key, value in choice.keys.items()},
     }
-    _write(source, target, values)
-    return NewBundle(target, choices, faults)
 
 
 def _check(name: str, target: Path, template: Path) -> None:
@@ -111,10 +116,7 @@ def _choose(
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
     cases: list[Case] = find(report_fault=faults.append)
-    sampled = is_ct(description, options) and options.window is None
-    tested = set(description.sets.get("test", ()))
-    training = [case["case"] for case in cases if case["case"] not in tested]
-    found = survey(cases, faults.append, training if sampled else ())
+    found = survey(cases, faults.append, _sampled(description, cases, options))
     classes = choose_classes(description, found, faults.append) if found.cases else []
     if faults:
         return classes
@@ -125,6 +127,14 @@ def _choose(
         choose_split(description, found.cases),
         *choose_preprocessing(description, found, options),
     ]
+
+
+def _sampled(description: Description, cases: list[Case], options: Options) -> list[str]:
+    """The cases whose intensities decide on a window: those of a CT that may train."""
+    if options.window is not None or not is_ct(description, options):
+        return []
+    tested = set(description.sets.get("test", ()))
+    return [case["case"] for case in cases if case["case"] not in tested]
 
 
 def _write(source: Path, target: Path, values: Mapping[str, Any]) -> None:

@@ -36,8 +36,7 @@ def choose_classes(
         _compare(description, described, found, report_fault)
     labels = named_labels(description, found)
     values = sorted({*chain(*labels.values())})
-    single = {of[0]: name for name, of in labels.items() if len(of) == 1}
-    classes = ["background", *(single.get(value, f"value_{value}") for value in values)]
+    classes = _class_names(labels, values)
     _check_names(description.source, classes)
     values_of = ", ".join(map("{} {}".format, classes, [0, *values]))
     named = "" if described else "; nobody names them, so write their names here"
@@ -66,6 +65,12 @@ def named_labels(description: Description, found: Survey) -> dict[str, list[int]
     words = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
     _check_names(description.source, words)
     return dict(zip(words, labels.values(), strict=True))
+
+
+def _class_names(labels: Mapping[str, Sequence[int]], values: Sequence[int]) -> list[str]:
+    """A class is called as the label that has its value alone."""
+    single = {of[0]: name for name, of in labels.items() if len(of) == 1}
+    return ["background", *(single.get(value, f"value_{value}") for value in values)]
 
 
 def _indices(values: Sequence[int], known: Sequence[int]) -> list[int]:

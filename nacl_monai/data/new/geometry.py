@@ -144,9 +144,7 @@ def _given(spacing: str) -> list[float]:
         pixdim = [float(size) for size in spacing.split(",")]
     except ValueError:
         pixdim = []
-    if len(pixdim) != 3 or not all(
-        np.isfinite(size) and (size > 0 or size == -1) for size in pixdim
-    ):
+    if len(pixdim) != 3 or not all(0 < size < np.inf or size == -1 for size in pixdim):
         raise SettingError(
             f"--spacing {spacing}: is no spacing; write median, none, or three sizes in mm: 0.8,0.8,3"
         )

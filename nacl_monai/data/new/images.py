@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,16 @@ def choose_channels(description: Description, found: Survey) -> Choice:
             f"have {found.channels}; correct one of both"
         )
     named = f"Channels: {', '.join(names)}" if names else "Nobody names the channels"
-    files = "a file each" if len(description.modalities) > 1 else "one file per image"
-    ends = " or ".join(f"{end}.nii" for end in description.modalities if end)
     return Choice(
-        f"{named}; {files}{f', whose name ends in {ends}' if ends else ''}",
+        f"{named}; {_files_in_words(description.modalities)}",
         {"modalities": description.modalities, "in_channels": found.channels},
     )
+
+
+def _files_in_words(modalities: Sequence[str]) -> str:
+    files = "a file each" if len(modalities) > 1 else "one file per image"
+    ends = " or ".join(f"{end}.nii" for end in modalities if end)
+    return f"{files}, whose name ends in {ends}" if ends else files
 
 
 def choose_preprocessing(description: Description, found: Survey, options: Options) -> list[Choice]:

@@ -27,21 +27,28 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
     people = patients_of(names, options.patient_pattern, options.patients)
     for case, patient in zip(cases, people, strict=False):
         case["patient"] = patient
-    rule: dict[str, Any] = {}
-    why = "Nobody says whose they are, so each counts as a patient"
-    if options.patients is not None:
-        why = f"Their {len(set(people))} patients are those of {options.patients.name}"
-        table = dict(zip(names, people, strict=True))
-        rule = {"_target_": f"{_FUNCTIONS}.patient_by_table", "patients": table}
-    elif people:
-        why = f"Their {len(set(people))} patients are in their names"
-        pattern = options.patient_pattern
-        rule = {"_target_": f"{_FUNCTIONS}.patient_by_pattern", "pattern": pattern}
+    why, rule = _rule(options, dict(zip(names, people, strict=False)))
     of = {"patient_of": {"_mode_": "callable", **rule}} if rule else {}
     return Choice(
         f"{len(cases)} labeled cases in {description.format}. {why}",
         {"cases": {**description.cases, **of}, "official_cases": len(cases)},
     )
+
+
+def _rule(options: Options, patient_of: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """By what the patient of a case is known: the reason and the function, if any."""
+    number = len(set(patient_of.values()))
+    if options.patients is not None:
+        return (
+            f"Their {number} patients are those of {options.patients.name}",
+            {"_target_": f"{_FUNCTIONS}.patient_by_table", "patients": dict(patient_of)},
+        )
+    if patient_of:
+        return (
+            f"Their {number} patients are in their names",
+            {"_target_": f"{_FUNCTIONS}.patient_by_pattern", "pattern": options.patient_pattern},
+        )
+    return "Nobody says whose they are, so each counts as a patient", {}
 
 
 def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
@@ -57,16 +64,20 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
     given = {part: _units(description, names, unit_of) for part, names in description.sets.items()}
     if description.folds and "val" not in given:
         folds = [_units(description, fold, unit_of) for fold in description.folds]
-        for fold in range(len(folds)):
-            split_by_folds(units, folds, fold, given.get("test", ()))
-        return _by_folds(folds, given.get("test", []))
+        return _by_folds(units, folds, given.get("test", []))
+    return _around_sets(units, given) if given else _at_random(units)
+
+
+def _at_random(units: Sequence[str]) -> Choice:
+    split_patients(units, PROPORTIONS, 0)
+    return Choice(
+        "No sets are given: 70, 10 and 20 % train, validate and test, drawn by split_seed",
+        {"split_proportions": dict(PROPORTIONS), "draw_split": "@random_split"},
+    )
+
+
+def _around_sets(units: Sequence[str], given: Mapping[str, Sequence[str]]) -> Choice:
     proportions = {part: size for part, size in PROPORTIONS.items() if part not in given}
-    if not given:
-        split_patients(units, proportions, 0)
-        return Choice(
-            "No sets are given: 70, 10 and 20 % train, validate and test, drawn by split_seed",
-            {"split_proportions": proportions, "draw_split": "@random_split"},
-        )
     complete_split(units, given, proportions, 0)
     return Choice(
         f"The official sets are kept ({', '.join(given)}); the others are drawn by split_seed",
@@ -84,7 +95,9 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
     )
 
 
-def _by_folds(folds: list[list[str]], test: list[str]) -> Choice:
+def _by_folds(units: Sequence[str], folds: list[list[str]], test: list[str]) -> Choice:
+    for fold in range(len(folds)):
+        split_by_folds(units, folds, fold, test)
     why = (
         "the fold validates, the others train, and the official test set is tested"
         if test

@@ -75,12 +75,7 @@ def _reported(report_fault: ReportFault) -> Iterator[None]:
 def _add(found: Survey, case: Case, load: _Load, is_sampled: bool) -> None:
     label = load(case["label"], False)
     voxels = label.as_tensor()
-    values = voxels.unique()
-    if not torch.equal(values, values.round()):
-        raise InputError(
-            f"{case['label']}: holds {values[values != values.round()][0]:g}; a label map holds whole "
-            "numbers"
-        )
+    values = _whole_numbers(case["label"], voxels)
     channels = sum(_channels(file, tuple(voxels.shape[1:])) for file in image_files(case))
     found.channels = found.channels or channels
     if channels != found.channels:
@@ -92,9 +87,19 @@ def _add(found: Survey, case: Case, load: _Load, is_sampled: bool) -> None:
         found.foreground.append(_foreground(case, load, voxels))
     found.cases.append(case)
     found.grids.append(VoxelGrid(case["label"], tuple(voxels.shape[1:]), label.affine.numpy()))
-    for value in map(int, values.tolist()):
-        found.holders[value] += 1
+    found.holders.update(values)
+    for value in values:
         found.first_holder.setdefault(value, case["label"])
+
+
+def _whole_numbers(file: str, label: torch.Tensor) -> list[int]:
+    """The values of a label map, in order."""
+    values = torch.as_tensor(torch.unique(label))
+    if not torch.equal(values, values.round()):
+        raise InputError(
+            f"{file}: holds {values[values != values.round()][0]:g}; a label map holds whole numbers"
+        )
+    return [int(value) for value in values]
 
 
 def _channels(file: str, shape: tuple[int, ...]) -> int:
