@@ -84,17 +84,18 @@ def _first_file(images: Path) -> str:
 
 def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
     """What the names of the channels' files end with, in their order."""
-    images, labels = (sorted(names_in(root / folder, ending)) for folder in pair)
-    if {*images} & {
-        *labels
-    }:  # a number at the end of a name is no channel if the label has it, too
-        return [""]
-    found = {name: _CHANNEL.search(name) for name in images}
-    channels = sorted({match[0] for match in found.values() if match})
-    odd = [name for name, match in found.items() if not match]
-    if channels and odd:
+    images, labels = (names_in(root / folder, ending) for folder in pair)
+    # A number at the end of a name is no channel if the label's name has it, too.
+    return [""] if images & labels else _numbers(root / pair[0], sorted(images), ending)
+
+
+def _numbers(folder: Path, names: Sequence[str], ending: str) -> list[str]:
+    """The numbers of channels at the end of names, which all have one or none has."""
+    found = [_CHANNEL.search(name) for name in names]
+    channels = sorted({match[0] for match in found if match})
+    if channels and None in found:
+        odd = folder / f"{names[found.index(None)]}{ending}"
         raise InputError(
-            f"{root / pair[0] / odd[0]}{ending}: has no channel in its name as others have, such as "
-            f"{channels[0]}; rename it"
+            f"{odd}: has no channel in its name as others have, such as {channels[0]}; rename it"
         )
     return channels or [""]
