@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,17 @@ def listed(names: Sequence[Any], most: int = 8) -> str:
     """The first names, and how many there are if these are not all."""
     shown = ", ".join(str(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once, or None.
+
+    Example:
+        >>> first_repeated(["a", "b", "c", "c", "b"])
+        'b'
+    """
+    times = Counter(names)
+    return next((name for name in names if times[name] > 1), None)
 
 
 def _one_line(error: Exception) -> str:
