@@ -71,9 +71,14 @@ COMMANDS = {
 def write_files(write: Callable[[], Iterable[Path]]) -> int:
     """Calls what writes files and prints their paths; an error becomes one line and its exit code."""
     files, code = attempted(lambda: list(write()))
-    for file in files or []:
-        print(f"wrote {file}")
+    print_written(files or [])
     return code
+
+
+def print_written(files: Iterable[Path]) -> None:
+    """Says which files a command wrote, a line for each."""
+    for file in files:
+        print(f"wrote {file}")
 
 
 def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:

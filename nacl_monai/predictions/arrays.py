@@ -13,6 +13,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.predictions.channels import class_names
 from nacl_monai.predictions.folders import Options, find, measured_cases, processes
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
 from nacl_monai.predictions.raters import Folders, check_raters
@@ -142,7 +143,7 @@ def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> li
 
 
 def _class_names(given: Sequence[str], channels: int) -> list[str]:
-    names = list(given) or ["background", *(f"class_{k}" for k in range(1, channels))]
+    names = list(given) or class_names(channels)
     if len(names) != channels:
         raise InputError(f"classes: {len(names)} names for {channels} channels; give one each")
     return names

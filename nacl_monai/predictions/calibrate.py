@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.bundles import fragments
+from nacl_monai.cli import print_written
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
@@ -35,35 +37,42 @@ def calibrate(words: Sequence[str]) -> list[InputError]:
     parser = _parser()
     options, others = parser.parse_known_args(words)
     given = vars(options)
-    folders, method, region = (
-        given.pop("folders"),
-        given.pop("method", None),
-        given.pop("region", None),
-    )
-    if len(folders) == 1:
-        dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
-        if given:
-            parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
-        method = method or next(iter(METHODS))
-        if method not in METHODS:
-            parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
-        name = f"{method}_{region or METHODS[method].region}"
-        calibrate_run(folders[0], name, dataset_dir, others, bundles)
-        return []
+    folders = given.pop("folders")
+    if len(folders) > 1:
+        wrong = [*map(str, folders[2:]), *others]
+        return _calibrate_saved(parser, folders[0], folders[1], given, wrong)
+    _calibrate_run(parser, folders[0], given, others)
+    return []
+
+
+def _calibrate_run(
+    parser: argparse.ArgumentParser, run: Path, given: dict[str, Any], overrides: Sequence[str]
+) -> None:
+    dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
+    method, region = given.pop("method", next(iter(METHODS))), given.pop("region", None)
+    if given:
+        parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
+    if method not in METHODS:
+        parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
+    name = f"{method}_{region or METHODS[method].region}"
+    calibrate_run(run, name, dataset_dir, overrides, bundles)
+
+
+def _calibrate_saved(
+    parser: argparse.ArgumentParser,
+    predictions: Path,
+    labels: Path,
+    given: dict[str, Any],
+    wrong: Sequence[str],
+) -> list[InputError]:
     of_run = [name for name in ("dataset_dir", "bundles") if name in given]
-    wrong = [*map(str, folders[2:]), *others, *of_run]
-    if wrong:
-        parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
-    predictions, labels = folders
-    words_of_fit = {name: given.pop(name) for name in ("output", "folds") if name in given}
-    return calibrate_folder(
-        predictions,
-        labels,
-        options=Options(**given),
-        method=method,
-        region=region,
-        **words_of_fit,
-    )
+    if wrong or of_run:
+        parser.error(
+            f"{', '.join([*wrong, *of_run])}: has no place beside saved predictions and their labels"
+        )
+    of_fit = ("output", "folds", "method", "region")
+    fit = {name: given.pop(name) for name in of_fit if name in given}
+    return calibrate_folder(predictions, labels, options=Options(**given), **fit)
 
 
 def calibrate_run(
@@ -107,8 +116,7 @@ def calibrate_run(
     runs = read_runs([run, calibrated.path], [run.resolve().name, name])
     files = write_trade_off(runs, calibrated.path)
     print(audit_table(runs), trade_off_text(*runs), sep="\n\n")
-    for file in files:
-        print(f"wrote {file}")
+    print_written(files)
 
 
 def _run(run_id: str, words: Sequence[str]) -> None:

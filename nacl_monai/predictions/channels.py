@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
+from nacl_monai.data.formats.description import label_values
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 
@@ -43,17 +44,24 @@ class Channels:
         return list(self.values)
 
     @property
+    def label_values(self) -> set[int]:
+        """The label values of all channels."""
+        return set[int]().union(*self.values.values())
+
+    @property
     def structures(self) -> dict[str, tuple[int, ...]]:
         """The channels of each structure that Dice is of."""
-        names = self.names
-        if self.overlapping:
-            return {name: (channel,) for channel, name in enumerate(names)}
-        if self.scored is None:
-            return {name: (channel,) for channel, name in enumerate(names) if channel}
+        if self.scored is not None:
+            return self._unions(self.scored)
+        first = 0 if self.overlapping else 1
+        return {name: (channel,) for channel, name in enumerate(self.names) if channel >= first}
+
+    def _unions(self, structures: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """The channels of each structure by its label values."""
         channel_of = {value: k for k, of in enumerate(self.values.values()) for value in of}
         return {
             name: tuple(channel_of[value] for value in values)
-            for name, values in self.scored.items()
+            for name, values in structures.items()
         }
 
     def describe(self) -> str:
@@ -75,40 +83,44 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
         InputError: If the file is damaged or names no labels.
         SettingError: If the activation contradicts it.
     """
+    values, ignore = _labels(file)
+    if _are_structures(file, values, activation):
+        structures = {name: of for name, of in values.items() if of != (0,)}
+        return Channels(SIGMOID, structures, ignore, str(file))
+    ordered = dict(sorted(values.items(), key=itemgetter(1)))
+    return Channels(SOFTMAX, ordered, ignore, str(file))
+
+
+def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """Name → label values, and the value to ignore, if there is one."""
     labels = read_object(file, "give another with --dataset").get("labels")
     if not isinstance(labels, dict) or not labels:
         raise InputError(f"{file}: names no labels; give another with --dataset")
-    try:
-        if all(str(key).isdecimal() for key in labels):
-            labels = {str(name): int(value) for value, name in labels.items()}
-        ignore = labels.pop("ignore", None)
-        values = {str(name): _values(value) for name, value in labels.items()}
-        ignore = None if ignore is None else int(ignore)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{file}: holds labels that are no numbers; correct it") from error
-    regions = any(len(value) > 1 for value in values.values())
+    values = {name: tuple(of) for name, of in label_values(file, labels).items()}
+    ignore, *more = values.pop("ignore", (None,))
+    if more:
+        raise InputError(f"{file}: labels: ignores several values; give them one")
+    return values, ignore
+
+
+def _are_structures(
+    file: Path, values: Mapping[str, Sequence[int]], activation: str | None
+) -> bool:
+    """Whether labels are structures that may overlap: the user says so, or one has several values."""
+    regions = any(len(of) > 1 for of in values.values())
     if regions and activation == SOFTMAX:
         raise SettingError(
             f"--activation: is softmax, but the labels of {file} are regions that overlap; leave it out"
         )
-    if regions or activation == SIGMOID:
-        structures = {name: value for name, value in values.items() if set(value) != {0}}
-        return Channels(SIGMOID, structures, ignore, str(file))
-    ordered = dict(sorted(values.items(), key=lambda item: item[1]))
-    return Channels(SOFTMAX, ordered, ignore, str(file))
+    return regions or activation == SIGMOID
 
 
-def _values(value: Any) -> tuple[int, ...]:
-    return tuple(sorted({int(one) for one in (value if isinstance(value, list) else [value])}))
-
-
-def numbered(channels: int, activation: str | None, names: Sequence[str] | None = None) -> Channels:
+def numbered(channels: int, activation: str | None) -> Channels:
     """The channels where no file names them: label value k is channel k.
 
     Args:
         channels: How many there are.
         activation: What the user says.
-        names: Of the classes, if known.
 
     Raises:
         SettingError: If they are structures, whose labels nobody can know.
@@ -118,9 +130,14 @@ def numbered(channels: int, activation: str | None, names: Sequence[str] | None 
             "--structures: is needed, since nothing says which labels the channels of a sigmoid stand "
             "for; write --structures NAME=1,2 NAME=2, one for each, or give --dataset dataset.json"
         )
-    named = names or ["background", *(f"class_{k}" for k in range(1, channels))]
     source = "the number of channels; name them with --dataset dataset.json"
-    return Channels(SOFTMAX, {name: (k,) for k, name in enumerate(named)}, source=source)
+    values = {name: (k,) for k, name in enumerate(class_names(channels))}
+    return Channels(SOFTMAX, values, source=source)
+
+
+def class_names(channels: int) -> list[str]:
+    """The names of classes that nobody has named."""
+    return ["background", *(f"class_{k}" for k in range(1, channels))]
 
 
 def with_structures(
@@ -138,7 +155,7 @@ def with_structures(
     Raises:
         SettingError: If a word is no structure, or holds a value that no class has.
     """
-    structures = dict(_structure(word) for word in words)
+    structures = dict(map(_structure, words))
     ignore = channels.ignore if channels else None
     if activation == SIGMOID or (channels and channels.overlapping):
         return Channels(SIGMOID, structures, ignore, "--structures")
@@ -147,20 +164,23 @@ def with_structures(
             "--structures: are unions of classes; say which with --dataset dataset.json, or that the "
             "channels are the structures, with --activation sigmoid"
         )
-    known = {value for values in channels.values.values() for value in values}
+    _check_known(structures, channels.label_values)
+    return Channels(SOFTMAX, channels.values, ignore, channels.source, structures)
+
+
+def _check_known(structures: Mapping[str, Sequence[int]], known: set[int]) -> None:
     for name, values in structures.items():
         unknown = sorted(set(values) - known)
         if unknown:
             raise SettingError(
                 f"--structures {name}: {unknown[0]} is no label value; choose from {sorted(known)}"
             )
-    return Channels(SOFTMAX, channels.values, ignore, channels.source, structures)
 
 
 def _structure(word: str) -> tuple[str, tuple[int, ...]]:
     name, _, values = word.partition("=")
     try:
-        return name, _values(values.split(","))
+        return name, tuple(sorted(set(map(int, values.split(",")))))
     except ValueError as error:
         raise SettingError(
             f"--structures: {word!r} is no structure; write NAME=1,2 with its label values"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.folders import Found, Options, find, measured_cases, processes
@@ -24,6 +25,7 @@ from nacl_monai.predictions.raters import Folders, check_raters
 from nacl_monai.predictions.table import audit_table, rater_table
 from nacl_monai.predictions.worst import WorstCases
 from nacl_monai.reports import Run, check_alike, read_runs
+from nacl_monai.reports.evaluation_files import first_repeated
 
 
 def audit_folders(
@@ -58,9 +60,28 @@ def audit_folders(
     ]
     for found in everything:  # refuse what cannot be meant before the first volume is read
         print(found)
-        cases = [one.case for one, _ in found.pairs]
-        check_measured(found, cases, found.faults)
-        patients_of(cases, options.patient_pattern, options.patients)
+        _check(found, options)
+    audits, faults, files = _audit_all(everything, outputs, options)
+    if len(audits) > 1:
+        files += draw_all(_side_by_side(audits), output)
+    print(audit_table(audits))
+    for audit in audits if not isinstance(labels, Path) else ():
+        print(rater_table(audit))
+    print_written(files)
+    return faults
+
+
+def _check(found: Found, options: Options) -> None:
+    """Refuses a folder without a case, or with one whose patient is not known where others are."""
+    cases = [one.case for one, _ in found.pairs]
+    check_measured(found, cases, found.faults)
+    patients_of(cases, options.patient_pattern, options.patients)
+
+
+def _audit_all(
+    everything: Sequence[Found], outputs: Sequence[Path], options: Options
+) -> tuple[list[Run], list[InputError], list[Path]]:
+    """The audits of all models, the faults of their cases, and the files."""
     audits, faults, files = [], [], []
     with processes(options.jobs) as apply:
         for found, place in zip(everything, outputs, strict=True):
@@ -68,14 +89,7 @@ def audit_folders(
             audits.append(audit)
             faults += of_folder
             files += written
-    if len(audits) > 1:
-        files += draw_all(_side_by_side(audits), output)
-    print(audit_table(audits))
-    for audit in audits if not isinstance(labels, Path) else ():
-        print(rater_table(audit))
-    for file in files:
-        print(f"wrote {file}")
-    return faults
+    return audits, faults, files
 
 
 def audit_one(
@@ -120,8 +134,7 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
     check_output(output)
     audit, written = write_merged(output, merge(files))
     print(audit_table([audit]))
-    for file in written:
-        print(f"wrote {file}")
+    print_written(written)
     return []
 
 
@@ -144,8 +157,8 @@ def distinct_names(
             f"{option}: {len(names)} names for {len(folders)} folders; give one for each"
         )
     chosen = list(names or (folder.resolve().name for folder in folders))
-    repeated = next((name for name in chosen if chosen.count(name) > 1), None)
-    if repeated:
+    repeated = first_repeated(chosen)
+    if repeated is not None:
         raise SettingError(f"{option}: two {kind} are called {repeated!r}; tell them apart with it")
     return chosen
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
@@ -92,8 +93,7 @@ def calibrate_folder(
     files += write_calibrator(output, fit, channels, [part.record for part in parts])
     fitted = f"{name}: {fit.text(runs[0].unit)}"
     print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
-    for file in files:
-        print(f"wrote {file}")
+    print_written(files)
     return faults
 
 

@@ -20,6 +20,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.calibrator import Calibrated, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
+from nacl_monai.predictions.class_files import all_in_order, count_files
 from nacl_monai.predictions.labels import label_files
 from nacl_monai.predictions.layouts import Layout, recognized
 from nacl_monai.predictions.measuring import (
@@ -106,12 +107,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     pairs.sort(key=lambda one: one[0].case)
     dataset = options.dataset or layout.dataset(folder) or _beside_labels([*places.values()])
     channels = _channels(dataset, layout, [one for one, _ in pairs], options)
-    ordered: list[Pair] = []
-    for one, label_maps in pairs:
-        try:
-            ordered.append((_in_order(one, channels), label_maps))
-        except InputError as fault:
-            faults.append(fault)
+    ordered, misnamed = all_in_order(pairs, channels)
     settings = Settings(
         channels,
         tuple(dict.fromkeys(("foreground", *options.regions))),
@@ -119,15 +115,21 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         options.affine_tolerance,
         tuple(places) if len(places) > 1 else (),
     )
+    faults += misnamed
     found = Found(
         folder, name or folder.resolve().name, layout, settings, ordered, len(labeled), faults
     )
+    return _calibrated(found, options)
+
+
+def _calibrated(found: Found, options: Options) -> Found:
+    """The same predictions, through the calibrator that the command names, if it names one."""
     if options.calibrator is None:
         return found
     calibrator = read_calibrator(options.calibrator)
-    cases = [one.case for one, _ in ordered]
+    cases = [one.case for one, _ in found.pairs]
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    calibrator.check(channels, patients or cases)
+    calibrator.check(found.settings.channels, patients or cases)
     return through(found, dict.fromkeys(cases, calibrator.module), calibrator.as_record())
 
 
@@ -150,7 +152,7 @@ def _beside_labels(folders: Sequence[Path]) -> Path | None:
     for file in found[1:]:
         if read_dataset(file) != replace(read_dataset(found[0]), source=str(file)):
             raise InputError(f"{file}: has other labels than {found[0]}; say which with --dataset")
-    return found[0] if found else None
+    return next(iter(found), None)
 
 
 def _channels(
@@ -161,21 +163,13 @@ def _channels(
     channels = read_dataset(dataset, options.activation) if dataset else None
     if options.structures:
         return with_structures(channels, options.structures, options.activation)
-    if channels:
-        return channels
-    first = predictions[0]
-    names = sorted(first.files, key=_number) if len(first.files) > 1 else None
-    count = len(names) if names else _count(layout, predictions)
-    if names and [_number(name)[0] for name in names] != list(range(count)):
-        raise InputError(
-            f"{first.file}: the files of a case are {', '.join(names)}, and nothing says which labels "
-            "they stand for; give --dataset dataset.json with their names"
-        )
-    return numbered(count, options.activation)
+    return channels or numbered(_count(layout, predictions), options.activation)
 
 
 def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
-    """The channels of the first case that can be read."""
+    """The files of a case, if there are several; or the channels of the first that can be read."""
+    if len(predictions[0].files) > 1:
+        return count_files(predictions[0])
     faults = []
     for one in predictions:
         try:
@@ -183,32 +177,6 @@ def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
         except InputError as fault:
             faults.append(fault)
     raise faults[0]
-
-
-def _number(name: str) -> tuple[float, str]:
-    return (int(name) if name.isdecimal() else float("inf"), name)
-
-
-def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
-    """The files of a case, if there is one per class, in the order of the classes.
-
-    Raises:
-        InputError: If there are others than the classes.
-    """
-    files = prediction.files
-    if "" in files:
-        return prediction
-    by_name = {name.lower(): file for name, file in files.items()}
-    keys = [name.lower() for name in channels.names]
-    if not channels.overlapping and all(name.isdecimal() for name in files):
-        by_name = {str(int(name)): file for name, file in files.items()}
-        keys = [str(values[0]) for values in channels.values.values()]
-    if by_name.keys() != set(keys):
-        raise InputError(
-            f"{prediction.file}: the files of this case are {', '.join(sorted(files))}, but there are "
-            f"{channels.describe()}: {', '.join(channels.names)}; give one file for each"
-        )
-    return replace(prediction, files={key: by_name[key] for key in keys})
 
 
 def measured_cases(

@@ -60,10 +60,9 @@ def label_names(channels: Channels) -> Mapping[int, str]:
         >>> label_names(Channels("sigmoid", {"whole": (1, 2), "tail": (2,)}, ignore=3))
         {0: 'background', 1: 'whole', 2: 'whole + tail', 3: 'ignore'}
     """
-    values = sorted({0, *(value for of in channels.values.values() for value in of)})
     names = {
         value: " + ".join(name for name, of in channels.values.items() if value in of)
-        for value in values
+        for value in sorted({0} | channels.label_values)
     }
     names[0] = names[0] or "background"
     if channels.ignore is not None:

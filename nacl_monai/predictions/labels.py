@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give the folder of the label maps")
-    files: dict[str, Path] = {}
-    for file in image_files(folder):
-        first = files.setdefault(stem_of(file), file)
-        if first != file:
-            raise InputError(f"{file}: has the name of {first}; leave one of them out")
+    files = _by_case(folder)
     if not files:
         raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
     beside = next((file for file in files.values() if _probabilities_of(file).is_file()), None)
@@ -58,6 +54,16 @@ def label_files(folder: Path) -> dict[str, Path]:
         raise InputError(
             f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
         )
+    return files
+
+
+def _by_case(folder: Path) -> dict[str, Path]:
+    """The images in a folder by their names, of which none is there with two endings."""
+    files: dict[str, Path] = {}
+    for file in image_files(folder):
+        first = files.setdefault(stem_of(file), file)
+        if first != file:
+            raise InputError(f"{file}: has the name of {first}; leave one of them out")
     return files
 
 
@@ -83,37 +89,58 @@ def pair(
         InputError: If there is no pair at all.
     """
     plain = {name.removesuffix(_CHANNEL): file for name, file in labels.items()}
-    place = next(iter(labels.values())).parent
-    pairs, faults = [], []
-    used: dict[Path, Path] = {}
+    used: dict[Path, Prediction] = {}
+    faults = []
     for one in predictions:
-        name = one.case.removesuffix(_CHANNEL)
-        label = labels.get(one.case, plain.get(name))
-        if label is None:
-            faults.append(
-                InputError(
-                    f"{one.file}: has no label map {name!r} in {place}; add it, or leave it out"
-                )
-            )
-        elif label in used:
-            faults.append(
-                InputError(f"{one.file}: is the case of {used[label]}, too; leave one of them out")
-            )
-        else:
-            pairs.append((Prediction(stem_of(label), one.files), label))
-            used[label] = one.file
-    left = [label for label in labels.values() if label not in used]
-    if left and not all(one.file.parent.name == VALIDATION for one in predictions):
-        others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
-        faults.append(
-            InputError(f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out")
-        )
-    if not pairs:
+        try:
+            used[_label_of(one, labels, plain, used)] = one
+        except InputError as fault:
+            faults.append(fault)
+    if not used:
         raise InputError(
-            f"{folder}: no case has the name of a label map in {place}, as {predictions[0].case!r} does "
-            "not; give predictions of the labeled cases"
+            f"{folder}: no case has the name of a label map in {_place(labels)}, as "
+            f"{predictions[0].case!r} does not; give predictions of the labeled cases"
         )
-    return pairs, faults
+    faults += _unpredicted(labels, used, predictions, folder)
+    return [(Prediction(stem_of(label), one.files), label) for label, one in used.items()], faults
+
+
+def _label_of(
+    one: Prediction,
+    labels: Mapping[str, Path],
+    plain: Mapping[str, Path],
+    used: Mapping[Path, Prediction],
+) -> Path:
+    """The label map of a prediction, by its name or else by the plain one, which no other has."""
+    name = one.case.removesuffix(_CHANNEL)
+    label = labels.get(one.case, plain.get(name))
+    if label is None:
+        raise InputError(
+            f"{one.file}: has no label map {name!r} in {_place(labels)}; add it, or leave it out"
+        )
+    if label in used:
+        raise InputError(
+            f"{one.file}: is the case of {used[label].file}, too; leave one of them out"
+        )
+    return label
+
+
+def _unpredicted(
+    labels: Mapping[str, Path],
+    used: Container[Path],
+    predictions: Sequence[Prediction],
+    folder: Path,
+) -> list[InputError]:
+    """The fault of label maps that have no prediction, unless all predictions are of a fold."""
+    left = [label for label in labels.values() if label not in used]
+    if not left or all(one.file.parent.name == VALIDATION for one in predictions):
+        return []
+    others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
+    return [InputError(f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out")]
+
+
+def _place(labels: Mapping[str, Path]) -> Path:
+    return next(iter(labels.values())).parent
 
 
 def read_labels(
@@ -196,11 +223,7 @@ def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
 
 
 def _check_values(file: Path, values: npt.NDArray[Any], channels: Channels) -> None:
-    allowed = {0, *(value for of in channels.values.values() for value in of)}
-    if channels.overlapping:
-        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
-    if channels.ignore is not None:
-        allowed.add(channels.ignore)
+    allowed = _allowed(channels)
     low, high = int(values.min()), int(values.max())
     unknown = [value for value in (low, high) if value not in allowed]
     if not unknown:
@@ -210,6 +233,16 @@ def _check_values(file: Path, values: npt.NDArray[Any], channels: Channels) -> N
             f"{file}: holds the label value {unknown[0]}; expected only {sorted(allowed)}, by "
             f"{channels.source}"
         )
+
+
+def _allowed(channels: Channels) -> set[int]:
+    """The values that a label map may hold."""
+    allowed = {0} | channels.label_values
+    if channels.overlapping:
+        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
+    if channels.ignore is not None:
+        allowed.add(channels.ignore)
+    return allowed
 
 
 def _table(values: Iterable[int], high: int) -> npt.NDArray[np.bool_]:

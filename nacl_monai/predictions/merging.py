@@ -30,21 +30,14 @@ def merge(files: Sequence[str | Path]) -> Audit:
     for other in parts[1:]:
         _check_alike(parts[0], other)
     _check_apart(parts, "case", [part.cases for part in parts])
-    if parts[0].patients is not None:
-        _check_apart(parts, "patient", [part.patients or [] for part in parts])
+    _check_apart(parts, "patient", [part.patients or [] for part in parts])
     merged = replace(parts[0].joined(parts[1:]), path=Path("merged") / "bins.npz")
     return from_bins(merged.ordered(sorted(merged.cases)), "merged")
 
 
 def _check_alike(first: RunBins, other: RunBins) -> None:
     made = [
-        {
-            "num_bins": part.sums.num_bins,
-            "regions": part.regions,
-            "classes": part.classes,
-            "raters": part.raters,
-            "patients": "unknown" if part.patients is None else "known",
-        }
+        {**part.axes, "patients": "unknown" if part.patients is None else "known"}
         for part in (first, other)
     ]
     unlike = first_of(differences(*made))

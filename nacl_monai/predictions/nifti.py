@@ -51,7 +51,7 @@ def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
     cases: dict[str, dict[str, Path]] = defaultdict(dict)
     for file in image_files(folder):
         stem = stem_of(file)
-        case = max((name for name in names if stem.startswith(f"{name}_")), key=len, default=None)
+        case = _longest_start(stem, names)
         if case is None or stem in names:
             return []
         cases[case][stem[len(case) + 1 :]] = file
@@ -59,6 +59,11 @@ def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
     if kinds <= {"0000"}:
         return []
     return [Prediction(case, files) for case, files in sorted(cases.items())]
+
+
+def _longest_start(stem: str, names: Collection[str]) -> str | None:
+    """The longest name that the name of a file begins with, or None."""
+    return max((name for name in names if stem.startswith(f"{name}_")), key=len, default=None)
 
 
 def read_channels(prediction: Prediction) -> Probabilities:
@@ -82,14 +87,18 @@ def read_per_class(prediction: Prediction) -> Probabilities:
     images = [_one_channel(first)]
     for file in others:
         images.append(_one_channel(file))
-        same = np.allclose(images[-1].affine, images[0].affine, atol=1e-3)
-        if images[-1].shape != images[0].shape or not same:
-            raise InputError(f"{file}: is on another grid than {first}; predict the case again")
-        if images[-1].voxels.dtype != images[0].voxels.dtype:
-            raise InputError(f"{file}: is stored in another way than {first}; save both alike")
+        _check_alike(file, images[-1], first, images[0])
     voxels = np.stack([image.voxels for image in images])
     whole = all(image.whole for image in images)
     return Probabilities(voxels, images[0].affine, first, first, whole=whole)
+
+
+def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:
+    same = np.allclose(image.affine, first.affine, atol=1e-3)
+    if image.shape != first.shape or not same:
+        raise InputError(f"{file}: is on another grid than {first_file}; predict the case again")
+    if image.voxels.dtype != first.voxels.dtype:
+        raise InputError(f"{file}: is stored in another way than {first_file}; save both alike")
 
 
 def _one_channel(file: Path) -> Image:

@@ -30,17 +30,18 @@ def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dic
     """
     axes, runs_back = _anatomical(None if predicted.turned else labels.affine)
     classes = labels.classes if channels.overlapping else labels.classes[None]
-    volumes = (
-        voxels.permute(0, 3, 2, 1).permute(0, *(1 + axis for axis in axes))
-        for voxels in (torch.from_numpy(predicted.voxels), classes)
-    )
-    probs, label = volumes
+    order = (0, *(3 - axis for axis in axes))  # of z, y, x
+    probs, label = torch.from_numpy(predicted.voxels).permute(order), classes.permute(order)
     shown = case_slice(probs, label, channels.names, overlapping=channels.overlapping)
+    return {name: _flipped(array, runs_back) for name, array in shown.items()}
+
+
+def _flipped(array: Any, runs_back: Sequence[bool]) -> Any:
+    """A picture whose columns and rows run as one looks at it; what is no picture stays."""
+    if np.ndim(array) != 2:
+        return array
     columns, rows = (slice(None, None, -1 if back else None) for back in runs_back[:2])
-    return {
-        name: array[rows, columns] if np.ndim(array) == 2 else array
-        for name, array in shown.items()
-    }
+    return array[rows, columns]
 
 
 def majority(raters: Sequence[Labels], channels: Channels) -> Labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -39,10 +40,14 @@ def check_raters(labels: Folders) -> None:
             "--raters: is one folder; give two or more, or this one as the last folder without --raters"
         )
     for name in labels:
-        if Path(name).name != name or name in (".", ".."):
-            raise SettingError(f"--rater-names: {name!r} is no name of a folder; choose another")
+        _check_name(name)
     for one, other in combinations(labels.values(), 2):
         _check_apart(one, other)
+
+
+def _check_name(name: str) -> None:
+    if Path(name).name != name or name in (".", ".."):
+        raise SettingError(f"--rater-names: {name!r} is no name of a folder; choose another")
 
 
 def _check_apart(one: Path, other: Path) -> None:
@@ -83,11 +88,18 @@ def pair_with_all(
     Raises:
         InputError: If a rater has no label map of any case, or if no case has those of all.
     """
-    paired = [pair(predictions, files, folder) for files in raters]
-    faults = [fault for _, of_rater in paired for fault in of_rater]
-    labels = [{one.file: label for one, label in pairs} for pairs, _ in paired]
-    common = [one for one, _ in paired[0][0] if all(one.file in files for files in labels)]
-    pairs: list[Pair] = [(one, [files[one.file] for files in labels]) for one in common]
+    faults: list[InputError] = []
+    cases: dict[Path, Prediction] = {}
+    labels: dict[Path, list[Path]] = defaultdict(list)
+    for files in raters:
+        of_rater, faults_of_rater = pair(predictions, files, folder)
+        faults += faults_of_rater
+        for one, label in of_rater:
+            cases.setdefault(one.file, one)
+            labels[one.file].append(label)
+    pairs: list[Pair] = [
+        (one, labels[file]) for file, one in cases.items() if len(labels[file]) == len(raters)
+    ]
     if not pairs:
         raise InputError(
             f"{folder}: no case has a label map of every rater; give raters of the same cases"

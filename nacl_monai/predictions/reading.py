@@ -121,16 +121,20 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
             f"{file}: has {len(voxels)} channels, but there are {channels.describe()}: "
             f"{', '.join(channels.names)}; give the dataset.json of these predictions with --dataset"
         )
+    _check_range(file, voxels, channels.activation)
+    if not channels.overlapping:
+        _check_sums(file, voxels)
+
+
+def _check_range(file: Path, voxels: npt.NDArray[Any], activation: str) -> None:
     low, high = float(voxels.min()), float(voxels.max())
     if np.isnan(low):
         raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
-    if predicted.voxels.dtype != np.uint8 and (low < -1e-3 or high > 1 + 1e-2):
+    if voxels.dtype != np.uint8 and (low < -1e-3 or high > 1 + 1e-2):
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.4g}, so these are logits; save probabilities, "
-            f"after {channels.activation}"
+            f"after {activation}"
         )
-    if not channels.overlapping:
-        _check_sums(file, voxels)
 
 
 def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:

@@ -15,6 +15,7 @@ from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports import Run, draw_reliability
 from nacl_monai.reports.consistency import check_sums, region_errors
 from nacl_monai.reports.evaluated import run_of_bins
+from nacl_monai.reports.evaluation_files import first_repeated
 from nacl_monai.reports.run_bins import RunBins, read_bins
 from nacl_monai.runs import TOP
 
@@ -149,7 +150,7 @@ def read_audit(file: str | Path, name: str | None = None) -> Audit:
     path = Path(file)
     bins = read_bins(path / "bins.npz" if path.is_dir() else path)
     check_sums(bins)
-    repeated = next((case for case in bins.cases if bins.cases.count(case) > 1), None)
+    repeated = first_repeated(bins.cases)
     if repeated is not None:
         raise InputError(f"{bins.path}: case {repeated!r} is there twice; audit again")
     return from_bins(bins, name or bins.path.resolve().parent.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nacl_monai.reports import METRICS, Run
+from nacl_monai.reports.columns import columns_of, structure_of
 from nacl_monai.reports.raters import by_rater, human_run
 
 _ERRORS = {"ece": "ECE", "cece": "CECE", "confidence_gap": "Confidence − accuracy"}
@@ -33,14 +34,18 @@ def rater_table(audit: Run) -> str:
 
 
 def _lines(audits: Sequence[Run]) -> list[str]:
-    columns = _columns(audits[0])
     rows = [["", *(audit.name for audit in audits)]]
     rows += [
         [label, *(_cell(audit, column, decimals) for audit in audits)]
-        for column, (label, decimals) in columns.items()
+        for column, (label, decimals) in _columns(audits[0]).items()
         if any(_is_known(audit, column) for audit in audits)
     ]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line per row, its cells as wide as the widest of their column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
@@ -59,13 +64,21 @@ def _cell(audit: Run, column: str, decimals: int) -> str:
 
 def _columns(audit: Run) -> dict[str, tuple[str, int]]:
     """The columns that are shown, with label and digits."""
+    return _score_columns(audit) | _error_columns(audit)
+
+
+def _score_columns(audit: Run) -> dict[str, tuple[str, int]]:
     shown: dict[str, tuple[str, int]] = {}
     for metric in ("dice", "hd95", "crps"):
-        names = [str(name) for name in audit.metrics if str(name).partition("_")[0] == metric]
-        for name in sorted(names, key=len):
-            structure = name.removeprefix(metric).removeprefix("_")
+        for name in columns_of(metric, audit.metrics):
+            structure = structure_of(name)
             label = METRICS[metric].label + (f", {structure}" if structure else "")
             shown[name] = (label, METRICS[metric].decimals)
+    return shown
+
+
+def _error_columns(audit: Run) -> dict[str, tuple[str, int]]:
+    shown: dict[str, tuple[str, int]] = {}
     for region in audit.bins.whole_regions:
         for error, label in _ERRORS.items():
             shown[f"{error}_{region}"] = (f"{label}, {region}", _DECIMALS)

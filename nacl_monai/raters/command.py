@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
@@ -12,13 +12,15 @@ from operator import add
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.losses.widths import LEAST_SIGMA, extent_of
 from nacl_monai.raters.fitting import Fit, fit_width
-from nacl_monai.raters.folders import check_values, find_cases, read_cases, structure
+from nacl_monai.raters.folders import RatedCase, check_values, find_cases, read_cases, structure
+from nacl_monai.raters.masks import RatedMasks
 from nacl_monai.raters.priors import blur
 from nacl_monai.raters.scores import PriorScores, score_priors
 
@@ -62,15 +64,18 @@ def fit_prior(options: FitOptions) -> list[Path]:
     pooled = fit_width(reduce(add, by_class.values()), "blur")
     words = overrides(pooled.best, spacing, options.spacing or spacing)
     lines = [_line(name, fit) for name, fit in {**fits, "all classes": pooled}.items()]
-    for line in lines:
-        print(line)
+    print(*lines, sep="\n")
     if pooled.doubt:
         print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
     print("train with:", " ".join(f"--{key} {_word(value)}" for key, value in words.items()))
     comments = [*lines, f"{len(options.raters)} readers, {pooled.patients} patients"]
-    text = "".join(f"# {line}\n" for line in comments)
-    text += "".join(f"{key}: {value}\n" for key, value in words.items())
-    return [write_text(options.output, text)]
+    return [write_text(options.output, _arguments(comments, words))]
+
+
+def _arguments(comments: Sequence[str], words: Mapping[str, object]) -> str:
+    """The text of a file that ``--args_file`` takes."""
+    lines = [*(f"# {line}" for line in comments), *(f"{key}: {words[key]}" for key in words)]
+    return "\n".join(lines) + "\n"
 
 
 def _check(options: FitOptions) -> None:
@@ -89,33 +94,50 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     files = find_cases(options.raters)
     patients = patients_of(list(files), options.patient_pattern) or list(files)
     cases = list(read_cases(files))
-    held = [
-        {int(value) for case in cases for value in np.unique(case.labels[k]) if value}
-        for k in range(len(options.raters))
-    ]
+    held = [_values(cases, rater) for rater in range(len(options.raters))]
     values = check_values(options.raters, held)
-    for one, other in combinations(range(len(options.raters)), 2):
+    _check_apart(options.raters, cases)
+    spacings = _spacings(options, cases)
+    priors = [blur(width) for width in TRIED * spacings.min()]
+    scores = {
+        value: score_priors(_masks(cases, patients, value, options), priors, [options.band])
+        for value in values
+    }
+    return scores, tuple(np.median(spacings, axis=0).tolist())
+
+
+def _values(cases: Sequence[RatedCase], rater: int) -> set[int]:
+    """The label values that a rater's label maps hold, without the background."""
+    return {int(value) for case in cases for value in np.unique(case.labels[rater]) if value}
+
+
+def _check_apart(raters: Sequence[Path], cases: Sequence[RatedCase]) -> None:
+    for one, other in combinations(range(len(raters)), 2):
         if all(np.array_equal(case.labels[one], case.labels[other]) for case in cases):
             raise InputError(
-                f"{options.raters[other]}: agrees with {options.raters[one]} in every voxel, and "
+                f"{raters[other]}: agrees with {raters[one]} in every voxel, and "
                 "without disagreement there is no width to fit; give label maps that were drawn apart"
             )
+
+
+def _spacings(options: FitOptions, cases: Sequence[RatedCase]) -> npt.NDArray[np.float64]:
+    """The spacing of every case; they must be alike where that of the training is not given."""
     spacings = np.array([case.spacing[: options.axes] for case in cases])
     if options.spacing is None and not np.allclose(spacings, spacings[:1], rtol=1e-2):
         raise SettingError(
             "--spacing: is missing, and the label maps differ in theirs; give that of the training"
         )
-    priors = [blur(width) for width in TRIED * spacings.min()]
-    scores = {}
-    for value in values:
-        masks = [
-            structure(case, value, patient, options.band, options.volumes)
-            for case, patient in zip(cases, patients, strict=True)
-        ]
-        scores[value] = score_priors(
-            [one for one in masks if one is not None], priors, [options.band]
-        )
-    return scores, tuple(float(size) for size in np.median(spacings, axis=0))
+    return spacings
+
+
+def _masks(
+    cases: Sequence[RatedCase], patients: Sequence[str], value: int, options: FitOptions
+) -> Iterator[RatedMasks]:
+    """The masks of a class, of the cases that have it."""
+    for case, patient in zip(cases, patients, strict=True):
+        masks = structure(case, value, patient, options.band, options.volumes)
+        if masks is not None:
+            yield masks
 
 
 def overrides(

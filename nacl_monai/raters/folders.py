@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,23 +42,33 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
         SettingError: If there is one rater alone.
         InputError: If a folder is given twice, or lacks a case of another.
     """
-    if len(folders) < 2:
-        raise SettingError(f"{folders[0]}: is the only reader; give two or more folders")
-    places = [folder.resolve() for folder in folders]
-    twice = next((folder for k, folder in enumerate(folders) if places[k] in places[:k]), None)
-    if twice is not None:
-        raise InputError(f"{twice}: is given twice; give every reader once")
+    _check_several(folders)
     files = [label_files(folder) for folder in folders]
     cases = sorted(set().union(*files))
     for folder, of in zip(folders, files, strict=True):
-        missing = [case for case in cases if case not in of]
-        if missing:
-            more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise InputError(
-                f"{folder}: has no label map of the case {missing[0]!r}{more}; every reader needs every "
-                "case, so add it, or take the case out of the other folders"
-            )
+        _check_complete(folder, of, cases)
     return {case: [of[case] for of in files] for case in cases}
+
+
+def _check_several(folders: Sequence[Path]) -> None:
+    """Refuses one rater alone, and a rater who is given twice."""
+    if len(folders) < 2:
+        raise SettingError(f"{folders[0]}: is the only reader; give two or more folders")
+    places: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in places:
+            raise InputError(f"{folder}: is given twice; give every reader once")
+        places.add(folder.resolve())
+
+
+def _check_complete(folder: Path, files: Container[str], cases: Sequence[str]) -> None:
+    missing = [case for case in cases if case not in files]
+    if missing:
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"{folder}: has no label map of the case {missing[0]!r}{more}; every reader needs every "
+            "case, so add it, or take the case out of the other folders"
+        )
 
 
 def read_cases(cases: Mapping[str, Sequence[Path]]) -> Iterator[RatedCase]:
@@ -123,13 +133,14 @@ def structure(
     masks = case.labels == value
     if not masks.any():
         return None
-    box = []
-    for axis, size in enumerate(case.spacing):
-        others = tuple(k for k in range(masks.ndim) if k != axis + 1)
-        found = np.flatnonzero(masks.any(axis=others))
-        extra = int(np.ceil(margin / size)) + 1
-        box.append(slice(max(0, found[0] - extra), found[-1] + 1 + extra))
-    cut = masks[(slice(None), *box)]
+    cut = masks[(slice(None), *_box(masks.any(axis=0), case.spacing, margin))]
     if volumes:
         return RatedMasks(cut[:, None], case.spacing, patient)
     return RatedMasks(np.moveaxis(cut, 3, 1), case.spacing[:2], patient)
+
+
+def _box(mask: Array, spacing: Sequence[float], margin: float) -> Iterator[slice]:
+    """The box around a mask with a margin in mm and a voxel more, axis by axis."""
+    for marked, size in zip(np.nonzero(mask), spacing, strict=True):
+        extra = int(np.ceil(margin / size)) + 1
+        yield slice(max(0, marked.min() - extra), marked.max() + 1 + extra)

@@ -147,15 +147,10 @@ def score_priors(
     Raises:
         InputError: If there is no image, or the bands do not ascend.
     """
-    edges = np.asarray(bands, dtype=np.float64)
-    if not len(edges) or edges[0] <= 0 or (np.diff(edges) <= 0).any():
-        raise InputError(f"bands: are {list(bands)}; give widths above 0 mm, in ascending order")
+    edges = _ascending(bands)
     sums: dict[str, Array] = {}
     for image in images:
-        rings = np.zeros((len(priors), len(edges), NUM_BINS, _SUMS))
-        planes = image.planes()
-        if len(planes.masks):
-            rings += _ring_sums(planes, image.others, priors, edges)
+        rings = _ring_sums(image.planes(), image.others, priors, edges)
         sums[image.patient] = sums.get(image.patient, 0) + rings
     if not sums:
         raise InputError("images: are none; give images that several raters marked")
@@ -166,8 +161,17 @@ def score_priors(
     )
 
 
+def _ascending(bands: Sequence[float]) -> Array:
+    edges = np.asarray(bands, dtype=np.float64)
+    if not len(edges) or edges[0] <= 0 or (np.diff(edges) <= 0).any():
+        raise InputError(f"bands: are {list(bands)}; give widths above 0 mm, in ascending order")
+    return edges
+
+
 def _ring_sums(planes: Planes, others: int, priors: Sequence[Prior], edges: Array) -> Array:
     """Sums ``(priors, rings, bins, kinds)`` over the voxels between one band's edge and the next."""
+    if not len(planes.masks):
+        return np.zeros((len(priors), len(edges), NUM_BINS, _SUMS))
     distance = np.abs(planes.distances)
     near = distance <= edges[-1]
     ring = np.searchsorted(edges, distance[near])

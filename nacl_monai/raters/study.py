@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,11 +85,21 @@ def measure(scans: Sequence[Scan]) -> Study:
     of_four = score_priors(_bar(rated(four), "marked by four"), priors, BANDS)
     of_fewer = score_priors(_bar(rated(fewer), "marked by fewer"), priors, BANDS)
     pixels = score_priors(_bar(rated(four, pixels=True), "in pixels"), in_pixels(), PIXEL_BAND)
+    by_nodules = {FOUR: of_four, TWO: of_four + of_fewer}
+    return Study(pixels, by_nodules, _with_outlines(scans), _by_readers(nodules))
+
+
+def _with_outlines(scans: Sequence[Scan]) -> PriorScores:
+    """Scores of blurs on the nodules of all four, to which the outline's pixels belong."""
     wide = read_nodules(scans, margin=max(BANDS) + 1, outline=True)
-    with_outline = [one for one in rated(wide) if not one.absent]
-    outline = score_priors(_bar(with_outline, "with outlines"), in_mm(["blur"]), BANDS)
-    numbers = {k: sum(len(one.masks) == k for one in nodules) for k in range(2, READERS + 1)}
-    return Study(pixels, {FOUR: of_four, TWO: of_four + of_fewer}, outline, numbers)
+    four = [one for one in rated(wide) if not one.absent]
+    return score_priors(_bar(four, "with outlines"), in_mm(["blur"]), BANDS)
+
+
+def _by_readers(nodules: Iterable[Nodule]) -> dict[int, int]:
+    """How many nodules two, three, … readers marked."""
+    times = Counter(len(one.masks) for one in nodules)
+    return {k: times[k] for k in range(2, READERS + 1)}
 
 
 def _bar(images: Sequence[RatedMasks], name: str) -> Iterable[RatedMasks]:
@@ -122,12 +134,8 @@ def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
 def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     """The best width of every family by every metric in every band."""
     families = dict.fromkeys(one.family for one in scores.priors if one.family in FAMILIES)
-    fits = [
-        fit_width(scores, family, metric, band)
-        for family in families
-        for metric in METRICS
-        for band in range(len(scores.bands))
-    ]
+    kinds = product(families, METRICS, range(len(scores.bands)))
+    fits = [fit_width(scores, family, metric, band) for family, metric, band in kinds]
     rows = [
         {
             "nodules": nodules,
@@ -168,6 +176,19 @@ def write_study(study: Study, output: Path) -> list[Path]:
     Raises:
         InputError: If a file cannot be written.
     """
+    tables = _tables(study)
+    files = []
+    for name, table in tables.items():
+        files.append(output / f"{name}.csv")
+        with atomic_path(files[-1]) as path:
+            table.to_csv(path, index=False, float_format="%.6g")
+    files += _draw(study, output)
+    page = report(study.nodules, len(study.by_nodules[TWO].patients), *tables.values())
+    return [*files, write_text(output / "README.md", page)]
+
+
+def _tables(study: Study) -> dict[str, pd.DataFrame]:
+    """Scores, widths and the test on held-out patients."""
     scores = pd.concat(
         [
             score_table(study.pixels, f"{FOUR}, in pixels"),
@@ -185,16 +206,16 @@ def write_study(study: Study, output: Path) -> list[Path]:
         for name, of in study.by_nodules.items()
         for band in range(len(of.bands))
     )
-    files = []
-    for name, table in (("scores", scores), ("widths", widths), ("held_out", tests)):
-        files.append(output / f"{name}.csv")
-        with atomic_path(files[-1]) as path:
-            table.to_csv(path, index=False, float_format="%.6g")
+    return {"scores": scores, "widths": widths, "held_out": tests}
+
+
+def _draw(study: Study, output: Path) -> list[Path]:
+    """Writes the pictures; returns their paths."""
     shown = study.by_nodules[FOUR]
     best = nearest(shown, "blur", fit_width(shown, "blur", band=SHOWN, resamples=2).best)
     labels = [one.label for one in shown.priors]
     chosen = [labels.index(label) for label in ("hard labels", "SVLS 3×3, σ 1", RIVAL)] + [best]
-    files += save_figure(draw_reliability(shown, chosen, SHOWN), output / "reliability")
-    files += save_figure(draw_widths(study.by_nodules, "ece", SHOWN), output / "widths")
-    page = report(study.nodules, len(study.by_nodules[TWO].patients), scores, widths, tests)
-    return [*files, write_text(output / "README.md", page)]
+    return [
+        *save_figure(draw_reliability(shown, chosen, SHOWN), output / "reliability"),
+        *save_figure(draw_widths(study.by_nodules, "ece", SHOWN), output / "widths"),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nacl_monai.errors import InputError
@@ -82,6 +83,18 @@ def metric_of(column: str) -> str:
         if column == metric or column.startswith(f"{metric}_"):
             return metric
     raise InputError(f"{column}: no known metric; choose from {', '.join(METRICS)}")
+
+
+def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
+    """The columns of a metric: of all structures, then of single ones, those with short names first.
+
+    Example:
+        >>> columns_of("dice", ["case", "dice_MYO", "dice", "dice_RV", "expected_dice"])
+        ['dice', 'dice_RV', 'dice_MYO']
+    """
+    names = [str(column) for column in columns]
+    of_metric = [name for name in names if name == metric or name.startswith(f"{metric}_")]
+    return sorted(of_metric, key=len)
 
 
 def structure_of(column: str) -> str:

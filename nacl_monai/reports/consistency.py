@@ -67,13 +67,16 @@ def check_values(path: Path, metrics: pd.DataFrame) -> None:
     for column in metrics:
         for metric, (low, high) in _RANGES.items():
             if column == metric or str(column).startswith(f"{metric}_"):
-                values = metrics[column]
-                wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
-                if len(wrong):
-                    raise InputError(
-                        f"{path}: {column} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
-                        f"{low:g} to {high:g}; {_AGAIN}"
-                    )
+                _check_range(path, metrics[column], low, high)
+
+
+def _check_range(path: Path, values: pd.Series[float], low: float, high: float) -> None:
+    wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
+    if len(wrong):
+        raise InputError(
+            f"{path}: {values.name} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
+            f"{low:g} to {high:g}; {_AGAIN}"
+        )
 
 
 def check_structures(path: Path, metrics: pd.DataFrame) -> None:
@@ -269,21 +272,11 @@ def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> st
     Labels decide how many voxels a region has, and how many of each class, but for the region that
     depends on the prediction.
     """
-    made = [
-        {
-            "num_bins": part.sums.num_bins,
-            "regions": part.regions,
-            "classes": part.classes,
-            "raters": part.raters,
-        }
-        for part in (bins, others)
-    ]
-    unlike = differences(*made)
+    unlike = differences(bins.axes, others.axes)
     if unlike or not same_cases:
         return first_of(unlike)
-    for region in bins.regions:
-        if region.partition("_")[0] == "union":
-            continue
+    decided = [name for name in bins.regions if name.partition("_")[0] != "union"]
+    for region in decided:
         ours, theirs = (_voxels(part, region) for part in (bins, others))
         cases = [case for case, count in ours.items() if theirs[case] != count]
         if cases:

@@ -6,7 +6,6 @@ A cross-validation is the runs ``NAME_fold=0_seedN``, ``NAME_fold=1_seedN``, …
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,13 @@ import pandas as pd
 from nacl_monai.errors import InputError
 from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
 from nacl_monai.reports.consistency import recomputed
-from nacl_monai.reports.evaluation_files import REMEDY, CaseMap, evaluation_in, read_map
+from nacl_monai.reports.evaluation_files import (
+    REMEDY,
+    CaseMap,
+    evaluation_in,
+    first_repeated,
+    read_map,
+)
 from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
 from nacl_monai.reports.run_bins import RunBins
 from nacl_monai.runs import fold_folders
@@ -136,11 +141,11 @@ def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None)
     """
     if names is not None and len(names) != len(folders):
         raise InputError(f"--names: {len(names)} names for {len(folders)} runs; give one per run")
-    given: Sequence[str | None] = [None] * len(folders) if names is None else names
+    given: Sequence[str | None] = names or [None] * len(folders)
     runs = [read_run(folder, name) for folder, name in zip(folders, given, strict=True)]
-    repeated = [name for name, times in Counter(run.name for run in runs).items() if times > 1]
-    if repeated:
-        raise InputError(f"two runs are called {repeated[0]!r}; tell them apart with --names")
+    repeated = first_repeated([run.name for run in runs])
+    if repeated is not None:
+        raise InputError(f"two runs are called {repeated!r}; tell them apart with --names")
     first = runs[0]
     for run in runs[1:]:
         check_alike(first, run)

@@ -15,7 +15,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,18 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
     table = table.set_index("case")
     patients = table.pop("patient") if "patient" in table else table.index.to_series()
     for column in table.columns:
-        try:
-            table[column] = pd.to_numeric(table[column]).astype(float)
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"{path}: column {column!r} holds something that is not a number "
-                f"({_one_line(error)}); evaluate the run again"
-            ) from error
+        table[column] = _numbers(path, table[column])
     return table, patients
+
+
+def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
+    try:
+        return pd.to_numeric(column).astype(float)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: column {column.name!r} holds something that is not a number "
+            f"({_one_line(error)}); evaluate the run again"
+        ) from error
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:
@@ -106,13 +111,7 @@ def read_map(path: Path) -> CaseMap:
     """
     needed = ("label", "prediction", "confidence", "entropy")
     arrays = read_arrays(path, (*needed, "slice", "classes"), optional=["image"])
-    pictures = [key for key in ("image", *needed) if key in arrays]
-    shapes = {arrays[key].shape for key in pictures}
-    if len(shapes) > 1 or arrays["label"].ndim != 2:
-        raise InputError(
-            f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
-            f"not {listed(sorted(shapes))}; evaluate the run again"
-        )
+    _check_pictures(path, {key: arrays[key] for key in ("image", *needed) if key in arrays})
     classes = [str(name) for name in arrays["classes"]]
     highest = max(int(arrays[key].max()) for key in ("label", "prediction"))
     if highest >= len(classes):
@@ -127,6 +126,15 @@ def read_map(path: Path) -> CaseMap:
         classes=classes,
         path=path,
     )
+
+
+def _check_pictures(path: Path, pictures: Mapping[str, npt.NDArray[Any]]) -> None:
+    shapes = {picture.shape for picture in pictures.values()}
+    if len(shapes) > 1 or pictures["label"].ndim != 2:
+        raise InputError(
+            f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
+            f"not {listed(sorted(shapes))}; evaluate the run again"
+        )
 
 
 def read_arrays(
@@ -162,6 +170,17 @@ def listed(names: Sequence[Any], most: int = 8) -> str:
     """The first names, and how many there are if these are not all."""
     shown = ", ".join(str(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once, or None.
+
+    Example:
+        >>> first_repeated(["a", "b", "c", "c", "b"])
+        'b'
+    """
+    times = Counter(names)
+    return next((name for name in names if times[name] > 1), None)
 
 
 def _one_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.reports.columns import METRICS
+from nacl_monai.reports.columns import METRICS, columns_of, structure_of
 from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.raters import by_rater, human_run
@@ -185,11 +185,10 @@ def _cell(run: Run, column: str) -> str:
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
     """DSC and HD95 of every structure."""
     for name in ("dice", "hd95", "crps"):
-        columns = [str(c) for c in run.metrics if str(c) == name or str(c).startswith(f"{name}_")]
-        for column in sorted(columns, key=len):
+        for column in columns_of(name, run.metrics):
             found = run.mean(run.metrics[column])
             if not np.isnan(found.mean):
-                structure = column.removeprefix(name).removeprefix("_") or "mean"
+                structure = structure_of(column) or "mean"
                 text = found.text(METRICS[name].decimals)
                 yield f"{METRICS[name].heading}, {structure}", text
 
@@ -202,14 +201,15 @@ def _class_table(run: Run) -> dict[str, object]:
         both = (sums[:, regions.index(name)].tensors() for name in ("all", "boundary"))
         far = CalibrationBins(*(whole - near for whole, near in zip(*both, strict=True)))
         places["Voxels away from labeled boundaries"] = far
-    rows = []
-    for k, name in enumerate(run.bins.classes[1:]):
-        cells = []
-        for bins in places.values():
-            errors = pd.Series(bins.class_errors("ece")[:, k].numpy(), run.metrics.index)
-            cells.append(run.mean(errors).text())
-        rows.append((name, cells))
+    cells = [_class_errors(run, bins) for bins in places.values()]
+    rows = list(zip(run.bins.classes[1:], zip(*cells, strict=True), strict=True))
     return {"places": list(places), "rows": rows}
+
+
+def _class_errors(run: Run, bins: CalibrationBins) -> list[str]:
+    """The mean calibration error of each class."""
+    errors = pd.DataFrame(bins.class_errors("ece").numpy(), run.metrics.index)
+    return [run.mean(errors[k]).text() for k in errors]
 
 
 def _preferred(run: Run) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ class RunBins:
         return replace(self, sums=self.human, fine=None, human=None)
 
     @property
+    def axes(self) -> dict[str, Any]:
+        """In what the sums of two evaluations must be alike, whatever their cases."""
+        return {
+            "num_bins": self.sums.num_bins,
+            "regions": self.regions,
+            "classes": self.classes,
+            "raters": self.raters,
+        }
+
+    @property
     def regions_of_structures(self) -> list[str]:
         """The regions that each of several overlapping structures has for itself; else none."""
         starts = {name.partition("_")[0] for name in self.regions} - set(self.regions)
@@ -135,14 +146,12 @@ class RunBins:
     def joined(self, others: Sequence[RunBins]) -> RunBins:
         """The cases of this and of others, one after the other; optional sums where all have them."""
         parts = [self, *others]
-        patients = [name for part in parts for name in part.patients or ()]
-        cases = [case for part in parts for case in part.cases]
         return replace(
             self,
-            cases=cases,
+            cases=list(chain.from_iterable(part.cases for part in parts)),
             sums=CalibrationBins.joined([part.sums for part in parts]),
             fine=_joined([part.fine for part in parts]),
-            patients=patients if len(patients) == len(cases) else None,
+            patients=_joined_names([part.patients for part in parts]),
             human=_joined([part.human for part in parts]),
         )
 
@@ -164,6 +173,12 @@ def _joined(parts: Sequence[SumsT | None]) -> SumsT | None:
     return type(known[0]).joined(known) if known and len(known) == len(parts) else None
 
 
+def _joined_names(parts: Sequence[list[str] | None]) -> list[str] | None:
+    """The names of all cases; None where some are missing."""
+    known = [part for part in parts if part is not None]
+    return list(chain.from_iterable(known)) if len(known) == len(parts) else None
+
+
 def read_bins(path: Path) -> RunBins:
     """Reads a ``bins.npz``.
 
@@ -172,24 +187,26 @@ def read_bins(path: Path) -> RunBins:
     """
     optional = (*_FINE, *_HUMAN, "patients", "raters")
     arrays = read_arrays(path, ("cases", "regions", "classes", *_SUMS), optional=optional)
-    names = {key: [str(name) for name in arrays[key]] for key in ("cases", "regions", "classes")}
+    names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
     fine, human = (_all_or_none(path, arrays, keys) for keys in (_FINE, _HUMAN))
     _check_shapes(path, arrays, (*_SUMS, *human), names)
     _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
-    sums = {
-        key: arrays[key].astype(dtype)
-        for key, dtype in (_SUMS | _FINE | _HUMAN).items()
-        if key in arrays
-    }
+    sums = _typed(arrays)
     return RunBins(
         path=path,
         sums=CalibrationBins.from_arrays(sums),
         fine=FineBins.from_arrays(sums, FINE) if fine else None,
-        patients=None if "patients" not in arrays else [str(name) for name in arrays["patients"]],
+        patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
         human=CalibrationBins.from_arrays(sums, HUMAN) if human else None,
-        raters=[str(name) for name in arrays.get("raters", ())],
+        raters=list(map(str, arrays.get("raters", ()))),
         **names,
     )
+
+
+def _typed(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """All sums, each as the type that it is computed with."""
+    dtypes = _SUMS | _FINE | _HUMAN
+    return {key: arrays[key].astype(dtypes[key]) for key in dtypes if key in arrays}
 
 
 def _all_or_none(

@@ -102,24 +102,29 @@ def estimate(scores: Sequence[Array]) -> Estimate:
         (0.8, 0.67, 0.93, 4)
     """
     defined = [_defined(cells) for cells in scores]
-    patients = sum(len(cells) for cells in defined)
+    patients = sum(map(len, defined))
     trainings = max(cells.shape[1] for cells in defined)
     if not all(cells.size for cells in defined):
         return Estimate(np.nan, np.nan, np.nan, patients, trainings)
     mean = float(np.mean([np.nanmean(cells, axis=1).mean() for cells in defined]))
-    if min(map(len, defined)) < 2:
-        return Estimate(mean, np.nan, np.nan, patients, trainings)
-    parts = np.array([part for cells in defined for part in _variances(cells)])
-    variances, freedoms = parts[:, 0] / len(defined) ** 2, parts[:, 1]
-    total = float(variances.sum())
-    freedom = 1 / float(((variances / total) ** 2 / freedoms).sum()) if total else np.inf
-    return Estimate(mean, total**0.5, freedom, patients, trainings)
+    return Estimate(mean, *_error(defined), patients, trainings)
 
 
 def _defined(cells: Array) -> Array:
     """Without the patients and the trainings that have no score at all."""
     known = ~np.isnan(cells)
     return cells[known.any(axis=1)][:, known.any(axis=0)]
+
+
+def _error(datasets: Sequence[Array]) -> tuple[float, float]:
+    """The standard error of the mean and its degrees of freedom; NaN with fewer than two patients."""
+    if min(map(len, datasets)) < 2:
+        return np.nan, np.nan
+    parts = np.array([part for cells in datasets for part in _variances(cells)])
+    variances, freedoms = parts[:, 0] / len(datasets) ** 2, parts[:, 1]
+    total = float(variances.sum())
+    freedom = 1 / float(((variances / total) ** 2 / freedoms).sum()) if total else np.inf
+    return total**0.5, freedom
 
 
 def _variances(cells: Array) -> list[tuple[float, int]]:

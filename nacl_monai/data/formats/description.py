@@ -58,9 +58,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
         {'whole': [1, 2], 'core': [2]}
     """
-    if all(key.isdecimal() for key in labels):
-        labels = {str(name): int(value) for value, name in labels.items()}
-    found = {name: _values(source, name, value) for name, value in labels.items()}
+    found = label_values(source, labels)
     if "ignore" in found:
         raise InputError(
             f"{source}: labels: voxels of value {found['ignore'][0]} are to be ignored, which no "
@@ -75,15 +73,34 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
     return rest
 
 
+def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
+    """The values of every name in the labels of a ``dataset.json``, whichever way they are written.
+
+    Args:
+        source: The file, for messages.
+        labels: As for `read_labels`.
+
+    Raises:
+        InputError: If a value is no whole number.
+
+    Example:
+        >>> label_values(Path("dataset.json"), {"0": "background", "1": "tumor", "2": "ignore"})
+        {'background': [0], 'tumor': [1], 'ignore': [2]}
+    """
+    if all(key.isdecimal() for key in labels):
+        labels = {str(name): int(value) for value, name in labels.items()}
+    return {name: _values(source, name, value) for name, value in labels.items()}
+
+
 def _values(source: Path, name: str, value: Any) -> list[int]:
-    """The values of a label, in order."""
+    """The values of a label, in order, each once."""
     values = value if isinstance(value, list) else [value]
     if not values or any(type(one) is not int for one in values):
         raise InputError(
             f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
             "them for a region"
         )
-    return sorted(values)
+    return sorted(set(values))
 
 
 def check_mapping(file: Path, content: Mapping[str, Any], key: str, example: str) -> None:
