@@ -485,7 +485,8 @@ def test_outputs_may_lie_beside_the_images(infer, tmp_path):
 
     kinds = ("label", "probabilities", "confidence", "entropy")
     maps = {f"{name}_{kind}.nii.gz" for name in ("x.nii", "x.nii.gz", "Y") for kind in kinds}
-    assert contents[0].keys() == {"x.nii", "x.nii.gz", "Y.NII.GZ"} | maps
+    tables = {"labels.txt", "labels.ctbl"}
+    assert contents[0].keys() == {"x.nii", "x.nii.gz", "Y.NII.GZ"} | maps | tables
     assert contents[0] == contents[1]
 
 

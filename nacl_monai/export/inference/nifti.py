@@ -6,8 +6,9 @@ import glob
 import gzip
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
@@ -59,11 +60,29 @@ def map_image(voxels: np.ndarray, name: str, file: str | Path, affine: np.ndarra
             header[field] = source.header[field]
         image = type(source)(voxels, None, header)
     image.header["descrip"] = _MARK + name.encode()
+    if name == "label":
+        image.header.set_intent("label")
+    else:  # what a viewer shows from black to white
+        image.header["cal_min"], image.header["cal_max"] = 0, 1
     return image
 
 
 def write_nifti(image: Any, path: Path) -> None:
-    """Writes ``image`` to ``path``, ``.nii.gz``, whole or not at all; an earlier file is replaced.
+    """Writes ``image`` to ``path``, ``.nii.gz``, as `write_whole` does.
+
+    Raises:
+        OSError: If the operating system refuses.
+    """
+
+    def write(file: BinaryIO) -> None:
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+            image.to_stream(stream)
+
+    write_whole(write, path)
+
+
+def write_whole(write: Callable[[BinaryIO], object], path: Path) -> None:
+    """Lets ``write`` fill a file, which is whole or not there; an earlier file is replaced.
 
     What a killed process left of an earlier attempt is removed.
 
@@ -76,8 +95,7 @@ def write_nifti(image: Any, path: Path) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("wb") as file:
-            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
-                image.to_stream(stream)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

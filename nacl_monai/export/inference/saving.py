@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import torch
 from monai.transforms import Transform
 
 from .faults import ImageFault, refuse
+from .label_tables import label_tables
 from .maps import MAPS
-from .nifti import is_map, map_image, write_nifti
+from .nifti import is_map, map_image, write_nifti, write_whole
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -31,15 +34,23 @@ class SaveMaps(Transform):
     Args:
         output_dir: Folder of the files; made if missing.
         cases: All cases, as `find_cases` returns them.
+        classes: Their names, which viewers find in ``labels.txt`` and ``labels.ctbl``, see
+            `label_tables`; without names there are no such files.
 
     Raises:
-        SystemExit: If the maps of two cases would have the same names, or if the operating system does
-            not let a file be written.
+        SystemExit: If the maps of two cases would have the same names, if maps of other classes are in
+            the folder, or if the operating system does not let a file be written.
     """
 
     def __init__(
-        self, output_dir: str | Path, cases: Sequence[Mapping[str, Sequence[str]]]
+        self,
+        output_dir: str | Path,
+        cases: Sequence[Mapping[str, Sequence[str]]],
+        classes: Sequence[str] = (),
     ) -> None:
+        texts = label_tables(dict(enumerate(classes))) if classes else {}
+        self.tables = {Path(output_dir) / name: text for name, text in texts.items()}
+        _check_same(self.tables)
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,8 +71,23 @@ class SaveMaps(Transform):
         _check_replaceable(paths.values())
         for name, path in paths.items():
             voxels = _voxels(name, MAPS[name](probs))
-            _write(map_image(voxels, name, file, probs.affine.numpy()), path)
+            image = map_image(voxels, name, file, probs.affine.numpy())
+            _saved(path, partial(write_nifti, image))
+        _write_missing(self.tables)
         return {**data, "files": list(paths.values())}
+
+
+def _check_same(tables: Mapping[Path, str]) -> None:
+    """Refuses a folder whose label values have other names."""
+    for path, text in tables.items():
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+            refuse(f"{path}: is there, and names other classes; choose another --output_dir")
+
+
+def _write_missing(texts: Mapping[Path, str]) -> None:
+    for path, text in texts.items():
+        if not path.exists():
+            _saved(path, partial(write_whole, methodcaller("write", text.encode())))
 
 
 def _check_replaceable(paths: Iterable[Path]) -> None:
@@ -109,8 +135,8 @@ def _voxels(name: str, channels: torch.Tensor) -> np.ndarray:
     return (voxels if name == "probabilities" else voxels[..., 0]).astype(dtype)
 
 
-def _write(image: Any, path: Path) -> None:
+def _saved(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        write_nifti(image, path)
+        write(path)
     except OSError as error:
         refuse(f"{path}: cannot be written ({error.strerror}); choose another --output_dir")

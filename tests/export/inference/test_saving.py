@@ -9,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 
 from nacl_monai.export.inference import SaveMaps
+from nacl_monai.export.inference.label_tables import label_tables
 from nacl_monai.export.inference.maps import entropy_map
 from nacl_monai.export.inference.nifti import write_nifti
 from tests.conftest import save_nifti
@@ -220,3 +221,34 @@ def test_write_nifti_is_what_saves(tmp_path, monkeypatch):
     save(tmp_path, Path("x.nii"))
 
     assert written == [f"x_{name}.nii.gz" for name in NAMES]
+
+
+def test_folder_has_the_names_of_the_classes_once(tmp_path, refusal):
+    """Beside the maps; a folder with those of other classes is refused before anything is segmented."""
+    file = str(tmp_path / "x.nii.gz")
+    output, cases = tmp_path / "out", [{"image": [file]}]
+    for _ in range(2):
+        SaveMaps(output, cases, ["background", "heart"])({"pred": probabilities(file)})
+
+    tables = {path.name: path.read_text() for path in output.iterdir() if "labels" in path.name}
+    assert tables == label_tables({0: "background", 1: "heart"})
+
+    line = refusal(SaveMaps, output, cases, ["background", "lung"])
+    assert (
+        line
+        == f"{output}/labels.txt: is there, and names other classes; choose another --output_dir"
+    )
+    assert {name: (output / name).read_text() for name in tables} == tables
+
+
+def test_viewers_know_what_a_map_is(tmp_path):
+    """The label map is one of labels, and the others are shown from 0 to 1."""
+    save(tmp_path, tmp_path / "x.nii.gz")
+
+    headers = {name: nibabel.load(tmp_path / f"x_{name}.nii.gz").header for name in NAMES}
+    assert {name: header.get_intent()[0] == "label" for name, header in headers.items()} == {
+        **dict.fromkeys(NAMES, False),
+        "label": True,
+    }
+    for name in set(NAMES) - {"label"}:
+        assert (headers[name]["cal_min"], headers[name]["cal_max"]) == (0, 1)
