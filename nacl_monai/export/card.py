@@ -69,8 +69,8 @@ def calibration_card(run: Evaluated) -> str:
     shown = f"![Reliability diagram]({DIAGRAM})\n\n" if run.bins else ""
     return (
         "## How far its probabilities can be trusted\n\n"
-        f"Measured on {_people(run)} of the test set:\n\n"
-        f"{markdown_table(header, rows, 'llrl')}\n"
+        f"Measured on {_people(run)} of the test set; means over {run.unit}:\n\n"
+        f"{markdown_table(header, rows, 'llrl')}\n\n"
         "The expected calibration error (ECE) is how far the confidence is from the share of voxels "
         "that are right: 0 is perfect. Where confidence − accuracy is above 0, the model is more "
         "certain than right. All of it holds for images like these; measure your own with "
