@@ -16,6 +16,7 @@ from nacl_monai.handlers.run_record import RunRecord
 from nacl_monai.handlers.slice_maps import SliceMaps
 from nacl_monai.handlers.state_files import Position, resumable_position
 from nacl_monai.handlers.termination import StopOnTermination
+from nacl_monai.handlers.tracked_run import TrackedRun
 from nacl_monai.handlers.validation_table import ValidationTable
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "SliceMaps",
     "StopOnDivergence",
     "StopOnTermination",
+    "TrackedRun",
     "ValidationTable",
     "recover_model",
     "resumable_position",

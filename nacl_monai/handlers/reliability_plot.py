@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ignite.engine import Engine, Events
-from monai.handlers import MLFlowHandler
+from ignite.engine import Engine
 
 from nacl_monai.handlers.calibration_error import CalibrationError
 from nacl_monai.handlers.case_handler import CaseHandler
+from nacl_monai.handlers.tracked_run import trackers
 from nacl_monai.runs import TOP, EvaluationFolder
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class ReliabilityPlot(CaseHandler):
         figure = self._figure(cases, patients)
         if self.file is not None:
             save_png(figure, self.file)
-        trackers = _trackers(engine)
-        if self.writer is not None or trackers:
-            self._log(pixels(figure), state.epoch, trackers)
+        tracked = trackers(engine)
+        if self.writer is not None or tracked:
+            self._log(pixels(figure), state.epoch, tracked)
 
     def _log(self, picture: Any, epoch: int, trackers: Sequence[Any]) -> None:
         """Shows the picture in TensorBoard and MLflow."""
@@ -102,10 +102,3 @@ class ReliabilityPlot(CaseHandler):
         )
         run = run_of_bins(bins.ordered(sorted(cases)), self.name, self.cases)
         return draw_reliability([run], region=self.region)
-
-
-def _trackers(engine: Engine) -> list[Any]:
-    """The handlers that log an engine to MLflow; MONAI appends them to those of a configuration."""
-    started = engine._event_handlers[Events.STARTED]
-    owners = [getattr(handler, "__self__", None) for handler, *_ in started]
-    return [owner for owner in owners if isinstance(owner, MLFlowHandler)]

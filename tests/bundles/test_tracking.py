@@ -55,4 +55,16 @@ def test_training_and_evaluation_are_tracked_with_their_numbers(tracked):
     metrics = evaluation.data.metrics
     assert metrics["ece_foreground"] == pytest.approx(cases["ece_foreground"].mean(), abs=1e-5)
     assert metrics["cece_union"] == pytest.approx(cases["cece_union"].mean(), abs=1e-5)
+    for run, files in (
+        (training, {"config.json", "run.json", "split.json", "validation.csv"}),
+        (
+            evaluation,
+            {"evaluation.json", "cases.csv", "summary.json", "bins.npz", "reliability.png"},
+        ),
+    ):
+        logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert logged == {"reliability", *files}
+        assert run.data.params["loss"] == "NACLLoss"
+        assert run.data.params["loss.penalty_weight"] == "0.1"
+        assert run.data.params["seed"] == "0"
     assert not list(tracked.folder.glob("config_*"))
