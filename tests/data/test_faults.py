@@ -24,7 +24,8 @@ from nacl_monai.phantoms import PHANTOMS
 from nacl_monai.runtime import one_line_errors
 from tests.conftest import ROOT, change, put, save_nifti
 
-pytestmark = pytest.mark.parametrize("dataset", sorted(PHANTOMS))
+DATASETS = sorted(PHANTOMS)
+every_dataset = pytest.mark.parametrize("dataset", DATASETS)
 
 
 def voxels(file):
@@ -212,7 +213,16 @@ LABEL = {
 FAULTS = [("image", *fault) for fault in IMAGE.items()]
 FAULTS += [("label", *fault) for fault in LABEL.items()]
 NAMES = {DATATYPE: "data type", DIMENSIONS: "dimensions", VOXEL_OFFSET: "voxel offset"}
-IDS = [f"{key}-{NAMES.get(spoil, spoil.__name__)}" for key, spoil, _ in FAULTS]
+# All layouts are read by the same code: each fault is tried on every third, and on the others if slow.
+MATRIX = [
+    pytest.param(
+        *(key, spoil, message, dataset),
+        id=f"{key}-{NAMES.get(spoil, spoil.__name__)}-{dataset}",
+        marks=pytest.mark.slow if (k + n) % 3 else (),
+    )
+    for k, (key, spoil, message) in enumerate(FAULTS)
+    for n, dataset in enumerate(DATASETS)
+]
 
 
 @cache
@@ -305,7 +315,7 @@ def faults(dataset, capsys):
     return check
 
 
-@pytest.mark.parametrize(("key", "spoil", "message"), FAULTS, ids=IDS)
+@pytest.mark.parametrize(("key", "spoil", "message", "dataset"), MATRIX)
 def test_fault_of_one_file_is_named_before_training_and_by_the_check(
     root, case, error_line, faults, key, spoil, message
 ):
@@ -323,6 +333,7 @@ def test_fault_of_one_file_is_named_before_training_and_by_the_check(
     assert lines[0] == line.replace("error: ", "fault: ", 1)
 
 
+@every_dataset
 @pytest.mark.parametrize("spoil", [missing, dangling])
 @pytest.mark.parametrize("key", ["image", "label"])
 def test_missing_file_is_named(whole, case, dataset, error_line, faults, key, spoil):
@@ -342,6 +353,7 @@ def test_missing_file_is_named(whole, case, dataset, error_line, faults, key, sp
         assert lines == [line.replace("error", "fault")]
 
 
+@every_dataset
 def test_missing_folder_of_images_is_refused(whole, case, error_line):
     """Without the folder of the images the layout is another one, or the images are missing."""
     folder = case[1][0].parent
@@ -359,6 +371,7 @@ def test_missing_folder_of_images_is_refused(whole, case, error_line):
     )
 
 
+@every_dataset
 @pytest.mark.parametrize("spoil", [other_shape, other_affine])
 def test_image_on_another_grid_is_refused(root, case, error_line, spoil):
     """An image that does not fit the case's other files is refused with one of them."""
@@ -372,6 +385,7 @@ def test_image_on_another_grid_is_refused(root, case, error_line, spoil):
     assert str(first) in line
 
 
+@every_dataset
 def test_patient_of_two_sets_is_refused(root, case, dataset, tmp_path, error_line):
     """A split by hand that trains and validates on one patient is refused, with file and patient."""
     parser = parser_of(dataset, root, tmp_path, [case[0]])
@@ -382,6 +396,7 @@ def test_patient_of_two_sets_is_refused(root, case, dataset, tmp_path, error_lin
     assert f"split.json: patient {case[0]} is listed twice; list each patient once" in line
 
 
+@every_dataset
 @pytest.mark.parametrize("how", [shutil.copyfile, os.link, lambda a, b: b.symlink_to(a)])
 def test_image_that_is_its_own_label_is_refused(root, case, dataset, error_line, faults, how):
     """A network would learn to copy it, and test as if it were perfect."""
@@ -416,6 +431,7 @@ def moved_by_rounding(file):
     rewrite(file, voxels(file), affine)
 
 
+@every_dataset
 @pytest.mark.parametrize("change_all", [sheared, second_version])
 def test_unusual_file_that_training_reads_passes_the_check(
     root, case, dataset, tmp_path, faults, change_all
@@ -431,6 +447,7 @@ def test_unusual_file_that_training_reads_passes_the_check(
     assert faults(root) == (0, [])
 
 
+@every_dataset
 def test_name_that_is_not_utf8_is_refused(root, error_line, faults):
     """Tables and configurations name the files, and are UTF-8."""
     elsewhere = Path(os.fsdecode(os.fsencode(root) + b"\xff"))
@@ -457,6 +474,7 @@ def link_root(source, target):
     target.symlink_to(source, target_is_directory=True)
 
 
+@every_dataset
 @pytest.mark.parametrize("place", [shutil.copytree, link_files, link_folders, link_root])
 def test_names_and_links_on_the_way_change_nothing(root, case, dataset, tmp_path, faults, place):
     """Spaces, other alphabets and links on the way to a file change nothing."""

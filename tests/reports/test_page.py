@@ -10,6 +10,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins, calibration_bins
+from nacl_monai.reports import read_runs
 from nacl_monai.reports.page import verdict, write_page, write_pages
 
 
@@ -20,18 +21,17 @@ def with_gaps(run, gaps, patients=None):
     return replace(run, metrics=metrics, patients=names)
 
 
-@pytest.fixture
-def page(runs, tmp_path):
+@pytest.fixture(scope="module")
+def page(folders, tmp_path_factory):
     """The page of the overconfident run, as text."""
-    run = replace(runs[0], name="a <b> & c")
+    run = replace(read_runs(folders)[0], name="a <b> & c")
     gap = run.bins.sums.confidence_gap()
     columns = {
         f"confidence_gap_{name}": gap[:, k].numpy() for k, name in enumerate(run.bins.regions)
     }
     run = replace(run, metrics=run.metrics.assign(**columns))
-    return write_page(run, tmp_path / "page.html", "nacl-monai page RUN").read_text(
-        encoding="utf-8"
-    )
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    return write_page(run, file, "nacl-monai page RUN").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
