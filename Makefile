@@ -94,7 +94,8 @@ setup: .venv/runtime ## Install what training, evaluation and inference need int
 	@touch $@
 
 demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL on real MRI (DATASET=acdc: on a phantom)
-	@demo/run.sh $(if $(filter-out file,$(origin DATASET)),$(call quoted,$(DATASET)),hippocampus) $(call quoted,$(DATASET_DIR))
+	@$(BIN)/nacl-monai demo $(if $(filter-out file,$(origin DATASET)),--dataset $(call quoted,$(DATASET))) \
+	  $(if $(DATASET_DIR),--dataset_dir $(call quoted,$(DATASET_DIR))) $(ARGS)
 
 # The words of whatever evaluates a run.
 EVALUATED = --config_file "$(call fragments,evaluate)" \

@@ -5,6 +5,7 @@ A command's module is imported only when the command runs, so that ``nacl-monai 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nacl_monai.errors import InputError
+from nacl_monai.quiet import VERBOSE, quieten
 
 Result = TypeVar("Result")
 
@@ -33,6 +35,11 @@ class Command:
 
 
 COMMANDS = {
+    "demo": Command(
+        "nacl_monai.demo",
+        "train and compare two networks on MRI that come with it",
+        own_words=False,
+    ),
     "check": Command(
         "nacl_monai.data", "verify a downloaded dataset, reading it as a training does"
     ),
@@ -65,6 +72,9 @@ COMMANDS = {
     ),
     "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
     "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),
+    "completion": Command(
+        "nacl_monai.completion", "print a script that completes commands", own_words=False
+    ),
 }
 
 
@@ -99,11 +109,11 @@ def usage() -> str:
     lines = [f"  {word:<{width}}  {command.purpose}" for word, command in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: nacl-monai COMMAND …",
+            "usage: nacl-monai [--verbose] COMMAND …",
             "",
             *lines,
             "",
-            "nacl-monai COMMAND --help explains one.",
+            "nacl-monai COMMAND --help explains one; --verbose shows what MONAI says of itself.",
         ]
     )
 
@@ -111,6 +121,11 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code, 2 for an unknown command."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--verbose"]:
+        del words[0]
+        os.environ[VERBOSE] = "1"
+    if argv is None:  # the process is this command's
+        quieten()
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0

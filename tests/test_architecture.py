@@ -15,6 +15,7 @@ ORDER = [
     "differences",
     "tensors",
     "files",
+    "quiet",
     "cli",
     "progress",
     "bundles",
@@ -33,6 +34,8 @@ ORDER = [
     "predictions",
     "raters",
     "nnunet",
+    "demo",
+    "completion",
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("losses", "data"), ("metrics", "data"), ("metrics", "losses"), ("losses", "networks")}

@@ -23,7 +23,7 @@ def test_unknown_command_is_one_line_with_the_choices(capsys):
     assert main(["chek", "acdc"]) == 2
 
     error = capsys.readouterr().err
-    assert error.startswith("error: chek: no such command; choose from: check, ")
+    assert error.startswith("error: chek: no such command; choose from: demo, check, ")
     assert error.count("\n") == 1
 
 

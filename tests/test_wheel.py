@@ -1,5 +1,6 @@
 """The wheel alone goes the whole way in an empty folder, with nothing of the project beside it."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.own_data import renamed_as_nnunet
 
 PARTS = (
     "bundles",
+    "demo",
     "nacl_monai",
     "LICENSE",
     "README.md",
@@ -38,51 +40,87 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
-@pytest.mark.slow
-def test_wheel_carries_the_bundles_and_the_license(wheel):
-    """Every file of them."""
-    names = set(zipfile.ZipFile(wheel).namelist())
-    files = [file for file in (ROOT / "bundles").rglob("*") if file.is_file()]
-
-    for file in (*files, ROOT / "LICENSE"):
-        assert f"nacl_monai/shipped/{file.relative_to(ROOT).as_posix()}" in names
-
-
-@pytest.mark.slow
-def test_own_data_go_the_whole_way_by_the_wheel(wheel, decathlon_phantom, tmp_path):
-    """In an environment that has the other packages, but not this project."""
-    environment = tmp_path / "environment"
+@pytest.fixture(scope="module")
+def programs(wheel, tmp_path_factory):
+    """The programs of an environment that has the other packages, but not this project."""
+    environment = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(environment, with_pip=False)
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
-    # As pip installs it; there may be no network, nor a pip in the new environment.
-    words = ["install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    # There may be no network, nor a pip in the new environment.
+    words = ["install", "--quiet", "--no-deps", "--no-index", wheel]
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python"]
+    subprocess.run([*pip, *words], check=True)
     # Not by a .pth of its own, which would be followed to the project's.
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
     (site / "others.pth").write_text(
         f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
     )
-    data = renamed_as_nnunet(decathlon_phantom, tmp_path / "data")
+    return environment / "bin"
+
+
+@pytest.fixture
+def run(programs, tmp_path):
+    """Runs the command in an empty folder; returns what it printed."""
     empty = tmp_path / "empty"
     empty.mkdir()
 
     def run(*words):
-        command = [environment / "bin/python", "-m", "nacl_monai.cli", *words]
+        command = [programs / "nacl-monai", *words]
         done = subprocess.run(command, cwd=empty, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = "import nacl_monai; print(nacl_monai.__file__)"
-    found = subprocess.run(
-        [environment / "bin/python", "-c", where], cwd=empty, capture_output=True, text=True
-    )
-    assert Path(found.stdout.strip()).is_relative_to(site)
+    run.folder = empty
+    return run
+
+
+@pytest.mark.slow
+def test_wheel_carries_bundles_demo_and_licenses(wheel):
+    """Every file of them; the images of the demo have a license of their own."""
+    archive = zipfile.ZipFile(wheel)
+    files = [
+        file
+        for folder in ("bundles", "demo")
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file()
+    ]
+    shipped = {
+        name.removeprefix("nacl_monai/shipped/")
+        for name in archive.namelist()
+        if name.startswith("nacl_monai/shipped/")
+    }
+    metadata = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+
+    assert shipped == {file.relative_to(ROOT).as_posix() for file in (*files, ROOT / "LICENSE")}
+    assert "License-Expression: Apache-2.0 AND CC-BY-SA-4.0" in archive.read(metadata).decode()
+    assert metadata.replace("METADATA", "licenses/demo/README.md") in archive.namelist()
+
+
+@pytest.mark.slow
+def test_demo_of_the_wheel_ends_with_the_table_and_pictures(run):
+    """In an empty folder, with one epoch; its numbers mean nothing."""
+    printed = run("demo", "--max_epochs", "1")
+
+    for row in ("CE+DSC", "CE+DSC, temperature", "NACL"):
+        assert re.search(rf"^{re.escape(row)} +\*?0\.\d+ ", printed, re.MULTILINE)
+    pictures = {file.name for file in (run.folder / "runs/demo/hippocampus").glob("*.png")}
+    assert pictures == {"maps.png", "reliability.png"}
+
+
+@pytest.mark.slow
+def test_own_data_go_the_whole_way_by_the_wheel(run, programs, decathlon_phantom, tmp_path):
+    """From a folder of images to an export."""
+    data = renamed_as_nnunet(decathlon_phantom, tmp_path / "data")
+    where = [programs / "python", "-c", "import nacl_monai; print(nacl_monai.__path__[0])"]
+    package = subprocess.run(where, cwd=run.folder, capture_output=True, text=True).stdout.strip()
+    assert Path(package).is_relative_to(programs.parent)
 
     assert "wrote bundles/mine" in run("new", "mine", data)
     assert "10 sound cases" in run("check", "mine", data, "--preprocess")
-    assert f"{site}/nacl_monai/shipped/bundles/common/model.yaml" in run(
+    assert f"{package}/shipped/bundles/common/model.yaml" in run(
         *("train", "mine", data, "--loss", "nacl", "--max_epochs", "1")
     )
     assert "2 cases, mean over cases" in run("evaluate", "mine", data)
     run("infer", "mine", data / "imagesTr/hippocampus_000_0000.nii.gz")
     assert "wrote dist/mine_unet_nacl.zip" in run("export", "mine")
-    assert (empty / "dist/mine_unet_nacl/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    licensed = run.folder / "dist/mine_unet_nacl/LICENSE"
+    assert licensed.read_bytes() == (ROOT / "LICENSE").read_bytes()

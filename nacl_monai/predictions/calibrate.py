@@ -49,12 +49,10 @@ def _calibrate_run(
     parser: argparse.ArgumentParser, run: Path, given: dict[str, Any], overrides: Sequence[str]
 ) -> None:
     dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
-    method, region = given.pop("method", next(iter(METHODS))), given.pop("region", None)
+    named = (given.pop(key, None) for key in ("calibrator", "method", "region"))
+    name = _name(parser, *named)
     if given:
         parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
-    if method not in METHODS:
-        parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
-    name = f"{method}_{region or METHODS[method].region}"
     calibrate_run(run, name, dataset_dir, overrides, bundles)
 
 
@@ -65,7 +63,7 @@ def _calibrate_saved(
     given: dict[str, Any],
     wrong: Sequence[str],
 ) -> list[InputError]:
-    of_run = [name for name in ("dataset_dir", "bundles") if name in given]
+    of_run = [name for name in ("dataset_dir", "bundles", "calibrator") if name in given]
     if wrong or of_run:
         parser.error(
             f"{', '.join([*wrong, *of_run])}: has no place beside saved predictions and their labels"
@@ -73,6 +71,20 @@ def _calibrate_saved(
     of_fit = ("output", "folds", "method", "region")
     fit = {name: given.pop(name) for name in of_fit if name in given}
     return calibrate_folder(predictions, labels, options=Options(**given), **fit)
+
+
+def _name(
+    parser: argparse.ArgumentParser, name: str | None, method: str | None, region: str | None
+) -> str:
+    """The name of a run's calibrator, which is said as a whole or by its parts."""
+    if name is not None:
+        if method or region:
+            parser.error("--calibrator: says method and region; leave --method and --region out")
+        return name
+    method = method or next(iter(METHODS))
+    if method not in METHODS:
+        parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
+    return f"{method}_{region or METHODS[method].region}"
 
 
 def calibrate_run(
@@ -86,7 +98,7 @@ def calibrate_run(
 
     Args:
         run: Folder of a finished training.
-        name: Method and region.
+        name: Method and region, ``ensemble``, or both; see `nacl_monai.runtime.calibrator_names`.
         dataset_dir: Where the dataset is.
         overrides: More ``--key value`` of the evaluation.
         bundles: Folder of the bundles; that of the working directory or of the package if None.
@@ -121,7 +133,7 @@ def calibrate_run(
 
 def _run(run_id: str, words: Sequence[str]) -> None:
     """Runs one of the evaluation's steps as its own command, which checks every word of it."""
-    command = [sys.executable, "-m", "monai.bundle", "run", run_id, *words]
+    command = [sys.executable, "-m", "nacl_monai.cli", "run", run_id, *words]
     code = subprocess.run(command, check=False).returncode
     if code:
         raise InputError(f"{run_id}: ended with exit code {code}; see the error above")
@@ -150,6 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
+    run.add_argument(
+        "--calibrator",
+        metavar="NAME",
+        help="method, region and ensemble in one: temperature_union, ensemble",
+    )
     run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
     saved = parser.add_argument_group("of saved predictions")
     saved.add_argument("--folds", type=int, metavar="N", help="default: 5")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 
 import fire
@@ -37,9 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             given = options.words(options, others)
             print(shown(given), flush=True)
-            # MONAI repeats that configurations run code, and its deprecations, on every parse.
-            for category in (UserWarning, FutureWarning):
-                warnings.simplefilter("ignore", category)
         check_run(given)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

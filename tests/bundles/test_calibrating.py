@@ -141,7 +141,7 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
 
     monkeypatch.setattr(subprocess, "run", in_this_process)
     shutil.rmtree(calibrated)
-    words = ["calibrate", run, *shared[:2], *shared[4:6], "--region", "union"]
+    words = ["calibrate", run, *shared[:2], *shared[4:6], "--calibrator", NAME]
     assert main([str(word) for word in words]) == 0
 
     printed = capfd.readouterr().out
@@ -164,6 +164,8 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
         ),
         (["RUN", "--folds", "3"], "folds: is of saved predictions, whose labels are missing"),
         (["a", "b", "--dataset_dir", "x"], "dataset_dir: has no place beside saved predictions"),
+        (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
+        (["a", "b", "--calibrator", "x"], "calibrator: has no place beside saved predictions"),
         (["a", "b", "c"], "c: has no place beside saved predictions"),
     ],
 )

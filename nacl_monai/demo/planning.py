@@ -1,0 +1,102 @@
+"""What the demo trains on which data, and where the data are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nacl_monai.bundles import dataset_file
+from nacl_monai.errors import InputError
+
+#: Whose images come with the package.
+DATASET = "hippocampus"
+_FOLDER = Path("demo/Task04_Hippocampus")
+_SIZES = {"acdc": ("--spatial_size", "[96, 96]")}
+_TRAINING = {
+    DATASET: (
+        *("--max_epochs", "24", "--batch_size", "8"),
+        *("--split_proportions", "{'train': 22, 'val': 4, 'test': 10}"),
+    ),
+    "acdc": ("--max_epochs", "22", "--batch_size", "8"),
+}
+_WITH_OWN_DATA = ("--max_epochs", "10")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what.
+
+    Attributes:
+        dataset: One of the bundles.
+        folder: Its data.
+        output: Folder of the runs, of the table and of the pictures.
+        phantom: Whether the data are a phantom that has yet to be written.
+        everywhere: Words of trainings and evaluations.
+        training: Words of trainings alone.
+    """
+
+    dataset: str
+    folder: Path
+    output: Path
+    phantom: bool = False
+    everywhere: Sequence[str] = field(default=())
+    training: Sequence[str] = field(default=())
+
+
+def plan(
+    dataset: str = DATASET,
+    folder: Path | None = None,
+    output: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """Decides what the demo does.
+
+    Args:
+        dataset: One of the bundles.
+        folder: Its data. Without one, ``hippocampus`` is the MRI that come with the package, and
+            ``acdc`` a phantom.
+        output: Folder for what is made, by default ``runs/demo/DATASET``.
+        overrides: More ``--key value`` of the trainings.
+
+    Raises:
+        InputError: If there is no such dataset, or it comes without data and no folder is given.
+
+    Example:
+        >>> plan("acdc").folder.as_posix(), plan("acdc").phantom
+        ('runs/demo/phantom', True)
+    """
+    dataset_file(dataset)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name that of the unpacked download")
+    phantom = folder is None and dataset == "acdc"
+    own = folder is not None and dataset == DATASET
+    usual = _WITH_OWN_DATA if own else _TRAINING.get(dataset, _WITH_OWN_DATA)
+    return Plan(
+        dataset,
+        folder or (Path("runs/demo/phantom") if phantom else _data_of(dataset)),
+        output or Path("runs/demo", dataset),
+        phantom,
+        _SIZES.get(dataset, ()),
+        _replaced(usual, overrides),
+    )
+
+
+def _replaced(usual: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The usual words but for those that are given, since no option may be given twice."""
+    given = {word.partition("=")[0] for word in overrides}
+    pairs = zip(usual[::2], usual[1::2], strict=True)
+    kept = [word for pair in pairs if pair[0] not in given for word in pair]
+    return [*kept, *overrides]
+
+
+def _data_of(dataset: str) -> Path:
+    """The images that come with the package: in a wheel inside of it, in the project beside it."""
+    if dataset != DATASET:
+        raise InputError(f"{dataset}: comes without data; name their folder: --dataset_dir DIR")
+    package = Path(__file__).parents[1]
+    places = [root / _FOLDER for root in (package / "shipped", package.parent)]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise InputError(f"{places[0]}: is missing; install the package again")

@@ -1,0 +1,110 @@
+"""Both trainings side by side, and what is made of them; each step is a command of this package."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+from nacl_monai.bundles import fragments
+from nacl_monai.demo.planning import Plan
+from nacl_monai.errors import InputError
+from nacl_monai.runs import RunFolder
+from nacl_monai.runtime.command_line import check_run
+
+_METHOD, _REGION = "temperature", "union"
+# Two trainings at once would wait for each other's threads.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+
+
+def run(plan: Plan) -> None:
+    """Trains CE+DSC and NACL, evaluates both and CE+DSC with a temperature, and compares the three.
+
+    CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is moved aside.
+
+    Raises:
+        InputError: If a word of the trainings is wrong, before anything is done; or if a step fails,
+            whose error is printed.
+    """
+    check_run(_as_configured(plan))
+    _move_aside(plan.output)
+    plan.output.mkdir(parents=True)
+    if plan.phantom:
+        _step("phantom", plan.dataset, str(plan.folder), "--cases", "20")
+    usual, nacl = plan.output / "dice_ce", plan.output / "nacl"
+    calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder), *plan.everywhere]
+    calibrate += ["--method", _METHOD, "--region", _REGION]
+    log = plan.output / "dice_ce.log"
+    print(f"CE+DSC trains beside NACL; its output: {log}", flush=True)
+    with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
+        for words in _trained(plan, "nacl", nacl):
+            _step(*words)
+        _wait_for(steps, log)
+    calibrated = RunFolder(usual).calibrated(f"{_METHOD}_{_REGION}").path
+    _step(
+        *("compare", str(usual), str(calibrated), str(nacl), "--output", str(plan.output)),
+        *("--names", "CE+DSC", "CE+DSC, temperature", "NACL"),
+    )
+
+
+def _as_configured(plan: Plan) -> list[str]:
+    """The words of both trainings, as their configuration takes them."""
+    config = [str(file) for file in fragments(plan.dataset, "train")]
+    words = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
+    return [*words, *plan.everywhere, *plan.training]
+
+
+def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:
+    """The words that train and evaluate a loss."""
+    words = [plan.dataset, str(plan.folder), "--run", str(run), *plan.everywhere]
+    return [["train", *words, "--loss", loss, *plan.training], ["evaluate", *words]]
+
+
+def _move_aside(folder: Path) -> None:
+    if folder.is_dir():
+        previous = folder.with_name(f"{folder.name}.previous")
+        rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "nacl_monai.cli", *words]
+
+
+def _step(*words: str) -> None:
+    done = subprocess.run(_command(words), env={**os.environ, **_ENVIRONMENT}, check=False)
+    if done.returncode:
+        raise InputError(f"{words[0]}: ended with exit code {done.returncode}; see the error above")
+
+
+@contextmanager
+def _beside(steps: Sequence[Sequence[str]], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs steps one after the other beside this process; whatever ends this process ends them."""
+    script = " && ".join(shlex.join(_command(words)) for words in steps)
+    environment = {**os.environ, **_ENVIRONMENT}
+    with log.open("wb") as output:
+        beside = subprocess.Popen(
+            ["/bin/sh", "-c", script],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # a process group of its own, which can be ended as a whole
+        )
+    try:
+        yield beside
+    finally:
+        if beside.poll() is None:
+            os.killpg(beside.pid, signal.SIGTERM)
+            beside.wait()
+
+
+def _wait_for(steps: subprocess.Popen[bytes], log: Path) -> None:
+    if steps.wait():
+        end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+        raise InputError("\n".join([f"{log}: CE+DSC failed; its last lines:", *end]))
