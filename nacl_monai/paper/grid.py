@@ -169,7 +169,7 @@ class Experiment:
 
     @property
     def overrides(self) -> list[str]:
-        """The words after ``make train … ARGS=`` that set what its variables do not."""
+        """The words behind ``nacl-monai train`` that set what its options do not."""
         loss = self.method.loss
         pairs = [(f"losses::{loss}::{key}", value) for key, value in self.method.settings]
         return [

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nacl_monai.bundles import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
@@ -67,16 +68,16 @@ def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit)
 
 
 def test_datasets_losses_and_seeds_narrow_an_exhibit(tmp_path):
-    """They are words; every experiment is a `make train` with its variables."""
+    """They are words; every experiment is a `nacl-monai train` with its words."""
     printed = dry_run(tmp_path, "table3", datasets="acdc hippocampus", losses="nacl", seeds="0 1")
 
     assert trained(printed) == expected(
         "table3", datasets=["acdc", "hippocampus"], losses=["nacl"], seeds=(0, 1)
     )
     assert (
-        f"train DATASET=acdc DATASET_DIR={tmp_path}/acdc LOSS=nacl NETWORK=unet SEED=1 "
-        f"RUN={tmp_path}/runs/acdc/unet_nacl_prior=gaussian_seed1 "
-        "ARGS='--losses::nacl::prior gaussian'"
+        f"nacl-monai train acdc {tmp_path}/acdc "
+        f"--run {tmp_path}/runs/acdc/unet_nacl_prior=gaussian_seed1 --network unet "
+        "--loss nacl --seed 1 --losses::nacl::prior gaussian\n"
     ) in printed
     assert "--datasets acdc hippocampus --losses nacl --seeds 0 1" in printed
 
@@ -99,7 +100,10 @@ def test_temperatures_follow_the_experiments(tmp_path):
     for seed in (0, 1):
         for name in ("temperature_all", "temperature_union"):
             run = f"{tmp_path}/runs/acdc/unet_nacl_seed{seed}"
-            assert f"SEED={seed} RUN={run} CALIBRATOR={name} ARGS=''" in printed
+            words = (
+                f"nacl-monai calibrate {run} --dataset_dir {tmp_path}/acdc --calibrator {name}\n"
+            )
+            assert words in printed
 
 
 def test_pretrained_weights_are_for_transunet_alone(tmp_path):
@@ -107,21 +111,23 @@ def test_pretrained_weights_are_for_transunet_alone(tmp_path):
     networks = {"networks": "unet transunet", "losses": "nacl", "datasets": "acdc"}
     printed = dry_run(tmp_path, "figure8", pretrained="my weights.npz", **networks)
 
-    given = [line for line in printed.splitlines() if "--pretrained" in line and "make" in line]
+    given = [
+        line for line in printed.splitlines() if "--pretrained" in line and "nacl-monai" in line
+    ]
     assert len(given) == 1
-    assert re.search(r"train .*NETWORK=transunet .*--pretrained '\"'\"'my weights.npz'", given[0])
+    assert re.search(r"train .*--network transunet .*--pretrained 'my weights.npz'", given[0])
 
 
 def test_ensemble_follows_the_trainings_of_all_seeds(tmp_path):
     """It is made in the folder of the first seed, after the evaluation of the last."""
     printed = dry_run(tmp_path, "after_training", datasets="acdc", losses="nacl", seeds="0 1")
 
-    assert printed.count("CALIBRATOR=ensemble") == 1
+    assert printed.count("--calibrator ensemble") == 1
     rule = re.search(r"input: ([^\n]*)\n\s*output: \S*/calibrated/ensemble/", printed)[1]
     assert re.findall(r"unet_nacl_seed\d+", rule) == ["unet_nacl_seed0", "unet_nacl_seed1"]
-    assert f"SEED=0 RUN={tmp_path}/runs/acdc/unet_nacl_seed0 CALIBRATOR=ensemble" in printed
+    assert re.search(r"calibrate \S*/unet_nacl_seed0 .*--calibrator ensemble", printed)
     alone = dry_run(tmp_path, "after_training", datasets="acdc", losses="nacl")
-    assert "CALIBRATOR=ensemble" not in alone
+    assert "--calibrator ensemble" not in alone
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ def test_ensemble_is_made_where_all_seeds_were_trained(tmp_path, seeds, made):
         record.touch()
     printed = dry_run(tmp_path, "calibrations", seeds=seeds)
 
-    assert re.findall(r"RUN=\S*/acdc/(\S+) CALIBRATOR=ensemble", printed) == made
+    assert re.findall(r"calibrate \S*/acdc/(\S+) .*--calibrator ensemble", printed) == made
     assert trained(printed) == []
 
 
@@ -153,7 +159,7 @@ def test_every_evaluated_run_is_calibrated_without_training(tmp_path):
     printed = dry_run(tmp_path, "calibrations")
 
     assert trained(printed) == []
-    fitted = re.findall(r"RUN=\S*/acdc/(\S+) CALIBRATOR=(\w+)", printed)
+    fitted = re.findall(r"calibrate \S*/acdc/(\S+) .*--calibrator (\w+)", printed)
     assert sorted(fitted) == [
         ("unet_nacl_penalty=l2_seed3", "temperature_all"),
         ("unet_nacl_penalty=l2_seed3", "temperature_union"),
@@ -184,6 +190,64 @@ def test_training_on_a_cluster_asks_for_a_gpu(tmp_path):
     assert "gres" not in render
 
 
+def test_training_on_a_cluster_goes_on_after_a_failure():
+    """It is tried again, and taken back into the queue where its machine is taken away."""
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+
+    assert profile["retries"] > 0
+    assert profile["slurm-requeue"] is True
+
+
+def test_experiments_share_a_gpu_where_its_slots_are_said(tmp_path):
+    """Each takes one; rendering none."""
+    printed = dry_run(tmp_path, "table4", "--resources", "gpu_slots=2", datasets="acdc")
+
+    slots = re.findall(
+        r"rule (\w+):(?:(?!\nrule ).)*?resources: [^\n]*gpu_slots=1", printed, re.DOTALL
+    )
+    assert set(slots) == {"experiment"}
+
+
+def test_container_has_its_own_command(tmp_path, monkeypatch):
+    """With --software-deployment-method apptainer; without, the command of this environment."""
+    for name in ("apptainer", "singularity"):  # of which a dry run asks the version alone
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} version 1.3.4\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    words = ["table4", "--software-deployment-method", "apptainer"]
+    contained, plain = (dry_run(tmp_path, *given, datasets="acdc") for given in (words, words[:1]))
+
+    assert re.findall(r"^ *(\S*)nacl-monai train", contained, re.MULTILINE)[0] == ""
+    assert re.findall(r"^ *(\S*)nacl-monai train", plain, re.MULTILINE)[0] != ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("seed", 1, "Additional properties are not allowed ('seed' was unexpected)"),
+        ("seeds", "0,1", "seeds: '0,1' is not valid"),
+        ("tracking", "wandb", "tracking: 'wandb' is not one of ['', 'mlflow']"),
+        ("threads", 0, "threads: 0 is less than the minimum of 1"),
+    ],
+)
+def test_wrong_key_or_value_of_the_configuration_is_one_line(tmp_path, key, value, line):
+    """By the schema, before anything runs."""
+    with pytest.raises(AssertionError) as refused:
+        dry_run(tmp_path, "table1", **{key: value})
+    assert f"error: {line}" in str(refused.value)
+
+
+def test_schema_knows_every_key_of_the_configuration():
+    """And no other but that of phantoms."""
+    schema, config, smoke = (
+        yaml.safe_load((ROOT / "workflow" / file).read_text())
+        for file in ("schemas/config.schema.yaml", "config.yaml", "smoke.yaml")
+    )
+
+    assert set(schema["required"]) == set(config)
+    assert set(schema["properties"]) == set(config) | set(smoke)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("losses", "nalc"), ("datasets", "acd"), ("networks", "ent")]
 )
@@ -212,13 +276,15 @@ def test_paths_are_one_word_of_every_command(tmp_path, monkeypatch):
     printed = dry_run(tmp_path, "table4", datasets="acdc", seeds=0)
 
     commands = [
-        line.split("make", 1)[1] for line in printed.splitlines() if " train DATASET" in line
+        line.split("nacl-monai", 1)[1]
+        for line in printed.splitlines()
+        if "nacl-monai train" in line
     ]
     assert commands
     for command in commands:
-        words = dict(word.partition("=")[::2] for word in shlex.split(command))
-        assert words["DATASET_DIR"] == f"{folder}/acdc"
-        assert words["RUN"].startswith(f"{folder}/runs/acdc/")
+        words = shlex.split(command)
+        assert words[:3] == ["train", "acdc", f"{folder}/acdc"]
+        assert words[words.index("--run") + 1].startswith(f"{folder}/runs/acdc/")
     rendering = next(line for line in printed.splitlines() if "nacl-monai paper table4" in line)
     assert f"{folder}/runs" in shlex.split(rendering)
 

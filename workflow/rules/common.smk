@@ -1,0 +1,109 @@
+# What all rules ask: where things are, which experiments are wanted, and how a command is called.
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from nacl_monai.bundles import dataset_names
+from nacl_monai.paper.exhibits import EXHIBITS
+from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_name
+from nacl_monai.paper.page import PAGE
+from nacl_monai.posthoc import ENSEMBLE
+from nacl_monai.runs import RunFolder
+from snakemake.settings.types import DeploymentMethod
+
+# A container has its own; the folder of this project may have blanks in its name.
+CONTAINED = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+BIN = "" if CONTAINED else f"{os.path.relpath(Path(sys.executable).parent)}/"
+NACL = f"{BIN}nacl-monai"
+# The environment hands a path over as it is; --config reads it as YAML.
+RUNS, REPORT, DATA = (
+    os.environ.get(f"NACL_{key.upper()}", str(config[key])) for key in ("runs", "report", "data_dir")
+)
+PHANTOMS = "phantom_cases" in config
+# `{exhibit}` and, in a run's folder, `{dataset}` and `{run}` are wildcards.
+MANIFEST = f"{REPORT}/{{exhibit}}.json"
+RUN = f"{RUNS}/{{dataset}}/{{run}}"
+
+
+def words(key):
+    """A list of the configuration, even if the command line gave it as words."""
+    value = config[key]
+    return [str(word) for word in value] if isinstance(value, list) else str(value).split()
+
+
+DATASETS, LOSSES, NETWORKS = words("datasets"), words("losses"), words("networks")
+SEEDS = [int(seed) for seed in words("seeds")]
+for key, chosen, known in (
+    ("datasets", DATASETS, dataset_names()),
+    ("losses", LOSSES, MAIN_LOSSES),
+    ("networks", NETWORKS, PAPER_NETWORKS),
+):
+    if unknown := [name for name in chosen if name not in known]:
+        sys.exit(f"error: {key}: there is no {unknown[0]}; choose from: {', '.join(known)}")
+
+
+def evaluation_of(run):
+    """The last file that an evaluation writes into a run's folder."""
+    return str(RunFolder(Path(run)).evaluation.record)
+
+
+def evaluations_of(exhibit):
+    """The evaluations of the experiments that a table or figure is made of."""
+    experiments = EXHIBITS[exhibit].grid().experiments(
+        datasets=DATASETS, losses=LOSSES, networks=NETWORKS, seeds=SEEDS
+    )
+    return [
+        evaluation_of(experiment.folder(Path(run_of(experiment))).path) for experiment in experiments
+    ]
+
+
+def run_of(experiment):
+    """The folder of an experiment's training."""
+    return RUN.format(dataset=experiment.dataset, run=experiment.name)
+
+
+# `reproduce` leaves out a table or figure that was narrowed so far that nothing is left of it.
+WANTED = [exhibit for exhibit in EXHIBITS if evaluations_of(exhibit)]
+
+
+def data_dir(dataset):
+    return config.get("data_dirs", {}).get(dataset, f"{DATA}/{dataset}")
+
+
+def data_of(wildcards):
+    """The folder of a dataset; its age says nothing about the age of its files."""
+    folder = data_dir(wildcards.dataset)
+    if not PHANTOMS and not Path(folder).is_dir():
+        sys.exit(
+            f"error: {folder}: no such folder; set DATA_DIR, or data_dirs in workflow/config.yaml, "
+            f"or leave {wildcards.dataset} out with DATASETS"
+        )
+    return ancient(folder)
+
+
+def arguments(wildcards):
+    """Overrides behind every command."""
+    tracked = f"--tracking {config['tracking']}" if config["tracking"] else ""
+    of_dataset = config["arguments_of"].get(wildcards.dataset, "")
+    return " ".join(words for words in (config["arguments"], of_dataset, tracked) if words)
+
+
+def evaluation(wildcards):
+    """The words behind `nacl-monai evaluate`, which finds the run's own split and settings."""
+    network = read_name(wildcards.dataset, wildcards.run).setup.network
+    run = RUN.format(dataset=wildcards.dataset, run=wildcards.run)
+    place = f"{wildcards.dataset} {shlex.quote(data_dir(wildcards.dataset))} --run {shlex.quote(run)}"
+    return f"{place} --network {network} {arguments(wildcards)}".rstrip()
+
+
+def training(wildcards):
+    """The words behind `nacl-monai train`."""
+    experiment = read_name(wildcards.dataset, wildcards.run)
+    chosen = f"--loss {experiment.method.loss} --seed {experiment.seed}"
+    given = [evaluation(wildcards), chosen, config["train_arguments"], *experiment.overrides]
+    if config["pretrained"] and experiment.setup.network == "transunet":
+        given.append(f"--pretrained {shlex.quote(config['pretrained'])}")
+    return " ".join(words for words in given if words)
