@@ -1,15 +1,20 @@
 """What a release says of itself is said once."""
 
 import re
+import subprocess
+import zipfile
 from importlib.metadata import requires, version
 from pathlib import Path
+from runpy import run_path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import nacl_monai
 
 ROOT = Path(__file__).parents[1]
+RELEASE = run_path(str(ROOT / ".ci/release.py"))
 
 
 def test_version_is_written_once():
@@ -57,3 +62,76 @@ def test_every_requirement_of_the_package_has_a_lowest_version():
     """`make test-lowest` runs the tests on it."""
     for needed in requirements(lines("requirements.txt")):
         assert ">=" in [part.operator for part in needed.specifier], needed
+
+
+def faults(check, *arguments):
+    return list(RELEASE[f"{check}_faults"](*arguments))
+
+
+@pytest.mark.parametrize("version", ["0.2", "0.2.0.dev1", "v0.2.0"])
+def test_version_of_a_release_is_three_numbers(version):
+    """No other can be tagged."""
+    assert "write three numbers" in faults("version", version)[0]
+    assert faults("version", "0.2.0") == []
+    assert RELEASE["version_of"](ROOT) == nacl_monai.__version__
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("## [Unreleased]\n\n## [0.2.0] - 2026-01-31\n\n- x\n", None),
+        ("## [0.2.0] - 2026-01-31\n", None),
+        ("## [Unreleased]\n\n### Train\n\n- x\n", "has unreleased entries"),
+        ("## [0.1.0] - 2026-01-31\n", "its newest section is not 0.2.0"),
+        ("## [0.2.01] - 2026-01-31\n", "its newest section is not 0.2.0"),
+        ("", "its newest section is not 0.2.0"),
+        ("## [0.2.0]\n", "has no date"),
+        ("## [0.2.0] - soon\n", "has no date"),
+    ],
+)
+def test_changelog_of_a_release_is_of_its_version(text, line):
+    """With its date, and with nothing left to release."""
+    found = faults("changelog", "0.2.0", text)
+
+    assert (found == []) if line is None else (line in found[0])
+
+
+def test_tag_is_new_or_on_this_commit(tmp_path):
+    """And everything is committed."""
+
+    def git(*words):
+        me = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *me, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "--message", "x")
+    assert faults("tag", "0.2.0", tmp_path) == []
+    git("tag", "v0.2.0")
+    assert faults("tag", "0.2.0", tmp_path) == []
+    git("commit", "--allow-empty", "--message", "y")
+    assert faults("tag", "0.2.0", tmp_path) == [
+        "git: v0.2.0 is on another commit; raise the version"
+    ]
+    (tmp_path / "new").touch()
+    assert "something is not committed" in faults("tag", "0.2.1", tmp_path)[0]
+
+
+def test_wheel_has_the_files_of_the_project_and_no_other(tmp_path):
+    """Those of the package, of the bundles, of the demo, and the license."""
+    tracked = ["nacl_monai/a.py", "bundles/b.yaml", "demo/c.nii.gz", "LICENSE", "tests/d.py"]
+    right = ["nacl_monai/a.py", *(f"nacl_monai/shipped/{name}" for name in tracked[1:4])]
+
+    def found(names, version="0.2.0"):
+        wheel = tmp_path / "nacl_monai-0.2.0-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name in (*names, "nacl_monai-0.2.0.dist-info/METADATA"):
+                archive.writestr(name, "")
+        return faults("wheel", version, wheel, tracked)
+
+    assert found(right) == []
+    assert "lacks nacl_monai/shipped/demo/c.nii.gz" in found([*right[:2], right[3]])[0]
+    assert (
+        "has nacl_monai/old.py, which is not the project's"
+        in found([*right, "nacl_monai/old.py"])[0]
+    )
+    assert "is not of version 0.3.0" in found(right, "0.3.0")[0]

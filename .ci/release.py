@@ -1,0 +1,114 @@
+"""``make release``: whether the version, the changelog, the tag and the wheel agree; it tags nothing.
+
+Every fault is one line, with what to do.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+#: What a wheel carries beside the package, and where in the package.
+SHIPPED = ("bundles/", "demo/", "LICENSE")
+_PLACE = "nacl_monai/shipped/"
+
+
+def version_of(root: Path) -> str:
+    """The version, from the one file that says it."""
+    text = (root / "nacl_monai/__init__.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.*)"$', text, re.MULTILINE)[0]
+
+
+def version_faults(version: str) -> Iterator[str]:
+    """A version is three numbers."""
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        yield f"nacl_monai/__init__.py: version {version} is no release; write three numbers, as 0.2.0"
+
+
+def changelog_faults(version: str, text: str) -> Iterator[str]:
+    """The newest section is the version's, with a date, and nothing is unreleased."""
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    unreleased = [part for part in sections if part.startswith("[Unreleased]")]
+    if any(len(part.splitlines()) > 1 and part.split("\n", 1)[1].strip() for part in unreleased):
+        yield f"CHANGELOG.md: has unreleased entries; put them under ## [{version}] - DATE"
+    released = [part for part in sections if not part.startswith("[Unreleased]")]
+    if not released or not released[0].startswith(f"[{version}]"):
+        yield f"CHANGELOG.md: its newest section is not {version}; write ## [{version}] - DATE"
+    elif not re.match(r"\[[^]]*\] - \d{4}-\d\d-\d\d\n", released[0]):
+        yield f"CHANGELOG.md: ## [{version}] has no date; write - YYYY-MM-DD behind it"
+
+
+def tag_faults(version: str, root: Path) -> Iterator[str]:
+    """The tag is new, or on this very commit, and everything is committed."""
+    tag = f"v{version}"
+    if _git(root, "status", "--porcelain"):
+        yield "git: something is not committed; commit it, or put it away"
+    if tag in _git(root, "tag", "--list", tag).split():
+        tagged, here = (_git(root, "rev-parse", f"{name}^{{commit}}") for name in (tag, "HEAD"))
+        if tagged != here:
+            yield f"git: {tag} is on another commit; raise the version"
+
+
+def wheel_faults(version: str, wheel: Path, tracked: list[str]) -> Iterator[str]:
+    """The wheel has every tracked file of the package and of what it carries, and no other.
+
+    Args:
+        version: Of the release.
+        wheel: The file.
+        tracked: Paths of the project's files.
+    """
+    expected = {name for name in tracked if name.startswith("nacl_monai/")}
+    expected |= {_PLACE + name for name in tracked if name.startswith(SHIPPED)}
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+    if not wheel.name.startswith(f"nacl_monai-{version}-"):
+        yield f"{wheel.name}: is not of version {version}; build it anew"
+    for name in sorted(expected - found):
+        yield f"{wheel.name}: lacks {name}; see setup.py and package-data in pyproject.toml"
+    for name in sorted(found - expected):
+        yield f"{wheel.name}: has {name}, which is not the project's; remove build/, and build anew"
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)  # noqa: S607
+    return done.stdout.strip()
+
+
+def build(root: Path, folder: Path) -> Path:
+    """The wheel of what is committed: leftovers of earlier builds are not in it."""
+    source = folder / "source"
+    _git(root, "worktree", "add", "--detach", str(source), "HEAD")
+    try:
+        words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+        subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    finally:
+        _git(root, "worktree", "remove", "--force", str(source))
+    return next(folder.glob("*.whl"))
+
+
+def main(root: Path = Path(__file__).parents[1]) -> int:
+    """Prints every fault; returns the exit code."""
+    version = version_of(root)
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    faults = [
+        *version_faults(version),
+        *changelog_faults(version, changelog),
+        *tag_faults(version, root),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = build(root, Path(folder))
+        faults += wheel_faults(version, wheel, _git(root, "ls-files").splitlines())
+    for fault in faults:
+        print(f"fault: {fault}", file=sys.stderr)
+    if not faults:
+        print(f"{version} can be released: git tag v{version}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
