@@ -124,3 +124,52 @@ def test_own_data_go_the_whole_way_by_the_wheel(run, programs, decathlon_phantom
     assert "wrote dist/mine_unet_nacl.zip" in run("export", "mine")
     licensed = run.folder / "dist/mine_unet_nacl/LICENSE"
     assert licensed.read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def resolved(wheel, python, *others, constraints=None):
+    """The versions that are chosen for a Python, which need not be here: name → version."""
+    uv = shutil.which("uv", path=Path(sys.executable).parent)
+    if uv is None:
+        pytest.skip("needs uv")
+    words = [
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "--python-version",
+        python,
+    ]
+    words += [] if constraints is None else ["--constraint", constraints]
+    asked = "\n".join([f"nacl-monai @ {wheel.as_uri()}", *others])
+    done = subprocess.run([uv, *words, "-"], input=asked, capture_output=True, text=True)
+    if re.search("Failed to fetch|error sending request|dns error", done.stderr):
+        pytest.skip("needs a package index")
+    assert done.returncode == 0, done.stderr
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", done.stdout, re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("beside", ["nnunetv2>=2.8", "totalsegmentator", "monai[all]"])
+def test_wheel_fits_beside_other_tools(wheel, python, beside):
+    """The resolver finds versions of everything for every Python; nothing is installed."""
+    versions = resolved(wheel, python, beside)
+
+    assert re.match(r"[\w]+", beside)[0] in versions
+    assert {"monai", "torch"} <= set(versions)
+
+
+@pytest.mark.slow
+def test_constraints_are_a_solution(wheel):
+    """As the container installs them, on its Python; pip freezes no setuptools, and torch says its NVIDIA's."""
+    file = ROOT / "constraints.txt"
+    versions = resolved(wheel, "3.11", constraints=file)
+    written = dict(re.findall(r"^([\w.-]+)==(\S+)", file.read_text(), re.MULTILINE))
+    written = {name.lower().replace("_", "-"): version for name, version in written.items()}
+
+    chosen = {name: version for name, version in versions.items() if name in written}
+    assert chosen == {name: written[name] for name in chosen}
+    assert {"monai", "torch", "numpy", "timm"} <= set(chosen)
+    others = [name for name in versions if name not in written]
+    assert [name for name in others if not re.match("nvidia|cuda|triton|setuptools$", name)] == []
