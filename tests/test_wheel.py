@@ -162,7 +162,7 @@ def test_wheel_fits_beside_other_tools(wheel, python, beside):
 
 @pytest.mark.slow
 def test_constraints_are_a_solution(wheel):
-    """As the container installs them, on its Python; pip freezes no setuptools, and torch says its NVIDIA's."""
+    """On the Python of the container; pip freezes no setuptools, and torch asks for its NVIDIA's."""
     file = ROOT / "constraints.txt"
     versions = resolved(wheel, "3.11", constraints=file)
     written = dict(re.findall(r"^([\w.-]+)==(\S+)", file.read_text(), re.MULTILINE))
