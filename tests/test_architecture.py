@@ -16,6 +16,7 @@ ORDER = [
     "tensors",
     "files",
     "quiet",
+    "counting",
     "cli",
     "progress",
     "bundles",

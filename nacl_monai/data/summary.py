@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nacl_monai.counting import counted
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.loading import LoadedCase
 from nacl_monai.data.lost import LostVoxels
@@ -67,9 +68,10 @@ class DatasetSummary:
 
         A second table has a line for each case and class of which preprocessing loses voxels.
         """
-        patients = f" of {len(set(self.units))} patients" if self.patients_known else ""
+        people = counted(len(set(self.units)), "patient")
+        patients = f" of {people}" if self.patients_known else ""
         lines = [
-            f"{self.dataset}: {len(self.units)} sound cases{patients} "
+            f"{self.dataset}: {counted(len(self.units), 'sound case')}{patients} "
             f"(official: {self.official_cases} cases), {self.in_channels} channel(s)"
         ]
         if self.units:

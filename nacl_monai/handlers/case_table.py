@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from ignite.engine import Engine
 
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.handlers.calibration_error import CalibrationError
@@ -160,4 +161,4 @@ def _readable(table: pd.DataFrame) -> str:
         name for name in ("dice", "hd95", "ece_foreground", "cece_foreground") if name in table
     ]
     means = ", ".join(f"{name} {table[name].mean():.4f}" for name in columns)
-    return f"{len(table)} cases, mean over cases: {means}"
+    return f"{counted(len(table), 'case')}, mean over cases: {means}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from nacl_monai.counting import counted
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
@@ -96,7 +97,7 @@ def _notes(comparison: Comparison) -> str:
 def _sample(dataset: object, rows: pd.DataFrame) -> str:
     """What was sampled, and by which test."""
     patients, trainings = int(rows["patients"].max()), int(rows["trainings"].max())
-    label = f"{dataset_label(str(dataset))}: {patients} patients,"
+    label = f"{dataset_label(str(dataset))}: {counted(patients, 'patient')},"
     if trainings == 1:
         return (
             f"{label} one training per method; Wilcoxon's signed-rank test and t intervals over "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from nacl_monai.counting import counted
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
@@ -61,7 +62,7 @@ def _sample(cases: pd.DataFrame) -> str:
     """How many patients and trainings there are, and what follows from a single one."""
     seeds = cases.groupby("method")["seed"].nunique()
     low, high = seeds.min(), seeds.max()
-    patients = f"{cases['patient'].nunique()} test patients"
+    patients = counted(cases["patient"].nunique(), "test patient")
     if high == 1:
         return f"{patients}, one training per method, so another training may differ"
     return f"{patients}, {low if low == high else f'{low} to {high}'} trainings per method"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nacl_monai.counting import counted
 from nacl_monai.reports import METRICS, Run
 from nacl_monai.reports.columns import columns_of, structure_of
 from nacl_monai.reports.raters import by_rater, human_run
@@ -90,8 +91,8 @@ def _error_columns(audit: Run) -> dict[str, tuple[str, int]]:
 
 def _note(audit: Run) -> str:
     units = audit.patients.nunique()
-    of = f"{len(audit.cases)} cases"
-    of += f" of {units} patients" if audit.unit == "patients" else ""
+    of = counted(len(audit.cases), "case")
+    of += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
     return (
         f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
         "Confidence − accuracy is positive where the model is overconfident."

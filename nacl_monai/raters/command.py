@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
@@ -68,7 +69,7 @@ def fit_prior(options: FitOptions) -> list[Path]:
     if pooled.doubt:
         print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
     print("train with:", " ".join(f"--{key} {_word(value)}" for key, value in words.items()))
-    comments = [*lines, f"{len(options.raters)} readers, {pooled.patients} patients"]
+    comments = [*lines, f"{len(options.raters)} readers, {counted(pooled.patients, 'patient')}"]
     return [write_text(options.output, _arguments(comments, words))]
 
 

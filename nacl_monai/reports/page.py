@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationBins
@@ -147,8 +148,8 @@ def _column(run: Run, error: str, region: str) -> pd.Series[float]:
 
 
 def _sample(run: Run) -> str:
-    units = f" of {run.patients.nunique()} patients" if run.unit == "patients" else ""
-    return f"{len(run.cases)} {run.of.cases}{units}"
+    units = f" of {counted(run.patients.nunique(), 'patient')}" if run.unit == "patients" else ""
+    return f"{counted(len(run.cases), run.of.cases.removesuffix('s'))}{units}"
 
 
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
