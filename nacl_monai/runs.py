@@ -173,11 +173,6 @@ class RunFolder(_Folder):
         """The largest logits in every epoch."""
         return self.path / "logit_histogram.npz"
 
-    @property
-    def small_files(self) -> list[Path]:
-        """What says how the run was trained, and how that went."""
-        return [self.config, self.record, self.split, self.validation]
-
     def calibrated(self, calibrator: str | None) -> RunFolder:
         """The run with a calibrator behind its network, evaluated apart; None for the run itself."""
         return self if calibrator is None else RunFolder(self.path / "calibrated" / calibrator)
@@ -256,11 +251,6 @@ class EvaluationFolder(_Folder):
     def reliability(self) -> Path:
         """The reliability diagram."""
         return self.path / "reliability.png"
-
-    @property
-    def small_files(self) -> list[Path]:
-        """What was measured, of what, and the picture."""
-        return [self.record, self.cases, self.summary, self.bins, self.reliability]
 
     @property
     def maps(self) -> Path:

@@ -29,6 +29,7 @@ ELSEWHERE = {
 NOT_EXECUTED = {
     "make demo": "takes minutes; .github/workflows runs it",
     "make test": "is what runs this test",
+    "nacl-monai demo": "takes minutes; tests/test_wheel.py runs it from a wheel",
     "make reproduce": "takes an hour; .ci/run runs it with PROFILE=smoke",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai compare runs/": "follows that loop; tests/reports/test_main.py compares runs",
@@ -36,6 +37,8 @@ NOT_EXECUTED = {
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
     "chromium": "is no part of the project",
+    "docker ": "cannot run everywhere; tests/test_containers.py runs its install line",
+    "apptainer ": "cannot run everywhere, either",
     "for ": "trains 24 networks, by the lines of the block above it",
     "make $step": "is in that loop",
 }
@@ -94,7 +97,9 @@ def commands(page):
     lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
     words = (line.partition(" #")[0].strip().removeprefix(".venv/bin/") for line in lines)
     return [
-        line for line in words if re.match(r"(nacl-monai|make|python|pip|for|mlflow|chrom)", line)
+        line
+        for line in words
+        if re.match(r"(nacl-monai|make|python|pip|for|mlflow|chrom|docker|apptainer)", line)
     ]
 
 
@@ -181,7 +186,8 @@ def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
     """On small cases in a folder whose names are those of the page."""
     monkeypatch.chdir(place)
     for line in executed(page):
-        words = [word.replace("/data/", f"{place}/") for word in shlex.split(line)[1:]]
+        command = line.partition(" > ")[0]
+        words = [word.replace("/data/", f"{place}/") for word in shlex.split(command)[1:]]
         assert main(words) == 0, line
 
 

@@ -95,7 +95,7 @@ class Tracker(MLFlowHandler):
 def test_tracked_engine_alone_logs_what_is_there(run, tracked):
     """Files that are not there are left out, and what MONAI has logged stays."""
     tracker, engine = Tracker(), Engine(lambda *_: None)
-    TrackedRun(run, run.small_files).attach(engine)
+    TrackedRun(run, [run.config, run.record, run.split]).attach(engine)
     if tracked:
         tracker.attach(engine)
     engine.run([0])
