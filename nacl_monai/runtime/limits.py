@@ -66,7 +66,6 @@ LIMITS: dict[str, Limit] = {
     "evaluation_dir": _TEXT,
     "experiment_name": _TEXT,
     "fold": Limit(int, 0, 1_000_000),
-    "ignore_index": Limit(int, 1, 255),
     "images": _TEXT,
     "in_channels": Limit(int, 1, 1024),
     "inferer::overlap": Limit(float | list[float], 0, 0.99),
