@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
 from tests.conftest import save_nifti
@@ -35,6 +36,23 @@ def write_pair(image_files, label_file, seed, affine=None, **shape):
     for channel, file in enumerate(image_files):
         save_nifti(image + channel * image[::-1], Path(file), affine)
     save_nifti(label, Path(label_file), affine)
+
+
+IGNORED = 4
+
+
+def ignore_some(root, value=IGNORED):
+    """Voxels of nnU-Net's data that nobody labeled: the last slice, a corner, and some anywhere."""
+    write_json(root / "dataset.json", {**NNUNET, "labels": {**NNUNET["labels"], "ignore": value}})
+    for seed, name in enumerate(NAMES):
+        for file in root.glob(f"labelsT[rs]/{name}.nii.gz"):
+            image = nibabel.load(file)
+            label = np.asarray(image.dataobj).copy()
+            hidden = np.random.default_rng(seed).random(label.shape) < 0.2
+            hidden[..., -1] = hidden[:8, :12] = True
+            label[hidden] = value
+            save_nifti(label, file, image.affine)
+    return root
 
 
 def write_json(file, content):

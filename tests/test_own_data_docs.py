@@ -87,6 +87,6 @@ def test_options_of_the_page_are_those_of_the_commands():
         for a in parser._actions
         for option in a.option_strings
     }
-    others = {"--fold", "--loss", "--max_epochs", "--KEY"}
+    others = {"--fold", "--loss", "--network", "--max_epochs", "--KEY"}
 
     assert set(re.findall(r"(?<!-)--[a-zA-Z][a-zA-Z_-]+", PAGE)) <= known | others

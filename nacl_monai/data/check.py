@@ -58,7 +58,8 @@ def check_dataset(
     parser = _declared(dataset, dataset_dir, bundles)
     if affine_tolerance is not None:
         parser["affine_tolerance"] = affine_tolerance
-    summary = DatasetSummary(dataset, **{key: parser.get_parsed_content(key) for key in _DECLARED})
+    declared = {key: parser.get_parsed_content(key) for key in _DECLARED}
+    summary = DatasetSummary(dataset, **declared, ignore_index=parser.get("ignore_index"))
     load_case: LoadCase = parser.get_parsed_content("load_case")
     cases = _find_cases(parser.get_parsed_content("cases"), summary.faults.append)
     known: dict[str, str] = {}
@@ -87,6 +88,7 @@ def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None)
             "has it"
         )
     parser["cases::_mode_"] = "callable"
+    parser["load_case::ignore_index"] = parser.get("ignore_index")
     return parser
 
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 
 SPATIAL_AXES = 3
+_BYTE = 255
 AFFINE_TOLERANCE = 0.01  # mm; files written by different tools differ by rounding
 
 
@@ -161,6 +162,20 @@ def check_label_values(
             )
     if set(present) <= set(label_values[0]):
         raise InputError(f"{file}: holds no foreground voxel; repair or remove the case")
+
+
+def check_ignored(ignore_index: int | None, label_values: Sequence[Sequence[int]]) -> None:
+    """Checks that the value of voxels that nobody labeled is neither a label's nor a class's.
+
+    Raises:
+        SettingError: If it is not above all values of ``label_values``, or does not fit into a byte.
+    """
+    largest = max(chain(*label_values))
+    if ignore_index is not None and not largest < ignore_index <= _BYTE:
+        raise SettingError(
+            f"ignore_index: is {ignore_index}; it must be above all label_values, the largest of which "
+            f"is {largest}, and at most {_BYTE}"
+        )
 
 
 def check_not_its_label(case: Case, loaded: Mapping[str, torch.Tensor]) -> None:

@@ -22,6 +22,7 @@ from nacl_monai.data.faults import (
     VoxelGrid,
     check_affine,
     check_channels,
+    check_ignored,
     check_image_voxels,
     check_label_channels,
     check_label_values,
@@ -61,6 +62,8 @@ class LoadCase(Transform):
         in_channels: Channels that the image must have.
         affine_tolerance: How far apart two files of a case may put a voxel, in mm. The image's affine is
             taken for both.
+        ignore_index: The value on disk of voxels that nobody labeled, which they keep; above those of
+            ``label_values``. None where all are labeled.
 
     Raises:
         InputError: If a file cannot be read, is damaged, is not 3-D or holds no plain numbers; if its
@@ -75,10 +78,13 @@ class LoadCase(Transform):
         label_values: Sequence[Sequence[int]],
         in_channels: int,
         affine_tolerance: float = AFFINE_TOLERANCE,
+        ignore_index: int | None = None,
     ) -> None:
         self.label_values = [list(values) for values in label_values]
         self.in_channels = in_channels
         self.affine_tolerance = affine_tolerance
+        self.ignore_index = ignore_index
+        check_ignored(ignore_index, self.label_values)
         self._load = LoadImage(
             "NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32
         )
@@ -119,7 +125,8 @@ class LoadCase(Transform):
             with _collected(faults, report_fault):
                 check_not_its_label(case, loaded)
                 counts = _counts(loaded[case["label"]])
-                check_label_values(case["label"], counts, self.label_values)
+                present = counts.keys() - {self.ignore_index}
+                check_label_values(case["label"], sorted(present), self.label_values)
         return None if faults else self._joined(images, loaded[case["label"]], counts)
 
     def read_volume(self, file: str, is_image: bool) -> MetaTensor:
@@ -155,6 +162,8 @@ class LoadCase(Transform):
         for index, values in enumerate(self.label_values[1:], start=1):
             for value in values:
                 classes[label == value] = index
+        if self.ignore_index is not None:
+            classes[label == self.ignore_index] = self.ignore_index
         classes.affine = (
             image.affine
         )  # equal but for rounding, by which resampled grids could differ

@@ -81,8 +81,9 @@ def _applied(step: Callable[[Any], Any], data: Any, file: str) -> Any:
 
 
 def _count(data: Mapping[str, Any], classes: int) -> torch.Tensor:
+    """The voxels of each class; those of another label, which nobody labeled, do not count."""
     label = data["label"].as_tensor().flatten().long()
-    return torch.bincount(label, minlength=classes)
+    return torch.bincount(label, minlength=classes)[:classes]
 
 
 def _voxel_size(data: Mapping[str, Any]) -> float:

@@ -39,6 +39,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         per_volume: Patches of each volume in an epoch; None for as many as cover its voxels once, so
             that an epoch sees as many voxels as there are, like one of slices.
         class_centered: The probability that a patch is centered on a class.
+        ignore_index: The label of voxels that nobody labeled, which is no class; None where all are.
 
     Attributes:
         seed: Of the places and of the random numbers in ``transform``, which follow from it and the
@@ -56,11 +57,13 @@ class PatchDataset(Dataset[dict[str, Any]]):
         transform: Transform | None = None,
         per_volume: int | None = None,
         class_centered: float = 0.5,
+        ignore_index: int | None = None,
     ) -> None:
         self.volumes = volumes
         self.patch = tuple(patch)
         self.transform = transform
         self.class_centered = class_centered
+        self.ignore_index = ignore_index
         self.seed: int | None = None
         self._sizes = [volumes.size(index) for index in range(len(volumes))]
         check_patch(volumes, self._sizes, self.patch)
@@ -90,7 +93,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
     def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
         """Where a patch begins."""
         beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.patch, strict=True)]
-        classes = [label for label in self.volumes.classes[volume].tolist() if label]
+        labels = self.volumes.classes[volume].tolist()
+        classes = [label for label in labels if label not in (0, self.ignore_index)]
         if not classes or random.random() >= self.class_centered:
             return [int(random.integers(last + 1)) for last in beyond]
         center = self._voxel(volume, int(random.choice(classes)), random)
@@ -110,6 +114,7 @@ def slices_or_patches(
     discard_empty: bool = False,
     per_volume: int | None = None,
     class_centered: float = 0.5,
+    ignore_index: int | None = None,
 ) -> SliceDataset | PatchDataset:
     """What a network trains on: slices if its window has two sides, patches if it has three.
 
@@ -120,13 +125,14 @@ def slices_or_patches(
         discard_empty: See `SliceDataset`.
         per_volume: See `PatchDataset`.
         class_centered: See `PatchDataset`.
+        ignore_index: See `PatchDataset`.
 
     Raises:
         InputError: If `SliceDataset` or `PatchDataset` would raise it.
     """
     if len(window) == 2:
         return SliceDataset(volumes, window, transform, discard_empty)
-    return PatchDataset(volumes, window, transform, per_volume, class_centered)
+    return PatchDataset(volumes, window, transform, per_volume, class_centered, ignore_index)
 
 
 def check_patch(

@@ -26,6 +26,7 @@ class DatasetSummary:
         label_values: For each class, the values on disk that become it.
         in_channels: Channels that an image must have.
         official_cases: How many cases the official download has.
+        ignore_index: The value on disk of voxels that nobody labeled; None where all are.
         faults: What is wrong, each in one line that names the file.
         units: What a split follows for each sound case: its patient, or itself.
         patients_known: Whether the patient of every case is known.
@@ -41,6 +42,7 @@ class DatasetSummary:
     label_values: list[list[int]]
     in_channels: int
     official_cases: int
+    ignore_index: int | None = None
     faults: list[InputError] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     patients_known: bool = True
@@ -59,7 +61,7 @@ class DatasetSummary:
         self.voxels.update(loaded.counts)
         self.holders.update(
             index
-            for index, values in enumerate(self.label_values)
+            for index, values in enumerate(self._rows().values())
             if set(values) & loaded.counts.keys()
         )
 
@@ -90,16 +92,22 @@ class DatasetSummary:
         table["%"] = [f"{100 * one.lost / one.voxels:.3f}" for one in self.lost]
         return ["lost by preprocessing and cropping:", table.to_string(index=False)]
 
+    def _rows(self) -> dict[str, list[int]]:
+        """The values on disk of each class, and of what is none."""
+        rows = dict(zip(self.classes, self.label_values, strict=False))
+        return rows if self.ignore_index is None else {**rows, "(ignored)": [self.ignore_index]}
+
     def _class_table(self) -> pd.DataFrame:
         total = max(1, sum(self.voxels.values()))
-        voxels = [sum(self.voxels[value] for value in values) for values in self.label_values]
+        rows = self._rows()
+        voxels = [sum(self.voxels[value] for value in values) for values in rows.values()]
         return pd.DataFrame(
             {
-                "class": self.classes,
-                "values": [", ".join(map(str, values)) for values in self.label_values],
+                "class": list(rows),
+                "values": [", ".join(map(str, values)) for values in rows.values()],
                 "voxels": voxels,
                 "%": [f"{100 * number / total:.3f}" for number in voxels],
-                "cases": [self.holders[index] for index in range(len(self.classes))],
+                "cases": [self.holders[index] for index in range(len(rows))],
             }
         )
 

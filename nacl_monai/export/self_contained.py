@@ -18,10 +18,12 @@ from nacl_monai.export import inference
 from nacl_monai.export.fragments import Config
 from nacl_monai.files import write_text
 from nacl_monai.runtime import (
+    classes,
     command_line,
     definitions,
     error_lines,
     hints,
+    ignoring,
     limits,
     overrides,
     running,
@@ -32,7 +34,10 @@ from nacl_monai.runtime.overrides import keys_referred_to
 #: The package of a bundle in which the code travels that its inference calls.
 SCRIPTS = "scripts"
 # They need no other module of this package; `inference` is a package, whose modules import each other.
-_MODULES = (command_line, overrides, definitions, running, limits, hints, error_lines, errors)
+_MODULES = (
+    *(command_line, overrides, definitions, classes, ignoring),
+    *(running, limits, hints, error_lines, errors),
+)
 _TRAVELING = (inference, *_MODULES)
 
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the

@@ -31,6 +31,7 @@ class CalibrationError(IgniteMetricHandler):
         structures: Names of the channels where these are structures that may overlap (sigmoid), and the
             label has one mask each; empty where exactly one class is right (softmax).
         from_logits: Whether the evaluator leaves logits under ``pred``, without an activation.
+        ignore_index: Voxels with this label do not count.
         output_transform: Picks probabilities and labels from ``engine.state.output``. By default these
             are under ``probabilities``, or else under ``pred``, and under ``label``; the label may be
             one-hot.
@@ -51,6 +52,7 @@ class CalibrationError(IgniteMetricHandler):
         spacing: str | None = None,
         structures: Sequence[str] = (),
         from_logits: bool = False,
+        ignore_index: int | None = None,
         output_transform: Callable[[Any], Any] = probabilities_and_labels,
     ) -> None:
         super().__init__(
@@ -62,6 +64,7 @@ class CalibrationError(IgniteMetricHandler):
                 spacing=spacing,
                 structures=structures,
                 from_logits=from_logits,
+                ignore_index=ignore_index,
             ),
             output_transform=output_transform,
             save_details=False,

@@ -46,11 +46,15 @@ class LogitProfile:
     Args:
         output_dir: Folder of the file.
         classes: Names of all classes, background first.
+        ignore_index: Voxels with this label do not count.
     """
 
-    def __init__(self, output_dir: str | Path, classes: Sequence[str]) -> None:
+    def __init__(
+        self, output_dir: str | Path, classes: Sequence[str], ignore_index: int | None = None
+    ) -> None:
         self.file = EvaluationFolder(Path(output_dir)).logits
         self.classes = list(classes)
+        self.ignore_index = ignore_index
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, an evaluator of MONAI."""
@@ -65,7 +69,8 @@ class LogitProfile:
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        sums, counts = absolute_logit_sums(network_logits(engine), output[CommonKeys.LABEL])
+        labels = output[CommonKeys.LABEL]
+        sums, counts = absolute_logit_sums(network_logits(engine), labels, self.ignore_index)
         self._sums = self._sums + sums.cpu()
         self._counts = self._counts + counts.cpu()
 

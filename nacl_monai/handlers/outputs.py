@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,6 +87,27 @@ def label_of(output: Mapping[str, Any]) -> torch.Tensor:
     if label is None:
         raise InputError("label: is missing; give the evaluator cases with a 'label'")
     return label
+
+
+def without_ignored(
+    output: Any, keys: Sequence[str], ignore_index: int
+) -> tuple[list[torch.Tensor], ...]:
+    """Predictions and labels of every case; in voxels to be ignored both are 0, so of no structure.
+
+    Args:
+        output: ``engine.state.output``.
+        keys: Those of classes or masks, such as ``["pred", "label"]``.
+        ignore_index: The label of voxels to be ignored.
+
+    Raises:
+        InputError: If there is no label.
+    """
+    outputs = case_outputs(output)
+    counted = [label_of(one) != ignore_index for one in outputs]
+    return tuple(
+        [one[key].where(of_case, 0) for one, of_case in zip(outputs, counted, strict=True)]
+        for key in keys
+    )
 
 
 def probabilities_and_labels(output: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

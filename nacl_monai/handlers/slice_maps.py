@@ -27,24 +27,30 @@ class SliceMaps(CaseHandler):
     largest probability), ``entropy`` float32 (``−Σ p ln p / ln C``, from 0, certain, to 1, equal
     probabilities), each ``(rows, columns)`` as one looks at it: of an axis pair that runs right and
     anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names. Of structures that
-    overlap, see `case_slice`.
+    overlap, see `case_slice`. Voxels to be ignored are shown as background in the label.
 
     Args:
         output_dir: The folder in which ``maps/`` is made.
         classes: Names of all classes, background first.
         structures: In their place, names of the channels where these are structures that may overlap.
+        ignore_index: The label of voxels to be ignored.
 
     Raises:
         InputError: While the evaluator runs, if there are no probabilities, or other channels.
     """
 
     def __init__(
-        self, output_dir: str | Path, classes: Sequence[str] = (), structures: Sequence[str] = ()
+        self,
+        output_dir: str | Path,
+        classes: Sequence[str] = (),
+        structures: Sequence[str] = (),
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__()
         self.folder = EvaluationFolder(Path(output_dir))
         self.names = list(structures or classes)
         self.overlapping = bool(structures)
+        self.ignore_index = ignore_index
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Gives every slice the name of its case."""
@@ -76,9 +82,10 @@ class SliceMaps(CaseHandler):
                 self._kept.append(arrays)
 
     def _arrays(self, output: Mapping[str, Any]) -> dict[str, Any]:
+        label = label_of(output)
         return case_slice(
             probabilities_of(output),
-            label_of(output),
+            label if self.ignore_index is None else label.where(label != self.ignore_index, 0),
             self.names,
             image=output.get(CommonKeys.IMAGE),
             overlapping=self.overlapping,

@@ -15,7 +15,7 @@ from nacl_monai.tensors import check_voxels, without_metadata
 
 
 def absolute_logit_sums(
-    logits: torch.Tensor, labels: torch.Tensor
+    logits: torch.Tensor, labels: torch.Tensor, ignore_index: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     r"""The sums behind figure 4: how large each logit is, by the class of the label.
 
@@ -28,6 +28,7 @@ def absolute_logit_sums(
     Args:
         logits: What the network returns, ``(B, C, *spatial)``.
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+        ignore_index: Voxels with this label do not count.
 
     Returns:
         ``S`` (C, C), float64, and ``N`` (C,), int64.
@@ -45,11 +46,12 @@ def absolute_logit_sums(
     logits = without_metadata(logits.detach())
     num_classes = logits.shape[1]
     labels = aligned("labels", labels, logits).flatten().long()
+    values = logits.movedim(1, 0).flatten(1)
+    if ignore_index is not None:
+        counted = labels != ignore_index
+        labels, values = labels[counted], values[:, counted]
     index = labels * LANES + torch.arange(len(labels), device=labels.device) % LANES
-    sums = [
-        torch.bincount(index, logit.double().abs_(), num_classes * LANES)
-        for logit in logits.movedim(1, 0).flatten(1)
-    ]
+    sums = [torch.bincount(index, logit.double().abs_(), num_classes * LANES) for logit in values]
     of_lanes = [*sums, torch.bincount(index, minlength=num_classes * LANES)]
     *sums, counts = (lanes.view(num_classes, LANES).sum(1) for lanes in of_lanes)
     return torch.stack(sums, dim=1), counts

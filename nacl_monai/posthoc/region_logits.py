@@ -6,12 +6,14 @@ import copy
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.inputs import without_ignored
 from nacl_monai.metrics.regions import known_region, region_masks
 from nacl_monai.metrics.spacing import Spacing
 from nacl_monai.metrics.voxels import LabeledVoxels
@@ -101,6 +103,7 @@ class RegionLogits:
         patient: str,
         mask: torch.Tensor | None = None,
         image: torch.Tensor | None = None,
+        ignore_index: int | None = None,
     ) -> None:
         """Keeps the region's voxels of one volume.
 
@@ -110,6 +113,7 @@ class RegionLogits:
             patient: Whose volume it is.
             mask: The voxels that count, ``(*spatial)``; all by default.
             image: ``(M, *spatial)``; only calibrators that see it need it.
+            ignore_index: Voxels with this label do not count.
 
         Raises:
             InputError: If the logits are not finite, or the labels do not fit them.
@@ -121,11 +125,15 @@ class RegionLogits:
                 f"logits of {patient}: hold NaN or infinity; look for the layer that made it"
             )
         indices = without_channel(labels.detach()[None], logits)
+        indices, labeled = without_ignored(indices, ignore_index)
         check_labels(indices, logits.shape[1])
         indices = indices.long().to(logits.device)
         # The most probable class has the largest logit, so that regions need no probabilities.
-        counted = None if mask is None else mask[None].to(logits.device)
-        voxels = LabeledVoxels(logits, indices, counted)
+        voxels = LabeledVoxels(
+            logits, indices, None if labeled is None else labeled.to(logits.device)
+        )
+        if mask is not None:
+            voxels = replace(voxels, counted=voxels.within(mask[None].to(logits.device)))
         kept = region_masks(self.regions, voxels, self.width, lambda: self.spacing)[0]
         chosen = ... if kept is None else kept
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])

@@ -34,6 +34,7 @@ def fit_calibrator(
     volumes: CachedVolumes,
     device: torch.device | str,
     run: RunFolder,
+    ignore_index: int | None = None,
 ) -> None:
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
@@ -49,6 +50,7 @@ def fit_calibrator(
         volumes: Of the validation patients.
         device: Where the network is.
         run: The run that was trained.
+        ignore_index: Voxels with this label do not count.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -66,7 +68,7 @@ def fit_calibrator(
         if steps.of_mean:
             network = ensemble_of(network, run, record["members"])
         with RegionLogits(steps.region) as voxels:
-            _add_volumes(voxels, steps.method, network, inferer, volumes, device)
+            _add_volumes(voxels, steps.method, network, inferer, volumes, device, ignore_index)
             fit = fit_method(steps.method, voxels)
         record |= asdict(fit)
         done = fit.text()
@@ -97,6 +99,7 @@ def _add_volumes(
     inferer: Inferer,
     volumes: CachedVolumes,
     device: torch.device | str,
+    ignore_index: int | None,
 ) -> None:
     """Applies the network to every volume, and keeps what the fit needs of it."""
     network.eval()
@@ -105,7 +108,13 @@ def _add_volumes(
             item = volumes[index]
             logits: Any = inferer(item["image"][None].to(device), network)
             seen = item["image"] if METHODS[method].sees_image else None
-            voxels.add(logits[0], item["label"], split_unit(cast("Case", item)), image=seen)
+            voxels.add(
+                logits[0],
+                item["label"],
+                split_unit(cast("Case", item)),
+                image=seen,
+                ignore_index=ignore_index,
+            )
 
 
 def calibrated_network(

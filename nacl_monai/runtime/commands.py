@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nacl_monai.bundles import fragments, read_dataset
 from nacl_monai.errors import SettingError
-from nacl_monai.runs import RunFolder, RunName
+from nacl_monai.runs import RunFolder, RunName, short_name
 
 NETWORK, LOSS, SEED = "unet", "nacl", 0
 
@@ -73,8 +73,10 @@ def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> Non
     """
     command.add_argument("dataset", help="a folder of the bundles, such as one of your own")
     command.add_argument(place, help=purpose)
-    command.add_argument("--network", metavar="NAME", help=f"default: {NETWORK}")
-    command.add_argument("--loss", metavar="NAME", help=f"default: {LOSS}")
+    command.add_argument(
+        "--network", metavar="NAME", help=f"or my_package.MyNet; default: {NETWORK}"
+    )
+    command.add_argument("--loss", metavar="NAME", help=f"or my_package.MyLoss; default: {LOSS}")
     command.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"default: {SEED}")
     command.add_argument("--fold", type=int, metavar="K", help="of a cross-validation, from 0")
     command.add_argument(
@@ -90,7 +92,8 @@ def run_folder(options: argparse.Namespace) -> Path:
     """The folder of a run: the given one, or the one that is named after what is chosen.
 
     Raises:
-        SettingError: If a network or loss is no name, and no folder is given.
+        SettingError: If a network or loss is neither an entry of a menu nor a class, and no folder is
+            given.
     """
     return options.run if isinstance(options.run, Path) else _named_folder(options)
 
@@ -98,22 +101,32 @@ def run_folder(options: argparse.Namespace) -> Path:
 def _named_folder(options: argparse.Namespace) -> Path:
     network, loss = options.network or NETWORK, options.loss or LOSS
     for option, name in (("network", network), ("loss", loss)):
-        if not name.isidentifier():
+        if not _is_name(name):
             raise SettingError(
                 f"--{option} {name}: gives no name to the run; name its folder: --run DIR"
             )
     settings = () if options.fold is None else (("fold", str(options.fold)),)
-    return Path("runs", options.dataset, str(RunName(network, loss, settings, options.seed)))
+    name = RunName(short_name(network), short_name(loss), settings, options.seed)
+    return Path("runs", options.dataset, str(name))
 
 
 def chosen(menu: str, name: str) -> str:
-    """An entry of a menu by its name; anything else is left as it is.
+    """An entry of a menu, or a class, by its name; anything else is left as it is.
 
     Example:
         >>> chosen("losses", "nacl"), chosen("losses", "@losses::nacl")
         ('@losses::nacl', '@losses::nacl')
+        >>> chosen("networks", "my_package.MyNet")
+        "{'_target_': 'my_package.MyNet'}"
     """
-    return f"@{menu}::{name}" if name.isidentifier() else name
+    if not _is_name(name):
+        return name
+    return str({"_target_": name}) if "." in name else f"@{menu}::{name}"
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is the name of a menu's entry, or of a class with its module."""
+    return all(map(str.isidentifier, name.split(".")))
 
 
 def shown(words: Sequence[str]) -> str:

@@ -7,31 +7,31 @@ what the configuration knows of any network, such as its ``in_channels``, needs 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pydoc import ErrorDuringImport
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigComponent
+from monai.bundle import ConfigComponent
 
-from nacl_monai.errors import SettingError
-from nacl_monai.runtime.hints import is_made_later, parameters
+from nacl_monai.runtime.classes import PACKAGE, taken
+from nacl_monai.runtime.hints import is_made_later
+from nacl_monai.runtime.ignoring import ignoring
 from nacl_monai.runtime.running import running_parser
 
 #: What can be defined inline, and the key of the arguments that its class is given where it takes them.
 ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
-#: Finds MONAI's classes by their names alone.
-locator = ComponentLocator()
-_OWN = "nacl_monai."
 
 
 def complete_definitions() -> None:
-    """Completes network and loss of the configuration that calls this, see `completed`.
+    """Completes the configuration that calls this: see `completed`, then `ignoring`.
 
     It then begins anew: whatever is made after this call is made of the complete definitions.
     """
     parser = running_parser()
-    changes = completed(parser.get())
-    if changes:
+    changed = False
+    for changes_of in (completed, ignoring):
+        changes = changes_of(parser.get())
         parser.update(changes)
+        changed |= bool(changes)
+    if changed:
         parser.parse()
 
 
@@ -61,17 +61,6 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: whole for key, whole in definitions.items() if whole != config[key]}
 
 
-def is_class(name: str) -> bool:
-    """Whether a class or function of this name can be imported; a name without a dot is MONAI's.
-
-    Raises:
-        SettingError: If its module is there, and fails to be imported.
-    """
-    if "." not in name:
-        return locator.get_component_module_name(name) is not None
-    return _taken("_target_", {"_target_": name}) is not None
-
-
 def _definition(value: Any) -> Any:
     """The name of a class as its definition; anything else as it is."""
     is_name = isinstance(value, str) and not is_made_later(value)
@@ -82,19 +71,8 @@ def _complete(key: str, value: Any, arguments: Mapping[str, Any]) -> Any:
     """A definition with the arguments that it lacks; anything else as it is."""
     if not ConfigComponent.is_instantiable(value):
         return value
-    lacking = (_taken(f"{key}::_target_", value) or {}).keys() - value
+    lacking = (taken(f"{key}::_target_", value) or {}).keys() - value
     added = {name: argument for name, argument in arguments.items() if name in lacking}
-    if str(value["_target_"]).startswith(_OWN):
+    if str(value["_target_"]).startswith(PACKAGE):
         value = {name: _complete(f"{key}::{name}", part, arguments) for name, part in value.items()}
     return {**value, **added}
-
-
-def _taken(key: str, definition: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The arguments that a class takes; None if there is no such class."""
-    try:
-        return parameters(definition, locator)
-    except ErrorDuringImport as error:
-        raise SettingError(
-            f"{key}: {definition['_target_']} cannot be imported ({error.value!r}); correct its module, "
-            "or install what it needs"
-        ) from error

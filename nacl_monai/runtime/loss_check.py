@@ -18,17 +18,22 @@ from torch import nn
 
 from nacl_monai.errors import SettingError
 from nacl_monai.losses import ForeignLoss
-from nacl_monai.losses.base import FunctionModule
-from nacl_monai.losses.foreign import FORMS
+from nacl_monai.losses.base import FunctionModule, SegmentationLoss
+from nacl_monai.losses.composed import needs_image
+from nacl_monai.losses.foreign import FORMS, as_segmentation_loss
 
 _LIBRARIES = ("monai", "torch")
 #: Arguments by which MONAI's losses take class indices and logits.
 _CONVENTIONS = ("to_onehot_y", "softmax", "use_softmax")
 _TOLERANCE = 1e-3
+_ALTERNATIVE = "choose one of the menu, or one that takes ignore_index"
 
 
 def check_loss(
-    loss_function: nn.Module, classes: Sequence[str], spatial_size: Sequence[int]
+    loss_function: nn.Module,
+    classes: Sequence[str],
+    spatial_size: Sequence[int],
+    ignore_index: int | None = None,
 ) -> None:
     """Refuses a loss that is no loss of logits and class indices; its state stays as it is.
 
@@ -42,6 +47,7 @@ def check_loss(
         loss_function: Of the training.
         classes: Names of all classes.
         spatial_size: Height and width (and depth) of what the network sees.
+        ignore_index: The label of voxels that nobody labeled; no loss may depend on their logits.
 
     Raises:
         SettingError: If a loss does not behave like this.
@@ -54,6 +60,8 @@ def check_loss(
             raise SettingError(f"loss: {_name(loss)} {fault}; {probe.remedy(loss)}") from None
         if warning and idist.get_rank() == 0:
             print(f"warning: loss: {_name(loss)} {warning}; right if it means to", file=sys.stderr)
+    if ignore_index is not None and not needs_image(getattr(loss_function, "loss", loss_function)):
+        probe.check_ignored(as_segmentation_loss(loss_function), ignore_index)
 
 
 class _FaultError(Exception):
@@ -114,14 +122,39 @@ class _Probe:
             raise _FaultError(text)
         return text
 
-    def _value(self, loss: ForeignLoss, logits: torch.Tensor) -> float:
+    def check_ignored(self, loss: SegmentationLoss, ignore_index: int) -> None:
+        """Refuses a loss that depends on the logits of half of the voxels, which are to be ignored.
+
+        Raises:
+            SettingError: If it does, or fails.
+        """
+        labels, changed = self.labels.clone(), self.plain.clone()
+        half = labels.shape[-1] // 2
+        labels[..., :half] = ignore_index
+        changed[..., :half] += self.right[..., :half]
+        loss = deepcopy(loss)
+        try:
+            plain, other = (self._value(loss, logits, labels) for logits in (self.plain, changed))
+        except _FaultError as fault:
+            raise SettingError(f"loss: {fault}; {_ALTERNATIVE}") from None
+        if abs(other - plain) > _TOLERANCE * (1 + abs(plain)):
+            raise SettingError(
+                f"loss: depends on voxels that nobody labeled, ignore_index {ignore_index}; "
+                f"{_ALTERNATIVE}"
+            )
+
+    def _value(
+        self, loss: SegmentationLoss, logits: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> float:
+        labels = self.labels if labels is None else labels
         logits = logits.clone().requires_grad_()
         try:
-            (found,) = loss.terms(logits, self.labels).values()
+            terms = list(loss.terms(logits, labels).values())
+            found = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
         except Exception as error:  # whatever somebody's code may raise
             cause = str(error).strip().partition("\n")[0]
             raise _FaultError(
-                f"fails on logits {tuple(logits.shape)} and labels {tuple(self.labels.shape)} "
+                f"fails on logits {tuple(logits.shape)} and labels {tuple(labels.shape)} "
                 f"({type(error).__name__}: {cause:.120})"
             ) from error
         return _number(found)

@@ -18,7 +18,7 @@ from monai.bundle import (
 )
 
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.definitions import is_class, locator
+from nacl_monai.runtime.classes import is_class, locator
 from nacl_monai.runtime.hints import is_made_later, parameters, type_of
 from nacl_monai.runtime.limits import LIMITS, check_limits, check_literal, check_type, evaluated
 

@@ -21,6 +21,11 @@ PRECISIONS = ("auto", *_DTYPES)
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
+#: Networks that halve patches five times make 2 of this height. There torch 2.13's gradient of a 3×3×3
+#: convolution's weights is wrong in bfloat16 on a CPU, whatever the other sides: 1e36, NaN, or less.
+LARGEST_HALVED = 64
+
+
 class PrecisionInferer(Inferer):
     """Runs a network in a lower precision, and returns its logits in float32.
 
@@ -30,7 +35,8 @@ class PrecisionInferer(Inferer):
     Args:
         precision: "float32"; "bfloat16", on CPUs and GPUs; "float16", on GPUs, where the trainer scales
             the gradients (``scales_gradients`` is its argument ``amp``); or "auto": bfloat16 on a CPU
-            that computes with it (AVX512-BF16 or AMX), else float32.
+            that computes with it (AVX512-BF16 or AMX), but for patches whose height is a power of two up
+            to :data:`LARGEST_HALVED`; else float32.
         device: Where the network is.
         channels_last: Whether images and weights are laid out with the channels last.
         inferer: How the network is applied; directly by default.
@@ -50,6 +56,7 @@ class PrecisionInferer(Inferer):
         self.device = torch.device(device)
         _check_precision(precision, self.device)
         self.dtype = _DTYPES[_faster(self.device) if precision == "auto" else precision]
+        self._is_chosen = precision == "auto"
         self.channels_last = channels_last
         self.inferer = SimpleInferer() if inferer is None else inferer
         self._laid_out: Any = None
@@ -68,7 +75,7 @@ class PrecisionInferer(Inferer):
         """The network's outputs for ``inputs``."""
         if self.channels_last and inputs.ndim in _CHANNELS_LAST:
             inputs = self._lay_out(inputs, network)
-        lower = self.dtype != torch.float32
+        lower = self.dtype != torch.float32 and not (self._is_chosen and _halves_to_two(inputs))
         with torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
             outputs: Any = self.inferer(inputs, network, *args, **kwargs)
         if isinstance(outputs, torch.Tensor):
@@ -81,6 +88,12 @@ class PrecisionInferer(Inferer):
         if self._laid_out is not network:
             self._laid_out = network.to(memory_format=layout)
         return inputs.contiguous(memory_format=layout)
+
+
+def _halves_to_two(inputs: torch.Tensor) -> bool:
+    """Whether a network may make two voxels of the height of patches, ``(B, C, H, W, D)``."""
+    height = inputs.shape[2]
+    return inputs.ndim == 5 and height <= LARGEST_HALVED and height.bit_count() == 1
 
 
 def _check_precision(precision: str, device: torch.device) -> None:

@@ -16,7 +16,8 @@ from torch import nn
 
 from nacl_monai.bundles import search_path
 from nacl_monai.errors import InputError
-from nacl_monai.runtime.definitions import locator
+from nacl_monai.runtime.classes import locator
+from nacl_monai.runtime.ignoring import WITHOUT
 from nacl_monai.runtime.overrides import leaves
 
 # Where networks and losses are that do nothing but compute.
@@ -45,7 +46,7 @@ def check_known_code(
     Raises:
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
     """
-    known = _EARLIER | _code_of_sources(bundles)
+    known = _EARLIER | {WITHOUT} | _code_of_sources(bundles)
     for key, value in _code(record):
         if value not in known and value not in asked and not _is_harmless(value):
             raise InputError(

@@ -98,6 +98,30 @@ def test_numbers_are_those_of_the_bundle_to_the_bit(command, empty, run_of, form
         assert all((found[k] == of[k]).all() for k in of if found[k].dtype.kind in "fiu")
 
 
+@pytest.mark.slow
+def test_weights_on_real_data_are_those_of_the_bundle_to_the_bit(command, empty, hippocampus_dir):
+    """In nnU-Net's raw format and as two folders, after an epoch on some of the people."""
+    words = ["--max_epochs", 1, "--train_fraction", 0.05, "--run"]
+    code, _, errors = command("train", "hippocampus", hippocampus_dir, *words, empty / "ours")
+    assert code == 0, errors
+    write_patients(hippocampus_dir, empty / "people.csv")
+    expected = torch.load(empty / "ours/model.pt", weights_only=True)
+    for format_, rename in FORMATS.items():
+        data = rename(hippocampus_dir, empty.parent / format_)
+        code, output, errors = command("new", format_, data, "--patients", "people.csv")
+        assert code == 0, errors
+        assert "260 labeled cases" in output
+        code, _, errors = command("train", format_, data, *words, empty / "runs" / format_)
+        assert code == 0, errors
+
+        found = torch.load(empty / "runs" / format_ / "model.pt", weights_only=True)
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+        tables = (
+            pd.read_csv(of / "validation.csv") for of in (empty / "ours", empty / "runs" / format_)
+        )
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Regions, two channels, an official test set and thick sagittal slices, trained for an epoch."""

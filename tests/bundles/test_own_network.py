@@ -15,6 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nacl_monai.cli import main as nacl_monai
 from nacl_monai.export.__main__ import main as export
 from tests.bundles.conftest import ROOT, arguments, block_package, run_bundle, run_module
 from tests.bundles.test_errors import one_line
@@ -186,6 +187,24 @@ def test_export_of_code_that_nobody_named_is_refused(own, tmp_path, capsys):
         "network_def::_target_ is 'my_package.MyNet', code that no bundle"
         in capsys.readouterr().err
     )
+
+
+def test_package_finds_the_run_by_the_names_of_the_classes(place, monkeypatch, tmp_path):
+    """All four commands, without the name of its folder, as make does."""
+    monkeypatch.chdir(tmp_path)
+    names = ["--network", "my_package.MyNet", "--loss", "my_package.MyLoss"]
+    for words in (
+        ["train", "hippocampus", place.data, *names, "--max_epochs", "1"],
+        ["evaluate", "hippocampus", place.data, *names, "--reliability_interval", "0"],
+        ["infer", "hippocampus", place.image, *names],
+        ["export", "hippocampus", *names],
+    ):
+        assert nacl_monai(list(map(str, words))) == 0
+
+    run = tmp_path / "runs/hippocampus/MyNet_MyLoss_seed0"
+    assert (run / "evaluation/cases.csv").is_file()
+    assert list((run / "predictions").glob("*_label.nii.gz"))
+    assert (tmp_path / "dist/hippocampus_MyNet_MyLoss/models/model.pt").is_file()
 
 
 def test_monais_network_and_loss_have_their_settings_and_weights(segresnet):

@@ -64,6 +64,22 @@ def test_values_become_the_class_that_lists_them(case):
     assert label.dtype == torch.uint8
 
 
+def test_voxels_that_nobody_labeled_keep_their_value(case):
+    """They are no foreground, and any other value is refused as ever."""
+    change(case["label"], lambda voxels: np.where(voxels == 2, 200, voxels))
+    stored = np.asarray(nibabel.load(case["label"]).dataobj)
+    label = LoadCase([[0], [1]], 1, ignore_index=200)(case)["label"]
+    np.testing.assert_array_equal(label[0].numpy(), stored)
+
+    with pytest.raises(InputError, match="holds the label value 200; expected only"):
+        LoadCase([[0], [1]], 1, ignore_index=201)(case)
+    with pytest.raises(InputError, match="ignore_index: is 2; it must be above all label_values"):
+        LoadCase(CLASSES, 1, ignore_index=2)
+    change(case["label"], lambda voxels: np.where(voxels == 1, 200, voxels))
+    with pytest.raises(InputError, match="holds no foreground voxel"):
+        LoadCase([[0], [1]], 1, ignore_index=200)(case)
+
+
 def test_values_that_become_background_are_no_foreground(case):
     """Values that become background are no foreground."""
     change(case["label"], lambda voxels: 7 + 0 * voxels)

@@ -107,6 +107,14 @@ def test_classes_are_centers_as_often_as_stated(volumes):
         assert sum(found.values()) == 400
 
 
+def test_no_patch_is_centered_on_voxels_that_nobody_labeled(volumes):
+    """If class 3 is none, every patch that is to show a class shows class 1."""
+    data = PatchDataset(volumes, (2, 2, 2), per_volume=50, class_centered=1.0, ignore_index=3)
+    data.seed = 7
+
+    assert all(item["label"][0, 1, 1, 1] == 1 for item in data)
+
+
 def test_patches_that_show_no_class_on_purpose_lie_anywhere(volumes):
     """Every place along an axis is as frequent as any other, the last one too."""
     data = PatchDataset(volumes, PATCH, per_volume=1000, class_centered=0.0)

@@ -51,6 +51,15 @@ def test_table_is_that_on_paper(summary):
     ]
 
 
+def test_voxels_that_nobody_labeled_have_a_line_of_their_own():
+    """Behind the classes."""
+    summary = DatasetSummary("heart", ["background", "wall"], [[0], [1]], 1, 1, ignore_index=4)
+    case = make_case("a", "a", "a")
+    summary.add(case, loaded((2, 2, 2), (1.0, 1.0, 1.0), {0: 4, 1: 2, 4: 2}))
+
+    assert summary.table().splitlines()[-1].split() == ["(ignored)", "4", "2", "25.000", "1"]
+
+
 def test_cases_of_unknown_patients_are_not_called_patients(summary):
     """One case without a patient is enough: nobody can count them then."""
     summary.add(make_case("c", "c", "c"), loaded((10, 20, 5), (1.0, 1.5, 8.0), {0: 1000}))

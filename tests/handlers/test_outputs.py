@@ -12,6 +12,7 @@ from nacl_monai.handlers.outputs import (
     label_of,
     probabilities_and_labels,
     probabilities_of,
+    without_ignored,
 )
 
 BATCHES = [
@@ -73,3 +74,16 @@ def test_output_of_another_engine_is_refused():
     """By its type."""
     with pytest.raises(InputError, match="^output: of the evaluator is a Tensor"):
         probabilities_and_labels(torch.zeros(3))
+
+
+def test_voxels_to_be_ignored_are_of_no_structure():
+    """Neither in a label map nor in masks of structures; the output stays as it is."""
+    label = torch.tensor([[1, 9, 2]], dtype=torch.uint8)
+    masks = torch.tensor([[1, 1, 0], [0, 1, 1]])
+    output = [{"label": label, "pred": torch.tensor([[2, 2, 0]]), "masks": masks}]
+    (pred,), (of_label,) = without_ignored(output, ["pred", "label"], 9)
+    ((of_structures,),) = without_ignored(output, ["masks"], 9)
+
+    assert (pred.tolist(), of_label.tolist()) == ([[2, 0, 0]], [[1, 0, 2]])
+    assert of_structures.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert label.tolist() == [[1, 9, 2]]

@@ -36,6 +36,16 @@ def test_sums_do_not_drift():
     assert counts.tolist() == [2**24 + 1, 0]
 
 
+def test_ignored_voxels_are_as_if_cut_away():
+    """Whatever their label is in bytes."""
+    logits, labels = torch.randn(1, 3, 40), torch.randint(0, 3, (1, 40), dtype=torch.uint8)
+    labels[:, 25:] = 200
+    expected = absolute_logit_sums(logits[..., :25], labels[..., :25])
+
+    for found, of in zip(absolute_logit_sums(logits, labels, 200), expected, strict=True):
+        torch.testing.assert_close(found, of)
+
+
 def test_last_class_may_be_absent():
     """A class without voxels has sums and a count of zero, the last one too."""
     sums, counts = absolute_logit_sums(torch.ones(1, 3, 4), torch.tensor([[[0, 1, 1, 1]]]))

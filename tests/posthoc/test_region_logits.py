@@ -7,6 +7,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
+from nacl_monai.metrics.inputs import without_ignored
 from nacl_monai.posthoc import RegionLogits
 
 
@@ -121,3 +122,19 @@ def test_without_some_patients_the_others_stay_as_they_were():
     for kept, expected in zip(others, [whole[1], whole[3]], strict=True):
         assert torch.equal(kept.logits, expected.logits)
         assert kept.weight == expected.weight
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_voxels_to_be_ignored_are_no_part_of_a_fit(region):
+    """Nor is there a boundary where labels merely end."""
+    logits, labels = volume(4)
+    hidden = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    filled, counted = without_ignored(labels.masked_fill(hidden, 9), 9)
+    with RegionLogits(region, width=1.0) as masked, RegionLogits(region, width=1.0) as ignoring:
+        masked.add(logits, filled, "p", mask=counted[0])
+        ignoring.add(logits, labels.masked_fill(hidden, 9), "p", ignore_index=9)
+        (expected,), (found,) = masked, ignoring
+
+    assert 0 < len(found.labels) <= (~hidden).sum()
+    assert torch.equal(found.logits, expected.logits)
+    assert torch.equal(found.labels, expected.labels)

@@ -35,7 +35,7 @@ def command(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("word", MAKE)
-@pytest.mark.parametrize("network", [None, "dynunet"])
+@pytest.mark.parametrize("network", [None, "dynunet", "my_package.MyNet"])
 def test_words_are_those_of_make(command, word, network):
     """For every choice, in whatever order; the command is printed as a shell takes it."""
     variables = [*MAKE[word], "DATASET=acdc", "LOSS=focal", "SEED=3"]
@@ -69,6 +69,7 @@ def pairs(words):
     [
         ([], "runs/acdc/unet_nacl_seed0"),
         (["--fold", "2", "--network", "dynunet"], "runs/acdc/dynunet_nacl_fold=2_seed0"),
+        (["--network", "my.MyNet"], "runs/acdc/MyNet_nacl_seed0"),
         (["--run", "else/where"], "else/where"),
         (["--run", "x", "--loss", "@losses::nacl"], "x"),
     ],

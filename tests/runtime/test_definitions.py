@@ -5,7 +5,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.definitions import complete_definitions, completed, is_class
+from nacl_monai.runtime.definitions import complete_definitions, completed
 from nacl_monai.runtime.overrides import checked_overrides
 from tests.conftest import ROOT
 
@@ -106,14 +106,6 @@ def test_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
 
     with pytest.raises(SettingError, match=r"own_broken.Net cannot be imported \(.*nowhere_to_be"):
         complete("network_def", "own_broken.Net")
-
-
-def test_names_of_classes(own):
-    """One without a module is MONAI's, and nobody else's."""
-    assert is_class("SegResNet")
-    assert is_class(f"{own}.Net")
-    for name in ("Net", "nix", "print", "os", f"{own}.Nix", "monai.networks.nets.Nix", "torch.pi"):
-        assert not is_class(name)
 
 
 def test_running_configuration_is_completed():

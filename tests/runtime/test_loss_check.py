@@ -10,7 +10,14 @@ from torch.nn import functional as F
 
 from nacl_monai.bundles import read_menu
 from nacl_monai.errors import SettingError
-from nacl_monai.losses import ComposedLoss, DeepSupervisionLoss, ForeignLoss, NeighborhoodPenalty
+from nacl_monai.losses import (
+    ComposedLoss,
+    CrossEntropyLoss,
+    DeepSupervisionLoss,
+    ForeignLoss,
+    MarginPenalty,
+    NeighborhoodPenalty,
+)
 from nacl_monai.runtime.loss_check import check_loss
 
 CLASSES = ["background", "one", "two"]
@@ -128,3 +135,38 @@ def test_check_leaves_no_trace():
 
     assert loss.calls == 0
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", list(read_menu("losses")))
+def test_losses_of_the_menu_ignore_what_nobody_labeled(name):
+    """If they are told to; otherwise a label that is no class is refused."""
+    target = resolve_name(read_menu("losses")[name].target)
+    check_loss(DeepSupervisionLoss(target(ignore_index=9)), CLASSES, (18, 24), 9)
+
+    with pytest.raises(SettingError, match="loss: .*hold 9.*; choose one of the menu"):
+        check_loss(DeepSupervisionLoss(target()), CLASSES, (18, 24), 9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (Own(labels=lambda labels: labels[:, 0].clamp(max=2)), "depends on voxels that nobody"),
+        (ForeignLoss(nn.CrossEntropyLoss(), "indices"), "fails on logits .*hold 9"),
+        (monai.losses.DiceLoss(**MONAI), "fails on logits"),
+        (
+            ComposedLoss(CrossEntropyLoss(ignore_index=9), [MarginPenalty(margin=0.1)]),
+            "depends on voxels that nobody labeled, ignore_index 9; choose one of the menu",
+        ),
+    ],
+)
+def test_loss_that_learns_from_what_nobody_labeled_is_refused(loss, message):
+    """A number that is wrong without a word is among them."""
+    with pytest.raises(SettingError, match=message):
+        check_loss(DeepSupervisionLoss(loss), CLASSES, (18, 24), 9)
+
+
+def test_own_loss_may_ignore():
+    """Whoever takes the label leaves its voxels out."""
+    own = Own(labels=lambda labels: labels[:, 0].masked_fill(labels[:, 0] == 9, -100))
+
+    check_loss(DeepSupervisionLoss(own), CLASSES, (18, 24), 9)

@@ -74,6 +74,22 @@ def test_auto_takes_what_the_cpu_computes_with_and_says_so(
     assert capsys.readouterr().out == f"precision: {dtype} (chosen for this device)\n"
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((32, 48, 48), "float32"), ((64, 8, 8), "float32"), ((48, 32, 8), "bfloat16")],
+)
+def test_auto_trains_on_patches_that_torch_would_get_wrong_in_float32(monkeypatch, shape, dtype):
+    """Those that networks halve to a height of two; whoever asks for bfloat16 gets it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    seen = []
+    network = torch.nn.Conv3d(1, 2, kernel_size=1)
+    network.register_forward_hook(lambda *parts: seen.append(parts[-1].dtype))
+    for precision in ("auto", "bfloat16"):
+        PrecisionInferer(precision, CPU)(torch.zeros(1, 1, *shape), network)
+
+    assert seen == [getattr(torch, dtype), torch.bfloat16]
+
+
 def test_unknown_precision_is_refused():
     """With those that there are."""
     with pytest.raises(InputError, match="precision fp8: not known; choose from: auto, float32"):

@@ -12,8 +12,8 @@ from typing import Any
 
 from nacl_monai.data.formats.description import (
     Description,
-    Labels,
     check_mapping,
+    read_ignored,
     read_labels,
 )
 from nacl_monai.data.own_cases import entries_of, entry_names, files_of
@@ -56,7 +56,7 @@ def describe_datalist(root: Path) -> Description:
         },
         modalities=_modalities(everything),
         channels=_channels(content.get("modality")),
-        labels=_labels(file, content),
+        **_labels(file, content),
         sets=sets,
         folds=_folds(file, entries["training"], names),
         title=str(content.get("name", "")),
@@ -68,11 +68,13 @@ def _channels(modality: Any) -> list[str]:
     return list(map(str, modality.values())) if isinstance(modality, dict) else []
 
 
-def _labels(file: Path, content: dict[str, Any]) -> Labels | None:
+def _labels(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """What the datalist says of the labels, if anything."""
     if "labels" not in content:
-        return None
+        return {}
     check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
-    return read_labels(file, content["labels"])
+    read = {"labels": read_labels, "ignored": read_ignored}
+    return {key: of(file, content["labels"]) for key, of in read.items()}
 
 
 def _only_one(root: Path) -> tuple[Path, dict[str, Any]]:

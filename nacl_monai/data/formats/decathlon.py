@@ -8,7 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.data.formats.description import Description, check_mapping, read_labels
+from nacl_monai.data.formats.description import (
+    Description,
+    check_mapping,
+    read_ignored,
+    read_labels,
+)
 from nacl_monai.data.formats.nnunet import SPLITS, read_splits
 from nacl_monai.data.own_cases import entries_of
 from nacl_monai.files import read_object
@@ -44,6 +49,7 @@ def describe_decathlon(root: Path) -> Description:
         },
         channels=_in_order(content["modality"]),
         labels=read_labels(file, content["labels"]),
+        ignored=read_ignored(file, content["labels"]),
         folds=read_splits(root / SPLITS),
         title=str(content.get("name", "")),
     )

@@ -10,6 +10,10 @@ from typing import Any
 from nacl_monai.errors import InputError
 
 Labels = dict[str, list[int]]
+#: nnU-Net's name of the label of voxels that nobody labeled.
+_IGNORE = "ignore"
+#: Labels are read as bytes.
+_LARGEST = 255
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Description:
         channels: Names of the image's channels, such as ``["CT"]``; empty where nothing names them.
         labels: For each label but the background, the values on disk that are part of it; None where
             nothing says.
+        ignored: The value of voxels that nobody labeled; None where all are.
         sets: Official sets, such as ``{"test": [names of cases]}``.
         folds: The names of the cases of each fold of a cross-validation.
         title: The dataset's name in words.
@@ -35,6 +40,7 @@ class Description:
     modalities: list[str] = field(default_factory=lambda: [""])
     channels: list[str] = field(default_factory=list)
     labels: Labels | None = None
+    ignored: int | None = None
     sets: dict[str, list[str]] = field(default_factory=dict)
     folds: list[list[str]] = field(default_factory=list)
     title: str = ""
@@ -48,22 +54,18 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         labels: ``{"background": 0, "tumor": 1, "whole": [1, 2]}`` or ``{"0": "background", …}``.
 
     Returns:
-        For each name but the background's, its values in order.
+        For each name but the background's and nnU-Net's ``ignore``, its values in order.
 
     Raises:
-        InputError: If a value is no whole number, 0 is not the background or a part of something else,
-            or a label is to be ignored.
+        InputError: If a value is no whole number, or 0 is not the background, or a part of something
+            else.
 
     Example:
         >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
         {'whole': [1, 2], 'core': [2]}
     """
     found = label_values(source, labels)
-    if "ignore" in found:
-        raise InputError(
-            f"{source}: labels: voxels of value {found['ignore'][0]} are to be ignored, which no "
-            "training here does; give them a class, or remove the cases that have any"
-        )
+    found.pop(_IGNORE, None)
     rest = {name: values for name, values in found.items() if values != [0]}
     is_apart = not any(0 in values for values in rest.values())
     if len(found) != len(rest) + 1 or not rest or not is_apart:
@@ -71,6 +73,33 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
             f"{source}: labels: the value 0 must be the background, and of nothing else; correct it"
         )
     return rest
+
+
+def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
+    """The value of voxels that nobody labeled, which nnU-Net calls ``ignore``; None where all are.
+
+    Args:
+        source: The file, for messages.
+        labels: As for `read_labels`.
+
+    Raises:
+        InputError: If it is no single value above those of all labels, as nnU-Net has it, or above 255.
+
+    Example:
+        >>> read_ignored(Path("dataset.json"), {"background": 0, "tumor": 1, "ignore": 2})
+        2
+    """
+    found = label_values(source, labels)
+    ignored = found.pop(_IGNORE, None)
+    if ignored is None:
+        return None
+    others = max((value for values in found.values() for value in values), default=0)
+    if len(ignored) > 1 or not others < ignored[0] <= _LARGEST:
+        raise InputError(
+            f"{source}: labels: ignore is {', '.join(map(str, ignored))}, but must be one value above "
+            f"those of all others, {others}, and at most {_LARGEST}; change it here and in the files"
+        )
+    return ignored[0]
 
 
 def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:

@@ -17,6 +17,7 @@ from nacl_monai.data.formats.description import (
     Description,
     check_endings,
     check_mapping,
+    read_ignored,
     read_labels,
 )
 from nacl_monai.data.own_cases import ENDINGS
@@ -68,6 +69,7 @@ def describe_nnunet(root: Path) -> Description:
         modalities=suffixes,
         channels=names,
         labels=read_labels(file, content["labels"]),
+        ignored=read_ignored(file, content["labels"]),
         sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
         folds=read_splits(root / SPLITS),
         title=str(content.get("name", "")),

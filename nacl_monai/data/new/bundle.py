@@ -116,7 +116,8 @@ def _choose(
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
     cases: list[Case] = find(report_fault=faults.append)
-    found = survey(cases, faults.append, _sampled(description, cases, options))
+    sampled = _sampled(description, cases, options)
+    found = survey(cases, faults.append, sampled, description.ignored)
     classes = choose_classes(description, found, faults.append) if found.cases else []
     if faults:
         return classes
@@ -131,7 +132,7 @@ def _choose(
 
 def _sampled(description: Description, cases: list[Case], options: Options) -> list[str]:
     """The cases whose intensities decide on a window: those of a CT that may train."""
-    if options.window is not None or not is_ct(description, options):
+    if not is_ct(description, options) or options.window is not None:
         return []
     tested = set(description.sets.get("test", ()))
     return [case["case"] for case in cases if case["case"] not in tested]

@@ -50,7 +50,15 @@ def choose_classes(
             f"DSC and HD95 are of {', '.join(labels)}{overlap}",
             {"structures": {name: _indices(of, values) for name, of in labels.items()}},
         ),
+        *_ignored(description.ignored),
     ]
+
+
+def _ignored(value: int | None) -> list[Choice]:
+    if value is None:
+        return []
+    why = f"Voxels of the value {value} are not labeled: no loss, metric or calibrator counts them"
+    return [Choice(why, {"ignore_index": value})]
 
 
 def named_labels(description: Description, found: Survey) -> dict[str, list[int]]:
@@ -85,7 +93,7 @@ def _compare(
     report_fault: ReportFault,
 ) -> None:
     known = {*chain(*labels.values())}
-    for value in sorted(found.holders.keys() - known - {0}):
+    for value in sorted(found.holders.keys() - known - {0, description.ignored}):
         report_fault(
             InputError(
                 f"{found.first_holder[value]}: holds the label value {value}, which "

@@ -17,9 +17,20 @@ PERCENTILES = (0.5, 99.5)
 
 
 def is_ct(description: Description, options: Options) -> bool:
-    """Whether the image is a CT alone, whose intensities mean the same in every volume."""
+    """Whether the image is a CT alone, whose intensities mean the same in every volume.
+
+    Raises:
+        InputError: If a CT is beside another modality, since one step scales all channels alike.
+    """
     names = [options.modality] if options.modality else description.channels
-    return bool(names) and all(name.strip().casefold() == "ct" for name in names)
+    are_ct = [name.strip().casefold() == "ct" for name in names]
+    if any(are_ct) and not all(are_ct):
+        raise InputError(
+            f"{description.source}: the channels are {', '.join(names)}, but a CT has one window for "
+            "all volumes, and others have none; scale all by the percentiles of each volume, --modality "
+            "mixed, or write `preprocessing` by hand"
+        )
+    return all(are_ct) and bool(names)
 
 
 def choose_channels(description: Description, found: Survey) -> Choice:

@@ -30,6 +30,7 @@ class Survey:
     """The cases, and what their files hold.
 
     Attributes:
+        ignored: The value of voxels that are of no class; None where all are of one.
         cases: Those that were read.
         channels: Of every image.
         holders: For each value of the labels, the number of cases that hold it.
@@ -38,6 +39,7 @@ class Survey:
         foreground: Intensities of foreground voxels of each case; empty unless asked for.
     """
 
+    ignored: int | None = None
     cases: list[Case] = field(default_factory=list)
     channels: int = 0
     holders: Counter[int] = field(default_factory=Counter)
@@ -47,7 +49,10 @@ class Survey:
 
 
 def survey(
-    cases: Sequence[Case], report_fault: ReportFault, intensities_of: Sequence[str] = ()
+    cases: Sequence[Case],
+    report_fault: ReportFault,
+    intensities_of: Sequence[str] = (),
+    ignored: int | None = None,
 ) -> Survey:
     """Reads the labels of all cases, the headers of all images and, where asked, their voxels.
 
@@ -55,8 +60,9 @@ def survey(
         cases: All cases.
         report_fault: Called with what is wrong with each; a case with a fault does not count.
         intensities_of: Names of the cases whose foreground voxels are sampled.
+        ignored: The value of voxels that are of no class; None where all are of one.
     """
-    found = Survey()
+    found = Survey(ignored)
     load = LoadCase([[0]], 1).read_volume
     for case in progress_bar(cases, description="Looking at the data", unit="case"):
         with _reported(report_fault):
@@ -84,7 +90,7 @@ def _add(found: Survey, case: Case, load: _Load, is_sampled: bool) -> None:
             f"{image_files(found.cases[0])[0]}; all images need the same"
         )
     if is_sampled:
-        found.foreground.append(_foreground(case, load, voxels))
+        found.foreground.append(_foreground(case, load, voxels, found.ignored))
     found.cases.append(case)
     found.grids.append(VoxelGrid(case["label"], tuple(voxels.shape[1:]), label.affine.numpy()))
     found.holders.update(values)
@@ -95,10 +101,9 @@ def _add(found: Survey, case: Case, load: _Load, is_sampled: bool) -> None:
 def _whole_numbers(file: str, label: torch.Tensor) -> list[int]:
     """The values of a label map, in order."""
     values = torch.as_tensor(torch.unique(label))
-    if not torch.equal(values, values.round()):
-        raise InputError(
-            f"{file}: holds {values[values != values.round()][0]:g}; a label map holds whole numbers"
-        )
+    broken = values[(values != values.round()) | values.isinf()]
+    if len(broken):
+        raise InputError(f"{file}: holds {broken[0]:g}; a label map holds whole numbers")
     return [int(value) for value in values]
 
 
@@ -112,9 +117,14 @@ def _channels(file: str, shape: tuple[int, ...]) -> int:
     return stored[SPATIAL_AXES] if len(stored) > SPATIAL_AXES else 1
 
 
-def _foreground(case: Case, load: _Load, label: torch.Tensor) -> npt.NDArray[np.float32]:
-    """A sample of the intensities of all channels where the label is not background."""
-    chosen = (label[0] != 0).nonzero().numpy()
+def _foreground(
+    case: Case, load: _Load, label: torch.Tensor, ignored: int | None
+) -> npt.NDArray[np.float32]:
+    """A sample of the intensities of all channels where the label is a class but the background."""
+    inside = label[0] != 0
+    if ignored is not None:
+        inside &= label[0] != ignored
+    chosen = inside.nonzero().numpy()
     if len(chosen) > SAMPLED:
         chosen = np.random.default_rng(0).choice(chosen, SAMPLED, replace=False)
     places = tuple(torch.from_numpy(axis) for axis in chosen.T)

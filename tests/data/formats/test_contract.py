@@ -7,7 +7,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import image_files
 from nacl_monai.data.formats import FORMATS, describe
-from nacl_monai.data.formats.description import read_labels
+from nacl_monai.data.formats.description import read_ignored, read_labels
 from nacl_monai.errors import InputError
 from tests import own_data
 from tests.own_data import NAMES, NNUNET, write_json
@@ -76,7 +76,6 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("labels", "part"),
         [
-            ({"background": 0, "a": 1, "ignore": 2}, "voxels of value 2 are to be ignored"),
             ({"background": 0, "a": "1"}, "the value of a is 1; write a whole number"),
             ({"background": 0, "a": 1.5}, "the value of a is 1.5"),
             ({"background": 0, "a": []}, "the value of a is []"),
@@ -92,6 +91,35 @@ class TestLabels:
         with pytest.raises(InputError, match="^dataset.json: labels: ") as caught:
             read_labels("dataset.json", labels)
         assert part in str(caught.value)
+
+
+class TestIgnored:
+    def test_label_of_that_name_is_no_class(self, tmp_path):
+        """As nnU-Net has it, with regions as well."""
+        labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 4}
+        found = describe(own_data.nnunet(tmp_path / "data", labels=labels))
+
+        assert found.labels == {"whole": [1, 2], "core": [2]}
+        assert found.ignored == 4
+        assert describe(own_data.nnunet(tmp_path / "all")).ignored is None
+        labels = {"0": "background", "1": "a", "2": "ignore"}
+        assert describe(own_data.datalist(tmp_path / "list", labels=labels)).ignored == 2
+
+    @pytest.mark.parametrize(
+        ("labels", "part"),
+        [
+            ({"a": 3, "ignore": 2}, "ignore is 2, but must be one value above .* others, 3"),
+            ({"a": 1, "ignore": 1}, "ignore is 1, but"),
+            ({"a": [1, 4], "ignore": 4}, "ignore is 4, but"),
+            ({"a": 1, "ignore": [2, 3]}, "ignore is 2, 3, but must be one value"),
+            ({"a": 1, "ignore": 256}, "ignore is 256, .* and at most 255"),
+            ({"a": 1, "ignore": "4"}, "the value of ignore is 4; write a whole number"),
+        ],
+    )
+    def test_what_cannot_be_ignored_is_one_line(self, labels, part):
+        """It names the file and the value."""
+        with pytest.raises(InputError, match=f"^dataset.json: labels: .*{part}"):
+            read_ignored("dataset.json", {"background": 0, **labels})
 
 
 class TestNnunet:

@@ -188,6 +188,35 @@ class TestClasses:
         assert [part in str(fault) for fault in found.faults] == [True]
         assert str(data / "dataset.json") in str(found.faults[0])
 
+    def test_voxels_that_nobody_labeled_are_no_class(self, new, tmp_path):
+        """Nor part of the foreground of a CT."""
+        data = own_data.nnunet(tmp_path / "data", channel_names={"0": "CT"})
+        whole, _ = new(data)
+        own_data.ignore_some(data)
+        file = data / "dataset.json"
+        write_json(file, {**json.loads(file.read_text()), "channel_names": {"0": "CT"}})
+        for name in NAMES:  # far outside of what is labeled
+            label = nibabel.load(data / f"labelsTr/{name}.nii.gz").get_fdata()
+            change(
+                data / f"imagesTr/{name}_0000.nii.gz",
+                lambda image, hidden=label == own_data.IGNORED: np.where(hidden, 9e3, image),
+            )
+        keys, reasons = new(data)
+
+        assert keys["classes"] == whole["classes"]
+        assert (keys["ignore_index"], "ignore_index" in whole) == (own_data.IGNORED, False)
+        assert keys["preprocessing"][-1]["a_max"] < 300
+        assert "Voxels of the value 4 are not labeled" in reasons
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.5])
+    def test_value_that_is_no_whole_number_is_a_fault_of_the_file(self, tmp_path, value):
+        """Infinity among them."""
+        data = own_data.folders(tmp_path / "data")
+        change(data / "labels/case_004.nii.gz", put(value))
+        (fault,) = new_bundle("mine", data, tmp_path / "bundles").faults
+
+        assert str(fault).startswith(f"{data}/labels/case_004.nii.gz: holds {value:g}; a label map")
+
     @pytest.mark.parametrize("names", [("a b", "a_b"), ("?", "b"), ("background", "b")])
     def test_names_that_are_alike_are_refused(self, tmp_path, names):
         """As columns of a table they would be one."""
@@ -337,6 +366,16 @@ class TestImages:
         )
         with pytest.raises(InputError, match="^--window 3 2: is empty"):
             new(data, window=(3.0, 2.0))
+
+    def test_ct_beside_another_modality_is_refused_until_somebody_decides(self, new, tmp_path):
+        """One step scales all channels; the message says how to decide, and that works."""
+        names = {"0": "CT", "1": "MRI"}
+        data = own_data.nnunet(tmp_path / "data", channels=2, channel_names=names)
+        for options in ({}, {"window": (0.0, 250.0)}):
+            with pytest.raises(InputError, match="the channels are CT, MRI, .* --modality mixed"):
+                new(data, **options)
+
+        assert new(data, modality="mixed")[0]["preprocessing"][-1] == "@scale_by_percentiles"
 
     def test_channels_that_differ_are_named(self, tmp_path):
         """Between the cases, and between them and the description."""
