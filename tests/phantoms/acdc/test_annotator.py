@@ -42,7 +42,7 @@ def test_the_right_ventricle_lies_on_the_septum(frames):
 def test_annotator_errs_smoothly_and_not_much():
     """The label misses the true boundary here and there, but mean Dice stays above 0.85."""
     for number in range(1, CASES + 1):
-        anatomy, _, annotator = request_case(0, number)[2:]
+        anatomy, _, annotator = request_case(0, number)[2:5]
         patient = draw_patient(anatomy, number)
         scores = []
         for contraction in (0.0, 1.0):
