@@ -177,8 +177,8 @@ class Phantom:
             raise InputError(f"deviation={deviation:g}: give a number of mm, 0 or more")
         if deviation is not None and not self.deviates:
             raise InputError(
-                f"deviation={deviation:g}: the annotators of {self.name} have one error, which is not in "
-                "mm; leave it out, or write acdc"
+                f"deviation={deviation:g}: the annotators of {self.name} have one error, which is not "
+                "in mm; leave it out, or write acdc"
             )
 
 
