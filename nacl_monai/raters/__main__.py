@@ -68,7 +68,8 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--volumes",
         action="store_true",
-        help="soften volumes, for a 3-D network (default: slices along the third axis)",
+        help="soften volumes, for a 3-D network (default: slices, along the axis of the longest "
+        "voxels, or else upward)",
     )
     fit.add_argument(
         "--band",

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from nacl_monai.data.faults import VoxelGrid, check_same_grid
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.export.inference.orientation import orientation_to
 from nacl_monai.predictions.images import read_image
-from nacl_monai.predictions.labels import label_files, turned, whole_numbers
+from nacl_monai.predictions.labels import label_files, whole_numbers
 from nacl_monai.raters.masks import RatedMasks
 
 Array = npt.NDArray[Any]
@@ -26,7 +27,8 @@ class RatedCase:
 
     Attributes:
         name: Of the case.
-        labels: ``(raters, x, y, z)``, integers; the axes run right, anterior and superior.
+        labels: ``(raters, x, y, z)``, integers; the axes run right, anterior and superior, but for an
+            axis along which voxels are clearly the longest, which is the last.
         spacing: Size of a voxel along each axis, in mm.
     """
 
@@ -81,18 +83,24 @@ def read_cases(cases: Mapping[str, Sequence[Path]]) -> Iterator[RatedCase]:
     for name, files in cases.items():
         images = [read_image(file) for file in files]
         first = VoxelGrid(str(files[0]), images[0].shape, images[0].affine)
+        turn = orientation_to(images[0].affine, "RAS", slices_last=True)
         labels = []
         for file, image in zip(files, images, strict=True):
             if image.voxels.ndim != 3:
                 raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
             check_same_grid(VoxelGrid(str(file), image.shape, image.affine), first)
-            labels.append(turned(whole_numbers(file, image.voxels), image.affine).T)
-        yield RatedCase(name, np.stack(labels), _spacing(images[0].affine))
+            labels.append(_turned(whole_numbers(file, image.voxels), turn))
+        yield RatedCase(name, np.stack(labels), _spacing(images[0].affine, turn))
 
 
-def _spacing(affine: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Sizes along right, anterior and superior."""
-    turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+def _turned(values: Array, turn: npt.NDArray[np.float64]) -> Array:
+    """``(z, y, x)`` of a file to the axes of a case."""
+    apply: Any = nibabel.orientations.apply_orientation
+    return np.ascontiguousarray(apply(values.T, turn))
+
+
+def _spacing(affine: npt.NDArray[np.float64], turn: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Sizes along the axes of a case."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     return tuple(float(sizes[axis]) for axis in np.argsort(turn[:, 0]))
 
@@ -128,7 +136,7 @@ def structure(
         value: Of the structure.
         patient: Whose case it is.
         margin: Around it, in mm.
-        volumes: Whether the volume is one plane, instead of each slice along the third axis.
+        volumes: Whether the volume is one plane, instead of each slice along the last axis.
     """
     masks = case.labels == value
     if not masks.any():

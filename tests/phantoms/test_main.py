@@ -6,6 +6,7 @@ import pytest
 
 from nacl_monai.phantoms import PHANTOMS
 from nacl_monai.phantoms.__main__ import main
+from nacl_monai.phantoms.writing import request_case
 from tests.phantoms.files import contents
 
 
@@ -35,12 +36,22 @@ def test_command_writes_the_phantom_of_that_name(tmp_path, cheap, name):
     phantom.write(tmp_path / "two", cases=2)
     half = len(requests) // 2
     described = [
-        (case.number, case.full_size, *(rng.integers(2**60) for rng in case[2:]))
+        (case.number, case.full_size, *(rng.integers(2**60) for rng in case[2:5]))
         for case in requests
     ]
     assert described[:half] == described[half:]
     assert contents(tmp_path / "--cases") == contents(tmp_path / "two")
     assert contents(tmp_path / "--full-size") == contents(tmp_path / "full")
+
+
+def test_command_names_the_annotator(tmp_path, cheap):
+    """The annotator and the deviation of the words reach every case."""
+    requests = cheap("acdc")
+    words = ["--cases", "1", "--annotator", "4", "--deviation", "1.5"]
+    assert main(["acdc", str(tmp_path / "a"), *words]) == 0
+    assert [case.deviation for case in requests] == [1.5]
+    expected = request_case(0, 1, annotator=4).annotator.integers(2**60)
+    assert requests[0].annotator.integers(2**60) == expected
 
 
 def test_command_writes_real_files(tmp_path):

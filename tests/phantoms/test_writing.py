@@ -87,6 +87,46 @@ def test_streams_depend_on_seed_and_number_alone():
     assert drawn[1, 1, 4] == np.random.default_rng(seeds[2]).integers(2**60)
 
 
+def test_annotators_share_anatomy_and_scanner():
+    """Only the last stream is another annotator's; the first is who labels by default."""
+    asked = [request_case(0, 3), *(request_case(0, 3, annotator=k) for k in (1, 2, 3))]
+    drawn = [[stream.integers(2**60) for stream in case[2:5]] for case in asked]
+    assert drawn[0] == drawn[1]
+    assert len({tuple(one[:2]) for one in drawn}) == 1
+    assert len({one[2] for one in drawn}) == 3
+
+
+def test_annotator_and_deviation_make_another_phantom(tmp_path):
+    """They reach every case, and a folder is not taken for that of another annotator."""
+    requests = []
+    phantom = replace(TINY, write_case=lambda _, case: requests.append(case), deviates=True)
+    root = phantom.write(tmp_path / "a", cases=1, annotator=2, deviation=1.5)
+    assert [case.deviation for case in requests] == [1.5]
+    assert requests[0].annotator.integers(2**60) == request_case(
+        0, 0, annotator=2
+    ).annotator.integers(2**60)
+    assert phantom.write(root, cases=1, annotator=2, deviation=1.5) == root
+    for words in ({}, {"annotator": 2}, {"annotator": 3, "deviation": 1.5}):
+        with pytest.raises(InputError, match="holds another phantom"):
+            phantom.write(root, cases=1, **words)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ({"annotator": 0}, "annotator=0: .* from 1"),
+        ({"deviation": -1.0}, "deviation=-1: give"),
+        ({"deviation": float("nan")}, "deviation=nan: give"),
+        ({"deviation": 1.0}, "deviation=1: the annotators of tiny have one error"),
+    ],
+)
+def test_annotators_who_cannot_be_meant_are_refused(tmp_path, words, named):
+    """In one line, and nothing is written."""
+    with pytest.raises(InputError, match=named):
+        TINY.write(tmp_path / "tiny", cases=1, **words)
+    assert not any(tmp_path.iterdir())
+
+
 def test_nifti_keeps_voxels_affine_and_zooms(tmp_path):
     """Both matrices of the header are the affine; zooms are its columns' length unless given."""
     affine = np.array([[0, 2.0, 0, 5], [-3, 0, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1]])

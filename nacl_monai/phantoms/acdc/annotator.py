@@ -13,6 +13,9 @@ from nacl_monai.phantoms.shapes import Array
 
 BACKGROUND, RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 0, 1, 2, 3
 ANNOTATOR_ERROR = 0.8  # standard deviation along each axis of the plane, in voxels
+SMOOTHNESS = 5  # over how many voxels it is smooth
+# Of an error in mm, in its own size: much less, and a border that is off is also longer, as it winds.
+SMOOTHNESS_OF_ERROR = 5
 FRAME_ERROR = 2.0  # that of the shift along z, in mm
 
 
@@ -55,12 +58,15 @@ def annotate(
         rng: Random stream of the annotator.
         patient: Whose heart it is.
         contraction: 0 at end diastole, 1 at end systole.
-        error: Standard deviation along each axis of the plane, in mm; by default that of a voxel's size.
+        error: Standard deviation along each axis of the plane, in mm, smooth over five times as much;
+            by default 0.8 voxels, smooth over 5.
         frame_error: Standard deviation of the shift along z, in mm.
     """
     x, y, z = positions(patient)
     x, y = move_into_heart(patient, x, y)
-    size = ANNOTATOR_ERROR * patient.spacing[0] if error is None else error
-    dx, dy = (size * smooth_noise(rng, patient.shape, (5, 5, 0)) for _ in range(2))
+    size, width = ANNOTATOR_ERROR * patient.spacing[0], float(SMOOTHNESS)
+    if error is not None:
+        size, width = error, SMOOTHNESS_OF_ERROR * error / patient.spacing[0]
+    dx, dy = (size * smooth_noise(rng, patient.shape, (width, width, 0)) for _ in range(2))
     dz = np.float32(rng.normal(0, frame_error))
     return label_points(patient.heart, contraction, x + dx, y + dy, z + dz)

@@ -23,10 +23,17 @@ def write_patient(root: Path, case: CaseRequest) -> None:
     save(patient, volumes, folder / f"{patient.name}_4d.nii.gz")
     for frame, contraction in patient.phases.items():
         stem = f"{patient.name}_frame{frame:02d}"
-        label = annotate(case.annotator, patient, contraction)
+        label = annotate_as_asked(case, patient, contraction)
         save(patient, cine[frame], folder / f"{stem}.nii.gz")
         save(patient, label, folder / f"{stem}_gt.nii.gz")
     (folder / "Info.cfg").write_text(info_cfg(patient), encoding="utf-8")
+
+
+def annotate_as_asked(case: CaseRequest, patient: Patient, contraction: float) -> Array:
+    """Labels of a phase; a stated deviation is in the plane alone, all slices are where they are."""
+    if case.deviation is None:
+        return annotate(case.annotator, patient, contraction)
+    return annotate(case.annotator, patient, contraction, case.deviation, frame_error=0.0)
 
 
 def draw_cine(rng: np.random.Generator, patient: Patient) -> dict[int, Array]:
@@ -58,4 +65,4 @@ def save(patient: Patient, voxels: Array, path: Path) -> None:
 
 
 # Groups alternate, so that any few patients in a row show healthy hearts and each disease.
-ACDC = Phantom("acdc", write_patient, first=1, one_size=True)
+ACDC = Phantom("acdc", write_patient, first=1, one_size=True, deviates=True)

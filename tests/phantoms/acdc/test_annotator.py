@@ -1,6 +1,10 @@
 """Labels keep the heart's anatomy, and miss the exact boundary a little."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
+from scipy.stats import t as student
 
 from nacl_monai.phantoms.acdc.annotator import annotate, exact_labels
 from nacl_monai.phantoms.acdc.patient import draw_patient
@@ -42,7 +46,7 @@ def test_the_right_ventricle_lies_on_the_septum(frames):
 def test_annotator_errs_smoothly_and_not_much():
     """The label misses the true boundary here and there, but mean Dice stays above 0.85."""
     for number in range(1, CASES + 1):
-        anatomy, _, annotator = request_case(0, number)[2:]
+        anatomy, _, annotator = request_case(0, number)[2:5]
         patient = draw_patient(anatomy, number)
         scores = []
         for contraction in (0.0, 1.0):
@@ -51,3 +55,32 @@ def test_annotator_errs_smoothly_and_not_much():
             scores += [dice(exact == k, label == k) for k in (RV, MYO, LV)]
         assert 0.85 < np.mean(scores) < 0.95
         assert max(scores) < 1
+
+
+def squared_distance(number, spacing, error):
+    """Of two annotators' borders of the left ventricle along both axes of each slice, mean in mm²."""
+    patient = draw_patient(np.random.default_rng(number), number)
+    size = int(110 / spacing)
+    shape = (size, size, patient.shape[2])
+    patient = replace(patient, spacing=(spacing, spacing, 10.0), shape=shape)
+    exact = exact_labels(patient, 0.0) >= MYO
+    one, other = (
+        annotate(request_case(0, number, annotator=k).annotator, patient, 0.0, error, 0.0) >= MYO
+        for k in (1, 2)
+    )
+    squares = []
+    for k in np.nonzero(exact.any((0, 1)))[0]:
+        x, y = (int(line.mean()) for line in np.nonzero(exact[..., k]))
+        rays = [np.s_[x:, y, k], np.s_[:x, y, k], np.s_[x, y:, k], np.s_[x, :y, k]]
+        squares += [(spacing * (int(one[ray].sum()) - int(other[ray].sum()))) ** 2 for ray in rays]
+    return np.mean(squares)
+
+
+@pytest.mark.parametrize("spacing", [1.0, 1.6])
+def test_borders_of_two_annotators_are_as_far_apart_as_stated(spacing):
+    """√2 times the deviation, and the rounding of both to voxels; in mm, whatever the voxels."""
+    error = 1.2
+    squares = [squared_distance(number, spacing, error) for number in range(1, 25)]
+    half = student.ppf(0.975, len(squares) - 1) * np.std(squares, ddof=1) / len(squares) ** 0.5
+    expected = 2 * error**2 + 2 * spacing**2 / 12
+    assert abs(np.mean(squares) - expected) <= half < 0.25 * expected

@@ -4,6 +4,9 @@ import nibabel as nib
 import numpy as np
 
 from nacl_monai.phantoms import PHANTOMS
+from nacl_monai.phantoms.acdc.annotator import exact_labels
+from nacl_monai.phantoms.acdc.patient import draw_patient
+from nacl_monai.phantoms.writing import request_case
 from tests.phantoms.acdc.files import CASES, LV, described
 from tests.phantoms.files import contents
 
@@ -65,3 +68,18 @@ def test_another_seed_is_another_patient(phantom, tmp_path):
     first = phantom / "training" / "patient001"
     for name in ("patient001_4d.nii.gz", "Info.cfg"):
         assert (other / name).read_bytes() != (first / name).read_bytes()
+
+
+def test_annotators_label_the_same_images(phantom, tmp_path):
+    """Files differ in the labels alone; an annotator without a deviation labels what is there."""
+    first = {path: of for path, of in contents(phantom).items() if "/patient001/" in path}
+    words = {"cases": 1, "seed": 0}
+    second = contents(PHANTOMS["acdc"].write(tmp_path / "a", annotator=2, **words) / "training")
+    stated = PHANTOMS["acdc"].write(tmp_path / "b", annotator=2, deviation=0.0, **words)
+    differing = {path for path, of in first.items() if second[path.removeprefix("training/")] != of}
+    assert differing == {path for path in first if path.endswith("_gt.nii.gz")}
+
+    patient = draw_patient(request_case(0, 1).anatomy, 1)
+    for frame, contraction in patient.phases.items():
+        label = stated / "training" / "patient001" / f"patient001_frame{frame:02d}_gt.nii.gz"
+        np.testing.assert_array_equal(voxels(nib.load(label)), exact_labels(patient, contraction))
