@@ -105,7 +105,8 @@ def draw(table: pd.DataFrame, widths: Mapping[str, float], apart: float) -> Figu
                 error = [[mean - row["low"]], [row["high"] - mean]]
                 axes.errorbar(at, mean, error, fmt="o", color=color, capsize=2)
                 name = row["method"].replace("NACL, ", "")
-                axes.annotate(name, (at, mean), (3, 3), textcoords="offset points", fontsize=7)
+                below = (3, -10 if "×" in name else 3)  # of neighbors, one name above and one below
+                axes.annotate(name, (at, mean), below, textcoords="offset points", fontsize=7)
             axes.axvline(apart, color="0.6", linestyle=":", linewidth=1)
             axes.set(title=f"{SCORES[score]}, near borders", xlabel="width in mm")
         add_caption(
