@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,15 +111,24 @@ def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
         labels: As for `read_labels`.
 
     Raises:
-        InputError: If a value is no whole number.
+        InputError: If a value is no whole number, or two values have one name.
 
     Example:
         >>> label_values(Path("dataset.json"), {"0": "background", "1": "tumor", "2": "ignore"})
         {'background': [0], 'tumor': [1], 'ignore': [2]}
     """
     if all(key.isdecimal() for key in labels):
+        _check_distinct(source, labels)
         labels = {str(name): int(value) for value, name in labels.items()}
     return {name: _values(source, name, value) for name, value in labels.items()}
+
+
+def _check_distinct(source: Path, labels: Mapping[str, Any]) -> None:
+    for name, count in Counter(map(str, labels.values())).items():
+        if count > 1:
+            raise InputError(
+                f"{source}: labels: {count} values are called {name}; give each a name of its own"
+            )
 
 
 def _values(source: Path, name: str, value: Any) -> list[int]:

@@ -84,6 +84,7 @@ class TestLabels:
             ({"background": 0}, "the value 0 must be the background"),
             ({"background": 0, "a": [0, 1]}, "the value 0 must be the background"),
             ({"background": 0, "nothing": 0, "a": 1}, "the value 0 must be the background"),
+            ({"0": "background", "1": "a", "2": "a"}, "2 values are called a; give each a name"),
         ],
     )
     def test_what_cannot_be_meant_is_one_line(self, labels, part):
