@@ -20,7 +20,7 @@ def options_of(command: str) -> list[str]:
 
     Example:
         >>> options_of("phantom")
-        ['--help', '--cases', '--seed', '--full-size']
+        ['--help', '--cases', '--seed', '--full-size', '--annotator', '--deviation']
     """
     shown = StringIO()
     with redirect_stdout(shown), suppress(SystemExit):
