@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
-
-from nacl_monai.files import checksum, read_object
-from nacl_monai.handlers.run_record import git_commit
-from nacl_monai.runs import RECORD_REMEDY, RunFolder
-
-#: Definitions of a configuration, and what their parameters are called.
-_DEFINITIONS = {"network_def": "network", "loss": "loss"}
 
 
 class TrackedRun:
@@ -25,15 +17,14 @@ class TrackedRun:
     left alone.
 
     Args:
-        run: The run's folder, whose ``config.json`` has the parameters, see `run_parameters`.
+        parameters: Returns the parameters, such as `nacl_monai.runtime.run_parameters`.
         files: What is logged beside them; files that are not there are left out.
-
-    Raises:
-        InputError: In the end, if ``config.json`` is damaged.
     """
 
-    def __init__(self, run: RunFolder, files: Sequence[str | Path]) -> None:
-        self.run = run
+    def __init__(
+        self, parameters: Callable[[], Mapping[str, Any]], files: Sequence[str | Path]
+    ) -> None:
+        self.parameters = parameters
         self.files = [Path(file) for file in files]
 
     def attach(self, engine: Engine) -> None:
@@ -45,7 +36,7 @@ class TrackedRun:
             client, run_id = tracker.client, tracker.cur_run.info.run_id
             # MONAI has logged what the engine says of itself, such as its epochs.
             known = client.get_run(run_id).data.params
-            for name, value in run_parameters(self.run).items():
+            for name, value in self.parameters().items():
                 if name not in known:
                     client.log_param(run_id, name, value)
             for file in self.files:
@@ -58,47 +49,3 @@ def trackers(engine: Engine) -> list[Any]:
     started = engine._event_handlers[Events.STARTED]
     owners = [getattr(handler, "__self__", None) for handler, *_ in started]
     return [owner for owner in owners if isinstance(owner, MLFlowHandler)]
-
-
-def run_parameters(run: RunFolder) -> dict[str, Any]:
-    """What a run was trained with, in single values.
-
-    Args:
-        run: With or without a ``config.json``.
-
-    Returns:
-        Every key of the configuration that is a number, a switch or a word; ``network`` and ``loss``,
-        the names of their classes, with their settings, such as ``loss.penalty_weight``; ``git_commit``
-        of this package's source; and ``split_sha256``.
-
-    Raises:
-        InputError: If ``config.json`` is damaged.
-    """
-    record = read_object(run.config, RECORD_REMEDY) if run.config.is_file() else {}
-    found = {key: value for key, value in record.items() if _is_plain(value)}
-    for key, name in _DEFINITIONS.items():
-        found |= dict(_settings(name, _definition(record, key)))
-    sums = {"split_sha256": checksum(run.split)} if run.split.is_file() else {}
-    return {**found, "git_commit": git_commit(), **sums}
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value says itself what it is, without a reference or an expression."""
-    return isinstance(value, bool | int | float) or (
-        isinstance(value, str) and value[:1] not in ("@", "$", "%")
-    )
-
-
-def _definition(record: Mapping[str, Any], key: str) -> Any:
-    parser, value = ConfigParser(dict(record)), record.get(key)
-    while isinstance(value, str) and value.startswith("@"):
-        value = parser.get(value[1:])
-    return value
-
-
-def _settings(name: str, definition: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(definition, Mapping):
-        yield name, str(definition["_target_"]).rpartition(".")[2]
-        for key, value in definition.items():
-            if not key.startswith("_"):
-                yield f"{name}.{key}", value

@@ -22,6 +22,7 @@ from nacl_monai.runtime.processes import (
     training_sampler,
 )
 from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
+from nacl_monai.runtime.run_parameters import run_parameters
 from nacl_monai.runtime.run_settings import evaluation_settings, follow_run
 from nacl_monai.runtime.schedule import ScheduleState, check_interval, half_of_epochs
 from nacl_monai.runtime.weights import load_weights
@@ -57,6 +58,7 @@ __all__ = [
     "one_line_errors",
     "open_evaluation",
     "open_run",
+    "run_parameters",
     "share_batch",
     "training_sampler",
 ]
