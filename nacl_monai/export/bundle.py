@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.bundles import bundles_folder, dataset_folder
 from nacl_monai.errors import InputError
 from nacl_monai.export.calibration import CONFIG, described, find_calibrator, put_behind
-from nacl_monai.export.card import write_card
+from nacl_monai.export.card import measured, write_card
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata, needed
 from nacl_monai.export.onnx import check_onnx, write_onnx
@@ -123,7 +123,8 @@ def _write_bundle(
     code: OwnCode,
 ) -> Mapping[str, Any]:
     """Writes all but what a calibrator changes; returns what the metadata say of the image."""
-    metadata = bundle_metadata(bundles, dataset, configs, run, code.packages)
+    found = measured(run)
+    metadata = bundle_metadata(bundles, dataset, configs, run, found, code.packages)
     moved = {kind: code.moved(config) for kind, config in configs.items()}
     for name, content in {**moved, "metadata": metadata}.items():
         write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
@@ -133,7 +134,7 @@ def _write_bundle(
     image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]
     how = _write_torchscript(folder, image, configs["inference"]["network_def"])
     # Hugging Face shows the card from the top, with the pictures there.
-    probabilities = calibration + write_card(run, folder / "docs", folder)
+    probabilities = calibration + write_card(found, folder / "docs", folder)
     _write_readme(folder, bundles, dataset, metadata, how, probabilities)
     return image
 

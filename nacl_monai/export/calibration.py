@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
 
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import Behind, module_of
 from nacl_monai.runs import RunFolder
@@ -64,8 +65,8 @@ def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
 
 def described(name: str, record: Mapping[str, Any]) -> str:
     """The model card's section: what was fitted, on whom, with what effect, how to do without."""
-    people, before, after = len(record["patients"]), record["nll_before"], record["nll"]
-    patients = f"{people} validation patient{'' if people == 1 else 's'}"
+    before, after = record["nll_before"], record["nll"]
+    patients = counted(len(record["patients"]), "validation patient")
     return (
         "## Calibration\n\n"
         "Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "

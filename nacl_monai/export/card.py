@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from nacl_monai.counting import counted
 from nacl_monai.reports import (
     Estimate,
     Evaluated,
+    Run,
     draw_reliability,
     markdown_table,
-    read_run,
     read_tested,
 )
 from nacl_monai.reports.reliability import REGION_LABELS
@@ -22,7 +23,7 @@ from nacl_monai.runs import RunFolder
 DIAGRAM = "reliability.png"
 
 
-def tested(run: RunFolder) -> Evaluated | None:
+def measured(run: RunFolder) -> Evaluated | None:
     """What the evaluation of a run found on its test cases; None if there was none."""
     return read_tested(run.path) if run.evaluation.path.is_dir() else None
 
@@ -79,13 +80,17 @@ def calibration_card(run: Evaluated) -> str:
     )
 
 
-def write_card(run: RunFolder, *folders: Path) -> str:
-    """Writes the card's diagram into every folder that has the card; returns its section."""
-    found = tested(run)
+def write_card(found: Evaluated | None, *folders: Path) -> str:
+    """Writes the card's diagram into every folder that has the card; returns its section.
+
+    Args:
+        found: From `measured`; without an evaluation there is no card.
+        folders: Of the diagram.
+    """
     if found is None:
         return ""
     if found.bins is not None:
-        figure = draw_reliability([read_run(run.path, "test set")])
+        figure = draw_reliability([Run(**vars(found), name="test set")])
         for folder in folders:
             save_png(figure, folder / DIAGRAM)
     return calibration_card(found)
@@ -123,5 +128,5 @@ def _direction(gap: Estimate | None) -> str:
 def _people(run: Evaluated) -> str:
     """How many of whom: "20 patients (40 volumes)"."""
     count = run.patients.nunique()
-    unit = run.unit if count != 1 else run.unit.removesuffix("s")
-    return f"{count} {unit}" + (f" ({len(run.cases)} volumes)" if count < len(run.cases) else "")
+    people = counted(count, run.unit.removesuffix("s"))
+    return people + (f" ({len(run.cases)} volumes)" if count < len(run.cases) else "")

@@ -13,8 +13,9 @@ from monai.bundle import ConfigParser
 import nacl_monai
 from nacl_monai.bundles import dataset_folder
 from nacl_monai.errors import InputError
-from nacl_monai.export.card import calibration_of, tested
+from nacl_monai.export.card import calibration_of
 from nacl_monai.files import read_object
+from nacl_monai.reports import Evaluated
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.hints import referred
 
@@ -24,6 +25,7 @@ def bundle_metadata(
     dataset: str,
     configs: Mapping[str, dict[str, Any]],
     run: RunFolder,
+    found: Evaluated | None = None,
     packages: Collection[str] = (),
 ) -> dict[str, Any]:
     """The dataset's own ``metadata.json``, completed by what is known of a run.
@@ -32,8 +34,8 @@ def bundle_metadata(
         bundles: Folder of the sources; that of the working directory or of the package if None.
         dataset: A dataset in it.
         configs: The configurations that are exported; the description names training's network and loss.
-        run: Perhaps with a calibrator. The means of its test cases, if they were evaluated, become
-            ``eval_metrics``.
+        run: Perhaps with a calibrator.
+        found: What its evaluation found, if there was one; the means become ``eval_metrics``.
         packages: What inference requires besides.
 
     Returns:
@@ -65,7 +67,7 @@ def bundle_metadata(
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {package: version(package) for package in required},
-        **_measured(run),
+        **_measured(found),
         "network_data_format": _data_format(declared, train),
     }
 
@@ -100,9 +102,8 @@ def _class_name(definition: Mapping[str, Any]) -> str:
     return str(definition["_target_"]).rpartition(".")[2]
 
 
-def _measured(run: RunFolder) -> dict[str, Any]:
+def _measured(found: Evaluated | None) -> dict[str, Any]:
     """The means of the test cases, and how far the probabilities can be trusted."""
-    found = tested(run)
     if found is None:
         return {"eval_metrics": {}}
     means = found.metrics.mean().dropna()

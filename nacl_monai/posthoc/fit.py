@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
@@ -89,10 +90,9 @@ class Fit:
             for name, values in self.parameters.items()
             if np.ndim(values) == 0 or not network
         )
-        people = len(self.patients)
-        unit = unit.removesuffix("s") if people == 1 else unit
+        people = counted(len(self.patients), unit.removesuffix("s"))
         return (
-            f"{found} over {people} {unit}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
+            f"{found} over {people}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
             f"{self.moved:.2%} of the voxels change their class"
         )
 

@@ -42,8 +42,7 @@ def measured(run):
 @pytest.fixture
 def evaluated(run, monkeypatch):
     """A run with both calibrators, evaluated; the means are another test's matter."""
-    for module in ("metadata", "card"):
-        monkeypatch.setattr(f"nacl_monai.export.{module}.tested", measured)
+    monkeypatch.setattr("nacl_monai.export.bundle.measured", measured)
     run = RunFolder(run)
     for name in FITS:
         write_fit(run, name)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from nacl_monai.export.card import calibration_card, calibration_of, write_card
+from nacl_monai.export.card import calibration_card, calibration_of, measured, write_card
 from nacl_monai.reports import Evaluated
 from nacl_monai.reports.evaluation_record import EvaluationOf
 from nacl_monai.runs import RunFolder
@@ -51,7 +51,7 @@ def test_confidence_is_too_high_or_too_low_if_its_interval_says_so(gap, words):
 
 
 def test_one_patient_has_a_mean_and_no_interval():
-    """Nothing is said of a direction, and the numbers of JSON have no NaN."""
+    """The card names no direction, and the numbers of JSON have no NaN."""
     run = found(["a", "a"], ece_all=[0.1, 0.3], confidence_gap_all=[0.1, 0.3])
 
     card = calibration_card(run)
@@ -71,9 +71,9 @@ def test_diagram_is_shown_where_there_are_bins(tmp_path):
     for folder in folders:
         folder.mkdir()
 
-    assert "![Reliability diagram](reliability.png)" in write_card(run, *folders)
+    assert "![Reliability diagram](reliability.png)" in write_card(measured(run), *folders)
     top, docs = ((folder / "reliability.png").read_bytes() for folder in folders)
     assert top == docs
     assert top.startswith(b"\x89PNG")
     assert "reliability.png" not in calibration_card(found(["a", "b"], ece_all=[0.1, 0.2]))
-    assert write_card(RunFolder(tmp_path / "other"), *folders) == ""
+    assert write_card(measured(RunFolder(tmp_path / "other")), *folders) == ""

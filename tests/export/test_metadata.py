@@ -8,6 +8,7 @@ import pytest
 
 from nacl_monai.bundles import dataset_names
 from nacl_monai.errors import InputError
+from nacl_monai.export.card import measured
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata
 from nacl_monai.export.self_contained import self_contained
@@ -18,7 +19,7 @@ from tests.export.conftest import BUNDLES
 def metadata_of(run, dataset="hippocampus", **overrides):
     configs = run_configs(dataset, overrides, run, BUNDLES)
     configs = {kind: self_contained(config, kind) for kind, config in configs.items()}
-    return bundle_metadata(BUNDLES, dataset, configs, RunFolder(run))
+    return bundle_metadata(BUNDLES, dataset, configs, RunFolder(run), measured(RunFolder(run)))
 
 
 @pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
