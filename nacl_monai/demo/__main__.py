@@ -8,21 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nacl_monai.cli import attempted
 from nacl_monai.demo.planning import DATASET, plan
 from nacl_monai.demo.running import run
-from nacl_monai.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     options, overrides = _parser().parse_known_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        run(plan(options.dataset, options.dataset_dir, options.output, overrides))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    given = (options.dataset, options.dataset_dir, options.output, overrides)
+    _, code = attempted(lambda: run(plan(*given)))
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

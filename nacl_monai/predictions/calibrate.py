@@ -76,7 +76,7 @@ def _calibrate_saved(
 def _name(
     parser: argparse.ArgumentParser, name: str | None, method: str | None, region: str | None
 ) -> str:
-    """The name of a run's calibrator, which is said as a whole or by its parts."""
+    """The name of a run's calibrator, given as a whole or by its parts."""
     if name is not None:
         if method or region:
             parser.error("--calibrator: says method and region; leave --method and --region out")

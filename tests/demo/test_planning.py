@@ -1,4 +1,4 @@
-"""What the demo trains on: data that are there, and words that are said once."""
+"""What the demo trains on: data that are there, and each word once."""
 
 from pathlib import Path
 
