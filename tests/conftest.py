@@ -27,6 +27,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.differing_executors],
 )
 
+# What `make test ARGS=…` was given is not meant for the makes that the tests start.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS"):
+    os.environ.pop(name, None)
+
 ROOT = Path(__file__).parents[1]
 HIPPOCAMPUS = Path(
     os.environ.get("HIPPOCAMPUS_DIR", ROOT.parent / "shared" / "data" / "Task04_Hippocampus")
