@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from nacl_monai.data.formats.description import label_values
+from nacl_monai.data.formats.description import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 
@@ -83,12 +83,12 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
         InputError: If the file is damaged or names no labels.
         SettingError: If the activation contradicts it.
     """
-    values, ignore = _labels(file)
+    values, ignored = _labels(file)
     if _are_structures(file, values, activation):
         structures = {name: of for name, of in values.items() if of != (0,)}
-        return Channels(SIGMOID, structures, ignore, str(file))
+        return Channels(SIGMOID, structures, ignored, str(file))
     ordered = dict(sorted(values.items(), key=itemgetter(1)))
-    return Channels(SOFTMAX, ordered, ignore, str(file))
+    return Channels(SOFTMAX, ordered, ignored, str(file))
 
 
 def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
@@ -96,11 +96,8 @@ def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
     labels = read_object(file, "give another with --dataset").get("labels")
     if not isinstance(labels, dict) or not labels:
         raise InputError(f"{file}: names no labels; give another with --dataset")
-    values = {name: tuple(of) for name, of in label_values(file, labels).items()}
-    ignore, *more = values.pop("ignore", (None,))
-    if more:
-        raise InputError(f"{file}: labels: ignores several values; give them one")
-    return values, ignore
+    values = {name: tuple(of) for name, of in label_values(file, labels).items() if name != IGNORE}
+    return values, read_ignored(file, labels)
 
 
 def _are_structures(

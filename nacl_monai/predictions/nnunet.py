@@ -29,14 +29,14 @@ _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
 
 def find(folder: Path) -> list[Prediction]:
     """The cases of a folder of nnU-Net; of a training, those of all folds."""
-    if _dataset_beside(folder) is None:
+    if dataset_file(folder) is None:
         return []
     return _npz_files(folder)
 
 
 def find_alone(folder: Path) -> list[Prediction]:
     """The cases of a folder with npz files alone, as TotalSegmentator leaves them."""
-    return [] if _dataset_beside(folder) else _npz_files(folder)
+    return [] if dataset_file(folder) else _npz_files(folder)
 
 
 def _npz_files(folder: Path) -> list[Prediction]:
@@ -51,10 +51,6 @@ def _npz_files(folder: Path) -> list[Prediction]:
 
 def dataset_file(folder: Path) -> Path | None:
     """The ``dataset.json`` of predictions, or of the training that a ``validation`` belongs to."""
-    return _dataset_beside(folder)
-
-
-def _dataset_beside(folder: Path) -> Path | None:
     return _beside(folder, "dataset.json")
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
 from nacl_monai.predictions.pickles import read_plain
 from tests.predictions.conftest import AFFINE, SHAPE, save, write_json
 
@@ -230,6 +231,21 @@ def test_folders_that_cannot_be_audited_are_refused(study, run, tmp_path):
     assert "is the only folder" in refusal(run(labels))
     save(tmp_path / "others" / "other.nii.gz", np.zeros(SHAPE, np.uint8))
     assert "no case has the name of a label map" in refusal(run(place, tmp_path / "others"))
+
+
+@pytest.mark.parametrize("ignored", [1, [3, 4]])
+def test_ignored_value_that_nnunet_could_not_mean_is_refused(ignored, study, run):
+    """Else voxels of a class would be left out without a word."""
+    place = study.nnunet()
+    labels = {"background": 0, "one": 1, "two": 2, "ignore": ignored}
+    write_json(
+        place / "dataset.json", {**read_object(place / "dataset.json", ""), "labels": labels}
+    )
+
+    line = refusal(run(place, study.labels))
+
+    assert "dataset.json: labels: ignore is " in line
+    assert "must be one value above those of all others, 2" in line
 
 
 def test_output_that_holds_something_else_stays(study, run, tmp_path):

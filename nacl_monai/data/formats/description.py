@@ -12,7 +12,7 @@ from nacl_monai.errors import InputError
 
 Labels = dict[str, list[int]]
 #: nnU-Net's name of the label of voxels that nobody labeled.
-_IGNORE = "ignore"
+IGNORE = "ignore"
 #: Labels are read as bytes.
 _LARGEST = 255
 
@@ -66,7 +66,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         {'whole': [1, 2], 'core': [2]}
     """
     found = label_values(source, labels)
-    found.pop(_IGNORE, None)
+    found.pop(IGNORE, None)
     rest = {name: values for name, values in found.items() if values != [0]}
     is_apart = not any(0 in values for values in rest.values())
     if len(found) != len(rest) + 1 or not rest or not is_apart:
@@ -91,7 +91,7 @@ def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
         2
     """
     found = label_values(source, labels)
-    ignored = found.pop(_IGNORE, None)
+    ignored = found.pop(IGNORE, None)
     if ignored is None:
         return None
     others = max((value for values in found.values() for value in values), default=0)
