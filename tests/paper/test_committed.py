@@ -12,7 +12,7 @@ TABLES = [
     (folder, table)
     for folder in FOLDERS
     for table in EXHIBITS
-    if table.startswith("table") and (RESULTS / folder / f"{table}.json").is_file()
+    if not table.startswith("figure") and (RESULTS / folder / f"{table}.json").is_file()
 ]
 
 
