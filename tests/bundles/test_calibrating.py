@@ -19,13 +19,20 @@ from nacl_monai.handlers.state_files import load_state, save_state
 from nacl_monai.metrics import expected_calibration_error
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import keys_and_values
-from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle
+from tests.bundles.conftest import (
+    FAST,
+    ROOT,
+    arguments,
+    block_package,
+    run_bundle,
+    run_module,
+)
 from tests.bundles.test_errors import one_line
 
 NAME = "temperature_union"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def acdc(run_of):
     """Words of every command, and the run."""
     dataset, dataset_dir, run = run_of("acdc")
@@ -34,13 +41,13 @@ def acdc(run_of):
     return dataset, run, shared
 
 
-@pytest.fixture
-def calibrated(bundle, acdc):
-    """The run with a fitted and evaluated temperature."""
+@pytest.fixture(scope="module")
+def calibrated(acdc):
+    """The run with a fitted and evaluated temperature, which the test of the command makes anew."""
     dataset, run, shared = acdc
-    for run_id in ("calibrating", "evaluating"):
-        code, errors = bundle(*arguments(run_id, dataset, *shared))
-        assert code == 0, errors
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for run_id in ("calibrating", "evaluating"):
+            run_module(monkeypatch, arguments(run_id, dataset, *shared))
     return run / "calibrated" / NAME
 
 

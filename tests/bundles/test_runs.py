@@ -17,10 +17,12 @@ from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bundle, run_module
 from tests.handlers.conftest import expected_calibration_error
-from tests.networks.conftest import make_small
+from tests.networks.conftest import make_small, small_overrides
 
 #: Of the phantoms, where not six.
 PATIENTS = {"mrbrains": 7}  # the hippocampus' ten cases are of six people
+#: Where any training will do: a small network, and two patients to learn from.
+SMALLEST = [*small_overrides("unet"), "--split_proportions", {"train": 1, "val": 1, "test": 1}]
 
 
 def parser_of(dataset, *kinds):
@@ -243,7 +245,15 @@ def test_same_seed_gives_the_same_weights(datasets, tmp_path, monkeypatch, capfd
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / name]
-        overrides += ["--cache_dir", tmp_path / "cache", "--max_epochs", 1, "--seed", seed]
+        overrides += [
+            "--cache_dir",
+            tmp_path / "cache",
+            "--max_epochs",
+            1,
+            "--seed",
+            seed,
+            *SMALLEST,
+        ]
         code, errors = run_bundle(
             monkeypatch, capfd, arguments("training", "hippocampus", *overrides)
         )
@@ -263,7 +273,7 @@ def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
     """Every loss of the menu trains."""
     overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
     overrides += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
-    overrides += ["--loss", f"@losses::{loss}"]
+    overrides += ["--loss", f"@losses::{loss}", *SMALLEST]
 
     code, errors = bundle(*arguments("training", "hippocampus", *overrides))
 
