@@ -102,10 +102,14 @@ def test_least_favorable_comparison_is_shown(direction, least):
     assert (row["for"], row["against"], row["undecided"]) == (2, 1, 0)
 
 
-def test_every_claim_has_a_row(results):
-    """With runs, without runs, and those that no test decides; all names are of the menu."""
-    judged = judge_claims(results)
+@pytest.fixture(scope="module")
+def judged(results):
+    """The claims about the synthetic grid; read, never changed."""
+    return judge_claims(results)
 
+
+def test_every_claim_has_a_row(judged):
+    """With runs, without runs, and those that no test decides; all names are of the menu."""
     assert list(dict.fromkeys(judged["claim"])) == list(
         dict.fromkeys(claim.text for claim in claims())
     )
@@ -126,10 +130,10 @@ def test_claim_without_runs_says_so(results):
     assert judged.loc["L1 is better calibrated than L2", "verdict"] == NO_RUN
 
 
-def test_tests_are_those_of_the_runs(results):
+def test_tests_are_those_of_the_runs(results, judged):
     """The family of a correction is the claim's own rivals."""
-    judged = judge_claims(results).set_index(["claim", "dataset", "metric"])
-    row = judged.loc[("better calibrated than every rival", "acdc", "ece_foreground")]
+    rows = judged.set_index(["claim", "dataset", "metric"])
+    row = rows.loc[("better calibrated than every rival", "acdc", "ece_foreground")]
     chosen = EXHIBITS["table2"].select(results, losses=["nacl", "dice_ce", "svls"])
     tests = paired_tests(
         patient_scores(chosen.cases("acdc"), "ece_foreground"), "nacl", "ece_foreground"
@@ -141,10 +145,8 @@ def test_tests_are_those_of_the_runs(results):
     assert row["for"] == tests["decision"].isin(["better", "slightly better"]).sum()
 
 
-def test_networks_and_fractions_are_judged_apart(results):
+def test_networks_and_fractions_are_judged_apart(results, judged):
     """A row for each that has runs."""
-    judged = judge_claims(results)
-
     for text, exhibit in (("whatever the network", "figure8"), ("fewer patients", "figure9")):
         rows = judged[judged["claim"].str.contains(text) & judged["setting"].notna()]
         experiments = EXHIBITS[exhibit].select(results).folders
@@ -152,9 +154,8 @@ def test_networks_and_fractions_are_judged_apart(results):
         assert 0 < rows["setting"].nunique() <= len(setups)
 
 
-def test_table_has_a_line_per_row_and_the_margins(results):
+def test_table_has_a_line_per_row_and_the_margins(judged):
     """In words; nothing is NaN."""
-    judged = judge_claims(results)
     lines = claims_to_markdown(judged).splitlines()
 
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(judged)

@@ -1,5 +1,8 @@
 """The command prints one table, draws diagrams, and writes what reports read."""
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,20 +23,29 @@ def models(study, tmp_path):
     return study.nnunet("plain"), other.nnunet("sharp"), study.labels
 
 
-def test_diagrams_of_every_region_are_drawn(study, tmp_path, capsys):
-    """As PNG and SVG, and named among the files."""
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Cases that were audited with every picture; the folder of the audit, and what was printed."""
+    root, printed = tmp_path_factory.mktemp("drawn"), StringIO()
+    study = Study(root, softmax_cases())
     words = [str(study.nnunet()), str(study.labels), "--regions", "union"]
-    assert main(["audit", *words, "--output", str(tmp_path / "audit")]) == 0
+    with redirect_stdout(printed):
+        assert main(["audit", *words, "--output", str(root / "audit")]) == 0
+    return study.cases, root / "audit", printed.getvalue()
 
-    out = capsys.readouterr().out
+
+def test_diagrams_of_every_region_are_drawn(drawn):
+    """As PNG and SVG, and named among the files."""
+    _, audit, out = drawn
+
     for name in ("cases.csv", "summary.json", "bins.npz", "evaluation.json"):
-        assert f"wrote {tmp_path / 'audit' / name}\n" in out
+        assert f"wrote {audit / name}\n" in out
     for region in ("foreground", "union"):
         for suffix in ("png", "svg"):
-            file = tmp_path / "audit" / f"reliability_{region}.{suffix}"
+            file = audit / f"reliability_{region}.{suffix}"
             assert f"wrote {file}\n" in out
             assert file.stat().st_size > 10_000
-    assert "3 audited cases" in (tmp_path / "audit" / "reliability_union.svg").read_text()
+    assert "3 audited cases" in (audit / "reliability_union.svg").read_text()
 
 
 def test_several_models_stand_side_by_side(models, run, tmp_path):
@@ -166,17 +178,14 @@ def test_structure_that_labels_lack_is_undefined(tmp_path, run):
     assert table.loc[first, "dice"] == table.loc[first, "dice_anterior"]
 
 
-def test_audit_draws_every_region_and_writes_its_page(study, tmp_path, capsys):
+def test_audit_draws_every_region_and_writes_its_page(drawn):
     """The page names the cases and has the verdict of every region."""
-    place, output = study.nnunet(), tmp_path / "audit"
-    words = ["--regions", "union", "--output", str(output)]
-
-    assert main(["audit", str(place), str(study.labels), *words]) == 0
+    cases, output, printed = drawn
 
     written = {path.name for path in output.iterdir()}
     pictures = {f"reliability_{name}.png" for name in ("foreground", "union")}
     assert written >= {"page.html", *pictures}
     page = (output / "page.html").read_text(encoding="utf-8")
-    assert all(case in page for case in study.cases)
+    assert all(case in page for case in cases)
     assert page.count("its calibration error (ECE) is") == 2
-    assert "wrote" in capsys.readouterr().out
+    assert f"wrote {output / 'page.html'}" in printed

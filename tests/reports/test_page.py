@@ -34,6 +34,12 @@ def page(folders, tmp_path_factory):
     return write_page(run, file, "nacl-monai page RUN").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Leaves the pixels of pictures out, for tests of the words; `page` has them."""
+    monkeypatch.setattr("nacl_monai.reports.page.png_source", lambda _: "data:,")
+
+
 @pytest.mark.parametrize(
     ("gaps", "expected"),
     [
@@ -110,6 +116,7 @@ def test_worst_cases_come_first(runs, page):
     assert re.findall(r"<figcaption>Case (\d{3})", table) == expected[:3]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     """Their bins are those of all voxels minus those near boundaries."""
     probs = torch.softmax(torch.randn(7, 4, 6, 6, generator=torch.manual_seed(0)), 1)
@@ -147,6 +154,7 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     assert float(re.findall(r"<td>([\d.]+) ", row)[-1]) == pytest.approx(expected, abs=6e-4)
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_each_run_has_a_page_of_its_name(folders, tmp_path):
     """Its command makes it again."""
     files = write_pages(folders, tmp_path, names=["CE", "NACL"])
