@@ -10,8 +10,8 @@ NETWORK     ?= unet
 SEED        ?= 0
 # 3: of patches
 DIMS        ?= 2
-RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)$(PATCHES)) $(call quoted,$(LOSS)) \
-               $(call quoted,$(SEED))),$(error NETWORK, LOSS or SEED: cannot name a run; see the line above))
+RUN         ?= runs/$(DATASET)/$(or $(shell $(NAME_RUN) $(call quoted,$(NETWORK)) $(call quoted,$(LOSS)) \
+               $(call quoted,$(SEED)) $(IN_DIMS)),$(error NETWORK, LOSS, SEED or DIMS: cannot name a run; see the line above))
 CALIBRATOR  ?= temperature_union
 IMAGES      ?=
 FOLDS       ?= $(shell awk '/^folds:/ {for (k = 0; k < $$2; k++) print k}' $(call quoted,$(BUNDLES)/$(DATASET)/configs/dataset.yaml))
@@ -36,8 +36,8 @@ $(foreach name,DATASET DATASET_DIR BUNDLES LOSS NETWORK SEED DIMS RUN CALIBRATOR
 # One word of the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
 
-# Behind the network in the name of a run.
-PATCHES = $(if $(filter-out 2,$(DIMS)),$(DIMS)d)
+# What says that a run is of patches.
+IN_DIMS = $(if $(filter-out 2,$(DIMS)),--dims $(call quoted,$(DIMS)))
 
 BIN    := .venv/bin
 BUNDLE := $(BIN)/python -m monai.bundle
@@ -100,14 +100,14 @@ demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL on real MRI (
 # The words of whatever evaluates a run.
 EVALUATED = --config_file "$(call fragments,evaluate)" \
   --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
-  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK)))
+  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(IN_DIMS)
 
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [DIMS=3 RUN= PROCESSES= ARGS=]
 	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
 	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) --seed $(call quoted,$(SEED)) \
 	  --network_def $(call chosen,networks,$(NETWORK)) --loss $(call chosen,losses,$(LOSS)) \
-	  $(if $(filter-out 2,$(DIMS)),--dims $(call quoted,$(DIMS))) $(ARGS)
+	  $(IN_DIMS) $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
 	$(RUN_BUNDLE) run evaluating $(EVALUATED) $(ARGS)
@@ -121,11 +121,11 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  --config_file "$(call fragments,inference)" \
 	  --images $(call quoted,$(IMAGES)) --checkpoint $(call quoted,$(RUN)/model.pt) \
 	  --output_dir $(call quoted,$(RUN)/predictions) \
-	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(ARGS)
+	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(IN_DIMS) $(ARGS)
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/, with CALIBRATOR= behind it if set
 	$(BIN)/nacl-monai export $(DATASET) $(if $(filter-out file,$(origin BUNDLES)),--bundles $(call quoted,$(BUNDLES))) \
-	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)$(PATCHES)) --loss $(call quoted,$(LOSS))) \
+	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS))) $(IN_DIMS) \
 	  $(if $(filter-out file,$(origin CALIBRATOR)),--calibrator $(call quoted,$(CALIBRATOR))) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all

@@ -1,8 +1,7 @@
 """A run: what the name of its folder says, and what the folder holds.
 
-A run's folder is ``runs/<dataset>/<network>_<loss>[_<key>=<value> …]_seed<seed>``. Settings are
-those that differ from the defaults, so that a name says all about a training but its dataset; of a class
-that is in no menu, its name. ``python -m nacl_monai.runs unet nacl 0 gamma=2.0`` prints one for make.
+A run's folder is ``runs/<dataset>/<network>[3d]_<loss>[_<key>=<value> …]_seed<seed>``. Settings are no
+defaults, and a name says all but the dataset. ``python -m nacl_monai.runs unet nacl 0`` prints it.
 """
 
 from __future__ import annotations
@@ -79,10 +78,10 @@ class RunName:
         return cls(match["network"], match["loss"], tuple(settings), int(match["seed"]))
 
 
-def short_name(chosen: object) -> str:
-    """What names of folders call a network or loss: its entry in the menu, or its class, as MyNet."""
+def short_name(chosen: object, dims: int = 2) -> str:
+    """What folders call a network or loss: its entry in a menu, or its class, MyNet; in 3-D MyNet3d."""
     name = chosen["_target_"] if isinstance(chosen, dict) else chosen
-    return re.split(r"::|\.", str(name))[-1]
+    return re.split(r"::|\.", str(name))[-1] + (PATCHES if dims == 3 else "")
 
 
 def fold_folders(folder: Path) -> list[Path]:
@@ -265,8 +264,8 @@ class EvaluationFolder(_Folder):
 def main(argv: Sequence[str] | None = None) -> int:
     """Answers what the Makefile asks; returns the exit code.
 
-    ``NETWORK LOSS SEED [KEY=VALUE …]`` prints the name of a run, and ``fold RUN NUMBER`` the folder
-    of a fold; ``evaluated RUN`` has the exit code 0 if the run has been evaluated.
+    ``NETWORK LOSS SEED [KEY=VALUE …] [--dims 3]`` prints a run's name, ``fold RUN NUMBER`` a fold's
+    folder; ``evaluated RUN`` has the exit code 0 if the run has been evaluated.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["fold"]:
@@ -274,15 +273,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[:1] == ["evaluated"]:
         return 0 if RunFolder(Path(*given[1:])).evaluation.record.is_file() else 1
     parser = argparse.ArgumentParser(prog="python -m nacl_monai.runs")
-    for name in ("network", "loss"):
-        parser.add_argument(name, help="from its menu, or a class")
+    parser.add_argument("network", help="from its menu, or a class")
+    parser.add_argument("loss", help="the same")
     parser.add_argument("seed", type=int)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what is not a default")
+    parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
     words = parser.parse_args(given)
     settings = tuple(tuple(word.split("=")) for word in words.settings)
     if any(len(setting) != 2 for setting in settings):
         parser.error(f"{' '.join(words.settings)}: not all are settings; write KEY=VALUE")
-    print(RunName(short_name(words.network), short_name(words.loss), settings, words.seed))
+    network = short_name(words.network, words.dims)
+    print(RunName(network, short_name(words.loss), settings, words.seed))
     return 0
 
 

@@ -98,17 +98,17 @@ def test_export_and_results_take_one_folder(make):
     assert words[:3] == ["paper", "collect", AWKWARD]
 
 
-def test_dims_are_said_once_and_name_the_run(make):
-    """A training on patches is told so; whatever follows finds the run by its name."""
+def test_dims_name_the_run(make):
+    """A training on patches is told so; whatever follows finds the run by its name, and checks it."""
     ((words, *_), _) = make("train", "DIMS=3", "DATASET=hippocampus")
     assert value(words, "--dims") == "3"
     assert value(words, "--output_dir") == "runs/hippocampus/unet3d_nacl_seed0"
     for target in ("evaluate", "infer"):
         ((words, *_), _) = make(target, "DIMS=3", "DATASET=hippocampus")
-        assert "--dims" not in words
+        assert value(words, "--dims") == "3"
         assert any(word.startswith("runs/hippocampus/unet3d_nacl_seed0") for word in words)
     ((words,), _) = make("export", "DIMS=3")
-    assert value(words, "--network") == "unet3d"
+    assert (value(words, "--network"), value(words, "--dims")) == ("unet", "3")
     ((words, *_), _) = make("train")
     assert "--dims" not in words
 

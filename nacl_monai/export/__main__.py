@@ -11,7 +11,7 @@ from typing import Any
 from nacl_monai.cli import write_files
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.export.runs import newest_run
-from nacl_monai.runs import PATCHES, RunFolder, short_name
+from nacl_monai.runs import RunFolder, short_name
 from nacl_monai.runtime.command_line import keys_and_values
 from nacl_monai.runtime.commands import LOSS, NETWORK
 from nacl_monai.runtime.run_settings import read_record
@@ -36,9 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("dataset", help="one of the folders in bundles/")
     export.add_argument(
         "--network",
-        help="of the run, by its menu or its class (default: that of --run, else unet); unet3d",
+        help="of the run, by its menu or its class (default: that of --run, else unet)",
     )
     export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
+    export.add_argument("--dims", type=int, metavar="N", help="3: of patches (the same, else 2)")
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
     export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
@@ -60,11 +61,11 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
     run = options.run or _newest_run(options)
     config = RunFolder(run).config
     record = read_record(config) if config.is_file() else _DEFAULTS
-    network = options.network and options.network.removesuffix(PATCHES)
     chosen = {
         **({} if config.is_file() else _DEFAULTS),
-        **_choice("network_def", "networks", network, record),
+        **_choice("network_def", "networks", options.network, record),
         **_choice("loss", "losses", options.loss, record),
+        **({} if options.dims is None else {"dims": options.dims}),
         **overrides,
     }
     output = options.output or Path("dist") / _name(options.dataset, {**record, **chosen})
@@ -79,7 +80,7 @@ def _newest_run(options: argparse.Namespace) -> Path:
     return newest_run(
         options.runs,
         options.dataset,
-        short_name(options.network or NETWORK),
+        short_name(options.network or NETWORK, options.dims),
         short_name(options.loss or LOSS),
     )
 
@@ -96,9 +97,8 @@ def _choice(key: str, menu: str, name: str | None, record: Mapping[str, Any]) ->
 
 def _name(dataset: str, settings: Mapping[str, Any]) -> str:
     """The name of a bundle: dataset, network and loss."""
-    network, loss = (short_name({**_DEFAULTS, **settings}[key]) for key in _DEFAULTS)
-    patches = PATCHES if settings.get("dims") == 3 else ""
-    return f"{dataset}_{network}{patches}_{loss}"
+    network, loss = ({**_DEFAULTS, **settings}[key] for key in _DEFAULTS)
+    return f"{dataset}_{short_name(network, settings.get('dims', 2))}_{short_name(loss)}"
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
         *("training", *_config(options, "train"), *_data(options)),
         *("--output_dir", str(run_folder(options)), "--seed", str(options.seed)),
         *("--network_def", chosen("networks", options.network or NETWORK)),
-        *("--loss", chosen("losses", options.loss or LOSS), *_fold(options), *others),
+        *("--loss", chosen("losses", options.loss or LOSS), *_dims(options), *_fold(options)),
+        *others,
     ]
 
 
@@ -45,7 +46,8 @@ def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[s
     """
     return [
         *("evaluating", *_config(options, "evaluate"), *_data(options)),
-        *("--output_dir", str(run_folder(options)), *_network(options), *_fold(options), *others),
+        *("--output_dir", str(run_folder(options)), *_network(options), *_dims(options)),
+        *(*_fold(options), *others),
     ]
 
 
@@ -59,7 +61,7 @@ def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
     return [
         *("inference", *_config(options, "inference"), "--images", options.images),
         *("--checkpoint", str(RunFolder(run).model)),
-        *("--output_dir", str(run / "predictions"), *_network(options), *others),
+        *("--output_dir", str(run / "predictions"), *_network(options), *_dims(options), *others),
     ]
 
 
@@ -78,12 +80,15 @@ def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> Non
     )
     command.add_argument("--loss", metavar="NAME", help=f"or my_package.MyLoss; default: {LOSS}")
     command.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"default: {SEED}")
+    command.add_argument(
+        "--dims", type=int, metavar="N", help="3: of patches; default: 2, of slices"
+    )
     command.add_argument("--fold", type=int, metavar="K", help="of a cross-validation, from 0")
     command.add_argument(
         "--run",
         type=Path,
         metavar="DIR",
-        help="its folder (default: runs/DATASET/NETWORK_LOSS[_fold=K]_seedN)",
+        help="its folder (default: runs/DATASET/NETWORK[3d]_LOSS[_fold=K]_seedN)",
     )
     command.add_argument("--bundles", metavar="DIR", help="of your own (default: bundles)")
 
@@ -106,7 +111,8 @@ def _named_folder(options: argparse.Namespace) -> Path:
                 f"--{option} {name}: gives no name to the run; name its folder: --run DIR"
             )
     settings = () if options.fold is None else (("fold", str(options.fold)),)
-    name = RunName(short_name(network), short_name(loss), settings, options.seed)
+    of_dims = short_name(network, options.dims)
+    name = RunName(of_dims, short_name(loss), settings, options.seed)
     return Path("runs", options.dataset, str(name))
 
 
@@ -157,6 +163,10 @@ def _data(options: argparse.Namespace) -> list[str]:
 def _network(options: argparse.Namespace) -> list[str]:
     """A run's own record says the network, unless it is asked for."""
     return [] if options.network is None else ["--network_def", chosen("networks", options.network)]
+
+
+def _dims(options: argparse.Namespace) -> list[str]:
+    return [] if options.dims is None else ["--dims", str(options.dims)]
 
 
 def _fold(options: argparse.Namespace) -> list[str]:

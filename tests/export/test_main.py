@@ -61,7 +61,7 @@ def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
     (run / "config.json").write_text(json.dumps(record))
     run.rename(run.with_name("unet3d_nacl_seed0"))
 
-    code, _, errors = export("--network", "unet3d")
+    code, _, errors = export("--network", "unet", "--dims", 3)
 
     assert code == 0, errors
     image = metadata("dist/hippocampus_unet3d_nacl")["network_data_format"]["inputs"]["image"]

@@ -36,13 +36,17 @@ def command(monkeypatch, capsys):
 
 @pytest.mark.parametrize("word", MAKE)
 @pytest.mark.parametrize("network", [None, "dynunet", "my_package.MyNet"])
-def test_words_are_those_of_make(command, word, network):
+@pytest.mark.parametrize("dims", [None, "3"])
+def test_words_are_those_of_make(command, word, network, dims):
     """For every choice, in whatever order; the command is printed as a shell takes it."""
     variables = [*MAKE[word], "DATASET=acdc", "LOSS=focal", "SEED=3"]
     words = [word, "acdc", PLACE[word], "--loss", "focal", "--seed", "3", "--max_epochs", "5"]
     if network:
         variables.append(f"NETWORK={network}")
         words += ["--network", network]
+    if dims:
+        variables.append(f"DIMS={dims}")
+        words += ["--dims", dims]
     made = subprocess.run(
         ["make", "-n", "--no-print-directory", word, *variables, "ARGS=--max_epochs 5"],
         cwd=ROOT,
@@ -70,6 +74,8 @@ def pairs(words):
         ([], "runs/acdc/unet_nacl_seed0"),
         (["--fold", "2", "--network", "dynunet"], "runs/acdc/dynunet_nacl_fold=2_seed0"),
         (["--network", "my.MyNet"], "runs/acdc/MyNet_nacl_seed0"),
+        (["--dims", "2"], "runs/acdc/unet_nacl_seed0"),
+        (["--dims=3", "--fold", "2"], "runs/acdc/unet3d_nacl_fold=2_seed0"),
         (["--run", "else/where"], "else/where"),
         (["--run", "x", "--loss", "@losses::nacl"], "x"),
     ],
