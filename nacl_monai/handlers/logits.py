@@ -94,10 +94,12 @@ class LogitHistogram:
 
     Args:
         output_dir: Folder of the file.
+        ignore_index: Voxels with this label do not count.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(self, output_dir: str | Path, ignore_index: int | None = None) -> None:
         self.file = RunFolder(Path(output_dir)).logit_histogram
+        self.ignore_index = ignore_index
         self._epochs: list[int] = []
         self._counts: list[torch.Tensor] = []
         self._edges = torch.zeros(0, dtype=torch.float64)
@@ -128,9 +130,19 @@ class LogitHistogram:
         self._current = torch.zeros((), dtype=torch.int64)
 
     def _add(self, engine: Engine) -> None:
-        counts, self._edges = maximum_logit_counts(network_logits(engine))
+        counts, self._edges = maximum_logit_counts(
+            network_logits(engine), mask=self._labeled(engine)
+        )
         # Stays on the network's device until the epoch ends: a GPU need not wait for the sum.
         self._current = self._current + counts
+
+    def _labeled(self, engine: Engine) -> torch.Tensor | None:
+        """The voxels that count, ``(B, *spatial)``; None for all."""
+        if self.ignore_index is None:
+            return None
+        output: Any = engine.state.output
+        # The label is the first channel where the image stands behind it, as some losses need it.
+        return torch.as_tensor(output[CommonKeys.LABEL][:, 0] != self.ignore_index)
 
     def _write(self, engine: Engine) -> None:
         self._epochs.append(engine.state.epoch)

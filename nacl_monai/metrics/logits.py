@@ -58,7 +58,11 @@ def absolute_logit_sums(
 
 
 def maximum_logit_counts(
-    logits: torch.Tensor, low: int = -10, high: int = 50, per_unit: int = 4
+    logits: torch.Tensor,
+    low: int = -10,
+    high: int = 50,
+    per_unit: int = 4,
+    mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How many voxels have their largest logit in each bin of a fixed grid (figure 5).
 
@@ -70,12 +74,13 @@ def maximum_logit_counts(
         low: Lower end of the grid.
         high: Upper end of the grid.
         per_unit: Bins per unit.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``; all by default.
 
     Returns:
         Counts (M + 2,), int64: below, the M bins, above; and their edges (M + 1,), float64.
 
     Raises:
-        InputError: If there is no voxel.
+        InputError: If there is no voxel, or if the shapes of logits and mask disagree.
 
     Example:
         >>> logits = torch.tensor([[[-2.0, 0.5, 0.0, 9.0], [-3.0, 0.2, 1.0, 0.0]]])
@@ -85,11 +90,10 @@ def maximum_logit_counts(
     """
     check_voxels(logits)
     first, last = low * per_unit, high * per_unit
-    position = (
-        (without_metadata(logits.detach()).amax(1).flatten() * per_unit)
-        .floor_()
-        .clamp_(first - 1, last)
-    )
+    largest = without_metadata(logits.detach()).amax(1).flatten()
+    if mask is not None:
+        largest = largest[aligned("mask", mask, logits).flatten().bool()]
+    position = (largest * per_unit).floor_().clamp_(first - 1, last)
     index = position.nan_to_num_(nan=last).long() - (first - 1)
     counts = torch.bincount(index, minlength=last - first + 2)
     return counts, torch.arange(first, last + 1, dtype=torch.float64) / per_unit

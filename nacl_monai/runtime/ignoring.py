@@ -6,6 +6,8 @@ stay as they are.
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,19 +19,15 @@ KEY = "ignore_index"
 #: What makes such voxels background to metrics that know none.
 WITHOUT = "nacl_monai.handlers.outputs.without_ignored"
 _LOSSES = ("loss", "losses")
-#: The metrics of MONAI, which know no such voxels, and what they compare.
-_METRICS = {
-    "validate::key_metric::val_dice": ["pred", "label"],
-    "metrics::dice": ["pred_structures", "label_structures"],
-    "metrics::hd95": ["pred_structures", "label_structures"],
-}
+#: How a metric of MONAI's, which knows no such voxels, is told what to compare.
+_FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")
 
 
 def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:
     """What changes in a configuration whose dataset has voxels that nobody labeled.
 
     Every component of this package, and every loss, is given ``ignore_index`` if it takes it and does
-    not set it. To Dice and HD95, such voxels are of no structure.
+    not set it. To all other metrics, such as Dice and HD95, such voxels are of no structure.
 
     Args:
         config: With nothing in it evaluated.
@@ -50,12 +48,13 @@ def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {
         f"{key}::{KEY}": f"@{KEY}" for key, part in components.items() if _lacks(key, part)
     }
-    for key, keys in _METRICS.items():
-        if key in components:
+    for key, part in components.items():
+        compared = _FROM_ENGINE.fullmatch(str(part.get("output_transform")))
+        if compared and not _takes(f"{key}::metric_fn", part.get("metric_fn")):
             changes[f"{key}::output_transform"] = {
                 "_target_": WITHOUT,
                 "_mode_": "callable",
-                "keys": keys,
+                "keys": ast.literal_eval(compared[1]),
                 KEY: f"@{KEY}",
             }
     return changes
@@ -76,4 +75,10 @@ def _lacks(key: str, component: Mapping[str, Any]) -> bool:
     is_ours = str(component["_target_"]).startswith(PACKAGE)
     if KEY in component or not (is_ours or key.partition("::")[0] in _LOSSES):
         return False
-    return KEY in (taken(f"{key}::_target_", component) or ())
+    return _takes(key, component)
+
+
+def _takes(key: str, component: Any) -> bool:
+    """Whether a component has an argument for the label of ignored voxels."""
+    is_known = ConfigComponent.is_instantiable(component)
+    return is_known and KEY in (taken(f"{key}::_target_", component) or ())

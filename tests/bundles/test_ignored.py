@@ -20,7 +20,8 @@ TESTED = NAMES[4:]
 BINS = 15
 TOLD = {
     "train": {
-        *("load_case", "train::dataset", "validate::additional_metrics::calibration"),
+        *("load_case", "train::dataset", "train::logit_histogram"),
+        "validate::additional_metrics::calibration",
         "validate::key_metric::val_dice::output_transform",
     },
     "evaluate": {
@@ -114,8 +115,16 @@ def test_structures_end_where_labels_end(trained):
 
 
 def test_logits_and_slices_are_of_the_labeled_voxels(trained):
-    """The profile counts no other voxel, and a slice shows no class that there is not."""
+    """The profile and the histogram count no other, and a slice shows no class that there is not."""
     run = trained / "runs/mine/unet_nacl_seed0/evaluation"
+    labeled = 0
+    for name in json.loads((run.parent / "split.json").read_text())["train"]:
+        label = nibabel.load(trained / f"data/labelsTr/{name}.nii.gz").get_fdata()
+        size = np.array(json.loads((run.parent / "config.json").read_text())["spatial_size"])
+        padding = (size.prod() - label[..., 0].size) * label.shape[-1]  # is background
+        labeled += (label != IGNORED).sum() + padding
+    with np.load(run.parent / "logit_histogram.npz") as histogram:
+        assert histogram["counts"].sum() == labeled
     labels = [label for label, _ in volumes(trained)]
     with np.load(run / "logits.npz") as profile:
         expected = [sum((label == k).sum() for label in labels) for k in range(3)]

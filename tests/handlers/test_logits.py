@@ -112,3 +112,31 @@ def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
     assert len(state["counts"]) == 1
     assert histogram["epochs"].tolist() == [1, 1]
     assert histogram["counts"].sum(axis=1).tolist() == [242, 9]
+
+
+@pytest.mark.parametrize("behind", [0, 2], ids=["label", "label and image"])
+def test_histogram_counts_no_voxel_that_nobody_labeled(tmp_path, behind):
+    """Whatever its logits are; the image may stand behind the label, as some losses need it."""
+    generator = torch.Generator().manual_seed(0)
+    images = 4 * torch.randn(3, 2, 5, 6, generator=generator)
+    labels = torch.randint(0, 3, (3, 1, 5, 6), generator=generator)
+    images.masked_fill_(labels == 2, 1e6)
+    items = [
+        {"image": image, "label": torch.cat([label, image[:behind]])}
+        for image, label in zip(images, labels, strict=True)
+    ]
+    network = Network("tensor")
+    SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=DataLoader(items, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
+        loss_function=loss,
+        train_handlers=[LogitHistogram(tmp_path, ignore_index=2)],
+    ).run()
+
+    histogram = np.load(tmp_path / "logit_histogram.npz")
+    largest = 2 * images.amax(1)[labels[:, 0] != 2]
+    edges = [-np.inf, *histogram["edges"], np.inf]
+    np.testing.assert_array_equal(histogram["counts"], [np.histogram(largest, edges)[0]])

@@ -90,3 +90,16 @@ def test_grid_is_whole_whatever_the_logits():
 
     assert counts.tolist() == [1, 0, 0, 1, 0]
     assert edges.dtype == torch.float64
+
+
+def test_counts_are_of_the_voxels_in_the_mask():
+    """As if the others were cut away, with or without a channel; of none, all counts are zero."""
+    logits, mask = 8 * torch.randn(2, 3, 40), torch.rand(2, 1, 40) < 0.5
+    kept = logits.movedim(1, -1)[mask[:, 0]].T[None]
+    expected, _ = maximum_logit_counts(kept)
+
+    for form in (mask, mask[:, 0]):
+        torch.testing.assert_close(maximum_logit_counts(logits, mask=form)[0], expected)
+    assert maximum_logit_counts(logits, mask=torch.zeros_like(mask))[0].tolist() == [0] * 242
+    with pytest.raises(InputError, match="mask: have the shape"):
+        maximum_logit_counts(logits, mask=mask[..., 1:])

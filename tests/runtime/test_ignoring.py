@@ -32,12 +32,24 @@ def test_every_loss_that_takes_it_is_told():
 
 
 def test_structures_of_monais_metrics_end_where_labels_end():
-    """They know no voxels to be ignored."""
-    changes = ignoring({"ignore_index": 9, "metrics": {"dice": {"_target_": "MeanDice"}}})
+    """They know no voxels to be ignored, whoever added them."""
+    compared = "$monai.handlers.from_engine(['pred', 'label'])"
+    metrics = {"iou": {"_target_": "MeanIoUHandler", "output_transform": compared}}
+    changes = ignoring({"ignore_index": 9, "validate": {"additional_metrics": metrics}})
     (transform,) = changes.values()
 
-    assert list(changes) == ["metrics::dice::output_transform"]
-    assert (transform["_target_"], transform["keys"]) == (
-        WITHOUT,
-        ["pred_structures", "label_structures"],
-    )
+    assert list(changes) == ["validate::additional_metrics::iou::output_transform"]
+    assert (transform["_target_"], transform["keys"]) == (WITHOUT, ["pred", "label"])
+
+
+def test_metrics_that_know_such_voxels_see_all():
+    """They are told which these are, unless they were already."""
+    metric = {
+        "_target_": "monai.handlers.IgniteMetricHandler",
+        "metric_fn": {"_target_": "nacl_monai.metrics.CalibrationMetric"},
+        "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+    }
+    changes = ignoring({"ignore_index": 9, "metrics": {"mine": metric}})
+    assert changes == {"metrics::mine::metric_fn::ignore_index": "@ignore_index"}
+    metric["metric_fn"]["ignore_index"] = 3
+    assert ignoring({"ignore_index": 9, "metrics": {"mine": metric}}) == {}
