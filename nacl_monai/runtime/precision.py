@@ -33,30 +33,32 @@ class PrecisionInferer(Inferer):
     have it. Weights, gradients, loss and metrics stay in float32, and so does every evaluation.
 
     Args:
-        precision: "float32"; "bfloat16", on CPUs and GPUs; "float16", on GPUs, where the trainer scales
-            the gradients (``scales_gradients`` is its argument ``amp``); or "auto": bfloat16 on a CPU
-            that computes with it (AVX512-BF16 or AMX), but for patches whose height is a power of two up
-            to :data:`LARGEST_HALVED`; else float32.
+        precision: "float32"; "bfloat16", on CPUs and GPUs, but on CPUs not for patches whose height is a
+            power of two up to :data:`LARGEST_HALVED`; "float16", on GPUs, where the trainer scales the
+            gradients (``scales_gradients`` is its argument ``amp``); or "auto": bfloat16 on a CPU that
+            computes with it (AVX512-BF16 or AMX), where it may; else float32.
         device: Where the network is.
+        window: The size of slices, or of patches, that the network sees; by default, of slices.
         channels_last: Whether images and weights are laid out with the channels last.
         inferer: How the network is applied; directly by default.
 
     Raises:
-        SettingError: If there is no such precision, or if it is float16 on a CPU.
+        SettingError: If there is no such precision, if it is float16 on a CPU, or bfloat16 on a CPU for
+            patches whose gradients torch would get wrong.
     """
 
     def __init__(
         self,
         precision: str,
         device: torch.device | str,
+        window: Sequence[int] = (),
         channels_last: bool = False,
         inferer: Inferer | None = None,
     ) -> None:
         super().__init__()
         self.device = torch.device(device)
-        _check_precision(precision, self.device)
-        self.dtype = _DTYPES[_faster(self.device) if precision == "auto" else precision]
-        self._is_chosen = precision == "auto"
+        _check_precision(precision, self.device, window)
+        self.dtype = _DTYPES[_faster(self.device, window) if precision == "auto" else precision]
         self.channels_last = channels_last
         self.inferer = SimpleInferer() if inferer is None else inferer
         self._laid_out: Any = None
@@ -75,7 +77,7 @@ class PrecisionInferer(Inferer):
         """The network's outputs for ``inputs``."""
         if self.channels_last and inputs.ndim in _CHANNELS_LAST:
             inputs = self._lay_out(inputs, network)
-        lower = self.dtype != torch.float32 and not (self._is_chosen and _halves_to_two(inputs))
+        lower = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if lower else None, enabled=lower):
             outputs: Any = self.inferer(inputs, network, *args, **kwargs)
         if isinstance(outputs, torch.Tensor):
@@ -90,24 +92,32 @@ class PrecisionInferer(Inferer):
         return inputs.contiguous(memory_format=layout)
 
 
-def _halves_to_two(inputs: torch.Tensor) -> bool:
-    """Whether a network may make two voxels of the height of patches, ``(B, C, H, W, D)``."""
-    height = inputs.shape[2]
-    return inputs.ndim == 5 and height <= LARGEST_HALVED and height.bit_count() == 1
+def _is_wrong_in_bfloat16(device: torch.device, window: Sequence[int]) -> bool:
+    """Whether a network on a CPU may make two voxels of the height of patches."""
+    is_of_patches = device.type == "cpu" and len(window) == 3
+    return is_of_patches and window[0] <= LARGEST_HALVED and window[0].bit_count() == 1
 
 
-def _check_precision(precision: str, device: torch.device) -> None:
+def _check_precision(precision: str, device: torch.device, window: Sequence[int]) -> None:
     if precision not in PRECISIONS:
         raise SettingError(
             f"precision {precision}: not known; choose from: {', '.join(PRECISIONS)}"
         )
     if precision == "float16" and device.type == "cpu":
         raise SettingError("precision float16: needs a GPU; choose bfloat16 or float32")
+    if precision == "bfloat16" and _is_wrong_in_bfloat16(device, window):
+        height = window[0]
+        raise SettingError(
+            f"precision bfloat16: torch's gradients are wrong in it on a CPU for patches of the height "
+            f"{height}; choose float32, or patches of another height, such as {max(48, height * 3 // 2)}"
+        )
 
 
-def _faster(device: torch.device) -> str:
+def _faster(device: torch.device, window: Sequence[int]) -> str:
     # Measured on CPUs only. Older versions of torch cannot tell what a CPU can do.
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return "float32"
+    if _is_wrong_in_bfloat16(device, window):
         return "float32"
     has = torch.cpu.get_capabilities()
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"

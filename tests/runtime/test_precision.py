@@ -75,19 +75,29 @@ def test_auto_takes_what_the_cpu_computes_with_and_says_so(
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [((32, 48, 48), "float32"), ((64, 8, 8), "float32"), ((48, 32, 8), "bfloat16")],
+    ("window", "dtype"),
+    [
+        ((32, 48, 48), torch.float32),
+        ((64, 8, 8), torch.float32),
+        ((1, 8, 8), torch.float32),
+        ((48, 32, 8), torch.bfloat16),
+        ((128, 32, 8), torch.bfloat16),
+        ((64, 64), torch.bfloat16),
+    ],
 )
-def test_auto_trains_on_patches_that_torch_would_get_wrong_in_float32(monkeypatch, shape, dtype):
-    """Those that networks halve to a height of two; whoever asks for bfloat16 gets it."""
+def test_patches_that_torch_would_get_wrong_are_not_trained_in_bfloat16(monkeypatch, window, dtype):
+    """Those that networks halve to a height of two: auto is float32, and bfloat16 is refused."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
-    seen = []
-    network = torch.nn.Conv3d(1, 2, kernel_size=1)
-    network.register_forward_hook(lambda *parts: seen.append(parts[-1].dtype))
-    for precision in ("auto", "bfloat16"):
-        PrecisionInferer(precision, CPU)(torch.zeros(1, 1, *shape), network)
 
-    assert seen == [getattr(torch, dtype), torch.bfloat16]
+    assert PrecisionInferer("auto", CPU, window).dtype == dtype
+    assert PrecisionInferer("bfloat16", "cuda:0", window).dtype == torch.bfloat16
+    if dtype == torch.bfloat16:
+        assert PrecisionInferer("bfloat16", CPU, window).dtype == dtype
+        return
+    with pytest.raises(InputError, match="wrong in it on a CPU for patches") as refused:
+        PrecisionInferer("bfloat16", CPU, window)
+    height = int(str(refused.value).rpartition(" ")[2])
+    assert PrecisionInferer("bfloat16", CPU, (height, *window[1:])).dtype == torch.bfloat16
 
 
 def test_unknown_precision_is_refused():
