@@ -2,6 +2,7 @@
 
 from nacl_monai.data.augmentation import random_augmentation
 from nacl_monai.data.cases import Case
+from nacl_monai.data.device_volumes import DeviceVolumes, training_volumes, workers_for
 from nacl_monai.data.given_splits import complete_split, split_by_folds
 from nacl_monai.data.layouts import (
     acdc_cases,
@@ -26,6 +27,7 @@ from nacl_monai.data.volumes import CachedVolumes, SliceDataset, check_distinct
 __all__ = [
     "CachedVolumes",
     "Case",
+    "DeviceVolumes",
     "LoadCase",
     "PatchDataset",
     "SliceDataset",
@@ -51,4 +53,6 @@ __all__ = [
     "split_by_folds",
     "split_cases",
     "split_patients",
+    "training_volumes",
+    "workers_for",
 ]

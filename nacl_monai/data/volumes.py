@@ -64,6 +64,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         classes: For each volume, the indices of the classes that its label holds, in order.
         fingerprints: For each volume, hashes of the voxels on disk of its image and its label
             (`nacl_monai.data.LoadCase`); empty where another transform read them.
+        on_device: Whether their voxels lie on a device, where no worker process reaches them.
 
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
@@ -71,6 +72,8 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     Raises:
         InputError: If there are no cases, or a transform refuses one; before the first item is read.
     """
+
+    on_device = False
 
     def __init__(
         self,
@@ -110,18 +113,18 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         return len(self.cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = self._item(index, _read(self._files[index]).permute(1, 2, 3, 0))
+        item = self._item(index, *(part.permute(1, 2, 3, 0) for part in self._stored(index)))
         # The label alone, since a network is slower on an image with metadata.
         item["label"] = MetaTensor(item["label"], affine=_read_properties(self._files[index])[0])
         return item
 
     def slice(self, index: int, position: int) -> dict[str, Any]:
         """Returns one slice of one volume: ``image`` ``(C, H, W)`` and ``label`` ``(1, H, W)``."""
-        return self._item(index, _read(self._files[index])[position])
+        return self._item(index, *(part[position] for part in self._stored(index)))
 
     def size(self, index: int) -> tuple[int, int, int]:
         """Height, width and depth of one volume."""
-        depth, _, height, width = _read(self._files[index]).shape
+        depth, _, height, width = self._stored(index)[0].shape
         return height, width, depth
 
     def patch(self, index: int, corner: Sequence[int], size: Sequence[int]) -> dict[str, Any]:
@@ -133,8 +136,8 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             size: How many of each there are; what lies beyond the volume is left out.
         """
         rows, columns, slices = (slice(a, a + n) for a, n in zip(corner, size, strict=True))
-        stored = _read(self._files[index])[slices, :, rows, columns]
-        return self._item(index, stored.permute(1, 2, 3, 0).contiguous())
+        boxes = (part[slices, :, rows, columns] for part in self._stored(index))
+        return self._item(index, *(box.permute(1, 2, 3, 0).contiguous() for box in boxes))
 
     def voxel(self, index: int, label: int, number: int) -> tuple[int, int, int]:
         """Row, column and slice of the voxel ``number`` of a class; reads the label of that slice alone.
@@ -146,17 +149,22 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         """
         until = self.voxels[index][:, label].cumsum(0)
         position = int(torch.searchsorted(until, number, right=True))
-        plane = _read(self._files[index])[position, -1]
+        plane = self._stored(index)[1][position, 0]
         places = (plane == label).nonzero()
         row, column = places[number - int(until[position])].tolist()  # from the last one backwards
         return row, column, position
 
-    def _item(self, index: int, stored: torch.Tensor) -> dict[str, Any]:
+    def _stored(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A volume as it is kept: image ``(D, C, H, W)`` and label ``(D, 1, H, W)``."""
+        voxels = _read(self._files[index])
+        return voxels[:, :-1], voxels[:, -1:]
+
+    def _item(self, index: int, image: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
         case = self.cases[index]
         return {
             **{key: case[key] for key in ("case", "patient") if key in case},
-            "image": stored[:-1],
-            "label": stored[-1:].to(torch.uint8),
+            "image": image.float(),
+            "label": label.to(torch.uint8),
         }
 
 
