@@ -5,7 +5,6 @@ the label map of a bright object is that object, wherever its voxels lie.
 """
 
 import gzip
-import locale
 import shutil
 import subprocess
 import sys
@@ -22,17 +21,10 @@ from scipy.stats import entropy
 from nacl_monai.handlers.state_files import save_weights
 from tests.bundles.conftest import FAST, ROOT, arguments
 from tests.conftest import save_nifti
+from tests.dicom_series import rotation, write_series
 
 SHAPE, SPACING = (64, 56, 40), (1.5, 1.5, 3.0)
 DARK, BRIGHT = -200.0, 400.0
-
-
-def rotation(axis, degrees):
-    """Rodrigues' formula."""
-    axis = np.array(axis) / np.linalg.norm(axis)
-    cross = np.cross(np.eye(3), axis)
-    angle = np.radians(degrees)
-    return np.eye(3) - np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
 def affine(directions, spacing=SPACING, shape=SHAPE):
@@ -221,40 +213,6 @@ def test_modalities(two_channels, tmp_path, images):
         assert nibabel.load(found["2"]).get_fdata().mean() < 0.01
 
 
-def write_series(folder, image, matrix):
-    """A DICOM series with the geometry of a RAS affine, written by SimpleITK a slice at a time."""
-    before = locale.setlocale(locale.LC_ALL)
-    folder.mkdir(parents=True)
-    to_lps = np.diag([-1.0, -1.0, 1.0])
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    directions = to_lps @ matrix[:3, :3] / spacing
-    volume = SimpleITK.GetImageFromArray(image.T.astype(np.int16))
-    volume.SetSpacing(spacing)
-    volume.SetOrigin(to_lps @ matrix[:3, 3])
-    volume.SetDirection(directions.flatten())
-    writer = SimpleITK.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    common = {
-        "0008|0060": "MR",
-        "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
-        "0020|0037": "\\".join(f"{value:.9f}" for value in directions.T[:2].flatten()),
-    }
-    for number in range(image.shape[2]):
-        one = volume[:, :, number]
-        position = volume.TransformIndexToPhysicalPoint((0, 0, number))
-        for key, value in {
-            **common,
-            "0020|0032": "\\".join(f"{value:.9f}" for value in position),
-            "0020|0013": str(number + 1),
-            "0008|0018": f"1.2.826.0.1.3680043.2.1125.1.{number + 1}",
-        }.items():
-            one.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{1000 - number}.dcm"))
-        writer.Execute(one)
-    # ITK leaves the process in the locale C, in which Python reads configurations as ASCII.
-    locale.setlocale(locale.LC_ALL, before)
-
-
 def test_dicom_series(infer, tmp_path):
     """A folder with a DICOM series is an image; its geometry is the one that SimpleITK reads."""
     matrix = affine(rotation([1, 2, 3], 25))
@@ -325,7 +283,7 @@ def empty_file(folder):
 def no_series(folder):
     folder.mkdir()
     (folder / "notes.txt").write_text("not an image")
-    return folder, "in: cannot be read"
+    return folder, "in: holds no DICOM image"
 
 
 def empty_folder(folder):

@@ -10,9 +10,13 @@ class ImageFault(SystemExit):
 
     It ends the process like `refuse` unless somebody catches it, as `Segmenter` does. No library in
     between wraps it, since it is no ``Exception``.
+
+    Attributes:
+        line: "WHERE: what is wrong; what to do".
     """
 
     def __init__(self, line: str) -> None:
+        self.line = line
         super().__init__(f"error: {line}")
 
 

@@ -11,16 +11,18 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, Transform
 
 from .faults import ImageFault
+from .series import read_series, read_voxels
 
 _CHUNK = 2**20
 _REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
 
 
 class ReadImage(Transform):
-    """Reads the files of a case as one image, channels first.
+    """Reads the files of a case as one image, channels first; a folder is that of a DICOM series.
 
     A channel without any contrast gets a warning.
 
@@ -43,7 +45,7 @@ class ReadImage(Transform):
         try:
             for file in files:
                 _check_file(file)
-            image = self.load(files)
+            image = _load_series(files[0]) if Path(files[0]).is_dir() else self.load(files)
             if _is_nifti(files[0]):  # MONAI may take the form that the header does not declare
                 stored: Any = nibabel.load(files[0])
                 image.affine = torch.as_tensor(stored.affine)
@@ -65,6 +67,8 @@ def _check_file(file: str) -> None:
     """
     if not Path(file).exists():
         raise ImageFault(f"{file}: missing; a case needs one file per modality")
+    if _is_dicom(file):
+        raise ImageFault(f"{file}: is a single DICOM file; name the folder of its series")
     if file.lower().endswith(".gz"):
         _decompress(file)
     if _is_nifti(file):
@@ -72,6 +76,22 @@ def _check_file(file: str) -> None:
         if header.get_data_dtype().kind not in _REAL_KINDS:
             kind = header.get_value_label("datatype")
             raise ImageFault(f"{file}: holds {kind} voxels; save it with one number per voxel")
+
+
+def _load_series(folder: str) -> MetaTensor:
+    """The DICOM series in a folder, one channel, as MONAI's readers give an image."""
+    series = read_series(folder)
+    voxels = torch.from_numpy(read_voxels(series))[None]
+    affine = torch.from_numpy(series.affine)
+    return MetaTensor(voxels, affine=affine, meta={"filename_or_obj": folder})
+
+
+def _is_dicom(file: str) -> bool:
+    """Whether it is a file, and has the mark of DICOM behind its preamble."""
+    if Path(file).is_dir():
+        return False
+    with Path(file).open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def _decompress(file: str) -> None:
