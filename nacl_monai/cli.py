@@ -48,6 +48,9 @@ COMMANDS = {
     "train": Command("nacl_monai.runtime", "train a network, or go on with a training"),
     "evaluate": Command("nacl_monai.runtime", "evaluate a trained run on its test cases"),
     "infer": Command("nacl_monai.runtime", "segment images with a trained run"),
+    "dicom": Command(
+        "nacl_monai.dicom", "write a map of infer as a DICOM segmentation", own_words=False
+    ),
     "run": Command("nacl_monai.runtime", "run a configuration, as monai.bundle does, but strictly"),
     "audit": Command(
         "nacl_monai.predictions", "audit saved predictions of nnU-Net or any other tool"

@@ -33,6 +33,7 @@ ORDER = [
     "runtime",
     "export",
     "predictions",
+    "dicom",
     "raters",
     "nnunet",
     "demo",

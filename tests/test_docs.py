@@ -11,8 +11,12 @@ import torch
 from monai.data import DataLoader, Dataset
 
 from nacl_monai import audit
+from nacl_monai.bundles import read_dataset
 from nacl_monai.cli import COMMANDS, main
+from nacl_monai.export.inference.label_tables import label_tables
 from nacl_monai.runtime.command_line import check_run
+from tests.dicom_series import AFFINES, write_series
+from tests.dicom_series import SHAPE as DICOM_SHAPE
 from tests.predictions.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
@@ -165,7 +169,19 @@ def place(tmp_path_factory):
         (root / site).mkdir()
         audited.save(root / site / "bins.npz")
     (root / "docs").symlink_to(ROOT / "docs")
+    write_inferred_series(root / "new/ct", root / "runs/acdc/unet_nacl_seed0/predictions")
     return root
+
+
+def write_inferred_series(series, predictions):
+    """A DICOM series, and what inference makes of it."""
+    write_series(series, np.zeros(DICOM_SHAPE))
+    classes = read_dataset("acdc")["classes"]
+    probs = np.random.default_rng(1).dirichlet([1] * len(classes), DICOM_SHAPE)
+    save(predictions / "ct_probabilities.nii.gz", probs.astype(np.float32), AFFINES["axial"])
+    save(predictions / "ct_label.nii.gz", probs.argmax(-1).astype(np.uint8), AFFINES["axial"])
+    text = label_tables(dict(enumerate(classes)))["labels.txt"]
+    (predictions / "labels.txt").write_text(text, encoding="utf-8")
 
 
 def executed(page):

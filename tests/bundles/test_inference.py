@@ -18,10 +18,11 @@ import torch
 from monai.bundle import ConfigParser
 from scipy.stats import entropy
 
+from nacl_monai.cli import main
 from nacl_monai.handlers.state_files import save_weights
 from tests.bundles.conftest import FAST, ROOT, arguments
 from tests.conftest import save_nifti
-from tests.dicom_series import rotation, write_series
+from tests.dicom_series import read_back, rotation, write_series
 
 SHAPE, SPACING = (64, 56, 40), (1.5, 1.5, 3.0)
 DARK, BRIGHT = -200.0, 400.0
@@ -214,7 +215,10 @@ def test_modalities(two_channels, tmp_path, images):
 
 
 def test_dicom_series(infer, tmp_path):
-    """A folder with a DICOM series is an image; its geometry is the one that SimpleITK reads."""
+    """A folder with a DICOM series is an image; its geometry is the one that SimpleITK reads.
+
+    What is written of it becomes DICOM again.
+    """
     matrix = affine(rotation([1, 2, 3], 25))
     inside = inside_object(matrix, SHAPE)
     series = tmp_path / "1.2.840.113"
@@ -236,6 +240,14 @@ def test_dicom_series(infer, tmp_path):
         np.testing.assert_allclose(there, np.rint(there), atol=1e-2)
     order = np.rint(np.linalg.inv(label.affine) @ matrix)[:3, :3]
     assert overlap(found[:, :, :: int(order[2, 2])], voxels) >= 0.98
+    maps = tmp_path / "out/1.2.840.113_"
+    assert main(["dicom", str(series), f"{maps}label.nii.gz"]) == 0
+    assert main(["dicom", str(series), f"{maps}probabilities.nii.gz"]) == 0
+    as_dicom = read_back(f"{maps}label.dcm", SHAPE, label.affine)[..., 0]
+    np.testing.assert_array_equal(as_dicom, label.get_fdata())
+    as_dicom = read_back(f"{maps}probabilities.dcm", SHAPE, label.affine)[..., 0]
+    probs = nibabel.load(f"{maps}probabilities.nii.gz").get_fdata()[..., 1]
+    np.testing.assert_allclose(as_dicom / 255, probs, rtol=0, atol=1 / 510 + 1e-7)
 
 
 def test_series_of_one_study(infer, tmp_path):

@@ -1,0 +1,91 @@
+"""``nacl-monai dicom SERIES MAP``: a map of inference as a DICOM segmentation of its series."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from nacl_monai.cli import write_files
+from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.dicom.frames import read_frames
+from nacl_monai.dicom.names import check_names, class_names, property_of
+from nacl_monai.dicom.source import read_source
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.images import stem_of
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    options = vars(_parser().parse_args(argv))
+    return write_files(lambda: [_write(**options)])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nacl-monai dicom",
+        description="Writes a label map as a BINARY segmentation, or probabilities as a FRACTIONAL one.",
+    )
+    parser.add_argument(
+        "series", type=Path, metavar="SERIES", help="the folder of the series that was segmented"
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="MAP", help="NAME_label.nii.gz or NAME_probabilities.nii.gz"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: MAP with the ending .dcm"
+    )
+    parser.add_argument(
+        "--names",
+        nargs="+",
+        metavar="NAME",
+        help="of all classes, background first (default: those of labels.txt, which inference writes)",
+    )
+    parser.add_argument(
+        "--affine_tolerance",
+        type=float,
+        default=AFFINE_TOLERANCE,
+        metavar="MM",
+        help=f"how far apart series and map may put a voxel (default: {AFFINE_TOLERANCE})",
+    )
+    return parser
+
+
+def _write(
+    series: Path,
+    file: Path,
+    output: Path | None,
+    names: Sequence[str] | None,
+    affine_tolerance: float,
+) -> Path:
+    output = output or file.with_name(f"{stem_of(file)}.dcm")
+    if find_spec("highdicom") is None:
+        raise InputError("highdicom: is not installed; pip install 'nacl-monai[dicom]'")
+    if output.exists():
+        raise InputError(f"{output}: is there already; remove it, or choose another --output")
+    from nacl_monai.dicom.segmentation import write_segmentation  # noqa: PLC0415 - an extra
+
+    source = read_source(series)
+    classes = names or class_names(file)
+    check_names(classes)
+    frames = read_frames(file, source, len(classes), affine_tolerance)
+    if not frames.any():
+        print(
+            f"warning: {file}: holds no voxel of a class, so every frame is empty", file=sys.stderr
+        )
+    write_segmentation(frames, source, classes, output)
+    for number, name in enumerate(classes[1:], start=1):
+        print(f"segment {number}: {name}, coded as {_code(name)}")
+    return output
+
+
+def _code(name: str) -> str:
+    what = property_of(name)
+    code = f"{what.kind.meaning} ({what.kind.scheme_designator} {what.kind.value})"
+    return f"{code}, since DICOM lists no such name" if what.generic else code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

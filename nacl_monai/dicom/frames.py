@@ -1,0 +1,94 @@
+"""The voxels of a map as the frames of a series, whatever the axes of its file are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
+from nacl_monai.errors import InputError
+from nacl_monai.export.inference.series import Series
+from nacl_monai.predictions.images import Image, read_image
+from nacl_monai.predictions.labels import whole_numbers
+
+_OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0
+_BYTE = 255
+
+Frames = npt.NDArray[Any]
+
+
+def read_frames(
+    file: Path, series: Series, classes: int, affine_tolerance: float = AFFINE_TOLERANCE
+) -> Frames:
+    """Reads a label map, or the probabilities of every class.
+
+    Args:
+        file: One channel of whole numbers is a label map; several channels are probabilities.
+        series: On whose grid it must be; axes in another order or direction are turned.
+        classes: How many there are, with the background.
+        affine_tolerance: How far apart both may put a voxel, in mm.
+
+    Returns:
+        Class indices ``(slice, row, column)``, or the probabilities of all classes but the background,
+        ``(slice, row, column, class)``, from 0 to 1.
+
+    Raises:
+        InputError: If the file cannot be read, is neither, is on another grid, or has other classes.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: is no file; give a map that inference has written")
+    image = read_image(file)
+    voxels = _turned(file, image, series, affine_tolerance)
+    if voxels.ndim == 3:
+        return _checked_labels(file, image, voxels, classes)
+    return _checked_probabilities(file, voxels, classes)
+
+
+def _turned(file: Path, image: Image, series: Series, tolerance: float) -> Frames:
+    """The voxels, ``(slice, row, column[, class])``, if they lie where those of the series do."""
+    check_affine(str(file), image.affine)
+    orientations: Any = nibabel.orientations
+    turn = orientations.io_orientation(np.linalg.inv(series.affine) @ image.affine)
+    voxels = orientations.apply_orientation(image.voxels.T, turn)
+    affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
+    folder = str(Path(series.slices[0].filename).parent)
+    check_same_grid(
+        VoxelGrid(str(file), voxels.shape[:3], affine),
+        VoxelGrid(folder, series.shape, series.affine),
+        tolerance,
+    )
+    return np.ascontiguousarray(np.moveaxis(voxels, (0, 2), (2, 0)))
+
+
+def _checked_labels(file: Path, image: Image, voxels: Frames, classes: int) -> Frames:
+    if not image.whole:
+        raise InputError(
+            f"{file}: is neither a label map nor probabilities; give NAME_label.nii.gz or "
+            "NAME_probabilities.nii.gz"
+        )
+    labels = whole_numbers(file, voxels)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"{file}: holds the label value {low if low < 0 else high}, but {classes} classes are "
+            f"named, 0 to {classes - 1}; name all of them: --names"
+        )
+    return labels.astype(np.min_scalar_type(classes))
+
+
+def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
+    if voxels.shape[3] != classes:
+        raise InputError(
+            f"{file}: has {voxels.shape[3]} channels, but {classes} classes are named; name all of "
+            "them, background first: --names"
+        )
+    probs = voxels[..., 1:].astype(np.float32)
+    if voxels.dtype == np.uint8:  # 255ths, as some tools store them
+        probs /= _BYTE
+    if not (probs.min() >= -_OVER and probs.max() <= 1 + _OVER):  # which NaN is not, either
+        raise InputError(f"{file}: holds values outside of 0 to 1; give probabilities")
+    return probs.clip(0, 1)

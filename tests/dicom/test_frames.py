@@ -1,0 +1,130 @@
+"""Maps are turned to the frames of their series, or refused."""
+
+import itertools
+
+import nibabel
+import numpy as np
+import pytest
+
+from nacl_monai.dicom.frames import read_frames
+from nacl_monai.dicom.source import read_source
+from nacl_monai.errors import InputError
+from tests.conftest import save_nifti
+from tests.dicom_series import AFFINES, SHAPE, TILTED, write_series
+
+RNG = np.random.default_rng(2)
+LABELS = RNG.integers(0, 3, SHAPE).astype(np.uint8)
+PROBS = RNG.dirichlet([1, 1, 1], SHAPE).astype(np.float32)
+MATRIX = AFFINES["oblique"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return read_source(write_series(tmp_path_factory.mktemp("series"), np.zeros(SHAPE), MATRIX))
+
+
+def turns():
+    """Every order and direction of three axes."""
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            yield np.column_stack([order, signs])
+
+
+@pytest.mark.parametrize("turn", list(turns()), ids=str)
+def test_axes_of_the_file_decide_nothing(source, tmp_path, turn):
+    """All 48 ways to store a volume give the same frames."""
+    affine = MATRIX @ nibabel.orientations.inv_ornt_aff(turn, SHAPE)
+    for name, voxels in (("label", LABELS), ("probabilities", PROBS)):
+        turned = nibabel.orientations.apply_orientation(voxels, turn)
+        save_nifti(turned, tmp_path / f"{name}.nii.gz", affine)
+
+    labels = read_frames(tmp_path / "label.nii.gz", source, 3)
+    probs = read_frames(tmp_path / "probabilities.nii.gz", source, 3)
+
+    np.testing.assert_array_equal(labels, LABELS.transpose(2, 1, 0))
+    np.testing.assert_array_equal(probs, PROBS.transpose(2, 1, 0, 3)[..., 1:])
+
+
+@pytest.mark.parametrize("matrix", [*AFFINES.values(), TILTED], ids=[*AFFINES, "tilted"])
+def test_grid_is_that_of_the_series(tmp_path, matrix):
+    """In every orientation, sheared ones too."""
+    series = read_source(write_series(tmp_path / "ct", np.zeros(SHAPE), matrix))
+    save_nifti(LABELS, tmp_path / "x.nii.gz", matrix)
+
+    np.testing.assert_array_equal(
+        read_frames(tmp_path / "x.nii.gz", series, 3), LABELS.transpose(2, 1, 0)
+    )
+
+
+def test_255ths_are_probabilities(source, tmp_path):
+    """As `nacl-monai audit` reads them from other tools."""
+    image = nibabel.Nifti1Image(np.full((*SHAPE, 2), 51, np.uint8), MATRIX)
+    image.header.set_slope_inter(1 / 255, 0)
+    nibabel.save(image, tmp_path / "x.nii")
+
+    np.testing.assert_allclose(read_frames(tmp_path / "x.nii", source, 2), 0.2)
+
+
+def test_rounding_beyond_one_is_cut_off(source, tmp_path):
+    """Interpolation may leave a probability a little above 1, or below 0."""
+    save_nifti(np.full((*SHAPE, 2), 1 + 5e-5, np.float32), tmp_path / "x.nii", MATRIX)
+
+    assert (read_frames(tmp_path / "x.nii", source, 2) == 1).all()
+
+
+def moved(millimeters):
+    there = MATRIX.copy()
+    there[0, 3] += millimeters
+    return there
+
+
+def test_distance_that_is_accepted_is_the_users(source, tmp_path):
+    """Up to 0.01 mm unless another one is given."""
+    save_nifti(LABELS, tmp_path / "near.nii", moved(0.005))
+    save_nifti(LABELS, tmp_path / "far.nii", moved(0.5))
+
+    assert read_frames(tmp_path / "near.nii", source, 3).any()
+    assert read_frames(tmp_path / "far.nii", source, 3, affine_tolerance=0.6).any()
+
+
+@pytest.mark.parametrize(
+    ("voxels", "affine", "message"),
+    [
+        (LABELS, moved(0.5), "its affine puts voxels up to 0.5 mm away from where"),
+        (LABELS[:-1], MATRIX, "they must be equal"),
+        (LABELS, MATRIX @ np.diag([1, 1, 2, 1]), "its affine puts voxels up to"),
+        (LABELS + np.uint8(1), MATRIX, "holds the label value 3, but 3 classes are named, 0 to 2"),
+        (LABELS.astype(np.int16) - 1, MATRIX, "holds the label value -1, but 3 classes"),
+        (PROBS[..., 0], MATRIX, "is neither a label map nor probabilities; give NAME_label.nii.gz"),
+        (PROBS[..., :2], MATRIX, "has 2 channels, but 3 classes are named"),
+        (PROBS * 2, MATRIX, "holds values outside of 0 to 1; give probabilities"),
+        (PROBS - 0.5, MATRIX, "holds values outside of 0 to 1; give probabilities"),
+        (PROBS * np.float32("nan"), MATRIX, "holds values outside of 0 to 1; give probabilities"),
+    ],
+)
+def test_map_of_something_else_is_refused(source, tmp_path, voxels, affine, message):
+    """In one line that names the file."""
+    save_nifti(voxels, tmp_path / "x.nii.gz", affine)
+
+    with pytest.raises(InputError) as caught:
+        read_frames(tmp_path / "x.nii.gz", source, 3)
+
+    assert str(caught.value).startswith(f"{tmp_path}/x.nii.gz: ")
+    assert message in str(caught.value)
+
+
+def test_affine_that_is_no_place_in_space_is_refused(source, tmp_path):
+    """Two axes along one direction."""
+    image = nibabel.Nifti1Image(LABELS, None)
+    image.header["srow_x"] = image.header["srow_y"] = [2, 0, 0, 0]
+    image.header["srow_z"], image.header["sform_code"] = [0, 0, 2, 0], 1
+    nibabel.save(image, tmp_path / "x.nii")
+
+    with pytest.raises(InputError, match="x.nii: its affine gives the voxels no size"):
+        read_frames(tmp_path / "x.nii", source, 3)
+
+
+def test_map_is_a_file(source, tmp_path):
+    """A folder is none."""
+    with pytest.raises(InputError, match="is no file; give a map that inference has written"):
+        read_frames(tmp_path, source, 3)

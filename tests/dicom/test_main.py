@@ -1,0 +1,134 @@
+"""The command ``nacl-monai dicom``: from the maps of inference to files, or one line."""
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+from nacl_monai.cli import main
+from nacl_monai.dicom import __main__
+from nacl_monai.export.inference.label_tables import label_tables
+from tests.conftest import save_nifti
+from tests.dicom_series import AFFINES, SHAPE, read_back, write_series
+
+MATRIX = AFFINES["short_axis"]
+RNG = np.random.default_rng(4)
+PROBS = RNG.dirichlet([1, 1, 1], SHAPE).astype(np.float32)
+LABELS = PROBS.argmax(-1).astype(np.uint8)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a series, and what inference writes of it."""
+    monkeypatch.chdir(tmp_path)
+    write_series(tmp_path / "ct", np.zeros(SHAPE), MATRIX)
+    save_nifti(LABELS, tmp_path / "predictions/ct_label.nii.gz", MATRIX)
+    save_nifti(PROBS, tmp_path / "predictions/ct_probabilities.nii.gz", MATRIX)
+    save_nifti(PROBS.max(-1), tmp_path / "predictions/ct_confidence.nii.gz", MATRIX)
+    table = label_tables({0: "background", 1: "liver", 2: "tumor"})["labels.txt"]
+    (tmp_path / "predictions/labels.txt").write_text(table)
+    return tmp_path
+
+
+def test_maps_of_inference_become_segmentations_beside_them(place, capsys):
+    """With the names that inference left there; both kinds by one command."""
+    for kind in ("label", "probabilities"):
+        assert main(["dicom", "ct", f"predictions/ct_{kind}.nii.gz"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "segment 1: liver, coded as Liver (SCT 10200004)",
+            "segment 2: tumor, coded as Tissue (SCT 85756007), since DICOM lists no such name",
+            f"wrote predictions/ct_{kind}.dcm",
+        ]
+
+    labels = read_back(place / "predictions/ct_label.dcm", SHAPE, MATRIX)
+    np.testing.assert_array_equal((labels * [1, 2]).sum(-1), LABELS)
+    probs = read_back(place / "predictions/ct_probabilities.dcm", SHAPE, MATRIX) / 255
+    np.testing.assert_allclose(probs, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
+
+
+def test_names_and_file_can_be_given(place):
+    """In place of those that are found; the folder is made."""
+    words = ["--names", "background", "left kidney", "cyst", "--output", "new/x.dcm"]
+
+    assert main(["dicom", "ct", "predictions/ct_label.nii.gz", *words]) == 0
+    segments = dcmread(place / "new/x.dcm").SegmentSequence
+    assert [segment.SegmentLabel for segment in segments] == ["left kidney", "cyst"]
+
+
+def test_empty_label_map_is_written_with_a_warning(place, capsys):
+    """It may mean that a network fails."""
+    save_nifti(np.zeros_like(LABELS), place / "predictions/ct_label.nii.gz", MATRIX)
+
+    assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 0
+    assert capsys.readouterr().err == (
+        "warning: predictions/ct_label.nii.gz: holds no voxel of a class, so every frame is empty\n"
+    )
+    assert not read_back(place / "predictions/ct_label.dcm", SHAPE, MATRIX).any()
+
+
+def two_series(place):
+    second = dcmread(place / "ct/IM0001")
+    second.SeriesInstanceUID = generate_uid()
+    second.save_as(place / "ct/other")
+    return "ct: holds 2 DICOM series; give each its own folder"
+
+
+def no_dicom(place):
+    for file in (place / "ct").iterdir():
+        file.unlink()
+    return "ct: holds no DICOM image; name the folder of a series"
+
+
+def missing_slice(place):
+    (place / "ct/IM0003").unlink()
+    return "mm apart, other slices 2.5 mm; add what is missing"
+
+
+def other_grid(place):
+    save_nifti(LABELS, place / "predictions/ct_label.nii.gz", AFFINES["oblique"])
+    return "ct_label.nii.gz: its affine puts voxels up to"
+
+
+def other_classes(place):
+    save_nifti(LABELS + np.uint8(1), place / "predictions/ct_label.nii.gz", MATRIX)
+    return "ct_label.nii.gz: holds the label value 3, but 3 classes are named"
+
+
+def no_names(place):
+    (place / "predictions/labels.txt").unlink()
+    return "ct_label.nii.gz: no labels.txt beside it names its classes; name them: --names"
+
+
+def there_already(place):
+    (place / "predictions/ct_label.dcm").write_text("precious")
+    return "ct_label.dcm: is there already; remove it, or choose another --output"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [two_series, no_dicom, missing_slice, other_grid, other_classes, no_names, there_already],
+    ids=lambda spoil: spoil.__name__,
+)
+def test_what_cannot_be_written_is_one_line(place, capsys, spoil):
+    """Exit code 1, and no file is made or changed."""
+    message = spoil(place)
+    before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
+
+    assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 1
+
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("error: ")
+    assert message in err
+    assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
+
+
+def test_missing_highdicom_is_one_line(place, capsys, monkeypatch):
+    """With the extra to install."""
+    monkeypatch.setattr(__main__, "find_spec", lambda _: None)
+
+    assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 1
+    assert capsys.readouterr().err == (
+        "error: highdicom: is not installed; pip install 'nacl-monai[dicom]'\n"
+    )
+    assert not list(place.rglob("*.dcm"))

@@ -1,0 +1,187 @@
+"""A segmentation says what was in the map, where it was, and of whom it is."""
+
+import highdicom
+import numpy as np
+import pytest
+import SimpleITK
+from pydicom import dcmread
+from pydicom.sr.codedict import codes
+
+from nacl_monai import __version__
+from nacl_monai.dicom.segmentation import write_segmentation
+from nacl_monai.dicom.source import read_source
+from nacl_monai.errors import InputError
+from nacl_monai.export.inference.label_tables import COLORS
+from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, read_back, write_series
+
+NAMES = ["background", "liver", "Höhle", "PZ"]
+RNG = np.random.default_rng(3)
+LABELS = RNG.integers(0, 4, SHAPE).astype(np.uint8)
+PROBS = RNG.dirichlet([0.3] * 4, SHAPE).astype(np.float32)
+GRIDS = {**AFFINES, "downwards": DOWNWARDS, "tilted": TILTED}
+BOTH = pytest.mark.parametrize("voxels", [LABELS, PROBS[..., 1:]], ids=["labels", "probs"])
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes the segmentation of a series that is written first; both keep their places."""
+
+    def write(voxels, matrix=AFFINES["oblique"], names=NAMES, **header):
+        folder = write_series(tmp_path / "ct", np.zeros(SHAPE), matrix, **header)
+        source = read_source(folder)
+        frames = np.moveaxis(voxels, (0, 2), (2, 0))
+        if source.affine[:3, 2] @ matrix[:3, 2] < 0:
+            frames = frames[::-1]
+        write_segmentation(np.ascontiguousarray(frames), source, names, tmp_path / "seg.dcm")
+        return tmp_path / "seg.dcm"
+
+    return write
+
+
+@pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS)
+def test_label_map_is_read_back_as_it_was(write, matrix):
+    """Where each frame says that it lies, in every orientation."""
+    values = read_back(write(LABELS, matrix), SHAPE, matrix)
+
+    assert values.max() == 1
+    np.testing.assert_array_equal((values * [1, 2, 3]).sum(-1), LABELS)
+
+
+@pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS)
+def test_probabilities_are_read_back_to_half_a_step(write, matrix):
+    """Of 255 steps, which is 1/510."""
+    file = write(PROBS[..., 1:], matrix)
+    one = dcmread(file)
+
+    assert (one.SegmentationType, one.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    values = read_back(file, SHAPE, matrix) / one.MaximumFractionalValue
+    np.testing.assert_allclose(values, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
+
+
+def test_highdicom_reads_both_as_volumes(write):
+    """Its own readers put the frames together, and know where they lie."""
+    matrix = AFFINES["oblique"]
+    volume = highdicom.seg.segread(write(LABELS)).get_volume(combine_segments=True)
+    to_index = np.linalg.inv(np.diag([-1.0, -1, 1, 1]) @ matrix) @ volume.affine
+
+    for index in np.ndindex(volume.array.shape):
+        i, j, k = np.rint(to_index @ [*index, 1]).astype(int)[:3]
+        assert volume.array[index] == LABELS[i, j, k]
+
+
+@pytest.mark.parametrize("matrix", AFFINES.values(), ids=AFFINES)
+@BOTH
+def test_simpleitk_sees_it_where_it_sees_the_series(write, tmp_path, matrix, voxels):
+    """It reads one class without an empty frame as a volume, whose slices may be in another order.
+
+    A set voxel of a label map is 255 in it.
+    """
+    part = (voxels > 0).astype(np.uint8) if voxels.ndim == 3 else voxels[..., :1]
+    segmentation = SimpleITK.ReadImage(str(write(part, matrix, names=NAMES[:2])))
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "ct")))
+    series = reader.Execute()
+
+    expected = SimpleITK.GetImageFromArray(part.reshape(SHAPE).T.astype(np.float32))
+    expected.CopyInformation(series)
+    there = SimpleITK.Resample(
+        SimpleITK.Cast(segmentation, SimpleITK.sitkFloat32), series, SimpleITK.Transform(), 1
+    )
+    read, values = map(SimpleITK.GetArrayFromImage, (there, expected))
+    np.testing.assert_allclose(read / 255, values, atol=1 / 510 + 1e-7)
+
+
+@BOTH
+def test_frames_refer_to_the_slices_in_their_place(write, tmp_path, voxels):
+    """Each to the one instance of the series that lies there."""
+    segmentation = dcmread(write(voxels))
+    slices = {one.SOPInstanceUID: one for one in map(dcmread, (tmp_path / "ct").iterdir())}
+
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        there = slices[reference.ReferencedSOPInstanceUID].ImagePositionPatient
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == there
+    (series,) = segmentation.ReferencedSeriesSequence
+    assert {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence} == set(
+        slices
+    )
+
+
+@BOTH
+def test_segments_say_what_they_are(write, voxels):
+    """By name, code, color and algorithm; the background is no segment."""
+    one = dcmread(write(voxels))
+    segments = one.SegmentSequence
+
+    assert [segment.SegmentNumber for segment in segments] == [1, 2, 3]
+    assert [segment.SegmentLabel for segment in segments] == NAMES[1:]
+    kinds = [segment.SegmentedPropertyTypeCodeSequence[0].CodeValue for segment in segments]
+    assert kinds == [codes.SCT.Liver.value, codes.SCT.Tissue.value, codes.SCT.Tissue.value]
+    for segment, color in zip(segments, COLORS, strict=False):
+        assert segment.SegmentAlgorithmType == "AUTOMATIC"
+        algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("nacl_monai", __version__)
+        shown = highdicom.color.CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue)
+        np.testing.assert_allclose(shown.to_rgb(), color, atol=1)
+
+
+@BOTH
+def test_file_belongs_to_the_patient_and_the_study(write, tmp_path, voxels):
+    """In a new series; names keep their letters in whatever character set the series is."""
+    segmentation = dcmread(write(voxels))
+    source = dcmread(tmp_path / "ct/IM0000")
+
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
+        assert segmentation[keyword].value == source[keyword].value, keyword
+    assert str(segmentation.PatientName) == "Müller^Jörg"
+    assert segmentation.SeriesInstanceUID != source.SeriesInstanceUID
+    assert segmentation.SeriesNumber == source.SeriesNumber + (1000 if voxels.ndim == 3 else 2000)
+
+
+def test_two_files_are_two_series(write):
+    """No identifier is used twice."""
+    first, second = dcmread(write(LABELS)), dcmread(write(LABELS))
+
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+
+
+def test_frames_without_a_voxel_are_left_out(write):
+    """Their segment stays, and reads back as empty."""
+    few = np.where((LABELS == 3) | (np.arange(SHAPE[2]) < 2), 0, LABELS)
+    file = write(few)
+
+    assert dcmread(file).NumberOfFrames == 2 * (SHAPE[2] - 2)
+    values = read_back(file, SHAPE, AFFINES["oblique"])
+    assert values.shape[-1] == 3
+    np.testing.assert_array_equal((values * [1, 2, 3]).sum(-1), few)
+
+
+@BOTH
+def test_empty_map_has_every_frame(write, voxels):
+    """That nothing was found is a result, and a file needs a frame."""
+    file = write(np.zeros_like(voxels))
+
+    assert dcmread(file).NumberOfFrames == 3 * SHAPE[2]
+    assert not read_back(file, SHAPE, AFFINES["oblique"]).any()
+
+
+def test_class_beyond_a_byte_has_its_segment(write):
+    """Label maps of many classes."""
+    names = ["background", *(f"class {k}" for k in range(1, 300))]
+
+    values = read_back(
+        write(np.where(LABELS == 3, 299, 0).astype(np.uint16), names=names),
+        SHAPE,
+        AFFINES["oblique"],
+    )
+
+    np.testing.assert_array_equal(values[..., -1], LABELS == 3)
+
+
+def test_series_of_no_known_kind_is_one_line(write, tmp_path):
+    """Nothing is written then."""
+    with pytest.raises(InputError, match="ct: cannot be referred to"):
+        write(LABELS, SOPClassUID="1.2.3")
+
+    assert not (tmp_path / "seg.dcm").exists()
