@@ -136,7 +136,7 @@ def test_seed_that_is_no_number_trains_nothing(make):
     calls, errors = make("train", "SEED=1 2", code=2)
 
     assert calls == []
-    assert "SEED: cannot name a run" in errors
+    assert "SEED or DIMS: cannot name a run" in errors
 
 
 def test_name_with_a_dot_is_a_class(make):
