@@ -6,6 +6,7 @@ WORKDIR /opt/nacl_monai
 COPY bundles bundles
 COPY demo demo
 COPY nacl_monai nacl_monai
+COPY workflow workflow
 COPY LICENSE README.md constraints.txt pyproject.toml requirements.txt setup.py ./
 
 RUN python -m pip install --no-cache-dir --constraint constraints.txt .

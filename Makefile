@@ -27,10 +27,11 @@ PROFILE     ?= local
 DATA_DIR    ?=
 RUNS        ?=
 TRACKING    ?=
+PRETRAINED  ?=
 
 # What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
 $(foreach name,DATASET DATASET_DIR BUNDLES LOSS NETWORK SEED DIMS RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
-  SEEDS PROFILE DATA_DIR RUNS TRACKING,\
+  SEEDS PROFILE DATA_DIR RUNS TRACKING PRETRAINED,\
   $(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))
 
 # One word of the shell, whatever is in it.
@@ -60,12 +61,9 @@ endif
 # Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
 PAPER := $(filter table% figure% after_training posthoc selective,$(MAKECMDGOALS))
 
-# Variables that are set become keys of workflow/config.yaml, above those of the profile.
-SETTINGS := $(if $(DATASETS),$(call quoted,datasets=$(DATASETS))) $(if $(LOSSES),$(call quoted,losses=$(LOSSES))) \
-            $(if $(SEEDS),$(call quoted,seeds=$(SEEDS))) $(if $(TRACKING),$(call quoted,tracking=$(TRACKING))) \
-            $(if $(PRETRAINED),$(call quoted,pretrained=$(PRETRAINED)))
-# Folders go by the environment, since Snakemake reads the values of --config as YAML.
-FOLDERS  := $(if $(DATA_DIR),NACL_DATA_DIR=$(call quoted,$(DATA_DIR))) $(if $(RUNS),NACL_RUNS=$(call quoted,$(RUNS)))
+given = $(if $($(2)),--$(1) $(call quoted,$($(2))))
+SETTINGS = $(call given,datasets,DATASETS) $(call given,losses,LOSSES) $(call given,seeds,SEEDS) $(call given,data_dir,DATA_DIR) \
+           $(call given,runs,RUNS) $(call given,tracking,TRACKING) $(call given,pretrained,PRETRAINED)
 
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
@@ -142,8 +140,7 @@ reproduce: .venv/reproduce ## All tables and figures of the paper, and the page:
 report: .venv/reproduce ## The page of all results: the same variables
 calibrations: .venv/reproduce ## Fit and evaluate both temperatures and the ensemble of SEEDS= of all runs of RUNS= (default: runs): DATASETS= DATA_DIR=
 $(PAPER) reproduce report calibrations: .venv/reproduce
-	$(strip $(FOLDERS) $(BIN)/snakemake) --snakefile workflow/Snakefile --workflow-profile $(call quoted,workflow/profiles/$(PROFILE)) \
-	  --forcerun render $(if $(strip $(SETTINGS)),--config $(SETTINGS)) $(ARGS) -- $@
+	$(BIN)/nacl-monai reproduce $@ --profile $(call quoted,$(PROFILE)) $(strip $(SETTINGS)) $(ARGS)
 
 results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
 	$(if $(RUNS),$(BIN)/nacl-monai paper collect $(call quoted,$(RUNS)) --output docs/results/$(DATASET)/runs)

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel carries ``bundles/``, ``demo/`` and the license of exports.
+"""What pyproject.toml cannot say: a wheel carries ``bundles/``, ``demo/``, ``workflow/``, the license.
 
 They stay where they are in the project, and in an editable installation are read there.
 """
@@ -11,14 +11,14 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithBundles(build_py):
-    """Copies them into the package, where `nacl_monai.bundles` and `nacl_monai.demo` look for them."""
+    """Copies them into the package, where `nacl_monai.wheel` looks for them."""
 
     def run(self) -> None:
         """Builds the modules, and then copies."""
         super().run()
         if not self.editable_mode:
             shipped = Path(self.build_lib, "nacl_monai/shipped")
-            for folder in ("bundles", "demo"):
+            for folder in ("bundles", "demo", "workflow"):
                 copytree(folder, shipped / folder, dirs_exist_ok=True)
             copyfile("LICENSE", shipped / "LICENSE")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 #: What a wheel carries beside the package, and where in the package.
-SHIPPED = ("bundles/", "demo/", "LICENSE")
+SHIPPED = ("bundles/", "demo/", "workflow/", "LICENSE")
 _PLACE = "nacl_monai/shipped/"
 
 

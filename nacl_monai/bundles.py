@@ -15,6 +15,7 @@ An entry of a menu carries, in MONAI's ``_desc_``, how tables and figures show i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from yaml.parser import ParserError
 from yaml.scanner import ScannerError
 
 from nacl_monai.errors import InputError
+from nacl_monai.wheel import shipped
 
 DATASET_FILE = "configs/dataset.yaml"
 #: The folder of bundles from which `nacl-monai new` makes others.
@@ -77,20 +79,13 @@ def search_path(bundles: str | Path | None) -> list[Path]:
     if _has_common(first):
         return [first]
     own = [first] if _files(first) else []
-    shipped = _shipped()
-    if shipped and (own or bundles is None):
-        return [*own, *shipped]
+    if own or bundles is None:
+        with suppress(InputError):
+            return [*own, shipped("bundles/common").parent]
     raise InputError(
         f"{first}: no bundles there; run this in the project's root, or name their folder: "
         "--bundles DIR"
     )
-
-
-def _shipped() -> list[Path]:
-    """The bundles of the installed package or of the project, if any."""
-    here = Path(__file__)
-    places = (here.parent / "shipped/bundles", here.parents[1] / "bundles")
-    return [place for place in places if _has_common(place)][:1]
 
 
 def _has_common(folder: Path) -> bool:

@@ -75,6 +75,11 @@ COMMANDS = {
     ),
     "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
     "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),
+    "reproduce": Command(
+        "nacl_monai.reproduce",
+        "train, evaluate and render all that the paper shows",
+        own_words=False,
+    ),
     "completion": Command(
         "nacl_monai.completion", "print a script that completes commands", own_words=False
     ),

@@ -19,6 +19,7 @@ ORDER = [
     "counting",
     "cli",
     "progress",
+    "wheel",
     "bundles",
     "runs",
     "data",
@@ -37,6 +38,7 @@ ORDER = [
     "raters",
     "nnunet",
     "demo",
+    "reproduce",
     "completion",
 ]
 # Neighbors in that order that know nothing of each other.

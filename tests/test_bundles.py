@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from nacl_monai import bundles
+from nacl_monai import wheel
 from nacl_monai.bundles import (
     bundles_folder,
     dataset_file,
@@ -59,7 +59,7 @@ class TestFolder:
         """A given folder is never replaced by another; the message says what to name."""
         for given, named in ((tmp_path, str(tmp_path)), (None, "bundles")):
             monkeypatch.chdir(tmp_path)
-            monkeypatch.setattr(bundles, "__file__", str(tmp_path / "package" / "bundles.py"))
+            monkeypatch.setattr(wheel, "__file__", str(tmp_path / "package" / "wheel.py"))
             with pytest.raises(InputError, match=rf"^{named}: no bundles there; .* --bundles DIR$"):
                 bundles_folder(given)
 
@@ -99,7 +99,7 @@ class TestOwnBundles:
         package = tmp_path / "site-packages/nacl_monai"
         for folder in (package / "shipped/bundles", package.parent / "bundles"):
             (folder / "common").mkdir(parents=True)
-        monkeypatch.setattr(bundles, "__file__", str(package / "bundles.py"))
+        monkeypatch.setattr(wheel, "__file__", str(package / "wheel.py"))
 
         assert bundles_folder(own) == bundles_folder() == package / "shipped/bundles"
 

@@ -117,9 +117,10 @@ def test_tag_is_new_or_on_this_commit(tmp_path):
 
 
 def test_wheel_has_the_files_of_the_project_and_no_other(tmp_path):
-    """Those of the package, of the bundles, of the demo, and the license."""
-    tracked = ["nacl_monai/a.py", "bundles/b.yaml", "demo/c.nii.gz", "LICENSE", "tests/d.py"]
-    right = ["nacl_monai/a.py", *(f"nacl_monai/shipped/{name}" for name in tracked[1:4])]
+    """Those of the package, of the bundles, of the demo, of the workflow, and the license."""
+    tracked = ["nacl_monai/a.py", "bundles/b.yaml", "demo/c.nii.gz", "workflow/d", "LICENSE"]
+    tracked.append("tests/e.py")
+    right = ["nacl_monai/a.py", *(f"nacl_monai/shipped/{name}" for name in tracked[1:5])]
 
     def found(names, version="0.2.0"):
         wheel = tmp_path / "nacl_monai-0.2.0-py3-none-any.whl"
@@ -129,7 +130,7 @@ def test_wheel_has_the_files_of_the_project_and_no_other(tmp_path):
         return faults("wheel", version, wheel, tracked)
 
     assert found(right) == []
-    assert "lacks nacl_monai/shipped/demo/c.nii.gz" in found([*right[:2], right[3]])[0]
+    assert "lacks nacl_monai/shipped/demo/c.nii.gz" in found([*right[:2], *right[3:]])[0]
     assert (
         "has nacl_monai/old.py, which is not the project's"
         in found([*right, "nacl_monai/old.py"])[0]

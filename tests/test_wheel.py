@@ -7,10 +7,14 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from nacl_monai import wheel as module
+from nacl_monai.errors import InputError
+from nacl_monai.wheel import shipped
 from tests.conftest import ROOT
 from tests.own_data import renamed_as_nnunet
 
@@ -18,12 +22,29 @@ PARTS = (
     "bundles",
     "demo",
     "nacl_monai",
+    "workflow",
     "LICENSE",
     "README.md",
     "pyproject.toml",
     "requirements.txt",
     "setup.py",
 )
+
+
+def test_missing_part_is_one_line():
+    """Of a package from which somebody removed it."""
+    with pytest.raises(InputError, match=r"shipped/workflow/gone: is missing; install the package"):
+        shipped("workflow/gone")
+
+
+@pytest.mark.parametrize("places", [["package/shipped/x", "x"], ["x"]])
+def test_part_is_inside_of_the_package_or_beside_it(places, monkeypatch, tmp_path):
+    """Inside first."""
+    for place in places:
+        (tmp_path / place).mkdir(parents=True)
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "package/wheel.py"))
+
+    assert shipped("x") == tmp_path / places[0]
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +95,12 @@ def run(programs, tmp_path):
 
 
 @pytest.mark.slow
-def test_wheel_carries_bundles_demo_and_licenses(wheel):
+def test_wheel_carries_bundles_demo_workflow_and_licenses(wheel):
     """Every file of them; the images of the demo have a license of their own."""
     archive = zipfile.ZipFile(wheel)
     files = [
         file
-        for folder in ("bundles", "demo")
+        for folder in ("bundles", "demo", "workflow")
         for file in (ROOT / folder).rglob("*")
         if file.is_file()
     ]
@@ -124,6 +145,29 @@ def test_own_data_go_the_whole_way_by_the_wheel(run, programs, decathlon_phantom
     assert "wrote dist/mine_unet_nacl.zip" in run("export", "mine")
     licensed = run.folder / "dist/mine_unet_nacl/LICENSE"
     assert licensed.read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the extra 'reproduce'")
+def test_grid_is_planned_by_the_wheel_in_an_empty_folder(run, programs):
+    """With the workflow that it carries; all that is written belongs there, the commands are its own."""
+    printed = run("reproduce", "table4", "--profile", "smoke", "--dry-run", "--printshellcmds")
+
+    trained = re.findall(r"^ *(\S*)/nacl-monai train (\w+) \S+ --run (\S+)", printed, re.MULTILINE)
+    assert {(run.folder / folder).resolve() for folder, _, _ in trained} == {programs.resolve()}
+    assert {dataset for _, dataset, _ in trained} == {"acdc", "hippocampus"}
+    assert all(place.startswith("runs/smoke/") for _, _, place in trained)
+    assert not (run.folder / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the extra 'reproduce'")
+def test_figure_is_made_by_the_wheel_in_an_empty_folder(run):
+    """From nothing, on phantoms."""
+    run("reproduce", "figure4", "--profile", "smoke", "--datasets", "acdc", "--losses", "nacl")
+
+    report = run.folder / "runs/smoke/report"
+    assert {"figure4.json", "figure4.png"} <= {file.name for file in report.iterdir()}
 
 
 def resolved(wheel, python, *others, constraints=None):

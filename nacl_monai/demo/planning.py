@@ -8,10 +8,11 @@ from pathlib import Path
 
 from nacl_monai.bundles import dataset_file
 from nacl_monai.errors import InputError
+from nacl_monai.wheel import shipped
 
 #: Whose images come with the package.
 DATASET = "hippocampus"
-_FOLDER = Path("demo/Task04_Hippocampus")
+_FOLDER = "demo/Task04_Hippocampus"
 _SIZES = {"acdc": ("--spatial_size", "[96, 96]")}
 _TRAINING = {
     DATASET: (
@@ -91,12 +92,7 @@ def _replaced(usual: Sequence[str], overrides: Sequence[str]) -> list[str]:
 
 
 def _data_of(dataset: str) -> Path:
-    """The images that come with the package: in a wheel inside of it, in the project beside it."""
+    """The images that come with the package."""
     if dataset != DATASET:
         raise InputError(f"{dataset}: comes without data; name their folder: --dataset_dir DIR")
-    package = Path(__file__).parents[1]
-    places = [root / _FOLDER for root in (package / "shipped", package.parent)]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise InputError(f"{places[0]}: is missing; install the package again")
+    return shipped(_FOLDER)

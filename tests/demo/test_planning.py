@@ -61,8 +61,8 @@ def test_without_data_is_one_line(dataset, folder, line):
     assert str(refused.value).startswith(line)
 
 
-def test_missing_images_are_named(tmp_path, monkeypatch):
+def test_missing_images_are_named(monkeypatch):
     """As of a package whose data somebody removed."""
-    monkeypatch.setattr(planning, "__file__", str(tmp_path / "a/b/planning.py"))
-    with pytest.raises(InputError, match=r"Task04_Hippocampus: is missing; install"):
+    monkeypatch.setattr(planning, "_FOLDER", "demo/gone")
+    with pytest.raises(InputError, match=r"demo/gone: is missing; install"):
         plan()

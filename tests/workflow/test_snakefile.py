@@ -290,7 +290,7 @@ def test_paths_are_one_word_of_every_command(tmp_path, monkeypatch):
 
 
 def test_make_hands_its_variables_on():
-    """They become keys of the workflow's configuration."""
+    """As words of the command, which has them become keys of the workflow's configuration."""
     words = ["DATASETS=acdc kits", "LOSSES=nacl svls", "SEEDS=0 1", "PROFILE=slurm", "ARGS="]
     printed = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", "figure9", *words, "DATA_DIR=/data"],
@@ -301,9 +301,10 @@ def test_make_hands_its_variables_on():
     ).stdout
 
     command = " ".join(printed.replace("\\\n", " ").split())
-    assert "--workflow-profile 'workflow/profiles/slurm'" in command
-    assert ("--config 'datasets=acdc kits' 'losses=nacl svls' 'seeds=0 1' -- figure9") in command
-    assert "NACL_DATA_DIR='/data' .venv/bin/snakemake " in command
+    assert command.endswith(
+        ".venv/bin/nacl-monai reproduce figure9 --profile 'slurm' "
+        "--datasets 'acdc kits' --losses 'nacl svls' --seeds '0 1' --data_dir '/data'"
+    )
 
 
 @pytest.mark.slow

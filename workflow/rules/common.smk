@@ -78,7 +78,7 @@ def data_of(wildcards):
     folder = data_dir(wildcards.dataset)
     if not PHANTOMS and not Path(folder).is_dir():
         sys.exit(
-            f"error: {folder}: no such folder; set DATA_DIR, or data_dirs in workflow/config.yaml, "
+            f"error: {folder}: no such folder; set DATA_DIR, or data_dirs in {CONFIG}, "
             f"or leave {wildcards.dataset} out with DATASETS"
         )
     return ancient(folder)

@@ -1,0 +1,77 @@
+"""Where the workflow is, and the words with which Snakemake runs it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.wheel import shipped
+
+_FOLDER = "workflow"
+_SNAKEFILE = "Snakefile"
+
+
+def workflow_folder() -> Path:
+    """Returns the folder of the workflow: that of the working directory, or else the package's.
+
+    Raises:
+        InputError: If there is none.
+    """
+    own = Path(_FOLDER)
+    return own if (own / _SNAKEFILE).is_file() else shipped(_FOLDER)
+
+
+def copy_workflow() -> Path:
+    """Copies the package's workflow into the working directory, where it can be changed.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        InputError: If there is one already.
+    """
+    own = Path(_FOLDER)
+    if own.exists():
+        raise InputError(f"{own}: is there already; move it away, or change it")
+    shutil.copytree(shipped(_FOLDER), own)
+    return own
+
+
+def snakemake_words(
+    profile: str, settings: Mapping[str, str | None], others: Sequence[str] = ()
+) -> list[str]:
+    """Returns what stands behind ``snakemake``.
+
+    Args:
+        profile: One of the workflow's profiles, or a folder.
+        settings: Keys of the workflow's configuration; those without a value stay as they are.
+        others: Targets, and options of Snakemake.
+
+    Raises:
+        InputError: If there is no such profile.
+
+    Example:
+        >>> words = snakemake_words("local", {"seeds": "0 1", "losses": None}, ["table1"])
+        >>> words[0], words[-2:]
+        ('table1', ['--config', 'seeds=0 1'])
+    """
+    folder = workflow_folder()
+    given = [f"{key}={value}" for key, value in settings.items() if value]
+    return [
+        *others,  # in front, since some options take all words behind them
+        *("--snakefile", str(folder / _SNAKEFILE)),
+        *("--workflow-profile", str(_profile(profile, folder / "profiles"))),
+        *("--forcerun", "render"),
+        *(["--config", *given] if given else []),
+    ]
+
+
+def _profile(name: str, profiles: Path) -> Path:
+    """The folder of a profile: by its name, or a folder of the user's."""
+    for place in (profiles / name, Path(name)):
+        if place.is_dir():
+            return place.resolve()
+    known = ", ".join(sorted(place.name for place in profiles.iterdir()))
+    raise SettingError(f"--profile: there is no {name}; choose from: {known}, or name a folder")

@@ -1,0 +1,56 @@
+"""The workflow is the working directory's or the package's; a profile is one of its own or a folder."""
+
+import re
+
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.reproduce import copy_workflow, snakemake_words, workflow_folder
+from tests.conftest import ROOT
+
+
+def value(words, option):
+    return words[words.index(option) + 1]
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path, monkeypatch):
+    """A working directory with nothing in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_copy_takes_the_place_of_the_packages_workflow(empty):
+    """With its rules and profiles, and it is never written over."""
+    assert workflow_folder() == ROOT / "workflow"
+    assert copy_workflow() == workflow_folder()
+    copied, own = (
+        {file.relative_to(root) for file in (root / "workflow").rglob("*")} for root in (empty, ROOT)
+    )
+    assert copied == own
+    with pytest.raises(InputError, match="^workflow: is there already"):
+        copy_workflow()
+
+
+def test_profile_is_found_by_its_name_or_is_a_folder(empty):
+    """A name is one of the workflow's before it is a folder's."""
+    (empty / "slurm").mkdir()
+    (empty / "mine").mkdir()
+    found = {name: value(snakemake_words(name, {}), "--workflow-profile") for name in ("slurm", "mine")}
+
+    assert found == {
+        "slurm": str(ROOT / "workflow/profiles/slurm"),
+        "mine": str((empty / "mine").resolve()),
+    }
+    known = re.escape("slurn; choose from: kubernetes, local, slurm, smoke, or name a folder")
+    with pytest.raises(InputError, match=f"^--profile: there is no {known}$"):
+        snakemake_words("slurn", {})
+
+
+def test_targets_come_before_options_that_take_all_words_behind_them():
+    """As --config and --forcerun do; a setting without a value is none."""
+    words = snakemake_words("local", {"datasets": "acdc kits", "losses": ""}, ["table1", "--dry-run"])
+
+    assert words[:2] == ["table1", "--dry-run"]
+    assert words[words.index("--config") :] == ["--config", "datasets=acdc kits"]
+    assert "--config" not in snakemake_words("local", {"datasets": ""})
