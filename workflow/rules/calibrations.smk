@@ -8,25 +8,23 @@ def members(wildcards):
 
 
 def calibration_words(wildcards):
-    """The words behind `nacl-monai calibrate`, which fits and evaluates."""
-    return (
-        f"{shlex.quote(RUN.format(dataset=wildcards.dataset, run=wildcards.run))} "
-        f"--dataset_dir {shlex.quote(data_dir(wildcards.dataset))} "
-        f"--calibrator {wildcards.calibrator} {arguments(wildcards)}"
-    ).rstrip()
+    """The words behind `nacl-monai calibrate RUN` and the data; it fits and evaluates."""
+    return f"--calibrator {wildcards.calibrator} {arguments(wildcards)}".rstrip()
 
 
 # Of a run that is there already, nothing is trained anew.
 rule calibration:
-    input: members
+    input: members, data=data_of
     output: evaluation_of(f"{RUN}/calibrated/{{calibrator}}")
-    params: calibrate=calibration_words
+    params:
+        run=lambda wildcards: RUN.format(dataset=wildcards.dataset, run=wildcards.run),
+        calibrate=calibration_words,
     wildcard_constraints: dataset=r"\w+", run=r"[^/]+_seed\d+", calibrator=r"\w+"
     threads: config["threads"]
     resources: gpu_slots=1, **config["resources"]
     shell:
         "export OMP_NUM_THREADS={threads}\n"
-        f"{NACL} calibrate {{params.calibrate}}"
+        f"{NACL} calibrate {{params.run:q}} --dataset_dir {{input.data:q}} {{params.calibrate}}"
 
 
 RUN_EVALUATION = evaluation_of("*/*_seed[0-9]*")

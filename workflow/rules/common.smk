@@ -12,10 +12,16 @@ from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_
 from nacl_monai.paper.page import PAGE
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import RunFolder
-from snakemake.settings.types import DeploymentMethod
+from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 
-# A container has its own; the folder of this project may have blanks in its name.
-CONTAINED = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+# A container, or a pod, has its own; the folder of this project may have blanks in its name.
+CONTAINED = (
+    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+    or SharedFSUsage.SOFTWARE_DEPLOYMENT not in workflow.storage_settings.shared_fs_usage
+)
+# Data come from object storage and the page goes there, by --default-storage-provider. A run stays in a folder that all
+# jobs see, which Snakemake calls `local`: an interrupted training finds its files there, whichever machine it goes on.
+STORED = workflow.storage_settings.default_storage_provider is not None
 BIN = "" if CONTAINED else f"{os.path.relpath(Path(sys.executable).parent)}/"
 NACL = f"{BIN}nacl-monai"
 # The environment hands a path over as it is; --config reads it as YAML.
@@ -47,7 +53,12 @@ for key, chosen, known in (
 
 def evaluation_of(run):
     """The last file that an evaluation writes into a run's folder."""
-    return str(RunFolder(Path(run)).evaluation.record)
+    return local(str(RunFolder(Path(run)).evaluation.record))
+
+
+def manifest_of(exhibit):
+    """The last file that is written of a table or figure."""
+    return local(MANIFEST.format(exhibit=exhibit))
 
 
 def evaluations_of(exhibit):
@@ -76,7 +87,7 @@ def data_dir(dataset):
 def data_of(wildcards):
     """The folder of a dataset; its age says nothing about the age of its files."""
     folder = data_dir(wildcards.dataset)
-    if not PHANTOMS and not Path(folder).is_dir():
+    if not PHANTOMS and not STORED and not Path(folder).is_dir():
         sys.exit(
             f"error: {folder}: no such folder; set DATA_DIR, or data_dirs in {CONFIG}, "
             f"or leave {wildcards.dataset} out with DATASETS"
@@ -92,15 +103,14 @@ def arguments(wildcards):
 
 
 def evaluation(wildcards):
-    """The words behind `nacl-monai evaluate`, which finds the run's own split and settings."""
+    """The words behind `nacl-monai evaluate` and the data: it finds the run's own split and settings."""
     network = read_name(wildcards.dataset, wildcards.run).setup.network
     run = RUN.format(dataset=wildcards.dataset, run=wildcards.run)
-    place = f"{wildcards.dataset} {shlex.quote(data_dir(wildcards.dataset))} --run {shlex.quote(run)}"
-    return f"{place} --network {network} {arguments(wildcards)}".rstrip()
+    return f"--run {shlex.quote(run)} --network {network} {arguments(wildcards)}".rstrip()
 
 
 def training(wildcards):
-    """The words behind `nacl-monai train`."""
+    """The words behind `nacl-monai train` and the data."""
     experiment = read_name(wildcards.dataset, wildcards.run)
     chosen = f"--loss {experiment.method.loss} --seed {experiment.seed}"
     given = [evaluation(wildcards), chosen, config["train_arguments"], *experiment.overrides]

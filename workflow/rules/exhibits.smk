@@ -5,13 +5,13 @@ for exhibit in WANTED:
     rule:
         name: exhibit
         localrule: True
-        input: MANIFEST.format(exhibit=exhibit)
+        input: manifest_of(exhibit)
 
 
 rule render:
     localrule: True
     input: lambda wildcards: evaluations_of(wildcards.exhibit)
-    output: MANIFEST
+    output: local(MANIFEST)
     params:
         runs=RUNS,
         report=REPORT,
@@ -28,7 +28,9 @@ rule render:
 
 rule report:
     localrule: True
-    input: expand(MANIFEST, exhibit=WANTED)
+    input: [manifest_of(exhibit) for exhibit in WANTED]
     output: f"{REPORT}/{PAGE}"
-    params: runs=RUNS, report=REPORT
-    shell: f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}"
+    params: runs=RUNS, report=REPORT, page=f"{REPORT}/{PAGE}"
+    shell:
+        f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}"
+        + (" && cp {params.page:q} {output:q}" if STORED else "")

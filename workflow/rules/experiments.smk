@@ -9,10 +9,10 @@ if PHANTOMS:
 
 
 # Two jobs that find no store at the same time would both make one.
-STORE = [ancient("runs/mlflow.db")] if config["tracking"] == "mlflow" else []
+STORE = [local(ancient("runs/mlflow.db"))] if config["tracking"] == "mlflow" else []
 rule store:
     localrule: True
-    output: "runs/mlflow.db"
+    output: local("runs/mlflow.db")
     shell:
         f"{BIN}python -c \"import mlflow; "
         "mlflow.MlflowClient('sqlite:///{output}').search_experiments()\""
@@ -21,7 +21,7 @@ rule store:
 # One job, whose last file alone is Snakemake's: it removes what a failed job has written, and an interrupted
 # training must find everything in order to go on where it stopped.
 rule experiment:
-    input: data_of, STORE
+    input: STORE, data=data_of
     output: evaluation_of(RUN)
     params:
         train=training,
@@ -31,5 +31,5 @@ rule experiment:
     resources: gpu_slots=1, **config["resources"]
     shell:
         "export OMP_NUM_THREADS={threads}\n"
-        f"{NACL} train {{params.train}}\n"
-        f"{NACL} evaluate {{params.evaluate}}"
+        f"{NACL} train {{wildcards.dataset}} {{input.data:q}} {{params.train}}\n"
+        f"{NACL} evaluate {{wildcards.dataset}} {{input.data:q}} {{params.evaluate}}"
