@@ -35,6 +35,7 @@ NOT_EXECUTED = {
     "make test": "is what runs this test",
     "nacl-monai demo": "takes minutes; tests/test_wheel.py runs it from a wheel",
     "make reproduce": "takes an hour; .ci/run runs it with PROFILE=smoke",
+    "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai compare runs/": "follows that loop; tests/reports/test_main.py compares runs",
     "nacl-monai calibrate runs/": "needs a trained run; tests/bundles/test_calibrating.py has one",
