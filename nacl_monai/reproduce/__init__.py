@@ -1,4 +1,4 @@
-"""The paper's tables and figures from nothing: Snakemake runs the workflow that comes with the package."""
+"""The paper's tables and figures from nothing: Snakemake runs the workflow of the package."""
 
 from nacl_monai.reproduce.workflow import copy_workflow, snakemake_words, workflow_folder
 

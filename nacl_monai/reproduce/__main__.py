@@ -51,9 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nacl-monai reproduce",
         usage="%(prog)s [TARGET …] [options] [options of Snakemake]",
-        description="Train and evaluate what a table or figure of the paper needs, and make it. TARGET is "
-        "table1 to table4, figure1 to figure11, after_training, posthoc, selective, report (one page) or "
-        "calibrations; without one, all of them are made. Runs that are there are not trained again.",
+        description="Train and evaluate what a table or figure of the paper needs, and make it. "
+        "TARGET is table1 to table4, figure1 to figure11, after_training, posthoc, selective, "
+        "report (one page) or calibrations; without one, all are made. Runs that are there are not "
+        "trained again.",
         epilog="Every other word is Snakemake's: --dry-run, --cores 4, --configfile mine.yaml.",
         allow_abbrev=False,
     )
@@ -68,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", metavar="DIR", help="a folder per dataset (default: data)")
     parser.add_argument("--runs", metavar="DIR", help="folder of the runs (default: runs)")
     parser.add_argument("--pretrained", metavar="FILE", help="weights that TransUNet begins with")
-    parser.add_argument("--tracking", choices=["mlflow"], help="also log the runs to runs/mlflow.db")
+    parser.add_argument(
+        "--tracking", choices=["mlflow"], help="also log the runs to runs/mlflow.db"
+    )
     parser.add_argument(
         "--copy",
         action="store_true",

@@ -27,7 +27,18 @@ def given(monkeypatch):
 
 def test_other_words_are_snakemakes_in_their_order(given):
     """Lists may be words of one, as make has them."""
-    words = ["table1", "figure2", "--cores", "4", "--seeds", "0", "1", "--losses", "nacl svls", "-n"]
+    words = [
+        "table1",
+        "figure2",
+        "--cores",
+        "4",
+        "--seeds",
+        "0",
+        "1",
+        "--losses",
+        "nacl svls",
+        "-n",
+    ]
     assert main(["reproduce", *words]) == 0
 
     (called,) = given

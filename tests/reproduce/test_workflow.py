@@ -25,7 +25,8 @@ def test_copy_takes_the_place_of_the_packages_workflow(empty):
     assert workflow_folder() == ROOT / "workflow"
     assert copy_workflow() == workflow_folder()
     copied, own = (
-        {file.relative_to(root) for file in (root / "workflow").rglob("*")} for root in (empty, ROOT)
+        {file.relative_to(root) for file in (root / "workflow").rglob("*")}
+        for root in (empty, ROOT)
     )
     assert copied == own
     with pytest.raises(InputError, match="^workflow: is there already"):
@@ -36,7 +37,9 @@ def test_profile_is_found_by_its_name_or_is_a_folder(empty):
     """A name is one of the workflow's before it is a folder's."""
     (empty / "slurm").mkdir()
     (empty / "mine").mkdir()
-    found = {name: value(snakemake_words(name, {}), "--workflow-profile") for name in ("slurm", "mine")}
+    found = {
+        name: value(snakemake_words(name, {}), "--workflow-profile") for name in ("slurm", "mine")
+    }
 
     assert found == {
         "slurm": str(ROOT / "workflow/profiles/slurm"),
@@ -49,7 +52,9 @@ def test_profile_is_found_by_its_name_or_is_a_folder(empty):
 
 def test_targets_come_before_options_that_take_all_words_behind_them():
     """As --config and --forcerun do; a setting without a value is none."""
-    words = snakemake_words("local", {"datasets": "acdc kits", "losses": ""}, ["table1", "--dry-run"])
+    words = snakemake_words(
+        "local", {"datasets": "acdc kits", "losses": ""}, ["table1", "--dry-run"]
+    )
 
     assert words[:2] == ["table1", "--dry-run"]
     assert words[words.index("--config") :] == ["--config", "datasets=acdc kits"]

@@ -1,4 +1,4 @@
-"""Data come from object storage and the page goes there; runs stay in a folder that all jobs see."""
+"""Data come from object storage; runs are in a folder that all jobs see, their last file is stored."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from snakemake_executor_plugin_kubernetes import ExecutorSettings
 
 from tests.forked import run_snakemake
-from tests.workflow.test_snakefile import ROOT, trained
+from tests.workflow.test_snakefile import ROOT
 
 PROFILE = ROOT / "workflow/profiles/kubernetes"
 PREFIX = "s3://my-bucket/nacl"
@@ -44,7 +44,7 @@ def bucket(address):
 
 
 @pytest.fixture
-def run(address, bucket, tmp_path):
+def run(address, bucket, tmp_path):  # noqa: ARG001 - which must be there
     """Runs the workflow in an empty folder; returns what it printed."""
 
     def run(*words):
@@ -62,23 +62,38 @@ def run(address, bucket, tmp_path):
 
 
 def test_pod_reads_stored_data_and_leaves_its_run_on_the_claim(run):
-    """The command of the image is called with the data's copy in the pod; the page alone is sent back."""
+    """The command of the image is called with the pod's copy of the data; only the page is sent back."""
     words = ["--workflow-profile", PROFILE, "--dry-run", "--printshellcmds", "table4", "report"]
     printed = run(*words, "--config", "datasets=acdc", "losses=nacl")
 
     local = f".snakemake/storage/s3/{PREFIX.removeprefix('s3://')}/data/acdc"
-    commands = re.findall(r"^ *(nacl-monai (?:train|evaluate|calibrate) .*)$", printed, re.MULTILINE)
+    commands = re.findall(
+        r"^ *(nacl-monai (?:train|evaluate|calibrate) .*)$", printed, re.MULTILINE
+    )
     assert {"train", "evaluate", "calibrate"} == {command.split()[1] for command in commands}
     for command in commands:
         assert local in shlex.split(command)
         assert "--cache_dir cache" in command  # of the pod, since a downloaded file is always new
-    assert trained(printed.replace("output: runs/", "output: /runs/")) != []
-    assert re.findall(r"output: (\S+) \(send to storage\)", printed) == [
-        f"{PREFIX}/runs/report/report.html"
-    ]
-    experiment = re.search(r"rule experiment:.*?(?=\nrule |\Z)", printed, flags=re.DOTALL)[0]
-    assert f"input: {PREFIX}/data/acdc (retrieve from storage)" in experiment
-    assert re.search(r"gpu=1\b.*gpu_manufacturer=nvidia", experiment)
+    # Snakemake would run a job with a local file in no pod.
+    for rule in ("experiment", "calibration"):
+        for job in re.findall(rf"rule {rule}:.*?(?=\nrule |\Z)", printed, flags=re.DOTALL):
+            inputs, record = (
+                re.search(rf"{kind}: (.*)", job)[1].split(", ") for kind in ("input", "output")
+            )
+            for file in (*inputs, *record):
+                assert re.fullmatch(rf"{PREFIX}/\S+ \(.* storage\)", file)
+            assert re.search(r"gpu=1\b.*gpu_manufacturer=nvidia", job)
+            here = record[0].removeprefix(f"{PREFIX}/").removesuffix(" (send to storage)")
+            assert f"cp {here} .snakemake/storage/s3/{PREFIX[5:]}/{here}" in job
+    assert f"output: {PREFIX}/runs/report/report.html (send to storage)" in printed
+    assert "output: runs/report/table4.json" in printed
+
+
+def test_pods_cannot_share_the_store_of_mlflow(run):
+    """It is one file, which they would write at the same time."""
+    words = ["--workflow-profile", PROFILE, "--dry-run", "table4", "--config", "tracking=mlflow"]
+    with pytest.raises(AssertionError, match="error: tracking: pods cannot share the one file"):
+        run(*words)
 
 
 def test_settings_are_those_of_the_plugin():
@@ -122,7 +137,8 @@ def test_grid_is_run_on_stored_data(run, bucket, tmp_path):
     keys = {thing.key for thing in bucket.objects.filter(Prefix="nacl/runs/smoke")}
     assert "nacl/runs/smoke/report/report.html" in keys
     assert any(key.startswith("nacl/runs/smoke/data/acdc/training/") for key in keys)
-    assert not any("evaluation" in key for key in keys)
+    assert "nacl/runs/smoke/acdc/attention_unet_nacl_seed0/evaluation/evaluation.json" in keys
+    assert not any(key.endswith(("model.pt", "cases.csv")) for key in keys)
     assert printed.count("rule experiment:") == 1
     run = tmp_path / "runs/smoke/acdc/attention_unet_nacl_seed0"
     assert (run / "evaluation/evaluation.json").is_file()

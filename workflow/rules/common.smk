@@ -19,8 +19,9 @@ CONTAINED = (
     DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
     or SharedFSUsage.SOFTWARE_DEPLOYMENT not in workflow.storage_settings.shared_fs_usage
 )
-# Data come from object storage and the page goes there, by --default-storage-provider. A run stays in a folder that all
-# jobs see, which Snakemake calls `local`: an interrupted training finds its files there, whichever machine it goes on.
+# Whether Snakemake's files are in object storage (--default-storage-provider): data, the last file of each evaluation, and
+# the page. A run's folder is on a volume that all pods mount, and an interrupted training finds its files there. What
+# this process writes itself, it calls `local`; Snakemake runs a job with a local file in no pod.
 STORED = workflow.storage_settings.default_storage_provider is not None
 BIN = "" if CONTAINED else f"{os.path.relpath(Path(sys.executable).parent)}/"
 NACL = f"{BIN}nacl-monai"
@@ -53,7 +54,12 @@ for key, chosen, known in (
 
 def evaluation_of(run):
     """The last file that an evaluation writes into a run's folder."""
-    return local(str(RunFolder(Path(run)).evaluation.record))
+    return str(RunFolder(Path(run)).evaluation.record)
+
+
+def sent(file):
+    """The line of a command that leaves a file where Snakemake takes it from, to send it to object storage."""
+    return f"\ncp {{params.{file}:q}} {{output:q}}" if STORED else ""
 
 
 def manifest_of(exhibit):

@@ -32,5 +32,4 @@ rule report:
     output: f"{REPORT}/{PAGE}"
     params: runs=RUNS, report=REPORT, page=f"{REPORT}/{PAGE}"
     shell:
-        f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}"
-        + (" && cp {params.page:q} {output:q}" if STORED else "")
+        f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}" + sent("page")
