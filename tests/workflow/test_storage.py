@@ -10,6 +10,8 @@ import yaml
 pytest.importorskip("snakemake_executor_plugin_kubernetes", reason="needs the extra 'kubernetes'")
 pytest.importorskip("snakemake_storage_plugin_s3", reason="needs the extra 'kubernetes'")
 
+pytest.importorskip("moto", reason="needs moto[s3,server]")
+
 import boto3
 from moto.server import ThreadedMotoServer
 from snakemake_executor_plugin_kubernetes import ExecutorSettings
