@@ -8,15 +8,16 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.export.inference.series import Series
+from nacl_monai.metrics.inputs import dequantized
 from nacl_monai.predictions.images import Image, read_image
 from nacl_monai.predictions.labels import whole_numbers
 
 _OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0
-_BYTE = 255
 
 Frames = npt.NDArray[Any]
 
@@ -86,9 +87,7 @@ def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
             f"{file}: has {voxels.shape[3]} channels, but {classes} classes are named; name all of "
             "them, background first: --names"
         )
-    probs = voxels[..., 1:].astype(np.float32)
-    if voxels.dtype == np.uint8:  # 255ths, as some tools store them
-        probs /= _BYTE
+    probs: Frames = dequantized(torch.from_numpy(voxels[..., 1:]))[0].float().numpy()
     if not (probs.min() >= -_OVER and probs.max() <= 1 + _OVER):  # which NaN is not, either
         raise InputError(f"{file}: holds values outside of 0 to 1; give probabilities")
     return probs.clip(0, 1)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nacl_monai.errors import InputError
+from nacl_monai.export.inference.label_tables import ITK_SNAP, names_in
 
-_TABLE = "labels.txt"
-_ROW = re.compile(r'\s*(\d+)\s.*"(.*)"\s*')
 _LONGEST = 64  # characters of a segment's label
 #: DICOM's lists of what can be segmented, and the category that each is of.
 _LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
@@ -36,14 +35,13 @@ def class_names(file: Path) -> list[str]:
     Raises:
         InputError: If there is none, or if it is not one that inference writes.
     """
-    tables = [folder / _TABLE for folder in file.absolute().parents]
+    tables = [folder / ITK_SNAP for folder in file.absolute().parents]
     table = next((table for table in tables if table.is_file()), None)
     if table is None:
         raise InputError(
-            f"{file}: no {_TABLE} beside it names its classes; name them: --names background …"
+            f"{file}: no {ITK_SNAP} beside it names its classes; name them: --names background …"
         )
-    rows = map(_ROW.fullmatch, table.read_text(encoding="utf-8", errors="replace").splitlines())
-    names = {int(row[1]): row[2] for row in rows if row}
+    names = names_in(table.read_text(encoding="utf-8", errors="replace"))
     if len(names) < 2 or list(names) != list(range(len(names))):
         raise InputError(
             f"{table}: does not name classes 0, 1, …; name those of {file}: --names background …"

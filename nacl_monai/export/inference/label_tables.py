@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+#: ITK-SNAP's label descriptions, and 3D Slicer's color table.
+ITK_SNAP, SLICER = "labels.txt", "labels.ctbl"
 #: Of the background, and of the classes behind it, which begin anew after the last.
 BACKGROUND = (178, 178, 178)
 COLORS = (
@@ -17,6 +20,7 @@ _ITK_SNAP_HEAD = """\
 # IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
 ################################################
 """
+_ITK_SNAP_ROW = re.compile(r'\s*(\d+)\s.*"(.*)"\s*')
 
 
 def label_tables(names: Mapping[int, str]) -> dict[str, str]:
@@ -48,8 +52,22 @@ def label_tables(names: Mapping[int, str]) -> dict[str, str]:
         f"{value} {'_'.join(name.split())} {r} {g} {b} {255 * seen}\n"
         for value, name, r, g, b, seen in rows
     ]
-    head = f"# Color table file labels.ctbl\n# {len(names)} values\n"
-    return {"labels.txt": _ITK_SNAP_HEAD + "".join(snap), "labels.ctbl": head + "".join(slicer)}
+    head = f"# Color table file {SLICER}\n# {len(names)} values\n"
+    return {ITK_SNAP: _ITK_SNAP_HEAD + "".join(snap), SLICER: head + "".join(slicer)}
+
+
+def names_in(text: str) -> dict[int, str]:
+    """The name of every label value in ITK-SNAP's label descriptions; other lines count for nothing.
+
+    Args:
+        text: Of a ``labels.txt``.
+
+    Example:
+        >>> names_in(label_tables({0: "background", 1: "left atrium"})["labels.txt"])
+        {0: 'background', 1: 'left atrium'}
+    """
+    rows = map(_ITK_SNAP_ROW.fullmatch, text.splitlines())
+    return {int(row[1]): row[2] for row in rows if row}
 
 
 def _color(index: int) -> tuple[int, int, int]:
