@@ -295,7 +295,7 @@ def test_class_is_called_by_its_own_name(chosen, name):
 
 
 def test_names_of_classes_make_a_run(capsys):
-    """As make asks for it; the name reads back for whoever knows the loss; patches are said."""
+    """As make asks for it; the name reads back for whoever knows the loss; patches show in it."""
     assert main(["@networks::unet", "nacl", "3", "fold=1", "--dims", "3"]) == 0
     assert capsys.readouterr().out == "unet3d_nacl_fold=1_seed3\n"
     assert main(["my_package.MyNet", "monai.losses.TverskyLoss", "3", "alpha=0.3"]) == 0

@@ -60,9 +60,9 @@ class DeviceVolumes(CachedVolumes):
         self.on_device = free is not None and needed <= LARGEST_SHARE * free
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         for case, (image, label) in zip(self.cases, stored, strict=True):
-            parts = _rounded(case, image), label.to(torch.uint8)
+            rounded = _rounded(case, image)
             if self.on_device:
-                self._kept.append((parts[0].to(device), parts[1].to(device)))
+                self._kept.append((rounded.to(device), label.to(device, torch.uint8)))
         if idist.get_rank() == 0:
             tqdm.write(f"cache: {_placed(len(self), needed, free, device)}")
 

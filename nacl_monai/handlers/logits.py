@@ -141,7 +141,7 @@ class LogitHistogram:
         if self.ignore_index is None:
             return None
         output: Any = engine.state.output
-        # The label is the first channel where the image stands behind it, as some losses need it.
+        # The first channel is the label; the image may follow it, as some losses need it.
         return torch.as_tensor(output[CommonKeys.LABEL][:, 0] != self.ignore_index)
 
     def _write(self, engine: Engine) -> None:

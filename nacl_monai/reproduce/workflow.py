@@ -42,7 +42,7 @@ def copy_workflow() -> Path:
 def snakemake_words(
     profile: str, settings: Mapping[str, str | None], others: Sequence[str] = ()
 ) -> list[str]:
-    """Returns what stands behind ``snakemake``.
+    """Returns the words behind ``snakemake``.
 
     Args:
         profile: One of the workflow's profiles, or a folder.

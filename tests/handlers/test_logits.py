@@ -116,7 +116,7 @@ def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
 
 @pytest.mark.parametrize("behind", [0, 2], ids=["label", "label and image"])
 def test_histogram_counts_no_voxel_that_nobody_labeled(tmp_path, behind):
-    """Whatever its logits are; the image may stand behind the label, as some losses need it."""
+    """Whatever its logits are; the image may follow the label, as some losses need it."""
     generator = torch.Generator().manual_seed(0)
     images = 4 * torch.randn(3, 2, 5, 6, generator=generator)
     labels = torch.randint(0, 3, (3, 1, 5, 6), generator=generator)
