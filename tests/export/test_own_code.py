@@ -26,13 +26,16 @@ FILES = {
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """A folder with modules of one's own, on the path."""
+    """A folder with modules of one's own, on the path, that no later test finds imported."""
     for name, text in FILES.items():
         file = tmp_path / "code" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     monkeypatch.syspath_prepend(tmp_path / "code")
-    return tmp_path / "code"
+    yield tmp_path / "code"
+    own = {"scripts", *(name.partition("/")[0].removesuffix(".py") for name in FILES)}
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]
 
 
 def component(name, **arguments):
@@ -101,15 +104,11 @@ def test_sources_are_copied_and_find_each_other(path, tmp_path, monkeypatch):
     own_code(configs(component("own_net.Net")), nn.Identity()).write(tmp_path / "bundle")
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(path)])
     monkeypatch.syspath_prepend(tmp_path / "bundle")
-    for name in ("scripts", "own_net", "own_parts", "own_helper"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "scripts", raising=False)
 
     from scripts.own_net import found
 
     assert found == str(tmp_path / "bundle/scripts/own_helper.py")
-    for name in [*sys.modules]:
-        if name.partition(".")[0] in ("scripts", "own_parts", "own_helper"):
-            monkeypatch.delitem(sys.modules, name)
 
 
 def test_module_of_the_name_of_a_script_is_refused(path, tmp_path):
