@@ -235,18 +235,20 @@ def test_other_configuration_is_refused_with_what_differs(bundle, runs, words_of
     assert before == contents(runs[0])
 
 
-def test_same_data_at_another_time_and_place_go_on(bundle, runs, words_of, acdc_copy):
+def test_same_data_at_another_time_and_place_go_on(bundle, runs, words_of, acdc_copy, tmp_path):
     """As where a job copies them to its own disk: the times differ, the bytes do not."""
-    record = json.loads((runs[0] / "data.json").read_text())
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    record = json.loads((run / "data.json").read_text())
     for file in acdc_copy.rglob("*.nii.gz"):
         os.utime(file, (10**9, 10**9))
     words = words_of("plain")
     words[words.index("--dataset_dir") + 1] = str(acdc_copy)
+    words[words.index("--output_dir") + 1] = str(run)
 
     code, errors = bundle(*words)
 
     assert code == 0, errors
-    refreshed = json.loads((runs[0] / "data.json").read_text())
+    refreshed = json.loads((run / "data.json").read_text())
     assert refreshed != record
     assert checksums(refreshed) == checksums(record)
 
