@@ -70,15 +70,15 @@ def _nll(
     voxels: Iterable[Voxels], theta: npt.NDArray[np.float64]
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """The mean NLL, and its slopes in scales and biases."""
-    scales, biases = torch.from_numpy(theta).chunk(2)
+    scales, biases = torch.from_numpy(theta)[:, None].chunk(2)
     total, patients = 0.0, 0.0
     slopes = torch.zeros(2, len(scales), dtype=torch.float64)
-    for logits, labels, weight in voxels:
-        exact = logits.double()
-        logs = torch.log_softmax(exact * scales + biases, 1)
-        total -= weight * logs.gather(1, labels[:, None]).sum().item()
-        patients += weight * len(labels)
-        surplus = logs.exp()
-        surplus[torch.arange(len(labels)), labels] -= 1
-        slopes += weight * torch.stack([(surplus * exact).sum(0), surplus.sum(0)])
+    for volume in voxels:
+        patients += volume.weight * len(volume.labels)
+        for logits, labels in volume.blocks():
+            logs = torch.log_softmax(logits * scales + biases, 0)
+            total -= volume.weight * logs.gather(0, labels[None]).sum().item()
+            surplus = logs.exp()
+            surplus[labels, torch.arange(len(labels))] -= 1
+            slopes += volume.weight * torch.stack([(surplus * logits).sum(1), surplus.sum(1)])
     return total / patients, (slopes / patients).flatten().numpy()

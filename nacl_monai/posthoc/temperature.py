@@ -29,6 +29,7 @@ References:
 import logging
 import math
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 from scipy.optimize import brentq
@@ -93,27 +94,27 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
         2.7307
     """
     ends = (math.log(SMALLEST), math.log(LARGEST))
-    slopes = [_slope(voxels, end) for end in ends]
-    if slopes[0] >= 0:
+    slope = cache(lambda log_temperature: _slope(voxels, log_temperature))
+    if slope(ends[0]) >= 0:
         raise InputError(
             f"temperature: none above {SMALLEST:g} fits, since colder is always better; "
             "fit on more patients or on another region"
         )
-    if slopes[1] <= 0:
+    if slope(ends[1]) <= 0:
         _LOGGER.warning(
             "temperature: %g, the hottest that is tried, since the logits are worse than chance",
             LARGEST,
         )
         return Temperature(LARGEST)
-    return Temperature(math.exp(brentq(lambda log: _slope(voxels, log), *ends, xtol=_TOLERANCE)))
+    return Temperature(math.exp(brentq(slope, *ends, xtol=_TOLERANCE)))
 
 
 def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
     """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
     total = 0.0
-    for logits, labels, weight in voxels:
-        exact = logits.double()
-        probs = torch.softmax(exact / math.exp(log_temperature), 1)
-        of_label = exact.gather(1, labels[:, None])[:, 0]
-        total -= weight * ((probs * exact).sum(1) - of_label).sum().item()
+    for volume in voxels:
+        for logits, labels in volume.blocks():
+            above_label = logits - logits.gather(0, labels[None])
+            probs = torch.softmax(above_label / math.exp(log_temperature), 0)
+            total -= volume.weight * (probs * above_label).sum().item()
     return total
