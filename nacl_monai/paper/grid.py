@@ -230,6 +230,12 @@ class Grid:
         combinations = product(self.networks, self.methods, self.fractions)
         return [Setup(method, network, fraction) for network, method, fraction in combinations]
 
+    def is_shown_by(self, setups: Collection[Setup]) -> bool:
+        """Whether some of its setups show anything: of an ablation, one that the main tables lack."""
+        main = set(main_grid().setups)
+        is_ablation = not (main.issuperset(self.setups) or main.issubset(self.setups))
+        return bool(setups) and not (is_ablation and main.issuperset(setups))
+
     def experiments(
         self,
         *,
@@ -239,6 +245,8 @@ class Grid:
         seeds: Sequence[int] = (0,),
     ) -> Iterator[Experiment]:
         """The experiments, one for each fold of a dataset that is cross-validated.
+
+        None, where an ablation is narrowed to experiments of the main tables.
 
         Args:
             datasets: Instead of the grid's own, such as data that the paper lacks.
@@ -254,6 +262,8 @@ class Grid:
             for setup in self.setups
             if admits(losses, setup.method.loss) and admits(networks, setup.network)
         ]
+        if not self.is_shown_by(setups):
+            return
         for dataset, setup in product(datasets or self.datasets, setups):
             first = seeds[:1] if len(seeds) > 1 else []
             own = first if setup.method.joins_seeds else seeds

@@ -19,7 +19,6 @@ from nacl_monai.paper.grid import (
     Method,
     Setup,
     admits,
-    main_grid,
     read_name,
 )
 from nacl_monai.paper.names import method_label
@@ -115,7 +114,7 @@ class Results:
                 and admits(seeds, experiment.seed)
             )
         )
-        fair = chosen._where_varied(setups)._with_common_seeds()
+        fair = chosen._where_shown(grid)._with_common_seeds()
         order = {method: k for k, method in enumerate(grid.methods)}
         return replace(
             self,
@@ -126,13 +125,13 @@ class Results:
         kept = {key: folder for key, folder in self.folders.items() if keep(key)}
         return replace(self, folders=kept)
 
-    def _where_varied(self, setups: Collection[Setup]) -> Results:
-        """Of an ablation, the datasets on which something was varied."""
-        main = set(main_grid().setups)
-        if main.issuperset(setups) or main.issubset(setups):
-            return self
-        varied = {experiment.dataset for experiment in self.folders if experiment.setup not in main}
-        return self._kept(lambda experiment: experiment.dataset in varied)
+    def _where_shown(self, grid: Grid) -> Results:
+        """The datasets on which an ablation varied something."""
+        setups: dict[str, set[Setup]] = {}
+        for experiment in self.folders:
+            setups.setdefault(experiment.dataset, set()).add(experiment.setup)
+        shown = {dataset for dataset, there in setups.items() if grid.is_shown_by(there)}
+        return self._kept(lambda experiment: experiment.dataset in shown)
 
     def _with_common_seeds(self) -> Results:
         """The seeds that the experiments of a dataset have in common; ensembles have none."""

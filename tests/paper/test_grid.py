@@ -210,11 +210,23 @@ def test_datasets_losses_networks_and_seeds_narrow_a_grid():
     names = [
         (experiment.dataset, experiment.name)
         for experiment in grid.experiments(
-            datasets=["hippocampus"], losses=["nacl"], networks=["unet"], seeds=(0, 1)
+            datasets=["hippocampus"], losses=["nacl"], networks=["transunet"], seeds=(0, 1)
         )
     ]
 
-    assert names == [("hippocampus", "unet_nacl_seed0"), ("hippocampus", "unet_nacl_seed1")]
+    assert names == [
+        ("hippocampus", "transunet_nacl_seed0"),
+        ("hippocampus", "transunet_nacl_seed1"),
+    ]
+
+
+def test_ablation_narrowed_to_runs_of_the_main_tables_is_empty():
+    """It would show nothing that they do not; the main tables may be narrowed to anything."""
+    ablation = Grid((method("nacl"),), networks=PAPER_NETWORKS)
+
+    assert not list(ablation.experiments(networks=["unet"]))
+    assert list(ablation.experiments(networks=["unet", "transunet"]))
+    assert list(main_grid().experiments(losses=["nacl"]))
 
 
 def test_unknown_dataset_is_refused():
