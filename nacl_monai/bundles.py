@@ -180,6 +180,18 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
     }
 
 
+def choose_loss(name: str) -> Choice:
+    """The entry of a loss in the menu.
+
+    Raises:
+        InputError: If there is no such loss.
+    """
+    menu = read_menu("losses")
+    if name not in menu:
+        raise InputError(f"{name}: no such loss; choose from: {', '.join(menu)}")
+    return menu[name]
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         return deepcopy(_parse(file.read_text(encoding="utf-8")))  # which callers may change

@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nacl_monai.paper.grid import PAPER_LOSSES, Grid, choose_loss, method
+from nacl_monai.bundles import choose_loss
+from nacl_monai.paper.grid import PAPER_LOSSES, Grid, method
 from nacl_monai.paper.means import mean_scores
 from nacl_monai.paper.names import dataset_label, loss_label, symbol
 from nacl_monai.paper.radar import Line, add_legend, draw_lines, new_radars, zoom

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.bundles import Choice, read_dataset, read_menu
+from nacl_monai.bundles import choose_loss, read_dataset, read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import RunFolder, RunName
@@ -60,18 +60,6 @@ class Method:
         """For instance ``nacl_prior=gaussian+temperature_union``."""
         trained = "_".join([self.loss, *(f"{key}={value}" for key, value in self.settings)])
         return "+".join([trained, *self.after])
-
-
-def choose_loss(name: str) -> Choice:
-    """The entry of a loss in the menu.
-
-    Raises:
-        InputError: If there is no such loss.
-    """
-    menu = read_menu("losses")
-    if name not in menu:
-        raise InputError(f"{name}: no such loss; choose from: {', '.join(menu)}")
-    return menu[name]
 
 
 def method(loss: str, **settings: Value) -> Method:

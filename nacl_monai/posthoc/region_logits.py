@@ -36,10 +36,12 @@ class Voxels(NamedTuple):
     def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The logits, ``(C, n)``, float64, and the labels, some thousand voxels at a time.
 
-        A block stays in the processor's cache, and with classes as rows a softmax runs along voxels, which
-        together make a fit nine times as fast.
+        A block stays in the processor's cache, and with classes as rows a softmax runs along voxels;
+        together they make a fit nine times as fast.
         """
-        blocks = zip(self.logits.split(_BLOCK), self.labels.split(_BLOCK), strict=True)
+        blocks = zip(
+            torch.split(self.logits, _BLOCK), torch.split(self.labels, _BLOCK), strict=True
+        )
         for logits, labels in blocks:
             yield logits.T.to(torch.float64, memory_format=torch.contiguous_format), labels
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from nacl_monai.bundles import choose_loss
 from nacl_monai.paper import EXHIBITS, figure6
-from nacl_monai.paper.grid import PAPER_LOSSES, choose_loss
+from nacl_monai.paper.grid import PAPER_LOSSES
 
 
 def test_default_is_a_value_of_every_sweep():
