@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -92,6 +93,12 @@ def save_nifti(voxels, path, affine=None):
     """Writes ``voxels`` as NIfTI with ``affine`` (default: the identity)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
+
+
+def forget_modules(*names):
+    """What is imported by these names next is read anew; monkeypatch would bring the old ones back."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+        del sys.modules[name]
 
 
 def change(file, function):

@@ -127,10 +127,11 @@ class Results:
 
     def _where_shown(self, grid: Grid) -> Results:
         """The datasets on which an ablation varied something."""
-        setups: dict[str, set[Setup]] = {}
-        for experiment in self.folders:
-            setups.setdefault(experiment.dataset, set()).add(experiment.setup)
-        shown = {dataset for dataset, there in setups.items() if grid.is_shown_by(there)}
+        shown = {
+            dataset
+            for dataset in self.datasets
+            if grid.is_shown_by([one.setup for one in self.folders if one.dataset == dataset])
+        }
         return self._kept(lambda experiment: experiment.dataset in shown)
 
     def _with_common_seeds(self) -> Results:

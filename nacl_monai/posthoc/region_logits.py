@@ -190,7 +190,7 @@ class RegionLogits:
                 raise InputError(
                     f"image of {patient}: is missing; add it, or choose another method"
                 )
-            logits, image, kept, labels = torch.load(_whole(file))
+            logits, image, kept, labels = torch.load(_whole(file), mmap=True)
             if len(labels):
                 yield Volume(logits, image, kept, labels, 1 / self.voxels_of[patient])
 

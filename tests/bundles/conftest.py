@@ -4,11 +4,11 @@ import logging
 import runpy
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT, forget_modules
+
 FAST = {
     "acdc": ["--spatial_size", "[32, 32]"],
     "brats": ["--spatial_size", "[80, 80]"],
@@ -80,11 +80,10 @@ def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
 
 def block_package(monkeypatch):
     """Makes this package impossible to import, and forgets the scripts of other bundles."""
+    forget_modules("scripts")
     for name in [*sys.modules]:
         if name.partition(".")[0] == "nacl_monai":
             monkeypatch.setitem(sys.modules, name, None)
-        elif name.partition(".")[0] == "scripts":
-            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nacl_monai", None)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from nacl_monai.errors import InputError
 from nacl_monai.export import own_code as module
 from nacl_monai.export.own_code import OwnCode, optional_packages, own_code
+from tests.conftest import forget_modules
 
 FILES = {
     "own_net.py": "import torch\nfrom own_parts.blocks import A\nimport tqdm\nimport no_such_thing\n",
@@ -33,9 +34,7 @@ def path(tmp_path, monkeypatch):
         file.write_text(text)
     monkeypatch.syspath_prepend(tmp_path / "code")
     yield tmp_path / "code"
-    own = {"scripts", *(name.partition("/")[0].removesuffix(".py") for name in FILES)}
-    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
-        del sys.modules[name]
+    forget_modules("scripts", *(name.partition("/")[0].removesuffix(".py") for name in FILES))
 
 
 def component(name, **arguments):
@@ -104,7 +103,7 @@ def test_sources_are_copied_and_find_each_other(path, tmp_path, monkeypatch):
     own_code(configs(component("own_net.Net")), nn.Identity()).write(tmp_path / "bundle")
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(path)])
     monkeypatch.syspath_prepend(tmp_path / "bundle")
-    monkeypatch.delitem(sys.modules, "scripts", raising=False)
+    forget_modules("scripts")
 
     from scripts.own_net import found
 

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.export import inference
 from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.self_contained import self_contained, write_scripts
+from tests.conftest import forget_modules
 from tests.export.conftest import BUNDLES
 
 
@@ -95,8 +96,7 @@ def test_scripts_are_a_package_with_a_copy_of_each_module(tmp_path, monkeypatch)
     for name in names:
         assert (copy / name).read_bytes() == (source / name).read_bytes()
     monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
-        monkeypatch.delitem(sys.modules, name)
+    forget_modules("scripts")
     import scripts.inference
 
     assert scripts.inference.find_cases is not inference.find_cases
