@@ -1,0 +1,68 @@
+"""What docs/raters.md says of LIDC's readers is what the committed scores say."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "raters.md").read_text(encoding="utf-8")
+SCORES = pd.read_csv(DOCS / "results" / "lidc" / "scores.csv")
+HELD_OUT = pd.read_csv(DOCS / "results" / "lidc" / "held_out.csv")
+PRIORS = {
+    "hard labels": "hard labels",
+    "SVLS 3×3, σ 1": "SVLS 3×3, σ 1",
+    "NACL 3×3": "NACL 3×3",
+    "NACL 5×5": "NACL 5×5",
+    "Gaussian, σ 1 voxel": "Gaussian, σ 1",
+}
+
+
+def score(nodules, prior, metric):
+    """The row of a score up to 2 mm from the border."""
+    rows = SCORES[(SCORES["nodules"] == nodules) & (SCORES["band"] == 2)]
+    (row,) = rows[(rows["prior"] == prior) & (rows["metric"] == metric)].to_dict("records")
+    return row
+
+
+def best(nodules, metric):
+    """The least score of a blur up to 2 mm from the border."""
+    rows = SCORES[(SCORES["nodules"] == nodules) & (SCORES["band"] == 2)]
+    return rows[(rows["family"] == "blur") & (rows["metric"] == metric)]["value"].min()
+
+
+@pytest.mark.parametrize(("shown", "prior"), PRIORS.items())
+def test_rows_of_the_table_are_the_committed_scores(shown, prior):
+    """ECE of both choices of nodules with its interval, and NLL."""
+    cells = [
+        "{value:.3f} [{low:.3f}, {high:.3f}]".format(**score(nodules, prior, "ece"))
+        for nodules in ("all four", "two or more")
+    ]
+    nll = f"{score('all four', prior, 'nll')['value']:.3f}"
+
+    assert f"| {shown} | {cells[0]} | {cells[1]} | {nll} |" in TEXT
+
+
+def test_last_row_is_the_least_score_of_a_blur():
+    """Of the widths that were tried."""
+    row = re.search(r"^\| blur of the best width in mm \| (.*) \|$", TEXT, re.MULTILINE)[1]
+
+    shown = [float(cell.strip("* ")) for cell in row.split("|")]
+    least = [best("all four", "ece"), best("two or more", "ece"), best("all four", "nll")]
+    assert shown == [round(value, 3) for value in least]
+
+
+def test_held_out_patients_are_those_of_the_committed_test():
+    """The fitted width against 3×3 up to 2 mm from the border."""
+    rows = HELD_OUT[(HELD_OUT["nodules"] == "all four") & (HELD_OUT["band"] == 2)]
+    row = rows.set_index("metric").loc
+    sentence = (
+        "fitted to the other half ({patients:.0f} patients each) has an ECE of {fitted:.3f} against "
+        "{rival:.3f} of 3×3, difference {difference:.3f} [{low:.3f}, {high:.3f}], and a lower"
+    )
+    sentence = sentence.format(**row["ece"]).replace("-", "−")
+    better = "NLL in {better:.0f} of {patients:.0f} patients".format(**row["nll"])
+
+    assert f"{sentence} {better}" in " ".join(TEXT.split())
+    assert row["nll", "p"] < 1e-40
