@@ -59,7 +59,7 @@ $(error DATASET=$(DATASET): no such dataset; choose a folder of $(BUNDLES)/ othe
 endif
 
 # Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
-PAPER := $(filter table% figure% after_training posthoc selective,$(MAKECMDGOALS))
+PAPER := $(filter table% figure% after_training posthoc selective three_d widths,$(MAKECMDGOALS))
 
 given = $(if $($(2)),--$(1) $(call quoted,$($(2))))
 SETTINGS = $(call given,datasets,DATASETS) $(call given,losses,LOSSES) $(call given,seeds,SEEDS) $(call given,data_dir,DATA_DIR) \
@@ -73,7 +73,7 @@ export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, posthoc, selective"
+	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, posthoc, selective, three_d, widths"
 	@echo "Datasets: the folders of bundles/ other than common"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv

@@ -33,10 +33,12 @@ from nacl_monai.paper.grid import (
     after_training,
     grid_of,
     main_grid,
+    method,
     proposed_and,
 )
 from nacl_monai.paper.results import Results
 from nacl_monai.posthoc import METHODS
+from nacl_monai.runs import short_name
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,15 @@ class Exhibit:
         grid: Returns the experiments that it is made of; called late, since the menus say what
             their defaults are.
         content: What it shows of them, and what is tested.
+        own_runs: Whether it needs trainings that the paper lacks, so that it is made when it is asked
+            for by its name, and not with all others.
     """
 
     name: str
     title: str
     grid: Callable[[], Grid]
     content: Content
+    own_runs: bool = False
 
     def select(
         self,
@@ -73,6 +78,12 @@ class Exhibit:
         if not chosen.folders:
             raise InputError(f"{self.name}: none of its runs is there; run `make {self.name}`")
         return chosen
+
+
+def widths() -> Grid:
+    """The proposed method at its defaults, and with a blur of each width as its prior."""
+    blurs = (method(PROPOSED, prior="blur", sigma=sigma, kernel_size=19) for sigma in WIDTHS)
+    return Grid((method(PROPOSED), *blurs))
 
 
 TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
@@ -94,6 +105,12 @@ SELECTIVE = MethodTable(
 POSTHOC = replace(AFTER_TRAINING, metrics=("dice", *AFTER_TRAINING.metrics))
 POSTHOC_NAMES = ("temperature_all", *(f"{name}_{one.region}" for name, one in METHODS.items()))
 POSTHOC_LOSSES = ("cross_entropy", "dice_ce", PROPOSED)
+#: What is trained on patches: the main losses, and the one that has been published for 3-D segmentation.
+PATCH_LOSSES = ("cross_entropy", "dice_ce", "ml1ace", PROPOSED)
+#: Standard deviations of a blur in voxels, in place of NACL's mean over 3×3.
+WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
+#: The same, with DSC tested as well.
+BY_REGION = replace(POSTHOC, tested=("dice", *AFTER_TRAINING.tested))
 TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
 _TRADEOFF = ("dice", "ece_foreground")
 
@@ -182,6 +199,20 @@ _LIST = (
         "Does confidence find errors, of voxels and of cases?",
         after_training,
         SELECTIVE,
+    ),
+    Exhibit(
+        "three_d",
+        "Patches in 3-D: DSC and calibration by region",
+        partial(grid_of, PATCH_LOSSES, networks=(short_name(PAPER_NETWORKS[0], dims=3),)),
+        BY_REGION,
+        own_runs=True,
+    ),
+    Exhibit(
+        "widths",
+        "NACL's prior: a mean over 3×3 voxels, or a blur of another width",
+        widths,
+        BY_REGION,
+        own_runs=True,
     ),
 )
 #: By name: the paper's in its order, then this project's own.

@@ -18,7 +18,7 @@ from typing import Any
 from nacl_monai.bundles import choose_loss, read_dataset, read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import ENSEMBLE
-from nacl_monai.runs import RunFolder, RunName
+from nacl_monai.runs import PATCHES, RunFolder, RunName
 
 #: The paper's datasets, in its order.
 PAPER_DATASETS = ("acdc", "flare", "brats", "prostate", "kits", "mrbrains")
@@ -102,7 +102,7 @@ class Setup:
 
     Attributes:
         method: The loss with its hyper-parameters.
-        network: A name from the menu of networks.
+        network: A name from the menu of networks; ``unet3d`` is ``unet`` on patches.
         fraction: The share of the training patients.
     """
 
@@ -239,7 +239,7 @@ class Grid:
         Args:
             datasets: Instead of the grid's own, such as data that the paper lacks.
             losses: Only these; by default all.
-            networks: Only these; by default all.
+            networks: Only these of the menu; by default all.
             seeds: One training each. An ensemble is of all of them, and is not there if there is one.
 
         Raises:
@@ -248,7 +248,8 @@ class Grid:
         setups = [
             setup
             for setup in self.setups
-            if admits(losses, setup.method.loss) and admits(networks, setup.network)
+            if admits(losses, setup.method.loss)
+            and admits(networks, setup.network.removesuffix(PATCHES))
         ]
         if not self.is_shown_by(setups):
             return

@@ -5,10 +5,11 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.paper import EXHIBITS, read_results
+from nacl_monai.paper import EXHIBITS, read_results, write_exhibit
 from nacl_monai.paper.grid import read_name
 from nacl_monai.reports.columns import METRICS
 
@@ -114,6 +115,46 @@ def test_dataset_with_the_main_runs_alone_has_no_ablation(grid):
 
     main = {"table1", "table2", "figure1", "figure2", "figure4", "figure5", "figure10", "figure11"}
     assert shown == main
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "methods"),
+    [
+        (
+            "three_d",
+            {"unet_nacl_seed0": "unet3d_nacl_seed0", "unet_svls_seed0": "unet3d_ml1ace_seed0"},
+            ["ml1ace", "nacl"],
+        ),
+        (
+            "widths",
+            {
+                "unet_nacl_prior=gaussian_seed0": "unet_nacl_prior=blur_sigma=2.0_kernel_size=19_seed0"
+            },
+            ["nacl", "nacl_prior=blur_kernel_size=19_sigma=2.0"],
+        ),
+    ],
+)
+def test_runs_that_the_paper_lacks_have_an_exhibit_of_their_own(
+    grid_copy, tmp_path, name, runs, methods
+):
+    """It has a table and tests of these runs, and no other exhibit has them."""
+    with pytest.raises(InputError, match=f"^{name}: none of its runs is there"):
+        EXHIBITS[name].select(read_results([grid_copy]))
+    for given, own in runs.items():
+        (grid_copy / "acdc" / given).rename(grid_copy / "acdc" / own)
+
+    results = read_results([grid_copy])
+    chosen = EXHIBITS[name].select(results)
+    assert method_names(chosen) == methods
+    assert chosen.datasets == ["acdc"]
+    write_exhibit(name, [grid_copy], tmp_path / "shown")
+    table = pd.read_csv(tmp_path / "shown" / f"{name}.csv")
+    assert set(table["method"]) == set(methods)
+    tests = pd.read_csv(tmp_path / "shown" / f"{name}_tests.csv")
+    assert set(tests["metric"]) == {"dice", "ece_foreground", "ece_union", "nll_all"}
+    for other in NAMES:
+        shown = results.select(EXHIBITS[other].grid()).folders.values()
+        assert not any(folder.name in runs.values() for folder in shown)
 
 
 def test_exhibit_without_runs_names_the_command_that_makes_them(results):

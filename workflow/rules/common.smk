@@ -8,10 +8,10 @@ from pathlib import Path
 
 from nacl_monai.bundles import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
-from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_name
+from nacl_monai.paper.grid import AFTERWARDS, PAPER_NETWORKS, read_name
 from nacl_monai.paper.page import PAGE
 from nacl_monai.posthoc import ENSEMBLE
-from nacl_monai.runs import RunFolder
+from nacl_monai.runs import PATCHES, RunFolder
 from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 
 # A container, or a pod, has its own; the folder of this project may have blanks in its name.
@@ -45,7 +45,7 @@ DATASETS, LOSSES, NETWORKS = words("datasets"), words("losses"), words("networks
 SEEDS = [int(seed) for seed in words("seeds")]
 for key, chosen, known in (
     ("datasets", DATASETS, dataset_names()),
-    ("losses", LOSSES, MAIN_LOSSES),
+    ("losses", LOSSES, list(dict.fromkeys(one.loss for each in EXHIBITS.values() for one in each.grid().methods))),
     ("networks", NETWORKS, PAPER_NETWORKS),
 ):
     if unknown := [name for name in chosen if name not in known]:
@@ -82,8 +82,10 @@ def run_of(experiment):
     return RUN.format(dataset=experiment.dataset, run=experiment.name)
 
 
-# `reproduce` leaves out a table or figure that was narrowed so far that nothing is left of it.
+# A table or figure may be narrowed so far that nothing is left of it.
 WANTED = [exhibit for exhibit in EXHIBITS if evaluations_of(exhibit)]
+# Others are made when they are asked for.
+REPRODUCED = [exhibit for exhibit in WANTED if not EXHIBITS[exhibit].own_runs]
 
 
 def data_dir(dataset):
@@ -111,8 +113,9 @@ def arguments(wildcards):
 def evaluation(wildcards):
     """The words behind `nacl-monai evaluate` and the data: it finds the run's own split and settings."""
     network = read_name(wildcards.dataset, wildcards.run).setup.network
+    dims = " --dims 3" if network.endswith(PATCHES) else ""
     run = RUN.format(dataset=wildcards.dataset, run=wildcards.run)
-    return f"--run {shlex.quote(run)} --network {network} {arguments(wildcards)}".rstrip()
+    return f"--run {shlex.quote(run)} --network {network.removesuffix(PATCHES)}{dims} {arguments(wildcards)}".rstrip()
 
 
 def training(wildcards):

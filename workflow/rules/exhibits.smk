@@ -28,7 +28,7 @@ rule render:
 
 rule report:
     localrule: True
-    input: [manifest_of(exhibit) for exhibit in WANTED]
+    input: [manifest_of(exhibit) for exhibit in REPRODUCED]
     output: f"{REPORT}/{PAGE}"
     params: runs=RUNS, report=REPORT, page=f"{REPORT}/{PAGE}"
     shell:
