@@ -167,7 +167,7 @@ def test_figure_is_made_by_the_wheel_in_an_empty_folder(run):
     run("reproduce", "figure4", "--profile", "smoke", "--datasets", "acdc", "--losses", "nacl")
 
     report = run.folder / "runs/smoke/report"
-    assert {"figure4.json", "figure4.png"} <= {file.name for file in report.iterdir()}
+    assert {"figure4.json", "figure4_acdc.png"} <= {file.name for file in report.iterdir()}
 
 
 def resolved(wheel, python, *others, constraints=None):

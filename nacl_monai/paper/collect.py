@@ -46,7 +46,7 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
     for experiment, folder in results.folders.items():
         copy = experiment.folder(output / RunFolder(folder).trained.path.name).path
         files += [_copy(path, copy / path.relative_to(folder)) for path in _records(folder)]
-    main = MAIN.select(results)
+    main = results.select(MAIN.grid())  # there may be none
     for dataset in main.datasets:
         runs = first_runs(main, dataset)
         ranked = ranked_cases(runs)

@@ -44,7 +44,9 @@ def _words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
         )
     settings = {key: " ".join(getattr(options, key) or ()) for key in _LISTS}
     settings |= {"tracking": options.tracking, "pretrained": options.pretrained}
-    return snakemake_words(options.profile, settings, others)
+    return snakemake_words(
+        options.profile, settings, others, config=options.config, forcerun=options.forcerun
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking", choices=["mlflow"], help="also log the runs to runs/mlflow.db"
     )
+    for short, key, metavar, purpose in (
+        ("-C", "config", "KEY=VALUE", "other keys of the workflow's config.yaml"),
+        ("-R", "forcerun", "RULE", "what is run again, though it is there"),
+    ):
+        parser.add_argument(
+            f"--{key}", short, nargs="+", action="extend", default=[], metavar=metavar, help=purpose
+        )
     parser.add_argument(
         "--copy",
         action="store_true",

@@ -40,7 +40,12 @@ def copy_workflow() -> Path:
 
 
 def snakemake_words(
-    profile: str, settings: Mapping[str, str | None], others: Sequence[str] = ()
+    profile: str,
+    settings: Mapping[str, str | None],
+    others: Sequence[str] = (),
+    *,
+    config: Sequence[str] = (),
+    forcerun: Sequence[str] = (),
 ) -> list[str]:
     """Returns the words behind ``snakemake``.
 
@@ -48,9 +53,12 @@ def snakemake_words(
         profile: One of the workflow's profiles, or a folder.
         settings: Keys of the workflow's configuration; those without a value stay as they are.
         others: Targets, and options of Snakemake.
+        config: More of the workflow's configuration, ``key=value`` each. Snakemake heeds the last
+            ``--config`` alone, and so it is joined with the settings.
+        forcerun: More rules that are run again; the same holds for them.
 
     Raises:
-        InputError: If there is no such profile.
+        InputError: If there is no such profile, or if a key is set twice.
 
     Example:
         >>> words = snakemake_words("local", {"seeds": "0 1", "losses": None}, ["table1"])
@@ -59,12 +67,15 @@ def snakemake_words(
     """
     folder = workflow_folder()
     given = [f"{key}={value}" for key, value in settings.items() if value]
+    for key in (pair.partition("=")[0] for pair in config):
+        if settings.get(key):
+            raise SettingError(f"--config {key}: is set by --{key}, too; leave one of them out")
     return [
         *others,  # in front, since some options take all words behind them
         *("--snakefile", str(folder / _SNAKEFILE)),
         *("--workflow-profile", str(_profile(profile, folder / "profiles"))),
-        *("--forcerun", "render"),
-        *(["--config", *given] if given else []),
+        *("--forcerun", "render", *forcerun),
+        *(["--config", *given, *config] if given or config else []),
     ]
 
 

@@ -51,6 +51,18 @@ def test_weights_and_curves_stay_behind(grid, tmp_path):
     assert len(list((small / shown[1]).rglob("maps/*.npz"))) == 3
 
 
+def test_runs_of_an_ablation_alone_are_collected(grid, tmp_path, capsys):
+    """No figure shows single runs of them."""
+    run = "unet_nacl_penalty=l2_seed0"
+    shutil.copytree(grid / "acdc" / run, tmp_path / "runs" / run)
+
+    assert main(["collect", str(tmp_path / "runs"), "--output", str(tmp_path / "small")]) == 0
+
+    assert not capsys.readouterr().err
+    files = [path.name for path in (tmp_path / "small" / run).rglob("*") if path.is_file()]
+    assert sorted(files) == ["cases.csv", "evaluation.json", "summary.json"]
+
+
 def test_calibrated_evaluations_stay_with_their_run(calibrated_grid, tmp_path):
     """They make the same table again."""
     small = tmp_path / "runs"

@@ -11,7 +11,11 @@ import pytest
 from scipy import stats
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-TABLES = sorted([*RESULTS.rglob("table?.csv"), *RESULTS.rglob("after_training.csv")])
+NAMES = ("table?", "after_training", "three_d", "widths")
+WITH_RUNS = [runs.parent for runs in RESULTS.rglob("runs")]
+TABLES = sorted(
+    path for name in NAMES for folder in WITH_RUNS for path in folder.glob(f"{name}.csv")
+)
 TESTS = sorted(RESULTS.rglob("*_tests.csv"))
 HIGHER = ("dice",)
 MARGIN = {"hd95": 1.0}
@@ -26,14 +30,16 @@ def number(text):
     return float(text) if text else math.nan
 
 
-def scores(folder, column, methods):
-    """{method: array (patients, seeds)} of a folder of runs; seeds are those of all the methods."""
-    found = defaultdict(lambda: defaultdict(list))
+def scores(table, column, methods):
+    """{method: array (patients, seeds)} of the runs beside a table; seeds that all methods have."""
+    folder, found = table.parent, defaultdict(lambda: defaultdict(list))
+    shown = "unet3d" if table.name.startswith("three_d") else "unet"
     for path in (folder / "runs").rglob("evaluation/cases.csv"):
         run, *after = path.relative_to(folder / "runs").parts[:-2]
-        name, _, seed = run.partition("_")[2].rpartition("_seed")
+        network, _, rest = run.partition("_")
+        name, _, seed = rest.rpartition("_seed")
         name = "+".join([name, *after[1:]])  # calibrated/temperature_all
-        if name in methods:
+        if network == shown and name in methods:
             for row in rows_of(path):
                 found[name][int(seed), row["patient"]].append(number(row[column]))
     seeds = sorted(set.intersection(*({seed for seed, _ in found[name]} for name in methods)))
@@ -88,7 +94,7 @@ def test_means_and_intervals_agree(path):
     methods = list(dict.fromkeys(row["method"] for row in rows))
     for metric, structure in dict.fromkeys((row["metric"], row["structure"]) for row in rows):
         column = metric if structure == "mean" else f"{metric}_{structure}"
-        cells = scores(path.parent, column, methods)
+        cells = scores(path, column, methods)
         for row in rows:
             if (row["metric"], row["structure"]) == (metric, structure):
                 low, high = interval(cells[row["method"]])
@@ -105,7 +111,7 @@ def test_tests_and_decisions_agree(path):
     for row in rows_of(path):
         groups[row["metric"]][row["method"]] = row
     for metric, rows in groups.items():
-        cells = scores(path.parent, metric, ["nacl", *rows])
+        cells = scores(path, metric, ["nacl", *rows])
         sign = 1 if metric in HIGHER else -1
         margin = MARGIN.get(metric, 0.01)
         p, equivalent, effect = {}, {}, {}
@@ -147,7 +153,7 @@ def test_ranks_agree(path):
     for metric, columns in names.items():
         by_means, by_cells = [], []
         for column in columns:
-            cells = np.stack([x.ravel() for x in scores(path.parent, column, methods).values()])
+            cells = np.stack([x.ravel() for x in scores(path, column, methods).values()])
             cells = np.round(-cells if metric in HIGHER else cells, 6)
             by_means.append(stats.rankdata(np.nanmean(cells, axis=1)))
             whole = cells[:, ~np.isnan(cells).any(axis=0)]
@@ -174,7 +180,7 @@ def test_verdicts_of_claims_agree(path):
                 rivals = ["dice_ce" if "CE+DSC" in row["claim"] else "cross_entropy"]
             if row["claim"].endswith("with a temperature"):
                 rivals = [f"{rivals[0]}+temperature_{region}" for region in ("all", "union")]
-            cells = scores(path.parent, row["metric"], ["nacl", *rivals])
+            cells = scores(path, row["metric"], ["nacl", *rivals])
             p, equivalent, gaps = {}, {}, {}
             for name in rivals:
                 difference = cells["nacl"] - cells[name]

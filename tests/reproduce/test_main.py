@@ -46,6 +46,26 @@ def test_other_words_are_snakemakes_in_their_order(given):
     assert called[called.index("--config") + 1 :] == ["losses=nacl svls", "seeds=0 1"]
 
 
+def test_configuration_of_the_user_is_not_lost(given):
+    """Beside what narrows the grid, as often as it is given, by either name."""
+    words = [
+        "table1",
+        "--config",
+        "threads=2",
+        "--seeds",
+        "1",
+        "-C",
+        "train_arguments=--max_epochs 5",
+    ]
+    assert main(["reproduce", *words, "-R", "experiment"]) == 0
+
+    (called,) = given
+    config = ["seeds=1", "threads=2", "train_arguments=--max_epochs 5"]
+    assert called[called.index("--config") + 1 :] == config
+    assert called.count("--config") == called.count("--forcerun") == 1
+    assert called[called.index("--forcerun") + 1 :][:2] == ["render", "experiment"]
+
+
 def test_folders_go_by_the_environment(given):
     """Snakemake reads what is given to it as YAML, in which a path may mean something else."""
     assert main(["reproduce", "--data_dir", f"/{AWKWARD}", "--runs", AWKWARD]) == 0
