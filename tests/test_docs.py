@@ -37,15 +37,12 @@ NOT_EXECUTED = {
     "make reproduce": "takes an hour; .ci/run runs it with PROFILE=smoke",
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
-    "nacl-monai compare runs/": "follows that loop; tests/reports/test_main.py compares runs",
     "nacl-monai calibrate runs/": "needs a trained run; tests/bundles/test_calibrating.py has one",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
     "chromium": "is no part of the project",
     "docker ": "cannot run everywhere; tests/test_containers.py runs its install line",
     "apptainer ": "cannot run everywhere, either",
-    "for ": "trains 24 networks, by the lines of the block above it",
-    "make $step": "is in that loop",
 }
 
 
