@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from nacl_monai.counting import counted
+from nacl_monai.paper.grid import read_method
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
@@ -33,16 +34,19 @@ class Comparison:
 def compare_methods(results: Results, metrics: Sequence[str], reference: str) -> Comparison:
     """Tests a method against each other one, per dataset and metric.
 
+    An ensemble is one result of all seeds: each training of the other method is compared with it.
+
     Args:
         results: The runs.
         metrics: Columns of ``cases.csv``.
         reference: The name of a method.
     """
+    ensembles = {method.name for method in results.methods if method.joins_seeds}
     parts = []
     for dataset in results.datasets:
         cases = results.cases(dataset)
         for metric in metrics:
-            scores = patient_scores(cases, metric)
+            scores = _with_ensembles(patient_scores(cases, metric), ensembles)
             if reference not in scores or len(scores.columns) < 2:
                 continue
             tests = paired_tests(scores, reference, metric).reset_index()
@@ -50,6 +54,12 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
             tests.insert(0, "dataset", dataset)
             parts.append(tests)
     return Comparison(reference, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame())
+
+
+def _with_ensembles(scores: pd.DataFrame, ensembles: Collection[str]) -> pd.DataFrame:
+    """The scores of the patients, those of ensembles beside every seed."""
+    columns = scores.columns.intersection(list(ensembles))
+    return scores.assign(**scores[columns].groupby("patient").transform("first"))
 
 
 def comparison_to_markdown(comparison: Comparison) -> str:
@@ -90,8 +100,16 @@ def _notes(comparison: Comparison) -> str:
         f"dataset and metric; bold: below {SIGNIFICANCE}. Difference: {reference} minus the other. "
         f"Equivalent: closer than what matters ({', '.join(margins)}) by two one-sided t tests, with "
         "the same correction; slightly: significant and equivalent. Effect: matched-pairs "
-        f"rank-biserial correlation over patients, positive where {reference} is better.\n"
+        f"rank-biserial correlation over patients, positive where {reference} is better."
+        f"{_ensembles(tests['method'])}\n"
     ).rstrip()
+
+
+def _ensembles(methods: Iterable[str]) -> str:
+    """How an ensemble is compared, if there is one."""
+    if not any(read_method(name).joins_seeds for name in methods):
+        return ""
+    return " An ensemble is one result of all trainings, with which each of them is compared."
 
 
 def _sample(dataset: object, rows: pd.DataFrame) -> str:

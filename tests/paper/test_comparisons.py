@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from nacl_monai.paper import EXHIBITS, compare_methods
+from nacl_monai.paper import EXHIBITS, compare_methods, read_results
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
 
 CALIBRATION = ["ece_foreground", "cece_foreground"]
@@ -46,6 +46,26 @@ def test_heading_names_what_was_compared(results):
         for other in others:
             assert f"| ACDC | ECE ↓ | {other} |" in text
         assert f"| ACDC | ECE ↓ | {label} |" not in text
+
+
+def test_every_training_is_compared_with_the_ensemble(calibrated_grid):
+    """Which is one result of all seeds; the note says so, where there is one."""
+    runs = [f"unet_nacl_seed{seed}" for seed in (0, 1)] + ["unet_nacl_seed0/calibrated/ensemble"]
+    tables = [
+        pd.read_csv(calibrated_grid / "acdc" / run / "evaluation/cases.csv").groupby("patient")
+        for run in runs
+    ]
+    *trainings, ensemble = (table["ece_foreground"].mean() for table in tables)
+    chosen = EXHIBITS["after_training"].select(read_results([calibrated_grid]), losses=["nacl"])
+    comparison = compare_methods(chosen, ["ece_foreground"], "nacl")
+
+    found = comparison.tests.set_index("method").loc["nacl+ensemble"]
+    expected = sum((training - ensemble).mean() for training in trainings) / 2
+    assert found["difference"] == pytest.approx(expected, abs=1e-12)
+    assert found["trainings"] == 2
+    note = "An ensemble is one result of all trainings, with which each of them is compared."
+    assert note in comparison_to_markdown(comparison)
+    assert note not in comparison_to_markdown(Comparison("nacl", pd.DataFrame([row()])))
 
 
 def test_method_alone_has_no_test(results):

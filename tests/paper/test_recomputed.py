@@ -42,10 +42,13 @@ def scores(table, column, methods):
         if network == shown and name in methods:
             for row in rows_of(path):
                 found[name][int(seed), row["patient"]].append(number(row[column]))
-    seeds = sorted(set.intersection(*({seed for seed, _ in found[name]} for name in methods)))
+    alone = [name for name in methods if not name.endswith("+ensemble")]
+    seeds = sorted(set.intersection(*({seed for seed, _ in found[name]} for name in alone)))
     patients = sorted({patient for _, patient in found[methods[0]]})
     return {
-        name: np.array([[mean(found[name][s, p]) for s in seeds] for p in patients])
+        name: np.array(
+            [[mean(found[name][s, p]) for s in (seeds if name in alone else [0])] for p in patients]
+        )
         for name in methods
     }
 
