@@ -1,5 +1,6 @@
 """What can be chosen is read from the bundles, as plain text; messages list the choices."""
 
+import re
 import subprocess
 import sys
 
@@ -221,3 +222,20 @@ class TestPlainText:
         code = "import sys, nacl_monai.bundles; sys.exit('monai' in sys.modules)"
 
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    sorted(
+        {
+            target
+            for file in (ROOT / "bundles").rglob("*.yaml")
+            for target in re.findall(
+                r"_target_: (nacl_monai[\w.]+)", file.read_text(encoding="utf-8")
+            )
+        }
+    ),
+)
+def test_no_module_has_the_name_of_a_component(target):
+    """Since Python 3.13 MONAI would find the module, which cannot be called."""
+    assert not (ROOT / target.replace(".", "/")).with_suffix(".py").exists()

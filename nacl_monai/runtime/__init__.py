@@ -11,6 +11,7 @@ from nacl_monai.runtime.error_lines import one_line_errors
 from nacl_monai.runtime.evaluation_folder import open_evaluation
 from nacl_monai.runtime.loss_check import check_loss
 from nacl_monai.runtime.network_check import check_classes, check_labels
+from nacl_monai.runtime.parameters import run_parameters
 from nacl_monai.runtime.precision import PrecisionInferer
 from nacl_monai.runtime.pretrained import load_pretrained
 from nacl_monai.runtime.processes import (
@@ -22,7 +23,6 @@ from nacl_monai.runtime.processes import (
     training_sampler,
 )
 from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
-from nacl_monai.runtime.run_parameters import run_parameters
 from nacl_monai.runtime.run_settings import evaluation_settings, follow_run
 from nacl_monai.runtime.schedule import ScheduleState, check_interval, half_of_epochs
 from nacl_monai.runtime.weights import load_weights

@@ -264,6 +264,14 @@ def test_misspelt_name_is_one_line_with_the_choices(tmp_path, key, value):
         dry_run(tmp_path, "table1", **{key: value})
 
 
+def test_exhibit_of_which_nothing_is_left_is_one_line(tmp_path):
+    """Table 1 has no training with mL1-ACE."""
+    line = "error: table1: shows none of the datasets, losses and networks that were chosen"
+    with pytest.raises(AssertionError, match=line) as refused:
+        dry_run(tmp_path, "table1", datasets="acdc", losses="ml1ace")
+    assert "Exception" not in str(refused.value)
+
+
 def test_missing_data_are_named(tmp_path):
     """The line says what to do about it."""
     line = "nowhere/acdc: no such folder; set DATA_DIR"
