@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -41,12 +41,11 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
         metrics: Columns of ``cases.csv``.
         reference: The name of a method.
     """
-    ensembles = {method.name for method in results.methods if method.joins_seeds}
     parts = []
     for dataset in results.datasets:
         cases = results.cases(dataset)
         for metric in metrics:
-            scores = _with_ensembles(patient_scores(cases, metric), ensembles)
+            scores = _with_ensembles(patient_scores(cases, metric))
             if reference not in scores or len(scores.columns) < 2:
                 continue
             tests = paired_tests(scores, reference, metric).reset_index()
@@ -56,10 +55,15 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
     return Comparison(reference, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame())
 
 
-def _with_ensembles(scores: pd.DataFrame, ensembles: Collection[str]) -> pd.DataFrame:
+def _with_ensembles(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores of the patients, those of ensembles beside every seed."""
-    columns = scores.columns.intersection(list(ensembles))
-    return scores.assign(**scores[columns].groupby("patient").transform("first"))
+    joined = scores[_ensembles(scores.columns)]
+    return scores.assign(**joined.groupby("patient").transform("first"))
+
+
+def _ensembles(names: Iterable[str]) -> list[str]:
+    """Those of some methods that are one result of all seeds."""
+    return [name for name in names if read_method(name).joins_seeds]
 
 
 def comparison_to_markdown(comparison: Comparison) -> str:
@@ -95,21 +99,19 @@ def _notes(comparison: Comparison) -> str:
     margins = [
         f"{METRICS[name].margin:g} of {METRICS[name].label}" for name in tests["metric"].unique()
     ]
+    of_ensembles = (
+        " An ensemble is one result of all trainings, with which each of them is compared."
+        if _ensembles(tests["method"])
+        else ""
+    )
     return (
         f"{' '.join(samples)} Each p is two-sided; Holm's correction is for the other methods of one "
         f"dataset and metric; bold: below {SIGNIFICANCE}. Difference: {reference} minus the other. "
         f"Equivalent: closer than what matters ({', '.join(margins)}) by two one-sided t tests, with "
         "the same correction; slightly: significant and equivalent. Effect: matched-pairs "
         f"rank-biserial correlation over patients, positive where {reference} is better."
-        f"{_ensembles(tests['method'])}\n"
-    ).rstrip()
-
-
-def _ensembles(methods: Iterable[str]) -> str:
-    """How an ensemble is compared, if there is one."""
-    if not any(read_method(name).joins_seeds for name in methods):
-        return ""
-    return " An ensemble is one result of all trainings, with which each of them is compared."
+        f"{of_ensembles}"
+    )
 
 
 def _sample(dataset: object, rows: pd.DataFrame) -> str:

@@ -103,14 +103,14 @@ SELECTIVE = MethodTable(
 )
 #: What each calibrator does, fitted over its own region; one temperature over all voxels, too.
 POSTHOC = replace(AFTER_TRAINING, metrics=("dice", *AFTER_TRAINING.metrics))
+#: The same, with DSC tested as well.
+BY_REGION = replace(POSTHOC, tested=("dice", *AFTER_TRAINING.tested))
 POSTHOC_NAMES = ("temperature_all", *(f"{name}_{one.region}" for name, one in METHODS.items()))
 POSTHOC_LOSSES = ("cross_entropy", "dice_ce", PROPOSED)
 #: What is trained on patches: the main losses, and the one that has been published for 3-D segmentation.
 PATCH_LOSSES = ("cross_entropy", "dice_ce", "ml1ace", PROPOSED)
-#: Standard deviations of a blur in voxels, in place of NACL's mean over 3×3.
+#: Standard deviations of a blur in voxels; the window reaches three of the widest.
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
-#: The same, with DSC tested as well.
-BY_REGION = replace(POSTHOC, tested=("dice", *AFTER_TRAINING.tested))
 TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
 _TRADEOFF = ("dice", "ece_foreground")
 

@@ -272,6 +272,14 @@ def test_exhibit_of_which_nothing_is_left_is_one_line(tmp_path):
     assert "Exception" not in str(refused.value)
 
 
+def test_page_of_which_nothing_is_left_is_one_line(tmp_path):
+    """A loss that no table of the paper shows has no page."""
+    line = "error: no table or figure of the paper shows what was chosen; choose from: "
+    with pytest.raises(AssertionError, match=line) as refused:
+        dry_run(tmp_path, "reproduce", datasets="acdc", losses="ml1ace")
+    assert "Exception" not in str(refused.value)
+
+
 def test_missing_data_are_named(tmp_path):
     """The line says what to do about it."""
     line = "nowhere/acdc: no such folder; set DATA_DIR"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nacl_monai.bundles import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
-from nacl_monai.paper.grid import AFTERWARDS, PAPER_NETWORKS, read_name
+from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_name
 from nacl_monai.paper.page import PAGE
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import PATCHES, RunFolder
@@ -43,9 +43,11 @@ def words(key):
 
 DATASETS, LOSSES, NETWORKS = words("datasets"), words("losses"), words("networks")
 SEEDS = [int(seed) for seed in words("seeds")]
+# What some table or figure shows, in their order.
+SHOWN_LOSSES = list(dict.fromkeys(method.loss for one in EXHIBITS.values() for method in one.grid().methods))
 for key, chosen, known in (
     ("datasets", DATASETS, dataset_names()),
-    ("losses", LOSSES, list(dict.fromkeys(one.loss for each in EXHIBITS.values() for one in each.grid().methods))),
+    ("losses", LOSSES, SHOWN_LOSSES),
     ("networks", NETWORKS, PAPER_NETWORKS),
 ):
     if unknown := [name for name in chosen if name not in known]:
@@ -86,6 +88,13 @@ def run_of(experiment):
 WANTED = [exhibit for exhibit in EXHIBITS if evaluations_of(exhibit)]
 # Others are made when they are asked for.
 REPRODUCED = [exhibit for exhibit in WANTED if not EXHIBITS[exhibit].own_runs]
+
+
+def reproduced(_):
+    """What `reproduce` makes, and the page shows."""
+    if not REPRODUCED:
+        sys.exit(f"error: no table or figure of the paper shows what was chosen; choose from: {', '.join(MAIN_LOSSES)}")
+    return [manifest_of(exhibit) for exhibit in REPRODUCED]
 
 
 def data_dir(dataset):

@@ -35,7 +35,7 @@ rule render:
 
 rule report:
     localrule: True
-    input: [manifest_of(exhibit) for exhibit in REPRODUCED]
+    input: reproduced
     output: f"{REPORT}/{PAGE}"
     params: runs=RUNS, report=REPORT, page=f"{REPORT}/{PAGE}"
     shell:
