@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -185,13 +186,14 @@ def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Res
 
 
 def _by_experiment(folders: Iterable[Path]) -> dict[Experiment, Path]:
-    """The folder of each experiment; a folder of none is left out."""
+    """The folder of each experiment; one whose name is of none is left out."""
     found: dict[Experiment, Path] = {}
     for folder in folders:
         try:
             experiment = _experiment(folder)
         except InputError:
             continue
+        experiment = replace(experiment, dataset=_dataset(folder))
         if experiment in found:
             raise InputError(
                 f"{folder}: the same run as {found[experiment]}; name one of the folders"
@@ -227,21 +229,28 @@ def _first(experiment: Experiment) -> tuple[object, ...]:
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
-    """Folders below ``root`` that hold an evaluation."""
-    pattern = RunFolder(Path()).evaluation.cases
-    depth = len(pattern.parts)
-    return (path.parents[depth - 1] for path in sorted(root.rglob(str(pattern))))
+    """Folders at or below ``root`` that hold an evaluation, those behind links, too."""
+    for name, below, _ in os.walk(root, followlinks=True):
+        folder = Path(name)
+        below[:] = sorted(part for part in below if not _leads_up(folder / part))
+        if RunFolder(folder).evaluation.cases.is_file():
+            yield folder
+
+
+def _leads_up(folder: Path) -> bool:
+    """Whether a folder is a link to one of its path, where a search would never end."""
+    return folder.is_symlink() and any(map(folder.samefile, folder.parents))
 
 
 def _experiment(folder: Path) -> Experiment:
-    """The experiment whose evaluation a folder holds.
+    """The experiment that a folder's name says, of a dataset that its files alone say.
 
     Raises:
         InputError: If it is none.
     """
     run = RunFolder(folder)
     trained = run.trained
-    experiment = read_name(_dataset(folder), trained.path.name)
+    experiment = read_name("", trained.path.name)
     after = () if trained is run else (folder.name,)
     method = replace(experiment.method, after=(*experiment.method.after, *after))
     return replace(experiment, setup=replace(experiment.setup, method=method))

@@ -1,6 +1,7 @@
 """Runs of a grid are found by their names, and selected for tables and figures."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -174,11 +175,42 @@ def test_folder_without_runs_is_one_line(tmp_path):
         read_results([tmp_path])
 
 
-def test_evaluation_that_does_not_name_its_dataset_is_left_out(grid_copy):
-    """Only its summary says what data a run is of."""
-    (grid_copy / "acdc/unet_svls_seed0/evaluation/summary.json").write_text("{}")
+@pytest.mark.parametrize("content", ["{}", "", '{"dataset": "ac'], ids=["none", "empty", "torn"])
+def test_evaluation_that_does_not_name_its_dataset_is_refused(grid_copy, content):
+    """Only its summary says what data a run is of; without the run, a mean would be of fewer seeds."""
+    file = grid_copy / "acdc/unet_svls_seed0/evaluation/summary.json"
+    file.write_text(content)
 
-    assert "acdc/unet_svls_seed0" not in names(read_results([grid_copy]))
+    with pytest.raises(InputError, match=f"{re.escape(str(file))}: does not name its dataset"):
+        read_results([grid_copy])
+
+
+def test_folder_of_another_name_is_left_out(grid_copy):
+    """It is no experiment, whatever is in it."""
+    run = grid_copy / "acdc" / "unet_svls_seed0"
+    run.rename(run.with_name("best"))
+
+    found = names(read_results([grid_copy]))
+
+    assert "acdc/unet_nacl_seed0" in found
+    assert not {"acdc/unet_svls_seed0", "acdc/best"} & set(found)
+
+
+def test_runs_behind_links_are_found(grid_copy, tmp_path):
+    """Of a folder and of single runs, as one does where a disk is full; a link upwards ends, too."""
+    expected = names(read_results([grid_copy]))
+    moved = tmp_path / "large_disk"
+    moved.mkdir()
+    run = grid_copy / "acdc" / "unet_nacl_seed0"
+    shutil.move(run, moved / "run")
+    run.symlink_to(moved / "run")
+    shutil.move(grid_copy, moved / "all")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "runs").symlink_to(moved / "all")
+    (moved / "all/acdc/again").symlink_to(linked)
+
+    assert names(read_results([linked])) == expected
 
 
 def test_run_in_two_places_is_refused(grid_copy):
