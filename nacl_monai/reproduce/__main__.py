@@ -28,9 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, code = attempted(lambda: _words(options, others))
     if words is None:
         return code
-    os.environ.update(
-        {name: folder for key, name in _FOLDERS.items() if (folder := getattr(options, key))}
-    )
+    os.environ.update({_FOLDERS[key]: folder for key, folder in _folders(options).items()})
     from snakemake.cli import main as snakemake  # noqa: PLC0415 - an extra
 
     snakemake(words)
@@ -45,8 +43,18 @@ def _words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
     settings = {key: " ".join(getattr(options, key) or ()) for key in _LISTS}
     settings |= {"tracking": options.tracking, "pretrained": options.pretrained}
     return snakemake_words(
-        options.profile, settings, others, config=options.config, forcerun=options.forcerun
+        options.profile,
+        settings,
+        others,
+        config=options.config,
+        forcerun=options.forcerun,
+        elsewhere=_folders(options),
     )
+
+
+def _folders(options: argparse.Namespace) -> dict[str, str]:
+    """Those that were given."""
+    return {key: folder for key in _FOLDERS if (folder := getattr(options, key))}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError
@@ -46,6 +46,7 @@ def snakemake_words(
     *,
     config: Sequence[str] = (),
     forcerun: Sequence[str] = (),
+    elsewhere: Collection[str] = (),
 ) -> list[str]:
     """Returns the words behind ``snakemake``.
 
@@ -56,6 +57,7 @@ def snakemake_words(
         config: More of the workflow's configuration, ``key=value`` each. Snakemake heeds the last
             ``--config`` alone, and so it is joined with the settings.
         forcerun: More rules that are run again; the same holds for them.
+        elsewhere: Keys that options of their names set in another way.
 
     Raises:
         InputError: If there is no such profile, or if a key is set twice.
@@ -67,9 +69,12 @@ def snakemake_words(
     """
     folder = workflow_folder()
     given = [f"{key}={value}" for key, value in settings.items() if value]
-    for key in (pair.partition("=")[0] for pair in config):
-        if settings.get(key):
+    keys = [pair.partition("=")[0] for pair in config]
+    for key in keys:
+        if settings.get(key) or key in elsewhere:
             raise SettingError(f"--config {key}: is set by --{key}, too; leave one of them out")
+        if keys.count(key) > 1:
+            raise SettingError(f"--config {key}: is set twice; leave one of them out")
     return [
         *others,  # in front, since some options take all words behind them
         *("--snakefile", str(folder / _SNAKEFILE)),

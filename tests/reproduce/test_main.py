@@ -90,3 +90,14 @@ def test_copied_workflow_is_named(tmp_path, monkeypatch, capsys):
     assert main(["reproduce", "--copy"]) == 0
     assert capsys.readouterr().out == "wrote workflow\n"
     assert main(["reproduce", "--copy"]) == 1
+
+
+def test_folder_that_is_set_twice_is_refused(given, capsys):
+    """The environment, which hands it over, would win without a word."""
+    words = ["table1", "--data_dir", "a", "--config", "data_dir=b"]
+
+    assert main(["reproduce", *words]) == 2
+    assert capsys.readouterr().err == (
+        "error: --config data_dir: is set by --data_dir, too; leave one of them out\n"
+    )
+    assert not given

@@ -82,3 +82,5 @@ def test_key_that_is_set_twice_is_refused():
     line = "^--config datasets: is set by --datasets, too; leave one of them out$"
     with pytest.raises(InputError, match=line):
         snakemake_words("local", {"datasets": "acdc"}, config=["datasets=kits"])
+    with pytest.raises(InputError, match="^--config threads: is set twice; leave one of them out$"):
+        snakemake_words("local", {}, config=["threads=2", "seeds=1", "threads=3"])
