@@ -23,6 +23,7 @@ from nacl_monai.paper.grid import (
     read_name,
 )
 from nacl_monai.paper.names import method_label
+from nacl_monai.paper.trained import check_name
 from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.runs import RunFolder
 
@@ -173,7 +174,8 @@ def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Res
         conventions: How absent structures are scored, a key of `CONVENTIONS`.
 
     Raises:
-        InputError: If there is no run, or if one is there twice.
+        InputError: If there is no run, if one is there twice, or if one was trained otherwise than its
+            name says.
     """
     folders = _by_experiment(folder for root in roots for folder in _run_folders(Path(root)))
     if not folders:
@@ -193,6 +195,7 @@ def _by_experiment(folders: Iterable[Path]) -> dict[Experiment, Path]:
             experiment = _experiment(folder)
         except InputError:
             continue
+        check_name(folder, experiment)
         experiment = replace(experiment, dataset=_dataset(folder))
         if experiment in found:
             raise InputError(

@@ -220,3 +220,16 @@ def test_run_in_two_places_is_refused(grid_copy):
 
     with pytest.raises(InputError, match="the same run as"):
         read_results([grid_copy])
+
+
+@pytest.mark.parametrize("copied", [shutil.copytree, lambda run, to: to.symlink_to(run)])
+def test_run_under_the_name_of_another_training_is_refused(grid_copy, copied):
+    """A copy of a seed is no second training, nor is a renamed run of the loss that it is named for."""
+    run = grid_copy / "acdc/unet_svls_seed0"
+    config = {"loss": "@losses::svls", "losses": {"svls": {"sigma": 2.0}}, "seed": 0}
+    (run / "config.json").write_text(json.dumps(config))
+    assert "acdc/unet_svls_seed0" in names(read_results([grid_copy]))
+    copied(run, run.with_name("unet_svls_seed1"))
+
+    with pytest.raises(InputError, match=r"unet_svls_seed1: .* its name says, seed \(1, now 0\)"):
+        read_results([grid_copy])

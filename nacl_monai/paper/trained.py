@@ -1,0 +1,67 @@
+"""Whether a run was trained as its name says, by which tables and figures know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.bundles import choose_loss
+from nacl_monai.differences import differences, first_of
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+from nacl_monai.paper.grid import Experiment
+from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
+
+
+def check_name(folder: Path, experiment: Experiment) -> None:
+    """Refuses a run that was trained otherwise than its name says, where its configuration was kept.
+
+    Args:
+        folder: Of the run, or of what follows it.
+        experiment: That the name says.
+
+    Raises:
+        InputError: If it is refused, or its configuration is damaged.
+    """
+    run = RunFolder(folder).trained
+    if not run.config.is_file():
+        return
+    unlike = unlike_name(experiment, read_object(run.config, RECORD_REMEDY))
+    if unlike:
+        raise InputError(
+            f"{run.path}: was trained otherwise than its name says, {first_of(unlike)}; name it for its "
+            "training"
+        )
+
+
+def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
+    """What a training did otherwise than its name says.
+
+    Args:
+        experiment: That the name says.
+        config: The configuration that the run was trained with; what it lacks is not compared.
+
+    Example:
+        >>> from nacl_monai.paper.grid import read_name
+        >>> named = read_name("acdc", "unet_nacl_seed0")
+        >>> unlike_name(named, {"seed": 1, "loss": "@losses::nacl"})
+        ['seed (0, now 1)']
+    """
+    loss, setup = experiment.method.loss, experiment.setup
+    named = {
+        "loss": loss,
+        "network": setup.network,
+        "train_fraction": setup.fraction,
+        "fold": experiment.fold or 0,
+        "seed": experiment.seed,
+        **choose_loss(loss).settings,
+        **dict(experiment.method.settings),
+    }
+    trained = {key: config[key] for key in ("train_fraction", "fold", "seed") if key in config}
+    trained |= config.get("losses", {}).get(loss, {})
+    if "loss" in config:
+        trained["loss"] = short_name(config["loss"])
+    if "network_def" in config:
+        trained["network"] = short_name(config["network_def"], config.get("dims", 2))
+    return differences(named, {key: trained.get(key, value) for key, value in named.items()})
