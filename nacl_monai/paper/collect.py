@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.metrics.adaptive import FINE
 from nacl_monai.paper.exhibits import MAIN
-from nacl_monai.paper.results import first_runs, read_results
-from nacl_monai.reports import Run
+from nacl_monai.paper.results import Results, first_runs, read_results
+from nacl_monai.reports import Run, read_tested
 from nacl_monai.reports.maps import ranked_cases
 from nacl_monai.runs import RunFolder
 
@@ -31,17 +32,19 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
     the regions foreground and union, and the maps of the best, median and worst case.
 
     Args:
-        roots: Folders of runs, at any depth; those whose names are no experiment's are left out.
-        output: Becomes ``output/<run>/…``, for runs of one dataset.
+        roots: Folders of runs of one dataset, at any depth; those whose names are no experiment's are
+            left out.
+        output: Becomes ``output/<run>/…``.
 
     Returns:
         The paths of the files.
 
     Raises:
-        InputError: If there is no run, or if one cannot be read.
+        InputError: If there is no run, if one cannot be read, or if they are of several datasets.
     """
     output = Path(output)
     results = read_results(roots)
+    _check(roots, results)
     files = []
     for experiment, folder in results.folders.items():
         copy = experiment.folder(output / RunFolder(folder).trained.path.name).path
@@ -54,6 +57,17 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
         for run in runs:
             files += _write_pictured(run, shown, output / run.folder.name)
     return files
+
+
+def _check(roots: Sequence[str | Path], results: Results) -> None:
+    """Refuses what nobody could tell of the copies: runs of one name, evaluations of other weights."""
+    if len(results.datasets) > 1:
+        raise InputError(
+            f"{', '.join(map(str, roots))}: hold runs of {', '.join(results.datasets)}; collect one "
+            "dataset at a time"
+        )
+    for folder in results.folders.values():
+        read_tested(folder)
 
 
 def _records(folder: Path) -> Iterator[Path]:

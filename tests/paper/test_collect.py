@@ -87,3 +87,24 @@ def test_kept_bins_are_those_of_the_run(grid, tmp_path):
     assert new.bins.regions == ["foreground"]
     for key, array in new.bins.select("foreground", "LV").arrays().items():
         np.testing.assert_array_equal(array, old.bins.select("foreground", "LV").arrays()[key])
+
+
+def test_runs_of_two_datasets_are_refused(grid, tmp_path, capsys):
+    """Their names are the same, and so one would be written over the other."""
+    assert main(["collect", str(grid), "--output", str(tmp_path / "small")]) == 1
+
+    assert (
+        "hold runs of acdc, hippocampus; collect one dataset at a time" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "small").exists()
+
+
+def test_evaluation_of_other_weights_is_refused(calibrated_grid, tmp_path, capsys):
+    """Without the weights, nobody could tell of the copy; those of other seeds and calibrators, too."""
+    copied = Path(shutil.copytree(calibrated_grid / "acdc", tmp_path / "acdc"))
+    (copied / "unet_nacl_seed1/model.pt").write_bytes(b"trained anew")
+
+    assert main(["collect", str(copied), "--output", str(tmp_path / "small")]) == 1
+
+    assert "is of another model.pt than the run's" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()
