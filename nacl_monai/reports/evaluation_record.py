@@ -64,8 +64,8 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
 
     Raises:
         InputError: If the record is missing or a file is damaged, if weights, split or patients are not
-            those that were evaluated, if the training is not finished, or if a patient of another set
-            has trained.
+            those that were evaluated, if the training is not finished, if a patient of another set
+            has trained, or if it is calibrated and a run behind it was trained anew.
     """
     run, said = RunFolder(Path(folder)), evaluation_in(folder).record
     record = _record(said)
@@ -75,6 +75,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
     if _object(trained.record, RECORD_REMEDY).get("finished") is False:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
+    _check_members(run, said, record.get("weights"))
     of = EvaluationOf(record["set"], _alike(record["settings"]))
     _check_patients(trained.split, _object(trained.split), of.set, set(units))
     return of
@@ -93,6 +94,25 @@ def _record(file: Path) -> dict[str, Any]:
 
 def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key.partition("::")[0] in _ALIKE}
+
+
+def _check_members(run: RunFolder, said: Path, weights: str | None) -> None:
+    """Refuses what follows trainings of which one, such as a member of an ensemble, was trained anew."""
+    if run.trained is run or not run.calibrator.is_file():
+        return
+    path = run.trained.path
+    members = read_object(run.calibrator, _AGAIN).get("members", {path.name: weights})
+    for name, known in members.items():
+        member = RunFolder(path.with_name(name))
+        if _weights(member) not in (None, known):
+            raise InputError(f"{said}: {member.path} was trained anew since; calibrate again")
+
+
+def _weights(run: RunFolder) -> str | None:
+    """The checksum of a run's weights: by its evaluation where they were not kept, None without one."""
+    if run.model.is_file():
+        return checksum(run.model)
+    return _object(run.evaluation.record).get("weights")
 
 
 def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 
@@ -91,6 +92,50 @@ def test_evaluation_of_a_calibrated_run_is_checked_against_the_run(run, file):
     (run / file).write_text(json.dumps({**SPLIT, "val": ["p5"]}))
 
     assert f"evaluation.json: is of another {file} than the run's" in refusal(calibrated)
+
+
+@pytest.fixture
+def ensemble(run):
+    """The evaluation of a run and of another seed beside it as one, where no weights were kept."""
+    folder = run / "unet_nacl_seed0/calibrated/ensemble"
+    weights = {"unet_nacl_seed0": "first", "unet_nacl_seed1": "second"}
+    for name, one in [*weights.items(), ("unet_nacl_seed0/calibrated/ensemble", "first")]:
+        (run / name / "evaluation").mkdir(parents=True)
+        record = {"set": "test", "weights": one, "settings": {}}
+        write(run / name / "evaluation/evaluation.json", record)
+    write(folder / "calibrator.json", {"members": weights, "weights": "first"})
+    assert read_evaluation_of(folder, UNITS).set == "test"
+    return folder
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ensemble_of_a_training_that_is_no_more_is_refused(ensemble, seed, kept):
+    """By the weights of its members, or by those that their evaluations are of."""
+    member = ensemble.parents[1].with_name(f"unet_nacl_seed{seed}")
+    if kept:
+        (member / "model.pt").write_bytes(b"new")
+    else:
+        rewrite(member, weights="new")
+
+    stale = "is of another model.pt than the run's" if kept and not seed else "trained anew since"
+    assert stale in refusal(ensemble)
+
+
+def test_calibrated_evaluation_of_an_earlier_training_is_refused(ensemble):
+    """Where the weights were not kept, too."""
+    run = ensemble.parents[1]
+    write(ensemble / "calibrator.json", {"weights": "first", "method": "temperature"})
+    rewrite(run, weights="new")
+
+    assert f"{run} was trained anew since" in refusal(ensemble)
+
+
+def test_ensemble_is_read_where_its_members_are_gone(ensemble):
+    """Nothing says that they are others."""
+    shutil.rmtree(ensemble.parents[1].with_name("unet_nacl_seed1"))
+
+    assert read_evaluation_of(ensemble, UNITS).set == "test"
 
 
 @pytest.mark.parametrize(
