@@ -23,7 +23,7 @@ from nacl_monai.paper.grid import (
     read_name,
 )
 from nacl_monai.paper.names import method_label
-from nacl_monai.paper.trained import check_name
+from nacl_monai.paper.trained import check_name, seeds_of
 from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.runs import RunFolder
 
@@ -99,7 +99,7 @@ class Results:
         An ablation, which is not of all main experiments, shows the datasets on which something was
         varied, not those that have nothing but the runs of the main tables. Where some runs of a
         dataset have more seeds than others, those that they have in common count, so that no mean is
-        steadier than its neighbor's.
+        steadier than its neighbor's; an ensemble counts where it is of these trainings.
 
         Args:
             grid: Of a table or figure.
@@ -137,19 +137,18 @@ class Results:
         return self._kept(lambda experiment: experiment.dataset in shown)
 
     def _with_common_seeds(self) -> Results:
-        """The seeds that the experiments of a dataset have in common; ensembles have none."""
+        """The seeds that the experiments of a dataset have in common, and the ensembles of all these."""
         common = {dataset: self._common_seeds(dataset) for dataset in self.datasets}
-        return self._kept(
-            lambda experiment: (
-                experiment.method.joins_seeds or experiment.seed in common[experiment.dataset]
-            )
-        )
+
+        def counts(experiment: Experiment) -> bool:
+            seeds = seeds_of(self.folders[experiment], experiment)
+            shown = common[experiment.dataset]
+            return seeds == shown if experiment.method.joins_seeds else seeds <= shown
+
+        return self._kept(counts)
 
     def _common_seeds(self, dataset: str) -> set[int]:
-        """Seeds that every experiment of a dataset has; all that there are, if they share none.
-
-        An ensemble has none of its own.
-        """
+        """Seeds that every training of a dataset has; all that there are, if they share none."""
         seeds: dict[Setup, set[int]] = {}
         for experiment in self.folders:
             if experiment.dataset == dataset and not experiment.method.joins_seeds:

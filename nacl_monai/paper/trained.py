@@ -1,4 +1,4 @@
-"""Whether a run was trained as its name says, by which tables and figures know it."""
+"""How a run was trained: whether as its name says, by which tables know it, and with which seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nacl_monai.bundles import choose_loss
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.paper.grid import Experiment
+from nacl_monai.paper.grid import Experiment, read_name
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
 
 
@@ -65,3 +65,18 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
     if "network_def" in config:
         trained["network"] = short_name(config["network_def"], config.get("dims", 2))
     return differences(named, {key: trained.get(key, value) for key, value in named.items()})
+
+
+def seeds_of(folder: Path, experiment: Experiment) -> set[int]:
+    """The seed of a training; of an ensemble, those of all its members.
+
+    Raises:
+        InputError: If an ensemble does not say which trainings these are.
+    """
+    if not experiment.method.joins_seeds:
+        return {experiment.seed}
+    file, remedy = RunFolder(folder).calibrator, "make it again"
+    members = read_object(file, remedy).get("members") if file.is_file() else None
+    if not members:
+        raise InputError(f"{file}: does not name the trainings of the ensemble; {remedy}")
+    return {read_name("", name).seed for name in members}

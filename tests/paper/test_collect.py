@@ -99,9 +99,9 @@ def test_runs_of_two_datasets_are_refused(grid, tmp_path, capsys):
     assert not (tmp_path / "small").exists()
 
 
-def test_evaluation_of_other_weights_is_refused(calibrated_grid, tmp_path, capsys):
-    """Without the weights, nobody could tell of the copy; those of other seeds and calibrators, too."""
-    copied = Path(shutil.copytree(calibrated_grid / "acdc", tmp_path / "acdc"))
+def test_evaluation_of_other_weights_is_refused(grid, tmp_path, capsys):
+    """Without the weights, nobody could tell of the copy; of any seed."""
+    copied = Path(shutil.copytree(grid / "acdc", tmp_path / "acdc"))
     (copied / "unet_nacl_seed1/model.pt").write_bytes(b"trained anew")
 
     assert main(["collect", str(copied), "--output", str(tmp_path / "small")]) == 1

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -32,16 +33,13 @@ def test_calibrated_evaluation_is_a_method_of_its_own(calibrated_grid):
 
 
 def test_calibrated_cases_stand_beside_the_plain_ones(calibrated_grid):
-    """Every loss as trained first; seeds that not all have are left out."""
+    """Every loss as trained first; seeds that not all have are left out, and so are their ensembles."""
     results = read_results([calibrated_grid]).select(after_training(), datasets=["acdc"])
 
     assert results.cases("acdc")["method"].unique().tolist() == [
-        *(
-            f"{loss}{after}"
-            for loss in ("dice_ce", "svls", "nacl")
-            for after in ("", "+temperature_all", "+temperature_union")
-        ),
-        "nacl+ensemble",
+        f"{loss}{after}"
+        for loss in ("dice_ce", "svls", "nacl")
+        for after in ("", "+temperature_all", "+temperature_union")
     ]
     assert results.seeds == [0]
 
@@ -56,6 +54,30 @@ def test_ensemble_has_no_seed_of_its_own(calibrated_grid):
     assert seeds == {
         f"nacl{after}": [0, 1] for after in ("", "+temperature_all", "+temperature_union")
     }
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+def test_ensemble_of_other_trainings_than_those_shown_is_left_out(calibrated_grid, tmp_path, seeds):
+    """Of more it would be steadier than its neighbors; of fewer it is not "of all trainings"."""
+    root = Path(shutil.copytree(calibrated_grid / "acdc", tmp_path / "acdc"))
+    shutil.copytree(root / "unet_nacl_seed1", root / "unet_nacl_seed2")
+
+    chosen = read_results([root]).select(after_training(), losses=["nacl"], seeds=seeds)
+
+    assert chosen.seeds == seeds
+    assert not any(method.joins_seeds for method in chosen.methods)
+
+
+def test_ensemble_of_which_nobody_knows_the_trainings_is_refused(calibrated_grid, tmp_path):
+    """In one line."""
+    root = Path(shutil.copytree(calibrated_grid / "acdc", tmp_path / "acdc"))
+    file = root / "unet_nacl_seed0/calibrated/ensemble/calibrator.json"
+    for change in (lambda: file.write_text("{}"), file.unlink):
+        change()
+        with pytest.raises(
+            InputError, match=f"{re.escape(str(file))}: does not name the trainings"
+        ):
+            read_results([root]).select(after_training())
 
 
 def test_every_run_at_any_depth_is_found(results):
