@@ -12,6 +12,7 @@ import pandas as pd
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper.conventions import CONVENTIONS, PROJECT, Score
+from nacl_monai.paper.folds import check_folds
 from nacl_monai.paper.grid import (
     PAPER_DATASETS,
     PAPER_NETWORKS,
@@ -163,6 +164,7 @@ def _check_comparable(found: Mapping[Experiment, Evaluated]) -> None:
     for experiment, evaluated in found.items():
         check_alike(next(iter(found.values())), evaluated, same_cases=False)
         check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
+    check_folds(found)
 
 
 def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Results:

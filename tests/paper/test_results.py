@@ -121,12 +121,12 @@ def test_cases_say_what_their_run_was(grid, results):
 
 def test_folds_are_told_apart(grid_copy):
     """A fold is a column of the cases; where there is none it is 0."""
-    run = grid_copy / "acdc" / "unet_svls_seed0"
-    run.rename(run.with_name("unet_svls_fold=2_seed0"))
-    cases = read_results([grid_copy]).cases("acdc")
+    for run in (grid_copy / "hippocampus").glob("unet*_seed0"):
+        run.rename(run.with_name(run.name.replace("_seed", "_fold=2_seed")))
+    results = read_results([grid_copy])
 
-    assert cases.groupby("method")["fold"].unique()["svls"].tolist() == [2]
-    assert cases.groupby("method")["fold"].unique()["dice_ce"].tolist() == [0]
+    assert results.cases("hippocampus")["fold"].unique().tolist() == [2]
+    assert results.cases("acdc")["fold"].unique().tolist() == [0]
 
 
 def test_main_tables_have_nothing_of_the_ablations(results):
