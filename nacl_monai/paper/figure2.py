@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nacl_monai.errors import InputError
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.ranking import GLOBAL, RULES, rank_methods
 from nacl_monai.paper.results import Results
@@ -51,6 +52,9 @@ def rank_table(results: Results) -> pd.DataFrame:
     """`nacl_monai.paper.ranking.rank_methods` over all metrics and datasets.
 
     Only methods that were run on every dataset are ranked.
+
+    Raises:
+        InputError: If there is none.
     """
     scores = {
         (dataset, column): table
@@ -62,6 +66,11 @@ def rank_table(results: Results) -> pd.DataFrame:
         for method in results.methods
         if all(method.name in table for table in scores.values())
     ]
+    if not everywhere:
+        raise InputError(
+            f"figure2: no method was run on all of {', '.join(results.datasets)}; name runs of one "
+            "dataset, or run a method on all"
+        )
     return rank_methods({key: table[everywhere] for key, table in scores.items()})
 
 

@@ -1,6 +1,11 @@
 """Figure 2: ranks as heat maps."""
 
-from nacl_monai.paper import EXHIBITS, figure2, rank_methods
+import shutil
+
+import pytest
+
+from nacl_monai.errors import InputError
+from nacl_monai.paper import EXHIBITS, figure2, rank_methods, read_results
 from nacl_monai.reports.statistics import patient_scores
 
 
@@ -21,6 +26,16 @@ def test_only_methods_of_every_dataset_are_ranked(results):
     ranks = figure2.rank_table(EXHIBITS["figure2"].select(results))
 
     assert ranks["method"].unique().tolist() == ["dice_ce", "nacl"]
+
+
+def test_datasets_without_a_common_method_are_refused(grid_copy):
+    """One line, instead of ranks of nobody."""
+    for run in (grid_copy / "hippocampus").iterdir():
+        shutil.move(run, run.with_name(run.name.replace("dice_ce", "mbls").replace("nacl", "ecp")))
+    results = EXHIBITS["figure2"].select(read_results([grid_copy]))
+
+    with pytest.raises(InputError, match="figure2: no method was run on all of acdc, hippocampus"):
+        figure2.rank_table(results)
 
 
 def test_cells_print_rank_and_wins(results):
