@@ -83,7 +83,9 @@ def _check(options: FitOptions) -> None:
     if not 0 < options.band < math.inf:
         raise SettingError(f"--band: is {options.band:g}; give a width above 0 mm")
     sizes = options.spacing
-    if sizes is not None and (len(sizes) != options.axes or min(sizes) <= 0):
+    if sizes is not None and (
+        len(sizes) != options.axes or not all(0 < size < math.inf for size in sizes)
+    ):
         raise SettingError(
             f"--spacing: is {' '.join(f'{size:g}' for size in sizes)}; give {options.axes} numbers of "
             "mm, one per axis of what the network sees"

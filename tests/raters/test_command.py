@@ -76,6 +76,8 @@ def test_readers_who_agree_are_not_fitted(write, tmp_path, capsys):
     [
         (["--spacing", "1"], "--spacing: is 1; give 2 numbers"),
         (["--spacing", "1", "0"], "--spacing: is 1 0"),
+        (["--spacing", "nan", "1"], "--spacing: is nan 1"),
+        (["--spacing", "1", "inf"], "--spacing: is 1 inf"),
         (["--volumes", "--spacing", "1", "1"], "--spacing: is 1 1; give 3 numbers"),
         (["--band", "0"], "--band: is 0"),
     ],
