@@ -7,7 +7,6 @@ defaults, and a name says all but the dataset. ``python -m nacl_monai.runs unet 
 from __future__ import annotations
 
 import argparse
-import glob
 import re
 import shutil
 import sys
@@ -89,8 +88,9 @@ def fold_folders(folder: Path) -> list[Path]:
 
     ``NAME_seedN`` stands for ``NAME_fold=0_seedN``, ``NAME_fold=1_seedN``, …
     """
-    stem, seed, number = folder.name.rpartition("_seed")
-    folds = folder.parent.glob(f"{glob.escape(stem)}_fold=[0-9]*{seed}{number}")
+    stem, seed, number = map(re.escape, folder.name.rpartition("_seed"))
+    pattern = re.compile(rf"{stem}_fold=\d+{seed}{number}")
+    folds = [fold for fold in folder.parent.glob("*_fold=*") if pattern.fullmatch(fold.name)]
     return sorted(folds, key=lambda fold: (len(fold.name), fold.name))
 
 

@@ -124,6 +124,7 @@ class TestFolds:
             "unet_nacl_fold=0_seed0",
             "unet_svls_sigma=2.0_fold=0_seed0",
             "unet_nacl_sigma=2.0_fold=a_seed0",
+            "unet_nacl_sigma=2.0_fold=1_prior=blur_seed0",
             "unet_nacl_sigma=2.0_seed0",
         ):
             (tmp_path / name).mkdir()
