@@ -63,7 +63,8 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
         does not say.
 
     Raises:
-        InputError: If the file is missing, lacks a column, repeats a case or holds text as a metric.
+        InputError: If the file is missing, lacks a column or a patient, repeats a case or holds text as
+            a metric.
     """
     table = _read_text_table(path)
     missing = [column for column in ("case", *MAIN_METRICS) if column not in table.columns]
@@ -78,6 +79,9 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
         )
     table = table.set_index("case")
     patients = table.pop("patient") if "patient" in table else table.index.to_series()
+    nobody = patients.fillna("") == ""  # a torn row lacks the cell itself
+    if nobody.any():
+        raise InputError(f"{path}: case {nobody.idxmax()!r} has no patient; evaluate the run again")
     for column in table.columns:
         table[column] = _numbers(path, table[column])
     return table, patients

@@ -91,6 +91,16 @@ class TestCases:
 
         assert "'003' is there twice" in refusal(read_cases, cases_file)
 
+    def test_case_without_a_patient_is_refused(self, copies, cases_file, change_cases):
+        """All cases of nobody would count as one patient."""
+        patients = ["p1", "p1", "", "p2", "", "p3", "p3"]
+        change_cases(copies[0], lambda table: table.assign(patient=patients))
+
+        assert "case '003' has no patient" in refusal(read_cases, cases_file)
+        change_cases(copies[0], lambda table: table.iloc[:2])
+        cases_file.write_text(cases_file.read_text() + "003")
+        assert "case '003' has no patient" in refusal(read_cases, cases_file)
+
 
 @pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_bins)])
 class TestUnusableFile:
