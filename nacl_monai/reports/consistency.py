@@ -251,19 +251,20 @@ def check_summary(path: Path, metrics: pd.DataFrame) -> None:
         return
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        means = {name: column["mean"] for name, column in summary.get("metrics", {}).items()}
+        columns = summary.get("metrics", {}).items()
+        means = {name: _nan_if_none(column["mean"]) for name, column in columns}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged; {_AGAIN}") from error
     for name, mean in means.items():
         computed = metrics[name].mean() if name in metrics else math.nan
-        if not np.isclose(_nan_if_none(mean), computed, rtol=1e-6, atol=_TOLERANCE, equal_nan=True):
+        if not np.isclose(mean, computed, rtol=1e-6, atol=_TOLERANCE, equal_nan=True):
             raise InputError(
                 f"{path}: the mean of {name} is {mean}, but the cases give {computed:g}; {_AGAIN}"
             )
 
 
 def _nan_if_none(value: float | None) -> float:
-    return math.nan if value is None else value
+    return math.nan if value is None else float(value)
 
 
 def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> str:

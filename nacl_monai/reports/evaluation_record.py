@@ -117,6 +117,8 @@ def _weights(run: RunFolder) -> str | None:
 
 def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[str]) -> None:
     """Refuses an evaluation that is not of its set of the split, or of patients that trained."""
+    if not all(isinstance(split.get(one, []), list) for one in ("train", name)):
+        raise InputError(f"{file}: is damaged; {_AGAIN}")
     trained = units & set(map(str, split.get("train", [])))
     if name != "train" and trained:
         raise InputError(

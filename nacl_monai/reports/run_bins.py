@@ -225,10 +225,12 @@ def _check_shapes(
     keys: Sequence[str],
     axes: Mapping[str, Sequence[str]],
 ) -> None:
-    """Refuses sums that are not alike, or have other leading axes."""
+    """Refuses sums that are no numbers, are not alike, or have other leading axes."""
     expected = tuple(map(len, axes.values()))
     for key in keys:
-        shape = arrays[key].shape
+        shape, dtype = arrays[key].shape, arrays[key].dtype
+        if not np.issubdtype(dtype, np.number):
+            raise InputError(f"{path}: {key} is of the type {dtype.str}, not numbers; {_AGAIN}")
         if shape[:-1] != expected or shape != arrays[keys[0]].shape:
             raise InputError(
                 f"{path}: {key} is {shape}, not ({', '.join(axes)}, bins) = "

@@ -141,6 +141,7 @@ def test_error_that_the_fine_bins_do_not_give_is_refused(copies, change_cases, e
         ),
         ('{"metrics": {"dice": {"me', "is damaged"),
         ("[]", "is damaged"),
+        ('{"metrics": {"dice": {"mean": "high"}}}', "is damaged"),
     ],
 )
 def test_summary_of_other_cases_is_refused(copies, summary, said):

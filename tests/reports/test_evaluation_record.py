@@ -169,6 +169,15 @@ def test_patients_are_those_of_the_set(run, units, said):
     assert said in refusal(run, units)
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_split_that_lists_no_patients_is_refused(run, name):
+    """In one line."""
+    write(run / "split.json", {**SPLIT, name: None})
+    rewrite(run, split=hashlib.sha256((run / "split.json").read_bytes()).hexdigest())
+
+    assert refusal(run) == f"{run}/split.json: is damaged; evaluate the run again"
+
+
 def test_patients_of_another_set_are_refused(run):
     """Whatever the record calls them."""
     rewrite(run, set="val")

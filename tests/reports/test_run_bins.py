@@ -82,6 +82,16 @@ def test_array_of_another_shape_is_refused(bins_file, change_arrays):
     assert "positives is (7, 1, 5, 15)" in refusal(read_bins, bins_file)
 
 
+def test_sums_that_are_no_numbers_are_refused(bins_file, change_arrays):
+    """In one line."""
+    change_arrays(
+        bins_file,
+        lambda arrays: arrays.update(counts=np.full_like(arrays["counts"], "x", dtype=str)),
+    )
+
+    assert "counts is of the type <U1, not numbers" in refusal(read_bins, bins_file)
+
+
 def test_other_number_of_bins_is_refused(bins_file, change_arrays):
     """Counts and confidences must be over the same bins."""
     change_arrays(
