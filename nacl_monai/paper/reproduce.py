@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.paper.claims import claims_to_markdown, judge_claims
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
@@ -69,7 +69,7 @@ def write_exhibit(
 def write_all(
     roots: Sequence[str | Path], output: str | Path, *, conventions: str = PROJECT
 ) -> list[Path]:
-    """Writes every table and figure of which there are runs, and what they say.
+    """Writes every table and figure of which there are runs, and what they say; removes all others.
 
     ``verdicts.md`` has three sentences per dataset; ``claims.md`` and ``.csv`` have every claim of the
     paper.
@@ -88,9 +88,9 @@ def write_all(
     results = read_results(roots, conventions)
     files = []
     for name, exhibit in EXHIBITS.items():
-        try:
-            chosen = exhibit.select(results)
-        except InputError:
+        chosen = results.select(exhibit.grid())
+        if not chosen.folders:
+            _remove(Path(output), {f"{name}.json", *_listed(Path(output), name)})
             continue
         command = command_line(name, roots, output, {"conventions": conventions})
         files += _write(exhibit, chosen, command, Path(output))
@@ -106,7 +106,8 @@ def write_all(
 
 
 def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> list[Path]:
-    """Writes what is shown, what is tested, and the manifest."""
+    """Writes what is shown, what is tested, and the manifest, in place of those of other runs."""
+    earlier = _listed(output, exhibit.name)
     files = exhibit.content.write(results, output / exhibit.name)
     files += _write_tests(exhibit, results, output)
     manifest = {
@@ -116,7 +117,23 @@ def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> li
         "files": [path.name for path in files],
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    return [*files, write_text(output / f"{exhibit.name}.json", text)]
+    files.append(write_text(output / f"{exhibit.name}.json", text))
+    _remove(output, earlier - {path.name for path in files})
+    return files
+
+
+def _listed(output: Path, name: str) -> set[str]:
+    """The files of an exhibit that was written earlier; none, if its manifest does not say."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        manifest = json.loads((output / f"{name}.json").read_text(encoding="utf-8"))
+        return {Path(file).name for file in manifest["files"]}
+    return set()
+
+
+def _remove(output: Path, names: Collection[str]) -> None:
+    """Removes what is of other runs, and would be shown beside what is of these."""
+    for name in names:
+        (output / name).unlink(missing_ok=True)
 
 
 def _write_tests(exhibit: Exhibit, results: Results, output: Path) -> list[Path]:

@@ -104,7 +104,10 @@ def test_manifest_has_the_words_that_narrowed_it(grid, tmp_path):
 
 
 def test_all_is_what_has_runs_and_a_verdict_per_dataset(grid, tmp_path):
-    """A dataset with the main runs alone has no ablation."""
+    """A dataset with the main runs alone has no ablation, not of other runs either; other files stay."""
+    write_exhibit("table3", [grid], tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "table4.json").write_text("{")  # an earlier one, damaged
     files = write_all([grid / "hippocampus"], tmp_path)
     results = EXHIBITS["table1"].select(read_results([grid / "hippocampus"]))
 
@@ -113,6 +116,15 @@ def test_all_is_what_has_runs_and_a_verdict_per_dataset(grid, tmp_path):
     made = {path.stem for path in files if path.suffix == ".json"}
     main = {"table1", "table2", *(f"figure{k}" for k in (1, 2, 4, 5, 10, 11))}
     assert made & set(NAMES) == main
+    assert {*tmp_path.iterdir()} == {*files, tmp_path / "README.md"}
+
+
+def test_exhibit_replaces_all_of_an_earlier_one(grid, tmp_path):
+    """What compared several methods is gone where one is left."""
+    write_exhibit("table2", [grid], tmp_path)
+    files = write_exhibit("table2", [grid], tmp_path, losses=["nacl"])
+
+    assert {*tmp_path.iterdir()} == {*files}
 
 
 def test_verdicts_are_paragraphs(reproduced):
