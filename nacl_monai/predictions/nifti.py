@@ -11,14 +11,28 @@ import numpy as np
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.images import Image, image_files, read_image, stem_of, stored_as
 from nacl_monai.predictions.saved import Prediction, Probabilities
+from nacl_monai.runs import EvaluationFolder
 
 _OWN = "_probabilities"
 
 
 def find_own(folder: Path) -> list[Prediction]:
-    """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images."""
-    files = sorted(folder.rglob(f"*{_OWN}.nii.gz"))
+    """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images.
+
+    The maps of an earlier audit are called alike, and are no predictions of the folder that it is in.
+    """
+    files = [
+        file for file in sorted(folder.rglob(f"*{_OWN}.nii.gz")) if not _set_apart(file, folder)
+    ]
     return [Prediction(stem_of(file).removesuffix(_OWN), {"": file}) for file in files]
+
+
+def _set_apart(file: Path, folder: Path) -> bool:
+    """Whether a file is hidden, or in an audit below the folder."""
+    path = file.relative_to(folder)
+    below = [folder / place for place in path.parents[:-1]]
+    hidden = any(part.startswith(".") for part in path.parts)
+    return hidden or any(EvaluationFolder(place).record.is_file() for place in below)
 
 
 def find_channels(folder: Path) -> list[Prediction]:
