@@ -34,6 +34,7 @@ class Calibrator:
         channels: The names of the channels that it was fitted to.
         activation: What they came out of.
         patients: Whose predictions it was fitted to; cases where nobody knew whose they are.
+        cases: Of these patients.
         name: Method and region, "temperature_union".
         file: Its file.
     """
@@ -42,25 +43,27 @@ class Calibrator:
     channels: Sequence[str]
     activation: str
     patients: Collection[str]
+    cases: Collection[str]
     name: str
     file: Path
 
-    def check(self, channels: Channels, patients: Collection[str]) -> None:
+    def check(self, channels: Channels, names: Collection[str]) -> None:
         """Refuses predictions that it cannot calibrate, or that cannot test it.
 
         Args:
             channels: Of the predictions.
-            patients: Whose predictions they are.
+            names: Of their cases, and of the patients as far as they are known: the fit may have known
+                other patients, or none.
 
         Raises:
-            InputError: If the channels are others, or if it was fitted on one of the patients.
+            InputError: If the channels are others, or if it was fitted on one of the names.
         """
         if (self.activation, list(self.channels)) != (channels.activation, channels.names):
             raise InputError(
                 f"{self.file}: was fitted to {', '.join(self.channels)} by {self.activation}, but these "
                 f"are {', '.join(channels.names)} by {channels.activation}; give this model's calibrator"
             )
-        seen = sorted(set(patients) & set(self.patients))
+        seen = sorted(set(names) & {*self.patients, *self.cases})
         if seen:
             raise InputError(
                 f"{self.file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"
@@ -75,7 +78,11 @@ class Calibrator:
 
 
 def write_calibrator(
-    folder: Path, fit: Fit, channels: Channels, folds: Sequence[Mapping[str, Any]]
+    folder: Path,
+    fit: Fit,
+    channels: Channels,
+    folds: Sequence[Mapping[str, Any]],
+    patient_of: Mapping[str, str],
 ) -> list[Path]:
     """Writes ``calibrator.json``, and ``calibrator.ts`` for programs without this package.
 
@@ -84,6 +91,7 @@ def write_calibrator(
         fit: On all patients.
         channels: Of the predictions.
         folds: The patients and the parameters of each fit of the cross-fitting.
+        patient_of: Case → patient.
 
     Raises:
         InputError: If a file cannot be written.
@@ -92,6 +100,7 @@ def write_calibrator(
         **asdict(fit),
         "activation": channels.activation,
         "channels": channels.names,
+        "cases": sorted(case for case, one in patient_of.items() if one in fit.patients),
         "folds": list(folds),
     }
     scripted, described = folder / _SCRIPTED, folder / FILE
@@ -115,6 +124,7 @@ def read_calibrator(file: Path) -> Calibrator:
             module=module_of(record),
             channels=[str(name) for name in record["channels"]],
             patients=[str(name) for name in record["patients"]],
+            cases=[str(name) for name in record["cases"]],
             activation=record["activation"],
             name=f"{record['method']}_{record['region']}",
             file=file,

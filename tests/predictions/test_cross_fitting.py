@@ -364,8 +364,10 @@ class TestAuditThroughACalibrator:
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
         assert settings["calibrator"] == "temperature_union"
 
-    def test_other_processes_can_read_through_it(self, file, study):
+    def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""
+        cases = {f"other_{case}": pair for case, pair in softmax_cases(cases=1).items()}
+        study = Study(tmp_path, cases)
         found = find(study.nnunet(), study.labels, Options(calibrator=Path(file)))
         prediction, _ = found.pairs[0]
 
@@ -379,6 +381,17 @@ class TestAuditThroughACalibrator:
 
         assert code == 1
         assert "was fitted on patient0, who cannot test it" in err
+        assert not (tmp_path / "audit").exists()
+
+    @pytest.mark.parametrize(("fitted", "audited"), [(PATTERN, []), ([], PATTERN)])
+    @pytest.mark.usefixtures("undrawn")
+    def test_case_of_the_fit_is_refused(self, calibrate, study, tmp_path, fitted, audited):
+        """Though only one of both commands was told whose the cases are."""
+        assert calibrate(*fitted)[0] == 0
+        folders = [tmp_path / "nnunet", study.labels, "--output", tmp_path / "audit"]
+        calibrator = ["--calibrator", tmp_path / "out/calibrator.json"]
+
+        assert main(["audit", *map(str, [*folders, *calibrator, *audited])]) == 1
         assert not (tmp_path / "audit").exists()
 
     def test_patient_of_the_fit_is_refused_in_python(self, calibrated, file):
