@@ -114,7 +114,7 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
             a sigmoid has.
     """
     file, voxels = prediction.file, predicted.voxels
-    if predicted.whole and voxels.max(initial=0) <= 1:
+    if (predicted.whole and voxels.max(initial=0) <= 1) or _are_masks(voxels):
         raise labels_instead(file)
     if len(voxels) != len(channels.values):
         raise InputError(
@@ -124,6 +124,13 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
     _check_range(file, voxels, channels.activation)
     if not channels.overlapping:
         _check_sums(file, voxels)
+
+
+def _are_masks(voxels: npt.NDArray[Any]) -> bool:
+    """Whether nothing is between 0 and 1, and a channel has both: no network draws such a boundary."""
+    zero, one = voxels == 0, voxels == (255 if voxels.dtype == np.uint8 else 1)
+    has_both = zero.any((1, 2, 3)) & one.any((1, 2, 3))
+    return bool(has_both.any() and (zero | one).all())
 
 
 def _check_range(file: Path, voxels: npt.NDArray[Any], activation: str) -> None:

@@ -217,6 +217,28 @@ def test_masks_of_each_class_are_no_probabilities(study, run):
     assert "these are labels" in line
 
 
+@pytest.mark.parametrize(("dtype", "one"), [(np.float32, 1), (np.float16, 1), (np.uint8, 255)])
+def test_masks_are_no_probabilities_however_they_are_stored(dtype, one, study, run):
+    """MONAI saves one-hot masks as floats: their ECE would be the share of wrong voxels."""
+    for case, (probs, label) in study.cases.items():
+        masks = probs.argmax(0) == np.arange(len(probs))[:, None, None, None]
+        study.cases[case] = (one * masks.astype(dtype), label)
+
+    line = refusal(run(study.nnunet(), study.labels))
+    assert "these are labels; probabilities are needed" in line
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_case_of_which_a_network_is_certain_is_audited(dtype, study, run, tmp_path):
+    """All background, to the last digit that is stored."""
+    label = np.zeros_like(study.cases[BAD][1])
+    certain = np.stack([label + 1, label, label]) * (255 if dtype == np.uint8 else 1)
+    study.cases = {BAD: (certain.astype(dtype), label), "other": (certain.astype(dtype), label)}
+
+    assert run(study.nnunet(), study.labels)[0] == 0
+    assert (pd.read_csv(tmp_path / "audit/cases.csv")["ece_all"] == 0).all()
+
+
 def test_folders_that_cannot_be_audited_are_refused(study, run, tmp_path):
     """No folder, an empty one, other cases, one folder alone."""
     labels = study.labels
