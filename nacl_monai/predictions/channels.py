@@ -80,7 +80,8 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
         activation: What the user says; must not contradict the file.
 
     Raises:
-        InputError: If the file is damaged or names no labels.
+        InputError: If the file is damaged or names no labels, or none of exclusive classes is the
+            background.
         SettingError: If the activation contradicts it.
     """
     values, ignored = _labels(file)
@@ -88,6 +89,11 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
         structures = {name: of for name, of in values.items() if of != (0,)}
         return Channels(SIGMOID, structures, ignored, str(file))
     ordered = dict(sorted(values.items(), key=itemgetter(1)))
+    if next(iter(ordered.values()), None) != (0,):
+        raise InputError(
+            f"{file}: labels: the smallest value must be 0, the background; correct it, or give another "
+            "with --dataset"
+        )
     return Channels(SOFTMAX, ordered, ignored, str(file))
 
 

@@ -105,7 +105,11 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     layout, predictions = recognized(folder, labeled)
     pairs, faults = pair_with_all(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
-    dataset = options.dataset or layout.dataset(folder) or _beside_labels([*places.values()])
+    dataset = (
+        options.dataset
+        or layout.dataset(folder)
+        or _beside_labels([*places.values()], options.activation)
+    )
     channels = _channels(dataset, layout, [one for one, _ in pairs], options)
     ordered, misnamed = all_in_order(pairs, channels)
     settings = Settings(
@@ -145,12 +149,13 @@ def through(found: Found, modules: Mapping[str, nn.Module], record: Mapping[str,
     return replace(found, layout=replace(found.layout, read=read), calibrated=record)
 
 
-def _beside_labels(folders: Sequence[Path]) -> Path | None:
+def _beside_labels(folders: Sequence[Path], activation: str | None) -> Path | None:
     """The ``dataset.json`` above the label maps, which must say the same for all raters."""
     files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
     found = [file for file in files if file.is_file()]
     for file in found[1:]:
-        if read_dataset(file) != replace(read_dataset(found[0]), source=str(file)):
+        first = read_dataset(found[0], activation)
+        if read_dataset(file, activation) != replace(first, source=str(file)):
             raise InputError(f"{file}: has other labels than {found[0]}; say which with --dataset")
     return next(iter(found), None)
 

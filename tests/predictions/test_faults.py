@@ -270,6 +270,14 @@ def test_ignored_value_that_nnunet_could_not_mean_is_refused(ignored, study, run
     assert "must be one value above those of all others, 2" in line
 
 
+def test_exclusive_classes_without_a_background_are_refused(study, run):
+    """Else voxels of the value 0 would be labeled as the first class without a word."""
+    place = study.channels(dataset=False)
+    write_json(place / "dataset.json", {"labels": {"one": 1, "two": 2, "three": 3}})
+
+    assert "dataset.json: labels: the smallest value must be 0" in refusal(run(place, study.labels))
+
+
 def test_output_that_holds_something_else_stays(study, run, tmp_path):
     """Nothing of a user's is replaced."""
     (tmp_path / "audit").mkdir()
