@@ -156,10 +156,15 @@ def with_structures(
         activation: What the user says.
 
     Raises:
-        SettingError: If a word is no structure, or holds a value that no class has.
+        SettingError: If a word is no structure, holds a value that no class has, or has the name of
+            another.
     """
     structures = dict(map(_structure, words))
+    if len(structures) < len(words):
+        raise SettingError("--structures: two have one name; give each a name of its own")
     ignore = channels.ignore if channels else None
+    if channels:
+        _check_known(structures, {0} | channels.label_values)
     if activation == SIGMOID or (channels and channels.overlapping):
         return Channels(SIGMOID, structures, ignore, "--structures")
     if channels is None:
@@ -167,7 +172,6 @@ def with_structures(
             "--structures: are unions of classes; say which with --dataset dataset.json, or that the "
             "channels are the structures, with --activation sigmoid"
         )
-    _check_known(structures, channels.label_values)
     return Channels(SOFTMAX, channels.values, ignore, channels.source, structures)
 
 
@@ -182,9 +186,8 @@ def _check_known(structures: Mapping[str, Sequence[int]], known: set[int]) -> No
 
 def _structure(word: str) -> tuple[str, tuple[int, ...]]:
     name, _, values = word.partition("=")
-    try:
-        return name, tuple(sorted(set(map(int, values.split(",")))))
-    except ValueError as error:
+    if not name or not all(map(str.isdecimal, values.split(","))):
         raise SettingError(
             f"--structures: {word!r} is no structure; write NAME=1,2 with its label values"
-        ) from error
+        )
+    return name, tuple(sorted(set(map(int, values.split(",")))))

@@ -303,6 +303,13 @@ def test_audit_takes_the_place_of_an_earlier_one(study, run, tmp_path):
     [
         (["--structures", "whole"], "'whole' is no structure; write NAME=1,2"),
         (["--structures", "whole=1,5"], "whole: 5 is no label value; choose from [0, 1, 2]"),
+        (["--structures", "whole=1,-2"], "'whole=1,-2' is no structure; write NAME=1,2"),
+        (["--structures", "=1,2"], "'=1,2' is no structure; write NAME=1,2"),
+        (["--structures", "tail=1", "tail=2"], "--structures: two have one name"),
+        (
+            ["--structures", "a=0", "b=1", "c=22", "--activation", "sigmoid"],
+            "c: 22 is no label value; choose from [0, 1, 2]",
+        ),
         (["--patient-pattern", "("], "is no regular expression"),
         (["--patient-pattern", "patient"], "has 0 groups"),
     ],
