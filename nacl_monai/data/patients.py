@@ -73,7 +73,7 @@ def patients_of(
 
     Raises:
         SettingError: If the pattern is none, has other than one group, or both are given.
-        InputError: If a case has no patient, or the table cannot be read.
+        InputError: If a case has no patient, or two of them, or the table cannot be read.
 
     Example:
         >>> patients_of(["patient001_ED", "patient001_ES"], r"(patient\d+)_")
@@ -124,8 +124,16 @@ def _read_table(table: Path) -> dict[str, str]:
     """The patient of each case."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            return {row["case"]: row["patient"] for row in csv.DictReader(stream)}
+            rows = [(row["case"], row["patient"]) for row in csv.DictReader(stream)]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(
             f"{table}: is no table with the columns case and patient ({error}); correct it"
         ) from error
+    patient_of = dict(rows)
+    for case, patient in rows:
+        if patient != patient_of[case]:
+            raise InputError(
+                f"{table}: says that the case {case!r} is of {patient!r} and of {patient_of[case]!r}; "
+                "correct it"
+            )
+    return patient_of

@@ -13,6 +13,7 @@ from nacl_monai.data import (
     split_cases,
     split_patients,
 )
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 
 
@@ -66,3 +67,14 @@ def test_patient_is_in_the_name_or_in_a_table():
         patient_by_table("c", patients={"a": "x"})
     with pytest.raises(InputError, match="^ses-1: does not fit"):
         patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")
+
+
+def test_case_of_two_patients_is_refused(tmp_path):
+    """The line that happens to be last says no more than the other; the same line twice is harmless."""
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\na,x\nb,x\na,x\n")
+    assert patients_of(["a", "b"], table=table) == ["x", "x"]
+
+    table.write_text("case,patient\na,x\nb,y\na,z\n")
+    with pytest.raises(InputError, match="says that the case 'a' is of 'x' and of 'z'; correct it"):
+        patients_of(["a", "b"], table=table)
