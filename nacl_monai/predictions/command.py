@@ -21,7 +21,7 @@ from nacl_monai.predictions.output import (
     write_merged,
     written_aside,
 )
-from nacl_monai.predictions.raters import Folders, check_raters
+from nacl_monai.predictions.raters import Folders, by_name, check_raters
 from nacl_monai.predictions.table import audit_table, rater_table
 from nacl_monai.predictions.worst import WorstCases
 from nacl_monai.reports import Run, check_alike, read_runs
@@ -54,7 +54,7 @@ def audit_folders(
     check_raters(labels)
     outputs = [output / name for name in names] if len(names) > 1 else [output]
     for place in outputs:
-        check_output(place)
+        check_output(place, [*predictions, *by_name(labels).values()])
     everything = [
         find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
     ]
@@ -131,7 +131,7 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
     Raises:
         InputError: If the audits cannot be merged.
     """
-    check_output(output)
+    check_output(output, files)
     audit, written = write_merged(output, merge(files))
     print(audit_table([audit]))
     print_written(written)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.handlers.case_bins import write_case_bins
 from nacl_monai.handlers.case_table import (
     error_columns,
@@ -43,12 +43,22 @@ from nacl_monai.runs import EvaluationFolder
 _DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
 
 
-def check_output(output: Path) -> None:
-    """Refuses a folder that holds anything but an audit.
+def check_output(output: Path, read: Iterable[Path] = ()) -> None:
+    """Refuses a folder that holds anything but an audit, or what the next one is made of.
+
+    Args:
+        output: The folder, which is replaced in whole.
+        read: Files and folders that are read.
 
     Raises:
-        InputError: If it does.
+        InputError: If it holds something else.
+        SettingError: If something that is read is in it.
     """
+    for path in read:
+        if path.resolve().is_relative_to(output.resolve()):
+            raise SettingError(
+                f"--output: is {output}, of which {path} is read, and would be replaced; choose another"
+            )
     also = [f"{_DIAGRAM}*", _PAGE, _NIFTI, RATERS]
     check_replaceable(EvaluationFolder(output), "--output", also)
 

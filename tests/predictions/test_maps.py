@@ -207,6 +207,17 @@ def test_maps_belong_to_their_audit(study, run, tmp_path):
     assert not list((tmp_path / "audit/nifti").glob(f"{case}_*"))
 
 
+def test_maps_are_not_replaced_by_an_audit_of_them(study, run, tmp_path):
+    """The audit would take the place of what it is made of."""
+    maps = tmp_path / "audit/nifti"
+    assert run(study.nnunet(), study.labels, "--write", "nifti")[0] == 0
+
+    code, _, err = run(maps, study.labels)
+    assert code == 2
+    assert f"audit, of which {maps} is read, and would be replaced; choose another" in err
+    assert len(list(maps.glob("*_probabilities.nii.gz"))) == 3
+
+
 def test_maps_of_an_audit_that_was_killed_are_removed(study, run, tmp_path):
     """They lie beside the folder, and the next audit begins without them."""
     left = tmp_path / ".audit.new/nifti/other_entropy.nii.gz"

@@ -148,6 +148,17 @@ def test_file_that_is_missing_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_audit_of_a_site_is_not_replaced(as_folder, sites, capsys):
+    """It has what the merged one lacks, such as Dice."""
+    files = [str(sites[name] / ("" if as_folder else "bins.npz")) for name in "ab"]
+    before = (sites["a"] / "cases.csv").read_bytes()
+
+    assert main(["merge", *files, "--output", str(sites["a"])]) == 2
+    assert f"of which {files[0]} is read, and would be replaced" in capsys.readouterr().err
+    assert (sites["a"] / "cases.csv").read_bytes() == before
+
+
 def test_saved_audit_is_the_same(sites, tmp_path):
     """``bins.npz`` holds all of it."""
     audit = read_audit(sites["pooled"])
