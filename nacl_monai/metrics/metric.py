@@ -136,6 +136,11 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         if not len(y_pred):
             raise InputError("probs: are an empty list, without a voxel; leave empty batches out")
         inputs = [y_pred, y] if kwargs.get("mask") is None else [y_pred, y, kwargs["mask"]]
+        for name, of_cases in zip(("labels", "mask"), inputs[1:], strict=False):
+            if len(of_cases) != len(y_pred):
+                raise InputError(
+                    f"{name}: {len(of_cases)} for {len(y_pred)} cases; give one for each"
+                )
         cases = [
             self._compute_tensor(*(tensor.unsqueeze(0) for tensor in case))
             for case in zip(*inputs, strict=True)

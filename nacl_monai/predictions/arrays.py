@@ -19,6 +19,7 @@ from nacl_monai.predictions.measuring import EVALUATED_REGIONS
 from nacl_monai.predictions.raters import Folders, check_raters
 from nacl_monai.predictions.result import Audit, from_sums
 from nacl_monai.predictions.sums import summed
+from nacl_monai.reports.evaluation_files import first_repeated
 
 Cases = Voxels | Sequence[Voxels]
 
@@ -76,6 +77,7 @@ def audit(
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     _refuse(dict.fromkeys(options, True), "folders")
+    patients = list(patients)
     metric = CalibrationMetric(
         num_bins=num_bins,
         regions=regions,
@@ -91,7 +93,7 @@ def audit(
     names = _case_names(cases, len(several), patients)
     shown = list(OUTSIDE_INSIDE) if structures else _class_names(classes, len(several[0]))
     human = metric.case_human_bins()
-    of_cases = (names, metric.region_names, shown, list(patients))
+    of_cases = (names, metric.region_names, shown, patients)
     return from_sums(metric.case_bins(), *of_cases, human, list(raters))
 
 
@@ -139,6 +141,9 @@ def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> li
     names = list(given) or [f"case_{k + 1:03d}" for k in range(count)]
     if len(names) != count or (patients and len(patients) != count):
         raise InputError(f"cases: {len(names)} names for {count} cases; give one per case")
+    repeated = first_repeated(names)
+    if repeated is not None:
+        raise InputError(f"cases: two are called {repeated!r}; give each a name of its own")
     return names
 
 

@@ -344,10 +344,14 @@ def test_gradients_stay_out_of_the_buffers():
         assert not any(buffer.requires_grad for buffer in metric.get_buffer())
 
 
-def test_lists_of_different_lengths_are_refused():
+@pytest.mark.parametrize(("labels", "masks", "name"), [(1, None, "labels"), (2, 3, "mask")])
+def test_lists_of_different_lengths_are_refused(labels, masks, name):
     """Every case has its label and its mask; none is dropped silently."""
-    with pytest.raises(ValueError, match="zip|argument"):
-        CalibrationMetric()(list(PROBS), list(LABELS[:, None]), mask=list(LABELS[:2, None]))
+    case = torch.full((2, 3, 4), 0.5), torch.ones(1, 3, 4)
+    given = None if masks is None else [case[1]] * masks
+
+    with pytest.raises(InputError, match=rf"{name}: \d for 2 cases; give one for each"):
+        CalibrationMetric()([case[0]] * 2, [case[1]] * labels, mask=given)
 
 
 def test_buffers_are_exact():

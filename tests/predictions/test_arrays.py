@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -98,12 +99,32 @@ def test_mask_and_logits_are_taken(arrays):
         ({"cases": ["one"]}, "1 names for 3 cases"),
         ({"patients": ["one"]}, "names for 3 cases"),
         ({"classes": ["a", "b"]}, "2 names for 3 channels"),
+        ({"cases": ["a", "b", "a"]}, "cases: two are called 'a'"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(options, said, arrays):
     """One name for each."""
     with pytest.raises(InputError, match=said):
         audit(*arrays, **options)
+
+
+def test_number_of_labels_and_masks_is_that_of_the_cases(arrays):
+    """One that is missing is said in one line, and a mask of all is none of each."""
+    probs, labels = arrays
+
+    for form in (list, np.stack):
+        with pytest.raises(InputError, match="labels: 2 for 3 cases; give one for each"):
+            audit(form(probs), form(labels[:2]))
+    with pytest.raises(InputError, match="mask: 1 for 3 cases; give one for each"):
+        audit(probs, labels, mask=np.ones(SHAPE, bool))
+
+
+@pytest.mark.parametrize("form", [np.array, pd.Series])
+def test_patients_may_be_a_column_of_a_table(form, arrays):
+    """As whoever keeps them has them."""
+    found = audit(*arrays, patients=form(["x", "y", "x"]))
+
+    assert found.run.patients.tolist() == ["x", "y", "x"]
 
 
 def test_unknown_errors_and_regions_are_refused(arrays):
