@@ -16,6 +16,7 @@ from nacl_monai.export.inference.series import Series
 from nacl_monai.metrics.inputs import dequantized
 from nacl_monai.predictions.images import Image, read_image
 from nacl_monai.predictions.labels import whole_numbers
+from nacl_monai.tensors import sum_tolerance
 
 _OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0
 
@@ -38,7 +39,8 @@ def read_frames(
         ``(slice, row, column, class)``, from 0 to 1.
 
     Raises:
-        InputError: If the file cannot be read, is neither, is on another grid, or has other classes.
+        InputError: If the file cannot be read, is neither, is on another grid, has other classes, or
+            classes that overlap.
     """
     if not file.is_file():
         raise InputError(f"{file}: is no file; give a map that inference has written")
@@ -87,7 +89,15 @@ def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
             f"{file}: has {voxels.shape[3]} channels, but {classes} classes are named; name all of "
             "them, background first: --names"
         )
-    probs: Frames = dequantized(torch.from_numpy(voxels[..., 1:]))[0].float().numpy()
-    if not (probs.min() >= -_OVER and probs.max() <= 1 + _OVER):  # which NaN is not, either
+    stored, tolerance = dequantized(torch.from_numpy(voxels).movedim(-1, 1))
+    probs = stored.float()
+    low, high = (float(bound) for bound in probs.aminmax())
+    if not (low >= -_OVER and high <= 1 + _OVER):  # which NaN is not, either
         raise InputError(f"{file}: holds values outside of 0 to 1; give probabilities")
-    return probs.clip(0, 1)
+    total = float(probs.sum(1).max())
+    if total > 1 + (tolerance or sum_tolerance(stored.dtype)):
+        raise InputError(
+            f"{file}: the channels of a voxel sum up to {total:.4g}, so they overlap, and the first may "
+            "be no background; give probabilities of exclusive classes"
+        )
+    return probs[:, 1:].movedim(1, -1).contiguous().numpy().clip(0, 1)

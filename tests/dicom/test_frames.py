@@ -67,7 +67,8 @@ def test_255ths_are_probabilities(source, tmp_path):
 
 def test_rounding_beyond_one_is_cut_off(source, tmp_path):
     """Interpolation may leave a probability a little above 1, or below 0."""
-    save_nifti(np.full((*SHAPE, 2), 1 + 5e-5, np.float32), tmp_path / "x.nii", MATRIX)
+    probs = np.full((*SHAPE, 2), [-5e-5, 1 + 5e-5], np.float32)
+    save_nifti(probs, tmp_path / "x.nii", MATRIX)
 
     assert (read_frames(tmp_path / "x.nii", source, 2) == 1).all()
 
@@ -99,6 +100,7 @@ def test_distance_that_is_accepted_is_the_users(source, tmp_path):
         (PROBS[..., :2], MATRIX, "has 2 channels, but 3 classes are named"),
         (PROBS * 2, MATRIX, "holds values outside of 0 to 1; give probabilities"),
         (PROBS - 0.5, MATRIX, "holds values outside of 0 to 1; give probabilities"),
+        (PROBS.clip(0.5), MATRIX, "so they overlap, and the first may be no background"),
         (PROBS * np.float32("nan"), MATRIX, "holds values outside of 0 to 1; give probabilities"),
     ],
 )
