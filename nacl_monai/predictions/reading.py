@@ -121,7 +121,7 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
             f"{file}: has {len(voxels)} channels, but there are {channels.describe()}: "
             f"{', '.join(channels.names)}; give the dataset.json of these predictions with --dataset"
         )
-    _check_range(file, voxels, channels.activation)
+    _check_range(file, voxels, channels)
     if not channels.overlapping:
         _check_sums(file, voxels)
 
@@ -133,14 +133,16 @@ def _are_masks(voxels: npt.NDArray[Any]) -> bool:
     return bool(has_both.any() and (zero | one).all())
 
 
-def _check_range(file: Path, voxels: npt.NDArray[Any], activation: str) -> None:
+def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> None:
     low, high = float(voxels.min()), float(voxels.max())
     if np.isnan(low):
         raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
-    if voxels.dtype != np.uint8 and (low < -1e-3 or high > 1 + 1e-2):
+    # As far as the metric takes it: a calibrator is fitted to what can be audited.
+    over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
+    if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
         raise InputError(
-            f"{file}: reaches from {low:.4g} to {high:.4g}, so these are logits; save probabilities, "
-            f"after {activation}"
+            f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
+            f"probabilities, after {channels.activation}"
         )
 
 

@@ -213,6 +213,21 @@ def test_other_cases_are_fitted_if_one_has_a_fault(calibrate, study, tmp_path):
     assert len(pd.read_csv(tmp_path / "out/after/cases.csv")) == 7
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
+    """Splines that resample leave probabilities a little below 0, of which logarithms know nothing."""
+    probs = study.cases["patient3_scan7"][0]
+    probs[:, 0, 0, 0] = -1e-4, 0.5, 0.5001
+
+    code, _, err = calibrate(predictions=study.channels())
+
+    assert code == 1
+    assert "patient3_scan7.nii.gz: reaches from -0.0001 to" in err
+    assert "beyond 0 and 1, as logits do; save probabilities" in err
+    record = json.loads((tmp_path / "out/calibrator.json").read_text())
+    assert len(record["cases"]) == 7
+
+
 def test_incomplete_folder_has_no_calibrator(calibrate, calibrated, tmp_path, monkeypatch):
     """Whatever fails while audits are replaced, an old calibrator does not stay among them."""
     shutil.copytree(calibrated.folder, tmp_path / "out")

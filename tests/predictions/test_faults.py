@@ -86,7 +86,7 @@ def no_prediction(place, _):
 
 
 FAULTS = {
-    logits: ("npz: reaches from ", "so these are logits; save probabilities, after softmax"),
+    logits: ("npz: reaches from ", "1, as logits do; save probabilities, after softmax"),
     sums: ("npz: the sum over a voxel's classes is off 1 by 0.2", "say --activation sigmoid"),
     not_a_number: ("npz: holds NaN; predict the case again", "npz"),
     first_version: ("npz: is of nnU-Net's first version", "--save_probabilities"),
