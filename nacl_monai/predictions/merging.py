@@ -23,10 +23,12 @@ def merge(files: Sequence[str | Path]) -> Audit:
         files: The files, or the folders that they are in.
 
     Raises:
-        InputError: If a file cannot be read, if bins, regions or classes differ, if a case or a patient
-            is in two files, or if only some of them know patients.
+        InputError: If there is no file, or one cannot be read, if bins, regions or classes differ, if a
+            case or a patient is in two files, or if only some of them know patients.
     """
     parts = [read_audit(file).run.bins for file in files]
+    if not parts:
+        raise InputError("files: are none; give the bins.npz of each site")
     for other in parts[1:]:
         _check_alike(parts[0], other)
     _check_apart(parts, "case", [part.cases for part in parts])

@@ -25,6 +25,7 @@ from nacl_monai.predictions.pickles import read_plain
 from nacl_monai.predictions.saved import Affine, Prediction, Probabilities
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
+_REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and booleans
 
 
 def find(folder: Path) -> list[Prediction]:
@@ -108,9 +109,10 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{file}: cannot be read ({cause}); predict the case again") from error
-    if array.ndim != 4:
+    if array.ndim != 4 or not array.size or array.dtype.kind not in _REAL_KINDS:
         raise InputError(
-            f"{file}: has the shape {array.shape}; probabilities are (classes, z, y, x)"
+            f"{file}: holds {array.dtype} of the shape {array.shape}; probabilities are numbers "
+            "(classes, z, y, x)"
         )
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
 

@@ -47,6 +47,14 @@ def objects(place, _):
     np.savez(place / f"{BAD}.npz", probabilities=np.array([{}], dtype=object))
 
 
+def no_voxel(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(probs)[:, :0])
+
+
+def text(place, probs):
+    np.savez(place / f"{BAD}.npz", probabilities=stored(probs).astype(str))
+
+
 def cropped(place, probs):
     np.savez(place / f"{BAD}.npz", probabilities=stored(probs)[:, 1:])
 
@@ -93,6 +101,8 @@ FAULTS = {
     something_else: ("npz: holds no array 'probabilities'", "npz"),
     truncated: ("npz: cannot be read (", "predict the case again"),
     objects: ("npz: cannot be read (", "allow_pickle"),
+    no_voxel: ("npz: holds float32 of the shape (3, 0, 8, 9); probabilities are", "npz"),
+    text: ("npz: holds <U", "of the shape (3, 7, 8, 9); probabilities are numbers"),
     cropped: ("npz: has another shape than", f"{BAD}.nii.gz; predict the case again"),
     channels: ("npz: has 2 channels, but there are 3 classes", "--dataset"),
     moved: ("nii.gz: its affine puts voxels up to 2 mm away", "--affine_tolerance 2.01"),

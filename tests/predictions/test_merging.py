@@ -139,6 +139,12 @@ def test_case_that_a_file_repeats_is_refused(sites, tmp_path):
     refused([change(sites["a"], repeat, tmp_path / "changed")], "case 'one' is there twice")
 
 
+def test_no_site_is_one_line():
+    """A pattern of names may fit to none."""
+    with pytest.raises(InputError, match="files: are none; give the bins.npz of each site"):
+        merge([])
+
+
 def test_file_that_is_missing_is_one_line(tmp_path, capsys):
     """Nothing is made."""
     words = [str(tmp_path / "bins.npz"), "--output", str(tmp_path / "merged")]
