@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_same_grid
+from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import image_files, read_image, stem_of
@@ -205,6 +205,8 @@ def _check_grid(
         )
     if predicted.affine is not None:
         grid = VoxelGrid(str(predicted.source), label.shape, predicted.affine)
+        for one in (grid, label):  # no distance is known from a place that is no number
+            check_affine(one.file, one.affine)
         check_same_grid(grid, label, tolerance)
 
 

@@ -69,6 +69,12 @@ def moved(place, probs):
     save(place / f"{BAD}.nii.gz", probs.argmax(0).astype(np.uint8), affine)
 
 
+def nowhere(place, probs):
+    affine = AFFINE.copy()
+    affine[0, 3] = np.nan
+    save(place / f"{BAD}.nii.gz", probs.argmax(0).astype(np.uint8), affine)
+
+
 def moved_geometry(place, _):
     (place / f"{BAD}.nii.gz").unlink()
     geometry = {"spacing": (1, 1, 1), "origin": (0, 0, 0), "direction": np.eye(3).ravel().tolist()}
@@ -106,6 +112,7 @@ FAULTS = {
     cropped: ("npz: has another shape than", f"{BAD}.nii.gz; predict the case again"),
     channels: ("npz: has 2 channels, but there are 3 classes", "--dataset"),
     moved: ("nii.gz: its affine puts voxels up to 2 mm away", "--affine_tolerance 2.01"),
+    nowhere: ("nii.gz: its affine gives the voxels no size; repair its header", BAD),
     moved_geometry: ("pkl: its affine puts voxels up to", "mm away"),
     other_segmentation: (
         "npz: its most probable classes are not those of",
