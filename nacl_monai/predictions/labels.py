@@ -260,5 +260,5 @@ def _classes(values: npt.NDArray[Any], channels: Channels) -> torch.Tensor:
     if channels.overlapping:
         masks = [table[values] for table in tables]
         return torch.from_numpy(np.stack(masks).astype(np.uint8))
-    index = np.stack(tables).argmax(0).astype(np.uint8)
+    index = np.stack(tables).argmax(0).astype(np.int16)  # classes beyond a byte
     return torch.from_numpy(index[values])

@@ -3,12 +3,15 @@
 import concurrent.futures
 import os
 
+import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
+from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.folders import processes
-from nacl_monai.predictions.labels import pair
-from nacl_monai.predictions.saved import Prediction
+from nacl_monai.predictions.labels import pair, read_labels
+from nacl_monai.predictions.saved import Prediction, Probabilities
+from tests.predictions.conftest import save
 
 
 def predictions(tmp_path, *names):
@@ -41,6 +44,18 @@ def test_two_predictions_of_one_label_are_a_fault(tmp_path):
 
     assert len(pairs) == len(faults) == 1
     assert "a_0000.npz: is the case of" in str(faults[0])
+
+
+def test_classes_beyond_a_byte_keep_their_numbers(tmp_path):
+    """A parcellation of the brain may have more than 256."""
+    values = np.arange(300).reshape(10, 6, 5)
+    channels = Channels("softmax", {f"class_{k}": (k,) for k in range(300)})
+    save(tmp_path / "a.nii.gz", values.astype(np.int16))
+    predicted = Probabilities(np.zeros((300, 5, 6, 10)), None, tmp_path, tmp_path)
+
+    labels = read_labels(tmp_path / "a.nii.gz", channels, predicted)
+
+    np.testing.assert_array_equal(labels.classes, values.T)
 
 
 def die(_):
