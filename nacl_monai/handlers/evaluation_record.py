@@ -110,9 +110,13 @@ def check_replaceable(
         also: Patterns of further names that may be there.
 
     Raises:
-        InputError: If it is a file, or holds something else.
+        InputError: If it is a file, the working directory, or holds something else.
     """
     path = folder.path
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise InputError(
+            f"{path}: is where this command runs, and would be taken away; choose another {option}"
+        )
     remedy = f"choose another {option}, or move it away"
     if path.is_file():
         raise InputError(f"{path}: is a file; {remedy}")

@@ -9,6 +9,7 @@ from ignite.engine import Engine
 
 from nacl_monai.errors import InputError
 from nacl_monai.handlers import EvaluationRecord
+from nacl_monai.handlers.evaluation_record import check_replaceable
 from nacl_monai.runs import EvaluationFolder
 
 
@@ -84,6 +85,16 @@ def test_file_that_changes_during_the_evaluation_is_named(tmp_path, files, which
         evaluate(tmp_path / "evaluation", files, during=lambda: files[which].write_bytes(b"other"))
 
     assert not (tmp_path / "evaluation").exists()
+
+
+@pytest.mark.parametrize("place", [".", "..", "../../evaluation"])
+def test_working_directory_is_not_replaced(tmp_path, monkeypatch, place):
+    """Whoever stands in it would stand nowhere."""
+    (tmp_path / "evaluation/maps").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "evaluation/maps")
+
+    with pytest.raises(InputError, match="is where this command runs.*choose another --output"):
+        check_replaceable(EvaluationFolder(Path(place)), "--output")
 
 
 def test_folder_that_cannot_be_replaced_is_named_with_what_was_written(

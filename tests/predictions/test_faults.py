@@ -304,6 +304,16 @@ def test_output_that_holds_something_else_stays(study, run, tmp_path):
     assert (tmp_path / "audit" / "thesis.tex").read_text() == "x"
 
 
+def test_working_directory_stays(study, run, tmp_path, monkeypatch):
+    """``--output .`` would take it away below whoever works there."""
+    words = study.nnunet(), study.labels
+    (tmp_path / "audit").mkdir()
+    monkeypatch.chdir(tmp_path / "audit")
+
+    assert "is where this command runs" in refusal(run(*words))
+    assert (tmp_path / "audit").is_dir()
+
+
 def test_audit_takes_the_place_of_an_earlier_one(study, run, tmp_path):
     """A case that is gone is gone from the files, too."""
     place, labels = study.nnunet(), study.labels
