@@ -124,7 +124,8 @@ def _read_table(table: Path) -> dict[str, str]:
     """The patient of each case."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [(row["case"], row["patient"]) for row in csv.DictReader(stream)]
+            table_rows = csv.DictReader(stream, skipinitialspace=True)
+            rows = [(row["case"], row["patient"]) for row in table_rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(
             f"{table}: is no table with the columns case and patient ({error}); correct it"

@@ -69,6 +69,14 @@ def test_patient_is_in_the_name_or_in_a_table():
         patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")
 
 
+def test_space_behind_a_comma_makes_no_other_patient(tmp_path):
+    """Nor another column."""
+    table = tmp_path / "patients.csv"
+    table.write_text("case, patient\na,x\nb, x\n")
+
+    assert patients_of(["a", "b"], table=table) == ["x", "x"]
+
+
 def test_case_of_two_patients_is_refused(tmp_path):
     """The line that happens to be last says no more than the other; the same line twice is harmless."""
     table = tmp_path / "patients.csv"
