@@ -73,7 +73,7 @@ def patients_of(
 
     Raises:
         SettingError: If the pattern is none, has other than one group, or both are given.
-        InputError: If a case has no patient, or two of them, or the table cannot be read.
+        InputError: If a case has no patient or two, or the table cannot be read.
 
     Example:
         >>> patients_of(["patient001_ED", "patient001_ES"], r"(patient\d+)_")
@@ -121,20 +121,20 @@ def _by_table(cases: Sequence[str], table: Path) -> list[str]:
 
 
 def _read_table(table: Path) -> dict[str, str]:
-    """The patient of each case."""
+    """The patient of each case; spaces around a name are none of it."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            table_rows = csv.DictReader(stream, skipinitialspace=True)
+            table_rows = csv.DictReader(stream, skipinitialspace=True)  # of the header, too
             rows = [(row["case"], row["patient"]) for row in table_rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(
             f"{table}: is no table with the columns case and patient ({error}); correct it"
         ) from error
-    patient_of = dict(rows)
-    for case, patient in rows:
-        if patient != patient_of[case]:
+    patient_of: dict[str, str] = {}
+    for case, patient in (((name or "").strip() for name in row) for row in rows):
+        if patient_of.setdefault(case, patient) != patient:
             raise InputError(
-                f"{table}: says that the case {case!r} is of {patient!r} and of {patient_of[case]!r}; "
-                "correct it"
+                f"{table}: has two patients for the case {case!r}, {patient_of[case]!r} and "
+                f"{patient!r}; leave one"
             )
     return patient_of

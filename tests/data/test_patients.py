@@ -69,20 +69,24 @@ def test_patient_is_in_the_name_or_in_a_table():
         patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")
 
 
-def test_space_behind_a_comma_makes_no_other_patient(tmp_path):
-    """Nor another column."""
-    table = tmp_path / "patients.csv"
-    table.write_text("case, patient\na,x\nb, x\n")
+def test_spaces_make_no_other_patient(tmp_path):
+    """A spreadsheet leaves them behind; the two cases of a person would be split."""
+    table = tmp_path / "people.csv"
+    table.write_text("case, patient\na,p1\nb, p1\n c ,p2 \n\nd\n")
 
-    assert patients_of(["a", "b"], table=table) == ["x", "x"]
+    assert patients_of(["a", "b", "c"], table=table) == ["p1", "p1", "p2"]
+    with pytest.raises(InputError, match=f"^{table}: has no patient for the case 'd'; add it$"):
+        patients_of(["d"], table=table)
 
 
-def test_case_of_two_patients_is_refused(tmp_path):
-    """The line that happens to be last says no more than the other; the same line twice is harmless."""
-    table = tmp_path / "patients.csv"
-    table.write_text("case,patient\na,x\nb,x\na,x\n")
-    assert patients_of(["a", "b"], table=table) == ["x", "x"]
+def test_table_that_contradicts_itself_is_refused(tmp_path):
+    """The last line would count; the same line twice says nothing new."""
+    table = tmp_path / "people.csv"
+    table.write_text("case,patient\na,p1\na,p1\n")
+    assert patients_of(["a"], table=table) == ["p1"]
 
-    table.write_text("case,patient\na,x\nb,y\na,z\n")
-    with pytest.raises(InputError, match="says that the case 'a' is of 'x' and of 'z'; correct it"):
+    table.write_text("case,patient\na,p1\nb,p2\na,p3\n")
+    with pytest.raises(
+        InputError, match=r"has two patients for the case 'a', 'p1' and 'p3'; leave"
+    ):
         patients_of(["a", "b"], table=table)
