@@ -54,8 +54,8 @@ def split_by_folds(
 
     Raises:
         SettingError: If ``fold`` is not one of the folds.
-        InputError: If a fold names a patient who is not there or is in another fold, or if nobody is
-            left to train.
+        InputError: If a fold names a patient who is not there or is in another fold, if a patient is in
+            none, or if nobody is left to train.
 
     Example:
         >>> split_by_folds(["a", "b", "c", "d"], [["a"], ["b"], ["c", "d"]], fold=2)
@@ -65,7 +65,12 @@ def split_by_folds(
     """
     if not 0 <= fold < len(folds):
         raise SettingError(f"fold {fold}: there is no such fold; choose from 0 to {len(folds) - 1}")
-    _checked(patients, [*folds, test])
+    left_out = sorted({*patients} - _checked(patients, [*folds, test]))
+    if left_out:
+        raise InputError(
+            f"{left_out[0]}: is in no fold of the bundle's split, and would be left out; add it to one, "
+            "or remove its cases"
+        )
     held = [folds[fold]] if test else [folds[(fold + 1) % len(folds)], folds[fold]]
     val, tested = held[0], test or held[-1]
     train = sorted({*chain(*folds)} - {*val, *tested})

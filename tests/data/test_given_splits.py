@@ -63,6 +63,10 @@ def test_next_fold_validates():
         ),
         (lambda: split_by_folds("abc", [["a"], ["b"], ["a"]], 0), "a: is in two sets"),
         (lambda: split_by_folds("abc", [["a"], ["b"]], 0, test=["b"]), "b: is in two sets"),
+        (
+            lambda: split_by_folds("edabc", [["a"], ["b"], ["c"]], 0),
+            "d: is in no fold of the bundle's split, and would be left out; add it to one",
+        ),
         (lambda: split_by_folds("ab", [["a"], ["b"]], 0), "fold 0: leaves nobody to train on"),
         (lambda: split_by_folds("ab", [["a"]], 0, test=["b"]), "fold 0: leaves nobody to train on"),
         (lambda: complete_split("ab", {"test": ["a", "b"]}, {"train": 1}, 0), "dataset: 0 patient"),

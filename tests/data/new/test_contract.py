@@ -267,6 +267,14 @@ class TestSplit:
         with pytest.raises(InputError, match="0: is in two sets of the bundle's split"):
             new(data, patient_pattern=r"case_0(\d)")
 
+    def test_case_that_no_fold_has_is_refused(self, new, tmp_path):
+        """Somebody added it after `splits_final.json` was written; nobody would train on it."""
+        data = own_data.nnunet(tmp_path / "data")
+        splits = [{"train": [n for n in NAMES[:5] if n != one], "val": [one]} for one in NAMES[:5]]
+        write_json(data / "splits_final.json", splits)
+        with pytest.raises(InputError, match="^case_005: is in no fold of the bundle's split"):
+            new(data)
+
     def test_too_few_patients_are_refused_at_once(self, tmp_path):
         """Not when a training begins."""
         data = own_data.nnunet(tmp_path / "data", names=NAMES[:2])
