@@ -57,11 +57,14 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
     Official test and validation sets and folds are kept, and the rest is drawn.
 
     Raises:
-        InputError: If a patient is in two sets or folds, or there are too few patients.
+        InputError: If a patient is in two sets or folds, or in an official set with some cases alone, or
+            there are too few patients.
     """
     unit_of = {case["case"]: split_unit(case) for case in cases}
     units = [*unit_of.values()]
     given = {part: _units(description, names, unit_of) for part, names in description.sets.items()}
+    for part, names in description.sets.items():
+        _check_apart(description, part, names, unit_of)
     if description.folds and "val" not in given:
         folds = [_units(description, fold, unit_of) for fold in description.folds]
         return _by_folds(units, folds, given.get("test", []))
@@ -131,3 +134,17 @@ def _units(description: Description, names: Sequence[str], unit_of: Mapping[str,
                 "correct it"
             )
     return sorted({unit_of[name] for name in names})
+
+
+def _check_apart(
+    description: Description, part: str, names: Sequence[str], unit_of: Mapping[str, str]
+) -> None:
+    """Refuses an official set that its patients would enlarge by their other cases."""
+    case_of = {unit_of[name]: name for name in names}
+    for name, unit in unit_of.items():
+        if unit in case_of and name not in names:
+            raise InputError(
+                f"{description.source.parent}: the patient {unit} is in the official set {part} with "
+                f"the case {case_of[unit]}, but not with {name}; remove one of the cases, or correct "
+                "the patients"
+            )

@@ -255,6 +255,21 @@ class TestSplit:
         assert keys["split_proportions"] == {"train": 70, "val": 10}
         assert split["test"] == NAMES[4:]
 
+    def test_official_set_is_not_enlarged_by_its_patients(self, new, tmp_path):
+        """A training case of somebody who is tested would be tested, too; the set would be another."""
+        names = ["p0_a", "p1_a", "p2_a", "p3_a", "p0_b", "p4_a", "p4_b"]
+        data = own_data.nnunet(tmp_path / "data", test=3, names=names)
+        with pytest.raises(InputError) as raised:
+            new(data, patient_pattern=r"(p\d)_")
+        assert str(raised.value) == (
+            f"{data}: the patient p0 is in the official set test with the case p0_b, but not with p0_a; "
+            "remove one of the cases, or correct the patients"
+        )
+
+        for file in data.glob("*Tr/p0_a*"):
+            file.unlink()
+        assert new(data, patient_pattern=r"(p\d)_")[0]["official_sets"] == {"test": ["p0", "p4"]}
+
     def test_folds_are_of_patients(self, new, tmp_path):
         """Cases of one patient are one entry; a patient in two folds is refused."""
         data = own_data.nnunet(tmp_path / "data")
