@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, product
 from math import floor
 from typing import NamedTuple
@@ -127,6 +129,43 @@ def check_image_voxels(file: str, image: torch.Tensor) -> None:
         raise InputError(f"{file}: holds NaN or infinite voxels; repair or remove the case")
     if any(channel.min() == channel.max() for channel in image):
         raise InputError(f"{file}: is constant; repair or remove the case")
+
+
+@contextmanager
+def scaling_intensities(file: str) -> Iterator[None]:
+    """Makes a fault of what MONAI merely warns of: intensities that it leaves as they are.
+
+    Raises:
+        InputError: If the block scales a range of intensities whose ends are equal.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", r"Divide by zero \(a_min == a_max\)")
+        try:
+            yield
+        except (RuntimeError, Warning) as error:
+            if not isinstance(error.__cause__ or error, Warning):
+                raise
+            raise InputError(
+                f"{file}: has no range of intensities to scale, as nearly all of its voxels have the "
+                "same; crop the image, or scale it otherwise in the bundle's `preprocessing`"
+            ) from error
+
+
+def check_preprocessed(file: str, image: torch.Tensor) -> None:
+    """Checks that preprocessing and cropping leave something of an image.
+
+    Args:
+        file: The file.
+        image: What they made of it, channels first.
+
+    Raises:
+        InputError: If a channel is constant.
+    """
+    if any(channel.min() == channel.max() for channel in image):
+        raise InputError(
+            f"{file}: is constant when it is preprocessed and cropped; correct the range of intensities "
+            "in the bundle's `preprocessing`, or its `cropping`, or remove the case"
+        )
 
 
 def check_label_channels(file: str, channels: int) -> None:

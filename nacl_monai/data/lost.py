@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import check_slice_size
+from nacl_monai.data.faults import check_preprocessed, check_slice_size, scaling_intensities
 from nacl_monai.errors import InputError
 
 _SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
@@ -53,17 +53,21 @@ def preprocess_label(
         The classes of which voxels are lost.
 
     Raises:
-        InputError: If a step fails, or the slices are larger than ``spatial_size``.
+        InputError: If a step fails, nothing is left of the image, or the slices are larger than
+            ``spatial_size``.
     """
     data: Any = {**case, **volume}
     lost = torch.zeros(len(classes), dtype=torch.int64)
     before, size = _count(data, len(classes)), _voxel_size(data)
+    file = image_files(case)[0]
     for step in steps:
-        data = _applied(step, data, image_files(case)[0])
+        with scaling_intensities(file):
+            data = _applied(step, data, file)
         after, new_size = _count(data, len(classes)), _voxel_size(data)
         resampled = abs(new_size / size - 1) > _SAME_GRID
         lost += torch.where((after == 0) | torch.tensor(not resampled), before - after, 0)
         before, size = after, new_size
+    check_preprocessed(file, data["image"])
     check_slice_size(case, data["label"].shape[1:3], spatial_size)
     return [
         LostVoxels(case["case"], name, int(before[index] + lost[index]), int(lost[index]))

@@ -29,7 +29,12 @@ from torch.utils.data import Dataset
 
 import nacl_monai
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import check_new, check_slice_size
+from nacl_monai.data.faults import (
+    check_new,
+    check_preprocessed,
+    check_slice_size,
+    scaling_intensities,
+)
 from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
 from nacl_monai.data.seeding import seeded
 from nacl_monai.errors import InputError
@@ -258,11 +263,14 @@ def _key(case: Case, preprocessing: str) -> str:
 
 
 def _write(case: Case, transform: Transform, file: Path) -> None:
-    volume: Mapping[Hashable, Any] = transform(dict(case))
+    name = image_files(case)[0]
+    with scaling_intensities(name):
+        volume: Mapping[Hashable, Any] = transform(dict(case))
     image, label = (
         convert_to_tensor(volume[key], dtype=torch.float32, track_meta=False)
         for key in ("image", "label")
     )
+    check_preprocessed(name, image)
     voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous()
     empty = (voxels[:, :-1].amin(dim=(2, 3)) == voxels[:, :-1].amax(dim=(2, 3))).all(dim=1)
     affine = MetaTensor(volume["label"]).affine

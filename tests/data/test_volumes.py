@@ -12,7 +12,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.transforms import RandGaussianNoised, ScaleIntensityRanged, Spacingd
+from monai.transforms import (
+    RandGaussianNoised,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
+    Spacingd,
+)
 from torch.utils.data import DataLoader, DistributedSampler
 
 from nacl_monai.data import (
@@ -22,6 +27,7 @@ from nacl_monai.data import (
     check_distinct,
     decathlon_cases,
 )
+from nacl_monai.data.lost import preprocess_label
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, save_nifti
 
@@ -313,6 +319,42 @@ def test_same_voxels_in_two_cases_are_refused(cases, tmp_path):
             check_distinct(sets)
 
 
+@pytest.mark.parametrize(
+    ("step", "part"),
+    [
+        (
+            ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0, 1, clip=True, channel_wise=True),
+            "has no range of intensities to scale, as nearly all of its voxels have the same; crop",
+        ),
+        (
+            ScaleIntensityRanged("image", 1000, 2000, 0, 1, clip=True),
+            "is constant when it is preprocessed and cropped; correct the range of intensities",
+        ),
+    ],
+)
+def test_image_that_preprocessing_leaves_unscaled_or_constant_is_refused(
+    tmp_path, capsys, step, part
+):
+    """By the check as well. MONAI keeps the intensities, up to 900 beside others' 1, and warns."""
+    image = np.zeros((20, 20, 20), np.float32)
+    image[9:12, 9:12, 9:12] = np.arange(27).reshape(3, 3, 3) + 874
+    label = (image > 890).astype(np.uint8)
+    case = {"case": "c"}
+    for key, voxels in (("image", image), ("label", label)):
+        save_nifti(voxels, tmp_path / f"{key}.nii.gz")
+        case[key] = str(tmp_path / f"{key}.nii.gz")
+    load = LoadCase([[0], [1]], 1)
+    with pytest.raises(InputError) as trained:
+        CachedVolumes([case], [load, step], tmp_path / "cache")
+    with pytest.raises(InputError) as checked:
+        preprocess_label(case, load(case), [step], ["background", "a"], SIZE)
+
+    assert str(trained.value) == str(checked.value)
+    assert str(checked.value).startswith(f"{tmp_path}/image.nii.gz: {part}")
+    assert "Divide by zero" not in capsys.readouterr().err
+    assert not list(tmp_path.glob("cache/*"))
+
+
 def test_slices_larger_than_the_network_are_refused(volumes):
     """Slices larger than the network's input are refused, with the key that mends it."""
     with pytest.raises(
@@ -347,6 +389,7 @@ def test_two_processes_draw_every_slice(volumes):
 def big_volume(case):
     """In place of a transform: 32 MiB of voxels for every case."""
     ones = torch.ones(1, 512, 512, 16)
+    ones[..., 0] = 0  # a constant image is refused
     return {**case, "image": ones, "label": ones}
 
 
