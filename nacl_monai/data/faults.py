@@ -189,15 +189,20 @@ def check_label_values(
         label_values: For each class, the values on disk that become it, background first.
 
     Raises:
-        InputError: If a value belongs to no class, or all of them to the background.
+        InputError: If a value belongs to no class or to two, or all of them to the background.
     """
     present = list(present)
-    expected = sorted(chain(*label_values))
+    expected: list[float] = sorted(chain(*label_values))
     for value in present:
         if value not in expected:
             raise InputError(
                 f"{file}: holds the label value {value:g}; expected only {expected}, "
                 "so correct the file or the bundle's `label_values`"
+            )
+        if expected.count(value) > 1:
+            raise InputError(
+                f"{file}: holds the label value {value:g}, which the bundle's `label_values` has twice; "
+                "leave it once"
             )
     if set(present) <= set(label_values[0]):
         raise InputError(f"{file}: holds no foreground voxel; repair or remove the case")

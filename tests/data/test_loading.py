@@ -88,6 +88,14 @@ def test_values_that_become_background_are_no_foreground(case):
         load(case, [[0, 7], [1], [2]])
 
 
+def test_value_of_two_classes_is_refused(case):
+    """The second would take all of its voxels, without a word."""
+    with pytest.raises(
+        InputError, match="holds the label value 2, which the bundle's `label_values` has twice"
+    ):
+        load(case, [[0], [1, 2], [2]])
+
+
 class TestModalities:
     @pytest.fixture
     def files(self, case, tmp_path):
