@@ -7,10 +7,11 @@ so the same command checks a dataset of one's own. Cases are read as a training 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from monai.bundle import ConfigParser
 
@@ -20,7 +21,7 @@ from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.lost import preprocess_label
 from nacl_monai.data.summary import DatasetSummary
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.progress import progress_bar
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")
@@ -53,12 +54,14 @@ def check_dataset(
         The numbers of the sound cases, and the faults of the others.
 
     Raises:
-        InputError: If there is no such dataset, or ``dataset_dir`` is missing or in another layout.
+        InputError: If there is no such dataset, if what its bundle declares does not agree, or if
+            ``dataset_dir`` is missing or in another layout.
     """
     parser = _declared(dataset, dataset_dir, bundles)
     if affine_tolerance is not None:
         parser["affine_tolerance"] = affine_tolerance
     declared = {key: parser.get_parsed_content(key) for key in _DECLARED}
+    _check_agreement(declared, parser.get_parsed_content("structures"))
     summary = DatasetSummary(dataset, **declared, ignore_index=parser.get("ignore_index"))
     load_case: LoadCase = parser.get_parsed_content("load_case")
     cases = _find_cases(parser.get_parsed_content("cases"), summary.faults.append)
@@ -90,6 +93,22 @@ def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None)
     parser["cases::_mode_"] = "callable"
     parser["load_case::ignore_index"] = parser.get("ignore_index")
     return parser
+
+
+def _check_agreement(declared: Mapping[str, Any], structures: Mapping[str, Any]) -> None:
+    """A training refuses label values of more or fewer classes; an evaluation, structures of others."""
+    classes, values = declared["classes"], declared["label_values"]
+    if len(classes) != len(values):
+        raise SettingError(
+            f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values of "
+            f"{len(values)} classes; set both alike"
+        )
+    for name, indices in structures.items():
+        if not (isinstance(indices, list) and {*indices} <= {*range(len(classes))}):
+            raise SettingError(
+                f"structures: {name} is of the classes {indices}; write a list of places in `classes`, "
+                f"from 0 to {len(classes) - 1}"
+            )
 
 
 def _find_cases(find: Callable[..., list[Case]], report_fault: ReportFault) -> list[Case]:

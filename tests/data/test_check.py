@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from nacl_monai.data import decathlon_cases
+from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, change, put, save_nifti
@@ -114,6 +115,33 @@ class TestOwnBundle:
         own.write_text(yaml.safe_dump(keys))
         with pytest.raises(InputError, match=f"^{own}: has no {key}[^,\n]*; add it"):
             check_dataset("mine", root, bundles=own.parents[2])
+
+    @pytest.mark.parametrize(
+        ("keys", "message"),
+        [
+            (
+                {"classes": ["background", "anterior"]},
+                "classes: names 2 (background, anterior), but label_values has the values of 3 classes; "
+                "set both alike",
+            ),
+            (
+                {"structures": {"whole": [1, 2, 4]}},
+                "structures: whole is of the classes [1, 2, 4]; write a list of places in `classes`, "
+                "from 0 to 2",
+            ),
+            (
+                {"structures": {"whole": 1}},
+                "structures: whole is of the classes 1; write a list of places in `classes`, "
+                "from 0 to 2",
+            ),
+        ],
+    )
+    def test_keys_that_do_not_agree_are_a_slip(self, own, root, capsys, keys, message):
+        """As they are to a training or an evaluation; what passes the check trains."""
+        own.write_text(yaml.safe_dump({**yaml.safe_load(own.read_text()), **keys}))
+
+        assert main(["check", "mine", str(root), "--bundles", str(own.parents[2])]) == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
 
     def test_function_of_ones_own_needs_no_report(self, own, root):
         """It may take the folder alone."""
