@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.parser import ParserError
-from yaml.scanner import ScannerError
+from yaml.constructor import ConstructorError
 
 from nacl_monai.errors import InputError
 from nacl_monai.wheel import shipped
@@ -192,15 +191,32 @@ def choose_loss(name: str) -> Choice:
     return menu[name]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML would keep the last one, without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The keys of a node and their values."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return deepcopy(_parse(file.read_text(encoding="utf-8")))  # which callers may change
-    except (ParserError, ScannerError) as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise InputError(f"{file}: is no YAML ({where}{error.problem}); correct it") from error
+        keys = _parse(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{file}: is no YAML ({where}{reason}); correct it") from error
+    if not isinstance(keys, dict):
+        raise InputError(f"{file}: holds no keys; write `key: value`, as another bundle has it")
+    return deepcopy(keys)  # which callers may change
 
 
 @cache
-def _parse(text: str) -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml.safe_load(text)
-    return parsed
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 - derived from the safe one

@@ -110,13 +110,29 @@ class TestOwnBundles:
             dataset_file("folder", own)
         assert "folder" not in dataset_names(own)
 
-    def test_slip_in_the_file_is_one_line(self, own):
-        """With its number."""
-        (own / "mine/configs/dataset.yaml").write_text("a: 1\nb: [1\n")
-        with pytest.raises(
-            InputError, match=r"dataset.yaml: is no YAML \(line 3: [^\n]*correct it$"
-        ):
+    @pytest.mark.parametrize(
+        ("text", "part"),
+        [
+            (b"a: 1\nb: [1\n", r"is no YAML \(line 3: [^\n]*correct it"),
+            (b"a: *b\n", r"is no YAML \(line 1: found undefined alias[^\n]*correct it"),
+            (b"a: Z\xfcrich\n", r"is no YAML \('utf-8' codec [^\n]*correct it"),
+            (b"a: \x07\n", r"is no YAML \(unacceptable character [^\n]*correct it"),
+            (b"a: 1\nb: 2\na: 3\n", r"is no YAML \(line 3: a is there twice\); correct it"),
+            (b"b:\n  a: 1\n  a: 1\n", r"is no YAML \(line 3: a is there twice\); correct it"),
+            (b"# nothing\n", "holds no keys; write `key: value`, as another bundle has it"),
+            (b"- a\n", "holds no keys; write `key: value`, as another bundle has it"),
+        ],
+    )
+    def test_slip_in_the_file_is_one_line(self, own, text, part):
+        """With its number. YAML would keep the last of two values of a key, without a word."""
+        (own / "mine/configs/dataset.yaml").write_bytes(text)
+        with pytest.raises(InputError, match=f"dataset.yaml: {part}$"):
             read_dataset("mine", own)
+
+    def test_keys_may_be_alike_at_other_places(self, own):
+        """Each mapping has keys of its own."""
+        (own / "mine/configs/dataset.yaml").write_text("a: {a: 1}\nb: [{a: 1}, {a: 2}]\n")
+        assert read_dataset("mine", own) == {"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}
 
 
 class TestDatasets:
@@ -206,7 +222,7 @@ class TestPlainText:
         file = project / "ant" / "configs" / "dataset.yaml"
         file.write_text("a: !!python/object/apply:os.getcwd []\n")
 
-        with pytest.raises(yaml.YAMLError):
+        with pytest.raises(InputError, match=r"\(line 1: could not determine a constructor"):
             read_dataset("ant")
 
     def test_readers_do_not_change_what_others_read(self, project):
