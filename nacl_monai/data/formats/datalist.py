@@ -54,7 +54,7 @@ def describe_datalist(root: Path) -> Description:
             "file": file.name,
             "lists": lists,
         },
-        modalities=_modalities(everything),
+        modalities=_modalities(file, everything),
         channels=_channels(content.get("modality")),
         **_labels(file, content),
         sets=sets,
@@ -126,9 +126,19 @@ def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> 
     return [folds[number] for number in numbers]
 
 
-def _modalities(entries: list[dict[str, Any]]) -> list[str]:
-    """What distinguishes the files of an image: the ends of their names."""
-    first = [Path(name).name.partition(".nii")[0] for name in files_of(entries[0])]
-    if len(first) == 1:
-        return [""]
-    return [name.rpartition("_")[2] for name in first]
+def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
+    """What distinguishes the files of an image: the ends of their names, in one order."""
+    first, *others = [_ends(entry) for entry in entries]
+    for entry, ends in zip(entries[1:], others, strict=True):
+        if ends != first and sorted(ends) == sorted(first):
+            raise InputError(
+                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(ends)}, but "
+                f"{', '.join(first)} elsewhere; list them in one order"
+            )
+    return first
+
+
+def _ends(entry: dict[str, Any]) -> list[str]:
+    """What the names of an image's files end with; nothing, if there is but one."""
+    names = [Path(name).name.partition(".nii")[0] for name in files_of(entry)]
+    return [name.rpartition("_")[2] for name in names] if len(names) > 1 else [""]

@@ -271,6 +271,33 @@ class TestDatalist:
         assert describe(own_data.datalist(tmp_path / "a", modality="MR")).channels == []
         assert "brain.json: has no labels" in refusal(own_data.datalist(tmp_path / "b", labels=3))
 
+    @pytest.mark.parametrize("name", ["training", "validation"])
+    def test_channels_in_another_order_are_refused(self, tmp_path, name):
+        """A network would be given T2 for T1 in one of the cases, without a word."""
+        root = own_data.datalist(tmp_path)
+        *training, last = json.loads((root / "brain.json").read_text())["training"]
+        last["image"].reverse()
+        content = {"training": training}
+        content.setdefault(name, []).append(last)
+        write_json(root / "brain.json", content)
+
+        assert refusal(root) == (
+            f"{root}/brain.json: the channels of case_005/t2.nii.gz are t2, t1, but t1, t2 elsewhere; "
+            "list them in one order"
+        )
+
+    def test_channels_of_other_names_are_left_to_the_list(self, tmp_path):
+        """Names that tell nothing of channels are in whatever order the list has."""
+        root = own_data.datalist(tmp_path)
+        content = json.loads((root / "brain.json").read_text())
+        entry = content["training"][3]
+        for old, new in (("t1", "scan_9"), ("t2", "scan_1")):
+            (root / f"case_003/{old}.nii.gz").rename(root / f"case_003/{new}.nii.gz")
+        entry["image"] = ["case_003/scan_9.nii.gz", "case_003/scan_1.nii.gz"]
+        write_json(root / "brain.json", content)
+
+        assert describe(root).modalities == ["t1", "t2"]
+
     def test_two_datalists_are_refused(self, tmp_path):
         """Both are named."""
         root = own_data.datalist(tmp_path)
