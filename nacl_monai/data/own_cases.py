@@ -111,8 +111,8 @@ def read_entries(file: Path, name: str) -> list[dict[str, Any]]:
 def entries_of(file: Path, content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The entries of one of the lists in the content of a file, as `read_entries` returns them."""
     entries = content.get(name)
-    if not isinstance(entries, list):
-        raise InputError(f"{file}: has no list {name!r}; add it")
+    if not (isinstance(entries, list) and entries):
+        raise InputError(f"{file}: has no list {name!r} with cases; add it")
     for number, entry in enumerate(entries):
         _check_entry(f"{file}: {name}[{number}]", entry)
     return entries
@@ -121,7 +121,8 @@ def entries_of(file: Path, content: Mapping[str, Any], name: str) -> list[dict[s
 def _check_entry(where: str, entry: Any) -> None:
     if not (isinstance(entry, dict) and {"image", "label"} <= entry.keys()):
         raise InputError(f"{where} needs an image and a label; add what is missing")
-    if not all(isinstance(one, str) for one in (*files_of(entry), entry["label"])):
+    files = files_of(entry)
+    if not files or not all(isinstance(one, str) for one in (*files, entry["label"])):
         raise InputError(f"{where} has something else than the names of files; correct it")
 
 

@@ -107,6 +107,8 @@ def test_file_of_a_list_that_is_missing_is_reported(tmp_path):
     [
         ("[", "is damaged"),
         ("{}", "has no list 'training'"),
+        ('{"training": []}', "has no list 'training' with cases"),
+        ('{"training": [{"image": [], "label": "a"}]}', r"training\[0\] has something else"),
         ('{"training": ["a.nii.gz"]}', r"training\[0\] needs an image and a label"),
         ('{"training": [{"image": 3, "label": "a"}]}', r"training\[0\] has something else"),
         ('{"training": [{"image": ["a"], "label": null}]}', r"training\[0\] has something else"),

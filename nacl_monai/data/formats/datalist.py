@@ -113,17 +113,15 @@ def _has_labels(entries: Any) -> bool:
 
 def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> list[list[str]]:
     """The cases of each fold, if the entries have any."""
-    folds: dict[Any, list[str]] = {}
-    for entry in entries:
-        folds.setdefault(entry.get("fold"), []).append(names[id(entry)])
-    if folds.keys() == {None}:
+    numbers = [entry.get("fold") for entry in entries]
+    if all(number is None for number in numbers):
         return []
-    numbers = range(len(folds))
-    if folds.keys() != {*numbers}:
+    folds = range(len({*map(str, numbers)}))
+    if not all(number in folds for number in numbers):
         raise InputError(
             f"{file}: training: the folds must be 0, 1, 2, … and every entry in one; correct them"
         )
-    return [folds[number] for number in numbers]
+    return [[names[id(entry)] for entry in entries if entry["fold"] == fold] for fold in folds]
 
 
 def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:

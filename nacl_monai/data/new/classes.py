@@ -65,11 +65,16 @@ def named_labels(description: Description, found: Survey) -> dict[str, list[int]
     """The values of each label, under a name that the column of a table may have.
 
     Raises:
-        InputError: If two names become one.
+        InputError: If two names become one, or there is no label.
     """
     labels = description.labels
     if labels is None:
-        return {f"class_{value}": [value] for value in sorted(found.holders.keys() - {0})}
+        values = sorted(found.holders.keys() - {0})
+        if not values:
+            raise InputError(
+                f"{description.source.parent}: no label holds anything but 0; put label maps there"
+            )
+        return {f"class_{value}": [value] for value in values}
     words = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
     _check_names(description.source, words)
     return dict(zip(words, labels.values(), strict=True))

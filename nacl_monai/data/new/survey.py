@@ -22,6 +22,7 @@ from nacl_monai.progress import progress_bar
 
 #: Foreground voxels of a case that percentiles are of, at most; nnU-Net takes as many.
 SAMPLED = 10_000
+_MOST_VALUES = 256  # classes are kept in a byte
 _Load = Callable[[str, bool], Any]
 
 
@@ -104,6 +105,11 @@ def _whole_numbers(file: str, label: torch.Tensor) -> list[int]:
     broken = values[(values != values.round()) | values.isinf()]
     if len(broken):
         raise InputError(f"{file}: holds {broken[0]:g}; a label map holds whole numbers")
+    if len(values) > _MOST_VALUES:
+        raise InputError(
+            f"{file}: holds {len(values)} values, and a label map at most {_MOST_VALUES}; look whether "
+            "images and labels are interchanged"
+        )
     return [int(value) for value in values]
 
 

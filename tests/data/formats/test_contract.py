@@ -255,7 +255,9 @@ class TestDatalist:
         assert description.modalities == ["t1", "t2"]
         assert len(cases_of(description, root)) == 6
 
-    @pytest.mark.parametrize("folds", [[0, 1, 3], [0, 1, None], [0, 1, "2"], [1, 2, 3]])
+    @pytest.mark.parametrize(
+        "folds", [[0, 1, 3], [0, 1, None], [0, 1, "2"], [1, 2, 3], [[0], [1], [2]]]
+    )
     def test_folds_that_have_gaps_are_refused(self, tmp_path, folds):
         """Nobody could say which number means which."""
         root = own_data.datalist(tmp_path)
@@ -297,6 +299,16 @@ class TestDatalist:
         write_json(root / "brain.json", content)
 
         assert describe(root).modalities == ["t1", "t2"]
+
+    def test_list_without_cases_is_refused(self, tmp_path):
+        """In both formats that have one."""
+        for file, root in (
+            ("brain.json", own_data.datalist(tmp_path / "a")),
+            ("dataset.json", own_data.decathlon(tmp_path / "b")),
+        ):
+            content = json.loads((root / file).read_text())
+            write_json(root / file, {**content, "training": []})
+            assert refusal(root).startswith(f"{root}/{file}: has no list 'training' with cases")
 
     def test_two_datalists_are_refused(self, tmp_path):
         """Both are named."""

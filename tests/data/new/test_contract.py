@@ -217,6 +217,27 @@ class TestClasses:
 
         assert str(fault).startswith(f"{data}/labels/case_004.nii.gz: holds {value:g}; a label map")
 
+    def test_images_among_the_labels_are_faults(self, tmp_path):
+        """Each intensity would be a class, and hundreds do not fit into a byte."""
+        data = own_data.folders(tmp_path / "data")
+        rng = np.random.default_rng(0)
+        for file in (data / "labels").iterdir():
+            change(file, lambda label: rng.integers(-1000, 1000, label.shape).astype(np.int16))
+        faults = new_bundle("mine", data, tmp_path / "bundles").faults
+
+        assert len(faults) == len(NAMES)
+        assert str(faults[0]).startswith(f"{data}/labels/case_000.nii.gz: holds ")
+        assert str(faults[0]).endswith("look whether images and labels are interchanged")
+
+    @pytest.mark.parametrize("modality", ["CT", None])
+    def test_labels_of_nothing_are_refused(self, new, tmp_path, modality):
+        """There is no class, nor a foreground for the window of a CT."""
+        data = own_data.folders(tmp_path / "data")
+        for file in (data / "labels").iterdir():
+            change(file, np.zeros_like)
+        with pytest.raises(InputError, match=f"^{data}: no label holds anything but 0; put label"):
+            new(data, modality=modality)
+
     @pytest.mark.parametrize("names", [("a b", "a_b"), ("?", "b"), ("background", "b")])
     def test_names_that_are_alike_are_refused(self, tmp_path, names):
         """As columns of a table they would be one."""
