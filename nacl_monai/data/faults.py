@@ -254,9 +254,15 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
     """
     files = (("image", image_files(case)[0]), ("label map", case["label"]))
     for fingerprint, (kind, file) in zip(fingerprints, files, strict=True):
-        first = known.setdefault(fingerprint, file)
-        if first != file:
-            raise InputError(f"{file}: is the same {kind} as {first}; remove one of the cases")
+        if known.get(fingerprint) == file:
+            raise InputError(
+                f"{file}: is the {kind} of {case['case']} and of another case; correct the list of cases"
+            )
+        if fingerprint in known:
+            raise InputError(
+                f"{file}: is the same {kind} as {known[fingerprint]}; remove one of the cases"
+            )
+        known[fingerprint] = file
 
 
 def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int]) -> None:

@@ -124,6 +124,8 @@ def _check_entry(where: str, entry: Any) -> None:
     files = files_of(entry)
     if not files or not all(isinstance(one, str) for one in (*files, entry["label"])):
         raise InputError(f"{where} has something else than the names of files; correct it")
+    if len({*files}) < len(files):
+        raise InputError(f"{where} has a file of its image twice; correct it")
 
 
 def files_of(entry: dict[str, Any]) -> list[Any]:

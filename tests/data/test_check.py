@@ -1,5 +1,6 @@
 """A download is verified as a training reads it; every fault is named with its file."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,9 @@ import yaml
 from nacl_monai.data import decathlon_cases
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
+from nacl_monai.data.new import new_bundle
 from nacl_monai.errors import InputError
+from tests import own_data
 from tests.conftest import ROOT, change, put, save_nifti
 
 BUNDLES = ROOT / "bundles"
@@ -201,6 +204,22 @@ class TestFaults:
             f"{root}/{folder}/hippocampus_002.nii.gz; remove one of the cases"
         ]
         assert len(summary.units) == 10
+
+    def test_file_of_two_cases_is_found(self, tmp_path):
+        """Where a list names one label for two images; the second case does not count."""
+        data = own_data.decathlon(tmp_path / "data")
+        content = json.loads((data / "dataset.json").read_text())
+        content["training"][1]["label"] = content["training"][0]["label"]
+        own_data.write_json(data / "dataset.json", content)
+        new_bundle("mine", data, tmp_path / "bundles")
+
+        summary = check_dataset("mine", data, bundles=tmp_path / "bundles", subset=True)
+
+        assert [str(fault) for fault in summary.faults] == [
+            f"{data}/labelsTr/case_000.nii.gz: is the label map of case_001 and of another case; "
+            "correct the list of cases"
+        ]
+        assert len(summary.units) == 5
 
     def test_number_of_the_official_download_is_enough(self, root):
         """A dataset as large as the official one has no fault; a case less is one."""

@@ -109,6 +109,10 @@ def test_file_of_a_list_that_is_missing_is_reported(tmp_path):
         ("{}", "has no list 'training'"),
         ('{"training": []}', "has no list 'training' with cases"),
         ('{"training": [{"image": [], "label": "a"}]}', r"training\[0\] has something else"),
+        (
+            '{"training": [{"image": ["a", "b", "a"], "label": "c"}]}',
+            r"training\[0\] has a file .* twice",
+        ),
         ('{"training": ["a.nii.gz"]}', r"training\[0\] needs an image and a label"),
         ('{"training": [{"image": 3, "label": "a"}]}', r"training\[0\] has something else"),
         ('{"training": [{"image": ["a"], "label": null}]}', r"training\[0\] has something else"),

@@ -26,9 +26,11 @@ from nacl_monai.data import (
     SliceDataset,
     check_distinct,
     decathlon_cases,
+    paired_cases,
 )
 from nacl_monai.data.lost import preprocess_label
 from nacl_monai.errors import InputError
+from tests import own_data
 from tests.conftest import ROOT, save_nifti
 
 SIZE = (48, 64)
@@ -317,6 +319,20 @@ def test_same_voxels_in_two_cases_are_refused(cases, tmp_path):
     for sets in ([first, second], [both], [second, empty, first]):
         with pytest.raises(InputError, match=r"is the same image as .*; remove one of the cases"):
             check_distinct(sets)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("image", "image"), ("label", "label map")])
+def test_file_of_two_cases_is_refused(tmp_path, key, kind):
+    """By a slip in a list, a case is learned with another's label, or tested though it was trained."""
+    first, second, *_ = paired_cases(own_data.folders(tmp_path), [["images", "labels"]])
+    second[key] = first[key]
+    sets = [CachedVolumes([case], transforms(), tmp_path / "cache") for case in (first, second)]
+    with pytest.raises(InputError) as raised:
+        check_distinct(sets)
+
+    assert str(raised.value) == (
+        f"{first[key]}: is the {kind} of case_001 and of another case; correct the list of cases"
+    )
 
 
 @pytest.mark.parametrize(
