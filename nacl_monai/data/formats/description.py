@@ -161,9 +161,14 @@ def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:
         remedy: What to do.
 
     Raises:
-        InputError: If another file is there.
+        InputError: If another file is there, or a folder.
     """
     for path in sorted(folder.glob("[!.]*")):
+        if path.is_dir():
+            raise InputError(
+                f"{path}: is a folder, whose files would be left out; move them into {folder}, or it "
+                "elsewhere"
+            )
         if path.is_file() and not path.name.endswith(tuple(endings)):
             raise InputError(
                 f"{path}: does not end in {' or '.join(dict.fromkeys(endings))}; {remedy}"

@@ -152,6 +152,18 @@ class TestNnunet:
 
         assert refusal(root).startswith(f"{root}/{file}: does not end in ")
 
+    @pytest.mark.parametrize(
+        ("write", "folder"), [(own_data.nnunet, "imagesTr"), (own_data.folders, "labels")]
+    )
+    def test_folder_among_the_files_is_named(self, tmp_path, write, folder):
+        """With some of the files, or with all of them."""
+        root = write(tmp_path)
+        below = root / folder / "site_a"
+        below.mkdir()
+        for file in sorted((root / folder).glob("*.nii.gz")):
+            file.rename(below / file.name)
+            assert refusal(root).startswith(f"{below}: is a folder, whose files would be left out;")
+
     def test_channel_that_some_cases_lack_is_named(self, tmp_path):
         """Its file is missing."""
         root = own_data.nnunet(tmp_path, 2, channel_names={"0": "T1", "1": "T2"})
