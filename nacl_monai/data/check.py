@@ -7,8 +7,9 @@ so the same command checks a dataset of one's own. Cases are read as a training 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,13 @@ def check_dataset(
     parser = _declared(dataset, dataset_dir, bundles)
     if affine_tolerance is not None:
         parser["affine_tolerance"] = affine_tolerance
-    declared = {key: parser.get_parsed_content(key) for key in _DECLARED}
-    _check_agreement(declared, parser.get_parsed_content("structures"))
+    content = partial(_content, parser, dataset_file(dataset, bundles))
+    declared = {key: content(key) for key in _DECLARED}
+    _check_agreement(declared, content("structures"))
     summary = DatasetSummary(dataset, **declared, ignore_index=parser.get("ignore_index"))
-    load_case: LoadCase = parser.get_parsed_content("load_case")
-    cases = _find_cases(parser.get_parsed_content("cases"), summary.faults.append)
+    load_case: LoadCase = content("load_case")
+    steps, spatial_size = content("reading")[1:], content("spatial_size")
+    cases = _find_cases(content("cases"), summary.faults.append)
     known: dict[str, str] = {}
     for case in progress_bar(cases, description=f"Checking {dataset}", unit="case"):
         loaded = load_case.read(case, summary.faults.append)
@@ -73,7 +76,7 @@ def check_dataset(
                 check_new(case, loaded.fingerprints, known)
                 summary.add(case, loaded)
                 if preprocess:
-                    _check_preprocessed(case, loaded, summary, parser)
+                    _check_preprocessed(case, loaded, summary, steps, spatial_size)
     _check_classes(summary)
     if not subset:
         _check_number(summary, dataset_dir)
@@ -93,6 +96,18 @@ def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None)
     parser["cases::_mode_"] = "callable"
     parser["load_case::ignore_index"] = parser.get("ignore_index")
     return parser
+
+
+def _content(parser: ConfigParser, file: Path, key: str) -> Any:
+    """What a key stands for; what MONAI cannot make of it is one line."""
+    try:
+        return parser.get_parsed_content(key)
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        cause: BaseException = error
+        while not isinstance(cause, InputError) and cause.__cause__:
+            cause = cause.__cause__
+        reason = str(cause).strip().splitlines()[0]
+        raise SettingError(f"{file}: {key} cannot be used ({reason}); correct it") from error
 
 
 def _check_agreement(declared: Mapping[str, Any], structures: Mapping[str, Any]) -> None:
@@ -127,15 +142,19 @@ def _collected(summary: DatasetSummary) -> Iterator[None]:
 
 
 def _check_preprocessed(
-    case: Case, loaded: LoadedCase, summary: DatasetSummary, parser: ConfigParser
+    case: Case,
+    loaded: LoadedCase,
+    summary: DatasetSummary,
+    steps: Sequence[Callable[[Any], Any]],
+    spatial_size: Sequence[int],
 ) -> None:
     """Adds to the summary what a case loses; classes that it loses altogether are a fault."""
     found = preprocess_label(
         case,
         {"image": loaded.image, "label": loaded.label},
-        parser.get_parsed_content("reading")[1:],
+        steps,
         summary.classes,
-        parser.get_parsed_content("spatial_size"),
+        spatial_size,
     )
     summary.lost = [*(summary.lost or ()), *found]
     gone = [one.name for one in found if one.lost == one.voxels]

@@ -14,7 +14,7 @@ from nacl_monai.data import decathlon_cases
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
 from nacl_monai.data.new import new_bundle
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from tests import own_data
 from tests.conftest import ROOT, change, put, save_nifti
 
@@ -145,6 +145,26 @@ class TestOwnBundle:
 
         assert main(["check", "mine", str(root), "--bundles", str(own.parents[2])]) == 2
         assert capsys.readouterr().err == f"error: {message}\n"
+
+    @pytest.mark.parametrize(
+        ("keys", "message"),
+        [
+            (
+                {"ignore_index": 2},
+                r"load_case cannot be used \(ignore_index: is 2; it must be above",
+            ),
+            ({"label_values": [0, 1, 2]}, r"load_case cannot be used \('int' object is not iter"),
+            ({"preprocessing": ["@to_rass"]}, r"reading cannot be used \(.*to_rass"),
+            ({"preprocessing": None}, r"reading cannot be used \("),
+            ({"preprocessing": [{"_target_": "Nope"}]}, r"reading cannot be used \(.*Nope"),
+            ({"cases": {"_target_": "nacl_monai.data.nope"}}, r"cases cannot be used \(.*nope"),
+        ],
+    )
+    def test_value_that_cannot_be_used_is_a_slip(self, own, root, keys, message):
+        """With the file and the key, before the data are read."""
+        own.write_text(yaml.safe_dump({**yaml.safe_load(own.read_text()), **keys}))
+        with pytest.raises(SettingError, match=rf"^{own}: {message}[^\n]*\); correct it$"):
+            check_dataset("mine", root, bundles=own.parents[2])
 
     def test_function_of_ones_own_needs_no_report(self, own, root):
         """It may take the folder alone."""
