@@ -13,6 +13,7 @@ from typing import Any
 from nacl_monai.data.formats.description import (
     Description,
     check_mapping,
+    is_word_for_ct,
     read_ignored,
     read_labels,
 )
@@ -64,8 +65,10 @@ def describe_datalist(root: Path) -> Description:
 
 
 def _channels(modality: Any) -> list[str]:
-    """The names of the channels, if they are listed as in the Decathlon's format."""
-    return list(map(str, modality.values())) if isinstance(modality, dict) else []
+    """The names of the channels, if they are listed as in the Decathlon's format, or CT is the word."""
+    if isinstance(modality, dict):
+        return list(map(str, modality.values()))
+    return [modality] if is_word_for_ct(str(modality)) else []
 
 
 def _labels(file: Path, content: dict[str, Any]) -> dict[str, Any]:

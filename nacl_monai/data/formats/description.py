@@ -47,6 +47,11 @@ class Description:
     title: str = ""
 
 
+def is_word_for_ct(name: str) -> bool:
+    """Whether a channel or a modality of this name is a CT."""
+    return name.strip().casefold() == "ct"
+
+
 def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
     """The labels of a ``dataset.json``: names to values, as nnU-Net has them, or values to names.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nacl_monai.data.formats import Description
+from nacl_monai.data.formats.description import is_word_for_ct
 from nacl_monai.data.new.choice import Choice, Options
 from nacl_monai.data.new.geometry import resampled, sizes_of, turned
 from nacl_monai.data.new.survey import Survey
@@ -23,7 +24,7 @@ def is_ct(description: Description, options: Options) -> bool:
         InputError: If a CT is beside another modality, since one step scales all channels alike.
     """
     names = [options.modality] if options.modality else description.channels
-    are_ct = [name.strip().casefold() == "ct" for name in names]
+    are_ct = [is_word_for_ct(name) for name in names]
     if any(are_ct) and not all(are_ct):
         raise InputError(
             f"{description.source}: the channels are {', '.join(names)}, but a CT has one window for "

@@ -411,6 +411,19 @@ class TestImages:
         with pytest.raises(InputError, match="^--window 3 2: is empty"):
             new(data, window=(3.0, 2.0))
 
+    @pytest.mark.parametrize("modality", ["CT", {"0": "CT"}])
+    def test_ct_of_a_datalist_has_a_window(self, new, tmp_path, modality):
+        """Whether the modality is a word or a list of channels."""
+        data = own_data.datalist(tmp_path / "data", modality=modality)
+        content = json.loads((data / "brain.json").read_text())
+        for entry in content["training"]:
+            entry["image"] = entry["image"][0]
+        write_json(data / "brain.json", content)
+        keys, reasons = new(data)
+
+        assert keys["preprocessing"][-1]["_target_"] == "ScaleIntensityRanged"
+        assert "CT: the window is" in reasons
+
     def test_ct_beside_another_modality_is_refused_until_somebody_decides(self, new, tmp_path):
         """One step scales all channels; the message says how to decide, and that works."""
         names = {"0": "CT", "1": "MRI"}
