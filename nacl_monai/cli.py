@@ -5,6 +5,7 @@ A command's module is imported only when the command runs, so that ``nacl-monai 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -109,6 +110,22 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
         return None, 1
+
+
+def distance(text: str) -> float:
+    """The word of a command that is a distance: finite, and 0 or more.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> distance("0.5")
+        0.5
+    """
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError(text)
+    return number
 
 
 def usage() -> str:

@@ -43,6 +43,19 @@ def test_exit_code_is_the_commands(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "words", [["check", "acdc", "DIR"], ["audit", "A", "B"], ["dicom", "A", "B"]]
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1mm"])
+def test_distance_is_finite_and_not_negative(words, value, capsys):
+    """Nothing is farther than a distance that is no number."""
+    with pytest.raises(SystemExit) as ended:
+        main([*words, f"--affine_tolerance={value}"])
+
+    assert ended.value.code == 2
+    assert f"invalid distance value: '{value}'" in capsys.readouterr().err
+
+
 def test_help_imports_no_heavy_library():
     """The list of commands costs no import of torch, MONAI, pandas or matplotlib."""
     heavy = ["torch", "monai", "pandas", "matplotlib", "scipy"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
+from nacl_monai.cli import distance
 from nacl_monai.data.check import check_dataset
 from nacl_monai.data.new import Options, new_bundle
 from nacl_monai.data.new.bundle import as_comment
@@ -99,7 +100,7 @@ def _add_check(check: argparse.ArgumentParser) -> None:
     )
     check.add_argument(
         "--affine_tolerance",
-        type=_distance,
+        type=distance,
         metavar="MM",
         help="how far apart image and label may put a voxel (default: as the bundle says)",
     )
@@ -137,13 +138,6 @@ def _add_new(new: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="median (default), none, or sizes: 0.8,0.8,3 (-1: stays as it is)",
     )
-
-
-def _distance(text: str) -> float:
-    distance = float(text)
-    if not 0 <= distance < float("inf"):
-        raise ValueError
-    return distance
 
 
 if __name__ == "__main__":

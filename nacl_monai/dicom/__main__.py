@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from nacl_monai.cli import write_files
+from nacl_monai.cli import distance, write_files
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.dicom.frames import read_frames
 from nacl_monai.dicom.names import check_names, class_names, property_of
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--affine_tolerance",
-        type=float,
+        type=distance,
         default=AFFINE_TOLERANCE,
         metavar="MM",
         help=f"how far apart series and map may put a voxel (default: {AFFINE_TOLERANCE})",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nacl_monai.cli import distance
 from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.predictions.channels import ACTIVATIONS
 from nacl_monai.predictions.measuring import EVALUATED_REGIONS
@@ -52,7 +53,7 @@ def add_measures(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--num-bins", type=int, metavar="N", help="default: 15")
     parser.add_argument(
         "--affine_tolerance",
-        type=float,
+        type=distance,
         metavar="MM",
         help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
     )
