@@ -25,6 +25,7 @@ from nacl_monai.runtime.processes import (
 from nacl_monai.runtime.run_folder import keep_data, lock_folder, open_run
 from nacl_monai.runtime.run_settings import evaluation_settings, follow_run
 from nacl_monai.runtime.schedule import ScheduleState, check_interval, half_of_epochs
+from nacl_monai.runtime.sets import check_sets
 from nacl_monai.runtime.weights import load_weights
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "check_interval",
     "check_labels",
     "check_loss",
+    "check_sets",
     "default_device",
     "evaluation_sampler",
     "evaluation_settings",

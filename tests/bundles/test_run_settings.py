@@ -1,5 +1,6 @@
 """Evaluation and inference believe the run's own config.json, and refuse to contradict it."""
 
+import json
 import shutil
 
 import pytest
@@ -60,6 +61,26 @@ def test_contradiction_is_refused_and_the_evaluation_stays(bundle, run, override
     assert code != 0
     assert f"config.json: the run was trained with another {named}" in one_line(errors)
     assert before == contents(folder)
+
+
+@pytest.mark.parametrize("run_id", ["evaluating", "calibrating"])
+def test_patient_who_trained_cannot_be_put_among_the_others(bundle, run, run_id):
+    """A split that was changed after the training would test or calibrate on what the network knows."""
+    folder, shared = run
+    split = json.loads((folder / "split.json").read_text())
+    patient = split["train"].pop()
+    for part in ("val", "test"):
+        changed = {**split, part: [*split[part], patient]}
+        (folder / "split.json").write_text(json.dumps(changed))
+        before = contents(folder)
+
+        given = [*shared, "--output_dir", folder, "--calibrator", "temperature_union"]
+        code, errors = bundle(*words(run_id, *given))
+
+        assert code == 1
+        assert f"case {patient}_frame" in one_line(errors)
+        assert f"in the set 'train', which is in {part!r} now" in one_line(errors)
+        assert before == contents(folder)
 
 
 def test_inference_believes_the_run_as_well(bundle, run, tmp_path):
