@@ -76,7 +76,7 @@ def plan(
     return Plan(
         dataset,
         folder or (Path("runs/demo/phantom") if phantom else _data_of(dataset)),
-        output or Path("runs/demo", dataset),
+        output.absolute() if output else Path("runs/demo", dataset),
         phantom,
         _SIZES.get(dataset, ()),
         _replaced(usual, overrides),

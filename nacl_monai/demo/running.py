@@ -21,6 +21,8 @@ from nacl_monai.runtime.command_line import check_run
 _METHOD, _REGION = "temperature", "union"
 # Two trainings at once would wait for each other's threads.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+# What the first training says; every demo has it, and nothing else does.
+_LOG = "dice_ce.log"
 
 
 def run(plan: Plan) -> None:
@@ -29,18 +31,19 @@ def run(plan: Plan) -> None:
     CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is moved aside.
 
     Raises:
-        InputError: If a word of the trainings is wrong, before anything is done; or if a step fails,
-            whose error is printed.
+        InputError: If a word of the trainings is wrong, or something else than a demo is in the way,
+            before anything is done; or if a step fails, whose error is printed.
     """
     check_run(_as_configured(plan))
     _move_aside(plan.output)
-    plan.output.mkdir(parents=True)
+    plan.output.mkdir(parents=True, exist_ok=True)
+    log = plan.output / _LOG
+    log.touch()
     if plan.phantom:
         _step("phantom", plan.dataset, str(plan.folder), "--cases", "20")
     usual, nacl = plan.output / "dice_ce", plan.output / "nacl"
     calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder), *plan.everywhere]
     calibrate += ["--method", _METHOD, "--region", _REGION]
-    log = plan.output / "dice_ce.log"
     print(f"CE+DSC trains beside NACL; its output: {log}", flush=True)
     with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
         for words in _trained(plan, "nacl", nacl):
@@ -67,10 +70,26 @@ def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:
 
 
 def _move_aside(folder: Path) -> None:
-    if folder.is_dir():
-        previous = folder.with_name(f"{folder.name}.previous")
-        rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
+    """Moves an earlier demo aside, in place of the one that was there."""
+    if not _is_demo(folder):
+        return
+    previous = folder.with_name(f"{folder.name}.previous")
+    if _is_demo(previous):
+        rmtree(previous)
+    folder.rename(previous)
+
+
+def _is_demo(folder: Path) -> bool:
+    """Whether a demo is there; not if nothing is.
+
+    Raises:
+        InputError: If anything else is.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return False
+    if not (folder / _LOG).is_file():
+        raise InputError(f"{folder}: holds something else than a demo; choose another --output")
+    return True
 
 
 def _command(words: Sequence[str]) -> list[str]:

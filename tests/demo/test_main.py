@@ -25,6 +25,14 @@ def test_words_become_a_plan(planned, tmp_path):
     assert plan.training == ["--max_epochs", "1"]
 
 
+def test_output_may_be_where_one_is(planned, tmp_path, monkeypatch):
+    """By its name, which what is moved aside takes on."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--output", "."]) == 0
+
+    assert planned[0].output == tmp_path
+
+
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [

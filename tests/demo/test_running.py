@@ -77,6 +77,46 @@ def test_earlier_demo_is_moved_aside(demo):
     assert demo.output.with_name("it's out.previous").joinpath("mark").read_text() == "1"
 
 
+def refused(demo, folder):
+    """The second time as well, with what is in the folder left as it is."""
+    (folder / "thesis.txt").write_text("years of work")
+    for _ in range(2):
+        with pytest.raises(InputError) as error:
+            run(demo)
+        line = f"{folder}: holds something else than a demo; choose another --output"
+        assert str(error.value) == line
+    return (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_folder_of_anything_else_stays_as_it_is(steps, demo):
+    """The next demo but one would have removed it."""
+    demo.output.mkdir()
+
+    assert refused(demo, demo.output)
+    assert steps() == []
+
+
+@pytest.mark.usefixtures("steps")
+def test_nothing_else_gives_way_to_an_earlier_demo(demo):
+    """Of the name that it would have."""
+    run(demo)
+    previous = demo.output.with_name("it's out.previous")
+    previous.mkdir()
+
+    assert refused(demo, previous)
+    assert (demo.output / "dice_ce.log").is_file()
+
+
+@pytest.mark.usefixtures("steps")
+def test_empty_folder_is_taken(demo):
+    """As somebody makes it beforehand."""
+    demo.output.mkdir()
+
+    run(demo)
+
+    assert (demo.output / "dice_ce.log").is_file()
+
+
 def test_wrong_word_changes_nothing(demo):
     """An earlier demo stays where it is."""
     demo.output.mkdir()
