@@ -34,8 +34,8 @@ def find_members(run: RunFolder) -> dict[str, str]:
         and the checksum of each one's weights.
 
     Raises:
-        InputError: If there is no other seed beside it, or if one that is there is not finished, or was
-            trained in another way or on other patients.
+        InputError: If there is no other seed beside it, or if one that is there is not finished, was
+            trained in another way or on other patients, or is a copy of another one.
     """
     members = [member for member in _of_any_seed(run) if member.config.is_file()]
     if len(members) < 2:
@@ -44,7 +44,21 @@ def find_members(run: RunFolder) -> dict[str, str]:
         )
     for member in members:
         _check_member(run, member)
-    return {member.path.name: checksum(member.model) for member in members}
+    weights = {member.path.name: checksum(member.model) for member in members}
+    _check_no_copy(run, weights)
+    return weights
+
+
+def _check_no_copy(run: RunFolder, members: Mapping[str, str]) -> None:
+    """Refuses weights that would count twice."""
+    owners: dict[str, str] = {}
+    for name, weights in members.items():
+        owner = owners.setdefault(weights, name)
+        if owner != name:
+            raise InputError(
+                f"{beside(run, name).path}: has the weights of {owner}, and is no other training; train "
+                "it with another seed, or keep its folder elsewhere"
+            )
 
 
 def _of_any_seed(run: RunFolder) -> list[RunFolder]:
@@ -52,9 +66,9 @@ def _of_any_seed(run: RunFolder) -> list[RunFolder]:
     match = re.fullmatch(r"(.+_seed)\d+", run.path.absolute().name)
     if match is None:
         raise InputError(f"{run.path}: not the name of a run; end it in _seed<n>")
-    pattern = f"{glob.escape(match[1])}[0-9]*"
-    folders = sorted(run.path.absolute().parent.glob(pattern), key=lambda path: _seed(path.name))
-    return list(map(RunFolder, folders))
+    beside_it = run.path.absolute().parent.glob(f"{glob.escape(match[1])}*")
+    folders = [path for path in beside_it if path.name.removeprefix(match[1]).isdecimal()]
+    return list(map(RunFolder, sorted(folders, key=lambda path: _seed(path.name))))
 
 
 def ensemble_of(

@@ -49,6 +49,26 @@ def test_members_are_the_seeds_of_the_training(runs):
         assert find_members(run) == {run.path.name: checksum(run.model) for run in runs}
 
 
+def test_folder_of_another_name_is_no_member(runs):
+    """A run that somebody put aside, or a file."""
+    for name in ("unet_nacl_seed0_old", "unet_nacl_seed2.zip", "unet_nacl_seed"):
+        write(RunFolder(runs[0].path.with_name(name)), 3)
+
+    assert list(find_members(runs[0])) == NAMES
+
+
+def test_copy_of_a_member_is_refused(runs):
+    """Its weights would count twice, and the ensemble be one of fewer networks than it says."""
+    write(RunFolder(runs[0].path.with_name("unet_nacl_seed3")), 2)
+
+    with pytest.raises(InputError) as refused:
+        find_members(runs[0])
+    assert str(refused.value) == (
+        f"{runs[0].path.with_name('unet_nacl_seed3')}: has the weights of unet_nacl_seed2, and is no "
+        "other training; train it with another seed, or keep its folder elsewhere"
+    )
+
+
 def test_ensemble_has_the_weights_of_every_member(runs):
     """The mean of the probabilities of each member's own network."""
     expected = sum(torch.softmax(network(seed)(IMAGE), 1) for seed in (0, 2, 10)) / 3
