@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
+from nacl_monai.losses.settings import check_weights
 from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
 
 
@@ -39,7 +40,7 @@ def cross_entropy(
         A scalar; 0 if every voxel is ignored.
 
     Raises:
-        InputError: If shapes, label values or the number of class weights do not fit.
+        InputError: If shapes, label values or class weights do not fit.
 
     Note:
         ``torch.nn.functional.cross_entropy`` computes it. Ours accepts the labels of a MONAI loader,
@@ -101,7 +102,18 @@ def _per_class(
             f"class_weights: has {len(class_weights)} values, but logits have {logits.shape[1]} "
             "classes; pass one weight per class"
         )
+    check_class_weights(class_weights)
     return torch.as_tensor(class_weights).to(logits)
+
+
+def check_class_weights(class_weights: Sequence[float] | torch.Tensor | None) -> None:
+    """Refuses class weights that are negative, or all 0; the values of a tensor are not looked at.
+
+    Raises:
+        SettingError: If they are.
+    """
+    if not (class_weights is None or isinstance(class_weights, torch.Tensor)):
+        check_weights("class_weights", class_weights)
 
 
 class CrossEntropyLoss(SegmentationLoss):
@@ -116,7 +128,7 @@ class CrossEntropyLoss(SegmentationLoss):
         ``(B, C, *spatial)``; a scalar out.
 
     Raises:
-        InputError: If shapes, label values or the number of class weights do not fit.
+        InputError: If shapes, label values or class weights do not fit.
 
     Example:
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
@@ -126,6 +138,7 @@ class CrossEntropyLoss(SegmentationLoss):
     def __init__(
         self, *, class_weights: Sequence[float] | None = None, ignore_index: int | None = None
     ) -> None:
+        check_class_weights(class_weights)
         super().__init__(class_weights=class_weights, ignore_index=ignore_index)
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.composed import needs_image
 from nacl_monai.losses.foreign import as_segmentation_loss
+from nacl_monai.losses.settings import check_weights
 from nacl_monai.tensors import valid_soft_labels, without_metadata
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
@@ -45,9 +46,9 @@ class DeepSupervisionLoss(SegmentationLoss):
         nnU-Net's loader makes it; a scalar out.
 
     Raises:
-        InputError: If the number of weights or of labels is not that of the outputs, if ``loss`` is a
-            ``DeepSupervisionLoss``, whose weights would have no effect, or if one-hot labels of stacked
-            heads cannot be told from a label map.
+        InputError: If a weight is negative or all are 0, if the number of weights or of labels is not
+            that of the outputs, if ``loss`` is a ``DeepSupervisionLoss``, whose weights would have no
+            effect, or if one-hot labels of stacked heads cannot be told from a label map.
 
     Note:
         MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
@@ -70,6 +71,8 @@ class DeepSupervisionLoss(SegmentationLoss):
                 "loss: is a DeepSupervisionLoss within another; pass the loss inside it, and set "
                 "--loss_function::weights"
             )
+        if weights is not None:
+            check_weights("weights", weights)
         super().__init__(weights=None if weights is None else list(weights))
         self.loss = as_segmentation_loss(loss)
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.cross_entropy import cross_entropy
+from nacl_monai.losses.cross_entropy import check_class_weights, cross_entropy
+from nacl_monai.losses.settings import check_weights
 from nacl_monai.losses.voxels import (
     at_least_float32,
     check_inputs,
@@ -22,6 +23,8 @@ from nacl_monai.losses.voxels import (
     is_soft,
     memberships,
 )
+
+_WEIGHTS = "cross_entropy_weight, dice_weight"
 
 
 def dice_ce_loss(
@@ -54,7 +57,7 @@ def dice_ce_loss(
         A scalar.
 
     Raises:
-        InputError: If shapes, label values or the number of class weights do not fit.
+        InputError: If a weight, shapes or label values do not fit.
 
     Note:
         Equals ``monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)``, which has no
@@ -90,6 +93,7 @@ def _weighted_terms(
     class_weights: Sequence[float] | None,
     ignore_index: int | None,
 ) -> dict[str, torch.Tensor]:
+    check_weights(_WEIGHTS, (cross_entropy_weight, dice_weight))
     logits = at_least_float32(logits)  # once, so that both gradients are added before rounding
     entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
     dice = soft_dice_loss(
@@ -173,7 +177,7 @@ class DiceCELoss(SegmentationLoss):
         ``(B, C, *spatial)``; a scalar out.
 
     Raises:
-        InputError: If shapes, label values or the number of class weights do not fit.
+        InputError: If a weight, shapes or label values do not fit.
 
     Example:
         >>> loss = DiceCELoss(dice_weight=2.0)
@@ -192,6 +196,8 @@ class DiceCELoss(SegmentationLoss):
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:
+        check_weights(_WEIGHTS, (cross_entropy_weight, dice_weight))
+        check_class_weights(class_weights)
         super().__init__(
             cross_entropy_weight=cross_entropy_weight,
             dice_weight=dice_weight,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from nacl_monai.errors import SettingError
 
@@ -24,3 +24,14 @@ def check_option(name: str, options: Collection[str], value: str) -> None:
         SettingError: If it is not.
     """
     require(value in options, name, value, f"one of {', '.join(options)}")
+
+
+def check_weights(name: str, weights: Iterable[float]) -> None:
+    """Refuses the setting ``name`` if a weight is negative, or all are 0.
+
+    Raises:
+        SettingError: If so; what has a negative weight would be unlearned.
+    """
+    given = list(weights)
+    valid = all(weight >= 0 for weight in given) and any(given)
+    require(valid, name, given, "weights of 0 or more, not all of them 0")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import CrossEntropyLoss, cross_entropy
+from nacl_monai.losses import CrossEntropyLoss, DiceCELoss, NACLLoss, cross_entropy
 
 WEIGHTS = [0.1, 1.0, 3.0]
 
@@ -56,6 +56,19 @@ def test_number_of_class_weights_is_that_of_the_classes(batch, weights):
         f"class_weights: has {len(weights)} values, but logits have 3 classes; "
         "pass one weight per class"
     )
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0, 1.0], [0.0, 0.0, 0.0]])
+def test_class_weights_are_not_negative_and_not_all_zero(batch, weights):
+    """Refused when the loss is made, or by the function; a class would be unlearned."""
+    for refusing in (
+        lambda: CrossEntropyLoss(class_weights=weights),
+        lambda: cross_entropy(*batch, class_weights=weights),
+        lambda: NACLLoss(class_weights=weights),
+        lambda: DiceCELoss(class_weights=weights),
+    ):
+        with pytest.raises(InputError, match="class_weights: is .*; pass weights of 0 or more"):
+            refusing()
 
 
 @pytest.mark.parametrize("ignore_index", [None, 1])

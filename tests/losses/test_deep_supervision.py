@@ -207,6 +207,13 @@ def test_each_output_has_its_weight(batch):
         )
 
 
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0]])
+def test_weights_are_not_negative_and_not_all_zero(weights):
+    """Refused when the loss is made."""
+    with pytest.raises(InputError, match="weights: is .*; pass weights of 0 or more"):
+        DeepSupervisionLoss(CrossEntropyLoss(), weights)
+
+
 def test_terms_are_summed_over_the_outputs(batch):
     """Each term has the weights of the outputs."""
     logits, labels = batch

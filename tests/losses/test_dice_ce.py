@@ -54,6 +54,19 @@ def test_terms_carry_their_weights(batch):
     assert weighted.latest_terms["dice"] == 2 * equal.latest_terms["dice"]
 
 
+@pytest.mark.parametrize("weights", [(-1.0, 1.0), (1.0, -0.5), (0.0, 0.0)])
+def test_weights_are_not_negative_and_not_both_zero(batch, weights):
+    """A training would raise what it is to lower; zeros leave nothing to learn."""
+    settings = dict(zip(("cross_entropy_weight", "dice_weight"), weights, strict=True))
+    for refusing in (lambda: DiceCELoss(**settings), lambda: dice_ce_loss(*batch, **settings)):
+        with pytest.raises(InputError) as caught:
+            refusing()
+        assert str(caught.value) == (
+            f"cross_entropy_weight, dice_weight: is {list(weights)}; pass weights of 0 or more, not "
+            "all of them 0"
+        )
+
+
 def test_class_weights_are_cross_entropys(batch):
     """Class weights change cross-entropy and leave Dice alone."""
     equal, weighted = DiceCELoss(), DiceCELoss(class_weights=[1.0, 2.0, 5.0])

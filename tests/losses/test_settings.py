@@ -3,7 +3,7 @@
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.settings import check_option, require
+from nacl_monai.losses.settings import check_option, check_weights, require
 
 
 def test_valid_settings_pass():
@@ -17,6 +17,21 @@ def test_invalid_setting_is_named_with_its_value_and_remedy():
     with pytest.raises(InputError) as caught:
         require(False, "gamma", -1, "0 or more")
     assert str(caught.value) == "gamma: is -1; pass 0 or more"
+
+
+@pytest.mark.parametrize("weights", [(1.0, -0.1), (0, 0.0), (), (1.0, float("nan"))])
+def test_weights_are_not_negative_and_not_all_zero(weights):
+    """What has a negative weight is unlearned, and nothing is learned of zeros."""
+    with pytest.raises(InputError) as caught:
+        check_weights("weights", weights)
+    assert str(caught.value) == (
+        f"weights: is {list(weights)!r}; pass weights of 0 or more, not all of them 0"
+    )
+
+
+def test_some_weights_may_be_zero():
+    """What has none is left out."""
+    check_weights("weights", (0, 0.5))
 
 
 def test_unknown_option_is_refused_with_all_options():
