@@ -35,6 +35,7 @@ def fit_calibrator(
     device: torch.device | str,
     run: RunFolder,
     ignore_index: int | None = None,
+    checkpoint: str | Path | None = None,
 ) -> None:
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
@@ -51,6 +52,7 @@ def fit_calibrator(
         device: Where the network is.
         run: The run that was trained.
         ignore_index: Voxels with this label do not count.
+        checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -58,7 +60,7 @@ def fit_calibrator(
             calibrator was not fitted yet.
     """
     steps = read_name(name)
-    record: dict[str, Any] = {"weights": checksum(run.model)}
+    record: dict[str, Any] = {"weights": checksum(checkpoint or run.model)}
     if steps.joins:
         record["members"] = find_members(run)
     if steps.of_members:
@@ -118,7 +120,11 @@ def _add_volumes(
 
 
 def calibrated_network(
-    network: nn.Module, run: RunFolder, name: str | None, cases: Collection[Case]
+    network: nn.Module,
+    run: RunFolder,
+    name: str | None,
+    cases: Collection[Case],
+    checkpoint: str | Path | None = None,
 ) -> nn.Module:
     """The network with one of its run's calibrators behind it, or with the others of its ensemble.
 
@@ -127,6 +133,7 @@ def calibrated_network(
         run: The run that was trained.
         name: Of a calibrator that `fit_calibrator` wrote; None for the network as it is.
         cases: Those that will be evaluated.
+        checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -134,7 +141,7 @@ def calibrated_network(
     """
     if name is None:
         return network
-    record = read_calibrator(run, name)
+    record = read_calibrator(run, name, checkpoint)
     _check_unseen(run.calibrated(name).calibrator, record["patients"], cases)
     device = next(network.parameters()).device
     if "members" in record:
@@ -153,8 +160,16 @@ def _check_unseen(file: Path, patients: Iterable[str], cases: Iterable[Case]) ->
         )
 
 
-def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
+def read_calibrator(
+    run: RunFolder, name: str, checkpoint: str | Path | None = None
+) -> Mapping[str, Any]:
     """What `fit_calibrator` wrote of a calibrator.
+
+    Args:
+        run: The run that was trained.
+        name: Of the calibrator.
+        checkpoint: The file of the weights to which it must have been fitted; the run's ``model.pt`` by
+            default.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -163,8 +178,9 @@ def read_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
     steps = read_name(name)
     file = run.calibrated(name).calibrator
     record = _read(file, steps)
-    if record["weights"] != checksum(run.model):
-        raise InputError(f"{file}: was fitted to another {run.model.name}; fit it again")
+    weights = Path(checkpoint or run.model)
+    if record["weights"] != checksum(weights):
+        raise InputError(f"{file}: was fitted to another {weights.name}; fit it again")
     return record
 
 

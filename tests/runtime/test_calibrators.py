@@ -13,6 +13,9 @@ from nacl_monai.runtime import calibrated_network, fit_calibrator
 NAME = "temperature_foreground"
 NETWORK = torch.nn.Conv2d(1, 3, 1)
 WHOLE = {"method": "temperature", "parameters": {"temperature": 2}, "weights": "", "patients": []}
+# Four voxels in five are right.
+LOGITS = torch.tensor([0.0, 3.0]).view(2, 1, 1).expand(2, 1, 5)
+VOLUME = {"image": LOGITS[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
 CASES = [{"case": "a_frame01", "patient": "a"}, {"case": "b"}]
 
 
@@ -71,6 +74,22 @@ def test_calibrator_of_other_weights_is_refused(run):
         calibrated_network(NETWORK, run, NAME, CASES)
 
 
+def test_calibrator_is_of_the_weights_that_it_was_fitted_to(run, tmp_path):
+    """Whichever file they are in; the run's own are others, or are not there at all."""
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"other weights")
+    fit = ("temperature_union", NETWORK, lambda *_: LOGITS[None], [VOLUME], "cpu", run)
+    behind = (NETWORK, run, "temperature_union", CASES)
+
+    fit_calibrator(*fit, checkpoint=other)
+    calibrated_network(*behind, checkpoint=other)
+    with pytest.raises(InputError, match="was fitted to another model.pt; fit it again"):
+        calibrated_network(*behind)
+    run.model.unlink()
+    fit_calibrator(*fit, checkpoint=str(other))
+    calibrated_network(*behind, checkpoint=str(other))
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -98,16 +117,13 @@ def test_calibrator_must_be_fitted_first(run):
 
 def test_fit_is_recorded_with_its_patients_and_weights(run, capsys):
     """The temperature at which four voxels in five are right: 3 / log(4)."""
-    logits = torch.zeros(2, 1, 5)
-    logits[1] = 3
-    volume = {"image": logits[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
 
     def inferer(image, network):
         assert not network.training
         assert image.shape == (1, 1, 1, 5)
-        return logits[None]
+        return LOGITS[None]
 
-    fit_calibrator("temperature_union", NETWORK, inferer, [volume], "cpu", run)
+    fit_calibrator("temperature_union", NETWORK, inferer, [VOLUME], "cpu", run)
     record = json.loads(run.calibrated("temperature_union").calibrator.read_text())
 
     assert record["parameters"]["temperature"] == pytest.approx(
