@@ -95,8 +95,8 @@ def check_literal(key: str, value: Any) -> None:
     """Refuses what no configuration can hold, at any depth of ``value``.
 
     Raises:
-        SettingError: For NaN, infinity and numbers that overflow, bytes, sets, complex numbers, and
-            mappings whose keys are no text.
+        SettingError: For NaN, infinity and numbers that overflow, bytes, sets, complex numbers,
+            mappings whose keys are no text, and text with a ``#``, which MONAI takes for ``::``.
     """
     if isinstance(value, Mapping):
         _check_mapping(key, value)
@@ -105,6 +105,8 @@ def check_literal(key: str, value: Any) -> None:
             check_literal(key, below)
     elif isinstance(value, float) and not math.isfinite(value):
         raise SettingError(f"--{key}: {value} is no finite number; choose one")
+    elif isinstance(value, str) and "#" in value and not is_made_later(value):
+        raise SettingError(f"--{key} {value}: MONAI would take # for ::; choose a name without it")
     elif not isinstance(value, bool | int | float | str | None):
         raise SettingError(
             f"--{key} {value}: is neither text, a number, a list nor a mapping; write one of these"

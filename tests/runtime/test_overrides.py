@@ -121,6 +121,7 @@ CONFIG = {
         ("names", ("x", "y")),
         ("anything", [1, "x", {"k": True}]),
         ("output_dir", "runs/x"),
+        ("max_epochs", "@net#spatial_dims"),
         ("device", "$torch.device('cpu')"),
     ],
 )
@@ -166,6 +167,8 @@ def test_values_that_fit_are_accepted(key, value):
         ("anything", {1: 2}, "--anything {1: 2}: 1 is no text; put it in quotes"),
         ("anything", {1, 2}, "is neither text, a number, a list nor a mapping"),
         ("anything", b"x", "is neither text"),
+        ("output_dir", "a#1", "--output_dir a#1: MONAI would take # for ::; choose a name without"),
+        ("anything", [{"k": "a#1"}], "--anything a#1: MONAI would take # for ::"),
         ("flag", "false", "--flag false: is not True or False; write --flag True or --flag False"),
         ("flag", 1, "--flag 1: is not True or False"),
         ("names", "a", r"--names a: is not a list of texts; write .* --names \['a', 'b'\]"),
