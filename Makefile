@@ -130,8 +130,8 @@ folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=m
 	@run=$(call quoted,$(RUN)); [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \
 	for fold in $(FOLDS); do \
 	  folder=$$($(NAME_RUN) fold "$$run" $$fold) || exit 1; \
-	  $(NAME_RUN) evaluated "$$folder" && continue; \
-	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS="--fold $$fold "$(call quoted,$(ARGS) $(TRAIN_ARGS)) && \
+	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS="--fold $$fold "$(call quoted,$(ARGS) $(TRAIN_ARGS)) || exit 1; \
+	  $(NAME_RUN) evaluated "$$folder" || \
 	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS=$(call quoted,$(ARGS)) || exit 1; \
 	done; \
 	$(BIN)/nacl-monai compare "$$run" --output "$$run"

@@ -81,6 +81,20 @@ def test_folds_hand_paths_and_arguments_on(make):
     assert table == ["compare", run, "--output", run]
 
 
+def test_fold_that_is_evaluated_is_held_to_its_training(make, tmp_path):
+    """The training refuses other settings or data than its own, which the table would not show."""
+    run = tmp_path / "unet_nacl_seed0"
+    record = tmp_path / "unet_nacl_fold=0_seed0/evaluation/evaluation.json"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    calls, _ = make("folds", "DATASET=mrbrains", "FOLDS=0 1", f"RUN={run}", "ARGS=--x 1")
+
+    run_ids = [words[words.index("run") + 1] for words in calls if "run" in words]
+    assert run_ids == ["training", "training", "evaluating"]
+    assert value(calls[0], "--output_dir") == str(record.parents[1])
+    assert value(calls[0], "--x") == "1"
+
+
 def test_folders_of_the_reproduction_reach_its_command(make):
     """Of the command, which is given them as words."""
     ((words,), _) = make("table2", f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0")
