@@ -20,6 +20,7 @@ from nacl_monai.export.fragments import run_configs
 from nacl_monai.export.metadata import bundle_metadata, needed
 from nacl_monai.export.onnx import check_onnx, write_onnx
 from nacl_monai.export.own_code import OwnCode, own_code
+from nacl_monai.export.runs import check_finished
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from nacl_monai.files import write_text
 from nacl_monai.handlers.state_files import write_checksum
@@ -65,9 +66,9 @@ def export_bundle(
         The folder and the zip.
 
     Raises:
-        InputError: If ``output`` is there already, if ``run`` has no weights or those of another
-            network, was trained on another dataset or with code that is not trusted, if a dataset or key
-            does not exist, or TorchScript cannot hold the network; or if
+        InputError: If ``output`` is there already, if ``run`` is not finished, has no weights or those
+            of another network, was trained on another dataset or with code that is not trusted, if a
+            dataset or key does not exist, or TorchScript cannot hold the network; or if
             `nacl_monai.export.calibration.find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
@@ -75,6 +76,7 @@ def export_bundle(
         check_onnx()
     zipped = output.with_name(f"{output.name}.zip")
     _check_free(output, zipped)
+    check_finished(source)
     configs = {
         kind: self_contained(config, kind)
         for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()

@@ -49,8 +49,18 @@ def _is_named(run: Path, name: RunName) -> bool:
 
 
 def _is_finished(run: RunFolder) -> bool:
-    if not run.model.is_file():
-        return False
-    if not run.record.is_file():
-        return True
-    return bool(read_object(run.record, RECORD_REMEDY).get("finished"))
+    return run.model.is_file() and not _trains_still(run)
+
+
+def check_finished(run: RunFolder) -> None:
+    """Refuses a run with epochs to come, whose weights others would take for its last.
+
+    Raises:
+        InputError: If its ``run.json``, where there is one, says so or is damaged.
+    """
+    if _trains_still(run):
+        raise InputError(f"{run.path}: its training is not finished; train on, then export it")
+
+
+def _trains_still(run: RunFolder) -> bool:
+    return run.record.is_file() and not read_object(run.record, RECORD_REMEDY).get("finished")

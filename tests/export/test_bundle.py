@@ -44,6 +44,16 @@ def test_incomplete_run_is_refused(run, tmp_path, missing):
     assert list((tmp_path / "dist").glob("*")) == []
 
 
+def test_run_with_epochs_to_come_is_refused(run, tmp_path):
+    """Also one that is named; whoever receives the bundle could not know."""
+    (run / "run.json").write_text('{"finished": false}')
+
+    with pytest.raises(InputError) as refused:
+        export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
+    assert str(refused.value) == f"{run}: its training is not finished; train on, then export it"
+    assert not (tmp_path / "dist").exists()
+
+
 @pytest.mark.parametrize("name", ["x", "x.zip"])
 def test_what_is_there_is_not_overwritten(run, tmp_path, name):
     """What is there stays as it is."""
