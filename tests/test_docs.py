@@ -159,8 +159,9 @@ def place(tmp_path_factory):
         for case in cases:
             disk = grid < 7 + rng.normal(0, 1, (1, 1, 3))
             save(root / folder / f"{case}.nii.gz", disk.astype(np.uint8), np.diag([1.4, 1.4, 5, 1]))
-    Study(root / "test", softmax_cases(seed=1, cases=4)).nnunet("../TEST_PREDICTIONS")
-    for case, (_, label) in softmax_cases(seed=1, cases=4).items():
+    tested = {f"test_{case}": volumes for case, volumes in softmax_cases(seed=1, cases=4).items()}
+    Study(root / "test", tested).nnunet("../TEST_PREDICTIONS")
+    for case, (_, label) in tested.items():
         save(root / "TEST_LABELS" / f"{case}.nii.gz", label.astype(np.uint8))
     for site, names in (("hospital_a", list(cases)[:6]), ("hospital_b", list(cases)[6:])):
         audited = audit(*zip(*(cases[name] for name in names), strict=True), cases=names)
