@@ -30,8 +30,8 @@ def check_name(folder: Path, experiment: Experiment) -> None:
     unlike = unlike_name(experiment, read_object(run.config, RECORD_REMEDY))
     if unlike:
         raise InputError(
-            f"{run.path}: was trained otherwise than its name says, {first_of(unlike)}; name it for its "
-            "training"
+            f"{run.path}: was trained otherwise than its name says, {first_of(unlike)}; rename it "
+            "<network>_<loss>[_<key>=<value>]_seed<n>"
         )
 
 
