@@ -7,7 +7,7 @@ so the same command checks a dataset of one's own. Cases are read as a training 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import dataset_file, read_dataset, read_shared
 from nacl_monai.data.cases import Case, ReportFault
+from nacl_monai.data.declared import check_label_classes, check_structures
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.lost import preprocess_label
@@ -63,7 +64,8 @@ def check_dataset(
         parser["affine_tolerance"] = affine_tolerance
     content = partial(_content, parser, dataset_file(dataset, bundles))
     declared = {key: content(key) for key in _DECLARED}
-    _check_agreement(declared, content("structures"))
+    check_label_classes(declared["classes"], declared["label_values"])
+    check_structures(declared["classes"], content("structures"))
     summary = DatasetSummary(dataset, **declared, ignore_index=parser.get("ignore_index"))
     load_case: LoadCase = content("load_case")
     steps, spatial_size = content("reading")[1:], content("spatial_size")
@@ -108,22 +110,6 @@ def _content(parser: ConfigParser, file: Path, key: str) -> Any:
             cause = cause.__cause__
         reason = str(cause).strip().splitlines()[0]
         raise SettingError(f"{file}: {key} cannot be used ({reason}); correct it") from error
-
-
-def _check_agreement(declared: Mapping[str, Any], structures: Mapping[str, Any]) -> None:
-    """A training refuses label values of more or fewer classes; an evaluation, structures of others."""
-    classes, values = declared["classes"], declared["label_values"]
-    if len(classes) != len(values):
-        raise SettingError(
-            f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values of "
-            f"{len(values)} classes; set both alike"
-        )
-    for name, indices in structures.items():
-        if not (isinstance(indices, list) and {*indices} <= {*range(len(classes))}):
-            raise SettingError(
-                f"structures: {name} is of the classes {indices}; write a list of places in `classes`, "
-                f"from 0 to {len(classes) - 1}"
-            )
 
 
 def _find_cases(find: Callable[..., list[Case]], report_fault: ReportFault) -> list[Case]:

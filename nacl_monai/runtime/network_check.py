@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nacl_monai.data import CachedVolumes
+from nacl_monai.data.declared import check_label_classes
 from nacl_monai.errors import InputError, SettingError
 
 
@@ -32,11 +33,7 @@ def check_classes(
     Raises:
         SettingError: If the network's channels or the label values differ in number from the classes.
     """
-    if len(label_values) != len(classes):
-        raise SettingError(
-            f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values "
-            f"of {len(label_values)} classes; set both alike"
-        )
+    check_label_classes(classes, label_values)
     training = network.training
     image = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
     channels = network.eval()(image).shape[1]
