@@ -128,9 +128,11 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
 
 def _are_masks(voxels: npt.NDArray[Any]) -> bool:
     """Whether nothing is between 0 and 1, and a channel has both: no network draws such a boundary."""
-    zero, one = voxels == 0, voxels == (255 if voxels.dtype == np.uint8 else 1)
-    has_both = zero.any((1, 2, 3)) & one.any((1, 2, 3))
-    return bool(has_both.any() and (zero | one).all())
+    one = 255 if voxels.dtype == np.uint8 else 1
+    planes = (plane for channel in voxels for plane in channel)
+    if not all(((plane == 0) | (plane == one)).all() for plane in planes):  # mostly by the first
+        return False
+    return any((channel == 0).any() and (channel == one).any() for channel in voxels)
 
 
 def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> None:
