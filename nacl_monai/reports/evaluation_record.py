@@ -100,11 +100,12 @@ def _check_members(run: RunFolder, said: Path, weights: str | None) -> None:
     """Refuses what follows trainings of which one, such as a member of an ensemble, was trained anew."""
     if run.trained is run or not run.calibrator.is_file():
         return
-    path = run.trained.path
-    members = read_object(run.calibrator, _AGAIN).get("members", {path.name: weights})
+    own = run.trained
+    members = read_object(run.calibrator, _AGAIN).get("members", {own.path.name: weights})
+    compared = {own.path.name: weights} if own.model.is_file() else {}  # with its file, already
     for name, known in members.items():
-        member = RunFolder(path.with_name(name))
-        if _weights(member) not in (None, known):
+        member = RunFolder(own.path.with_name(name))
+        if (compared.get(name) or _weights(member)) not in (None, known):
             raise InputError(f"{said}: {member.path} was trained anew since; calibrate again")
 
 
