@@ -109,7 +109,7 @@ def test_names_that_do_not_fit_are_refused(options, said, arrays):
 
 
 def test_number_of_labels_and_masks_is_that_of_the_cases(arrays):
-    """One that is missing is said in one line, and a mask of all is none of each."""
+    """A missing one is named in one line, and a mask of all is none of each."""
     probs, labels = arrays
 
     for form in (list, np.stack):
