@@ -37,17 +37,23 @@ class CaseBins(CaseHandler):
         classes: Names of all classes, background first; those of structures that may overlap, which are
             the metric's, are "outside" and "inside" whatever is given.
         calibration: The evaluator's calibration metric.
+        calibrator: Name of what is behind the network, the further array ``calibrator``; None without.
 
     Raises:
         InputError: In the end, if there are not as many names as classes.
     """
 
     def __init__(
-        self, output_dir: str | Path, classes: Sequence[str], calibration: CalibrationError
+        self,
+        output_dir: str | Path,
+        classes: Sequence[str],
+        calibration: CalibrationError,
+        calibrator: str | None = None,
     ) -> None:
         super().__init__()
         self.file = EvaluationFolder(Path(output_dir)).bins
         self.calibration = calibration.metric_fn
+        self.calibrator = calibrator
         self.classes = list(OUTSIDE_INSIDE if self.calibration.structures else classes)
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
@@ -61,7 +67,7 @@ class CaseBins(CaseHandler):
                 "channels of probabilities; name each, background first"
             )
         names = (cases, self.calibration.region_names, self.classes)
-        write_case_bins(self.file, sums, *names, fine=fine)
+        write_case_bins(self.file, sums, *names, fine=fine, calibrator=self.calibrator)
 
 
 def write_case_bins(
@@ -74,6 +80,7 @@ def write_case_bins(
     fine: FineBins | None = None,
     human: CalibrationBins | None = None,
     raters: Sequence[str] = (),
+    calibrator: str | None = None,
 ) -> None:
     """Writes a ``bins.npz``; see `CaseBins`.
 
@@ -87,9 +94,11 @@ def write_case_bins(
         fine: The fine bins, ``(cases, regions, F)``; left out where they were not measured.
         human: The bins of raters who are predicted by the others, like ``sums``, of several raters.
         raters: Their names, where the bins are against the share of them.
+        calibrator: Name of what the probabilities went through, if anything.
     """
     names = {"cases": cases, "regions": regions, "classes": [TOP, *classes]}
-    optional = {"patients": patients, "raters": raters}
+    behind = [calibrator] if calibrator else []
+    optional = {"patients": patients, "raters": raters, "calibrator": behind}
     names |= {key: values for key, values in optional.items() if values}
     arrays: dict[str, Any] = {key: np.array(list(values)) for key, values in names.items()}
     arrays |= sums.arrays()

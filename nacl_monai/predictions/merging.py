@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
@@ -23,8 +24,8 @@ def merge(files: Sequence[str | Path]) -> Audit:
         files: The files, or the folders that they are in.
 
     Raises:
-        InputError: If there is no file, or one cannot be read, if bins, regions or classes differ, if a
-            case or a patient is in two files, or if only some of them know patients.
+        InputError: If there is no file, or one cannot be read, if bins, regions, classes or calibrators
+            differ, if a case or a patient is in two files, or if only some of them know patients.
     """
     parts = [read_audit(file).run.bins for file in files]
     if not parts:
@@ -38,15 +39,16 @@ def merge(files: Sequence[str | Path]) -> Audit:
 
 
 def _check_alike(first: RunBins, other: RunBins) -> None:
-    made = [
-        {**part.axes, "patients": "unknown" if part.patients is None else "known"}
-        for part in (first, other)
-    ]
-    unlike = first_of(differences(*made))
+    unlike = first_of(differences(*map(_made_with, (first, other))))
     if unlike:
         raise InputError(
             f"{other.path}: differs from {first.path} in {unlike}; audit both with the same options"
         )
+
+
+def _made_with(part: RunBins) -> dict[str, Any]:
+    patients = "unknown" if part.patients is None else "known"
+    return {**part.axes, "patients": patients, "calibrator": part.calibrator or "none"}
 
 
 def _check_apart(parts: Sequence[RunBins], kind: str, names: Sequence[Sequence[str]]) -> None:

@@ -142,6 +142,7 @@ def _content(
         patients=patients,
         settings={**as_record(found.settings), **found.calibrated},
         human=metric.case_human_bins(),
+        calibrator=found.calibrated.get("calibrator"),
     )
 
 
@@ -173,6 +174,7 @@ def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
         settings={},
         human=bins.human,
         raters=bins.raters,
+        calibrator=bins.calibrator,
     )
     with written_aside(output):
         return _write(output, content)
@@ -194,6 +196,7 @@ class Content:
     pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     human: CalibrationBins | None = None
     raters: Sequence[str] = ()
+    calibrator: str | None = None
 
 
 def _write(
@@ -220,7 +223,8 @@ def _write_numbers(folder: EvaluationFolder, content: Content) -> None:
     cases, patients, bins = content.cases, content.patients, content.bins
     write_case_table(folder, content.columns, bins.num_bins, content.name, cases, patients)
     names = (cases, content.regions, content.classes, patients)
-    write_case_bins(folder.bins, bins, *names, content.fine, content.human, content.raters)
+    of_raters = (content.human, content.raters)
+    write_case_bins(folder.bins, bins, *names, content.fine, *of_raters, content.calibrator)
     write_evaluation_record(folder, evaluation_record(AUDITED, content.settings, {}))
     for case, arrays in content.pictures.items():
         write_slice(folder.map_of(case), arrays)

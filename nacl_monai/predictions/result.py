@@ -105,7 +105,8 @@ class Audit:
         """
         bins = self.run.bins
         names = (bins.cases, bins.regions, bins.classes[1:], bins.patients or ())
-        write_case_bins(Path(file), bins.sums, *names, bins.fine, bins.human, bins.raters)
+        optional = (bins.fine, bins.human, bins.raters, bins.calibrator)
+        write_case_bins(Path(file), bins.sums, *names, *optional)
         return Path(file)
 
 

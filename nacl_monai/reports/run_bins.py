@@ -10,6 +10,7 @@
 ``patients`` (N,)        optional: which cases belong together
 ``human_counts``, …      optional: as ``counts``, …, of raters who are predicted by the others
 ``raters``               optional: names; every voxel counts once for each
+``calibrator`` (1,)      optional: name of what the probabilities went through
 ======================== ====================================================================
 """
 
@@ -53,6 +54,7 @@ class RunBins:
         patients: Of each case, where they are known.
         human: The bins of raters who are predicted by the share of the others, where there are several.
         raters: Their names, where ``sums`` are against the share of them.
+        calibrator: Name of what the probabilities went through; None where the file names nothing.
     """
 
     cases: list[str]
@@ -64,6 +66,7 @@ class RunBins:
     patients: list[str] | None = None
     human: CalibrationBins | None = None
     raters: list[str] = field(default_factory=list)
+    calibrator: str | None = None
 
     @property
     def times(self) -> int:
@@ -185,7 +188,7 @@ def read_bins(path: Path) -> RunBins:
     Raises:
         InputError: If the file is missing, lacks an array or holds arrays of unlike shape.
     """
-    optional = (*_FINE, *_HUMAN, "patients", "raters")
+    optional = (*_FINE, *_HUMAN, "patients", "raters", "calibrator")
     arrays = read_arrays(path, ("cases", "regions", "classes", *_SUMS), optional=optional)
     names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
     fine, human = (_all_or_none(path, arrays, keys) for keys in (_FINE, _HUMAN))
@@ -199,6 +202,7 @@ def read_bins(path: Path) -> RunBins:
         patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
         human=CalibrationBins.from_arrays(sums, HUMAN) if human else None,
         raters=list(map(str, arrays.get("raters", ()))),
+        calibrator=" ".join(map(str, arrays.get("calibrator", ()))) or None,
         **names,
     )
 

@@ -17,6 +17,7 @@ from nacl_monai.cli import main
 from nacl_monai.export.bundle import export_bundle
 from nacl_monai.handlers.state_files import load_state, save_state
 from nacl_monai.metrics import expected_calibration_error
+from nacl_monai.reports.run_bins import read_bins
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import keys_and_values
 from tests.bundles.conftest import (
@@ -72,6 +73,15 @@ def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
     pd.testing.assert_frame_equal(plain[dice], scaled[dice])
     assert not np.allclose(plain["nll_union"], scaled["nll_union"])
     assert not np.allclose(plain["expected_dice"], scaled["expected_dice"])
+
+
+def test_bins_say_what_is_behind_the_network(calibrated, acdc):
+    """The plain run's name nothing."""
+    named = [
+        read_bins(folder / "evaluation/bins.npz").calibrator for folder in (acdc[1], calibrated)
+    ]
+
+    assert named == [None, NAME]
 
 
 def test_logits_are_divided_by_the_temperature(calibrated, acdc):

@@ -14,11 +14,12 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from nacl_monai import audit
+from nacl_monai import audit, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.predictions import cross_fitting, output
+from nacl_monai.predictions.cross_fitting import AFTER, BEFORE
 from nacl_monai.predictions.folders import Options, find
 from tests.predictions.conftest import Study, save, sigmoid_cases, softmax_cases, write_json
 
@@ -135,6 +136,13 @@ def test_nobody_is_tested_on_what_was_fitted_to_them(calibrated):
         temperatures |= dict.fromkeys(fold["patients"], temperature)
     of_cases = [temperatures[case.split("_")[0]] for case in cases]
     check_errors(calibrated.cases("after"), cases, of_cases)
+
+
+def test_bins_say_what_is_behind_them(calibrated):
+    """So that no sum of calibrated probabilities is joined to one of others."""
+    named = [read_audit(calibrated.folder / name).run.bins.calibrator for name in (BEFORE, AFTER)]
+
+    assert named == [None, "temperature_union"]
 
 
 def check_errors(table, cases, temperatures):
@@ -378,6 +386,7 @@ class TestAuditThroughACalibrator:
         check_errors(pd.read_csv(tmp_path / "audit/cases.csv"), cases, [temperature] * 2)
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
         assert settings["calibrator"] == "temperature_union"
+        assert read_audit(tmp_path / "audit").run.bins.calibrator == "temperature_union"
 
     def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""

@@ -109,6 +109,12 @@ def drop(arrays):
     arrays["regions"] = arrays["regions"][:2]
 
 
+def calibrate(arrays):
+    renumber(arrays)
+    arrays["patients"] = arrays["cases"]
+    arrays["calibrator"] = np.array(["temperature_union"])
+
+
 def impossible(arrays):
     arrays["positives"] += 1
 
@@ -121,13 +127,30 @@ def impossible(arrays):
         (lambda _: None, "its case 'patient1_scan2' is in"),
         (renumber, "its patient 'patient1' is in"),
         (forget, "patients (known, now unknown)"),
+        (calibrate, "calibrator (none, now temperature_union)"),
         (impossible, "more voxels are right than there are"),
     ],
-    ids=["classes", "regions", "case", "patient", "unknown patients", "sums"],
+    ids=["classes", "regions", "case", "patient", "unknown patients", "calibrator", "sums"],
 )
 def test_what_does_not_belong_together_is_refused(edit, said, sites, tmp_path):
-    """Other classes or regions, a case or a patient twice, patients of some only, damaged sums."""
+    """Other classes, regions or calibrators, a case or a patient twice, lost patients, damaged sums."""
     refused([sites["a"], change(sites["a"], edit, tmp_path / "changed")], said)
+
+
+def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
+    """What both went through is kept in the file."""
+
+    def same(arrays):
+        arrays["calibrator"] = np.array(["temperature_union"])
+
+    files = [
+        str(change(sites["a"], calibrate, tmp_path / "x")),
+        str(change(sites["b"], same, tmp_path / "y")),
+    ]
+    assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
+
+    saved = read_audit(read_audit(tmp_path / "merged").save(tmp_path / "again" / "bins.npz"))
+    assert saved.run.bins.calibrator == "temperature_union"
 
 
 def test_case_that_a_file_repeats_is_refused(sites, tmp_path):
