@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import torch
 from torch import nn
 
 from nacl_monai.data import CachedVolumes
-from nacl_monai.data.declared import check_label_classes
+from nacl_monai.data.declared import check_label_classes, check_structures
 from nacl_monai.errors import InputError, SettingError
 
 
@@ -19,21 +19,27 @@ def check_classes(
     in_channels: int,
     classes: Sequence[str],
     label_values: Sequence[Sequence[int]],
+    structures: Mapping[str, Sequence[int]],
     spatial_size: Sequence[int],
 ) -> None:
-    """Checks the channels of a network by the logits of one empty image; its state stays as it is.
+    """Checks what is declared of the classes, and a network's channels by the logits of one empty image.
+
+    The network's state stays as it is.
 
     Args:
         network: A network that takes images of this size, see `nacl_monai.networks.check_input_size`.
         in_channels: Channels of an image.
         classes: Names of all classes, background first.
         label_values: For each class, the values on disk that become it.
+        structures: For each structure, the indices of its classes.
         spatial_size: Height and width of a slice, or height, width and depth of a patch.
 
     Raises:
-        SettingError: If the network's channels or the label values differ in number from the classes.
+        SettingError: If the network's channels or the label values differ in number from the classes,
+            or if a structure, of which the evaluation asks later, is of a class that is not there.
     """
     check_label_classes(classes, label_values)
+    check_structures(classes, structures)
     training = network.training
     image = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
     channels = network.eval()(image).shape[1]

@@ -23,6 +23,7 @@ FAULTS = {
     "bare name": (["--loss", {"_target_": "NACLLoss"}], "write nacl_monai.losses.NACLLoss"),
     "channels": (["--networks::unet::out_channels", 9], "returns 9 channels, but there are"),
     "classes": (["--classes", [f"organ {k}" for k in range(99)]], "label_values has the values of"),
+    "structure": (["--structures", {"organ": [99]}], "structures: organ is of the classes [99]"),
     "precision": (["--precision", "half"], "precision half: not known; choose from: auto"),
     "batch": (["--precision", "float16", "--device", "$torch.device('cpu')"], "needs a GPU"),
     "half on a CPU": (["--precision", "float16", "--device", "cpu"], "needs a GPU"),

@@ -9,6 +9,7 @@ from nacl_monai.runtime import check_classes, check_labels
 
 CLASSES = ["background", "left", "right"]
 VALUES = [[0], [1], [2]]
+STRUCTURES = {"both": [1, 2]}
 
 
 def network(out_channels):
@@ -21,7 +22,7 @@ def test_network_that_fits_stays_as_it_was():
         fitting = network(3).train(training)
         before = {name: value.clone() for name, value in fitting.state_dict().items()}
 
-        check_classes(fitting, 1, CLASSES, VALUES, [16, 24])
+        check_classes(fitting, 1, CLASSES, VALUES, STRUCTURES, [16, 24])
 
         assert fitting.training == training
         assert all(torch.equal(before[name], value) for name, value in fitting.state_dict().items())
@@ -32,13 +33,19 @@ def test_network_that_fits_stays_as_it_was():
 def test_network_with_other_channels_is_refused(channels):
     """Both numbers and the classes are named."""
     with pytest.raises(InputError, match=f"returns {channels} channels, but there are 3 classes"):
-        check_classes(network(channels), 1, CLASSES, VALUES, [16, 16])
+        check_classes(network(channels), 1, CLASSES, VALUES, STRUCTURES, [16, 16])
 
 
 def test_class_without_values_on_disk_is_refused():
     """It could not be learned."""
     with pytest.raises(InputError, match="names 3 .*label_values has the values of 2"):
-        check_classes(network(3), 1, CLASSES, VALUES[:2], [16, 16])
+        check_classes(network(3), 1, CLASSES, VALUES[:2], STRUCTURES, [16, 16])
+
+
+def test_structure_of_a_class_that_is_not_there_is_refused():
+    """The evaluation would, after the whole training."""
+    with pytest.raises(InputError, match=r"structures: both is of the classes \[1, 3\]; .* 0 to 2"):
+        check_classes(network(3), 1, CLASSES, VALUES, {"both": [1, 3]}, [16, 16])
 
 
 class Volumes:
