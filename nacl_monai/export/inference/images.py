@@ -18,13 +18,15 @@ from .faults import ImageFault
 from .series import read_series, read_voxels
 
 _CHUNK = 2**20
+_MOST_LABELS = 30
 _REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
 
 
 class ReadImage(Transform):
     """Reads the files of a case as one image, channels first; a folder is that of a DICOM series.
 
-    A channel without any contrast gets a warning.
+    A channel without any contrast gets a warning, and so does one that looks like a label map: whole
+    numbers, few apart. A folder of images may hold their label maps, too.
 
     Args:
         in_channels: Channels that the network takes.
@@ -56,7 +58,7 @@ class ReadImage(Transform):
                 f"{names}: cannot be read ({cause}); replace it, or leave it out"
             ) from error
         _check_image(image, self.in_channels)
-        _warn_of_constants(image)
+        _warn(image)
         return {**case, "image": image}
 
 
@@ -121,12 +123,20 @@ def _check_image(image: Any, in_channels: int) -> None:
         raise ImageFault(f"{file}: holds NaN or infinite voxels; repair it, or leave it out")
 
 
-def _warn_of_constants(image: Any) -> None:
+def _warn(image: Any) -> None:
+    """Names the channels that are no image, though a network finds something in them all the same."""
     for number, channel in enumerate(image):
-        if channel.min() == channel.max():
+        fault = _fault_of(channel)
+        if fault:
             which = f"channel {number}" if len(image) > 1 else "the image"
-            print(
-                f"warning: {image.meta['filename_or_obj']}: {which} is constant, so its maps mean "
-                "nothing",
-                file=sys.stderr,
-            )
+            file = image.meta["filename_or_obj"]
+            print(f"warning: {file}: {which} {fault}, so its maps mean nothing", file=sys.stderr)
+
+
+def _fault_of(channel: torch.Tensor) -> str:
+    low, high = channel.min().item(), channel.max().item()
+    if low == high:
+        return "is constant"
+    if low >= 0 and high <= _MOST_LABELS and torch.equal(channel, channel.round()):
+        return f"holds the whole numbers from {low:.0f} to {high:.0f} alone, as a label map does"
+    return ""

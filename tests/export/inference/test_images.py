@@ -135,7 +135,7 @@ def test_affine_is_the_one_that_the_file_declares(tmp_path):
 
 
 def test_constant_channel_gets_a_warning(tmp_path, capsys):
-    """A network finds something in it all the same; contrast in the other channel is none in this."""
+    """Contrast in the other channel is none in this."""
     save_nifti(np.stack([RAMP, np.full_like(RAMP, 7)], axis=-1), tmp_path / "x.nii")
 
     ReadImage(2)({"image": [str(tmp_path / "x.nii")]})
@@ -143,6 +143,30 @@ def test_constant_channel_gets_a_warning(tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"warning: {tmp_path}/x.nii: channel 1 is constant, so its maps mean nothing\n"
     )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_label_map_gets_a_warning(dtype, tmp_path, capsys):
+    """Folders of downloads hold both."""
+    label = (RAMP % 4).round().astype(dtype)
+    save_nifti(label, tmp_path / "x_gt.nii")
+
+    ReadImage(1)({"image": [str(tmp_path / "x_gt.nii")]})
+
+    assert capsys.readouterr().err == (
+        f"warning: {tmp_path}/x_gt.nii: the image holds the whole numbers from 0 to 3 alone, as a label "
+        "map does, so its maps mean nothing\n"
+    )
+
+
+@pytest.mark.parametrize("change", [lambda x: x % 4 + 0.5, lambda x: x % 4 - 2, lambda x: x % 40])
+def test_image_of_few_values_gets_no_warning(change, tmp_path, capsys):
+    """Fractions, numbers below 0, and more numbers than there are classes are no labels."""
+    save_nifti(change(RAMP.round()).astype(np.float32), tmp_path / "x.nii")
+
+    ReadImage(1)({"image": [str(tmp_path / "x.nii")]})
+
+    assert capsys.readouterr().err == ""
 
 
 def test_image_with_contrast_gets_no_warning(tmp_path, capsys):
