@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,10 +44,10 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             given twice or without a value; if the run id or an override's key is not in the
             configuration (``--lerning_rate 0.1``) and no component takes it; if a value is of another
             type than the one that it replaces (``--restart false``), or out of range (``--seed -1``);
-            if a reference points to nothing (``--loss @losses::nalc``), a choice from a menu is given
-            without its menu (``--loss nacl``), a ``_target_`` names a class of this package without
-            its module (``NACLLoss``), a module cannot be imported, or MLflow is to track the run and
-            is not installed.
+            if a file has a key twice; if a reference points to nothing (``--loss @losses::nalc``), a
+            choice from a menu is given without its menu (``--loss nacl``), a ``_target_`` names a
+            class of this package without its module (``NACLLoss``), a module cannot be imported, or
+            MLflow is to track the run and is not installed.
     """
     words = sys.argv if argv is None else argv
     if len(words) > 1 and words[1] == "run" and "monai" in Path(words[0]).parts:
@@ -162,9 +163,14 @@ def _run_arguments(words: Sequence[str]) -> dict[str, Any]:
 
 def _loaded(load: Callable[[Any], dict[str, Any]], files: Any, key: str) -> dict[str, Any]:
     try:
-        return load(files)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Duplicate key")  # MONAI warns, and takes the last one
+            return load(files)
     except FileNotFoundError as error:
         raise SettingError(f"--{key} {error.filename}: no such file; correct its path") from None
+    except UserWarning as repeated:
+        name = str(repeated).partition(": ")[2].strip("`")
+        raise SettingError(f"--{key} {files}: has the key {name} twice; leave one out") from None
 
 
 def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:

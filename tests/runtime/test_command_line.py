@@ -108,6 +108,23 @@ def test_arguments_file_has_keys_as_a_command_has_them(config, tmp_path):
         check(config, "--args_file", str(file))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("x.yaml", "rate: 0.1\nrate: 0.2\n"), ("x.json", '{"rate": 0.1, "rate": 0.2}')],
+)
+@pytest.mark.parametrize("option", ["config_file", "args_file"])
+def test_key_that_a_file_has_twice_is_refused(config, tmp_path, option, name, text):
+    """MONAI would take the last one."""
+    file = tmp_path / name
+    file.write_text(text)
+    files = file if option == "args_file" else [config, str(file)]
+
+    with pytest.raises(
+        SettingError, match=rf"--{option} .*{name}.*: has the key rate twice; leave"
+    ):
+        check_command_line(["monai/bundle/__main__.py", "run", "x", f"--{option}={files}"])
+
+
 def test_key_may_be_in_any_of_several_files(config, tmp_path):
     """All files of the command are one configuration."""
     other = tmp_path / "other.yaml"
