@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ class Calibrator:
         activation: What they came out of.
         patients: Whose predictions it was fitted to; cases where nobody knew whose they are.
         cases: Of these patients.
+        patient_pattern: By which the fit knew whose they are, if it was by their names.
         name: Method and region, "temperature_union".
         file: Its file.
     """
@@ -44,30 +46,40 @@ class Calibrator:
     activation: str
     patients: Collection[str]
     cases: Collection[str]
+    patient_pattern: str | None
     name: str
     file: Path
 
-    def check(self, channels: Channels, names: Collection[str]) -> None:
+    def check(
+        self, channels: Channels, cases: Sequence[str], patients: Collection[str] = ()
+    ) -> None:
         """Refuses predictions that it cannot calibrate, or that cannot test it.
 
         Args:
             channels: Of the predictions.
-            names: Of their cases, and of the patients as far as they are known: the fit may have known
-                other patients, or none.
+            cases: Their names; the fit may have known nobody's patients.
+            patients: Whose they are; if unknown, who they are by the names' pattern that the fit had.
 
         Raises:
-            InputError: If the channels are others, or if it was fitted on one of the names.
+            InputError: If the channels are others, or if it was fitted on one of the cases or patients.
         """
         if (self.activation, list(self.channels)) != (channels.activation, channels.names):
             raise InputError(
                 f"{self.file}: was fitted to {', '.join(self.channels)} by {self.activation}, but these "
                 f"are {', '.join(channels.names)} by {channels.activation}; give this model's calibrator"
             )
-        seen = sorted(set(names) & {*self.patients, *self.cases})
+        names = {*cases, *(patients or self._patients_of(cases))}
+        seen = sorted(names & {*self.patients, *self.cases})
         if seen:
             raise InputError(
                 f"{self.file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"
             )
+
+    def _patients_of(self, cases: Sequence[str]) -> list[str]:
+        if self.patient_pattern is None:
+            return []
+        found = (re.search(self.patient_pattern, case) for case in cases)
+        return [match[1] for match in found if match]
 
     def as_record(self) -> dict[str, str]:
         """What ``evaluation.json`` keeps of it."""
@@ -83,6 +95,7 @@ def write_calibrator(
     channels: Channels,
     folds: Sequence[Mapping[str, Any]],
     patient_of: Mapping[str, str],
+    patient_pattern: str | None = None,
 ) -> list[Path]:
     """Writes ``calibrator.json``, and ``calibrator.ts`` for programs without this package.
 
@@ -92,6 +105,7 @@ def write_calibrator(
         channels: Of the predictions.
         folds: The patients and the parameters of each fit of the cross-fitting.
         patient_of: Case → patient.
+        patient_pattern: The regular expression that says so, if one does.
 
     Raises:
         InputError: If a file cannot be written.
@@ -101,6 +115,7 @@ def write_calibrator(
         "activation": channels.activation,
         "channels": channels.names,
         "cases": sorted(case for case, one in patient_of.items() if one in fit.patients),
+        "patient_pattern": patient_pattern,
         "folds": list(folds),
     }
     scripted, described = folder / _SCRIPTED, folder / FILE
@@ -125,6 +140,7 @@ def read_calibrator(file: Path) -> Calibrator:
             channels=[str(name) for name in record["channels"]],
             patients=[str(name) for name in record["patients"]],
             cases=[str(name) for name in record["cases"]],
+            patient_pattern=record.get("patient_pattern"),
             activation=record["activation"],
             name=f"{record['method']}_{record['region']}",
             file=file,

@@ -90,7 +90,8 @@ def calibrate_folder(
         audit_one(one, folder, options, map)
     runs = read_runs(folders, [BEFORE, name])
     files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
-    files += write_calibrator(output, fit, channels, [part.record for part in parts], patient_of)
+    of_folds = [part.record for part in parts]
+    files += write_calibrator(output, fit, channels, of_folds, patient_of, options.patient_pattern)
     fitted = f"{name}: {fit.text(runs[0].unit)}"
     print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
     print_written(files)

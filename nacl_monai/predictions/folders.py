@@ -133,7 +133,7 @@ def _calibrated(found: Found, options: Options) -> Found:
     calibrator = read_calibrator(options.calibrator)
     cases = [one.case for one, _ in found.pairs]
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    calibrator.check(found.settings.channels, [*patients, *cases])
+    calibrator.check(found.settings.channels, cases, patients)
     return through(found, dict.fromkeys(cases, calibrator.module), calibrator.as_record())
 
 

@@ -26,6 +26,8 @@ from nacl_monai.predictions.pictures import majority, picture
 from nacl_monai.predictions.saved import Prediction, Probabilities
 from nacl_monai.tensors import sum_tolerance
 
+_PERCENT = 100
+
 
 def measured_files(
     prediction: Prediction,
@@ -141,11 +143,21 @@ def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> No
         raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
     # As far as the metric takes it: a calibrator is fitted to what can be audited.
     over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
+    if high == _PERCENT and voxels.dtype == np.uint8 and _end_at(voxels, _PERCENT):
+        raise InputError(
+            f"{file}: reaches to 100, as percent do, but whole numbers are taken for 255ths; save "
+            "probabilities from 0 to 1"
+        )
     if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
             f"probabilities, after {channels.activation}"
         )
+
+
+def _end_at(voxels: npt.NDArray[Any], most: int) -> bool:
+    """Whether the largest number is more frequent than the next: an end of the scale, and no peak."""
+    return int((voxels == most).sum()) > int((voxels == most - 1).sum())
 
 
 def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:

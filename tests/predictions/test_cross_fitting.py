@@ -390,7 +390,7 @@ class TestAuditThroughACalibrator:
 
     def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""
-        cases = {f"other_{case}": pair for case, pair in softmax_cases(cases=1).items()}
+        cases = {"other": pair for pair in softmax_cases(cases=1).values()}
         study = Study(tmp_path, cases)
         found = find(study.nnunet(), study.labels, Options(calibrator=Path(file)))
         prediction, _ = found.pairs[0]
@@ -417,6 +417,20 @@ class TestAuditThroughACalibrator:
 
         assert main(["audit", *map(str, [*folders, *calibrator, *audited])]) == 1
         assert not (tmp_path / "audit").exists()
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_patient_of_the_fit_is_refused_without_a_pattern(self, file, tmp_path):
+        """The fit's own is kept for other cases of theirs; patients that are said go above it."""
+        cases = {f"patient0_later{k}": pair for k, pair in enumerate(softmax_cases().values())}
+        later = Study(tmp_path / "later", cases)
+        folders = [later.nnunet(), later.labels]
+        table = tmp_path / "patients.csv"
+        table.write_text("case,patient\n" + "".join(f"{case},namesake\n" for case in cases))
+
+        with pytest.raises(InputError, match="was fitted on patient0, who cannot test it"):
+            audit(*folders, calibrator=Path(file))
+        words = [*folders, "--output", tmp_path / "out", "--calibrator", file, "--patients", table]
+        assert main(["audit", *map(str, words)]) == 0
 
     def test_patient_of_the_fit_is_refused_in_python(self, calibrated, file):
         """The object is made by the same rules as the command's files."""

@@ -245,6 +245,30 @@ def test_masks_are_no_probabilities_however_they_are_stored(dtype, one, study, r
     assert "these are labels; probabilities are needed" in line
 
 
+def as_bytes(study, one):
+    """Stored as whole numbers up to ``one``, which the surest voxels have."""
+    for case, (probs, label) in study.cases.items():
+        sure = (1.2 * probs - 0.1).clip(0, 1)
+        study.cases[case] = (sure * one).round().astype(np.uint8), label
+
+
+def test_percent_in_bytes_are_refused(regions, run):
+    """They would count as 255ths, and no structure would ever be predicted."""
+    as_bytes(regions, 100)
+
+    line = refusal(run(regions.channels(), regions.labels))
+    assert "reaches to 100, as percent do, but whole numbers are taken for 255ths" in line
+
+
+def test_bytes_of_a_network_that_is_never_sure_are_audited(regions, run):
+    """Its largest probability may well be 100/255: a peak, which few voxels reach."""
+    as_bytes(regions, 90)
+    for probs, _ in regions.cases.values():
+        probs[0, 0, 0, :3] = 100, 99, 99
+
+    assert run(regions.channels(), regions.labels)[0] == 0
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_case_of_which_a_network_is_certain_is_audited(dtype, study, run, tmp_path):
     """All background, to the last digit that is stored."""
