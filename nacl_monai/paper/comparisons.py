@@ -25,10 +25,12 @@ class Comparison:
         reference: The name of the method that the others are compared with.
         tests: The rows of `nacl_monai.reports.paired_tests.paired_tests` behind ``dataset`` and
             ``metric``; none for a dataset on which only one method was run.
+        unpaired: Other methods that have no seed in common with it on a dataset.
     """
 
     reference: str
     tests: pd.DataFrame
+    unpaired: Sequence[str] = ()
 
 
 def compare_methods(results: Results, metrics: Sequence[str], reference: str) -> Comparison:
@@ -42,6 +44,7 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
         reference: The name of a method.
     """
     parts = []
+    unpaired: dict[str, None] = {}
     for dataset in results.datasets:
         cases = results.cases(dataset)
         for metric in metrics:
@@ -49,10 +52,18 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
             if reference not in scores or len(scores.columns) < 2:
                 continue
             tests = paired_tests(scores, reference, metric).reset_index()
+            unpaired |= dict.fromkeys(_unpaired(scores, reference))
             tests.insert(0, "metric", metric)
             tests.insert(0, "dataset", dataset)
             parts.append(tests)
-    return Comparison(reference, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame())
+    tests = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return Comparison(reference, tests, list(unpaired))
+
+
+def _unpaired(scores: pd.DataFrame, reference: str) -> list[str]:
+    """The methods that have scores, and none of a seed of the reference."""
+    seeds = {name: set(scores[name].dropna().index.unique("seed")) for name in scores}
+    return [str(name) for name in seeds if seeds[name] and not seeds[name] & seeds[reference]]
 
 
 def _with_ensembles(scores: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +121,15 @@ def _notes(comparison: Comparison) -> str:
         f"Equivalent: closer than what matters ({', '.join(margins)}) by two one-sided t tests, with "
         "the same correction; slightly: significant and equivalent. Effect: matched-pairs "
         f"rank-biserial correlation over patients, positive where {reference} is better."
-        f"{of_ensembles}"
+        f"{of_ensembles}{_note_on_unpaired(comparison)}"
+    )
+
+
+def _note_on_unpaired(comparison: Comparison) -> str:
+    names = " and ".join(method_label(name) for name in comparison.unpaired)
+    reference = method_label(comparison.reference)
+    return (
+        f" Not compared, for want of a seed in common with {reference}: {names}." if names else ""
     )
 
 

@@ -76,7 +76,10 @@ def _place(scores: pd.DataFrame, metric: str) -> str:
     text = f"{shown.label} is {shown.text(means[PROPOSED])}"
     if len(means) == 1:
         return f"{text}, with nothing beside it"
-    decisions = paired_tests(scores, PROPOSED, metric)["decision"].str.removeprefix(SLIGHTLY)
+    tests = paired_tests(scores, PROPOSED, metric)
+    if tests.empty:
+        return f"{text}, and nothing beside it was trained with the same seed"
+    decisions = tests["decision"].str.removeprefix(SLIGHTLY)
     clauses = [
         words.format(_listed(names, len(decisions)))
         for decision, words in WORDS.items()

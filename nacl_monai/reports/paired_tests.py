@@ -48,7 +48,8 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
         metric: The metric or column of ``cases.csv`` of the scores.
 
     Returns:
-        One row per other method: ``patients`` with both scores defined and ``trainings``;
+        One row per other method of which a score pairs with one of the reference, as none does where
+        they have no seed in common: ``patients`` with both scores defined and ``trainings``;
         ``difference``, the mean of reference minus other, ``low`` and ``high``, the ends of its 95 %
         interval; ``p`` and ``p_holm``; ``p_equivalent``, corrected; ``effect``, the rank-biserial
         correlation over patients, positive where the reference is better; ``decision``, one of
@@ -56,12 +57,15 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
     """
     shown = METRICS[metric_of(metric)]
     rows = {}
-    for other in scores.columns.drop(reference):
-        cells = cells_of(scores[reference] - scores[other])
+    differing = (
+        scores.drop(columns=reference).rsub(scores[reference], axis=0).dropna(axis=1, how="all")
+    )
+    for other in differing:
+        cells = cells_of(differing[other])
         mean = estimate([cells])
         low, high = mean.interval()
         differences = _patients_differences(cells)
-        rows[other] = {
+        rows[str(other)] = {
             "patients": mean.patients,
             "trainings": mean.trainings,
             "difference": mean.mean,

@@ -1,5 +1,7 @@
 """Paired tests of one method against each other one."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -75,6 +77,19 @@ def test_method_alone_has_no_test(results):
 
     chosen = EXHIBITS["table2"].select(results, losses=["dice_ce", "svls"])
     assert compare_methods(chosen, ["ece_foreground"], "nacl").tests.empty
+
+
+def test_method_without_a_seed_in_common_is_named(grid_copy):
+    """It has a mean in the table, and no pairs to test."""
+    shutil.move(grid_copy / "acdc/unet_svls_seed0", grid_copy / "acdc/unet_svls_seed2")
+    chosen = EXHIBITS["table2"].select(read_results([grid_copy]), datasets=["acdc"])
+
+    comparison = compare_methods(chosen, CALIBRATION, "nacl")
+
+    assert set(comparison.tests["method"]) == {"dice_ce"}
+    text = comparison_to_markdown(comparison)
+    assert "Not compared, for want of a seed in common with NACL: SVLS." in text
+    assert "for want" not in comparison_to_markdown(Comparison("nacl", comparison.tests))
 
 
 def test_significant_is_bold():

@@ -1,5 +1,7 @@
 """The verdict says what the tests say, and no more."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -93,3 +95,12 @@ def test_method_alone_has_nothing_beside_it(grid):
     results = EXHIBITS["table1"].select(read_results([grid]), losses=["nacl"])
 
     assert "with nothing beside it" in verdict(results, "acdc")
+
+
+def test_other_seeds_have_nothing_to_compare(grid_copy):
+    """NACL has a place by the mean, but nobody is better or worse."""
+    for name in ("unet_nacl_seed1", "unet_dice_ce_seed0"):
+        shutil.rmtree(grid_copy / "acdc" / name)
+    found = EXHIBITS["table1"].select(read_results([grid_copy]), losses=["dice_ce", "nacl"])
+
+    assert "and nothing beside it was trained with the same seed" in verdict(found, "acdc")

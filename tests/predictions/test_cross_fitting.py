@@ -390,8 +390,8 @@ class TestAuditThroughACalibrator:
 
     def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""
-        cases = {"other": pair for pair in softmax_cases(cases=1).values()}
-        study = Study(tmp_path, cases)
+        (pair,) = softmax_cases(cases=1).values()
+        study = Study(tmp_path, {"other": pair})
         found = find(study.nnunet(), study.labels, Options(calibrator=Path(file)))
         prediction, _ = found.pairs[0]
 

@@ -122,9 +122,8 @@ class TestPairedTests:
 
     @pytest.mark.parametrize("metric", ["dice", "hd95"])
     def test_holm_is_that_of_statsmodels(self, metric):
-        """Ties and rivals without a score among them, which decide nothing."""
-        scores = self.scores.assign(tie=self.scores["b"], none=np.nan)
-        tests = paired_tests(scores, "a", metric)
+        """Ties among them, which decide nothing."""
+        tests = paired_tests(self.scores.assign(tie=self.scores["b"]), "a", metric)
         expected = multipletests(tests["p"].fillna(1), method="holm")[1]
 
         np.testing.assert_allclose(tests["p_holm"], expected, rtol=1e-12)
@@ -213,6 +212,17 @@ class TestPairedTests:
             *("patients", "trainings", "difference", "low", "high"),
             *("p", "p_holm", "p_equivalent", "effect", "decision"),
         ]
+
+    def test_method_without_a_seed_in_common_is_left_out(self):
+        """Nor is it one of the others for which p is corrected."""
+        seeds = pd.MultiIndex.from_product([range(9), [1]], names=["patient", "seed"])
+        later = pd.DataFrame({"later": RNG.normal(0.8, 0.02, 9)}, seeds)
+        both = self.scores.join(later, how="outer")
+
+        pd.testing.assert_frame_equal(
+            paired_tests(both, "a", "dice"), paired_tests(self.scores, "a", "dice")
+        )
+        assert paired_tests(both[["a", "later"]], "a", "dice").empty
 
     def test_reference_alone_has_no_test(self):
         """An empty table, not an error."""
