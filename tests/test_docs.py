@@ -159,7 +159,8 @@ def place(tmp_path_factory):
         for case in cases:
             disk = grid < 7 + rng.normal(0, 1, (1, 1, 3))
             save(root / folder / f"{case}.nii.gz", disk.astype(np.uint8), np.diag([1.4, 1.4, 5, 1]))
-    tested = {f"test_{case}": volumes for case, volumes in softmax_cases(seed=1, cases=4).items()}
+    others = softmax_cases(seed=1, cases=4).items()
+    tested = {case.replace("patient", "patient9"): volumes for case, volumes in others}
     Study(root / "test", tested).nnunet("../TEST_PREDICTIONS")
     for case, (_, label) in tested.items():
         save(root / "TEST_LABELS" / f"{case}.nii.gz", label.astype(np.uint8))
