@@ -33,6 +33,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # MONAI and tqdm say what they miss, and where; an error ends the build
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
