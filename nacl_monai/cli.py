@@ -1,11 +1,11 @@
 """The command ``nacl-monai``: every command of the package, one word each.
 
-A command's module is imported only when the command runs, so that ``nacl-monai --help`` answers at once.
+A command's module is imported only when its word is given, and what does the work only when the command
+runs: ``--help`` and a misspelled option are answered at once, without torch and MONAI.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -110,22 +110,6 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
         return None, 1
-
-
-def distance(text: str) -> float:
-    """The word of a command that is a distance: finite, and 0 or more.
-
-    Raises:
-        ValueError: If it is none.
-
-    Example:
-        >>> distance("0.5")
-        0.5
-    """
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise ValueError(text)
-    return number
 
 
 def usage() -> str:

@@ -2,6 +2,7 @@
 
 import ast
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,24 @@ def test_every_module_has_its_tests(file):
     folder = TESTS / path.parent
     if path.name != "__init__.py" and not (folder / "test_contract.py").is_file():
         assert (folder / f"test_{path.name.replace('__main__', 'main')}").is_file()
+
+
+LAZY = [file.parent for file in sorted(PACKAGE.glob("*/__init__.pyi"))]
+
+
+@pytest.mark.parametrize("folder", LAZY, ids=lambda folder: folder.name)
+def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
+    """Each is what the module of the stub defines, and the stub lists all of them, sorted."""
+    package = import_module(f"nacl_monai.{folder.name}")
+    stub = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
+    listed = next(ast.literal_eval(one.value) for one in stub.body if isinstance(one, ast.Assign))
+    imported = {
+        alias.name: import_module(f"nacl_monai.{folder.name}.{one.module}")
+        for one in stub.body
+        if isinstance(one, ast.ImportFrom)
+        for alias in one.names
+    }
+
+    assert sorted(package.__all__) == sorted(listed) == sorted(imported)
+    for name, module in imported.items():
+        assert getattr(package, name) is getattr(module, name)

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from nacl_monai.cli import distance
-from nacl_monai.data.check import check_dataset
-from nacl_monai.data.new import Options, new_bundle
-from nacl_monai.data.new.bundle import as_comment
-from nacl_monai.data.settings import settings_lines
+from nacl_monai.data.tolerance import distance
 from nacl_monai.errors import InputError, SettingError
 
 
@@ -30,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> Sequence[InputError]:
+    from nacl_monai.data.check import check_dataset
+    from nacl_monai.data.settings import settings_lines
+
     summary = check_dataset(
         options.dataset,
         options.directory,
@@ -44,6 +43,9 @@ def _check(options: argparse.Namespace) -> Sequence[InputError]:
 
 
 def _new(options: argparse.Namespace) -> Sequence[InputError]:
+    from nacl_monai.data.new import Options, new_bundle
+    from nacl_monai.data.new.bundle import as_comment
+
     directory = _only_directory(options)
     found = new_bundle(
         options.name,

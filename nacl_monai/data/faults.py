@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.data.cases import Case, image_files
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError, SettingError
 
 SPATIAL_AXES = 3
 _BYTE = 255
-AFFINE_TOLERANCE = 0.01  # mm; files written by different tools differ by rounding
 
 
 class VoxelGrid(NamedTuple):

@@ -18,7 +18,6 @@ from monai.transforms import LoadImage, Transform
 
 from nacl_monai.data.cases import Case, ReportFault, image_files, raise_fault
 from nacl_monai.data.faults import (
-    AFFINE_TOLERANCE,
     VoxelGrid,
     check_affine,
     check_channels,
@@ -31,6 +30,7 @@ from nacl_monai.data.faults import (
     check_three_axes,
 )
 from nacl_monai.data.reading import check_file, readable, warn_of_forms
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 
 

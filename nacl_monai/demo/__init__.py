@@ -1,6 +1,5 @@
 """The demo: from MRI that come with the package to a table and two pictures, in minutes."""
 
-from nacl_monai.demo.planning import DATASET, Plan, plan
-from nacl_monai.demo.running import run
+import lazy_loader
 
-__all__ = ["DATASET", "Plan", "plan", "run"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

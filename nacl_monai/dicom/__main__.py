@@ -8,13 +8,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from nacl_monai.cli import distance, write_files
-from nacl_monai.data.faults import AFFINE_TOLERANCE
-from nacl_monai.dicom.frames import read_frames
-from nacl_monai.dicom.names import check_names, class_names, property_of
-from nacl_monai.dicom.source import read_source
+from nacl_monai.cli import write_files
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.images import stem_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,12 +56,17 @@ def _write(
     names: Sequence[str] | None,
     affine_tolerance: float,
 ) -> Path:
+    from nacl_monai.dicom.frames import read_frames
+    from nacl_monai.dicom.names import check_names, class_names
+    from nacl_monai.dicom.source import read_source
+    from nacl_monai.predictions.images import stem_of
+
     output = output or file.with_name(f"{stem_of(file)}.dcm")
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install 'nacl-monai[dicom]'")
     if output.exists():
         raise InputError(f"{output}: is there already; remove it, or choose another --output")
-    from nacl_monai.dicom.segmentation import write_segmentation  # noqa: PLC0415 - an extra
+    from nacl_monai.dicom.segmentation import write_segmentation  # needs it
 
     source = read_source(series)
     classes = names or class_names(file)
@@ -82,6 +83,8 @@ def _write(
 
 
 def _code(name: str) -> str:
+    from nacl_monai.dicom.names import property_of
+
     what = property_of(name)
     code = f"{what.kind.meaning} ({what.kind.scheme_designator} {what.kind.value})"
     return f"{code}, since DICOM lists no such name" if what.generic else code

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.export.inference.series import Series
 from nacl_monai.metrics.inputs import dequantized

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import write_files
-from nacl_monai.export.bundle import export_bundle
-from nacl_monai.export.runs import newest_run
 from nacl_monai.runs import RunFolder, short_name
-from nacl_monai.runtime.command_line import keys_and_values
 from nacl_monai.runtime.commands import LOSS, NETWORK
-from nacl_monai.runtime.run_settings import read_record
 
 _DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
 
@@ -22,7 +18,7 @@ _DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command ``export``; returns the exit code."""
     options, words = _parser().parse_known_args(argv)
-    return write_files(lambda: _export(options, keys_and_values(words)))
+    return write_files(lambda: _export(options, words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,8 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path]:
+def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
     """Exports the run that is named, or the newest of a network and a loss."""
+    from nacl_monai.export.bundle import export_bundle
+    from nacl_monai.runtime.command_line import keys_and_values
+    from nacl_monai.runtime.run_settings import read_record
+
+    overrides = keys_and_values(words)
     run = options.run or _newest_run(options)
     config = RunFolder(run).config
     record = read_record(config) if config.is_file() else _DEFAULTS
@@ -77,6 +78,8 @@ def _export(options: argparse.Namespace, overrides: dict[str, Any]) -> list[Path
 
 
 def _newest_run(options: argparse.Namespace) -> Path:
+    from nacl_monai.export.runs import newest_run
+
     return newest_run(
         options.runs,
         options.dataset,

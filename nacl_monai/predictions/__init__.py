@@ -8,9 +8,6 @@ In Python, arrays or folders:
     found.plot().savefig("reliability.png")
 """
 
-from nacl_monai.predictions.arrays import audit
-from nacl_monai.predictions.layouts import LAYOUTS, Layout
-from nacl_monai.predictions.merging import merge
-from nacl_monai.predictions.result import Audit, read_audit
+import lazy_loader
 
-__all__ = ["LAYOUTS", "Audit", "Layout", "audit", "merge", "read_audit"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

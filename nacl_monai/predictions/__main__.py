@@ -11,8 +11,7 @@ from typing import Any
 from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.calibrate import calibrate
-from nacl_monai.predictions.command import audit_folders, distinct_names, merge_files
-from nacl_monai.predictions.folders import Options
+from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
 
 
@@ -42,6 +41,8 @@ def _audit(
     rater_names: Sequence[str] | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
+    from nacl_monai.predictions.command import audit_folders, distinct_names
+
     if raters is not None:
         called = distinct_names(raters, rater_names, "--rater-names", "raters")
         by_name = dict(zip(called, raters, strict=True))
@@ -54,6 +55,12 @@ def _audit(
     if not predictions:
         raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
     return audit_folders(predictions, labels, output, Options(**options), names)
+
+
+def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
+    from nacl_monai.predictions.command import merge_files
+
+    return merge_files(files, output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
-    merge.set_defaults(run=merge_files)
+    merge.set_defaults(run=_merge)
     merge.add_argument("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
     merge.add_argument("--output", type=Path, required=True, metavar="DIR")
     return parser

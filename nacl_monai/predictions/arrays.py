@@ -14,8 +14,8 @@ from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
 from nacl_monai.predictions.channels import class_names
-from nacl_monai.predictions.folders import Options, find, measured_cases, processes
-from nacl_monai.predictions.measuring import EVALUATED_REGIONS
+from nacl_monai.predictions.folders import find, measured_cases, processes
+from nacl_monai.predictions.options import EVALUATED_REGIONS, Options
 from nacl_monai.predictions.raters import Folders, check_raters
 from nacl_monai.predictions.result import Audit, from_sums
 from nacl_monai.predictions.sums import summed

@@ -16,16 +16,9 @@ from typing import Any
 from nacl_monai.bundles import fragments
 from nacl_monai.cli import print_written
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import REGIONS
-from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
-from nacl_monai.predictions.cross_fitting import calibrate_folder
-from nacl_monai.predictions.folders import Options
-from nacl_monai.predictions.table import audit_table
+from nacl_monai.predictions.options import EVALUATED_REGIONS, Options
 from nacl_monai.predictions.words import add_meaning, add_measures, add_patients
-from nacl_monai.reports import read_runs
-from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.run_settings import read_record
 
 
 def calibrate(words: Sequence[str]) -> list[InputError]:
@@ -63,6 +56,8 @@ def _calibrate_saved(
     given: dict[str, Any],
     wrong: Sequence[str],
 ) -> list[InputError]:
+    from nacl_monai.predictions.cross_fitting import calibrate_folder
+
     of_run = [name for name in ("dataset_dir", "bundles", "calibrator") if name in given]
     if wrong or of_run:
         parser.error(
@@ -77,13 +72,16 @@ def _name(
     parser: argparse.ArgumentParser, name: str | None, method: str | None, region: str | None
 ) -> str:
     """The name of a run's calibrator, given as a whole or by its parts."""
+    from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
+
     if name is not None:
         if method or region:
             parser.error("--calibrator: says method and region; leave --method and --region out")
         return name
     method = method or next(iter(METHODS))
     if method not in METHODS:
-        parser.error(f"--method {method}: is of structures; choose from {', '.join(METHODS)}")
+        what = "is of structures" if method in SIGMOID_METHODS else "is not known"
+        parser.error(f"--method {method}: {what}; choose from {', '.join(METHODS)}")
     return f"{method}_{region or METHODS[method].region}"
 
 
@@ -106,6 +104,11 @@ def calibrate_run(
     Raises:
         InputError: If the run is none, or if a step fails; its error is printed.
     """
+    from nacl_monai.predictions.table import audit_table
+    from nacl_monai.reports import read_runs
+    from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
+    from nacl_monai.runtime.run_settings import read_record
+
     folder = RunFolder(run)
     if not folder.config.is_file():
         raise InputError(
@@ -152,12 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--method",
-        choices=[*METHODS, *SIGMOID_METHODS],
-        help="default: one temperature",
+        metavar="NAME",
+        help="temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
+        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt",
     )
     parser.add_argument(
         "--region",
-        choices=REGIONS,
+        choices=EVALUATED_REGIONS,
         help="voxels of the fit (default: union for a temperature, all for what tells classes apart)",
     )
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")

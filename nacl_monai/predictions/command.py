@@ -9,10 +9,11 @@ from typing import Any
 from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.predictions.folders import Found, Options, find, measured_cases, processes
+from nacl_monai.predictions.folders import Found, find, measured_cases, processes
 from nacl_monai.predictions.label_table import write_label_tables
 from nacl_monai.predictions.measuring import Extras
 from nacl_monai.predictions.merging import merge
+from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.output import (
     check_measured,
     check_output,

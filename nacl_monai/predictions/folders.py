@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.calibrator import Calibrated, read_calibrator
@@ -24,33 +23,15 @@ from nacl_monai.predictions.class_files import all_in_order, count_files
 from nacl_monai.predictions.labels import label_files
 from nacl_monai.predictions.layouts import Layout, recognized
 from nacl_monai.predictions.measuring import (
-    EVALUATED_REGIONS,
     Extras,
     Measured,
     Settings,
 )
+from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.raters import Folders, Pair, by_name, pair_with_all
 from nacl_monai.predictions.reading import measured_files
 from nacl_monai.predictions.saved import Prediction, Probabilities
 from nacl_monai.progress import progress_bar
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a command says; see `nacl_monai.predictions.__main__` for the words."""
-
-    dataset: Path | None = None
-    activation: str | None = None
-    structures: Sequence[str] = ()
-    regions: Sequence[str] = EVALUATED_REGIONS
-    num_bins: int = 15
-    patient_pattern: str | None = None
-    patients: Path | None = None
-    affine_tolerance: float = AFFINE_TOLERANCE
-    jobs: int = 1
-    pictures: bool = True
-    write: str | None = None
-    calibrator: Path | None = None
 
 
 @dataclass(frozen=True)

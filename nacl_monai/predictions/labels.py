@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import image_files, read_image, stem_of

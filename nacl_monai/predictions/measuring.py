@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from monai.metrics import compute_dice
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.metrics import (
     CalibrationMetric,
     agreed_dice,
@@ -27,11 +27,10 @@ from nacl_monai.metrics import (
 from nacl_monai.metrics.inputs import dequantized
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.options import EVALUATED_REGIONS
 
 SCORES = ("dice", "hd95")
 _MM3_PER_ML = 1000
-#: The regions of an evaluation, in its order.
-EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
 
 
 @dataclass(frozen=True)

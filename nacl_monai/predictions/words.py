@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nacl_monai.cli import distance
-from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE, distance
 from nacl_monai.predictions.channels import ACTIVATIONS
-from nacl_monai.predictions.measuring import EVALUATED_REGIONS
+from nacl_monai.predictions.options import EVALUATED_REGIONS
 
 
 def add_patients(parser: argparse._ActionsContainer) -> None:

@@ -6,30 +6,42 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.cli import write_files
-from nacl_monai.raters.command import FitOptions, fit_prior
-from nacl_monai.raters.study import study_lidc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     words = vars(_parser().parse_args(list(sys.argv[1:] if argv is None else argv)))
-    if words.pop("command") == "lidc":
-        return write_files(lambda: study_lidc(words["database"], words["output"]))
-    return write_files(lambda: fit_prior(FitOptions(**words)))
+    run = words.pop("run")
+    return write_files(lambda: run(**words))
+
+
+def _fit_prior(**words: Any) -> list[Path]:
+    from nacl_monai.raters.command import FitOptions, fit_prior
+
+    return fit_prior(FitOptions(**words))
+
+
+def _study_lidc(**words: Any) -> list[Path]:
+    from nacl_monai.raters.study import study_lidc
+
+    return study_lidc(**words)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nacl-monai", description="What several raters say a border voxel's probability is."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(required=True, metavar="fit-prior|lidc")
     fit = commands.add_parser(
         "fit-prior", help="fit the width of NACL's prior to cases that several raters labeled"
     )
+    fit.set_defaults(run=_fit_prior)
     _add_fit(fit)
     lidc = commands.add_parser("lidc", help="measure priors against the four readers of LIDC")
+    lidc.set_defaults(run=_study_lidc)
     lidc.add_argument(
         "database",
         nargs="?",

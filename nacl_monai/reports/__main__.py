@@ -8,15 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nacl_monai import reports
 from nacl_monai.cli import write_files
-from nacl_monai.reports.compare import write_comparison
-from nacl_monai.reports.logits import write_logits
-from nacl_monai.reports.page import write_pages
-from nacl_monai.reports.reliability import write_reliability
-from nacl_monai.reports.selective import write_selective
 from nacl_monai.runs import TOP
-
-Writer = Callable[..., list[Path]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,9 +20,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The command and its arguments; by default those of the process.
     """
     options = vars(_parser().parse_args(argv))
-    del options["command"]
-    write: Writer = options.pop("write")
+    write = WRITERS[options.pop("command")]()
     return write_files(lambda: write(**options))
+
+
+def _print_comparison(**options: Any) -> list[Path]:
+    table, files = reports.write_comparison(**options)
+    print(table, end="")
+    return files
+
+
+#: By the command: what writes its files, loaded when it is asked for.
+WRITERS: dict[str, Callable[[], Callable[..., list[Path]]]] = {
+    "compare": lambda: _print_comparison,
+    "reliability": lambda: reports.write_reliability,
+    "selective": lambda: reports.write_selective,
+    "page": lambda: reports.write_pages,
+    "logits": lambda: reports.write_logits,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,9 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    compare = _command(
-        commands, "compare", "table, reliability diagrams and maps side by side", _print_comparison
-    )
+    compare = _command(commands, "compare", "table, reliability diagrams and maps side by side")
     compare.add_argument("--case", help="test case in the maps (default: the one of median Dice)")
     compare.add_argument(
         "--show",
@@ -50,9 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the maps show (default: confidence)",
     )
 
-    reliability = _command(
-        commands, "reliability", "reliability diagrams of any region or class", write_reliability
-    )
+    reliability = _command(commands, "reliability", "reliability diagrams of any region or class")
     reliability.add_argument(
         "--region", help="voxels that count (default: foreground, of the first structure)"
     )
@@ -64,20 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a class by name (default: {TOP}, the predicted one)",
     )
 
-    selective = _command(
-        commands, "selective", "error rate among the most confident voxels", write_selective
-    )
+    selective = _command(commands, "selective", "error rate among the most confident voxels")
     selective.add_argument(
         "--regions", nargs="+", default=(), metavar="REGION", help="only these (default: all)"
     )
 
-    _command(commands, "page", "all about a run or an audit on one HTML page", write_pages)
-    _command(
-        commands,
-        "logits",
-        "size of the logits per class, and over the epochs of training",
-        write_logits,
-    )
+    _command(commands, "page", "all about a run or an audit on one HTML page")
+    _command(commands, "logits", "size of the logits per class, and over the epochs of training")
     return parser
 
 
@@ -85,11 +83,9 @@ def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
     purpose: str,
-    write: Writer,
 ) -> argparse.ArgumentParser:
     """A command on single runs, with the arguments that all have."""
     command = commands.add_parser(name, help=purpose)
-    command.set_defaults(write=write)
     command.add_argument(
         "folders", nargs="+", type=Path, metavar="RUN", help="folder of a run that was evaluated"
     )
@@ -100,12 +96,6 @@ def _command(
         "--names", nargs="+", metavar="NAME", help="a name per run (default: that of its folder)"
     )
     return command
-
-
-def _print_comparison(**options: Any) -> list[Path]:
-    table, files = write_comparison(**options)
-    print(table, end="")
-    return files
 
 
 if __name__ == "__main__":

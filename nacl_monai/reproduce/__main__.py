@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words is None:
         return code
     os.environ.update({_FOLDERS[key]: folder for key, folder in _folders(options).items()})
-    from snakemake.cli import main as snakemake  # noqa: PLC0415 - an extra
+    from snakemake.cli import main as snakemake  # an extra
 
     snakemake(words)
     return 0

@@ -10,11 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import fire
-import monai.bundle
-
 from nacl_monai.errors import InputError
-from nacl_monai.runtime.command_line import check_run
 from nacl_monai.runtime.commands import (
     add_words,
     evaluate_words,
@@ -22,13 +18,18 @@ from nacl_monai.runtime.commands import (
     shown,
     train_words,
 )
-from nacl_monai.runtime.error_lines import one_line_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     options, others = _parser().parse_known_args(words)
+    import fire
+    import monai.bundle
+
+    from nacl_monai.runtime.command_line import check_run
+    from nacl_monai.runtime.error_lines import one_line_errors
+
     one_line_errors()
     try:
         if options.words is None:

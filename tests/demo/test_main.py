@@ -10,7 +10,7 @@ from nacl_monai.demo import __main__ as command
 def planned(monkeypatch):
     """The plans that would have been carried out."""
     plans = []
-    monkeypatch.setattr(command, "run", plans.append)
+    monkeypatch.setattr("nacl_monai.demo.running.run", plans.append)
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     return plans
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_end_of_the_demo_ends_all_that_it_started(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     child = (
-        f"import os, signal; open({str(fifo)!r}, 'w').write(f'{{os.getpid()}}\\n'); signal.pause()"
+        f"import signal; f = open({str(fifo)!r}, 'w'); print(file=f, flush=True); signal.pause()"
     )
     code = (
         "import sys\n"
@@ -159,12 +160,10 @@ def test_end_of_the_demo_ends_all_that_it_started(tmp_path):
         f"sys.exit(__main__.main(['--output', {str(tmp_path / 'out')!r}]))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
-    pids = []
-    while len(pids) < 2:
-        pids += fifo.read_text().split()
-    process.send_signal(signal.SIGTERM)
+    with fifo.open() as written:  # which ends once nobody is left who could write
+        assert [written.readline() for _ in range(2)] == ["\n", "\n"]
+        process.send_signal(signal.SIGTERM)
 
-    assert process.wait() == 128 + signal.SIGTERM
-    for pid in map(int, pids):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+        assert process.wait() == 128 + signal.SIGTERM
+        assert select.select([written], [], [], 60)[0]
+        assert written.read() == ""

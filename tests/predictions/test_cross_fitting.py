@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from nacl_monai import audit, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
 from nacl_monai.predictions import cross_fitting, output
 from nacl_monai.predictions.cross_fitting import AFTER, BEFORE
-from nacl_monai.predictions.folders import Options, find
+from nacl_monai.predictions.folders import find
+from nacl_monai.predictions.options import Options
 from tests.predictions.conftest import Study, save, sigmoid_cases, softmax_cases, write_json
 
 #: Of the audits.
@@ -332,7 +335,16 @@ class TestStructuresThatOverlap:
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("method", ["platt", "local_temperatures"])
+def test_help_names_every_method(capsys):
+    """Without loading one."""
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--help"])
+
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert {*METHODS, *SIGMOID_METHODS} <= words
+
+
+@pytest.mark.parametrize("method", ["platt", "local_temperatures", "magic"])
 def test_method_of_other_predictions_is_refused(calibrate, method):
     """Of structures, or of a network whose images are at hand."""
     code, _, err = calibrate("--method", method)

@@ -10,7 +10,9 @@ from nacl_monai.raters import __main__ as command
 def test_words_reach_the_fit(monkeypatch):
     """Every option of fit-prior."""
     seen = []
-    monkeypatch.setattr(command, "fit_prior", lambda options: seen.append(options) or [])
+    monkeypatch.setattr(
+        "nacl_monai.raters.command.fit_prior", lambda options: seen.append(options) or []
+    )
     words = ["fit-prior", "one", "two", "--output", "out.yaml", "--spacing", "1", "2", "3"]
     words += ["--volumes", "--band", "4", "--patient-pattern", "(.)"]
 

@@ -23,8 +23,8 @@ def command(monkeypatch, capsys):
     given = []
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("fire.Fire", lambda _, command, **__: given.append(command))
-    monkeypatch.setattr("nacl_monai.runtime.__main__.check_run", lambda _: None)
-    monkeypatch.setattr("nacl_monai.runtime.__main__.one_line_errors", lambda: None)
+    monkeypatch.setattr("nacl_monai.runtime.command_line.check_run", lambda _: None)
+    monkeypatch.setattr("nacl_monai.runtime.error_lines.one_line_errors", lambda: None)
 
     def run(*words):
         given.clear()

@@ -1,0 +1,56 @@
+from .augmentation import random_augmentation
+from .cases import Case
+from .device_volumes import DeviceVolumes, training_volumes, workers_for
+from .given_splits import complete_split, split_by_folds
+from .layouts import (
+    acdc_cases,
+    brats_cases,
+    decathlon_cases,
+    flare_cases,
+    kits_cases,
+    mrbrains_cases,
+)
+from .loading import LoadCase
+from .own_cases import listed_cases, paired_cases
+from .patches import PatchDataset, slices_or_patches
+from .patients import (
+    hippocampus_patient,
+    one_case_per_patient,
+    patient_by_pattern,
+    patient_by_table,
+)
+from .splits import is_drawn, leave_one_out, read_split, split_cases, split_patients
+from .volumes import CachedVolumes, SliceDataset, check_distinct
+
+__all__ = [
+    "CachedVolumes",
+    "Case",
+    "DeviceVolumes",
+    "LoadCase",
+    "PatchDataset",
+    "SliceDataset",
+    "acdc_cases",
+    "brats_cases",
+    "check_distinct",
+    "complete_split",
+    "decathlon_cases",
+    "flare_cases",
+    "hippocampus_patient",
+    "is_drawn",
+    "kits_cases",
+    "leave_one_out",
+    "listed_cases",
+    "mrbrains_cases",
+    "one_case_per_patient",
+    "paired_cases",
+    "patient_by_pattern",
+    "patient_by_table",
+    "random_augmentation",
+    "read_split",
+    "slices_or_patches",
+    "split_by_folds",
+    "split_cases",
+    "split_patients",
+    "training_volumes",
+    "workers_for",
+]

@@ -1,0 +1,30 @@
+"""What a command on saved predictions says, and what it means where it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+
+#: The regions of an evaluation, in its order.
+EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command says; see `nacl_monai.predictions.__main__` for the words."""
+
+    dataset: Path | None = None
+    activation: str | None = None
+    structures: Sequence[str] = ()
+    regions: Sequence[str] = EVALUATED_REGIONS
+    num_bins: int = 15
+    patient_pattern: str | None = None
+    patients: Path | None = None
+    affine_tolerance: float = AFFINE_TOLERANCE
+    jobs: int = 1
+    pictures: bool = True
+    write: str | None = None
+    calibrator: Path | None = None
