@@ -7,17 +7,23 @@ from typing import Any
 
 from nacl_monai.errors import SettingError
 
+_MOST_CLASSES = 256
+
 
 def check_label_classes(classes: Sequence[str], label_values: Sequence[Sequence[int]]) -> None:
-    """Checks that every class has its values on disk.
+    """Checks that every class has its values on disk, and an index that fits into a byte, as labels do.
 
     Args:
         classes: Names of all classes, background first.
         label_values: For each class, the values on disk that become it.
 
     Raises:
-        SettingError: If they differ in number.
+        SettingError: If they differ in number, or are too many.
     """
+    if len(classes) > _MOST_CLASSES:
+        raise SettingError(
+            f"classes: are {len(classes)}, and labels are kept in bytes; declare at most {_MOST_CLASSES}"
+        )
     if len(label_values) != len(classes):
         raise SettingError(
             f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values of "

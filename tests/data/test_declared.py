@@ -27,3 +27,12 @@ def test_structures_are_of_classes_that_are_there(indices):
 
     with pytest.raises(SettingError, match=r"^structures: heart is of the classes .* from 0 to 2$"):
         check_structures(CLASSES, {"heart": indices})
+
+
+def test_classes_beyond_a_byte_are_refused():
+    """Labels would wrap round: the last class would be background."""
+    names = [f"organ {k}" for k in range(257)]
+    check_label_classes(names[:256], [[k] for k in range(256)])
+
+    with pytest.raises(SettingError, match="^classes: are 257, and labels are kept in bytes;"):
+        check_label_classes(names, [[k] for k in range(257)])
