@@ -11,7 +11,7 @@ def test_distance_is_a_number(text, number):
     assert distance(text) == number
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-1", "-0.001", "near", ""])
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "-0.001", "near"])
 def test_what_is_no_distance_is_refused(text):
     """Nothing is within NaN of anything, and everything within infinity."""
     with pytest.raises(ValueError, match=text):
