@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, checksum, read_object, write_text
 from nacl_monai.posthoc import OUTPUTS, Fit, module_of
@@ -134,13 +135,15 @@ def read_calibrator(file: Path) -> Calibrator:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the calibrator.json that calibrate wrote")
     record = read_object(file, _REMEDY)
+    pattern = record.get("patient_pattern")
     try:
+        patients_of([], pattern)  # refuses what is no pattern
         return Calibrator(
             module=module_of(record),
             channels=[str(name) for name in record["channels"]],
             patients=[str(name) for name in record["patients"]],
             cases=[str(name) for name in record["cases"]],
-            patient_pattern=record.get("patient_pattern"),
+            patient_pattern=pattern,
             activation=record["activation"],
             name=f"{record['method']}_{record['region']}",
             file=file,

@@ -466,6 +466,8 @@ class TestAuditThroughACalibrator:
             lambda record: record.update(method="magic"),
             lambda record: record.update(parameters={"temperature": -1.0}),
             lambda record: record.update(parameters={"scale": 1.0}),
+            lambda record: record.update(patient_pattern="(patient"),
+            lambda record: record.update(patient_pattern=5),
         ],
     )
     def test_damaged_file_is_refused(self, file, audit, damage):

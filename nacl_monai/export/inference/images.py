@@ -130,13 +130,16 @@ def _warn(image: Any) -> None:
         if fault:
             which = f"channel {number}" if len(image) > 1 else "the image"
             file = image.meta["filename_or_obj"]
-            print(f"warning: {file}: {which} {fault}, so its maps mean nothing", file=sys.stderr)
+            print(f"warning: {file}: {which} {fault}", file=sys.stderr)
 
 
 def _fault_of(channel: torch.Tensor) -> str:
     low, high = channel.min().item(), channel.max().item()
     if low == high:
-        return "is constant"
+        return "is constant, so its maps mean nothing"
     if low >= 0 and high <= _MOST_LABELS and torch.equal(channel, channel.round()):
-        return f"holds the whole numbers from {low:.0f} to {high:.0f} alone, as a label map does"
+        return (
+            f"holds nothing but whole numbers from {low:.0f} to {high:.0f}; if it is a label map, its "
+            "maps mean nothing"
+        )
     return ""

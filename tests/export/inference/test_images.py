@@ -154,8 +154,8 @@ def test_label_map_gets_a_warning(dtype, tmp_path, capsys):
     ReadImage(1)({"image": [str(tmp_path / "x_gt.nii")]})
 
     assert capsys.readouterr().err == (
-        f"warning: {tmp_path}/x_gt.nii: the image holds the whole numbers from 0 to 3 alone, as a label "
-        "map does, so its maps mean nothing\n"
+        f"warning: {tmp_path}/x_gt.nii: the image holds nothing but whole numbers from 0 to 3; if it is "
+        "a label map, its maps mean nothing\n"
     )
 
 
