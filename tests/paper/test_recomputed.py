@@ -13,9 +13,7 @@ from scipy import stats
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NAMES = ("table?", "after_training", "three_d", "widths")
 WITH_RUNS = [runs.parent for runs in RESULTS.rglob("runs")]
-TABLES = sorted(
-    path for name in NAMES for folder in WITH_RUNS for path in folder.glob(f"{name}.csv")
-)
+TABLES = sorted({path for name in NAMES for one in WITH_RUNS for path in one.rglob(f"{name}.csv")})
 TESTS = sorted(RESULTS.rglob("*_tests.csv"))
 HIGHER = ("dice",)
 MARGIN = {"hd95": 1.0}
@@ -31,8 +29,9 @@ def number(text):
 
 
 def scores(table, column, methods):
-    """{method: array (patients, seeds)} of the runs beside a table; seeds that all methods have."""
-    folder, found = table.parent, defaultdict(lambda: defaultdict(list))
+    """{method: array (patients, seeds)} of the nearest runs, of the seeds that all methods have."""
+    folder = next(parent for parent in table.parents if parent in WITH_RUNS)
+    found = defaultdict(lambda: defaultdict(list))
     shown = "unet3d" if table.name.startswith("three_d") else "unet"
     for path in (folder / "runs").rglob("evaluation/cases.csv"):
         run, *after = path.relative_to(folder / "runs").parts[:-2]
