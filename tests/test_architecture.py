@@ -139,7 +139,7 @@ LAZY = [file.parent for file in sorted(PACKAGE.glob("*/__init__.pyi"))]
 
 @pytest.mark.parametrize("folder", LAZY, ids=lambda folder: folder.name)
 def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
-    """Each is what the module of the stub defines, and the stub lists all of them, sorted."""
+    """Each is what the module of the stub defines, and the stub lists all of them."""
     package = import_module(f"nacl_monai.{folder.name}")
     stub = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
     listed = next(ast.literal_eval(one.value) for one in stub.body if isinstance(one, ast.Assign))

@@ -59,9 +59,8 @@ def test_distance_is_finite_and_not_negative(words, value, capsys):
 def test_help_imports_no_heavy_library():
     """The list of commands, and what explains one, cost no import of torch, MONAI or pandas."""
     heavy = ["torch", "monai", "ignite", "pandas", "matplotlib", "scipy", "numpy"]
-    light = [
-        word for word in COMMANDS if word not in ("paper", "phantom")
-    ]  # which list what is there
+    listing = ("paper", "phantom")  # what is there, which is loaded for it
+    light = [word for word in COMMANDS if word not in listing]
     code = f"""
 import sys
 from contextlib import suppress

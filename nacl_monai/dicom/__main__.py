@@ -66,7 +66,7 @@ def _write(
         raise InputError("highdicom: is not installed; pip install 'nacl-monai[dicom]'")
     if output.exists():
         raise InputError(f"{output}: is there already; remove it, or choose another --output")
-    from nacl_monai.dicom.segmentation import write_segmentation  # needs it
+    from nacl_monai.dicom.segmentation import write_segmentation  # which needs highdicom
 
     source = read_source(series)
     classes = names or class_names(file)

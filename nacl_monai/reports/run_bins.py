@@ -202,7 +202,7 @@ def read_bins(path: Path) -> RunBins:
         patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
         human=CalibrationBins.from_arrays(sums, HUMAN) if human else None,
         raters=list(map(str, arrays.get("raters", ()))),
-        calibrator=" ".join(map(str, arrays.get("calibrator", ()))) or None,
+        calibrator=next(map(str, arrays.get("calibrator", ())), None),
         **names,
     )
 

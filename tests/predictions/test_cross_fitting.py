@@ -432,7 +432,7 @@ class TestAuditThroughACalibrator:
 
     @pytest.mark.usefixtures("undrawn")
     def test_patient_of_the_fit_is_refused_without_a_pattern(self, file, tmp_path):
-        """The fit's own is kept for other cases of theirs; patients that are said go above it."""
+        """The fit's own is kept for other cases of theirs; a table of patients goes above it."""
         cases = {f"patient0_later{k}": pair for k, pair in enumerate(softmax_cases().values())}
         later = Study(tmp_path / "later", cases)
         folders = [later.nnunet(), later.labels]

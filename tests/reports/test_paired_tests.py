@@ -122,8 +122,9 @@ class TestPairedTests:
 
     @pytest.mark.parametrize("metric", ["dice", "hd95"])
     def test_holm_is_that_of_statsmodels(self, metric):
-        """Ties among them, which decide nothing."""
-        tests = paired_tests(self.scores.assign(tie=self.scores["b"]), "a", metric)
+        """Ties and rivals without a score among them, which decide nothing."""
+        scores = self.scores.assign(tie=self.scores["b"], none=np.nan)
+        tests = paired_tests(scores, "a", metric)
         expected = multipletests(tests["p"].fillna(1), method="holm")[1]
 
         np.testing.assert_allclose(tests["p_holm"], expected, rtol=1e-12)
