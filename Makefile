@@ -68,7 +68,7 @@ SETTINGS = $(call given,datasets,DATASETS) $(call given,losses,LOSSES) $(call gi
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results raters raters-network release help setup demo train evaluate calibrate infer folds export test test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
+.PHONY: $(PAPER) reproduce report calibrations results raters raters-network release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -162,9 +162,12 @@ raters-network: .venv/runtime ## Train NACL of several widths on phantoms by ann
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: .venv/development ## Run the tests, but for the slow ones; ARGS="--cov --cov-report=term" prints their coverage
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not nightly" $(ARGS)
 
-test-all: .venv/development ## Run every test
+test-slow: .venv/development ## Run the slow tests, of trainings and processes
+	$(PYTEST) -m "slow and not nightly" $(ARGS)
+
+test-all: .venv/development ## Run every test, those that take minutes too
 	$(PYTEST) $(ARGS)
 
 .venv/mutants: .venv/development
@@ -181,7 +184,7 @@ test-all: .venv/development ## Run every test
 	@touch $@
 
 test-lowest: .venv-lowest/installed ## Run the tests on the lowest versions that requirements.txt allows, which may warn of newer ones
-	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m "not nightly" $(ARGS)
 
 constraints: .venv/development ## Write constraints.txt, the versions in .venv; the tests must have passed with them
 	$(BIN)/pip freeze --exclude-editable > .venv/frozen.txt
@@ -194,7 +197,7 @@ constraints: .venv/development ## Write constraints.txt, the versions in .venv; 
 	.venv-nnunet/bin/pip install --quiet --editable '.[dev,nnunet]'
 	@touch $@
 
-test-nnunet: .venv-nnunet/installed ## Run the tests of the trainers for nnU-Net, the slow ones too, beside nnU-Net
+test-nnunet: .venv-nnunet/installed ## Run the tests of the trainers for nnU-Net, those of minutes too, beside nnU-Net
 	OMP_NUM_THREADS=1 .venv-nnunet/bin/python -m pytest tests/nnunet $(ARGS)
 
 mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices

@@ -113,7 +113,7 @@ def test_documented_line_audits_the_mounted_folder():
     assert [folder.is_absolute() for folder in understood.folders] == [False, False]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_installation_gives_the_command(tmp_path):
     """In a fresh environment, from the files of the image alone; other packages are those at hand."""
     source = tmp_path / "source"

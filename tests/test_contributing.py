@@ -64,7 +64,10 @@ def checkout(tmp_path):
 def run_tests(root, *words):
     """The project's tests in another checkout; returns what pytest printed once they passed."""
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *words],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-m", "not nightly", *words),
+        ],
         cwd=root,
         capture_output=True,
         text=True,
@@ -81,6 +84,7 @@ def apply_all(checkout):
         apply(recipe, checkout)
 
 
+@pytest.mark.slow
 def test_what_the_recipes_add_is_found_by_its_contract_tests(checkout):
     """The existing tests find a loss, region, dataset, network, layout and figure more, and pass."""
     apply_all(checkout)
@@ -95,9 +99,9 @@ def test_what_the_recipes_add_is_found_by_its_contract_tests(checkout):
         assert found, f"no test looks at what the recipe for a {recipe} adds"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_recipes_together_leave_the_tests_green(checkout):
-    """A loss, region, dataset, network, layout and figure more: every test but the slow ones passes."""
+    """A loss, region, dataset, network, layout and figure more: all but nightly tests pass."""
     apply_all(checkout)
 
     of_runs = ["tests/paper/test_committed.py", "tests/paper/test_recomputed.py"]  # not copied

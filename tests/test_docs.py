@@ -193,11 +193,12 @@ def executed(page):
     "page",
     [
         # Its page of a whole grid takes half a minute.
-        pytest.param(page, marks=pytest.mark.slow if page == "docs/reproduce.md" else ())
+        pytest.param(page, marks=pytest.mark.nightly if page == "docs/reproduce.md" else ())
         for page in of_language("bash")
         if executed(page)
     ],
 )
+@pytest.mark.slow
 def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
     """On small cases in a folder whose names are those of the page."""
     monkeypatch.chdir(place)

@@ -47,7 +47,7 @@ def run(tmp_path, monkeypatch):
     return execute
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_six_commands_go_the_whole_way(run):
     """For one epoch, on small data in nnU-Net's raw format."""
     folder = run(BLOCKS[0], "--max_epochs", "1") / "empty"

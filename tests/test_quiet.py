@@ -26,6 +26,7 @@ warnings.warn("of numbers", RuntimeWarning)
 """
 
 
+@pytest.mark.slow
 def test_errors_and_warnings_of_numbers_are_heard():
     """Notices are not, even those of loggers that MONAI makes and sets up later."""
     kept = {key: value for key, value in os.environ.items() if key != VERBOSE}

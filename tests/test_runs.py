@@ -238,6 +238,7 @@ class TestCommand:
 
         assert main(["evaluated", str(folder.path)]) == 0
 
+    @pytest.mark.slow
     def test_make_runs_as_many_folds_as_the_dataset_has(self):
         """`make folds` counts them in dataset.yaml, and refuses a dataset without."""
         command = ["make", "--no-print-directory", "--old-file=.venv/runtime", "folds", "ARGS="]

@@ -94,7 +94,7 @@ def run(programs, tmp_path):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_wheel_carries_bundles_demo_workflow_and_licenses(wheel):
     """Every file of them; the images of the demo have a license of their own."""
     archive = zipfile.ZipFile(wheel)
@@ -116,7 +116,7 @@ def test_wheel_carries_bundles_demo_workflow_and_licenses(wheel):
     assert metadata.replace("METADATA", "licenses/demo/README.md") in archive.namelist()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_demo_of_the_wheel_ends_with_the_table_and_pictures(run):
     """In an empty folder, with one epoch; its numbers mean nothing."""
     printed = run("demo", "--max_epochs", "1")
@@ -127,7 +127,7 @@ def test_demo_of_the_wheel_ends_with_the_table_and_pictures(run):
     assert pictures == {"maps.png", "reliability.png"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_own_data_go_the_whole_way_by_the_wheel(run, programs, decathlon_phantom, tmp_path):
     """From a folder of images to an export."""
     data = renamed_as_nnunet(decathlon_phantom, tmp_path / "data")
@@ -147,7 +147,7 @@ def test_own_data_go_the_whole_way_by_the_wheel(run, programs, decathlon_phantom
     assert licensed.read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the extra 'reproduce'")
 def test_grid_is_planned_by_the_wheel_in_an_empty_folder(run, programs):
     """With the workflow that it carries; all that is written belongs there, the commands are its own."""
@@ -160,7 +160,7 @@ def test_grid_is_planned_by_the_wheel_in_an_empty_folder(run, programs):
     assert not (run.folder / "runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the extra 'reproduce'")
 def test_figure_is_made_by_the_wheel_in_an_empty_folder(run):
     """From nothing, on phantoms."""
@@ -193,7 +193,7 @@ def resolved(wheel, python, *others, constraints=None):
     return dict(re.findall(r"^([\w.-]+)==(\S+)", done.stdout, re.MULTILINE))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("beside", ["nnunetv2>=2.8", "totalsegmentator", "monai[all]"])
 def test_wheel_fits_beside_other_tools(wheel, python, beside):
@@ -204,7 +204,7 @@ def test_wheel_fits_beside_other_tools(wheel, python, beside):
     assert {"monai", "torch"} <= set(versions)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_constraints_are_a_solution(wheel):
     """On the Python of the container; pip freezes no setuptools, and torch asks for its NVIDIA's."""
     file = ROOT / "constraints.txt"

@@ -11,6 +11,8 @@ import torch
 from tests.bundles.conftest import ROOT, arguments, run_module
 from tests.bundles.test_resume import AUGMENTATION, NETWORK, curves, tensors
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 2
 DIMS = {
     "slices": [],
@@ -35,7 +37,7 @@ def words_of(datasets, tmp_path):
     return words
 
 
-@pytest.mark.parametrize("kind", ["slices", pytest.param("patches", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["slices", pytest.param("patches", marks=pytest.mark.nightly)])
 def test_weights_are_those_of_the_disk_to_the_bit(words_of, tmp_path, monkeypatch, capfd, kind):
     """On the device, from a disk in its place after a kill, and of volumes that hold float16."""
     killed = words_of("killed", kind, "--cache", "gpu", "--num_workers", 2)

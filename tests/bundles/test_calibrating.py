@@ -30,6 +30,8 @@ from tests.bundles.conftest import (
 )
 from tests.bundles.test_errors import one_line
 
+pytestmark = pytest.mark.slow
+
 NAME = "temperature_union"
 
 
@@ -107,7 +109,7 @@ def onnx_network(file):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(NAME, marks=pytest.mark.slow), "local_temperatures_union"]
+    "name", [pytest.param(NAME, marks=pytest.mark.nightly), "local_temperatures_union"]
 )
 def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp_path, name):
     """Computed from their outputs on the test set, by MONAI's inferer and a metric in memory."""

@@ -19,6 +19,8 @@ from nacl_monai.runtime.run_folder import FREE_KEYS
 from tests.bundles.conftest import ROOT, arguments, run_words
 from tests.bundles.test_errors import one_line
 
+pytestmark = pytest.mark.slow
+
 SEEDS = st.integers(0, 2**32 - 1)
 NAMES = st.from_regex(r"r[a-z_]{1,8}", fullmatch=True)
 GOOD = {
@@ -164,7 +166,7 @@ def test_run_records_what_was_asked_or_nothing_is_written(attack, command):
     attack(*command)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(**RULES, max_examples=100)
 @given(command=commands())
 def test_many_runs_record_what_was_asked_or_nothing_is_written(attack, command):
@@ -172,7 +174,7 @@ def test_many_runs_record_what_was_asked_or_nothing_is_written(attack, command):
     attack(*command)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("word", SLIPS)
 def test_each_slip_is_refused(attack, word):
     """Every one of them, whatever Hypothesis draws."""

@@ -9,6 +9,8 @@ from nacl_monai.handlers import RunRecord
 from tests.bundles.conftest import arguments
 from tests.bundles.test_errors import one_line
 
+pytestmark = pytest.mark.slow
+
 NETWORK = {
     "_target_": "UNet",
     "spatial_dims": 2,

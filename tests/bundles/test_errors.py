@@ -176,6 +176,7 @@ def test_wrong_folder_is_refused(bundle, tmp_path, folder, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_process_ends_with_the_line_alone_and_exit_code_2(tmp_path):
     """The process itself ends with the line alone, and 2 says that the command is wrong."""
     words = [*training(tmp_path, tmp_path / "nowhere"), "STRAY"]

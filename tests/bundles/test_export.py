@@ -63,7 +63,7 @@ def export_of(run_of, tmp_path_factory):
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=[] if name == "hippocampus" else pytest.mark.slow)
+        pytest.param(name, marks=[] if name == "hippocampus" else pytest.mark.nightly)
         for name in sorted(FAST)
     ]
 )
@@ -347,7 +347,7 @@ def untrained(tmp_path_factory):
     return export
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NETWORKS)
 def test_torchscript_of_every_network_computes_the_same(untrained, name):
     """TorchScript of every network computes what the network computes."""
@@ -359,7 +359,7 @@ def test_torchscript_of_every_network_computes_the_same(untrained, name):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
     """MONAI's `onnx_export` of every network computes, under onnxruntime, what the network computes."""
@@ -379,7 +379,7 @@ def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_export_runs_where_there_is_nothing_but_the_packages_that_it_names(export_of, tmp_path):
     """The command that its README shows installs all that inference needs, and not this package."""
     dataset_dir, _, bundle = export_of("hippocampus")

@@ -471,7 +471,7 @@ def test_constant_image_is_segmented_with_a_warning(infer, tmp_path):
     assert "x.nii.gz: the image is constant, so its maps mean nothing" in errors
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_command_leaves_no_broken_file(infer, tmp_path):
     """At whatever moment it is killed, each file that has its name is whole to its checksum."""
     save_nifti(IMAGE, tmp_path / "in/x.nii.gz", MATRIX)

@@ -15,6 +15,8 @@ from nacl_monai.networks import TransUNet
 from tests.bundles.conftest import arguments
 from tests.networks.conftest import NETWORKS, SMALL, small_overrides
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shared(datasets, tmp_path):

@@ -22,7 +22,8 @@ ENDINGS = ("label", "probabilities", "confidence", "entropy")
 
 # One that is resampled and one that is resized; the others in the complete suite.
 DATASETS = [
-    pytest.param(name, marks=() if name in ("acdc", "flare") else pytest.mark.slow) for name in FAST
+    pytest.param(name, marks=() if name in ("acdc", "flare") else pytest.mark.nightly)
+    for name in FAST
 ]
 
 

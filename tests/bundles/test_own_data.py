@@ -64,7 +64,7 @@ def write_patients(task, file):
         table.writerows((name, hippocampus_patient(name)) for name in names)
 
 
-@pytest.mark.parametrize("format_", ["nnunet", pytest.param("folders", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("format_", ["nnunet", pytest.param("folders", marks=pytest.mark.nightly)])
 def test_numbers_are_those_of_the_bundle_to_the_bit(command, empty, run_of, format_):
     """Where the settings are the same, only the names of the classes differ from our own bundle's."""
     _, task, ours = run_of("hippocampus")
@@ -98,7 +98,7 @@ def test_numbers_are_those_of_the_bundle_to_the_bit(command, empty, run_of, form
         assert all((found[k] == of[k]).all() for k in of if found[k].dtype.kind in "fiu")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_weights_on_real_data_are_those_of_the_bundle_to_the_bit(command, empty, hippocampus_dir):
     """In nnU-Net's raw format and as two folders, after an epoch on some of the people."""
     words = ["--max_epochs", 1, "--train_fraction", 0.05, "--run"]

@@ -17,6 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.bundles.conftest import ROOT, arguments
 from tests.bundles.test_errors import one_line
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 AUGMENTATION = [
     {"_target_": "RandFlipd", "keys": ["image", "label"], "prob": 0.5, "spatial_axis": 0},

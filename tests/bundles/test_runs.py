@@ -281,6 +281,7 @@ def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
+@pytest.mark.slow
 def test_every_key_resolves(datasets, tmp_path):
     """MONAI evaluates keys lazily; here each key of each bundle and run is evaluated once."""
     assert set(FAST) == {

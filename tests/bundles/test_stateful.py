@@ -23,6 +23,8 @@ from tests.bundles.test_dead_ends import NETWORK
 from tests.bundles.test_errors import one_line
 from tests.evaluated_runs import slow_curve
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 2
 RUNS = st.sampled_from(["a", "b"])
 RATES = st.sampled_from([0.001, 0.01])
@@ -318,7 +320,7 @@ def test_reports_say_what_the_files_say_or_refuse(machine):
     run_state_machine_as_test(machine, settings=few)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_reports_say_what_the_files_say_or_refuse_for_long(machine):
     """Many steps, each time others."""
     run_state_machine_as_test(

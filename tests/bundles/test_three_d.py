@@ -20,6 +20,8 @@ from tests.bundles.test_orientation import OWN, TURNS, check_same_maps
 from tests.bundles.test_resume import AUGMENTATION, curves, tensors
 from tests.networks.conftest import small_overrides
 
+pytestmark = pytest.mark.slow
+
 PATCH = [32, 32, 32]  # smaller than most volumes, so that windows overlap
 NETWORK = {
     "_target_": "UNet",
@@ -116,7 +118,7 @@ def test_two_processes_give_the_numbers_of_one(runs):
     np.testing.assert_allclose(first["sums"], second["sums"], rtol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_real_hippocampi_train_on_patches_as_the_phantom_does(tmp_path, bundle, monkeypatch, capfd):
     """The MRI of the demo, in the dataset's own patches: resume, two processes, and the export."""
     shared = ["--dataset_dir", ROOT / "demo/Task04_Hippocampus", "--cache_dir", tmp_path / "cache"]
@@ -152,7 +154,7 @@ def test_real_hippocampi_train_on_patches_as_the_phantom_does(tmp_path, bundle, 
     np.testing.assert_array_equal(expected, found)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_training_of_two_processes_ends_with_the_same_bits(runs, words_of):
     """Each draws patches of its own."""
     pair, killed = (words_of("training", name) for name in ("pair", "pair_killed"))

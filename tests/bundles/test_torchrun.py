@@ -13,6 +13,8 @@ import torch
 from tests.bundles.conftest import ROOT, arguments
 from tests.bundles.test_resume import NETWORK, contents, curves, tensors
 
+pytestmark = pytest.mark.slow
+
 NORMALIZED = {**NETWORK, "norm": "BATCH"}  # has statistics on which the processes must agree
 
 
@@ -123,7 +125,7 @@ def test_maps_of_two_processes_are_those_of_one(runs):
             np.testing.assert_array_equal(first[name], second[name])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_torchrun_runs_the_command(acdc_phantom, tmp_path):
     """Torchrun itself runs the command, and a batch that cannot be shared is refused."""
     words = arguments(

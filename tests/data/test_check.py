@@ -66,7 +66,7 @@ class TestSound:
             for k, name in enumerate(("background", "anterior", "posterior"))
         ]
 
-    @pytest.mark.slow
+    @pytest.mark.nightly
     def test_real_task_is_complete_and_sound(self, hippocampus_dir):
         """The real task is complete and sound."""
         summary = check(hippocampus_dir, subset=False)

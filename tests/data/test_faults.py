@@ -218,7 +218,7 @@ MATRIX = [
     pytest.param(
         *(key, spoil, message, dataset),
         id=f"{key}-{NAMES.get(spoil, spoil.__name__)}-{dataset}",
-        marks=pytest.mark.slow if (k + n) % 3 else (),
+        marks=pytest.mark.nightly if (k + n) % 3 else (),
     )
     for k, (key, spoil, message) in enumerate(FAULTS)
     for n, dataset in enumerate(DATASETS)

@@ -206,6 +206,7 @@ CachedVolumes(decathlon_cases(sys.argv[1])[:5], transforms(), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
     """Killed while it writes the third volume of five, caching goes on with the third."""
     command = [sys.executable, "-c", DIES_WHILE_WRITING, decathlon_phantom, tmp_path]

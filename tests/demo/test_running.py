@@ -145,6 +145,7 @@ def test_failed_step_ends_the_demo(steps, demo, tmp_path, failing, line):
     assert "compare" not in [words[0] for words in steps()]
 
 
+@pytest.mark.slow
 def test_end_of_the_demo_ends_all_that_it_started(tmp_path):
     """SIGTERM, as a cluster sends it, leaves no training behind."""
     fifo = tmp_path / "fifo"

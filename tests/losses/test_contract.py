@@ -86,12 +86,14 @@ VARIANTS = [
     for item, variant in CHOICES
 ]
 SLOW_VARIANTS = [
-    pytest.param(*variant.values, id=variant.id, marks=pytest.mark.slow) for variant in VARIANTS
+    pytest.param(*variant.values, id=variant.id, marks=pytest.mark.nightly) for variant in VARIANTS
 ]
 every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
 # Compiling takes seconds: penalties are compiled within their losses, and alone where it may take time.
 COMPILED = [
-    pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] * (case.values[0] in PENALTIES))
+    pytest.param(
+        *case.values, id=case.id, marks=[pytest.mark.nightly] * (case.values[0] in PENALTIES)
+    )
     for case in CASES
 ]
 
@@ -359,6 +361,7 @@ def test_autocast_changes_nothing(item, settings):
 
 
 @pytest.mark.parametrize(("item", "settings"), [*COMPILED, *SLOW_VARIANTS])
+@pytest.mark.slow
 def test_compiles_without_graph_breaks(item, settings):
     """``torch.compile`` takes forward and backward in one graph, with equal results."""
     loss = build(item, **settings, ignore_index=1)
@@ -376,6 +379,7 @@ def test_compiles_without_graph_breaks(item, settings):
 
 
 @pytest.mark.parametrize(("item", "settings"), COMPILED)
+@pytest.mark.slow
 def test_compiles_once_for_all_sizes(item, settings):
     """With dynamic shapes, images of another size need no further compilation."""
     loss = build(item, **settings, ignore_index=1)
@@ -387,7 +391,7 @@ def test_compiles_once_for_all_sizes(item, settings):
             torch.testing.assert_close(compiled(logits, labels), loss(logits, labels))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_compiles_with_the_default_backend():
     """The machine code of ``torch.compile`` gives the same value and gradient for NACL."""
     loss = losses.NACLLoss()

@@ -161,7 +161,7 @@ def test_labels_may_come_one_per_output(batch):
     )
 
 
-@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_outputs_of_monais_networks_are_taken_as_they_come(dims):
     """The heads of DynUNet and BasicUNet++ are taken as they come, in training and evaluation."""
     dyn = DynUNet(

@@ -259,6 +259,7 @@ def test_batch_without_shares_is_finite_without_gradient(item, settings, batch):
 
 
 @pytest.mark.parametrize("item", [losses.FocalLoss, losses.NACLLoss])
+@pytest.mark.slow
 def test_compiled_loss_takes_soft_labels_and_refuses_others(item):
     """One graph, the same value and gradient; sums other than 1 end on the device."""
     loss, logits, labels = item(ignore_index=9), torch.randn(2, 3, 4, 5), soft(2, 3, 4, 5).float()

@@ -106,7 +106,7 @@ class TestCalibrationBins:
         assert (many + many).counts[0].sum() == 50_000_000
         assert (many + many).ece().item() == pytest.approx(0.4, abs=1e-6)
 
-    @pytest.mark.slow
+    @pytest.mark.nightly
     def test_beyond_float32_counts_voxel_by_voxel(self):
         """2^24 + 1000 voxels, given one by one, are all counted."""
         voxels = 2**24 + 1000

@@ -150,7 +150,7 @@ class TestPeers:
         assert torchmetrics.item() == pytest.approx(0.075, abs=1e-6)
         assert ECE(15).measure(*voxels(probs, labels)) == pytest.approx(0.025, abs=1e-6)
 
-    @pytest.mark.slow
+    @pytest.mark.nightly
     @pytest.mark.filterwarnings("ignore:torch.searchsorted.*non-contiguous")
     def test_monai_drifts_at_twenty_million_voxels(self):
         """At 20 million voxels MONAI's float32 sums report another error than the true one."""

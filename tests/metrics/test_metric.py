@@ -364,7 +364,7 @@ def test_buffers_are_exact():
     assert dtypes.count(torch.int64) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_equal_one(tmp_path):
     """Two gloo processes with 3 and 1 cases report on each the numbers and bins of one process.
 

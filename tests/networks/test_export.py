@@ -55,7 +55,7 @@ def test_trace_takes_other_batches_and_sizes(name, tmp_path):
     assert_agrees(network, torch.jit.load(tmp_path / "model.ts"), sizes)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @every_network
 def test_onnxruntime_gives_the_same_logits(name, tmp_path):
     """Onnxruntime gives the same logits for any batch, and for any size but with TransUNet."""

@@ -65,7 +65,7 @@ def test_decoder_is_the_cascaded_up_sampler():
     torch.testing.assert_close(network(image), expected)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_default_has_the_published_size():
     """The default is R50+ViT-B/16 by timm, with about the 105 million parameters published."""
     network = TransUNet(3, 9).eval()
@@ -249,6 +249,7 @@ def test_unreachable_hub_is_reported_with_the_remedy():
         tiny(pretrained=True)
 
 
+@pytest.mark.slow
 def test_timm_is_imported_for_transunet_alone():
     """Whoever trains another network need not have it, nor wait for it."""
     program = (

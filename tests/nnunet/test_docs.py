@@ -173,7 +173,7 @@ def trained(workplace):
     return workplace
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_extra_installs_nnunet(workplace):
     """The one with which these tests run; the package itself alone would be installed anew."""
     out = workplace.run(f"cd '{ROOT}'; {INSTALL} --dry-run").stdout
@@ -183,7 +183,7 @@ def test_the_extra_installs_nnunet(workplace):
     assert f"nacl-monai-{version('nacl-monai')}" in missing.split()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_predictions_are_audited_and_calibrated(trained):
     """By the last two of the five commands, and through the calibrator by the one below them."""
     out = trained.run(AUDIT).stdout
@@ -199,7 +199,7 @@ def test_predictions_are_audited_and_calibrated(trained):
     assert (trained.root / "after" / "page.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_model_is_handed_on_without_this_project(trained):
     """The zip, nnU-Net and the guide's file give the same probabilities; without it, the message."""
     trained.run(HAND_ON)
@@ -221,7 +221,7 @@ def test_a_model_is_handed_on_without_this_project(trained):
     assert message in error
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_training_goes_on_where_it_ended(trained):
     """With ``--c``, and with the settings with which it began alone."""
     fold = trained.results("Dataset004_Hippocampus", "nnUNetTrainerDiceNACL")
@@ -236,7 +236,7 @@ def test_a_training_goes_on_where_it_ended(trained):
     assert re.findall(r": Epoch (\d+)", log.read_text()) == ["2"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_regions_are_refused_in_one_line_and_audited_and_calibrated(workplace):
     """Our trainer names itself and nnU-Net's, whose predictions are taken structure by structure."""
     name = "Dataset104_Regions"

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nacl_monai.paper import write_exhibit
 from nacl_monai.paper.__main__ import main
 from nacl_monai.reports import read_run
 
 
+@pytest.mark.slow
 def test_copied_files_make_the_same_tables_and_figures(grid, reproduced, tmp_path):
     """Byte for byte."""
     small, again = tmp_path / "runs", tmp_path / "again"

@@ -9,6 +9,8 @@ import pytest
 from nacl_monai.paper import EXHIBITS, read_results
 from nacl_monai.paper.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOLDERS = [str(runs.parent.relative_to(RESULTS)) for runs in sorted(RESULTS.rglob("runs"))]
 TABLES = [

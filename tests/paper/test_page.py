@@ -128,7 +128,7 @@ PROBE = """<script>
 WATCH = "<script>const errors = []; onerror = message => errors.push(message);</script>"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_sorts_and_fits_in_a_browser(text, tmp_path, width):

@@ -103,6 +103,7 @@ def test_manifest_has_the_words_that_narrowed_it(grid, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_all_is_what_has_runs_and_a_verdict_per_dataset(grid, tmp_path):
     """A dataset with the main runs alone has no ablation, not of other runs either; other files stay."""
     write_exhibit("table3", [grid], tmp_path)

@@ -101,7 +101,7 @@ def test_layout_is_the_official_one(phantom_of):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_size_is_the_official_matrix(full_size_of):
     """240×240×155 voxels of 1 mm."""
     ((_, label),) = labeled_cases(full_size_of("brats"), "brats")

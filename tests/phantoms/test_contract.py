@@ -122,7 +122,7 @@ def test_full_size_changes_nothing_where_it_is_the_only_size(phantom_of, full_si
     assert all(full[path] == first[path] for path in volumes)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", OF_TWO_SIZES)
 def test_full_size_has_more_voxels_of_the_same_anatomy(phantom_of, full_size_of, name):
     """Each label's share of the volume and its center are as in the small phantom."""

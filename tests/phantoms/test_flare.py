@@ -76,7 +76,7 @@ def test_layout_is_the_official_one(phantom_of):
     assert official_files(phantom_of("flare")) == images | masks
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_size_is_the_official_matrix(full_size_of):
     """512×512 voxels a slice, and 280 mm in slices of 3 mm."""
     ((_, label),) = labeled_cases(full_size_of("flare"), "flare")

@@ -76,7 +76,7 @@ def test_layout_is_the_official_one(phantom_of):
     assert PHANTOMS["kits"].most == 210
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_size_is_the_official_matrix(full_size_of):
     """Slices of 512×512 voxels along the first axis."""
     ((_, label),) = labeled_cases(full_size_of("kits"), "kits")

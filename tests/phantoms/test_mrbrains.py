@@ -92,7 +92,7 @@ def test_layout_is_the_official_one(phantom_of):
     assert PHANTOMS["mrbrains"].most == PHANTOMS["mrbrains"].default_cases == 7
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_size_is_the_official_matrix(full_size_of):
     """240×240×48 voxels."""
     ((_, label),) = labeled_cases(full_size_of("mrbrains"), "mrbrains")

@@ -51,7 +51,7 @@ def test_peripheral_zone_is_brighter_in_both_channels(phantom_of):
         assert 800 < np.median(image[label > 0, 1]) < 2500
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_full_size_is_the_official_matrix(full_size_of):
     """320×320×20 voxels."""
     ((_, label),) = labeled_cases(full_size_of("prostate"), "prostate")

@@ -210,6 +210,7 @@ def test_npz_and_pkl_alone_say_whether_the_image_was_turned(reader, affine, stud
     check_numbers(tmp_path / "audit", study.metric())
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(study, run, tmp_path):
     """Cases keep their order."""
     folder, labels = study.nnunet(), study.labels

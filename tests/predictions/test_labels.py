@@ -62,7 +62,7 @@ def die(_):
     os._exit(9)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_process_that_is_killed_is_one_line():
     """As the system does where memory is short."""
     with pytest.raises(InputError, match="most likely for its memory"), processes(2) as apply:

@@ -175,7 +175,7 @@ def test_ignored_voxels_count_for_no_share(study, maps, run, tmp_path):
     assert found.loc[case, "volume_anterior"] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_processes_maps_and_several_models_go_together(study, raters, run, tmp_path):
     """Two layouts of the same probabilities have the same numbers against every rater."""
     words = ("--raters", *raters, "--write", "nifti", "--jobs", "2")
@@ -417,7 +417,7 @@ def test_page_sets_raters_side_by_side(study, raters, run, tmp_path, monkeypatch
     assert "raters have labeled" not in alone.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_diagrams_have_the_raters_side_by_side(study, raters, tmp_path, capsys):
     """In the files that the command writes."""
     words = [str(study.nnunet()), "--raters", *map(str, raters), "--regions", "union"]

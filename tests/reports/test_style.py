@@ -117,7 +117,7 @@ class TestCallersSettings:
 
         assert dict(matplotlib.rcParams) == before
 
-    @pytest.mark.slow
+    @pytest.mark.nightly
     def test_no_backend_on_import(self):
         """Importing the package chooses no backend."""
         code = (

@@ -67,6 +67,7 @@ def test_hidden_files_do_not_matter(folder):
     assert folder.aside.is_dir()
 
 
+@pytest.mark.slow
 def test_second_evaluation_at_the_same_time_is_refused(folder):
     """Also after an earlier one of the same process has moved to its place."""
     open_evaluation(folder)

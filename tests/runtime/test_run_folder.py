@@ -481,6 +481,7 @@ class TestRestart:
 
 
 class TestLock:
+    @pytest.mark.slow
     def test_second_process_is_refused_as_long_as_the_first_lives(self, tmp_path):
         """And not after it was killed."""
         hold = (

@@ -57,7 +57,7 @@ def expected(exhibit, **narrowed):
     return sorted({(experiment.dataset, experiment.name) for experiment in experiments})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("exhibit", EXHIBITS)
 def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit):
     """Each table and figure is a target of the workflow."""
@@ -67,6 +67,7 @@ def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit)
     assert f"nacl-monai paper {exhibit} {tmp_path}/runs" in printed
 
 
+@pytest.mark.slow
 def test_datasets_losses_and_seeds_narrow_an_exhibit(tmp_path):
     """They are words; every experiment is a `nacl-monai train` with its words, one of patches, too."""
     narrowed = {"datasets": "acdc hippocampus", "losses": "nacl", "seeds": "0 1"}
@@ -330,7 +331,7 @@ def test_make_hands_its_variables_on():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_second_call_trains_nothing(tmp_path):
     """The first goes from nothing to a table on phantoms, in two jobs at once."""
     config = {

@@ -129,7 +129,7 @@ def test_head_mounts_the_claim_of_the_pods_where_they_do():
     assert words[words.index("--profile") + 1] == PROFILE.name
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_grid_is_run_on_stored_data(run, bucket, tmp_path):
     """From phantoms in a bucket to a page in it, on this machine; only the pods are missing."""
     words = ["--workflow-profile", ROOT / "workflow/profiles/smoke", "--cores", 2]
