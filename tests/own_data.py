@@ -43,7 +43,9 @@ IGNORED = 4
 
 def ignore_some(root, value=IGNORED):
     """Voxels of nnU-Net's data that nobody labeled: the last slice, a corner, and some anywhere."""
-    write_json(root / "dataset.json", {**NNUNET, "labels": {**NNUNET["labels"], "ignore": value}})
+    content = json.loads((root / "dataset.json").read_text())
+    content["labels"]["ignore"] = value
+    write_json(root / "dataset.json", content)
     for seed, name in enumerate(NAMES):
         for file in root.glob(f"labelsT[rs]/{name}.nii.gz"):
             image = nibabel.load(file)
@@ -62,6 +64,7 @@ def write_json(file, content):
 
 def nnunet(root, channels=1, test=0, affine=None, names=NAMES, **keys):
     """nnU-Net's raw format; the last ``test`` cases are the official test set."""
+    keys = {"numTraining": len(names) - test, **keys}
     write_json(root / "dataset.json", {**NNUNET, **keys})
     for seed, name in enumerate(names):
         kind = "Ts" if seed >= len(names) - test else "Tr"
@@ -111,7 +114,8 @@ def folders(root, suffixes=("",), ending=".nii.gz"):
 
 def renamed_as_nnunet(task, root):
     """A task of the Decathlon in nnU-Net's raw format, the files being copies."""
-    for file in sorted((task / "labelsTr").glob("[!.]*.nii.gz")):
+    files = sorted((task / "labelsTr").glob("[!.]*.nii.gz"))
+    for file in files:
         name = file.name.removesuffix(".nii.gz")
         for source, target in (
             (task / "imagesTr" / file.name, root / f"imagesTr/{name}_0000.nii.gz"),
@@ -120,7 +124,8 @@ def renamed_as_nnunet(task, root):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     labels = {"background": 0, "anterior": 1, "posterior": 2}
-    write_json(root / "dataset.json", {**NNUNET, "labels": labels})
+    number = {"numTraining": len(files)}
+    write_json(root / "dataset.json", {**NNUNET, **number, "labels": labels})
     return root
 
 

@@ -40,8 +40,8 @@ def describe_nnunet(root: Path) -> Description:
     ``imagesTs`` is the official test set if ``labelsTs`` is there.
 
     Raises:
-        InputError: If a key is missing or cannot be meant, if files end otherwise than it says, or if
-            the folds of ``splits_final.json`` are no cross-validation.
+        InputError: If a key is missing or cannot be meant, if files end otherwise than it says or are of
+            more or fewer cases, or if the folds of ``splits_final.json`` are no cross-validation.
     """
     file = root / FILE
     content = read_object(file, "write it again")
@@ -56,6 +56,9 @@ def describe_nnunet(root: Path) -> Description:
     for images, labels in folders:
         check_endings(root / images, endings, f"{FILE} names {len(names)} channel(s); correct one")
         check_endings(root / labels, [ending], f"which {FILE} has as file_ending; convert it")
+    images, labels = (root / folder for folder in _TRAINING)
+    there = chain(*(names_in(images, end) for end in endings), names_in(labels, ending))
+    _check_number(file, content, len({*there}))
     return Description(
         format="nnU-Net's raw format",
         source=file,
@@ -89,6 +92,16 @@ def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
             f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
         )
     return str(ending)
+
+
+def _check_number(file: Path, content: Mapping[str, Any], there: int) -> None:
+    """Refuses data of which a part was not copied, or that have changed, as nnU-Net does."""
+    declared = content.get("numTraining", there)
+    if declared != there:
+        raise InputError(
+            f"{file}: numTraining is {declared!r}, but imagesTr and labelsTr hold {there} case(s); copy "
+            "what is missing, or correct it"
+        )
 
 
 def _channels(file: Path, names: dict[str, Any]) -> list[str]:

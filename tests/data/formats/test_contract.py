@@ -183,6 +183,28 @@ class TestNnunet:
         assert describe(root).sets == {}
         assert [case["case"] for case in cases_of(describe(root), root)] == NAMES[:4]
 
+    @pytest.mark.parametrize(
+        ("declared", "missing"), [(6, 1), (5, 0), ("six", 0)], ids=["fewer", "more", "no number"]
+    )
+    def test_other_number_of_cases_than_declared_is_refused(self, tmp_path, declared, missing):
+        """A copy that was interrupted between two cases would train on the others, without a word."""
+        root = own_data.nnunet(tmp_path, numTraining=declared)
+        for name in NAMES[:missing]:
+            for file in root.glob(f"*Tr/{name}*"):
+                file.unlink()
+
+        line = f"numTraining is {declared!r}, but imagesTr and labelsTr hold {6 - missing} case(s)"
+        assert f"{root}/dataset.json: {line}" in refusal(root)
+
+    def test_number_of_cases_may_be_left_out(self, tmp_path):
+        """Nothing else needs it."""
+        root = own_data.nnunet(tmp_path)
+        content = json.loads((root / "dataset.json").read_text())
+        del content["numTraining"]
+        write_json(root / "dataset.json", content)
+
+        assert len(cases_of(describe(root), root)) == len(NAMES)
+
     def test_names_in_both_sets_are_refused(self, tmp_path):
         """One case would stand for two."""
         root = own_data.nnunet(tmp_path, test=2)

@@ -154,7 +154,7 @@ class TestClasses:
     def test_regions_are_structures_of_classes(self, new, tmp_path):
         """Values without a label of their own are classes all the same; names become words."""
         labels = {"background": 0, "whole tumor": [1, 2, 4], "tumor core": [2, 4], "ET": 4}
-        data = own_data.nnunet(tmp_path / "data", labels=labels, names=[])
+        data = own_data.nnunet(tmp_path / "data", labels=labels)
         for seed, name in enumerate(NAMES):
             image, label = voxels(seed, values=(0, 1, 2, 4))
             save_nifti(image, data / f"imagesTr/{name}_0000.nii.gz")
@@ -289,6 +289,8 @@ class TestSplit:
 
         for file in data.glob("*Tr/p0_a*"):
             file.unlink()
+        file = data / "dataset.json"
+        write_json(file, {**json.loads(file.read_text()), "numTraining": 3})
         assert new(data, patient_pattern=r"(p\d)_")[0]["official_sets"] == {"test": ["p0", "p4"]}
 
     def test_folds_are_of_patients(self, new, tmp_path):
