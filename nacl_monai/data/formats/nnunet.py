@@ -56,9 +56,7 @@ def describe_nnunet(root: Path) -> Description:
     for images, labels in folders:
         check_endings(root / images, endings, f"{FILE} names {len(names)} channel(s); correct one")
         check_endings(root / labels, [ending], f"which {FILE} has as file_ending; convert it")
-    images, labels = (root / folder for folder in _TRAINING)
-    there = chain(*(names_in(images, end) for end in endings), names_in(labels, ending))
-    _check_number(file, content, len({*there}))
+    _check_number(file, content, len(_training_names(root, endings, ending)))
     return Description(
         format="nnU-Net's raw format",
         source=file,
@@ -92,6 +90,11 @@ def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
             f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
         )
     return str(ending)
+
+
+def _training_names(root: Path, endings: list[str], ending: str) -> set[str]:
+    images, labels = (root / folder for folder in _TRAINING)
+    return {*chain(*(names_in(images, end) for end in endings), names_in(labels, ending))}
 
 
 def _check_number(file: Path, content: Mapping[str, Any], there: int) -> None:
