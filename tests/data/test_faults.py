@@ -213,7 +213,7 @@ LABEL = {
 FAULTS = [("image", *fault) for fault in IMAGE.items()]
 FAULTS += [("label", *fault) for fault in LABEL.items()]
 NAMES = {DATATYPE: "data type", DIMENSIONS: "dimensions", VOXEL_OFFSET: "voxel offset"}
-# All layouts are read by the same code: each fault is tried on every third, and on the others if slow.
+# All layouts are read by the same code: each fault is tried on every third, and nightly on the others.
 MATRIX = [
     pytest.param(
         *(key, spoil, message, dataset),
