@@ -64,8 +64,8 @@ def write_json(file, content):
 
 def nnunet(root, channels=1, test=0, affine=None, names=NAMES, **keys):
     """nnU-Net's raw format; the last ``test`` cases are the official test set."""
-    keys = {"numTraining": len(names) - test, **keys}
-    write_json(root / "dataset.json", {**NNUNET, **keys})
+    content = {**NNUNET, "numTraining": len(names) - test}
+    write_json(root / "dataset.json", {**content, **keys})
     for seed, name in enumerate(names):
         kind = "Ts" if seed >= len(names) - test else "Tr"
         images = [root / f"images{kind}/{name}_{k:04d}.nii.gz" for k in range(channels)]
@@ -124,8 +124,7 @@ def renamed_as_nnunet(task, root):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     labels = {"background": 0, "anterior": 1, "posterior": 2}
-    number = {"numTraining": len(files)}
-    write_json(root / "dataset.json", {**NNUNET, **number, "labels": labels})
+    write_json(root / "dataset.json", {**NNUNET, "numTraining": len(files), "labels": labels})
     return root
 
 

@@ -63,11 +63,9 @@ def checkout(tmp_path):
 
 def run_tests(root, *words):
     """The project's tests in another checkout; returns what pytest printed once they passed."""
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not nightly"]
     result = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("-m", "not nightly", *words),
-        ],
+        [*pytest_, *words],
         cwd=root,
         capture_output=True,
         text=True,

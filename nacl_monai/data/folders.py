@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from nacl_monai.data.cases import Case, make_case
@@ -60,9 +61,6 @@ def pair_by_name(
         labels: Folder of the files ``NAME.nii.gz``.
         patient_of: Gives the patient of a case by its name; None where nobody knows.
     """
-    names = names_in(images, ending)
-    if names:
-        names |= names_in(labels, ".nii.gz")
     return [
         make_case(
             name,
@@ -70,8 +68,21 @@ def pair_by_name(
             labels / f"{name}.nii.gz",
             patient_of and patient_of(name),
         )
-        for name in sorted(names)
+        for name in sorted(paired_names(images, [ending], labels, ".nii.gz"))
     ]
+
+
+def paired_names(images: Path, endings: Sequence[str], labels: Path, ending: str) -> set[str]:
+    """The names of cases in a folder of images or one of labels; none if there is no image.
+
+    Args:
+        images: Folder of the files ``NAME`` + one of ``endings``, such as one per channel.
+        endings: What the names of images end with.
+        labels: Folder of the files ``NAME`` + ``ending``.
+        ending: What the names of labels end with.
+    """
+    names = {*chain(*(names_in(images, end) for end in endings))}
+    return names | names_in(labels, ending) if names else names
 
 
 def names_in(folder: Path, ending: str) -> set[str]:

@@ -6,12 +6,11 @@ As in `nacl_monai.data.layouts`, only names are looked at here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
-from nacl_monai.data.folders import existing_folder, names_in, other_layout
+from nacl_monai.data.folders import existing_folder, other_layout, paired_names
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 
@@ -49,15 +48,16 @@ def paired_cases(
     root = existing_folder(dataset_dir)
     cases = []
     for images, labels in folders:
-        names = {*chain(*(names_in(root / images, f"{end}{file_ending}") for end in channels))}
+        endings = [f"{channel}{file_ending}" for channel in channels]
+        names = paired_names(root / images, endings, root / labels, file_ending)
         if not names:
             raise other_layout(
                 root,
                 f"as expected, no {images}/*{channels[0]}{file_ending} is there",
                 f"the folder that holds {images}/ and {labels}/",
             )
-        for name in names | names_in(root / labels, file_ending):
-            files = [root / images / f"{name}{channel}{file_ending}" for channel in channels]
+        for name in names:
+            files = [root / images / f"{name}{end}" for end in endings]
             cases.append((name, files, root / labels / f"{name}{file_ending}"))
     return _complete(cases, patient_of, report_fault)
 

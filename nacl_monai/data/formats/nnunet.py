@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.data.folders import names_in
+from nacl_monai.data.folders import names_in, paired_names
 from nacl_monai.data.formats.description import (
     Description,
     check_endings,
@@ -56,7 +56,8 @@ def describe_nnunet(root: Path) -> Description:
     for images, labels in folders:
         check_endings(root / images, endings, f"{FILE} names {len(names)} channel(s); correct one")
         check_endings(root / labels, [ending], f"which {FILE} has as file_ending; convert it")
-    _check_number(file, content, len(_training_names(root, endings, ending)))
+    there = paired_names(root / _TRAINING[0], endings, root / _TRAINING[1], ending)
+    _check_number(file, content, len(there))
     return Description(
         format="nnU-Net's raw format",
         source=file,
@@ -92,15 +93,13 @@ def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
     return str(ending)
 
 
-def _training_names(root: Path, endings: list[str], ending: str) -> set[str]:
-    images, labels = (root / folder for folder in _TRAINING)
-    return {*chain(*(names_in(images, end) for end in endings), names_in(labels, ending))}
-
-
 def _check_number(file: Path, content: Mapping[str, Any], there: int) -> None:
-    """Refuses data of which a part was not copied, or that have changed, as nnU-Net does."""
+    """Refuses data of which a part was not copied, or that have changed, as nnU-Net does.
+
+    Where nothing is there, whoever lists the cases says so.
+    """
     declared = content.get("numTraining", there)
-    if declared != there:
+    if there and declared != there:
         raise InputError(
             f"{file}: numTraining is {declared!r}, but imagesTr and labelsTr hold {there} case(s); copy "
             "what is missing, or correct it"
