@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 HERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 SNAKEMAKE = shutil.which("snakemake", path=HERE)
 
-pytestmark = pytest.mark.skipif(SNAKEMAKE is None, reason="needs the extra 'reproduce'")
+pytestmark = [
+    pytest.mark.skipif(SNAKEMAKE is None, reason="needs the extra 'reproduce'"),
+    pytest.mark.slow,
+]
 
 
 def snakemake(*words, cwd=ROOT):
@@ -67,7 +70,6 @@ def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit)
     assert f"nacl-monai paper {exhibit} {tmp_path}/runs" in printed
 
 
-@pytest.mark.slow
 def test_datasets_losses_and_seeds_narrow_an_exhibit(tmp_path):
     """They are words; every experiment is a `nacl-monai train` with its words, one of patches, too."""
     narrowed = {"datasets": "acdc hippocampus", "losses": "nacl", "seeds": "0 1"}
