@@ -7,6 +7,7 @@ runs: ``--help`` and a misspelled option are answered at once, without torch and
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return None, error.exit_code
+    except BrokenPipeError:  # whoever reads what is printed has gone
+        raise
     except OSError as error:
         print(f"error: {error}; choose another --output", file=sys.stderr)
         return None, 1
@@ -128,7 +131,31 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code, 2 for an unknown command."""
+    """Runs a command; returns the exit code, 2 for an unknown command.
+
+    Where the reader of what it prints has gone, as ``| head`` does, it ends without a word.
+    """
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _reader_has_gone() -> bool:
+    """Whether it is standard output that cannot be written, and no other pipe or socket."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--verbose"]:
         del words[0]

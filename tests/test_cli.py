@@ -1,5 +1,6 @@
 """The command nacl-monai: one word per command, and nothing imported before it is needed."""
 
+import os
 import subprocess
 import sys
 
@@ -25,6 +26,29 @@ def test_unknown_command_is_one_line_with_the_choices(capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: chek: no such command; choose from: demo, check, ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("buffering", [1, -1])
+def test_reader_who_has_gone_ends_it_without_a_word(monkeypatch, capsys, buffering):
+    """As ``| head`` does, whether lines are written at once or at the end."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", buffering=buffering) as printed:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", printed)
+        assert main(["--help"]) == 141  # as a shell says of a process that SIGPIPE ends
+
+    assert capsys.readouterr().err == ""
+
+
+def test_other_pipe_that_breaks_is_an_error(monkeypatch):
+    """What a command says to a socket or a process of its own is not what it prints."""
+
+    def talk(_words):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("nacl_monai.nnunet.__main__.main", talk)
+    with pytest.raises(BrokenPipeError):
+        main(["nnunet"])
 
 
 @pytest.mark.parametrize("word", COMMANDS)
