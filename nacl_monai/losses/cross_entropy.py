@@ -12,6 +12,9 @@ from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.settings import check_weights
 from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
 
+#: Torch's own default of ``ignore_index``, which no label is.
+_NO_LABEL = -100
+
 
 def cross_entropy(
     logits: torch.Tensor,
@@ -37,14 +40,14 @@ def cross_entropy(
         label_smoothing: The share of each label that is spread evenly over all classes.
 
     Returns:
-        A scalar; 0 if every voxel is ignored.
+        A scalar; 0 if every voxel is ignored or of a class without weight.
 
     Raises:
         InputError: If shapes, label values or class weights do not fit.
 
     Note:
         ``torch.nn.functional.cross_entropy`` computes it. Ours accepts the labels of a MONAI loader,
-        names a label that is out of range, and is 0 rather than NaN if every voxel is ignored.
+        names a label that is out of range, and is 0 rather than NaN if no voxel counts.
 
     Example:
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
@@ -57,17 +60,18 @@ def cross_entropy(
     weights = _per_class(class_weights, logits)
     if is_soft(labels):
         return _of_soft_labels(logits, labels, weights, ignore_index, label_smoothing)
-    if ignore_index is None:
-        return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing)
+    if ignore_index is None and weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    ignored = _NO_LABEL if ignore_index is None else ignore_index
     total = F.cross_entropy(
         logits,
         labels,
         weights,
-        ignore_index=ignore_index,
+        ignore_index=ignored,
         reduction="sum",
         label_smoothing=label_smoothing,
     )
-    counted = labels != ignore_index
+    counted = labels != ignored
     share = counted if weights is None else weights[labels.where(counted, 0)].where(counted, 0)
     mass = share.sum()
     return total / mass.where(mass > 0, 1)

@@ -17,24 +17,28 @@ from nacl_monai.tensors import check_labels, without_channel, without_metadata
 TERM = "loss"
 
 
-def _whole(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+def _whole(
+    logits: torch.Tensor,  # noqa: ARG001
+    labels: torch.Tensor,
+    ignore_index: int | None,  # noqa: ARG001
+) -> torch.Tensor:
     labels = without_metadata(labels)
     return labels if labels.is_floating_point() else labels.long()
 
 
-def _indices(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _indices(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
     indices = without_channel(labels, logits)
-    check_labels(indices, logits.shape[1])
+    check_labels(indices, logits.shape[1], ignore_index)
     return indices.long()
 
 
-def _one_hot(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    indices = _indices(logits, labels).unsqueeze(1)
-    return one_hot(indices, logits.shape[1], None).to(logits.dtype)
+def _one_hot(logits: torch.Tensor, labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    indices = _indices(logits, labels, ignore_index).unsqueeze(1)
+    return one_hot(indices, logits.shape[1], ignore_index).to(logits.dtype)
 
 
 #: How a loss takes its labels.
-FORMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+FORMS: dict[str, Callable[[torch.Tensor, torch.Tensor, int | None], torch.Tensor]] = {
     "whole": _whole,
     "indices": _indices,
     "one_hot": _one_hot,
@@ -59,6 +63,8 @@ class ForeignLoss(SegmentationLoss):
         labels: "whole", as they come, ``(B, 1, *spatial)`` in a training, but whole numbers in int64,
             since 1 − 2 is 255 in bytes; "indices", without the channel, ``(B, *spatial)``, as torch's
             losses take them; or "one_hot", ``(B, C, *spatial)`` in the dtype of the logits.
+        ignore_index: A label that is no class, and that the loss leaves out itself; one-hot, such a
+            voxel is of no class.
 
     Shape:
         logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``; a scalar out.
@@ -75,16 +81,18 @@ class ForeignLoss(SegmentationLoss):
         {'loss': tensor(0.6931)}
     """
 
-    def __init__(self, loss: nn.Module, labels: str = "whole") -> None:
+    def __init__(
+        self, loss: nn.Module, labels: str = "whole", ignore_index: int | None = None
+    ) -> None:
         check_option("labels", FORMS, labels)
-        super().__init__(labels=labels)
+        super().__init__(labels=labels, ignore_index=ignore_index)
         self.loss = loss
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """``loss``."""
-        form = FORMS[self.settings["labels"]]
+        formed = FORMS[self.settings["labels"]](logits, labels, self.settings["ignore_index"])
         loss = self.loss.to(logits.device)  # its class weights, if it has any
-        return {TERM: loss(without_metadata(logits), form(logits, labels))}
+        return {TERM: loss(without_metadata(logits), formed)}
 
 
 def as_segmentation_loss(loss: object) -> SegmentationLoss:

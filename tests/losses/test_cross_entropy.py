@@ -47,6 +47,20 @@ def test_torch_is_nan_where_no_voxel_counts(batch):
         assert CrossEntropyLoss(class_weights=weights, ignore_index=255)(logits, nothing) == 0
 
 
+@pytest.mark.parametrize("ignore_index", [None, 255])
+@pytest.mark.parametrize("soft", [False, True])
+def test_batch_of_a_class_without_weight_is_zero(batch, ignore_index, soft):
+    """As in patches of background alone; torch's mean is NaN, and would end the training."""
+    logits, labels = batch
+    labels = torch.zeros_like(labels)
+    if soft:
+        labels = torch.nn.functional.one_hot(labels[:, 0].long(), 3).movedim(-1, 1)
+
+    loss = CrossEntropyLoss(class_weights=[0.0, 1.0, 1.0], ignore_index=ignore_index)
+
+    assert loss(logits, labels) == 0
+
+
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0], torch.ones(2)])
 def test_number_of_class_weights_is_that_of_the_classes(batch, weights):
     """A wrong number of class weights is named."""

@@ -55,6 +55,20 @@ def test_value_and_term_are_those_of_the_loss():
     assert loss.latest_terms == {"loss": value}
 
 
+def test_label_that_is_no_class_is_left_to_the_loss():
+    """Torch's ignores it; one-hot, such a voxel is of no class."""
+    labels = LABELS.clone()
+    labels[..., :2] = 255
+    loss = ForeignLoss(nn.CrossEntropyLoss(ignore_index=255), "indices", ignore_index=255)
+    keep = Keep()
+    ForeignLoss(keep, "one_hot", ignore_index=255)(LOGITS, labels)
+
+    torch.testing.assert_close(
+        loss(LOGITS, labels), cross_entropy(LOGITS[..., 2:], LABELS[..., 2:])
+    )
+    assert torch.equal(keep.given.sum(1), (labels[:, 0] != 255).float())
+
+
 def test_weights_of_a_loss_go_where_the_logits_are():
     """A loss is made on the CPU; the meta device stands for a GPU."""
     loss = ForeignLoss(nn.CrossEntropyLoss(weight=torch.ones(3)))

@@ -152,6 +152,7 @@ def test_losses_of_the_menu_ignore_what_nobody_labeled(name):
     [
         (Own(labels=lambda labels: labels[:, 0].clamp(max=2)), "depends on voxels that nobody"),
         (ForeignLoss(nn.CrossEntropyLoss(), "indices"), "fails on logits .*hold 9"),
+        (ForeignLoss(nn.CrossEntropyLoss(), "indices", 9), "fails on logits .*out of bounds"),
         (monai.losses.DiceLoss(**MONAI), "fails on logits"),
         (
             ComposedLoss(CrossEntropyLoss(ignore_index=9), [MarginPenalty(margin=0.1)]),
@@ -163,6 +164,13 @@ def test_loss_that_learns_from_what_nobody_labeled_is_refused(loss, message):
     """A number that is wrong without a word is among them."""
     with pytest.raises(SettingError, match=message):
         check_loss(DeepSupervisionLoss(loss), CLASSES, (18, 24), 9)
+
+
+def test_torchs_loss_may_ignore():
+    """In the form that the documentation names; the configuration tells both of the label."""
+    loss = ForeignLoss(nn.CrossEntropyLoss(ignore_index=9), "indices", ignore_index=9)
+
+    check_loss(DeepSupervisionLoss(loss), CLASSES, (18, 24), 9)
 
 
 def test_own_loss_may_ignore():
