@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import dequantized, without_ignored
+from nacl_monai.metrics.inputs import dequantized, rounded_to_one, rounded_to_zero, without_ignored
 from nacl_monai.metrics.voxels import LabeledVoxels, aligned
 from nacl_monai.tensors import check_unit_interval, check_voxels, without_metadata
 
@@ -66,6 +66,9 @@ def binary_problems(
         )
     check_voxels(probs, "probs")
     probs, masks = without_metadata(probs.detach()), without_metadata(masks.detach())
+    least = torch.tensor([rounded_to_one(probs.dtype), rounded_to_zero(probs.dtype)]).to(
+        probs.device
+    )
     probs, _ = dequantized(probs)
     check_unit_interval(probs, activation="sigmoid")
     ignored = _ignored(masks, ignore_index)
@@ -77,7 +80,7 @@ def binary_problems(
         both = torch.stack([1 - inside, inside], 1)
         label = masks[:, channel].long().where(~ignored[:, channel], -1)
         label, labeled = without_ignored(label, None if ignore_index is None else -1)
-        voxels = LabeledVoxels(both, label, labeled)
+        voxels = LabeledVoxels(both, label, labeled, least)
         yield replace(voxels, counted=voxels.within(counted))
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from nacl_monai.metrics.inputs import rounded_to_zero
 from nacl_monai.metrics.voxels import LabeledVoxels
 
 # Neighbors tend to belong to the same bin, and an addition to a number has to wait for the one before.
@@ -55,12 +56,15 @@ class RegionPieces:
         num_classes: The number of classes C.
         num_pieces: The number of pieces of all cases together.
         device: The device of the voxels.
+        least: As in `LabeledVoxels`.
     """
 
     def __init__(self, voxels: LabeledVoxels, masks: Sequence[torch.Tensor | None]) -> None:
         probs, labels = voxels.probs, voxels.labels
         self._batch, self.num_classes = probs.shape[:2]
         self.device = probs.device
+        least = torch.full((self.num_classes,), rounded_to_zero(probs.dtype), device=self.device)
+        self.least = least if voxels.least is None else voxels.least
         self._probs = probs.flatten(2).movedim(1, 0).flatten(1)
         self._of_voxels = [labels, voxels.confidences, voxels.prediction]
         self._of_voxels = [tensor.flatten() for tensor in self._of_voxels]

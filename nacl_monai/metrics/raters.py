@@ -38,6 +38,8 @@ from nacl_monai.metrics.voxels import LabeledVoxels
 #: Before the names of the raters' own bins in a file that holds the model's as well.
 HUMAN = "human_"
 Masks = Sequence["torch.Tensor | None"]
+# Regions that are cut into pieces together.
+_AT_ONCE = 6
 
 
 class HumanBins(CalibrationBins):
@@ -101,7 +103,7 @@ def rater_sums(
     positions = range(len(raters)) if rater is None else [rater]
     against = [(together if rater is None else raters)[k] for k in positions]
     masks = _in_any(map(masks_of, against))
-    sums = _added(collected(RegionPieces(one, masks)) for one in against)
+    sums = _added(_tensors(collected, one, masks) for one in against)
     if len(raters) == 1:
         return sums
     return sums + _human_sums(together, positions, masks, num_bins)
@@ -111,15 +113,29 @@ def _human_sums(
     raters: Sequence[LabeledVoxels], positions: Iterable[int], masks: Masks, num_bins: int
 ) -> list[torch.Tensor]:
     """The tensors of `HumanBins`, of the raters at some positions."""
+
+    def collected(pieces: RegionPieces) -> list[VoxelSums]:
+        return [HumanBins.collect(pieces, num_bins)]
+
     human = (predicted_by_others(raters, k) for k in positions)
-    within = (RegionPieces(one, [*map(one.within, masks)]) for one in human)
-    return _added([HumanBins.collect(pieces, num_bins)] for pieces in within)
+    return _added(_tensors(collected, one, [*map(one.within, masks)]) for one in human)
 
 
-def _added(parts: Iterable[Sequence[VoxelSums]]) -> list[torch.Tensor]:
-    """The tensors of several kinds of sums, each added up over the parts."""
-    tensors = ([tensor for sums in kinds for tensor in sums.tensors()] for kinds in parts)
-    return [torch.as_tensor(sum(same)) for same in zip(*tensors, strict=True)]
+def _tensors(
+    collected: Callable[[RegionPieces], Sequence[VoxelSums]], voxels: LabeledVoxels, masks: Masks
+) -> list[torch.Tensor]:
+    """The tensors of all sums, of a few regions at a time, since each doubles the pieces."""
+    groups = [masks[k : k + _AT_ONCE] for k in range(0, len(masks), _AT_ONCE)]
+    parts = [
+        [tensor for sums in collected(RegionPieces(voxels, group)) for tensor in sums.tensors()]
+        for group in groups
+    ]
+    return [torch.cat(same, 1) for same in zip(*parts, strict=True)]
+
+
+def _added(parts: Iterable[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+    """Tensors, each added up over the parts."""
+    return [torch.as_tensor(sum(same)) for same in zip(*parts, strict=True)]
 
 
 def _counted_by_all(raters: Sequence[LabeledVoxels]) -> list[LabeledVoxels]:

@@ -13,6 +13,7 @@ from nacl_monai.metrics.inputs import (
     batched,
     class_indices,
     dequantized,
+    rounded_to_zero,
     softmax,
     without_ignored,
 )
@@ -32,11 +33,14 @@ class LabeledVoxels:
         probs: Probabilities ``(B, C, *spatial)``, or logits where only their order matters.
         labels: Class indices ``(B, *spatial)``.
         counted: The voxels that count, ``(B, *spatial)``, boolean; None if all count.
+        least: What a probability of 0 counts as in a logarithm, ``(C,)``; None for `rounded_to_zero` of
+            the dtype of the probabilities.
     """
 
     probs: torch.Tensor
     labels: torch.Tensor
     counted: torch.Tensor | None = None
+    least: torch.Tensor | None = None
 
     @cached_property
     def _top1(self) -> torch.return_types.max:
@@ -87,12 +91,13 @@ def checked_voxels(
     """
     probs, labels = batched(as_tensor(probs).detach(), as_tensor(labels).detach())
     probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)
+    least = torch.full((probs.shape[1],), rounded_to_zero(probs.dtype), device=probs.device)
     probs, tolerance = dequantized(probs)
     check_probabilities(probs, tolerance)
     labels = aligned("labels", class_indices(labels, probs, ignore_index), probs)
     labels, labeled = without_ignored(labels, ignore_index)
     check_labels(labels, probs.shape[1])
-    voxels = LabeledVoxels(probs, labels, labeled)
+    voxels = LabeledVoxels(probs, labels, labeled, least)
     if mask is None:
         return voxels
     return replace(voxels, counted=voxels.within(aligned("mask", mask, probs).bool()))

@@ -17,19 +17,13 @@ Of structures that overlap, one sigmoid each, the logits are the network's own:
 
 import torch
 
-from nacl_monai.metrics.inputs import dequantized
-
-# Half of the distance from 0 to the next larger number, and from 1 to the next smaller one.
-_ROUNDED_TO_ZERO = {torch.uint8: 1 / 1020, torch.float16: 2.0**-25}
-_ROUNDED_TO_ONE = {torch.uint8: 1 / 1020, torch.float16: 2.0**-12}
-_OTHERS = torch.finfo(torch.float32).tiny
-_OTHERS_BELOW_ONE = 2.0**-25
+from nacl_monai.metrics.inputs import dequantized, rounded_to_one, rounded_to_zero
 
 
 def logits_of(probs: torch.Tensor) -> torch.Tensor:
     """The logarithms of probabilities, in single precision.
 
-    A probability that was rounded to 0 counts as half of the smallest that its dtype can hold: 1/1020 of
+    A probability that was rounded to 0 counts as half of the smallest that its dtype can hold: 1/510 of
     a byte, 3e-8 of half precision, and 1e-38 of any other.
 
     Args:
@@ -41,15 +35,15 @@ def logits_of(probs: torch.Tensor) -> torch.Tensor:
         [0.25, 0.75, 0.0]
     """
     values = dequantized(probs[None])[0][0].float()
-    return values.clamp(min=_ROUNDED_TO_ZERO.get(probs.dtype, _OTHERS)).log()
+    return values.clamp(min=rounded_to_zero(probs.dtype)).log()
 
 
 def structure_logits_of(probs: torch.Tensor) -> torch.Tensor:
     """The logits of probabilities by a sigmoid, in single precision.
 
     A probability that was rounded to 0 counts as in `logits_of`. One that was rounded to 1 counts as 1
-    less half of the distance to the next smaller number: 1/1020 of a byte, 2e-4 of half precision, and
-    3e-8 of any other.
+    less half of the distance to the next smaller number: 1/510 of a byte, 2e-4 of half precision, and
+    3e-8 of single precision.
 
     Args:
         probs: ``(S, *spatial)``, float, or uint8 for 255ths.
@@ -60,6 +54,5 @@ def structure_logits_of(probs: torch.Tensor) -> torch.Tensor:
         [-1.0986, 0.0, 17.3287]
     """
     values = dequantized(probs[None])[0][0].double()
-    low = _ROUNDED_TO_ZERO.get(probs.dtype, _OTHERS)
-    high = 1 - _ROUNDED_TO_ONE.get(probs.dtype, _OTHERS_BELOW_ONE)
+    low, high = rounded_to_zero(probs.dtype), 1 - rounded_to_one(probs.dtype)
     return values.clamp(low, high).logit().float()

@@ -176,6 +176,26 @@ def test_mapping_gives_regions_of_your_own_and_a_mask_restricts_them():
     assert metric.aggregate() == pytest.approx(in_lists.aggregate(), nan_ok=True)
 
 
+def test_any_number_of_regions_of_your_own_get_what_each_gets_alone():
+    """One for each of many structures, say, though each might double the pieces of all others."""
+    probs, labels = random_case((2, 4, 6, 5))
+    names = [f"from {k}" for k in range(70)]
+
+    def region(k):
+        return lambda labels: labels > k % 4 if k % 7 else None
+
+    metric = CalibrationMetric(regions={name: region(k) for k, name in enumerate(names)})
+    metric(probs, labels)
+
+    for k in (0, 1, 5, 6, 69):
+        alone = CalibrationMetric(regions={names[k]: region(k)})
+        alone(probs, labels)
+        for error, values in metric.case_errors().items():
+            torch.testing.assert_close(
+                values[:, k], alone.case_errors()[error][:, 0], equal_nan=True, rtol=1e-9, atol=1e-9
+            )
+
+
 def test_spacing_is_read_from_metadata():
     """With spacing "pixdim" the band is measured in the millimetres of each case."""
     affine = torch.diag(torch.tensor([1.0, 3.0, 1.0, 1.0]))

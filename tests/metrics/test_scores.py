@@ -4,7 +4,12 @@ import pytest
 import torch
 from metric_samples import random_case
 
-from nacl_monai.metrics import brier_score, negative_log_likelihood, region_mask
+from nacl_monai.metrics import (
+    CalibrationMetric,
+    brier_score,
+    negative_log_likelihood,
+    region_mask,
+)
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import LabeledVoxels
@@ -86,13 +91,45 @@ def test_scores_of_any_precision_are_computed_in_float32_or_better(dtype):
         assert actual.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_saturated_half_precision_is_finite():
-    """A float16 probability of 0 counts as the smallest normal float16."""
-    probs = torch.tensor([1.0, 0.0], dtype=torch.float16)[None, :, None, None]
+@pytest.mark.parametrize(
+    ("dtype", "one", "nll"),
+    [(torch.float16, 1, 25 * math.log(2)), (torch.uint8, 255, math.log(510))],
+)
+def test_what_was_rounded_to_zero_costs_what_the_dtype_knows(dtype, one, nll):
+    """A stored 0 is less than half of the next number, and may be no less than that."""
+    probs = torch.tensor([one, 0], dtype=dtype)[None, :, None, None]
+
+    found = negative_log_likelihood(probs, torch.ones(1, 1, 1)).item()
+
+    assert found == pytest.approx(nll, abs=1e-5)
+
+
+def test_small_half_precision_costs_what_it_is():
+    """Numbers below the smallest normal one are stored, too."""
+    probs = torch.tensor([1.0, 2.0**-20], dtype=torch.float16)[None, :, None, None]
 
     nll = negative_log_likelihood(probs, torch.ones(1, 1, 1)).item()
 
-    assert nll == pytest.approx(14 * math.log(2), abs=1e-5)
+    assert nll == pytest.approx(20 * math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "one", "inside", "outside"),
+    [
+        (torch.float32, 1, 126, 25),
+        (torch.float16, 1, 25, 12),
+        (torch.uint8, 255, math.log2(510), math.log2(510)),
+    ],
+)
+def test_certain_structures_cost_what_the_dtype_knows(dtype, one, inside, outside):
+    """A sigmoid of 1 is nearer to it than half of the distance to the next smaller number."""
+    probs = torch.tensor([0, one], dtype=dtype).view(2, 1, 1, 1)
+    metric = CalibrationMetric(errors=["nll"], regions=["all"], structures=["WT"])
+
+    metric(probs, torch.tensor([1, 0]).view(2, 1, 1, 1))
+
+    found = metric.case_errors()["nll"].flatten().tolist()
+    assert found == pytest.approx([inside * math.log(2), outside * math.log(2)], rel=1e-5)
 
 
 def test_scores_and_counts_of_each_case_and_region():
