@@ -72,6 +72,18 @@ def without_channel(
     return without_metadata(labels).reshape(batch, *spatial)
 
 
+def is_label(labels: torch.Tensor, value: int) -> torch.Tensor:
+    """Where labels of any shape and dtype are a class index, or the one to be ignored; boolean.
+
+    Example:
+        >>> is_label(torch.tensor([0.0, 0.4]), 0).tolist()
+        [True, False]
+    """
+    # In bytes, 156 would equal an ignore_index of -100.
+    exact = labels if labels.is_floating_point() else labels.long()
+    return exact == value
+
+
 def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | None = None) -> None:
     """Refuses labels that are no class indices.
 
@@ -88,8 +100,8 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
     if labels.is_floating_point():
         _check_whole(labels)
     else:
-        labels = labels.long()  # in bytes, 156 would equal an ignore_index of -100
-    counted = labels if ignore_index is None else labels.where(labels != ignore_index, 0)
+        labels = labels.long()
+    counted = labels if ignore_index is None else labels.where(~is_label(labels, ignore_index), 0)
     for value in torch.stack(counted.aminmax()).tolist():
         if not 0 <= value < num_classes:
             raise InputError(

@@ -11,7 +11,7 @@ from torch import nn
 
 from nacl_monai.losses.base import FunctionModule, SegmentationLoss
 from nacl_monai.losses.foreign import as_segmentation_loss
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 
 
 class Penalty(FunctionModule, ABC):
@@ -27,7 +27,7 @@ class Penalty(FunctionModule, ABC):
 
     def __init__(self, weight: float, **settings: Any) -> None:
         super().__init__(**settings)
-        require(weight >= 0, "weight", weight, "0 or more")
+        check_not_negative("weight", weight)
         self.weight = weight
 
     @property

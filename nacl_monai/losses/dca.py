@@ -13,7 +13,7 @@ import torch
 
 from nacl_monai.losses.composed import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
 
 
@@ -61,7 +61,7 @@ def dca_loss(
         tensor(0.7229)
         >>> loss.backward()
     """
-    _check(penalty_weight)
+    check_not_negative("penalty_weight", penalty_weight)
     penalty = dca_penalty(logits, labels, ignore_index=ignore_index)
     entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
     return entropy + penalty_weight * penalty
@@ -98,10 +98,6 @@ def dca_penalty(
     predicted = logits.argmax(1, keepdim=True)
     right = labels.gather(1, predicted) if is_soft(labels) else predicted == labels.unsqueeze(1)
     return voxel_mean(confidence - right.to(confidence.dtype), labels, ignore_index).abs()
-
-
-def _check(penalty_weight: float) -> None:
-    require(penalty_weight >= 0, "penalty_weight", penalty_weight, "0 or more")
 
 
 class DCAPenalty(Penalty):
@@ -161,7 +157,7 @@ class DCALoss(ComposedLoss):
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:
-        _check(penalty_weight)
+        check_not_negative("penalty_weight", penalty_weight)
         super().__init__(
             CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index),
             [DCAPenalty(weight=penalty_weight, ignore_index=ignore_index)],

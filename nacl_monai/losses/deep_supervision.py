@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.data.utils import to_affine_nd
+from monai.transforms.utils import scale_affine
 from torch import nn
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import SegmentationLoss
+from nacl_monai.losses.base import FunctionModule, SegmentationLoss
 from nacl_monai.losses.composed import needs_image
 from nacl_monai.losses.foreign import as_segmentation_loss
 from nacl_monai.losses.settings import check_weights
@@ -48,7 +51,8 @@ class DeepSupervisionLoss(SegmentationLoss):
     Raises:
         InputError: If a weight is negative or all are 0, if the number of weights or of labels is not
             that of the outputs, if ``loss`` is a ``DeepSupervisionLoss``, whose weights would have no
-            effect, or if one-hot labels of stacked heads cannot be told from a label map.
+            effect, if a width in mm has one ``spacing`` for outputs of several sizes, or if one-hot
+            labels of stacked heads cannot be told from a label map.
 
     Note:
         MONAI's ``DeepSupervisionLoss`` takes lists only, cannot resize integer labels or labels
@@ -87,6 +91,7 @@ class DeepSupervisionLoss(SegmentationLoss):
             if isinstance(labels, torch.Tensor) and not _stacked(logits, labels, with_image):
                 return self.loss.terms(logits, labels)
             logits = logits.unbind(1)
+        _check_spacing(self.loss, logits)
         totals: dict[str, torch.Tensor] = {}
         weights = self._weights(len(logits))
         for weight, head, label in zip(weights, logits, _labels_of(logits, labels), strict=True):
@@ -105,6 +110,20 @@ class DeepSupervisionLoss(SegmentationLoss):
                 "pass one weight per output"
             )
         return weights
+
+
+def _check_spacing(loss: SegmentationLoss, heads: Sequence[torch.Tensor]) -> None:
+    """Refuses one size of voxels in mm for outputs whose voxels differ."""
+    fixed = any(
+        module.settings.get("spacing") is not None
+        for module in loss.modules()
+        if isinstance(module, FunctionModule)
+    )
+    if fixed and len({head.shape[2:] for head in heads}) > 1:
+        raise InputError(
+            "spacing: is that of one output, and the voxels of others are larger; leave it out, and "
+            "pass labels that know their spacing, a MetaTensor"
+        )
 
 
 def _stacked(logits: torch.Tensor, labels: torch.Tensor, with_image: bool) -> bool:
@@ -159,4 +178,9 @@ def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
     if labels.shape[2:] == size:
         return labels
     values = without_metadata(labels).to(torch.promote_types(labels.dtype, torch.float32))
-    return F.interpolate(values, size=size, mode="nearest-exact")
+    resized = F.interpolate(values, size=size, mode="nearest-exact")
+    if not isinstance(labels, MetaTensor):
+        return resized
+    # A width in mm is so many of the larger voxels.
+    scale = to_affine_nd(labels.affine.shape[-1] - 1, scale_affine(labels.shape[2:], size))
+    return MetaTensor(resized, affine=labels.affine @ torch.as_tensor(scale).to(labels.affine))

@@ -13,7 +13,7 @@ import torch
 
 from nacl_monai.losses.composed import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 from nacl_monai.losses.voxels import convert_inputs, voxel_mean
 
 
@@ -57,7 +57,7 @@ def ecp_loss(
         tensor(1.2477)
         >>> loss.backward()
     """
-    _check(entropy_weight)
+    check_not_negative("entropy_weight", entropy_weight)
     penalty = entropy_penalty(logits, labels, ignore_index=ignore_index)
     entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
     return entropy + entropy_weight * penalty
@@ -94,10 +94,6 @@ def entropy_penalty(
     log_probs = logits.log_softmax(1)
     negative_entropy = (log_probs.exp() * log_probs).sum(1, keepdim=True)
     return voxel_mean(negative_entropy, labels, ignore_index)
-
-
-def _check(entropy_weight: float) -> None:
-    require(entropy_weight >= 0, "entropy_weight", entropy_weight, "0 or more")
 
 
 class EntropyPenalty(Penalty):
@@ -157,7 +153,7 @@ class ECPLoss(ComposedLoss):
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:
-        _check(entropy_weight)
+        check_not_negative("entropy_weight", entropy_weight)
         super().__init__(
             CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index),
             [EntropyPenalty(weight=entropy_weight, ignore_index=ignore_index)],

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
 
 
@@ -58,7 +58,7 @@ def focal_loss(
         tensor(0.5848)
         >>> loss.backward()
     """
-    _check(gamma)
+    check_not_negative("gamma", gamma)
     logits, labels = check_inputs(logits, labels, ignore_index)
     if is_soft(labels):
         focal = _of_surprise(-logits.log_softmax(1), gamma)
@@ -72,10 +72,6 @@ def _of_surprise(surprise: torch.Tensor, gamma: float) -> torch.Tensor:
     # 1 - p without cancellation; the floor keeps the power's slope finite for gamma < 1.
     doubt = (-torch.expm1(-surprise)).clamp_min(torch.finfo(surprise.dtype).eps)
     return doubt**gamma * surprise
-
-
-def _check(gamma: float) -> None:
-    require(gamma >= 0, "gamma", gamma, "0 or more")
 
 
 class FocalLoss(SegmentationLoss):
@@ -98,7 +94,7 @@ class FocalLoss(SegmentationLoss):
     """
 
     def __init__(self, *, gamma: float = 3.0, ignore_index: int | None = None) -> None:
-        _check(gamma)
+        check_not_negative("gamma", gamma)
         super().__init__(gamma=gamma, ignore_index=ignore_index)
 
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:

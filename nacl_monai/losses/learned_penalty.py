@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nacl_monai.losses.composed import Penalty
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 
 # Of a multiplier; the least is that with which it starts.
 LEAST, MOST = 1e-6, 1e6
@@ -50,7 +50,7 @@ class LearnedPenalty(Penalty):
 
     def __init__(self, weight: float, penalty_parameter: float, **settings: Any) -> None:
         super().__init__(weight, **settings)
-        require(penalty_parameter >= 0, "penalty_parameter", penalty_parameter, "0 or more")
+        check_not_negative("penalty_parameter", penalty_parameter)
         self.penalty_parameter = penalty_parameter
         for name, start in (
             ("multipliers", LEAST),

@@ -13,7 +13,7 @@ import torch
 
 from nacl_monai.losses.composed import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 from nacl_monai.losses.voxels import convert_inputs, voxel_mean
 
 
@@ -61,7 +61,7 @@ def mbls_loss(
         tensor(0.2001)
         >>> loss.backward()
     """
-    _check(penalty_weight)
+    check_not_negative("penalty_weight", penalty_weight)
     penalty = margin_penalty(logits, labels, margin=margin, ignore_index=ignore_index)
     entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
     return entropy + penalty_weight * penalty
@@ -103,10 +103,6 @@ def margin_penalty(
     logits, labels = convert_inputs(logits, labels, ignore_index)
     distances = logits.amax(1, keepdim=True) - logits
     return voxel_mean((distances - margin).relu(), labels, ignore_index)
-
-
-def _check(penalty_weight: float) -> None:
-    require(penalty_weight >= 0, "penalty_weight", penalty_weight, "0 or more")
 
 
 class MarginPenalty(Penalty):
@@ -168,7 +164,7 @@ class MbLSLoss(ComposedLoss):
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:
-        _check(penalty_weight)
+        check_not_negative("penalty_weight", penalty_weight)
         super().__init__(
             CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index),
             [MarginPenalty(margin=margin, weight=penalty_weight, ignore_index=ignore_index)],

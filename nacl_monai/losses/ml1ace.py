@@ -10,12 +10,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 
 import torch
 
 from nacl_monai.losses.composed import ComposedLoss, Penalty
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
-from nacl_monai.losses.settings import check_option, require
+from nacl_monai.losses.settings import check_not_negative, check_option, require
 from nacl_monai.losses.voxels import check_inputs, counted_voxels, memberships
 
 # A bin in which there is less than this of one voxel is empty, as in the authors' code for soft bins.
@@ -66,7 +67,7 @@ def ml1ace_loss(
         tensor(1.8598)
         >>> loss.backward()
     """
-    _check(penalty_weight)
+    check_not_negative("penalty_weight", penalty_weight)
     penalty = ml1ace_penalty(
         logits,
         labels,
@@ -181,13 +182,10 @@ def _bin_sums(values: _Shares, num_bins: int) -> torch.Tensor:
 BINNINGS: Mapping[str, Callable[[torch.Tensor, int], _Shares]] = {"hard": _hard, "soft": _soft}
 
 
-def _check(penalty_weight: float) -> None:
-    require(penalty_weight >= 0, "penalty_weight", penalty_weight, "0 or more")
-
-
 def _check_bins(binning: str, num_bins: int) -> None:
     check_option("binning", BINNINGS, binning)
-    require(num_bins >= 1 and num_bins % 1 == 0, "num_bins", num_bins, "a whole number, 1 or more")
+    whole = isinstance(num_bins, Integral)
+    require(whole and num_bins >= 1, "num_bins", num_bins, "a whole number, 1 or more")
 
 
 class ML1ACEPenalty(Penalty):
@@ -269,7 +267,7 @@ class ML1ACELoss(ComposedLoss):
         penalty_weight: float = 1.0,
         ignore_index: int | None = None,
     ) -> None:
-        _check(penalty_weight)
+        check_not_negative("penalty_weight", penalty_weight)
         error = ML1ACEPenalty(
             weight=penalty_weight,
             binning=binning,

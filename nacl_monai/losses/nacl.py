@@ -15,7 +15,7 @@ from nacl_monai.losses.composed import ComposedLoss
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.neighborhood import PerAxis
 from nacl_monai.losses.neighborhood_penalty import NeighborhoodPenalty, neighborhood_penalty
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 
 
 def nacl_loss(
@@ -90,7 +90,7 @@ def nacl_loss(
         tensor(0.7431)
         >>> loss.backward()
     """
-    _check(penalty_weight)
+    check_not_negative("penalty_weight", penalty_weight)
     constraint = neighborhood_penalty(
         logits,
         labels,
@@ -109,10 +109,6 @@ def nacl_loss(
     )
     entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
     return entropy + penalty_weight * constraint
-
-
-def _check(penalty_weight: float) -> None:
-    require(penalty_weight >= 0, "penalty_weight", penalty_weight, "0 or more")
 
 
 class NACLLoss(ComposedLoss):
@@ -165,7 +161,7 @@ class NACLLoss(ComposedLoss):
         width_mm: float | None = None,
         spacing: Sequence[float] | None = None,
     ) -> None:
-        _check(penalty_weight)
+        check_not_negative("penalty_weight", penalty_weight)
         neighborhood = NeighborhoodPenalty(
             weight=penalty_weight,
             prior=prior,

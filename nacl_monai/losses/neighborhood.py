@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -142,20 +143,21 @@ def check_neighborhood(
     Raises:
         InputError: If one of them cannot be used.
     """
-    sizes = [kernel_size] if isinstance(kernel_size, int) else list(kernel_size)
-    odd = all(size >= 1 and size % 2 == 1 for size in sizes) and any(size >= 3 for size in sizes)
-    require(odd, "kernel_size", kernel_size, "an odd number, 3 or more")
+    sizes = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
+    odd = all(isinstance(size, Integral) and size >= 1 and size % 2 == 1 for size in sizes)
+    wider = odd and any(size >= 3 for size in sizes)
+    require(wider, "kernel_size", kernel_size, "an odd number, 3 or more")
     check_option("prior", PRIORS, prior)
     check_option("border", BORDERS, border)
     # Below a tenth of a voxel the weight of a neighbor vanishes in float32.
-    sigmas = [sigma] if isinstance(sigma, (int, float)) else list(sigma)
+    sigmas = list(sigma) if isinstance(sigma, Sequence) else [sigma]
     wide = len(sigmas) > 0 and all(one >= 0.1 for one in sigmas)
     require(wide, "sigma", sigma, "0.1 voxels or more")
     require(intensity_sigma > 0, "intensity_sigma", intensity_sigma, "a positive number")
 
 
 def _per_axis(name: str, value: PerAxis[Number], axes: int) -> Sequence[Number]:
-    if isinstance(value, (int, float)):
+    if not isinstance(value, Sequence):
         return [value] * axes
     if len(value) != axes:
         raise InputError(f"{name}: is {list(value)}, for {len(value)} axes; the labels have {axes}")

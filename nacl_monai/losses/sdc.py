@@ -14,7 +14,7 @@ import torch
 from nacl_monai.losses.composed import ComposedLoss
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.morphology import MorphologyPenalty, morphology_penalty
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.settings import check_not_negative
 from nacl_monai.losses.signed_distance import DistancePenalty, distance_penalty
 
 
@@ -74,8 +74,8 @@ def sdc_loss(
 
 
 def _check(morphology_weight: float, distance_weight: float) -> None:
-    require(morphology_weight >= 0, "morphology_weight", morphology_weight, "0 or more")
-    require(distance_weight >= 0, "distance_weight", distance_weight, "0 or more")
+    check_not_negative("morphology_weight", morphology_weight)
+    check_not_negative("distance_weight", distance_weight)
 
 
 class SDCLoss(ComposedLoss):

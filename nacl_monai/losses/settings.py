@@ -17,6 +17,15 @@ def require(valid: bool, name: str, value: object, remedy: str) -> None:
         raise SettingError(f"{name}: is {value!r}; pass {remedy}")
 
 
+def check_not_negative(name: str, value: float) -> None:
+    """Refuses the setting ``name`` if it is negative.
+
+    Raises:
+        SettingError: If it is.
+    """
+    require(value >= 0, name, value, "0 or more")
+
+
 def check_option(name: str, options: Collection[str], value: str) -> None:
     """Refuses the setting ``name`` unless its value is one of the options.
 

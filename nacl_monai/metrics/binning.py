@@ -10,6 +10,7 @@ Counts are integers and sums are float64: nothing drifts at any number of voxels
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 
@@ -18,13 +19,13 @@ from nacl_monai.metrics.pieces import RegionPieces
 
 
 def check_num_bins(num_bins: int) -> None:
-    """Refuses a number of bins below 1.
+    """Refuses a number of bins below 1, or between two whole numbers.
 
     Raises:
-        SettingError: If it is smaller.
+        SettingError: If it is so.
     """
-    if num_bins < 1:
-        raise SettingError(f"num_bins: is {num_bins}; use 1 or more")
+    if not (isinstance(num_bins, Integral) and num_bins >= 1):
+        raise SettingError(f"num_bins: is {num_bins}; use a whole number, 1 or more")
 
 
 def check_threshold(threshold: float) -> None:

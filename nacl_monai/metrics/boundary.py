@@ -27,15 +27,17 @@ def boundary_band(
             the width in voxels.
 
     Raises:
-        InputError: If the width is not positive, or the spacing does not fit the labels.
+        InputError: If the width is not positive and finite, or the spacing does not fit the labels.
 
     Example:
         >>> labels = torch.tensor([[[0, 0, 0, 0, 1, 1, 1, 1]]])
         >>> boundary_band(labels, width=2).int().tolist()
         [[[0, 0, 1, 1, 1, 1, 0, 0]]]
     """
-    if not width > 0:
-        raise InputError(f"width: is {width}; the band around a boundary needs more than 0")
+    if not 0 < width < math.inf:
+        raise InputError(
+            f"width: is {width}; the band around a boundary needs a finite number above 0"
+        )
     if not labels.numel():
         return torch.zeros_like(labels, dtype=torch.bool)
     touching = _touches_other_label(labels)

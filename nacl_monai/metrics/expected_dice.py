@@ -27,9 +27,9 @@ from monai.metrics.metric import CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.gathering import GatheredTogether
-from nacl_monai.metrics.inputs import Voxels, as_tensor, dequantized, softmax
+from nacl_monai.metrics.inputs import Voxels, as_tensor, class_indices, dequantized, softmax
 from nacl_monai.metrics.voxels import aligned
-from nacl_monai.tensors import check_probabilities, without_metadata
+from nacl_monai.tensors import check_probabilities, is_label, without_metadata
 
 
 def expected_dice(
@@ -42,7 +42,7 @@ def expected_dice(
     """The expected Dice of each case and structure.
 
     Args:
-        probs: Probabilities after softmax, ``(B, C, *spatial)``.
+        probs: Probabilities after softmax, ``(B, C, *spatial)``; a single case, too, has a batch axis.
         structures: The classes of each structure, in the order of the result.
         mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         from_logits: Whether logits come in place of probabilities.
@@ -124,8 +124,9 @@ class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
         **_: Any,
     ) -> torch.Tensor:
         if y is not None and self.ignore_index is not None:
-            labeled = y.long() != self.ignore_index
-            mask = labeled if mask is None else labeled & mask.bool().view_as(labeled)
+            indices = aligned("labels", class_indices(y, y_pred, self.ignore_index), y_pred)
+            labeled = ~is_label(indices, self.ignore_index)
+            mask = labeled if mask is None else labeled & aligned("mask", mask, y_pred).bool()
         return expected_dice(y_pred, self.structures, mask, from_logits=self.from_logits)
 
     def aggregate(self) -> torch.Tensor:

@@ -11,12 +11,15 @@ from monai.metrics.metric import Cumulative
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.inputs import as_tensor
 
+_NAMES = {"y": "labels"}
+
 
 class GatheredTogether(Cumulative):
     """Of a metric of MONAI: takes arrays, and refuses to gather where a process has seen no case.
 
     In MONAI such a process takes no part, and the others wait for it forever. Here every process
-    raises, so that all of them end. Name it before MONAI's class among the bases.
+    raises, so that all of them end. Of lists, each case has its own mask, and none is left out. Name it
+    before MONAI's class among the bases.
     """
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
@@ -29,6 +32,26 @@ class GatheredTogether(Cumulative):
         """
         kwargs = {name: as_tensor(value) for name, value in kwargs.items()}
         return super().__call__(as_tensor(y_pred), as_tensor(y), **kwargs)  # type: ignore[misc]
+
+    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        # MONAI drops cases that have no label, and hands a whole list of masks to every case.
+        beside = {"y": y, **kwargs}
+        beside = {name: values for name, values in beside.items() if values is not None}
+        if not len(y_pred):
+            raise InputError("probs: are an empty list, without a voxel; leave empty batches out")
+        for name, values in beside.items():
+            if len(values) != len(y_pred):
+                raise InputError(
+                    f"{_NAMES.get(name, name)}: {len(values)} for {len(y_pred)} cases; give one for each"
+                )
+        compute: Any = self._compute_tensor  # type: ignore[attr-defined]
+        results = [
+            compute(case[None], **{name: values[k][None] for name, values in beside.items()})
+            for k, case in enumerate(y_pred)
+        ]
+        if isinstance(results[0], torch.Tensor):
+            return torch.cat(results)
+        return [torch.cat(buffers) for buffers in zip(*results, strict=True)]
 
     def update(self, y_pred: Any, y: Any = None, **kwargs: Any) -> None:
         """Calls the metric, as torchmetrics names it."""

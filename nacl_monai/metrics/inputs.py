@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.errors import InputError
+from nacl_monai.tensors import is_label
 
 #: Probabilities, labels or masks as users have them.
 Voxels = torch.Tensor | npt.NDArray[Any]
@@ -21,14 +22,27 @@ def as_tensor(voxels: Any) -> Any:
     """A NumPy array, or each of a list, as a tensor on its memory; anything else as it is."""
     if isinstance(voxels, (list, tuple)):
         return [as_tensor(one) for one in voxels]
-    return torch.as_tensor(voxels) if isinstance(voxels, np.ndarray) else voxels
+    return torch.as_tensor(_readable(voxels)) if isinstance(voxels, np.ndarray) else voxels
 
 
-def batched(probs: torch.Tensor, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _readable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array of this machine's byte order that no axis runs through backward, as torch needs it."""
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return native.copy() if min(native.strides, default=0) < 0 else native
+
+
+def batched(
+    probs: torch.Tensor, voxels: torch.Tensor, ignoring: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A single case without batch axis with one; a batch as it is.
 
     Probabilities ``(C, *spatial)`` are a single case if only so they fit to labels ``(*spatial)``,
     ``(1, *spatial)`` or ``(C, *spatial)``. Where both readings fit, the first axis is the batch.
+
+    Args:
+        probs: Probabilities or logits.
+        voxels: Labels or a mask.
+        ignoring: Whether a voxel of one-hot labels may be of no class.
 
     Example:
         >>> probs, labels = batched(torch.rand(3, 8, 8, 4), torch.zeros(8, 8, 4))
@@ -38,15 +52,17 @@ def batched(probs: torch.Tensor, voxels: torch.Tensor) -> tuple[torch.Tensor, to
     batch, _, *spatial = probs.shape
     fits_batch = voxels.shape in ((batch, *spatial), (batch, 1, *spatial))
     if voxels.shape == probs.shape:  # one-hot in either reading
-        fits_batch = not (_one_per_voxel(voxels, 0) and not _one_per_voxel(voxels, 1))
+        first, second = (_one_per_voxel(voxels, axis, ignoring) for axis in (0, 1))
+        fits_batch = second or not first
         single = True
     else:
         single = voxels.shape in (probs.shape[1:], (1, *probs.shape[1:]))
     return (probs[None], voxels[None]) if single and not fits_batch else (probs, voxels)
 
 
-def _one_per_voxel(labels: torch.Tensor, axis: int) -> bool:
-    return bool((labels.sum(axis) == 1).all())
+def _one_per_voxel(labels: torch.Tensor, axis: int, ignoring: bool) -> bool:
+    classes = labels.sum(axis)
+    return bool(((classes == 1) | (ignoring & (classes == 0))).all())
 
 
 def dequantized(probs: torch.Tensor) -> tuple[torch.Tensor, float | None]:
@@ -145,7 +161,7 @@ def without_ignored(
     """
     if ignore_index is None:
         return labels, None
-    counted = labels.long() != ignore_index  # in bytes, 156 would equal -100
+    counted = ~is_label(labels, ignore_index)
     if counted.all():
         return labels, None
     filled = [_filled(*case) for case in zip(labels, counted, strict=True)]

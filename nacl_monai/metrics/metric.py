@@ -131,22 +131,6 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """The names of the regions, in the order of the buffers' second axis."""
         return structure_regions(self.regions, self.structures)
 
-    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
-        # MONAI passes keyword arguments whole to every case; a list of masks has one for each.
-        if not len(y_pred):
-            raise InputError("probs: are an empty list, without a voxel; leave empty batches out")
-        inputs = [y_pred, y] if kwargs.get("mask") is None else [y_pred, y, kwargs["mask"]]
-        for name, of_cases in zip(("labels", "mask"), inputs[1:], strict=False):
-            if len(of_cases) != len(y_pred):
-                raise InputError(
-                    f"{name}: {len(of_cases)} for {len(y_pred)} cases; give one for each"
-                )
-        cases = [
-            self._compute_tensor(*(tensor.unsqueeze(0) for tensor in case))
-            for case in zip(*inputs, strict=True)
-        ]
-        return [torch.cat(buffers) for buffers in zip(*cases, strict=True)]
-
     def _compute_tensor(
         self,
         y_pred: torch.Tensor,

@@ -14,7 +14,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.inputs import dequantized, rounded_to_one, rounded_to_zero, without_ignored
 from nacl_monai.metrics.voxels import LabeledVoxels, aligned
-from nacl_monai.tensors import check_unit_interval, check_voxels, without_metadata
+from nacl_monai.tensors import check_unit_interval, check_voxels, is_label, without_metadata
 
 #: The two classes of each problem.
 OUTSIDE_INSIDE = ("outside", "inside")
@@ -66,11 +66,10 @@ def binary_problems(
         )
     check_voxels(probs, "probs")
     probs, masks = without_metadata(probs.detach()), without_metadata(masks.detach())
-    least = torch.tensor([rounded_to_one(probs.dtype), rounded_to_zero(probs.dtype)]).to(
-        probs.device
-    )
+    stored = probs.dtype
     probs, _ = dequantized(probs)
     check_unit_interval(probs, activation="sigmoid")
+    least = torch.tensor([rounded_to_one(stored), rounded_to_zero(stored)]).to(probs.device)
     ignored = _ignored(masks, ignore_index)
     if not ((masks == 0) | (masks == 1) | ignored).all():
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
@@ -88,4 +87,4 @@ def _ignored(masks: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
     """The voxels that do not count for any structure, of the shape of the masks."""
     if ignore_index is None:
         return torch.zeros_like(masks, dtype=torch.bool)
-    return (masks.long() == ignore_index).any(1, keepdim=True).expand_as(masks)
+    return is_label(masks, ignore_index).any(1, keepdim=True).expand_as(masks)

@@ -89,11 +89,13 @@ def checked_voxels(
         InputError: If the probabilities are logits, NaN or do not sum to 1, if the shapes disagree,
             or if a label is not a class of the network.
     """
-    probs, labels = batched(as_tensor(probs).detach(), as_tensor(labels).detach())
+    ignoring = ignore_index is not None
+    probs, labels = batched(as_tensor(probs).detach(), as_tensor(labels).detach(), ignoring)
     probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)
-    least = torch.full((probs.shape[1],), rounded_to_zero(probs.dtype), device=probs.device)
+    stored = probs.dtype
     probs, tolerance = dequantized(probs)
     check_probabilities(probs, tolerance)
+    least = torch.full((probs.shape[1],), rounded_to_zero(stored), device=probs.device)
     labels = aligned("labels", class_indices(labels, probs, ignore_index), probs)
     labels, labeled = without_ignored(labels, ignore_index)
     check_labels(labels, probs.shape[1])

@@ -74,7 +74,7 @@ def _fault(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) ->
     """Why a network gives no logits for an empty image of this size; None if it does."""
     parameter = next(network.parameters(), torch.zeros(1))
     image = torch.zeros(1, in_channels, *spatial_size, dtype=parameter.dtype)
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     try:
         logits = network.eval()(image.to(parameter.device))
     except ImportError:  # no size helps
@@ -82,7 +82,8 @@ def _fault(network: nn.Module, in_channels: int, spatial_size: Sequence[int]) ->
     except Exception as error:  # noqa: BLE001 - maps that cannot be joined, or whatever one's own code raises
         return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.120}"
     finally:
-        network.train(training)
+        for module, training in modes:
+            module.training = training
     if not isinstance(logits, torch.Tensor):
         return f"it returns a {type(logits).__name__} in evaluation instead of logits"
     if tuple(logits.shape[2:]) != tuple(spatial_size):

@@ -239,8 +239,38 @@ def test_labels_are_sampled_at_the_centers_of_coarse_voxels():
     torch.testing.assert_close(value, CrossEntropyLoss()(logits, coarse))
 
 
+@pytest.mark.parametrize(("axes", "affine_axes"), [(2, 2), (2, 3), (3, 3)])
+def test_width_in_mm_is_as_wide_in_every_output(axes, affine_axes):
+    """The voxels of a coarse output are larger, and their number in a width is smaller."""
+    sizes = torch.tensor([1.0, 2.0, 3.0])[:axes]
+    affine = torch.eye(affine_axes + 1)
+    affine[range(axes), range(axes)] = sizes
+    labels = MetaTensor(torch.randint(3, (1, 1, *[8] * axes)), affine=affine)
+    fine, coarse = (torch.randn(1, 3, *[size] * axes) for size in (8, 4))
+    loss = NACLLoss(prior="blur", width_mm=2.0)
+
+    value = DeepSupervisionLoss(loss, [0.0, 1.0])([fine, coarse], labels)
+
+    # The center of a coarse voxel is the edge of the second of the two that it covers.
+    nearest = labels.as_tensor()[(..., *[slice(1, None, 2)] * axes)]
+    spacing = (2 * sizes).tolist()
+    expected = NACLLoss(prior="blur", width_mm=2.0, spacing=spacing)(coarse, nearest)
+    torch.testing.assert_close(value, expected)
+
+
+def test_one_spacing_is_of_one_size_of_outputs():
+    """It would make a width in mm twice as wide in an output of half the size."""
+    loss = DeepSupervisionLoss(NACLLoss(prior="blur", width_mm=2.0, spacing=[1.0, 1.0]))
+    labels = torch.randint(3, (1, 1, 8, 8))
+    fine, coarse = (torch.randn(1, 3, size, size) for size in (8, 4))
+
+    assert torch.isfinite(loss([fine, fine], labels))
+    with pytest.raises(InputError, match="spacing: is that of one output"):
+        loss([fine, coarse], labels)
+
+
 def test_labels_may_be_a_meta_tensor():
-    """Resizing drops the metadata, which interpolation would carry along."""
+    """The metadata play no part in a loss that asks for no spacing."""
     labels = MetaTensor(torch.randint(3, (1, 1, 8, 8)))
     heads = [torch.randn(1, 3, 8, 8), torch.randn(1, 3, 4, 4)]
     value = DeepSupervisionLoss(NACLLoss())(heads, labels)

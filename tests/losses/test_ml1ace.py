@@ -180,6 +180,13 @@ def test_setting_that_cannot_be_used_is_named(batch, key, value, remedy):
         assert str(caught.value) == f"{key}: is {value!r}; pass {remedy}"
 
 
+def test_number_of_bins_is_whole():
+    """20.0 bins would fail at the first batch."""
+    for refusing in (lambda: ML1ACELoss(num_bins=20.0), lambda: ML1ACEPenalty(num_bins=0)):
+        with pytest.raises(InputError, match="num_bins: is .*; pass a whole number, 1 or more"):
+            refusing()
+
+
 def test_settings_are_printed():
     """What is printed is what would be passed."""
     assert repr(ML1ACEPenalty()) == (

@@ -1,6 +1,7 @@
 """NACL: equation 9, its priors, penalties and spaces."""
 
 import monai
+import numpy as np
 import pytest
 import torch
 from monai.transforms import ConcatItemsd
@@ -102,8 +103,18 @@ def test_bilateral_prior_takes_labels_joined_with_the_image():
     torch.testing.assert_close(loss.latest_terms["penalty"], (tau - logits).abs().mean())
 
 
+def test_settings_may_be_numbers_of_numpy(batch):
+    """As they come from an array of settings to try."""
+    logits, labels = batch
+    loss = NACLLoss(prior="blur", kernel_size=np.int64(5), sigma=np.float32(1.5))
+
+    expected = NACLLoss(prior="blur", kernel_size=5, sigma=1.5)(logits, labels)
+    torch.testing.assert_close(loss(logits, labels), expected)
+
+
 UNUSABLE = [
     ({"kernel_size": 2}, "kernel_size: is 2; pass an odd number, 3 or more"),
+    ({"kernel_size": 3.0}, "kernel_size: is 3.0; pass an odd number, 3 or more"),
     ({"prior": "median"}, "prior: is 'median'; pass one of mean, gaussian, blur, bilateral"),
     ({"penalty": "l3"}, "penalty: is 'l3'; pass one of l1, l2, log_barrier"),
     ({"penalty_weight": -0.1}, "penalty_weight: is -0.1; pass 0 or more"),

@@ -108,11 +108,11 @@ def test_width_defaults_to_three_voxels():
     assert drawn(boundary_band(labels)) == ["...######..."] * 2
 
 
-@pytest.mark.parametrize("width", [0, -1, float("nan")])
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
 def test_width_that_is_not_positive_is_refused(width):
-    """A band needs a width."""
+    """A band needs a width, and an end."""
     with pytest.raises(
-        InputError, match="width: is .*; the band around a boundary needs more than 0"
+        InputError, match="width: is .*; the band around a boundary needs a finite number above 0"
     ):
         boundary_band(torch.zeros(1, 2, 2), width=width)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import BoundedHausdorffMetric, CalibrationMetric
+from nacl_monai.metrics import BoundedHausdorffMetric, CalibrationMetric, ExpectedDiceMetric
 
 PROBS = torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]])
 MASKS = (PROBS > 0.5).float()
@@ -28,6 +28,46 @@ def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
 
     assert "\n" not in str(refused.value)
     assert told == [1 - rank]
+
+
+EVERY = {
+    "calibration": (lambda: CalibrationMetric(errors=["ece"]), 1),
+    "distance": (lambda: BoundedHausdorffMetric(include_background=True), 2),
+    "expected Dice": (lambda: ExpectedDiceMetric({"LV": [1]}, ignore_index=255), 1),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lists_have_the_numbers_of_their_cases(name):
+    """With a mask for each, as batches of one have them."""
+    make, channels = EVERY[name]
+    torch.manual_seed(0)
+    probs = (torch.rand(3, 2, 6, 5) > 0.5).float() if channels == 2 else torch.rand(3, 2, 6, 5)
+    probs = probs if channels == 2 else probs / probs.sum(1, keepdim=True)
+    labels, masks = torch.randint(2, (3, channels, 6, 5)), torch.rand(3, 1, 6, 5) > 0.2
+    together, alone = make(), make()
+
+    together(list(probs), list(labels), mask=list(masks))
+    for k in range(3):
+        alone(probs[k : k + 1], labels[k : k + 1], mask=masks[k : k + 1])
+
+    found, expected = (metric.get_buffer() for metric in (together, alone))
+    assert len(torch.as_tensor(found[0])) > 0
+    torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lists_of_other_lengths_are_refused(name):
+    """A case without a label, or a mask, would be left out without a word."""
+    make, channels = EVERY[name]
+    probs, labels = torch.full((2, 6, 5), 0.5).round(), torch.ones(channels, 6, 5)
+
+    with pytest.raises(InputError, match="labels: 2 for 3 cases; give one for each"):
+        make()([probs] * 3, [labels] * 2)
+    with pytest.raises(InputError, match="mask: 1 for 3 cases; give one for each"):
+        make()([probs] * 3, [labels] * 3, mask=[labels[:1]])
+    with pytest.raises(InputError, match="are an empty list"):
+        make()([], [])
 
 
 @pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])

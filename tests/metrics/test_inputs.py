@@ -34,8 +34,13 @@ EXPECTED = ece(PROBS, LABELS)
         (PROBS, ONE_HOT),
         (PROBS.numpy(), ONE_HOT.numpy().astype(np.uint8)),
         (list(PROBS), list(ONE_HOT)),
+        (np.flip(PROBS.flip(2).numpy(), 2), np.flip(LABELS.flip(1).numpy(), 1)),
+        (PROBS.numpy().astype(">f4"), LABELS.numpy().astype(">i2")),
     ],
-    ids=["arrays", "lists of arrays", "one-hot", "one-hot arrays", "lists of one-hot"],
+    ids=[
+        *("arrays", "lists of arrays", "one-hot", "one-hot arrays", "lists of one-hot"),
+        *("turned arrays", "arrays of another byte order"),
+    ],
 )
 def test_every_form_gives_the_same_numbers(arguments):
     """Arrays, lists and one-hot labels are read, not refused."""
@@ -47,6 +52,28 @@ def test_single_case_needs_no_batch_axis(labels):
     """(C, *spatial) with (*spatial), (1, *spatial) or one-hot is one case."""
     assert ece(PROBS[0].numpy(), labels.numpy()) == EXPECTED[:1]
     assert expected_calibration_error(PROBS[0], labels).item() == EXPECTED[0]
+
+
+def test_single_one_hot_case_may_have_ignored_voxels():
+    """They are of no class."""
+    counted = torch.rand(LABELS[0].shape) < 0.6
+    labels = ONE_HOT[0] * counted
+
+    found = ece(PROBS[0], labels, ignore_index=255)
+    assert found == ece(PROBS[:1], LABELS[:1].where(counted, 255), ignore_index=255)
+
+
+@pytest.mark.parametrize("value", [0.4, float("nan")])
+def test_number_between_two_labels_is_not_ignored(value):
+    """As interpolation makes it of the ignored label and another; it is refused, as all such are."""
+    labels = LABELS.double()
+    labels[0, 0, 0, 0] = value
+
+    with pytest.raises(InputError, match="labels: hold .*, which is no class index"):
+        expected_calibration_error(PROBS, labels, ignore_index=0)
+    masks = torch.stack([labels, LABELS], 1)
+    with pytest.raises(InputError, match="labels: hold other values"):
+        ece(PROBS[:, :2], masks, structures=["WT", "TC"], ignore_index=0)
 
 
 def test_batch_wins_where_both_readings_fit():
@@ -221,6 +248,9 @@ def test_expected_dice_ignores_and_takes_every_form():
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     metric = metrics.ExpectedDiceMetric(structures, ignore_index=255)
     metric.update(PROBS.numpy(), ignoring(LABELS, ~counted, 255).numpy())
+    assert metric.compute().item() == pytest.approx(expected.mean().item(), abs=1e-12)
+    metric.reset()
+    metric.update(PROBS, ONE_HOT * counted[:, None], mask=torch.ones_like(counted))
     assert metric.compute().item() == pytest.approx(expected.mean().item(), abs=1e-12)
     stored = (PROBS * 255).round().to(torch.uint8)
     torch.testing.assert_close(

@@ -52,6 +52,12 @@ def test_check_leaves_no_trace():
 
     assert network.training
     assert all(module.training for module in network.modules())
+    network.model[0].eval()  # frozen, as a pretrained encoder may be
+    modes = [module.training for module in network.modules()]
+    check_input_size(network, 1, (8, 8))
+    assert [module.training for module in network.modules()] == modes
+    assert not all(modes)
+    network.train()
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     check_input_size(network.eval(), 1, (8, 8))
