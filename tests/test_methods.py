@@ -84,6 +84,29 @@ def test_calibrators_have_the_numbers_of_the_results():
             assert cell == f"{mean} [{low}, {high}]", label
 
 
+#: Where the differences were tested that the page tells in words.
+TESTS = (
+    *("acdc/after_training", "acdc/posthoc", "acdc/40_epochs/posthoc"),
+    *("hippocampus/longer/table2", "hippocampus/longer/figure10"),
+)
+
+
+def test_differences_in_words_are_tested_ones():
+    """Each with its interval, whichever of both methods is named first."""
+    known = set()
+    for name in TESTS:
+        for row in results(f"{name}_tests.csv").values():
+            mean, low, high = (float(row[key]) for key in ("difference", "low", "high"))
+            for ends in ((low, high), (-high, -low)):
+                known.add((f"{abs(mean):.3f}", *(f"{end:.3f}" for end in ends)))
+    words = " ".join(TEXT.split("**What to take**")[1].replace("−", "-").split())
+    words = re.sub(r"\]\([^)]*\)", "]", words)
+    told = re.findall(r"(0\.\d{3})(?: less, |[^().]*\()(-?0\.\d{3}) to (0\.\d{3})", words)
+
+    assert len(told) == len(re.findall(r" to 0\.\d{3}[,)]", words))
+    assert set(told) <= known
+
+
 def test_readme_has_the_means_of_the_results():
     """Every method of its table of ACDC."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
