@@ -21,6 +21,7 @@ from tests.predictions.conftest import SHAPE, Study, save, softmax_cases, undraw
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+RESULTS = [f"{page.relative_to(ROOT)}" for page in (ROOT / "docs/results").rglob("README.md")]
 #: What is executed where: it needs a trained run, a package that is not installed here, or a network.
 ELSEWHERE = {
     ("docs/nnunet.md", "python"): "tests/nnunet/test_docs.py",
@@ -206,6 +207,15 @@ def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
         command = line.partition(" > ")[0]
         words = [word.replace("/data/", f"{place}/") for word in shlex.split(command)[1:]]
         assert main(words) == 0, line
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(RESULTS)])
+def test_page_has_one_folder_for_a_dataset(page):
+    """Where ``DATA_DIR=/data`` stands for a folder per dataset, ``DATASET_DIR=`` names the same one."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if re.search(r"\bDATA_DIR=/data(?![/\w])", text):
+        for dataset, folder in re.findall(r"\bDATASET=(\w+) DATASET_DIR=(/\S+)", text):
+            assert folder == f"/data/{dataset}"
 
 
 def test_every_line_is_executed_or_excused():
