@@ -34,24 +34,24 @@ DRAWN = ("nll_boundary", "brier_boundary", "ece_boundary")
 PAGE = """\
 # Does the raters' width help a network?
 
-`make raters-network` writes this folder. Annotators of the cardiac phantom have borders that deviate
+`make raters-network` writes this folder. Raters of the cardiac phantom have borders that deviate
 from the true one by {deviation:g} mm, smoothly and at random, so that two of them are {apart:.1f} mm
-apart (standard deviations). The width of NACL's prior is fitted to two annotators of {patients}
+apart (standard deviations). The width of NACL's prior is fitted to two raters of {patients}
 patients:
 
 > {fitted}
 
 A small UNet is trained on the first one's labels of 8 of these patients, {epochs} epochs, slices of
 64×64 ({spacing:g} mm), {trainings} seeds each; the weights of the last epoch count. It is audited on the
-end-diastolic images of {patients} other patients against the share of three annotators that neither
-fit nor training saw, over the voxels up to 3 from a border of any of them. Brackets: 95 % intervals
-over patients and trainings.
+end-diastolic images of {patients} other patients against the share of three raters that neither
+fit nor training saw, over the region up to 3 voxels from a border of any of them. Brackets: 95 %
+intervals over patients and trainings.
 
 ![Scores by width](widths.png)
 
 {scores}
 
-DSC is over the voxels on which all three annotators agree.
+DSC is over the voxels on which all three raters agree.
 
 ## The fitted width against the others
 
@@ -62,7 +62,7 @@ Paired over patients and trainings; p by Holm over the five others.
 
 
 def read_cases(audits: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
-    """One row per method, seed and case, against the share of the annotators."""
+    """One row per method, seed and case, against the share of the raters."""
     parts = []
     for method, folders in audits.items():
         for seed, folder in enumerate(folders):
@@ -111,8 +111,8 @@ def draw(table: pd.DataFrame, widths: Mapping[str, float], apart: float) -> Figu
             axes.set(title=f"{SCORES[score]}, near borders", xlabel="width in mm")
         add_caption(
             figure,
-            "Against annotators that no training saw; less is better. Bars: 95 % intervals over patients"
-            " and trainings. Dotted: how far two annotators are apart.",
+            "Against raters that no training saw; less is better. Bars: 95 % intervals over patients"
+            " and trainings. Dotted: how far two raters are apart.",
         )
     return figure
 

@@ -11,11 +11,11 @@ from nacl_monai.raters.scores import CLIP, METRICS, NUM_BINS
 from nacl_monai.reports.tables import markdown_table
 
 _HEAD = """\
-# Priors against the readers of LIDC
+# Priors against the raters of LIDC
 
-`make raters` writes this folder. {counts} by {patients} patients. One reader's mask, softened by a
-prior in each slice, predicts what the others marked; each reader in turn. Voxels count by their distance
-to the border of the reader who predicts. Every patient weighs the same; brackets hold 95 % intervals by
+`make raters` writes this folder. {counts}, from {patients} patients. One rater's mask, softened by a
+prior in each slice, predicts what the others marked; each rater in turn. Voxels count by their distance
+to the border of the rater who predicts. Every patient weighs the same; brackets hold 95 % intervals by
 bootstrap over patients. ECE has {bins} bins; the negative log-likelihood (NLL) clips probabilities to
 [{clip:g}, {upper:g}].
 
@@ -39,13 +39,13 @@ def report(
     """The page.
 
     Args:
-        nodules: How many, by the number of readers who marked them.
+        nodules: How many, by the number of raters who marked them.
         patients: With a nodule that two or more marked.
         scores: From `nacl_monai.raters.study.score_table`.
         widths: From `nacl_monai.raters.study.width_table`.
         tests: From `nacl_monai.raters.fitting.held_out`.
     """
-    counts = ", ".join(f"{number} nodules that {k} readers marked" for k, number in nodules.items())
+    counts = ", ".join(f"{number} nodules that {k} raters marked" for k, number in nodules.items())
     parts = [
         _HEAD.format(counts=counts, patients=patients, bins=NUM_BINS, clip=CLIP, upper=1 - CLIP)
     ]

@@ -1,4 +1,4 @@
-"""What docs/raters.md says of LIDC's readers is what the committed scores say."""
+"""What docs/raters.md says of LIDC's raters is what the committed scores say."""
 
 import re
 from pathlib import Path

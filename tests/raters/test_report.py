@@ -30,7 +30,9 @@ def test_numbers_are_those_of_the_tables():
     tests = pd.DataFrame([{**test, "better": 30, "patients": 40}])
     page = report({2: 5, 4: 7}, 11, scores, widths, tests)
 
-    assert "5 nodules that 2 readers marked, 7 nodules that 4 readers marked by 11 patients" in page
+    assert (
+        "5 nodules that 2 raters marked, 7 nodules that 4 raters marked, from 11 patients" in page
+    )
     assert "| hard labels | 0.123 [0.100, 0.400] | 0.200 [0.100, 0.400] |" in page
     assert "blur, 1.00 mm" not in page
     assert "| some | blur | ece | 2 | 0.84 [0.80, 0.90] | 0.70 to 1.00 | 0.018 |" in page
