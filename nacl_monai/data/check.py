@@ -20,6 +20,7 @@ from nacl_monai.bundles import dataset_file, read_dataset, read_shared
 from nacl_monai.data.cases import Case, ReportFault
 from nacl_monai.data.declared import check_label_classes, check_structures
 from nacl_monai.data.faults import check_new
+from nacl_monai.data.integrity import transforms_hash
 from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.lost import preprocess_label
 from nacl_monai.data.summary import DatasetSummary
@@ -69,6 +70,8 @@ def check_dataset(
     summary = DatasetSummary(dataset, **declared, ignore_index=parser.get("ignore_index"))
     load_case: LoadCase = content("load_case")
     steps, spatial_size = content("reading")[1:], content("spatial_size")
+    if preprocess:
+        transforms_hash(steps)
     cases = _find_cases(content("cases"), summary.faults.append)
     known: dict[str, str] = {}
     for case in progress_bar(cases, description=f"Checking {dataset}", unit="case"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, product
 from math import floor
 from typing import NamedTuple
@@ -131,43 +129,6 @@ def check_image_voxels(file: str, image: torch.Tensor) -> None:
         raise InputError(f"{file}: is constant; repair or remove the case")
 
 
-@contextmanager
-def scaling_intensities(file: str) -> Iterator[None]:
-    """Makes a fault of what MONAI merely warns of: intensities that it leaves as they are.
-
-    Raises:
-        InputError: If the block scales a range of intensities whose ends are equal.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", r"Divide by zero \(a_min == a_max\)")
-        try:
-            yield
-        except (RuntimeError, Warning) as error:
-            if not isinstance(error.__cause__ or error, Warning):
-                raise
-            raise InputError(
-                f"{file}: has no range of intensities to scale, as nearly all of its voxels have the "
-                "same; crop the image, or scale it otherwise in the bundle's `preprocessing`"
-            ) from error
-
-
-def check_preprocessed(file: str, image: torch.Tensor) -> None:
-    """Checks that preprocessing and cropping leave something of an image.
-
-    Args:
-        file: The file.
-        image: What they made of it, channels first.
-
-    Raises:
-        InputError: If a channel is constant.
-    """
-    if any(channel.min() == channel.max() for channel in image):
-        raise InputError(
-            f"{file}: is constant when it is preprocessed and cropped; correct the range of intensities "
-            "in the bundle's `preprocessing`, or its `cropping`, or remove the case"
-        )
-
-
 def check_label_channels(file: str, channels: int) -> None:
     """Checks that a label map gives one number per voxel.
 
@@ -263,23 +224,3 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
                 f"{file}: is the same {kind} as {known[fingerprint]}; remove one of the cases"
             )
         known[fingerprint] = file
-
-
-def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int]) -> None:
-    """Checks that the slices of a case fit into a network's.
-
-    Args:
-        case: The case.
-        size: Height and width of its slices after preprocessing and cropping.
-        spatial_size: Height and width of a network's slice.
-
-    Raises:
-        InputError: If they are larger.
-    """
-    height, width = size
-    if height > spatial_size[0] or width > spatial_size[1]:
-        raise InputError(
-            f"{image_files(case)[0]}: its slices are {height}×{width}, larger than spatial_size "
-            f"{spatial_size[0]}×{spatial_size[1]}; raise it: --spatial_size [{height},{width}] "
-            "(rounded up to multiples of 16)"
-        )

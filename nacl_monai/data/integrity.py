@@ -8,11 +8,15 @@ import io
 import pickle
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from monai.data.utils import pickle_hashing
 from tqdm import tqdm
+
+from nacl_monai.errors import InputError
 
 _CHUNK = 2**20
 _SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
@@ -36,6 +40,21 @@ def is_whole(file: Path) -> bool:
     if not whole:
         tqdm.write(f"warning: {file}: is damaged, and made anew", file=sys.stderr)
     return whole
+
+
+def transforms_hash(transforms: Sequence[Any]) -> str:
+    """Names what transforms are: their parameters, and the source of their modules.
+
+    Raises:
+        InputError: If a parameter cannot be written down, such as a lambda.
+    """
+    try:
+        return str(pickle_hashing(list(transforms)).decode()) + source_hash(list(transforms))
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise InputError(
+            f"preprocessing: nothing tells a step from another version of it ({error}); name a "
+            "function instead of a lambda"
+        ) from error
 
 
 def source_hash(objects: Any) -> str:

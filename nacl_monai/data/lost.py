@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import check_preprocessed, check_slice_size, scaling_intensities
+from nacl_monai.data.preprocessed import check_preprocessed, check_slice_size, scaling_intensities
 from nacl_monai.errors import InputError
 
 _SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
@@ -53,8 +55,8 @@ def preprocess_label(
         The classes of which voxels are lost.
 
     Raises:
-        InputError: If a step fails, nothing is left of the image, or the slices are larger than
-            ``spatial_size``.
+        InputError: If a step fails, `check_preprocessed` refuses what is left, or the slices are larger
+            than ``spatial_size``.
     """
     data: Any = {**case, **volume}
     lost = torch.zeros(len(classes), dtype=torch.int64)
@@ -64,10 +66,10 @@ def preprocess_label(
         with scaling_intensities(file):
             data = _applied(step, data, file)
         after, new_size = _count(data, len(classes)), _voxel_size(data)
-        resampled = abs(new_size / size - 1) > _SAME_GRID
+        resampled = not np.allclose(new_size, size, rtol=_SAME_GRID, atol=0)
         lost += torch.where((after == 0) | torch.tensor(not resampled), before - after, 0)
         before, size = after, new_size
-    check_preprocessed(file, data["image"])
+    check_preprocessed(case, data)
     check_slice_size(case, data["label"].shape[1:3], spatial_size)
     return [
         LostVoxels(case["case"], name, int(before[index] + lost[index]), int(lost[index]))
@@ -90,5 +92,6 @@ def _count(data: Mapping[str, Any], classes: int) -> torch.Tensor:
     return torch.bincount(label, minlength=classes)[:classes]
 
 
-def _voxel_size(data: Mapping[str, Any]) -> float:
-    return float(torch.linalg.det(data["label"].affine[:3, :3]).abs())
+def _voxel_size(data: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """The edges of a voxel in order, since a step that turns the axes loses nothing."""
+    return np.sort(data["label"].pixdim.numpy())

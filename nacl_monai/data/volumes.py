@@ -21,7 +21,6 @@ import monai
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.data.utils import pickle_hashing
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch.nn import functional as F
@@ -29,13 +28,9 @@ from torch.utils.data import Dataset
 
 import nacl_monai
 from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import (
-    check_new,
-    check_preprocessed,
-    check_slice_size,
-    scaling_intensities,
-)
-from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
+from nacl_monai.data.faults import check_new
+from nacl_monai.data.integrity import append_checksum, is_whole, transforms_hash
+from nacl_monai.data.preprocessed import check_preprocessed, check_slice_size, scaling_intensities
 from nacl_monai.data.seeding import seeded
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, remove_partial_files, stamp
@@ -92,7 +87,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             raise InputError("cases: no cases to load; check the split of the dataset")
         self.cases = list(cases or ())
         self.cache_dir = Path(cache_dir)
-        preprocessing = pickle_hashing(list(transforms)).decode() + source_hash(list(transforms))
+        preprocessing = transforms_hash(transforms)
         self._files = [self.cache_dir / f"{_key(case, preprocessing)}.npy" for case in self.cases]
         self.empty: list[torch.Tensor] = []
         self.voxels: list[torch.Tensor] = []
@@ -263,14 +258,13 @@ def _key(case: Case, preprocessing: str) -> str:
 
 
 def _write(case: Case, transform: Transform, file: Path) -> None:
-    name = image_files(case)[0]
-    with scaling_intensities(name):
+    with scaling_intensities(image_files(case)[0]):
         volume: Mapping[Hashable, Any] = transform(dict(case))
+    check_preprocessed(case, volume)
     image, label = (
         convert_to_tensor(volume[key], dtype=torch.float32, track_meta=False)
         for key in ("image", "label")
     )
-    check_preprocessed(name, image)
     voxels = torch.cat([image, label]).permute(3, 0, 1, 2).contiguous()
     empty = (voxels[:, :-1].amin(dim=(2, 3)) == voxels[:, :-1].amax(dim=(2, 3))).all(dim=1)
     affine = MetaTensor(volume["label"]).affine

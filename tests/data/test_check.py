@@ -265,6 +265,22 @@ class TestFaults:
             "and structures"
         ]
 
+    def test_step_that_a_training_would_refuse_is_refused(self, root):
+        """Before a file is read; without the steps nobody asks."""
+        bundle = root.parent / "bundles" / "small" / "configs"
+        bundle.mkdir(parents=True)
+        shutil.copytree(BUNDLES / "common", bundle.parents[1] / "common")
+        keys = yaml.safe_load((BUNDLES / "hippocampus/configs/dataset.yaml").read_text())
+        double = {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: 2 * image"}
+        keys["preprocessing"] = [double]
+        (bundle / "dataset.yaml").write_text(yaml.safe_dump(keys))
+
+        assert check_dataset("small", root, bundles=root.parent / "bundles", subset=True).units
+        with pytest.raises(
+            InputError, match="^preprocessing: .*; name a function instead of a lambda"
+        ):
+            check_dataset("small", root, bundles=root.parent / "bundles", preprocess=True)
+
     def test_difference_of_affines_is_accepted_on_demand(self, root):
         """It is named in mm, and so is the tolerance that accepts it."""
         move(root / "labelsTr/hippocampus_004.nii.gz")

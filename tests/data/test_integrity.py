@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from nacl_monai.data.integrity import append_checksum, is_whole, source_hash
+from nacl_monai.data.integrity import append_checksum, is_whole, source_hash, transforms_hash
+from nacl_monai.errors import InputError
 
 
 @pytest.fixture
@@ -87,3 +88,13 @@ def test_parameters_do_not_count():
     """They are in the pickled transforms; without a class or a function there is no source."""
     assert source_hash([1, "a"]) == source_hash([2])
     assert source_hash([Holder(len)]) == source_hash([Holder(abs)])
+
+
+def test_step_without_a_name_is_refused():
+    """Nobody could tell by a lambda whether a volume is of this one or of another."""
+    with pytest.raises(
+        InputError, match=r"^preprocessing: .*; name a function instead of a lambda$"
+    ):
+        transforms_hash([Holder(lambda image: 2 * image)])
+
+    assert transforms_hash([Holder(len)]) != transforms_hash([Holder(abs)])

@@ -61,6 +61,18 @@ def test_class_that_resampling_leaves_nothing_of_is_lost(volume):
     assert lost(volume, coarse) == {"b": (1, 1)}
 
 
+@pytest.mark.parametrize("pixdim", [(2, 2, 0.25), (0.5, 1, 2)])
+def test_voxels_of_another_shape_are_resampled_if_their_volume_stays(volume, pixdim):
+    """The number of voxels of a class changes by their shape alone; nothing of it is gone."""
+    label = volume["label"]
+    label[0, 17:, 8:12, 8:12] = 2
+    resample = Spacingd(KEYS, pixdim, mode=["bilinear", "nearest"])
+    counts = [torch.bincount(one.flatten().long()) for one in (label, resample(volume)["label"])]
+
+    assert (counts[1][1:] < counts[0][1:]).any()
+    assert lost(volume, resample) == {}
+
+
 def test_step_that_fails_is_a_fault_of_the_case(volume):
     """In one line, with the case's image."""
 
