@@ -6,11 +6,15 @@ A case names its files as MONAI's transforms expect them; splits are made by pat
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NoReturn, TypedDict
 
 from nacl_monai.errors import InputError
+
+# Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are no ending.
+_ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
 
 
 class _Files(TypedDict):
@@ -45,6 +49,23 @@ ReportFault = Callable[[InputError], object]
 def image_files(case: Case) -> list[str]:
     """Returns the files of a case's image, one per modality."""
     return [case["image"]] if isinstance(case["image"], str) else case["image"]
+
+
+def names_by_path(files: Sequence[str]) -> list[str]:
+    """The names of files without ending, behind as many of their folders as tell them apart.
+
+    Example:
+        >>> names_by_path(["/data/p1/t1.nii.gz", "/data/p2/t1.nii.gz"])
+        ['p1_t1', 'p2_t1']
+    """
+    paths = [PurePath(_ENDING.sub("", file)) for file in files]
+    places = [path.parts[bool(path.anchor) :] for path in paths]
+    names = ["" for _ in files]
+    for depth in range(1, max(map(len, places), default=0) + 1):
+        names = ["_".join(place[-depth:]) for place in places]
+        if len(set(names)) == len(set(places)):
+            break
+    return names
 
 
 def make_case(

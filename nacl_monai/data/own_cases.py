@@ -5,11 +5,19 @@ As in `nacl_monai.data.layouts`, only names are looked at here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
+from nacl_monai.data.cases import (
+    Case,
+    ReportFault,
+    keep_complete,
+    make_case,
+    names_by_path,
+    raise_fault,
+)
 from nacl_monai.data.folders import existing_folder, other_layout, paired_names
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
@@ -17,6 +25,8 @@ from nacl_monai.files import read_object
 PatientOf = Callable[[str], str]
 #: Endings of files that can be read.
 ENDINGS = (".nii.gz", ".nii")
+# nnU-Net's number of the first channel is no part of a name.
+_CHANNEL = re.compile(r"_0000(?=\.nii(\.gz)?$)")
 
 
 def paired_cases(
@@ -72,7 +82,7 @@ def listed_cases(
     """Cases that a JSON file lists: the Decathlon's ``dataset.json``, or a datalist of MONAI.
 
     Its entries are ``{"image": FILE or [FILE of each channel], "label": FILE}``. A case is called by the
-    first file of its image, with its folders where names alone are not distinct.
+    first file of its image, with as many of its folders as make the names distinct.
 
     Args:
         dataset_dir: The folder to which the files in the lists are relative.
@@ -143,18 +153,7 @@ def entry_names(entries: Iterable[dict[str, Any]]) -> list[str]:
         >>> entry_names([{"image": "p1/t1.nii.gz"}, {"image": "p2/t1.nii.gz"}])
         ['p1_t1', 'p2_t1']
     """
-    paths = [Path(files_of(entry)[0]) for entry in entries]
-    short = [_without_ending(path.name) for path in paths]
-    if len(set(short)) == len(short):
-        return short
-    return [_without_ending("_".join(path.parts)) for path in paths]
-
-
-def _without_ending(name: str) -> str:
-    for ending in (*(f"_0000{ending}" for ending in ENDINGS), *ENDINGS):
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return name
+    return names_by_path([_CHANNEL.sub("", files_of(entry)[0]) for entry in entries])
 
 
 def _complete(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePath
 
-# Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are no ending.
-_ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
+from nacl_monai.data.cases import names_by_path
 
 
 def case_names(files: Sequence[str]) -> list[str]:
@@ -28,21 +25,9 @@ def case_names(files: Sequence[str]) -> list[str]:
         ['p1_0', 'p1_1']
     """
     width = len(str(len(files) - 1))
-    names = [name or f"{k:0{width}}" for k, name in enumerate(_by_path(files))]
+    names = [name or f"{k:0{width}}" for k, name in enumerate(names_by_path(files))]
     while len(set(names)) < len(names):
         names = _numbered(names)
-    return names
-
-
-def _by_path(files: Sequence[str]) -> list[str]:
-    """The names of files without ending, behind as many of their folders as tell them apart."""
-    paths = [PurePath(_ENDING.sub("", file)) for file in files]
-    places = [path.parts[bool(path.anchor) :] for path in paths]
-    names = ["" for _ in files]
-    for depth in range(1, max(map(len, places), default=0) + 1):
-        names = ["_".join(place[-depth:]) for place in places]
-        if len(set(names)) == len(set(places)):
-            break
     return names
 
 

@@ -93,6 +93,15 @@ def test_listed_cases_are_those_of_the_lists(tmp_path):
     assert both[0]["label"] == f"{tmp_path}/l/x.nii.gz"
 
 
+def test_absolute_files_of_a_list_are_named_without_their_root(tmp_path):
+    """Maps of cases are files of these names, in the folder of an evaluation."""
+    entries = [{key: f"{tmp_path}/p{k}/{key}.nii.gz" for key in ("image", "label")} for k in (1, 2)]
+    touch(tmp_path, *(file for entry in entries for file in entry.values()))
+    (tmp_path / "d.json").write_text(json.dumps({"training": entries}))
+
+    assert [case["case"] for case in listed_cases(tmp_path, "d.json")] == ["p1_image", "p2_image"]
+
+
 def test_file_of_a_list_that_is_missing_is_reported(tmp_path):
     """As in every layout."""
     write(tmp_path, training=[{"image": "i/b.nii.gz", "label": "l/b.nii.gz"}])
