@@ -6,8 +6,9 @@ Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them
 
 from __future__ import annotations
 
-from itertools import chain
-from pathlib import Path
+import re
+from itertools import chain, takewhile
+from pathlib import Path, PurePath
 from typing import Any
 
 from nacl_monai.data.formats.description import (
@@ -128,18 +129,44 @@ def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> 
 
 
 def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
-    """What distinguishes the files of an image: the ends of their names, in one order."""
-    first, *others = [_ends(entry) for entry in entries]
-    for entry, ends in zip(entries[1:], others, strict=True):
-        if ends != first and sorted(ends) == sorted(first):
+    """What the names of an image's files end with, alike and in one order in all entries."""
+    first, *others = [_channel_words(entry) for entry in entries]
+    for entry, words in zip(entries[1:], others, strict=True):
+        if words != first:
             raise InputError(
-                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(ends)}, but "
-                f"{', '.join(first)} elsewhere; list them in one order"
+                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(words)}, but "
+                f"{', '.join(first)} elsewhere; list them in one order, in files that are called alike"
             )
-    return first
+    if len({*first}) < len(first):
+        raise InputError(
+            f"{file}: neither names nor folders tell the files of {files_of(entries[0])[0]} apart; "
+            "rename them"
+        )
+    return [""] * len(first) if _names_are_alike(entries[0]) else first
 
 
-def _ends(entry: dict[str, Any]) -> list[str]:
-    """What the names of an image's files end with; nothing, if there is but one."""
-    names = [Path(name).name.partition(".nii")[0] for name in files_of(entry)]
-    return [name.rpartition("_")[2] for name in names] if len(names) > 1 else [""]
+def _channel_words(entry: dict[str, Any]) -> list[str]:
+    """What the names of an image's files do not begin with alike; of equal names, their folders.
+
+    Example:
+        >>> _channel_words({"image": ["a_t1_brain.nii", "a_t1ce_brain.nii"]})
+        ['t1_brain', 't1ce_brain']
+        >>> _channel_words({"image": ["t1/a.nii", "t2/a.nii"]})
+        ['t1', 't2']
+    """
+    paths = [PurePath(file) for file in files_of(entry)]
+    if _names_are_alike(entry):
+        differing = [
+            parts
+            for parts in zip(*(path.parts for path in paths), strict=False)
+            if len({*parts}) > 1
+        ]
+        return ["/".join(words) for words in zip(*differing, strict=True)] or [""]
+    names = [re.split(r"(?<=[_-])", path.name.partition(".nii")[0]) for path in paths]
+    alike = takewhile(lambda words: len({*words}) == 1, zip(*names, strict=False))
+    begin = len([*alike])
+    return ["".join(words[begin:]) for words in names]
+
+
+def _names_are_alike(entry: dict[str, Any]) -> bool:
+    return len({PurePath(file).name for file in files_of(entry)}) == 1

@@ -54,6 +54,11 @@ def choose_channels(description: Description, found: Survey) -> Choice:
 
 
 def _files_in_words(modalities: Sequence[str]) -> str:
+    if len({*modalities}) < len(modalities):
+        return (
+            "a file each, which folders tell apart and names do not, so that inference cannot find them "
+            "by name: call them after their channels, and write here what each name ends with"
+        )
     files = "a file each" if len(modalities) > 1 else "one file per image"
     ends = " or ".join(f"{end}.nii" for end in modalities if end)
     return f"{files}, whose name ends in {ends}" if ends else files

@@ -29,7 +29,7 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
         ``[{"image": [file of each modality]}, …]``; a DICOM series is its folder.
 
     Raises:
-        SystemExit: If ``images`` is not set, or if nothing is there.
+        SystemExit: If ``images`` is not set, if nothing is there, or if two modalities are alike.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -40,6 +40,11 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     """
     if not images:
         refuse("images: not set; name a file, a folder or a pattern: --images IMAGE.nii.gz")
+    if len({*modalities}) < len(modalities):
+        refuse(
+            f"modalities: {', '.join(map(repr, modalities))} do not tell files apart; write what the "
+            "name of each ends with"
+        )
     files = _image_files(images, modalities[0])
     if not files:
         refuse(f"{images}: no image found there; name a file, a folder of images or a pattern")

@@ -319,20 +319,56 @@ class TestDatalist:
 
         assert refusal(root) == (
             f"{root}/brain.json: the channels of case_005/t2.nii.gz are t2, t1, but t1, t2 elsewhere; "
-            "list them in one order"
+            "list them in one order, in files that are called alike"
         )
 
-    def test_channels_of_other_names_are_left_to_the_list(self, tmp_path):
-        """Names that tell nothing of channels are in whatever order the list has."""
+    @pytest.mark.parametrize(
+        ("names", "modalities"),
+        [
+            ("{case}_{channel}_brain", ["t1_brain", "t1ce_brain"]),
+            ("{case}-{channel}", ["t1", "t1ce"]),
+            ("{case}/{channel}", ["t1", "t1ce"]),
+            ("{channel}/{case}", ["", ""]),
+            ("{case}/{channel}/image", ["", ""]),
+        ],
+    )
+    def test_names_or_folders_tell_channels_apart(self, tmp_path, names, modalities):
+        """In a list that swaps those of one case they are noticed; folders are no end of a name."""
+        entries = [
+            {
+                "image": [
+                    f"{names.format(case=case, channel=channel)}.nii.gz"
+                    for channel in ("t1", "t1ce")
+                ],
+                "label": f"{case}_seg.nii.gz",
+            }
+            for case in own_data.NAMES
+        ]
+        write_json(tmp_path / "list.json", {"training": entries})
+        assert describe(tmp_path).modalities == modalities
+
+        entries[3]["image"].reverse()
+        write_json(tmp_path / "list.json", {"training": entries})
+        with pytest.raises(
+            InputError, match=r"case_003.* are t1ce.*, t1.*, but t1.*, t1ce.* elsewhere"
+        ):
+            describe(tmp_path)
+
+    def test_channels_of_other_names_are_refused(self, tmp_path):
+        """Nobody could say whether they are in the order of the others."""
         root = own_data.datalist(tmp_path)
         content = json.loads((root / "brain.json").read_text())
-        entry = content["training"][3]
-        for old, new in (("t1", "scan_9"), ("t2", "scan_1")):
-            (root / f"case_003/{old}.nii.gz").rename(root / f"case_003/{new}.nii.gz")
-        entry["image"] = ["case_003/scan_9.nii.gz", "case_003/scan_1.nii.gz"]
+        content["training"][3]["image"] = ["case_003/scan_9.nii.gz", "case_003/scan_1.nii.gz"]
         write_json(root / "brain.json", content)
 
-        assert describe(root).modalities == ["t1", "t2"]
+        assert "are 9, 1, but t1, t2 elsewhere; list them in one order" in refusal(root)
+
+    def test_files_that_nothing_tells_apart_are_refused(self, tmp_path):
+        """Names of which some are alike are neither a channel's nor a folder's."""
+        images = ["a/x.nii.gz", "b/x.nii.gz", "a/y.nii.gz"]
+        write_json(tmp_path / "list.json", {"training": [{"image": images, "label": "seg.nii.gz"}]})
+
+        assert "neither names nor folders tell the files of a/x.nii.gz apart" in refusal(tmp_path)
 
     def test_list_without_cases_is_refused(self, tmp_path):
         """In both formats that have one."""

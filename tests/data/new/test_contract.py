@@ -413,6 +413,24 @@ class TestImages:
         with pytest.raises(InputError, match="^--window 3 2: is empty"):
             new(data, window=(3.0, 2.0))
 
+    def test_channels_in_folders_of_their_own_are_not_found_by_name(self, new, tmp_path):
+        """A training knows them by the list; inference would take one file for all."""
+        entries = []
+        for seed, name in enumerate(NAMES):
+            entry = {
+                "image": [f"{of}/{name}.nii.gz" for of in ("t1", "t2")],
+                "label": f"{name}.nii.gz",
+            }
+            own_data.write_pair(
+                [tmp_path / file for file in entry["image"]], tmp_path / entry["label"], seed
+            )
+            entries.append(entry)
+        write_json(tmp_path / "list.json", {"training": entries})
+        keys, reasons = new(tmp_path)
+
+        assert (keys["modalities"], keys["in_channels"]) == (["", ""], 2)
+        assert "so that inference cannot find them by name" in reasons
+
     @pytest.mark.parametrize("modality", ["CT", {"0": "CT"}])
     def test_ct_of_a_datalist_has_a_window(self, new, tmp_path, modality):
         """Whether the modality is a word or a list of channels."""

@@ -126,3 +126,12 @@ def test_maps_among_the_images_are_none(images):
 def test_map_that_is_named_is_an_image():
     """Whoever names a file means it."""
     assert find_cases("in/x_label.nii.gz", [""]) == [{"image": ["in/x_label.nii.gz"]}]
+
+
+def test_modalities_that_are_alike_are_refused(files, refusal):
+    """One file would be all channels of its case."""
+    files("t1/x.nii.gz", "t2/x.nii.gz")
+
+    assert refusal(find_cases, "t1", ["", ""]) == (
+        "modalities: '', '' do not tell files apart; write what the name of each ends with"
+    )
