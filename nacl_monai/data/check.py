@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import dataset_file, read_dataset, read_shared
 from nacl_monai.data.cases import Case, ReportFault
-from nacl_monai.data.declared import check_label_classes, check_structures
+from nacl_monai.data.declared import check_label_classes, check_official_cases, check_structures
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.integrity import transforms_hash
 from nacl_monai.data.loading import LoadCase, LoadedCase
@@ -67,6 +67,7 @@ def check_dataset(
     declared = {key: content(key) for key in _DECLARED}
     check_label_classes(declared["classes"], declared["label_values"])
     check_structures(declared["classes"], content("structures"))
+    check_official_cases(declared["official_cases"])
     summary = DatasetSummary(dataset, **declared, ignore_index=parser.get("ignore_index"))
     load_case: LoadCase = content("load_case")
     steps, spatial_size = content("reading")[1:], content("spatial_size")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nacl_monai.data.declared import check_label_classes, check_structures
+from nacl_monai.data.declared import check_label_classes, check_official_cases, check_structures
 from nacl_monai.errors import SettingError
 
 CLASSES = ["background", "myocardium", "cavity"]
@@ -20,13 +20,39 @@ def test_label_values_are_of_as_many_classes(values):
         check_label_classes(CLASSES, values)
 
 
-@pytest.mark.parametrize("indices", [[3], [-1], 1, ["cavity"]])
+@pytest.mark.parametrize(
+    "indices", [[3], [-1], 1, ["cavity"], [], [1, 1], [2.0], [True], [[1, 2]], None]
+)
 def test_structures_are_of_classes_that_are_there(indices):
-    """A name or a number alone is no list of places."""
+    """A name or a number alone is no list of places, and a place is there once."""
     check_structures(CLASSES, {"heart": [1, 2]})
 
-    with pytest.raises(SettingError, match=r"^structures: heart is of the classes .* from 0 to 2$"):
+    line = "^structures: heart is of the classes .* from 0 to 2, each once$"
+    with pytest.raises(SettingError, match=line):
         check_structures(CLASSES, {"heart": indices})
+
+
+@pytest.mark.parametrize("structures", [["heart"], None, 3])
+def test_structures_have_names(structures):
+    """A list has none."""
+    with pytest.raises(SettingError, match=r"^structures: are .*; write for each name a list of"):
+        check_structures(CLASSES, structures)
+
+
+@pytest.mark.parametrize("classes", [["background", "a", "a"], ["background", 1, "1"], 3, None])
+def test_classes_have_names_of_their_own(classes):
+    """Rows of a table with one name would become one."""
+    with pytest.raises(SettingError, match=r"^classes: are .*; write a list of names, each once$"):
+        check_label_classes(classes, [[0], [1], [2]])
+
+
+@pytest.mark.parametrize("number", ["six", 0, -1, 2.5, True, None])
+def test_official_cases_are_a_number(number):
+    """Of which there is at least one."""
+    check_official_cases(1)
+
+    with pytest.raises(SettingError, match=rf"^official_cases: is {number}; write how many"):
+        check_official_cases(number)
 
 
 def test_classes_beyond_a_byte_are_refused():
