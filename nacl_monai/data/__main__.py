@@ -14,7 +14,7 @@ from nacl_monai.errors import InputError, SettingError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code, 1 where the data have faults."""
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(_with_values(sys.argv[1:] if argv is None else argv))
     try:
         faults = options.run(options)
     except InputError as error:
@@ -23,6 +23,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
     return 1 if faults else 0
+
+
+def _with_values(argv: Sequence[str]) -> list[str]:
+    """The words of a command, in which a value may begin with a hyphen, as an option does."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] in {"--spacing", "--patient-pattern"}:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _check(options: argparse.Namespace) -> Sequence[InputError]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
-from nacl_monai.data.cases import Case
+from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.new.choice import Choice, Options
 from nacl_monai.data.new.classes import choose_classes
@@ -66,7 +66,7 @@ def new_bundle(
     Raises:
         SettingError: If the name cannot be used, or an option cannot be meant.
         InputError: If the bundle is there already, if there is no such template, or if the dataset as a
-            whole cannot be used.
+            whole cannot be used, as where MONAI would evaluate a name.
     """
     options = options or Options()
     source = bundles_folder() / TEMPLATE if template is None else Path(template)
@@ -87,7 +87,7 @@ def _values(
     """What the template's placeholders stand for."""
     return {
         "name": name,
-        "title": description.title or name,
+        "title": " ".join(description.title.split()) or name,
         "format": description.format,
         "modality": options.modality or ", ".join(description.channels) or "unknown",
         "choices": choices,
@@ -121,13 +121,25 @@ def _choose(
     classes = choose_classes(description, found, faults.append) if found.cases else []
     if faults:
         return classes
+    chosen = choose_cases(description, found.cases, options)
+    _check_literal(description.source, [description.title.strip(), *description.modalities])
+    _check_literal(options.patients or description.source, map(split_unit, found.cases))
     return [
-        choose_cases(description, found.cases, options),
+        chosen,
         choose_channels(description, found),
         *classes,
         choose_split(description, found.cases),
         *choose_preprocessing(description, found, options),
     ]
+
+
+def _check_literal(source: Path, names: Iterable[str]) -> None:
+    """Refuses names that MONAI would run as code, or take for a key, once they are in a bundle."""
+    for name in names:
+        if name.startswith(("$", "@", "%")):
+            raise InputError(
+                f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; rename it"
+            )
 
 
 def _sampled(description: Description, cases: list[Case], options: Options) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import floor, log10
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
 
     Raises:
         SettingError: If a spacing or window cannot be meant.
+        InputError: If the foreground of a CT gives no window.
     """
     volumes = turned(found.grids)
     spacing = resampled(volumes, options.spacing)
@@ -102,10 +104,16 @@ def _intensity(description: Description, found: Survey, options: Options) -> tup
     if options.window is not None:
         return _window(*options.window, "The window is as given")
     if is_ct(description, options):
-        low, high = np.percentile(np.concatenate(found.foreground), PERCENTILES)
+        low, high = map(float, np.percentile(np.concatenate(found.foreground), PERCENTILES))
+        if low == high:
+            raise InputError(
+                f"{description.source}: nearly all of the CT's foreground is {low:g}, which gives no "
+                "window; pass one, --window LOW HIGH"
+            )
+        digits = 3 - floor(log10(high - low))  # whatever the unit
         return _window(
-            round(float(low), 1),
-            round(float(high), 1),
+            round(low, digits),
+            round(high, digits),
             f"CT: the window is from the {PERCENTILES[0]} to the {PERCENTILES[1]} percentile of the "
             f"foreground of {len(found.foreground)} cases, as in nnU-Net",
         )

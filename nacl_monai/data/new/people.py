@@ -68,7 +68,11 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
     if description.folds and "val" not in given:
         folds = [_units(description, fold, unit_of) for fold in description.folds]
         return _by_folds(units, folds, given.get("test", []))
-    return _around_sets(units, given) if given else _at_random(units)
+    if not given:
+        return _at_random(units)
+    choice = _around_sets(units, given)
+    lost = ". The folds are left out, since who validates is given" if description.folds else ""
+    return choice._replace(why=choice.why + lost)
 
 
 def _at_random(units: Sequence[str]) -> Choice:

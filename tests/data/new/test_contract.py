@@ -95,6 +95,14 @@ class TestBundle:
         with pytest.raises(InputError, match=f"^{part}"):
             new_bundle(name, tmp_path / "nowhere", tmp_path)
 
+    def test_title_is_one_line(self, tmp_path):
+        """What follows a line break would be no comment."""
+        data = own_data.nnunet(tmp_path / "data", name="Brain tumors\nof 5 people: pilot")
+        new_bundle("mine", data, tmp_path / "bundles")
+
+        keys = read_dataset("mine", tmp_path / "bundles")
+        assert keys["dataset_label"] == "Brain tumors of 5 people: pilot"
+
     def test_bundle_that_is_there_is_not_overwritten(self, tmp_path):
         """Somebody may have edited it."""
         data = own_data.folders(tmp_path / "data")
@@ -313,6 +321,38 @@ class TestSplit:
         with pytest.raises(InputError, match="^case_005: is in no fold of the bundle's split"):
             new(data)
 
+    def test_folds_beside_an_official_validation_set_are_left_out_in_words(self, new, tmp_path):
+        """Who validates is given; a fold would be another answer."""
+        data = own_data.datalist(tmp_path / "data")
+        *training, last = json.loads((data / "brain.json").read_text())["training"]
+        folds = [{**entry, "fold": number % 2} for number, entry in enumerate(training)]
+        write_json(data / "brain.json", {"training": folds, "validation": [last]})
+        keys, reasons = new(data)
+
+        assert (keys["official_sets"], "folds" in keys) == ({"val": ["case_005_t1"]}, False)
+        assert "The folds are left out, since who validates is given" in reasons
+
+    @pytest.mark.parametrize("patient", ["$1+1", "@seed", "%c"])
+    def test_patients_that_monai_would_evaluate_are_refused(self, new, tmp_path, patient):
+        """A table is no code."""
+        data = own_data.folders(tmp_path / "data")
+        table = tmp_path / "people.csv"
+        table.write_text("case,patient\n" + "".join(f"{name},{patient}\n" for name in NAMES))
+        with pytest.raises(InputError) as raised:
+            new(data, patients=table)
+
+        assert str(raised.value) == (
+            f"{table}: {patient!r} begins with {patient[0]}, by which MONAI evaluates a text; rename it"
+        )
+
+    def test_cases_and_titles_that_monai_would_evaluate_are_refused(self, new, tmp_path):
+        """Official sets have the names of cases."""
+        data = own_data.nnunet(tmp_path / "a", test=1, names=[*NAMES[:5], "%5"])
+        with pytest.raises(InputError, match="'%5' begins with %, by which MONAI"):
+            new(data)
+        with pytest.raises(InputError, match=r"'\$1\+1' begins with \$, by which MONAI"):
+            new(own_data.nnunet(tmp_path / "b", name=" $1+1"))
+
     def test_too_few_patients_are_refused_at_once(self, tmp_path):
         """Not when a training begins."""
         data = own_data.nnunet(tmp_path / "data", names=NAMES[:2])
@@ -399,6 +439,40 @@ class TestImages:
         )
         assert (window["b_min"], window["b_max"], window["clip"]) == (0.0, 1.0, True)
         assert "the foreground of 4 cases" in reasons
+
+    @pytest.mark.parametrize("unit", [1e-5, 1.0, 1e4])
+    def test_window_of_a_ct_is_as_exact_in_any_unit(self, new, tmp_path, unit):
+        """In 1/mm its numbers are small; they are rounded to a thousandth of the window."""
+        data = own_data.nnunet(tmp_path / "data", channel_names={"0": "CT"})
+        for name in NAMES:
+            change(data / f"imagesTr/{name}_0000.nii.gz", lambda voxels: unit * (voxels + 1000))
+        pairs = [
+            [
+                nibabel.load(data / f"{folder}Tr/{name}{end}.nii.gz").get_fdata()
+                for folder, end in (("images", "_0000"), ("labels", ""))
+            ]
+            for name in NAMES
+        ]
+        exact = np.percentile(np.concatenate([i[k > 0] for i, k in pairs]), [0.5, 99.5])
+        window = new(data)[0]["preprocessing"][-1]
+
+        np.testing.assert_allclose(
+            [window["a_min"], window["a_max"]], exact, atol=np.ptp(exact) / 1000
+        )
+
+    def test_ct_whose_foreground_is_constant_is_refused(self, new, tmp_path):
+        """Its percentiles are one."""
+        data = own_data.nnunet(tmp_path / "data", channel_names={"0": "CT"})
+        for name in NAMES:
+            label = nibabel.load(data / f"labelsTr/{name}.nii.gz").get_fdata()
+            change(
+                data / f"imagesTr/{name}_0000.nii.gz",
+                lambda voxels, label=label: np.where(label > 0, 0.5, voxels).astype(np.float32),
+            )
+        with pytest.raises(
+            InputError, match=r"nearly all of the CT's foreground is 0\.5, which gives"
+        ):
+            new(data)
 
     def test_window_and_modality_may_be_given(self, new, tmp_path):
         """Where no file says it; other modalities are scaled by volume."""
@@ -491,6 +565,17 @@ class TestCommand:
             assert "- 6 labeled cases in two folders of pairs. Nobody says" in printed
             check = f"next: nacl-monai check {name} {data} --bundles {tmp_path}/own --preprocess"
             assert printed.endswith(f"wrote {tmp_path}/own/{name}\n{check}\n")
+
+    def test_values_may_begin_with_a_hyphen(self, tmp_path, capsys):
+        """As a spacing of -1, and a pattern, do; no word is taken for an option."""
+        data = own_data.folders(tmp_path / "data")
+        words = [str(data), "--bundles", str(tmp_path / "own")]
+        assert main(["new", "a", *words, "--spacing", "-1,-1,3"]) == 0
+        keys = read_dataset("a", tmp_path / "own")
+        assert keys["preprocessing"][1]["pixdim"] == [-1, -1, 3]
+
+        assert main(["new", "b", *words, "--patient-pattern", r"-(\d+)"]) == 1
+        assert r"does not fit to --patient-pattern '-(\\d+)'" in capsys.readouterr().err
 
     @pytest.mark.parametrize("words", [[], ["a", "--dataset_dir", "b"]])
     def test_data_are_named_once(self, capsys, words):
