@@ -84,7 +84,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
-    """The JSON object in a file.
+    """The JSON object in a file, whether or not a byte-order mark begins it.
 
     Args:
         path: The file.
@@ -94,7 +94,7 @@ def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
         InputError: Then.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except ValueError:
         content = None
     if not isinstance(content, dict):

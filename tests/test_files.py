@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path, remove_partial_files, stamp, write_text
+from nacl_monai.files import atomic_path, read_object, remove_partial_files, stamp, write_text
 
 
 def test_file_appears_whole_in_a_new_folder(tmp_path):
@@ -173,3 +173,11 @@ def test_stamp_changes_with_whatever_touches_the_file(tmp_path, touch):
 
     assert stamp(file) != before
     assert stamp(file)[:26] == f"1 bytes of {datetime.now(timezone.utc):%Y-%m-%d %H:%M}"[:26]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_object_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    """Some editors write one."""
+    (tmp_path / "a.json").write_text('{"name": "Zoë"}', encoding=encoding)
+
+    assert read_object(tmp_path / "a.json", "write it again") == {"name": "Zoë"}

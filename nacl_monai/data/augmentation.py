@@ -47,7 +47,8 @@ def random_augmentation(
             that a slice lacks are left out.
         degrees: Largest angle of the rotation within the plane of slices, either way.
         scale: Largest change of the size, as a share of it.
-        gamma: Bounds of :math:`\gamma` in :math:`v^\gamma`, an item's intensities being from 0 to 1.
+        gamma: Bounds of :math:`\gamma` in :math:`v^\gamma`, where 0 and 1 are the least and the largest
+            intensity of an item, which stay.
         noise: Largest standard deviation of the Gaussian noise, in the image's unit.
         prob: Of the rotation and scaling, of gamma and of noise.
 

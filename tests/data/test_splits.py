@@ -151,6 +151,19 @@ class TestSizes:
         with pytest.raises(InputError, match=message):
             split_patients(["a", "b", "b"], PAPER, 0)
 
+    @pytest.mark.parametrize(
+        "weights", [(70, -10, 20), (0, 0, 0), (float("nan"), 1, 1), (float("inf"), 1, 1)]
+    )
+    def test_proportions_that_are_none_are_refused(self, weights):
+        """Sets would overlap, or take everybody; a share of 0 is one patient."""
+        with pytest.raises(
+            InputError, match=r"^split_proportions: are .*; write numbers of 0 or more"
+        ):
+            split_patients("abcdefgh", dict(zip(PAPER, weights, strict=True)), 0)
+
+        split = split_patients("abcdefgh", {"train": 1, "val": 0}, 0)
+        assert [len(names) for names in split.values()] == [7, 1]
+
 
 class TestDraw:
     def test_split_of_ten_is_the_one_on_paper(self):
@@ -430,9 +443,12 @@ class TestFile:
         assert str(caught.value) == f"{file}: has no set {name!r}; choose from train, val"
 
     def test_split_by_hand_is_followed(self, tmp_path):
-        """A split written by hand is followed; patients that it leaves out are left out."""
+        """A split written by hand is followed; patients that it leaves out are left out.
+
+        Some editors begin a file with a byte-order mark.
+        """
         file = tmp_path / "split.json"
-        file.write_text('{"train": ["p3"], "val": ["p1"], "test": ["p2"]}')
+        file.write_text('{"train": ["p3"], "val": ["p1"], "test": ["p2"]}', encoding="utf-8-sig")
 
         split = split_cases(cases_of(["p1", "p2", "p3", "p4"], frames=1), draw(), file)
 

@@ -137,7 +137,7 @@ def read_splits(file: Path) -> list[list[str]]:
 def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
     """The cases that validate in each fold, and those that train in it."""
     try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
+        splits = json.loads(file.read_text(encoding="utf-8-sig"))
         return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(

@@ -220,7 +220,10 @@ class TestNnunet:
         folds = [NAMES[:2], NAMES[2:4], NAMES[4:]]
         splits = [{"train": [n for n in NAMES if n not in fold], "val": fold} for fold in folds]
         write_json(root / "splits_final.json", splits)
+        assert describe(root).folds == folds
 
+        text = (root / "splits_final.json").read_text()
+        (root / "splits_final.json").write_text(text, encoding="utf-8-sig")
         assert describe(root).folds == folds
 
     @pytest.mark.parametrize(
