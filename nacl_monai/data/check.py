@@ -172,6 +172,7 @@ def _check_number(summary: DatasetSummary, dataset_dir: str | Path) -> None:
         summary.faults.append(
             InputError(
                 f"{dataset_dir}: {len(summary.units)} sound cases, but the official download has "
-                f"{summary.official_cases}; unpack it again, or accept a part of it with --subset"
+                f"{summary.official_cases}; unpack it again, or accept fewer, as where you removed "
+                "some, with --subset"
             )
         )
