@@ -130,12 +130,12 @@ class TestOwnBundle:
             (
                 {"structures": {"whole": [1, 2, 4]}},
                 "structures: whole is of the classes [1, 2, 4]; write a list of places in `classes`, "
-                "from 0 to 2",
+                "from 0 to 2, each once",
             ),
             (
                 {"structures": {"whole": 1}},
                 "structures: whole is of the classes 1; write a list of places in `classes`, "
-                "from 0 to 2",
+                "from 0 to 2, each once",
             ),
         ],
     )
