@@ -43,9 +43,10 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     """Whole volumes, preprocessed when this object is made and memory-mapped from then on.
 
     A cache file is named after what it holds: the case's files with their sizes and times of change,
-    the transforms with their parameters and the source of their modules, and MONAI's version. Any change
-    makes another file, so runs can share a folder, interrupted caching resumes where it stopped, and
-    nothing is stale. A file whose checksum is wrong is made anew.
+    the transforms with their parameters and the source of their modules (`source_hash`), and MONAI's
+    version. Any change of these makes another file, so runs can share a folder, and interrupted caching
+    resumes where it stopped. Where a transform reads files of its own, remove the folder when they
+    change. A file whose checksum is wrong is made anew.
 
     Args:
         cases: As found by `nacl_monai.data.layouts`; None is no case.

@@ -1,9 +1,13 @@
 """A cached file that is damaged is noticed, and so is a change of the code that made it."""
 
+import hashlib
 import importlib
+import inspect
 import sys
+from pathlib import Path
 
 import pytest
+from monai.transforms import Flip
 
 from nacl_monai.data.integrity import append_checksum, is_whole, source_hash, transforms_hash
 from nacl_monai.errors import InputError
@@ -82,6 +86,54 @@ def test_source_of_a_users_module_counts(module, make):
     hashes = [source_hash(make(module())) for _ in range(2)]
 
     assert hashes[0] != hashes[1]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A user's package of these sources: its transform, after it is imported anew."""
+
+    def write(**sources):
+        folder = tmp_path / "users_package"
+        folder.mkdir(exist_ok=True)
+        for name, text in {"__init__": "", **sources}.items():
+            (folder / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.startswith("users_package")]:
+            monkeypatch.delitem(sys.modules, name)
+        return importlib.import_module("users_package.steps").Step()
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from users_package.helper import FACTOR",
+        "from .helper import FACTOR",
+        "from . import helper",
+        "import users_package.helper",
+        "def late():\n    from users_package import helper",
+        "from .between import something",
+    ],
+)
+def test_source_of_what_a_users_module_imports_counts(package, line):
+    """However it is imported, and by whatever stands between; what nobody imports does not count."""
+    step = f"import numpy as np\n{line}\n\n\nclass Step:\n    pass\n"
+    between = "from users_package.helper import FACTOR as something\nimport users_package.steps\n"
+    sources = {"steps": step, "between": between, "helper": "FACTOR = 1\n", "other": "A = 1\n"}
+    first = source_hash([package(**sources)])
+
+    assert source_hash([package(**sources)]) == first
+    assert source_hash([package(**{**sources, "other": "A = 2\n"})]) == first
+    assert source_hash([package(**{**sources, "helper": "FACTOR = 2\n"})]) != first
+
+
+def test_imports_of_installed_packages_are_not_followed():
+    """MONAI's version tells what its modules import: only the module of the class itself is hashed."""
+    file = Path(inspect.getsourcefile(Flip))
+
+    assert source_hash(Flip) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_parameters_do_not_count():
