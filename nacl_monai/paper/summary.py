@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nacl_monai.paper.conventions import CONVENTIONS, PROJECT
+from nacl_monai.paper.grid import PAPER_DATASETS
 from nacl_monai.paper.means import mean_columns, mean_scores
 from nacl_monai.paper.published import KEYS, read_published
 from nacl_monai.paper.results import Results
@@ -92,10 +93,13 @@ def beside_paper(summary: pd.DataFrame, number: str, conventions: str = PROJECT)
 
     Returns:
         The same rows with ``paper``, and ``difference`` of our mean from it; both are empty where the
-        paper has no such number, the latter also where its conventions are other ones.
+        paper has no such number, the latter also where its conventions are other ones. The paper's
+        mean over datasets is that of its own, and stands beside no other mean.
     """
     published = read_published()
     published = published[published["table"] == number]
+    if set(summary["dataset"]) - {ALL} != set(PAPER_DATASETS):
+        published = published[published["dataset"] != ALL]
     keys = KEYS[1:]
     known = published.assign(structure=published["structure"].str.casefold())
     wanted = summary[keys].assign(structure=summary["structure"].str.casefold())

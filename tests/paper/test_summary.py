@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.paper import EXHIBITS, read_results, summarize
+from nacl_monai.paper.grid import PAPER_DATASETS
 from nacl_monai.paper.published import KEYS, read_published
 from nacl_monai.paper.summary import beside_paper, correlate
 
@@ -105,6 +106,24 @@ def test_mean_over_datasets_is_the_mean_of_their_means(grid_copy):
         assert means["all", metric, name] == pytest.approx(sum(parts) / 2)
         assert ("all", metric, "nacl") not in means
     assert table["dataset"].tolist()[-2:] == ["all", "all"]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "beside"),
+    [
+        (PAPER_DATASETS, True),
+        (PAPER_DATASETS[:-1], False),
+        ((*PAPER_DATASETS, "hippocampus"), False),
+    ],
+)
+def test_mean_over_other_datasets_has_no_number_of_the_paper(datasets, beside):
+    """Theirs is the mean over their six; each dataset stands beside its own."""
+    row = {"structure": "mean", "metric": "ece_foreground", "method": "nacl", "mean": 0.1}
+    table = pd.DataFrame([{"dataset": name, **row} for name in (*datasets, "all")])
+    shown = beside_paper(table, "Table 3").set_index("dataset")
+
+    assert shown.loc[list(PAPER_DATASETS[:5]), "paper"].notna().all()
+    assert shown.loc["all", ["paper", "difference"]].notna().tolist() == [beside] * 2
 
 
 def test_one_dataset_has_no_mean_over_datasets(results):
