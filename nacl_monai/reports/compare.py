@@ -28,19 +28,20 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
 
     Returns:
         One row per method (the index), in the given order. Columns: ``cases``, the number of test
-        cases; then each metric, of single structures and of all, followed by ``<metric>_n``, the
+        cases; then each metric, of single structures and of all, followed by ``n(<metric>)``, the
         number of cases in which it is defined.
     """
     rows = {}
+    counts = {"cases": 0}
     for run in runs:
         row: dict[str, float] = {"cases": len(run.metrics)}
         for metric in run.metrics.columns:
             row[metric] = float(run.metrics[metric].mean())
-            row[f"{metric}_n"] = int(run.metrics[metric].count())
+            row[_count_of(metric)] = int(run.metrics[metric].count())
+            counts[_count_of(metric)] = 0
         rows[run.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
-    counts = [column for column in table.columns if column == "cases" or column.endswith("_n")]
-    table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int)).copy()
+    table = table.fillna(counts).astype(dict.fromkeys(counts, int)).copy()
     table.attrs["cases"] = runs[0].of.cases
     return table.rename_axis("method")
 
@@ -101,6 +102,11 @@ def write_comparison(
     ]
 
 
+def _count_of(metric: object) -> str:
+    """The column of a metric's number of cases; ``<metric>_n`` is the score of a structure ``n``."""
+    return f"n({metric})"
+
+
 def _compared(table: pd.DataFrame) -> list[str]:
     return [metric for metric in COMPARED_METRICS if metric in table]
 
@@ -113,7 +119,7 @@ def _shown(table: pd.DataFrame, best: str) -> pd.DataFrame:
         for value, place, n, cases in zip(
             table[metric],
             best_places(table[metric], metric),
-            table[f"{metric}_n"],
+            table[_count_of(metric)],
             table["cases"],
             strict=True,
         ):
@@ -132,7 +138,7 @@ def _notes(table: pd.DataFrame, mark: str) -> list[str]:
     partial = [
         METRICS[metric].label
         for metric in _compared(table)
-        if (table[f"{metric}_n"] < table["cases"]).any()
+        if (table[_count_of(metric)] < table["cases"]).any()
     ]
     if partial:
         notes.append(

@@ -40,14 +40,14 @@ class TestComparisonTable:
 
         assert row["dice"] == pytest.approx((6 * 0.9 + 0.2) / 7)
         assert row["hd95"] == pytest.approx(15 / 5)
-        assert (row["hd95_n"], row["dice_n"], row["cases"]) == (5, 7, 7)
+        assert (row["n(hd95)"], row["n(dice)"], row["cases"]) == (5, 7, 7)
 
     def test_metric_without_any_value_has_no_mean(self, small):
         """A metric that no case defines has no mean and n = 0."""
         row = comparison_table(small).loc["CE"]
 
         assert math.isnan(row["dice_RV"])
-        assert row["dice_RV_n"] == 0
+        assert row["n(dice_RV)"] == 0
 
     def test_means_are_those_of_the_csv_modules_rows(self, runs, folders):
         """In every column, whatever it is called."""
@@ -67,7 +67,18 @@ class TestComparisonTable:
         table = comparison_table(read_runs(copies))
 
         assert table["ece_union"].iloc[0] == 0.5
-        assert table["ece_union_n"].tolist() == [7, 0]
+        assert table["n(ece_union)"].tolist() == [7, 0]
+
+    def test_structure_whose_name_ends_in_n_keeps_its_score(self, runs):
+        """Whatever structures are called, a mean is no count."""
+        metrics = runs[0].metrics.assign(dice_node=0.8, dice_node_n=0.6, hd95_node_n_n=1.5)
+
+        row = comparison_table([replace(runs[0], metrics=metrics)]).iloc[0]
+
+        assert row[["dice_node", "dice_node_n", "hd95_node_n_n"]].tolist() == pytest.approx(
+            [0.8, 0.6, 1.5]
+        )
+        assert row[["n(dice_node)", "n(dice_node_n)"]].tolist() == [7, 7]
 
 
 class TestMarkdown:
@@ -134,5 +145,5 @@ class TestWriteComparison:
         back = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
         assert tmp_path / "comparison.csv" in paths
         assert text == comparison_text(table)
-        assert {"dice_RV", "hd95_LV", "hd95_n", "cases"} <= set(back.columns)
+        assert {"dice_RV", "hd95_LV", "n(hd95)", "cases"} <= set(back.columns)
         pd.testing.assert_frame_equal(back, table, check_exact=False, rtol=1e-15)
