@@ -60,6 +60,11 @@ class Claim:
     favorable: frozenset[str] = WINS
     exceptions: int = 0
     per: str = ""
+    @property
+    def comparisons(self) -> int:
+        """How many its sentence names, whether or not there are runs for them."""
+        return sum(len(others) for _, others in self.pairs)
+
 
     @property
     def ablation(self) -> bool:
@@ -143,8 +148,9 @@ def judge_claims(results: Results) -> pd.DataFrame:
     """What the runs say of every claim.
 
     A claim holds on a dataset if enough of its comparisons are decided in its favor, does not hold if
-    too many are decided otherwise, and else the data cannot tell. An ablation that was trained once
-    decides nothing, because another training may say the opposite.
+    too many are decided otherwise, and else the data cannot tell. A comparison for which there is no
+    run is undecided. An ablation that was trained once decides nothing, because another training may
+    say the opposite.
 
     Args:
         results: All runs.
@@ -214,23 +220,23 @@ def judge_comparisons(claim: Claim, tests: pd.DataFrame, direction: int) -> dict
     trainings = int(tests["trainings"].min())
     least = tests.iloc[int(np.argmin(direction * tests["difference"]))]
     return {
-        "verdict": _verdict(claim, favorable, against, len(tests), trainings),
+        "verdict": _verdict(claim, favorable, against, trainings),
         "for": favorable,
         "against": against,
-        "undecided": len(tests) - favorable - against,
+        "undecided": claim.comparisons - favorable - against,
         **{key: least[key] for key in ("reference", "other", "difference", "low", "high")},
         "patients": int(tests["patients"].max()),
         "trainings": trainings,
     }
 
 
-def _verdict(claim: Claim, favorable: int, against: int, compared: int, trainings: int) -> str:
+def _verdict(claim: Claim, favorable: int, against: int, trainings: int) -> str:
     """An ablation that was trained once cannot tell; see `judge_claims`."""
     if claim.ablation and trainings == 1:
         return CANNOT_TELL
     if against > claim.exceptions:
         return FAILS
-    return HOLDS if favorable >= compared - claim.exceptions else CANNOT_TELL
+    return HOLDS if favorable >= claim.comparisons - claim.exceptions else CANNOT_TELL
 
 
 def claims_to_markdown(judged: pd.DataFrame) -> str:

@@ -52,7 +52,7 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
             if reference not in scores or len(scores.columns) < 2:
                 continue
             tests = paired_tests(scores, reference, metric).reset_index()
-            unpaired |= dict.fromkeys(_unpaired(scores, reference))
+            unpaired |= dict.fromkeys(unpaired_methods(scores, reference))
             tests.insert(0, "metric", metric)
             tests.insert(0, "dataset", dataset)
             parts.append(tests)
@@ -60,8 +60,13 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
     return Comparison(reference, tests, list(unpaired))
 
 
-def _unpaired(scores: pd.DataFrame, reference: str) -> list[str]:
-    """The methods that have scores, and none of a seed of the reference."""
+def unpaired_methods(scores: pd.DataFrame, reference: str) -> list[str]:
+    """The methods that have scores, and none of a seed of the reference.
+
+    Args:
+        scores: From `nacl_monai.reports.statistics.patient_scores`.
+        reference: One of their columns.
+    """
     seeds = {name: set(scores[name].dropna().index.unique("seed")) for name in scores}
     return [str(name) for name in seeds if seeds[name] and not seeds[name] & seeds[reference]]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nacl_monai.counting import counted
+from nacl_monai.paper.comparisons import unpaired_methods
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
@@ -80,10 +81,13 @@ def _place(scores: pd.DataFrame, metric: str) -> str:
     if tests.empty:
         return f"{text}, and nothing beside it was trained with the same seed"
     decisions = tests["decision"].str.removeprefix(SLIGHTLY)
-    clauses = [
-        words.format(_listed(names, len(decisions)))
+    named = {
+        words: [str(name) for name in decisions.index[decisions == decision]]
         for decision, words in WORDS.items()
-        if (names := [str(name) for name in decisions.index[decisions == decision]])
+    }
+    named["not compared with {}"] = unpaired_methods(scores, PROPOSED)
+    clauses = [
+        words.format(_listed(names, len(means) - 1)) for words, names in named.items() if names
     ]
     return f"{text}, {_ordinal(place)} of {len(means)}: {', '.join(clauses)}"
 

@@ -41,8 +41,13 @@ def comparisons(*decisions, differences=None, trainings=3):
     )
 
 
-def verdict(*decisions, exhibit="table2", trainings=3, **options):
-    claim = Claim("4.2", "better", exhibit, ("ece_foreground",), **options)
+def against(*rivals):
+    return (("nacl", rivals),)
+
+
+def verdict(*decisions, exhibit="table2", trainings=3, rivals=3, **options):
+    pairs = against(*RIVALS[:rivals])
+    claim = Claim("4.2", "better", exhibit, ("ece_foreground",), pairs, **options)
     return judge_comparisons(claim, comparisons(*decisions, trainings=trainings), -1)["verdict"]
 
 
@@ -70,6 +75,18 @@ def test_second_best_may_lose_once():
     assert verdict("better", "worse", "equivalent", exceptions=1) == FAILS
 
 
+def test_rival_without_a_run_is_undecided():
+    """Every rival that the claim names counts, so that few runs prove nothing."""
+    assert verdict("better", "better") == CANNOT_TELL
+    assert verdict("worse", exceptions=1) == CANNOT_TELL
+    assert verdict("cannot tell", exceptions=1) == CANNOT_TELL
+    assert verdict("better", "better", exceptions=1) == HOLDS
+    assert verdict("worse") == FAILS
+    claim = Claim("", "", "table2", pairs=against(*RIVALS))
+    row = judge_comparisons(claim, comparisons("better"), -1)
+    assert (row["for"], row["against"], row["undecided"]) == (1, 0, 2)
+
+
 def test_no_loss_is_shown_by_equivalence_and_not_by_a_missing_difference():
     """Else small data would prove it."""
     claim = next(claim for claim in claims() if "no loss" in claim.text)
@@ -86,16 +103,16 @@ def test_no_loss_is_shown_by_equivalence_and_not_by_a_missing_difference():
 @pytest.mark.parametrize("decision", ["better", "worse", "equivalent"])
 def test_ablation_that_was_trained_once_decides_nothing(decision):
     """Another training may say the opposite; the main tables speak of their weights."""
-    assert verdict(decision, exhibit="table4", trainings=1) == CANNOT_TELL
-    assert verdict(decision, exhibit="table4", trainings=2) != CANNOT_TELL
-    assert verdict(decision, exhibit="table2", trainings=1) != CANNOT_TELL
+    assert verdict(decision, exhibit="table4", trainings=1, rivals=1) == CANNOT_TELL
+    assert verdict(decision, exhibit="table4", trainings=2, rivals=1) != CANNOT_TELL
+    assert verdict(decision, exhibit="table2", trainings=1, rivals=1) != CANNOT_TELL
 
 
 @pytest.mark.parametrize(("direction", "least"), [(1, "focal"), (-1, "svls")])
 def test_least_favorable_comparison_is_shown(direction, least):
     """The lowest difference where high is good, the highest where low is good."""
     tests = comparisons("better", "worse", "better", differences=[0.0, -0.02, 0.03])
-    row = judge_comparisons(Claim("", "", "table2"), tests, direction)
+    row = judge_comparisons(Claim("", "", "table2", pairs=against(*RIVALS)), tests, direction)
 
     assert row["other"] == least
     assert row["low"] < row["difference"] < row["high"]

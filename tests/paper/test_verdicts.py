@@ -97,6 +97,15 @@ def test_method_alone_has_nothing_beside_it(grid):
     assert "with nothing beside it" in verdict(results, "acdc")
 
 
+def test_method_without_a_common_seed_is_named_and_not_among_the_others(grid_copy):
+    """SVLS has seed 0 alone: NACL of seed 1 is compared with CE+DSC, which are not all."""
+    shutil.rmtree(grid_copy / "acdc" / "unet_nacl_seed0")
+    text = verdict(EXHIBITS["table1"].select(read_results([grid_copy])), "acdc")
+
+    assert "every other method" not in text
+    assert text.count("CE+DSC, not compared with SVLS.") == 2
+
+
 def test_other_seeds_have_nothing_to_compare(grid_copy):
     """NACL has a place by the mean, but nobody is better or worse."""
     for name in ("unet_nacl_seed1", "unet_dice_ce_seed0"):
