@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nacl_monai.errors import InputError
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN
 from nacl_monai.paper.figure7 import SIGMAS
 from nacl_monai.paper.grid import PAPER_LOSSES, PROPOSED, method
 from nacl_monai.paper.names import dataset_label, method_label, network_label
-from nacl_monai.paper.results import Results
+from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.paired_tests import (
     BETTER,
@@ -23,7 +22,7 @@ from nacl_monai.reports.paired_tests import (
     WORSE,
     paired_tests,
 )
-from nacl_monai.reports.statistics import patient_scores
+from nacl_monai.reports.statistics import is_scored, patient_scores
 from nacl_monai.reports.tables import markdown_table
 
 HOLDS, FAILS, CANNOT_TELL, NO_RUN = "holds", "does not hold", "cannot tell", "no run"
@@ -60,11 +59,11 @@ class Claim:
     favorable: frozenset[str] = WINS
     exceptions: int = 0
     per: str = ""
+
     @property
     def comparisons(self) -> int:
         """How many its sentence names, whether or not there are runs for them."""
         return sum(len(others) for _, others in self.pairs)
-
 
     @property
     def ablation(self) -> bool:
@@ -173,7 +172,7 @@ def _judged(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
     """A row per dataset, metric and setting that has runs."""
     try:
         chosen = EXHIBITS[claim.exhibit].select(results)
-    except InputError:
+    except NothingToShow:
         return
     for dataset in chosen.datasets:
         for setting, cases in _by_setting(claim, chosen.cases(dataset)):
@@ -193,7 +192,7 @@ def _by_setting(claim: Claim, cases: pd.DataFrame) -> list[tuple[str, pd.DataFra
 
 def _tests(claim: Claim, cases: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The paired tests of the claim's pairs that have runs."""
-    if metric not in cases or cases[metric].isna().all():
+    if not is_scored(cases, metric):
         return pd.DataFrame()
     scores = patient_scores(cases, metric)
     parts = [

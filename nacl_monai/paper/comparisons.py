@@ -13,7 +13,7 @@ from nacl_monai.paper.names import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.paired_tests import SIGNIFICANCE, paired_tests
-from nacl_monai.reports.statistics import patient_scores
+from nacl_monai.reports.statistics import is_scored, patient_scores
 from nacl_monai.reports.tables import markdown_table
 
 
@@ -40,14 +40,14 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
 
     Args:
         results: The runs.
-        metrics: Columns of ``cases.csv``.
+        metrics: Columns of ``cases.csv``; a dataset need not have all.
         reference: The name of a method.
     """
     parts = []
     unpaired: dict[str, None] = {}
     for dataset in results.datasets:
         cases = results.cases(dataset)
-        for metric in metrics:
+        for metric in (name for name in metrics if is_scored(cases, name)):
             scores = _with_ensembles(patient_scores(cases, metric))
             if reference not in scores or len(scores.columns) < 2:
                 continue

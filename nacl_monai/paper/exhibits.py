@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
-from nacl_monai.errors import InputError
 from nacl_monai.paper import (
     figure1,
     figure2,
@@ -36,7 +35,7 @@ from nacl_monai.paper.grid import (
     method,
     proposed_and,
 )
-from nacl_monai.paper.results import Results
+from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.posthoc import METHODS
 from nacl_monai.runs import short_name
 
@@ -72,11 +71,11 @@ class Exhibit:
         """The experiments that it shows, narrowed as `nacl_monai.paper.results.Results.select` does.
 
         Raises:
-            InputError: If there are none.
+            NothingToShow: If there are none.
         """
         chosen = results.select(self.grid(), datasets=datasets, losses=losses, seeds=seeds)
         if not chosen.folders:
-            raise InputError(f"{self.name}: none of its runs is there; run `make {self.name}`")
+            raise NothingToShow(f"{self.name}: none of its runs is there; run `make {self.name}`")
         return chosen
 
 

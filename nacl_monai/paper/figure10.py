@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from nacl_monai.paper.means import mean_scores
 from nacl_monai.paper.names import dataset_label, loss_style
-from nacl_monai.paper.results import Results
+from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.paper.scatter import add_loss_legend, draw_point, losses_of
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.style import WIDTH, add_caption, house_style, new_figure
@@ -22,12 +22,22 @@ ERRORS = {"ece_union": "ECE ↓", "cece_union": "CECE ↓"}
 
 
 def draw(results: Results) -> tuple[Figure, pd.DataFrame]:
-    """Draws the figure; returns it and its numbers."""
+    """Draws the figure of the errors that the datasets have; returns it and its numbers.
+
+    Raises:
+        NothingToShow: If no run has any.
+    """
     means = mean_scores(results, ["dice", *ERRORS])
+    scored = set(zip(means["dataset"], means["column"], strict=True))
+    if not means["column"].isin(ERRORS).any():
+        raise NothingToShow(f"figure10: no run has {' or '.join(ERRORS)}; evaluate the runs again")
     losses = losses_of(results)
     with house_style():
         figure, panels = _new_panels(results.datasets)
         for (dataset, error), axes in panels.items():
+            if (dataset, error) not in scored:
+                axes.set_axis_off()
+                continue
             axes.set_axis_on()
             _draw_points(axes, means[means["dataset"] == dataset], losses, error)
             axes.set_title(dataset_label(dataset))

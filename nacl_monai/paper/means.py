@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nacl_monai.paper.results import Results
-from nacl_monai.reports.statistics import Estimate, cells_of, estimate
+from nacl_monai.reports.statistics import Estimate, cells_of, estimate, is_scored
 
 KEYS = ["method", "network", "fraction"]
 
@@ -29,7 +29,7 @@ def mean_scores(results: Results, columns: Sequence[str]) -> pd.DataFrame:
     rows = []
     for dataset in results.datasets:
         cases = results.cases(dataset)
-        defined = [name for name in columns if name in cases and cases[name].notna().any()]
+        defined = [name for name in columns if is_scored(cases, name)]
         rows += [
             {"dataset": dataset, **dict(zip(KEYS, key, strict=True)), **row}
             for key, group in cases.groupby(KEYS, sort=False)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.bundles import dataset_names, read_menu
+from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.paper.claims import claims_to_markdown, judge_claims
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
@@ -16,7 +18,7 @@ from nacl_monai.paper.conventions import PROJECT
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
 from nacl_monai.paper.forest import draw_forest
 from nacl_monai.paper.grid import PROPOSED
-from nacl_monai.paper.results import Results, read_results
+from nacl_monai.paper.results import NothingToShow, Results, read_results
 from nacl_monai.paper.verdicts import verdict
 from nacl_monai.reports.style import save_figure
 from nacl_monai.reports.tables import csv_text
@@ -52,7 +54,8 @@ def write_exhibit(
         The paths of the files.
 
     Raises:
-        InputError: If there is no run to show, or if one cannot be read.
+        InputError: If there is no such dataset or loss, if there is no run to show, or if one cannot be
+            read.
     """
     options = {
         "datasets": datasets,
@@ -62,8 +65,20 @@ def write_exhibit(
     }
     exhibit = EXHIBITS[name]
     found = read_results(roots, conventions)
+    _check_known("datasets", datasets, found.datasets, dataset_names())
+    losses_there = sorted({method.loss for method in found.methods})
+    _check_known("losses", losses, losses_there, read_menu("losses"))
     results = exhibit.select(found, datasets=datasets, losses=losses, seeds=seeds)
     return _write(exhibit, results, command_line(name, roots, output, options), Path(output))
+
+
+def _check_known(
+    option: str, chosen: Iterable[str], there: Collection[str], menu: Collection[str]
+) -> None:
+    """Refuses a name that is neither of a run nor in the menu, where a run of it may yet come."""
+    for name in chosen:
+        if name not in there and name not in menu:
+            raise InputError(f"{option}: there is no {name}; choose from: {', '.join(there)}")
 
 
 def write_all(
@@ -83,18 +98,18 @@ def write_all(
         The paths of the files.
 
     Raises:
-        InputError: If there is no run of the main tables, or if one cannot be read.
+        InputError: If there is no run of the main tables, or if one cannot be read; in the first case
+            nothing is written.
     """
     results = read_results(roots, conventions)
+    main = MAIN.select(results)
     files = []
     for name, exhibit in EXHIBITS.items():
-        chosen = results.select(exhibit.grid())
-        if not chosen.folders:
-            _remove(Path(output), {f"{name}.json", *_listed(Path(output), name)})
-            continue
         command = command_line(name, roots, output, {"conventions": conventions})
-        files += _write(exhibit, chosen, command, Path(output))
-    main = MAIN.select(results)
+        try:
+            files += _write(exhibit, exhibit.select(results), command, Path(output))
+        except NothingToShow:
+            _remove(Path(output), {f"{name}.json", *_listed(Path(output), name)})
     sentences = [verdict(MAIN.select(main, datasets=[name]), name) for name in main.datasets]
     judged = judge_claims(results)
     return [

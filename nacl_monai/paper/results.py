@@ -29,6 +29,10 @@ from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_test
 from nacl_monai.runs import RunFolder
 
 
+class NothingToShow(InputError):
+    """There is no run that a table or figure is made of, or none with the scores that it shows."""
+
+
 @dataclass(frozen=True)
 class Results:
     """Evaluated experiments of the grid.

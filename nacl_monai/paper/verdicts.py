@@ -21,7 +21,7 @@ from nacl_monai.reports.paired_tests import (
     WORSE,
     paired_tests,
 )
-from nacl_monai.reports.statistics import patient_scores
+from nacl_monai.reports.statistics import is_scored, patient_scores
 
 #: Metrics by which a method is judged, a sentence each; the forest plots show the others.
 JUDGED = ("ece_foreground", "dice")
@@ -54,7 +54,7 @@ def verdict(results: Results, dataset: str) -> str:
     sentences = [
         f"{whose} {_place(patient_scores(cases, metric), metric)}."
         for whose, metric in zip((f"{place}, {subject}'s", "Its"), JUDGED, strict=True)
-        if metric in cases and cases[metric].notna().any()
+        if is_scored(cases, metric)
     ]
     return " ".join([*sentences, f"The data: {_sample(cases)}."])
 

@@ -138,6 +138,11 @@ def cells_of(scores: pd.Series[float]) -> Array:
     return scores.unstack("seed").to_numpy(np.float64)
 
 
+def is_scored(cases: pd.DataFrame, metric: str) -> bool:
+    """Whether some run has a metric, and it is defined anywhere."""
+    return metric in cases and bool(cases[metric].notna().any())
+
+
 def patient_scores(cases: pd.DataFrame, metric: str, by: str = "method") -> pd.DataFrame:
     """One score per patient, training and method: the mean over the patient's cases.
 
@@ -154,7 +159,7 @@ def patient_scores(cases: pd.DataFrame, metric: str, by: str = "method") -> pd.D
     Raises:
         InputError: If no run has such a metric, or the methods were tested on different patients.
     """
-    if metric not in cases or cases[metric].isna().all():
+    if not is_scored(cases, metric):
         raise InputError(f"cases.csv: no column {metric!r}; evaluate the runs again")
     _check_same_patients(cases, by)
     scores = cases.groupby([by, "patient", "seed"])[metric].mean().unstack(by)

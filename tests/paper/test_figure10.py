@@ -1,9 +1,11 @@
 """Figure 10: DSC against two errors over prediction ∪ label."""
 
+import pandas as pd
 import pytest
 
-from nacl_monai.paper import EXHIBITS, figure10
+from nacl_monai.paper import EXHIBITS, figure10, read_results, write_exhibit
 from nacl_monai.paper.names import loss_style
+from nacl_monai.paper.results import NothingToShow
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,45 @@ def test_panels_of_a_dataset_are_a_pair(results, datasets, places):
             ((x,), (y,)) = points.lines[0].get_data()
             assert (x, y) == (by_key[dataset, "dice", loss], by_key[dataset, error, loss])
             assert points.lines[0].get_color() == loss_style(loss)["color"]
+
+
+def without(grid, errors, runs):
+    for name in runs:
+        file = grid / "hippocampus" / name / "evaluation/cases.csv"
+        pd.read_csv(file, dtype={"case": str}).drop(columns=errors).to_csv(file, index=False)
+    return EXHIBITS["figure10"].select(read_results([grid]), datasets=["hippocampus"])
+
+
+def test_error_that_no_run_has_leaves_its_panel_out(grid_copy, tmp_path):
+    """The other is drawn, and tested."""
+    results = without(grid_copy, ["cece_union"], ["unet_nacl_seed0", "unet_dice_ce_seed0"])
+    figure, means = figure10.draw(results)
+
+    assert [axes.axison for axes in figure.axes] == [True, False]
+    assert set(means["column"]) == {"dice", "ece_union"}
+    write_exhibit("figure10", [grid_copy], tmp_path, datasets=["hippocampus"])
+    tests = pd.read_csv(tmp_path / "figure10_tests.csv")
+    assert tests["metric"].unique().tolist() == ["ece_union"]
+
+
+def test_method_without_an_error_has_no_point(grid_copy):
+    """The others have theirs."""
+    results = without(grid_copy, ["ece_union", "cece_union"], ["unet_dice_ce_seed0"])
+    figure, means = figure10.draw(results)
+    drawn = means.dropna(subset="mean")
+
+    assert drawn[drawn["column"] == "ece_union"]["method"].tolist() == ["nacl"]
+    assert all(axes.axison for axes in figure.axes)
+
+
+def test_nothing_to_draw_is_one_line(grid_copy, tmp_path):
+    """Nothing is written."""
+    errors = ["ece_union", "cece_union"]
+    without(grid_copy, errors, ["unet_nacl_seed0", "unet_dice_ce_seed0"])
+
+    with pytest.raises(NothingToShow, match="^figure10: no run has ece_union or cece_union; eval"):
+        write_exhibit("figure10", [grid_copy], tmp_path / "out", datasets=["hippocampus"])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("datasets", "shape"), [(1, (1, 2)), (3, (2, 3)), (6, (4, 4))])

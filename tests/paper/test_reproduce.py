@@ -1,6 +1,7 @@
 """Every table and figure of the paper by name, from whatever runs are there."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,53 @@ def test_each_tested_metric_has_a_forest_plot(reproduced, metric):
     manifest = json.loads((reproduced / "table2.json").read_text())
 
     assert f"table2_forest_{metric}.png" in manifest["files"]
+
+
+def test_ablations_alone_are_refused_before_anything_is_written(grid, tmp_path):
+    """Verdicts and claims are of the main tables."""
+    for name in ("unet_nacl_penalty=l2_seed0", "unet_nacl_prior=gaussian_seed0"):
+        shutil.copytree(grid / "acdc" / name, tmp_path / "runs" / name)
+
+    with pytest.raises(InputError, match="^table1: none of its runs is there"):
+        write_all([tmp_path / "runs"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_all_leaves_out_a_figure_of_errors_that_no_run_has(grid_copy, tmp_path):
+    """Tables leave out their columns."""
+    for file in (grid_copy / "hippocampus").rglob("cases.csv"):
+        table = pd.read_csv(file, dtype={"case": str})
+        table.drop(columns=["ece_union", "cece_union"]).to_csv(file, index=False)
+    files = write_all([grid_copy / "hippocampus"], tmp_path / "out")
+
+    assert {"table2.md", "figure2.csv", "verdicts.md"} <= {file.name for file in files}
+    assert not list((tmp_path / "out").glob("figure10*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"losses": ["nacl", "dicee"]},
+            "losses: there is no dicee; choose from: dice_ce, nacl, svls",
+        ),
+        ({"datasets": ["adcd"]}, "datasets: there is no adcd; choose from: acdc, hippocampus"),
+    ],
+)
+def test_misspelled_name_is_refused_with_those_that_there_are(grid, tmp_path, options, said):
+    """Else the table would be of the others alone."""
+    with pytest.raises(InputError) as caught:
+        write_exhibit("table1", [grid], tmp_path / "out", **options)
+    assert str(caught.value) == said
+    assert not (tmp_path / "out").exists()
+
+
+def test_name_of_the_menu_without_runs_is_none_yet(grid, tmp_path):
+    """What is trained of it so far is shown."""
+    write_exhibit("table2", [grid], tmp_path, losses=["nacl", "ecp"], datasets=["acdc", "flare"])
+
+    assert pd.read_csv(tmp_path / "table2.csv")["method"].unique().tolist() == ["nacl"]
 
 
 def test_exhibit_without_runs_writes_nothing(tmp_path):
