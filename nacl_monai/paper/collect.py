@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
 
     For every run these are its cases, their summary, and the text files beside them that record how
     it came about. For the runs in figures 4, 5 and 11, one per loss, they are also logits, the bins of
-    the regions foreground and union, and the maps of the best, median and worst case.
+    the regions foreground and union, and the maps of the best, median and worst case, where there
+    are some.
 
     Args:
         roots: Folders of runs of one dataset, at any depth; those whose names are no experiment's are
@@ -40,23 +41,32 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
         The paths of the files.
 
     Raises:
-        InputError: If there is no run, if one cannot be read, or if they are of several datasets.
+        InputError: If there is no run, if one cannot be read or lacks a file, or if they are of several
+            datasets; nothing is written then.
     """
     output = Path(output)
     results = read_results(roots)
     _check(roots, results)
-    files = []
+    copies: dict[Path, Path] = {}
     for experiment, folder in results.folders.items():
         copy = experiment.folder(output / RunFolder(folder).trained.path.name).path
-        files += [_copy(path, copy / path.relative_to(folder)) for path in _records(folder)]
+        copies |= {path: copy / path.relative_to(folder) for path in _records(folder)}
     main = results.select(MAIN.grid())  # there may be none
-    for dataset in main.datasets:
-        runs = first_runs(main, dataset)
+    pictured = {dataset: first_runs(main, dataset) for dataset in main.datasets}
+    for runs in pictured.values():
         ranked = ranked_cases(runs)
         shown = sorted({ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1]})
         for run in runs:
-            files += _write_pictured(run, shown, output / run.folder.name)
-    return files
+            copies |= _pictures(run, shown, RunFolder(output / run.folder.name))
+    _check_sources(copies)
+    return [
+        *(_copy(*pair) for pair in copies.items()),
+        *(
+            _write_bins(run, RunFolder(output / run.folder.name).evaluation.bins)
+            for runs in pictured.values()
+            for run in runs
+        ),
+    ]
 
 
 def _check(roots: Sequence[str | Path], results: Results) -> None:
@@ -83,16 +93,23 @@ def _records(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _write_pictured(run: Run, cases: Sequence[str], output: Path) -> list[Path]:
-    """Writes what figures of single runs need."""
-    source, copy = RunFolder(run.folder), RunFolder(output)
-    paths = {
+def _pictures(run: Run, cases: Sequence[str], copy: RunFolder) -> dict[Path, Path]:
+    """What figures of single runs need, and where it goes; an evaluation need not have maps."""
+    source = RunFolder(run.folder)
+    maps = {source.evaluation.map_of(case): copy.evaluation.map_of(case) for case in cases}
+    return {
         source.split: copy.split,
         source.logit_histogram: copy.logit_histogram,
         source.evaluation.logits: copy.evaluation.logits,
-        **{source.evaluation.map_of(case): copy.evaluation.map_of(case) for case in cases},
+        **{path: to for path, to in maps.items() if path.is_file()},
     }
-    return [*(_copy(*pair) for pair in paths.items()), _write_bins(run, copy.evaluation.bins)]
+
+
+def _check_sources(paths: Iterable[Path]) -> None:
+    """Refuses, before anything is written, what cannot be copied whole."""
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise InputError(f"{missing}: no such file; train and evaluate the run again")
 
 
 def _copy(path: Path, to: Path) -> Path:

@@ -91,6 +91,28 @@ def test_kept_bins_are_those_of_the_run(grid, tmp_path):
         np.testing.assert_array_equal(array, old.bins.select("foreground", "LV").arrays()[key])
 
 
+def test_maps_that_are_not_there_are_left_out(grid_copy, tmp_path):
+    """An evaluation need not have them."""
+    for run in (grid_copy / "acdc").glob("*_seed?"):
+        shutil.rmtree(run / "evaluation/maps")
+    small = tmp_path / "small"
+
+    assert main(["collect", str(grid_copy / "acdc"), "--output", str(small)]) == 0
+    assert not list(small.rglob("maps"))
+    assert len(list(small.rglob("bins.npz"))) == 3
+
+
+@pytest.mark.parametrize("name", ["split.json", "logit_histogram.npz", "evaluation/logits.npz"])
+def test_missing_file_is_named_before_anything_is_written(grid_copy, tmp_path, capsys, name):
+    """Figures of single runs need it."""
+    missing = grid_copy / "acdc/unet_svls_seed0" / name
+    missing.unlink()
+
+    assert main(["collect", str(grid_copy / "acdc"), "--output", str(tmp_path / "small")]) == 1
+    assert f"error: {missing}: no such file; train and" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()
+
+
 def test_runs_of_two_datasets_are_refused(grid, tmp_path, capsys):
     """Their names are the same, and so one would be written over the other."""
     assert main(["collect", str(grid), "--output", str(tmp_path / "small")]) == 1
