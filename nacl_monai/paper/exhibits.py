@@ -29,11 +29,11 @@ from nacl_monai.paper.grid import (
     PAPER_NETWORKS,
     PROPOSED,
     Grid,
+    Value,
     after_training,
     grid_of,
     main_grid,
     method,
-    proposed_and,
 )
 from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.posthoc import METHODS
@@ -77,6 +77,11 @@ class Exhibit:
         if not chosen.folders:
             raise NothingToShow(f"{self.name}: none of its runs is there; run `make {self.name}`")
         return chosen
+
+
+def proposed_and(**settings: Value) -> Grid:
+    """The proposed method at its defaults, and with some other settings."""
+    return Grid((method(PROPOSED), method(PROPOSED, **settings)))
 
 
 def widths() -> Grid:

@@ -110,6 +110,16 @@ class Setup:
     network: str = PAPER_NETWORKS[0]
     fraction: float = 1.0
 
+    @property
+    def entry(self) -> str:
+        """The network's name in the menu: ``unet``, in 2-D and 3-D."""
+        return self.network.removesuffix(PATCHES)
+
+    @property
+    def dims(self) -> int:
+        """3 where it is trained on patches, else 2."""
+        return 2 if self.entry == self.network else 3
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -181,12 +191,8 @@ def read_name(dataset: str, name: str) -> Experiment:
     if isinstance(fraction, str) or not (fold is None or isinstance(fold, int)):
         remedy = "train_fraction must be a number and fold a whole one"
         raise InputError(f"{name}: not the name of an experiment; {remedy}")
-    return Experiment(
-        dataset=dataset,
-        setup=Setup(method(run.loss, **settings), run.network, float(fraction)),
-        fold=fold,
-        seed=run.seed,
-    )
+    setup = Setup(method(run.loss, **settings), run.network, float(fraction))
+    return Experiment(dataset, setup, fold, run.seed)
 
 
 def _value(text: str) -> Value:
@@ -248,8 +254,7 @@ class Grid:
         setups = [
             setup
             for setup in self.setups
-            if admits(losses, setup.method.loss)
-            and admits(networks, setup.network.removesuffix(PATCHES))
+            if admits(losses, setup.method.loss) and admits(networks, setup.entry)
         ]
         if not self.is_shown_by(setups):
             return
@@ -291,8 +296,3 @@ def after_training(losses: Sequence[str] = MAIN_LOSSES, names: Sequence[str] = A
     """The experiments of some losses, each also with whatever follows training."""
     after: list[tuple[str, ...]] = [(), *((name,) for name in names)]
     return Grid(tuple(Method(loss, after=steps) for loss in losses for steps in after))
-
-
-def proposed_and(**settings: Value) -> Grid:
-    """The proposed method at its defaults, and with some other settings."""
-    return Grid((method(PROPOSED), method(PROPOSED, **settings)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -77,11 +78,13 @@ def write_page(
 
 def make_commands(experiment: Experiment, folder: Path) -> list[str]:
     """The commands that train and evaluate an experiment, or fit and evaluate its calibrator."""
-    choice = f"DATASET={experiment.dataset} DATASET_DIR=…"
+    choice, setup = f"DATASET={experiment.dataset} DATASET_DIR=…", experiment.setup
     if RunFolder(folder).trained.path != folder:
-        return [f"make calibrate {choice} RUN={folder.parents[1]} CALIBRATOR={folder.name}"]
-    choice += f" LOSS={experiment.method.loss}"
-    choice += f" NETWORK={experiment.setup.network} SEED={experiment.seed} RUN={folder}"
+        run = shlex.quote(str(folder.parents[1]))
+        return [f"make calibrate {choice} RUN={run} CALIBRATOR={folder.name}"]
+    dims = " DIMS=3" if setup.dims == 3 else ""
+    choice += f" LOSS={setup.method.loss} NETWORK={setup.entry}{dims}"
+    choice += f" SEED={experiment.seed} RUN={shlex.quote(str(folder))}"
     arguments = f' ARGS="{" ".join(experiment.overrides)}"' if experiment.overrides else ""
     return [f"make train {choice}{arguments}", f"make evaluate {choice}"]
 

@@ -10,6 +10,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper import EXHIBITS, read_results, write_exhibit
+from nacl_monai.paper.exhibits import proposed_and
 from nacl_monai.paper.grid import read_name
 from nacl_monai.reports.columns import METRICS
 
@@ -23,6 +24,13 @@ def experiments(name, **narrowed):
 
 def method_names(results):
     return sorted({experiment.method.name for experiment in results.folders})
+
+
+def test_proposed_method_stands_beside_its_variant():
+    """As in the ablations of tables 3 and 4."""
+    names = [method.name for method in proposed_and(penalty="l2").methods]
+
+    assert names == ["nacl", "nacl_penalty=l2"]
 
 
 def test_every_table_and_figure_is_there_in_the_paper_s_order():

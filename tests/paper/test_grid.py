@@ -23,7 +23,6 @@ from nacl_monai.paper.grid import (
     grid_of,
     main_grid,
     method,
-    proposed_and,
     read_method,
     read_name,
 )
@@ -196,12 +195,14 @@ def test_main_grid_has_six_datasets_and_eight_losses():
     assert len(set(table)) == len(table) == 5 * 8 + 7 * 8
 
 
-def test_proposed_method_stands_beside_its_variant():
-    """As in the ablations of tables 3 and 4."""
-    assert [method.name for method in proposed_and(penalty="l2").methods] == [
-        "nacl",
-        "nacl_penalty=l2",
-    ]
+@pytest.mark.parametrize(
+    ("network", "entry", "dims"), [("unet", "unet", 2), ("attention_unet3d", "attention_unet", 3)]
+)
+def test_network_of_a_name_is_an_entry_of_the_menu_in_2d_or_3d(network, entry, dims):
+    """As the options of a training name both."""
+    setup = read_name("acdc", f"{network}_nacl_seed0").setup
+
+    assert (setup.entry, setup.dims) == (entry, dims)
 
 
 def test_datasets_losses_networks_and_seeds_narrow_a_grid():

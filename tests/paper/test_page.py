@@ -6,11 +6,14 @@ import shutil
 import subprocess
 from html import escape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from nacl_monai.paper import EXHIBITS, read_results, verdict
 from nacl_monai.paper.__main__ import main
+from nacl_monai.paper.grid import read_name
+from nacl_monai.paper.page import make_commands
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -94,6 +97,24 @@ def test_calibrated_methods_have_tables_of_their_own(calibrated_grid, tmp_path):
         assert table.count(">NACL + temperature (union)</td>") == 1
     run = root / "unet_svls_seed0"
     assert f"RUN={run} CALIBRATOR=temperature_all" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unet3d_nacl_seed1", "LOSS=nacl NETWORK=unet DIMS=3 SEED=1"),
+        ("unet_nacl_seed1", "LOSS=nacl NETWORK=unet SEED=1"),
+    ],
+)
+def test_commands_name_network_dimensions_and_folder_as_make_reads_them(name, said):
+    """The shell hands a folder with a blank over as one word."""
+    folder = Path("my runs") / name
+    train, evaluate = make_commands(read_name("hippocampus", name), folder)
+    choice = f"DATASET=hippocampus DATASET_DIR=… {said} RUN='{folder}'"
+
+    assert (train, evaluate) == (f"make train {choice}", f"make evaluate {choice}")
+    (calibrate,) = make_commands(read_name("acdc", name), folder / "calibrated/temperature_all")
+    assert calibrate.endswith(f" RUN='{folder}' CALIBRATOR=temperature_all")
 
 
 def test_missing_pictures_are_left_out(grid_copy, tmp_path):

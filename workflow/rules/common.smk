@@ -11,7 +11,7 @@ from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_name
 from nacl_monai.paper.page import PAGE
 from nacl_monai.posthoc import ENSEMBLE
-from nacl_monai.runs import PATCHES, RunFolder
+from nacl_monai.runs import RunFolder
 from snakemake.settings.types import DeploymentMethod, SharedFSUsage
 
 # A container, or a pod, has its own; the folder of this project may have blanks in its name.
@@ -121,10 +121,10 @@ def arguments(wildcards):
 
 def evaluation(wildcards):
     """The words behind `nacl-monai evaluate` and the data: it finds the run's own split and settings."""
-    network = read_name(wildcards.dataset, wildcards.run).setup.network
-    dims = " --dims 3" if network.endswith(PATCHES) else ""
+    setup = read_name(wildcards.dataset, wildcards.run).setup
+    dims = " --dims 3" if setup.dims == 3 else ""
     run = RUN.format(dataset=wildcards.dataset, run=wildcards.run)
-    return f"--run {shlex.quote(run)} --network {network.removesuffix(PATCHES)}{dims} {arguments(wildcards)}".rstrip()
+    return f"--run {shlex.quote(run)} --network {setup.entry}{dims} {arguments(wildcards)}".rstrip()
 
 
 def training(wildcards):
