@@ -66,6 +66,7 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.8,
     "hatch.linewidth": 0.7,
     "legend.frameon": False,
+    "text.parse_math": False,  # a method, class or case may be called $x_1$
     "svg.hashsalt": "nacl_monai",
 }
 
@@ -102,7 +103,7 @@ def add_caption(figure: Figure, text: str) -> None:
     """Small text below a figure, wrapped to its width; lines of ``text`` stay lines."""
     width = int(LETTERS_PER_INCH * figure.get_figwidth())
     lines = [textwrap.fill(line, width) for line in text.splitlines()]
-    figure.supxlabel("\n".join(lines), fontsize=9, parse_math=False)  # a case may be called $x_1$
+    figure.supxlabel("\n".join(lines), fontsize=9)
 
 
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:

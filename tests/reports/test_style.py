@@ -16,6 +16,7 @@ from nacl_monai.reports import (
     draw_epoch_logits,
     draw_maps,
     draw_reliability,
+    draw_selective,
     house_style,
     new_figure,
     read_runs,
@@ -28,6 +29,7 @@ from nacl_monai.reports.style import (
     add_caption,
     class_color,
     panel_grid,
+    png_source,
 )
 
 DRAW = {
@@ -166,9 +168,28 @@ def test_grid_of_panels_is_as_small_as_possible(panels, most):
     assert lines * (columns - 1) < panels
 
 
-def test_caption_is_no_formula(tmp_path):
+def test_no_text_is_a_formula(tmp_path):
     """A name with dollars is shown as it is, and does not fail as a formula would."""
+    name = r"Case $\foo^{$"
     with house_style():
         figure = new_figure(2.0)
-        add_caption(figure, "Case $a^{$")
+        axes = figure.subplots()
+        axes.plot([0, 1], label=name)
+        axes.set_xticks([0, 1], [name, name])
+        axes.set_title(name)
+        figure.legend()
+        add_caption(figure, name)
     save_figure(figure, tmp_path / "figure")
+
+
+def test_dollars_of_names_are_shown(copies, change_arrays):
+    """Of classes and of runs, in every figure that has them."""
+    classes = np.array(["top-1", "background", r"a $\b$", "x_1$ vs $y", "LV"])
+    for folder in copies:
+        change_arrays(folder / "evaluation/bins.npz", lambda arrays: arrays.update(classes=classes))
+    runs = read_runs(copies, [r"$\foo$", "cost $1e-3$ and $"])
+    for figure in (
+        draw_reliability(runs, class_name=r"a $\b$", resamples=10),
+        draw_selective(runs)[0],
+    ):
+        png_source(figure)
