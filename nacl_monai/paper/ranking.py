@@ -110,7 +110,7 @@ def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Array:
 
 def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
     """Ranks (1 + resamples, methods) by each rule; NaN where nothing is defined."""
-    means = bootstrap_means(errors, weights)
+    means = bootstrap_means(errors, weights).round(DIGITS)
     return {
         SUM_RANK: rankdata(means, axis=1, nan_policy="omit"),
         MEAN_CASE_RANK: bootstrap_means(_case_ranks(errors), weights),

@@ -264,6 +264,14 @@ def test_a_tie_up_to_rounding_is_a_tie():
     assert ranks.loc["mean-case-rank", "wins"].tolist() == pytest.approx([1 / 3] * 6)
 
 
+def test_equal_means_share_a_rank_whatever_the_order_of_their_sum():
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 to the last bit."""
+    table = table_of({"a": [0.1, 0.2, 0.3], "b": [0.3, 0.2, 0.1], "c": [0.9, 0.9, 0.9]})
+    ranks = rank_methods({("d", "ece_foreground"): table}, resamples=20).set_index("rule")
+
+    assert ranks.loc["sum-rank", "rank"].tolist() == [1.5, 1.5, 3] * 2  # global, and of the metric
+
+
 def test_wins_are_the_share_of_resamplings():
     """Of patients drawn by hand, with another generator."""
     rng = np.random.default_rng(3)
