@@ -24,7 +24,7 @@ from nacl_monai.reports.evaluation_files import (
 )
 from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
 from nacl_monai.reports.run_bins import RunBins
-from nacl_monai.runs import fold_folders
+from nacl_monai.runs import fold_folder, fold_folders
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def _read_single(folder: Path, name: str) -> Run:
 
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
     """One run over the cases of all folds."""
+    _check_complete(folder, folds)
     _check_folds(folds)
     return Run(
         name=name,
@@ -114,6 +115,17 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
         bins=folds[0].bins.joined([fold.bins for fold in folds[1:]]),
         of=folds[0].of,
     )
+
+
+def _check_complete(folder: Path, folds: Sequence[Run]) -> None:
+    """Refuses folds among which one is missing; how many come after the last one nobody says."""
+    there = [fold.folder for fold in folds]
+    numbered = (fold_folder(folder, number) for number in range(len(folds)))
+    missing = next((fold for fold in numbered if fold not in there), None)
+    if missing is not None:
+        raise InputError(
+            f"{missing}: no such fold, and {there[-1].name} is there; train and evaluate all folds"
+        )
 
 
 def _check_folds(folds: Sequence[Run]) -> None:

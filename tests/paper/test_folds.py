@@ -50,6 +50,15 @@ def test_training_that_lacks_a_fold_is_refused(folds, seed):
         read_results([folds]).cases("mrbrains")
 
 
+def test_fold_that_no_training_has_is_refused(folds):
+    """Folds 0 and 2 of every training do not test every patient."""
+    for run in list(folds.glob("*fold=1*")):
+        run.rename(run.with_name(run.name.replace("fold=1", "fold=2")))
+
+    with pytest.raises(InputError, match="has the folds 0, 2, but there are 0, 1, 2"):
+        read_results([folds]).cases("mrbrains")
+
+
 def test_fold_that_is_there_twice_is_refused(folds):
     """By its number, and by the default, which a name need not say."""
     shutil.copytree(folds / "unet_nacl_fold=0_seed0", folds / "unet_nacl_seed0")

@@ -12,6 +12,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.paper import read_results
 from nacl_monai.paper.grid import Grid, after_training, grid_of, main_grid, method
 from nacl_monai.paper.results import first_runs
+from tests.paper.test_folds import rename_cases
 
 
 def names(results):
@@ -121,11 +122,13 @@ def test_cases_say_what_their_run_was(grid, results):
 
 def test_folds_are_told_apart(grid_copy):
     """A fold is a column of the cases; where there is none it is 0."""
-    for run in (grid_copy / "hippocampus").glob("unet*_seed0"):
-        run.rename(run.with_name(run.name.replace("_seed", "_fold=2_seed")))
+    for run in list((grid_copy / "hippocampus").glob("unet*_seed0")):
+        first, second = (run.with_name(run.name.replace("_s", f"_fold={k}_s")) for k in range(2))
+        rename_cases(Path(shutil.copytree(run, second)), "other")
+        run.rename(first)
     results = read_results([grid_copy])
 
-    assert results.cases("hippocampus")["fold"].unique().tolist() == [2]
+    assert results.cases("hippocampus")["fold"].unique().tolist() == [0, 1]
     assert results.cases("acdc")["fold"].unique().tolist() == [0]
 
 

@@ -61,6 +61,7 @@ class TestReadRuns:
 
     def test_patients_follow_the_order_of_the_cases(self, copies, change_cases):
         """A second run in another order keeps each case's patient."""
+        change_cases(copies[0], lambda table: table.assign(patient=list("abcdefg")))
         change_cases(
             copies[1],
             lambda table: table.assign(patient=list("abcdefg")).iloc[[3, 0, 6, 1, 2, 5, 4]],
@@ -126,9 +127,15 @@ class TestFolds:
 
         assert str(self.fold(folder, 1)) in refusal([folder])
 
+    def test_missing_fold_is_refused(self, folder):
+        """Folds 0 and 2 do not test every patient."""
+        shutil.rmtree(self.fold(folder, 1))
+
+        assert f"{self.fold(folder, 1)}: no such fold, and " in refusal([folder])
+
     def test_case_of_two_folds_is_refused(self, folder):
         """It would count twice."""
-        shutil.copytree(self.fold(folder, 1), self.fold(folder, 10))
+        shutil.copytree(self.fold(folder, 1), self.fold(folder, 3))
 
         assert "'1001' is tested in another fold, too" in refusal([folder])
 
