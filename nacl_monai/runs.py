@@ -179,8 +179,8 @@ class RunFolder(_Folder):
     @property
     def trained(self) -> RunFolder:
         """The run whose weights and split these are: of a calibrated run, the one without calibrator."""
-        path = self.path.absolute()
-        return RunFolder(path.parents[1]) if path.parent.name == "calibrated" else self
+        above = (path.parent for path in (self.path.absolute(), self.path.resolve()))  # links, too
+        return next((RunFolder(one.parent) for one in above if one.name == "calibrated"), self)
 
     @property
     def calibrator(self) -> Path:

@@ -52,6 +52,16 @@ def evaluation_in(folder: str | Path) -> EvaluationFolder:
     return itself if itself.cases.is_file() and not of_run.path.is_dir() else of_run
 
 
+def run_of(folder: str | Path) -> RunFolder:
+    """The run whose evaluation is read: the folder, or the one above where it is ``RUN/evaluation``."""
+    folder = Path(folder)
+    for path in (folder.absolute(), folder.resolve()):
+        above = RunFolder(path.parent)
+        if above.evaluation.path == path and above.evaluation.cases.is_file():
+            return above
+    return RunFolder(folder)
+
+
 def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
     """Metrics and patients by case; names stay text, so that '001' and 'NA' survive.
 

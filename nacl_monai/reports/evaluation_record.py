@@ -10,7 +10,7 @@ from typing import Any
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
-from nacl_monai.reports.evaluation_files import evaluation_in
+from nacl_monai.reports.evaluation_files import evaluation_in, run_of
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 _AGAIN = "evaluate the run again"
@@ -59,7 +59,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     """Reads the record of a run's evaluation, and checks it against the run.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder, or that of its evaluation.
         units: The patients that were evaluated, or the cases where nobody knows whose they are.
 
     Raises:
@@ -67,7 +67,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             those that were evaluated, if the training is not finished, if a patient of another set
             has trained, or if it is calibrated and a run behind it was trained anew.
     """
-    run, said = RunFolder(Path(folder)), evaluation_in(folder).record
+    run, said = run_of(folder), evaluation_in(folder).record
     record = _record(said)
     trained = run.trained
     for name, file in (("weights", trained.model), ("split", trained.split)):

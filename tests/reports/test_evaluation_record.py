@@ -55,6 +55,33 @@ def test_set_and_what_must_be_alike_are_read(run):
     assert of.settings == {"classes::0": "background"}
 
 
+def test_evaluation_given_as_a_folder_is_that_of_its_run(run, tmp_path_factory, monkeypatch):
+    """By its path, by a link to it, or from within: other weights than the evaluated are refused."""
+    (run / "evaluation/cases.csv").touch()
+    link = tmp_path_factory.mktemp("links") / "best"
+    link.symlink_to(run / "evaluation")
+    monkeypatch.chdir(run / "evaluation")
+    folders = (run / "evaluation", link, ".")
+    for folder in folders:
+        read_evaluation_of(folder, UNITS)
+
+    (run / "model.pt").write_bytes(b"other weights")
+    for folder in folders:
+        assert "is of another model.pt than the run's" in refusal(folder)
+
+
+def test_calibrated_run_behind_a_link_is_that_of_its_run(run, tmp_path_factory):
+    """Its weights are those of the run that it is calibrated from."""
+    calibrated = run / "calibrated/temperature_all"
+    shutil.copytree(run / "evaluation", calibrated / "evaluation")
+    link = tmp_path_factory.mktemp("links") / "best"
+    link.symlink_to(calibrated)
+    read_evaluation_of(link, UNITS)
+
+    (run / "model.pt").write_bytes(b"other weights")
+    assert "is of another model.pt than the run's" in refusal(link)
+
+
 def test_record_is_enough_where_nothing_else_was_kept(run):
     """With as few files as are committed."""
     for path in run.glob("*.*"):
