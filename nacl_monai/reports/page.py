@@ -49,17 +49,22 @@ def write_pages(
     """
     runs = read_runs(folders, names)
     for run in runs:
-        if Path(run.name).name != run.name:
+        if Path(run.name).name != run.name or run.name[:1] in ("", "."):
             raise InputError(f"--names: {run.name!r} is no name of a file; choose another")
-    command = ["nacl-monai", "page"]
     return [
         write_page(
             run,
             Path(output) / f"{run.name}.html",
-            shlex.join([*command, str(folder), "--output", str(output)]),
+            _command(folder, output, run.name if names else None),
         )
         for run, folder in zip(runs, folders, strict=True)
     ]
+
+
+def _command(folder: str | Path, output: str | Path, name: str | None) -> str:
+    """The command that makes a page again."""
+    words = ["nacl-monai", "page", str(folder), "--output", str(output)]
+    return shlex.join([*words, *(["--names", name] if name else [])])
 
 
 def write_page(run: Run, path: Path, command: str) -> Path:

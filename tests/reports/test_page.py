@@ -160,11 +160,15 @@ def test_each_run_has_a_page_of_its_name(folders, tmp_path):
     files = write_pages(folders, tmp_path, names=["CE", "NACL"])
 
     assert [path.name for path in files] == ["CE.html", "NACL.html"]
-    assert f"nacl-monai page {folders[1]} --output {tmp_path}" in files[1].read_text("utf-8")
+    command = f"nacl-monai page {folders[1]} --output {tmp_path}"
+    assert f"<code>{command} --names NACL</code>" in files[1].read_text("utf-8")
+    (page,) = write_pages(folders[1:], tmp_path)
+    assert f"<code>{command}</code>" in page.read_text("utf-8")
 
 
-def test_name_that_is_no_file_name_is_refused(folders, tmp_path):
+@pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden"])
+def test_name_that_is_no_file_name_is_refused(folders, tmp_path, name):
     """Before anything is written."""
-    with pytest.raises(InputError, match="^--names: 'a/b' is no name of a file"):
-        write_pages(folders, tmp_path / "out", names=["CE", "a/b"])
+    with pytest.raises(InputError, match=f"^--names: '{name}' is no name of a file"):
+        write_pages(folders, tmp_path / "out", names=["CE", name])
     assert not (tmp_path / "out").exists()
