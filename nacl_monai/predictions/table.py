@@ -84,7 +84,7 @@ def _error_columns(audit: Run) -> dict[str, tuple[str, int]]:
         for error, label in _ERRORS.items():
             shown[f"{error}_{region}"] = (f"{label}, {region}", _DECIMALS)
     for region in audit.bins.regions:  # of each structure, where structures overlap
-        label = f"{_ERRORS['ece']}, {region.replace('_', ', ', 1)}"
+        label = ", ".join([_ERRORS["ece"], *audit.bins.region_and_structure(region)])
         shown.setdefault(f"ece_{region}", (label, _DECIMALS))
     return shown
 

@@ -22,7 +22,7 @@ from nacl_monai.reports.columns import METRICS, columns_of, structure_of
 from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.raters import by_rater, human_run
-from nacl_monai.reports.reliability import REGION_LABELS, draw_reliability
+from nacl_monai.reports.reliability import draw_reliability, region_label
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import png_source
 from nacl_monai.reports.templates import page_template
@@ -107,7 +107,7 @@ def verdict(run: Run, region: str) -> str:
     Raises:
         InputError: If the run has no such region.
     """
-    where = region_label(region)
+    where = region_label(run.bins, region)
     gap = run.mean(_column(run, "confidence_gap", region))
     ece = run.mean(_column(run, "ece", region))
     if np.isnan(gap.mean):
@@ -127,13 +127,6 @@ def verdict(run: Run, region: str) -> str:
         f"{where}: the model is neither over- nor underconfident by more than chance; its confidence "
         f"minus its accuracy is {gap.text()}, {error}."
     )
-
-
-def region_label(region: str) -> str:
-    """A region in words, of a structure of its own where structures overlap."""
-    name, _, structure = region.partition("_")
-    label = REGION_LABELS.get(name, f"Voxels of the region {name}")
-    return f"{label} ({structure})" if structure else label
 
 
 def _main_regions(run: Run) -> list[str]:
@@ -163,7 +156,7 @@ def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
         columns = [f"{error}_{region}" for error in ERRORS]
         found = [run.mean(run.metrics[name]) for name in columns if name in run.metrics]
         if found:
-            yield region_label(region), [value.text() for value in found]
+            yield region_label(run.bins, region), [value.text() for value in found]
 
 
 def _raters(run: Run) -> dict[str, object]:
@@ -202,7 +195,9 @@ def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
 def _class_table(run: Run) -> dict[str, object]:
     """The calibration error of each class's probability, over a region and near boundaries or not."""
     sums, regions = run.bins.sums, run.bins.regions
-    places = {region_label(name): sums[:, regions.index(name)] for name in _preferred(run)}
+    places = {
+        region_label(run.bins, name): sums[:, regions.index(name)] for name in _preferred(run)
+    }
     if {"all", "boundary"} <= set(regions):
         both = (sums[:, regions.index(name)].tensors() for name in ("all", "boundary"))
         far = CalibrationBins(*(whole - near for whole, near in zip(*both, strict=True)))
@@ -226,11 +221,11 @@ def _preferred(run: Run) -> list[str]:
 def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     """Reliability over every region, then of every class over the first of them."""
     for region in run.bins.regions:
-        yield region_label(region), png_source(draw_reliability([run], region=region))
+        yield region_label(run.bins, region), png_source(draw_reliability([run], region=region))
     region = _preferred(run)[0]
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
-        yield f"{region_label(region)}: the probability of {name}", png_source(figure)
+        yield f"{region_label(run.bins, region)}: the probability of {name}", png_source(figure)
 
 
 def _selective(run: Run) -> str:
@@ -260,7 +255,11 @@ def _worst_table(run: Run) -> dict[str, object]:
         (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])
         for case, row in _worst_cases(run).iterrows()
     ]
-    return {"region": region_label(region), "headings": list(shown.values()), "rows": rows}
+    return {
+        "region": region_label(run.bins, region),
+        "headings": list(shown.values()),
+        "rows": rows,
+    }
 
 
 def _maps(run: Run) -> Iterator[tuple[str, str]]:

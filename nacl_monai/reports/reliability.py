@@ -28,6 +28,7 @@ from nacl_monai.reports.curves import (
     reliability_curve,
 )
 from nacl_monai.reports.evaluated import Run, read_runs
+from nacl_monai.reports.run_bins import RunBins
 from nacl_monai.reports.statistics import COVERAGE
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -247,20 +248,22 @@ def _key() -> list[Artist]:
     ]
 
 
-def _voxels(region: str) -> str:
-    """Words for a region, which may be that of one structure: "foreground_WT"."""
-    if region in REGION_LABELS:
-        return REGION_LABELS[region]
-    name, _, structure = region.partition("_")
-    if name in REGION_LABELS and structure:
-        return f"{REGION_LABELS[name]} of the structure {structure}"
-    return f"Voxels of the region {region}"
+def region_label(bins: RunBins, region: str) -> str:
+    """Words for a region, which may be that of one structure: "foreground_WT".
+
+    Args:
+        bins: They know whether each structure has its own regions.
+        region: One of theirs.
+    """
+    name, structure = bins.region_and_structure(region)
+    label = REGION_LABELS.get(name, f"Voxels of the region {name}")
+    return f"{label} of the structure {structure}" if structure else label
 
 
 def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     """What was counted, and what the band means."""
     unit = f"{run.patients.nunique()} {run.unit}"
-    voxels = _voxels(region)
+    voxels = region_label(run.bins, region)
     error = _words(class_name)[0]
     by = (
         f", by any of {len(run.bins.raters)} raters or by the one of a panel,"

@@ -96,10 +96,18 @@ class RunBins:
         starts = {name.partition("_")[0] for name in self.regions} - set(self.regions)
         return [region for region in REGIONS if region in starts]
 
+    def region_and_structure(self, region: str) -> tuple[str, str]:
+        """A region and the structure that it is of; the latter is empty where it is of all.
+
+        A region of the user's own may have an underscore in its name and is of all: "near_lesion".
+        """
+        name, _, structure = region.partition("_")
+        return (name, structure) if name in self.regions_of_structures else (region, "")
+
     @property
     def whole_regions(self) -> list[str]:
         """The regions, of all structures together where each has its own."""
-        return list(dict.fromkeys(region.partition("_")[0] for region in self.regions))
+        return list(dict.fromkeys(self.region_and_structure(name)[0] for name in self.regions))
 
     @property
     def main_region(self) -> str:
@@ -128,12 +136,14 @@ class RunBins:
         Raises:
             InputError: If the file holds neither.
         """
-        of_structures = [name for name in self.regions if name.startswith(f"{region}_")]
-        if region not in self.regions and not of_structures:
+        if region in self.regions:
+            return [region]
+        found = [name for name in self.regions if self.region_and_structure(name)[0] == region]
+        if not found:
             raise InputError(
                 f"{self.path}: no region {region!r}; choose from {listed(self.regions)}"
             )
-        return [region] if region in self.regions else of_structures
+        return found
 
     def ordered(self, cases: Sequence[str]) -> RunBins:
         """The same sums with the cases in another order."""

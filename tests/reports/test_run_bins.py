@@ -1,5 +1,7 @@
 """The bins of an evaluation: the sums as written, or one line that says what is wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,22 @@ def test_unknown_region_or_class_is_refused(bins_file, region, class_name, known
     """An unknown name is refused with the names to choose from."""
     with pytest.raises(InputError, match=rf"bins\.npz: no .*choose from {known}"):
         read_bins(bins_file).select(region, class_name)
+
+
+def test_own_region_with_an_underscore_is_of_no_structure(bins_file):
+    """Only a known region that is not there by itself is split by structures."""
+    plain = read_bins(bins_file)
+    own = replace(plain, regions=["foreground", "foreground_core", "near_lesion"])
+    overlapping = replace(plain, regions=["union_WT", "union_inner_core", "near_lesion"])
+
+    assert own.whole_regions == own.regions
+    assert own.regions_of("foreground") == ["foreground"]
+    assert own.region_and_structure("near_lesion") == ("near_lesion", "")
+    assert overlapping.whole_regions == ["union", "near_lesion"]
+    assert overlapping.regions_of("union") == ["union_WT", "union_inner_core"]
+    assert overlapping.region_and_structure("union_inner_core") == ("union", "inner_core")
+    with pytest.raises(InputError, match="no region 'near'"):
+        own.regions_of("near")
 
 
 def test_reordering_moves_cases_with_their_sums(bins_file):
