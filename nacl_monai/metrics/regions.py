@@ -113,6 +113,19 @@ def known_region(name: str) -> Region:
     return REGIONS[name]
 
 
+def decided_by_labels(name: str) -> bool:
+    """Whether a region has the same voxels whatever is predicted; of the user's own nobody knows.
+
+    Args:
+        name: Of a region, known or not.
+
+    Example:
+        >>> [name for name in REGIONS if decided_by_labels(name)]
+        ['all', 'foreground', 'boundary']
+    """
+    return name in REGIONS and "prediction" not in _parameters(REGIONS[name])
+
+
 def region_masks(
     regions: Mapping[str, Region],
     voxels: LabeledVoxels,

@@ -107,14 +107,19 @@ def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> 
         same_cases: Whether they must be of the same cases; those of two folds are not.
 
     Raises:
-        InputError: If set, settings, structures, cases, bins, regions or voxels differ; it names them.
+        InputError: If set, settings, structures, cases, patients, bins, regions or voxels differ; it
+            names them.
     """
     if same_cases and sorted(other.cases) != sorted(first.cases):
         raise InputError(
             f"{other.folder}: its {other.of.cases} are not those of {first.folder} "
             f"({name_difference(other.cases, first.cases)}); evaluate both on the same split"
         )
-    difference = first.of.difference(other.of) or _unlike_numbers(first, other, same_cases)
+    difference = (
+        first.of.difference(other.of)
+        or (_unlike_patients(first, other) if same_cases else "")
+        or _unlike_numbers(first, other, same_cases)
+    )
     if difference:
         raise InputError(
             f"{other.folder}: was evaluated otherwise than {first.folder}, {difference}; evaluate "
@@ -142,6 +147,17 @@ def _checked_bins(evaluation: EvaluationFolder, metrics: pd.DataFrame) -> RunBin
     check_recomputed(evaluation.cases, metrics, bins)
     check_overlapping(evaluation.cases, metrics, bins)
     return bins
+
+
+def _unlike_patients(first: Evaluated, other: Evaluated) -> str:
+    """How the patients of the same cases differ, which decide intervals; empty if they do not."""
+    if first.unit != other.unit:
+        return first_of(differences({"resampled": first.unit}, {"resampled": other.unit}))
+    patients = (
+        {f"patient of case {case!r}": patient for case, patient in found.patients.items()}
+        for found in (first, other)
+    )
+    return first_of(differences(*patients), most=1)
 
 
 def _unlike_numbers(first: Evaluated, other: Evaluated, same_cases: bool) -> str:

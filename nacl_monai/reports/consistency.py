@@ -19,6 +19,7 @@ from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import DEFAULT_ERRORS, ERRORS, CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.regions import decided_by_labels
 from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.reports.run_bins import RunBins
 
@@ -270,13 +271,15 @@ def _nan_if_none(value: float | None) -> float:
 def unlike_voxels(bins: RunBins, others: RunBins, same_cases: bool = True) -> str:
     """How bins, regions, classes or, of the same cases, voxels of two evaluations differ; or nothing.
 
-    Labels decide how many voxels a region has, and how many of each class, but for the region that
-    depends on the prediction.
+    Labels decide how many voxels a region has, and how many of each class, unless it depends on the
+    prediction, as one of the user's own may.
     """
     unlike = differences(bins.axes, others.axes)
     if unlike or not same_cases:
         return first_of(unlike)
-    decided = [name for name in bins.regions if name.partition("_")[0] != "union"]
+    decided = (
+        name for name in bins.regions if decided_by_labels(bins.region_and_structure(name)[0])
+    )
     for region in decided:
         ours, theirs = (_voxels(part, region) for part in (bins, others))
         cases = [case for case, count in ours.items() if theirs[case] != count]

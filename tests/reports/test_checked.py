@@ -65,6 +65,18 @@ def test_other_structures_are_refused_whatever_the_records_say(copies, change_ca
     assert "now ['LV', 'myocardium', 'right']" in refusal(copies)
 
 
+def test_other_patients_are_refused_and_named(copies, change_cases):
+    """Intervals are over patients, so the same cases must be of the same ones."""
+    change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
+    assert "resampled (patients, now cases)" in refusal(copies)
+
+    change_cases(copies[1], lambda table: table.assign(patient=list("aabccdd")).iloc[::-1])
+    assert "patient of case '004' (b, now c) and 1 more; evaluate" in refusal(copies)
+
+    change_cases(copies[1], lambda table: table.assign(patient=list("dccbbaa")))
+    assert len(read_runs(copies)) == 2
+
+
 def coarser(arrays):
     for key in ("counts", "positives", "confidences"):
         array = arrays[key]

@@ -1,6 +1,7 @@
 """Numbers that cannot be, or do not agree with each other, are refused in one line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -158,6 +159,25 @@ def test_summary_of_these_cases_is_not(copies):
     (copies[0] / "evaluation/summary.json").write_text(json.dumps(summary))
 
     read_run(copies[0])
+
+
+@pytest.mark.parametrize(
+    ("region", "compared"),
+    [
+        *(("foreground", True), ("boundary_RV", True), ("union", False), ("union_RV", False)),
+        *(("predicted", False), ("near_lesion", False)),
+    ],
+)
+def test_voxels_are_compared_where_labels_alone_decide_them(copies, region, compared):
+    """Two models predict otherwise, and nobody knows what a region of the user's own depends on."""
+    bins = replace(read_run(copies[0]).bins, regions=["all", region])
+    fewer = replace(
+        bins, sums=bins.sums[:].from_arrays({k: a.copy() for k, a in bins.sums.arrays().items()})
+    )
+    fewer.sums.counts[2, 1] += 1
+
+    said = f"number of voxels in the region {region} of case '003'" if compared else ""
+    assert unlike_voxels(bins, fewer) == said
 
 
 def test_voxels_are_compared_by_case_region_and_class(copies, change_arrays):
