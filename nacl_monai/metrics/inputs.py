@@ -80,11 +80,12 @@ def dequantized(probs: torch.Tensor) -> tuple[torch.Tensor, float | None]:
     return probs.float() / _BYTES, probs.shape[1] / (2 * _BYTES) + 1e-5
 
 
-def rounded_to_zero(dtype: torch.dtype) -> float:
+def rounded_to_zero(dtype: torch.dtype, step: float | None = None) -> float:
     """What a stored probability of 0 counts as where its logarithm is needed.
 
     It is half of the smallest number that the dtype holds: 1/510 of a byte, 3e-8 of float16; and 1e-38,
-    the smallest normal number of float32, of any other.
+    the smallest normal number of float32, of any other. Of numbers that were stored in coarser steps
+    than the dtype's it is half a step.
 
     Example:
         >>> rounded_to_zero(torch.float16) == 2**-25
@@ -92,21 +93,25 @@ def rounded_to_zero(dtype: torch.dtype) -> float:
     """
     if dtype == torch.uint8:
         return 1 / (2 * _BYTES)
+    if step is not None:
+        return step / 2
     kind = torch.finfo(dtype)
     return max(kind.smallest_normal * kind.eps / 2, torch.finfo(torch.float32).tiny)
 
 
-def rounded_to_one(dtype: torch.dtype) -> float:
+def rounded_to_one(dtype: torch.dtype, step: float | None = None) -> float:
     """How far below 1 a stored probability of 1 counts where the logarithm of the rest is needed.
 
     It is half of the distance to the next smaller number: 1/510 of a byte, 2e-4 of float16, 3e-8 of
-    float32.
+    float32; and half of a coarser step.
 
     Example:
         >>> rounded_to_one(torch.float16) == 2**-12
         True
     """
-    return 1 / (2 * _BYTES) if dtype == torch.uint8 else torch.finfo(dtype).eps / 4
+    if dtype == torch.uint8:
+        return 1 / (2 * _BYTES)
+    return max(torch.finfo(dtype).eps / 4, (step or 0) / 2)
 
 
 def softmax(logits: torch.Tensor) -> torch.Tensor:

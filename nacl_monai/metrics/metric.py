@@ -66,6 +66,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         rater: The one of them whom the numbers are against, in place of the share.
         threshold: Of thresholded_cece, which counts probabilities above it alone.
         false_positive_weight: Of pece.
+        step: How far apart stored probabilities lie where the dtype does not say, as 1/65535 of integers
+            of 16 bits that a file scales. The NLL counts a stored 0 as half of it.
 
     Raises:
         InputError: If an error or a region is unknown, or none is given, or if there is no such rater;
@@ -101,6 +103,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         rater: int | None = None,
         threshold: float = 0.001,
         false_positive_weight: float = FALSE_POSITIVE_WEIGHT,
+        step: float | None = None,
     ) -> None:
         super().__init__()
         check_raters(num_raters, rater)
@@ -120,6 +123,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.rater = rater
         self.threshold = threshold
         self.false_positive_weight = false_positive_weight
+        self.step = step
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
@@ -162,9 +166,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     ) -> Iterable[LabeledVoxels]:
         """The checked voxels; of structures, those of each."""
         if not self.structures:
-            return [checked_voxels(y_pred, y, mask, self.ignore_index, self.from_logits)]
+            how = (self.ignore_index, self.from_logits, self.step)
+            return [checked_voxels(y_pred, y, mask, *how)]
         probs = y_pred.float().sigmoid() if self.from_logits else y_pred
-        return binary_problems(probs, y, self.structures, mask, self.ignore_index)
+        return binary_problems(probs, y, self.structures, mask, self.ignore_index, self.step)
 
     def _sums(self, raters: Sequence[LabeledVoxels], image: torch.Tensor) -> list[torch.Tensor]:
         """The sums of one problem; ``image`` knows its spacing if anything does."""

@@ -39,6 +39,7 @@ def binary_problems(
     structures: Sequence[str],
     mask: torch.Tensor | None = None,
     ignore_index: int | None = None,
+    step: float | None = None,
 ) -> Iterator[LabeledVoxels]:
     """The problem of each structure: probabilities outside and inside, and the label, 1 inside.
 
@@ -51,6 +52,7 @@ def binary_problems(
         structures: Names of the channels.
         mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         ignore_index: A voxel with this value in any mask does not count.
+        step: How far apart stored probabilities lie where the dtype does not say.
 
     Yields:
         ``(B, 2, *spatial)`` and ``(B, *spatial)``.
@@ -69,7 +71,8 @@ def binary_problems(
     stored = probs.dtype
     probs, _ = dequantized(probs)
     check_unit_interval(probs, activation="sigmoid")
-    least = torch.tensor([rounded_to_one(stored), rounded_to_zero(stored)]).to(probs.device)
+    least = torch.tensor([rounded_to_one(stored, step), rounded_to_zero(stored, step)])
+    least = least.to(probs.device)
     ignored = _ignored(masks, ignore_index)
     if not ((masks == 0) | (masks == 1) | ignored).all():
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")

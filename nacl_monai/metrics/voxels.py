@@ -70,6 +70,7 @@ def checked_voxels(
     mask: Voxels | None = None,
     ignore_index: int | None = None,
     from_logits: bool = False,
+    step: float | None = None,
 ) -> LabeledVoxels:
     """Probabilities ``(B, C, *spatial)`` and labels ``(B, *spatial)`` that can be trusted.
 
@@ -84,6 +85,7 @@ def checked_voxels(
         mask: The voxels that count, shaped like the labels without a channel per class.
         ignore_index: Voxels with this label do not count; of one-hot labels, those without a class.
         from_logits: Whether logits come in place of probabilities.
+        step: How far apart stored probabilities lie where the dtype does not say.
 
     Raises:
         InputError: If the probabilities are logits, NaN or do not sum to 1, if the shapes disagree,
@@ -95,7 +97,7 @@ def checked_voxels(
     stored = probs.dtype
     probs, tolerance = dequantized(probs)
     check_probabilities(probs, tolerance)
-    least = torch.full((probs.shape[1],), rounded_to_zero(stored), device=probs.device)
+    least = torch.full((probs.shape[1],), rounded_to_zero(stored, step), device=probs.device)
     labels = aligned("labels", class_indices(labels, probs, ignore_index), probs)
     labels, labeled = without_ignored(labels, ignore_index)
     check_labels(labels, probs.shape[1])

@@ -27,14 +27,14 @@ class Outputs(Generic[V]):
         methods: What can be fitted to them.
         voxels: Names of the channels and region → what keeps the voxels of the fit.
         fit: Method and voxels → the fitted calibrator.
-        logits_of: Probabilities ``(C, *spatial)`` → logits.
+        logits_of: Probabilities ``(C, *spatial)`` and the step that they are stored in → logits.
         probs_of: Logits ``(C, *spatial)`` → probabilities.
     """
 
     methods: Mapping[str, Method[V]]
     voxels: Callable[[Sequence[str], str], V]
     fit: Callable[[str, V], Fit]
-    logits_of: Callable[[torch.Tensor], torch.Tensor]
+    logits_of: Callable[[torch.Tensor, float | None], torch.Tensor]
     probs_of: Callable[[torch.Tensor], torch.Tensor]
 
 

@@ -20,14 +20,15 @@ import torch
 from nacl_monai.metrics.inputs import dequantized, rounded_to_one, rounded_to_zero
 
 
-def logits_of(probs: torch.Tensor) -> torch.Tensor:
+def logits_of(probs: torch.Tensor, step: float | None = None) -> torch.Tensor:
     """The logarithms of probabilities, in single precision.
 
     A probability that was rounded to 0 counts as half of the smallest that its dtype can hold: 1/510 of
-    a byte, 3e-8 of half precision, and 1e-38 of any other.
+    a byte, 3e-8 of half precision, and 1e-38 of any other; or as half of a coarser step.
 
     Args:
         probs: ``(C, *spatial)``, float, or uint8 for 255ths.
+        step: How far apart stored probabilities lie where the dtype does not say.
 
     Example:
         >>> probs = torch.tensor([[0.25], [0.75], [0.0]], dtype=torch.float16)
@@ -35,18 +36,19 @@ def logits_of(probs: torch.Tensor) -> torch.Tensor:
         [0.25, 0.75, 0.0]
     """
     values = dequantized(probs[None])[0][0].float()
-    return values.clamp(min=rounded_to_zero(probs.dtype)).log()
+    return values.clamp(min=rounded_to_zero(probs.dtype, step)).log()
 
 
-def structure_logits_of(probs: torch.Tensor) -> torch.Tensor:
+def structure_logits_of(probs: torch.Tensor, step: float | None = None) -> torch.Tensor:
     """The logits of probabilities by a sigmoid, in single precision.
 
     A probability that was rounded to 0 counts as in `logits_of`. One that was rounded to 1 counts as 1
-    less half of the distance to the next smaller number: 1/510 of a byte, 2e-4 of half precision, and
-    3e-8 of single precision.
+    less half of the distance to the next smaller number: 1/510 of a byte, 2e-4 of half precision,
+    3e-8 of single precision, or half of a coarser step.
 
     Args:
         probs: ``(S, *spatial)``, float, or uint8 for 255ths.
+        step: As there.
 
     Example:
         >>> logits = structure_logits_of(torch.tensor([0.25, 0.5, 1.0]))
@@ -54,5 +56,5 @@ def structure_logits_of(probs: torch.Tensor) -> torch.Tensor:
         [-1.0986, 0.0, 17.3287]
     """
     values = dequantized(probs[None])[0][0].double()
-    low, high = rounded_to_zero(probs.dtype), 1 - rounded_to_one(probs.dtype)
+    low, high = rounded_to_zero(probs.dtype, step), 1 - rounded_to_one(probs.dtype, step)
     return values.clamp(low, high).logit().float()

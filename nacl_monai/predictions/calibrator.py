@@ -176,8 +176,9 @@ class Calibrated:
         check_channels(prediction, predicted, self.channels)
         check_agreement(predicted, self.channels)
         outputs = OUTPUTS[self.channels.activation]
-        logits = outputs.logits_of(torch.from_numpy(predicted.voxels))
+        logits = outputs.logits_of(torch.from_numpy(predicted.voxels), predicted.step)
         with torch.no_grad():
             probs = outputs.probs_of(self.modules[prediction.case](logits[None])[0])
         # The segmentation beside it is of the probabilities that were saved.
-        return replace(predicted, voxels=probs.numpy(), whole=False, segmentation=None)
+        voxels = probs.numpy()
+        return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)

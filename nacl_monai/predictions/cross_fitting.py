@@ -144,7 +144,7 @@ def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str],
             predicted, (labels,) = read_case(
                 prediction, label_maps, found.layout.read, found.settings
             )
-            logits = logits_of(torch.from_numpy(predicted.voxels))
+            logits = logits_of(torch.from_numpy(predicted.voxels), predicted.step)
             voxels.add(logits, labels.classes, patient, labels.mask)
         except InputError as fault:
             faults.append(fault)

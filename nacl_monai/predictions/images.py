@@ -26,11 +26,13 @@ class Image(NamedTuple):
         voxels: ``(z, y, x)``, or ``(channels, z, y, x)``; uint8 stays uint8 where it counts 255ths.
         affine: From ``(x, y, z)`` to mm, RAS+.
         whole: Whether the file stores whole numbers that no scale makes fractions of.
+        step: How far apart the numbers lie that a file of scaled integers can hold; None of others.
     """
 
     voxels: Array
     affine: npt.NDArray[np.float64]
     whole: bool
+    step: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,15 +109,20 @@ def _read_nifti(file: Path) -> Image:
     check_file(str(file))
     with readable(str(file)):
         image: Any = nibabel.load(file)
-        is_byte = image.get_data_dtype() == np.uint8 and np.isclose(image.dataobj.slope, 1 / 255)
-        if is_byte and image.dataobj.inter == 0:
-            voxels = np.asarray(image.dataobj.get_unscaled())
-        elif image.dataobj.slope != 1 or image.dataobj.inter != 0:
-            voxels = image.dataobj.get_scaled(np.float32)
-        else:
-            voxels = np.asanyarray(image.dataobj)
+        voxels, step = _unpacked(image)
     voxels = voxels.reshape(_squeezed(voxels.shape), order="F").T
-    return _checked(file, voxels, image.affine, _is_whole(image))
+    return _checked(file, voxels, image.affine, _is_whole(image))._replace(step=step)
+
+
+def _unpacked(image: Any) -> tuple[Array, float | None]:
+    """The voxels that a file stores as they are or by a scale, and the step of scaled integers."""
+    dtype, slope, offset = image.get_data_dtype(), image.dataobj.slope, image.dataobj.inter
+    if slope == 1 and offset == 0:
+        return np.asanyarray(image.dataobj), None
+    if dtype == np.uint8 and np.isclose(slope, 1 / 255) and offset == 0:
+        return np.asarray(image.dataobj.get_unscaled()), None
+    voxels = np.asanyarray(image.dataobj, dtype=np.float32)
+    return voxels, abs(float(slope)) if dtype.kind in "iu" else None
 
 
 def _read_sitk(file: Path) -> Image:

@@ -164,7 +164,7 @@ def read_labels(
     image = read_image(file)
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
-    values = whole_numbers(file, image.voxels)
+    values = whole_numbers(file, image.voxels, image.step)
     if predicted.turned:
         values = turned(values, image.affine)
     grid = VoxelGrid(str(file), image.shape, image.affine)
@@ -172,17 +172,27 @@ def read_labels(
     return replace(_labels(file, values, channels), affine=image.affine)
 
 
-def whole_numbers(file: Path, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def whole_numbers(
+    file: Path, voxels: npt.NDArray[Any], step: float | None = None
+) -> npt.NDArray[Any]:
     """The voxels of a label map as integers.
+
+    Args:
+        file: The label map.
+        voxels: Of it.
+        step: Of scaled integers, which may be off by half of it.
 
     Raises:
         InputError: If one is no whole number.
     """
     if voxels.dtype.kind in "iu":
         return voxels
-    values = voxels.astype(np.int32)
-    if not np.array_equal(values, voxels):
-        broken = voxels[values != voxels][0]
+    values = voxels.round().astype(np.int32)
+    # A step above 0.5 keeps no whole numbers apart from others, and is held to that.
+    apart, rounding = (min(step, 0.5) / 2, 1e-6) if step else (0.0, 0.0)
+    whole = np.isclose(values, voxels, rtol=rounding, atol=apart)
+    if not whole.all():
+        broken = voxels[~whole][0]
         raise InputError(f"{file}: holds {broken:g}, which is no label; give label maps")
     return values
 

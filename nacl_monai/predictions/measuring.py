@@ -51,7 +51,9 @@ class Settings:
     affine_tolerance: float = AFFINE_TOLERANCE
     raters: Sequence[str] = ()
 
-    def metric(self, from_logits: bool = False, rater: int | None = None) -> CalibrationMetric:
+    def metric(
+        self, from_logits: bool = False, rater: int | None = None, step: float | None = None
+    ) -> CalibrationMetric:
         """A calibration metric that has seen no case; against one of several raters, or their share."""
         return CalibrationMetric(
             num_bins=self.num_bins,
@@ -60,6 +62,7 @@ class Settings:
             from_logits=from_logits,
             num_raters=max(1, len(self.raters)),
             rater=rater,
+            step=step,
         )
 
 
@@ -92,7 +95,11 @@ class Measured:
 
 
 def measured(
-    probs: torch.Tensor, labels: Labels, settings: Settings, from_logits: bool = False
+    probs: torch.Tensor,
+    labels: Labels,
+    settings: Settings,
+    from_logits: bool = False,
+    step: float | None = None,
 ) -> Measured:
     """The numbers of one case.
 
@@ -101,17 +108,18 @@ def measured(
         labels: On the same grid.
         settings: Of the audit.
         from_logits: Whether logits come in place of probabilities.
+        step: As in `Probabilities`.
 
     Raises:
         InputError: If the metric refuses.
     """
     masks = None if labels.mask is None else [labels.mask]
-    sums: Any = settings.metric(from_logits)([probs], [labels.classes], mask=masks)
+    sums: Any = settings.metric(from_logits, step=step)([probs], [labels.classes], mask=masks)
     return Measured(_arrays(sums), _scores(*_structures(probs, labels, settings, from_logits)))
 
 
 def measured_by_all(
-    probs: torch.Tensor, raters: Sequence[Labels], settings: Settings
+    probs: torch.Tensor, raters: Sequence[Labels], settings: Settings, step: float | None = None
 ) -> list[Measured]:
     """The numbers of one case against the share of several raters, and then those against each.
 
@@ -119,6 +127,7 @@ def measured_by_all(
         probs: ``(C, *spatial)``, from `Probabilities`.
         raters: The labels of each, on the same grid.
         settings: Of the audit, with their names.
+        step: As in `Probabilities`.
 
     Raises:
         InputError: If the metric refuses.
@@ -127,7 +136,7 @@ def measured_by_all(
     counted = [_counted(one, probs.shape[1:]) for one in raters]
     masks = None if all(one.mask is None for one in raters) else [torch.stack(counted)]
     sums: list[Any] = [
-        settings.metric(rater=rater)([probs], [labels], mask=masks)
+        settings.metric(rater=rater, step=step)([probs], [labels], mask=masks)
         for rater in (None, *range(len(raters)))
     ]
     pairs = [_structures(probs, one, settings) for one in raters]

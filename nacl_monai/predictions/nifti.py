@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.images import Image, image_files, read_image, stem_of, stored_as
+from nacl_monai.predictions.images import Array, Image, image_files, read_image, stem_of, stored_as
 from nacl_monai.predictions.saved import Prediction, Probabilities
 from nacl_monai.runs import EvaluationFolder
 
@@ -88,7 +88,7 @@ def read_channels(prediction: Prediction) -> Probabilities:
     """
     image = read_image(prediction.file)
     voxels = image.voxels if image.voxels.ndim == 4 else image.voxels[None]
-    return Probabilities(voxels, image.affine, prediction.file, prediction.file, whole=image.whole)
+    return _probabilities(voxels, [image], prediction.file)
 
 
 def read_per_class(prediction: Prediction) -> Probabilities:
@@ -102,9 +102,17 @@ def read_per_class(prediction: Prediction) -> Probabilities:
     for file in others:
         images.append(_one_channel(file))
         _check_alike(file, images[-1], first, images[0])
-    voxels = np.stack([image.voxels for image in images])
+    return _probabilities(np.stack([image.voxels for image in images]), images, first)
+
+
+def _probabilities(voxels: Array, images: Sequence[Image], file: Path) -> Probabilities:
+    """The voxels of one image or several; the coarsest step is that of all."""
     whole = all(image.whole for image in images)
-    return Probabilities(voxels, images[0].affine, first, first, whole=whole)
+    step = max((image.step for image in images if image.step is not None), default=None)
+    if step is not None:  # a scale may round 0 and 1 beyond themselves, by half a step at most
+        nearest = voxels.clip(0, 1)
+        voxels = np.where(abs(voxels - nearest) <= step / 2, nearest, voxels)
+    return Probabilities(voxels, images[0].affine, file, file, whole=whole, step=step)
 
 
 def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:

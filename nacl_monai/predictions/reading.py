@@ -59,9 +59,9 @@ def measured_files(
         predicted, labels = read_case(prediction, label_maps, read, settings)
         probs = torch.from_numpy(predicted.voxels)
         if settings.raters:
-            numbers = measured_by_all(probs, labels, settings)
+            numbers = measured_by_all(probs, labels, settings, predicted.step)
         else:
-            numbers = [measured(probs, labels[0], settings)]
+            numbers = [measured(probs, labels[0], settings, step=predicted.step)]
     except InputError as fault:
         return _of_file(fault, prediction.file)
     if extras.nifti is not None:

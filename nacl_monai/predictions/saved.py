@@ -44,6 +44,8 @@ class Probabilities:
             that of the image all the same.
         whole: Whether whole numbers are stored.
         segmentation: The file of the most probable classes, if there is one.
+        step: How far apart stored probabilities lie where the dtype does not say, as of integers that
+            a file scales.
     """
 
     voxels: npt.NDArray[Any]
@@ -53,6 +55,7 @@ class Probabilities:
     turned: bool = False
     whole: bool = False
     segmentation: Path | None = None
+    step: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

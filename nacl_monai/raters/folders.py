@@ -89,7 +89,7 @@ def read_cases(cases: Mapping[str, Sequence[Path]]) -> Iterator[RatedCase]:
             if image.voxels.ndim != 3:
                 raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
             check_same_grid(VoxelGrid(str(file), image.shape, image.affine), first)
-            labels.append(_turned(whole_numbers(file, image.voxels), turn))
+            labels.append(_turned(whole_numbers(file, image.voxels, image.step), turn))
         yield RatedCase(name, np.stack(labels), _spacing(images[0].affine, turn))
 
 

@@ -48,6 +48,16 @@ def test_zero_is_half_of_what_the_dtype_tells_from_it(dtype, smallest):
     assert logits_of(probs).flatten().tolist() == pytest.approx([np.log(smallest), 0.0])
 
 
+@pytest.mark.parametrize("steps", [255, 32767, 65535])
+def test_zero_and_one_are_half_a_step_from_themselves(steps):
+    """Integers that a file scales come as single precision, which says nothing of their steps."""
+    ends, half = torch.tensor([[0.0], [1.0]]), 0.5 / steps
+
+    assert logits_of(ends, 1 / steps).flatten().tolist() == pytest.approx([np.log(half), 0.0])
+    low, high = structure_logits_of(ends, 1 / steps).flatten().tolist()
+    assert [low, high] == pytest.approx([np.log(half / (1 - half)), -np.log(half / (1 - half))])
+
+
 def test_bytes_are_255ths():
     """51 of 255 are a fifth."""
     probs = torch.tensor([[51], [204]], dtype=torch.uint8)
