@@ -71,8 +71,8 @@ def binary_problems(
     stored = probs.dtype
     probs, _ = dequantized(probs)
     check_unit_interval(probs, activation="sigmoid")
-    least = torch.tensor([rounded_to_one(stored, step), rounded_to_zero(stored, step)])
-    least = least.to(probs.device)
+    ends = [rounded(stored, step) for rounded in (rounded_to_one, rounded_to_zero)]
+    least = torch.tensor(ends, device=probs.device)
     ignored = _ignored(masks, ignore_index)
     if not ((masks == 0) | (masks == 1) | ignored).all():
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
