@@ -67,7 +67,8 @@ class CaseBins(CaseHandler):
                 "channels of probabilities; name each, background first"
             )
         names = (cases, self.calibration.region_names, self.classes)
-        write_case_bins(self.file, sums, *names, fine=fine, calibrator=self.calibrator)
+        behind = [self.calibrator] if self.calibrator else []
+        write_case_bins(self.file, sums, *names, fine=fine, calibrator=behind)
 
 
 def write_case_bins(
@@ -80,7 +81,7 @@ def write_case_bins(
     fine: FineBins | None = None,
     human: CalibrationBins | None = None,
     raters: Sequence[str] = (),
-    calibrator: str | None = None,
+    calibrator: Sequence[str] = (),
 ) -> None:
     """Writes a ``bins.npz``; see `CaseBins`.
 
@@ -94,11 +95,11 @@ def write_case_bins(
         fine: The fine bins, ``(cases, regions, F)``; left out where they were not measured.
         human: The bins of raters who are predicted by the others, like ``sums``, of several raters.
         raters: Their names, where the bins are against the share of them.
-        calibrator: Name of what the probabilities went through, if anything.
+        calibrator: Name of what the probabilities went through, if anything; and its checksum, where
+            calibrators of one name must be told apart.
     """
     names = {"cases": cases, "regions": regions, "classes": [TOP, *classes]}
-    behind = [calibrator] if calibrator else []
-    optional = {"patients": patients, "raters": raters, "calibrator": behind}
+    optional = {"patients": patients, "raters": raters, "calibrator": calibrator}
     names |= {key: values for key, values in optional.items() if values}
     arrays: dict[str, Any] = {key: np.array(list(values)) for key, values in names.items()}
     arrays |= sums.arrays()

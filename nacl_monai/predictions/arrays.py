@@ -92,9 +92,7 @@ def audit(
     metric(several, labeled, mask=None if mask is None else _masks(mask, several))
     names = _case_names(cases, len(several), patients)
     shown = list(OUTSIDE_INSIDE) if structures else _class_names(classes, len(several[0]))
-    human = metric.case_human_bins()
-    of_cases = (names, metric.region_names, shown, patients)
-    return from_sums(metric.case_bins(), *of_cases, human, list(raters))
+    return _of_metric(metric, names, shown, patients, list(raters))
 
 
 def _refuse(given: Mapping[str, Any], kind: str) -> None:
@@ -113,9 +111,21 @@ def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
     metric, channels = summed(found.settings, numbers[0]), found.settings.channels
     classes = list(OUTSIDE_INSIDE) if channels.overlapping else channels.names
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    of_cases = (cases, metric.region_names, classes, patients)
-    human = metric.case_human_bins()
-    return from_sums(metric.case_bins(), *of_cases, human, found.settings.raters)
+    return _of_metric(metric, cases, classes, patients, found.settings.raters, found.calibrator)
+
+
+def _of_metric(
+    metric: CalibrationMetric,
+    cases: Sequence[str],
+    classes: Sequence[str],
+    patients: Sequence[str],
+    raters: Sequence[str],
+    calibrator: Sequence[str] = (),
+) -> Audit:
+    """The audit of all sums that a metric has kept."""
+    names = (cases, metric.region_names, classes, patients)
+    optional = (metric.case_fine_bins(), metric.case_human_bins(), raters, calibrator)
+    return from_sums(metric.case_bins(), *names, *optional)
 
 
 def _cases(

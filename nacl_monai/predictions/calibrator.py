@@ -52,14 +52,22 @@ class Calibrator:
     file: Path
 
     def check(
-        self, channels: Channels, cases: Sequence[str], patients: Collection[str] = ()
+        self,
+        channels: Channels,
+        cases: Sequence[str],
+        patient_pattern: str | None = None,
+        table: Path | None = None,
     ) -> None:
         """Refuses predictions that it cannot calibrate, or that cannot test it.
 
+        Whose a case is says a table, or else every pattern of names that the fit or the audit has, for
+        the cases of both.
+
         Args:
             channels: Of the predictions.
-            cases: Their names; the fit may have known nobody's patients.
-            patients: Whose they are; if unknown, who they are by the names' pattern that the fit had.
+            cases: Their names.
+            patient_pattern: As in `patients_of`.
+            table: As there.
 
         Raises:
             InputError: If the channels are others, or if it was fitted on one of the cases or patients.
@@ -69,25 +77,29 @@ class Calibrator:
                 f"{self.file}: was fitted to {', '.join(self.channels)} by {self.activation}, but these "
                 f"are {', '.join(channels.names)} by {channels.activation}; give this model's calibrator"
             )
-        names = {*cases, *(patients or self._patients_of(cases))}
-        seen = sorted(names & {*self.patients, *self.cases})
+        names = {*cases, *patients_of(cases, patient_pattern, table)}
+        fitted = {*self.patients, *self.cases}
+        if table is None:
+            names |= _by_pattern(cases, self.patient_pattern)
+            fitted |= _by_pattern(self.cases, patient_pattern)
+        seen = sorted(names & fitted)
         if seen:
             raise InputError(
                 f"{self.file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"
             )
 
-    def _patients_of(self, cases: Sequence[str]) -> list[str]:
-        if self.patient_pattern is None:
-            return []
-        found = (re.search(self.patient_pattern, case) for case in cases)
-        return [match[1] for match in found if match]
-
     def as_record(self) -> dict[str, str]:
         """What ``evaluation.json`` keeps of it."""
         return {
             "calibrator": self.name,
-            "calibrator_file": checksum(self.file),
+            "calibrator_checksum": checksum(self.file),
         }
+
+
+def _by_pattern(cases: Collection[str], pattern: str | None) -> set[str]:
+    """The patients that a pattern finds, which need not fit to the other's names."""
+    found = (re.search(pattern, case) for case in cases if pattern is not None)
+    return {match[1] for match in found if match}
 
 
 def write_calibrator(

@@ -7,6 +7,8 @@ others. The calibrator that is written is fitted to all.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -179,5 +181,10 @@ def _after(
     """The same predictions, each through the calibrator that has not seen its patient."""
     of_patients = {one: part.fit.module for part in parts for one in part.patients}
     modules = {case: of_patients[patient] for case, patient in patient_of.items()}
-    record = {"calibrator": name, "calibrator_folds": len(parts)}
+    folds = json.dumps([part.record for part in parts])
+    record = {
+        "calibrator": name,
+        "calibrator_folds": len(parts),
+        "calibrator_checksum": hashlib.sha256(folds.encode()).hexdigest(),
+    }
     return through(replace(before, name=name), modules, record)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.calibrator import Calibrated, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
@@ -57,6 +56,12 @@ class Found:
     labeled: int
     faults: Sequence[InputError] = field(default=())
     calibrated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def calibrator(self) -> list[str]:
+        """Its name and checksum; empty without one."""
+        keys = ("calibrator", "calibrator_checksum")
+        return [self.calibrated[key] for key in keys if key in self.calibrated]
 
     def __str__(self) -> str:
         """The line that is printed."""
@@ -113,8 +118,7 @@ def _calibrated(found: Found, options: Options) -> Found:
         return found
     calibrator = read_calibrator(options.calibrator)
     cases = [one.case for one, _ in found.pairs]
-    patients = patients_of(cases, options.patient_pattern, options.patients)
-    calibrator.check(found.settings.channels, cases, patients)
+    calibrator.check(found.settings.channels, cases, options.patient_pattern, options.patients)
     return through(found, dict.fromkeys(cases, calibrator.module), calibrator.as_record())
 
 

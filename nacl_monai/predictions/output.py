@@ -142,7 +142,7 @@ def _content(
         patients=patients,
         settings={**as_record(found.settings), **found.calibrated},
         human=metric.case_human_bins(),
-        calibrator=found.calibrated.get("calibrator"),
+        calibrator=found.calibrator,
     )
 
 
@@ -196,7 +196,7 @@ class Content:
     pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     human: CalibrationBins | None = None
     raters: Sequence[str] = ()
-    calibrator: str | None = None
+    calibrator: Sequence[str] = ()
 
 
 def _write(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from nacl_monai.errors import InputError
 from nacl_monai.handlers.case_bins import write_case_bins
 from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.reports import Run, draw_reliability
 from nacl_monai.reports.consistency import check_sums, region_errors
 from nacl_monai.reports.evaluated import run_of_bins
@@ -121,8 +122,10 @@ def from_sums(
     regions: Sequence[str],
     classes: Sequence[str],
     patients: Sequence[str] = (),
+    fine: FineBins | None = None,
     human: CalibrationBins | None = None,
     raters: Sequence[str] = (),
+    calibrator: Sequence[str] = (),
 ) -> Audit:
     """The audit of sums in memory; arguments as in `write_case_bins`."""
     bins = RunBins(
@@ -132,8 +135,10 @@ def from_sums(
         sums=sums,
         path=Path("audit") / "bins.npz",
         patients=list(patients) or None,
+        fine=fine,
         human=human,
         raters=list(raters),
+        calibrator=list(calibrator),
     )
     return from_bins(bins, "audit")
 

@@ -10,7 +10,8 @@
 ``patients`` (N,)        optional: which cases belong together
 ``human_counts``, …      optional: as ``counts``, …, of raters who are predicted by the others
 ``raters``               optional: names; every voxel counts once for each
-``calibrator`` (1,)      optional: name of what the probabilities went through
+``calibrator`` (1,)      optional: name of what the probabilities went through; of an audit (2,), with
+                         its checksum
 ======================== ====================================================================
 """
 
@@ -54,7 +55,8 @@ class RunBins:
         patients: Of each case, where they are known.
         human: The bins of raters who are predicted by the share of the others, where there are several.
         raters: Their names, where ``sums`` are against the share of them.
-        calibrator: Name of what the probabilities went through; None where the file names nothing.
+        calibrator: Name of what the probabilities went through, and its checksum where the file has it;
+            empty where it names nothing.
     """
 
     cases: list[str]
@@ -66,7 +68,7 @@ class RunBins:
     patients: list[str] | None = None
     human: CalibrationBins | None = None
     raters: list[str] = field(default_factory=list)
-    calibrator: str | None = None
+    calibrator: list[str] = field(default_factory=list)
 
     @property
     def times(self) -> int:
@@ -212,7 +214,7 @@ def read_bins(path: Path) -> RunBins:
         patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
         human=CalibrationBins.from_arrays(sums, HUMAN) if human else None,
         raters=list(map(str, arrays.get("raters", ()))),
-        calibrator=next(map(str, arrays.get("calibrator", ())), None),
+        calibrator=list(map(str, arrays.get("calibrator", ()))),
         **names,
     )
 

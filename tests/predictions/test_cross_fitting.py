@@ -1,5 +1,6 @@
 """A calibrator of saved predictions is fitted to some patients, and tested on others."""
 
+import hashlib
 import json
 import pickle
 import re
@@ -145,7 +146,11 @@ def test_bins_say_what_is_behind_them(calibrated):
     """So that no sum of calibrated probabilities is joined to one of others."""
     named = [read_audit(calibrated.folder / name).run.bins.calibrator for name in (BEFORE, AFTER)]
 
-    assert named == [None, "temperature_union"]
+    before, (name, checksum) = named
+    assert before == []
+    assert name == "temperature_union"
+    settings = json.loads((calibrated.folder / AFTER / "evaluation.json").read_text())["settings"]
+    assert checksum == settings["calibrator_checksum"]
 
 
 def check_errors(table, cases, temperatures):
@@ -398,7 +403,8 @@ class TestAuditThroughACalibrator:
         check_errors(pd.read_csv(tmp_path / "audit/cases.csv"), cases, [temperature] * 2)
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
         assert settings["calibrator"] == "temperature_union"
-        assert read_audit(tmp_path / "audit").run.bins.calibrator == "temperature_union"
+        sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        assert read_audit(tmp_path / "audit").run.bins.calibrator == ["temperature_union", sha256]
 
     def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""
@@ -421,7 +427,7 @@ class TestAuditThroughACalibrator:
 
     @pytest.mark.parametrize(("fitted", "audited"), [(PATTERN, []), ([], PATTERN)])
     @pytest.mark.usefixtures("undrawn")
-    def test_case_of_the_fit_is_refused(self, calibrate, study, tmp_path, fitted, audited):
+    def test_case_of_the_fit_is_refused(self, calibrate, tmp_path, fitted, audited):
         """Though only one of both commands was told whose the cases are."""
         assert calibrate(*fitted)[0] == 0
         folders = [tmp_path / "nnunet", study.labels, "--output", tmp_path / "audit"]
@@ -429,6 +435,44 @@ class TestAuditThroughACalibrator:
 
         assert main(["audit", *map(str, [*folders, *calibrator, *audited])]) == 1
         assert not (tmp_path / "audit").exists()
+
+    @pytest.mark.parametrize(
+        ("fitted", "audited"),
+        [
+            (PATTERN[1], r"patient(\d+)_"),
+            (r"patient(\d+)_", PATTERN[1]),
+            (None, PATTERN[1]),
+        ],
+    )
+    @pytest.mark.usefixtures("undrawn")
+    def test_patient_of_the_fit_is_refused_by_any_pattern(
+        self, calibrate, tmp_path, fitted, audited
+    ):
+        """The pattern of the audit is not that of the fit, or the fit had none."""
+        assert calibrate(*(["--patient-pattern", fitted] if fitted else []))[0] == 0
+        cases = {f"patient0_later{k}": pair for k, pair in enumerate(softmax_cases().values())}
+        later = Study(tmp_path / "later", cases)
+        options = {"calibrator": tmp_path / "out/calibrator.json", "patient_pattern": audited}
+
+        with pytest.raises(InputError, match="was fitted on (patient)?0, who cannot test it"):
+            audit(later.nnunet(), later.labels, **options)
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_audit_in_python_is_the_commands(self, file, tmp_path):
+        """Its file says through what, and keeps the fine bins, as the command's does."""
+        cases = {f"other{k}": pair for k, pair in enumerate(softmax_cases().values())}
+        study = Study(tmp_path / "other", cases)
+        folders = [study.nnunet(), study.labels]
+        found = audit(*folders, calibrator=Path(file))
+        words = [*folders, "--output", tmp_path / "audit", "--calibrator", file]
+        assert main(["audit", *map(str, words)]) == 0
+
+        of_command, of_python = (
+            read_audit(tmp_path / "audit"),
+            read_audit(found.save(tmp_path / "p.npz")),
+        )
+        assert of_python.run.bins.calibrator == of_command.run.bins.calibrator
+        assert found.error("adaptive_ece") == of_command.error("adaptive_ece")
 
     @pytest.mark.usefixtures("undrawn")
     def test_patient_of_the_fit_is_refused_without_a_pattern(self, file, tmp_path):

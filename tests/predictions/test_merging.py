@@ -109,10 +109,10 @@ def drop(arrays):
     arrays["regions"] = arrays["regions"][:2]
 
 
-def calibrate(arrays):
+def calibrate(arrays, checksum="1" * 64):
     renumber(arrays)
     arrays["patients"] = arrays["cases"]
-    arrays["calibrator"] = np.array(["temperature_union"])
+    arrays["calibrator"] = np.array(["temperature_union", checksum])
 
 
 def impossible(arrays):
@@ -127,7 +127,7 @@ def impossible(arrays):
         (lambda _: None, "its case 'patient1_scan2' is in"),
         (renumber, "its patient 'patient1' is in"),
         (forget, "patients (known, now unknown)"),
-        (calibrate, "calibrator (none, now temperature_union)"),
+        (calibrate, "calibrator (none, now temperature_union 1111"),
         (impossible, "more voxels are right than there are"),
     ],
     ids=["classes", "regions", "case", "patient", "unknown patients", "calibrator", "sums"],
@@ -141,7 +141,7 @@ def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
     """What both went through is kept in the file."""
 
     def same(arrays):
-        arrays["calibrator"] = np.array(["temperature_union"])
+        arrays["calibrator"] = np.array(["temperature_union", "1" * 64])
 
     files = [
         str(change(sites["a"], calibrate, tmp_path / "x")),
@@ -150,7 +150,22 @@ def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
     assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
 
     saved = read_audit(read_audit(tmp_path / "merged").save(tmp_path / "again" / "bins.npz"))
-    assert saved.run.bins.calibrator == "temperature_union"
+    assert saved.run.bins.calibrator == ["temperature_union", "1" * 64]
+
+
+@pytest.mark.parametrize("checksum", ["2" * 64, None])
+def test_calibrators_of_one_name_are_told_apart(checksum, sites, tmp_path):
+    """By the checksum of what was fitted; a file without it may be of any."""
+
+    def other(arrays):
+        arrays["calibrator"] = np.array(["temperature_union", checksum][: 2 if checksum else 1])
+
+    files = [
+        change(sites["a"], calibrate, tmp_path / "x"),
+        change(sites["b"], other, tmp_path / "y"),
+    ]
+    refused(files, "y/bins.npz: differs from")
+    refused(files, "calibrator (temperature_union 1111")
 
 
 def test_case_that_a_file_repeats_is_refused(sites, tmp_path):
