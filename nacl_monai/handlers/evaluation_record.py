@@ -19,6 +19,8 @@ from nacl_monai.handlers.run_record import git_commit
 from nacl_monai.runs import EvaluationFolder
 
 _PACKAGES = ("nacl-monai", "torch", "monai")
+# Hidden files that are nobody's work: of a process that wrote here, and of macOS.
+_LEFT = (".lock", ".partial-*", ".DS_Store", "._*")
 
 
 class EvaluationRecord:
@@ -107,7 +109,8 @@ def check_replaceable(
     Args:
         folder: That a new evaluation is to replace.
         option: By which another folder is chosen, for the message.
-        also: Patterns of further names that may be there.
+        also: Patterns of further names that may be there. Hidden files count, since they would be
+            removed, too.
 
     Raises:
         InputError: If it is a file, the working directory, or holds something else.
@@ -120,17 +123,12 @@ def check_replaceable(
     remedy = f"choose another {option}, or move it away"
     if path.is_file():
         raise InputError(f"{path}: is a file; {remedy}")
+    names = {file.name for file in path.glob("*")} - folder.names
     others = sorted(
-        name
-        for name in _visible(path) - folder.names
-        if not any(fnmatch(name, one) for one in also)
+        name for name in names if not any(fnmatch(name, one) for one in (*also, *_LEFT))
     )
     if others:
         raise InputError(f"{path}: holds {others[0]}, which is no part of an evaluation; {remedy}")
-
-
-def _visible(folder: Path) -> set[str]:
-    return {file.name for file in folder.glob("[!.]*")}
 
 
 def clear_aside(folder: EvaluationFolder) -> None:

@@ -87,6 +87,24 @@ def test_file_that_changes_during_the_evaluation_is_named(tmp_path, files, which
     assert not (tmp_path / "evaluation").exists()
 
 
+@pytest.mark.parametrize("name", [".git", ".dvcignore", "notes.md"])
+def test_folder_of_other_work_is_not_replaced(tmp_path, name):
+    """Hidden or not; it would be removed."""
+    (tmp_path / "evaluation" / name).mkdir(parents=True)
+
+    with pytest.raises(InputError, match=f"holds {name}, which is no part of an evaluation"):
+        check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
+
+
+@pytest.mark.parametrize("name", [".lock", ".partial-x", ".DS_Store", "._cases.csv", "cases.csv"])
+def test_what_processes_leave_is_replaced(tmp_path, name):
+    """An evaluation that was killed, or a file manager, must not stop the next one."""
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / name).touch()
+
+    check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
+
+
 @pytest.mark.parametrize("place", [".", "..", "../../evaluation"])
 def test_working_directory_is_not_replaced(tmp_path, monkeypatch, place):
     """Whoever stands in it would stand nowhere."""
