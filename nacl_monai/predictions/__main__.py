@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ended(faults: Sequence[InputError] | None, code: int) -> int:
-    """Prints the faults of single cases; returns the exit code."""
-    for fault in faults or []:
-        print(f"fault: {fault}", file=sys.stderr)
+    """The exit code, which says whether single cases had a fault."""
     return 1 if faults else code
 
 

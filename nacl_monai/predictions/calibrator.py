@@ -147,6 +147,7 @@ def read_calibrator(file: Path) -> Calibrator:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the calibrator.json that calibrate wrote")
     record = read_object(file, _REMEDY)
+    check_of_saved(file, record, "give one that calibrate fitted to saved predictions")
     pattern = record.get("patient_pattern")
     try:
         patients_of([], pattern)  # refuses what is no pattern
@@ -162,6 +163,16 @@ def read_calibrator(file: Path) -> Calibrator:
         )
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is damaged; {_REMEDY}") from error
+
+
+def check_of_saved(file: Path, record: Mapping[str, Any], remedy: str) -> None:
+    """Refuses the calibrator of a run, which is of weights and not of named channels.
+
+    Raises:
+        InputError: Then, with what to do.
+    """
+    if "weights" in record and "channels" not in record:
+        raise InputError(f"{file}: is a calibrator of a run, not of saved predictions; {remedy}")
 
 
 @dataclass(frozen=True)

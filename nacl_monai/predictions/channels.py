@@ -157,7 +157,7 @@ def with_structures(
 
     Raises:
         SettingError: If a word is no structure, holds a value that no class has, or has the name of
-            another.
+            another; or if the channels are other regions in the dataset.
     """
     structures = dict(map(_structure, words))
     if len(structures) < len(words):
@@ -166,6 +166,7 @@ def with_structures(
     if channels:
         _check_known(structures, {0} | channels.label_values)
     if activation == SIGMOID or (channels and channels.overlapping):
+        _check_order(structures, channels)
         return Channels(SIGMOID, structures, ignore, "--structures")
     if channels is None:
         raise SettingError(
@@ -173,6 +174,23 @@ def with_structures(
             "channels are the structures, with --activation sigmoid"
         )
     return Channels(SOFTMAX, channels.values, ignore, channels.source, structures)
+
+
+def _check_order(structures: Mapping[str, Sequence[int]], channels: Channels | None) -> None:
+    """Refuses what contradicts the order of the channels in a dataset, whose names may be others.
+
+    A dataset that knows no regions says the order where its labels are those of the structures.
+    """
+    if channels is None:
+        return
+    said, known = ([set(of) for of in values.values()] for values in (structures, channels.values))
+    same_sets = len(said) == len(known) and all(of in known for of in said)
+    if said != known and (same_sets or any(len(of) > 1 for of in known)):
+        words = (f"{name}={','.join(map(str, of))}" for name, of in channels.values.items())
+        raise SettingError(
+            f"--structures: contradict {channels.source}, whose channels are {' '.join(words)} in this "
+            "order; write them so, or leave it out"
+        )
 
 
 def _check_known(structures: Mapping[str, Sequence[int]], known: set[int]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import named_once
 from nacl_monai.predictions.raters import Pair
 from nacl_monai.predictions.saved import Prediction
 
@@ -65,6 +66,6 @@ def _keyed(files: Mapping[str, Path], channels: Channels) -> tuple[dict[str, Pat
     """Files and channels by label values where all files have numbers for names, or else by names."""
     if not channels.overlapping and all(map(str.isdecimal, files)):
         values = [str(of[0]) for of in channels.values.values()]
-        return {str(int(name)): file for name, file in files.items()}, values
+        return named_once((str(int(name)), file) for name, file in files.items()), values
     names = [name.lower() for name in channels.names]
-    return {name.lower(): file for name, file in files.items()}, names
+    return named_once((name.lower(), file) for name, file in files.items()), names

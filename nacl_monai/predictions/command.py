@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from nacl_monai.predictions.output import (
     write_merged,
     written_aside,
 )
-from nacl_monai.predictions.raters import Folders, by_name, check_raters
+from nacl_monai.predictions.raters import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.table import audit_table, rater_table
 from nacl_monai.predictions.worst import WorstCases
 from nacl_monai.reports import Run, check_alike, read_runs
-from nacl_monai.reports.evaluation_files import first_repeated
+from nacl_monai.reports.evaluation_files import first_repeated, listed
 
 
 def audit_folders(
@@ -96,7 +97,7 @@ def _audit_all(
 def audit_one(
     found: Found, place: Path, options: Options, apply: Callable[..., Iterable[Any]]
 ) -> tuple[Run, list[InputError], list[Path]]:
-    """The audit of one model, the faults of its cases, and the files.
+    """The audit of one model, the faults of its cases, which are printed, and the files.
 
     Args:
         found: From `find`.
@@ -116,7 +117,14 @@ def audit_one(
             write_label_tables(nifti, found.settings.channels)
         patients = patients_of(cases, options.patient_pattern, options.patients)
         audit, written = write_audit(place, found, cases, patients, numbers, worst.pictures)
+    print_faults(faults)
     return audit, faults, written
+
+
+def print_faults(faults: Iterable[InputError]) -> None:
+    """Prints the faults of single cases, a line for each."""
+    for fault in faults:
+        print(f"fault: {fault}", file=sys.stderr)
 
 
 def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
@@ -151,20 +159,34 @@ def distinct_names(
         kind: What is named.
 
     Raises:
-        SettingError: If there are not as many names as folders, or two are the same.
+        SettingError: If there are not as many names as folders, two are the same, or one is no name of
+            a folder.
     """
     if names is not None and len(names) != len(folders):
         raise SettingError(
             f"{option}: {len(names)} names for {len(folders)} folders; give one for each"
         )
     chosen = list(names or (folder.resolve().name for folder in folders))
+    for name in chosen:
+        check_name(name, option)
     repeated = first_repeated(chosen)
     if repeated is not None:
         raise SettingError(f"{option}: two {kind} are called {repeated!r}; tell them apart with it")
     return chosen
 
 
+def _check_same_cases(first: Run, other: Run) -> None:
+    for lacking, having in ((other, first), (first, other)):
+        cases = sorted(set(having.cases) - set(lacking.cases))
+        if cases:
+            raise InputError(
+                f"{lacking.folder}: lacks {listed(cases, most=3)}, which {having.folder} has; mend what "
+                "is wrong there, or leave the same cases out of every model, to set them side by side"
+            )
+
+
 def _side_by_side(audits: Sequence[Run]) -> list[Run]:
     for other in audits[1:]:
+        _check_same_cases(audits[0], other)
         check_alike(audits[0], other)
     return read_runs([audit.folder for audit in audits])

@@ -23,9 +23,9 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.posthoc import OUTPUTS, Fit, Outputs, RegionLogits, StructureLogits
-from nacl_monai.predictions.calibrator import FILE, write_calibrator
+from nacl_monai.predictions.calibrator import FILE, check_of_saved, write_calibrator
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.command import audit_one
+from nacl_monai.predictions.command import audit_one, print_faults
 from nacl_monai.predictions.folders import Found, find, through
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
@@ -71,7 +71,7 @@ def calibrate_folder(
     """
     if folds < 2:
         raise SettingError(f"--folds: is {folds}; give 2 or more")
-    _check_output(output)
+    _check_output(output, [predictions, labels])
     found = find(predictions, labels, options, BEFORE)
     print(found)
     channels = found.settings.channels
@@ -112,14 +112,12 @@ def _chosen(method: str | None, outputs: Outputs[Any], channels: Channels) -> st
     return method or fitting[0]
 
 
-def _check_output(output: Path) -> None:
-    file = output / FILE
-    if file.is_file() and "channels" not in read_object(file, "choose another --output"):
-        raise InputError(
-            f"{file}: is a calibrator of a run, not of saved predictions; choose another --output"
-        )
+def _check_output(output: Path, read: Sequence[Path]) -> None:
+    file, remedy = output / FILE, "choose another --output"
+    if file.is_file():
+        check_of_saved(file, read_object(file, remedy), remedy)
     for name in (BEFORE, AFTER):
-        check_output(output / name)
+        check_output(output / name, read)
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class _Part:
 
 
 def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str], list[InputError]]:
-    """Reads all cases into the region; returns the patient of each, and the faults of others."""
+    """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
     names = [one.case for one, _ in found.pairs]
     logits_of = OUTPUTS[found.settings.channels.activation].logits_of
     known = patients_of(names, options.patient_pattern, options.patients) or names
@@ -153,6 +151,7 @@ def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str],
         else:
             patient_of[prediction.case] = patient
     check_measured(found, list(patient_of), faults)
+    print_faults(faults)
     return patient_of, faults
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,29 @@ def image_files(folder: Path) -> list[Path]:
         for file in folder.glob("*")
         if file.name.lower().endswith(ENDINGS) and not file.name.startswith(".")
     )
+
+
+def named_once(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Files by their names, each of which one file has.
+
+    Raises:
+        InputError: If two have one name, as with two endings.
+    """
+    by_name: dict[str, Path] = {}
+    for name, file in files:
+        first = by_name.setdefault(name, file)
+        if first != file:
+            raise InputError(f"{file}: has the name of {first}; leave one of them out")
+    return by_name
+
+
+def images_by_name(folder: Path) -> dict[str, Path]:
+    """The images in a folder by their names without ending.
+
+    Raises:
+        InputError: If two have one name.
+    """
+    return named_once((stem_of(file), file) for file in image_files(folder))
 
 
 def read_image(file: Path) -> Image:

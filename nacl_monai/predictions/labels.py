@@ -17,7 +17,7 @@ from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import image_files, read_image, stem_of
+from nacl_monai.predictions.images import images_by_name, read_image, stem_of
 from nacl_monai.predictions.saved import Affine, Prediction, Probabilities
 
 VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
@@ -47,7 +47,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give the folder of the label maps")
-    files = _by_case(folder)
+    files = images_by_name(folder)
     if not files:
         raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
     beside = next((file for file in files.values() if _probabilities_of(file).is_file()), None)
@@ -55,16 +55,6 @@ def label_files(folder: Path) -> dict[str, Path]:
         raise InputError(
             f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
         )
-    return files
-
-
-def _by_case(folder: Path) -> dict[str, Path]:
-    """The images in a folder by their names, of which none is there with two endings."""
-    files: dict[str, Path] = {}
-    for file in image_files(folder):
-        first = files.setdefault(stem_of(file), file)
-        if first != file:
-            raise InputError(f"{file}: has the name of {first}; leave one of them out")
     return files
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.images import Array, Image, image_files, read_image, stem_of, stored_as
+from nacl_monai.predictions.images import (
+    Array,
+    Image,
+    image_files,
+    images_by_name,
+    read_image,
+    stem_of,
+    stored_as,
+)
 from nacl_monai.predictions.saved import Prediction, Probabilities
 from nacl_monai.runs import EvaluationFolder
 
@@ -52,19 +60,14 @@ def find_hard(folder: Path) -> list[Prediction]:
 
 def find_folders(folder: Path) -> list[Prediction]:
     """A folder per case, with a file per class: ``CASE/CLASS.nii.gz``."""
-    cases = {place.name: image_files(place) for place in sorted(folder.glob("[!.]*/"))}
-    return [
-        Prediction(case, {stem_of(file): file for file in files})
-        for case, files in cases.items()
-        if files
-    ]
+    cases = {place.name: images_by_name(place) for place in sorted(folder.glob("[!.]*/"))}
+    return [Prediction(case, files) for case, files in cases.items() if files]
 
 
 def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
     """A file per case and class, ``CASE_CLASS.nii.gz``, where ``CASE`` is the name of a label map."""
     cases: dict[str, dict[str, Path]] = defaultdict(dict)
-    for file in image_files(folder):
-        stem = stem_of(file)
+    for stem, file in images_by_name(folder).items():
         case = _longest_start(stem, names)
         if case is None or stem in names:
             return []

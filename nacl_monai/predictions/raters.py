@@ -40,14 +40,19 @@ def check_raters(labels: Folders) -> None:
             "--raters: is one folder; give two or more, or this one as the last folder without --raters"
         )
     for name in labels:
-        _check_name(name)
+        check_name(name, "--rater-names")
     for one, other in combinations(labels.values(), 2):
         _check_apart(one, other)
 
 
-def _check_name(name: str) -> None:
-    if Path(name).name != name or name in (".", ".."):
-        raise SettingError(f"--rater-names: {name!r} is no name of a folder; choose another")
+def check_name(name: str, option: str) -> None:
+    """Refuses a name that no folder in the output can have.
+
+    Raises:
+        SettingError: If it is empty, or leads elsewhere.
+    """
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise SettingError(f"{option}: {name!r} is no name of a folder; choose another")
 
 
 def _check_apart(one: Path, other: Path) -> None:

@@ -67,12 +67,25 @@ def test_several_models_stand_side_by_side(models, run, tmp_path):
 def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
     """Each is audited; one line names the difference."""
     plain, sharp, labels = models
-    (sharp / "patient1_scan2.npz").unlink()
+    (sharp / "patient1_scan2.npz").write_bytes(b"damaged")
 
     code, _, err = run(plain, sharp, labels)
     assert code == 1
-    assert "missing here: patient1_scan2" in err.splitlines()[-1]
+    fault, error = [line for line in err.splitlines() if line.startswith(("fault", "error"))]
+    assert fault.startswith(f"fault: {sharp / 'patient1_scan2.npz'}: cannot be read")
+    audits = tmp_path / "audit"
+    assert f"{audits / 'sharp'}: lacks patient1_scan2, which {audits / 'plain'} has" in error
     assert (tmp_path / "audit" / "sharp" / "cases.csv").is_file()
+
+
+@pytest.mark.parametrize("name", ["../escaped", "x/y", "..", ""])
+def test_name_that_leads_elsewhere_is_refused(name, models, run, tmp_path):
+    """Before anything is written; each model has a folder in the output."""
+    code, _, err = run(*models, "--names", name, "x")
+
+    assert code == 2
+    assert f"--names: {name!r} is no name of a folder" in err
+    assert not (tmp_path / "audit").exists()
 
 
 def test_folders_of_one_name_are_refused(models, run):

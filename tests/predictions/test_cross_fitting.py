@@ -359,6 +359,17 @@ def test_method_of_other_predictions_is_refused(calibrate, method):
     assert "choose from temperature, class_temperatures, vector" in err
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_predictions_in_the_output_stay(study, tmp_path):
+    """Those that an audit has written into the folder that the next one replaces."""
+    place = tmp_path / "out/before/nifti"
+    shutil.copytree(study.channels(), place)
+    words = [place, study.labels, "--output", tmp_path / "out"]
+
+    assert main(["calibrate", *map(str, words)]) == 2
+    assert len(list(place.iterdir())) == len(study.cases) + 1
+
+
 def test_calibrator_of_a_run_is_not_replaced(calibrate, tmp_path):
     """The folder is a run's, where other commands read it."""
     write_json(tmp_path / "out/calibrator.json", {"method": "temperature", "weights": "…"})
@@ -427,7 +438,7 @@ class TestAuditThroughACalibrator:
 
     @pytest.mark.parametrize(("fitted", "audited"), [(PATTERN, []), ([], PATTERN)])
     @pytest.mark.usefixtures("undrawn")
-    def test_case_of_the_fit_is_refused(self, calibrate, tmp_path, fitted, audited):
+    def test_case_of_the_fit_is_refused(self, calibrate, study, tmp_path, fitted, audited):
         """Though only one of both commands was told whose the cases are."""
         assert calibrate(*fitted)[0] == 0
         folders = [tmp_path / "nnunet", study.labels, "--output", tmp_path / "audit"]
@@ -524,6 +535,12 @@ class TestAuditThroughACalibrator:
 
         assert code == 1
         assert f"{file}: is damaged; write it anew" in err
+
+    def test_calibrator_of_a_run_is_named_as_such(self, file, audit):
+        """It is not damaged."""
+        write_json(Path(file), {"method": "temperature", "weights": "…"})
+
+        assert f"{file}: is a calibrator of a run, not of saved predictions" in audit(file)[2]
 
     def test_missing_file_is_refused(self, tmp_path, audit):
         """Before a volume is read."""

@@ -373,6 +373,34 @@ def test_words_that_cannot_be_meant_have_exit_code_2(words, said, study, run):
     assert "Auditing" not in result[2]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("posterior=2 whole=1,2", "whole=1,2 posterior=2 in this order"),
+        ("whole=1,2 anterior=1", "whole=1,2 posterior=2 in this order"),
+        ("whole=1,2", "whole=1,2 posterior=2 in this order"),
+        ("all=2,1 tail=2", None),
+    ],
+)
+def test_structures_have_the_order_of_the_channels(words, said, regions, run):
+    """The regions of dataset.json say it; their names may be others."""
+    result = run(regions.channels(), regions.labels, "--structures", *words.split())
+
+    if said is None:
+        assert result[0] == 0
+    else:
+        assert said in refusal(result, code=2)
+
+
+def test_classes_of_a_dataset_say_the_order_of_structures_alone(regions, run):
+    """Regions may be made of them; but the classes themselves are in the order of the file."""
+    regions.dataset = {"labels": {"background": 0, "anterior": 1, "posterior": 2}}
+    folders = [regions.channels(), regions.labels, "--activation", "sigmoid", "--structures"]
+
+    assert run(*folders, "whole=1,2", "posterior=2")[0] == 0
+    assert "in this order" in refusal(run(*folders, "posterior=2", "anterior=1"), code=2)
+
+
 def test_sigmoid_needs_its_structures(regions, run):
     """Nothing is guessed: neither the labels of channels, nor a softmax where regions overlap."""
     place = regions.channels(dataset=False)

@@ -1,10 +1,43 @@
 """NIfTI files: which of them are predictions."""
 
+import nibabel
 import numpy as np
 import pytest
 
 from nacl_monai.predictions.nifti import find_own
-from tests.predictions.conftest import save
+from tests.predictions.conftest import CLASSES, save
+
+
+@pytest.mark.parametrize(
+    ("name", "twice"),
+    [("{case}_{channel}", "patient0_scan0_1"), ("{case}/{channel}", "patient0_scan0/1")],
+)
+def test_file_that_is_there_with_two_endings_is_refused(name, twice, study, run):
+    """One of both was taken without a word."""
+    place = study.per_class(name=name, names="012")
+    image = nibabel.load(place / f"{twice}.nii.gz")
+    nibabel.save(image, place / f"{twice}.nii")
+
+    code, _, err = run(place, study.labels)
+
+    assert code == 1
+    first, second = (place / f"{twice}{ending}" for ending in (".nii", ".nii.gz"))
+    assert f"{second}: has the name of {first}; leave one of them out" in err
+
+
+@pytest.mark.parametrize(("names", "other"), [("012", "01"), (list(CLASSES), "Anterior")])
+def test_files_of_one_class_are_a_fault(names, other, study, run):
+    """Numbers may begin with zeros, and names may be in capitals, but not one of them in both ways."""
+    place = study.per_class(names=names)
+    case = next(iter(study.cases))
+    save(place / f"{case}_{other}.nii.gz", study.cases[case][0][1])
+
+    code, out, err = run(place, study.labels)
+
+    assert code == 1
+    assert "has the name of" in err
+    assert f"{case}_{other}.nii.gz" in err
+    assert "Mean over 2 cases" in out
 
 
 def test_maps_of_an_earlier_audit_are_no_predictions(study, run):
