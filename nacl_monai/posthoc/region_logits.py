@@ -69,6 +69,10 @@ REACH = 4
 _BLOCK = 16_384
 
 
+class NoRoomError(InputError):
+    """The temporary folder takes no more, which is no fault of a case."""
+
+
 class RegionLogits:
     """What a calibrator is fitted on: the voxels of a region in the volumes that were added.
 
@@ -130,6 +134,7 @@ class RegionLogits:
 
         Raises:
             InputError: If the logits are not finite, or the labels do not fit them.
+            NoRoomError: If they cannot be kept.
         """
         logits = without_metadata(logits.detach())[None].float()
         check_outputs(logits)
@@ -151,11 +156,11 @@ class RegionLogits:
         chosen = ... if kept is None else kept
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
         file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
-        torch.save((flat.cpu(), indices[chosen].flatten().cpu()), file)
+        _save((flat.cpu(), indices[chosen].flatten().cpu()), file)
         if image is not None:
             inside = torch.ones_like(indices[0], dtype=torch.bool) if kept is None else kept[0]
             parts = _around(logits[0], without_metadata(image), indices[0], inside)
-            torch.save(parts, _whole(file))
+            _save(parts, _whole(file))
         self._volumes.append((patient, file))
         self.voxels_of[patient] += len(flat)
 
@@ -193,6 +198,16 @@ class RegionLogits:
             logits, image, kept, labels = torch.load(_whole(file), mmap=True)
             if len(labels):
                 yield Volume(logits, image, kept, labels, 1 / self.voxels_of[patient])
+
+
+def _save(tensors: tuple[torch.Tensor, ...], file: Path) -> None:
+    try:
+        torch.save(tensors, file)
+    except (OSError, RuntimeError) as error:  # torch raises the latter where a disk is full
+        raise NoRoomError(
+            f"{file.parent}: cannot be written, as where a disk is full; free some space, or set TMPDIR "
+            "to another folder"
+        ) from error
 
 
 def _whole(file: Path) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from nacl_monai.data.patients import patients_of
@@ -55,11 +56,12 @@ def audit(
         patients: The patient of each case, who is the unit of every interval, or the case where nobody
             says; of folders, a CSV file with the columns case and patient.
         **options: Of folders, what a command says besides: ``dataset``, ``activation``,
-            ``patient_pattern``, ``jobs``.
+            ``patient_pattern``, ``calibrator``, ``jobs``; but not ``write``, which needs its folder.
 
     Raises:
         InputError: If input is no probability or no label, a case of a folder has a fault, a mapping
-            holds a single rater, or an option of folders is given with arrays, or the other way round.
+            holds a single rater, a case has no patient where others have, or an option of folders is
+            given with arrays, or the other way round.
 
     Example:
         >>> import numpy as np
@@ -71,13 +73,14 @@ def audit(
     if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
         of_arrays = {"mask": mask is not None, "classes": classes, "cases": cases}
         _refuse({**of_arrays, "from_logits": from_logits}, "arrays")
+        _refuse({"write": options.get("write")}, "the command")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
         words = Options(patients=table, **given, **options)
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     _refuse(dict.fromkeys(options, True), "folders")
-    patients = list(patients)
+    patients = _patients(patients)
     metric = CalibrationMetric(
         num_bins=num_bins,
         regions=regions,
@@ -99,6 +102,16 @@ def _refuse(given: Mapping[str, Any], kind: str) -> None:
     """Refuses what says something about the other kind of input, where it would have no effect."""
     for name in filter(given.get, given):
         raise InputError(f"{name}: is an option for {kind} alone; leave it out")
+
+
+def _patients(given: Any) -> list[str]:
+    """Names, as files keep them."""
+    missing = [k for k, one in enumerate(given, 1) if pd.isna(one) or not str(one).strip()]
+    if missing:
+        raise InputError(
+            f"patients: that of case number {missing[0]} is missing; give one for each case, or none"
+        )
+    return list(map(str, given))
 
 
 def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
@@ -133,8 +146,8 @@ def _cases(
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Lists of cases, whatever form they come in."""
     probs, labels = as_tensor(probs), as_tensor(labels)
-    if isinstance(probs, list):
-        return probs, list(labels)
+    if isinstance(probs, list) or isinstance(labels, list):
+        return list(probs), list(labels)
     if structures:
         single, batch = (probs.ndim > axis and probs.shape[axis] == structures for axis in (0, 1))
         if single and batch:

@@ -23,6 +23,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.posthoc import OUTPUTS, Fit, Outputs, RegionLogits, StructureLogits
+from nacl_monai.posthoc.region_logits import NoRoomError
 from nacl_monai.predictions.calibrator import FILE, check_of_saved, write_calibrator
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.command import audit_one, print_faults
@@ -146,6 +147,8 @@ def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str],
             )
             logits = logits_of(torch.from_numpy(predicted.voxels), predicted.step)
             voxels.add(logits, labels.classes, patient, labels.mask)
+        except NoRoomError:
+            raise
         except InputError as fault:
             faults.append(fault)
         else:

@@ -182,5 +182,10 @@ def _checked(file: Path, voxels: Array, affine: Any, whole: bool) -> Image:
         raise InputError(
             f"{file}: has {voxels.ndim} axes; give a volume, or one with channels last"
         )
-    native = np.asarray(voxels, dtype=voxels.dtype.newbyteorder("="))
-    return Image(native, np.asarray(affine, dtype=np.float64), whole)
+    return Image(native(voxels), np.asarray(affine, dtype=np.float64), whole)
+
+
+def native(voxels: Array) -> Array:
+    """The voxels in a dtype that torch has: in the machine's order of bytes, and in 64 bits at most."""
+    dtype = voxels.dtype.newbyteorder("=")
+    return np.asarray(voxels, dtype=np.float64 if dtype == np.longdouble else dtype)

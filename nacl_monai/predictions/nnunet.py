@@ -13,14 +13,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.predictions.images import ENDINGS, read_grid, to_ras
+from nacl_monai.predictions.images import ENDINGS, native, read_grid, to_ras
 from nacl_monai.predictions.pickles import read_plain
 from nacl_monai.predictions.saved import Affine, Prediction, Probabilities
 
@@ -95,7 +96,7 @@ def _is_turned(plans: Path | None, record: Mapping[str, Any]) -> bool:
 
 def _array(file: Path) -> np.ndarray[Any, Any]:
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with file.open("rb") as stream, _opened(stream) as archive:
             if _KEY_OF_FIRST_VERSION in archive and _KEY not in archive:
                 raise InputError(
                     f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of "
@@ -114,7 +115,14 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
             f"{file}: holds {array.dtype} of the shape {array.shape}; probabilities are numbers "
             "(classes, z, y, x)"
         )
-    return np.asarray(array, dtype=array.dtype.newbyteorder("="))
+    return native(array)
+
+
+def _opened(stream: BinaryIO) -> NpzFile:
+    archive = np.load(stream, allow_pickle=False)
+    if not isinstance(archive, NpzFile):
+        raise ValueError("a single array, as of an npy file")
+    return archive
 
 
 def _segmentation(file: Path) -> Path | None:

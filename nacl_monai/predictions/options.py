@@ -28,3 +28,8 @@ class Options:
     pictures: bool = True
     write: str | None = None
     calibrator: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dataset", "patients", "calibrator"):  # in Python, text will do
+            file = getattr(self, name)
+            object.__setattr__(self, name, None if file is None else Path(file))

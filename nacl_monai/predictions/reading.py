@@ -116,7 +116,7 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
             a sigmoid has.
     """
     file, voxels = prediction.file, predicted.voxels
-    if (predicted.whole and voxels.max(initial=0) <= 1) or _are_masks(voxels):
+    if (predicted.whole and _are_labels(voxels, channels)) or _are_masks(voxels):
         raise labels_instead(file)
     if len(voxels) != len(channels.values):
         raise InputError(
@@ -126,6 +126,12 @@ def check_channels(prediction: Prediction, predicted: Probabilities, channels: C
     _check_range(file, voxels, channels)
     if not channels.overlapping:
         _check_sums(file, voxels)
+
+
+def _are_labels(voxels: npt.NDArray[Any], channels: Channels) -> bool:
+    """Whether nothing is above 1; but in bytes, structures that are nowhere have the probability 0."""
+    nowhere = channels.overlapping and voxels.dtype == np.uint8 and not voxels.any()
+    return bool(voxels.max(initial=0) <= 1) and not nowhere
 
 
 def _are_masks(voxels: npt.NDArray[Any]) -> bool:

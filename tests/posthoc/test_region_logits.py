@@ -9,6 +9,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
 from nacl_monai.metrics.inputs import without_ignored
 from nacl_monai.posthoc import RegionLogits
+from nacl_monai.posthoc.region_logits import NoRoomError
 
 
 def volume(seed, shape=(6, 5, 4), classes=3):
@@ -22,6 +23,19 @@ def add(logits, labels, patient):
     """Adds one volume to the region of all voxels."""
     with RegionLogits("all") as voxels:
         voxels.add(logits, labels, patient)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("iostream error")])
+def test_full_disk_is_one_line(error, monkeypatch):
+    """It names the variable that chooses another; torch raises what its own writer makes of it."""
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(torch, "save", refuse)
+
+    with pytest.raises(NoRoomError, match="cannot be written.*set TMPDIR to another folder"):
+        add(*volume(0), "one")
 
 
 @pytest.mark.parametrize("region", REGIONS)

@@ -119,6 +119,39 @@ def test_number_of_labels_and_masks_is_that_of_the_cases(arrays):
         audit(probs, labels, mask=np.ones(SHAPE, bool))
 
 
+@pytest.mark.parametrize("nobody", [float("nan"), None, "", " ", pd.NA])
+def test_case_without_a_patient_is_refused(nobody, arrays):
+    """Its numbers would be in no mean over patients."""
+    with pytest.raises(InputError, match="patients: that of case number 2 is missing"):
+        audit(*arrays, patients=["x", nobody, "y"])
+
+
+def test_list_of_either_is_a_list_of_cases(arrays):
+    """The other may be an array of all."""
+    probs, labels = arrays
+    expected = audit(probs, labels).errors
+
+    for form in ((np.stack(probs), list(labels)), (list(probs), np.stack(labels))):
+        pd.testing.assert_frame_equal(audit(*form).errors, expected)
+
+
+def test_files_may_be_text(study):
+    """Paths as whoever types them writes them."""
+    folders = [study.channels(), study.labels]
+    file = study.root / "channels" / "dataset.json"
+    expected = audit(*folders).ece()
+
+    assert audit(*map(str, folders), dataset=str(file)).ece() == expected
+    with pytest.raises(InputError, match=r"nothing.json: no such file"):
+        audit(*folders, calibrator="nothing.json")
+
+
+def test_maps_are_of_the_command_alone(study):
+    """An object has no folder to write them into."""
+    with pytest.raises(InputError, match="write: is an option for the command alone"):
+        audit(study.channels(), study.labels, write="nifti")
+
+
 @pytest.mark.parametrize("form", [np.array, pd.Series])
 def test_patients_may_be_a_column_of_a_table(form, arrays):
     """As whoever keeps them has them."""

@@ -561,6 +561,21 @@ def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_full_disk_ends_the_fit(calibrate, monkeypatch):
+    """It is no fault of the cases that found no room, and none is left out for it."""
+
+    def refuse(*_):
+        raise RuntimeError("iostream error")
+
+    monkeypatch.setattr(torch, "save", refuse)
+    code, _, err = calibrate(*PATTERN)
+
+    assert code == 1
+    assert "set TMPDIR to another folder" in err
+    assert "fault: " not in err
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_segmentation_of_another_prediction_is_a_fault(calibrate, study):
     """It is checked before the probabilities are calibrated."""
     folder = study.nnunet()

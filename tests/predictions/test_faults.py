@@ -43,6 +43,11 @@ def truncated(place, _):
     file.write_bytes(file.read_bytes()[:300])
 
 
+def single_array(place, probs):
+    with (place / f"{BAD}.npz").open("wb") as stream:
+        np.save(stream, stored(probs))
+
+
 def objects(place, _):
     np.savez(place / f"{BAD}.npz", probabilities=np.array([{}], dtype=object))
 
@@ -106,6 +111,7 @@ FAULTS = {
     first_version: ("npz: is of nnU-Net's first version", "--save_probabilities"),
     something_else: ("npz: holds no array 'probabilities'", "npz"),
     truncated: ("npz: cannot be read (", "predict the case again"),
+    single_array: ("npz: cannot be read (a single array, as of an npy file)", "predict"),
     objects: ("npz: cannot be read (", "allow_pickle"),
     no_voxel: ("npz: holds float32 of the shape (3, 0, 8, 9); probabilities are", "npz"),
     text: ("npz: holds <U", "of the shape (3, 7, 8, 9); probabilities are numbers"),
@@ -250,6 +256,17 @@ def as_bytes(study, one):
     for case, (probs, label) in study.cases.items():
         sure = (1.2 * probs - 0.1).clip(0, 1)
         study.cases[case] = (sure * one).round().astype(np.uint8), label
+
+
+def test_case_without_any_structure_is_audited(regions, run, tmp_path):
+    """In bytes its probabilities are all 0, and a negative case counts like any other."""
+    as_bytes(regions, 255)
+    regions.cases["nothing"] = tuple(np.zeros_like(one) for one in regions.cases["case_0"])
+
+    code, _, err = run(regions.channels(), regions.labels)
+
+    assert code == 0, err
+    assert "nothing" in pd.read_csv(tmp_path / "audit/cases.csv")["case"].tolist()
 
 
 def test_percent_in_bytes_are_refused(regions, run):
