@@ -16,8 +16,6 @@ from nacl_monai.errors import InputError
 from nacl_monai.predictions.result import Audit, from_bins, read_audit
 from nacl_monai.reports.run_bins import RunBins
 
-_LONGEST = 28  # letters of a name or a checksum that tell calibrators apart, in one line
-
 
 def merge(files: Sequence[str | Path]) -> Audit:
     """The audit of all cases in several ``bins.npz``; with fine bins where all of them have these.
@@ -50,7 +48,7 @@ def _check_alike(first: RunBins, other: RunBins) -> None:
 
 def _made_with(part: RunBins) -> dict[str, Any]:
     patients = "unknown" if part.patients is None else "known"
-    calibrator = " ".join(word[:_LONGEST] for word in part.calibrator) or "none"
+    calibrator = " ".join(part.calibrator) or "none"
     return {**part.axes, "patients": patients, "calibrator": calibrator}
 
 

@@ -68,14 +68,13 @@ def dataset(tmp_path):
 def test_stored_precision_is_kept(dtype, tmp_path, run):
     """Half precision is binned as it was stored; of more than 64 bits, 64 are."""
     study = Study(tmp_path, softmax_cases(dtype=dtype))
-    places = study.nnunet(), study.labels
-    study.cases = (
-        {case: (probs.astype(np.float64), label) for case, (probs, label) in study.cases.items()}
-        if dtype == np.longdouble
-        else study.cases
-    )
+    folders = study.nnunet(), study.labels
+    kept = np.float64 if dtype == np.longdouble else dtype
+    study.cases = {
+        case: (probs.astype(kept), label) for case, (probs, label) in study.cases.items()
+    }
 
-    assert run(*places)[0] == 0
+    assert run(*folders)[0] == 0
     check_numbers(tmp_path / "audit", study.metric())
 
 
