@@ -29,6 +29,28 @@ RUNS        ?=
 TRACKING    ?=
 PRETRAINED  ?=
 
+# Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
+PAPER := $(filter table% figure% after_training posthoc selective three_d widths,$(MAKECMDGOALS))
+
+# What targets read beside ARGS. A variable of the command that none of its targets reads would change nothing, so
+# it is refused; `make folds` calls make with all that it was given.
+CHOICE         := DATASET DATASET_DIR BUNDLES LOSS NETWORK SEED DIMS RUN
+READ_demo      := DATASET DATASET_DIR
+READ_evaluate  := $(CHOICE) PROCESSES TRACKING
+READ_train     := $(READ_evaluate) PRETRAINED
+READ_calibrate := $(CHOICE) PROCESSES CALIBRATOR
+READ_infer     := $(CHOICE) IMAGES
+READ_export    := $(CHOICE) CALIBRATOR
+READ_folds     := $(READ_train) FOLDS TRAIN_ARGS
+$(foreach name,reproduce report calibrations $(PAPER),$(eval READ_$(name) := DATASETS LOSSES SEEDS PROFILE DATA_DIR RUNS TRACKING PRETRAINED))
+READ := $(strip $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal))))
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNREAD := $(filter-out PYTHON BIN ARGS WITHIN_FOLDS $(READ),$(GIVEN))
+ifneq ($(origin WITHIN_FOLDS),command line)
+$(if $(and $(READ),$(UNREAD)),\
+  $(error $(firstword $(UNREAD)): is nothing that make $(MAKECMDGOALS) reads; leave it out, or choose from: $(sort $(READ) ARGS)))
+endif
+
 # What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
 $(foreach name,DATASET DATASET_DIR BUNDLES LOSS NETWORK SEED DIMS RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
   SEEDS PROFILE DATA_DIR RUNS TRACKING PRETRAINED,\
@@ -57,9 +79,6 @@ fragments = ['$(BUNDLES)/$(DATASET)/configs/dataset.yaml', 'bundles/common/model
 ifeq ($(shell test -f $(call quoted,$(BUNDLES)/$(DATASET)/configs/dataset.yaml) && echo there),)
 $(error DATASET=$(DATASET): no such dataset; choose a folder of $(BUNDLES)/ other than common, or write your own: nacl-monai new)
 endif
-
-# Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
-PAPER := $(filter table% figure% after_training posthoc selective three_d widths,$(MAKECMDGOALS))
 
 given = $(if $($(2)),--$(1) $(call quoted,$($(2))))
 SETTINGS = $(call given,datasets,DATASETS) $(call given,losses,LOSSES) $(call given,seeds,SEEDS) $(call given,data_dir,DATA_DIR) \
@@ -100,15 +119,15 @@ EVALUATED = --config_file "$(call fragments,evaluate)" \
   --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) \
   $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(IN_DIMS)
 
-train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [DIMS=3 RUN= PROCESSES= ARGS=]
+train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [DIMS=3 RUN= PROCESSES= TRACKING=mlflow PRETRAINED= ARGS=]
 	$(RUN_BUNDLE) run training \
 	  --config_file "$(call fragments,train)" \
 	  --dataset_dir $(call quoted,$(DATASET_DIR)) --output_dir $(call quoted,$(RUN)) --seed $(call quoted,$(SEED)) \
 	  --network_def $(call chosen,networks,$(NETWORK)) --loss $(call chosen,losses,$(LOSS)) \
-	  $(IN_DIMS) $(ARGS)
+	  $(IN_DIMS) $(call given,tracking,TRACKING) $(call given,pretrained,PRETRAINED) $(ARGS)
 
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
-	$(RUN_BUNDLE) run evaluating $(EVALUATED) $(ARGS)
+	$(RUN_BUNDLE) run evaluating $(EVALUATED) $(call given,tracking,TRACKING) $(ARGS)
 
 calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases, and evaluate it; "ensemble" is of all its seeds
 	$(BUNDLE) run calibrating $(EVALUATED) --calibrator $(call quoted,$(CALIBRATOR)) $(ARGS)
@@ -121,18 +140,19 @@ infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either
 	  --output_dir $(call quoted,$(RUN)/predictions) \
 	  $(if $(filter-out file,$(origin NETWORK)),--network_def $(call chosen,networks,$(NETWORK))) $(IN_DIMS) $(ARGS)
 
-export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (or RUN=) into dist/, with CALIBRATOR= behind it if set
+export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (of SEED= if set, or RUN=) into dist/, with CALIBRATOR= behind it if set
 	$(BIN)/nacl-monai export $(DATASET) $(if $(filter-out file,$(origin BUNDLES)),--bundles $(call quoted,$(BUNDLES))) \
 	  $(if $(filter-out file,$(origin RUN)),--run $(call quoted,$(RUN)),--network $(call quoted,$(NETWORK)) --loss $(call quoted,$(LOSS))) $(IN_DIMS) \
+	  $(if $(filter-out file,$(origin SEED)),--seed $(call quoted,$(SEED))) \
 	  $(if $(filter-out file,$(origin CALIBRATOR)),--calibrator $(call quoted,$(CALIBRATOR))) $(ARGS)
 
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all
 	@run=$(call quoted,$(RUN)); [ -n "$(strip $(FOLDS))" ] || { echo "DATASET=$(DATASET): has no folds; choose one that does, such as mrbrains" >&2; exit 2; }; \
 	for fold in $(FOLDS); do \
 	  folder=$$($(NAME_RUN) fold "$$run" $$fold) || exit 1; \
-	  $(MAKE) --no-print-directory train RUN="$$folder" ARGS="--fold $$fold "$(call quoted,$(ARGS) $(TRAIN_ARGS)) || exit 1; \
+	  $(MAKE) --no-print-directory train WITHIN_FOLDS=1 RUN="$$folder" ARGS="--fold $$fold "$(call quoted,$(ARGS) $(TRAIN_ARGS)) || exit 1; \
 	  $(NAME_RUN) evaluated "$$folder" || \
-	  $(MAKE) --no-print-directory evaluate RUN="$$folder" ARGS=$(call quoted,$(ARGS)) || exit 1; \
+	  $(MAKE) --no-print-directory evaluate WITHIN_FOLDS=1 RUN="$$folder" ARGS=$(call quoted,$(ARGS)) || exit 1; \
 	done; \
 	$(BIN)/nacl-monai compare "$$run" --output "$$run"
 

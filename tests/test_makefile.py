@@ -53,16 +53,20 @@ def value(words, option):
 @pytest.mark.parametrize("given", ["command line", "environment"])
 def test_paths_reach_training_evaluation_and_inference_as_they_are(make, given):
     """Blanks, quotes, dollars, backquotes and commas are part of a name."""
-    paths = {"DATASET_DIR": f"/data/{AWKWARD}", "RUN": f"runs/{AWKWARD}", "IMAGES": f"/{AWKWARD}/*"}
-    in_words = [f"{name}={path}" for name, path in paths.items() if given == "command line"]
-    in_environment = paths if given == "environment" else {}
+    paths = {"DATASET_DIR": f"/data/{AWKWARD}", "RUN": f"runs/{AWKWARD}"}
+    images = {**paths, "IMAGES": f"/{AWKWARD}/*"}
+
+    def call(target, paths):
+        if given == "environment":
+            return make(target, **paths)
+        return make(target, *(f"{name}={path}" for name, path in paths.items()))
 
     for target in ("train", "evaluate"):
-        ((words, *_), _) = make(target, *in_words, **in_environment)
+        ((words, *_), _) = call(target, paths)
         assert value(words, "--dataset_dir") == paths["DATASET_DIR"]
         assert value(words, "--output_dir") == paths["RUN"]
-    ((words, *_), _) = make("infer", *in_words, **in_environment)
-    assert value(words, "--images") == paths["IMAGES"]
+    ((words, *_), _) = call("infer", images)
+    assert value(words, "--images") == images["IMAGES"]
     assert value(words, "--checkpoint") == f"{paths['RUN']}/model.pt"
 
 
@@ -111,6 +115,44 @@ def test_export_and_results_take_one_folder(make):
     assert value(words, "--run") == AWKWARD
     ((words, _), _) = make("results", f"RUNS={AWKWARD}")
     assert words[:3] == ["paper", "collect", AWKWARD]
+
+
+def test_training_is_tracked_and_begins_with_given_weights(make):
+    """As the tables' trainings are, by the same variables; `make folds` hands them on."""
+    begun = ["TRACKING=mlflow", f"PRETRAINED={AWKWARD}"]
+    for target in (["train"], ["folds", "DATASET=mrbrains", "FOLDS=0"]):
+        ((words, *_), _) = make(*target, *begun)
+        assert value(words, "--tracking") == "mlflow"
+        assert value(words, "--pretrained") == AWKWARD
+    ((words,), _) = make("evaluate", "TRACKING=mlflow")
+    assert value(words, "--tracking") == "mlflow"
+    ((words,), _) = make("train")
+    assert not {"--tracking", "--pretrained"} & set(words)
+
+
+def test_export_is_of_the_seed_that_is_given(make):
+    """The newest of any seed otherwise."""
+    ((words,), _) = make("export", "SEED=0")
+    assert value(words, "--seed") == "0"
+    ((words,), _) = make("export")
+    assert "--seed" not in words
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ("train", "LOS=ce"),
+        ("export", "IMAGES=x"),
+        ("calibrate", "TRACKING=mlflow"),
+        ("table1", "DATASET=acdc"),
+    ],
+)
+def test_variable_that_nothing_reads_is_refused(make, target, word):
+    """It would be dropped without a word."""
+    calls, errors = make(target, word, code=2)
+
+    assert calls == []
+    assert f"{word.partition('=')[0]}: is nothing that make {target} reads; leave it out" in errors
 
 
 def test_dims_name_the_run(make):

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
     export.add_argument("--dims", type=int, metavar="N", help="3: of patches (the same, else 2)")
+    export.add_argument("--seed", type=int, metavar="N", help="the same (default: any)")
     export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
     export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
     export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
@@ -60,13 +61,14 @@ def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
 
     overrides = keys_and_values(words)
     run = options.run or _newest_run(options)
+    print(f"packing {run}", flush=True)
     config = RunFolder(run).config
     record = read_record(config) if config.is_file() else _DEFAULTS
     chosen = {
         **({} if config.is_file() else _DEFAULTS),
         **_choice("network_def", "networks", options.network, record),
         **_choice("loss", "losses", options.loss, record),
-        **({} if options.dims is None else {"dims": options.dims}),
+        **{key: value for key in ("dims", "seed") if (value := vars(options)[key]) is not None},
         **overrides,
     }
     output = options.output or Path("dist") / _name(options.dataset, {**record, **chosen})
@@ -85,6 +87,7 @@ def _newest_run(options: argparse.Namespace) -> Path:
         options.dataset,
         short_name(options.network or NETWORK, options.dims),
         short_name(options.loss or LOSS),
+        options.seed,
     )
 
 

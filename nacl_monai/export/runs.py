@@ -10,8 +10,10 @@ from nacl_monai.files import read_object
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName
 
 
-def newest_run(runs: str | Path, dataset: str, network: str, loss: str) -> Path:
-    """The newest finished run ``runs/DATASET/NETWORK_LOSS_seedN`` with any seed and no other settings.
+def newest_run(
+    runs: str | Path, dataset: str, network: str, loss: str, seed: int | None = None
+) -> Path:
+    """The newest finished run ``runs/DATASET/NETWORK_LOSS_seedN`` with no other settings.
 
     A run is finished if it has a ``model.pt`` and if its ``run.json``, where there is one, says so.
 
@@ -20,19 +22,20 @@ def newest_run(runs: str | Path, dataset: str, network: str, loss: str) -> Path:
         dataset: Folder in it.
         network: From the menu of networks.
         loss: From the menu of losses.
+        seed: N; any by default.
 
     Raises:
         InputError: If there is none.
     """
     folder = Path(runs) / dataset
-    name = RunName(network, loss)
+    name = RunName(network, loss, seed=seed or 0)
     models = [
         RunFolder(run).model
         for run in folder.glob("*")
-        if _is_named(run, name) and _is_finished(RunFolder(run))
+        if _is_named(run, name, seed) and _is_finished(RunFolder(run))
     ]
     if not models:
-        pattern = str(name).removesuffix(str(name.seed)) + "*"
+        pattern = str(name) if seed is not None else str(name).removesuffix("0") + "*"
         raise InputError(
             f"{folder / pattern}: no finished training there; train first, or name a run: --run DIR "
             "(make: RUN=DIR)"
@@ -40,12 +43,13 @@ def newest_run(runs: str | Path, dataset: str, network: str, loss: str) -> Path:
     return max(models, key=lambda model: model.stat().st_mtime).parent
 
 
-def _is_named(run: Path, name: RunName) -> bool:
-    """Whether the folder's name is ``name``, whatever the seed."""
+def _is_named(run: Path, name: RunName, seed: int | None) -> bool:
+    """Whether the folder's name is ``name``, whatever the seed unless there is one."""
     try:
-        return replace(RunName.parse(run.name, [name.loss]), seed=name.seed) == name
+        found = RunName.parse(run.name, [name.loss])
     except InputError:
         return False
+    return found == (name if seed is not None else replace(name, seed=found.seed))
 
 
 def _is_finished(run: RunFolder) -> bool:

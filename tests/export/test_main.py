@@ -44,6 +44,19 @@ def test_newest_run_is_exported_by_its_choice_with_overrides(export):
     assert metadata(bundle)["description"].startswith("UNet trained on 2-D slices with NACLLoss")
 
 
+def test_run_of_a_seed_is_found_and_named(export, run):
+    """A newer run with another seed is not taken, and the folder is printed before it is packed."""
+    other = Path(shutil.copytree(run, run.with_name("unet_nacl_seed1")))
+    for folder, seed in ((run, 0), (other, 1)):
+        (folder / "config.json").write_text(json.dumps({"seed": seed}))
+    (other / "model.pt").touch()
+
+    code, output, errors = export("--seed", 0)
+
+    assert code == 0, errors
+    assert "packing runs/hippocampus/unet_nacl_seed0\n" in output
+
+
 def test_run_without_a_record_was_trained_with_what_is_chosen(export, run, tmp_path):
     """`--run` names a folder; `--loss` says how it was trained, unless the run says so itself."""
     code, _, errors = export("--run", run, "--loss", "ecp", "--output", tmp_path / "mine")

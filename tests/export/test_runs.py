@@ -35,6 +35,16 @@ def test_newest_run_of_a_choice_is_taken_whatever_its_seed(run, add):
     assert newest(run) == "unet_nacl_seed12"
 
 
+def test_run_of_a_seed_is_taken_though_another_is_newer(run, add):
+    """Whoever names the seed wants that run; one that is not there is named."""
+    add("unet_nacl_seed1")
+    of = (run.parents[1], "hippocampus", "unet", "nacl")
+
+    assert newest_run(*of, seed=0).name == "unet_nacl_seed0"
+    with pytest.raises(InputError, match="hippocampus/unet_nacl_seed10: no finished training"):
+        newest_run(*of, seed=10)
+
+
 @pytest.mark.parametrize(
     "name",
     [
