@@ -14,7 +14,7 @@ An entry of a menu carries, in MONAI's ``_desc_``, how tables and figures show i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,12 +25,14 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.wheel import shipped
 
 DATASET_FILE = "configs/dataset.yaml"
 #: The folder of bundles from which `nacl-monai new` makes others.
 TEMPLATE = "folder"
+#: The folder of what all datasets share.
+SHARED = "common"
 _MENUS = {"losses": "common/train.yaml", "networks": "common/model.yaml"}
 
 
@@ -88,7 +90,7 @@ def search_path(bundles: str | Path | None) -> list[Path]:
 
 
 def _has_common(folder: Path) -> bool:
-    return (folder / "common").is_dir()
+    return (folder / SHARED).is_dir()
 
 
 def _files(folder: Path) -> list[Path]:
@@ -142,8 +144,30 @@ def fragments(name: str, kind: str, bundles: str | Path | None = None) -> list[P
     Raises:
         InputError: If there is no such dataset.
     """
-    common = bundles_folder(bundles) / "common"
+    common = bundles_folder(bundles) / SHARED
     return [dataset_file(name, bundles), common / "model.yaml", common / f"{kind}.yaml"]
+
+
+def check_fragments(files: Sequence[Path]) -> None:
+    """Refuses a key that a shared file would replace: of several files, MONAI takes the last one's.
+
+    Files of somebody's own behind those of the bundles may replace what they like.
+
+    Args:
+        files: Of a configuration, in their order.
+
+    Raises:
+        SettingError: If a file has a key that a shared one behind it has.
+    """
+    owners: dict[str, Path] = {}
+    for file in files:
+        keys = {key.partition("::")[0] for key in _read(file)}
+        for key in sorted(keys & owners.keys()) if file.parent.name == SHARED else ():
+            raise SettingError(
+                f"{owners[key]}: {key} is of {SHARED}/{file.name}, which would replace it; leave it "
+                f"out, and write --{key} VALUE behind the command"
+            )
+        owners |= dict.fromkeys(keys, file)
 
 
 def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]:

@@ -16,7 +16,13 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import dataset_file, read_dataset, read_shared
+from nacl_monai.bundles import (
+    check_fragments,
+    dataset_file,
+    fragments,
+    read_dataset,
+    read_shared,
+)
 from nacl_monai.data.cases import Case, ReportFault
 from nacl_monai.data.declared import check_label_classes, check_official_cases, check_structures
 from nacl_monai.data.faults import check_new
@@ -91,6 +97,8 @@ def check_dataset(
 
 def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None) -> ConfigParser:
     """What the bundle declares of the data in a folder."""
+    for kind in ("train", "evaluate", "inference"):
+        check_fragments(fragments(dataset, kind, bundles))
     parser = ConfigParser({**read_dataset(dataset, bundles), **read_shared(bundles)})
     parser["dataset_dir"] = str(dataset_dir)
     missing = [key for key in (*_DECLARED, *_USED) if key not in parser]

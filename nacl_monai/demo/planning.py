@@ -7,19 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nacl_monai.bundles import dataset_file
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.runtime.commands import replaced
 from nacl_monai.wheel import shipped
 
 #: Whose images come with the package.
 DATASET = "hippocampus"
 _FOLDER = "demo/Task04_Hippocampus"
-_SIZES = {"acdc": ("--spatial_size", "[96, 96]")}
 _TRAINING = {
     DATASET: (
         *("--max_epochs", "24", "--batch_size", "8"),
         *("--split_proportions", "{'train': 22, 'val': 4, 'test': 10}"),
     ),
-    "acdc": ("--max_epochs", "22", "--batch_size", "8"),
+    "acdc": ("--max_epochs", "22", "--batch_size", "8", "--spatial_size", "[96, 96]"),
+}
+_DECIDED = {
+    "--loss": "it trains CE+DSC and NACL",
+    "--network_def": "both have the same",
+    "--output_dir": "write --output DIR",
 }
 _WITH_OWN_DATA = ("--max_epochs", "10")
 
@@ -33,15 +38,13 @@ class Plan:
         folder: Its data.
         output: Folder of the runs, of the table and of the pictures.
         phantom: Whether the data are a phantom that has yet to be written.
-        everywhere: Words of trainings and evaluations.
-        training: Words of trainings alone.
+        training: Words of the trainings, which evaluations follow.
     """
 
     dataset: str
     folder: Path
     output: Path
     phantom: bool = False
-    everywhere: Sequence[str] = field(default=())
     training: Sequence[str] = field(default=())
 
 
@@ -61,6 +64,7 @@ def plan(
         overrides: More ``--key value`` of the trainings.
 
     Raises:
+        SettingError: If a word is one that the demo decides.
         InputError: If there is no such dataset, or it comes without data and no folder is given.
 
     Example:
@@ -68,6 +72,9 @@ def plan(
         ('runs/demo/phantom', True)
     """
     dataset_file(dataset)
+    for word in overrides:
+        if reason := _DECIDED.get(word.partition("=")[0]):
+            raise SettingError(f"{word}: is not for the demo to be told ({reason}); leave it out")
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name that of the unpacked download")
     phantom = folder is None and dataset == "acdc"
@@ -78,17 +85,8 @@ def plan(
         folder or (Path("runs/demo/phantom") if phantom else _data_of(dataset)),
         output.absolute() if output else Path("runs/demo", dataset),
         phantom,
-        _SIZES.get(dataset, ()),
-        _replaced(usual, overrides),
+        replaced(usual, overrides),
     )
-
-
-def _replaced(usual: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """The usual words but for those that are given, since no option may be given twice."""
-    given = {word.partition("=")[0] for word in overrides}
-    pairs = zip(usual[::2], usual[1::2], strict=True)
-    kept = [word for pair in pairs if pair[0] not in given for word in pair]
-    return [*kept, *overrides]
 
 
 def _data_of(dataset: str) -> Path:

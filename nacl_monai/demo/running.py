@@ -42,7 +42,7 @@ def run(plan: Plan) -> None:
     if plan.phantom:
         _step("phantom", plan.dataset, str(plan.folder), "--cases", "20")
     usual, nacl = plan.output / "dice_ce", plan.output / "nacl"
-    calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder), *plan.everywhere]
+    calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder)]
     calibrate += ["--method", _METHOD, "--region", _REGION]
     print(f"CE+DSC trains beside NACL; its output: {log}", flush=True)
     with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
@@ -60,12 +60,12 @@ def _as_configured(plan: Plan) -> list[str]:
     """The words of both trainings, as their configuration takes them."""
     config = [str(file) for file in fragments(plan.dataset, "train")]
     words = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
-    return [*words, *plan.everywhere, *plan.training]
+    return [*words, *plan.training]
 
 
 def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:
     """The words that train and evaluate a loss."""
-    words = [plan.dataset, str(plan.folder), "--run", str(run), *plan.everywhere]
+    words = [plan.dataset, str(plan.folder), "--run", str(run)]
     return [["train", *words, "--loss", loss, *plan.training], ["evaluate", *words]]
 
 

@@ -11,15 +11,18 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import monai.bundle
+import yaml
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+from monai.utils import ensure_tuple
 
 from nacl_monai.errors import SettingError
 from nacl_monai.runtime.hints import is_made_later
@@ -44,10 +47,11 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             given twice or without a value; if the run id or an override's key is not in the
             configuration (``--lerning_rate 0.1``) and no component takes it; if a value is of another
             type than the one that it replaces (``--restart false``), or out of range (``--seed -1``);
-            if a file has a key twice; if a reference points to nothing (``--loss @losses::nalc``), a
-            choice from a menu is given without its menu (``--loss nacl``), a ``_target_`` names a
-            class of this package without its module (``NACLLoss``), a module cannot be imported, or
-            MLflow is to track the run and is not installed.
+            if a file has a key twice, or one that a shared file of the bundles behind it has; if a
+            reference points to nothing (``--loss @losses::nalc``), a choice from a menu is given
+            without its menu (``--loss nacl``), a ``_target_`` names a class of this package without its
+            module (``NACLLoss``), a module cannot be imported, or MLflow is to track the run and is not
+            installed.
     """
     words = sys.argv if argv is None else argv
     if len(words) > 1 and words[1] == "run" and "monai" in Path(words[0]).parts:
@@ -66,7 +70,7 @@ def check_run(words: Sequence[str]) -> None:
         return
     tracking = arguments.get("tracking")
     _check_tracking(tracking)
-    config = _loaded(ConfigParser.load_config_files, arguments["config_file"], "config_file")
+    config = _loaded(arguments["config_file"], "config_file")
     _check_run_id(str(arguments.get("run_id", "run")), config)
     others = _RUN_ARGUMENTS | (_tracking_keys(tracking) - config.keys())
     checked_overrides(config, _overrides(arguments, others))
@@ -100,8 +104,8 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
     Values are read as Fire reads them, by which MONAI reads its commands.
 
     Raises:
-        SettingError: If a word belongs to no pair, a key to two, or a value is None, which MONAI
-            ignores.
+        SettingError: If a word belongs to no pair, a key to two, if a value is None, which MONAI
+            ignores, or if MONAI would read it as something else.
 
     Example:
         >>> keys_and_values(["--max_epochs", "3", "--loss=@losses::nacl"])
@@ -120,8 +124,20 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
             raise SettingError(
                 f"--{key} None: MONAI takes it for the default; leave it out, or write '$None'"
             )
+        _check_kept(key, text, value)
         arguments[key] = value
     return arguments
+
+
+def _check_kept(key: str, text: str, value: Any) -> None:
+    """Refuses what is read as Python's, where # begins a comment and 2024_1 is a number."""
+    if "#" in text and "#" not in str(value):
+        raise SettingError(f"--{key} {text}: MONAI would cut it off at #; choose a name without it")
+    if "_" in text and "_" not in str(value):
+        raise SettingError(
+            f"--{key} {text}: MONAI would read {value}; write that, or text in quotes: "
+            f"--{key} \"'{text}'\""
+        )
 
 
 def _pop_value(key: str, words: list[str]) -> str:
@@ -156,21 +172,58 @@ def _run_arguments(words: Sequence[str]) -> dict[str, Any]:
     arguments = keys_and_values(words)
     if "args_file" in arguments:
         # Whose keys, such as losses::nacl::sigma, are those of a command, and not of a configuration.
-        file = _loaded(ConfigParser.load_config_file, arguments["args_file"], "args_file")
+        file = _read(arguments["args_file"], "args_file")
+        _check_merges_nothing(arguments, file)
         arguments = {**file, **arguments}
     return arguments
 
 
-def _loaded(load: Callable[[Any], dict[str, Any]], files: Any, key: str) -> dict[str, Any]:
+def _check_merges_nothing(arguments: Mapping[str, Any], file: Mapping[str, Any]) -> None:
+    """Refuses two definitions of one key: MONAI gives the command's what the file's alone has."""
+    for key, value in arguments.items():
+        if isinstance(value, Mapping) and isinstance(file.get(key), Mapping):
+            raise SettingError(
+                f"--{key}: is defined in {arguments['args_file']} as well, and MONAI would join both; "
+                f"leave one out, or write its parts: --{key}::NAME VALUE"
+            )
+
+
+def _loaded(files: Any, key: str) -> dict[str, Any]:
+    """The configuration of one or several files, joined as MONAI joins them."""
+    if isinstance(files, Mapping):
+        return dict(files)
+    if isinstance(files, str) and not Path(files).is_file():
+        files = files.split(",")
+    places = [Path(str(file)) for file in ensure_tuple(files)]
+    for file in places:
+        _read(file, key)
+    if any(file.parent.name == "common" for file in places) and find_spec("nacl_monai"):
+        # Of the bundles; an export has none, and may be without this package.
+        import_module("nacl_monai.bundles").check_fragments(places)
+    return ConfigParser.load_config_files(places)
+
+
+def _read(file: Any, key: str) -> dict[str, Any]:
+    """The keys of one file.
+
+    Raises:
+        SettingError: If it is not there, holds something else, or has a key twice.
+    """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Duplicate key")  # MONAI warns, and takes the last one
-            return load(files)
-    except FileNotFoundError as error:
-        raise SettingError(f"--{key} {error.filename}: no such file; correct its path") from None
+            keys: Any = ConfigParser.load_config_file(file)
+    except FileNotFoundError:
+        raise SettingError(f"--{key} {file}: no such file; correct its path") from None
     except UserWarning as repeated:
         name = str(repeated).partition(": ")[2].strip("`")
-        raise SettingError(f"--{key} {files}: has the key {name} twice; leave one out") from None
+        raise SettingError(f"--{key} {file}: has the key {name} twice; leave one out") from None
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingError(f"--{key} {file}: cannot be read ({reason:.120}); correct it") from error
+    if not isinstance(keys, dict) or not all(isinstance(name, str) for name in keys):
+        raise SettingError(f"--{key} {file}: holds no keys; write KEY: VALUE, with text as the key")
+    return keys
 
 
 def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
@@ -198,5 +251,7 @@ def _tracking_keys(tracking: Any) -> set[str]:
         DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else tracking
     )
     if settings is None:
-        settings = _loaded(ConfigParser.load_config_files, tracking, "tracking")
+        settings = _loaded(tracking, "tracking")
+    if "configs" not in settings:
+        raise SettingError(f"--tracking {tracking}: has no key configs; write mlflow, or add it")
     return {*settings["configs"], "run_name", "save_execute_config"}

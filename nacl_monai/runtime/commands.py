@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.bundles import fragments, read_dataset
 from nacl_monai.errors import SettingError
@@ -31,7 +32,7 @@ def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
     """
     return [
         *("training", *_config(options, "train"), *_data(options)),
-        *("--output_dir", str(run_folder(options)), "--seed", str(options.seed)),
+        *("--output_dir", _text(run_folder(options)), "--seed", str(options.seed)),
         *("--network_def", chosen("networks", options.network or NETWORK)),
         *("--loss", chosen("losses", options.loss or LOSS), *_dims(options), *_fold(options)),
         *others,
@@ -46,7 +47,7 @@ def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[s
     """
     return [
         *("evaluating", *_config(options, "evaluate"), *_data(options)),
-        *("--output_dir", str(run_folder(options)), *_network(options), *_dims(options)),
+        *("--output_dir", _text(run_folder(options)), *_network(options), *_dims(options)),
         *(*_fold(options), *others),
     ]
 
@@ -58,11 +59,23 @@ def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
         InputError: If there is no such dataset.
     """
     run = run_folder(options)
+    places = ("--checkpoint", RunFolder(run).model, "--output_dir", run / "predictions")
     return [
-        *("inference", *_config(options, "inference"), "--images", options.images),
-        *("--checkpoint", str(RunFolder(run).model)),
-        *("--output_dir", str(run / "predictions"), *_network(options), *_dims(options), *others),
+        *("inference", *_config(options, "inference"), "--images", _text(options.images)),
+        *(*_network(options), *_dims(options), *replaced([*map(_text, places)], others)),
     ]
+
+
+def replaced(usual: Sequence[str], given: Sequence[str]) -> list[str]:
+    """The usual words but for those that are given, and the given ones: none may be there twice.
+
+    Example:
+        >>> replaced(["--max_epochs", "10", "--seed", "0"], ["--max_epochs=2"])
+        ['--seed', '0', '--max_epochs=2']
+    """
+    keys = {word.partition("=")[0] for word in given}
+    pairs = zip(usual[::2], usual[1::2], strict=True)
+    return [*(word for pair in pairs if pair[0] not in keys for word in pair), *given]
 
 
 def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> None:
@@ -73,6 +86,7 @@ def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> Non
         place: What stands behind the dataset: ``directory`` or ``images``.
         purpose: What that is.
     """
+    command.register("action", None, _Once)
     command.add_argument("dataset", help="a folder of the bundles, such as one of your own")
     command.add_argument(place, help=purpose)
     command.add_argument(
@@ -91,6 +105,24 @@ def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> Non
         help="its folder (default: runs/DATASET/NETWORK[3d]_LOSS[_fold=K]_seedN)",
     )
     command.add_argument("--bundles", metavar="DIR", help="of your own (default: bundles)")
+
+
+class _Once(argparse.Action):
+    """Keeps a value, and refuses a second one, of which argparse would keep the last."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Refuses a second value."""
+        given = vars(namespace).setdefault("given", set())
+        if self.dest in given:
+            parser.error(f"{option_string}: is given twice; leave one out")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 def run_folder(options: argparse.Namespace) -> Path:
@@ -157,7 +189,15 @@ def _config(options: argparse.Namespace, kind: str) -> list[str]:
 
 
 def _data(options: argparse.Namespace) -> list[str]:
-    return ["--dataset_dir", options.directory]
+    return ["--dataset_dir", _text(options.directory)]
+
+
+def _text(value: object) -> str:
+    """The word that MONAI reads as this text: a folder may be called 2024, or a,b."""
+    from fire.parser import DefaultParseValue  # noqa: PLC0415 - takes longer than `--help`
+
+    text = str(value)
+    return text if DefaultParseValue(text) == text else repr(text)
 
 
 def _network(options: argparse.Namespace) -> list[str]:

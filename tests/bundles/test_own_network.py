@@ -79,7 +79,7 @@ def place(datasets, tmp_path_factory):
 
 def follow(place, commands, run_folder, epochs=1, more=""):
     """Runs the commands of the guide, on the phantom."""
-    given = {"RUN": run_folder, "DATASET_DIR": place.data, "IMAGES": place.image}
+    given = {"RUN": run_folder, "DATASET_DIR": place.data}
     args = {
         "train": f"{place.args} --max_epochs {epochs} {more}",
         "evaluate": f"{place.args} --reliability_interval 0",
@@ -87,7 +87,8 @@ def follow(place, commands, run_folder, epochs=1, more=""):
         "export": f"--output {run_folder}_dist --network my_package.MyNet --loss my_package.MyLoss",
     }
     for words in commands:
-        run(words, **given, ARGS=args[words[0]])
+        images = {"IMAGES": place.image} if words[0] == "infer" else {}
+        run(words, **given, **images, ARGS=args[words[0]])
     return run_folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nacl_monai.demo import DATASET, plan, planning
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 
 
 def test_images_come_with_the_project():
@@ -24,14 +24,36 @@ def test_acdc_is_a_phantom_unless_there_are_data(tmp_path):
     made, real = plan("acdc"), plan("acdc", tmp_path)
 
     assert (made.phantom, real.phantom) == (True, False)
-    assert made.everywhere == real.everywhere == ("--spatial_size", "[96, 96]")
     assert made.training == real.training
+    assert made.training[-2:] == ["--spatial_size", "[96, 96]"]
 
 
 def test_split_of_36_people_is_for_them_alone(tmp_path):
     """Own data in the same layout have as many people as they have."""
     assert "--split_proportions" in plan().training
     assert "--split_proportions" not in plan(DATASET, tmp_path).training
+
+
+def test_given_size_takes_the_place_of_the_phantoms():
+    """It is a word like any other."""
+    assert (
+        plan("acdc", overrides=["--spatial_size", "[64, 64]"]).training.count("--spatial_size") == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--loss", "@losses::mbls"],
+        ["--loss=@losses::mbls"],
+        ["--network_def", "x"],
+        ["--output_dir=x"],
+    ],
+)
+def test_word_that_the_demo_decides_is_refused(words):
+    """Another loss would be shown under the names CE+DSC and NACL."""
+    with pytest.raises(SettingError, match=r"is not for the demo to be told .*; leave it out"):
+        plan(overrides=words)
 
 
 @pytest.mark.parametrize("words", [["--max_epochs", "1"], ["--max_epochs=1"]])

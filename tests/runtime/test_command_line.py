@@ -133,6 +133,83 @@ def test_key_may_be_in_any_of_several_files(config, tmp_path):
     check(str([config, str(other)]), "--rate", "0.2", "--epochs", "3")
 
 
+def test_two_definitions_of_a_key_are_refused(config, tmp_path):
+    """MONAI joins the file's and the command's: settings of one loss would reach the other."""
+    file = tmp_path / "base.yaml"
+    file.write_text("losses::nacl: {weight: 0.9}\n")
+
+    with pytest.raises(SettingError, match=rf"--losses::nacl: is defined in {file} as well"):
+        check(config, "--args_file", str(file), "--losses::nacl", "{'weight': 0.1}")
+    check(config, "--args_file", str(file), "--losses::nacl::weight", "0.1")
+
+
+def test_key_that_a_shared_file_has_is_refused(tmp_path):
+    """The shared file comes behind the dataset's, and would replace it; a third file may replace it."""
+    own, shared, more = (tmp_path / name for name in ("own.yaml", "common/train.yaml", "more.yaml"))
+    shared.parent.mkdir()
+    own.write_text("epochs: 3\nlosses::nacl: 1\n")
+    shared.write_text("epochs: 100\nx: [$print(@epochs)]\n")
+    words = ["x", "--config_file"]
+
+    with pytest.raises(SettingError) as refused:
+        check_run([*words, str([str(own), str(shared)])])
+    assert str(refused.value) == (
+        f"{own}: epochs is of common/train.yaml, which would replace it; leave it out, and write "
+        "--epochs VALUE behind the command"
+    )
+    own.write_text("rate: 3\n")
+    more.write_text("epochs: 5\n")
+    check_run([*words, f"{own},{shared},{more}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("exp#2", "--name exp#2: MONAI would cut it off at #; choose a name without it"),
+        ("2024_1", "--name 2024_1: MONAI would read 20241; write that, or text in quotes"),
+    ],
+)
+def test_text_that_python_reads_as_another_is_refused(word, message):
+    """A number sign begins Python's comments, and its numbers may have underscores."""
+    with pytest.raises(SettingError, match=message):
+        keys_and_values(["--name", word])
+
+
+@pytest.mark.parametrize(
+    "word", ["@losses#nacl", "$f('a#b')", "a_b", "'2024_1'", "['@losses#nacl']"]
+)
+def test_text_that_stays_as_it_is_is_taken(word):
+    """References may be written with a number sign."""
+    assert str(keys_and_values(["--name", word])["name"]).strip("'") == word.strip("'")
+
+
+@pytest.mark.parametrize("option", ["args_file", "config_file"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("empty.yaml", ""),
+        ("list.yaml", "[1, 2]"),
+        ("broken.yaml", "a: [1\n"),
+        ("broken.json", "{"),
+        ("mark.json", "\ufeff{}"),
+        ("text.txt", "a: 1"),
+        ("number.yaml", "3: 4\n"),
+        ("folder.yaml", None),
+    ],
+)
+def test_file_that_is_no_configuration_is_one_line(config, tmp_path, option, name, text):
+    """It is named."""
+    file = tmp_path / name
+    file.mkdir() if text is None else file.write_text(text, encoding="utf-8")
+    files = file if option == "args_file" else [config, str(file)]
+
+    with pytest.raises(
+        SettingError, match=rf"^--{option} {file}: (cannot be read|holds no keys)"
+    ) as no:
+        check_command_line(["monai/bundle/__main__.py", "run", "x", f"--{option}={files}"])
+    assert "\n" not in str(no.value)
+
+
 @pytest.mark.parametrize("argv", [["pytest"], ["pytest", "run", "--no-such-key", "1"], ["-c"]])
 def test_words_of_other_programs_are_left_alone(argv):
     """They are none of this function's business."""

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from nacl_monai.runtime.__main__ import main
+from nacl_monai.runtime.command_line import keys_and_values
 from nacl_monai.runtime.commands import shown
 from tests.conftest import ROOT
 
@@ -111,6 +112,36 @@ def test_unknown_dataset_and_damaged_file_are_one_line(command, tmp_path):
     assert (code, given) == (1, [])
     assert errors.startswith(f"error: {file}: is no YAML (line 3: ")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["2024", "2024_1", "a,b", "None", "true-1", "[x]", "plain"])
+def test_folder_of_any_name_is_read_as_its_name(command, name):
+    """MONAI would read a number, a list or nothing."""
+    for words, keys in (
+        (["train", "acdc", name, "--run", name], ["dataset_dir", "output_dir"]),
+        (["infer", "acdc", name], ["images"]),
+    ):
+        _, (given,), _, _ = command(*words)
+        arguments = keys_and_values(given[2:])
+        assert {arguments[key] for key in keys} == {name}
+
+
+def test_inference_writes_and_reads_where_it_is_told(command):
+    """The run's own folder and weights are the default."""
+    _, (given,), _, _ = command("infer", "acdc", "x", "--output_dir", "out", "--checkpoint=w.pt")
+
+    arguments = keys_and_values(given[2:])
+    assert (arguments["output_dir"], arguments["checkpoint"]) == ("out", "w.pt")
+
+
+@pytest.mark.parametrize("option", ["seed", "loss", "network", "run", "dims", "fold", "bundles"])
+def test_option_that_is_given_twice_is_refused(command, option, capsys):
+    """The last one would be taken without a word."""
+    with pytest.raises(SystemExit) as stop:
+        command("train", "acdc", "/data", f"--{option}=1", f"--{option}", "2")
+
+    assert stop.value.code == 2
+    assert f"--{option}: is given twice; leave one out" in capsys.readouterr().err
 
 
 def test_command_is_shown_as_a_shell_takes_it():
