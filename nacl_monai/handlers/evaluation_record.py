@@ -27,11 +27,13 @@ class EvaluationRecord:
     """Writes ``evaluation.json``, and puts a finished evaluation in the place of an earlier one.
 
     Keys: ``set``, the patients that were evaluated, such as "test"; ``weights`` and ``split``, the
-    checksums (SHA-256) of their files; ``settings``, every key that decides a number; ``versions``; and
-    ``git_commit`` (None outside a repository).
+    checksums (SHA-256) of their files, and ``calibrator_sha256``, that of the calibrator's if there is
+    one; ``settings``, every key that decides a number; ``versions``; and ``git_commit`` (None outside a
+    repository).
 
     All handlers write to ``folder.aside``. When the evaluation is finished, that becomes ``folder``;
-    until then an earlier evaluation stays as it is. Make this object before weights and split are read.
+    until then an earlier evaluation stays as it is. Make this object before weights, split and
+    calibrator are read.
 
     Args:
         folder: Of the finished evaluation.
@@ -39,6 +41,7 @@ class EvaluationRecord:
         split_file: The file of the split.
         cases_to_evaluate: The set of the split.
         settings: Keys and values.
+        calibrator_file: The file of the calibrator behind the network; it need not be there.
 
     Raises:
         InputError: In the end, if a file has changed since, or if ``folder`` cannot be replaced.
@@ -51,9 +54,12 @@ class EvaluationRecord:
         split_file: str | Path,
         cases_to_evaluate: str,
         settings: Mapping[str, Any],
+        calibrator_file: str | Path | None = None,
     ) -> None:
         self.folder = folder
         self.files = {"weights": Path(checkpoint), "split": Path(split_file)}
+        if calibrator_file is not None:
+            self.files["calibrator_sha256"] = Path(calibrator_file)
         self.set = cases_to_evaluate
         self.record = evaluation_record(self.set, settings, self._checksums())
 

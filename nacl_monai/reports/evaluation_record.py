@@ -65,7 +65,8 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     Raises:
         InputError: If the record is missing or a file is damaged, if weights, split or patients are not
             those that were evaluated, if the training is not finished, if a patient of another set
-            has trained, or if it is calibrated and a run behind it was trained anew.
+            has trained, or if it is calibrated and its calibrator was fitted, or a run behind it
+            trained, anew.
     """
     run, said = run_of(folder), evaluation_in(folder).record
     record = _record(said)
@@ -75,7 +76,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
     if _object(trained.record, RECORD_REMEDY).get("finished") is False:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
-    _check_members(run, said, record.get("weights"))
+    _check_calibrator(run, said, record)
     of = EvaluationOf(record["set"], _alike(record["settings"]))
     _check_patients(trained.split, _object(trained.split), of.set, set(units))
     return of
@@ -96,11 +97,16 @@ def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key.partition("::")[0] in _ALIKE}
 
 
-def _check_members(run: RunFolder, said: Path, weights: str | None) -> None:
-    """Refuses what follows trainings of which one, such as a member of an ensemble, was trained anew."""
+def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> None:
+    """Refuses what is of another fit, or follows trainings of which one was trained anew.
+
+    Evaluations of earlier versions do not know the file of the fit.
+    """
     if run.trained is run or not run.calibrator.is_file():
         return
-    own = run.trained
+    if record.get("calibrator_sha256") not in (None, checksum(run.calibrator)):
+        raise InputError(f"{said}: is of another {run.calibrator.name} than the run's; {_AGAIN}")
+    own, weights = run.trained, record.get("weights")
     members = read_object(run.calibrator, _AGAIN).get("members", {own.path.name: weights})
     compared = {own.path.name: weights} if own.model.is_file() else {}  # with its file, already
     for name, known in members.items():

@@ -206,6 +206,8 @@ def _check(record: Mapping[str, Any], steps: Steps) -> None:
         _check_members(record, steps.method)
     else:
         _check_fit(record, steps.method)
+        if record["region"] != steps.region:
+            raise ValueError
 
 
 def _check_members(record: Mapping[str, Any], method: str) -> None:

@@ -48,6 +48,16 @@ def test_record_holds_set_checksums_settings_and_versions(tmp_path, files):
     assert "git_commit" in record
 
 
+def test_record_holds_the_checksum_of_a_calibrator(tmp_path, files):
+    """If there is one; without it there is no such key."""
+    fit = tmp_path / "calibrator.json"
+    of = (EvaluationFolder(tmp_path / "evaluation"), *files, "test", {}, fit)
+    assert "calibrator_sha256" not in EvaluationRecord(*of).record
+    fit.write_bytes(b"{}")
+
+    assert EvaluationRecord(*of).record["calibrator_sha256"] == hashlib.sha256(b"{}").hexdigest()
+
+
 @pytest.mark.parametrize("place", ["evaluation", "link"])
 def test_finished_evaluation_replaces_an_earlier_one_in_whole(tmp_path, files, place):
     """No file of the earlier one stays; a link stays a link."""

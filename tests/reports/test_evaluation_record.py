@@ -121,6 +121,37 @@ def test_evaluation_of_a_calibrated_run_is_checked_against_the_run(run, file):
     assert f"evaluation.json: is of another {file} than the run's" in refusal(calibrated)
 
 
+@pytest.mark.parametrize("kept", ["all", "no checksum"])
+def test_evaluation_of_another_fit_is_refused(run, kept):
+    """Its numbers are of the calibrator that was evaluated; of an earlier version's, nobody can tell."""
+    calibrated = run / "calibrated/temperature_union"
+    calibrated.mkdir(parents=True)
+    (run / "evaluation").rename(calibrated / "evaluation")
+    fit = calibrated / "calibrator.json"
+    write(fit, {"temperature": 2.0})
+    if kept == "all":
+        rewrite(calibrated, calibrator_sha256=hashlib.sha256(fit.read_bytes()).hexdigest())
+    assert read_evaluation_of(calibrated, UNITS).set == "test"
+    write(fit, {"temperature": 1.0})
+
+    if kept == "all":
+        assert "evaluation.json: is of another calibrator.json than" in refusal(calibrated)
+    else:
+        assert read_evaluation_of(calibrated, UNITS).set == "test"
+
+
+def test_training_in_a_folder_called_calibrated_is_checked(run):
+    """It is no calibrated run: it has a configuration of its own."""
+    moved = run / "calibrated/unet_nacl_seed0"
+    moved.mkdir(parents=True)
+    for name in ("model.pt", "split.json", "run.json", "evaluation"):
+        (run / name).rename(moved / name)
+    write(moved / "config.json", {})
+    write(moved / "run.json", {"finished": False})
+
+    assert "its training is not finished" in refusal(moved)
+
+
 @pytest.fixture
 def ensemble(run):
     """The evaluation of a run and of another seed beside it as one, where no weights were kept."""

@@ -13,6 +13,7 @@ from nacl_monai.runtime import calibrated_network, fit_calibrator
 NAME = "temperature_foreground"
 NETWORK = torch.nn.Conv2d(1, 3, 1)
 WHOLE = {"method": "temperature", "parameters": {"temperature": 2}, "weights": "", "patients": []}
+WHOLE |= {"region": "foreground"}
 # Four voxels in five are right.
 LOGITS = torch.tensor([0.0, 3.0]).view(2, 1, 1).expand(2, 1, 5)
 VOLUME = {"image": LOGITS[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
@@ -32,7 +33,7 @@ def write(run, changes):
     """Writes the calibrator with some changes."""
     parameters = {"temperature": 2.0}
     record = {"method": "temperature", "parameters": parameters, "patients": ["c", "d"]}
-    record["weights"] = checksum(run.model)
+    record |= {"weights": checksum(run.model), "region": "foreground"}
     file = run.calibrated(NAME).calibrator
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({**record, **changes}))
@@ -98,11 +99,12 @@ def test_calibrator_is_of_the_weights_that_it_was_fitted_to(run, tmp_path):
             json.dumps({**WHOLE, "parameters": parameters})
             for parameters in ({}, {"temperature": "warm"}, {"temperature": -1}, {"scales": [1]})
         ),
+        json.dumps({**WHOLE, "region": "all"}),
         *(json.dumps({k: v for k, v in WHOLE.items() if k != key}) for key in WHOLE),
     ],
 )
 def test_damaged_calibrator_is_named(run, content):
-    """A file that was cut, or that holds no temperature, is none."""
+    """A file that was cut, holds no temperature, or is of another region, is none."""
     run.calibrated(NAME).calibrator.write_text(content)
 
     with pytest.raises(InputError, match=r"calibrator.json: is damaged; fit the calibrator again"):
