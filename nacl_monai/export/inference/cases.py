@@ -54,9 +54,10 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
 def _image_files(images: str, first_modality: str) -> list[str]:
     """One file per case, but no map, unless it is what ``images`` names."""
     # glob, unlike Path.glob, takes absolute patterns, and leaves hidden files out.
-    paths = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
+    found = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
+    paths = [str(Path(path)) for path in found]  # as MONAI calls them, without ./
     files = [file for path in paths for file in _files_at(path, first_modality)]
-    return files if files == [images] else [file for file in files if not is_map(file)]
+    return files if files == [str(Path(images))] else [file for file in files if not is_map(file)]
 
 
 def _files_at(path: str, first_modality: str) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class ReadImage(Transform):
 
     Args:
         in_channels: Channels that the network takes.
+        affine_tolerance: How far apart two files of a case may put a voxel, in mm. The image's affine is
+            that of its first file.
 
     Raises:
         ImageFault: If a file is missing, damaged or cannot be read, if the files of a case do not fit
@@ -37,9 +40,10 @@ class ReadImage(Transform):
             that is no place in space, or holds colors, complex numbers, NaN or infinite voxels.
     """
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, affine_tolerance: float = 0.01) -> None:
         self.in_channels = in_channels
-        self.load: Callable[[list[str]], Any] = LoadImage(ensure_channel_first=True)
+        self.affine_tolerance = affine_tolerance
+        self.load: Callable[[str], Any] = LoadImage(ensure_channel_first=True)
 
     def __call__(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """The case with its image, ``(C, H, W, D)``, in place of the files."""
@@ -47,10 +51,7 @@ class ReadImage(Transform):
         try:
             for file in files:
                 _check_file(file)
-            image = _load_series(files[0]) if Path(files[0]).is_dir() else self.load(files)
-            if _is_nifti(files[0]):  # MONAI may take the form that the header does not declare
-                stored: Any = nibabel.load(files[0])
-                image.affine = torch.as_tensor(stored.affine)
+            image = self._join([self._load(file) for file in files])
         except Exception as error:  # readers raise many kinds of error
             cause = str(error).partition("\n")[0]
             names = " and ".join(files)
@@ -60,6 +61,33 @@ class ReadImage(Transform):
         _check_image(image, self.in_channels)
         _warn(image)
         return {**case, "image": image}
+
+    def _load(self, file: str) -> Any:
+        if Path(file).is_dir():
+            return _load_series(file)
+        image = self.load(file)
+        if _is_nifti(file):  # MONAI may take the form that the header does not declare
+            stored: Any = nibabel.load(file)
+            image.affine = torch.as_tensor(stored.affine)
+        return image
+
+    def _join(self, images: Sequence[Any]) -> Any:
+        """The files of a case as one image. MONAI would ask for affines that are closer than this."""
+        first = images[0]
+        for image in images[1:]:
+            if image.shape[1:] != first.shape[1:]:
+                raise ValueError(f"shapes {[*first.shape[1:]]} and {[*image.shape[1:]]}")
+            distance = _distance(image, first)
+            if not distance <= self.affine_tolerance:
+                raise ValueError(f"their affines put voxels up to {distance:.3g} mm apart")
+        return torch.cat([*images]) if len(images) > 1 else first
+
+
+def _distance(image: Any, other: Any) -> float:
+    """The largest distance between where two affines put the same voxel, which is that of a corner."""
+    corners = np.array([(*at, 1) for at in product(*((0, size - 1) for size in image.shape[1:]))])
+    apart = corners @ (image.affine - other.affine).numpy().T
+    return float(np.linalg.norm(apart, axis=1).max())
 
 
 def _check_file(file: str) -> None:

@@ -1,11 +1,13 @@
 """What inference refuses to segment; without any network."""
 
 import gzip
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.export.inference import ReadImage
 from tests.conftest import save_nifti
 
@@ -36,6 +38,28 @@ def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path)
     for names in (["b", "a"], ["both"]):
         case = ReadImage(2)({"image": [str(tmp_path / f"{name}.nii") for name in names]})
         np.testing.assert_array_equal(case["image"].numpy(), np.stack([second, first]))
+
+
+@pytest.mark.parametrize("shift", [0, 0.002, 0.009, 0.02, np.nan])
+def test_affines_may_differ_as_in_training(refusal, tmp_path, shift):
+    """By as much as the training accepts; the image lies where its first file does."""
+    moved = AFFINE.copy()
+    moved[0, 0] += shift / 3  # 3 voxels from the first to the last
+    files = [str(tmp_path / name) for name in ("a.nii", "b.nii")]
+    for file, affine in zip(files, (AFFINE, moved), strict=True):
+        save_nifti(RAMP, Path(file), affine)
+    case = {"image": files}
+
+    if shift < 0.01:
+        image = ReadImage(2)(case)["image"]
+        np.testing.assert_array_equal(image.numpy(), [RAMP, RAMP])
+        np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
+        assert image.meta["filename_or_obj"] == files[0]
+    else:
+        assert "cannot be read (their affines put voxels up to" in refusal(ReadImage(2), case)
+    assert ReadImage(2).affine_tolerance == AFFINE_TOLERANCE
+    if shift == 0.02:
+        assert ReadImage(2, affine_tolerance=0.03)(case)["image"].shape == (2, 4, 4, 4)
 
 
 @pytest.mark.parametrize(
