@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import write_files
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE, distance
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,6 +90,13 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         default=3.0,
         metavar="MM",
         help="how far from a border voxels count (default: 3)",
+    )
+    fit.add_argument(
+        "--affine_tolerance",
+        type=distance,
+        default=AFFINE_TOLERANCE,
+        metavar="MM",
+        help=f"how far apart two label maps may put a voxel (default: {AFFINE_TOLERANCE})",
     )
     fit.add_argument(
         "--patient-pattern",

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
-from nacl_monai.losses.widths import LEAST_SIGMA, extent_of
+from nacl_monai.losses.widths import extent_of
 from nacl_monai.raters.fitting import Fit, fit_width
 from nacl_monai.raters.folders import RatedCase, check_values, find_cases, read_cases, structure
 from nacl_monai.raters.masks import RatedMasks
@@ -40,6 +41,7 @@ class FitOptions:
     volumes: bool = False
     band: float = 3.0
     patient_pattern: str | None = None
+    affine_tolerance: float = AFFINE_TOLERANCE
 
     @property
     def axes(self) -> int:
@@ -96,7 +98,7 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     """The scores of each class, and the spacing of the label maps."""
     files = find_cases(options.raters)
     patients = patients_of(list(files), options.patient_pattern) or list(files)
-    cases = list(read_cases(files))
+    cases = list(read_cases(files, options.affine_tolerance))
     held = [_values(cases, rater) for rater in range(len(options.raters))]
     values = check_values(options.raters, held)
     _check_apart(options.raters, cases)
@@ -165,9 +167,7 @@ def overrides(
         losses::nacl::kernel_size [13, 9]
     """
     drawn = max(width**2 - float(np.mean(np.square(drawn_on))) / 12, 0.0)
-    sigma = [
-        max(round(math.sqrt(drawn + size**2 / 12) / size, 3), LEAST_SIGMA) for size in trained_on
-    ]
+    sigma = [round(math.sqrt(drawn + size**2 / 12) / size, 3) for size in trained_on]
     sizes = [extent_of("blur", one) for one in sigma]
     alike = len(set(sigma)) == 1
     return {

@@ -11,7 +11,8 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.faults import VoxelGrid, check_same_grid
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.export.inference.orientation import orientation_to
 from nacl_monai.predictions.images import read_image
@@ -73,22 +74,32 @@ def _check_complete(folder: Path, files: Container[str], cases: Sequence[str]) -
         )
 
 
-def read_cases(cases: Mapping[str, Sequence[Path]]) -> Iterator[RatedCase]:
+def read_cases(
+    cases: Mapping[str, Sequence[Path]], affine_tolerance: float = AFFINE_TOLERANCE
+) -> Iterator[RatedCase]:
     """Reads the cases.
 
+    Args:
+        cases: From `find_cases`.
+        affine_tolerance: How far apart two raters' label maps may put a voxel, in mm.
+
     Raises:
-        InputError: If a file cannot be read, is no label map, or is on another grid than the first
-            rater's.
+        InputError: If a file cannot be read, is no label map, gives its voxels no size, or is on another
+            grid than the first rater's.
     """
     for name, files in cases.items():
         images = [read_image(file) for file in files]
         first = VoxelGrid(str(files[0]), images[0].shape, images[0].affine)
+        for file, image in zip(files, images, strict=True):
+            check_affine(str(file), image.affine)
         turn = orientation_to(images[0].affine, "RAS", slices_last=True)
         labels = []
         for file, image in zip(files, images, strict=True):
             if image.voxels.ndim != 3:
                 raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
-            check_same_grid(VoxelGrid(str(file), image.shape, image.affine), first)
+            check_same_grid(
+                VoxelGrid(str(file), image.shape, image.affine), first, affine_tolerance
+            )
             labels.append(_turned(whole_numbers(file, image.voxels, image.step), turn))
         yield RatedCase(name, np.stack(labels), _spacing(images[0].affine, turn))
 

@@ -108,7 +108,8 @@ def _seed(name: str) -> int:
 
 
 def _check_member(run: RunFolder, member: RunFolder) -> None:
-    if not read_object(member.record, RECORD_REMEDY).get("finished"):
+    there = member.record.is_file()  # which it is after the first epoch
+    if not there or not read_object(member.record, RECORD_REMEDY).get("finished"):
         raise InputError(f"{member.path}: its training is not finished; finish it first")
     own, other = (read_record(folder.config) for folder in (run, member))
     changes = unlike_settings({**own, "seed": None}, {**other, "seed": None})

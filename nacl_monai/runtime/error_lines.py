@@ -94,7 +94,8 @@ def _refused_arguments(error: BaseException) -> InputError | None:
     """The fault of a component that MONAI could not make as the configuration says."""
     failed = re.match(r"Failed to instantiate component '([^']*)'", str(error))
     if failed and isinstance(error.__cause__, TypeError | ValueError):
-        reason = str(error.__cause__).strip().splitlines()[0]
+        cause = error.__cause__
+        reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
         return SettingError(f"{failed[1]}: {reason}; correct its arguments in the configuration")
     if isinstance(error, ModuleNotFoundError) and "Cannot locate class or function" in str(error):
         return SettingError(f"_target_: {error}; correct the name")

@@ -7,10 +7,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from nacl_monai.files import checksum, read_object
+from nacl_monai.files import checksum
 from nacl_monai.handlers.run_record import git_commit
-from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.hints import is_made_later, referred
+from nacl_monai.runtime.run_settings import read_record
 
 #: Definitions of a configuration, and what their parameters are called.
 _DEFINITIONS = {"network_def": "network", "loss": "loss"}
@@ -30,7 +31,7 @@ def run_parameters(run: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: If ``config.json`` is damaged.
     """
-    record = read_object(run.config, RECORD_REMEDY) if run.config.is_file() else {}
+    record = read_record(run.config) if run.config.is_file() else {}
     parser = ConfigParser(record)
     found = {
         key: value

@@ -14,13 +14,14 @@ def test_words_reach_the_fit(monkeypatch):
         "nacl_monai.raters.command.fit_prior", lambda options: seen.append(options) or []
     )
     words = ["fit-prior", "one", "two", "--output", "out.yaml", "--spacing", "1", "2", "3"]
-    words += ["--volumes", "--band", "4", "--patient-pattern", "(.)"]
+    words += ["--volumes", "--band", "4", "--patient-pattern", "(.)", "--affine_tolerance", "0.5"]
 
     assert command.main(words) == 0
     (options,) = seen
     assert options.raters == [Path("one"), Path("two")]
     assert options.output == Path("out.yaml")
     assert options.spacing == [1.0, 2.0, 3.0]
+    assert options.affine_tolerance == 0.5
     assert (options.volumes, options.band, options.patient_pattern) == (True, 4.0, "(.)")
 
 

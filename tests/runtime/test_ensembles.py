@@ -57,6 +57,14 @@ def test_folder_of_another_name_is_no_member(runs):
     assert list(find_members(runs[0])) == NAMES
 
 
+def test_member_in_its_first_epoch_is_named(runs):
+    """It has a configuration, and no record yet."""
+    runs[2].record.unlink()
+
+    with pytest.raises(InputError, match="seed10: its training is not finished; finish it first"):
+        find_members(runs[0])
+
+
 def test_copy_of_a_member_is_refused(runs):
     """Its weights would count twice, and the ensemble be one of fewer networks than it says."""
     write(RunFolder(runs[0].path.with_name("unet_nacl_seed3")), 2)
@@ -97,6 +105,7 @@ def calibrate(run, **changes):
         "parameters": {"temperature": seed + 1},
         "patients": [f"v{seed}"],
         "weights": checksum(run.model),
+        "region": "union",
     }
     file = run.calibrated("temperature_union").calibrator
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -66,6 +66,19 @@ def test_input_error_is_shown_alone_however_deeply_it_is_wrapped(capsys):
     assert shown(capsys, fail) == "error: file.nii.gz: is damaged; download it again\n"
 
 
+@pytest.mark.parametrize(
+    ("cause", "reason"), [(ValueError(), "ValueError"), (TypeError("no\nsuch"), "no")]
+)
+def test_component_that_refuses_without_a_word_is_one_line(capsys, cause, reason):
+    """The kind of its error is all there is to say."""
+
+    def fail():
+        raise RuntimeError("Failed to instantiate component 'loss'") from cause
+
+    line = f"error: loss: {reason}; correct its arguments in the configuration\n"
+    assert shown_with_exit(capsys, fail) == line
+
+
 def test_any_other_error_keeps_its_traceback(capsys):
     """It is a fault of the program."""
     text = shown(capsys, lambda: 1 // 0)

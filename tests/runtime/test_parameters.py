@@ -57,5 +57,5 @@ def test_run_without_a_record_has_its_commit_alone(tmp_path):
     assert run_parameters(RunFolder(tmp_path)) == {"git_commit": git_commit()}
 
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config\.json: "):
+    with pytest.raises(InputError, match=r"config\.json: is damaged; put it back, or train anew"):
         run_parameters(RunFolder(tmp_path))

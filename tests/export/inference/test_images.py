@@ -40,7 +40,7 @@ def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path)
         np.testing.assert_array_equal(case["image"].numpy(), np.stack([second, first]))
 
 
-@pytest.mark.parametrize("shift", [0, 0.002, 0.009, 0.02, np.nan])
+@pytest.mark.parametrize("shift", [0, 0.002, 0.009, 0.02])
 def test_affines_may_differ_as_in_training(refusal, tmp_path, shift):
     """By as much as the training accepts; the image lies where its first file does."""
     moved = AFFINE.copy()
