@@ -220,7 +220,9 @@ def _read(file: Any, key: str) -> dict[str, Any]:
         raise SettingError(f"--{key} {file}: has the key {name} twice; leave one out") from None
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise SettingError(f"--{key} {file}: cannot be read ({reason:.120}); correct it") from error
+        raise SettingError(
+            f"--{key} {file}: cannot be read ({reason:.120}); give YAML or JSON"
+        ) from error
     if not isinstance(keys, dict) or not all(isinstance(name, str) for name in keys):
         raise SettingError(f"--{key} {file}: holds no keys; write KEY: VALUE, with text as the key")
     return keys
