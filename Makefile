@@ -42,6 +42,7 @@ READ_calibrate := $(CHOICE) PROCESSES CALIBRATOR
 READ_infer     := $(CHOICE) IMAGES
 READ_export    := $(CHOICE) CALIBRATOR
 READ_folds     := $(READ_train) FOLDS TRAIN_ARGS
+READ_results   := DATASET RUNS
 $(foreach name,reproduce report calibrations $(PAPER),$(eval READ_$(name) := DATASETS LOSSES SEEDS PROFILE DATA_DIR RUNS TRACKING PRETRAINED))
 READ := $(strip $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal))))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
