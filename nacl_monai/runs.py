@@ -178,14 +178,9 @@ class RunFolder(_Folder):
 
     @property
     def trained(self) -> RunFolder:
-        """The run whose weights and split these are: of a calibrated run, the one without calibrator.
-
-        A training of its own has its configuration, in whatever folder it is.
-        """
-        if self.config.is_file():
-            return self
-        above = (path.parent for path in (self.path.absolute(), self.path.resolve()))  # links, too
-        return next((RunFolder(one.parent) for one in above if one.name == "calibrated"), self)
+        """The run whose weights and split these are: of a calibrated run, the one without calibrator."""
+        at = () if self.config.is_file() else (self.path.absolute(), self.path.resolve())
+        return next((RunFolder(p.parents[1]) for p in at if p.parent.name == "calibrated"), self)
 
     @property
     def calibrator(self) -> Path:
