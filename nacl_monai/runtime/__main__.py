@@ -1,6 +1,6 @@
 """``nacl-monai train | evaluate | infer | run``: a strict ``python -m monai.bundle run …``.
 
-MONAI takes a misspelt override for a new key. The configurations of this project refuse it by
+MONAI takes a misspelled override for a new key. The configurations of this project refuse it by
 themselves; these commands refuse it for any other.
 """
 

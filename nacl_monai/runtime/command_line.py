@@ -1,7 +1,7 @@
 """A strict command line.
 
-MONAI takes a misspelt override for a new key and runs with the old value, and a stray word for the name
-of its initialization, which it then skips. Therefore whatever a configuration in ``bundles/`` runs
+MONAI takes a misspelled override for a new key and runs with the old value, and a stray word for the
+name of its initialization, which it then skips. Therefore whatever a configuration in ``bundles/`` runs
 (``training``, ``evaluating``, ``inference``) begins with :func:`check_command_line`.
 """
 

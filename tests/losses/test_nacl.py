@@ -128,7 +128,7 @@ UNUSABLE = [
 
 @pytest.mark.parametrize(("settings", "message"), UNUSABLE)
 def test_unusable_settings_are_refused_when_the_loss_is_made(settings, message):
-    """A misspelt setting is named when the loss is made, not when it is used."""
+    """A misspelled setting is named when the loss is made, not when it is used."""
     with pytest.raises(InputError) as caught:
         NACLLoss(**settings)
     assert str(caught.value) == message

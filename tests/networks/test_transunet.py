@@ -262,6 +262,6 @@ def test_timm_is_imported_for_transunet_alone():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    imported, misspelt = done.stdout.splitlines()
+    imported, misspelled = done.stdout.splitlines()
     assert "timm" in imported
-    assert misspelt == "module 'nacl_monai.networks' has no attribute 'Transunet'"
+    assert misspelled == "module 'nacl_monai.networks' has no attribute 'Transunet'"

@@ -128,7 +128,7 @@ def test_settings_that_the_menu_lacks_follow_in_alphabetical_order():
 
 
 def test_unknown_loss_is_named_with_the_choices():
-    """A misspelt loss is one line."""
+    """A misspelled loss is one line."""
     known = ", ".join(read_menu("losses"))
     with pytest.raises(InputError, match=f"^nalc: no such loss; choose from: {known}$"):
         method("nalc")
@@ -231,7 +231,7 @@ def test_ablation_narrowed_to_runs_of_the_main_tables_is_empty():
 
 
 def test_unknown_dataset_is_refused():
-    """A misspelt dataset is one line."""
+    """A misspelled dataset is one line."""
     with pytest.raises(InputError, match="acd: no such dataset"):
         list(main_grid().experiments(datasets=["acd"]))
 

@@ -261,7 +261,7 @@ def test_schema_knows_every_key_of_the_configuration():
 @pytest.mark.parametrize(
     ("key", "value"), [("losses", "nalc"), ("datasets", "acd"), ("networks", "ent")]
 )
-def test_misspelt_name_is_one_line_with_the_choices(tmp_path, key, value):
+def test_misspelled_name_is_one_line_with_the_choices(tmp_path, key, value):
     """So it is for every list that narrows the grid."""
     with pytest.raises(AssertionError, match=f"error: {key}: there is no {value}; choose from: "):
         dry_run(tmp_path, "table1", **{key: value})
