@@ -83,7 +83,7 @@ def test_bins_say_what_is_behind_the_network(calibrated, acdc):
         read_bins(folder / "evaluation/bins.npz").calibrator for folder in (acdc[1], calibrated)
     ]
 
-    assert named == [None, NAME]
+    assert named == [[], [NAME]]
 
 
 def test_logits_are_divided_by_the_temperature(calibrated, acdc):
