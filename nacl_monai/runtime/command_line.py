@@ -21,7 +21,7 @@ import monai.bundle
 import yaml
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, merge_kv
 from monai.utils import ensure_tuple
 
 from nacl_monai.errors import SettingError
@@ -195,12 +195,15 @@ def _loaded(files: Any, key: str) -> dict[str, Any]:
     if isinstance(files, str) and not Path(files).is_file():
         files = files.split(",")
     places = [Path(str(file)) for file in ensure_tuple(files)]
-    for file in places:
-        _read(file, key)
+    parts = [_read(file, key) for file in places]
     if any(file.parent.name == "common" for file in places) and find_spec("nacl_monai"):
         # Of the bundles; an export has none, and may be without this package.
         import_module("nacl_monai.bundles").check_fragments(places)
-    return ConfigParser.load_config_files(places)
+    config = ConfigParser(config={})
+    for part in parts:
+        for name, value in part.items():
+            merge_kv(config, name, value)
+    return dict(config.get())
 
 
 def _read(file: Any, key: str) -> dict[str, Any]:
