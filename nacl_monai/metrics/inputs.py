@@ -22,13 +22,14 @@ def as_tensor(voxels: Any) -> Any:
     """A NumPy array, or each of a list, as a tensor on its memory; anything else as it is."""
     if isinstance(voxels, (list, tuple)):
         return [as_tensor(one) for one in voxels]
-    return torch.as_tensor(_readable(voxels)) if isinstance(voxels, np.ndarray) else voxels
+    return torch.as_tensor(native(voxels)) if isinstance(voxels, np.ndarray) else voxels
 
 
-def _readable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """An array of this machine's byte order that no axis runs through backward, as torch needs it."""
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return native.copy() if min(native.strides, default=0) < 0 else native
+def native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as torch takes it: the machine's bytes, 64 bits at most, no axis backward."""
+    dtype = array.dtype.newbyteorder("=")
+    array = np.asarray(array, dtype=np.float64 if dtype == np.longdouble else dtype)
+    return array.copy() if min(array.strides, default=0) < 0 else array
 
 
 def batched(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nacl_monai.data.reading import check_file, readable
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.inputs import native
 
 NIFTI = (".nii.gz", ".nii")
 SITK = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -183,9 +184,3 @@ def _checked(file: Path, voxels: Array, affine: Any, whole: bool) -> Image:
             f"{file}: has {voxels.ndim} axes; give a volume, or one with channels last"
         )
     return Image(native(voxels), np.asarray(affine, dtype=np.float64), whole)
-
-
-def native(voxels: Array) -> Array:
-    """The voxels in a dtype that torch has: in the machine's order of bytes, and in 64 bits at most."""
-    dtype = voxels.dtype.newbyteorder("=")
-    return np.asarray(voxels, dtype=np.float64 if dtype == np.longdouble else dtype)

@@ -21,7 +21,8 @@ from numpy.lib.npyio import NpzFile
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.predictions.images import ENDINGS, native, read_grid, to_ras
+from nacl_monai.metrics.inputs import native
+from nacl_monai.predictions.images import ENDINGS, read_grid, to_ras
 from nacl_monai.predictions.pickles import read_plain
 from nacl_monai.predictions.saved import Affine, Prediction, Probabilities
 
