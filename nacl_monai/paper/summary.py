@@ -94,7 +94,7 @@ def beside_paper(summary: pd.DataFrame, number: str, conventions: str = PROJECT)
     Returns:
         The same rows with ``paper``, and ``difference`` of our mean from it; both are empty where the
         paper has no such number, the latter also where its conventions are other ones. The paper's
-        mean over datasets is that of its own, and stands beside no other mean.
+        mean over datasets is that of its own, and no other is set beside it.
     """
     published = read_published()
     published = published[published["table"] == number]

@@ -26,7 +26,7 @@ def method_names(results):
     return sorted({experiment.method.name for experiment in results.folders})
 
 
-def test_proposed_method_stands_beside_its_variant():
+def test_proposed_method_is_beside_its_variant():
     """As in the ablations of tables 3 and 4."""
     names = [method.name for method in proposed_and(penalty="l2").methods]
 

@@ -117,7 +117,7 @@ def test_mean_over_datasets_is_the_mean_of_their_means(grid_copy):
     ],
 )
 def test_mean_over_other_datasets_has_no_number_of_the_paper(datasets, beside):
-    """Theirs is the mean over their six; each dataset stands beside its own."""
+    """Theirs is the mean over their six; each dataset is shown beside its own."""
     row = {"structure": "mean", "metric": "ece_foreground", "method": "nacl", "mean": 0.1}
     table = pd.DataFrame([{"dataset": name, **row} for name in (*datasets, "all")])
     shown = beside_paper(table, "Table 3").set_index("dataset")
