@@ -22,7 +22,7 @@ from nacl_monai.export.onnx import check_onnx, write_onnx
 from nacl_monai.export.own_code import OwnCode, own_code
 from nacl_monai.export.runs import check_finished
 from nacl_monai.export.self_contained import self_contained, write_scripts
-from nacl_monai.files import write_text
+from nacl_monai.files import read_object, write_text
 from nacl_monai.handlers.state_files import write_checksum
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
@@ -82,6 +82,9 @@ def export_bundle(
         for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
     }
     fitted = None if calibrator is None else find_calibrator(source, calibrator)
+    average = _measured_average(source.calibrated(calibrator))
+    for kind in ("evaluate", "inference"):
+        configs[kind].update(average)
     if fitted is not None:
         configs["inference"]["calibrator_def"] = CONFIG
     network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
@@ -107,6 +110,13 @@ def export_bundle(
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
+
+
+def _measured_average(run: RunFolder) -> dict[str, str]:
+    """What the evaluation averaged where windows overlap: the card's numbers hold for that alone."""
+    file = run.evaluation.record
+    record = read_object(file, "evaluate the run again") if file.is_file() else {}
+    return {key: value for key, value in record.get("settings", {}).items() if key == "average"}
 
 
 def _check_free(*paths: Path) -> None:

@@ -36,13 +36,14 @@ def fit_calibrator(
     run: RunFolder,
     ignore_index: int | None = None,
     checkpoint: str | Path | None = None,
+    average: str = "probabilities",
 ) -> None:
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
     ``calibrated/<name>/calibrator.json`` says what was fitted over which region, the NLL before and
-    after, the patients of the fit, and of which weights it is; of an ensemble, which trainings are its
-    members. A calibrator of their mean is fitted here; where each is calibrated by itself, all must
-    have been fitted already.
+    after, the patients of the fit, and of which weights and ``average`` it is; of an ensemble, which
+    trainings are its members. A calibrator of their mean is fitted here; where each is calibrated by
+    itself, all must have been fitted already.
 
     Args:
         name: As `nacl_monai.runtime.calibrator_names.read_name` reads it.
@@ -53,6 +54,7 @@ def fit_calibrator(
         run: The run that was trained.
         ignore_index: Voxels with this label do not count.
         checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
+        average: What ``inferer`` averages where windows overlap.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -60,11 +62,11 @@ def fit_calibrator(
             calibrator was not fitted yet.
     """
     steps = read_name(name)
-    record: dict[str, Any] = {"weights": checksum(checkpoint or run.model)}
+    record: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
     if steps.joins:
         record["members"] = find_members(run)
     if steps.of_members:
-        record |= _joined(run, steps, record["members"])
+        record |= _joined(run, steps, record["members"], average)
         done = ", ".join(record["members"])
     else:
         if steps.of_mean:
@@ -78,12 +80,14 @@ def fit_calibrator(
     print(f"{name}: {done}")
 
 
-def _joined(run: RunFolder, steps: Steps, members: Iterable[str]) -> dict[str, Any]:
+def _joined(run: RunFolder, steps: Steps, members: Iterable[str], average: str) -> dict[str, Any]:
     """The record of an ensemble that fits nothing, of members as they are or each with a calibrator."""
     if not steps.method:
         return {"method": ENSEMBLE, "patients": []}
     name = f"{steps.method}_{steps.region}"
-    fits = {member: read_calibrator(beside(run, member), name) for member in members}
+    fits = {
+        member: read_calibrator(beside(run, member), name, average=average) for member in members
+    }
     return {
         "method": ENSEMBLE,
         "patients": sorted(set().union(*(fit["patients"] for fit in fits.values()))),
@@ -125,6 +129,7 @@ def calibrated_network(
     name: str | None,
     cases: Collection[Case],
     checkpoint: str | Path | None = None,
+    average: str | None = None,
 ) -> nn.Module:
     """The network with one of its run's calibrators behind it, or with the others of its ensemble.
 
@@ -134,14 +139,16 @@ def calibrated_network(
         name: Of a calibrator that `fit_calibrator` wrote; None for the network as it is.
         cases: Those that will be evaluated.
         checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
+        average: What will be averaged where windows overlap; None for what was in the fit.
 
     Raises:
         SettingError: If there is no such calibrator.
-        InputError: If it was not fitted yet, on other weights, or on a patient of ``cases``.
+        InputError: If it was not fitted yet, on other weights, another average, or a patient of
+            ``cases``.
     """
     if name is None:
         return network
-    record = read_calibrator(run, name, checkpoint)
+    record = read_calibrator(run, name, checkpoint, average)
     _check_unseen(run.calibrated(name).calibrator, record["patients"], cases)
     device = next(network.parameters()).device
     if "members" in record:
@@ -161,7 +168,7 @@ def _check_unseen(file: Path, patients: Iterable[str], cases: Iterable[Case]) ->
 
 
 def read_calibrator(
-    run: RunFolder, name: str, checkpoint: str | Path | None = None
+    run: RunFolder, name: str, checkpoint: str | Path | None = None, average: str | None = None
 ) -> Mapping[str, Any]:
     """What `fit_calibrator` wrote of a calibrator.
 
@@ -170,10 +177,12 @@ def read_calibrator(
         name: Of the calibrator.
         checkpoint: The file of the weights to which it must have been fitted; the run's ``model.pt`` by
             default.
+        average: What it must have been fitted to; None for either.
 
     Raises:
         SettingError: If there is no such calibrator.
-        InputError: If it was not fitted yet, on other weights, or if its file is damaged.
+        InputError: If it was not fitted yet, on other weights or another average, or if its file is
+            damaged.
     """
     steps = read_name(name)
     file = run.calibrated(name).calibrator
@@ -181,6 +190,12 @@ def read_calibrator(
     weights = Path(checkpoint or run.model)
     if record["weights"] != checksum(weights):
         raise InputError(f"{file}: was fitted to another {weights.name}; fit it again")
+    fitted = record.get("average", "probabilities")  # fits of earlier versions do not say
+    if average not in (None, fitted):
+        raise InputError(
+            f"{file}: was fitted to the average of {fitted}, not of {average}; write "
+            f"--average {fitted}, or fit it again"
+        )
     return record
 
 

@@ -48,7 +48,7 @@ def evaluated(run, monkeypatch):
         write_fit(run, name)
         record = run.calibrated(name).evaluation.record
         record.parent.mkdir()
-        record.touch()
+        record.write_text('{"settings": {"average": "logits"}}')
     return run
 
 
@@ -100,6 +100,18 @@ def test_model_card_and_metadata_say_what_is_behind_the_network(evaluated, tmp_p
         "parts": len(evaluated.calibrated("temperature_union").path.parts)
     }
     assert metadata["changelog"].popitem()[1] == "weights of the run unet_nacl_seed0"
+
+
+def test_windows_are_averaged_as_in_the_evaluation_on_the_card(evaluated, tmp_path):
+    """Numbers of the mean of logits say nothing about the mean of probabilities."""
+    bundle, _ = export_bundle(
+        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator="temperature_union"
+    )
+
+    for kind in ("evaluate", "inference"):
+        config = ConfigParser.load_config_file(bundle / f"configs/{kind}.json")
+        assert ConfigParser({**config, "bundle_root": str(bundle)}).get("average") == "logits"
+        assert config["inferer"]["average"] == "@average"
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,30 @@ def test_calibrator_is_of_the_weights_that_it_was_fitted_to(run, tmp_path):
     calibrated_network(*behind, checkpoint=str(other))
 
 
+@pytest.mark.parametrize("fitted", ["probabilities", "logits"])
+def test_calibrator_is_of_the_average_that_it_was_fitted_to(run, fitted):
+    """Where windows overlap, a mean of logits is more certain than one of probabilities."""
+    other = {"probabilities": "logits", "logits": "probabilities"}[fitted]
+    fit = ("temperature_union", NETWORK, lambda *_: LOGITS[None], [VOLUME], "cpu", run)
+    behind = (NETWORK, run, "temperature_union", CASES)
+
+    fit_calibrator(*fit, average=fitted)
+
+    calibrated_network(*behind, average=fitted)
+    with pytest.raises(
+        InputError,
+        match=f"fitted to the average of {fitted}, not of {other}; write --average {fitted}, or fit",
+    ):
+        calibrated_network(*behind, average=other)
+
+
+def test_calibrator_without_a_word_of_its_average_is_of_probabilities(run):
+    """Earlier versions did not write the default down."""
+    calibrated_network(NETWORK, run, NAME, CASES, average="probabilities")
+    with pytest.raises(InputError, match="fitted to the average of probabilities, not of logits"):
+        calibrated_network(NETWORK, run, NAME, CASES, average="logits")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -176,6 +176,16 @@ def test_members_must_be_calibrated_first(runs):
         fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
 
 
+def test_members_calibrators_are_of_the_average_of_the_ensemble(runs):
+    """One that was fitted to the mean of windows' logits is not put behind that of probabilities."""
+    for run in runs:
+        calibrate(run)
+    calibrate(runs[1], average="logits")
+
+    with pytest.raises(InputError, match=r"_seed2/.*fitted to the average of logits"):
+        fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+
+
 @pytest.mark.parametrize("key", ["members", "calibrators"])
 def test_damaged_record_of_calibrated_members_is_named(runs, key):
     """One that lost its members, or what is behind them."""
