@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+from nacl_monai.errors import SettingError
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
@@ -14,7 +15,11 @@ EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
 
 @dataclass(frozen=True)
 class Options:
-    """What a command says; see `nacl_monai.predictions.__main__` for the words."""
+    """What a command says; see `nacl_monai.predictions.__main__` for the words.
+
+    Raises:
+        SettingError: If a number counts things and is smaller than 1.
+    """
 
     dataset: Path | None = None
     activation: str | None = None
@@ -33,3 +38,6 @@ class Options:
         for name in ("dataset", "patients", "calibrator"):  # in Python, text will do
             file = getattr(self, name)
             object.__setattr__(self, name, None if file is None else Path(file))
+        for option, number in (("--num-bins", self.num_bins), ("--jobs", self.jobs)):
+            if number < 1:
+                raise SettingError(f"{option}: is {number}; give 1 or more")

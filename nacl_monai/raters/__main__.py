@@ -1,4 +1,4 @@
-"""``nacl-monai fit-prior READER1 READER2 …`` and ``nacl-monai lidc``."""
+"""``nacl-monai fit-prior RATER1 RATER2 …`` and ``nacl-monai lidc``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         "raters",
         nargs="+",
         type=Path,
-        metavar="READER",
+        metavar="RATER",
         help="folders of label maps of the same cases",
     )
     fit.add_argument(

@@ -71,7 +71,7 @@ def fit_prior(options: FitOptions) -> list[Path]:
     if pooled.doubt:
         print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
     print("train with:", " ".join(f"--{key} {_word(value)}" for key, value in words.items()))
-    comments = [*lines, f"{len(options.raters)} readers, {counted(pooled.patients, 'patient')}"]
+    comments = [*lines, f"{len(options.raters)} raters, {counted(pooled.patients, 'patient')}"]
     return [write_text(options.output, _arguments(comments, words))]
 
 

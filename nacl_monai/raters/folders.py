@@ -56,11 +56,11 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
 def _check_several(folders: Sequence[Path]) -> None:
     """Refuses one rater alone, and a rater who is given twice."""
     if len(folders) < 2:
-        raise SettingError(f"{folders[0]}: is the only reader; give two or more folders")
+        raise SettingError(f"{folders[0]}: is the only rater; give two or more folders")
     places: set[Path] = set()
     for folder in folders:
         if folder.resolve() in places:
-            raise InputError(f"{folder}: is given twice; give every reader once")
+            raise InputError(f"{folder}: is given twice; give every rater once")
         places.add(folder.resolve())
 
 
@@ -69,7 +69,7 @@ def _check_complete(folder: Path, files: Container[str], cases: Sequence[str]) -
     if missing:
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{folder}: has no label map of the case {missing[0]!r}{more}; every reader needs every "
+            f"{folder}: has no label map of the case {missing[0]!r}{more}; every rater needs every "
             "case, so add it, or take the case out of the other folders"
         )
 
@@ -130,7 +130,7 @@ def check_values(folders: Sequence[Path], values: Sequence[set[int]]) -> list[in
         if of != values[0]:
             raise InputError(
                 f"{folder}: holds the label values {sorted(of)}, but {folders[0]} {sorted(values[0])}; "
-                "give readers who labeled the same structures by the same values"
+                "give raters who labeled the same structures by the same values"
             )
     if not values[0]:
         raise InputError(f"{folders[0]}: holds no foreground voxel; give label maps of structures")

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import csv
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
         )
     table = table.set_index("case")
     patients = table.pop("patient") if "patient" in table else table.index.to_series()
-    nobody = patients.fillna("") == ""  # a torn row lacks the cell itself
+    nobody = patients == ""
     if nobody.any():
         raise InputError(f"{path}: case {nobody.idxmax()!r} has no patient; evaluate the run again")
     for column in table.columns:
@@ -111,9 +112,21 @@ def _read_text_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {REMEDY}")
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        torn = _torn_line(path)
+    except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV table ({_one_line(error)}); evaluate again") from error
+    if torn is not None:
+        raise InputError(f"{path}: line {torn} has not the header's cells; evaluate the run again")
+    return table
+
+
+def _torn_line(path: Path) -> int | None:
+    """The first line with more or fewer cells than the header; to pandas one that lacks is empty."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = csv.reader(stream)
+        cells = len(next(rows))
+        return next((rows.line_num for row in rows if row and len(row) != cells), None)
 
 
 def read_map(path: Path) -> CaseMap:

@@ -380,6 +380,8 @@ def test_audit_takes_the_place_of_an_earlier_one(study, run, tmp_path):
         ),
         (["--patient-pattern", "("], "is no regular expression"),
         (["--patient-pattern", "patient"], "has 0 groups"),
+        (["--num-bins", "0"], "error: --num-bins: is 0; give 1 or more"),
+        (["--jobs", "-1"], "error: --jobs: is -1; give 1 or more"),
     ],
 )
 def test_words_that_cannot_be_meant_have_exit_code_2(words, said, study, run):

@@ -19,7 +19,7 @@ def write_raters(
 ):
     """Writes ``root/RATER/CASE.nii.gz``; returns the folders."""
     rng = np.random.default_rng(seed)
-    folders = [root / f"reader{k}" for k in range(raters)]
+    folders = [root / f"rater{k}" for k in range(raters)]
     for folder in folders:
         folder.mkdir(parents=True)
     for case in range(cases):

@@ -57,7 +57,7 @@ def test_doubt_is_a_warning(write, tmp_path, capsys):
     assert err.startswith("warning: the raters cannot tell the width: there is one patient")
 
 
-def test_readers_who_agree_are_not_fitted(write, tmp_path, capsys):
+def test_raters_who_agree_are_not_fitted(write, tmp_path, capsys):
     """The command says that they do not disagree, and writes nothing."""
     one, other = write(tmp_path, cases=2)
     shutil.rmtree(other)

@@ -49,16 +49,16 @@ def test_slices_of_an_oblique_stack_are_its_own(write, tmp_path):
     assert case.labels.shape[-1] == 3
 
 
-def test_missing_and_repeated_readers_are_refused(write, tmp_path):
+def test_missing_and_repeated_raters_are_refused(write, tmp_path):
     """Before the first volume is read."""
     one, other, third = write(tmp_path, raters=3, cases=3)
     (third / "case01.nii.gz").unlink()
 
-    with pytest.raises(InputError, match=r"reader2: has no label map of the case 'case01'"):
+    with pytest.raises(InputError, match=r"rater2: has no label map of the case 'case01'"):
         find_cases([one, other, third])
-    with pytest.raises(InputError, match=r"reader0: is given twice"):
+    with pytest.raises(InputError, match=r"rater0: is given twice"):
         find_cases([one, other, one / ".." / one.name])
-    with pytest.raises(InputError, match=r"reader0: is the only reader"):
+    with pytest.raises(InputError, match=r"rater0: is the only rater"):
         find_cases([one])
 
 
@@ -68,7 +68,7 @@ def test_other_grids_are_refused(write, tmp_path):
     smaller, _ = write(tmp_path / "b", cases=1, shape=(40, 48, 5))
     wider, _ = write(tmp_path / "c", cases=1, spacing=(1.1, 1.0, 4.0))
     for other, fault in ((smaller, "has shape"), (wider, "its affine puts voxels")):
-        with pytest.raises(InputError, match=rf"reader0/case00\.nii\.gz: {fault}"):
+        with pytest.raises(InputError, match=rf"rater0/case00\.nii\.gz: {fault}"):
             list(read_cases(find_cases([one, other])))
 
 
@@ -99,7 +99,7 @@ def test_affine_that_gives_no_size_or_place_is_refused(write, tmp_path, rater, r
 
 
 def test_other_label_sets_are_refused(tmp_path):
-    """A structure that one reader never labeled, or nothing at all."""
+    """A structure that one rater never labeled, or nothing at all."""
     folders = [tmp_path / "one", tmp_path / "other"]
     assert check_values(folders, [{2, 1}, {1, 2}]) == [1, 2]
     with pytest.raises(InputError, match=r"other: holds the label values \[1\], but .* \[1, 2\]"):

@@ -33,7 +33,7 @@ def test_database_that_is_missing_is_one_line(tmp_path, capsys):
     )
 
 
-def test_readers_are_needed():
+def test_raters_are_needed():
     """No folder is no command."""
     with pytest.raises(SystemExit) as ended:
         command.main(["fit-prior"])

@@ -97,9 +97,16 @@ class TestCases:
         change_cases(copies[0], lambda table: table.assign(patient=patients))
 
         assert "case '003' has no patient" in refusal(read_cases, cases_file)
-        change_cases(copies[0], lambda table: table.iloc[:2])
-        cases_file.write_text(cases_file.read_text() + "003")
-        assert "case '003' has no patient" in refusal(read_cases, cases_file)
+
+    @pytest.mark.parametrize("cells", [1, 4, -1])
+    def test_row_that_is_cut_short_is_named(self, cases_file, cells):
+        """What it lacks is not what an empty cell says: that a number is undefined."""
+        *rows, last = cases_file.read_text().splitlines()
+        cases_file.write_text("\n".join([*rows, ",".join(last.split(",")[:cells])]))
+
+        assert f"line {len(rows) + 1} has not the header's cells; evaluate" in refusal(
+            read_cases, cases_file
+        )
 
 
 @pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_bins)])
