@@ -4,10 +4,12 @@ import json
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nacl_monai.paper import EXHIBITS, read_results
 from nacl_monai.paper.__main__ import main
+from nacl_monai.paper.claims import claims_to_markdown
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +39,16 @@ def test_committed_tables_are_made_again(monkeypatch, tmp_path, manifest):
     assert made
     for path in made:
         assert path.read_bytes() == committed.with_name(path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RESULTS.rglob("claims.csv")), ids=lambda path: str(path.relative_to(RESULTS))
+)
+def test_claims_in_words_are_those_of_the_numbers(path):
+    """Made again from the table beside them."""
+    judged = pd.read_csv(path, dtype={"setting": str}).fillna({"setting": ""})
+
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == claims_to_markdown(judged)
 
 
 def test_only_small_files_are_kept():
