@@ -149,14 +149,14 @@ def place(tmp_path_factory):
         study.nnunet(folder)
     label_folders = ["LABELS", *(f"LABELS_{name}" for name in "ABC")]
     label_folders += [f"{name}/labels" for name in ("anna", "ben", "cara")]
-    readers = [f"readers/{name}" for name in ("anna", "ben")]
+    raters = [f"raters/{name}" for name in ("anna", "ben")]
     rng = np.random.default_rng(1)
     for folder in label_folders:
         for case, (_, label) in cases.items():
             doubtful = rng.random(SHAPE) < 0.05
             save(root / folder / f"{case}.nii.gz", np.where(doubtful, 0, label).astype(np.uint8))
     grid = np.hypot(*(np.mgrid[:24, :24] - 11.5))[..., None]
-    for folder in readers:
+    for folder in raters:
         for case in cases:
             disk = grid < 7 + rng.normal(0, 1, (1, 1, 3))
             save(root / folder / f"{case}.nii.gz", disk.astype(np.uint8), np.diag([1.4, 1.4, 5, 1]))
