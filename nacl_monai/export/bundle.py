@@ -116,7 +116,10 @@ def _measured_average(run: RunFolder) -> dict[str, str]:
     """What the evaluation averaged where windows overlap: the card's numbers hold for that alone."""
     file = run.evaluation.record
     record = read_object(file, "evaluate the run again") if file.is_file() else {}
-    return {key: value for key, value in record.get("settings", {}).items() if key == "average"}
+    settings = record.get("settings")  # where it is damaged, `measured` says so
+    if isinstance(settings, dict) and "average" in settings:
+        return {"average": settings["average"]}
+    return {}
 
 
 def _check_free(*paths: Path) -> None:
