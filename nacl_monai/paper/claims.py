@@ -251,7 +251,8 @@ def claims_to_markdown(judged: pd.DataFrame) -> str:
         f"{markdown_table(header, rows, 'llllllll')}\n\n"
         "A claim holds where its comparisons are decided in its favor, does not hold where they are "
         "decided otherwise, and else these data cannot tell; one that lacks a run is undecided. "
-        f"Decisions are Holm-corrected tests at 5 %; equivalent is closer than {margins}. An ablation "
+        "Decisions are tests at 5 %, Holm-corrected over the comparisons of one row; equivalent is "
+        f"closer than {margins}. An ablation "
         "that was trained once cannot tell, because another training may say the opposite. Beside the "
         "least favorable comparison is its difference with its 95 % interval.\n"
     )

@@ -212,6 +212,13 @@ _LIST = (
         own_runs=True,
     ),
     Exhibit(
+        "unet_authors",
+        "The authors' network, which has no normalization: DSC and calibration by region",
+        partial(grid_of, POSTHOC_LOSSES, networks=("unet_authors",)),
+        BY_REGION,
+        own_runs=True,
+    ),
+    Exhibit(
         "widths",
         "NACL's prior: a mean over 3×3 voxels, or a blur of another width",
         widths,

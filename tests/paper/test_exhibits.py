@@ -134,6 +134,14 @@ def test_dataset_with_the_main_runs_alone_has_no_ablation(grid):
             ["ml1ace", "nacl"],
         ),
         (
+            "unet_authors",
+            {
+                "unet_nacl_seed0": "unet_authors_nacl_seed0",
+                "unet_dice_ce_seed0": "unet_authors_dice_ce_seed0",
+            },
+            ["dice_ce", "nacl"],
+        ),
+        (
             "widths",
             {
                 "unet_nacl_prior=gaussian_seed0": "unet_nacl_prior=blur_sigma=2.0_kernel_size=19_seed0"

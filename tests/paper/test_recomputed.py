@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-NAMES = ("table?", "after_training", "three_d", "widths")
+NAMES = ("table?", "after_training", "three_d", "unet_authors", "widths")
+NETWORKS = {"three_d": "unet3d", "unet_authors": "unet_authors"}
 WITH_RUNS = [runs.parent for runs in RESULTS.rglob("runs")]
 TABLES = sorted({path for name in NAMES for one in WITH_RUNS for path in one.rglob(f"{name}.csv")})
 TESTS = sorted(RESULTS.rglob("*_tests.csv"))
@@ -32,13 +33,12 @@ def scores(table, column, methods):
     """{method: array (patients, seeds)} of the nearest runs, of the seeds that all methods have."""
     folder = next(parent for parent in table.parents if parent in WITH_RUNS)
     found = defaultdict(lambda: defaultdict(list))
-    shown = "unet3d" if table.name.startswith("three_d") else "unet"
+    network = NETWORKS.get(table.stem.removesuffix("_tests"), "unet")
     for path in (folder / "runs").rglob("evaluation/cases.csv"):
         run, *after = path.relative_to(folder / "runs").parts[:-2]
-        network, _, rest = run.partition("_")
-        name, _, seed = rest.rpartition("_seed")
+        name, _, seed = run.removeprefix(f"{network}_").rpartition("_seed")
         name = "+".join([name, *after[1:]])  # calibrated/temperature_all
-        if network == shown and name in methods:
+        if run.startswith(f"{network}_") and name in methods:
             for row in rows_of(path):
                 found[name][int(seed), row["patient"]].append(number(row[column]))
     alone = [name for name in methods if not name.endswith("+ensemble")]
