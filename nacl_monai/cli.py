@@ -108,6 +108,9 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return None, error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return None, 128 + signal.SIGINT
     except BrokenPipeError:  # whoever reads what is printed has gone
         raise
     except OSError as error:

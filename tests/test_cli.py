@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nacl_monai.cli import COMMANDS, main
+from nacl_monai.cli import COMMANDS, attempted, main
 
 
 def test_help_lists_every_command(capsys):
@@ -49,6 +49,16 @@ def test_other_pipe_that_breaks_is_an_error(monkeypatch):
     monkeypatch.setattr("nacl_monai.nnunet.__main__.main", talk)
     with pytest.raises(BrokenPipeError):
         main(["nnunet"])
+
+
+def test_interruption_is_one_line(capsys):
+    """With the exit code of a shell for a process that SIGINT ends."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert attempted(interrupted) == (None, 130)
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 @pytest.mark.parametrize("word", COMMANDS)

@@ -95,9 +95,9 @@ def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case
 def _faults_of_files(case: Case) -> list[InputError]:
     """What is wrong with the files of a case, whatever they hold."""
     images = image_files(case)
-    if not _is_utf8(case):
-        name = os.fsencode(images[0]).decode(errors="backslashreplace")
-        return [InputError(f"{name}: its name is not UTF-8; rename it")]
+    misnamed = fault_of_name("".join([*images, case["label"], split_unit(case)]), images[0])
+    if misnamed is not None:
+        return [misnamed]
     faults = [
         InputError(f"{file}: missing image; unpack the dataset again")
         for file in images
@@ -108,10 +108,16 @@ def _faults_of_files(case: Case) -> list[InputError]:
     return faults
 
 
-def _is_utf8(case: Case) -> bool:
-    """Tables and configurations name the files, and are UTF-8."""
+def fault_of_name(names: str, file: str) -> InputError | None:
+    """The fault of names that are not UTF-8, as the tables and configurations are that hold them.
+
+    Args:
+        names: As the operating system gave them.
+        file: The file to name.
+    """
     try:
-        "".join([*image_files(case), case["label"], split_unit(case)]).encode()
+        names.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        shown = os.fsencode(file).decode(errors="backslashreplace")
+        return InputError(f"{shown}: its name is not UTF-8; rename it")
+    return None

@@ -24,6 +24,7 @@ _UNREADABLE = (
     ImageFileError,
     MemoryError,  # a damaged header may announce too many voxels
     OSError,
+    OverflowError,
     RuntimeError,
     ValueError,
     zlib.error,

@@ -95,10 +95,11 @@ def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
     low, high = (float(bound) for bound in probs.aminmax())
     if not (low >= -_OVER and high <= 1 + _OVER):  # which NaN is not, either
         raise InputError(f"{file}: holds values outside of 0 to 1; give probabilities")
-    total = float(probs.sum(1).max())
-    if total > 1 + (tolerance or sum_tolerance(stored.dtype)):
+    totals = probs.sum(1)
+    total = float(totals.flatten()[(totals - 1).abs().argmax()])
+    if abs(total - 1) > (tolerance or sum_tolerance(stored.dtype)):
         raise InputError(
-            f"{file}: the channels of a voxel sum up to {total:.4g}, so they overlap, and the first may "
-            "be no background; give probabilities of exclusive classes"
+            f"{file}: the channels of a voxel sum up to {total:.4g}, and the first may be no background; "
+            "give probabilities of exclusive classes, which sum up to 1 (in a byte to 255)"
         )
     return probs[:, 1:].movedim(1, -1).contiguous().numpy().clip(0, 1)

@@ -107,5 +107,5 @@ def write_case_bins(
         arrays |= fine.arrays(FINE)
     if human is not None:
         arrays |= human.arrays(HUMAN)
-    with atomic_path(file) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:  # np.savez would add .npz
+        np.savez_compressed(stream, **arrays)

@@ -8,7 +8,8 @@ r"""The 95 % Hausdorff distance, with no free score for a structure that was mis
 MONAI's ``compute_hausdorff_distance`` measures it, and returns NaN or infinity where a mask is empty.
 Here, as in the BraTS challenge, a structure that the label has and the prediction lacks scores the
 diagonal of the volume. A structure that the label lacks has no distance; it is NaN and stays out of the
-mean.
+mean. A volume of one slice is measured in its plane, where MONAI's erosion in 3-D makes every voxel of it
+surface.
 """
 
 from __future__ import annotations
@@ -82,14 +83,26 @@ def hausdorff_distance(
     diagonal = sizes.norm(dim=1)[:, None].expand(batch, structures).to(label.device)
     distances = torch.where(in_label, diagonal.float(), torch.nan)
     if in_both.any():
+        axes = _extended(shape)
+        masks = (
+            one[in_both].reshape(-1, 1, *(shape[axis] for axis in axes))
+            for one in (prediction, label)
+        )
         distances[in_both] = compute_hausdorff_distance(
-            prediction[in_both][:, None],
-            label[in_both][:, None],
+            *masks,
             include_background=True,
             percentile=percentile,
-            spacing=[spacings[case] for case in in_both.nonzero()[:, 0].tolist()],
+            spacing=[
+                [spacings[case][axis] for axis in axes] for case in in_both.nonzero()[:, 0].tolist()
+            ],
         )[:, 0]
     return distances
+
+
+def _extended(shape: Sequence[int]) -> list[int]:
+    """The axes that are longer than one voxel; two at least, of which any may be short."""
+    flat = [axis for axis, size in enumerate(shape) if size == 1][: len(shape) - 2]
+    return [axis for axis in range(len(shape)) if axis not in flat]
 
 
 def _check_binary(name: str, masks: torch.Tensor) -> None:

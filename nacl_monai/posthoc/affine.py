@@ -13,7 +13,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.posthoc.region_logits import Voxels
 from nacl_monai.posthoc.temperature import LARGEST, SMALLEST, fit_temperature
 
-# Of the NLL, relative, and of its largest slope.
+# Of the NLL and of its largest slope, both as shares of the NLL at the start.
 _TOLERANCES = {"ftol": 1e-12, "gtol": 1e-7, "maxiter": 500, "maxfun": 1000}
 
 
@@ -53,9 +53,11 @@ def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[floa
     temperature = fit_temperature(voxels).temperature.item()
     classes = next(iter(voxels)).logits.shape[1]
     start = np.concatenate([np.full(classes, 1 / temperature), np.zeros(classes)])
+    # Where few voxels are in doubt, the mean over all is small, and its slopes as well.
+    unit = _nll(voxels, start)[0] or 1.0
     bounds = [(1 / LARGEST, 1 / SMALLEST)] * classes + [(-largest_bias, largest_bias)] * classes
     found: Any = minimize(
-        lambda theta: _nll(voxels, theta),
+        lambda theta: tuple(part / unit for part in _nll(voxels, theta)),
         start,
         jac=True,
         method="L-BFGS-B",

@@ -15,6 +15,8 @@ Of structures that overlap, one sigmoid each, the logits are the network's own:
     l_k = \log p_k - \log (1 - p_k)
 """
 
+import math
+
 import torch
 
 from nacl_monai.metrics.inputs import dequantized, rounded_to_one, rounded_to_zero
@@ -57,4 +59,5 @@ def structure_logits_of(probs: torch.Tensor, step: float | None = None) -> torch
     """
     values = dequantized(probs[None])[0][0].double()
     low, high = rounded_to_zero(probs.dtype, step), 1 - rounded_to_one(probs.dtype, step)
-    return values.clamp(low, high).logit().float()
+    below = math.nextafter(1, 0)  # half of double precision's last distance is no number below 1
+    return values.clamp(low, min(high, below)).logit().float()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nacl_monai.data.faults import check_affine
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import read_image
@@ -35,6 +36,7 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
     if predicted.segmentation is None or channels.overlapping:
         return
     image = read_image(predicted.segmentation)
+    check_affine(str(predicted.segmentation), image.affine)
     voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
     values = np.array([of[0] for of in channels.values.values()])
     largest, classes = (one.numpy() for one in torch.from_numpy(predicted.voxels).max(0))

@@ -10,7 +10,7 @@ from typing import Any
 from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.predictions.folders import Found, find, measured_cases, processes
+from nacl_monai.predictions.folders import Found, find, measured_cases, processes, show
 from nacl_monai.predictions.label_table import write_label_tables
 from nacl_monai.predictions.measuring import Extras
 from nacl_monai.predictions.merging import merge
@@ -56,12 +56,12 @@ def audit_folders(
     check_raters(labels)
     outputs = [output / name for name in names] if len(names) > 1 else [output]
     for place in outputs:
-        check_output(place, [*predictions, *by_name(labels).values()])
+        check_output(place, [*predictions, *by_name(labels).values(), *options.files])
     everything = [
         find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
     ]
     for found in everything:  # refuse what cannot be meant before the first volume is read
-        print(found)
+        show(found)
         _check(found, options)
     audits, faults, files = _audit_all(everything, outputs, options)
     if len(audits) > 1:

@@ -27,7 +27,7 @@ from nacl_monai.posthoc.region_logits import NoRoomError
 from nacl_monai.predictions.calibrator import FILE, check_of_saved, write_calibrator
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.command import audit_one, print_faults
-from nacl_monai.predictions.folders import Found, find, through
+from nacl_monai.predictions.folders import Found, find, show, through
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
 from nacl_monai.predictions.reading import read_case
@@ -72,9 +72,9 @@ def calibrate_folder(
     """
     if folds < 2:
         raise SettingError(f"--folds: is {folds}; give 2 or more")
-    _check_output(output, [predictions, labels])
+    _check_output(output, [predictions, labels, *options.files])
     found = find(predictions, labels, options, BEFORE)
-    print(found)
+    show(found)
     channels = found.settings.channels
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)

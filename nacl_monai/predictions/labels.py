@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from nacl_monai.data.cases import fault_of_name
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
@@ -43,13 +44,18 @@ def label_files(folder: Path) -> dict[str, Path]:
     """The label maps in a folder by the names of their cases.
 
     Raises:
-        InputError: If there is none, if two have one name, or if they are predictions of nnU-Net.
+        InputError: If there is none, if two have one name, if one is not UTF-8, or if they are
+            predictions of nnU-Net.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; give the folder of the label maps")
     files = images_by_name(folder)
     if not files:
         raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
+    for file in files.values():
+        misnamed = fault_of_name(file.name, str(file))
+        if misnamed is not None:
+            raise misnamed
     beside = next((file for file in files.values() if _probabilities_of(file).is_file()), None)
     if beside:
         raise InputError(
@@ -152,6 +158,7 @@ def read_labels(
         InputError: If it cannot be read, holds other values, or lies elsewhere.
     """
     image = read_image(file)
+    check_affine(str(file), image.affine)  # no distance is known from a place that is no number
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
     values = whole_numbers(file, image.voxels, image.step)
@@ -206,8 +213,7 @@ def _check_grid(
         )
     if predicted.affine is not None:
         grid = VoxelGrid(str(predicted.source), label.shape, predicted.affine)
-        for one in (grid, label):  # no distance is known from a place that is no number
-            check_affine(one.file, one.affine)
+        check_affine(grid.file, grid.affine)
         check_same_grid(grid, label, tolerance)
 
 

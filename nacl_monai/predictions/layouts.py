@@ -20,21 +20,29 @@ class Layout:
         find: Folder and names of the label maps → its cases; none where the folder is otherwise.
         read: Reads the probabilities of a case.
         dataset: Folder → the ``dataset.json`` that belongs to it, or None.
+        is_placed: Whether a file says where the voxels of a case are.
     """
 
     label: str
     find: Callable[[Path, Collection[str]], list[Prediction]]
     read: Callable[[Prediction], Probabilities]
     dataset: Callable[[Path], Path | None] = nnunet.dataset_file
+    is_placed: Callable[[Prediction], bool] = lambda _: True
 
 
 #: The layouts by name; a folder has the first that finds a case in it.
 LAYOUTS: dict[str, Layout] = {
-    "nnunet": Layout("nnU-Net v2", lambda folder, _: nnunet.find(folder), nnunet.read),
+    "nnunet": Layout(
+        "nnU-Net v2",
+        lambda folder, _: nnunet.find(folder),
+        nnunet.read,
+        is_placed=nnunet.is_placed,
+    ),
     "npz": Layout(
         "npz files of nnU-Net or TotalSegmentator",
         lambda folder, _: nnunet.find_alone(folder),
         nnunet.read,
+        is_placed=nnunet.is_placed,
     ),
     "inference": Layout(
         "this project's inference", lambda folder, _: nifti.find_own(folder), nifti.read_channels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +47,18 @@ def _set_apart(file: Path, folder: Path) -> bool:
 def find_channels(folder: Path) -> list[Prediction]:
     """Files with several channels, or with fractions where there is a single one."""
     files = image_files(folder)
-    if not files:
+    if not _hold_probabilities(files):
         return []
-    axes, whole = stored_as(files[0])
-    is_probable = axes == 4 or not whole
-    return [Prediction(stem_of(file), {"": file}) for file in files] if is_probable else []
+    return [Prediction(stem_of(file), {"": file}) for file in files]
+
+
+def _hold_probabilities(files: Sequence[Path]) -> bool:
+    """By the first that can be read: the others, and those that cannot, are cases of their own."""
+    for file in files:
+        with suppress(InputError):
+            axes, whole = stored_as(file)
+            return axes == 4 or not whole
+    return False
 
 
 def find_hard(folder: Path) -> list[Prediction]:

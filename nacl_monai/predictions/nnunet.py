@@ -86,6 +86,12 @@ def read(prediction: Prediction) -> Probabilities:
     return Probabilities(array, affine, file, source, turned, segmentation=segmentation)
 
 
+def is_placed(prediction: Prediction) -> bool:
+    """Whether a file beside the npz file says where its voxels are."""
+    geometry = prediction.file.with_suffix(".pkl")
+    return geometry.is_file() or _segmentation(prediction.file) is not None
+
+
 def _is_turned(plans: Path | None, record: Mapping[str, Any]) -> bool:
     """Whether the reader turned the image, by its name in the plans or by what it recorded."""
     reader = read_object(plans, "predict again").get("image_reader_writer", "") if plans else ""

@@ -11,6 +11,7 @@ from nacl_monai.errors import SettingError
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
+_FILES = ("dataset", "patients", "calibrator")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,14 @@ class Options:
     calibrator: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "patients", "calibrator"):  # in Python, text will do
+        for name in _FILES:  # in Python, text will do
             file = getattr(self, name)
             object.__setattr__(self, name, None if file is None else Path(file))
         for option, number in (("--num-bins", self.num_bins), ("--jobs", self.jobs)):
             if number < 1:
                 raise SettingError(f"{option}: is {number}; give 1 or more")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that it names."""
+        return [file for name in _FILES if (file := getattr(self, name)) is not None]

@@ -39,6 +39,7 @@ from nacl_monai.reports.evaluation_record import AUDITED
 from nacl_monai.reports.page import write_page
 from nacl_monai.reports.raters import RATERS, by_rater
 from nacl_monai.runs import EvaluationFolder
+from nacl_monai.runtime.run_folder import lock_folder
 
 _DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
 
@@ -74,10 +75,11 @@ def written_aside(output: Path) -> Iterator[Path]:
         output: The folder of the audit.
 
     Raises:
-        InputError: If it holds something else.
+        InputError: If it holds something else, or if another process writes there.
     """
     folder = EvaluationFolder(output)
     check_output(output)
+    lock_folder(folder.aside)
     clear_aside(folder)
     try:
         yield folder.aside / _NIFTI

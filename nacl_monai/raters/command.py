@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
@@ -20,6 +20,7 @@ from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.losses.widths import extent_of
+from nacl_monai.predictions.channels import read_dataset
 from nacl_monai.raters.fitting import Fit, fit_width
 from nacl_monai.raters.folders import RatedCase, check_values, find_cases, read_cases, structure
 from nacl_monai.raters.masks import RatedMasks
@@ -101,6 +102,7 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     cases = list(read_cases(files, options.affine_tolerance))
     held = [_values(cases, rater) for rater in range(len(options.raters))]
     values = check_values(options.raters, held)
+    _check_ignored(options.raters, values)
     _check_apart(options.raters, cases)
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
@@ -122,6 +124,17 @@ def _check_apart(raters: Sequence[Path], cases: Sequence[RatedCase]) -> None:
             raise InputError(
                 f"{raters[other]}: agrees with {raters[one]} in every voxel, and "
                 "without disagreement there is no width to fit; give label maps that were drawn apart"
+            )
+
+
+def _check_ignored(raters: Sequence[Path], values: Container[int]) -> None:
+    for folder in raters:
+        file = folder.resolve().parent / "dataset.json"
+        ignored = read_dataset(file).ignore if file.is_file() else None
+        if ignored in values:
+            raise InputError(
+                f"{file}: says to ignore the label {ignored}, whose border is none of a structure; give "
+                "label maps without it"
             )
 
 

@@ -88,7 +88,7 @@ def fit_width(
         seed: Of the resamplings.
 
     Raises:
-        InputError: If there are fewer than three widths, or no such metric.
+        InputError: If there are fewer than three widths, no such metric, or no voxel in the band.
     """
     chosen = np.array([one.family == family and one.width > 0 for one in scores.priors])
     widths = np.array([one.width for one in scores.priors])[chosen]
@@ -96,6 +96,12 @@ def fit_width(
         raise InputError(
             f"family, metric: {family!r} has {len(widths)} widths by {metric!r}; try 3 or more"
         )
+    measured = scores.counts[:, :, band].any(axis=(1, 2))
+    if not measured.any():
+        raise InputError(
+            f"--band: is {scores.bands[band]:g} mm, and no voxel is so near to a border; give a wider one"
+        )
+    scores = scores.select(measured)
     curve = scores.errors(metric)[chosen, band]
     weights = bootstrap_weights(len(scores.patients), resamples, seed)
     curves = scores.errors(metric, weights)[:, chosen, band]

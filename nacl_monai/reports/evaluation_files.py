@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,16 @@ import pandas as pd
 from nacl_monai.errors import InputError
 from nacl_monai.reports.columns import MAIN_METRICS
 from nacl_monai.runs import EvaluationFolder, RunFolder
+
+_UNREADABLE = (
+    EOFError,
+    NotImplementedError,  # of a kind of compression that a flipped bit announces
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 REMEDY = "run `make evaluate` first"
 
@@ -184,7 +195,7 @@ def read_arrays(
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
             arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"{path}: not a readable NPZ file ({_one_line(error)}); {remedy}"
         ) from error

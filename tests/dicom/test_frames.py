@@ -58,7 +58,7 @@ def test_grid_is_that_of_the_series(tmp_path, matrix):
 
 def test_255ths_are_probabilities(source, tmp_path):
     """As `nacl-monai audit` reads them from other tools."""
-    image = nibabel.Nifti1Image(np.full((*SHAPE, 2), 51, np.uint8), MATRIX)
+    image = nibabel.Nifti1Image(np.full((*SHAPE, 2), [204, 51], np.uint8), MATRIX)
     image.header.set_slope_inter(1 / 255, 0)
     nibabel.save(image, tmp_path / "x.nii")
 
@@ -100,7 +100,9 @@ def test_distance_that_is_accepted_is_the_users(source, tmp_path):
         (PROBS[..., :2], MATRIX, "has 2 channels, but 3 classes are named"),
         (PROBS * 2, MATRIX, "holds values outside of 0 to 1; give probabilities"),
         (PROBS - 0.5, MATRIX, "holds values outside of 0 to 1; give probabilities"),
-        (PROBS.clip(0.5), MATRIX, "so they overlap, and the first may be no background"),
+        (PROBS.clip(0.5), MATRIX, "and the first may be no background"),
+        (PROBS / 2, MATRIX, "sum up to 0.5, and the first may be no background"),
+        ((PROBS * 100).astype(np.uint8), MATRIX, "and the first may be no background"),
         (PROBS * np.float32("nan"), MATRIX, "holds values outside of 0 to 1; give probabilities"),
     ],
 )

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from nacl_monai.handlers import CalibrationError, CaseBins
+from nacl_monai.handlers.case_bins import write_case_bins
+from nacl_monai.metrics import CalibrationBins
 from tests.handlers.conftest import CLASSES, REGIONS, probabilities_of
 
 
@@ -62,6 +64,15 @@ def test_fine_bins_are_left_out_where_no_error_needs_them(tmp_path):
     CaseBins(tmp_path, ["background", "left"], calibration).write(None, ["a"], [])
 
     assert not [key for key in np.load(tmp_path / "bins.npz") if key.startswith("fine_")]
+
+
+def test_file_is_called_as_it_was_asked_for(tmp_path):
+    """NumPy would add .npz to the name."""
+    sums = CalibrationBins(*[torch.zeros(1, 1, 3, 15, dtype=torch.float64)] * 3)
+    write_case_bins(tmp_path / "bins", sums, ["a"], ["all"], ["background", "left"])
+
+    assert [file.name for file in tmp_path.iterdir()] == ["bins"]
+    assert list(np.load(tmp_path / "bins")["cases"]) == ["a"]
 
 
 def test_bins_of_the_second_region_are_those_of_the_union(bins, evaluated):

@@ -42,6 +42,19 @@ def test_shifted_cube_is_as_far_as_the_shift():
     assert hausdorff_distance(one(LABEL[2]), one(LABEL[2])).item() == 0
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_volume_of_one_slice_has_the_distance_of_the_slice(axis):
+    """Its voxels have no neighbors across, and are no surface for it."""
+    label, shifted = cube((40, 40), (4, 4), 20), cube((40, 40), (9, 4), 20)
+    spacing = [3.0, 2.0]
+    expected = hausdorff_distance(one(label), one(shifted), spacing).item()
+
+    flat = [mask.unsqueeze(axis) for mask in (label, shifted)]
+    spacing.insert(axis, 7.0)
+    assert expected == 15
+    assert hausdorff_distance(*map(one, flat), spacing).item() == expected
+
+
 def test_missed_structure_scores_the_diagonal():
     """A structure that was missed scores the diagonal; on BraTS' grid that is the challenge's."""
     label = torch.zeros(1, 1, 240, 240, 155)

@@ -44,6 +44,18 @@ def test_slopes_are_those_of_the_nll(seed, theta):
     np.testing.assert_allclose(slopes, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("share", [1, 1e-3, 1e-6, 1e-9])
+def test_share_of_doubtful_voxels_changes_no_fit(share):
+    """Voxels that are certain under any scale only make the mean smaller."""
+    doubtful = [one._replace(weight=one.weight * share) for one in drawn(3)]
+    labels = torch.zeros(100, dtype=torch.long)
+    certain = Voxels(torch.tensor([1e6, -1e6, -1e6]).expand(100, 3), labels, 1 - share)
+
+    found = fit_affine([*doubtful, certain], 2.0)
+    expected = fit_affine(drawn(3), 2.0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.floats(0, 2))
 def test_biases_keep_to_their_bound(seed, bound):

@@ -83,6 +83,13 @@ def test_one_of_a_sigmoid_is_between_itself_and_the_next_below(dtype):
     assert 1 - found == pytest.approx((1 - below) / 2, rel=1e-3)
 
 
+def test_one_of_a_sigmoid_in_double_precision_is_the_largest_number_below_it():
+    """No double is nearer to 1."""
+    found = structure_logits_of(torch.ones(1, dtype=torch.float64)).item()
+
+    assert found == pytest.approx(-np.log(1 - np.nextafter(1, 0)))
+
+
 def test_bytes_of_a_sigmoid_are_255ths_and_its_ends_are_finite():
     """0 and 255 are as far from certain as each other."""
     logits = structure_logits_of(torch.tensor([0, 51, 204, 255], dtype=torch.uint8)).tolist()

@@ -1,7 +1,11 @@
 """Each fault is one line that names the file; the other cases are audited all the same."""
 
+import os
 import pickle
+import subprocess
+import sys
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,6 +174,13 @@ def damaged(labels):
     file.write_bytes(file.read_bytes()[:-20])
 
 
+def flat(labels, case=BAD):
+    image = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), None)
+    image.header["srow_x"], image.header["srow_y"] = [2, 0, 0, 0], [0, 2, 0, 0]
+    image.header["sform_code"] = 1
+    nibabel.save(image, labels / f"{case}.nii.gz")
+
+
 def no_label(labels):
     (labels / f"{BAD}.nii.gz").unlink()
 
@@ -181,6 +192,7 @@ def no_label(labels):
         (fraction, "nii.gz: holds 0.5, which is no label"),
         (several, "nii.gz: has 2 channels; a label map has one"),
         (damaged, "nii.gz: cannot be read ("),
+        (flat, "nii.gz: its affine gives the voxels no size"),
         (no_label, f"npz: has no label map '{BAD}' in "),
     ],
 )
@@ -190,6 +202,16 @@ def test_fault_of_a_label_is_one_line(spoil, said, study, run, tmp_path):
     spoil(labels)
 
     check_one_fault(run(study.nnunet(), labels), (said,), tmp_path)
+
+
+def test_label_without_a_place_is_one_line_before_it_is_turned(study, run, tmp_path):
+    """As a reader of nnU-Net has turned the probabilities."""
+    labels = study.labels
+    for case in study.cases:
+        flat(labels, case)
+    place = study.nnunet(plans="NibabelIOWithReorient", beside=False, geometry=False)
+
+    assert ".nii.gz: its affine gives the voxels no size" in run(place, labels)[2]
 
 
 def test_fault_of_an_image_is_one_line(study, run, tmp_path):
@@ -343,6 +365,77 @@ def test_output_that_holds_something_else_stays(study, run, tmp_path):
 
     assert "thesis.tex, which is no part" in refusal(run(study.nnunet(), study.labels))
     assert (tmp_path / "audit" / "thesis.tex").read_text() == "x"
+
+
+def test_folder_that_holds_the_names_of_an_audit_stays(study, run, tmp_path):
+    """A study may have cases, maps and raters of its own."""
+    own = tmp_path / "audit" / "nifti" / "ct.nii.gz"
+    save(own, np.zeros(SHAPE, np.uint8))
+
+    said = refusal(run(study.nnunet(), study.labels))
+    assert "audit: holds nifti, but no evaluation.json, and may be no evaluation" in said
+    assert own.is_file()
+
+
+@pytest.mark.parametrize("word", ["--dataset", "--patients", "--calibrator"])
+def test_file_that_is_read_is_not_replaced(study, run, tmp_path, word):
+    """Its table would go with the folder."""
+    labels = study.labels
+    assert run(study.nnunet(), labels)[0] == 0
+    table = tmp_path / "audit" / "cases.csv"
+
+    said = refusal(run(study.nnunet(), labels, word, table), code=2)
+    assert f"of which {table} is read, and would be replaced" in said
+
+
+def test_two_audits_at_once_do_not_share_a_folder(study, run, tmp_path):
+    """The second would take the first's maps away."""
+    place, labels = study.nnunet(), study.labels
+    held = (
+        "import sys; from pathlib import Path; from nacl_monai.predictions.output import written_aside\n"
+        "with written_aside(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", held, tmp_path / "audit"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert "another process is writing there; wait for it" in refusal(run(place, labels))
+        other.communicate()
+    assert run(place, labels)[0] == 0
+
+
+def test_voxels_that_no_file_places_are_said(study, run):
+    """A turned label map of the same shape would pass."""
+    place = study.nnunet(beside=False)
+    assert "warning" not in run(place, study.labels)[2]
+    (place / f"{BAD}.pkl").unlink()
+
+    code, _, err = run(place, study.labels)
+    assert code == 0
+    assert f"warning: {place / BAD}.npz: no file beside it says where its voxels are" in err
+    assert "(1 of 3 cases)" in err
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+def test_name_that_is_not_utf8_is_refused_before_the_first_volume(study, run):
+    """Tables could not hold it."""
+    place, labels = study.nnunet(), study.labels
+    for folder, ending in ((place, b".npz"), (labels, b".nii.gz")):
+        name = os.fsencode(folder) + b"/" + BAD.encode()
+        os.rename(name + ending, name + b"\xe9" + ending)
+
+    assert f"{BAD}\\xe9.nii.gz: its name is not UTF-8; rename it" in refusal(run(place, labels))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_empty_file_is_a_fault_of_its_case_alone(study, run, tmp_path, first):
+    """The first as well, by which the layout is known."""
+    place = study.channels()
+    (place / f"{sorted(study.cases)[first]}.nii.gz").write_bytes(b"")
+
+    code, _, err = run(place, study.labels)
+    assert code == 1
+    assert err.count("fault: ") == 1
+    assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == 2
 
 
 def test_working_directory_stays(study, run, tmp_path, monkeypatch):

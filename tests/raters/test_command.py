@@ -1,5 +1,6 @@
 """fit-prior: what it writes is what a training takes, and what it cannot fit is one line."""
 
+import json
 import re
 import shutil
 
@@ -69,6 +70,17 @@ def test_raters_who_agree_are_not_fitted(write, tmp_path, capsys):
     assert "without disagreement there is no width to fit" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "prior.yaml").exists()
+
+
+def test_label_to_ignore_is_not_fitted(write, tmp_path, capsys):
+    """Its border says where somebody stopped to label."""
+    folders = write(tmp_path, cases=2)
+    labels = {"labels": {"background": 0, "ignore": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(labels))
+    code, _, err = run(*folders, "--output", tmp_path / "prior.yaml", capsys=capsys)
+
+    assert code == 1
+    assert f"error: {tmp_path}/dataset.json: says to ignore the label 1, whose border" in err
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,25 @@ def test_held_out_half_is_the_other_half():
     assert table.loc["brier", "difference"] < 0
 
 
+def test_patient_without_a_voxel_in_the_band_is_no_patient():
+    """The fit and its interval are those of the others."""
+    scores = scored(6)
+    empty = replace(
+        scores,
+        patients=[*scores.patients, "empty"],
+        **{
+            kind: np.concatenate([getattr(scores, kind), 0 * getattr(scores, kind)[:1]])
+            for kind in ("counts", "positives", "confidences", "brier", "nll")
+        },
+    )
+
+    found, expected = (fit_width(one, "blur") for one in (empty, scores))
+    assert (found.best, found.low, found.high) == (expected.best, expected.low, expected.high)
+    assert found.patients == 6
+    with pytest.raises(InputError, match="--band: is 2 mm, and no voxel is so near to a border"):
+        fit_width(empty.select(np.arange(7) == 6), "blur", band=0)
+
+
 def test_families_without_widths_are_refused():
     """A window in voxels has none."""
     with pytest.raises(InputError, match="'window' has 0 widths"):

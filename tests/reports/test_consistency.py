@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from nacl_monai import audit, read_audit
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.selective import aurc, error_auroc
 from nacl_monai.reports import read_run
@@ -111,6 +113,18 @@ def test_sums_that_no_voxels_have_are_refused(copies, change_arrays, change, sai
     change_arrays(copies[0] / "evaluation/bins.npz", change)
 
     assert f"bins.npz: {said}" in refusal(copies[0]) or said in refusal(copies[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_of_half_precision_are_read(tmp_path, dtype):
+    """Edges are rounded as the probabilities are: 0.6 as float16 is 0.60010, in the bin up to 0.6."""
+    tops = torch.arange(0.5, 1.01, 0.1).to(dtype)
+    probs = torch.stack([tops, 1 - tops])
+    labels = torch.zeros(len(tops), dtype=torch.long)
+    audit(probs, labels, regions=["all"]).save(tmp_path / "bins.npz")
+
+    saved = read_audit(tmp_path / "bins.npz").run.bins.sums
+    assert saved.confidences[0, 0, 0].sum().item() == tops.double().sum().item()
 
 
 @pytest.mark.parametrize("error", ["adaptive_ece", "smooth_ece", "aurc", "error_auroc"])

@@ -1,5 +1,7 @@
 """Files of an evaluation: the numbers as written, or one line that says what is wrong."""
 
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -182,6 +184,16 @@ class TestArrays:
     def test_only_the_wanted_arrays_are_read(self, bins_file):
         """Any other array is left alone."""
         assert list(read_arrays(bins_file, ["counts"])) == ["counts"]
+
+    def test_flipped_bit_is_refused_or_changes_nothing(self, tmp_path):
+        """Wherever it is: in the data, whose checksum tells, or in what announces them."""
+        file, values = tmp_path / "x.npz", np.arange(200)
+        np.savez_compressed(file, counts=values)
+        whole = file.read_bytes()
+        for place in range(len(whole)):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+            with suppress(InputError):
+                np.testing.assert_array_equal(read_arrays(file, ["counts"])["counts"], values)
 
     def test_remedy_ends_the_message(self, tmp_path):
         """The caller says what can be done about it."""

@@ -59,7 +59,7 @@ def test_file_of_that_name_is_refused(folder):
 def test_hidden_files_do_not_matter(folder):
     """Locks, and what file managers and network drives leave."""
     folder.path.mkdir()
-    for name in (".lock", ".DS_Store", "cases.csv"):
+    for name in (".lock", ".DS_Store"):
         (folder.path / name).touch()
 
     open_evaluation(folder)
