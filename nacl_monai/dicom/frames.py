@@ -99,7 +99,7 @@ def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
     total = float(totals.flatten()[(totals - 1).abs().argmax()])
     if abs(total - 1) > (tolerance or sum_tolerance(stored.dtype)):
         raise InputError(
-            f"{file}: the channels of a voxel sum up to {total:.4g}, and the first may be no background; "
-            "give probabilities of exclusive classes, which sum up to 1 (in a byte to 255)"
+            f"{file}: the channels of a voxel sum up to {total:.4g}, and the first may be no "
+            "background; give probabilities of exclusive classes, which sum up to 1 (in a byte to 255)"
         )
     return probs[:, 1:].movedim(1, -1).contiguous().numpy().clip(0, 1)

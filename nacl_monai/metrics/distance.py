@@ -8,7 +8,7 @@ r"""The 95 % Hausdorff distance, with no free score for a structure that was mis
 MONAI's ``compute_hausdorff_distance`` measures it, and returns NaN or infinity where a mask is empty.
 Here, as in the BraTS challenge, a structure that the label has and the prediction lacks scores the
 diagonal of the volume. A structure that the label lacks has no distance; it is NaN and stays out of the
-mean. A volume of one slice is measured in its plane, where MONAI's erosion in 3-D makes every voxel of it
+mean. A volume of one slice is measured in its plane; in 3-D, MONAI's erosion makes each of its voxels
 surface.
 """
 
@@ -84,12 +84,10 @@ def hausdorff_distance(
     distances = torch.where(in_label, diagonal.float(), torch.nan)
     if in_both.any():
         axes = _extended(shape)
-        masks = (
-            one[in_both].reshape(-1, 1, *(shape[axis] for axis in axes))
-            for one in (prediction, label)
-        )
+        extended = [shape[axis] for axis in axes]
         distances[in_both] = compute_hausdorff_distance(
-            *masks,
+            prediction[in_both].reshape(-1, 1, *extended),
+            label[in_both].reshape(-1, 1, *extended),
             include_background=True,
             percentile=percentile,
             spacing=[

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import print_written
+from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.predictions.folders import Found, find, measured_cases, processes, show
+from nacl_monai.predictions.folders import Found, find, measured_cases, processes
 from nacl_monai.predictions.label_table import write_label_tables
 from nacl_monai.predictions.measuring import Extras
 from nacl_monai.predictions.merging import merge
@@ -71,6 +72,19 @@ def audit_folders(
         print(rater_table(audit))
     print_written(files)
     return faults
+
+
+def show(found: Found) -> None:
+    """Prints what is to be audited, and warns where nobody could notice a turned volume."""
+    print(found)
+    unplaced = [one.file for one, _ in found.pairs if not found.layout.is_placed(one)]
+    if unplaced:
+        print(
+            f"warning: {unplaced[0]}: no file beside it says where its voxels are, so only its shape is "
+            f"compared with the label map's; add the .pkl or the segmentation ({len(unplaced)} of "
+            f"{counted(len(found.pairs), 'case')})",
+            file=sys.stderr,
+        )
 
 
 def _check(found: Found, options: Options) -> None:

@@ -26,8 +26,8 @@ from nacl_monai.posthoc import OUTPUTS, Fit, Outputs, RegionLogits, StructureLog
 from nacl_monai.posthoc.region_logits import NoRoomError
 from nacl_monai.predictions.calibrator import FILE, check_of_saved, write_calibrator
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.command import audit_one, print_faults
-from nacl_monai.predictions.folders import Found, find, show, through
+from nacl_monai.predictions.command import audit_one, print_faults, show
+from nacl_monai.predictions.folders import Found, find, through
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.output import check_measured, check_output, draw_all
 from nacl_monai.predictions.reading import read_case

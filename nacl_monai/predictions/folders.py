@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.calibrator import Calibrated, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
@@ -72,19 +70,6 @@ class Found:
         raters = self.settings.raters
         by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
         return f"{self.folder}: {self.layout.label}, {len(self.pairs)}{of} cases, {channels}{by}"
-
-
-def show(found: Found) -> None:
-    """Prints what is to be audited, and warns where nobody could notice a turned volume."""
-    print(found)
-    unplaced = [one.file for one, _ in found.pairs if not found.layout.is_placed(one)]
-    if unplaced:
-        print(
-            f"warning: {unplaced[0]}: no file beside it says where its voxels are, so only its shape is "
-            f"compared with the label map's; add the .pkl or the segmentation ({len(unplaced)} of "
-            f"{counted(len(found.pairs), 'case')})",
-            file=sys.stderr,
-        )
 
 
 def find(folder: Path, labels: Folders, options: Options, name: str | None = None) -> Found:

@@ -96,10 +96,11 @@ def fit_width(
         raise InputError(
             f"family, metric: {family!r} has {len(widths)} widths by {metric!r}; try 3 or more"
         )
-    measured = scores.counts[:, :, band].any(axis=(1, 2))
+    measured = scores.counts[:, :, band].sum(axis=(1, 2)) > 0
     if not measured.any():
         raise InputError(
-            f"--band: is {scores.bands[band]:g} mm, and no voxel is so near to a border; give a wider one"
+            f"--band: is {scores.bands[band]:g} mm, and no voxel is so near to a border; give a wider "
+            "one"
         )
     scores = scores.select(measured)
     curve = scores.errors(metric)[chosen, band]

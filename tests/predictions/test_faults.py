@@ -204,7 +204,7 @@ def test_fault_of_a_label_is_one_line(spoil, said, study, run, tmp_path):
     check_one_fault(run(study.nnunet(), labels), (said,), tmp_path)
 
 
-def test_label_without_a_place_is_one_line_before_it_is_turned(study, run, tmp_path):
+def test_label_without_a_place_is_one_line_before_it_is_turned(study, run):
     """As a reader of nnU-Net has turned the probabilities."""
     labels = study.labels
     for case in study.cases:
@@ -420,8 +420,8 @@ def test_name_that_is_not_utf8_is_refused_before_the_first_volume(study, run):
     """Tables could not hold it."""
     place, labels = study.nnunet(), study.labels
     for folder, ending in ((place, b".npz"), (labels, b".nii.gz")):
-        name = os.fsencode(folder) + b"/" + BAD.encode()
-        os.rename(name + ending, name + b"\xe9" + ending)
+        name = folder / os.fsdecode(BAD.encode() + b"\xe9" + ending)
+        (folder / f"{BAD}{ending.decode()}").rename(name)
 
     assert f"{BAD}\\xe9.nii.gz: its name is not UTF-8; rename it" in refusal(run(place, labels))
 
