@@ -151,4 +151,6 @@ def _sample(dataset: object, rows: pd.DataFrame) -> str:
 
 
 def _p_value(p: float) -> str:
+    if pd.isna(p):
+        return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

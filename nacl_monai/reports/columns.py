@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isnan
 
 from nacl_monai.errors import InputError
 
@@ -36,8 +37,8 @@ class Metric:
         return 0 if self.higher_is_better is None else 2 * self.higher_is_better - 1
 
     def text(self, value: float, sign: str = "") -> str:
-        """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
-        return f"{value:{sign}.{self.decimals}f}"
+        """The value with the metric's digits, "–" for NaN; ``sign="+"`` also marks positive ones."""
+        return "–" if isnan(value) else f"{value:{sign}.{self.decimals}f}"
 
 
 #: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``; only
