@@ -264,7 +264,7 @@ def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
     if row["verdict"] in (NO_RUN, NOT_TESTED):
         return [*start, "", "", row["verdict"], "", "", ""]
     shown = METRICS[row["metric"]]
-    low, high = (shown.text(row[end], "+") for end in ("low", "high"))
+    interval = shown.interval(row["low"], row["high"])
     names = (method_label(row[key]) for key in ("reference", "other"))
     return [
         *start,
@@ -272,7 +272,7 @@ def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
         f"{shown.label}{_setting(row['setting'])}",
         f"**{row['verdict']}**",
         f"{row['for']:.0f}, {row['against']:.0f}, {row['undecided']:.0f}",
-        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} [{low}, {high}]",
+        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} {interval}",
         f"{row['patients']:.0f} × {row['trainings']:.0f}",
     ]
 

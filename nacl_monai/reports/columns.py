@@ -37,8 +37,12 @@ class Metric:
         return 0 if self.higher_is_better is None else 2 * self.higher_is_better - 1
 
     def text(self, value: float, sign: str = "") -> str:
-        """The value with the metric's digits, "–" for NaN; ``sign="+"`` also marks positive ones."""
-        return "–" if isnan(value) else f"{value:{sign}.{self.decimals}f}"
+        """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
+        return f"{value:{sign}.{self.decimals}f}"
+
+    def interval(self, low: float, high: float) -> str:
+        """The interval of a difference: "[+0.001, +0.014]"; "–" where a single patient gives none."""
+        return "–" if isnan(low) else f"[{self.text(low, '+')}, {self.text(high, '+')}]"
 
 
 #: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``; only
