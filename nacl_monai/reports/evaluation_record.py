@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.differences import differences, first_of
+from nacl_monai.differences import differences, first_of, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
 from nacl_monai.reports.evaluation_files import evaluation_in, run_of
@@ -60,8 +60,8 @@ class EvaluationOf:
 
     def _beside(self, other: EvaluationOf) -> dict[str, Any]:
         """The settings, but for keys that the record of ``other`` does not know."""
-        known = {*_ALIKE, *map(_key, other.settings)}
-        return {name: value for name, value in self.settings.items() if _key(name) in known}
+        known = {*_ALIKE, *map(top_level, other.settings)}
+        return {name: value for name, value in self.settings.items() if top_level(name) in known}
 
 
 def read_evaluation_of(folder: str | Path, units: Collection[str]) -> EvaluationOf:
@@ -106,14 +106,9 @@ def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that must be alike, and those to which they refer: "@scale_by_percentiles"."""
     keys = [*_ALIKE, *_ALIKE_IF_KNOWN]
     for key in keys:  # which grows
-        texts = (value for name, value in settings.items() if _key(name) == key)
+        texts = (value for name, value in settings.items() if top_level(name) == key)
         keys += {found for text in texts for found in _REFERENCE.findall(str(text))} - set(keys)
-    return {name: value for name, value in settings.items() if _key(name) in keys}
-
-
-def _key(setting: str) -> str:
-    """The first part of ``a::b::c``."""
-    return setting.partition("::")[0]
+    return {name: value for name, value in settings.items() if top_level(name) in keys}
 
 
 def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> None:

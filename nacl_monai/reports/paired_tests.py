@@ -95,7 +95,7 @@ def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
     if tests.empty:
         return tests
     table = tests.copy()
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", _holm(table["p"]))
+    table.insert(list(table).index("p") + 1, "p_holm", _holm(table["p"]))
     table["p_equivalent"] = _holm(table["p_equivalent"])
     direction = METRICS[metric_of(metric)].direction
     better = np.sign(table["effect"]) * (table["effect"] * table["difference"] * direction > 0)
