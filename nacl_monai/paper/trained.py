@@ -13,6 +13,9 @@ from nacl_monai.files import read_object
 from nacl_monai.paper.grid import Experiment, read_name
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
 
+# What every loss is given of a dataset with voxels that nobody labeled.
+_OF_THE_DATASET = ("ignore_index", "@ignore_index")
+
 
 def check_name(folder: Path, experiment: Experiment) -> None:
     """Refuses a run that was trained otherwise than its name says, where its configuration was kept.
@@ -59,12 +62,16 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
         **dict(experiment.method.settings),
     }
     trained = {key: config[key] for key in ("train_fraction", "fold", "seed") if key in config}
-    trained |= config.get("losses", {}).get(loss, {})
+    trained |= {
+        key: value
+        for key, value in config.get("losses", {}).get(loss, {}).items()
+        if not key.startswith("_") and (key, value) != _OF_THE_DATASET
+    }
     if "loss" in config:
         trained["loss"] = short_name(config["loss"])
     if "network_def" in config:
         trained["network"] = short_name(config["network_def"], config.get("dims", 2))
-    return differences(named, {key: trained.get(key, value) for key, value in named.items()})
+    return differences(named, named | trained)
 
 
 def seeds_of(folder: Path, experiment: Experiment) -> set[int]:
