@@ -27,15 +27,25 @@ def check_name(folder: Path, experiment: Experiment) -> None:
     Raises:
         InputError: If it is refused, or its configuration is damaged.
     """
-    run = RunFolder(folder).trained
-    if not run.config.is_file():
-        return
-    unlike = unlike_name(experiment, read_object(run.config, RECORD_REMEDY))
+    unlike = unlike_name(experiment, config_of(folder))
     if unlike:
         raise InputError(
-            f"{run.path}: was trained otherwise than its name says, {first_of(unlike)}; rename it "
-            "<network>_<loss>[_<key>=<value>]_seed<n>"
+            f"{RunFolder(folder).trained.path}: was trained otherwise than its name says, "
+            f"{first_of(unlike)}; rename it <network>_<loss>[_<key>=<value>]_seed<n>"
         )
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The configuration that a run was trained with; empty where it was not kept.
+
+    Args:
+        folder: Of the run, or of what follows it.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    file = RunFolder(folder).trained.config
+    return read_object(file, RECORD_REMEDY) if file.is_file() else {}
 
 
 def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
