@@ -96,8 +96,8 @@ def methods_to_markdown(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> st
         lines = zip(map(method_label, grid.index), *cells.values(), strict=True)
         table = markdown_table(header, list(lines), "l" + "r" * len(cells))
         parts.append(f"**{dataset_label(str(dataset))}**\n\n{table}")
-    notes = f"{note(means, epochs)} ECE and CECE alone: over the label's foreground. Intervals: in the CSV."
-    return "\n\n".join([*parts, notes]) + "\n"
+    alone = "ECE and CECE alone: over the label's foreground. Intervals: in the CSV."
+    return "\n\n".join([*parts, f"{note(means, epochs)} {alone}"]) + "\n"
 
 
 def _marked(values: pd.Series[float], metric: str) -> list[str]:

@@ -31,7 +31,8 @@ def check_name(folder: Path, experiment: Experiment) -> None:
     if unlike:
         raise InputError(
             f"{RunFolder(folder).trained.path}: was trained otherwise than its name says, "
-            f"{first_of(unlike)}; rename it <network>_<loss>[_<key>=<value>]_seed<n>"
+            f"{first_of(unlike)}; rename it <network>_<loss>[_<key>=<value>]_seed<n>, "
+            "or move it away"
         )
 
 
