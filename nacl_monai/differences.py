@@ -1,12 +1,35 @@
-"""What differs between two records, in words for one line."""
+"""Records key by key, and what differs between two of them, in words for one line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MOST = 5
 _LONGEST = 60
+
+
+def top_level(key: str) -> str:
+    """The first part of a key, ``a`` of ``a::b::c``."""
+    return key.partition("::")[0]
+
+
+def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
+    """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
+    if not isinstance(config, Mapping | list):
+        yield prefix, config
+        return
+    for key, value in parts(config, prefix):
+        if inner and isinstance(value, Mapping | list):
+            yield key, value
+        yield from leaves(value, key, inner)
+
+
+def parts(config: Mapping[str, Any] | list[Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Every ``(key::name, value)`` one level below ``config``, which is at ``key``."""
+    pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
+    above = f"{key}::" if key else ""
+    return ((f"{above}{name}", value) for name, value in pairs)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from nacl_monai.differences import differences, first_of
+from nacl_monai.differences import differences, first_of, leaves
+
+
+def test_leaves_are_values_with_the_way_to_them():
+    """With `inner`, branches come before what is in them."""
+    config = {"a": {"b": [1, {"c": None}]}, "d": 2}
+
+    assert list(leaves(config)) == [("a::b::0", 1), ("a::b::1::c", None), ("d", 2)]
+    assert [key for key, _ in leaves(config, inner=True)] == [
+        *("a", "a::b", "a::b::0", "a::b::1", "a::b::1::c", "d")
+    ]
 
 
 def test_keys_of_either_side_are_compared():

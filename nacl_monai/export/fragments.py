@@ -12,9 +12,10 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import fragments
+from nacl_monai.differences import leaves, top_level
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import completed
-from nacl_monai.runtime.overrides import checked_overrides, leaves, top_level
+from nacl_monai.runtime.overrides import checked_overrides
 from nacl_monai.runtime.run_settings import check_agrees, read_record
 from nacl_monai.runtime.trust import check_known_code
 

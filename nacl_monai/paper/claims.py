@@ -20,7 +20,8 @@ from nacl_monai.reports.paired_tests import (
     EQUIVALENT,
     SLIGHTLY,
     WORSE,
-    paired_tests,
+    decided,
+    undecided_tests,
 )
 from nacl_monai.reports.statistics import is_scored, patient_scores
 from nacl_monai.reports.tables import markdown_table
@@ -191,18 +192,18 @@ def _by_setting(claim: Claim, cases: pd.DataFrame) -> list[tuple[str, pd.DataFra
 
 
 def _tests(claim: Claim, cases: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The paired tests of the claim's pairs that have runs."""
+    """The paired tests of the claim's pairs that have runs; together they are one family."""
     if not is_scored(cases, metric):
         return pd.DataFrame()
     scores = patient_scores(cases, metric)
     parts = [
-        paired_tests(scores[[reference, *others]], reference, metric)
+        undecided_tests(scores[[reference, *others]], reference, metric)
         .reset_index()
         .rename(columns={"method": "other"})
         .assign(reference=reference)
         for reference, others in _pairs_with_runs(claim, scores)
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return decided(pd.concat(parts, ignore_index=True), metric) if parts else pd.DataFrame()
 
 
 def _pairs_with_runs(claim: Claim, scores: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
@@ -263,7 +264,7 @@ def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
     if row["verdict"] in (NO_RUN, NOT_TESTED):
         return [*start, "", "", row["verdict"], "", "", ""]
     shown = METRICS[row["metric"]]
-    low, high = (shown.text(row[end], "+") for end in ("low", "high"))
+    interval = shown.interval(row["low"], row["high"])
     names = (method_label(row[key]) for key in ("reference", "other"))
     return [
         *start,
@@ -271,7 +272,7 @@ def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
         f"{shown.label}{_setting(row['setting'])}",
         f"**{row['verdict']}**",
         f"{row['for']:.0f}, {row['against']:.0f}, {row['undecided']:.0f}",
-        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} [{low}, {high}]",
+        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} {interval}",
         f"{row['patients']:.0f} × {row['trainings']:.0f}",
     ]
 

@@ -90,14 +90,13 @@ def comparison_to_markdown(comparison: Comparison) -> str:
     rows = []
     for row in comparison.tests.to_dict("records"):
         metric, p = METRICS[row["metric"]], _p_value(row["p_holm"])
-        low, high = (metric.text(row[end], "+") for end in ("low", "high"))
         rows.append(
             [
                 dataset_label(row["dataset"]),
                 metric.heading,
                 method_label(row["method"]),
                 metric.text(row["difference"], "+"),
-                f"[{low}, {high}]",
+                metric.interval(row["low"], row["high"]),
                 _p_value(row["p"]),
                 f"**{p}**" if row["p_holm"] < SIGNIFICANCE else p,
                 _p_value(row["p_equivalent"]),
@@ -151,4 +150,6 @@ def _sample(dataset: object, rows: pd.DataFrame) -> str:
 
 
 def _p_value(p: float) -> str:
+    if pd.isna(p):
+        return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

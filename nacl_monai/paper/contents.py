@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from nacl_monai.files import write_text
 from nacl_monai.paper import tables
+from nacl_monai.paper.alike import epochs_of
 from nacl_monai.paper.results import Results, first_runs
 from nacl_monai.paper.summary import COLUMNS, CORRELATION, beside_paper, correlate, summarize
 from nacl_monai.reports import Run
@@ -64,11 +65,11 @@ class Table:
 
     def write(self, results: Results, stem: Path) -> list[Path]:
         """Writes the table in three formats."""
-        summary = self.summary(results)
+        summary, epochs = self.summary(results), epochs_of(results.folders)
         return [
-            write_text(stem.with_suffix(".md"), tables.to_markdown(summary)),
+            write_text(stem.with_suffix(".md"), tables.to_markdown(summary, epochs)),
             write_text(stem.with_suffix(".csv"), csv_text(summary)),
-            write_text(stem.with_suffix(".tex"), tables.to_latex(summary)),
+            write_text(stem.with_suffix(".tex"), tables.to_latex(summary, epochs)),
         ]
 
 
@@ -97,9 +98,9 @@ class MethodTable:
 
     def write(self, results: Results, stem: Path) -> list[Path]:
         """Writes the table in both formats; a row of the CSV is one number."""
-        summary = self.summary(results)
+        summary, epochs = self.summary(results), epochs_of(results.folders)
         return [
-            write_text(stem.with_suffix(".md"), tables.methods_to_markdown(summary)),
+            write_text(stem.with_suffix(".md"), tables.methods_to_markdown(summary, epochs)),
             write_text(stem.with_suffix(".csv"), csv_text(summary[COLUMNS])),
         ]
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
+from nacl_monai.paper.alike import epochs_of
 from nacl_monai.paper.contents import MethodTable
 from nacl_monai.paper.conventions import PROJECT
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
@@ -92,22 +93,22 @@ def make_commands(experiment: Experiment, folder: Path) -> list[str]:
 def _section(results: Results, dataset: str) -> dict[str, Any]:
     """What the page shows of one dataset."""
     chosen = MAIN.select(results, datasets=[dataset])
-    main = _main_numbers(chosen)
-    others = {}
+    tables = [_sortable("", _main_numbers(chosen), chosen)]
     for exhibit in EXHIBITS.values():
         shown = results.select(exhibit.grid(), datasets=[dataset])
         if isinstance(exhibit.content, MethodTable) and shown.folders:
-            others[exhibit.title] = exhibit.content.summary(shown)
+            summary = exhibit.content.summary(shown)
+            tables.append(_sortable(exhibit.title, summary, shown))
     return {
         "key": dataset,
         "label": dataset_label(dataset),
         "verdict": verdict(chosen, dataset),
-        "tables": [_sortable(title, numbers) for title, numbers in {"": main, **others}.items()],
+        "tables": tables,
         "pictures": list(_pictures(chosen, dataset)),
     }
 
 
-def _sortable(title: str, summary: pd.DataFrame) -> dict[str, Any]:
+def _sortable(title: str, summary: pd.DataFrame, results: Results) -> dict[str, Any]:
     """A table of the means over structures, a row per method."""
     summary = summary[summary["structure"] == MEAN]
     metrics = list(dict.fromkeys(summary["metric"]))
@@ -115,7 +116,7 @@ def _sortable(title: str, summary: pd.DataFrame) -> dict[str, Any]:
         "title": title,
         "metrics": [METRICS[metric].heading for metric in metrics],
         "rows": _rows(summary, metrics),
-        "note": note(summary),
+        "note": note(summary, epochs_of(results.folders)),
     }
 
 

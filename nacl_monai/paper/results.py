@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from nacl_monai.errors import InputError
+from nacl_monai.paper.alike import check_trained_alike
 from nacl_monai.paper.conventions import CONVENTIONS, PROJECT, Score
 from nacl_monai.paper.folds import check_folds
 from nacl_monai.paper.grid import (
@@ -111,6 +112,9 @@ class Results:
             datasets: Only these; by default all.
             losses: Only these; by default all.
             seeds: Only these; by default all.
+
+        Raises:
+            InputError: If two of a dataset were trained otherwise than their names say.
         """
         setups = set(grid.setups)
         chosen = self._kept(
@@ -122,6 +126,7 @@ class Results:
             )
         )
         fair = chosen._where_shown(grid)._with_common_seeds()
+        check_trained_alike(fair.folders)
         order = {method: k for k, method in enumerate(grid.methods)}
         return replace(
             self,

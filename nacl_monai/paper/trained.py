@@ -13,6 +13,9 @@ from nacl_monai.files import read_object
 from nacl_monai.paper.grid import Experiment, read_name
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
 
+# What every loss is given of a dataset with voxels that nobody labeled.
+_OF_THE_DATASET = ("ignore_index", "@ignore_index")
+
 
 def check_name(folder: Path, experiment: Experiment) -> None:
     """Refuses a run that was trained otherwise than its name says, where its configuration was kept.
@@ -24,15 +27,26 @@ def check_name(folder: Path, experiment: Experiment) -> None:
     Raises:
         InputError: If it is refused, or its configuration is damaged.
     """
-    run = RunFolder(folder).trained
-    if not run.config.is_file():
-        return
-    unlike = unlike_name(experiment, read_object(run.config, RECORD_REMEDY))
+    unlike = unlike_name(experiment, config_of(folder))
     if unlike:
         raise InputError(
-            f"{run.path}: was trained otherwise than its name says, {first_of(unlike)}; rename it "
-            "<network>_<loss>[_<key>=<value>]_seed<n>"
+            f"{RunFolder(folder).trained.path}: was trained otherwise than its name says, "
+            f"{first_of(unlike)}; rename it <network>_<loss>[_<key>=<value>]_seed<n>, "
+            "or move it away"
         )
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The configuration that a run was trained with; empty where it was not kept.
+
+    Args:
+        folder: Of the run, or of what follows it.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    file = RunFolder(folder).trained.config
+    return read_object(file, RECORD_REMEDY) if file.is_file() else {}
 
 
 def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
@@ -59,12 +73,16 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
         **dict(experiment.method.settings),
     }
     trained = {key: config[key] for key in ("train_fraction", "fold", "seed") if key in config}
-    trained |= config.get("losses", {}).get(loss, {})
+    trained |= {
+        key: value
+        for key, value in config.get("losses", {}).get(loss, {}).items()
+        if not key.startswith("_") and (key, value) != _OF_THE_DATASET
+    }
     if "loss" in config:
         trained["loss"] = short_name(config["loss"])
     if "network_def" in config:
         trained["network"] = short_name(config["network_def"], config.get("dims", 2))
-    return differences(named, {key: trained.get(key, value) for key, value in named.items()})
+    return differences(named, named | trained)
 
 
 def seeds_of(folder: Path, experiment: Experiment) -> set[int]:

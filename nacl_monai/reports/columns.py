@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isnan
 
 from nacl_monai.errors import InputError
 
@@ -38,6 +39,10 @@ class Metric:
     def text(self, value: float, sign: str = "") -> str:
         """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
         return f"{value:{sign}.{self.decimals}f}"
+
+    def interval(self, low: float, high: float) -> str:
+        """The interval of a difference: "[+0.001, +0.014]"; "–" where a single patient gives none."""
+        return "–" if isnan(low) else f"[{self.text(low, '+')}, {self.text(high, '+')}]"
 
 
 #: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``; only

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.differences import differences, first_of
+from nacl_monai.differences import differences, first_of, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
 from nacl_monai.reports.evaluation_files import evaluation_in, run_of
@@ -19,6 +20,9 @@ _ALIKE = (
     *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
     *("preprocessing", "cropping", "calibration", "metrics"),
 )
+# The same, and whatever all these refer to, where both records have it: an earlier version's may not.
+_ALIKE_IF_KNOWN = ("average", "classification", "structure_masks", "postprocessing")
+_REFERENCE = re.compile(r"@(\w+)")
 _WORDS = {"train": "training", "val": "validation"}
 #: The set of an audit: whatever predictions were there.
 AUDITED = "audited"
@@ -52,7 +56,12 @@ class EvaluationOf:
             return ""
         if self.set != other.set:
             return f"set ({self.set}, now {other.set})"
-        return first_of(differences(self.settings, other.settings))
+        return first_of(differences(self._beside(other), other._beside(self)))
+
+    def _beside(self, other: EvaluationOf) -> dict[str, Any]:
+        """The settings, but for keys that the record of ``other`` does not know."""
+        known = {*_ALIKE, *map(top_level, other.settings)}
+        return {name: value for name, value in self.settings.items() if top_level(name) in known}
 
 
 def read_evaluation_of(folder: str | Path, units: Collection[str]) -> EvaluationOf:
@@ -94,7 +103,12 @@ def _record(file: Path) -> dict[str, Any]:
 
 
 def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key.partition("::")[0] in _ALIKE}
+    """The settings that must be alike, and those to which they refer: "@scale_by_percentiles"."""
+    keys = [*_ALIKE, *_ALIKE_IF_KNOWN]
+    for key in keys:  # which grows
+        texts = (value for name, value in settings.items() if top_level(name) == key)
+        keys += {found for text in texts for found in _REFERENCE.findall(str(text))} - set(keys)
+    return {name: value for name, value in settings.items() if top_level(name) in keys}
 
 
 def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> None:

@@ -38,9 +38,8 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
     With one training per method the question is whether other patients would say the same of these
     weights: Wilcoxon's signed-rank test over patients. With several it is whether other patients and
     other trainings would: a t test with the two-way error of `nacl_monai.reports.statistics`. Both
-    are two-sided. Equivalence is tested by two one-sided t tests against `Metric.margin`. Holm's
-    correction (1979) keeps the chance of a single false claim in a column below the level; the
-    family is the other methods, for either question.
+    are two-sided. Equivalence is tested by two one-sided t tests against `Metric.margin`. Decisions are
+    those of `decided`; the family is the other methods.
 
     Args:
         scores: From `patient_scores`.
@@ -55,6 +54,11 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
         correlation over patients, positive where the reference is better; ``decision``, one of
         `DECISIONS`.
     """
+    return decided(undecided_tests(scores, reference, metric), metric)
+
+
+def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:
+    """The rows of `paired_tests` with no p corrected, so that several references can be one family."""
     shown = METRICS[metric_of(metric)]
     rows = {}
     differing = (
@@ -75,17 +79,30 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
             "p_equivalent": mean.p_equivalent(shown.margin),
             "effect": shown.direction * rank_biserial(differences),
         }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
-    if len(table):
-        table.insert(6, "p_holm", _holm(table["p"]))
-        table["p_equivalent"] = _holm(table["p_equivalent"])
-        better = np.sign(table["effect"]) * (
-            table["effect"] * table["difference"] * shown.direction > 0
-        )
-        table["decision"] = [
-            _decision(row, int(sign), len(table))
-            for sign, row in zip(better, table.to_dict("records"), strict=True)
-        ]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Tests with what they decide as one family.
+
+    Holm's correction (1979) keeps the chance of a single false claim in a column below the level, for
+    either question.
+
+    Args:
+        tests: Rows of `undecided_tests`, of any references.
+        metric: The metric or column of ``cases.csv`` that they are of.
+    """
+    if tests.empty:
+        return tests
+    table = tests.copy()
+    table.insert(list(table).index("p") + 1, "p_holm", _holm(table["p"]))
+    table["p_equivalent"] = _holm(table["p_equivalent"])
+    direction = METRICS[metric_of(metric)].direction
+    better = np.sign(table["effect"]) * (table["effect"] * table["difference"] * direction > 0)
+    table["decision"] = [
+        _decision(row, int(sign), len(table))
+        for sign, row in zip(better, table.to_dict("records"), strict=True)
+    ]
     return table
 
 

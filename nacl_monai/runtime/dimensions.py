@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nacl_monai.differences import top_level
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.overrides import keys_referred_to, top_level
+from nacl_monai.runtime.overrides import keys_referred_to
 from nacl_monai.runtime.running import given_overrides, running_parser
 
 # For each number of dimensions, the keys of the other, and what is wrong with them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from importlib import import_module
@@ -17,6 +17,7 @@ from monai.bundle import (
     ReferenceResolver,
 )
 
+from nacl_monai.differences import leaves, parts, top_level
 from nacl_monai.errors import SettingError
 from nacl_monai.runtime.classes import is_class, locator
 from nacl_monai.runtime.hints import is_made_later, parameters, type_of
@@ -58,29 +59,6 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         _check_evaluates(key, value, parser)
     check_limits(parser, replaced)
     return overrides
-
-
-def top_level(key: str) -> str:
-    """The first part of a key, ``a`` of ``a::b::c``."""
-    return key.partition("::")[0]
-
-
-def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
-    """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
-    if not isinstance(config, Mapping | list):
-        yield prefix, config
-        return
-    for key, value in _parts(config, prefix):
-        if inner and isinstance(value, Mapping | list):
-            yield key, value
-        yield from leaves(value, key, inner)
-
-
-def _parts(config: Mapping[str, Any] | list[Any], key: str) -> Iterator[tuple[str, Any]]:
-    """Every ``(key::name, value)`` one level below ``config``, which is at ``key``."""
-    pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
-    above = f"{key}::" if key else ""
-    return ((f"{above}{name}", value) for name, value in pairs)
 
 
 def _nearest(key: str, known: list[str], prefix: str = "--") -> str:
@@ -201,7 +179,7 @@ def _check_arguments(key: str, value: Any) -> None:
     if not isinstance(value, Mapping | list):
         return
     taken = {f"{key}::{name}": hint for name, hint in _arguments(value).items()}
-    for name, below in _parts(value, key):
+    for name, below in parts(value, key):
         if name in taken:
             check_type(name, below, taken[name], None)
         _check_arguments(name, below)

@@ -18,13 +18,12 @@ import ignite.distributed as idist
 
 from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
-from nacl_monai.differences import differences, first_of
+from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object, stamp, write_text
 from nacl_monai.handlers.state_files import checkpoint_positions
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
-from nacl_monai.runtime.overrides import leaves
 from nacl_monai.runtime.running import running_parser
 from nacl_monai.runtime.schedule import refusal_of_length
 

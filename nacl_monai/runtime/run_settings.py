@@ -12,12 +12,11 @@ from typing import Any
 import ignite.distributed as idist
 from monai.bundle import ConfigParser
 
-from nacl_monai.differences import differences, first_of
+from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import ARGUMENTS
-from nacl_monai.runtime.overrides import leaves, top_level
 from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 

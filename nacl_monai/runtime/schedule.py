@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from nacl_monai.differences import leaves
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.overrides import leaves
 
 _EPOCHS = "max_epochs"
 # Where the number of epochs may decide something: `refusal_of_length` looks at it there.

@@ -15,10 +15,10 @@ from monai.bundle import ConfigComponent, ConfigParser
 from torch import nn
 
 from nacl_monai.bundles import search_path
+from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError
 from nacl_monai.runtime.classes import locator
 from nacl_monai.runtime.ignoring import WITHOUT
-from nacl_monai.runtime.overrides import leaves
 
 # Where networks and losses are that do nothing but compute.
 _HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from nacl_monai.bundles import dataset_names
-from nacl_monai.runtime.overrides import checked_overrides, leaves
+from nacl_monai.differences import leaves
+from nacl_monai.runtime.overrides import checked_overrides
 from tests.bundles.conftest import FAST, ROOT
 
 BUNDLES = ROOT / "bundles"

@@ -1,6 +1,7 @@
 """Each claim is judged by the decisions of its comparisons, and by nothing else."""
 
 import re
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from nacl_monai.paper.claims import (
     judge_claims,
     judge_comparisons,
 )
-from nacl_monai.paper.grid import read_method
+from nacl_monai.paper.grid import method, read_method
 from nacl_monai.reports import paired_tests, patient_scores
 
 RIVALS = ["dice_ce", "focal", "svls"]
@@ -160,6 +161,45 @@ def test_tests_are_those_of_the_runs(results, judged):
     assert row["difference"] == pytest.approx(worst["difference"])
     assert row["other"] == worst.name
     assert row["for"] == tests["decision"].isin(["better", "slightly better"]).sum()
+
+
+class Chosen:
+    """What judging asks of runs: one training of every method, 6 patients and their DSC."""
+
+    folders: ClassVar = {"one": "run"}
+    datasets: ClassVar = ["acdc"]
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def select(self, *_, **__):
+        return self
+
+    def cases(self, _):
+        frames = [
+            pd.DataFrame({"method": name, "patient": range(6), "dice": dice})
+            for name, dice in self.scores.items()
+        ]
+        return pd.concat(frames, ignore_index=True).assign(seed=0, network="unet", fraction=1.0)
+
+
+def test_comparisons_with_several_references_are_one_family():
+    """All 6 patients of one sign are p = 2 / 2⁶ = 0.03, and three times that is above 5 %."""
+    mixed = [0.2, -0.2, 0.2, -0.2, 0.2, -0.2]
+    gaps = {1: [-0.1, -0.11, -0.12, -0.13, -0.14, -0.15], 2: mixed, 3: mixed}
+
+    def judged(sigmas):
+        scores = {}
+        for sigma in sigmas:
+            scores[method("svls", sigma=float(sigma)).name] = [0.5] * 6
+            name = method("nacl", prior="gaussian", sigma=float(sigma)).name
+            scores[name] = [0.5 + gap for gap in gaps[sigma]]
+        table = judge_claims(Chosen(scores))
+        return table[table["claim"] == "better than SVLS with the same σ"].iloc[0]
+
+    alone, together = judged([1]), judged([1, 2, 3])
+    assert (alone["against"], alone["undecided"]) == (1, 2)
+    assert (together["against"], together["undecided"]) == (0, 3)
 
 
 def test_networks_and_fractions_are_judged_apart(results, judged):

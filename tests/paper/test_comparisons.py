@@ -7,6 +7,7 @@ import pytest
 
 from nacl_monai.paper import EXHIBITS, compare_methods, read_results
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
+from nacl_monai.reports import paired_tests
 
 CALIBRATION = ["ece_foreground", "cece_foreground"]
 
@@ -115,6 +116,19 @@ def test_differences_have_a_sign_and_the_metric_s_digits(metric, heading, differ
 
     assert f"| ACDC | {heading} | CE+DSC | {difference} | [+0.00" in text
     assert text.splitlines()[2].endswith("| 0.500 | +0.50 | better |")
+
+
+def test_what_a_single_patient_cannot_say_is_a_dash():
+    """Neither an interval nor a p, whatever was measured in it."""
+    index = pd.MultiIndex.from_product([["p0"], [0, 1]], names=["patient", "seed"])
+    scores = pd.DataFrame({"nacl": [0.8, 0.82], "dice_ce": [0.79, 0.8]}, index)
+    tests = paired_tests(scores, "nacl", "dice").reset_index()
+    text = comparison_to_markdown(
+        Comparison("nacl", tests.assign(dataset="acdc", metric="dice"))
+    ).splitlines()[2]
+
+    assert text.startswith("| ACDC | DSC ↑ | CE+DSC | +0.015 | – | – |")
+    assert "nan" not in text
 
 
 def test_notes_say_what_was_sampled_and_what_the_family_is():

@@ -1,5 +1,7 @@
 """What an exhibit consists of, and the files that it becomes."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +25,21 @@ def test_table_is_markdown_csv_and_latex(results, tmp_path):
     assert written["method"].tolist() == summary["method"].tolist()
     np.testing.assert_allclose(written["mean"], summary["mean"], atol=1e-6)
     assert summary.loc[summary["dataset"] == "acdc", "paper"].notna().all()
+
+
+@pytest.mark.parametrize("content", [Table("", ("dice",)), MethodTable(("dice",))])
+def test_tables_say_for_how_many_epochs_was_trained(grid_copy, tmp_path, content):
+    """Where that differs between the runs that are shown."""
+    for loss, epochs in (("nacl", 40), ("svls", 100)):
+        run = grid_copy / f"acdc/unet_{loss}_seed0"
+        (run / "config.json").write_text(json.dumps({"max_epochs": epochs}))
+    found = read_results([grid_copy])
+
+    for losses, said in (((), True), (["nacl", "dice_ce"], False)):
+        chosen = EXHIBITS["table1"].select(found, losses=losses)
+        for file in content.write(chosen, tmp_path / "mine"):
+            there = "Trained for 40 or 100 epochs." in file.read_text()
+            assert there == (said and file.suffix != ".csv"), file
 
 
 @pytest.fixture

@@ -128,6 +128,17 @@ def test_missing_pictures_are_left_out(grid_copy, tmp_path):
     assert "Median case" not in text
 
 
+def test_every_table_says_for_how_many_epochs_was_trained(grid_copy, tmp_path):
+    """Where that differs between its runs."""
+    runs = grid_copy / "hippocampus"
+    for epochs, run in ((40, "unet_dice_ce_seed0"), (100, "unet_nacl_seed0")):
+        (runs / run / "config.json").write_text(json.dumps({"max_epochs": epochs}))
+    assert main(["report", str(runs), "--output", str(tmp_path)]) == 0
+
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 0 < text.count("Trained for 40 or 100 epochs.") == text.count("Mean over test patients")
+
+
 def test_damaged_manifest_is_one_line_that_names_it(grid, tmp_path, capsys):
     """Nothing of a table or figure is shown without its command."""
     (tmp_path / "table1.json").write_text("{}")

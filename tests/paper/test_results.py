@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.paper import read_results
+from nacl_monai.paper import EXHIBITS, read_results
 from nacl_monai.paper.grid import Grid, after_training, grid_of, main_grid, method
 from nacl_monai.paper.results import first_runs
 from tests.paper.test_folds import rename_cases
@@ -258,3 +258,17 @@ def test_run_under_the_name_of_another_training_is_refused(grid_copy, copied):
 
     with pytest.raises(InputError, match=r"unet_svls_seed1: .* its name says, seed \(1, now 0\)"):
         read_results([grid_copy])
+
+
+def test_runs_that_were_trained_unlike_are_not_shown_together(grid_copy):
+    """In no table or figure; apart they are, and so is whatever was trained alike."""
+    for name, rate in (("unet_nacl_seed0", 0.001), ("unet_svls_seed0", 0.01)):
+        config = {"learning_rate": rate, "max_epochs": 5}
+        (grid_copy / "acdc" / name / "config.json").write_text(json.dumps(config))
+    results = read_results([grid_copy])
+
+    for exhibit in ("table1", "figure5"):
+        with pytest.raises(InputError, match=r"svls_seed0: was trained otherwise than .*unet_nacl"):
+            EXHIBITS[exhibit].select(results)
+    assert results.select(main_grid(), losses=["nacl", "dice_ce"]).folders
+    assert results.select(main_grid(), datasets=["hippocampus"]).folders

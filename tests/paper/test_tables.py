@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.paper.tables import note, to_latex, to_markdown
+from nacl_monai.paper.tables import methods_to_markdown, note, to_latex, to_markdown
 
 NAMES = "dataset structure metric method mean low high patients seeds seed_sd paper difference"
 
@@ -88,3 +88,20 @@ def test_note_says_how_many_patients_and_trainings_there_are(small):
     assert "over patients; one training per method. HD95 in voxels. Best" in note(alone)
     assert "1 to 3 trainings per method" in note(small.assign(seeds=[1, 2, 3]))
     assert "(ACDC 20)" in note(small.iloc[:2].assign(dataset=["acdc", "all"]))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        ((), "trainings per method. Below"),
+        ((100,), "trainings per method. Below"),
+        ((40, 100), "trainings per method. Trained for 40 or 100 epochs. Below"),
+        ((34, 40, 100), "trainings per method. Trained for 34, 40 or 100 epochs. Below"),
+    ],
+)
+def test_note_says_how_long_was_trained_where_that_differs(small, epochs, said):
+    """In Markdown and LaTeX."""
+    assert said in note(small, epochs)
+    assert to_markdown(small, epochs).splitlines()[-1] == note(small, epochs)
+    assert to_latex(small, epochs).splitlines()[0] == f"% {note(small, epochs)}"
+    assert said.removesuffix(" Below") in methods_to_markdown(small, epochs).splitlines()[-1]

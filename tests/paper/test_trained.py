@@ -25,6 +25,9 @@ TRAINED = {
         ("unet3d_nacl_seed0", {"dims": 3}),
         ("unet_nacl_penalty_weight=0.3_seed0", {"losses": {"nacl": {"penalty_weight": 0.3}}}),
         ("unet_nacl_max_epochs=5_seed0", {"max_epochs": 5}),
+        ("unet_nacl_width_mm=2_seed0", {"losses": {"nacl": {"width_mm": 2}}}),
+        ("unet_nacl_seed0", {"losses": {"nacl": {"ignore_index": "@ignore_index"}}}),
+        ("unet_nacl_seed0", {"losses": {"svls": {"class_weights": [1, 2]}}}),
     ],
 )
 def test_name_that_says_what_was_trained_is_like_it(name, changes):
@@ -45,6 +48,8 @@ def test_name_that_says_what_was_trained_is_like_it(name, changes):
         ({"fold": 2}, "fold (0, now 2)"),
         ({"train_fraction": 0.5}, "train_fraction (1.0, now 0.5)"),
         ({"losses": {"nacl": {"penalty_weight": 0.3}}}, "penalty_weight (0.1, now 0.3)"),
+        ({"losses": {"nacl": {"class_weights": [1, 2]}}}, "class_weights (not set, now [1, 2])"),
+        ({"losses": {"nacl": {"ignore_index": 3}}}, "ignore_index (not set, now 3)"),
     ],
 )
 def test_training_that_its_name_does_not_say_is_unlike_it(changes, said):

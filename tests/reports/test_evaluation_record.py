@@ -55,6 +55,56 @@ def test_set_and_what_must_be_alike_are_read(run):
     assert of.settings == {"classes::0": "background"}
 
 
+TRANSFORMS = {
+    "preprocessing::0": "@to_ras",
+    "preprocessing::1": "@scaling",
+    "scaling::lower": "@lower",
+    "lower": 0.5,
+    "average": "probabilities",
+    "postprocessing::transforms": "$[*@classification, *@structure_masks]",
+    "classification::0::softmax": True,
+    "structure_masks::0::keys": "pred",
+}
+
+
+def difference(run, settings, others):
+    """How the evaluations of two records differ, the same either way."""
+    found = []
+    for one in (settings, others):
+        rewrite(run, settings=one)
+        found.append(read_evaluation_of(run, UNITS))
+    assert bool(found[0].difference(found[1])) == bool(found[1].difference(found[0]))
+    return found[0].difference(found[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lower", 20),
+        ("scaling::lower", 20),
+        ("average", "logits"),
+        ("postprocessing::transforms", "$[*@classification]"),
+        ("classification::0::softmax", False),
+        ("structure_masks::0::keys", "label"),
+        ("classification::1::keep", "largest"),
+        ("cropping::0", "@to_foreground"),
+    ],
+)
+def test_whatever_decides_a_number_must_be_alike(run, name, value):
+    """By name or by what another setting refers to, however indirectly."""
+    assert difference(run, TRANSFORMS, TRANSFORMS) == ""
+    said = f"{name} ({TRANSFORMS.get(name, 'not set')}, now {value})"
+    assert difference(run, TRANSFORMS, {**TRANSFORMS, name: value}) == said
+
+
+@pytest.mark.parametrize("key", ["lower", "average", "classification", "scaling", "seed"])
+def test_key_that_an_earlier_record_lacks_is_not_compared(run, key):
+    """Nor is one to which no such setting refers."""
+    earlier = {name: value for name, value in TRANSFORMS.items() if name.split("::")[0] != key}
+
+    assert difference(run, {**TRANSFORMS, "seed": 1}, {**earlier, "other": "@lower"}) == ""
+
+
 def test_evaluation_given_as_a_folder_is_that_of_its_run(run, tmp_path_factory, monkeypatch):
     """By its path, by a link to it, or from within: other weights than the evaluated are refused."""
     (run / "evaluation/cases.csv").touch()

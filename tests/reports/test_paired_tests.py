@@ -21,9 +21,11 @@ from nacl_monai.reports.paired_tests import (
     SLIGHTLY,
     TOO_FEW,
     WORSE,
+    decided,
     paired_tests,
     rank_biserial,
     smallest_p,
+    undecided_tests,
 )
 
 #: What is undefined is NaN, and no warning tells so.
@@ -128,6 +130,18 @@ class TestPairedTests:
         expected = multipletests(tests["p"].fillna(1), method="holm")[1]
 
         np.testing.assert_allclose(tests["p_holm"], expected, rtol=1e-12)
+
+    def test_several_references_are_one_family(self):
+        """Each question is corrected over all comparisons that are decided together."""
+        references = "ab"
+        parts = [undecided_tests(self.scores, one, "dice").reset_index() for one in references]
+        tests = pd.concat(parts, ignore_index=True)
+        found = decided(tests, "dice")
+
+        assert len(found) == 6
+        for corrected, raw in (("p_holm", "p"), ("p_equivalent", "p_equivalent")):
+            expected = multipletests(tests[raw], method="holm")[1]
+            np.testing.assert_allclose(found[corrected], expected, rtol=1e-12)
 
     def test_better_is_positive(self):
         """The effect is positive where the reference is better, whichever end is better."""

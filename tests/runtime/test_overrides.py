@@ -3,7 +3,7 @@
 import pytest
 
 from nacl_monai.errors import SettingError
-from nacl_monai.runtime.overrides import checked_overrides, leaves
+from nacl_monai.runtime.overrides import checked_overrides
 
 
 def test_overrides_are_returned_with_one_separator():
@@ -64,16 +64,6 @@ def test_choice_is_a_reference_an_expression_or_a_definition():
     for value in ("@menu::b", "$1 + 1", {"_target_": "UNet"}, 3):
         assert checked_overrides(config, {"choice": value}) == {"choice": value}
     assert checked_overrides(config, {"word": "b"}) == {"word": "b"}
-
-
-def test_leaves_are_values_with_the_way_to_them():
-    """With `inner`, branches come before what is in them."""
-    config = {"a": {"b": [1, {"c": None}]}, "d": 2}
-
-    assert list(leaves(config)) == [("a::b::0", 1), ("a::b::1::c", None), ("d", 2)]
-    assert [key for key, _ in leaves(config, inner=True)] == [
-        *("a", "a::b", "a::b::0", "a::b::1", "a::b::1::c", "d")
-    ]
 
 
 UNET = {
