@@ -216,19 +216,18 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     if not folder.config.exists():
         return
     record = read_object(folder.config, _REMEDY)
-    trained = _is_trained(folder)
-    if trained and folder.record.exists():
+    if folder.record.exists():
         read_object(folder.record, RECORD_REMEDY)
     if not unlike_settings(record, config):
         _check_checkpoints(folder)
-    elif trained:
+    elif _is_trained(folder):
         _check_length(folder, record, config)
 
 
 def _check_known(folder: RunFolder, record: Path) -> None:
-    """Refuses a trained model without one of its records."""
+    """Refuses a training without one of its records."""
     if _is_trained(folder) and not record.exists():
-        raise InputError(f"{folder.path}: has a trained model but no {record.name}; {_REMEDY}")
+        raise InputError(f"{folder.path}: holds a training but no {record.name}; {_REMEDY}")
 
 
 def _check_checkpoints(folder: RunFolder) -> None:
@@ -254,7 +253,9 @@ def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[
 
 
 def _is_trained(folder: RunFolder) -> bool:
-    return bool(checkpoint_positions(folder.checkpoints)) or folder.model.exists()
+    """Whether an epoch was trained there; a copy may have nothing but the record of it."""
+    kept = folder.model.exists() or folder.record.exists()
+    return kept or bool(checkpoint_positions(folder.checkpoints))
 
 
 def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

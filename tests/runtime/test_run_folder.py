@@ -202,17 +202,25 @@ class TestGoingOn:
 
         assert recorded(tmp_path)["rate"] == 0.2
 
-    def test_session_without_an_epoch_may_be_changed(self, tmp_path):
-        """Its record alone is no training; unchanged, it is one whose checkpoints are gone."""
-        train(tmp_path)
-        (tmp_path / "run.json").touch()
-        train(tmp_path, rate=0.2)
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "its checkpoints are gone, so it cannot go on"),
+            ({"rate": 0.2}, "was trained with another rate (0.1, now 0.2)"),
+        ],
+        ids=["same", "other"],
+    )
+    def test_copy_without_weights_is_not_overwritten(self, trained, changes, said):
+        """The record of a training is worth protecting; its tables and figures are made from such copies."""
+        for name in ("model.pt", "checkpoints/epoch_0001.pt"):
+            (trained / name).unlink()
+        before = recorded(trained)
 
         with pytest.raises(InputError) as caught:
-            train(tmp_path, rate=0.2)
-        assert str(caught.value) == (
-            f"{tmp_path}: its checkpoints are gone, so it cannot go on; {REMEDY}"
-        )
+            train(trained, **changes)
+
+        assert str(caught.value) == f"{trained}: {said}; {REMEDY}"
+        assert recorded(trained) == before
 
     def test_model_of_unknown_origin_is_not_overwritten(self, trained):
         """Without a record, or with a damaged one, nobody knows how it was trained."""
@@ -225,13 +233,17 @@ class TestGoingOn:
         (trained / "config.json").unlink()
         with pytest.raises(InputError) as caught:
             train(trained)
-        assert str(caught.value) == f"{trained}: has a trained model but no config.json; {REMEDY}"
+        assert str(caught.value) == f"{trained}: holds a training but no config.json; {REMEDY}"
 
         (trained / "model.pt").unlink()
-        with pytest.raises(InputError, match=r"has a trained model but no config\.json"):
+        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
             train(trained)
 
         (trained / "checkpoints/epoch_0001.pt").unlink()
+        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
+            train(trained)
+
+        (trained / "run.json").unlink()
         train(trained)
 
 
@@ -364,7 +376,7 @@ class TestData:
         with pytest.raises(InputError) as caught:
             keep_data(trained, data_of(tmp_path / "data"))
 
-        assert str(caught.value) == f"{trained}: has a trained model but no data.json; {REMEDY}"
+        assert str(caught.value) == f"{trained}: holds a training but no data.json; {REMEDY}"
         assert not (trained / "data.json").exists()
 
     def test_before_the_first_epoch_data_may_change(self, tmp_path):
