@@ -20,11 +20,12 @@ from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, read_object, stamp, write_text
+from nacl_monai.files import read_object, write_text
 from nacl_monai.handlers.state_files import checkpoint_positions
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.runtime.overrides import leaves
+from nacl_monai.runtime.recorded_files import recorded_checksum, recorded_file, recorded_stamp
 from nacl_monai.runtime.running import running_parser
 from nacl_monai.runtime.schedule import refusal_of_length
 
@@ -46,7 +47,6 @@ FREE_KEYS = (
 # Labels and colors of tables and figures, at any depth.
 _DESCRIPTION = "_desc_"
 _EPOCHS = "max_epochs"
-_CHECKSUM = ", sha256 "
 _LOCK = ".lock"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 #: Descriptors, which stay open until the process ends.
@@ -168,7 +168,7 @@ def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) 
     bar = progress_bar(files.items(), description="Comparing data", unit="file")
     for (part, case, _), path in bar:
         name = path.relative_to(root).as_posix()
-        data[part][case][name] = _described_file(path, earlier.get(f"{part}::{case}::{name}"))
+        data[part][case][name] = recorded_file(path, earlier.get(f"{part}::{case}::{name}"))
     return data
 
 
@@ -182,11 +182,6 @@ def _files(split: Mapping[str, Sequence[Case]]) -> dict[tuple[str, str, str], Pa
     }
 
 
-def _described_file(path: Path, known: object) -> str:
-    stamped = f"{stamp(path)}{_CHECKSUM}"
-    return str(known) if str(known).startswith(stamped) else stamped + checksum(path)
-
-
 def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every file whose bytes differ, with both stamps."""
     same = dict(_checksums(earlier).items() & _checksums(now).items())
@@ -194,14 +189,12 @@ def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 
 
 def _checksums(files: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(text).partition(_CHECKSUM)[2] for name, text in files.items()}
+    return {name: recorded_checksum(text) for name, text in files.items()}
 
 
 def _stamps(files: Mapping[str, Any], leaving_out: Collection[str]) -> dict[str, str]:
     return {
-        name: str(text).partition(_CHECKSUM)[0]
-        for name, text in files.items()
-        if name not in leaving_out
+        name: recorded_stamp(text) for name, text in files.items() if name not in leaving_out
     }
 
 

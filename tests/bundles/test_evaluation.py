@@ -4,7 +4,9 @@ import errno
 import hashlib
 import json
 import shutil
+from unittest.mock import ANY
 
+import nibabel
 import pandas as pd
 import pytest
 
@@ -115,6 +117,29 @@ def test_evaluation_without_its_record_is_refused_until_it_is_made_again(bundle,
 
     assert bundle(*words())[0] == 0
     assert compare(capfd, folder)[0] == 0
+
+
+def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_path):
+    """Inverted in a copy of the dataset, under the same names; nor is a calibrator fitted to them."""
+    folder, words = run
+    plain = words()
+    place = plain.index("--dataset_dir") + 1
+    copy = shutil.copytree(plain[place], tmp_path / "data")
+    moved = [*plain[:place], str(copy), *plain[place + 1 :]]
+    assert bundle(*moved) == (0, ANY)
+    before = contents(folder)
+    for file in (copy / "imagesTr").glob("[!.]*.nii.gz"):
+        image = nibabel.load(file)
+        nibabel.save(nibabel.Nifti1Image(-image.get_fdata(), image.affine), file)
+
+    calibrating = ["run", "calibrating", *moved[2:], "--calibrator", "temperature_all"]
+    calibrating = [word for word in calibrating if word not in {"--reliability_interval", "0"}]
+    for command in (moved, calibrating):
+        code, errors = bundle(*command)
+
+        assert code == 1
+        assert f"has other bytes than {folder}/data.json recorded; put it back" in one_line(errors)
+        assert contents(folder) == before
 
 
 def test_earlier_evaluation_stays_until_the_next_is_finished(bundle, run, monkeypatch):

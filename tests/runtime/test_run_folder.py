@@ -13,7 +13,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.runtime import keep_data, lock_folder, open_run, run_folder
+from nacl_monai.runtime import keep_data, lock_folder, open_run, recorded_files, run_folder
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -268,9 +268,9 @@ def shown(file):
 
 def read_files(monkeypatch):
     """The names of the files whose bytes are read from now on."""
-    read, checksum = [], run_folder.checksum
+    read, checksum = [], recorded_files.checksum
     monkeypatch.setattr(
-        run_folder, "checksum", lambda path: read.append(path.name) or checksum(path)
+        recorded_files, "checksum", lambda path: read.append(path.name) or checksum(path)
     )
     return read
 
