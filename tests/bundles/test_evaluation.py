@@ -57,8 +57,14 @@ def test_record_is_of_the_weights_split_settings_and_set(bundle, run):
 
 
 def test_validation_cases_are_never_called_test_cases(bundle, run, capfd):
-    """Neither by the evaluation nor by a comparison."""
+    """Neither by the evaluation nor by a comparison; nor do they take the place of the test's."""
     folder, words = run
+    before = contents(folder / "evaluation")
+    code, errors = bundle(*words("--cases_to_evaluate", "val"))
+    assert code == 1
+    assert "holds the evaluation of the test cases; choose another --evaluation_dir" in one_line(errors)
+    assert contents(folder / "evaluation") == before
+    shutil.rmtree(folder / "evaluation")
     assert bundle(*words("--cases_to_evaluate", "val"))[0] == 0
 
     code, text, _ = compare(capfd, folder)
@@ -83,6 +89,7 @@ def test_validation_cases_are_never_called_test_cases(bundle, run, capfd):
 def test_evaluations_that_are_not_alike_are_not_compared(bundle, run_of, run, capfd, more, said):
     """One line with the difference, and no table."""
     folder, words = run
+    shutil.rmtree(folder / "evaluation")
     assert bundle(*words(*more))[0] == 0
 
     code, _, errors = compare(capfd, run_of("hippocampus")[2], folder)
@@ -152,7 +159,7 @@ def test_earlier_evaluation_stays_until_the_next_is_finished(bundle, run, monkey
 
     with monkeypatch.context() as full:
         full.setattr(CaseBins, "write", refuse)
-        code, errors = bundle(*words("--cases_to_evaluate", "val"))
+        code, errors = bundle(*words("--calibration::num_bins", 10))
     assert code == 1
     assert "No space left" in one_line(errors)
     assert contents(folder / "evaluation") == before
