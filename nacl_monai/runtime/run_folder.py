@@ -111,7 +111,7 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
 
     Raises:
         InputError: If another process writes there, or if there is a training of another configuration,
-            of an unknown one, or without its checkpoints.
+            of an unknown one, or without its checkpoints; with ``restart``, if another run is below.
     """
     lock_folder(output_dir)
     if idist.get_rank() == 0:
@@ -262,6 +262,7 @@ def _computing_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
     """Moves what is in the folder into the next free folder of ``previous/``; a split by hand stays."""
+    _check_alone(folder)
     staying = [folder.previous, folder.path / _LOCK]
     if not is_drawn(split_file):
         staying.append(split_file)
@@ -274,6 +275,18 @@ def _move_aside(folder: RunFolder, split_file: Path) -> None:
     # Checkpoints first: whatever an interruption then leaves is no training to go on with.
     for path in sorted(moving, key=lambda path: path != folder.checkpoints):
         path.replace(target / path.name)
+
+
+def _check_alone(folder: RunFolder) -> None:
+    """Refuses a folder of runs, such as the default ``runs/<dataset>``: all would be moved."""
+    configs = folder.path.rglob(folder.config.name)
+    runs = {file.parent for file in configs if not file.is_relative_to(folder.previous)}
+    others = sorted(runs - {folder.path})
+    if others:
+        raise InputError(
+            f"{folder.path}: holds another run, {others[0].relative_to(folder.path)}; name this one's "
+            "folder: --output_dir"
+        )
 
 
 def _next_free(previous: Path) -> Path:

@@ -414,6 +414,22 @@ class TestRestart:
             *(".lock", "config.json", "previous", "split.json")
         }
 
+    @pytest.mark.parametrize("below", ["unet_nacl_seed0", "acdc/unet_nacl_seed0"])
+    def test_folder_of_other_runs_is_not_moved(self, trained, below):
+        """As `runs/<dataset>` is where no folder is named; what calibrators have made moves along."""
+        (trained / "calibrated/temperature").mkdir(parents=True)
+        train(trained, restart=True)
+        assert (trained / "previous/1/calibrated/temperature").is_dir()
+
+        train(trained / below)
+        with pytest.raises(InputError) as caught:
+            train(trained, restart=True)
+
+        assert str(caught.value) == (
+            f"{trained}: holds another run, {below}; name this one's folder: --output_dir"
+        )
+        assert not (trained / "previous/2").exists()
+
     def test_next_number_is_above_all_that_are_taken(self, trained):
         """Whatever else lies there, and whichever numbers are missing."""
         for name in ("7", "10", "notes"):
