@@ -13,7 +13,6 @@ from nacl_monai.handlers.evaluation_record import check_replaceable, clear_aside
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.runtime.run_folder import lock_folder
 
-
 _OPTION = "--evaluation_dir"
 
 
@@ -45,6 +44,6 @@ def _check_set(folder: EvaluationFolder, cases: str) -> None:
     known = earlier.get("set", cases)
     if known != cases:
         raise InputError(
-            f"{folder.path}: holds the evaluation of the {known} cases; choose another {_OPTION} for that "
-            f"of the {cases} cases, or move it away"
+            f"{folder.path}: holds the evaluation of the {known} cases; choose another {_OPTION} for "
+            f"that of the {cases} cases, or move it away"
         )

@@ -193,9 +193,7 @@ def _checksums(files: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _stamps(files: Mapping[str, Any], leaving_out: Collection[str]) -> dict[str, str]:
-    return {
-        name: recorded_stamp(text) for name, text in files.items() if name not in leaving_out
-    }
+    return {name: recorded_stamp(text) for name, text in files.items() if name not in leaving_out}
 
 
 def _running_configuration() -> dict[str, Any]:

@@ -62,7 +62,9 @@ def test_validation_cases_are_never_called_test_cases(bundle, run, capfd):
     before = contents(folder / "evaluation")
     code, errors = bundle(*words("--cases_to_evaluate", "val"))
     assert code == 1
-    assert "holds the evaluation of the test cases; choose another --evaluation_dir" in one_line(errors)
+    assert "holds the evaluation of the test cases; choose another --evaluation_dir" in one_line(
+        errors
+    )
     assert contents(folder / "evaluation") == before
     shutil.rmtree(folder / "evaluation")
     assert bundle(*words("--cases_to_evaluate", "val"))[0] == 0

@@ -65,8 +65,8 @@ def test_evaluation_of_another_set_is_not_replaced(folder):
         open_evaluation(folder, "val")
 
     assert str(refused.value) == (
-        f"{folder.path}: holds the evaluation of the test cases; choose another --evaluation_dir for that "
-        "of the val cases, or move it away"
+        f"{folder.path}: holds the evaluation of the test cases; choose another --evaluation_dir for "
+        "that of the val cases, or move it away"
     )
     assert not folder.aside.exists()
     open_evaluation(folder, "test")

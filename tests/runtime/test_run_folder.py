@@ -211,7 +211,7 @@ class TestGoingOn:
         ids=["same", "other"],
     )
     def test_copy_without_weights_is_not_overwritten(self, trained, changes, said):
-        """The record of a training is worth protecting; its tables and figures are made from such copies."""
+        """Its record is worth protecting; tables and figures are made from such copies."""
         for name in ("model.pt", "checkpoints/epoch_0001.pt"):
             (trained / name).unlink()
         before = recorded(trained)

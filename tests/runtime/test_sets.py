@@ -55,8 +55,8 @@ def test_other_bytes_of_a_recorded_case_are_refused(tmp_path, kind, part):
     with pytest.raises(InputError) as refused:
         check_files(tmp_path / "model.pt", [case])
     assert str(refused.value) == (
-        f"{file}: has other bytes than {tmp_path}/data.json recorded; put it back, evaluate a copy of the "
-        "run without data.json, or train anew: --restart True"
+        f"{file}: has other bytes than {tmp_path}/data.json recorded; put it back, evaluate a copy of "
+        "the run without data.json, or train anew: --restart True"
     )
 
 
