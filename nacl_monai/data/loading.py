@@ -29,7 +29,7 @@ from nacl_monai.data.faults import (
     check_same_grid,
     check_three_axes,
 )
-from nacl_monai.data.reading import check_file, readable, warn_of_forms
+from nacl_monai.data.reading import affine_of, check_file, readable, warn_of_forms
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 
@@ -138,6 +138,7 @@ class LoadCase(Transform):
         check_file(file)
         with readable(file):
             voxels = cast("MetaTensor", self._load(file))
+            voxels.affine = torch.from_numpy(affine_of(file))  # MONAI may take a form of code 0
         check_three_axes(file, voxels.shape[1:])
         check_affine(file, voxels.affine.numpy())
         warn_of_forms(file)

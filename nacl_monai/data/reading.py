@@ -7,10 +7,13 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import nibabel
+import numpy as np
+import numpy.typing as npt
+from monai.data.utils import affine_to_spacing
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
@@ -69,23 +72,47 @@ def check_file(file: str) -> None:
         raise not_real_numbers(file, header.get_value_label("datatype"))
 
 
-def warn_of_forms(file: str) -> None:
-    """Warns, once in a process, of a file whose sform and qform contradict each other.
+def affine_of(file: str) -> npt.NDArray[np.float64]:
+    """The affine of a NIfTI file that counts, as inference reads it, too.
 
-    MONAI follows the sform, as nibabel does, unless the qform alone has the voxel size of ``pixdim``.
+    It is nibabel's: the sform, or without one the qform, since a form whose code is 0 declares nothing.
+    Where both are declared and the sform has other voxel sizes than ``pixdim``, as in ACDC's release, it
+    is the qform, as MONAI decides.
+    """
+    image: Any = nibabel.load(file)
+    header = image.header
+    both = header["sform_code"] and header["qform_code"]
+    if both and not np.allclose(affine_to_spacing(image.affine), header["pixdim"][1:4]):
+        return cast("npt.NDArray[np.float64]", header.get_qform())
+    return cast("npt.NDArray[np.float64]", image.affine)
+
+
+def warn_of_forms(file: str) -> None:
+    """Warns, once in a process, of a file whose header contradicts itself.
+
+    Either its sform and its qform put voxels elsewhere, or what counts of them (`affine_of`) has other
+    voxel sizes than ``pixdim``.
     """
     header: Any = nibabel.load(file).header
+    shape = header.get_data_shape()[:SPATIAL_AXES]
     try:
         (sform, scode), (qform, qcode) = header.get_sform(coded=True), header.get_qform(coded=True)
     except (HeaderDataError, ValueError):  # a quaternion that is none: the sform counts
         return
     if scode and qcode:
-        shape = header.get_data_shape()[:SPATIAL_AXES]
         distance = distance_of_grids(shape, sform, qform)
         if distance > _NOTEWORTHY:
             _warn_once(
                 f"{file}: its sform and qform put voxels up to {distance:.3g} mm apart, and others may "
                 "do so; the one with the voxel size of pixdim counts, or else the sform"
+            )
+    elif scode:
+        sizes, pixdim = affine_to_spacing(sform), header["pixdim"][1:4]
+        if distance_of_grids(shape, *(np.diag([*one, 1]) for one in (sizes, pixdim))) > _NOTEWORTHY:
+            said, other = ("×".join(f"{n:.3g}" for n in one) for one in (sizes, pixdim))
+            _warn_once(
+                f"{file}: has voxels of {said} mm by its sform and of {other} mm by its pixdim, and "
+                "others may do so; the sform counts"
             )
 
 

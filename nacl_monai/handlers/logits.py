@@ -134,7 +134,7 @@ class LogitHistogram:
             network_logits(engine), mask=self._labeled(engine)
         )
         # Stays on the network's device until the epoch ends: a GPU need not wait for the sum.
-        self._current = self._current + counts
+        self._current = self._current.to(counts.device) + counts  # a checkpoint's are on the CPU
 
     def _labeled(self, engine: Engine) -> torch.Tensor | None:
         """The voxels that count, ``(B, *spatial)``; None for all."""

@@ -49,5 +49,14 @@ class Ensemble(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The logarithm of the mean probabilities (B, C, ...), in the dtype of the logits."""
-        logs = torch.stack([member(image).log_softmax(1) for member in self.members])
-        return logs.logsumexp(0) - math.log(len(self.members))
+        return self.mean_of([member(image) for member in self.members])
+
+    def mean_of(self, logits: list[torch.Tensor]) -> torch.Tensor:
+        """The logarithm of the mean probabilities, of what each member says (B, C, ...).
+
+        A window inferer asks each member for a whole volume before it calls this.
+        """
+        mean = logits[0].log_softmax(1)
+        for others in logits[1:]:  # one by one, since volumes are large
+            mean = torch.logaddexp(mean, others.log_softmax(1))
+        return mean - math.log(len(logits))

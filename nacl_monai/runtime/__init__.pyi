@@ -23,7 +23,7 @@ from .processes import (
 from .run_folder import keep_data, lock_folder, open_run
 from .run_settings import evaluation_settings, follow_run
 from .schedule import ScheduleState, check_interval, half_of_epochs
-from .sets import check_sets
+from .sets import check_files, check_sets
 from .weights import load_weights
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "check_classes",
     "check_command_line",
     "check_dims",
+    "check_files",
     "check_interval",
     "check_labels",
     "check_loss",

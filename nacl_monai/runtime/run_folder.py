@@ -20,10 +20,11 @@ from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, read_object, stamp, write_text
+from nacl_monai.files import read_object, write_text
 from nacl_monai.handlers.state_files import checkpoint_positions
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.runtime.recorded_files import recorded_checksum, recorded_file, recorded_stamp
 from nacl_monai.runtime.running import running_parser
 from nacl_monai.runtime.schedule import refusal_of_length
 
@@ -45,7 +46,6 @@ FREE_KEYS = (
 # Labels and colors of tables and figures, at any depth.
 _DESCRIPTION = "_desc_"
 _EPOCHS = "max_epochs"
-_CHECKSUM = ", sha256 "
 _LOCK = ".lock"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 #: Descriptors, which stay open until the process ends.
@@ -110,7 +110,7 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
 
     Raises:
         InputError: If another process writes there, or if there is a training of another configuration,
-            of an unknown one, or without its checkpoints.
+            of an unknown one, or without its checkpoints; with ``restart``, if another run is below.
     """
     lock_folder(output_dir)
     if idist.get_rank() == 0:
@@ -167,7 +167,7 @@ def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) 
     bar = progress_bar(files.items(), description="Comparing data", unit="file")
     for (part, case, _), path in bar:
         name = path.relative_to(root).as_posix()
-        data[part][case][name] = _described_file(path, earlier.get(f"{part}::{case}::{name}"))
+        data[part][case][name] = recorded_file(path, earlier.get(f"{part}::{case}::{name}"))
     return data
 
 
@@ -181,11 +181,6 @@ def _files(split: Mapping[str, Sequence[Case]]) -> dict[tuple[str, str, str], Pa
     }
 
 
-def _described_file(path: Path, known: object) -> str:
-    stamped = f"{stamp(path)}{_CHECKSUM}"
-    return str(known) if str(known).startswith(stamped) else stamped + checksum(path)
-
-
 def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every file whose bytes differ, with both stamps."""
     same = dict(_checksums(earlier).items() & _checksums(now).items())
@@ -193,15 +188,11 @@ def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 
 
 def _checksums(files: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(text).partition(_CHECKSUM)[2] for name, text in files.items()}
+    return {name: recorded_checksum(text) for name, text in files.items()}
 
 
 def _stamps(files: Mapping[str, Any], leaving_out: Collection[str]) -> dict[str, str]:
-    return {
-        name: str(text).partition(_CHECKSUM)[0]
-        for name, text in files.items()
-        if name not in leaving_out
-    }
+    return {name: recorded_stamp(text) for name, text in files.items() if name not in leaving_out}
 
 
 def _running_configuration() -> dict[str, Any]:
@@ -215,19 +206,18 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     if not folder.config.exists():
         return
     record = read_object(folder.config, _REMEDY)
-    trained = _is_trained(folder)
-    if trained and folder.record.exists():
+    if folder.record.exists():
         read_object(folder.record, RECORD_REMEDY)
     if not unlike_settings(record, config):
         _check_checkpoints(folder)
-    elif trained:
+    elif _is_trained(folder):
         _check_length(folder, record, config)
 
 
 def _check_known(folder: RunFolder, record: Path) -> None:
-    """Refuses a trained model without one of its records."""
+    """Refuses a training without one of its records."""
     if _is_trained(folder) and not record.exists():
-        raise InputError(f"{folder.path}: has a trained model but no {record.name}; {_REMEDY}")
+        raise InputError(f"{folder.path}: holds a training but no {record.name}; {_REMEDY}")
 
 
 def _check_checkpoints(folder: RunFolder) -> None:
@@ -253,7 +243,9 @@ def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[
 
 
 def _is_trained(folder: RunFolder) -> bool:
-    return bool(checkpoint_positions(folder.checkpoints)) or folder.model.exists()
+    """Whether an epoch was trained there; a copy may have nothing but the record of it."""
+    kept = folder.model.exists() or folder.record.exists()
+    return kept or bool(checkpoint_positions(folder.checkpoints))
 
 
 def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -267,6 +259,7 @@ def _computing_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
     """Moves what is in the folder into the next free folder of ``previous/``; a split by hand stays."""
+    _check_alone(folder)
     staying = [folder.previous, folder.path / _LOCK]
     if not is_drawn(split_file):
         staying.append(split_file)
@@ -279,6 +272,18 @@ def _move_aside(folder: RunFolder, split_file: Path) -> None:
     # Checkpoints first: whatever an interruption then leaves is no training to go on with.
     for path in sorted(moving, key=lambda path: path != folder.checkpoints):
         path.replace(target / path.name)
+
+
+def _check_alone(folder: RunFolder) -> None:
+    """Refuses a folder of runs, such as the default ``runs/<dataset>``: all would be moved."""
+    configs = folder.path.rglob(folder.config.name)
+    runs = {file.parent for file in configs if not file.is_relative_to(folder.previous)}
+    others = sorted(runs - {folder.path})
+    if others:
+        raise InputError(
+            f"{folder.path}: holds another run, {others[0].relative_to(folder.path)}; name this one's "
+            "folder: --output_dir"
+        )
 
 
 def _next_free(previous: Path) -> Path:

@@ -4,7 +4,9 @@ import errno
 import hashlib
 import json
 import shutil
+from unittest.mock import ANY
 
+import nibabel
 import pandas as pd
 import pytest
 
@@ -55,8 +57,16 @@ def test_record_is_of_the_weights_split_settings_and_set(bundle, run):
 
 
 def test_validation_cases_are_never_called_test_cases(bundle, run, capfd):
-    """Neither by the evaluation nor by a comparison."""
+    """Neither by the evaluation nor by a comparison; nor do they take the place of the test's."""
     folder, words = run
+    before = contents(folder / "evaluation")
+    code, errors = bundle(*words("--cases_to_evaluate", "val"))
+    assert code == 1
+    assert "holds the evaluation of the test cases; choose another --evaluation_dir" in one_line(
+        errors
+    )
+    assert contents(folder / "evaluation") == before
+    shutil.rmtree(folder / "evaluation")
     assert bundle(*words("--cases_to_evaluate", "val"))[0] == 0
 
     code, text, _ = compare(capfd, folder)
@@ -81,6 +91,7 @@ def test_validation_cases_are_never_called_test_cases(bundle, run, capfd):
 def test_evaluations_that_are_not_alike_are_not_compared(bundle, run_of, run, capfd, more, said):
     """One line with the difference, and no table."""
     folder, words = run
+    shutil.rmtree(folder / "evaluation")
     assert bundle(*words(*more))[0] == 0
 
     code, _, errors = compare(capfd, run_of("hippocampus")[2], folder)
@@ -117,6 +128,29 @@ def test_evaluation_without_its_record_is_refused_until_it_is_made_again(bundle,
     assert compare(capfd, folder)[0] == 0
 
 
+def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_path):
+    """Inverted in a copy of the dataset, under the same names; nor is a calibrator fitted to them."""
+    folder, words = run
+    plain = words()
+    place = plain.index("--dataset_dir") + 1
+    copy = shutil.copytree(plain[place], tmp_path / "data")
+    moved = [*plain[:place], str(copy), *plain[place + 1 :]]
+    assert bundle(*moved) == (0, ANY)
+    before = contents(folder)
+    for file in (copy / "imagesTr").glob("[!.]*.nii.gz"):
+        image = nibabel.load(file)
+        nibabel.save(nibabel.Nifti1Image(-image.get_fdata(), image.affine), file)
+
+    calibrating = ["run", "calibrating", *moved[2:], "--calibrator", "temperature_all"]
+    calibrating = [word for word in calibrating if word not in {"--reliability_interval", "0"}]
+    for command in (moved, calibrating):
+        code, errors = bundle(*command)
+
+        assert code == 1
+        assert f"has other bytes than {folder}/data.json recorded; put it back" in one_line(errors)
+        assert contents(folder) == before
+
+
 def test_earlier_evaluation_stays_until_the_next_is_finished(bundle, run, monkeypatch):
     """A full disk near the end; the next attempt finds nothing of the failed one."""
     folder, words = run
@@ -127,7 +161,7 @@ def test_earlier_evaluation_stays_until_the_next_is_finished(bundle, run, monkey
 
     with monkeypatch.context() as full:
         full.setattr(CaseBins, "write", refuse)
-        code, errors = bundle(*words("--cases_to_evaluate", "val"))
+        code, errors = bundle(*words("--calibration::num_bins", 10))
     assert code == 1
     assert "No space left" in one_line(errors)
     assert contents(folder / "evaluation") == before

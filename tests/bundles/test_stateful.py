@@ -142,8 +142,16 @@ def machine(start, bundle, monkeypatch, capfd):
 
         @rule(run=RUNS, part=SETS, bins=BINS)
         def evaluate(self, run, part, bins):
-            """Whatever model is there."""
+            """Whatever model is there; the evaluation of another set has to be moved away."""
             words = ["--cases_to_evaluate", part, "--calibration::num_bins", bins]
+            earlier = self.known[run].evaluated
+            if earlier is not None and earlier[1] != part:
+                place = root / "runs" / run / "evaluation"
+                before = contents(place)
+                code, errors = self.command("evaluating", run, *words)
+                assert f"holds the evaluation of the {earlier[1]} cases" in one_line(errors)
+                assert contents(place) == before
+                shutil.rmtree(place)
             code, errors = self.command("evaluating", run, *words)
 
             if self.known[run].model is None:

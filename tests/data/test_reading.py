@@ -7,9 +7,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.data import reading
+from nacl_monai.data import LoadCase, reading
 from nacl_monai.data.reading import check_file, readable, warn_of_forms
 from nacl_monai.errors import InputError
+from nacl_monai.export.inference import ReadImage
 from tests.conftest import save_nifti
 
 
@@ -92,7 +93,8 @@ class TestForms:
     def contradiction(self, tmp_path, monkeypatch):
         """ACDC's release: the sform without the size of the voxels, which is in the qform."""
         monkeypatch.setattr(reading, "_warned", [])
-        image = nibabel.Nifti1Image(np.ones((11, 4, 3), np.float32), np.diag([2.0, 2, 10, 1]))
+        ramp = np.arange(132, dtype=np.float32).reshape(11, 4, 3)
+        image = nibabel.Nifti1Image(ramp, np.diag([2.0, 2, 10, 1]))
         image.set_qform(np.diag([2.0, 2, 10, 1]), code=1)
         nibabel.save(image, tmp_path / "a.nii")
         image.header.set_sform(np.eye(4), code=1)
@@ -111,13 +113,47 @@ class TestForms:
             f"warning: {contradiction}/a.nii: its sform and qform put voxels up to 20.8 mm"
         )
 
-    @pytest.mark.parametrize("code", [(0, 1), (1, 0)])
-    def test_one_form_contradicts_nothing(self, contradiction, capsys, code):
-        """A form whose code is 0 says nothing."""
-        header = nibabel.load(contradiction / "a.nii").header.copy()
-        header["sform_code"], header["qform_code"] = code
-        content = (contradiction / "a.nii").read_bytes()
-        (contradiction / "c.nii").write_bytes(header.binaryblock + content[348:])
-        warn_of_forms(str(contradiction / "c.nii"))
+    @pytest.mark.parametrize("code", [(0, 1), (0, 0)])
+    def test_undeclared_form_contradicts_nothing(self, contradiction, capsys, code):
+        """A form whose code is 0 says nothing; the qform has the voxel sizes of pixdim by its nature."""
+        warn_of_forms(with_codes(contradiction / "a.nii", *code))
 
         assert capsys.readouterr().err == ""
+
+    def test_sform_alone_with_other_sizes_than_pixdim_gets_a_warning(self, contradiction, capsys):
+        """Both sizes, and which of them counts."""
+        warn_of_forms(with_codes(contradiction / "a.nii", 1, 0))
+
+        assert capsys.readouterr().err == (
+            f"warning: {contradiction}/a.nii: has voxels of 1×1×1 mm by its sform and of 2×2×10 mm by "
+            "its pixdim, and others may do so; the sform counts\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("sform_code", "qform_code", "sizes"),
+        [(1, 1, (2, 2, 10)), (1, 0, (1, 1, 1)), (0, 1, (2, 2, 10)), (0, 0, (2, 2, 10))],
+    )
+    def test_same_form_counts_in_training_and_inference(
+        self, contradiction, sform_code, qform_code, sizes
+    ):
+        """A declared one; of two, the one with the voxel sizes of pixdim."""
+        file = with_codes(contradiction / "a.nii", sform_code, qform_code)
+
+        training = LoadCase([[0], [1]], 1).read_volume(file, is_image=True)
+        inference = ReadImage(1)({"image": [file]})["image"]
+
+        for image in (training, inference):
+            np.testing.assert_allclose(
+                np.linalg.norm(image.affine[:3, :3], axis=0), sizes, rtol=1e-6
+            )
+        np.testing.assert_array_equal(training.affine, inference.affine)
+
+
+def with_codes(file, sform_code, qform_code):
+    """Rewrites the codes of the header in ``file``; returns its name."""
+    content = file.read_bytes()
+    header = nibabel.load(file).header.copy()
+    header["sform_code"], header["qform_code"] = sform_code, qform_code
+    header["vox_offset"] = 352  # which nibabel forgets
+    file.write_bytes(header.binaryblock + content[348:])
+    return str(file)

@@ -1,5 +1,7 @@
 """logits.npz and logit_histogram.npz hold the sums and counts of a loop over the batches."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,21 @@ def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
     assert len(state["counts"]) == 1
     assert histogram["epochs"].tolist() == [1, 1]
     assert histogram["counts"].sum(axis=1).tolist() == [242, 9]
+
+
+def test_histogram_goes_on_within_an_epoch_on_another_device(tmp_path, monkeypatch):
+    """A checkpoint is read to the CPU, and the network counts where it is; "meta" stands for a GPU."""
+    here, there = torch.ones(242, dtype=torch.int64), torch.ones(242, device="meta")
+    counts = Mock(side_effect=[(here, torch.zeros(241)), (there, torch.zeros(241))])
+    monkeypatch.setattr("nacl_monai.handlers.logits.maximum_logit_counts", counts)
+    engine = Mock(state=Mock(output={"pred": torch.zeros(1, 2, 3), "image": torch.zeros(1, 1, 3)}))
+    stopped, resumed = LogitHistogram(tmp_path), LogitHistogram(tmp_path)
+    stopped._add(engine)
+
+    resumed.load_state_dict(stopped.state_dict())
+    resumed._add(engine)
+
+    assert resumed._current.device.type == "meta"
 
 
 @pytest.mark.parametrize("behind", [0, 2], ids=["label", "label and image"])

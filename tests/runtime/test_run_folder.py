@@ -13,7 +13,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.runtime import keep_data, lock_folder, open_run, run_folder
+from nacl_monai.runtime import keep_data, lock_folder, open_run, recorded_files, run_folder
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -202,17 +202,25 @@ class TestGoingOn:
 
         assert recorded(tmp_path)["rate"] == 0.2
 
-    def test_session_without_an_epoch_may_be_changed(self, tmp_path):
-        """Its record alone is no training; unchanged, it is one whose checkpoints are gone."""
-        train(tmp_path)
-        (tmp_path / "run.json").touch()
-        train(tmp_path, rate=0.2)
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "its checkpoints are gone, so it cannot go on"),
+            ({"rate": 0.2}, "was trained with another rate (0.1, now 0.2)"),
+        ],
+        ids=["same", "other"],
+    )
+    def test_copy_without_weights_is_not_overwritten(self, trained, changes, said):
+        """Its record is worth protecting; tables and figures are made from such copies."""
+        for name in ("model.pt", "checkpoints/epoch_0001.pt"):
+            (trained / name).unlink()
+        before = recorded(trained)
 
         with pytest.raises(InputError) as caught:
-            train(tmp_path, rate=0.2)
-        assert str(caught.value) == (
-            f"{tmp_path}: its checkpoints are gone, so it cannot go on; {REMEDY}"
-        )
+            train(trained, **changes)
+
+        assert str(caught.value) == f"{trained}: {said}; {REMEDY}"
+        assert recorded(trained) == before
 
     def test_model_of_unknown_origin_is_not_overwritten(self, trained):
         """Without a record, or with a damaged one, nobody knows how it was trained."""
@@ -225,13 +233,17 @@ class TestGoingOn:
         (trained / "config.json").unlink()
         with pytest.raises(InputError) as caught:
             train(trained)
-        assert str(caught.value) == f"{trained}: has a trained model but no config.json; {REMEDY}"
+        assert str(caught.value) == f"{trained}: holds a training but no config.json; {REMEDY}"
 
         (trained / "model.pt").unlink()
-        with pytest.raises(InputError, match=r"has a trained model but no config\.json"):
+        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
             train(trained)
 
         (trained / "checkpoints/epoch_0001.pt").unlink()
+        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
+            train(trained)
+
+        (trained / "run.json").unlink()
         train(trained)
 
 
@@ -256,9 +268,9 @@ def shown(file):
 
 def read_files(monkeypatch):
     """The names of the files whose bytes are read from now on."""
-    read, checksum = [], run_folder.checksum
+    read, checksum = [], recorded_files.checksum
     monkeypatch.setattr(
-        run_folder, "checksum", lambda path: read.append(path.name) or checksum(path)
+        recorded_files, "checksum", lambda path: read.append(path.name) or checksum(path)
     )
     return read
 
@@ -364,7 +376,7 @@ class TestData:
         with pytest.raises(InputError) as caught:
             keep_data(trained, data_of(tmp_path / "data"))
 
-        assert str(caught.value) == f"{trained}: has a trained model but no data.json; {REMEDY}"
+        assert str(caught.value) == f"{trained}: holds a training but no data.json; {REMEDY}"
         assert not (trained / "data.json").exists()
 
     def test_before_the_first_epoch_data_may_change(self, tmp_path):
@@ -401,6 +413,22 @@ class TestRestart:
         assert {path.name for path in trained.iterdir()} == {
             *(".lock", "config.json", "previous", "split.json")
         }
+
+    @pytest.mark.parametrize("below", ["unet_nacl_seed0", "acdc/unet_nacl_seed0"])
+    def test_folder_of_other_runs_is_not_moved(self, trained, below):
+        """As `runs/<dataset>` is where no folder is named; what calibrators have made moves along."""
+        (trained / "calibrated/temperature").mkdir(parents=True)
+        train(trained, restart=True)
+        assert (trained / "previous/1/calibrated/temperature").is_dir()
+
+        train(trained / below)
+        with pytest.raises(InputError) as caught:
+            train(trained, restart=True)
+
+        assert str(caught.value) == (
+            f"{trained}: holds another run, {below}; name this one's folder: --output_dir"
+        )
+        assert not (trained / "previous/2").exists()
 
     def test_next_number_is_above_all_that_are_taken(self, trained):
         """Whatever else lies there, and whichever numbers are missing."""

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from monai.transforms import LoadImage, Transform
 
 from .faults import ImageFault
@@ -67,8 +68,7 @@ class ReadImage(Transform):
             return _load_series(file)
         image = self.load(file)
         if _is_nifti(file):  # MONAI may take the form that the header does not declare
-            stored: Any = nibabel.load(file)
-            image.affine = torch.as_tensor(stored.affine)
+            image.affine = torch.as_tensor(_affine_of(file))
         return image
 
     def _join(self, images: Sequence[Any]) -> Any:
@@ -81,6 +81,16 @@ class ReadImage(Transform):
             if not distance <= self.affine_tolerance:
                 raise ValueError(f"their affines put voxels up to {distance:.3g} mm apart")
         return torch.cat([*images]) if len(images) > 1 else first
+
+
+def _affine_of(file: str) -> Any:
+    """As a training reads it (`nacl_monai.data.reading.affine_of`), which an export does not have."""
+    stored: Any = nibabel.load(file)
+    header = stored.header
+    both = header["sform_code"] and header["qform_code"]
+    if both and not np.allclose(affine_to_spacing(stored.affine), header["pixdim"][1:4]):
+        return header.get_qform()
+    return stored.affine
 
 
 def _distance(image: Any, other: Any) -> float:

@@ -40,7 +40,8 @@ class WindowInferer(SlidingWindowInferer):
 
     A calibrator behind the network (an attribute ``calibrator`` beside ``network``) sees the averaged
     logits of a volume that several windows cover, as where it was fitted. A temperature then changes no
-    label map.
+    label map. Each network of an ensemble (``mean_of`` beside ``members``) sees such a volume by itself,
+    so that what was fitted behind it sees its averaged logits.
 
     Args:
         roi_size: Two sides of a network of slices, which lie along the last axis; or three.
@@ -94,6 +95,8 @@ class WindowInferer(SlidingWindowInferer):
 
         if all(n <= side for n, side in zip(inputs.shape[2:], self.sides, strict=False)):
             return self.one_by_one(inputs, logits_of)
+        if (mean_of := getattr(network, "mean_of", None)) is not None:
+            return mean_of([self(inputs, member, *args, **kwargs) for member in network.members])
         if (calibrator := getattr(network, "calibrator", None)) is not None:
             return calibrator(self(inputs, network.network, *args, **kwargs), inputs)
         if self.average == "logits":

@@ -1,5 +1,6 @@
 """What overlapping windows say of a voxel is averaged as probabilities, and handed on as logits."""
 
+import copy
 from itertools import product
 
 import pytest
@@ -8,7 +9,7 @@ from monai.data.utils import compute_importance_map
 from monai.inferers import SliceInferer
 
 from nacl_monai.export.inference import WindowInferer
-from nacl_monai.posthoc import Behind, Temperature, VectorScaling
+from nacl_monai.posthoc import Behind, Ensemble, Temperature, VectorScaling
 
 
 @pytest.fixture
@@ -155,6 +156,44 @@ def test_calibrator_sees_the_averaged_logits(network, image, calibrator):
     torch.testing.assert_close(found, calibrator(plain))
     if isinstance(calibrator, Temperature):
         assert torch.equal(found.argmax(1), plain.argmax(1))
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+@pytest.mark.parametrize("behind", [None, Temperature(0.4)], ids=["mean", "temperature"])
+def test_each_network_of_an_ensemble_sees_the_volume_by_itself(network, image, average, behind):
+    """Its calibrator was fitted to its own averaged logits; what is behind the mean sees the mean."""
+    inferer = WindowInferer([8, 8, 6], overlap=0.5, average=average)
+    calibrators = Temperature(3.0), VectorScaling([0.5, 1.0, 2.0], [0.3, 0.0, -0.2])
+    others = copy.deepcopy(network)
+    others.weight.data *= -2
+    members = [Behind(*one) for one in zip((network, others), calibrators, strict=True)]
+    ensemble = Ensemble(members)
+
+    with torch.no_grad():
+        one, two = (
+            calibrator(inferer(image, member.network)).softmax(1)
+            for member, calibrator in zip(members, calibrators, strict=True)
+        )
+        found = inferer(image, ensemble if behind is None else Behind(ensemble, behind))
+
+    mean = (one + two) / 2
+    expected = mean if behind is None else behind(mean.log()).softmax(1)
+    torch.testing.assert_close(found.softmax(1), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_ensemble_of_one_network_is_that_network_in_torchscript_too():
+    """Slices larger than a window, calibrated; a bundle may hold either."""
+    network = torch.nn.Conv2d(1, 3, kernel_size=5, padding=2)
+    network.weight.data *= 9
+    one = Behind(network, Temperature(0.3))
+    image = torch.randn(1, 1, 13, 12, 2, generator=torch.Generator().manual_seed(0))
+    inferer = WindowInferer([8, 8], overlap=0.5)
+
+    with torch.no_grad():
+        expected = inferer(image, one).softmax(1)
+        for ensemble in (Ensemble([one, one]), torch.jit.script(Ensemble([one, one]))):
+            found = inferer(image, ensemble).softmax(1)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_average_is_refused():
