@@ -13,7 +13,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from nacl_monai import errors
+from nacl_monai import differences, errors
 from nacl_monai.export import inference
 from nacl_monai.export.fragments import Config
 from nacl_monai.files import write_text
@@ -36,7 +36,7 @@ SCRIPTS = "scripts"
 # They need no other module of this package; `inference` is a package, whose modules import each other.
 _MODULES = (
     *(command_line, overrides, definitions, classes, ignoring),
-    *(running, limits, hints, error_lines, errors),
+    *(running, limits, hints, error_lines, errors, differences),
 )
 _TRAVELING = (inference, *_MODULES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
@@ -119,7 +119,7 @@ def check_replaceable(
             removed, too.
 
     Raises:
-        InputError: If it is a file, the working directory, holds something else, or has no record.
+        InputError: If it is a file, the working directory, or holds something else.
     """
     path = folder.path
     if Path.cwd().is_relative_to(path.resolve()):
@@ -129,18 +129,12 @@ def check_replaceable(
     remedy = f"choose another {option}, or move it away"
     if path.is_file():
         raise InputError(f"{path}: is a file; {remedy}")
-    parts = sorted(file.name for file in path.glob("*") if not _is_one_of(file.name, _LEFT))
-    others = [name for name in parts if name not in folder.names and not _is_one_of(name, also)]
+    names = {file.name for file in path.glob("*")} - folder.names
+    others = sorted(
+        name for name in names if not any(fnmatch(name, one) for one in (*also, *_LEFT))
+    )
     if others:
         raise InputError(f"{path}: holds {others[0]}, which is no part of an evaluation; {remedy}")
-    if parts and not folder.record.is_file():  # files of somebody else may be called alike
-        raise InputError(
-            f"{path}: holds {parts[0]}, but no {folder.record.name}, and may be no evaluation; {remedy}"
-        )
-
-
-def _is_one_of(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def clear_aside(folder: EvaluationFolder) -> None:

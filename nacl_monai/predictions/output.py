@@ -52,7 +52,7 @@ def check_output(output: Path, read: Iterable[Path] = ()) -> None:
         read: Files and folders that are read.
 
     Raises:
-        InputError: If it holds something else.
+        InputError: If it holds something else, or has no record.
         SettingError: If something that is read is in it.
     """
     for path in read:
@@ -61,7 +61,14 @@ def check_output(output: Path, read: Iterable[Path] = ()) -> None:
                 f"--output: is {output}, of which {path} is read, and would be replaced; choose another"
             )
     also = [f"{_DIAGRAM}*", _PAGE, _NIFTI, RATERS]
-    check_replaceable(EvaluationFolder(output), "--output", also)
+    folder = EvaluationFolder(output)
+    check_replaceable(folder, "--output", also)
+    own = sorted(file.name for file in output.glob("[!.]*"))
+    if own and not folder.record.is_file():  # what somebody else made may be called alike
+        raise InputError(
+            f"{output}: holds {own[0]}, but no {folder.record.name}, and may be no audit; choose "
+            "another --output, or move it away"
+        )
 
 
 @contextmanager

@@ -33,6 +33,7 @@ SCRIPTS = [
             "classes",
             "command_line",
             "definitions",
+            "differences",
             "error_lines",
             "errors",
             "hints",

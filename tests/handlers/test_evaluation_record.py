@@ -106,27 +106,13 @@ def test_folder_of_other_work_is_not_replaced(tmp_path, name):
         check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
 
 
-@pytest.mark.parametrize("name", [".lock", ".partial-x", ".DS_Store", "._cases.csv"])
+@pytest.mark.parametrize("name", [".lock", ".partial-x", ".DS_Store", "._cases.csv", "cases.csv"])
 def test_what_processes_leave_is_replaced(tmp_path, name):
     """An evaluation that was killed, or a file manager, must not stop the next one."""
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / name).touch()
 
     check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
-
-
-@pytest.mark.parametrize("name", ["cases.csv", "maps", "nifti"])
-def test_folder_without_a_record_is_somebody_elses(tmp_path, name):
-    """Whoever collects cases may call files as an evaluation does."""
-    (tmp_path / "study" / name).mkdir(parents=True)
-    folder = EvaluationFolder(tmp_path / "study")
-
-    with pytest.raises(
-        InputError, match=f"study: holds {name}, but no evaluation.json, and may be"
-    ):
-        check_replaceable(folder, also=["nifti"])
-    folder.record.touch()
-    check_replaceable(folder, also=["nifti"])
 
 
 @pytest.mark.parametrize("place", [".", "..", "../../evaluation"])

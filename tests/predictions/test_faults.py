@@ -373,7 +373,7 @@ def test_folder_that_holds_the_names_of_an_audit_stays(study, run, tmp_path):
     save(own, np.zeros(SHAPE, np.uint8))
 
     said = refusal(run(study.nnunet(), study.labels))
-    assert "audit: holds nifti, but no evaluation.json, and may be no evaluation" in said
+    assert "audit: holds nifti, but no evaluation.json, and may be no audit" in said
     assert own.is_file()
 
 

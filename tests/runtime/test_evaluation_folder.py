@@ -86,7 +86,7 @@ def test_evaluation_of_nobody_knows_what_may_be_made_again(folder, record):
 def test_hidden_files_do_not_matter(folder):
     """Locks, and what file managers and network drives leave."""
     folder.path.mkdir()
-    for name in (".lock", ".DS_Store"):
+    for name in (".lock", ".DS_Store", "cases.csv"):
         (folder.path / name).touch()
 
     open_evaluation(folder, "test")
