@@ -73,7 +73,7 @@ def check_file(file: str) -> None:
 
 
 def affine_of(file: str) -> npt.NDArray[np.float64]:
-    """The affine of a NIfTI file that counts, as inference reads it, too.
+    """The affine of a NIfTI file that counts, which is also the one that inference reads.
 
     It is nibabel's: the sform, or without one the qform, since a form whose code is 0 declares nothing.
     Where both are declared and the sform has other voxel sizes than ``pixdim``, as in ACDC's release, it

@@ -1,4 +1,4 @@
-"""Trainings that stand side by side differ in nothing but what their names say and in their length."""
+"""Trainings shown side by side differ in nothing but what their names say and in their length."""
 
 from __future__ import annotations
 
