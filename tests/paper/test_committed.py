@@ -58,6 +58,13 @@ def test_only_small_files_are_kept():
         assert path.stat().st_size < 1_000_000, path
 
 
+def test_commands_name_no_folder_of_a_machine():
+    """They are run in a clone of this project."""
+    for path in RESULTS.rglob("run.json"):
+        for session in json.loads(path.read_text())["sessions"]:
+            assert session["command"].startswith(".venv/bin/"), path
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_outermost_folder_is_named_for_the_dataset(folder):
     """All its runs are of that dataset."""
