@@ -9,8 +9,6 @@ resamples to; of several networks for one task, each overwrites what the one bef
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +23,7 @@ from nacl_monai.metrics.inputs import native
 from nacl_monai.predictions.images import ENDINGS, read_grid, to_ras
 from nacl_monai.predictions.pickles import read_plain
 from nacl_monai.predictions.saved import Affine, Prediction, Probabilities
+from nacl_monai.reports.evaluation_files import UNREADABLE_NPZ
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
 _REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and booleans
@@ -114,7 +113,7 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
             array = archive[_KEY]
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, *UNREADABLE_NPZ) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{file}: cannot be read ({cause}); predict the case again") from error
     if array.ndim != 4 or not array.size or array.dtype.kind not in _REAL_KINDS:

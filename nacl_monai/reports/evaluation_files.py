@@ -31,7 +31,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.reports.columns import MAIN_METRICS
 from nacl_monai.runs import EvaluationFolder, RunFolder
 
-_UNREADABLE = (
+#: What NumPy raises over an NPZ file that is damaged, or is none.
+UNREADABLE_NPZ = (
     EOFError,
     NotImplementedError,  # of a kind of compression that a flipped bit announces
     OSError,
@@ -195,7 +196,7 @@ def read_arrays(
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
             arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
-    except _UNREADABLE as error:
+    except UNREADABLE_NPZ as error:
         raise InputError(
             f"{path}: not a readable NPZ file ({_one_line(error)}); {remedy}"
         ) from error
