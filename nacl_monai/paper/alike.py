@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.paper.grid import Experiment, Setup
-from nacl_monai.paper.trained import config_of
+from nacl_monai.paper.records import LACKING, config_of, resolved, value_at
 from nacl_monai.runs import RunFolder
 
 #: What decides a training, in the order in which a difference is told. Images, labels and their
@@ -27,8 +24,6 @@ SHARED = (
     *(f"train::multipliers::{name}" for name in ("growth", "decrease", "interval", "largest")),
 )
 _PRETRAINED = "pretrained"
-_LACKING = (LookupError, TypeError)
-_BY_DIMS = re.compile(r"\$\[([\w@, ]+)\]\[@dims\]")
 
 
 def check_trained_alike(folders: Mapping[Experiment, Path]) -> None:
@@ -56,12 +51,6 @@ def check_trained_alike(folders: Mapping[Experiment, Path]) -> None:
                 )
 
 
-def epochs_of(folders: Mapping[Experiment, Path]) -> list[int]:
-    """For how many epochs these were trained, each number once."""
-    configs = map(config_of, folders.values())
-    return sorted({config["max_epochs"] for config in configs if "max_epochs" in config})
-
-
 def _deciding(
     config: dict[str, Any], setup: Setup
 ) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
@@ -73,27 +62,5 @@ def _deciding(
     scopes = {f"{setup.dims}": SHARED, setup.network: (own, _PRETRAINED)}
     for scope, keys in scopes.items():
         for key in keys:
-            with suppress(*_LACKING):
-                yield (scope, key), dict(leaves(_resolved(_at(config, key), config), key))
-
-
-def _at(config: Mapping[str, Any], key: str) -> Any:
-    return reduce(getitem, key.split("::"), config)
-
-
-def _resolved(value: Any, config: Mapping[str, Any]) -> Any:
-    """A value with what it refers to in place of the reference, and without descriptions.
-
-    Nothing is evaluated: a record that somebody sent may hold any code.
-    """
-    if isinstance(value, dict):
-        return {key: _resolved(part, config) for key, part in value.items() if key != "_desc_"}
-    if isinstance(value, list):
-        return [_resolved(part, config) for part in value]
-    if isinstance(value, str) and (choices := _BY_DIMS.fullmatch(value)):
-        value = choices[1].split(", ")[config["dims"]]
-        value = int(value) if value.isdecimal() else value
-    if isinstance(value, str) and value.startswith("@"):
-        with suppress(*_LACKING):
-            return _resolved(_at(config, value[1:]), config)
-    return value
+            with suppress(*LACKING):
+                yield (scope, key), dict(leaves(resolved(value_at(config, key), config), key))

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from nacl_monai.files import write_text
 from nacl_monai.paper import tables
-from nacl_monai.paper.alike import epochs_of
+from nacl_monai.paper.remarks import remarks
 from nacl_monai.paper.results import Results, first_runs
 from nacl_monai.paper.summary import COLUMNS, CORRELATION, beside_paper, correlate, summarize
 from nacl_monai.reports import Run
-from nacl_monai.reports.style import save_figure
+from nacl_monai.reports.style import add_caption, save_figure
 from nacl_monai.reports.tables import csv_text
 
 
@@ -65,11 +65,11 @@ class Table:
 
     def write(self, results: Results, stem: Path) -> list[Path]:
         """Writes the table in three formats."""
-        summary, epochs = self.summary(results), epochs_of(results.folders)
+        summary, said = self.summary(results), remarks(results.folders)
         return [
-            write_text(stem.with_suffix(".md"), tables.to_markdown(summary, epochs)),
+            write_text(stem.with_suffix(".md"), tables.to_markdown(summary, said)),
             write_text(stem.with_suffix(".csv"), csv_text(summary)),
-            write_text(stem.with_suffix(".tex"), tables.to_latex(summary, epochs)),
+            write_text(stem.with_suffix(".tex"), tables.to_latex(summary, said)),
         ]
 
 
@@ -98,9 +98,9 @@ class MethodTable:
 
     def write(self, results: Results, stem: Path) -> list[Path]:
         """Writes the table in both formats; a row of the CSV is one number."""
-        summary, epochs = self.summary(results), epochs_of(results.folders)
+        summary, said = self.summary(results), remarks(results.folders)
         return [
-            write_text(stem.with_suffix(".md"), tables.methods_to_markdown(summary, epochs)),
+            write_text(stem.with_suffix(".md"), tables.methods_to_markdown(summary, said)),
             write_text(stem.with_suffix(".csv"), csv_text(summary[COLUMNS])),
         ]
 
@@ -118,8 +118,10 @@ class Plot:
     tested: tuple[str, ...] = ()
 
     def write(self, results: Results, stem: Path) -> list[Path]:
-        """Writes the figure and its numbers."""
+        """Writes the figure, with what must be said of its trainings, and its numbers."""
         figure, numbers = self.draw(results)
+        if said := remarks(results.folders):
+            add_caption(figure, " ".join(said))
         return [*save_figure(figure, stem), write_text(stem.with_suffix(".csv"), csv_text(numbers))]
 
 

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.paper.alike import epochs_of
 from nacl_monai.paper.contents import MethodTable
 from nacl_monai.paper.conventions import PROJECT
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
 from nacl_monai.paper.grid import Experiment
 from nacl_monai.paper.names import dataset_label, method_label
+from nacl_monai.paper.remarks import remarks
 from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import Results, first_runs, read_results
 from nacl_monai.paper.summary import MEAN
@@ -116,7 +116,7 @@ def _sortable(title: str, summary: pd.DataFrame, results: Results) -> dict[str, 
         "title": title,
         "metrics": [METRICS[metric].heading for metric in metrics],
         "rows": _rows(summary, metrics),
-        "note": note(summary, epochs_of(results.folders)),
+        "note": note(summary, remarks(results.folders)),
     }
 
 

@@ -42,12 +42,12 @@ LATEX_CHARACTERS = {
 }
 
 
-def to_markdown(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
+def to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """A table per metric: rows are datasets and structures, columns are methods.
 
     Args:
         summary: From `nacl_monai.paper.summary.beside_paper`.
-        epochs: For how many the methods were trained; the note says so where there are several numbers.
+        remarks: Sentences on the trainings, for the note: `nacl_monai.paper.remarks.remarks`.
     """
     parts = []
     for metric in summary["metric"].unique():
@@ -56,12 +56,12 @@ def to_markdown(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
         rows = [[*index, *row] for index, row in zip(grid.index, grid.to_numpy(), strict=True)]
         table = markdown_table(header, rows, "ll" + "r" * len(grid.columns))
         parts.append(f"**{METRICS[metric].heading}**\n\n{table}")
-    return "\n\n".join([*parts, note(summary, epochs)]) + "\n"
+    return "\n\n".join([*parts, note(summary, remarks)]) + "\n"
 
 
-def to_latex(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
+def to_latex(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     r"""The same as ``tabular`` environments, one per metric; needs no package."""
-    parts = [f"% {note(summary, epochs)}"]
+    parts = [f"% {note(summary, remarks)}"]
     for metric in summary["metric"].unique():
         grid = _grid(summary, metric, LATEX)
         header = [_tex(METRICS[metric].heading), "", *map(_tex, grid.columns)]
@@ -79,12 +79,12 @@ def to_latex(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
     return "\n".join(parts) + "\n"
 
 
-def methods_to_markdown(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
+def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """A table per dataset: rows are methods, columns are metrics; means over structures alone.
 
     Args:
         summary: From `nacl_monai.paper.contents.MethodTable.summary`.
-        epochs: As for `to_markdown`.
+        remarks: As for `to_markdown`.
     """
     means = summary[summary["structure"] == MEAN]
     parts = []
@@ -97,7 +97,7 @@ def methods_to_markdown(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> st
         table = markdown_table(header, list(lines), "l" + "r" * len(cells))
         parts.append(f"**{dataset_label(str(dataset))}**\n\n{table}")
     alone = "ECE and CECE alone: over the label's foreground. Intervals: in the CSV."
-    return "\n\n".join([*parts, f"{note(means, epochs)} {alone}"]) + "\n"
+    return "\n\n".join([*parts, f"{note(means, remarks)} {alone}"]) + "\n"
 
 
 def _marked(values: pd.Series[float], metric: str) -> list[str]:
@@ -109,7 +109,7 @@ def _marked(values: pd.Series[float], metric: str) -> list[str]:
     ]
 
 
-def note(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
+def note(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """What the reader must know to read the numbers rightly."""
     patients = summary[summary["dataset"] != ALL].groupby("dataset", sort=False)["patients"].max()
     datasets = ", ".join(f"{dataset_label(str(name))} {n}" for name, n in patients.items())
@@ -123,16 +123,11 @@ def note(summary: pd.DataFrame, epochs: Sequence[int] = ()) -> str:
         if summary["paper"].notna().any()
         else ""
     )
+    trainings = "".join(f" {sentence}" for sentence in remarks)
     return (
         f"Mean over test patients ({datasets}) and its 95 % t interval over {_sample(summary)}."
-        f"{_lengths(epochs)}{paper}{units} Best in bold, second underlined."
+        f"{trainings}{paper}{units} Best in bold, second underlined."
     )
-
-
-def _lengths(epochs: Sequence[int]) -> str:
-    """How long the methods were trained, where that differs."""
-    *others, longest = map(str, epochs or [0])
-    return f" Trained for {', '.join(others)} or {longest} epochs." if others else ""
 
 
 def _sample(summary: pd.DataFrame) -> str:

@@ -11,7 +11,8 @@ from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.paper.grid import Experiment, read_name
-from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
+from nacl_monai.paper.records import config_of
+from nacl_monai.runs import RunFolder, short_name
 
 # What every loss is given of a dataset with voxels that nobody labeled.
 _OF_THE_DATASET = ("ignore_index", "@ignore_index")
@@ -34,19 +35,6 @@ def check_name(folder: Path, experiment: Experiment) -> None:
             f"{first_of(unlike)}; rename it <network>_<loss>[_<key>=<value>]_seed<n>, "
             "or move it away"
         )
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """The configuration that a run was trained with; empty where it was not kept.
-
-    Args:
-        folder: Of the run, or of what follows it.
-
-    Raises:
-        InputError: If it is damaged.
-    """
-    file = RunFolder(folder).trained.config
-    return read_object(file, RECORD_REMEDY) if file.is_file() else {}
 
 
 def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:

@@ -100,9 +100,10 @@ def panel_grid(panels: int, most: int) -> tuple[int, int]:
 
 
 def add_caption(figure: Figure, text: str) -> None:
-    """Small text below a figure, wrapped to its width; lines of ``text`` stay lines."""
+    """Small text below a figure, behind what is there, wrapped to its width; lines stay lines."""
     width = int(LETTERS_PER_INCH * figure.get_figwidth())
-    lines = [textwrap.fill(line, width) for line in text.splitlines()]
+    whole = f"{figure.get_supxlabel()} {text}".strip()
+    lines = [textwrap.fill(line, width) for line in whole.splitlines()]
     figure.supxlabel("\n".join(lines), fontsize=9)
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from nacl_monai.bundles import fragments
 from nacl_monai.errors import InputError
-from nacl_monai.paper.alike import SHARED, check_trained_alike, epochs_of
+from nacl_monai.paper.alike import SHARED, check_trained_alike
 from nacl_monai.paper.grid import read_name
 
 CONFIG = {
@@ -249,12 +249,3 @@ def test_keys_are_those_of_today_s_configuration():
 
     for key in SHARED:
         reduce(getitem, key.split("::"), config)
-
-
-def test_lengths_are_told_once_each(run):
-    """Where a record has them."""
-    epochs = {"unet_nacl_seed0": 40, "unet_nacl_seed1": 34, "unet_svls_seed0": 40}
-    runs = [run(name, {"max_epochs": number}) for name, number in epochs.items()]
-
-    assert epochs_of(reduce(or_, runs)) == [34, 40]
-    assert epochs_of(run("unet_ecp_seed0", without=["max_epochs"])) == []

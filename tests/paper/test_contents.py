@@ -88,6 +88,27 @@ def test_plot_is_a_figure_with_its_numbers(results, tmp_path):
     assert files[2].read_text() == "method,mean\nnacl,0.500000\n"
 
 
+def test_caption_of_a_plot_says_how_its_networks_were_changed(grid_copy, tmp_path):
+    """Behind what it says by itself; nothing, where all are as in the menu."""
+    config = {"networks": {"attention_unet": {"_target_": "AttentionUnet", "channels": [4, 8]}}}
+    run = grid_copy / "acdc/attention_unet_nacl_seed0"
+    captions = []
+
+    def draw(_):
+        captions.append(Figure())
+        captions[-1].supxlabel("Means.")
+        return captions[-1], pd.DataFrame()
+
+    for record in ({}, config):
+        (run / "config.json").write_text(json.dumps(record))
+        chosen = EXHIBITS["figure8"].select(read_results([grid_copy]), datasets=["acdc"])
+        Plot(draw).write(chosen, tmp_path / "mine")
+
+    before, after = (figure.get_supxlabel().replace("\n", " ") for figure in captions)
+    assert before == "Means."
+    assert after == "Means. AttUNet with channels [4, 8]."
+
+
 def test_pictures_are_drawn_for_every_dataset_from_first_runs(results, tmp_path):
     """The names of their files end in that of the dataset."""
     drawn = []

@@ -91,17 +91,16 @@ def test_note_says_how_many_patients_and_trainings_there_are(small):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "said"),
+    ("remarks", "said"),
     [
-        ((), "trainings per method. Below"),
-        ((100,), "trainings per method. Below"),
-        ((40, 100), "trainings per method. Trained for 40 or 100 epochs. Below"),
-        ((34, 40, 100), "trainings per method. Trained for 34, 40 or 100 epochs. Below"),
+        ([], "trainings per method. Below"),
+        (["Some for longer."], "trainings per method. Some for longer. Below"),
+        (["Some for longer.", "Others not."], "per method. Some for longer. Others not. Below"),
     ],
 )
-def test_note_says_how_long_was_trained_where_that_differs(small, epochs, said):
+def test_note_has_what_is_remarked_of_the_trainings(small, remarks, said):
     """In Markdown and LaTeX."""
-    assert said in note(small, epochs)
-    assert to_markdown(small, epochs).splitlines()[-1] == note(small, epochs)
-    assert to_latex(small, epochs).splitlines()[0] == f"% {note(small, epochs)}"
-    assert said.removesuffix(" Below") in methods_to_markdown(small, epochs).splitlines()[-1]
+    assert said in note(small, remarks)
+    assert to_markdown(small, remarks).splitlines()[-1] == note(small, remarks)
+    assert to_latex(small, remarks).splitlines()[0] == f"% {note(small, remarks)}"
+    assert said.removesuffix(" Below") in methods_to_markdown(small, remarks).splitlines()[-1]
