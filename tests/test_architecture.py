@@ -16,6 +16,7 @@ ORDER = [
     "differences",
     "tensors",
     "files",
+    "sources",
     "quiet",
     "counting",
     "cli",

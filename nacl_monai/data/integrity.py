@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import io
 import pickle
 import sys
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib.util import find_spec, resolve_name
 from pathlib import Path
-from sysconfig import get_path
 from types import FunctionType
 from typing import Any
 
@@ -20,6 +16,7 @@ from monai.data.utils import pickle_hashing
 from tqdm import tqdm
 
 from nacl_monai.errors import InputError
+from nacl_monai.sources import source_files
 
 _CHUNK = 2**20
 _SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
@@ -73,50 +70,10 @@ def source_hash(objects: Any) -> str:
     """
     collector = _Modules(io.BytesIO())
     collector.dump(objects)
-    waiting, files = collector.names, set[str]()
-    while waiting:
-        name = waiting.pop()
-        file = _source(name)
-        if file and file not in files:
-            files.add(file)
-            waiting |= _imported(name, file) if _is_users(name) else set()
     content = hashlib.sha256()
-    for file in sorted(files):
+    for file in sorted(source_files(collector.names)):
         content.update(Path(file).read_bytes())
     return content.hexdigest()
-
-
-def _source(name: str) -> str | None:
-    """The file of a module, loaded or not, if it is one in Python."""
-    try:
-        where = sys.modules.get(name) or find_spec(name)
-    except (ImportError, ValueError):  # a class or a function of that name
-        return None
-    file = getattr(where, "__file__", None) or getattr(where, "origin", None)
-    return file if file and Path(file).suffix == ".py" and Path(file).is_file() else None
-
-
-def _is_users(name: str) -> bool:
-    """Whether a module is neither installed, and known by its version, nor of this package."""
-    file = _source(name)
-    if file is None or name.partition(".")[0] == "nacl_monai":
-        return False
-    is_standard = Path(file).is_relative_to(get_path("stdlib"))
-    return not (is_standard or {"site-packages", "dist-packages"} & {*Path(file).parts})
-
-
-def _imported(name: str, file: str) -> set[str]:
-    """The user's modules that a module imports anywhere, even within its functions."""
-    package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
-    found = set()
-    for node in ast.walk(ast.parse(Path(file).read_bytes())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            with suppress(ImportError):  # a script of a package, which no longer knows its own
-                base = resolve_name("." * node.level + (node.module or ""), package)
-                found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return {*filter(_is_users, found)}
 
 
 class _Modules(pickle.Pickler):

@@ -16,6 +16,7 @@ from nacl_monai.differences import leaves, top_level
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import completed
 from nacl_monai.runtime.overrides import checked_overrides
+from nacl_monai.runtime.own_code import warn_of_changed_code
 from nacl_monai.runtime.run_settings import check_agrees, read_record
 from nacl_monai.runtime.trust import check_known_code
 
@@ -51,8 +52,10 @@ def run_configs(
     """
     shared = _load(*fragments(dataset, "train", bundles)[:2])
     configs = {kind: _load(*fragments(dataset, kind, bundles)) for kind in KINDS}
-    file = RunFolder(Path(run)).config
+    folder = RunFolder(Path(run))
+    file = folder.config
     record = read_record(file) if file.is_file() else {}
+    warn_of_changed_code(folder, record)
     asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     check_agrees(file, record, {"dataset": dataset, **asked})
     if not trust:

@@ -39,7 +39,7 @@ from nacl_monai.reports.evaluation_record import AUDITED
 from nacl_monai.reports.page import write_page
 from nacl_monai.reports.raters import RATERS, by_rater
 from nacl_monai.runs import EvaluationFolder
-from nacl_monai.runtime.run_folder import lock_folder
+from nacl_monai.runtime.locks import lock_folder
 
 _DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
 

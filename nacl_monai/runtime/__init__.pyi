@@ -7,6 +7,7 @@ from .device import default_device
 from .dimensions import check_dims
 from .error_lines import one_line_errors
 from .evaluation_folder import open_evaluation
+from .locks import lock_folder
 from .loss_check import check_loss
 from .network_check import check_classes, check_labels
 from .parameters import run_parameters
@@ -20,7 +21,7 @@ from .processes import (
     share_batch,
     training_sampler,
 )
-from .run_folder import keep_data, lock_folder, open_run
+from .run_folder import keep_data, open_run
 from .run_settings import evaluation_settings, follow_run
 from .schedule import ScheduleState, check_interval, half_of_epochs
 from .sets import check_files, check_sets

@@ -11,7 +11,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.handlers.evaluation_record import check_replaceable, clear_aside
 from nacl_monai.runs import EvaluationFolder
-from nacl_monai.runtime.run_folder import lock_folder
+from nacl_monai.runtime.locks import lock_folder
 
 _OPTION = "--evaluation_dir"
 

@@ -7,7 +7,6 @@ is a training of another configuration, it is refused, unless it is told to begi
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +23,8 @@ from nacl_monai.files import read_object, write_text
 from nacl_monai.handlers.state_files import checkpoint_positions
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.runtime.locks import LOCK, lock_folder
+from nacl_monai.runtime.own_code import OWN_CODE, own_code
 from nacl_monai.runtime.recorded_files import recorded_checksum, recorded_file, recorded_stamp
 from nacl_monai.runtime.running import running_parser
 from nacl_monai.runtime.schedule import refusal_of_length
@@ -46,61 +47,15 @@ FREE_KEYS = (
 # Labels and colors of tables and figures, at any depth.
 _DESCRIPTION = "_desc_"
 _EPOCHS = "max_epochs"
-_LOCK = ".lock"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
-#: Descriptors, which stay open until the process ends.
-_locks: dict[Path, int] = {}
-
-
-def lock_folder(folder: str | Path) -> None:
-    """Makes ``folder`` this process's own, until the process ends in whatever way.
-
-    The first of several processes of a run alone takes it, since it alone writes.
-
-    Args:
-        folder: The folder; made if missing.
-
-    Raises:
-        InputError: If another process has it, or if nothing can be written there.
-    """
-    folder = Path(folder).absolute()
-    if idist.get_rank() != 0 or _is_locked(folder):
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise InputError(
-            f"{folder}: another process is writing there; wait for it, or choose another folder"
-        ) from None
-    _locks[folder] = lock
-
-
-def _is_locked(folder: Path) -> bool:
-    """Whether this process has locked ``folder``, and not one of the name that has moved since."""
-    lock = _locks.pop(folder, None)
-    if lock is None:
-        return False
-    file = folder / _LOCK
-    if not (file.exists() and os.path.samestat(os.fstat(lock), file.stat())):
-        os.close(lock)
-        return False
-    _locks[folder] = lock
-    return True
 
 
 def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = False) -> None:
     """Takes a training's folder: locks it, and records the configuration in ``config.json``.
 
     The configuration is the one that calls this function. If the folder's ``config.json`` says the same,
-    the training goes on there. Keys in :data:`FREE_KEYS`, and how menus are shown, may differ.
+    the training goes on there. Keys in :data:`FREE_KEYS`, and how menus are shown, may differ. The file
+    has the number of processes, too, and the checksums of the user's own modules.
 
     Args:
         output_dir: The folder; made if missing.
@@ -118,6 +73,7 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         if restart:
             _move_aside(folder, Path(split_file))
         config = {**_running_configuration(), "processes": idist.get_world_size()}
+        config |= {OWN_CODE: code} if (code := own_code(config)) else {}
         text = json.dumps(config, indent=2, default=str) + "\n"
         _check_same(folder, json.loads(text))
         write_text(folder.config, text)
@@ -208,10 +164,22 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     record = read_object(folder.config, _REMEDY)
     if folder.record.exists():
         read_object(folder.record, RECORD_REMEDY)
+    _check_code(folder, record, config)
     if not unlike_settings(record, config):
         _check_checkpoints(folder)
     elif _is_trained(folder):
         _check_length(folder, record, config)
+
+
+def _check_code(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuses to go on with a module of the user's that is another by now."""
+    earlier, now = (config_.get(OWN_CODE, {}) for config_ in (record, config))
+    changed = [name for name in earlier if name in now and earlier[name] != now[name]]
+    if changed and _is_trained(folder):
+        raise InputError(
+            f"{folder.path}: {changed[0]}, a module of your own, has changed since the training began; "
+            f"put it back, or {_REMEDY}"
+        )
 
 
 def _check_known(folder: RunFolder, record: Path) -> None:
@@ -249,18 +217,22 @@ def _is_trained(folder: RunFolder) -> bool:
 
 
 def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Every key of two configurations whose value differs, with both; descriptions may differ."""
-    return differences(*(_computing_leaves(config) for config in (earlier, now)))
+    """Every key of two configurations whose value differs, with both.
+
+    Descriptions may differ, and earlier versions recorded no code of the user's.
+    """
+    free = {_DESCRIPTION} if OWN_CODE in earlier and OWN_CODE in now else {_DESCRIPTION, OWN_CODE}
+    return differences(*(_computing_leaves(config, free) for config in (earlier, now)))
 
 
-def _computing_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in leaves(config) if _DESCRIPTION not in key.split("::")}
+def _computing_leaves(config: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in leaves(config) if not {*free} & {*key.split("::")}}
 
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
     """Moves what is in the folder into the next free folder of ``previous/``; a split by hand stays."""
     _check_alone(folder)
-    staying = [folder.previous, folder.path / _LOCK]
+    staying = [folder.previous, folder.path / LOCK]
     if not is_drawn(split_file):
         staying.append(split_file)
     stay = {path.resolve() for path in staying}

@@ -17,6 +17,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import ARGUMENTS
+from nacl_monai.runtime.own_code import warn_of_changed_code
 from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
@@ -70,6 +71,7 @@ def follow_run(checkpoint: str | Path) -> None:
         return
     parser = running_parser()
     record = read_record(run.config)
+    warn_of_changed_code(run, record)
     given = given_overrides()
     # As the configuration has them by now, with what completes a definition.
     asked = parser.get() if given is None else _at(parser, given)

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nacl_monai.cli import main as nacl_monai
 from nacl_monai.export.__main__ import main as export
+from nacl_monai.files import checksum
 from tests.bundles.conftest import ROOT, arguments, block_package, run_bundle, run_module
 from tests.bundles.test_errors import one_line
 
@@ -152,6 +153,26 @@ def test_resumed_training_ends_with_the_same_bits(place, own):
         first, second = (torch.load(path / file, weights_only=True) for path in (own, folder))
         first, second = (state.get("network", state) for state in (first, second))
         assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_changed_source_is_said_in_evaluation_and_ends_a_training(place, own, monkeypatch, capfd):
+    """Before anything is computed; with the source of the training there is nothing to say."""
+    module = place.folder / "code/my_package.py"
+    assert record(own)["own_code"] == {"my_package": checksum(module)}
+    capfd.readouterr()
+    follow(place, OWN[1:2], own)
+    assert "has changed" not in capfd.readouterr().err
+    try:
+        module.write_text(MODULE + "# another version\n")
+        command = printed(OWN[0], RUN=own, DATASET_DIR=place.data, ARGS=place.args)
+        code, errors = run_bundle(monkeypatch, capfd, command[command.index("run") :])
+        follow(place, OWN[1:2], own)
+    finally:
+        module.write_text(MODULE)
+
+    assert code == 1
+    assert f"{own}: my_package, a module of your own, has changed since" in one_line(errors)
+    assert f"my_package: has changed since {own} was trained" in capfd.readouterr().err
 
 
 def test_export_carries_the_source_and_needs_neither_package_nor_path(

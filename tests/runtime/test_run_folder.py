@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -13,7 +12,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.runtime import keep_data, lock_folder, open_run, recorded_files, run_folder
+from nacl_monai.runtime import keep_data, locks, open_run, recorded_files, run_folder
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -40,11 +39,6 @@ def train(folder, restart=False, **changes):
         parser.get_parsed_content("training")
     except RuntimeError as error:
         raise error.__cause__ from None
-
-
-def open_files():
-    """How many files this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def recorded(folder):
@@ -129,6 +123,12 @@ class TestRecord:
         """Otherwise there is nothing to record."""
         with pytest.raises(RuntimeError, match="to be called from a configuration"):
             open_run(tmp_path / "run", tmp_path / "split.json")
+
+    def test_training_locks_its_folder(self, tmp_path):
+        """Before it looks at what is there."""
+        train(tmp_path / "run")
+
+        os.fstat(locks._locks[tmp_path / "run"])  # fails if it is closed
 
 
 class TestGoingOn:
@@ -508,73 +508,55 @@ class TestRestart:
         assert sorted(moved[1:]) == ["a.txt", "config.json", "model.pt", "run.json"]
 
 
-class TestLock:
-    @pytest.mark.slow
-    def test_second_process_is_refused_as_long_as_the_first_lives(self, tmp_path):
-        """And not after it was killed."""
-        hold = (
-            "import sys, nacl_monai.runtime as r; "
-            "r.lock_folder(sys.argv[1]); print(); sys.stdin.read()"
-        )
-        with subprocess.Popen(
-            [sys.executable, "-c", hold, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as first:
-            first.stdout.readline()
-            with pytest.raises(InputError) as caught:
-                lock_folder(tmp_path)
-            assert str(caught.value) == (
-                f"{tmp_path}: another process is writing there; wait for it, or choose another folder"
-            )
-            first.kill()
+class TestOwnCode:
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        """Writes a module of the user's, whose class is the network."""
+        monkeypatch.syspath_prepend(tmp_path)
 
-        lock_folder(tmp_path)
+        def write(number):
+            (tmp_path / "users_net.py").write_text(f"class Net:\n    width = {number}\n")
+            return {"network_def": {"_target_": "users_net.Net"}}
 
-    def test_same_process_may_take_its_folder_again(self, tmp_path, monkeypatch):
-        """A training and its evaluation may be in one process; a relative path is the same folder."""
-        lock_folder(tmp_path / "a/b")
-        monkeypatch.chdir(tmp_path)
-        descriptors = open_files()
-        lock_folder("a/b")
+        return write
 
-        assert open_files() == descriptors
-        assert (tmp_path / "a/b/.lock").is_file()
+    @pytest.fixture
+    def begun(self, tmp_path, module):
+        """A folder in which an epoch of that network was trained."""
+        folder = tmp_path / "run"
+        train(folder, **module(1))
+        for name in ("checkpoints", "model.pt", "run.json", "checkpoints/epoch_0001.pt"):
+            file = folder / name
+            file.mkdir() if name == "checkpoints" else file.write_text("{}")
+        return folder
 
-    def test_training_locks_its_folder(self, tmp_path):
-        """Before it looks at what is there."""
-        train(tmp_path / "run")
+    def test_it_is_recorded(self, begun, module):
+        """By its module, with its checksum; the same code goes on."""
+        text = b"class Net:\n    width = 1\n"
 
-        os.fstat(run_folder._locks[tmp_path / "run"])  # fails if it is closed
+        assert recorded(begun)["own_code"] == {"users_net": hashlib.sha256(text).hexdigest()}
+        train(begun, **module(1))
 
-    def test_refused_folder_is_not_held(self, tmp_path, monkeypatch):
-        """The file is closed again, and the next attempt looks anew."""
-
-        def refuse(*_):
-            raise BlockingIOError
-
-        descriptors = open_files()
-        with monkeypatch.context() as refusing:
-            refusing.setattr("fcntl.lockf", refuse)
-            with pytest.raises(InputError) as caught:
-                lock_folder(tmp_path)
-        assert open_files() == descriptors, caught.traceback
-
-        lock_folder(tmp_path)
-
-        assert tmp_path in run_folder._locks
-
-    def test_folder_that_cannot_be_made_is_named(self, tmp_path):
-        """With what the operating system says."""
-        (tmp_path / "file").touch()
+    def test_training_does_not_go_on_with_changed_code(self, begun, module):
+        """Its end would be of another network than its beginning; what is there stays."""
+        before = recorded(begun)
+        remedy = f"has changed since the training began; put it back, or {REMEDY}"
 
         with pytest.raises(InputError) as caught:
-            lock_folder(tmp_path / "file/run")
-        assert str(caught.value) == (
-            f"{tmp_path}/file/run: cannot be written (Not a directory); choose another folder"
-        )
+            train(begun, **module(2))
+        assert str(caught.value) == f"{begun}: users_net, a module of your own, {remedy}"
+        assert recorded(begun) == before
 
-    def test_lock_of_another_process_is_not_emptied(self, tmp_path):
-        """The file may be any; it is opened to append."""
-        (tmp_path / ".lock").write_text("x")
-        lock_folder(tmp_path)
+    def test_code_may_change_before_the_first_epoch(self, tmp_path, module):
+        """Nothing is of the earlier code."""
+        train(tmp_path / "run", **module(1))
+        train(tmp_path / "run", **module(2))
 
-        assert (tmp_path / ".lock").read_text() == "x"
+    def test_training_of_an_earlier_version_goes_on(self, begun, module):
+        """It recorded no code, and knows it from now on."""
+        config = recorded(begun)
+        own = config.pop("own_code")
+        (begun / "config.json").write_text(json.dumps(config))
+
+        train(begun, **module(1))
+        assert recorded(begun)["own_code"] == own
