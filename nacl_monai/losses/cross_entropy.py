@@ -91,8 +91,9 @@ def _of_soft_labels(
     mean = voxel_mean(entropies, labels, ignore_index)
     if weights is None:
         return mean
-    mass = torch.tensordot(labels, weights, dims=([1], [0]))
-    average = voxel_mean(mass.unsqueeze(1), labels, ignore_index)
+    # No product of matrices, which autocast would compute in half precision.
+    mass = (labels * weights.view(-1, *[1] * (labels.ndim - 2))).sum(1, keepdim=True)
+    average = voxel_mean(mass, labels, ignore_index)
     return mean / average.where(average > 0, 1)
 
 

@@ -53,6 +53,19 @@ def test_one_hot_labels_give_what_class_indices_give(item, settings, ignore_inde
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("ignore_index", [None, 255])
+def test_class_weights_are_summed_in_full_precision_under_autocast(ignore_index, dtype):
+    """100,000 voxels of weight 1 sum to infinity in float16, by which the loss was divided."""
+    loss = losses.CrossEntropyLoss(class_weights=[1.0, 1.01, 1.0], ignore_index=ignore_index)
+    logits, labels = torch.randn(1, 3, 400, 250), torch.randint(3, (1, 1, 400, 250))
+    expected = loss(logits, labels)
+    with torch.autocast("cpu", dtype):
+        found = loss(logits, one_hot(labels).float())
+
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("ignore_index", [None, 0, 255])
 def test_class_weights_weigh_one_hot_labels_as_indices(ignore_index, batch):
     """The mean is over the weights of the voxels, not over their number as in torch."""
