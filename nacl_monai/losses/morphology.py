@@ -84,8 +84,7 @@ def dilate(members: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
         >>> dilate(members, torch.ones_like(members)).tolist()
         [[[[0.0, 1.0, 1.0, 1.0, 0.0]]]]
     """
-    pool = F.max_pool2d if members.ndim == 4 else F.max_pool3d
-    return counted * pool(members, kernel_size=3, stride=1, padding=1)
+    return counted * _largest(members)
 
 
 def erode(members: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
@@ -96,7 +95,15 @@ def erode(members: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
         >>> erode(members, torch.ones_like(members)).tolist()
         [[[[0.0, 0.0, 1.0, 1.0, 1.0]]]]
     """
-    return counted - dilate(counted - members, counted)
+    # Nothing is subtracted from 1 and back, which would round shares of a class.
+    held = members.where(counted > 0, 1)
+    return counted * -_largest(-held)
+
+
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    """The largest value among a voxel and its neighbors, of which there are none outside the image."""
+    pool = F.max_pool2d if values.ndim == 4 else F.max_pool3d
+    return pool(values, kernel_size=3, stride=1, padding=1)
 
 
 def _opening(members: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

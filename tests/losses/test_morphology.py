@@ -76,6 +76,18 @@ def test_far_from_borders_the_gradient_pulls_at_nothing():
     assert (slopes[~near] < 1e-15).all()
 
 
+@pytest.mark.parametrize("operation", ["inner", "outer", "gradient"])
+@pytest.mark.parametrize("ignore_index", [None, 255])
+def test_shares_that_are_alike_everywhere_have_no_boundary(operation, ignore_index):
+    """Nothing is left of them, not even what rounding leaves, of which proportions would be made."""
+    for share in torch.linspace(0.01, 0.99, 99):
+        labels = torch.stack([share, 1 - share]).view(1, 2, 1, 1).expand(1, 2, 5, 5)
+        found = morphology_penalty(
+            torch.zeros(1, 2, 5, 5), labels, morphology=operation, ignore_index=ignore_index
+        )
+        assert found.item() == 0.5  # of probabilities of 1/2, against nothing
+
+
 def test_border_of_two_classes_is_half_and_half():
     """The least penalty at a straight border is that of probabilities of 1/2."""
     labels = (torch.arange(4) < 2).expand(1, 1, 4, 4)
