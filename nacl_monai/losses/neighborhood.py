@@ -104,7 +104,7 @@ def neighborhood_proportions(
     """
     members = _members(labels, num_classes, ignore_index)
     if width_mm is not None:
-        sizes = spacing or spacing_of(labels, members.ndim - 2)
+        sizes = spacing_of(labels, members.ndim - 2) if spacing is None else spacing
         kernel_size, sigma = window_of_width(prior, width_mm, sizes)
     return member_proportions(
         members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype

@@ -53,7 +53,7 @@ def neighborhood_penalty(
     """
     _check_penalty(penalty, space, sharpness)
     if width_mm is not None:
-        sizes = spacing or spacing_of(labels, logits.ndim - 2)
+        sizes = spacing_of(labels, logits.ndim - 2) if spacing is None else spacing
         kernel_size, sigma = window_of_width(prior, width_mm, sizes)
     logits, labels = convert_inputs(logits, labels, ignore_index)
     members = memberships(labels, logits.shape[1], ignore_index)

@@ -75,7 +75,7 @@ def unresolved_window(
         raise SettingError(
             f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
         )
-    sigma = [width_mm / size for size in spacing]
+    sigma = [width_mm / float(size) for size in spacing]
     return [extent_of(prior, one) for one in sigma], [max(one, LEAST_SIGMA) for one in sigma]
 
 

@@ -127,13 +127,16 @@ def test_spacing_is_that_of_the_labels(spacing, shape):
     expected = nacl_loss(logits, plain, prior="blur", kernel_size=sizes, sigma=sigma)
 
     assert torch.equal(nacl_loss(logits, known, **settings), expected)
-    assert torch.equal(nacl_loss(logits, plain, spacing=spacing, **settings), expected)
+    for given in (spacing, np.array(spacing), torch.tensor(spacing, dtype=torch.float64)):
+        assert torch.equal(nacl_loss(logits, plain, spacing=given, **settings), expected)
     assert torch.equal(NACLLoss(**settings)(logits, known), expected)
     soft = torch.nn.functional.one_hot(plain[:, 0], CLASSES).movedim(-1, 1)
     soft = MetaTensor(soft.float(), affine=known.affine)
     torch.testing.assert_close(NACLLoss(**settings)(logits, soft), expected)
-    shares = neighborhood_proportions(known, CLASSES, **settings)
-    assert torch.equal(shares, neighborhood_proportions(plain, CLASSES, sizes, "blur", sigma))
+    shares = neighborhood_proportions(plain, CLASSES, sizes, "blur", sigma)
+    assert torch.equal(neighborhood_proportions(known, CLASSES, **settings), shares)
+    of_array = neighborhood_proportions(plain, CLASSES, spacing=np.array(spacing), **settings)
+    assert torch.equal(of_array, shares)
 
 
 def test_affine_may_turn_the_axes():
