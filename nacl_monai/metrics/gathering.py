@@ -22,16 +22,24 @@ class GatheredTogether(Cumulative):
     before MONAI's class among the bases.
     """
 
-    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, y_pred: Any, y: Any = None, mask: Any = None, **others: Any) -> Any:
         """Adds a batch, or a list of cases; see the class and `inputs` for the forms.
 
         Args:
             y_pred: Predictions, tensors or arrays.
             y: Labels, if the metric needs them.
-            **kwargs: ``mask``, the voxels that count, where the metric takes one.
+            mask: The voxels that count.
+            **others: None; MONAI's signature has them.
+
+        Raises:
+            InputError: If there are any, such as the ``spacing`` that MONAI's metric takes here.
         """
-        kwargs = {name: as_tensor(value) for name, value in kwargs.items()}
-        return super().__call__(as_tensor(y_pred), as_tensor(y), **kwargs)  # type: ignore[misc]
+        for name in others:
+            raise InputError(
+                f"{name}: is given with a batch, and would not be used; give it to "
+                f"{type(self).__name__} where that is made"
+            )
+        return super().__call__(as_tensor(y_pred), as_tensor(y), mask=as_tensor(mask))  # type: ignore[misc]
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
         # MONAI drops cases that have no label, and hands a whole list of masks to every case.

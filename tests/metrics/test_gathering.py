@@ -70,6 +70,18 @@ def test_lists_of_other_lengths_are_refused(name):
         make()([], [])
 
 
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("cases", [torch.stack, list], ids=["batch", "list"])
+def test_arguments_that_would_be_dropped_are_refused(name, cases):
+    """MONAI's metric of distances takes a spacing with each batch; here it is one of the class."""
+    make, channels = EVERY[name]
+    probs, labels = torch.full((2, 6, 5), 0.5).round(), torch.ones(channels, 6, 5)
+
+    for call in (make(), make().update):
+        with pytest.raises(InputError, match="^spacing: is given with a batch"):
+            call(cases([probs]), cases([labels]), spacing=[(1.0, 2.0)])
+
+
 @pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])
 def test_what_is_gathered_is_read_by_one_process_alone(monkeypatch, metric):
     """The process that writes the files asks no other."""
