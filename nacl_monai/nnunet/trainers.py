@@ -123,6 +123,11 @@ class CalibratedTrainer:
                 "loss_settings has a prior that needs the image, which nnU-Net hands to no loss; choose "
                 "another one"
             )
+        if self.enable_deep_supervision and self.loss_settings.get("width_mm") is not None:
+            raise self._refusal(
+                "loss_settings has a width in mm, but the voxels of nnU-Net's further outputs are "
+                "larger than the spacing; give kernel_size and sigma, in voxels"
+            )
         return loss
 
     def on_train_start(self) -> None:

@@ -144,6 +144,17 @@ def test_without_deep_supervision_it_is_the_loss_of_the_one_output(start, name):
     torch.testing.assert_close(trainer._build_loss()(logits, labels), expected)
 
 
+def test_width_in_mm_is_that_of_the_only_output(start):
+    """The voxels of further outputs are larger, which nnU-Net tells no loss."""
+
+    class Variant(nnunet.nnUNetTrainerNACL, nnUNetTrainerNoDeepSupervision):
+        loss_settings: ClassVar = {"prior": "blur", "width_mm": 1.4, "spacing": [0.7, 0.7]}
+
+    (logits,), (labels,) = batch(levels=1)
+    expected = losses.nacl_loss(logits, labels, prior="blur", sigma=2.0, kernel_size=13)
+    torch.testing.assert_close(start(Variant)._build_loss()(logits, labels), expected)
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_regions_are_refused(start, name):
     """In one line that names the trainer and says what to do."""
@@ -218,6 +229,7 @@ def test_a_subclass_changes_what_it_names(start, trainer, changed):
         ({"ignore_index": 2}, r"^Changed: loss_settings has 'ignore_index'"),
         ({"prior": "bilateral"}, r"^Changed: loss_settings has a prior that needs the image"),
         ({"kernel_size": 4}, r"^kernel_size: is 4"),
+        ({"width_mm": 1.0, "spacing": [0.7, 0.7]}, r"^Changed: loss_settings has a width in mm"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(start, settings, message):
