@@ -51,7 +51,7 @@ def absolute_logit_sums(
         counted = labels != ignore_index
         labels, values = labels[counted], values[:, counted]
     index = labels * LANES + torch.arange(len(labels), device=labels.device) % LANES
-    sums = [torch.bincount(index, logit.double().abs_(), num_classes * LANES) for logit in values]
+    sums = [torch.bincount(index, logit.double().abs(), num_classes * LANES) for logit in values]
     of_lanes = [*sums, torch.bincount(index, minlength=num_classes * LANES)]
     *sums, counts = (lanes.view(num_classes, LANES).sum(1) for lanes in of_lanes)
     return torch.stack(sums, dim=1), counts

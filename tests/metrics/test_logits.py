@@ -24,6 +24,17 @@ def test_sums_equal_those_of_a_loop(shape):
     assert actual_counts.tolist() == counts
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logits_are_left_alone(dtype):
+    """The evaluator makes probabilities of them afterwards."""
+    logits = torch.randn(1, 3, 5, 4, dtype=dtype)
+    kept = logits.clone()
+    absolute_logit_sums(logits, torch.zeros(1, 1, 5, 4))
+    maximum_logit_counts(logits)
+
+    assert torch.equal(logits, kept)
+
+
 def test_sums_do_not_drift():
     """Float64 adds 2^24 + 1 ones, where float32 would stop one short."""
     logits = torch.ones(1, 1, 1).expand(1, 2, 2**24 + 1)
