@@ -18,7 +18,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.losses.settings import check_option, require
 from nacl_monai.losses.voxels import one_hot, without_ignored
-from nacl_monai.losses.widths import spacing_of, window_of_width
+from nacl_monai.losses.widths import check_width, spacing_of, window_of_width
 from nacl_monai.losses.windows import BORDERS, PRIORS, Window
 from nacl_monai.tensors import check_outputs, check_soft_labels, without_metadata
 
@@ -103,6 +103,7 @@ def neighborhood_proportions(
                 [0.0000, 0.3333, 0.5000]])
     """
     members = _members(labels, num_classes, ignore_index)
+    check_width(width_mm, spacing)
     if width_mm is not None:
         sizes = spacing_of(labels, members.ndim - 2) if spacing is None else spacing
         kernel_size, sigma = window_of_width(prior, width_mm, sizes)

@@ -52,6 +52,7 @@ def neighborhood_penalty(
         >>> penalty.backward()
     """
     _check_penalty(penalty, space, sharpness)
+    check_width(width_mm, spacing)
     if width_mm is not None:
         sizes = spacing_of(labels, logits.ndim - 2) if spacing is None else spacing
         kernel_size, sigma = window_of_width(prior, width_mm, sizes)
@@ -115,7 +116,7 @@ class NeighborhoodPenalty(Penalty):
     ) -> None:
         check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
         _check_penalty(penalty, space, sharpness)
-        check_width(width_mm)
+        check_width(width_mm, spacing)
         super().__init__(
             weight,
             prior=prior,

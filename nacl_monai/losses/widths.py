@@ -23,14 +23,19 @@ REACH = 3
 LEAST_SIGMA = 0.1
 
 
-def check_width(width_mm: float | None) -> None:
-    """Refuses a width that is none.
+def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) -> None:
+    """Refuses a width that is none, and a spacing without any, which would change nothing.
 
     Raises:
-        SettingError: If it is not positive.
+        SettingError: If the width is not positive, or there is a spacing alone.
     """
     valid = width_mm is None or 0 < width_mm < math.inf
     require(valid, "width_mm", width_mm, "a positive number of mm")
+    if width_mm is None and spacing is not None:
+        raise SettingError(
+            f"spacing: is {list(spacing)}, and has no effect without width_mm; pass both, or "
+            "kernel_size and sigma for each axis"
+        )
 
 
 def window_of_width(

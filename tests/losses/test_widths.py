@@ -149,7 +149,7 @@ def test_affine_may_turn_the_axes():
 
 
 def test_what_has_no_width_is_refused():
-    """No spacing, several in a batch, less than a voxel, or no number at all."""
+    """No spacing, several in a batch, less than a voxel, a spacing alone, or no number at all."""
     logits, _, plain = batch((1.0, 1.0))
     with pytest.raises(InputError, match="labels: do not know the size of their voxels"):
         nacl_loss(logits, plain, width_mm=1.0)
@@ -169,6 +169,14 @@ def test_what_has_no_width_is_refused():
             make(kernel_size=[1, 1])
         with pytest.raises(InputError, match="sigma: is"):
             make(sigma=[1.0, 0.01])
+        with pytest.raises(InputError, match="spacing: is .*, and has no effect without width_mm"):
+            make(spacing=[1.0, 3.0])
+    for use in (
+        lambda: nacl_loss(logits, plain, spacing=[1.0, 3.0]),
+        lambda: neighborhood_proportions(plain, CLASSES, spacing=np.array([1.0, 3.0])),
+    ):
+        with pytest.raises(InputError, match="spacing: is .*, and has no effect without width_mm"):
+            use()
     with pytest.raises(
         InputError, match="kernel_size: is .3, 3, 3., for 3 axes; the labels have 2"
     ):
