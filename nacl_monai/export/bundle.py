@@ -23,7 +23,7 @@ from nacl_monai.export.own_code import OwnCode, own_code
 from nacl_monai.export.runs import check_finished
 from nacl_monai.export.self_contained import self_contained, write_scripts
 from nacl_monai.files import read_object, write_text
-from nacl_monai.handlers.state_files import write_checksum
+from nacl_monai.handlers.state_files import load_state, save_weights
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
 
@@ -159,7 +159,6 @@ def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, datase
     for part in ("models", "docs"):
         (folder / part).mkdir()
     for source, target in {
-        run.model: "models/model.pt",
         run.split: "configs/split.json",
         shared / "common/logging.conf": "configs/logging.conf",
         shared / "common/meta_schema.json": "configs/meta_schema.json",
@@ -167,7 +166,7 @@ def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, datase
         shared.absolute().parent / "LICENSE": "LICENSE",
     }.items():
         shutil.copyfile(needed(source), folder / target)
-    write_checksum(folder / "models/model.pt")
+    save_weights(load_state(run.model), folder / "models/model.pt")  # of a GPU, for any machine
 
 
 def _write_torchscript(folder: Path, image: Mapping[str, Any], network_def: Any) -> str:

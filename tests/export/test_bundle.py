@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import pytest
+import torch
 
 from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
@@ -88,6 +89,24 @@ def test_self_contained(exported, trained_once):
         assert str(trained_once.parents[1]) not in file.read_text()
         assert str(bundle.parent) not in file.read_text()
         assert file.read_text().isascii()
+
+
+def test_run_of_a_gpu_is_exported_and_read_without_one(run, tmp_path, monkeypatch):
+    """Its weights say that they are on a GPU; those of the bundle do not, and are the same."""
+    weights = torch.load(run / "model.pt")
+    monkeypatch.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
+    torch.save(weights, run / "model.pt")
+    monkeypatch.undo()
+
+    bundle, _ = export_bundle(run, tmp_path / "x", "hippocampus", {}, BUNDLES)
+
+    monkeypatch.setattr(
+        "torch.serialization.default_restore_location",
+        lambda storage, place: storage if place == "cpu" else pytest.fail(f"is on {place}"),
+    )
+    written = torch.load(bundle / "models/model.pt")
+    assert written.keys() == weights.keys()
+    assert all(torch.equal(written[name], weights[name]) for name in weights)
 
 
 def test_zip_is_the_folder(exported):
