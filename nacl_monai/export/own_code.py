@@ -1,7 +1,8 @@
 """Code that an exported bundle needs and that its receiver cannot install, and what can be installed.
 
-A class of one's own is in a module on PYTHONPATH. Its source travels in ``scripts/``, with the other
-such modules that it imports; what pip installed of them is named among the required packages.
+A class of one's own is in a module on PYTHONPATH, or in a package that pip installed as editable. Its
+source travels in ``scripts/``, with the other such modules that it imports; what else pip installed is
+named among the required packages.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from nacl_monai.errors import InputError
 from nacl_monai.export.fragments import Config
 from nacl_monai.export.self_contained import SCRIPTS
 from nacl_monai.files import write_text
+from nacl_monai.sources import is_users
 
 # Which every bundle has, or names by itself.
-_THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "nacl_monai", "numpy", "torch", "nibabel"}
+_THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
 _OPTIONAL = re.compile(r"optional_import\(\s*[\"'](\w+)")
 # What travels is imported by its own name from within, too.
 _INIT = '''"""What the configurations of this bundle call."""
@@ -106,7 +108,7 @@ def _needed(configs: Iterable[Config]) -> tuple[dict[str, Path], set[str]]:
         name = todo.pop()
         if name in _THERE or name in modules:
             continue
-        if name in _installed():
+        if name in _installed() and not is_users(name):
             packages.update(_installed()[name][:1])
         elif (path := _path(name)) is not None:
             modules[name] = path
@@ -128,7 +130,7 @@ def optional_packages(network: nn.Module) -> set[str]:
 @cache
 def _installed() -> Mapping[str, list[str]]:
     """The distributions of every module that pip installed."""
-    return packages_distributions()
+    return {"nacl_monai": ["nacl-monai"], **packages_distributions()}
 
 
 def _components(config: Any) -> Iterator[Mapping[str, Any]]:

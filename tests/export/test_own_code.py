@@ -65,14 +65,31 @@ def test_folder_without_init_is_a_package_too(path):
     assert found.modules == {"own_space": path / "own_space"}
 
 
-def test_networks_of_monai_and_of_this_package_need_nothing():
-    """They are named by their versions."""
-    network = component("nacl_monai.networks.SingleOutput", network=component("UNet"))
-    loss = component("monai.losses.DiceLoss")
+def test_editable_package_is_ones_own(path, monkeypatch):
+    """Its name may be somebody else's where the receiver installs from."""
+    monkeypatch.setattr(module, "_installed", lambda: {"own_loss": ["own"], "yaml": ["PyYAML"]})
 
-    found = own_code(configs(network, loss), UNet(2, 1, 2, [4, 8], [2]))
+    found = own_code(configs(component("own_loss.Loss")), nn.Identity())
+
+    assert found == OwnCode({"own_loss": path / "own_loss.py"}, frozenset({"PyYAML"}))
+
+
+def test_networks_of_monai_and_losses_need_nothing():
+    """MONAI is named by its version, and inference has no loss."""
+    loss = component("nacl_monai.losses.NACLLoss", other=component("monai.losses.DiceLoss"))
+
+    found = own_code(configs(component("UNet"), loss), UNet(2, 1, 2, [4, 8], [2]))
 
     assert found == OwnCode({}, frozenset())
+
+
+def test_network_that_imports_this_package_needs_it(path):
+    """Whoever calls it, the configuration or a module of one's own."""
+    (path / "own_net.py").write_text("from nacl_monai.networks import SingleOutput\n")
+    wrapped = component("nacl_monai.networks.SingleOutput", network=component("UNet"))
+
+    for network in (component("own_net.Net"), wrapped):
+        assert own_code(configs(network), nn.Identity()).packages == {"nacl-monai"}
 
 
 @pytest.mark.usefixtures("path")
