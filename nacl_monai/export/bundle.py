@@ -11,9 +11,10 @@ from typing import Any
 
 import monai.bundle
 from monai.bundle import ConfigParser
+from torch import nn
 
 from nacl_monai.bundles import bundles_folder, dataset_folder
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.export.calibration import CONFIG, described, find_calibrator, put_behind
 from nacl_monai.export.card import measured, write_card
 from nacl_monai.export.fragments import run_configs
@@ -68,13 +69,14 @@ def export_bundle(
     Raises:
         InputError: If ``output`` is there already, if ``run`` is not finished, has no weights or those
             of another network, was trained on another dataset or with code that is not trusted, if a
-            dataset or key does not exist, or TorchScript cannot hold the network; or if
+            dataset or key does not exist, a package that inference needs is not installed, or the
+            network cannot be made, or TorchScript cannot hold it; or if
             `nacl_monai.export.calibration.find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
     if onnx:
         check_onnx()
-    zipped = output.with_name(f"{output.name}.zip")
+    zipped = Path(f"{output}.zip")
     _check_free(output, zipped)
     check_finished(source)
     configs = {
@@ -87,8 +89,7 @@ def export_bundle(
         configs[kind].update(average)
     if fitted is not None:
         configs["inference"]["calibrator_def"] = CONFIG
-    network = ConfigParser(configs["inference"]).get_parsed_content("network_def")
-    load_weights(network, source.model)
+    network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
@@ -120,6 +121,17 @@ def _measured_average(run: RunFolder) -> dict[str, str]:
     if isinstance(settings, dict) and "average" in settings:
         return {"average": settings["average"]}
     return {}
+
+
+def _made_network(config: Mapping[str, Any]) -> nn.Module:
+    try:
+        network: nn.Module = ConfigParser(dict(config)).get_parsed_content("network_def")
+    except RuntimeError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise SettingError(
+            f"network_def: cannot be made ({reason}); correct its arguments"
+        ) from error
+    return network
 
 
 def _check_free(*paths: Path) -> None:

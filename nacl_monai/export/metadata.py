@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 import nacl_monai
 from nacl_monai.bundles import dataset_folder
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.export.card import calibration_of
 from nacl_monai.files import read_object
 from nacl_monai.reports import Evaluated
@@ -44,6 +44,9 @@ def bundle_metadata(
         ``eval_metrics`` and, where there are any, ``calibration``, see
         `nacl_monai.export.card.calibration_of`; and in ``network_data_format`` the channels, sizes and
         classes of the network's input and output.
+
+    Raises:
+        InputError: If the dataset's metadata are missing or damaged, or a package is not installed.
     """
     source = dataset_folder(dataset, bundles) / "configs/metadata.json"
     metadata = read_object(needed(source), "correct it")
@@ -66,7 +69,7 @@ def bundle_metadata(
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {package: version(package) for package in required},
+        "required_packages_version": {package: _version(package) for package in required},
         **_measured(found),
         "network_data_format": _data_format(declared, train),
     }
@@ -96,6 +99,15 @@ def _required(
     if "nacl_monai" in json.dumps(inference):
         required.append("nacl-monai")
     return [*required, *sorted({*packages} - {*required})]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise SettingError(
+            f"{package}: is needed and not installed; pip install {package}"
+        ) from None
 
 
 def _class_name(definition: Mapping[str, Any]) -> str:

@@ -22,6 +22,11 @@ from tests.export.conftest import BUNDLES
             {"network_def": "@networks::vnet"},
             f"no networks::vnet .*choose from: {', '.join(read_menu('networks'))}",
         ),
+        (
+            "hippocampus",
+            {"networks::unet::channels": [4]},
+            r"^network_def: cannot be made \(.*; corr",
+        ),
         ("hippocampus", {"classes": ["a", "b"]}, "model.pt: does not fit the network"),
         ("hippocampus", {"network_def": "@networks::attention_unet"}, "does not fit the network"),
     ],
@@ -53,6 +58,13 @@ def test_run_with_epochs_to_come_is_refused(run, tmp_path):
         export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
     assert str(refused.value) == f"{run}: its training is not finished; train on, then export it"
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("output", [".", "/"])
+def test_folder_without_a_name_is_there_already(run, output):
+    """As any other."""
+    with pytest.raises(InputError, match=f"^{output}: is already there; remove it, or choose"):
+        export_bundle(run, output, "hippocampus", {}, BUNDLES)
 
 
 @pytest.mark.parametrize("name", ["x", "x.zip"])

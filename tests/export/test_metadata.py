@@ -50,6 +50,19 @@ def test_network_that_does_not_ask_for_the_classes_has_them_all_the_same(run):
     assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == 3
 
 
+def test_package_that_is_not_installed_is_one_line(run):
+    """Also where the network does without it until it is applied."""
+    network = {"_target_": "UNet", "_desc_": {"packages": ["no-such-package"]}}
+    sizes = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 8]}
+
+    with pytest.raises(InputError) as refused:
+        metadata_of(run, network_def={**network, **sizes, "strides": [2]})
+
+    assert str(refused.value) == (
+        "no-such-package: is needed and not installed; pip install no-such-package"
+    )
+
+
 def test_overrides_change_the_data_format(run):
     """The sizes and classes are of the run, not of the dataset."""
     metadata = metadata_of(run, spatial_size=[32, 48], classes=["background", "organ"])
