@@ -23,7 +23,8 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
         images: A file, a folder, or a glob pattern of either. A folder holds images, one case with a
             file per modality, or one DICOM series.
         modalities: What the names of a case's files end with before ``.nii`` or ``.nii.gz``, in the
-            order of the network's channels. A file of the first modality stands for all of its case.
+            order of the network's channels. A file of any modality stands for all of its case, so that
+            no case is passed over, whichever file it lacks.
 
     Returns:
         ``[{"image": [file of each modality]}, …]``; a DICOM series is its folder.
@@ -45,43 +46,45 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
             f"modalities: {', '.join(map(repr, modalities))} do not tell files apart; write what the "
             "name of each ends with"
         )
-    files = _image_files(images, modalities[0])
+    files = _image_files(images, modalities)
     if not files:
         refuse(f"{images}: no image found there; name a file, a folder of images or a pattern")
-    return [{"image": _modality_files(file, modalities)} for file in files]
+    cases = dict.fromkeys(tuple(_modality_files(file, modalities)) for file in files)
+    return [{"image": [*case]} for case in cases]
 
 
-def _image_files(images: str, first_modality: str) -> list[str]:
-    """One file per case, but no map, unless it is what ``images`` names."""
+def _image_files(images: str, modalities: Sequence[str]) -> list[str]:
+    """One file per case or more, but no map, unless it is what ``images`` names."""
     # glob, unlike Path.glob, takes absolute patterns, and leaves hidden files out.
     found = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
     paths = [str(Path(path)) for path in found]  # as MONAI calls them, without ./
-    files = [file for path in paths for file in _files_at(path, first_modality)]
+    files = [file for path in paths for file in _files_at(path, modalities)]
     return files if files == [str(Path(images))] else [file for file in files if not is_map(file)]
 
 
-def _files_at(path: str, first_modality: str) -> list[str]:
-    """One file per case at ``path``; the folder itself, if it holds a DICOM series."""
+def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
+    """The files of images at ``path``; the folder itself, if it holds a DICOM series."""
     if not Path(path).is_dir():
         return [path]
     entries = sorted(Path(path).iterdir())
-    images = [str(entry) for entry in entries if _is_image(entry.name, first_modality)]
+    images = [str(entry) for entry in entries if _is_image(entry.name, modalities)]
     series = [path] if any(entry.is_file() for entry in entries) else []
     return images or series
 
 
-def _is_image(name: str, first_modality: str) -> bool:
-    return not name.startswith(".") and _split(name, first_modality) is not None
+def _is_image(name: str, modalities: Sequence[str]) -> bool:
+    return not name.startswith(".") and _split(name, modalities) is not None
 
 
 def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:
-    """The files beside ``file`` of all modalities, if it is one of the first."""
-    parts = _split(Path(file).name, modalities[0])
+    """The files beside ``file`` of all modalities, if it is of one."""
+    parts = _split(Path(file).name, modalities)
     if parts is None:
         return [file]
     return [str(Path(file).with_name(parts[1] + name + parts[2])) for name in modalities]
 
 
-def _split(name: str, modality: str) -> re.Match[str] | None:
-    """What stands before and behind the modality in the name of a NIfTI file."""
-    return re.fullmatch(rf"(.*){re.escape(modality)}(\.(?i:nii|nii\.gz))", name)
+def _split(name: str, modalities: Sequence[str]) -> re.Match[str] | None:
+    """What is before and behind the longest modality that the name of a NIfTI file ends with."""
+    either = "|".join(map(re.escape, modalities))
+    return re.fullmatch(rf"(.*?)(?:{either})(\.(?i:nii|nii\.gz))", name)

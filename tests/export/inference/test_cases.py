@@ -43,14 +43,37 @@ def test_absolute_pattern_is_followed(files, tmp_path):
     assert find_cases(f"{tmp_path}/?/*.nii", [""]) == [{"image": [f"{tmp_path}/a/x.nii"]}]
 
 
-@pytest.mark.parametrize("images", ["case", "case/p_t1.nii.gz", "*", "case/*_t1.nii*"])
-def test_first_modality_stands_for_all(files, images):
+@pytest.mark.parametrize(
+    "images", ["case", "case/p_t1.nii.gz", "case/p_flair.nii.gz", "*", "case/*", "case/*_t1.nii*"]
+)
+def test_any_modality_stands_for_all(files, images):
     """The files of a case are in the order of the modalities, not of the alphabet."""
     files("case/p_t1.nii.gz", "case/p_flair.nii.gz")
 
     cases = find_cases(images, ["t1", "flair"])
 
     assert cases == [{"image": ["case/p_t1.nii.gz", "case/p_flair.nii.gz"]}]
+
+
+@pytest.mark.parametrize("lacking", ["t1", "flair"])
+def test_case_that_lacks_a_file_is_a_case(files, lacking):
+    """Also the first modality, so that reading names the file instead of passing the case over."""
+    all_files = {name: f"case/q_{name}.nii" for name in ("t1", "flair")}
+    files("case/p_t1.nii", "case/p_flair.nii", *({*all_files.values()} - {all_files[lacking]}))
+
+    cases = find_cases("case", ["t1", "flair"])
+
+    assert {"image": [*all_files.values()]} in cases
+    assert len(cases) == 2
+
+
+@pytest.mark.parametrize("modalities", [["t1", "ct1"], ["", "_gd"]])
+def test_modality_that_ends_like_another_is_told_apart(files, modalities):
+    """The longest that the name of a file ends with is its modality."""
+    expected = [f"case/p{name}.nii" for name in modalities]
+    files(*expected)
+
+    assert find_cases("case", modalities) == [{"image": expected}]
 
 
 def test_modality_is_replaced_at_the_end_of_the_name_only(files):
