@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -103,11 +102,8 @@ def _follows(step: Any) -> bool:
 def write_scripts(folder: str | Path) -> None:
     """Writes the package ``scripts``, which inference needs, into ``folder`` of a bundle."""
     scripts = Path(folder) / SCRIPTS
-    shutil.copytree(
-        inference.__path__[0],
-        scripts / _stem(inference),
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    for file in Path(inference.__path__[0]).glob("*.py"):
+        write_text(scripts / _stem(inference) / file.name, file.read_text(encoding="utf-8"))
     write_text(scripts / "__init__.py", '"""What the configurations of this bundle call."""\n')
     for module in _MODULES:
         write_text(scripts / f"{_stem(module)}.py", _scripted(inspect.getsource(module)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import write_text
 from nacl_monai.wheel import shipped
 
 _FOLDER = "workflow"
@@ -30,12 +30,13 @@ def copy_workflow() -> Path:
         The new folder.
 
     Raises:
-        InputError: If there is one already.
+        InputError: If there is one already, or if it cannot be written.
     """
-    own = Path(_FOLDER)
+    own, source = Path(_FOLDER), shipped(_FOLDER)
     if own.exists():
         raise InputError(f"{own}: is there already; move it away, or change it")
-    shutil.copytree(shipped(_FOLDER), own)
+    for file in filter(Path.is_file, source.rglob("*")):
+        write_text(own / file.relative_to(source), file.read_text(encoding="utf-8"))
     return own
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -100,6 +102,21 @@ def test_scripts_are_a_package_with_a_copy_of_each_module(tmp_path, monkeypatch)
     import scripts.inference
 
     assert scripts.inference.find_cases is not inference.find_cases
+
+
+def test_scripts_of_a_package_that_nobody_may_write_are_ordinary_files(tmp_path, monkeypatch):
+    """As on a cluster; or of a time before 1980, which no zip can say."""
+    installed = shutil.copytree(inference.__path__[0], tmp_path / "installed/inference")
+    for path in (*installed.iterdir(), installed):
+        os.utime(path, (1, 1))
+        path.chmod(path.stat().st_mode & ~0o222)
+    monkeypatch.setattr(inference, "__path__", [str(installed)])
+
+    write_scripts(tmp_path / "bundle")
+
+    written = [path.stat() for path in (tmp_path / "bundle").rglob("*")]
+    assert all(path.st_mode & 0o200 and path.st_mtime > 1 for path in written)
+    installed.chmod(0o755)
 
 
 def test_what_travels_imports_little():

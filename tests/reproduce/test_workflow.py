@@ -1,6 +1,8 @@
 """The workflow is the working directory's or the package's; a profile is one of its own or a folder."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,28 @@ def test_copy_takes_the_place_of_the_packages_workflow(empty):
     )
     assert copied == own
     with pytest.raises(InputError, match="^workflow: is there already"):
+        copy_workflow()
+
+
+def test_copy_of_a_package_that_nobody_may_write_can_be_changed(empty, monkeypatch):
+    """As on a cluster, where the package is installed for all."""
+    installed = shutil.copytree(ROOT / "workflow", empty / "installed")
+    for path in (*installed.rglob("*"), installed):
+        path.chmod(path.stat().st_mode & ~0o222)
+    monkeypatch.setattr("nacl_monai.reproduce.workflow.shipped", lambda _: installed)
+
+    copied = copy_workflow()
+
+    assert all(path.stat().st_mode & 0o200 for path in (copied, *copied.rglob("*")))
+    for path in (installed, *filter(Path.is_dir, installed.rglob("*"))):
+        path.chmod(0o755)
+
+
+def test_copy_that_cannot_be_written_is_one_line(monkeypatch):
+    """It has no option that would name another folder."""
+    monkeypatch.setattr("nacl_monai.files.mkstemp", lambda **_: Path("nowhere/x").touch())
+
+    with pytest.raises(InputError, match=r"^workflow/.*: cannot be written \(No such file .*\); "):
         copy_workflow()
 
 
