@@ -73,6 +73,8 @@ class Segmenter:
             for index in range(len(self.dataset)):
                 self._try_to_segment(index, files, faults)
                 _show_progress(index + 1, len(self.dataset))
+        except SystemExit as refusal:  # of all images; those before may have faults of their own
+            faults.append(str(refusal))
         finally:
             for file in files:
                 print(f"wrote {file}")

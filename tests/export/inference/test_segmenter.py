@@ -99,6 +99,17 @@ def test_what_concerns_all_images_ends_the_command(segment, capsys):
     assert capsys.readouterr().out == "wrote out/a_label.nii.gz\n"
 
 
+def test_bad_images_are_named_although_the_command_ends_early(segment):
+    """Before what ended it."""
+    with pytest.raises(SystemExit) as caught:
+        segment("bad", "fatal", "bad")
+
+    assert caught.value.code == (
+        "error: bad.nii: is bad; leave it out\n"
+        "error: out: cannot be written (full); choose another --output_dir"
+    )
+
+
 def test_untrained_network_segments_nothing(segment, tmp_path):
     """The weights come first."""
     with pytest.raises(SystemExit, match=r"nowhere.pt: no trained model there"):
