@@ -11,16 +11,18 @@ from nacl_monai.wheel import shipped
 
 _FOLDER = "workflow"
 _SNAKEFILE = "Snakefile"
+# What tells a copy from the workflow of another project, which Snakemake's users call alike.
+_OURS = "rules/exhibits.smk"
 
 
 def workflow_folder() -> Path:
-    """Returns the folder of the workflow: that of the working directory, or else the package's.
+    """Returns the folder of the workflow: a copy in the working directory, or else the package's.
 
     Raises:
         InputError: If there is none.
     """
     own = Path(_FOLDER)
-    return own if (own / _SNAKEFILE).is_file() else shipped(_FOLDER)
+    return own if (own / _OURS).is_file() else shipped(_FOLDER)
 
 
 def copy_workflow() -> Path:

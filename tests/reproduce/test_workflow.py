@@ -35,6 +35,14 @@ def test_copy_takes_the_place_of_the_packages_workflow(empty):
         copy_workflow()
 
 
+def test_workflow_of_another_project_is_left_alone(empty):
+    """Whoever uses Snakemake has a folder of the same name."""
+    (empty / "workflow/rules").mkdir(parents=True)
+    (empty / "workflow/Snakefile").touch()
+
+    assert workflow_folder() == ROOT / "workflow"
+
+
 def test_copy_of_a_package_that_nobody_may_write_can_be_changed(empty, monkeypatch):
     """As on a cluster, where the package is installed for all."""
     installed = shutil.copytree(ROOT / "workflow", empty / "installed")
