@@ -173,7 +173,7 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
 
 def _check_code(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses to go on with a module of the user's that is another by now."""
-    earlier, now = (config_.get(OWN_CODE, {}) for config_ in (record, config))
+    earlier, now = (one.get(OWN_CODE, {}) for one in (record, config))
     changed = [name for name in earlier if name in now and earlier[name] != now[name]]
     if changed and _is_trained(folder):
         raise InputError(
