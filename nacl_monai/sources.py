@@ -39,7 +39,7 @@ def source_file(name: str) -> str | None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """As `importlib.util.find_spec`, which imports the packages that the module is in."""
+    """As `importlib.util.find_spec`, but without importing the packages that the module is in."""
     top, *parts = name.split(".")
     with suppress(ValueError):  # no name, or a script's
         spec = find_spec(top)
@@ -59,15 +59,29 @@ def is_users(name: str) -> bool:
     return not (is_standard or {"site-packages", "dist-packages"} & {*Path(file).parts})
 
 
-def _imported(name: str, file: str) -> set[str]:
-    """The user's modules that a module imports anywhere, even within its functions."""
-    package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
+def imported_names(source: str | bytes, package: str = "") -> set[str]:
+    r"""The names of all modules that a source may import anywhere, even within its functions.
+
+    Args:
+        source: In Python. Of ``from a import b``, both ``a`` and ``a.b`` may be modules.
+        package: To which relative imports refer; without one they are left out.
+
+    Example:
+        >>> sorted(imported_names("import numpy as np\nfrom a import b\nfrom . import c"))
+        ['a', 'a.b', 'numpy']
+    """
     found = set()
-    for node in ast.walk(ast.parse(Path(file).read_bytes())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             with suppress(ImportError):  # a script of a package, which no longer knows its own
                 base = resolve_name("." * node.level + (node.module or ""), package)
                 found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return {*filter(is_users, found)}
+    return found
+
+
+def _imported(name: str, file: str) -> set[str]:
+    """The user's modules that a module imports."""
+    package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
+    return {*filter(is_users, imported_names(Path(file).read_bytes(), package))}

@@ -6,7 +6,7 @@ from pathlib import Path
 import monai.networks.nets.unet
 import pytest
 
-from nacl_monai.sources import is_users, source_file, source_files
+from nacl_monai.sources import imported_names, is_users, source_file, source_files
 
 
 @pytest.fixture
@@ -71,3 +71,13 @@ def test_imports_of_the_user_s_modules_are_followed_and_of_no_others(mine):
     assert found[str(folder / "deep/beside.py")] == "deep.beside"
     unet = str(Path(monai.networks.nets.unet.__file__))
     assert source_files(["monai.networks.nets.unet"]) == {unet: "monai.networks.nets.unet"}
+
+
+def test_imports_of_any_form_are_named_and_relative_ones_by_their_package():
+    """Without a package, relative ones are left out."""
+    source = "import a.b as c, d\ndef f():\n    from e import g\nfrom . import h\nfrom ..i import j"
+    names = {"a.b", "d", "e", "e.g"}
+
+    assert imported_names(source) == names
+    of_package = {"p.q", "p.q.h", "p.i", "p.i.j"}
+    assert imported_names(source.encode(), "p.q") == names | of_package

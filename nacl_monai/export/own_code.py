@@ -7,7 +7,6 @@ named among the required packages.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import shutil
@@ -27,7 +26,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.export.fragments import Config
 from nacl_monai.export.self_contained import SCRIPTS
 from nacl_monai.files import write_text
-from nacl_monai.sources import is_users
+from nacl_monai.sources import imported_names, is_users
 
 # Which every bundle has, or names by itself.
 _THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
@@ -164,10 +163,7 @@ def _sources(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
-def _imported(file: Path) -> Iterator[str]:
-    """The first parts of the names of all modules that a file imports."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            yield node.module.partition(".")[0]
+def _imported(file: Path) -> set[str]:
+    """The first parts of the names of all modules that a file imports, but for those beside it."""
+    names = imported_names(file.read_text(encoding="utf-8"))
+    return {name.partition(".")[0] for name in names}

@@ -103,13 +103,36 @@ def neighborhood_proportions(
                 [0.0000, 0.3333, 0.5000]])
     """
     members = _members(labels, num_classes, ignore_index)
-    check_width(width_mm, spacing)
-    if width_mm is not None:
-        sizes = spacing_of(labels, members.ndim - 2) if spacing is None else spacing
-        kernel_size, sigma = window_of_width(prior, width_mm, sizes)
+    axes = members.ndim - 2
+    kernel_size, sigma = window_in_voxels(
+        labels, axes, prior, kernel_size, sigma, width_mm, spacing
+    )
     return member_proportions(
         members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype
     )
+
+
+def window_in_voxels(
+    labels: torch.Tensor,
+    axes: int,
+    prior: str,
+    kernel_size: PerAxis[int],
+    sigma: PerAxis[float],
+    width_mm: float | None,
+    spacing: Sequence[float] | None,
+) -> tuple[PerAxis[int], PerAxis[float]]:
+    """The extent and the standard deviation as they are given, or those of a width in mm.
+
+    Arguments are those of :func:`neighborhood_proportions`; ``axes`` of the labels are spatial.
+
+    Raises:
+        InputError: If width or spacing cannot be used.
+    """
+    check_width(width_mm, spacing)
+    if width_mm is None:
+        return kernel_size, sigma
+    sizes = spacing_of(labels, axes) if spacing is None else spacing
+    return window_of_width(prior, width_mm, sizes)
 
 
 def member_proportions(

@@ -12,11 +12,16 @@ from collections.abc import Sequence
 import torch
 
 from nacl_monai.losses.composed import Penalty
-from nacl_monai.losses.neighborhood import PerAxis, check_neighborhood, member_proportions
+from nacl_monai.losses.neighborhood import (
+    PerAxis,
+    check_neighborhood,
+    member_proportions,
+    window_in_voxels,
+)
 from nacl_monai.losses.penalties import PENALTIES, SPACES
 from nacl_monai.losses.settings import check_option, require
 from nacl_monai.losses.voxels import convert_inputs, memberships, split_image, voxel_mean
-from nacl_monai.losses.widths import check_width, spacing_of, window_of_width
+from nacl_monai.losses.widths import check_width
 from nacl_monai.losses.windows import IMAGE_PRIORS
 
 
@@ -52,11 +57,10 @@ def neighborhood_penalty(
         >>> penalty.backward()
     """
     _check_penalty(penalty, space, sharpness)
-    check_width(width_mm, spacing)
-    if width_mm is not None:
-        sizes = spacing_of(labels, logits.ndim - 2) if spacing is None else spacing
-        kernel_size, sigma = window_of_width(prior, width_mm, sizes)
+    given = labels  # which may know the size of their voxels
     logits, labels = convert_inputs(logits, labels, ignore_index)
+    axes = logits.ndim - 2
+    kernel_size, sigma = window_in_voxels(given, axes, prior, kernel_size, sigma, width_mm, spacing)
     members = memberships(labels, logits.shape[1], ignore_index)
     proportions = member_proportions(
         members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype

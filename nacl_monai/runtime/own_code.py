@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
@@ -14,7 +13,7 @@ import ignite.distributed as idist
 from nacl_monai.differences import leaves
 from nacl_monai.files import checksum
 from nacl_monai.runs import RunFolder
-from nacl_monai.sources import is_users, source_file, source_files
+from nacl_monai.sources import imported_names, is_users, source_file, source_files
 
 #: The key of a run's configuration that records them; missing where there are none.
 OWN_CODE = "own_code"
@@ -31,7 +30,7 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
         {}
     """
     files = source_files(filter(is_users, _named(config)))
-    return {name: checksum(Path(file)) for file, name in sorted(files.items()) if is_users(name)}
+    return {name: checksum(Path(file)) for file, name in sorted(files.items())}
 
 
 def changed_code(recorded: Mapping[str, str]) -> list[str]:
@@ -64,12 +63,4 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
         if key.rpartition("::")[2] == "_target_":
             yield from accumulate(value.split(".")[:-1], "{}.{}".format)
         elif value.startswith(("$import ", "$from ")):
-            yield from _imports(value.removeprefix("$"))
-
-
-def _imports(statement: str) -> Iterator[str]:
-    for node in ast.parse(statement).body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            yield from imported_names(value.removeprefix("$"))

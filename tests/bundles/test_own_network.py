@@ -155,7 +155,7 @@ def test_resumed_training_ends_with_the_same_bits(place, own):
         assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-def test_changed_source_is_said_in_evaluation_and_ends_a_training(place, own, monkeypatch, capfd):
+def test_evaluation_warns_of_changed_source_and_a_training_ends(place, own, monkeypatch, capfd):
     """Before anything is computed; with the source of the training there is nothing to say."""
     module = place.folder / "code/my_package.py"
     assert record(own)["own_code"] == {"my_package": checksum(module)}

@@ -51,7 +51,7 @@ def test_network_that_does_not_ask_for_the_classes_has_them_all_the_same(run):
 
 
 def test_package_that_is_not_installed_is_one_line(run):
-    """Also where the network does without it until it is applied."""
+    """Even where the network does without it until it is applied."""
     network = {"_target_": "UNet", "_desc_": {"packages": ["no-such-package"]}}
     sizes = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 8]}
 

@@ -57,7 +57,7 @@ def test_any_modality_stands_for_all(files, images):
 
 @pytest.mark.parametrize("lacking", ["t1", "flair"])
 def test_case_that_lacks_a_file_is_a_case(files, lacking):
-    """Also the first modality, so that reading names the file instead of passing the case over."""
+    """Even the first modality, so that reading names the file instead of passing the case over."""
     all_files = {name: f"case/q_{name}.nii" for name in ("t1", "flair")}
     files("case/p_t1.nii", "case/p_flair.nii", *({*all_files.values()} - {all_files[lacking]}))
 
