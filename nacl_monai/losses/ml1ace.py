@@ -97,7 +97,8 @@ def ml1ace_penalty(
         n_m^k = \sum_j w_{jm}^k
 
     In each of :math:`M` equal bins of the probability of a class, this is the distance between the mean
-    probability and the share of voxels of the class; all bins that are not empty weigh the same.
+    probability and the share of voxels of the class; all bins that are not empty weigh the same. A soft
+    bin that holds less than 0.01 of one voxel is empty.
 
     - ``hard``: :math:`w_{jm}^k` is 1 for the bin :math:`((m-1)/M, m/M]` of :math:`\hat{p}_j^k` and 0 for
       the others; the first bin also holds 0. The gradient is that of the mean probability in each bin.

@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
@@ -116,15 +116,33 @@ def test_soft_bins_are_continuous_where_hard_ones_jump():
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**16), times=st.integers(2, 4))
 def test_repeated_voxels_change_nothing(binning, seed, times):
-    """All bins weigh the same, however many voxels they hold."""
+    """All bins weigh the same, however many voxels they hold, unless that fills a bin that was empty."""
     torch.manual_seed(seed)
     logits, labels = torch.randn(2, 3, 8, 9, dtype=torch.float64), torch.randint(3, (2, 1, 8, 9))
+    if binning == "soft":
+        centers = torch.arange(5).view(-1, 1, 1, 1, 1)
+        places = (5 * logits.softmax(1) - 0.5).clamp(0, 4)
+        held = (1 - (places - centers).abs()).clamp_min(0).sum((-2, -1))
+        assume(not ((held < 0.01) & (times * held >= 0.01)).any())
     repeated = (torch.cat([x] * times, -1) for x in (logits, labels))
 
     torch.testing.assert_close(
         ml1ace_penalty(*repeated, binning=binning, num_bins=5),
         ml1ace_penalty(logits, labels, binning=binning, num_bins=5),
     )
+
+
+def test_hundredth_of_a_voxel_makes_a_soft_bin_count():
+    """A bin with 0.006 of a voxel is empty, and one with twice as much weighs as any other."""
+    p, labels = [0.253, 0.25], [0, 1]  # centers are 0.25 and 0.75
+    first, second = abs(0.994 * 0.253 - 0.75) / 1.994, 0.253
+    once, twice = (
+        ml1ace_penalty(*of_probability(times * p, times * labels), binning="soft", num_bins=2)
+        for times in (1, 2)
+    )
+
+    assert once.item() == pytest.approx(first, abs=1e-12)
+    assert twice.item() == pytest.approx((first + second) / 2, abs=1e-12)
 
 
 @both_binnings
