@@ -6,7 +6,8 @@ import glob
 import gzip
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,39 +69,59 @@ def map_image(voxels: np.ndarray, name: str, file: str | Path, affine: np.ndarra
 
 
 def write_nifti(image: Any, path: Path) -> None:
-    """Writes ``image`` to ``path``, ``.nii.gz``, as `write_whole` does.
+    """Writes ``image`` to ``path``, ``.nii.gz``, as `write_together` does.
 
     Raises:
         OSError: If the operating system refuses.
     """
-
-    def write(file: BinaryIO) -> None:
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
-            image.to_stream(stream)
-
-    write_whole(write, path)
+    write_together({path: partial(compress, image)})
 
 
-def write_whole(write: Callable[[BinaryIO], object], path: Path) -> None:
-    """Lets ``write`` fill a file, which is whole or not there; an earlier file is replaced.
+def write_together(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+    """Lets each of ``writes`` fill its file. Earlier files are replaced when all new ones are whole.
 
-    What a killed process left of an earlier attempt is removed.
+    A killed process leaves no file of one attempt beside one of another, and none that is not whole;
+    what it left aside is removed by the next attempt.
 
     Raises:
-        OSError: If the operating system refuses.
+        OSError: If the operating system refuses; its ``filename`` is the path.
     """
+    asides: dict[Path, Path] = {}
+    try:
+        for path, write in writes.items():
+            try:
+                asides[path] = _aside(path)
+                _fill(asides[path], write)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+        for path in writes:
+            path.unlink(missing_ok=True)
+        for path, aside in asides.items():
+            aside.replace(path)
+    finally:
+        for aside in asides.values():
+            aside.unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> Path:
+    """Where a file is written before it takes its name; nothing is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         leftover.unlink(missing_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _fill(file: Path, write: Callable[[BinaryIO], object]) -> None:
+    with file.open("wb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def compress(image: Any, file: BinaryIO) -> None:
+    """Writes ``image`` into a file that is open, as ``.nii.gz``."""
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+        image.to_stream(stream)
 
 
 def _nifti(file: str | Path) -> Any:

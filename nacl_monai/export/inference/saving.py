@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from monai.transforms import Transform
 from .faults import ImageFault, refuse
 from .label_tables import label_tables
 from .maps import MAPS
-from .nifti import is_map, map_image, write_nifti, write_whole
+from .nifti import compress, is_map, map_image, write_together
+
+Writes = dict[Path, Callable[[BinaryIO], object]]
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -29,7 +31,8 @@ class SaveMaps(Transform):
     ``NAME_label`` and ``NAME_probabilities``, ``NAME_confidence`` and ``NAME_entropy``, see
     `label_map`, `confidence_map` and `entropy_map`. Images in several folders keep these folders below
     ``output_dir``, and ``p.nii`` beside ``p.nii.gz`` keep their endings, so that equal names stay apart.
-    Each file is whole or not there, and lies where the image lies, in every program that reads both.
+    Each file is whole, beside none of an earlier command, and lies where the image lies, in every program
+    that reads both.
 
     Args:
         output_dir: Folder of the files; made if missing.
@@ -69,11 +72,12 @@ class SaveMaps(Transform):
         stem = self.stems[file]
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
         _check_replaceable(paths.values())
+        writes: Writes = {}
         for name, path in paths.items():
             voxels = _voxels(name, MAPS[name](probs))
             image = map_image(voxels, name, file, probs.affine.numpy())
-            _saved(path, partial(write_nifti, image))
-        _write_missing(self.tables)
+            writes[path] = partial(compress, image)
+        _save({**writes, **_missing(self.tables)})
         return {**data, "files": list(paths.values())}
 
 
@@ -84,10 +88,12 @@ def _check_same(tables: Mapping[Path, str]) -> None:
             refuse(f"{path}: is there, and names other classes; choose another --output_dir")
 
 
-def _write_missing(texts: Mapping[Path, str]) -> None:
-    for path, text in texts.items():
-        if not path.exists():
-            _saved(path, partial(write_whole, methodcaller("write", text.encode())))
+def _missing(texts: Mapping[Path, str]) -> Writes:
+    return {
+        path: methodcaller("write", text.encode())
+        for path, text in texts.items()
+        if not path.exists()
+    }
 
 
 def _check_replaceable(paths: Iterable[Path]) -> None:
@@ -135,8 +141,9 @@ def _voxels(name: str, channels: torch.Tensor) -> np.ndarray:
     return (voxels if name == "probabilities" else voxels[..., 0]).astype(dtype)
 
 
-def _saved(path: Path, write: Callable[[Path], None]) -> None:
+def _save(writes: Writes) -> None:
     try:
-        write(path)
+        write_together(writes)
     except OSError as error:
-        refuse(f"{path}: cannot be written ({error.strerror}); choose another --output_dir")
+        where, why = error.filename, error.strerror
+        refuse(f"{where}: cannot be written ({why}); choose another --output_dir")

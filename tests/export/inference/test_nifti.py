@@ -1,13 +1,14 @@
 """A map lies where its image lies, whoever reads both, and is whole or not there."""
 
 import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 
-from nacl_monai.export.inference.nifti import is_map, map_image, write_nifti
+from nacl_monai.export.inference.nifti import is_map, map_image, write_nifti, write_together
 from tests.conftest import save_nifti
 
 SHAPE = (3, 4, 5)
@@ -166,3 +167,23 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     write_nifti(map_image(VOXELS, "label", tmp_path, TURNED), tmp_path / "y.nii.gz")
 
     assert {path.name for path in tmp_path.iterdir()} == {"y.nii.gz", ".z.nii.gz.123"}
+
+
+@pytest.mark.parametrize("renamed", range(3))
+def test_files_of_two_attempts_are_never_beside_each_other(tmp_path, monkeypatch, renamed):
+    """Even if the process is killed while the files take their names."""
+    paths = [tmp_path / name for name in "abc"]
+    write_together({path: lambda file: file.write(b"old") for path in paths})
+    replace = Path.replace
+    left = iter(range(renamed))
+
+    def kill(path, target):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", kill)
+    with pytest.raises(KeyboardInterrupt):
+        write_together({path: lambda file: file.write(b"new") for path in paths})
+
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"new"] * renamed

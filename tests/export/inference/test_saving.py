@@ -1,5 +1,6 @@
 """What inference saves, under which names, and what it leaves alone."""
 
+import os
 from pathlib import Path
 
 import nibabel
@@ -11,7 +12,6 @@ from monai.data import MetaTensor
 from nacl_monai.export.inference import SaveMaps
 from nacl_monai.export.inference.label_tables import label_tables
 from nacl_monai.export.inference.maps import entropy_map
-from nacl_monai.export.inference.nifti import write_nifti
 from tests.conftest import save_nifti
 
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
@@ -209,18 +209,25 @@ def test_folder_that_cannot_be_made_is_one_line(tmp_path, refusal):
     assert "out/x_probabilities.nii.gz: cannot be written (" in line
 
 
-def test_write_nifti_is_what_saves(tmp_path, monkeypatch):
-    """Whole or not at all, as its own tests show."""
-    written = []
-
-    def write(image, path):
-        written.append(path.name)
-        write_nifti(image, path)
-
-    monkeypatch.setattr("nacl_monai.export.inference.saving.write_nifti", write)
+@pytest.mark.parametrize("map_number", range(len(NAMES)))
+def test_command_that_is_killed_within_a_case_leaves_the_maps_before(
+    tmp_path, monkeypatch, map_number
+):
+    """Not some of them beside some of its own; nothing stays aside."""
     save(tmp_path, Path("x.nii"))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    synced = []
 
-    assert written == [f"x_{name}.nii.gz" for name in NAMES]
+    def kill(handle):
+        synced.append(handle)
+        if len(synced) > map_number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", kill)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, Path("x.nii"))
+
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_folder_has_the_names_of_the_classes_once(tmp_path, refusal):
