@@ -90,6 +90,11 @@ def widths() -> Grid:
     return Grid((method(PROPOSED), *blurs))
 
 
+def authors_network() -> Grid:
+    """Three losses with the authors' network, each also with whatever follows training."""
+    return replace(after_training(POSTHOC_LOSSES), networks=("unet_authors",))
+
+
 TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
 #: What a temperature trades: the error of one region against that of another.
 AFTER_TRAINING = MethodTable(
@@ -214,7 +219,7 @@ _LIST = (
     Exhibit(
         "unet_authors",
         "The authors' network, which has no normalization: DSC and calibration by region",
-        partial(grid_of, POSTHOC_LOSSES, networks=("unet_authors",)),
+        authors_network,
         BY_REGION,
         own_runs=True,
     ),

@@ -83,6 +83,19 @@ def test_numbers_of_experiments_are_the_paper_s():
     assert len({e for name in without for e in experiments(name, datasets=["acdc"])}) == 26
 
 
+def test_authors_network_is_shown_with_what_follows_training():
+    """Three losses as trained and with two temperatures; with several seeds their ensemble, too."""
+    methods = [one.method.name for one in experiments("unet_authors", datasets=["acdc"])]
+    assert methods == [
+        *("cross_entropy", "cross_entropy+temperature_all", "cross_entropy+temperature_union"),
+        *("dice_ce", "dice_ce+temperature_all", "dice_ce+temperature_union"),
+        *("nacl", "nacl+temperature_all", "nacl+temperature_union"),
+    ]
+    repeated = experiments("unet_authors", datasets=["acdc"], seeds=(0, 1))
+    assert sum(one.method.joins_seeds for one in repeated) == 3
+    assert {one.setup.network for one in repeated} == {"unet_authors"}
+
+
 def test_reproduce_md_counts_the_experiments_of_every_exhibit():
     """The table in the documentation is what the grid says."""
     text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
