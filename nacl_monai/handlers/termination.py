@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+from types import FrameType
 from typing import Any
 
 import ignite.distributed as idist
@@ -51,6 +52,7 @@ class StopOnTermination:
 
     def _start(self, engine: Engine) -> None:
         self._asked, self._previous = False, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+        self._engine = engine
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._ask)
         state: Any = engine.state
@@ -60,8 +62,11 @@ class StopOnTermination:
             state.epoch += 1
             engine.fire_event(Events.EPOCH_COMPLETED)
 
-    def _ask(self, *_: object) -> None:
+    def _ask(self, _: int, frame: FrameType | None) -> None:
+        """Remembers the signal; behind a training that an error or Ctrl-C ended, gives it back."""
         self._asked = True
+        if not _runs(self._engine, frame):
+            self._give_back(asked=True)
 
     def _skip(self, engine: Engine) -> None:
         if self._to_skip:
@@ -88,9 +93,21 @@ class StopOnTermination:
         """Gives the signal back, and sends it again if it has come to any process."""
         asked = idist.all_reduce(int(self._asked))
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._previous)
-            if asked:
-                signal.raise_signal(signal.SIGTERM)
+            self._give_back(bool(asked))
+
+    def _give_back(self, asked: bool) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+        if asked:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _runs(engine: Engine, frame: FrameType | None) -> bool:
+    """Whether ``frame`` is within a method of the engine."""
+    while frame is not None:
+        if frame.f_locals.get("self") is engine:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def generators() -> dict[str, Any]:

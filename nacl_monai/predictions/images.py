@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.reading import check_file, readable
+from nacl_monai.data.reading import affine_of, check_file, readable
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.inputs import native
 
@@ -104,8 +104,8 @@ def read_grid(file: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
         image = read_image(file)
         return image.shape, image.affine
     with readable(str(file)):
-        header: Any = nibabel.load(file)
-        return tuple(header.shape[:3]), header.affine
+        image: Any = nibabel.load(file)
+        return tuple(image.shape[:3]), affine_of(str(file))
 
 
 def stored_as(file: Path) -> tuple[int, bool]:
@@ -135,8 +135,9 @@ def _read_nifti(file: Path) -> Image:
     with readable(str(file)):
         image: Any = nibabel.load(file)
         voxels, step = _unpacked(image)
+        affine = affine_of(str(file))
     voxels = voxels.reshape(_squeezed(voxels.shape), order="F").T
-    return _checked(file, voxels, image.affine, _is_whole(image))._replace(step=step)
+    return _checked(file, voxels, affine, _is_whole(image))._replace(step=step)
 
 
 def _unpacked(image: Any) -> tuple[Array, float | None]:

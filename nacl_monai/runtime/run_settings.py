@@ -17,7 +17,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.definitions import ARGUMENTS
-from nacl_monai.runtime.own_code import warn_of_changed_code
+from nacl_monai.runtime.own_code import OWN_CODE, own_code, warn_of_changed_code
 from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
@@ -107,8 +107,12 @@ def _at(parser: ConfigParser, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def evaluation_settings() -> dict[str, Any]:
-    """Every key of the calling configuration that decides a number, as ``{"a::b::c": value}``."""
-    return _settings(running_parser().get(), free=_WHERE)
+    """Every key of the calling configuration that decides a number, as ``{"a::b::c": value}``.
+
+    The checksums of the user's own modules, as they are now, are among them.
+    """
+    config = running_parser().get()
+    return _settings({**config, OWN_CODE: own_code(config)}, free=_WHERE)
 
 
 def read_record(file: Path) -> dict[str, Any]:

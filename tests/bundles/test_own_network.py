@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from nacl_monai.cli import main as nacl_monai
 from nacl_monai.export.__main__ import main as export
 from nacl_monai.files import checksum
+from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import ROOT, arguments, block_package, run_bundle, run_module
 from tests.bundles.test_errors import one_line
 
@@ -162,8 +163,10 @@ def test_evaluation_warns_of_changed_source_and_a_training_ends(place, own, monk
     capfd.readouterr()
     follow(place, OWN[1:2], own)
     assert "has changed" not in capfd.readouterr().err
+    assert evaluated_code(own) == checksum(module)
     try:
         module.write_text(MODULE + "# another version\n")
+        changed = checksum(module)
         command = printed(OWN[0], RUN=own, DATASET_DIR=place.data, ARGS=place.args)
         code, errors = run_bundle(monkeypatch, capfd, command[command.index("run") :])
         follow(place, OWN[1:2], own)
@@ -173,6 +176,14 @@ def test_evaluation_warns_of_changed_source_and_a_training_ends(place, own, monk
     assert code == 1
     assert f"{own}: my_package, a module of your own, has changed since" in one_line(errors)
     assert f"my_package: has changed since {own} was trained" in capfd.readouterr().err
+    assert evaluated_code(own) == changed
+
+
+def evaluated_code(run):
+    """The checksum of the user's module in the record of an evaluation."""
+    return json.loads(RunFolder(run).evaluation.record.read_text())["settings"][
+        "own_code::my_package"
+    ]
 
 
 def test_export_carries_the_source_and_needs_neither_package_nor_path(

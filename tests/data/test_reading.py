@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,6 +12,7 @@ from nacl_monai.data import LoadCase, reading
 from nacl_monai.data.reading import check_file, readable, warn_of_forms
 from nacl_monai.errors import InputError
 from nacl_monai.export.inference import ReadImage
+from nacl_monai.predictions.images import read_grid, read_image
 from tests.conftest import save_nifti
 
 
@@ -133,7 +135,7 @@ class TestForms:
         ("sform_code", "qform_code", "sizes"),
         [(1, 1, (2, 2, 10)), (1, 0, (1, 1, 1)), (0, 1, (2, 2, 10)), (0, 0, (2, 2, 10))],
     )
-    def test_same_form_counts_in_training_and_inference(
+    def test_same_form_counts_in_training_inference_and_audits(
         self, contradiction, sform_code, qform_code, sizes
     ):
         """A declared one; of two, the one with the voxel sizes of pixdim."""
@@ -141,12 +143,12 @@ class TestForms:
 
         training = LoadCase([[0], [1]], 1).read_volume(file, is_image=True)
         inference = ReadImage(1)({"image": [file]})["image"]
+        audit, (_, of_grid) = read_image(Path(file)), read_grid(Path(file))
 
-        for image in (training, inference):
-            np.testing.assert_allclose(
-                np.linalg.norm(image.affine[:3, :3], axis=0), sizes, rtol=1e-6
-            )
-        np.testing.assert_array_equal(training.affine, inference.affine)
+        found = np.linalg.norm(training.affine[:3, :3], axis=0)
+        np.testing.assert_allclose(found, sizes, rtol=1e-6)
+        for affine in (inference.affine, audit.affine, of_grid):
+            np.testing.assert_array_equal(training.affine, affine)
 
 
 def with_codes(file, sform_code, qform_code):

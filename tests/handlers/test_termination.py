@@ -99,6 +99,24 @@ def test_signal_is_given_back_after_the_training(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is earlier
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_signal_is_given_back_when_a_training_has_failed(tmp_path, error):
+    """In a notebook, say, whose kernel goes on."""
+    trainer, _ = stopping_trainer(tmp_path)
+
+    def fail():
+        raise error
+
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=2), fail)
+    earlier = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error):
+        trainer.run()
+
+    with pytest.raises(Ended):
+        terminate()
+    assert signal.getsignal(signal.SIGTERM) is earlier
+
+
 def test_validation_is_done_again(tmp_path):
     """SIGTERM in the validation of an epoch leaves it to be done, and then the next epoch."""
     trainer, validator = stopping_trainer(tmp_path)

@@ -20,8 +20,8 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     outputs may be beside the images.
 
     Args:
-        images: A file, a folder, or a glob pattern of either. A folder holds images, one case with a
-            file per modality, or one DICOM series.
+        images: A file, a folder, or a glob pattern of either. A folder holds images, each with all
+            channels or with a file per modality, or one DICOM series.
         modalities: What the names of a case's files end with before ``.nii`` or ``.nii.gz``, in the
             order of the network's channels. A file of any modality stands for all of its case, so that
             no case is passed over, whichever file it lacks.
@@ -63,17 +63,18 @@ def _image_files(images: str, modalities: Sequence[str]) -> list[str]:
 
 
 def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
-    """The files of images at ``path``; the folder itself, if it holds a DICOM series."""
+    """The files of images at ``path``; the folder itself, if it holds a DICOM series.
+
+    Where a file in a folder is of a modality, files of none are no images, but label maps, say.
+    """
     if not Path(path).is_dir():
         return [path]
-    entries = sorted(Path(path).iterdir())
-    images = [str(entry) for entry in entries if _is_image(entry.name, modalities)]
+    entries = sorted(entry for entry in Path(path).iterdir() if not entry.name.startswith("."))
+    volumes = [entry for entry in entries if _split(entry.name, [""])]
+    of_modalities = [entry for entry in volumes if _split(entry.name, modalities)]
+    images = [str(entry) for entry in of_modalities or volumes]
     series = [path] if any(entry.is_file() for entry in entries) else []
     return images or series
-
-
-def _is_image(name: str, modalities: Sequence[str]) -> bool:
-    return not name.startswith(".") and _split(name, modalities) is not None
 
 
 def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:

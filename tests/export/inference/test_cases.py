@@ -92,6 +92,17 @@ def test_file_of_no_modality_is_an_image_with_all_channels(files):
     assert find_cases("all.nii.gz", ["t1", "t2"]) == [{"image": ["all.nii.gz"]}]
 
 
+def test_folder_of_images_with_all_channels_is_no_series(files):
+    """Unless one is of a modality; then the others may be label maps."""
+    files("case/b.nii", "case/a.nii.gz", "case/notes.txt", "case/.c.nii")
+    both = [{"image": ["case/a.nii.gz"]}, {"image": ["case/b.nii"]}]
+    assert find_cases("case", ["_t1", "_flair"]) == both
+
+    files("case/b_t1.nii")
+    of_modality = [{"image": ["case/b_t1.nii", "case/b_flair.nii"]}]
+    assert find_cases("case", ["_t1", "_flair"]) == of_modality
+
+
 def test_modality_with_wildcards_is_taken_literally(files):
     """A bracket in its name is a bracket in the names of files."""
     files("case/x_t[1].nii", "case/x_t1.nii")
