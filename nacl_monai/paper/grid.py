@@ -270,6 +270,15 @@ def admits(chosen: Collection[Any], value: object) -> bool:
     return not chosen or value in chosen
 
 
+def common_seeds(experiments: Iterable[Experiment]) -> set[int]:
+    """Seeds that all trainings among some experiments were repeated with; ensembles do not count."""
+    seeds: dict[Setup, set[int]] = {}
+    for experiment in experiments:
+        if not experiment.method.joins_seeds:
+            seeds.setdefault(experiment.setup, set()).add(experiment.seed)
+    return set.intersection(*seeds.values()) if seeds else set()
+
+
 def _folds(dataset: str) -> Iterable[int | None]:
     """Numbers of the folds, so that every patient is tested once (section 4.1.1); else just None."""
     folds = read_dataset(dataset).get("folds")

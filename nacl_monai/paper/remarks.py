@@ -1,20 +1,20 @@
-"""What a table or figure says of its trainings because no name does: their lengths, changed networks."""
+"""What a table or figure says of its trainings because no name does, such as their lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nacl_monai.bundles import read_menu
-from nacl_monai.paper.grid import Experiment
+from nacl_monai.paper.grid import Experiment, common_seeds
 from nacl_monai.paper.names import dataset_label, network_label
 from nacl_monai.paper.records import LACKING, config_of, resolved, value_at
 
 
 def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
-    """A sentence on the epochs, where they differ, and one on each network that is not as in the menu.
+    """Sentences on lengths that differ, seeds that differ and networks that are not as in the menu.
 
     What a configuration lacks, as one of an earlier version does, is not compared.
 
@@ -30,7 +30,19 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
     lengths = [f"Trained for {', '.join(others)} or {longest} epochs."] if others else []
     several = len({one.dataset for one in configs}) > 1
     networks = (_network(one, config, several) for one, config in configs.items())
-    return [*lengths, *filter(None, dict.fromkeys(networks))]
+    return [*lengths, *_unlike_seeds(folders, several), *filter(None, dict.fromkeys(networks))]
+
+
+def _unlike_seeds(experiments: Iterable[Experiment], several: bool) -> Iterator[str]:
+    """Of each dataset whose means are over different seeds."""
+    by_dataset: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        if not experiment.method.joins_seeds:
+            by_dataset.setdefault(experiment.dataset, []).append(experiment)
+    for dataset, found in by_dataset.items():
+        if not common_seeds(found):
+            where = f" on {dataset_label(dataset)}" if several else ""
+            yield f"The trainings{where} have no seed in common."
 
 
 def _network(experiment: Experiment, config: Mapping[str, Any], several: bool) -> str:

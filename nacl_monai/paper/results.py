@@ -20,8 +20,8 @@ from nacl_monai.paper.grid import (
     Experiment,
     Grid,
     Method,
-    Setup,
     admits,
+    common_seeds,
     read_name,
 )
 from nacl_monai.paper.names import method_label
@@ -159,12 +159,8 @@ class Results:
 
     def _common_seeds(self, dataset: str) -> set[int]:
         """Seeds that every training of a dataset has; all that there are, if they share none."""
-        seeds: dict[Setup, set[int]] = {}
-        for experiment in self.folders:
-            if experiment.dataset == dataset and not experiment.method.joins_seeds:
-                seeds.setdefault(experiment.setup, set()).add(experiment.seed)
-        every = set[int]().union(*seeds.values())
-        return every.intersection(*seeds.values()) or every
+        found = [experiment for experiment in self.folders if experiment.dataset == dataset]
+        return common_seeds(found) or {one.seed for one in found if not one.method.joins_seeds}
 
 
 def _check_comparable(found: Mapping[Experiment, Evaluated]) -> None:

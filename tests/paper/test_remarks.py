@@ -1,13 +1,14 @@
 """What no name of a training says is said once: lengths that differ, networks unlike the menu's."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from nacl_monai.errors import InputError
-from nacl_monai.paper.grid import read_name
+from nacl_monai.paper.grid import Method, Setup, read_name
 from nacl_monai.paper.remarks import remarks
 
 MENU = yaml.safe_load(Path("bundles/common/model.yaml").read_text(encoding="utf-8"))["networks"]
@@ -39,6 +40,22 @@ def test_lengths_are_told_once_each_where_they_differ(run):
     assert remarks(forty | fewer | none) == ["Trained for 9 or 40 epochs."]
     more = run("unet_focal_seed0", {"max_epochs": 100})
     assert remarks(more | forty | fewer) == ["Trained for 9, 40 or 100 epochs."]
+
+
+def test_means_over_different_seeds_are_told(run):
+    """Of trainings without a common seed; an ensemble is of several anyhow."""
+    first, second = run("unet_nacl_seed0", {}), run("unet_svls_seed1", {})
+    ensemble = {
+        replace(one, setup=Setup(Method("nacl", after=("ensemble",)))): path
+        for one, path in run("unet_nacl_seed2", {}).items()
+    }
+    unlike = "no seed in common."
+
+    assert remarks(first | ensemble) == remarks(second | ensemble) == remarks(ensemble) == []
+    assert remarks(first | second) == [f"The trainings have {unlike}"]
+    assert remarks(first | second | run("unet_svls_seed0", {})) == []
+    other = run("unet_nacl_seed0", {}, "hippocampus")
+    assert remarks(first | second | other) == [f"The trainings on ACDC have {unlike}"]
 
 
 def test_network_of_another_size_is_told_with_what_was_changed(run):
