@@ -1,8 +1,9 @@
 """Parameters, time per training step and export formats of every network of the menu.
 
 ``python benchmarks/networks.py`` prints a Markdown table. A training step consists of the forward pass,
-NACL over all outputs, the backward pass and Adam, on a batch of 16 slices of 224×224 with 4 classes, in
-float32. The networks take turns, so that a busy machine slows all of them alike; times are medians.
+NACL over all outputs, the backward pass and Adam, on a batch of 16 slices of 224×224 with 4 classes. It
+is timed as images are laid out, and with the channels last (``channels_last`` of a training), which is a
+share of that time. All take turns, so that a busy machine slows them alike; times are medians.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import statistics
 import time
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -18,6 +20,8 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from nacl_monai.losses import DeepSupervisionLoss, NACLLoss
+from nacl_monai.runtime.allocation import keep_freed_memory
+from nacl_monai.runtime.precision import PRECISIONS, PrecisionInferer
 
 MODEL = Path(__file__).parents[1] / "bundles/common/model.yaml"
 DATASET = {"in_channels": 1, "classes": ["background", "RV", "MYO", "LV"]}  # ACDC's
@@ -30,18 +34,38 @@ def menu(chosen: list[str] | None) -> dict[str, nn.Module]:
     return {name: parser.get_parsed_content(f"networks::{name}") for name in names}
 
 
-def seconds(network: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...]) -> float:
-    """Returns the wall-clock time of one training step on random data."""
-    device = next(network.parameters()).device
-    image = torch.rand(shape, device=device)
-    labels = torch.randint(len(DATASET["classes"]), (shape[0], 1, *shape[2:]), device=device)
-    start = time.perf_counter()
-    optimizer.zero_grad()
-    DeepSupervisionLoss(NACLLoss())(network(image), labels).backward()
-    optimizer.step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+class Step:
+    """A training step of a network that it keeps.
+
+    Args:
+        network: Is copied.
+        inferer: Applies it, in some precision and layout.
+    """
+
+    def __init__(self, network: nn.Module, inferer: PrecisionInferer) -> None:
+        self.network = deepcopy(network)
+        self.inferer = inferer
+        self.optimizer = torch.optim.Adam(self.network.parameters())
+        self.times: list[float] = []
+
+    def measure(self, shape: tuple[int, ...]) -> None:
+        """Keeps the wall-clock time of one step on random data."""
+        device = self.inferer.device
+        image = torch.rand(shape, device=device)
+        labels = torch.randint(len(DATASET["classes"]), (shape[0], 1, *shape[2:]), device=device)
+        start = time.perf_counter()
+        self.optimizer.zero_grad()
+        outputs = self.inferer(image, self.network)
+        DeepSupervisionLoss(NACLLoss())(outputs, labels).backward()
+        self.optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter() - start)
+
+    @property
+    def median(self) -> float:
+        """Of all times but the first, which warms up."""
+        return statistics.median(self.times[1:])
 
 
 def torchscript(network: nn.Module) -> str:
@@ -77,32 +101,41 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="side of a slice")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     networks = {
         name: network.to(options.device) for name, network in menu(options.networks).items()
     }
-    adam = {name: torch.optim.Adam(network.parameters()) for name, network in networks.items()}
-    shape = (options.batch, 1, options.size, options.size)
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    for measured in range(-1 if options.rounds else 0, options.rounds):  # the first warms up
-        for name, network in networks.items():
-            duration = seconds(network, adam[name], shape)
-            if measured >= 0:
-                times[name].append(duration)
+    window = (options.size, options.size)
+    layouts = [
+        PrecisionInferer(options.precision, options.device, window, channels_last=last)
+        for last in (False, True)
+    ]
+    steps = {
+        name: [Step(network, inferer) for inferer in layouts] for name, network in networks.items()
+    }
+    shape = (options.batch, 1, *window)
+    for _ in range(options.rounds + 1 if options.rounds else 0):
+        for pair in steps.values():
+            for step in pair:
+                step.measure(shape)
     where = f"{torch.get_num_threads()} CPU threads"
     if options.device == "cuda":
         where = torch.cuda.get_device_name()
     print(f"torch {torch.__version__}, {where}, batch {'×'.join(map(str, shape))}\n")
-    print("| network | parameters, millions | s per training step | TorchScript | ONNX |")
-    print("| --- | ---: | ---: | --- | --- |")
+    print("| network | parameters, millions | s per step | channels last | TorchScript | ONNX |")
+    print("| --- | ---: | ---: | ---: | --- | --- |")
     for name, network in networks.items():
         size = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-        step = f"{statistics.median(times[name]):.2f}" if times[name] else ""
+        plain, last = (step.median if options.rounds else float("nan") for step in steps[name])
         formats = f"{torchscript(network)} | {onnx(network)}"
-        print(f"| `{name}` | {size:.2f} | {step} | {formats} |", flush=True)
+        print(
+            f"| `{name}` | {size:.2f} | {plain:.2f} | {last / plain:.2f} | {formats} |", flush=True
+        )
 
 
 if __name__ == "__main__":
