@@ -104,8 +104,8 @@ def read_grid(file: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
         image = read_image(file)
         return image.shape, image.affine
     with readable(str(file)):
-        image: Any = nibabel.load(file)
-        return tuple(image.shape[:3]), affine_of(str(file))
+        stored: Any = nibabel.load(file)
+        return tuple(stored.shape[:3]), affine_of(str(file))
 
 
 def stored_as(file: Path) -> tuple[int, bool]:
