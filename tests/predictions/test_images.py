@@ -61,6 +61,24 @@ def test_scaled_label_maps_are_whole_numbers(study, run, tmp_path):
         np.testing.assert_array_equal(packed[key], plain[key])
 
 
+def test_label_maps_with_unit_voxels_in_the_sform_lie_where_itk_has_them(study, run):
+    """As in ACDC's release, whose qform has their sizes; nnU-Net reads it so."""
+    labels = study.labels
+    for file in labels.iterdir():
+        image = nibabel.load(file)
+        voxels = np.asarray(image.dataobj)
+        image.set_qform(AFFINE, code=1)
+        header = image.header.copy()
+        unit = AFFINE / np.linalg.norm(AFFINE[:3], axis=0).clip(1)
+        header.set_sform(np.column_stack([unit[:, :3], AFFINE[:, 3]]), code=1)
+        nibabel.save(nibabel.Nifti1Image(voxels, None, header), file)
+        assert np.linalg.norm(nibabel.load(file).affine[:3, :3], axis=0) == pytest.approx([1, 1, 1])
+
+    code, _, err = run(study.nnunet(), labels)
+
+    assert (code, "error" in err) == (0, False)
+
+
 @pytest.mark.parametrize(("slope", "offset"), [(2, 0), (1, -3), (0.5, 1)])
 def test_any_slope_and_offset_are_applied(slope, offset, tmp_path):
     """As they stand in the header: slope × integer + offset."""
