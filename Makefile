@@ -30,7 +30,7 @@ TRACKING    ?=
 PRETRAINED  ?=
 
 # Tables and figures that were asked for; nacl_monai/paper/exhibits.py lists all.
-PAPER := $(filter table% figure% after_training posthoc selective three_d unet_authors widths,$(MAKECMDGOALS))
+PAPER := $(filter table% figure% after_training posthoc selective three_d unet_authors hyperparameters widths,$(MAKECMDGOALS))
 
 # What targets read beside ARGS. A variable of the command that none of its targets reads would change nothing, so
 # it is refused; `make folds` calls make with all that it was given.
@@ -93,7 +93,7 @@ export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, posthoc, selective, three_d, unet_authors, widths"
+	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, posthoc, selective, three_d, unet_authors, hyperparameters, widths"
 	@echo "Datasets: the folders of bundles/ other than common"
 
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv

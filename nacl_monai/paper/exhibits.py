@@ -31,6 +31,7 @@ from nacl_monai.paper.grid import (
     Grid,
     Value,
     after_training,
+    followed,
     grid_of,
     main_grid,
     method,
@@ -50,8 +51,8 @@ class Exhibit:
         grid: Returns the experiments that it is made of; called late, since the menus say what
             their defaults are.
         content: What it shows of them, and what is tested.
-        own_runs: Whether it needs trainings that the paper lacks, so that it is made when it is asked
-            for by its name, and not with all others.
+        own_runs: Whether it needs runs that the paper lacks, so that it is made when it is asked for by
+            its name, and not with all others.
     """
 
     name: str
@@ -92,7 +93,12 @@ def widths() -> Grid:
 
 def authors_network() -> Grid:
     """Three losses with the authors' network, each also with whatever follows training."""
-    return replace(after_training(POSTHOC_LOSSES), networks=("unet_authors",))
+    return followed(grid_of(POSTHOC_LOSSES, networks=("unet_authors",)))
+
+
+def hyperparameters() -> Grid:
+    """Every value of figure 6, each also with whatever follows training."""
+    return followed(figure6.grid())
 
 
 TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
@@ -221,6 +227,13 @@ _LIST = (
         "The authors' network, which has no normalization: DSC and calibration by region",
         authors_network,
         BY_REGION,
+        own_runs=True,
+    ),
+    Exhibit(
+        "hyperparameters",
+        "Three values of every hyper-parameter: as trained, and with a temperature",
+        hyperparameters,
+        MethodTable(AFTER_TRAINING.metrics),
         own_runs=True,
     ),
     Exhibit(

@@ -303,5 +303,11 @@ def main_grid() -> Grid:
 
 def after_training(losses: Sequence[str] = MAIN_LOSSES, names: Sequence[str] = AFTERWARDS) -> Grid:
     """The experiments of some losses, each also with whatever follows training."""
+    return followed(grid_of(losses), names)
+
+
+def followed(grid: Grid, names: Sequence[str] = AFTERWARDS) -> Grid:
+    """The experiments of a grid, each also with whatever follows training."""
     after: list[tuple[str, ...]] = [(), *((name,) for name in names)]
-    return Grid(tuple(Method(loss, after=steps) for loss in losses for steps in after))
+    methods = (replace(method, after=steps) for method in grid.methods for steps in after)
+    return replace(grid, methods=tuple(methods))

@@ -96,6 +96,17 @@ def test_authors_network_is_shown_with_what_follows_training():
     assert {one.setup.network for one in repeated} == {"unet_authors"}
 
 
+def test_every_hyper_parameter_is_shown_with_what_follows_training():
+    """All values of figure 6; one at its default is the training of the main tables."""
+    names = {one.method.name for one in experiments("hyperparameters", datasets=["acdc"])}
+    trained = {one.method.name for one in experiments("figure6", datasets=["acdc"])}
+
+    assert {"nacl", "nacl_penalty_weight=0.2"} <= trained
+    assert names == {
+        name + after for name in trained for after in ("", "+temperature_all", "+temperature_union")
+    }
+
+
 def test_reproduce_md_counts_the_experiments_of_every_exhibit():
     """The table in the documentation is what the grid says."""
     text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")

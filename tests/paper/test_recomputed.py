@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-NAMES = ("table?", "after_training", "three_d", "unet_authors", "widths")
+NAMES = ("table?", "after_training", "three_d", "unet_authors", "hyperparameters", "widths")
 NETWORKS = {"three_d": "unet3d", "unet_authors": "unet_authors"}
 WITH_RUNS = [runs.parent for runs in RESULTS.rglob("runs")]
 TABLES = sorted({path for name in NAMES for one in WITH_RUNS for path in one.rglob(f"{name}.csv")})
