@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s [TARGET …] [options] [options of Snakemake]",
         description="Train and evaluate what a table or figure of the paper needs, and make it. "
         "TARGET is table1 to table4, figure1 to figure11, after_training, posthoc, selective, "
-        "report (one page), calibrations, three_d, unet_authors, hyperparameters or widths; without one, "
-        "all are made but the last five. Runs that are there are not trained again.",
+        "report (one page), calibrations, three_d, unet_authors, hyperparameters or widths; without "
+        "one, all are made but the last five. Runs that are there are not trained again.",
         epilog="Every other word is Snakemake's: --dry-run, --cores 4, --configfile mine.yaml.",
         allow_abbrev=False,
     )
