@@ -111,6 +111,11 @@ class Setup:
     fraction: float = 1.0
 
     @property
+    def trained(self) -> Setup:
+        """The same without what follows training."""
+        return replace(self, method=replace(self.method, after=()))
+
+    @property
     def entry(self) -> str:
         """The network's name in the menu: ``unet``, in 2-D and 3-D."""
         return self.network.removesuffix(PATCHES)
@@ -227,8 +232,9 @@ class Grid:
     def is_shown_by(self, setups: Collection[Setup]) -> bool:
         """Whether some of its setups show anything: of an ablation, one that the main tables lack."""
         main = set(main_grid().setups)
-        is_ablation = not (main.issuperset(self.setups) or main.issubset(self.setups))
-        return bool(setups) and not (is_ablation and main.issuperset(setups))
+        own, shown = ({setup.trained for setup in some} for some in (self.setups, setups))
+        is_ablation = not (main >= own or main <= own)
+        return bool(setups) and not (is_ablation and main >= shown)
 
     def experiments(
         self,

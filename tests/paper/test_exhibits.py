@@ -149,6 +149,16 @@ def test_dataset_with_the_main_runs_alone_has_no_ablation(grid):
     assert shown == main
 
 
+def test_main_runs_behind_temperatures_are_no_ablation(calibrated_grid):
+    """Only where a hyper-parameter was varied are they beside it."""
+    results = read_results([calibrated_grid])
+    chosen = EXHIBITS["hyperparameters"].select(results, losses=["nacl"])
+    assert {"nacl", "nacl+temperature_all", "nacl_penalty_weight=0.2"} <= set(method_names(chosen))
+
+    with pytest.raises(InputError, match="^hyperparameters: none of its runs is there"):
+        EXHIBITS["hyperparameters"].select(results, losses=["svls"])
+
+
 @pytest.mark.parametrize(
     ("name", "runs", "methods"),
     [
