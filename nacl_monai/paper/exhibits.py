@@ -22,6 +22,7 @@ from nacl_monai.paper import (
     figure10,
     figure11,
 )
+from nacl_monai.paper.afterwards import after_training, followed
 from nacl_monai.paper.contents import Content, MethodTable, Pictures, Plot, Table
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
@@ -30,8 +31,6 @@ from nacl_monai.paper.grid import (
     PROPOSED,
     Grid,
     Value,
-    after_training,
-    followed,
     grid_of,
     main_grid,
     method,

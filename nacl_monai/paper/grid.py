@@ -28,8 +28,6 @@ PAPER_LOSSES = ("dice_ce", "focal", "ecp", "label_smoothing", "svls", "mbls", "n
 MAIN_LOSSES = ("cross_entropy", *PAPER_LOSSES)
 #: The paper's networks, in the order of figure 8; all other experiments have the first.
 PAPER_NETWORKS = ("unet", "attention_unet", "transunet", "basic_unet_plus_plus", "dynunet")
-#: What follows a training; the evaluation of the ensemble is in the first seed's folder.
-AFTERWARDS = ("temperature_all", "temperature_union", ENSEMBLE)
 #: The method that the paper proposes: it is tested against each other one.
 PROPOSED = "nacl"
 
@@ -233,6 +231,8 @@ class Grid:
         """Whether some of its setups show anything: of an ablation, one that the main tables lack."""
         main = set(main_grid().setups)
         own, shown = ({setup.trained for setup in some} for some in (self.setups, setups))
+        if main >= own:  # nothing is varied but what follows training
+            own, shown = set(self.setups), set(setups)
         is_ablation = not (main >= own or main <= own)
         return bool(setups) and not (is_ablation and main >= shown)
 
@@ -276,15 +276,6 @@ def admits(chosen: Collection[Any], value: object) -> bool:
     return not chosen or value in chosen
 
 
-def common_seeds(experiments: Iterable[Experiment]) -> set[int]:
-    """Seeds that all trainings among some experiments were repeated with; ensembles do not count."""
-    seeds: dict[Setup, set[int]] = {}
-    for experiment in experiments:
-        if not experiment.method.joins_seeds:
-            seeds.setdefault(experiment.setup, set()).add(experiment.seed)
-    return set.intersection(*seeds.values()) if seeds else set()
-
-
 def _folds(dataset: str) -> Iterable[int | None]:
     """Numbers of the folds, so that every patient is tested once (section 4.1.1); else just None."""
     folds = read_dataset(dataset).get("folds")
@@ -305,15 +296,3 @@ def grid_of(
 def main_grid() -> Grid:
     """The experiments of tables 1 and 2."""
     return grid_of(MAIN_LOSSES)
-
-
-def after_training(losses: Sequence[str] = MAIN_LOSSES, names: Sequence[str] = AFTERWARDS) -> Grid:
-    """The experiments of some losses, each also with whatever follows training."""
-    return followed(grid_of(losses), names)
-
-
-def followed(grid: Grid, names: Sequence[str] = AFTERWARDS) -> Grid:
-    """The experiments of a grid, each also with whatever follows training."""
-    after: list[tuple[str, ...]] = [(), *((name,) for name in names)]
-    methods = (replace(method, after=steps) for method in grid.methods for steps in after)
-    return replace(grid, methods=tuple(methods))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.bundles import read_menu
-from nacl_monai.paper.grid import Experiment, common_seeds
+from nacl_monai.paper.grid import Experiment
 from nacl_monai.paper.names import dataset_label, network_label
 from nacl_monai.paper.records import LACKING, config_of, resolved, value_at
+from nacl_monai.paper.trained import common_seeds
 
 
 def remarks(folders: Mapping[Experiment, Path]) -> list[str]:

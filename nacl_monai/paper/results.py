@@ -21,11 +21,10 @@ from nacl_monai.paper.grid import (
     Grid,
     Method,
     admits,
-    common_seeds,
     read_name,
 )
 from nacl_monai.paper.names import method_label
-from nacl_monai.paper.trained import check_name, seeds_of
+from nacl_monai.paper.trained import check_name, common_seeds, seeds_of
 from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.runs import RunFolder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from nacl_monai.bundles import choose_loss
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.paper.grid import Experiment, read_name
+from nacl_monai.paper.grid import Experiment, Setup, read_name
 from nacl_monai.paper.records import config_of
 from nacl_monai.runs import RunFolder, short_name
 
@@ -86,3 +86,12 @@ def seeds_of(folder: Path, experiment: Experiment) -> set[int]:
     if not members:
         raise InputError(f"{file}: does not name the trainings of the ensemble; {remedy}")
     return {read_name("", name).seed for name in members}
+
+
+def common_seeds(experiments: Iterable[Experiment]) -> set[int]:
+    """Seeds that all trainings among some experiments were repeated with; ensembles do not count."""
+    seeds: dict[Setup, set[int]] = {}
+    for experiment in experiments:
+        if not experiment.method.joins_seeds:
+            seeds.setdefault(experiment.setup, set()).add(experiment.seed)
+    return set.intersection(*seeds.values()) if seeds else set()

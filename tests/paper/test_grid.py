@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from nacl_monai.bundles import dataset_names, read_menu
 from nacl_monai.errors import InputError
-from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_DATASETS,
@@ -18,7 +17,6 @@ from nacl_monai.paper.grid import (
     Experiment,
     Grid,
     Setup,
-    after_training,
     choose_loss,
     grid_of,
     main_grid,
@@ -26,7 +24,6 @@ from nacl_monai.paper.grid import (
     read_method,
     read_name,
 )
-from nacl_monai.posthoc import METHODS
 
 
 @given(
@@ -60,31 +57,6 @@ def test_what_follows_a_training_is_in_the_method_s_name_but_not_in_the_run_s():
     assert folder == Path("run/calibrated/temperature_union/evaluation")
     plain = Experiment("acdc", Setup(method("nacl")))
     assert plain.folder(Path("run")).path == Path("run")
-
-
-def test_what_follows_each_training_of_the_main_tables():
-    """In their order, the plain method first."""
-    names = [entry.name for entry in after_training().methods]
-
-    assert names == [
-        f"{loss}{after}"
-        for loss in MAIN_LOSSES
-        for after in ("", "+temperature_all", "+temperature_union", "+ensemble")
-    ]
-
-
-def test_every_calibrator_follows_the_three_losses_that_are_compared():
-    """None is left out."""
-    names = [entry.name for entry in EXHIBITS["posthoc"].grid().methods]
-
-    assert names == [
-        f"{loss}{after}"
-        for loss in ("cross_entropy", "dice_ce", "nacl")
-        for after in (
-            *("", "+temperature_all"),
-            *(f"+{name}_{one.region}" for name, one in METHODS.items()),
-        )
-    ]
 
 
 def test_ensemble_is_one_experiment_of_all_seeds():

@@ -10,7 +10,8 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.paper import EXHIBITS, read_results
-from nacl_monai.paper.grid import Grid, after_training, grid_of, main_grid, method
+from nacl_monai.paper.afterwards import after_training
+from nacl_monai.paper.grid import Grid, grid_of, main_grid, method
 from nacl_monai.paper.results import first_runs
 from tests.paper.test_folds import rename_cases
 
