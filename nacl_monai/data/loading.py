@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
+import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -138,7 +139,8 @@ class LoadCase(Transform):
         check_file(file)
         with readable(file):
             voxels = cast("MetaTensor", self._load(file))
-            voxels.affine = torch.from_numpy(affine_of(file))  # MONAI may take a form of code 0
+            # MONAI may take a form of code 0.
+            voxels.affine = torch.from_numpy(affine_of(nibabel.load(file)))
         check_three_axes(file, voxels.shape[1:])
         check_affine(file, voxels.affine.numpy())
         warn_of_forms(file)

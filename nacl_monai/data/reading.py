@@ -72,14 +72,13 @@ def check_file(file: str) -> None:
         raise not_real_numbers(file, header.get_value_label("datatype"))
 
 
-def affine_of(file: str) -> npt.NDArray[np.float64]:
-    """The affine of a NIfTI file that counts, which is also the one that inference reads.
+def affine_of(image: Any) -> npt.NDArray[np.float64]:
+    """The affine of a NIfTI image of nibabel's that counts, which is also the one that inference reads.
 
     It is nibabel's: the sform, or without one the qform, since a form whose code is 0 declares nothing.
     Where both are declared and the sform has other voxel sizes than ``pixdim``, as in ACDC's release, it
     is the qform, as MONAI decides.
     """
-    image: Any = nibabel.load(file)
     header = image.header
     both = header["sform_code"] and header["qform_code"]
     if both and not np.allclose(affine_to_spacing(image.affine), header["pixdim"][1:4]):

@@ -158,8 +158,10 @@ class Results:
 
     def _common_seeds(self, dataset: str) -> set[int]:
         """Seeds that every training of a dataset has; all that there are, if they share none."""
-        found = [experiment for experiment in self.folders if experiment.dataset == dataset]
-        return common_seeds(found) or {one.seed for one in found if not one.method.joins_seeds}
+        found = [
+            one for one in self.folders if one.dataset == dataset and not one.method.joins_seeds
+        ]
+        return common_seeds(found) or {one.seed for one in found}
 
 
 def _check_comparable(found: Mapping[Experiment, Evaluated]) -> None:

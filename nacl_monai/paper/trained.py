@@ -89,9 +89,8 @@ def seeds_of(folder: Path, experiment: Experiment) -> set[int]:
 
 
 def common_seeds(experiments: Iterable[Experiment]) -> set[int]:
-    """Seeds that all trainings among some experiments were repeated with; ensembles do not count."""
+    """Seeds that each of some experiments, none of them an ensemble, was repeated with."""
     seeds: dict[Setup, set[int]] = {}
     for experiment in experiments:
-        if not experiment.method.joins_seeds:
-            seeds.setdefault(experiment.setup, set()).add(experiment.seed)
+        seeds.setdefault(experiment.setup, set()).add(experiment.seed)
     return set.intersection(*seeds.values()) if seeds else set()

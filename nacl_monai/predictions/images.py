@@ -105,7 +105,7 @@ def read_grid(file: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
         return image.shape, image.affine
     with readable(str(file)):
         stored: Any = nibabel.load(file)
-        return tuple(stored.shape[:3]), affine_of(str(file))
+        return tuple(stored.shape[:3]), affine_of(stored)
 
 
 def stored_as(file: Path) -> tuple[int, bool]:
@@ -135,7 +135,7 @@ def _read_nifti(file: Path) -> Image:
     with readable(str(file)):
         image: Any = nibabel.load(file)
         voxels, step = _unpacked(image)
-        affine = affine_of(str(file))
+        affine = affine_of(image)
     voxels = voxels.reshape(_squeezed(voxels.shape), order="F").T
     return _checked(file, voxels, affine, _is_whole(image))._replace(step=step)
 
