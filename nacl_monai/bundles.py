@@ -149,12 +149,12 @@ def fragments(name: str, kind: str, bundles: str | Path | None = None) -> list[P
 
 
 def check_fragments(files: Sequence[Path]) -> None:
-    """Refuses a key that a shared file would replace: of several files, MONAI takes the last one's.
+    """Refuses a key that a shared file would replace, since MONAI takes that of the last file.
 
     Files of somebody's own behind those of the bundles may replace what they like.
 
     Args:
-        files: Of a configuration, in their order.
+        files: The files of a configuration, in their order.
 
     Raises:
         SettingError: If a file has a key that a shared one behind it has.

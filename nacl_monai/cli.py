@@ -39,7 +39,7 @@ class Command:
 COMMANDS = {
     "demo": Command(
         "nacl_monai.demo",
-        "train and compare two networks on MRI that come with it",
+        "train and compare two networks on the MRI data in the package",
         own_words=False,
     ),
     "check": Command(

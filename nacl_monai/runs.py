@@ -33,7 +33,7 @@ class RunName:
         network: From the menu of networks, with :data:`PATCHES` behind it in 3-D.
         loss: From the menu of losses.
         settings: Keys of the loss or of the run and their values, as text.
-        seed: Of the training.
+        seed: The training's seed.
 
     Example:
         >>> str(RunName("unet", "focal", (("gamma", "2.0"), ("fold", "1"))))
@@ -178,13 +178,13 @@ class RunFolder(_Folder):
 
     @property
     def trained(self) -> RunFolder:
-        """The run whose weights and split these are: of a calibrated run, the one without calibrator."""
+        """The run whose weights and split these are, without the calibrator of a calibrated run."""
         at = () if self.config.is_file() else (self.path.absolute(), self.path.resolve())
         return next((RunFolder(p.parents[1]) for p in at if p.parent.name == "calibrated"), self)
 
     @property
     def calibrator(self) -> Path:
-        """Of a calibrated run: what was fitted, and on whom."""
+        """What was fitted in a calibrated run, and on whom."""
         return self.path / "calibrator.json"
 
     @property

@@ -16,7 +16,7 @@ def source_files(names: Iterable[str]) -> dict[str, str]:
     """The files of modules and of the user's that these import, however indirectly.
 
     Args:
-        names: Of modules; a name that is none, or of a module without source, has no file.
+        names: Names of modules; a name that is none, or whose module has no source, has no file.
 
     Returns:
         Every file once, with the name of its module.
@@ -63,8 +63,8 @@ def imported_names(source: str | bytes, package: str = "") -> set[str]:
     r"""The names of all modules that a source may import anywhere, even within its functions.
 
     Args:
-        source: In Python. Of ``from a import b``, both ``a`` and ``a.b`` may be modules.
-        package: To which relative imports refer; without one they are left out.
+        source: In Python. In ``from a import b``, both ``a`` and ``a.b`` may be modules.
+        package: What relative imports refer to; without it they are left out.
 
     Example:
         >>> sorted(imported_names("import numpy as np\nfrom a import b\nfrom . import c"))

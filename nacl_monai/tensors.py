@@ -1,7 +1,7 @@
 """The one check of logits, probabilities and labels, for losses and metrics alike.
 
 Outputs of a network are ``(B, C, *spatial)``, labels are class indices ``(B, 1, *spatial)`` or
-``(B, *spatial)``. Whatever else comes ends in one line that says what it is and what to do.
+``(B, *spatial)``. Anything else ends in one line that says what it is and what to do.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
     """Refuses labels that are no class indices.
 
     Args:
-        labels: Of any shape and any integer or float dtype.
+        labels: Any shape and any integer or float dtype.
         num_classes: The number of classes; 0 to ``num_classes - 1`` are allowed.
         ignore_index: One more value that is allowed.
 
@@ -191,7 +191,7 @@ def check_unit_interval(
     """Refuses values that are no probabilities, whatever they sum to.
 
     Args:
-        probs: Of any shape.
+        probs: Any shape.
         tolerance: How far above 1 rounding may take them.
         activation: What makes probabilities of logits, for the message.
 

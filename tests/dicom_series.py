@@ -104,7 +104,7 @@ def write_series(folder, voxels, matrix=AFFINES["axial"], change=None, **header)
 def read_back(file, shape, matrix):
     """The values of every segment of a segmentation, ``(column, row, slice, segment)``.
 
-    Each frame is put where it says that it lies, on a grid of an affine, RAS+; elsewhere is 0.
+    Each frame is put where it says that it is, on a grid of an affine, RAS+; elsewhere is 0.
     """
     one = dcmread(file)
     shared, frames = one.SharedFunctionalGroupsSequence[0], one.PerFrameFunctionalGroupsSequence

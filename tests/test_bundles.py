@@ -96,7 +96,7 @@ class TestOwnBundles:
         assert bundles_folder() == ROOT / "bundles"
 
     def test_installed_package_has_its_own(self, own, monkeypatch, tmp_path):
-        """They come before whatever lies beside the package."""
+        """They precede whatever is beside the package."""
         package = tmp_path / "site-packages/nacl_monai"
         for folder in (package / "shipped/bundles", package.parent / "bundles"):
             (folder / "common").mkdir(parents=True)
@@ -208,7 +208,7 @@ class TestMenus:
 
 class TestPlainText:
     def test_nothing_is_evaluated(self, project, tmp_path):
-        """Expressions and references come back as they are written."""
+        """Expressions and references are returned as they are written."""
         text = f"modalities: \"$open('{tmp_path}/proof', 'w')\"\nfold: \"@folds\"\n"
         (project / "ant" / "configs" / "dataset.yaml").write_text(text)
 

@@ -6,7 +6,7 @@ from nacl_monai.differences import differences, first_of, leaves
 
 
 def test_leaves_are_values_with_the_way_to_them():
-    """With `inner`, branches come before what is in them."""
+    """With `inner`, branches precede what is in them."""
     config = {"a": {"b": [1, {"c": None}]}, "d": 2}
 
     assert list(leaves(config)) == [("a::b::0", 1), ("a::b::1::c", None), ("d", 2)]

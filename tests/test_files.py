@@ -106,7 +106,7 @@ def test_content_is_on_disk_before_the_name(tmp_path, monkeypatch):
 
 
 def test_text_is_utf_8_whatever_the_locale(tmp_path):
-    """Text is UTF-8 whatever the locale, and the path comes back."""
+    """Text is UTF-8 whatever the locale, and the path is returned."""
     path = write_text(tmp_path / "table.md", "DSC ↑")
 
     assert path == tmp_path / "table.md"

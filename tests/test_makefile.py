@@ -100,7 +100,7 @@ def test_fold_that_is_evaluated_is_held_to_its_training(make, tmp_path):
 
 
 def test_folders_of_the_reproduction_reach_its_command(make):
-    """Of the command, which is given them as words."""
+    """The command is given them as words."""
     ((words,), _) = make("table2", f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0")
 
     assert words[:2] == ["reproduce", "table2"]

@@ -71,7 +71,7 @@ def results(name):
 
 
 def test_calibrators_have_the_numbers_of_the_results():
-    """Of both datasets, every cell with its interval."""
+    """For both datasets, every cell with its interval."""
     rows = TEXT.split("| mean ECE |")[1].split("\n\n")[0].splitlines()[2:]
     assert len(rows) == 5 * 6
     for row in rows:

@@ -52,7 +52,7 @@ def test_links(link):
     ],
 )
 def test_every_name_that_the_page_offers_can_be_chosen(variable, known):
-    """What stands in the row of ``LOSS=`` is in the menu of losses, and so on."""
+    """What is in the row of ``LOSS=`` is in the menu of losses, and so on."""
     row = TRAIN.split(f"| `{variable}=` |")[1].splitlines()[0]
     offered = re.findall(r"`(\w+)`", row)
 

@@ -132,7 +132,7 @@ class TestFolds:
         assert fold_folders(tmp_path / "unet_nacl_sigma=2.0_seed0") == [own]
 
     def test_brackets_in_a_name_are_no_pattern(self, tmp_path):
-        """A folder's name is taken as it stands."""
+        """A folder's name is taken as it is."""
         for name in ("mine[1]_fold=0_seed0", "mine1_fold=0_seed0"):
             (tmp_path / name).mkdir()
 

@@ -32,7 +32,7 @@ PARTS = (
 
 
 def test_missing_part_is_one_line():
-    """Of a package from which somebody removed it."""
+    """Where somebody removed it from the package."""
     with pytest.raises(InputError, match=r"shipped/workflow/gone: is missing; install the package"):
         shipped("workflow/gone")
 

@@ -1,7 +1,7 @@
 """Random augmentation of what a network sees: flips, rotation, scaling, gamma, noise.
 
 Image and label are turned alike, the image by linear interpolation and the label by its nearest voxel,
-and what comes in from outside is zero, as padding is. Random numbers follow from the seed, the epoch and
+and what moves in from outside is zero, as padding is. Random numbers follow from the seed, the epoch and
 the item (`nacl_monai.data.seeding`), so that neither resuming nor the number of workers changes them.
 """
 
@@ -50,7 +50,7 @@ def random_augmentation(
         gamma: Bounds of :math:`\gamma` in :math:`v^\gamma`, where 0 and 1 are the least and the largest
             intensity of an item, which stay.
         noise: Largest standard deviation of the Gaussian noise, in the image's unit.
-        prob: Of the rotation and scaling, of gamma and of noise.
+        prob: Probability of the rotation and scaling, of gamma and of noise.
 
     Returns:
         Transforms whose items have the same shapes and types, an image in [0, 1], and class indices.

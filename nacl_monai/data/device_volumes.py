@@ -37,7 +37,7 @@ class DeviceVolumes(CachedVolumes):
         cases: See `CachedVolumes`.
         transforms: See `CachedVolumes`.
         cache_dir: See `CachedVolumes`.
-        device: Of the network.
+        device: The network's device.
         description: See `CachedVolumes`.
 
     Raises:
@@ -81,14 +81,14 @@ def training_volumes(
     device: torch.device | str = "cpu",
     description: str = "Caching volumes",
 ) -> CachedVolumes:
-    """The volumes that a network is trained on, wherever they lie.
+    """The volumes that a network is trained on, wherever they are.
 
     Args:
         cases: See `CachedVolumes`.
         transforms: See `CachedVolumes`.
         cache_dir: See `CachedVolumes`.
         cache: "disk" for `CachedVolumes`, or "gpu" for `DeviceVolumes`.
-        device: Of the network.
+        device: The network's device.
         description: See `CachedVolumes`.
 
     Raises:
@@ -105,7 +105,7 @@ def training_volumes(
 
 
 def workers_for(volumes: CachedVolumes, num_workers: int) -> int:
-    """How many processes make the items of ``volumes``: none where these lie on a GPU."""
+    """How many processes make the items of ``volumes``: none where these are on a GPU."""
     return 0 if volumes.on_device else num_workers
 
 

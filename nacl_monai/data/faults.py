@@ -206,7 +206,7 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
 
     Args:
         case: The case.
-        fingerprints: Of its image and its label, see `nacl_monai.data.loading.LoadedCase`.
+        fingerprints: Those of its image and its label, see `nacl_monai.data.loading.LoadedCase`.
         known: The file of every fingerprint so far; this case's are added.
 
     Raises:

@@ -90,7 +90,7 @@ class _Modules(pickle.Pickler):
 
 
 def _checksum(file: Path, size: int) -> bytes:
-    """Of the first ``size`` bytes."""
+    """The checksum of the first ``size`` bytes."""
     checksum = 0
     with file.open("rb") as stream:
         while size > 0 and (part := stream.read(min(size, _CHUNK))):

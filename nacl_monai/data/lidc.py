@@ -59,7 +59,7 @@ class Scan(NamedTuple):
 
     Attributes:
         patient: Whose it is.
-        thickness: Of a slice, in mm.
+        thickness: Thickness of a slice, in mm.
         spacing: Size of a pixel, in mm.
         annotations: The outlines of each.
     """

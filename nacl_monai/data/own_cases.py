@@ -42,9 +42,9 @@ def paired_cases(
     Args:
         dataset_dir: The folder in which the others are.
         folders: Pairs of a folder of images and one of labels, such as ``[["imagesTr", "labelsTr"]]``.
-        channels: What stands between the name and the ending of each channel's file, in their order:
+        channels: What is between the name and the ending of each channel's file, in their order:
             ``["_0000", "_0001"]``, or ``[""]`` for one file.
-        file_ending: Of all files.
+        file_ending: The ending of all files.
         patient_of: Gives the patient of a case by its name; None where nobody knows.
         report_fault: See `nacl_monai.data.layouts`.
 

@@ -25,7 +25,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
     volume: every class of the volume's label but the background is as probable as any other, and so is
-    every voxel of the class. The other patches lie anywhere within the volume. MONAI's
+    every voxel of the class. The other patches are anywhere within the volume. MONAI's
     ``RandCropByLabelClasses`` draws in the same way, but from a whole volume in memory; here a patch
     costs the pages that it covers, and those of one slice of the label.
 
@@ -42,7 +42,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         ignore_index: The label of voxels that nobody labeled, which is no class; None where all are.
 
     Attributes:
-        seed: Of the places and of the random numbers in ``transform``, which follow from it and the
+        seed: Seed of the places and of the random numbers in ``transform``, which follow from it and the
             index of the item (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves
             them to chance.
 

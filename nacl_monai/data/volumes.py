@@ -65,7 +65,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         classes: For each volume, the indices of the classes that its label holds, in order.
         fingerprints: For each volume, hashes of the voxels on disk of its image and its label
             (`nacl_monai.data.LoadCase`); empty where another transform read them.
-        on_device: Whether their voxels lie on a device, where no worker process reaches them.
+        on_device: Whether their voxels are on a device, where no worker process reaches them.
 
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
@@ -132,9 +132,9 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         """Returns a box of one volume: ``image`` ``(C, h, w, d)`` and ``label`` ``(1, h, w, d)``.
 
         Args:
-            index: Of the volume.
+            index: The volume's index.
             corner: The first row, column and slice.
-            size: How many of each there are; what lies beyond the volume is left out.
+            size: How many of each there are; what is beyond the volume is left out.
         """
         rows, columns, slices = (slice(a, a + n) for a, n in zip(corner, size, strict=True))
         boxes = (part[slices, :, rows, columns] for part in self._stored(index))
@@ -144,8 +144,8 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         """Row, column and slice of the voxel ``number`` of a class; reads the label of that slice alone.
 
         Args:
-            index: Of the volume.
-            label: Of the class.
+            index: The volume's index.
+            label: The class's label.
             number: From 0, slice by slice.
         """
         until = self.voxels[index][:, label].cumsum(0)
@@ -195,7 +195,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
 
     Attributes:
-        seed: Of the random numbers in ``transform``, which follow from it and the index of the item
+        seed: Seed of the random numbers in ``transform``, which follow from it and the index of the item
             (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves them to chance.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The demo: from MRI that come with the package to a table and two pictures, in minutes."""
+"""The demo: from the package's MRI data to a table and two pictures, in minutes."""
 
 import lazy_loader
 

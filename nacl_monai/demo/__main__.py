@@ -1,4 +1,4 @@
-"""Trains CE+DSC and NACL on MRI that come with the package, evaluates and compares them."""
+"""Trains CE+DSC and NACL on the package's MRI data, evaluates and compares them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.runtime.commands import replaced
 from nacl_monai.wheel import shipped
 
-#: Whose images come with the package.
+#: The dataset whose images are in the package.
 DATASET = "hippocampus"
 _FOLDER = "demo/Task04_Hippocampus"
 _TRAINING = {
@@ -58,7 +58,7 @@ def plan(
 
     Args:
         dataset: One of the bundles.
-        folder: Its data. Without one, ``hippocampus`` is the MRI that come with the package, and
+        folder: Its data. Without one, ``hippocampus`` is the package's MRI data, and
             ``acdc`` a phantom.
         output: Folder for what is made, by default ``runs/demo/DATASET``.
         overrides: More ``--key value`` of the trainings.
@@ -90,7 +90,7 @@ def plan(
 
 
 def _data_of(dataset: str) -> Path:
-    """The images that come with the package."""
+    """The folder of the images in the package."""
     if dataset != DATASET:
         raise InputError(f"{dataset}: comes without data; name their folder: --dataset_dir DIR")
     return shipped(_FOLDER)

@@ -53,7 +53,7 @@ def read_frames(
 
 
 def _turned(file: Path, image: Image, series: Series, tolerance: float) -> Frames:
-    """The voxels, ``(slice, row, column[, class])``, if they lie where those of the series do."""
+    """The voxels, ``(slice, row, column[, class])``, if they are where those of the series are."""
     check_affine(str(file), image.affine)
     orientations: Any = nibabel.orientations
     turn = orientations.io_orientation(np.linalg.inv(series.affine) @ image.affine)

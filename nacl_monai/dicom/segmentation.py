@@ -24,7 +24,7 @@ from nacl_monai.files import atomic_path
 
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"
-#: Of the new series, above the number of its source.
+#: What the new series' numbers are above that of the source.
 _LABEL_MAP, _PROBABILITIES = 1000, 2000
 
 
@@ -37,8 +37,8 @@ def write_segmentation(frames: Frames, series: Series, names: Sequence[str], out
 
     Args:
         frames: As `nacl_monai.dicom.frames.read_frames` returns them.
-        series: Which was segmented; the file belongs to its patient and study.
-        names: Of all classes, the background first.
+        series: The series that was segmented; the file belongs to its patient and study.
+        names: The names of all classes, the background first.
         output: The file.
 
     Raises:

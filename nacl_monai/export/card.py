@@ -85,7 +85,7 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
 
     Args:
         found: From `measured`; without an evaluation there is no card.
-        folders: Of the diagram.
+        folders: The diagram's folders.
     """
     if found is None:
         return ""

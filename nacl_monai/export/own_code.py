@@ -91,7 +91,7 @@ def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
 
     Args:
         configs: By their kind. The packages are those of inference alone.
-        network: That of inference.
+        network: The network of inference.
     """
     modules, _ = _needed(configs.values())
     _, packages = _needed([configs["inference"]])

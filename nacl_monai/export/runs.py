@@ -57,7 +57,7 @@ def _is_finished(run: RunFolder) -> bool:
 
 
 def check_finished(run: RunFolder) -> None:
-    """Refuses a run with epochs to come, whose weights others would take for its last.
+    """Refuses an unfinished run, whose weights others would take for its last.
 
     Raises:
         InputError: If its ``run.json``, where there is one, says so or is damaged.

@@ -26,7 +26,7 @@ class CalibrationError(IgniteMetricHandler):
             unless asked for others.
         regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``, or a mapping that
             adds functions of your own, as `CalibrationMetric` takes it.
-        boundary_width: Of the region ``boundary``, on each side of a boundary.
+        boundary_width: The width of the region ``boundary``, on each side of a boundary.
         spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
         structures: Names of the channels where these are structures that may overlap (sigmoid), and the
             label has one mask each; empty where exactly one class is right (softmax).

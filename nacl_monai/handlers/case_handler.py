@@ -15,7 +15,7 @@ from nacl_monai.handlers.outputs import batch_entries, image_files
 class CaseHandler(ABC):
     """Collects the names of an evaluator's cases and writes once, after the last one.
 
-    The name of a case is what its batch has under ``case``. Without that key it comes from the file of
+    The name of a case is what its batch has under ``case``. Without that key it is that of the file of
     the image, or is a number where nobody knows the file: see `case_names`. The patient, whom reports
     take as the unit of statistics, is what the batch has under ``patient``.
 

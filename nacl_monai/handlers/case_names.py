@@ -12,11 +12,11 @@ def case_names(files: Sequence[str]) -> list[str]:
     """A name for each case, no two alike.
 
     A file gives its name without ending; if that is not enough to tell files apart, the folders above
-    stand before it. Cases of one file, such as its slices, are numbered, and so are those of none, by
+    precede it. Cases of one file, such as its slices, are numbered, and so are those of none, by
     their position.
 
     Args:
-        files: Of the images, in the order of the cases; "" where nobody knows.
+        files: The images' files, in the order of the cases; "" where nobody knows.
 
     Example:
         >>> case_names(["a/t1.nii.gz", "b/t1.nii.gz", ""])

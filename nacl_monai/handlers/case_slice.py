@@ -34,9 +34,9 @@ def case_slice(
     Args:
         probs: Probabilities, ``(C, *spatial)``, with two or three axes that run right, anterior and
             superior; in half precision as well.
-        label: Class indices ``([1, ]*spatial)`` or one-hot ``(C, *spatial)``; of overlapping structures,
+        label: Class indices ``([1, ]*spatial)`` or one-hot ``(C, *spatial)``; where structures overlap,
             one mask each.
-        names: Of the classes, background first; or of the structures.
+        names: The names of the classes, background first, or of the structures.
         image: ``(channels, *spatial)``; the first channel is kept.
         overlapping: Whether the channels are structures of their own.
 

@@ -118,7 +118,7 @@ def write_case_table(
     """Writes ``cases.csv`` and ``summary.json`` (see `CaseTable`); returns the table.
 
     Args:
-        folder: Of the two files.
+        folder: The folder of the two files.
         columns: One value per case each.
         num_bins: The number of bins.
         dataset: Name of the dataset, for the summary.

@@ -158,8 +158,8 @@ def recover_model(file: str | Path, folder: str | Path, position: Position) -> N
     """Writes the best model again from a checkpoint, if a training goes on and has lost it.
 
     Args:
-        file: Of the best model.
-        folder: Of the checkpoints.
+        file: The best model's file.
+        folder: The checkpoints' folder.
         position: Where the training goes on.
 
     Raises:

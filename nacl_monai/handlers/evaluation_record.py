@@ -36,7 +36,7 @@ class EvaluationRecord:
     calibrator are read.
 
     Args:
-        folder: Of the finished evaluation.
+        folder: The finished evaluation's folder.
         checkpoint: The file of the weights.
         split_file: The file of the split.
         cases_to_evaluate: The set of the split.
@@ -90,7 +90,7 @@ def evaluation_record(
     Args:
         cases: What was evaluated, the key ``set``.
         settings: Every key that decides a number.
-        checksums: Of what was evaluated.
+        checksums: The checksums of what was evaluated.
     """
     return {
         "set": cases,
@@ -113,8 +113,8 @@ def check_replaceable(
     """Refuses a folder that holds anything but an evaluation.
 
     Args:
-        folder: That a new evaluation is to replace.
-        option: By which another folder is chosen, for the message.
+        folder: The folder that a new evaluation is to replace.
+        option: The option that chooses another folder, for the message.
         also: Patterns of further names that may be there. Hidden files count, since they would be
             removed, too.
 

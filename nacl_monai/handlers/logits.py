@@ -1,4 +1,4 @@
-"""Statistics of the logits while an engine runs: of a test set, and of a training."""
+"""Statistics of the logits while an engine runs, in a test and in a training."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class LogitHistogram:
     """Writes ``logit_histogram.npz``: the largest logits in every epoch (paper, figure 5).
 
     Arrays: ``epochs`` (E,), int64; ``edges`` (M + 1,), float64; ``counts`` (E, M + 2), int64: voxels of
-    all training batches whose largest logit lies below ``edges[0]``, in
+    all training batches whose largest logit is below ``edges[0]``, in
     ``[edges[m], edges[m + 1])``, and from ``edges[M]`` on. The file is written anew at the end of every
     epoch. The state dictionary holds the epochs so far and the counts of the one that is not complete,
     so that a resumed training goes on with them.

@@ -23,10 +23,10 @@ class Multipliers:
     Attach it behind the validation, and before `Checkpoints`.
 
     Args:
-        loss_function: Of the training; each `LearnedPenalty` in it learns.
+        loss_function: The training's loss; each `LearnedPenalty` in it learns.
         validator: An evaluator of MONAI, whose network returns logits.
         inferer: That of the validator. Its ``spatial_dim``, as of MONAI's ``SliceInferer``, is the axis
-            along which the slices lie that the network sees: constraints are then measured within
+            along which the network's slices are stacked: constraints are then measured within
             slices, as in the training. Without one, or with None, they are measured in volumes.
         growth: By what a penalty parameter is multiplied.
         decrease: How much of the violation before is little enough.

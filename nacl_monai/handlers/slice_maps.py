@@ -25,8 +25,8 @@ class SliceMaps(CaseHandler):
     The choice depends on the label alone, so that all methods show the same slice. Arrays:
     ``image`` float32 (first channel), ``label`` and ``prediction`` uint8, ``confidence`` float32 (the
     largest probability), ``entropy`` float32 (``−Σ p ln p / ln C``, from 0, certain, to 1, equal
-    probabilities), each ``(rows, columns)`` as one looks at it: of an axis pair that runs right and
-    anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names. Of structures that
+    probabilities), each ``(rows, columns)`` as one looks at it: where an axis pair runs right and
+    anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names. For structures that
     overlap, see `case_slice`. Voxels to be ignored are shown as background in the label.
 
     Args:

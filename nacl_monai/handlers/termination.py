@@ -19,7 +19,7 @@ from nacl_monai.handlers.state_files import Position, load_state
 
 
 class StopOnTermination:
-    """Stops a training after the iteration in which SIGTERM comes, and goes on from there, exactly.
+    """Stops a training after the iteration that receives SIGTERM, and goes on from there, exactly.
 
     The state after that iteration is written beside those of the epochs: what `Checkpoints` saves, and
     every generator's. Then the signal does what it did before the training began. A validation stops
@@ -90,7 +90,7 @@ class StopOnTermination:
             self._stop(engine)
 
     def _end(self) -> None:
-        """Gives the signal back, and sends it again if it has come to any process."""
+        """Gives the signal back, and sends it again if any process has received it."""
         asked = idist.all_reduce(int(self._asked))
         if threading.current_thread() is threading.main_thread():
             self._give_back(bool(asked))

@@ -191,7 +191,7 @@ class CRaCPenalty(LearnedPenalty):
         weight: What the penalty is multiplied with, 0 or more.
         margin: The logit of the only class of a window.
         kernel_size: The window's extent along each axis, odd.
-        penalty_parameter: With which each class and region starts, 0 or more.
+        penalty_parameter: What each class and region starts with, 0 or more.
         ignore_index: Voxels with this label are ignored, also as neighbors.
 
     Shape:
@@ -257,7 +257,7 @@ class CRaCLoss(ComposedLoss):
     Args:
         margin: The logit of the only class of a window.
         kernel_size: The window's extent along each axis, odd.
-        penalty_parameter: With which each class and region starts, 0 or more.
+        penalty_parameter: What each class and region starts with, 0 or more.
         class_weights: One weight per class, for cross-entropy only.
         ignore_index: Voxels with this label are ignored, also as neighbors.
 

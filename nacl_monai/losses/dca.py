@@ -72,7 +72,7 @@ def dca_penalty(
 ) -> torch.Tensor:
     """Computes the absolute difference between the mean confidence and the accuracy of a batch.
 
-    Its gradient is that of the mean confidence, since the accuracy has none. Of soft labels, the
+    Its gradient is that of the mean confidence, since the accuracy has none. With soft labels, the
     accuracy is the mean share of the predicted class.
 
     Args:

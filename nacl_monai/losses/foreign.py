@@ -60,7 +60,7 @@ class ForeignLoss(SegmentationLoss):
     Args:
         loss: Returns a scalar for logits ``(B, C, *spatial)`` before softmax, in at least float32, and
             labels.
-        labels: "whole", as they come, ``(B, 1, *spatial)`` in a training, but whole numbers in int64,
+        labels: "whole", as they are, ``(B, 1, *spatial)`` in a training, but whole numbers in int64,
             since 1 − 2 is 255 in bytes; "indices", without the channel, ``(B, *spatial)``, as torch's
             losses take them; or "one_hot", ``(B, C, *spatial)`` in the dtype of the logits.
         ignore_index: A label that is no class, and that the loss leaves out itself; one-hot, such a

@@ -15,7 +15,7 @@ import torch
 from nacl_monai.losses.composed import Penalty
 from nacl_monai.losses.settings import check_not_negative
 
-# Of a multiplier; the least is that with which it starts.
+# The range of a multiplier, which starts with the least.
 LEAST, MOST = 1e-6, 1e6
 
 
@@ -36,7 +36,7 @@ class LearnedPenalty(Penalty):
 
     Args:
         weight: What the penalty is multiplied with, 0 or more.
-        penalty_parameter: With which each constraint starts, 0 or more.
+        penalty_parameter: What each constraint starts with, 0 or more.
         **settings: What :meth:`value` passes on to its function, kept in ``settings``.
 
     Raises:
@@ -86,7 +86,7 @@ class LearnedPenalty(Penalty):
         0.9 of that of the update before.
 
         Args:
-            sums: Of each constraint.
+            sums: The sum of each constraint.
             voxels: Their number; 0 changes nothing.
             growth: By what a penalty parameter is multiplied.
             decrease: How much of the violation before is little enough.

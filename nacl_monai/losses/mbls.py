@@ -74,7 +74,7 @@ def margin_penalty(
     margin: float = 5.0,
     ignore_index: int | None = None,
 ) -> torch.Tensor:
-    r"""Computes how far logits lie beyond a margin below the largest one.
+    r"""Computes how far logits are beyond a margin below the largest one.
 
     .. math::
 
@@ -109,7 +109,7 @@ class MarginPenalty(Penalty):
     """The penalty of MbLS as a module, see :func:`margin_penalty`.
 
     Args:
-        margin: How far below the largest logit the others may lie for free.
+        margin: How far below the largest logit the others may be for free.
         weight: What the penalty is multiplied with, 0 or more.
         ignore_index: Voxels with this label are ignored.
 
@@ -139,7 +139,7 @@ class MbLSLoss(ComposedLoss):
     """Cross-entropy with :class:`MarginPenalty`, see :func:`mbls_loss`.
 
     Args:
-        margin: How far below the largest logit the others may lie for free.
+        margin: How far below the largest logit the others may be for free.
         penalty_weight: Weight of the penalty, 0 or more; 0 gives cross-entropy.
         class_weights: One weight per class, for cross-entropy only.
         ignore_index: Voxels with this label are ignored.

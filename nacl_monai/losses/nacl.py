@@ -61,7 +61,7 @@ def nacl_loss(
             4.2.7 of the paper), or ``"log_barrier"`` for :func:`log_barrier`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
         space: What is constrained: ``"logits"``, or their ``"softmax"`` (section 4.2.2).
-        border: What lies outside the image: nothing (``"valid"``), or copies of its border
+        border: What is outside the image: nothing (``"valid"``), or copies of its border
             (``"replicate"``).
         ignore_index: Voxels with this label are ignored, also as neighbors.
         class_weights: One weight per class, for cross-entropy only.

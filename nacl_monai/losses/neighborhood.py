@@ -72,7 +72,7 @@ def neighborhood_proportions(
         prior: ``"mean"``, ``"gaussian"``, ``"blur"`` or ``"bilateral"``.
         sigma: Standard deviation of the Gaussian weights in voxels, one for all axes or one for each;
             unused by ``"mean"``.
-        border: What lies outside the image. ``"valid"``: nothing, the proportion is among voxels
+        border: What is outside the image. ``"valid"``: nothing, the proportion is among voxels
             that exist. ``"replicate"``: copies of the border, as SVLS was published.
         ignore_index: Voxels with this label, or without shares, are ignored as neighbors.
         image: ``(B, M, *spatial)``, needed by ``"bilateral"`` only.

@@ -35,9 +35,9 @@ class Window:
     Attributes:
         kernel_size: The extent along each spatial axis.
         sigma: Standard deviation along each spatial axis, in voxels.
-        pad: What lies outside the image.
+        pad: What is outside the image.
         intensity_sigma: Standard deviation of the image's differences.
-        image: Of the bilateral weights.
+        image: The image of the bilateral weights.
         dtype: In which sums are computed.
     """
 

@@ -78,7 +78,7 @@ class FineBins(VoxelSums):
         """One fine bin for each distinct confidence.
 
         Args:
-            confidences: Of the predicted class, ``(N,)``.
+            confidences: Those of the predicted class, ``(N,)``.
             hits: Whether each prediction is correct, bool, ``(N,)``.
         """
         values, index = torch.unique(confidences, return_inverse=True)

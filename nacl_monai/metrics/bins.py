@@ -218,7 +218,7 @@ def calibration_bins(
         num_bins: The number of equal bins M.
         per_case: Whether each case of the batch keeps its own bins.
         ignore_index: Voxels with this label do not count.
-        from_logits: Whether logits come in place of probabilities.
+        from_logits: Whether logits are given in place of probabilities.
 
     Returns:
         Bins of shape ``(1 + C, num_bins)``, or ``(B, 1 + C, num_bins)`` per case. If several

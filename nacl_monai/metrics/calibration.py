@@ -46,7 +46,7 @@ def expected_calibration_error(
         num_bins: The number of equal bins.
         region: A name in :data:`REGIONS`, or a mask shaped like the labels.
         ignore_index: Voxels with this label do not count.
-        from_logits: Whether logits come in place of probabilities.
+        from_logits: Whether logits are given in place of probabilities.
 
     Returns:
         The error in [0, 1], 0-d, float64; NaN if the region is empty.

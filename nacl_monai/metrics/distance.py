@@ -43,7 +43,7 @@ def hausdorff_distance(
         label: The label's masks, same shape.
         spacing: Size of a voxel along each axis, one for all cases or one per case; None measures
             in voxels, as the paper does.
-        percentile: Of the surface distances; 100 is the Hausdorff distance itself.
+        percentile: Which percentile of the surface distances; 100 is the Hausdorff distance itself.
         mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``; structures end where
             it ends.
 
@@ -114,7 +114,7 @@ class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):
     Args:
         include_background: Whether the first channel counts; True for overlapping structures
             (:func:`structure_masks`), which have no background.
-        percentile: Of the surface distances.
+        percentile: Which percentile of the surface distances.
         spacing: Size of a voxel along each axis; "pixdim" reads that of each case from the labels'
             metadata; None measures in voxels, as the paper does.
         reduction: As in MONAI, e.g. "mean", "mean_batch", "none"; NaN is left out.

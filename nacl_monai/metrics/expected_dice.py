@@ -45,7 +45,7 @@ def expected_dice(
         probs: Probabilities after softmax, ``(B, C, *spatial)``; a single case, too, has a batch axis.
         structures: The classes of each structure, in the order of the result.
         mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
-        from_logits: Whether logits come in place of probabilities.
+        from_logits: Whether logits are given in place of probabilities.
 
     Returns:
         Numbers in [0, 1], ``(B, len(structures))``, float64; NaN where the probability of a structure is
@@ -91,12 +91,12 @@ def _of_classes(
 
 
 class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
-    """`expected_dice` of every case as a MONAI metric; of labels only the ignored voxels matter.
+    """`expected_dice` of every case as a MONAI metric; only the ignored voxels of the labels matter.
 
     Args:
         structures: The classes of each structure.
         ignore_index: Voxels with this label do not count.
-        from_logits: Whether logits come in place of probabilities.
+        from_logits: Whether logits are given in place of probabilities.
 
     Example:
         >>> metric = ExpectedDiceMetric({"LV": [1]})

@@ -15,10 +15,10 @@ _NAMES = {"y": "labels"}
 
 
 class GatheredTogether(Cumulative):
-    """Of a metric of MONAI: takes arrays, and refuses to gather where a process has seen no case.
+    """A base for metrics of MONAI that takes arrays, and refuses to gather where a process saw no case.
 
     In MONAI such a process takes no part, and the others wait for it forever. Here every process
-    raises, so that all of them end. Of lists, each case has its own mask, and none is left out. Name it
+    raises, so that all of them end. In lists, each case has its own mask, and none is left out. Name it
     before MONAI's class among the bases.
     """
 

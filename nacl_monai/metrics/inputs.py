@@ -1,4 +1,4 @@
-"""The forms in which probabilities and labels come, brought to one: tensors with a batch axis."""
+"""Brings probabilities and labels of every form to one: tensors with a batch axis."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def rounded_to_zero(dtype: torch.dtype, step: float | None = None) -> float:
     """What a stored probability of 0 counts as where its logarithm is needed.
 
     It is half of the smallest number that the dtype holds: 1/510 of a byte, 3e-8 of float16; and 1e-38,
-    the smallest normal number of float32, of any other. Of numbers that were stored in coarser steps
+    the smallest normal number of float32, of any other. For numbers that were stored in coarser steps
     than the dtype's it is half a step.
 
     Example:
@@ -151,7 +151,7 @@ def without_ignored(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Labels in which ignored voxels have the label of the nearest other one, and which are no such.
 
-    Thus no boundary lies where the labels merely end. A case without any label is background.
+    Thus no boundary is where the labels merely end. A case without any label is background.
 
     Args:
         labels: Class indices ``(B, *spatial)``.

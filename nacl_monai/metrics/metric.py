@@ -51,22 +51,22 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         include_background: Whether the background counts in the class-wise error.
         include_absent: Whether classes without a voxel in the region count in the class-wise error
             (:meth:`CalibrationBins.class_errors` says why they should).
-        boundary_width: Of the region "boundary", in voxels, or in the unit of ``spacing``.
+        boundary_width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; "pixdim" reads it from the labels' metadata; None for voxels.
         structures: Names of structures that may overlap, one channel each, as a sigmoid gives them. Each
             is a problem of its own with two classes, outside and inside (`overlapping`), and its own
             regions, such as ``foreground_<structure>``. Empty where exactly one class is right, as for a
             softmax.
-        from_logits: Whether the network's logits come in place of probabilities. Softmax is applied to
+        from_logits: Whether logits are given in place of probabilities. Softmax is applied to
             them, or sigmoid where there are structures.
         ignore_index: Voxels with this label are in no region; for structures, in the mask of any.
         num_raters: The number of raters, who are the second axis of the labels if they are several,
             ``(B, raters, *spatial)`` or ``(B, raters, structures, *spatial)``. The numbers are then
             those against the share of the raters (`raters` has the equation).
         rater: The one of them whom the numbers are against, in place of the share.
-        threshold: Of thresholded_cece, which counts probabilities above it alone.
-        false_positive_weight: Of pece.
-        step: How far apart stored probabilities lie where the dtype does not say, as 1/65535 of integers
+        threshold: For thresholded_cece, which counts only probabilities above it.
+        false_positive_weight: For pece.
+        step: The step between stored probabilities, where the dtype does not say, as 1/65535 of integers
             of 16 bits that a file scales. The NLL counts a stored 0 as half of it.
 
     Raises:
@@ -148,7 +148,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             y_pred: Probabilities after softmax, ``(B, C, *spatial)``, or logits.
             y: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``; see ``num_raters``.
             mask: Voxels to which every region is restricted, shaped like the labels without a channel
-                per structure; of several raters for each, or for all with an axis of length 1.
+                per structure; with several raters for each, or for all with an axis of length 1.
 
         Raises:
             InputError: If the input is no probability or no label.
@@ -164,7 +164,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     def _problems(
         self, y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor | None
     ) -> Iterable[LabeledVoxels]:
-        """The checked voxels; of structures, those of each."""
+        """The checked voxels; with structures, those of each."""
         if not self.structures:
             how = (self.ignore_index, self.from_logits, self.step)
             return [checked_voxels(y_pred, y, mask, *how)]

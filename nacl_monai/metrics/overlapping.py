@@ -52,7 +52,7 @@ def binary_problems(
         structures: Names of the channels.
         mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         ignore_index: A voxel with this value in any mask does not count.
-        step: How far apart stored probabilities lie where the dtype does not say.
+        step: The step between stored probabilities, where the dtype does not say.
 
     Yields:
         ``(B, 2, *spatial)`` and ``(B, *spatial)``.

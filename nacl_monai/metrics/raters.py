@@ -59,7 +59,7 @@ def check_raters(num_raters: int, rater: int | None = None) -> None:
 
 
 def of_raters(labels: torch.Tensor, num_raters: int) -> Sequence[torch.Tensor]:
-    """The labels of each rater, ``(B, …)``, of labels ``(B, raters, …)``; of one, as they are.
+    """Splits labels ``(B, raters, …)`` into ``(B, …)`` of each rater; one rater's stay as they are.
 
     Raises:
         InputError: If they are of other than so many raters.
@@ -97,7 +97,7 @@ def rater_sums(
         rater: The one; None for the share.
         masks_of: The regions by the labels of a rater.
         collected: Kinds of sums over these.
-        num_bins: Of the bins of the raters themselves, which come last if there are several raters.
+        num_bins: Number of bins of the raters themselves, which are last if there are several raters.
     """
     together = _counted_by_all(raters)
     positions = range(len(raters)) if rater is None else [rater]

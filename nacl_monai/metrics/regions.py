@@ -114,10 +114,10 @@ def known_region(name: str) -> Region:
 
 
 def decided_by_labels(name: str) -> bool:
-    """Whether a region has the same voxels whatever is predicted; of the user's own nobody knows.
+    """Whether a region has the same voxels whatever is predicted; nobody knows that of the user's own.
 
     Args:
-        name: Of a region, known or not.
+        name: The name of a region, known or not.
 
     Example:
         >>> [name for name in REGIONS if decided_by_labels(name)]
@@ -139,7 +139,7 @@ def region_masks(
     Args:
         regions: Name → function, from :func:`named_regions`.
         voxels: From :func:`voxels.checked_voxels`.
-        width: Of the region "boundary".
+        width: The width of the region "boundary".
         spacing: Returns the spacing that the width is measured in.
 
     Raises:
@@ -176,7 +176,7 @@ def region_mask(
         region: A name in :data:`REGIONS`, whose functions say what each region is.
         labels: Class indices, ``(B, *spatial)``; background is 0.
         prediction: Predicted class indices, ``(B, *spatial)``; only "union" needs them.
-        width: Of the region "boundary", as in :func:`boundary_band`.
+        width: The width of the region "boundary", as in :func:`boundary_band`.
         spacing: Size of a voxel, as there.
 
     Raises:

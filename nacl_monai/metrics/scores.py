@@ -98,7 +98,7 @@ def negative_log_likelihood(
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         region: A name in :data:`REGIONS`, or a mask shaped like the labels.
         ignore_index: Voxels with this label do not count.
-        from_logits: Whether logits come in place of probabilities.
+        from_logits: Whether logits are given in place of probabilities.
 
     Returns:
         The mean in nats, 0-d, float64; NaN if the region is empty.

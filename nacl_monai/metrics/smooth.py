@@ -110,7 +110,7 @@ def _waves(places: Array, residuals: Array, steps: int) -> Array:
     share = position - left
     masses = np.bincount(left, residuals * (1 - share), steps + 1)
     masses += np.bincount(left + 1, residuals * share, steps + 1)
-    masses[[0, -1]] *= 2  # the mirror images of the ends lie on them
+    masses[[0, -1]] *= 2  # the mirror images of the ends are on them
     return np.asarray(dct(masses, type=1))
 
 

@@ -10,7 +10,7 @@ The continuous ranked probability score (CRPS) of a volume :math:`x` and the emp
 
 in the unit of the volumes. The sums are exact, and nothing is assumed of the distribution. The code of
 the CURVAS challenge integrates against a normal distribution, within three standard deviations of its
-mean alone: whatever lies further out scores alike, and 0 where all raters agree.
+mean alone: whatever is further out scores alike, and 0 where all raters agree.
 
 References:
     Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007), equation 21.
@@ -30,9 +30,9 @@ def volume_crps(predicted: torch.Tensor, labeled: torch.Tensor) -> torch.Tensor:
     """The CRPS of volumes and those of several raters.
 
     Args:
-        predicted: The volume that is predicted, a single number: ``(...)``. Of probabilities that is
+        predicted: The predicted volume, a single number: ``(...)``. For probabilities it is
             their sum, the expected number of voxels.
-        labeled: Of every rater, ``(..., raters)``, in the same unit.
+        labeled: The volume by every rater, ``(..., raters)``, in the same unit.
 
     Returns:
         ``(...)``, float64, in that unit. It is 0 only where all raters have the predicted volume; the

@@ -74,7 +74,7 @@ def checked_voxels(
 ) -> LabeledVoxels:
     """Probabilities ``(B, C, *spatial)`` and labels ``(B, *spatial)`` that can be trusted.
 
-    Both come without gradient and metadata, on the device of the probabilities. NumPy arrays, one-hot
+    Both are without gradient and metadata, on the device of the probabilities. NumPy arrays, one-hot
     labels, a single case without batch axis and probabilities in a byte are taken too
     (:mod:`nacl_monai.metrics.inputs`).
 
@@ -83,9 +83,9 @@ def checked_voxels(
         labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any integer or float
             dtype that holds whole numbers; or one-hot, ``(B, C, *spatial)``.
         mask: The voxels that count, shaped like the labels without a channel per class.
-        ignore_index: Voxels with this label do not count; of one-hot labels, those without a class.
-        from_logits: Whether logits come in place of probabilities.
-        step: How far apart stored probabilities lie where the dtype does not say.
+        ignore_index: Voxels with this label do not count; in one-hot labels, those without a class.
+        from_logits: Whether logits are given in place of probabilities.
+        step: The step between stored probabilities, where the dtype does not say.
 
     Raises:
         InputError: If the probabilities are logits, NaN or do not sum to 1, if the shapes disagree,

@@ -33,7 +33,7 @@ def check_trained_alike(folders: Mapping[Experiment, Path]) -> None:
     configuration lacks, as one of an earlier version does, is not compared either.
 
     Args:
-        folders: Of runs, or of what follows them.
+        folders: The folders of runs, or of what follows them.
 
     Raises:
         InputError: If two differ; it names both, and the first difference.

@@ -48,7 +48,7 @@ class Claim:
         metrics: What is tested, each in a row of its own.
         pairs: Methods and those that each is compared with.
         favorable: The decisions that speak for the claim; any other decision speaks against it.
-        exceptions: Among the compared methods, so many may speak against it.
+        exceptions: How many of the compared methods may speak against it.
         per: A column of the cases for whose values the claim is tested apart.
     """
 

@@ -37,7 +37,7 @@ class Table:
     """A table beside the paper's: Markdown, CSV and LaTeX.
 
     Attributes:
-        number: Of the paper's table: "Table 1".
+        number: The number of the paper's table: "Table 1".
         metrics: Columns of ``cases.csv``; all are tested.
         per_structure: With the numbers of every structure above their mean.
         over_datasets: With the mean over the datasets at the end.

@@ -89,7 +89,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str], margin: float
 
 
 def _style(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Of a decision; a slight difference is drawn as a difference."""
+    """The style of a decision; a slight difference is drawn as a difference."""
     return STYLES.get(row["decision"].removeprefix(SLIGHTLY), STYLES["not decided"])
 
 

@@ -131,8 +131,8 @@ class Experiment:
     Attributes:
         dataset: A name from the menu of datasets.
         setup: What is trained.
-        fold: Of a cross-validation; None where the dataset has none.
-        seed: Of the training.
+        fold: The fold of a cross-validation; None where the dataset has none.
+        seed: The training's seed.
     """
 
     dataset: str
@@ -228,7 +228,7 @@ class Grid:
         return [Setup(method, network, fraction) for network, method, fraction in combinations]
 
     def is_shown_by(self, setups: Collection[Setup]) -> bool:
-        """Whether some of its setups show anything: of an ablation, one that the main tables lack."""
+        """Whether a setup shows anything; in an ablation, it must be one that the main tables lack."""
         main = set(main_grid().setups)
         own, shown = ({setup.trained for setup in some} for some in (self.setups, setups))
         if main >= own:  # nothing is varied but what follows training

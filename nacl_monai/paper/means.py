@@ -18,7 +18,7 @@ def mean_scores(results: Results, columns: Sequence[str]) -> pd.DataFrame:
 
     Args:
         results: The runs; those that differ by seed or fold alone are one experiment.
-        columns: Of ``cases.csv``; a dataset that lacks one, or has it nowhere defined, has no such
+        columns: Those of ``cases.csv``; a dataset that lacks one, or has it nowhere defined, has no such
             row.
 
     Returns:

@@ -22,7 +22,7 @@ def new_panels(
 
     Args:
         datasets: A row each.
-        height: Of a row, in inches.
+        height: Height of a row, in inches.
 
     Returns:
         The figure, and its panels by dataset and column.

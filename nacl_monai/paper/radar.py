@@ -24,7 +24,7 @@ class Line:
 
     Attributes:
         values: One on each spoke.
-        style: Of matplotlib's `Axes.plot`.
+        style: Arguments of matplotlib's `Axes.plot`.
     """
 
     values: Sequence[float]
@@ -63,7 +63,7 @@ def new_radars(datasets: int, kinds: int, height: float, margin: float) -> Radar
     Args:
         datasets: How many there are.
         kinds: Radars per dataset.
-        height: Of a row of radars, in inches.
+        height: Height of a row of radars, in inches.
         margin: For legend and caption, in inches.
     """
     columns = min(datasets, COLUMNS)

@@ -61,7 +61,7 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 
 def _resampled_ranks(scores: Scores, resamples: int) -> dict[str, dict[str, list[Array]]]:
-    """By rule and metric, the ranks (1 + resamples, methods) by each score of that metric."""
+    """The ranks (1 + resamples, methods) by each score of a metric, by rule and metric."""
     cells = _cells(scores)
     weights = {
         dataset: _weights(index, resamples, seed)

@@ -22,7 +22,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     """The configuration that a run was trained with; empty where it was not kept.
 
     Args:
-        folder: Of the run, or of what follows it.
+        folder: The folder of the run, or of what follows it.
 
     Raises:
         InputError: If it is damaged.

@@ -20,7 +20,7 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
     What a configuration lacks, as one of an earlier version does, is not compared.
 
     Args:
-        folders: Of runs, or of what follows them.
+        folders: The folders of runs, or of what follows them.
 
     Raises:
         InputError: If the configuration of a run is damaged.
@@ -35,7 +35,7 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
 
 
 def _unlike_seeds(experiments: Iterable[Experiment], several: bool) -> Iterator[str]:
-    """Of each dataset whose means are over different seeds."""
+    """A remark on each dataset whose means are over different seeds."""
     by_dataset: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         if not experiment.method.joins_seeds:

@@ -107,7 +107,7 @@ class Results:
         steadier than its neighbor's; an ensemble counts where it is of these trainings.
 
         Args:
-            grid: Of a table or figure.
+            grid: The grid of a table or figure.
             datasets: Only these; by default all.
             losses: Only these; by default all.
             seeds: Only these; by default all.

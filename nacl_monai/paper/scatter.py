@@ -31,7 +31,7 @@ def draw_point(
         means: Rows of `nacl_monai.paper.means.mean_scores`, of one experiment.
         x: The column of ``cases.csv`` along the first axis.
         y: The column along the second axis.
-        style: Of matplotlib's `Axes.errorbar`.
+        style: Arguments of matplotlib's `Axes.errorbar`.
 
     Returns:
         Where the point is.

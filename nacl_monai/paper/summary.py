@@ -88,7 +88,7 @@ def beside_paper(summary: pd.DataFrame, number: str, conventions: str = PROJECT)
 
     Args:
         summary: From `summarize`.
-        number: Of the paper's table: "Table 1".
+        number: The number of the paper's table: "Table 1".
         conventions: By which it was measured, a key of `CONVENTIONS`.
 
     Returns:

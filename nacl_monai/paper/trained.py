@@ -22,8 +22,8 @@ def check_name(folder: Path, experiment: Experiment) -> None:
     """Refuses a run that was trained otherwise than its name says, where its configuration was kept.
 
     Args:
-        folder: Of the run, or of what follows it.
-        experiment: That the name says.
+        folder: The folder of the run, or of what follows it.
+        experiment: The experiment that the name says.
 
     Raises:
         InputError: If it is refused, or its configuration is damaged.
@@ -41,7 +41,7 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
     """What a training did otherwise than its name says.
 
     Args:
-        experiment: That the name says.
+        experiment: The experiment that the name says.
         config: The configuration that the run was trained with; what it lacks is not compared.
 
     Example:
@@ -74,7 +74,7 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
 
 
 def seeds_of(folder: Path, experiment: Experiment) -> set[int]:
-    """The seed of a training; of an ensemble, those of all its members.
+    """The seed of a training, or those of all members of an ensemble.
 
     Raises:
         InputError: If an ensemble does not say which trainings these are.

@@ -44,7 +44,7 @@ def verdict(results: Results, dataset: str) -> str:
     a metric; see `nacl_monai.reports.paired_tests`.
 
     Args:
-        results: Of the main tables.
+        results: The results of the main tables.
         dataset: The dataset that the sentences are about.
     """
     cases = results.cases(dataset)

@@ -35,7 +35,7 @@ class Torso:
 
     Attributes:
         warp: How the outline and the organs deviate from the typical ones.
-        gut: Random field; bowel lies where it is high, and gas where it is highest.
+        gut: Random field; bowel is where it is high, and gas where it is highest.
         fat: Thickness of the fat below the skin.
         dome: Height of the diaphragm's top.
         kidney_turn: Rotation of the right kidney; the left one mirrors it.

@@ -1,6 +1,6 @@
 """A head: cortex, white matter, deep nuclei, ventricles, cerebellum, brain stem, skull and scalp.
 
-Tissues carry the labels of MRBrainS18, with further numbers for what lies outside the brain.
+Tissues carry the labels of MRBrainS18, with further numbers for what is outside the brain.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Head:
         """The tissue at each position."""
         points = points + self.warp(points)
         pair = mirrored(points)
-        # Depths below the surfaces, about as long as distances; of a union it is the greatest.
+        # Depths below the surfaces, about as long as distances; in a union the greatest counts.
         cerebrum = np.maximum(
             0.68 * (1 - ellipsoid(points, (0, 0, 0.12), (0.62, 0.76, 0.74))),
             0.28 * (1 - ellipsoid(pair, (0.30, 0.16, -0.36), (0.25, 0.42, 0.34))),  # temporal

@@ -20,7 +20,7 @@ from nacl_monai.phantoms.shapes import draw_warp
 from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 
 COLUMNS, FULL_COLUMNS = 96, 512
-HEIGHT = 280.0  # of the scanned part of a body, in millimeters; of the small phantom, in miniature
+HEIGHT = 280.0  # of the scanned part of a body, in millimeters; the small phantom is a miniature
 MINIATURE = 3.0  # by which the small phantom is shorter
 ORGANS = (LIVER, KIDNEY, SPLEEN, PANCREAS)
 

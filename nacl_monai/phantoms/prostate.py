@@ -56,9 +56,9 @@ class Pelvis:
 
     Attributes:
         warp: Deviation from the typical anatomy.
-        size: Of the prostate relative to the typical one.
+        size: Size of the prostate relative to the typical one.
         hyperplasia: Size of the transition zone relative to the typical one.
-        nodules: Random field; nodules of the transition zone lie where it is high.
+        nodules: Random field; nodules of the transition zone are where it is high.
         lesion: Center of a cancer in the peripheral zone.
         filling: Size of the bladder relative to the typical one.
     """

@@ -88,7 +88,7 @@ def ellipsoid(
 
 
 def cylinder(points: Array, center: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
-    """Level of an elliptic cylinder that stands upright."""
+    """Level of an upright elliptic cylinder."""
     return ellipsoid(points[:2], center, radii)
 
 

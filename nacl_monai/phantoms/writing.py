@@ -118,7 +118,7 @@ class Phantom:
             annotator: Who labels the cases, from 1. The images are those of every other annotator,
                 whose errors are independent.
             deviation: How far the annotator's border is from the true one, as the standard deviation of
-                the distance in mm; of a phantom that `deviates` alone. Two annotators are √2 times as
+                the distance in mm; only for a phantom that `deviates`. Two annotators are √2 times as
                 far from each other. None for the phantom's own error.
 
         Returns:

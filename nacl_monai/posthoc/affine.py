@@ -13,7 +13,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.posthoc.region_logits import Voxels
 from nacl_monai.posthoc.temperature import LARGEST, SMALLEST, fit_temperature
 
-# Of the NLL and of its largest slope, both as shares of the NLL at the start.
+# Tolerances of the NLL and of its largest slope, both as shares of the NLL at the start.
 _TOLERANCES = {"ftol": 1e-12, "gtol": 1e-7, "maxiter": 500, "maxfun": 1000}
 
 

@@ -53,7 +53,7 @@ def fit_class_temperatures(voxels: Iterable[Voxels]) -> ClassTemperatures:
     """Fits the temperatures by NLL, which is convex in their inverses.
 
     Args:
-        voxels: Of the validation patients; read some hundred times.
+        voxels: The voxels of the validation patients; read some hundred times.
 
     Raises:
         InputError: If no temperature fits, see `nacl_monai.posthoc.fit_temperature`.

@@ -102,7 +102,7 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
 
     Args:
         method: A key of `METHODS`.
-        voxels: Of the validation patients.
+        voxels: The voxels of the validation patients.
 
     Raises:
         InputError: If the region is empty in all patients, or if the method finds nothing that fits.

@@ -104,7 +104,7 @@ class LocalTemperatures(nn.Module):
 
         Args:
             logits: (B, C, H, W), or (B, C, H, W, D) of a volume.
-            image: That the network has seen, (B, M, H, W), or (B, M, H, W, D).
+            image: What the network has seen, (B, M, H, W), or (B, M, H, W, D).
         """
         if image is None:
             raise ValueError("image: local temperatures need the image; pass it behind the logits")
@@ -143,7 +143,7 @@ def fit_local_temperatures(voxels: RegionLogits) -> LocalTemperatures:
     """Fits the network by NLL, beginning at the best single temperature, so that it is never worse.
 
     Args:
-        voxels: Of the validation patients, added with their images.
+        voxels: The voxels of the validation patients, added with their images.
 
     Raises:
         InputError: If the images were left out, or if no temperature fits, see

@@ -8,7 +8,7 @@ The softmax of these logits is :math:`p`. They differ from the network's by a nu
 classes share. A temperature, and scales and biases that all classes share, do not see it; scales that
 differ between classes do, and so mean something else here than behind the network.
 
-Of structures that overlap, one sigmoid each, the logits are the network's own:
+Where structures overlap, one sigmoid each, the logits are the network's own:
 
 .. math::
 
@@ -30,7 +30,7 @@ def logits_of(probs: torch.Tensor, step: float | None = None) -> torch.Tensor:
 
     Args:
         probs: ``(C, *spatial)``, float, or uint8 for 255ths.
-        step: How far apart stored probabilities lie where the dtype does not say.
+        step: The step between stored probabilities, where the dtype does not say.
 
     Example:
         >>> probs = torch.tensor([[0.25], [0.75], [0.0]], dtype=torch.float16)

@@ -26,7 +26,7 @@ class Voxels(NamedTuple):
     Attributes:
         logits: ``(n, C)``, float32.
         labels: Class indices, ``(n,)``, int64.
-        weight: Of each of these voxels. All voxels of a patient weigh 1 together.
+        weight: The weight of each of these voxels. All voxels of a patient weigh 1 together.
     """
 
     logits: torch.Tensor
@@ -54,7 +54,7 @@ class Volume(NamedTuple):
         image: ``(D, M, H, W)``, float32.
         kept: The voxels in the region, ``(D, H, W)``, boolean.
         labels: Class indices of these, int64.
-        weight: Of each of these.
+        weight: The weight of each of these.
     """
 
     logits: torch.Tensor
@@ -82,7 +82,7 @@ class RegionLogits:
 
     Args:
         region: A name in :data:`nacl_monai.metrics.REGIONS`.
-        width: Of the region "boundary", in voxels, or in the unit of ``spacing``.
+        width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
 
     Raises:

@@ -44,7 +44,7 @@ class StructureFit(Fit):
     """A calibrator that was fitted to structures; their names are those of its channels.
 
     Its NLL is a mean over structures, too, and its voxels are a sum. ``moved`` is the share of the
-    voxels that come to be inside or outside.
+    voxels that move inside or outside.
 
     Attributes:
         structures: The names, in the order of the channels.
@@ -63,7 +63,7 @@ def fit_structures(method: str, voxels: StructureLogits) -> StructureFit:
 
     Args:
         method: A key of `SIGMOID_METHODS`.
-        voxels: Of the validation patients.
+        voxels: The voxels of the validation patients.
 
     Raises:
         InputError: If there is no such method; if the voxels of a structure in its region are all inside
@@ -111,7 +111,7 @@ def _fit_each(voxels: StructureLogits) -> ClassTemperatures:
 
 def _fit_platt(voxels: StructureLogits) -> VectorScaling:
     """A scale and a bias for each structure."""
-    # Of the two logits the first is 0, which no scale changes, and only the difference of biases counts.
+    # The first of the two logits is 0, which no scale changes; only the difference of biases counts.
     found = _by_structure(voxels, lambda one: fit_affine(one, LARGEST_BIAS / 2))
     scales = [scale for (_, scale), _ in found]
     return VectorScaling(scales, [inside - outside for _, (outside, inside) in found])

@@ -23,7 +23,7 @@ class StructureLogits:
     Args:
         structures: Names of the channels.
         region: A name in :data:`nacl_monai.metrics.REGIONS`.
-        width: Of the region "boundary", in voxels, or in the unit of ``spacing``.
+        width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
 
     Raises:

@@ -40,7 +40,7 @@ from nacl_monai.posthoc.region_logits import Voxels
 
 #: Between these a temperature is looked for.
 SMALLEST, LARGEST = 0.01, 100.0
-# Of the logarithm of the temperature.
+# How exactly the logarithm of the temperature is found.
 _TOLERANCE = 1e-6
 _LOGGER = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
     which all classes are nearly as probable as each other, with a warning.
 
     Args:
-        voxels: Of the validation patients; read several times.
+        voxels: The voxels of the validation patients; read several times.
 
     Raises:
         InputError: If colder is always better, as it is where every voxel is right.

@@ -58,7 +58,7 @@ def fit_vector_scaling(voxels: Iterable[Voxels]) -> VectorScaling:
     """Fits scales and biases by NLL, which is convex in them; the fit begins at the best temperature.
 
     Args:
-        voxels: Of the validation patients; read some hundred times.
+        voxels: The voxels of the validation patients; read some hundred times.
 
     Raises:
         InputError: If no temperature fits, see `nacl_monai.posthoc.fit_temperature`.

@@ -51,11 +51,11 @@ def audit(
         structures: Names of the channels, if they are structures that may overlap (sigmoid).
         regions: Names of the regions.
         num_bins: The number of equal bins.
-        from_logits: Whether logits come in place of probabilities.
+        from_logits: Whether logits are given in place of probabilities.
         cases: Names of the cases; numbers by default.
         patients: The patient of each case, who is the unit of every interval, or the case where nobody
-            says; of folders, a CSV file with the columns case and patient.
-        **options: Of folders, what a command says besides: ``dataset``, ``activation``,
+            says; for folders, a CSV file with the columns case and patient.
+        **options: For folders, what a command says besides: ``dataset``, ``activation``,
             ``patient_pattern``, ``calibrator``, ``jobs``; but not ``write``, which needs its folder.
 
     Raises:
@@ -144,7 +144,7 @@ def _of_metric(
 def _cases(
     probs: Any, labels: Any, structures: int
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Lists of cases, whatever form they come in."""
+    """Lists of cases, whatever form they have."""
     probs, labels = as_tensor(probs), as_tensor(labels)
     if isinstance(probs, list) or isinstance(labels, list):
         return list(probs), list(labels)

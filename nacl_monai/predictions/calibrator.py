@@ -35,9 +35,9 @@ class Calibrator:
         module: From logits to logits.
         channels: The names of the channels that it was fitted to.
         activation: What they came out of.
-        patients: Whose predictions it was fitted to; cases where nobody knew whose they are.
-        cases: Of these patients.
-        patient_pattern: By which the fit knew whose they are, if it was by their names.
+        patients: The patients whose predictions it was fitted to; cases where nobody knew the patients.
+        cases: The cases of these patients.
+        patient_pattern: What told the fit the patients, if the names did.
         name: Method and region, "temperature_union".
         file: Its file.
     """
@@ -64,7 +64,7 @@ class Calibrator:
         the cases of both.
 
         Args:
-            channels: Of the predictions.
+            channels: The channels of the predictions.
             cases: Their names.
             patient_pattern: As in `patients_of`.
             table: As there.
@@ -115,7 +115,7 @@ def write_calibrator(
     Args:
         folder: For both files.
         fit: On all patients.
-        channels: Of the predictions.
+        channels: The channels of the predictions.
         folds: The patients and the parameters of each fit of the cross-fitting.
         patient_of: Case → patient.
         patient_pattern: The regular expression that says so, if one does.
@@ -180,7 +180,7 @@ class Calibrated:
     """Reads predictions through calibrators: what was saved is checked, then calibrated.
 
     Attributes:
-        read: Of the layout.
+        read: The layout's function.
         channels: What the channels mean.
         modules: Case → from logits to logits.
     """

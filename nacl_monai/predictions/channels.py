@@ -20,7 +20,7 @@ class Channels:
 
     Attributes:
         activation: "softmax", of which one class is right, or "sigmoid", whose structures may overlap.
-        values: Name → label values; of a softmax, background first.
+        values: Name → label values; for a softmax, background first.
         ignore: The label value of voxels that nobody has labeled, or None.
         source: What says so.
         scored: Names and label values of the structures that Dice is of; by default every class but the
@@ -148,11 +148,11 @@ def with_structures(
 ) -> Channels:
     """Channels with the structures that a command names, ``NAME=1,2``.
 
-    Of a sigmoid these are its channels; of a softmax, what Dice is of.
+    For a sigmoid these are its channels; for a softmax, what Dice is measured of.
 
     Args:
         channels: From the dataset, if there is one.
-        words: Of the command.
+        words: The command's words.
         activation: What the user says.
 
     Raises:

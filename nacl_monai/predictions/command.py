@@ -42,10 +42,10 @@ def audit_folders(
 
     Args:
         predictions: One folder per model.
-        labels: The folder of the label maps; of several raters, name → folder.
-        output: Of the files; with several models, of a folder for each.
-        options: Of the command.
-        names: Of the models; by default those of the folders.
+        labels: The folder of the label maps; with several raters, name → folder.
+        output: The files' folder; with several models, that of a folder for each.
+        options: The command's options.
+        names: The models' names; by default those of the folders.
 
     Returns:
         The faults of single cases; the other cases are in the audit.
@@ -115,8 +115,8 @@ def audit_one(
 
     Args:
         found: From `find`.
-        place: Of the files.
-        options: Of the command.
+        place: The files' place.
+        options: The command's options.
         apply: `map`, or that of `nacl_monai.predictions.folders.processes`.
 
     Raises:
@@ -167,8 +167,8 @@ def distinct_names(
     """One name for each folder, its own by default.
 
     Args:
-        folders: Of models or of raters.
-        names: That the user gives.
+        folders: The folders of models or of raters.
+        names: The names that the user gives.
         option: With which.
         kind: What is named.
 

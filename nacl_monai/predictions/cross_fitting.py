@@ -57,11 +57,11 @@ def calibrate_folder(
         labels: The folder of the label maps.
         output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, and
             their diagrams.
-        options: Of the command.
+        options: The command's options.
         method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
             structures overlap; by default one temperature.
         region: The voxels of the fit; by default the method's.
-        folds: Of the patients, at most as many as there are patients.
+        folds: Folds of the patients, at most as many as there are patients.
 
     Returns:
         The faults of single cases; the others are in the fit.

@@ -38,13 +38,13 @@ class Found:
     """What is to be audited.
 
     Attributes:
-        folder: Of the predictions.
-        name: Of the model, in tables and diagrams.
-        layout: That was recognized.
+        folder: The folder of the predictions.
+        name: The model's name in tables and diagrams.
+        layout: The layout that was recognized.
         settings: With what the channels mean.
         pairs: The cases, by name, with their label map by each rater.
         labeled: Number of label maps.
-        faults: Of cases that have no partner.
+        faults: The faults of cases that have no partner.
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
     """
 
@@ -76,10 +76,10 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     """Recognizes the layout of a folder and pairs its cases with label maps.
 
     Args:
-        folder: Of the predictions.
-        labels: Folder of the label maps; of several raters, name → folder.
-        options: Of the command.
-        name: Of the model; by default the folder's.
+        folder: The folder of the predictions.
+        labels: Folder of the label maps; with several raters, name → folder.
+        options: The command's options.
+        name: The model's name; by default the folder's.
 
     Raises:
         InputError: If the layout is unknown, no case has a label map, nothing says what the channels

@@ -28,7 +28,7 @@ class Image(NamedTuple):
         voxels: ``(z, y, x)``, or ``(channels, z, y, x)``; uint8 stays uint8 where it counts 255ths.
         affine: From ``(x, y, z)`` to mm, RAS+.
         whole: Whether the file stores whole numbers that no scale makes fractions of.
-        step: How far apart the numbers lie that a file of scaled integers can hold; None of others.
+        step: The step between numbers that a file of scaled integers can hold; None for other files.
     """
 
     voxels: Array

@@ -14,7 +14,7 @@ def write_label_tables(folder: Path, channels: Channels) -> list[Path]:
     """Writes ``labels.txt`` (ITK-SNAP's label descriptions) and ``labels.ctbl`` (Slicer's color table).
 
     Args:
-        folder: Of the files.
+        folder: The files' folder.
         channels: What the values of label maps mean; a value of several structures has all their names.
 
     Returns:

@@ -30,9 +30,9 @@ class Labels:
     """What is right.
 
     Attributes:
-        classes: Class indices ``(z, y, x)``; of overlapping structures one mask each, ``(S, z, y, x)``.
+        classes: Class indices ``(z, y, x)``; for overlapping structures one mask each, ``(S, z, y, x)``.
         mask: The voxels that count, ``(z, y, x)``; None for all.
-        affine: Of the file, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
+        affine: The file's affine, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
     """
 
     classes: torch.Tensor
@@ -78,9 +78,9 @@ def pair(
     without a prediction is a fault.
 
     Args:
-        predictions: Of one folder.
+        predictions: The predictions of one folder.
         labels: Case → file.
-        folder: Of the predictions, for the messages.
+        folder: The folder of the predictions, for the messages.
 
     Raises:
         InputError: If there is no pair at all.
@@ -155,7 +155,7 @@ def read_labels(
         affine_tolerance: How far apart both may put a voxel, in mm.
 
     Raises:
-        InputError: If it cannot be read, holds other values, or lies elsewhere.
+        InputError: If it cannot be read, holds other values, or is elsewhere.
     """
     image = read_image(file)
     check_affine(str(file), image.affine)  # no distance is known from a place that is no number
@@ -176,8 +176,8 @@ def whole_numbers(
 
     Args:
         file: The label map.
-        voxels: Of it.
-        step: Of scaled integers, which may be off by half of it.
+        voxels: Its voxels.
+        step: The step of scaled integers, which may be off by half of it.
 
     Raises:
         InputError: If one is no whole number.

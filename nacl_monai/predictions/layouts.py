@@ -65,8 +65,8 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
     """The layout of a folder, and its cases.
 
     Args:
-        folder: Of the predictions.
-        names: Of the label maps.
+        folder: The folder of the predictions.
+        names: The names of the label maps.
 
     Raises:
         InputError: If there is no such folder, if it holds label maps, or nothing that is known, or a

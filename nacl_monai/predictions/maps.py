@@ -1,4 +1,4 @@
-"""Probabilities, confidence and entropy of a case as images that lie where its label map lies."""
+"""Probabilities, confidence and entropy of a case as images on the grid of its label map."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def write_maps(
 ) -> None:
     """Writes ``CASE_probabilities.nii.gz``, ``CASE_confidence.nii.gz``, ``CASE_entropy.nii.gz``.
 
-    The first has a channel per class. Of exclusive classes ``CASE_label.nii.gz`` has the most probable
+    The first has a channel per class. For exclusive classes ``CASE_label.nii.gz`` has the most probable
     one, by its value in label maps. The maps are those of an inference, on the grid of the label map,
-    whose header says where it lies.
+    whose header says where it is.
 
     Args:
-        folder: Of the files.
+        folder: The files' folder.
         case: Its name.
         predicted: The probabilities.
         labels: What was read of ``label``.
@@ -69,7 +69,7 @@ def _stored(name: str, voxels: npt.NDArray[Any], turned: Affine) -> npt.NDArray[
     """Channels ``(C, z, y, x)`` as ``(x, y, z, C)`` or ``(x, y, z)``, on the label map's own axes.
 
     Args:
-        name: Of the map.
+        name: The map's name.
         voxels: Its channels.
         turned: The affine of the label map, if the axes were turned to run right, anterior, superior.
     """

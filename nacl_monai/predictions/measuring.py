@@ -106,8 +106,8 @@ def measured(
     Args:
         probs: ``(C, *spatial)``, from `Probabilities`.
         labels: On the same grid.
-        settings: Of the audit.
-        from_logits: Whether logits come in place of probabilities.
+        settings: The audit's settings.
+        from_logits: Whether logits are given in place of probabilities.
         step: As in `Probabilities`.
 
     Raises:
@@ -126,7 +126,7 @@ def measured_by_all(
     Args:
         probs: ``(C, *spatial)``, from `Probabilities`.
         raters: The labels of each, on the same grid.
-        settings: Of the audit, with their names.
+        settings: The audit's settings, with the raters' names.
         step: As in `Probabilities`.
 
     Raises:
@@ -174,7 +174,7 @@ def _shared_scores(
 
     Args:
         probs: ``(C, *spatial)``.
-        pairs: Of each rater, from `_structures`.
+        pairs: Those of each rater, from `_structures`.
         counted: The voxels that all of them have labeled.
         voxel_ml: The volume of a voxel.
         channels: What the channels mean.

@@ -106,7 +106,7 @@ def read_per_class(prediction: Prediction) -> Probabilities:
     """Reads the files of a case, one per class in their order.
 
     Raises:
-        InputError: If one cannot be read, has channels, or lies elsewhere than the first.
+        InputError: If one cannot be read, has channels, or is elsewhere than the first.
     """
     first, *others = prediction.files.values()
     images = [_one_channel(first)]

@@ -4,7 +4,7 @@
 ``plans.json`` turned it; ``CASE.pkl`` the geometry, ``CASE.nii.gz`` the segmentation. Predictions have
 ``dataset.json`` and ``plans.json`` beside them, a training above its ``fold_*/validation``.
 TotalSegmentator's ``--save_probabilities CASE.npz`` copies npz and pkl alone, on the grid that it
-resamples to; of several networks for one task, each overwrites what the one before has left.
+resamples to; where a task has several networks, each overwrites what the one before has left.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and
 
 
 def find(folder: Path) -> list[Prediction]:
-    """The cases of a folder of nnU-Net; of a training, those of all folds."""
+    """The cases of a folder of nnU-Net; for a training, those of all folds."""
     if dataset_file(folder) is None:
         return []
     return _npz_files(folder)

@@ -111,8 +111,8 @@ def write_audit(
         output: The folder.
         found: What was audited.
         cases: Names, sorted.
-        patients: Of each case; empty where nobody knows.
-        numbers: Of each case; from `measured_cases`.
+        patients: The patient of each case; empty where nobody knows.
+        numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
 
     Returns:
@@ -252,7 +252,7 @@ def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputErr
     """Refuses an audit of no case.
 
     Raises:
-        InputError: Then, with the last fault: those of files that were read come last.
+        InputError: Then, with the last fault: those of files that were read are last.
     """
     if not cases:
         reason = f": {faults[-1]}" if faults else ""

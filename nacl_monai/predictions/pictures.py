@@ -45,7 +45,7 @@ def _flipped(array: Any, runs_back: Sequence[bool]) -> Any:
 
 
 def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
-    """What most raters say of each voxel, to look at; of equally many, the first class.
+    """What most raters say of each voxel, to look at; in a tie, the first class.
 
     A structure that may overlap is shown where more than half of them mark it.
     """
@@ -60,7 +60,7 @@ def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
 
 
 def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:
-    """Which of x, y and z runs right or left, anterior or posterior, up or down; and which of them back.
+    """Which of x, y and z runs right or left, anterior or posterior, up or down, and which run backward.
 
     Without an affine, or with one that says nothing, the axes are taken as they are.
     """

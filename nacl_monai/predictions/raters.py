@@ -14,7 +14,7 @@ from nacl_monai.predictions.images import read_image
 from nacl_monai.predictions.labels import label_files, pair
 from nacl_monai.predictions.saved import Prediction
 
-#: The folder of the label maps; of several raters, name → folder.
+#: The folder of the label maps; with several raters, name → folder.
 Folders = Path | Mapping[str, Path]
 #: A case, and its label map by each rater.
 Pair = tuple[Prediction, Sequence[Path]]
@@ -86,9 +86,9 @@ def pair_with_all(
     """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
 
     Args:
-        predictions: Of one folder.
-        raters: Of each, case → file.
-        folder: Of the predictions, for the messages.
+        predictions: The predictions of one folder.
+        raters: For each of them, case → file.
+        folder: The folder of the predictions, for the messages.
 
     Raises:
         InputError: If a rater has no label map of any case, or if no case has those of all.

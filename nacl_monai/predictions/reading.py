@@ -42,11 +42,11 @@ def measured_files(
         prediction: The files of the probabilities.
         label_maps: One, or that of each rater.
         read: Reads the probabilities.
-        settings: Of the audit.
+        settings: The audit's settings.
         extras: What is made of the case besides.
 
     Returns:
-        The numbers; of several raters those against their share, and then those against each.
+        The numbers; with several raters those against their share, and then those against each.
 
     Raises:
         InputError: If a file of its maps cannot be written.

@@ -44,7 +44,7 @@ class Probabilities:
             that of the image all the same.
         whole: Whether whole numbers are stored.
         segmentation: The file of the most probable classes, if there is one.
-        step: How far apart stored probabilities lie where the dtype does not say, as of integers that
+        step: The step between stored probabilities, where the dtype does not say, as of integers that
             a file scales.
     """
 

@@ -11,7 +11,7 @@ from nacl_monai.predictions.options import EVALUATED_REGIONS
 
 
 def add_patients(parser: argparse._ActionsContainer) -> None:
-    """Whose the cases are."""
+    """Who the patients of the cases are."""
     parser.add_argument(
         "--patient-pattern",
         metavar="REGEX",

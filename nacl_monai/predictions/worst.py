@@ -1,4 +1,4 @@
-"""The cases with the largest errors, as long as cases come one by one."""
+"""The cases with the largest errors, while cases arrive one by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nacl_monai.predictions.measuring import Measured, Settings
 from nacl_monai.predictions.sums import summed
 from nacl_monai.reports.page import DRAWN, error_region
 
-# Of the table of cases, by which the page orders them.
+# Decimals of the table of cases, by which the page orders them.
 _DECIMALS = 6
 
 
@@ -21,7 +21,7 @@ class WorstCases:
     """Keeps the pictures of the cases that the page of an audit shows, and forgets all others.
 
     Args:
-        settings: Of the audit.
+        settings: The audit's settings.
         most: So many are kept.
     """
 
@@ -36,7 +36,7 @@ class WorstCases:
         return {case: picture for _, case, picture in self._kept}
 
     def keep(self, case: str, measured: Measured) -> Measured:
-        """Takes the picture of a case out of its numbers; of equal cases, those that came first stay."""
+        """Takes the picture of a case out of its numbers; among equal cases, the first stay."""
         if measured.picture is None:
             return measured
         columns = error_columns(summed(self.settings, [measured]))

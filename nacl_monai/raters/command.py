@@ -46,7 +46,7 @@ class FitOptions:
 
     @property
     def axes(self) -> int:
-        """Of what the network sees."""
+        """How many axes the network sees."""
         return 3 if self.volumes else 2
 
 
@@ -54,7 +54,7 @@ def fit_prior(options: FitOptions) -> list[Path]:
     """Fits the width of a Gaussian blur to raters, prints it, and writes the overrides of a training.
 
     Args:
-        options: Of the command.
+        options: The command's options.
 
     Returns:
         The file that ``--args_file`` of a training takes.
@@ -170,7 +170,7 @@ def overrides(
     Args:
         width: In mm, fitted to label maps.
         drawn_on: The size of their voxels, in mm.
-        trained_on: That of the training's.
+        trained_on: The size of the training's voxels, in mm.
 
     Example:
         >>> for key, value in overrides(2.0, [1.0, 1.0], [1.0, 2.0]).items():

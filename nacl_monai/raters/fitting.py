@@ -26,10 +26,10 @@ class Fit:
     """A width fitted to raters.
 
     Attributes:
-        family: Of the prior.
+        family: The prior's family.
         metric: What is least at the best width.
         band: How far from a border voxels counted, in mm.
-        widths: That were tried, in mm, ascending.
+        widths: The widths that were tried, in mm, ascending.
         scores: The metric of each.
         best: The width of the least score, between those that were tried, in mm.
         low: Lower end of its 95 % interval, by bootstrap over patients.
@@ -80,12 +80,12 @@ def fit_width(
     """The width of a family of priors with the least score.
 
     Args:
-        scores: Of three or more widths of the family, in ascending order.
+        scores: The scores of three or more widths of the family, in ascending order.
         family: "blur", "distance", "mean" or another with widths.
         metric: "brier", a proper score, or "nll" or "ece".
         band: The position of the band in ``scores.bands``.
-        resamples: Of patients, for the interval.
-        seed: Of the resamplings.
+        resamples: How often patients are resampled for the interval.
+        seed: The seed of the resamplings.
 
     Raises:
         InputError: If there are fewer than three widths, no such metric, or no voxel in the band.
@@ -190,12 +190,12 @@ def held_out(
     """Fits a width to one half of the patients, and compares it with another prior on the other half.
 
     Args:
-        scores: Of both.
+        scores: The scores of both.
         family: Whose width is fitted.
         rival: The label of the other prior.
         criterion: The metric that is least at the fitted width.
         band: The position of the band.
-        seed: Of the halves and the resamplings.
+        seed: The seed of the halves and the resamplings.
 
     Returns:
         One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two,

@@ -27,7 +27,7 @@ class RatedCase:
     """The label maps of a case by all raters.
 
     Attributes:
-        name: Of the case.
+        name: The name of the case.
         labels: ``(raters, x, y, z)``, integers; the axes run right, anterior and superior, but for an
             axis along which voxels are clearly the longest, which is the last.
         spacing: Size of a voxel along each axis, in mm.
@@ -120,7 +120,7 @@ def check_values(folders: Sequence[Path], values: Sequence[set[int]]) -> list[in
     """The label values of all raters, without the background.
 
     Args:
-        folders: Of the raters.
+        folders: The raters' folders.
         values: The values that the label maps of each hold.
 
     Raises:
@@ -144,7 +144,7 @@ def structure(
 
     Args:
         case: The case.
-        value: Of the structure.
+        value: The structure's value.
         patient: Whose case it is.
         margin: Around it, in mm.
         volumes: Whether the volume is one plane, instead of each slice along the last axis.

@@ -24,9 +24,9 @@ def draw_reliability(scores: PriorScores, priors: Sequence[int], band: int) -> F
     """What share of the other raters marks a voxel, by the probability that each prior gives it.
 
     Args:
-        scores: Of all priors.
+        scores: The scores of all priors.
         priors: The positions of those to be drawn.
-        band: That of the band.
+        band: The band's position.
     """
     errors = scores.errors("ece")[:, band]
     with house_style():

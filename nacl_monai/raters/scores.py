@@ -140,7 +140,7 @@ def score_priors(
     """Scores priors on images that several raters marked.
 
     Args:
-        images: Of any number of patients, each with one or more.
+        images: Images of any number of patients, each with one or more.
         priors: What softens the masks.
         bands: How far from a border voxels count, in mm, ascending.
 

@@ -23,11 +23,11 @@ from nacl_monai.raters.scores import METRICS, PriorScores, score_priors
 from nacl_monai.reports.resampling import bootstrap_weights, percentile_interval
 from nacl_monai.reports.style import save_figure
 
-#: To either side of a reader's border, in mm; of the table in pixels, in pixels.
+#: To either side of a reader's border, in mm; in the table in pixels, in pixels.
 BANDS, PIXEL_BAND = (1.0, 2.0, 3.0), (1.0,)
 #: The band of pictures and of the test on held-out patients: its position.
 SHOWN = 1
-#: Of a mean few widths differ, as its windows are of 3, 5, … voxels.
+#: A mean has windows of 3, 5, … voxels, so that few of its widths differ.
 WIDTHS = {
     "blur": np.geomspace(0.3, 3.0, 12),
     "distance": np.geomspace(0.3, 3.0, 12),
@@ -41,9 +41,9 @@ class Study(NamedTuple):
     """Scores of everything that is asked.
 
     Attributes:
-        pixels: Of the nodules that all four marked, in pixels.
-        by_nodules: Of the nodules that all four marked, and of those that two or more did, in mm.
-        outline: Of the first, where the outline's pixels belong to the nodule.
+        pixels: Scores of the nodules that all four marked, in pixels.
+        by_nodules: Scores of the nodules that all four marked, and of those that two or more did, in mm.
+        outline: Scores of the first, where the outline's pixels belong to the nodule.
         nodules: How many, by the number of readers who marked them.
     """
 
@@ -155,7 +155,7 @@ def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
 
 
 def study_lidc(database: str | Path | None, output: Path) -> list[Path]:
-    """Measures priors against all nodules of the database, and writes what comes out.
+    """Measures priors against all nodules of the database, and writes the results.
 
     Args:
         database: From `nacl_monai.data.lidc.find_database`.

@@ -99,7 +99,7 @@ def read_tested(folder: str | Path) -> Evaluated:
 
 
 def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> None:
-    """Refuses evaluations that cannot stand side by side.
+    """Refuses evaluations that cannot be shown side by side.
 
     Args:
         first: An evaluation.

@@ -94,7 +94,7 @@ def metric_of(column: str) -> str:
 
 
 def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
-    """The columns of a metric: of all structures, then of single ones, those with short names first.
+    """The columns of a metric: all structures, then single ones, those with short names first.
 
     Example:
         >>> columns_of("dice", ["case", "dice_MYO", "dice", "dice_RV", "expected_dice"])

@@ -101,7 +101,7 @@ def check_overlapping(path: Path, metrics: pd.DataFrame, bins: RunBins) -> None:
     Args:
         path: The file that they are from.
         metrics: One row per case, one column per metric.
-        bins: Whose regions say whether each structure has its own.
+        bins: Their regions say whether each structure has its own.
 
     Raises:
         InputError: If one is another.

@@ -33,7 +33,7 @@ class ReliabilityCurve:
         mean_error: Mean over the cases of the calibration error of each.
         cases: Number of cases with voxels in the region, the n of ``mean_error``.
         voxels: Number of voxels.
-        human: Of several raters, confidence and accuracy of the share of the others as a prediction of
+        human: With several raters, confidence and accuracy of the share of the others as a prediction of
             each, per bin that is not sparse; else empty.
         human_error: The mean over the cases of its calibration error; NaN of one rater.
     """
@@ -66,7 +66,7 @@ def reliability_curve(
         region: One of the regions in ``bins.npz``.
         class_name: "top-1", the predicted class, or one class by its name.
         resamples: Resamplings of patients for the 95 % band.
-        seed: Of those resamplings.
+        seed: The seed of those resamplings.
 
     Raises:
         InputError: If the run has no such region or class.

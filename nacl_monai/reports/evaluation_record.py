@@ -15,7 +15,7 @@ from nacl_monai.reports.evaluation_files import evaluation_in, run_of
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 _AGAIN = "evaluate the run again"
-# Settings in which evaluations must be alike to stand side by side; networks and losses may differ.
+# Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
 _ALIKE = (
     *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
     *("preprocessing", "cropping", "calibration", "metrics"),
@@ -34,7 +34,7 @@ class EvaluationOf:
 
     Attributes:
         set: The set of the split.
-        settings: In which another evaluation must be alike.
+        settings: What must be alike in another evaluation.
     """
 
     set: str

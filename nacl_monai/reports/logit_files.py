@@ -4,7 +4,7 @@
 ``evaluation/logits.npz``     ``classes`` (C,); ``sums`` (C, C): at ``[k, j]`` the sum of |logit j|
                               over the voxels of true class k; ``counts`` (C,): their number.
 ``logit_histogram.npz``       ``epochs`` (E,); ``edges`` (M + 1,); ``counts`` (E, M + 2): voxels
-                              whose largest logit lies below, in each bin, and above the edges.
+                              whose largest logit is below, in each bin, and above the edges.
 ============================= ==================================================================
 """
 
@@ -49,7 +49,7 @@ class EpochLogits:
 
     @property
     def outside(self) -> float:
-        """The share of all voxels that lie outside the edges."""
+        """The share of all voxels that are outside the edges."""
         return float(self.counts[:, [0, -1]].sum() / self.counts.sum())
 
     def quantiles(self, levels: Sequence[float]) -> Array:

@@ -44,7 +44,7 @@ COLUMNS = 3
 #: The height of a panel in inches, and how many letters fit below one.
 HEIGHT = 2.6
 LETTERS = 28
-#: Voxels between the two outer lines: of a million, half a thousand lie beyond each.
+#: Voxels between the two outer lines: of a million, half a thousand are beyond each.
 LEVELS = (0.0005, 0.5, 0.9995)
 #: Shares of the voxels of an epoch below this are drawn white, like bins without any.
 RARE = 1e-5

@@ -138,7 +138,7 @@ def structure_window(masks: Sequence[Mask]) -> Window:
 
 
 def _scales(classes: int) -> dict[str, dict[str, Any]]:
-    """From chance to certainty, and of the entropy in reverse: dark is doubt in both."""
+    """From chance to certainty, and in reverse for the entropy: dark is doubt in both."""
     return {
         "confidence": {"norm": Normalize(1 / classes, 1), "cmap": CONFIDENCE_COLORMAP},
         "entropy": {"norm": Normalize(0, 1), "cmap": f"{CONFIDENCE_COLORMAP}_r"},

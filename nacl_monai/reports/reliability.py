@@ -79,7 +79,7 @@ def draw_reliability(
             that of the first structure where structures overlap.
         class_name: "top-1", or a class: its probability against how often it is true.
         resamples: Resamplings of patients for the 95 % band.
-        seed: Of those resamplings.
+        seed: The seed of those resamplings.
 
     Raises:
         InputError: If a run has no such region or class.

@@ -90,7 +90,7 @@ def pooled_band(
         patients: The patient of each case, (N,).
         resamples: Number of resamplings.
         coverage: Share of the resamplings inside the band.
-        seed: Of the random generator.
+        seed: The seed of the random generator.
 
     Returns:
         Lower and upper end per bin, (M,); NaN where a bin has no voxels.

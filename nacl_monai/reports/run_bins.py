@@ -10,7 +10,7 @@
 ``patients`` (N,)        optional: which cases belong together
 ``human_counts``, …      optional: as ``counts``, …, of raters who are predicted by the others
 ``raters``               optional: names; every voxel counts once for each
-``calibrator`` (1,)      optional: name of what the probabilities went through; of an audit (2,), with
+``calibrator`` (1,)      optional: name of what the probabilities went through; in an audit (2,), with
                          its checksum
 ======================== ====================================================================
 """
@@ -52,7 +52,7 @@ class RunBins:
         sums: The bins.
         path: The file.
         fine: The fine bins, where they were kept.
-        patients: Of each case, where they are known.
+        patients: The patient of each case, where they are known.
         human: The bins of raters who are predicted by the share of the others, where there are several.
         raters: Their names, where ``sums`` are against the share of them.
         calibrator: Name of what the probabilities went through, and its checksum where the file has it;
@@ -84,7 +84,7 @@ class RunBins:
 
     @property
     def axes(self) -> dict[str, Any]:
-        """In what the sums of two evaluations must be alike, whatever their cases."""
+        """What must be alike in the sums of two evaluations, whatever their cases."""
         return {
             "num_bins": self.sums.num_bins,
             "regions": self.regions,
@@ -113,7 +113,7 @@ class RunBins:
 
     @property
     def main_region(self) -> str:
-        """The labels' foreground; of overlapping structures, that of the first."""
+        """The labels' foreground; with overlapping structures, that of the first."""
         known = FOREGROUND in (*self.regions, *self.regions_of_structures)
         return self.regions_of(FOREGROUND)[0] if known else self.regions[0]
 

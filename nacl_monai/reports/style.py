@@ -28,7 +28,7 @@ DPI = 150
 #: A PNG beyond this many bytes is written 900 pixels wide instead, and if need be with 256 colors.
 PNG_LIMIT = 300_000
 SMALL_DPI = 100
-#: Of a caption; a cautious mean over the widths of letters at 9 points.
+#: How many fit in a caption: a cautious mean over the widths of letters at 9 points.
 LETTERS_PER_INCH = 13.5
 
 #: Okabe and Ito's palette, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/
@@ -72,7 +72,7 @@ STYLE: dict[str, Any] = {
 
 
 def house_style() -> AbstractContextManager[None]:
-    """The style while a figure is made or saved; the caller's settings come back afterwards."""
+    """The style while a figure is made or saved; the caller's settings are restored afterward."""
     return matplotlib.style.context(["default", STYLE])
 
 

@@ -41,15 +41,15 @@ def fit_calibrator(
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
     ``calibrated/<name>/calibrator.json`` says what was fitted over which region, the NLL before and
-    after, the patients of the fit, and of which weights and ``average`` it is; of an ensemble, which
-    trainings are its members. A calibrator of their mean is fitted here; where each is calibrated by
+    after, the patients of the fit, which weights and ``average`` it belongs to, and which trainings are
+    the members of an ensemble. A calibrator of their mean is fitted here; where each is calibrated by
     itself, all must have been fitted already.
 
     Args:
         name: As `nacl_monai.runtime.calibrator_names.read_name` reads it.
         network: With its trained weights.
         inferer: Applies the network to a volume.
-        volumes: Of the validation patients.
+        volumes: The volumes of the validation patients.
         device: Where the network is.
         run: The run that was trained.
         ignore_index: Voxels with this label do not count.
@@ -136,7 +136,7 @@ def calibrated_network(
     Args:
         network: With its trained weights.
         run: The run that was trained.
-        name: Of a calibrator that `fit_calibrator` wrote; None for the network as it is.
+        name: The name of a calibrator that `fit_calibrator` wrote; None for the network as it is.
         cases: Those that will be evaluated.
         checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
         average: What will be averaged where windows overlap; None for what was in the fit.
@@ -174,7 +174,7 @@ def read_calibrator(
 
     Args:
         run: The run that was trained.
-        name: Of the calibrator.
+        name: The calibrator's name.
         checkpoint: The file of the weights to which it must have been fitted; the run's ``model.pt`` by
             default.
         average: What it must have been fitted to; None for either.

@@ -197,7 +197,7 @@ def _loaded(files: Any, key: str) -> dict[str, Any]:
     places = [Path(str(file)) for file in ensure_tuple(files)]
     parts = [_read(file, key) for file in places]
     if any(file.parent.name == "common" for file in places) and find_spec("nacl_monai"):
-        # Of the bundles; an export has none, and may be without this package.
+        # The bundles' check; an export has no bundles, and may be without this package.
         import_module("nacl_monai.bundles").check_fragments(places)
     config = ConfigParser(config={})
     for part in parts:

@@ -25,7 +25,7 @@ def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
 
     Args:
         options: As `add_words` declares them for ``train``.
-        others: Of the configuration.
+        others: Further words, which set keys of the configuration.
 
     Raises:
         InputError: If there is no such dataset.
@@ -83,7 +83,7 @@ def add_words(command: argparse.ArgumentParser, place: str, purpose: str) -> Non
 
     Args:
         command: Its parser.
-        place: What stands behind the dataset: ``directory`` or ``images``.
+        place: What follows the dataset: ``directory`` or ``images``.
         purpose: What that is.
     """
     command.register("action", None, _Once)

@@ -14,7 +14,7 @@ def last_step(epoch: int, dataloader: Sized) -> int:
 
     Args:
         epoch: Number of the epoch, from 1; 0 stands for the start of the training.
-        dataloader: Of the training; its length is the number of iterations in an epoch.
+        dataloader: The training's loader; its length is the number of iterations in an epoch.
 
     Example:
         >>> last_step(3, range(5))
@@ -39,7 +39,7 @@ def loss_and_terms(
     """What the curves of an iteration show: the loss, and each of its terms.
 
     Args:
-        output: Of an iteration of MONAI's trainer, one dictionary per sample.
+        output: The output of an iteration of MONAI's trainer, one dictionary per sample.
         loss_function: Remembers the terms of the latest loss.
     """
     return {"loss": output[0]["loss"], **loss_function.latest_terms}

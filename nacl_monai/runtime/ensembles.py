@@ -80,7 +80,7 @@ def ensemble_of(
     """The networks of an ensemble with their weights.
 
     Args:
-        network: That of any member.
+        network: Any member's network.
         run: A member.
         members: From `find_members`, when the ensemble was made.
         calibrators: Method and parameters of what is behind each member's network, if anything is.

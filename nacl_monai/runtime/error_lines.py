@@ -45,7 +45,7 @@ def one_line_errors() -> None:
 
 
 class _Terminated(BaseException):
-    """SIGTERM has come."""
+    """SIGTERM was received."""
 
 
 def _terminate(*_: object) -> None:

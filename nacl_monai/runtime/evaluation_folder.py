@@ -20,7 +20,7 @@ def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
     """Takes ``folder.aside`` for this process, and empties it of what a killed one has left.
 
     Args:
-        folder: Of the evaluation, whose place that will take.
+        folder: The evaluation's folder, whose place the new one will take.
         cases: The set of the split.
 
     Raises:

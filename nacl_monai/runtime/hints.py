@@ -107,7 +107,7 @@ def referred(value: Any, parser: ConfigParser) -> Any:
 
 
 def type_of(value: Any, parser: ConfigParser) -> Any:
-    """The type of whatever may replace ``value``; of a reference, that of what it refers to."""
+    """The type of whatever may replace ``value``, or what ``value`` refers to."""
     value = referred(value, parser)
     if value is None or is_made_later(value):
         return list | dict if isinstance(value, Mapping) else Any

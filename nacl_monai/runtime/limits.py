@@ -22,7 +22,7 @@ class Limit:
         hint: The type.
         low: The least number.
         high: The largest number.
-        length: Of a list.
+        length: The length of a list.
     """
 
     hint: Any
@@ -31,7 +31,7 @@ class Limit:
     length: int | None = None
 
     def allows(self, value: Any) -> bool:
-        """Whether ``value`` has this type, and lies within the range."""
+        """Whether ``value`` has this type, and is within the range."""
         if not fits(value, self.hint):
             return False
         numbers = value if isinstance(value, list | tuple) else [value]
@@ -140,7 +140,7 @@ def check_limits(parser: ConfigParser, defaults: Mapping[str, Any]) -> None:
     """Refuses values out of the range of their key, whether from a command or a file.
 
     Args:
-        parser: Of the whole configuration. An expression of a key that has a range is evaluated.
+        parser: Holds the whole configuration. An expression of a key that has a range is evaluated.
         defaults: The values that a command replaced, for the message.
 
     Raises:

@@ -44,7 +44,7 @@ def check_loss(
     it bounds the logits themselves, with a warning.
 
     Args:
-        loss_function: Of the training.
+        loss_function: The training's loss.
         classes: Names of all classes.
         spatial_size: Height and width (and depth) of what the network sees.
         ignore_index: The label of voxels that nobody labeled; no loss may depend on their logits.

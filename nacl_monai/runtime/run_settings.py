@@ -128,7 +128,7 @@ def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
     """Refuses settings that contradict a run's record.
 
     Args:
-        file: Of the record.
+        file: The record's file.
         record: What the run was trained with.
         asked: Keys, ``a::b::c`` among them, and the values that are asked for.
 

@@ -50,7 +50,7 @@ class ScheduleState:
     earlier ones' ``step_size``.
 
     Args:
-        scheduler: Of the learning rate.
+        scheduler: The scheduler of the learning rate.
     """
 
     def __init__(self, scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
@@ -73,7 +73,7 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
     """Why a training cannot be made longer; empty if it then is what it would have been from the start.
 
     Args:
-        config: Of the training, with the new ``max_epochs``.
+        config: The training's configuration, with the new ``max_epochs``.
         earlier: The ``max_epochs`` that it had.
         epochs: How many epochs have begun.
     """
@@ -118,7 +118,7 @@ def _rates_lengthened(config: Mapping[str, Any], earlier: int, epochs: int) -> l
 
 
 def _scheduler(config: Mapping[str, Any]) -> torch.optim.lr_scheduler.LRScheduler:
-    """That of a configuration, of an optimizer without a network."""
+    """The scheduler of a configuration, of an optimizer without a network."""
     parser = ConfigParser(copy.deepcopy(dict(config)))
     parser["train::optimizer::params"] = [torch.nn.Parameter(torch.zeros(1))]
     scheduler: torch.optim.lr_scheduler.LRScheduler = parser.get_parsed_content(

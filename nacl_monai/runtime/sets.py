@@ -56,7 +56,7 @@ def check_files(checkpoint: str | Path, cases: Sequence[Case]) -> None:
     Args:
         checkpoint: The run's ``model.pt``, with ``data.json`` beside it. Without that file nobody knows
             the files, and nothing is refused.
-        cases: Of one set; cases that the run did not record may be among them.
+        cases: The cases of one set; some may be missing in the run's record.
 
     Raises:
         InputError: If a file has other bytes, or if ``data.json`` is damaged.

@@ -75,7 +75,7 @@ def in_validation(number):
 
 
 def while_writing(number):
-    """Of a checkpoint, which alone holds an optimizer."""
+    """Kills while a checkpoint is written, which alone holds an optimizer."""
     save, calls = torch.save, count(1)
 
     def write(state, stream):

@@ -121,7 +121,7 @@ def ball(shape, affine, folder, names, radius, channels=0):
 def test_volumes_are_resampled_and_cropped_around_their_center(
     tmp_path, dataset, shape, spacing, grid, cropped
 ):
-    """Volumes are resampled and cropped as the paper says, around their center; slices come last.
+    """Volumes are resampled and cropped as the paper says, around their center; slices are last.
 
     A ball of known radius has its volume in mm³ on the new grid, and the image agrees with it.
     KiTS's first axis on disk is that of the slices.

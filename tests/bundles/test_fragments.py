@@ -109,7 +109,7 @@ def test_every_leaf_can_be_overridden(dataset, kind):
 
 
 def test_training_and_evaluation_share_what_is_the_same():
-    """What stands in two of the commands' files with the same value belongs in model.yaml."""
+    """What is in two of the commands' files with the same value belongs in model.yaml."""
     for one, other in itertools.combinations(KINDS, 2):
         first, second = read(f"common/{one}.yaml"), read(f"common/{other}.yaml")
         for key in first.keys() & second.keys():

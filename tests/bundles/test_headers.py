@@ -59,7 +59,7 @@ def test_head_says_what_was_measured_or_that_nothing_was(name):
 
 @pytest.mark.parametrize("name", dataset_names(ROOT / "bundles"))
 def test_head_has_the_command(name):
-    """Of this dataset, in words that are there."""
+    """It names this dataset, in words that are there."""
     _, (line,) = head(name)
 
     for command in line.split(" && "):

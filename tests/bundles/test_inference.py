@@ -1,7 +1,7 @@
 """Inference on users' files: what is taken for an image, whose truth is known, and what is refused.
 
 The network of these tests is a convolution of one voxel that turns scaled intensity into two classes, so
-the label map of a bright object is that object, wherever its voxels lie.
+the label map of a bright object is that object, wherever its voxels are.
 """
 
 import gzip
@@ -51,7 +51,7 @@ GEOMETRIES = {
 
 
 def inside_object(matrix, shape):
-    """Which voxels lie in an ellipsoid with a bump, which has no symmetry, given in mm."""
+    """Which voxels are in an ellipsoid with a bump, which has no symmetry, given in mm."""
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     position = grid @ matrix[:3, :3].T + matrix[:3, 3]
     ellipsoid = ((position - [20, -30, 40]) / [30, 26, 40]) ** 2

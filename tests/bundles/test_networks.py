@@ -60,7 +60,7 @@ def test_every_network_trains_is_evaluated_and_segments(
         for tag in ("loss", "cross_entropy", "penalty")
     )
     np.testing.assert_allclose(loss, sum(terms), rtol=1e-5)
-    # Of several outputs the final one is in the histogram: each training voxel once.
+    # The histogram has only the final one of several outputs: each training voxel once.
     patients = json.loads((run / "split.json").read_text())["train"]
     depths = [
         nibabel.load(file).shape[2]

@@ -212,7 +212,7 @@ def test_export_carries_the_source_and_needs_neither_package_nor_path(
 
 
 def test_export_of_code_that_nobody_named_is_refused(own, tmp_path, capsys):
-    """A record may come from somebody else."""
+    """A record may be somebody else's."""
     words = ["export", "hippocampus", "--run", str(own), "--output", str(tmp_path / "x")]
 
     assert export(words) == 1

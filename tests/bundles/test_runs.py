@@ -19,7 +19,7 @@ from tests.bundles.conftest import FAST, ROOT, arguments, block_package, run_bun
 from tests.handlers.conftest import expected_calibration_error
 from tests.networks.conftest import make_small, small_overrides
 
-#: Of the phantoms, where not six.
+#: How many cases a phantom has, where not six.
 PATIENTS = {"mrbrains": 7}  # the hippocampus' ten cases are of six people
 #: Where any training will do: a small network, and two patients to learn from.
 SMALLEST = [*small_overrides("unet"), "--split_proportions", {"train": 1, "val": 1, "test": 1}]
@@ -180,7 +180,7 @@ def predict(tmp_path_factory, trained):
 
 class TestInference:
     def test_every_map_is_on_the_grid_of_the_image(self, predicted):
-        """Every file lies on the image's own grid: shape, oblique affine and spacing."""
+        """Every file is on the image's own grid: shape, oblique affine and spacing."""
         image, files = nibabel.load(predicted[0]), predicted[1]
         for file in files.values():
             assert image.shape[:3] == file.shape[:3]

@@ -108,7 +108,7 @@ def test_each_class_is_a_structure_by_default(evaluate):
 
 @pytest.mark.parametrize(("spacing", "layers"), [(None, 8), ("pixdim", 7)])
 def test_boundary_is_as_wide_as_configured(evaluate, tmp_path, spacing, layers):
-    """The last layer lies 2 voxels, 4 mm, from the last one at a boundary: in a band of 3 or not."""
+    """The last layer is 2 voxels, 4 mm, from the last one at a boundary: in a band of 3 or not."""
     evaluate(**{"calibration::spacing": spacing})
 
     bins = np.load(tmp_path / "evaluation/bins.npz")

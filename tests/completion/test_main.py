@@ -8,7 +8,7 @@ from nacl_monai.completion.__main__ import main
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_script_is_printed(shell, capsys):
-    """Of a shell that is known."""
+    """For a shell that is known."""
     assert main([shell]) == 0
     assert capsys.readouterr().out == script(shell)
 

@@ -32,7 +32,7 @@ def test_first_word_is_a_command(file):
 
 
 def test_options_are_those_of_the_command(file):
-    """Of no other."""
+    """And of no other."""
     assert completed(file, "nacl-monai", "audit", "--ra") == ["--raters", "--rater-names"]
     assert completed(file, "nacl-monai", "phantom", "x", "--") == options_of("phantom")
     assert completed(file, "nacl-monai", "nnunet", "--ra") == []

@@ -124,7 +124,7 @@ class TestOwnBundle:
         [("max_epochs", "train"), ("calibration", "evaluate"), ("networks", "model")],
     )
     def test_key_of_a_shared_file_is_refused(self, own, root, key, shared):
-        """That file comes behind it and would replace it."""
+        """That file is behind it and would replace it."""
         own.write_text(own.read_text() + f"\n{key}: 2\n")
         with pytest.raises(SettingError, match=f"^{own}: {key} is of common/{shared}.yaml, which"):
             check_dataset("mine", root, bundles=own.parents[2])

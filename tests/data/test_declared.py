@@ -48,7 +48,7 @@ def test_classes_have_names_of_their_own(classes):
 
 @pytest.mark.parametrize("number", ["six", 0, -1, 2.5, True, None])
 def test_official_cases_are_a_number(number):
-    """Of which there is at least one."""
+    """There is at least one."""
     check_official_cases(1)
 
     with pytest.raises(SettingError, match=rf"^official_cases: is {number}; write how many"):

@@ -59,7 +59,7 @@ def batches(volumes, window, num_workers=0):
 @pytest.mark.parametrize("free", [PLENTY, 0, None], ids=["on device", "no memory", "no GPU"])
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
 def test_batches_are_those_of_the_disk_rounded_to_float16(placed, rounded, window, free):
-    """Bit for bit, wherever they lie: order, places, augmentation, shapes and types."""
+    """Bit for bit, wherever they are: order, places, augmentation, shapes and types."""
     volumes = placed(free)
     found = batches(volumes, window, workers_for(volumes, 2))
 
@@ -124,7 +124,7 @@ def test_device_without_memory_of_its_own_is_one_line(cases, tmp_path, capsys):
 
 
 def test_values_beyond_float16_are_refused(placed, cases):
-    """By name, wherever the volumes would lie; infinity would train nothing."""
+    """By name, wherever the volumes would be; infinity would train nothing."""
     for free in (PLENTY, None):
         with pytest.raises(InputError, match="and float16 ends at 65504; scale it") as refused:
             placed(free, transforms(1e-3))

@@ -82,7 +82,7 @@ def five_axes(file):
 
 
 def no_size(file):
-    """Voxels lie in one point, and no other field of the header says better."""
+    """Voxels are in one point, and no other field of the header says better."""
     stored = nibabel.load(file)
     stored.header["pixdim"][1:4] = 0
     for row in ("srow_x", "srow_y", "srow_z"):

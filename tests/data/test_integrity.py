@@ -40,7 +40,7 @@ def test_missing_file_is_no_damaged_one(tmp_path, capsys):
 
 @pytest.mark.parametrize("position", [0, 1_100_000, -9, -8, -1])
 def test_changed_byte_is_noticed(file, capsys, position):
-    """Of the first or a later part, and of the checksum itself; one line names the file."""
+    """In the first or a later part, and in the checksum itself; one line names the file."""
     content = bytearray(file.read_bytes())
     content[position] ^= 1
     file.write_bytes(content)
@@ -82,7 +82,7 @@ class Holder:
 
 @pytest.mark.parametrize("make", [lambda own: [own.Own()], lambda own: [Holder(own.scale)]])
 def test_source_of_a_users_module_counts(module, make):
-    """Of a class of the user's, and of a function that another class calls."""
+    """That of a user's class, and that of a function that another class calls."""
     hashes = [source_hash(make(module())) for _ in range(2)]
 
     assert hashes[0] != hashes[1]
@@ -118,7 +118,7 @@ def package(tmp_path, monkeypatch):
     ],
 )
 def test_source_of_what_a_users_module_imports_counts(package, line):
-    """However it is imported, and by whatever stands between; what nobody imports does not count."""
+    """However it is imported, and by whatever is between; what nobody imports does not count."""
     step = f"import numpy as np\n{line}\n\n\nclass Step:\n    pass\n"
     between = "from users_package.helper import FACTOR as something\nimport users_package.steps\n"
     sources = {"steps": step, "between": between, "helper": "FACTOR = 1\n", "other": "A = 1\n"}

@@ -73,7 +73,7 @@ def inside_slowly(points, shape):
 
 
 def test_scans_are_those_of_the_file(scans):
-    """Every number and every point comes back."""
+    """Every number and every point is read back."""
     assert [scan.patient for scan in scans] == [scan["patient"] for scan in SAMPLE]
     for scan, given in zip(scans, SAMPLE, strict=True):
         assert (scan.thickness, scan.spacing) == (given["thickness"], given["spacing"])

@@ -1,4 +1,4 @@
-"""Loading a case: a sound one comes through unchanged. Faults are in test_faults.py."""
+"""Loading a case: a sound one stays as it is. Faults are in test_faults.py."""
 
 from pathlib import Path
 
@@ -132,7 +132,7 @@ class TestModalities:
             load(files, in_channels=4)
 
     def test_file_with_the_most_channels_is_named(self, files, tmp_path):
-        """Of several files, the one that holds the channels too many is at fault."""
+        """Among several files, the one that holds the extra channels is at fault."""
         voxels = np.random.default_rng(3).normal(size=(6, 5, 4, 2)).astype(np.float32)
         save_nifti(voxels, tmp_path / "t1.nii.gz", OBLIQUE)
 

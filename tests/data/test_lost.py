@@ -19,7 +19,7 @@ CASE = {"case": "c", "image": "c.nii.gz", "label": "c_gt.nii.gz"}
 
 @pytest.fixture
 def volume():
-    """Of a, 2×2×2 voxels in a corner and as many in the middle; of b, a single voxel at an edge."""
+    """Class a has 2×2×2 voxels in a corner and as many in the middle; b has a single one at an edge."""
     label = torch.zeros(1, 20, 20, 20, dtype=torch.uint8)
     label[0, :2, :2, :2] = 1
     label[0, 9:11, 9:11, 9:11] = 1
@@ -45,7 +45,7 @@ def test_nothing_is_lost_by_turning_and_padding(volume):
 
 
 def test_voxels_outside_a_crop_are_lost(volume):
-    """8 of a's 16 voxels, and b's only one, wherever the crop stands among the steps."""
+    """8 of a's 16 voxels, and b's only one, wherever the crop is among the steps."""
     crop, pad = CenterSpatialCropd(KEYS, (10, 10, 10)), SpatialPadd(KEYS, (30, 30, 30))
 
     for steps in ([crop], [crop, pad], [pad, crop]):
@@ -53,7 +53,7 @@ def test_voxels_outside_a_crop_are_lost(volume):
 
 
 def test_class_that_resampling_leaves_nothing_of_is_lost(volume):
-    """Of the others the numbers of voxels say nothing."""
+    """The numbers of voxels say nothing about the others."""
     coarse = Resized(KEYS, (10, 10, 7), mode=["trilinear", "nearest"])
     coarsened = coarse(volume)["label"].unique().tolist()
 

@@ -44,7 +44,7 @@ def test_one_channel_is_one_file(tmp_path):
 
 
 def test_all_files_without_a_partner_are_reported(tmp_path):
-    """Of labels, of images, and of single channels; complete cases are returned."""
+    """Labels, images and single channels; complete cases are returned."""
     touch(tmp_path, "i/a_0.nii.gz", "i/a_1.nii.gz", "i/b_0.nii.gz", "i/c_1.nii.gz", "i/d_0.nii.gz")
     touch(tmp_path, "i/d_1.nii.gz", "l/a.nii.gz", "l/b.nii.gz", "l/c.nii.gz", "l/e.nii.gz")
     faults = []
@@ -78,7 +78,7 @@ def write(root, **lists):
 
 
 def test_listed_cases_are_those_of_the_lists(tmp_path):
-    """Of those that are asked for, in the order of names."""
+    """Only the lists that are asked for, in the order of names."""
     write(
         tmp_path,
         training=[{"image": "i/b.nii.gz", "label": "l/b.nii.gz"}],

@@ -81,7 +81,7 @@ def test_voxels_of_a_class_are_numbered_each_once(volumes):
 
 
 def test_voxels_are_counted_slice_by_slice(volumes):
-    """Of classes that are absent between others, too."""
+    """Where classes are absent between others, too."""
     label = volumes[0]["label"][0]
     for depth in range(SHAPE[2]):
         counts = [int((label[..., depth] == index).sum()) for index in range(4)]
@@ -91,7 +91,7 @@ def test_voxels_are_counted_slice_by_slice(volumes):
 
 
 def classes_at_centers(volumes, share, draws=400):
-    """How often which class is in the middle of a patch, where patches may lie anywhere."""
+    """How often which class is in the middle of a patch, where patches may be anywhere."""
     data = PatchDataset(volumes, (2, 2, 2), per_volume=draws, class_centered=share)
     data.seed = 7
     return Counter(int(data[index]["label"][0, 1, 1, 1]) for index in range(draws))

@@ -57,7 +57,7 @@ def refusal(case, tmp_path):
     ids=["Spacingd", "Resized", "ScaleIntensityd"],
 )
 def test_label_of_fractions_is_refused(refusal, step):
-    """MONAI's defaults interpolate it: between class 2 and background lies class 1."""
+    """MONAI's defaults interpolate it: between class 2 and background is class 1."""
     line = refusal(step)
 
     assert line.startswith("label.nii.gz: holds ")

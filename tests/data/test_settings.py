@@ -23,7 +23,7 @@ def test_every_deciding_key_has_a_line(dataset):
 
 
 def test_lines_are_those_of_the_dataset():
-    """Of FLARE, as an example."""
+    """FLARE's, as an example."""
     text = settings_lines("flare", BUNDLES)
 
     assert (

@@ -31,7 +31,7 @@ def cases_of(patients, frames=2):
 def apportioned(total, weights):
     """Largest remainders in exact arithmetic, one patient at a time; every set gets one.
 
-    The patient that a set still lacks comes from the largest set.
+    The patient that a set still lacks is taken from the largest set.
     """
     quotas = [Fraction(total) * weight / sum(weights) for weight in weights]
     sizes = [floor(quota) for quota in quotas]
@@ -108,7 +108,7 @@ class TestSizes:
             (5, (2, 1, 1), (3, 1, 1)),
             # quotas 1.25, 1.25, 2.5: nor the first set
             (5, (1, 1, 2), (1, 1, 3)),
-            # quotas 3.8, 0.1, 0.1: what an empty set lacks comes from the largest
+            # quotas 3.8, 0.1, 0.1: what an empty set lacks is taken from the largest
             (4, (38, 1, 1), (2, 1, 1)),
             # quotas 0.05, 4.9, 0.05: wherever that is
             (5, (1, 98, 1), (1, 3, 1)),
@@ -210,7 +210,7 @@ class TestDraw:
 
 class TestLeaveOneOut:
     def test_fold_is_tested_and_the_next_patient_validates(self):
-        """Names are sorted; after the last one comes the first."""
+        """Names are sorted; the first follows the last."""
         folds = [leave_one_out("dbca", fold) for fold in range(4)]
 
         assert folds == [

@@ -7,7 +7,7 @@ from nacl_monai.data.tolerance import distance
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("0.01", 0.01), ("1e2", 100.0)])
 def test_distance_is_a_number(text, number):
-    """Of millimeters."""
+    """It is in millimeters."""
     assert distance(text) == number
 
 

@@ -129,7 +129,7 @@ def test_random_transforms_give_the_same_in_any_number_of_workers(volumes):
 
 
 def test_files_are_read_once(cases, tmp_path, monkeypatch):
-    """Once cached, volumes come from the cache: NIfTI files are never read again."""
+    """Once cached, volumes are read from the cache: NIfTI files are never read again."""
     CachedVolumes(cases, transforms(), tmp_path)
     monkeypatch.setattr(LoadCase, "__call__", lambda *_: pytest.fail("read a NIfTI file again"))
 

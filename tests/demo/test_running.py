@@ -99,7 +99,7 @@ def test_folder_of_anything_else_stays_as_it_is(steps, demo):
 
 @pytest.mark.usefixtures("steps")
 def test_nothing_else_gives_way_to_an_earlier_demo(demo):
-    """Of the name that it would have."""
+    """Though it has the name that a demo would have."""
     run(demo)
     previous = demo.output.with_name("it's out.previous")
     previous.mkdir()

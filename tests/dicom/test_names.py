@@ -1,4 +1,4 @@
-"""Names come from the table that inference writes; codes are DICOM's own."""
+"""Names are those of the table that inference writes; codes are DICOM's own."""
 
 import pytest
 from pydicom.sr.codedict import codes

@@ -40,7 +40,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS)
 def test_label_map_is_read_back_as_it_was(write, matrix):
-    """Where each frame says that it lies, in every orientation."""
+    """Where each frame says that it is, in every orientation."""
     values = read_back(write(LABELS, matrix), SHAPE, matrix)
 
     assert values.max() == 1
@@ -49,7 +49,7 @@ def test_label_map_is_read_back_as_it_was(write, matrix):
 
 @pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS)
 def test_probabilities_are_read_back_to_half_a_step(write, matrix):
-    """Of 255 steps, which is 1/510."""
+    """Half of one of 255 steps is 1/510."""
     file = write(PROBS[..., 1:], matrix)
     one = dcmread(file)
 
@@ -59,7 +59,7 @@ def test_probabilities_are_read_back_to_half_a_step(write, matrix):
 
 
 def test_highdicom_reads_both_as_volumes(write):
-    """Its own readers put the frames together, and know where they lie."""
+    """Its own readers put the frames together, and know where they are."""
     matrix = AFFINES["oblique"]
     volume = highdicom.seg.segread(write(LABELS)).get_volume(combine_segments=True)
     to_index = np.linalg.inv(np.diag([-1.0, -1, 1, 1]) @ matrix) @ volume.affine
@@ -93,7 +93,7 @@ def test_simpleitk_sees_it_where_it_sees_the_series(write, tmp_path, matrix, vox
 
 @BOTH
 def test_frames_refer_to_the_slices_in_their_place(write, tmp_path, voxels):
-    """Each to the one instance of the series that lies there."""
+    """Each to the one instance of the series that is there."""
     segmentation = dcmread(write(voxels))
     slices = {one.SOPInstanceUID: one for one in map(dcmread, (tmp_path / "ct").iterdir())}
 

@@ -77,7 +77,7 @@ def test_series_that_nothing_can_refer_to_is_refused(tmp_path, spoil, message):
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
 def test_header_that_cannot_be_read_is_refused(tmp_path):
-    """Wherever the file is cut off before it says where its pixels lie."""
+    """Wherever the file is cut off before it says where its pixels are."""
     folder = write_series(tmp_path / "ct", VOXELS)
     content = (folder / "IM0001").read_bytes()
 

@@ -92,7 +92,7 @@ def test_own_network_requires_this_package(run):
 
 
 def test_description_and_changelog_name_network_loss_and_run(run):
-    """Of the classes that were chosen, however long the chain of references."""
+    """By the classes that were chosen, however long the chain of references."""
     metadata = metadata_of(run, loss="@losses::dice_ce")
 
     assert metadata["description"] == (

@@ -46,7 +46,7 @@ def configs(network, loss=None):
 
 
 def test_modules_are_followed_to_all_that_they_import(path):
-    """Of one's own; pip's are named for inference alone, and what is not there is passed over."""
+    """One's own are; pip's are named for inference only, and what is not there is passed over."""
     found = own_code(configs(component("own_net.Net"), component("own_loss.Loss")), nn.Identity())
 
     assert found.modules == {

@@ -201,7 +201,7 @@ def test_cases_without_a_label_are_refused(files, tmp_path):
 
 
 def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
-    """Of the documentation: fifteen lines, and the numbers of the audit."""
+    """The documentation's: fifteen lines, and the numbers of the audit."""
     text = GUIDE.read_text(encoding="utf-8")
     block = next(
         code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "SupervisedEv" in code

@@ -30,7 +30,7 @@ def recorded(runs=1):
 
 
 def test_names_are_written_once_in_their_order():
-    """After the last case, the names are in the order in which the cases came."""
+    """After the last case, the names are in the order of the cases."""
     expected = (["case2", "case0", "case1"], ["patient1", "patient0", "patient0"])
 
     assert recorded() == [expected]
@@ -44,7 +44,7 @@ def test_each_run_starts_anew():
 
 
 def test_only_the_first_process_writes(monkeypatch):
-    """Of several processes rank 0 alone writes."""
+    """Among several processes only rank 0 writes."""
     monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
 
     assert recorded() == []

@@ -21,7 +21,7 @@ def test_folders_tell_equal_names_apart():
 
 
 def test_cases_of_no_file_are_numbered_by_their_position():
-    """With as many digits as the last one has, so that names sort as the cases came."""
+    """With as many digits as the last one has, so that names sort as the cases did."""
     assert case_names([""] * 11)[:2] == ["00", "01"]
     assert case_names(["a.nii", "", "b.nii"]) == ["a", "1", "b"]
     assert case_names([]) == []

@@ -117,7 +117,7 @@ def test_what_processes_leave_is_replaced(tmp_path, name):
 
 @pytest.mark.parametrize("place", [".", "..", "../../evaluation"])
 def test_working_directory_is_not_replaced(tmp_path, monkeypatch, place):
-    """Whoever stands in it would stand nowhere."""
+    """Whoever is in it would be nowhere."""
     (tmp_path / "evaluation/maps").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "evaluation/maps")
 

@@ -117,7 +117,7 @@ def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
 
 
 def test_histogram_goes_on_within_an_epoch_on_another_device(tmp_path, monkeypatch):
-    """A checkpoint is read to the CPU, and the network counts where it is; "meta" stands for a GPU."""
+    """A checkpoint is read to the CPU, and the network counts where it is; "meta" acts as a GPU."""
     here, there = torch.ones(242, dtype=torch.int64), torch.ones(242, device="meta")
     counts = Mock(side_effect=[(here, torch.zeros(241)), (there, torch.zeros(241))])
     monkeypatch.setattr("nacl_monai.handlers.logits.maximum_logit_counts", counts)

@@ -131,7 +131,7 @@ def test_schedule_is_handed_on(train):
 
 
 def test_epoch_without_a_validation_changes_nothing(train):
-    """Of five epochs, two are validated."""
+    """Two of five epochs are validated."""
     loss, validation = CRaCLoss(), cases(6, 5)
     factors = train(loss, validation, epochs=5, every=2)
 

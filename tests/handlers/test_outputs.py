@@ -41,7 +41,7 @@ def test_entries_that_are_not_there_are_none(batch):
 
 
 def test_files_are_those_of_the_images_metadata():
-    """Of a batch, whose predictions may be lists, and of decollated cases; "" without metadata."""
+    """For a batch, whose predictions may be lists, and for decollated cases; "" without metadata."""
     image = MetaTensor(torch.zeros(2, 1, 3, 3), meta={"filename_or_obj": ["a.nii", "b.nii"]})
     heads = [torch.zeros(2, 2, 3, 3)] * 2
 

@@ -130,7 +130,7 @@ def test_region_that_is_not_measured_is_refused():
 
 
 def test_only_the_first_process_draws(monkeypatch):
-    """Of several, whose names and sums it gathers."""
+    """It gathers names and sums of the others."""
     monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
     writer = Writer()
     ran(writer=writer)

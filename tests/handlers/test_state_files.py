@@ -47,7 +47,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, capsys):
 
 
 def test_state_is_read_as_it_was_written(tmp_path):
-    """Tensors and plain values come back, on the CPU, into folders that did not exist."""
+    """Tensors and plain values are read back, on the CPU, into folders that did not exist."""
     file = tmp_path / "new" / "state.pt"
     save_state({"weights": torch.arange(3), "best": {"dice": 0.5, "epoch": 3}}, file)
 

@@ -91,7 +91,7 @@ def test_table_that_is_damaged_during_the_training_is_written_again(tmp_path):
 
 
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
-    """Of several processes rank 0 alone writes."""
+    """Among several processes only rank 0 writes."""
     monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
 
     with pytest.raises(FileNotFoundError):

@@ -9,7 +9,7 @@ import torch
 def proportions(labels, num_classes, weight, border="valid", ignore_index=None, radius=1):
     """Equation 2 for labels ``(*spatial)``; ``weight(j, i)`` weighs neighbor i of voxel j.
 
-    Under ``replicate``, i may lie outside and has the label of the nearest voxel.
+    Under ``replicate``, i may be outside and has the label of the nearest voxel.
     """
     shape = labels.shape
     result = torch.zeros(num_classes, *shape, dtype=torch.float64)
@@ -107,7 +107,7 @@ def smoothed(logits, labels, alpha, ignore_index=None):
 
 
 def margin(logits, labels, m, ignore_index=None):
-    """Mean over voxels and classes of what lies more than m below the largest logit."""
+    """Mean over voxels and classes of what is more than m below the largest logit."""
     return mean(
         max(0.0, float(scores.max() - score) - m)
         for _, scores, _ in voxels(logits, labels, ignore_index)
@@ -238,7 +238,7 @@ def ml1ace(logits, shares, num_bins, binning, include_absent=True):
 
 
 def crac_violations(logits, shares, margin=5.0):
-    """Of every voxel that counts: 0 and |m τ - l| if it is inner, 1 and |τ - l| if it is outer."""
+    """For every voxel that counts: 0 and |m τ - l| if it is inner, 1 and |τ - l| if it is outer."""
     for image, labels in zip(logits.detach().double(), shares, strict=True):
         tau = soft_proportions(labels, mean_weight)
         for j in itertools.product(*map(range, labels.shape[1:])):

@@ -45,7 +45,7 @@ def test_equals_netcal(batch):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(3, 60), st.data(), st.integers(0, 2**16))
 def test_confidence_that_is_the_accuracy_costs_nothing(voxels, data, seed):
-    """Of ``voxels``, as many are right as all are certain on average, whichever they are."""
+    """As many of ``voxels`` are right as all are certain on average, whichever they are."""
     right = data.draw(st.integers(voxels // 2 + 1, voxels - 1))
     torch.manual_seed(seed)
     labels = (torch.arange(voxels) < right).long()[torch.randperm(voxels)].view(1, 1, 1, voxels)

@@ -1,4 +1,4 @@
-"""Several outputs of one network, in whatever form they come."""
+"""Several outputs of one network, in whatever form they are."""
 
 import monai
 import pytest
@@ -163,7 +163,7 @@ def test_labels_may_come_one_per_output(batch):
 
 @pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_outputs_of_monais_networks_are_taken_as_they_come(dims):
-    """The heads of DynUNet and BasicUNet++ are taken as they come, in training and evaluation."""
+    """The heads of DynUNet and BasicUNet++ are taken as they are, in training and evaluation."""
     dyn = DynUNet(
         dims, 1, 3, [3] * 4, [1, 2, 2, 2], [2, 2, 2], filters=[4, 4, 8, 8],
         deep_supervision=True, deep_supr_num=2,

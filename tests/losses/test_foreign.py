@@ -70,7 +70,7 @@ def test_label_that_is_no_class_is_left_to_the_loss():
 
 
 def test_weights_of_a_loss_go_where_the_logits_are():
-    """A loss is made on the CPU; the meta device stands for a GPU."""
+    """A loss is made on the CPU; the meta device takes the place of a GPU."""
     loss = ForeignLoss(nn.CrossEntropyLoss(weight=torch.ones(3)))
     labels = LABELS[:, 0].to("meta")
 

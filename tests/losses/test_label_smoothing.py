@@ -21,7 +21,7 @@ def test_equals_the_loop(reference, batch, alpha, ignore_index):
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
 def test_share_outside_its_range_is_refused(batch, alpha):
-    """α lies in [0, 1], in module and function."""
+    """α is in [0, 1], in module and function."""
     for make in (
         lambda: LabelSmoothingLoss(label_smoothing=alpha),
         lambda: label_smoothing_loss(*batch, label_smoothing=alpha),

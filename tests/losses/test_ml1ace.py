@@ -64,7 +64,7 @@ def test_absent_class_counts_or_is_zero(reference, batch, binning):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 3)), min_size=1, max_size=6))
 def test_calibrated_bins_cost_nothing(groups):
-    """Of ten times ``n`` voxels of a probability of k/10, k times ``n`` are of the class."""
+    """Ten times ``n`` voxels have a probability of k/10, and k times ``n`` of them are of the class."""
     p = [k / 10 for k, n in groups for _ in range(10 * n)]
     labels = [int(i < k * n) for k, n in groups for i in range(10 * n)]
 

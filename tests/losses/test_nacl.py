@@ -104,7 +104,7 @@ def test_bilateral_prior_takes_labels_joined_with_the_image():
 
 
 def test_settings_may_be_numbers_of_numpy(batch):
-    """As they come from an array of settings to try."""
+    """As they are in an array of settings to try."""
     logits, labels = batch
     loss = NACLLoss(prior="blur", kernel_size=np.int64(5), sigma=np.float32(1.5))
 

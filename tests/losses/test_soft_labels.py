@@ -106,7 +106,7 @@ def dice_ce_oracle(reference, logits, labels):
 
 
 def margin_oracle(_, scores):
-    """The mean over classes of what lies more than 5 below the largest logit."""
+    """The mean over classes of what is more than 5 below the largest logit."""
     return sum(max(0.0, float(scores.max() - x) - 5.0) for x in scores) / len(scores)
 
 

@@ -13,7 +13,7 @@ from nacl_monai.losses import NACLLoss, NeighborhoodPenalty, nacl_loss, neighbor
 from nacl_monai.losses.widths import spacing_of, window_of_width
 
 CLASSES = 3
-#: Of each prior, the weight of a neighbor so many standard deviations away along each axis.
+#: For each prior, the weight of a neighbor so many standard deviations away along each axis.
 GAUSSIAN = ("gaussian", "blur", "bilateral")
 
 

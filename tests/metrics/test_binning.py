@@ -28,7 +28,7 @@ def test_next_float_belongs_to_the_bin_above(num_bins):
 
 
 def test_zero_and_one():
-    """Exactly 0 lies in the first bin, exactly 1 in the last."""
+    """Exactly 0 is in the first bin, exactly 1 in the last."""
     assert bin_indices(torch.tensor([0.0, 1.0]), 15).tolist() == [0, 14]
 
 

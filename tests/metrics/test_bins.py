@@ -237,7 +237,7 @@ def test_defaults_are_the_ece_of_all_classes():
 
 
 def test_unknown_error_is_refused():
-    """The names that there are stand in the message."""
+    """The message has the names that there are."""
     bins = calibration_bins(*random_case((1, 2, 3, 3)))
 
     with pytest.raises(InputError, match="error: is 'dice'; choose one of ece, ace, mce, conf"):

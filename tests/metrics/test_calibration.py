@@ -220,7 +220,7 @@ class TestThreshold:
     @given(cases(), st.sampled_from([0.0, 0.001, 0.1, 0.4]))
     @settings(max_examples=40, deadline=None)
     def test_error_is_that_of_the_probabilities_above(self, case, threshold):
-        """Of each class by itself, in the function, in the metric and in the bins."""
+        """For each class by itself, in the function, in the metric and in the bins."""
         probs, labels, mask = case
         expected = slow_thresholded(probs, labels, mask, threshold)
         metric = CalibrationMetric(

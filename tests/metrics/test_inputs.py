@@ -1,4 +1,4 @@
-"""Whatever form probabilities and labels come in, the numbers are the same."""
+"""Whatever form probabilities and labels have, the numbers are the same."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -100,7 +100,7 @@ def test_logits_become_probabilities():
 
 
 def test_bytes_are_probabilities_as_far_as_their_rounding_goes():
-    """round(255 p) is binned as the number it stands for; sums may be off by its rounding alone."""
+    """round(255 p) is binned as the number it means; sums may be off by its rounding alone."""
     stored = (PROBS * 255).round().to(torch.uint8)
     exact = stored.double() / 255
     bins = torch.zeros(15, 2)

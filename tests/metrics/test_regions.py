@@ -118,7 +118,7 @@ def test_only_regions_that_ask_need_a_spacing():
 
 
 def test_all_needs_no_mask():
-    """None stands for every voxel, so that no mask copies the volume."""
+    """None means every voxel, so that no mask copies the volume."""
     assert region_masks(named_regions(["all"]), VOXELS) == [None]
     assert region_masks({"mine": lambda: None}, VOXELS) == [None]
     assert selected_voxels("all", VOXELS) is None

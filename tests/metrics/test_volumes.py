@@ -34,7 +34,7 @@ def integral(predicted, raters):
 @given(st.floats(0, 1000), VOLUMES)
 @settings(deadline=None)
 def test_it_is_the_integral(predicted, raters):
-    """Of the squared distance of two distributions."""
+    """The integral of the squared distance of two distributions."""
     assert crps(predicted, *raters) == pytest.approx(integral(predicted, raters), abs=1e-6)
 
 

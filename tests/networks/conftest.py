@@ -38,7 +38,7 @@ THREE_D = [name for name in NETWORKS if name != "transunet"]
 
 @cache
 def model_config():
-    """bundles/common/model.yaml as it stands."""
+    """bundles/common/model.yaml as it is."""
     return ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")
 
 

@@ -1,4 +1,4 @@
-"""TransUNet: its encoder is timm's, its size the published one, its weights come from files."""
+"""TransUNet: its encoder is timm's, its size the published one, its weights are read from files."""
 
 import subprocess
 import sys

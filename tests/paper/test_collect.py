@@ -81,7 +81,7 @@ def test_calibrated_evaluations_stay_with_their_run(calibrated_grid, tmp_path):
 
 
 def test_kept_bins_are_those_of_the_run(grid, tmp_path):
-    """Of the regions that figures need."""
+    """For the regions that figures need."""
     main(["collect", str(grid / "acdc"), "--output", str(tmp_path)])
     old = read_run(grid / "acdc" / "unet_nacl_seed0")
     new = read_run(tmp_path / "unet_nacl_seed0")

@@ -35,7 +35,7 @@ from nacl_monai.reports.style import OKABE_ITO
     ],
 )
 def test_label_of_a_method_says_what_is_not_at_its_default(name, label):
-    """Symbols are those of the loss; values that speak for themselves stand alone, as do calibrators."""
+    """Symbols are those of the loss; values that speak for themselves are alone, as are calibrators."""
     assert method_label(name) == label
 
 
@@ -45,7 +45,7 @@ def test_method_and_its_name_have_the_same_label():
 
 
 def test_losses_of_the_main_tables_look_different():
-    """No color and no marker stands for two losses."""
+    """No two losses share a color or a marker."""
     styles = [loss_style(loss) for loss in MAIN_LOSSES]
 
     for key in ("color", "marker"):

@@ -169,7 +169,7 @@ WATCH = "<script>const errors = []; onerror = message => errors.push(message);</
 def test_page_sorts_and_fits_in_a_browser(text, tmp_path, width):
     """No console error; nothing wider than the window; a click on ECE sorts, a second turns round.
 
-    The page stands in a frame, since a headless window cannot be as narrow as a phone.
+    The page is in a frame, since a headless window cannot be as narrow as a phone.
     """
     inner = text.replace("<head>", f"<head>{WATCH}").replace("</body>", f"{PROBE}</body>")
     frame = f'<iframe style="border: 0; width: {width}px" srcdoc="{escape(inner)}"></iframe>'

@@ -273,7 +273,7 @@ def test_equal_means_share_a_rank_whatever_the_order_of_their_sum():
 
 
 def test_wins_are_the_share_of_resamplings():
-    """Of patients drawn by hand, with another generator."""
+    """With patients drawn by hand, with another generator."""
     rng = np.random.default_rng(3)
     table = table_of({"a": rng.normal(0.50, 0.1, 8), "b": rng.normal(0.53, 0.1, 8)})
     wins = rank_methods({("x", "dice"): table}, resamples=4000)

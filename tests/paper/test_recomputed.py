@@ -82,7 +82,7 @@ def holm(values):
 
 
 def difference_p(cells):
-    """Of Wilcoxon's test over patients where there is one training, else of the t test of `estimate`."""
+    """By Wilcoxon's test over patients where there is one training, else by the t test of `estimate`."""
     center, error, freedom, patients = estimate(cells)
     if not np.round(patients, 6).any():  # a temperature changes no label
         return 1.0
@@ -145,7 +145,7 @@ def test_tests_and_decisions_agree(path):
     "path", sorted(RESULTS.rglob("figure2.csv")), ids=lambda path: str(path.relative_to(RESULTS))
 )
 def test_ranks_agree(path):
-    """Of means, and of every patient and training; per metric and over the metrics."""
+    """Ranks of means, and of every patient and training; per metric and over the metrics."""
     rows = rows_of(path)
     methods = list(dict.fromkeys(row["method"] for row in rows))
     structures = [row["structure"] for row in rows_of(path.with_name("table1.csv"))]

@@ -43,7 +43,7 @@ def test_lengths_are_told_once_each_where_they_differ(run):
 
 
 def test_means_over_different_seeds_are_told(run):
-    """Of trainings without a common seed; an ensemble is of several anyhow."""
+    """Where trainings have no common seed; an ensemble has several anyhow."""
     first, second = run("unet_nacl_seed0", {}), run("unet_svls_seed1", {})
     ensemble = {
         replace(one, setup=Setup(Method("nacl", after=("ensemble",)))): path
@@ -69,7 +69,7 @@ def test_network_of_another_size_is_told_with_what_was_changed(run):
 
 
 def test_change_within_an_argument_is_told_alone(run):
-    """Of a network that is wrapped."""
+    """A change in a network that is wrapped."""
     inner = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32, 64, 8]}
     runs = run("basic_unet_plus_plus_nacl_seed0", changed("basic_unet_plus_plus", network=inner))
 

@@ -60,7 +60,7 @@ def test_ensemble_has_no_seed_of_its_own(calibrated_grid):
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
 def test_ensemble_of_other_trainings_than_those_shown_is_left_out(calibrated_grid, tmp_path, seeds):
-    """Of more it would be steadier than its neighbors; of fewer it is not "of all trainings"."""
+    """With more it would be steadier than its neighbors; with fewer it is not "of all trainings"."""
     root = Path(shutil.copytree(calibrated_grid / "acdc", tmp_path / "acdc"))
     shutil.copytree(root / "unet_nacl_seed1", root / "unet_nacl_seed2")
 
@@ -83,7 +83,7 @@ def test_ensemble_of_which_nobody_knows_the_trainings_is_refused(calibrated_grid
 
 
 def test_every_run_at_any_depth_is_found(results):
-    """Nothing whose name is no experiment's is; the paper's datasets come first."""
+    """Nothing whose name is no experiment's is; the paper's datasets are first."""
     assert len(results.folders) == 14
     assert results.datasets == ["acdc", "hippocampus"]
     assert results.networks == ["attention_unet", "unet"]
@@ -223,7 +223,7 @@ def test_folder_of_another_name_is_left_out(grid_copy):
 
 
 def test_runs_behind_links_are_found(grid_copy, tmp_path):
-    """Of a folder and of single runs, as one does where a disk is full; a link upwards ends, too."""
+    """Links to a folder and to single runs, as where a disk is full; a link upward ends, too."""
     expected = names(read_results([grid_copy]))
     moved = tmp_path / "large_disk"
     moved.mkdir()

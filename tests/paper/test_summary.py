@@ -93,7 +93,7 @@ def test_correlation_is_of_each_run_and_their_mean(results):
 
 
 def test_mean_over_datasets_is_the_mean_of_their_means(grid_copy):
-    """Of the methods that were run on all of them."""
+    """For the methods that were run on all of them."""
     source = grid_copy / "hippocampus" / "unet_nacl_seed0"
     source.rename(source.with_name("unet_nacl_prior=gaussian_seed0"))
     results = EXHIBITS["table3"].select(read_results([grid_copy]))

@@ -59,7 +59,7 @@ def test_both_grades_are_there_and_enhance_differently(patients):
 
 
 def test_regions_are_nested(patients):
-    """Necrosis of a high grade lies within the rim, and the core within the edema.
+    """Necrosis of a high grade is within the rim, and the core within the edema.
 
     The exception is where the tumor reaches fluid or the brain's surface: background there.
     """

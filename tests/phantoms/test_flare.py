@@ -44,7 +44,7 @@ def test_spacing_and_orientation_differ_between_cases(scans):
 
 
 def test_air_fat_and_organs_have_their_hounsfield_units(scans):
-    """Air outside is −1000, organs lie in the range of enhanced soft tissue, fat below water."""
+    """Air outside is −1000, organs are in the range of enhanced soft tissue, fat below water."""
     for image, label in (map(in_body, case) for case in scans):
         assert abs(np.median(image[:4, :4]) + 1000) < 30
         medians = [np.median(image[label == k]) for k in (LIVER, KIDNEY, SPLEEN, PANCREAS)]

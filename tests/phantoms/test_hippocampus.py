@@ -38,7 +38,7 @@ def test_scale_differs_by_orders_of_magnitude(phantom_of):
 
 
 def test_anterior_is_in_front_and_below(phantom_of):
-    """The parts touch; along y the anterior one comes after the posterior, and z rises back."""
+    """The parts touch; along y the anterior one is behind the posterior, and z rises back."""
     for _, label in niftis(phantom_of("hippocampus"), "hippocampus"):
         label = np.asarray(label.dataobj)
         front, back = (np.argwhere(label == k).mean(axis=0) for k in (ANTERIOR, POSTERIOR))
@@ -48,7 +48,7 @@ def test_anterior_is_in_front_and_below(phantom_of):
 
 
 def test_hippocampus_is_darker_than_its_surroundings(phantom_of):
-    """Gray matter among white: its median lies below that of the whole image."""
+    """Gray matter among white: its median is below that of the whole image."""
     for image, label in niftis(phantom_of("hippocampus"), "hippocampus"):
         image, inside = np.asarray(image.dataobj), np.asarray(label.dataobj) > 0
         assert np.median(image[inside]) < 0.95 * np.median(image[~inside])

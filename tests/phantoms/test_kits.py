@@ -53,7 +53,7 @@ def test_tumor_sits_on_a_kidney(scans):
 
 
 def test_there_is_a_kidney_on_each_side(scans):
-    """The last axis runs from right to left: kidney lies in both halves."""
+    """The last axis runs from right to left: kidney is in both halves."""
     for _, label in scans:
         kidney = np.asarray(label.dataobj) == KIDNEY
         half = kidney.shape[2] // 2

@@ -39,7 +39,7 @@ def test_every_tissue_but_the_infarct_is_in_every_patient(patients):
 
 
 def test_tissues_lie_in_layers(patients):
-    """White matter does not touch what lies outside the brain; ventricles lie in deep tissue."""
+    """White matter does not touch what is outside the brain; ventricles are in deep tissue."""
     for patient in patients.values():
         label = patient["label"]
         assert not (neighbors(np.isin(label, (WHITE, LESION, NUCLEI))) & (label == 0)).any()
@@ -76,7 +76,7 @@ def test_each_modality_shows_its_contrasts(patients):
 
 
 def test_head_is_not_stripped(patients):
-    """The bright scalp lies outside the labels."""
+    """The bright scalp is outside the labels."""
     for patient in patients.values():
         outside = patient["reg_T1"][patient["label"] == 0]
         white = np.median(patient["reg_T1"][patient["label"] == WHITE])

@@ -48,7 +48,7 @@ def test_texts_describe_all_cases(tmp_path):
 
 
 def test_cases_are_numbered_from_the_first_and_those_without_label_follow(tmp_path):
-    """The numbers are those of the official layout; cases without a label come on top."""
+    """The numbers are those of the official layout; cases without a label are extra."""
     root = write(tmp_path / "a", cases=3, first=4, unlabeled=range(90, 92))
 
     names = {path.name for path in root.iterdir()} - {"phantom.json"}

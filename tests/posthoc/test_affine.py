@@ -26,7 +26,7 @@ def drawn(seed):
 
 @pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
 def test_values_are_along_the_second_axis(dimensions):
-    """Of logits with any number of spatial axes."""
+    """For logits with any number of spatial axes."""
     logits = torch.zeros(2, 3, *([4] * dimensions))
 
     added = logits + along_classes(torch.tensor([1.0, 2.0, 3.0]), logits)

@@ -209,7 +209,7 @@ def test_empty_region_is_refused():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_background_is_not_distrusted_where_nobody_names_a_region(name):
-    """Of prediction ∪ label the background is a part only where it is wrong; see `Method.region`."""
+    """The background is a part of prediction ∪ label only where it is wrong; see `Method.region`."""
     assert METHODS[name].region == ("union" if name == "temperature" else "all")
 
 

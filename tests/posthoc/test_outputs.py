@@ -50,6 +50,6 @@ def test_every_method_has_one_kind_of_outputs():
     ],
 )
 def test_damaged_record_makes_no_module(record, error):
-    """Whoever has read it says where it came from."""
+    """Whoever has read it says where it is from."""
     with pytest.raises(error):
         module_of(record)

@@ -50,7 +50,7 @@ def test_zero_is_half_of_what_the_dtype_tells_from_it(dtype, smallest):
 
 @pytest.mark.parametrize("steps", [255, 32767, 65535])
 def test_zero_and_one_are_half_a_step_from_themselves(steps):
-    """Integers that a file scales come as single precision, which says nothing of their steps."""
+    """Integers that a file scales are read as single precision, which says nothing of their steps."""
     ends, half = torch.tensor([[0.0], [1.0]]), 0.5 / steps
 
     assert logits_of(ends, 1 / steps).flatten().tolist() == pytest.approx([np.log(half), 0.0])

@@ -149,7 +149,7 @@ def test_more_parameters_fit_no_worse(seed, scale):
 
 
 def test_bias_keeps_to_its_bound():
-    """Of a network that puts nearly everything outside; the share that moves is reported."""
+    """For a network that puts nearly everything outside; the share that moves is reported."""
     logits, masks = exact([1.0] * 3, biases=[4.0] * 3)
     fit = fitted((logits, masks), method="platt")
 

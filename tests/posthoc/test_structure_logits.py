@@ -51,7 +51,7 @@ def test_each_structure_of_each_patient_weighs_the_same():
 
 
 def test_voxels_that_do_not_count_are_left_out():
-    """Of every structure."""
+    """In every structure."""
     logits, masks = volume(0)
     mask = torch.rand(masks.shape[1:], generator=torch.Generator().manual_seed(1)) < 0.5
     with StructureLogits(NAMES) as structures:

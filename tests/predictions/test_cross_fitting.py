@@ -27,7 +27,7 @@ from nacl_monai.predictions.folders import find
 from nacl_monai.predictions.options import Options
 from tests.predictions.conftest import Study, save, sigmoid_cases, softmax_cases, write_json
 
-#: Of the audits.
+#: The files of the audits.
 REGIONS = ("foreground", "union")
 PATTERN = ["--patient-pattern", r"(patient\d+)_"]
 
@@ -275,7 +275,7 @@ def test_fit_that_cannot_be_tested_is_refused(calibrate, tmp_path, words, messag
 
 
 class TestStructuresThatOverlap:
-    """Of region-based predictions, one sigmoid each."""
+    """Region-based predictions, one sigmoid each."""
 
     @pytest.fixture
     def regions(self, tmp_path):
@@ -315,7 +315,7 @@ class TestStructuresThatOverlap:
 
     @pytest.mark.usefixtures("undrawn")
     def test_other_predictions_are_audited_through_it(self, regions, tmp_path, capsys):
-        """Of other people, by the same structures."""
+        """Those of other people, by the same structures."""
         words = [regions.nnunet(), regions.labels, *PATTERN, "--method", "platt"]
         words = ["calibrate", *words, "--output", tmp_path / "out"]
         assert main([str(word) for word in words]) == 0
@@ -351,7 +351,7 @@ def test_help_names_every_method(capsys):
 
 @pytest.mark.parametrize("method", ["platt", "local_temperatures", "magic"])
 def test_method_of_other_predictions_is_refused(calibrate, method):
-    """Of structures, or of a network whose images are at hand."""
+    """A method for structures, or for a network whose images are at hand."""
     code, _, err = calibrate("--method", method)
 
     assert code == 2

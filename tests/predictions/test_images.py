@@ -81,7 +81,7 @@ def test_label_maps_with_unit_voxels_in_the_sform_lie_where_itk_has_them(study, 
 
 @pytest.mark.parametrize(("slope", "offset"), [(2, 0), (1, -3), (0.5, 1)])
 def test_any_slope_and_offset_are_applied(slope, offset, tmp_path):
-    """As they stand in the header: slope × integer + offset."""
+    """As they are in the header: slope × integer + offset."""
     stored = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
     image = nibabel.Nifti1Image(stored, AFFINE)
     image.header.set_slope_inter(slope, offset)

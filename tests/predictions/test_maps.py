@@ -1,4 +1,4 @@
-"""`--write nifti`: maps lie where the label map lies, with names that viewers read."""
+"""`--write nifti`: maps are where the label map is, with names that viewers read."""
 
 import errno
 import math
@@ -219,7 +219,7 @@ def test_maps_are_not_replaced_by_an_audit_of_them(study, run, tmp_path):
 
 
 def test_maps_of_an_audit_that_was_killed_are_removed(study, run, tmp_path):
-    """They lie beside the folder, and the next audit begins without them."""
+    """They are beside the folder, and the next audit begins without them."""
     left = tmp_path / ".audit.new/nifti/other_entropy.nii.gz"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"")

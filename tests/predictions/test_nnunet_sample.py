@@ -109,7 +109,7 @@ def test_region_based_training_is_audited(cases, run, tmp_path):
 
 
 def test_geometry_is_read_where_no_segmentation_is(cases, run, tmp_path):
-    """From the pkl file, by which a label that lies elsewhere is refused."""
+    """From the pkl file, by which a label that is elsewhere is refused."""
     found = cases("predicted", tmp_path / "labels")
     code, _, err = run(SAMPLE / "predicted", tmp_path / "labels")
 

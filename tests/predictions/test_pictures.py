@@ -107,7 +107,7 @@ def test_page_shows_them(study, run, tmp_path):
 
 
 def test_only_the_worst_are_in_memory():
-    """Of equal cases those that came first, and none that has no error."""
+    """Among equal cases the first, and none that has no error."""
     settings = Settings(Channels("softmax", {"background": (0,), "a": (1,)}), ("foreground",))
     worst = WorstCases(settings, most=2)
     probs = torch.tensor([[[[0.4, 0.2]]], [[[0.6, 0.8]]]])

@@ -253,7 +253,7 @@ def test_sites_merge_their_shares(study, raters, run, tmp_path):
 
 
 def test_python_takes_a_mapping(study, maps, raters):
-    """Of arrays or of folders; one case or several."""
+    """To arrays or to folders; one case or several."""
     probs = [probs for probs, _ in study.cases.values()]
     labels = {name: list(of_rater.values()) for name, of_rater in maps.items()}
     found = audit(probs, labels)
@@ -381,7 +381,7 @@ def test_grids_of_raters_must_agree_where_predictions_have_none(study, raters, r
 
 
 def test_raters_must_mean_the_same_labels(study, maps, run, tmp_path):
-    """Where a dataset.json lies above each folder."""
+    """Where a dataset.json is above each folder."""
     for name, labels in (("anna", CLASSES), ("ben", {"background": 0, "tail": 1, "head": 2})):
         for case, label in maps[name].items():
             save(tmp_path / name / "labels" / f"{case}.nii.gz", label.astype(np.uint8))

@@ -46,7 +46,7 @@ def test_rows_of_the_table_are_the_committed_scores(shown):
 
 
 def test_last_row_is_the_least_score_of_a_blur():
-    """Of the widths that were tried."""
+    """Among the widths that were tried."""
     row = re.search(r"^\| blur of the best width in mm \| (.*) \|$", TEXT, re.MULTILINE)[1]
 
     shown = [float(cell.strip("* ")) for cell in row.split("|")]

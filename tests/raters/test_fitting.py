@@ -1,4 +1,4 @@
-"""Fitting: the width of a disagreement that is known comes back, and doubt is reported."""
+"""Fitting: the width of a disagreement that is known is found, and doubt is reported."""
 
 from dataclasses import replace
 
@@ -70,7 +70,7 @@ def test_scores_and_flat_range_are_those_of_the_family():
 
 
 def test_parabola_finds_a_minimum_between_widths():
-    """Of curves that are parabolas in the logarithm, exactly."""
+    """Exactly, for curves that are parabolas in the logarithm."""
     from nacl_monai.raters.fitting import _lowest
 
     widths = np.geomspace(0.5, 5, 9)

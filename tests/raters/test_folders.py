@@ -86,7 +86,7 @@ def test_distance_that_is_accepted_is_read(write, tmp_path):
 @pytest.mark.parametrize("rater", [0, 1])
 @pytest.mark.parametrize("row", [[0, 0, 0, 0], [1, 0, 0, np.nan]])
 def test_affine_that_gives_no_size_or_place_is_refused(write, tmp_path, rater, row):
-    """Of any rater; it is named."""
+    """Any rater's; it is named."""
     folders = write(tmp_path, cases=1)
     file = folders[rater] / "case00.nii.gz"
     image = nibabel.load(file)

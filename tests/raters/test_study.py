@@ -26,7 +26,7 @@ def output(database, tmp_path_factory):
 
 
 def test_files_hold_the_scores(database, output):
-    """Of hard labels, counted by hand: the share of answers that differ."""
+    """Those of hard labels are counted by hand: the share of answers that differ."""
     table = pd.read_csv(output / "scores.csv")
     nodules = list(read_nodules(read_scans(database)))
     four = [one for one in nodules if len(one.masks) == 4]
@@ -69,7 +69,7 @@ def test_absent_readers_answer_no(database):
 
 
 def test_intervals_hold_the_values(database):
-    """Of the study itself, for every prior and metric."""
+    """Those of the study itself, for every prior and metric."""
     study = measure(list(read_scans(database)))
     table = score_table(study.by_nodules[TWO], TWO)
 

@@ -141,7 +141,7 @@ def test_record_is_enough_where_nothing_else_was_kept(run):
 
 
 def test_evaluation_without_its_record_is_refused(run):
-    """Of other patients, weights or settings than anybody thinks, perhaps."""
+    """It may have other patients, weights or settings than anybody thinks."""
     (run / "evaluation/evaluation.json").unlink()
 
     assert refusal(run) == (
@@ -273,7 +273,7 @@ def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, said
     ],
 )
 def test_patients_are_those_of_the_set(run, units, said):
-    """Of the split, all of them and no other."""
+    """All patients of the split's set and no other."""
     assert said in refusal(run, units)
 
 

@@ -75,14 +75,14 @@ class TestEpochLogits:
         assert self.logits.outside == pytest.approx((1 + 4) / 20)
 
     def test_quantiles_beyond_the_edges_are_the_edges(self):
-        """Half of the second bin's ten voxels lie below its middle."""
+        """Half of the second bin's ten voxels are below its middle."""
         quantiles = self.logits.quantiles([0.05, 0.5, 0.95])
 
         np.testing.assert_allclose(quantiles[0], [0, 1 + 2 * 2 / 3, 3])
         assert quantiles[1, 1] == pytest.approx(2)
 
     def test_quantiles_are_those_of_voxels_spread_evenly(self):
-        """Each bin's voxels lie at equal distances."""
+        """Each bin's voxels are at equal distances."""
         rng = np.random.default_rng(0)
         counts = rng.integers(0, 50, (2, 12))
         counts[:, [0, -1]] = 0

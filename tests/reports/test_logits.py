@@ -16,7 +16,7 @@ def panels(figure):
 
 class TestClassLogits:
     def test_bars_are_means_per_true_class(self, runs, folders):
-        """Each bar is a mean |logit|: sum over count; bars of one output stand side by side."""
+        """Each bar is a mean |logit|: sum over count; bars of one output are side by side."""
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):
             profile = np.load(folder / "evaluation" / "logits.npz")
             axes = panels(draw_class_logits(runs))[name]

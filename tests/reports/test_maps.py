@@ -68,7 +68,7 @@ class TestFigure:
 
     @pytest.mark.parametrize("show", [["entropy"], ["confidence", "entropy"]])
     def test_entropy_is_shown_as_written(self, runs, folders, show):
-        """Entropy stands alone or below confidence, as written, from 0 to 1."""
+        """Entropy is alone or below confidence, as written, from 0 to 1."""
         shown = titled(draw_maps(runs, "003", show))
         entropies = [axes.images[0] for title, _, axes in shown if title == "Entropy"]
         confidences = [title for title, *_ in shown if title == "Confidence"]
@@ -82,7 +82,7 @@ class TestFigure:
             np.testing.assert_array_equal(image.get_array(), written["entropy"][window])
 
     def test_scores_are_those_of_the_case(self, runs, folders):
-        """Under each name stand Dice and ECE of the case shown."""
+        """Under each name are Dice and ECE of the case shown."""
         scores = {title: text for title, text, _ in titled(draw_maps(runs, "003"))}
 
         for name, folder in zip(("CE + Dice", "NACL"), folders, strict=True):

@@ -58,7 +58,7 @@ def unpainted(monkeypatch):
     ],
 )
 def test_verdict_is_that_of_the_interval(runs, gaps, expected):
-    """Over- or underconfident only where 0 lies outside."""
+    """Over- or underconfident only where 0 is outside."""
     assert expected in verdict(with_gaps(runs[0], gaps), "foreground")
 
 

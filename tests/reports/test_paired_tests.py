@@ -64,7 +64,7 @@ class TestRankBiserial:
 
     @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
     def test_negated_differences_negate_it(self, values):
-        """It lies between −1 and 1."""
+        """It is between −1 and 1."""
         values = np.array(values)
         assert rank_biserial(-values) == pytest.approx(-rank_biserial(values))
         assert -1 <= rank_biserial(values) <= 1

@@ -80,7 +80,7 @@ class TestFigureShowsTheBins:
 
 class TestFigure:
     def test_methods_share_their_axes(self, runs):
-        """Methods stand side by side under their names, on the same axes."""
+        """Methods are side by side under their names, on the same axes."""
         axes, histograms = diagrams(draw_reliability(runs))
 
         assert [ax.get_title() for ax in axes] == ["CE + Dice", "NACL"]

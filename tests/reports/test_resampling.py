@@ -78,7 +78,7 @@ class TestPercentileInterval:
         ("coverage", "ends"), [(0.5, (25, 75)), (0.9, (5, 95)), (1.0, (0, 100))]
     )
     def test_ends_leave_equal_tails(self, coverage, ends):
-        """Of the numbers 0 to 100, the percentiles are the numbers themselves."""
+        """The percentiles of the numbers 0 to 100 are the numbers themselves."""
         assert percentile_interval(np.arange(101.0), coverage) == pytest.approx(ends)
 
     def test_coverage_is_95_percent_by_default(self):

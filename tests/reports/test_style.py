@@ -183,7 +183,7 @@ def test_no_text_is_a_formula(tmp_path):
 
 
 def test_dollars_of_names_are_shown(copies, change_arrays):
-    """Of classes and of runs, in every figure that has them."""
+    """In names of classes and runs, in every figure that has them."""
     classes = np.array(["top-1", "background", r"a $\b$", "x_1$ vs $y", "LV"])
     for folder in copies:
         change_arrays(folder / "evaluation/bins.npz", lambda arrays: arrays.update(classes=classes))

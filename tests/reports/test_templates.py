@@ -31,7 +31,7 @@ def test_both_pages_have_the_shared_style(package):
 
 
 def test_values_are_escaped_and_must_be_there():
-    """Names come from folders and files of others."""
+    """Names are those of folders and files of others."""
     environment = page_template().environment
 
     assert environment.from_string("{{ a }}").render(a="<b>") == "&lt;b&gt;"

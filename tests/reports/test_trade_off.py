@@ -8,7 +8,7 @@ from nacl_monai.reports.trade_off import draw_trade_off, trade_off_text, write_t
 
 
 def differences(runs, region):
-    """Of the ECE, a number per patient: the mean over their cases."""
+    """Differences of the ECE, a number per patient: the mean over their cases."""
     before, after = runs
     change = after.metrics[f"ece_{region}"] - before.metrics[f"ece_{region}"]
     patients = before.patients
@@ -40,7 +40,7 @@ def test_points_are_the_means_of_the_regions(runs):
 
 
 def test_lines_are_the_intervals(runs):
-    """Of each point, at its height."""
+    """Through each point, at its height."""
     (axes,) = draw_trade_off(runs).axes
     spans = [segment[:, 0] for bars in axes.collections for segment in bars.get_segments()]
     expected = [

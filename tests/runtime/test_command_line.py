@@ -144,7 +144,7 @@ def test_two_definitions_of_a_key_are_refused(config, tmp_path):
 
 
 def test_key_that_a_shared_file_has_is_refused(tmp_path):
-    """The shared file comes behind the dataset's, and would replace it; a third file may replace it."""
+    """The shared file is behind the dataset's, and would replace it; a third file may replace it."""
     own, shared, more = (tmp_path / name for name in ("own.yaml", "common/train.yaml", "more.yaml"))
     shared.parent.mkdir()
     own.write_text("epochs: 3\nlosses::nacl: 1\n")

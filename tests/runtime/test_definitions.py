@@ -40,7 +40,7 @@ def complete(key, definition):
 
 
 def test_class_is_given_what_it_takes(own):
-    """Of what the configuration knows, by the names of its parameters, its parents' among them."""
+    """It gets what the configuration knows, by the names of its parameters and its parents'."""
     classes = {"out_channels": "$len(@classes)", "num_classes": "$len(@classes)"}
 
     assert complete("network_def", f"{own}.Net") == {
@@ -132,7 +132,7 @@ MENU = {"networks": {"unet": {"_target_": "UNet"}}, "network_def": "@networks::u
 
 
 def test_name_of_a_class_on_the_command_line_is_its_definition(own):
-    """Of MONAI's, or with a module."""
+    """A class of MONAI's, or one with a module."""
     for name in ("SegResNet", f"{own}.Net"):
         asked = checked_overrides(MENU, {"network_def": name})
         assert asked == {"network_def": {"_target_": name}}

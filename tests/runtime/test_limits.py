@@ -11,7 +11,7 @@ from tests.bundles.conftest import ROOT
 
 @pytest.mark.parametrize("key", [key for key, limit in LIMITS.items() if limit.high < float("inf")])
 def test_both_ends_are_allowed_and_nothing_beyond(key):
-    """The ends themselves are allowed; what lies beyond is refused, be it from a file or a command."""
+    """The ends themselves are allowed; what is beyond is refused, be it from a file or a command."""
     limit = LIMITS[key]
     length = limit.length
 

@@ -1,4 +1,4 @@
-"""A lower precision is the network's alone; what comes out is float32."""
+"""A lower precision is the network's alone; what it returns is float32."""
 
 import pytest
 import torch

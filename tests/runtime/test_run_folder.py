@@ -196,7 +196,7 @@ class TestGoingOn:
         assert recorded(trained)["losses"]["nacl"]["_desc_"] == description
 
     def test_before_the_first_epoch_there_is_nothing_to_protect(self, tmp_path):
-        """The folder is of the configuration that came last."""
+        """The folder is of the configuration that was last."""
         train(tmp_path)
         train(tmp_path, rate=0.2)
 
@@ -431,7 +431,7 @@ class TestRestart:
         assert not (trained / "previous/2").exists()
 
     def test_next_number_is_above_all_that_are_taken(self, trained):
-        """Whatever else lies there, and whichever numbers are missing."""
+        """Whatever else is there, and whichever numbers are missing."""
         for name in ("7", "10", "notes"):
             (trained / "previous" / name).mkdir(parents=True)
         train(trained, restart=True)

@@ -58,7 +58,7 @@ def test_rate_falls_once_after_half_of_the_epochs(epochs):
     ],
 )
 def test_length_may_change_as_long_as_no_learning_rate_does(earlier, begun, now, said):
-    """Neither one that was nor one that is to come."""
+    """Neither one that was nor one that is still ahead."""
     refusal = refusal_of_length(config(now), earlier, begun)
 
     assert said in refusal

@@ -8,7 +8,7 @@ from nacl_monai.runtime import load_weights
 
 
 def test_weights_come_back_exactly_or_the_file_is_named(tmp_path):
-    """Weights come back exactly; a missing, damaged or foreign file is named."""
+    """Weights are read back exactly; a missing, damaged or foreign file is named."""
     network, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     torch.save(network.state_dict(), tmp_path / "model.pt")
     content = bytearray((tmp_path / "model.pt").read_bytes())

@@ -144,7 +144,7 @@ def test_ensemble_follows_the_trainings_of_all_seeds(tmp_path):
     ("seeds", "made"), [("0 1", ["unet_nacl_seed0"]), ("0 1 2", []), ("0", [])]
 )
 def test_ensemble_is_made_where_all_seeds_were_trained(tmp_path, seeds, made):
-    """Of what is there; a seed that is missing is not trained for it."""
+    """With what is there; a seed that is missing is not trained for it."""
     for run in ("unet_nacl_seed0", "unet_nacl_seed1", "unet_svls_seed0"):
         record = tmp_path / "runs/acdc" / run / "evaluation/evaluation.json"
         record.parent.mkdir(parents=True)

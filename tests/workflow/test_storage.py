@@ -1,4 +1,4 @@
-"""Data come from object storage; runs are in a folder that all jobs see, their last file is stored."""
+"""Data are in object storage; runs are in a folder that all jobs see, their last file is stored."""
 
 import os
 import re
@@ -27,7 +27,7 @@ KEYS = {"SNAKEMAKE_STORAGE_S3_ACCESS_KEY": "a", "SNAKEMAKE_STORAGE_S3_SECRET_KEY
 
 @pytest.fixture(scope="module")
 def address():
-    """Of a server on this machine that speaks S3."""
+    """The address of a server on this machine that speaks S3."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())

@@ -146,7 +146,7 @@ def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _channel_words(entry: dict[str, Any]) -> list[str]:
-    """What the names of an image's files do not begin with alike; of equal names, their folders.
+    """What the names of an image's files do not begin with alike; for equal names, their folders.
 
     Example:
         >>> _channel_words({"image": ["a_t1_brain.nii", "a_t1ce_brain.nii"]})

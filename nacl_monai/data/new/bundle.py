@@ -57,7 +57,7 @@ def new_bundle(
     """Writes a bundle for a dataset of one's own.
 
     Args:
-        name: Of the dataset; the folder is called so.
+        name: The dataset's name, which the folder has.
         dataset_dir: The data, in one of `nacl_monai.data.formats.FORMATS`.
         bundles: The folder in which to make the bundle's.
         template: Folder of the template; by default that of the project.

@@ -14,7 +14,7 @@ class Options:
     Attributes:
         patient_pattern: A regular expression whose one group is the patient, in a case's name.
         patients: A CSV file with the columns ``case`` and ``patient``.
-        modality: Of all channels, such as "CT", where no file says it.
+        modality: The modality of all channels, such as "CT", where no file says it.
         window: The intensities that become 0 and 1.
         spacing: ``median``, ``none``, or sizes in mm; see `nacl_monai.data.new.geometry.resampled`.
     """

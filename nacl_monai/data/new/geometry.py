@@ -170,7 +170,7 @@ def sizes_of(volumes: Turned, pixdim: Sequence[float]) -> Sizes:
 
     Args:
         volumes: After they are turned.
-        pixdim: To which they are resampled, see `Resampled`.
+        pixdim: What they are resampled to, see `Resampled`.
     """
     shapes = [
         _resampled_shape(shape, affine, pixdim) if pixdim else shape

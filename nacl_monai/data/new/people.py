@@ -36,7 +36,7 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
 
 
 def _rule(options: Options, patient_of: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """By what the patient of a case is known: the reason and the function, if any."""
+    """What tells the patient of a case: the reason and the function, if any."""
     number = len(set(patient_of.values()))
     if options.patients is not None:
         return (

@@ -33,7 +33,7 @@ class Survey:
     Attributes:
         ignored: The value of voxels that are of no class; None where all are of one.
         cases: Those that were read.
-        channels: Of every image.
+        channels: The channels of every image.
         holders: For each value of the labels, the number of cases that hold it.
         first_holder: For each value, the first label that holds it.
         grids: The voxels of each label.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 #: ITK-SNAP's label descriptions, and 3D Slicer's color table.
 ITK_SNAP, SLICER = "labels.txt", "labels.ctbl"
-#: Of the background, and of the classes behind it, which begin anew after the last.
+#: The colors of the background, and of the classes behind it, which begin anew after the last.
 BACKGROUND = (178, 178, 178)
 COLORS = (
     *((204, 121, 167), (240, 228, 66), (0, 114, 178), (230, 159, 0)),
@@ -27,7 +27,7 @@ def label_tables(names: Mapping[int, str]) -> dict[str, str]:
     """``labels.txt``, ITK-SNAP's label descriptions, and ``labels.ctbl``, 3D Slicer's color table.
 
     Args:
-        names: Of every value of a label map, that of the background first. The background is invisible.
+        names: The name of every value of a label map, first that of the background, which is invisible.
 
     Returns:
         The text of each file.
@@ -60,7 +60,7 @@ def names_in(text: str) -> dict[int, str]:
     """The name of every label value in ITK-SNAP's label descriptions; other lines count for nothing.
 
     Args:
-        text: Of a ``labels.txt``.
+        text: The text of a ``labels.txt``.
 
     Example:
         >>> names_in(label_tables({0: "background", 1: "left atrium"})["labels.txt"])

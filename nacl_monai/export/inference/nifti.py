@@ -19,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 _MARK = b"nacl_monai map of "
 _UNREADABLE = (EOFError, HeaderDataError, ImageFileError, OSError, ValueError, zlib.error)
 
-# Everything that says where voxels lie. Programs read it by different rules, so all of it is copied.
+# Everything that says where voxels are. Programs read it by different rules, so all of it is copied.
 _GEOMETRY = [
     *("pixdim", "xyzt_units", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -39,12 +39,12 @@ def is_map(file: str | Path) -> bool:
 def map_image(voxels: np.ndarray, name: str, file: str | Path, affine: np.ndarray) -> Any:
     """``voxels`` on the grid of the image in ``file``.
 
-    If that is a NIfTI file, every field that says where its voxels lie is copied, so that whatever
+    If that is a NIfTI file, every field that says where its voxels are is copied, so that whatever
     program reads both, by sform or by qform, in whatever unit, sees both in the same place.
 
     Args:
         voxels: ``(H, W, D)``, or ``(H, W, D, C)`` with a channel per class.
-        name: Of the map.
+        name: The map's name.
         file: Where the image was read from.
         affine: From its voxels to mm, where the file is another than a NIfTI file.
     """

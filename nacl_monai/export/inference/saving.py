@@ -31,7 +31,7 @@ class SaveMaps(Transform):
     ``NAME_label`` and ``NAME_probabilities``, ``NAME_confidence`` and ``NAME_entropy``, see
     `label_map`, `confidence_map` and `entropy_map`. Images in several folders keep these folders below
     ``output_dir``, and ``p.nii`` beside ``p.nii.gz`` keep their endings, so that equal names stay apart.
-    Each file is whole, beside none of an earlier command, and lies where the image lies, in every
+    Each file is whole, beside none of an earlier command, and is where the image is, in every
     program that reads both.
 
     Args:

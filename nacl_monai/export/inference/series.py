@@ -1,4 +1,4 @@
-"""A DICOM series as one image: its slices lie where their positions say.
+"""A DICOM series as one image: its slices are where their positions say.
 
 MONAI's reader stacks whatever files a folder holds by their instance numbers. These need not follow the
 positions, may be missing, and are the same in two series of one folder; a missing slice goes unnoticed.
@@ -19,7 +19,7 @@ from .faults import ImageFault
 
 pydicom, has_pydicom = optional_import("pydicom")
 
-#: How far from the even stack a slice may lie, as a share of the distance of slices.
+#: How far from the even stack a slice may be, as a share of the distance of slices.
 UNEVEN = 0.1
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
@@ -52,7 +52,7 @@ class Series(NamedTuple):
 
 
 def read_series(folder: str | Path) -> Series:
-    """Reads where the slices of the series in a folder lie. Files of other formats do not count.
+    """Reads where the slices of the series in a folder are. Files of other formats do not count.
 
     Raises:
         ImageFault: If pydicom is missing, or if the folder holds no series, several, or one that is no
@@ -82,7 +82,7 @@ def _plane(dataset: Any) -> npt.NDArray[np.float32]:
 
 
 def _headers(folder: str | Path) -> list[Any]:
-    """Of the images in a folder; a DICOMDIR, which lists files, is none."""
+    """The headers of the images in a folder; a DICOMDIR, which lists files, is none."""
     files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
     read = [
         pydicom.dcmread(file, stop_before_pixels=True)
@@ -126,7 +126,7 @@ def _check_alike(folder: str | Path, slices: Sequence[Any]) -> None:
 
 
 def _stacked(folder: str | Path, slices: list[Any]) -> Series:
-    """The slices along row × column, if they lie at even distances."""
+    """The slices along row × column, if they are at even distances."""
     if len(slices) == 1:
         raise ImageFault(f"{folder}: is a single slice; name a volume")
     cosines = np.array(slices[0].ImageOrientationPatient, float)
@@ -148,7 +148,7 @@ def _check_even(
     places: npt.NDArray[np.float64],
     step: npt.NDArray[np.float64],
 ) -> None:
-    """Refuses slices that lie elsewhere than step by step from the first to the last."""
+    """Refuses slices that are elsewhere than step by step from the first to the last."""
     distances = np.linalg.norm(np.diff(places, axis=0), axis=1)
     usual = float(np.median(distances))
     same = int(np.argmin(distances))

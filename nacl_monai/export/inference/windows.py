@@ -44,14 +44,14 @@ class WindowInferer(SlidingWindowInferer):
     so that what was fitted behind it sees its averaged logits.
 
     Args:
-        roi_size: Two sides of a network of slices, which lie along the last axis; or three.
+        roi_size: Two sides for a network of slices, stacked along the last axis; or three.
         sw_batch_size: How many windows pass the network at once; None for 16 slices, or 1 patch, which
             fills a device by itself.
         average: "probabilities" or "logits", see above.
-        settings: Of MONAI's ``SlidingWindowInferer``, such as ``overlap``, 0.25 by default.
+        settings: Settings of MONAI's ``SlidingWindowInferer``, such as ``overlap``, 0.25 by default.
 
     Attributes:
-        spatial_dim: The axis along which slices lie; None for patches.
+        spatial_dim: The axis along which slices are stacked; None for patches.
 
     Raises:
         ValueError: If there is no such average.

@@ -14,7 +14,7 @@ from nacl_monai.phantoms.shapes import Array
 BACKGROUND, RIGHT_VENTRICLE, MYOCARDIUM, LEFT_VENTRICLE = 0, 1, 2, 3
 ANNOTATOR_ERROR = 0.8  # standard deviation along each axis of the plane, in voxels
 SMOOTHNESS = 5  # over how many voxels it is smooth
-# Of an error in mm, in its own size: much less, and a border that is off is also longer, as it winds.
+# The same of an error in mm, in its own size: with much less, a border that is off winds and is longer.
 SMOOTHNESS_OF_ERROR = 5
 FRAME_ERROR = 2.0  # that of the shift along z, in mm
 

@@ -1,4 +1,4 @@
-"""The heart's surfaces at a phase of the beat, and where points lie relative to them."""
+"""The heart's surfaces at a phase of the beat, and where points are relative to them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def taper(height: Array, tip: float) -> Array:
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Where points lie relative to the heart's surfaces at one phase.
+    """Where points are relative to the heart's surfaces at one phase.
 
     Attributes:
         height: 0 at the valves, 1 at the apex, one value per slice.

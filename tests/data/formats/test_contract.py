@@ -206,7 +206,7 @@ class TestNnunet:
         assert len(cases_of(describe(root), root)) == len(NAMES)
 
     def test_names_in_both_sets_are_refused(self, tmp_path):
-        """One case would stand for two."""
+        """One case would count as two."""
         root = own_data.nnunet(tmp_path, test=2)
         for folder in ("images", "labels"):
             for file in (root / f"{folder}Ts").glob("case_005*"):
@@ -423,7 +423,7 @@ class TestFolders:
         ],
     )
     def test_file_that_would_be_left_out_is_named(self, tmp_path, file, part):
-        """Of an unknown ending, or of another one than the first."""
+        """It has an unknown ending, or another one than the first."""
         root = own_data.folders(tmp_path)
         (root / file).touch()
 

@@ -42,7 +42,7 @@ def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path)
 
 @pytest.mark.parametrize("shift", [0, 0.002, 0.009, 0.02])
 def test_affines_may_differ_as_in_training(refusal, tmp_path, shift):
-    """By as much as the training accepts; the image lies where its first file does."""
+    """By as much as the training accepts; the image is where its first file is."""
     moved = AFFINE.copy()
     moved[0, 0] += shift / 3  # 3 voxels from the first to the last
     files = [str(tmp_path / name) for name in ("a.nii", "b.nii")]

@@ -10,7 +10,7 @@ PROBS = torch.tensor([[0.2, 0.5, 1.0], [0.7, 0.5, 0.0], [0.1, 0.0, 0.0]])
 
 
 def test_label_is_the_most_probable_class():
-    """Of equal ones the first, as NumPy has it."""
+    """In a tie the first, as NumPy has it."""
     np.testing.assert_array_equal(label_map(PROBS)[0], PROBS.numpy().argmax(axis=0))
 
 

@@ -1,4 +1,4 @@
-"""A map lies where its image lies, whoever reads both, and is whole or not there."""
+"""A map is where its image is, whoever reads both, and is whole or not there."""
 
 import os
 from pathlib import Path

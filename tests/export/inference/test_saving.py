@@ -19,7 +19,7 @@ NAMES = ("probabilities", "label", "confidence", "entropy")
 
 
 def probabilities(file, shape=(4, 5, 6)):
-    """Of two classes, as the network and the inversion return them."""
+    """Those of two classes, as the network and the inversion return them."""
     one = torch.rand(1, *shape)
     meta = {"filename_or_obj": str(file)}
     return MetaTensor(torch.cat([one, 1 - one]), affine=torch.tensor(AFFINE), meta=meta)
@@ -162,7 +162,7 @@ def test_probabilities_that_are_no_numbers_are_not_written(tmp_path, refusal, va
 
 @pytest.mark.parametrize("name", NAMES)
 def test_file_that_is_no_map_is_not_replaced(tmp_path, refusal, name):
-    """A label that was drawn by hand may lie beside its image, under the name of a map."""
+    """A label that was drawn by hand may be beside its image, under the name of a map."""
     file = str(tmp_path / "x.nii.gz")
     by_hand = tmp_path / f"x_{name}.nii.gz"
     save_nifti(np.ones((4, 5, 6), np.uint8), by_hand)

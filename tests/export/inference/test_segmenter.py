@@ -111,7 +111,7 @@ def test_bad_images_are_named_although_the_command_ends_early(segment):
 
 
 def test_untrained_network_segments_nothing(segment, tmp_path):
-    """The weights come first."""
+    """The weights are first."""
     with pytest.raises(SystemExit, match=r"nowhere.pt: no trained model there"):
         segment("a", checkpoint=tmp_path / "nowhere.pt")
 

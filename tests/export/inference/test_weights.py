@@ -81,7 +81,7 @@ def test_nothing_there_is_said(refusal, tmp_path):
 
 @pytest.mark.parametrize("other", [network(3), nn.Linear(2, 2)])
 def test_weights_of_another_network_do_not_fit(refusal, file, other):
-    """Of another shape or with other names."""
+    """They have another shape or other names."""
     assert "model.pt: does not fit the network; " in refusal(load_weights, other, file)
 
 

@@ -36,7 +36,7 @@ def test_myocardium_encloses_the_left_ventricle(frames):
 
 
 def test_the_right_ventricle_lies_on_the_septum(frames):
-    """The RV touches the myocardium, and in the displayed image lies to the left of the LV."""
+    """The RV touches the myocardium, and in the displayed image is to the left of the LV."""
     for _, ed, _, _ in frames:
         label = voxels(ed)
         assert (in_plane_neighbors(label == RV) & (label == MYO)).any()
@@ -58,7 +58,7 @@ def test_annotator_errs_smoothly_and_not_much():
 
 
 def squared_distance(number, spacing, error):
-    """Of two annotators' borders of the left ventricle along both axes of each slice, mean in mm²."""
+    """The mean between two annotators' borders of the left ventricle, along the axes of slices, in mm²."""
     patient = draw_patient(np.random.default_rng(number), number)
     size = int(110 / spacing)
     shape = (size, size, patient.shape[2])

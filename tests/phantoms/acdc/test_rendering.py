@@ -29,7 +29,7 @@ def test_inner_voxels_have_the_signal_of_their_tissue(patient, contraction):
 
 
 def test_boundaries_mix_tissues(patient):
-    """Partial volume: some voxels lie between blood and muscle, none beyond the extremes."""
+    """Partial volume: some voxels are between blood and muscle, none beyond the extremes."""
     signal = render(patient, 0.0, still(patient))
 
     assert AIR - 1e-6 <= signal.min() < signal.max() <= BLOOD + 1e-6

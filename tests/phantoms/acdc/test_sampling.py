@@ -1,4 +1,4 @@
-"""Points lie at the centers of voxels, or of their equal parts."""
+"""Points are at the centers of voxels, or of their equal parts."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """Cuts a small sample out of what nnU-Net wrote: ``python record.py SOURCE TARGET CASE [CASE …]``.
 
-SOURCE is a folder of predictions, or the ``fold_0/validation`` of a training. Of each case the npz file
+SOURCE is a folder of predictions, or the ``fold_0/validation`` of a training. For each case the npz file
 (as float16), the segmentation and the geometry are cut to the middle of the segmented voxels; the places
 of the classes, which are most of a pkl file, are left out of it.
 """
@@ -37,7 +37,7 @@ def record(source, target, case):
 
 
 def main(source, target, *cases):
-    """Cuts the cases, and copies what lies beside them."""
+    """Cuts the cases, and copies what is beside them."""
     source, target = Path(source), Path(target)
     model = source.parents[1] if source.name == "validation" else source
     place = target / "fold_0" / "validation" if model != source else target
