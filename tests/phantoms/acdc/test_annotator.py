@@ -58,7 +58,7 @@ def test_annotator_errs_smoothly_and_not_much():
 
 
 def squared_distance(number, spacing, error):
-    """The mean between two annotators' borders of the left ventricle, along the axes of slices, in mm²."""
+    """The mean between two annotators of the left ventricle, along the axes of slices, in mm²."""
     patient = draw_patient(np.random.default_rng(number), number)
     size = int(110 / spacing)
     shape = (size, size, patient.shape[2])
