@@ -1,7 +1,7 @@
 """Checking a download before anyone trains on it: ``nacl-monai check acdc DIR``.
 
-What is expected of a dataset is declared in its ``bundles/*/configs/dataset.yaml`` and read from there,
-so the same command checks a dataset of one's own. Cases are read as a training reads them, by the same
+The expectations of a dataset are in its ``bundles/*/configs/dataset.yaml`` and read from there, so the
+same command checks a dataset of one's own. Cases are read as a training reads them, by the same
 `nacl_monai.data.LoadCase`, but all faults are collected instead of the first one raised.
 """
 

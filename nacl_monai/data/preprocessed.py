@@ -63,7 +63,7 @@ def check_preprocessed(case: Case, volume: Mapping[Hashable, Any]) -> None:
             f"{case['label']}: is not where its image is when both are preprocessed and cropped; give "
             "each step that turns, resamples or crops `keys: [image, label]`"
         )
-    # What interpolates may round, and then nothing tells; MONAI's transforms do not.
+    # A step that interpolates may round, and then nothing tells; MONAI's transforms do not round.
     broken = label[(label != label.round()) | (label < 0) | (label > _BYTE)]
     if len(broken):
         raise InputError(

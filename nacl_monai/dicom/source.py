@@ -21,8 +21,8 @@ _NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
 def read_source(folder: Path) -> Series:
     """Reads the series in a folder, with all that a segmentation takes from it.
 
-    What may be empty is empty where it is missing. The distance of slices is that of their positions,
-    and stands in for a missing thickness.
+    An attribute that may be empty is empty where it is missing. The distance of slices is that of their
+    positions, and replaces a missing thickness.
 
     Raises:
         InputError: If the folder holds no single, evenly spaced series, or one without a frame of

@@ -61,7 +61,7 @@ def run_configs(
     if not trust:
         check_known_code(record, file, bundles, dict(leaves(asked)).values())
     for kind, config in configs.items():
-        # Whoever has the trained weights needs not those that the training began with.
+        # The trained weights replace those that the training began with.
         keys = config.keys() if kind == "train" else shared.keys() - {"pretrained"}
         config.update(_copied(record, keys))
     _override(list(configs.values()), overrides)

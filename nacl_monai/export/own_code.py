@@ -31,7 +31,7 @@ from nacl_monai.sources import imported_names, is_users
 # Which every bundle has, or names by itself.
 _THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
 _OPTIONAL = re.compile(r"optional_import\(\s*[\"'](\w+)")
-# What travels is imported by its own name from within, too.
+# Modules that travel are imported by their own names from within, too.
 _INIT = '''"""What the configurations of this bundle call."""
 
 import os

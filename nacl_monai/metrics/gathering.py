@@ -70,7 +70,7 @@ class GatheredTogether(Cumulative):
         return self.aggregate()
 
     def _sync(self) -> None:
-        # What is gathered already is read by one process alone, as by the one that writes the files.
+        # Only one process reads what is gathered already, such as the one that writes the files.
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         if several and not self._synced:
             seen: Any = idist.all_gather(int(self._buffers is not None))

@@ -10,11 +10,11 @@ class :math:`c`, a bin of :math:`n` voxels has the accuracy
     s_v = \frac{1}{R} \sum_r [y_{rv} = c]
 
 The sums of all raters, added, are therefore the exact bins of the share. They remain whole numbers, in
-which every voxel counts R times, once for each rater. What follows from them (ECE, NLL, …) is that of
-the share; the Brier score is the mean of those against each rater, and AURC a mean over R times as many
-ranks.
+which every voxel counts R times, once for each rater. ECE, NLL and all else that follows from them is
+that of the share; the Brier score is the mean of those against each rater, and AURC a mean over R times
+as many ranks.
 
-A region depends on a rater's labels. In that of the share are the voxels that are in it by any of them:
+A region depends on a rater's labels. That of the share holds the voxels that are in it by any of them:
 "foreground" is what at least one rater marks. A voxel that one of them has not labeled does not count.
 
 The raters themselves are measured alike: the share of the other raters, taken as a probability, against

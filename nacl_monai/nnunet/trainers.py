@@ -57,7 +57,7 @@ class CalibratedTrainer:
 
     Attributes:
         loss_class: The loss that takes the place of cross-entropy.
-        loss_settings: Its arguments. What a subclass does not name is as in the class above it.
+        loss_settings: Its arguments. A subclass inherits those that it does not name.
             nnU-Net's ``debug.json`` keeps them.
         with_dice: Whether nnU-Net's Dice is added.
     """

@@ -17,7 +17,7 @@ from nacl_monai.paper.trained import common_seeds
 def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
     """Sentences on lengths that differ, seeds that differ and networks that are not as in the menu.
 
-    What a configuration lacks, as one of an earlier version does, is not compared.
+    Keys that a configuration lacks, as one of an earlier version does, are not compared.
 
     Args:
         folders: The folders of runs, or of what follows them.

@@ -226,7 +226,7 @@ def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
         raise InputError(
             f"{file}: has no labeled voxel, but the value to ignore alone; leave it out"
         )
-    # What nobody has labeled is like the nearest labeled voxel, so that it makes no boundary.
+    # A voxel that nobody has labeled is like the nearest labeled one, so that it makes no boundary.
     nearest = distance_transform_edt(ignored, return_distances=False, return_indices=True)
     return Labels(_classes(values[tuple(nearest)], channels), torch.from_numpy(~ignored))
 

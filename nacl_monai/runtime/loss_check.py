@@ -1,7 +1,7 @@
 """Checks before the first batch that a loss from elsewhere reads logits and labels as they are given.
 
 A loss that takes logits for probabilities, or class indices for one-hot labels, returns a number all the
-same. What every loss of a softmax has in common tells them apart.
+same. A property that all losses of a softmax share tells them apart.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A run's folder belongs to one configuration, and to one process at a time.
 
-What a command finds in the folder decides what it does. If there is nothing, it trains. If there is an
+The folder decides what a command does. If there is nothing in it, it trains. If there is an
 interrupted training of the same configuration, it goes on (`nacl_monai.handlers.Checkpoints`). If there
 is a training of another configuration, it is refused, unless it is told to begin anew.
 """

@@ -55,7 +55,7 @@ def follow_run(checkpoint: str | Path) -> None:
     """Puts what a run was trained with in place of what the calling configuration says.
 
     This holds for every key that both have, such as network, classes, label values, preprocessing and
-    sizes, but for :data:`FREE_TO_EVALUATE`. Whatever is computed after this call is computed with them.
+    sizes, but for :data:`FREE_TO_EVALUATE`. Everything after this call is computed with them.
 
     Args:
         checkpoint: The run's ``model.pt``, with ``config.json`` beside it. Without that file the

@@ -10,7 +10,7 @@ with weights :math:`w_i` that fall off from the middle of a window like a Gaussi
 logits would be a geometric mean of the probabilities, which makes a voxel *more* certain where windows
 disagree: of 0.99 and 0.6 the mean is 0.795, but the mean of their logits is that of 0.924.
 
-Whatever follows takes logits, so a mean of probabilities is handed on as logits whose softmax it is:
+Later steps take logits, so a mean of probabilities is handed on as logits whose softmax it is:
 
 .. math::
 
