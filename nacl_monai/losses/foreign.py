@@ -48,9 +48,9 @@ FORMS: dict[str, Callable[[torch.Tensor, torch.Tensor, int | None], torch.Tensor
 class ForeignLoss(SegmentationLoss):
     r"""A loss from elsewhere, as a loss of this package with one term, ``loss``.
 
-    Any loss that takes ``(logits, labels)`` becomes one by itself where it is a base of `ComposedLoss` or
-    the loss of `DeepSupervisionLoss`, as every loss of a training is. Name this class only for labels in
-    another form than the first::
+    Any loss that takes ``(logits, labels)`` becomes one by itself as a base of `ComposedLoss` or as the
+    loss of `DeepSupervisionLoss`, and every loss of a training is one of these. Name this class only for
+    labels in another form than the first::
 
         loss:
           _target_: nacl_monai.losses.ForeignLoss
