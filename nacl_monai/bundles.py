@@ -70,7 +70,7 @@ def bundles_folder(bundles: str | Path | None = None) -> Path:
 def search_path(bundles: str | Path | None) -> list[Path]:
     """Returns the folders in which datasets are looked for, in this order; the last has ``common/``.
 
-    That is the given one, or that of the working directory. If it holds somebody's own datasets alone,
+    That is the given one, or that of the working directory. If it holds only somebody's own datasets,
     without ``common/``, those of the installed package or of the project follow.
 
     Raises:

@@ -14,7 +14,7 @@ from monai.transforms import Compose
 
 
 def seeded(transform: Callable[[Any], Any], item: Any, entropy: Sequence[int]) -> Any:
-    """``transform(item)`` with random numbers that follow from ``entropy`` alone.
+    """``transform(item)`` with random numbers that follow only from ``entropy``.
 
     The transform's own generators are seeded, and those of Python, NumPy and torch's CPU while it runs;
     afterwards these three go on as if nothing had been. It therefore does not matter in which of

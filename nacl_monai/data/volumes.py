@@ -141,7 +141,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         return self._item(index, *(box.permute(1, 2, 3, 0).contiguous() for box in boxes))
 
     def voxel(self, index: int, label: int, number: int) -> tuple[int, int, int]:
-        """Row, column and slice of the voxel ``number`` of a class; reads the label of that slice alone.
+        """Row, column and slice of the voxel ``number`` of a class; reads only the label of that slice.
 
         Args:
             index: The volume's index.

@@ -90,7 +90,7 @@ def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
     """What the classes that configurations name need.
 
     Args:
-        configs: By their kind. The packages are those of inference alone.
+        configs: By their kind. The packages are only those of inference.
         network: The network of inference.
     """
     modules, _ = _needed(configs.values())

@@ -20,7 +20,7 @@ class CaseHandler(ABC):
     take as the unit of statistics, is what the batch has under ``patient``.
 
     Attach it after the metrics that it reads. Under several processes, names are gathered in the
-    order in which MONAI gathers its metrics, that of the ranks, and rank 0 alone writes.
+    order in which MONAI gathers its metrics, that of the ranks, and only rank 0 writes.
     """
 
     def __init__(self) -> None:

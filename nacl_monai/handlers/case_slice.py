@@ -26,7 +26,7 @@ def case_slice(
     image: torch.Tensor | None = None,
     overlapping: bool = False,
 ) -> dict[str, Any]:
-    """The axial slice with most foreground in the label, which so depends on the label alone.
+    """The axial slice with most foreground in the label, which so depends only on the label.
 
     Structures that overlap are painted over each other, the largest first. Where one of them is
     uncertain, so is the slice: its confidence is the least of all structures, its entropy the largest.

@@ -22,7 +22,7 @@ from nacl_monai.runs import EvaluationFolder
 class SliceMaps(CaseHandler):
     """Writes ``maps/<case>.npz``: the slice with most foreground in the label.
 
-    The choice depends on the label alone, so that all methods show the same slice. Arrays:
+    The choice depends only on the label, so that all methods show the same slice. Arrays:
     ``image`` float32 (first channel), ``label`` and ``prediction`` uint8, ``confidence`` float32 (the
     largest probability), ``entropy`` float32 (``−Σ p ln p / ln C``, from 0, certain, to 1, equal
     probabilities), each ``(rows, columns)`` as one looks at it: where an axis pair runs right and
@@ -67,7 +67,7 @@ class SliceMaps(CaseHandler):
         self._kept: list[Path | dict[str, Any]] = []
 
     def _collect(self, engine: Engine) -> None:
-        """Writes the slices of a batch under numbers, since names are known in the end alone.
+        """Writes the slices of a batch under numbers, since names are known only in the end.
 
         Processes other than the first keep theirs, which that one writes.
         """

@@ -13,7 +13,7 @@ from monai.handlers import MLFlowHandler
 class TrackedRun:
     """Logs a run's parameters and files to MLflow when an engine is done.
 
-    MONAI's `MLFlowHandler` logs numbers of every epoch alone. An engine that no such handler tracks is
+    MONAI's `MLFlowHandler` logs only numbers of every epoch. An engine that no such handler tracks is
     left alone.
 
     Args:

@@ -27,7 +27,7 @@ def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) 
     """Refuses a width that is none, and a spacing without any, which would change nothing.
 
     Raises:
-        SettingError: If the width is not positive, or there is a spacing alone.
+        SettingError: If the width is not positive, or there is only a spacing.
     """
     valid = width_mm is None or 0 < width_mm < math.inf
     require(valid, "width_mm", width_mm, "a positive number of mm")

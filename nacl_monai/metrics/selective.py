@@ -8,7 +8,7 @@ there are few errors and if they are among the least confident voxels:
 
     \mathrm{AURC} = \frac{1}{N} \sum_{k=1}^{N} \frac{E(k)}{k}
 
-AUROC of errors asks for the order alone: the probability that a right voxel is more confident than a
+AUROC of errors asks only for the order: the probability that a right voxel is more confident than a
 wrong one, where equal confidence counts one half.
 
 Voxels of equal confidence are interchangeable: the errors among them are spread evenly. Hence both

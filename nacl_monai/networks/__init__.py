@@ -14,7 +14,7 @@ __all__ = ["SingleOutput", "TransUNet", "check_input_size"]
 
 
 def __getattr__(name: str) -> Any:
-    """TransUNet when it is asked for: it alone needs ``timm``, which takes a second to import."""
+    """TransUNet when it is asked for: only it needs ``timm``, which takes a second to import."""
     if name != "TransUNet":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from nacl_monai.networks.transunet import TransUNet  # noqa: PLC0415

@@ -212,7 +212,7 @@ class Grid:
     Attributes:
         methods: Losses with their hyper-parameters.
         datasets: Those of the paper's table or figure.
-        networks: Usually the UNet alone.
+        networks: Usually only the UNet.
         fractions: Shares of the training patients.
     """
 

@@ -17,7 +17,7 @@ def mean_scores(results: Results, columns: Sequence[str]) -> pd.DataFrame:
     """Means over patients of columns of ``cases.csv``.
 
     Args:
-        results: The runs; those that differ by seed or fold alone are one experiment.
+        results: The runs; those that differ only by seed or fold are one experiment.
         columns: Those of ``cases.csv``; a dataset that lacks one, or has it nowhere defined, has no such
             row.
 

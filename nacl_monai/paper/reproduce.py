@@ -154,7 +154,7 @@ def _remove(output: Path, names: Collection[str]) -> None:
 def _write_tests(exhibit: Exhibit, results: Results, output: Path) -> list[Path]:
     """Paired tests of what a table or figure shows, and their pictures.
 
-    None if it shows one method alone.
+    None if it shows only one method.
     """
     comparison = compare_methods(results, exhibit.content.tested, PROPOSED)
     if comparison.tests.empty:

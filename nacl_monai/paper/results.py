@@ -253,7 +253,7 @@ def _leads_up(folder: Path) -> bool:
 
 
 def _experiment(folder: Path) -> Experiment:
-    """The experiment that a folder's name says, of a dataset that its files alone say.
+    """The experiment that a folder's name says, of a dataset that only its files say.
 
     Raises:
         InputError: If it is none.

@@ -80,7 +80,7 @@ def to_latex(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
 
 
 def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
-    """A table per dataset: rows are methods, columns are metrics; means over structures alone.
+    """A table per dataset: rows are methods, columns are metrics; only means over structures.
 
     Args:
         summary: From `nacl_monai.paper.contents.MethodTable.summary`.

@@ -28,7 +28,7 @@ class CaseRequest(NamedTuple):
     """Which case to write.
 
     Each step has a random stream of its own, so that a change to one step leaves the draws of the
-    others as they are. The streams depend on the seed and the case's number alone, so that a larger
+    others as they are. The streams depend only on the seed and the case's number, so that a larger
     phantom begins with the smaller one.
 
     Attributes:

@@ -3,7 +3,7 @@
 ``CASE.npz`` holds ``probabilities``, ``(C, z, y, x)`` on the image's own grid as the reader of
 ``plans.json`` turned it; ``CASE.pkl`` the geometry, ``CASE.nii.gz`` the segmentation. Predictions have
 ``dataset.json`` and ``plans.json`` beside them, a training above its ``fold_*/validation``.
-TotalSegmentator's ``--save_probabilities CASE.npz`` copies npz and pkl alone, on the grid that it
+TotalSegmentator's ``--save_probabilities CASE.npz`` copies only npz and pkl, on the grid that it
 resamples to; where a task has several networks, each overwrites what the one before has left.
 """
 
@@ -37,7 +37,7 @@ def find(folder: Path) -> list[Prediction]:
 
 
 def find_alone(folder: Path) -> list[Prediction]:
-    """The cases of a folder with npz files alone, as TotalSegmentator leaves them."""
+    """The cases of a folder that has only npz files, as TotalSegmentator leaves them."""
     return [] if dataset_file(folder) else _npz_files(folder)
 
 

@@ -29,7 +29,7 @@ def check_raters(labels: Folders) -> None:
     """Refuses raters who cannot be meant, before the first prediction is read.
 
     Raises:
-        SettingError: If there is one alone, or a name that no folder can have.
+        SettingError: If there is only one, or a name that no folder can have.
         InputError: If a folder is given twice or holds no label map, or if two hold the same label maps:
             the rater would count twice.
     """

@@ -42,7 +42,7 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
     """Case → its label map by each rater.
 
     Raises:
-        SettingError: If there is one rater alone.
+        SettingError: If there is only one rater.
         InputError: If a folder is given twice, or lacks a case of another.
     """
     _check_several(folders)
@@ -54,7 +54,7 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
 
 
 def _check_several(folders: Sequence[Path]) -> None:
-    """Refuses one rater alone, and a rater who is given twice."""
+    """Refuses a single rater, and a rater who is given twice."""
     if len(folders) < 2:
         raise SettingError(f"{folders[0]}: is the only rater; give two or more folders")
     places: set[Path] = set()

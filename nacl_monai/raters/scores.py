@@ -86,7 +86,7 @@ class PriorScores:
         return self._weighted(self.by_patient(metric), weights)
 
     def by_patient(self, metric: str) -> Array:
-        """The score of each patient alone, ``(patients, priors, bands)``; NaN without a voxel."""
+        """The score of each patient, ``(patients, priors, bands)``; NaN without a voxel."""
         if metric == "ece":
             gaps: Array = np.abs(self._per_voxel(self.confidences - self.positives)).sum(axis=-1)
             return gaps

@@ -36,7 +36,7 @@ _RANGES = {
     "nll": (0.0, math.inf),
     "brier": (0.0, 2.0),
 }
-# What follows from the bins alone.
+# Errors that follow from the bins.
 _RECOMPUTED = {
     "ece": CalibrationBins.ece,
     "ace": CalibrationBins.ace,

@@ -1,4 +1,4 @@
-"""Risk and coverage: how many errors meets a reader who looks at the most confident voxels alone?
+"""Risk and coverage: how many errors does a reader meet who trusts the most confident voxels?
 
 *Selective classification for deep neural networks* (Geifman and El-Yaniv, 2017),
 https://arxiv.org/abs/1705.08500. Everything is drawn from the fine bins in ``bins.npz``.

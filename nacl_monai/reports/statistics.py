@@ -13,7 +13,7 @@ each of :math:`P` patients and the mean :math:`\bar y_{\cdot s}` of each of :mat
 
 and Student's t has the degrees of freedom of Welch and Satterthwaite. The noise of single scores is
 in both terms, so the interval is somewhat too wide rather than too narrow. A single training says
-nothing about other trainings: :math:`V_S` is left out, and the interval is of these weights alone.
+nothing about other trainings: :math:`V_S` is left out, and the interval is only of these weights.
 
 References:
     An Approximate Distribution of Estimates of Variance Components (Satterthwaite, 1946).

@@ -13,7 +13,7 @@ from nacl_monai.runtime.hints import parameters
 
 #: With what the names of this package's classes begin.
 PACKAGE = "nacl_monai."
-#: Finds MONAI's classes by their names alone.
+#: Finds MONAI's classes by nothing but their names.
 locator = ComponentLocator()
 
 

@@ -62,7 +62,7 @@ def _check_no_copy(run: RunFolder, members: Mapping[str, str]) -> None:
 
 
 def _of_any_seed(run: RunFolder) -> list[RunFolder]:
-    """The folders whose names differ from a run's in the seed alone, in the order of the seeds."""
+    """The folders whose names differ from a run's only in the seed, in the order of the seeds."""
     match = re.fullmatch(r"(.+_seed)\d+", run.path.absolute().name)
     if match is None:
         raise InputError(f"{run.path}: not the name of a run; end it in _seed<n>")

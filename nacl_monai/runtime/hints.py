@@ -129,7 +129,7 @@ def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[
 
     Args:
         component: A mapping with ``_target_``.
-        locator: Finds MONAI's classes by their names alone.
+        locator: Finds MONAI's classes by nothing but their names.
     """
     name = ConfigComponent(dict(component), locator=locator).resolve_module_name()  # type: ignore[no-untyped-call]
     target = locate(name) if isinstance(name, str) else None

@@ -19,7 +19,7 @@ _locks: dict[Path, int] = {}
 def lock_folder(folder: str | Path) -> None:
     """Makes ``folder`` this process's own, until the process ends in whatever way.
 
-    The first of several processes of a run alone takes it, since it alone writes.
+    Among several processes of a run only the first takes it, since only that one writes.
 
     Args:
         folder: The folder; made if missing.

@@ -89,7 +89,7 @@ class _Probe:
     """Logits whose loss is known to be small, large or the same, and the labels of two images."""
 
     def __init__(self, classes: int, spatial_size: Sequence[int]) -> None:
-        # Thin stripes, since a loss may look at the middle of structures alone.
+        # Thin stripes, since a loss may look only at the middle of structures.
         stripes = torch.arange(2 * prod(spatial_size)) // 3 % classes
         self.labels = stripes.view(2, 1, *spatial_size).to(torch.uint8)
         indices = torch.arange(classes).view(1, -1, *[1] * len(spatial_size))

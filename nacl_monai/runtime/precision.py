@@ -29,7 +29,7 @@ LARGEST_HALVED = 64
 class PrecisionInferer(Inferer):
     """Runs a network in a lower precision, and returns its logits in float32.
 
-    MONAI's trainer offers mixed precision on NVIDIA's GPUs alone; through its inferer, any device can
+    MONAI's trainer offers mixed precision only on NVIDIA's GPUs; through its inferer, any device can
     have it. Weights, gradients, loss and metrics stay in float32, and so does every evaluation.
 
     Args:

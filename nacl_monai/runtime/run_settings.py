@@ -22,7 +22,7 @@ from nacl_monai.runtime.run_folder import FREE_KEYS
 from nacl_monai.runtime.running import given_overrides, running_parser
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
-#: pass the network at once and what of them is averaged, and what concerned its training alone. Those of
+#: pass the network at once and what of them is averaged, and what concerned only its training. Those of
 #: `run_folder.FREE_KEYS` are free as well: no training records them.
 FREE_TO_EVALUATE = (
     "average",

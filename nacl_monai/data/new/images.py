@@ -19,7 +19,7 @@ PERCENTILES = (0.5, 99.5)
 
 
 def is_ct(description: Description, options: Options) -> bool:
-    """Whether the image is a CT alone, whose intensities mean the same in every volume.
+    """Whether the image is only a CT, whose intensities mean the same in every volume.
 
     Raises:
         InputError: If a CT is beside another modality, since one step scales all channels alike.

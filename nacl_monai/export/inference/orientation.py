@@ -1,6 +1,6 @@
 """Turning images so that the axes in which they are stored decide nothing, as every bundle does.
 
-Like `nacl_monai.export.inference`, this module travels with an exported bundle and needs MONAI alone.
+Like `nacl_monai.export.inference`, this module travels with an exported bundle and needs only MONAI.
 """
 
 from __future__ import annotations

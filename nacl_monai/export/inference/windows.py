@@ -18,7 +18,7 @@ Later steps take logits, so a mean of probabilities is handed on as logits whose
 
 Where windows agree these are the logits of the network itself.
 
-Like `nacl_monai.export.inference`, this module travels with an exported bundle and needs MONAI alone.
+Like `nacl_monai.export.inference`, this module travels with an exported bundle and needs only MONAI.
 """
 
 from __future__ import annotations

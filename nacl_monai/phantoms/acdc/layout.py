@@ -30,7 +30,7 @@ def write_patient(root: Path, case: CaseRequest) -> None:
 
 
 def annotate_as_asked(case: CaseRequest, patient: Patient, contraction: float) -> Array:
-    """Labels of a phase; a stated deviation is in the plane alone, all slices are where they are."""
+    """Labels of a phase; a stated deviation is only in the plane: all slices are where they are."""
     if case.deviation is None:
         return annotate(case.annotator, patient, contraction)
     return annotate(case.annotator, patient, contraction, case.deviation, frame_error=0.0)
