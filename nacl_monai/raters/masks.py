@@ -21,7 +21,7 @@ class RatedMasks:
     """One structure of one image by several raters.
 
     Attributes:
-        masks: ``(raters, planes, *spatial)``, boolean. Each plane is softened by itself: slices of a volume
+        masks: ``(raters, planes, *spatial)``, boolean. Planes are softened singly: slices of a volume
             where a network sees slices, or the whole volume as a single plane.
         spacing: Size of a voxel along each spatial axis, in mm.
         patient: Whose image it is.
