@@ -52,7 +52,7 @@ $(if $(and $(READ),$(UNREAD)),\
   $(error $(firstword $(UNREAD)): is nothing that make $(MAKECMDGOALS) reads; leave it out, or choose from: $(sort $(READ) ARGS)))
 endif
 
-# What a user gives is taken as it is: a $ in a path is no variable of make, and ARGS are words of the shell.
+# What a user gives is taken as it is: a $ in a path is not a variable of make, and ARGS are words of the shell.
 $(foreach name,DATASET DATASET_DIR BUNDLES LOSS NETWORK SEED DIMS RUN CALIBRATOR IMAGES FOLDS PROCESSES ARGS TRAIN_ARGS DATASETS LOSSES \
   SEEDS PROFILE DATA_DIR RUNS TRACKING PRETRAINED,\
   $(if $(filter command environment,$(firstword $(origin $(name)))),$(eval override $(name) := $$(value $(name)))))

@@ -5,7 +5,7 @@ voxel has the probability 0.3 for class 1, which every second voxel is, so that 
 Each tool and size is a process of its own. Seconds are those of the processor on one thread, and memory
 is the peak beyond the input. Prints a Markdown table.
 
-MetricsReloaded is no package of PyPI: ``pip install
+MetricsReloaded is not a package of PyPI: ``pip install
 git+https://github.com/Project-MONAI/MetricsReloaded`` beside the development environment adds its row.
 """
 

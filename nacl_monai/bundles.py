@@ -235,7 +235,7 @@ def _read(file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{file}: is no YAML ({where}{reason}); correct it") from error
+        raise InputError(f"{file}: is not YAML ({where}{reason}); correct it") from error
     if not isinstance(keys, dict):
         raise InputError(f"{file}: holds no keys; write `key: value`, as another bundle has it")
     return deepcopy(keys)  # which callers may change

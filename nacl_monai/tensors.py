@@ -85,7 +85,7 @@ def is_label(labels: torch.Tensor, value: int) -> torch.Tensor:
 
 
 def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | None = None) -> None:
-    """Refuses labels that are no class indices.
+    """Refuses labels that are not a class indices.
 
     Args:
         labels: Any shape and any integer or float dtype.
@@ -93,7 +93,7 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
         ignore_index: One more value that is allowed.
 
     Raises:
-        InputError: If a label is neither of these, or is no whole number.
+        InputError: If a label is neither of these, or is not a whole number.
     """
     if not labels.numel():
         return
@@ -115,13 +115,13 @@ def _check_whole(labels: torch.Tensor) -> None:
     broken = labels != labels.round()  # true for NaN as well
     if broken.any():
         raise InputError(
-            f"labels: hold {labels[broken][0].item():g}, which is no class index; "
+            f"labels: hold {labels[broken][0].item():g}, which is not a class index; "
             "resample labels with mode 'nearest'"
         )
 
 
 def check_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> None:
-    """Refuses labels with a channel per class that are no shares of the classes.
+    """Refuses labels with a channel per class that are not shares of the classes.
 
     Args:
         labels: One-hot or soft, ``(B, C, *spatial)``, of any dtype.
@@ -165,7 +165,7 @@ def sum_tolerance(dtype: torch.dtype) -> float:
 
 
 def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> None:
-    """Refuses what is no output of a softmax.
+    """Refuses what is not an output of a softmax.
 
     Args:
         probs: Probabilities ``(B, C, *spatial)``.
@@ -188,7 +188,7 @@ def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> 
 def check_unit_interval(
     probs: torch.Tensor, tolerance: float = 0.0, activation: str = "softmax"
 ) -> None:
-    """Refuses values that are no probabilities, whatever they sum to.
+    """Refuses values that are not probabilities, whatever they sum to.
 
     Args:
         probs: Any shape.
@@ -196,7 +196,7 @@ def check_unit_interval(
         activation: What makes probabilities of logits, for the message.
 
     Raises:
-        InputError: If a value is no floating-point number, NaN, or outside [0, 1].
+        InputError: If a value is not a floating-point number, NaN, or outside [0, 1].
     """
     if not probs.is_floating_point():
         raise InputError(

@@ -113,12 +113,12 @@ class TestOwnBundles:
     @pytest.mark.parametrize(
         ("text", "part"),
         [
-            (b"a: 1\nb: [1\n", r"is no YAML \(line 3: [^\n]*correct it"),
-            (b"a: *b\n", r"is no YAML \(line 1: found undefined alias[^\n]*correct it"),
-            (b"a: Z\xfcrich\n", r"is no YAML \('utf-8' codec [^\n]*correct it"),
-            (b"a: \x07\n", r"is no YAML \(unacceptable character [^\n]*correct it"),
-            (b"a: 1\nb: 2\na: 3\n", r"is no YAML \(line 3: a is there twice\); correct it"),
-            (b"b:\n  a: 1\n  a: 1\n", r"is no YAML \(line 3: a is there twice\); correct it"),
+            (b"a: 1\nb: [1\n", r"is not YAML \(line 3: [^\n]*correct it"),
+            (b"a: *b\n", r"is not YAML \(line 1: found undefined alias[^\n]*correct it"),
+            (b"a: Z\xfcrich\n", r"is not YAML \('utf-8' codec [^\n]*correct it"),
+            (b"a: \x07\n", r"is not YAML \(unacceptable character [^\n]*correct it"),
+            (b"a: 1\nb: 2\na: 3\n", r"is not YAML \(line 3: a is there twice\); correct it"),
+            (b"b:\n  a: 1\n  a: 1\n", r"is not YAML \(line 3: a is there twice\); correct it"),
             (b"# nothing\n", "holds no keys; write `key: value`, as another bundle has it"),
             (b"- a\n", "holds no keys; write `key: value`, as another bundle has it"),
         ],

@@ -82,7 +82,7 @@ def test_exit_code_is_the_commands(tmp_path, capsys):
 )
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "1mm"])
 def test_distance_is_finite_and_not_negative(words, value, capsys):
-    """Nothing is farther than a distance that is no number."""
+    """Nothing is farther than a distance that is not a number."""
     with pytest.raises(SystemExit) as ended:
         main([*words, f"--affine_tolerance={value}"])
 

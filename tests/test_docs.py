@@ -41,7 +41,7 @@ NOT_EXECUTED = {
     "nacl-monai calibrate runs/": "needs a trained run; tests/bundles/test_calibrating.py has one",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
-    "chromium": "is no part of the project",
+    "chromium": "is not part of the project",
     "docker ": "cannot run everywhere; tests/test_containers.py runs its install line",
     "apptainer ": "cannot run everywhere, either",
 }

@@ -130,7 +130,7 @@ def test_negative_ignore_index_equals_no_byte():
 def test_label_that_is_no_whole_number_is_refused(value):
     """Interpolated labels are named, with the remedy."""
     assert refusal(check_labels, torch.tensor([0.0, value, 1.0]), 3) == (
-        f"labels: hold {value:g}, which is no class index; resample labels with mode 'nearest'"
+        f"labels: hold {value:g}, which is not a class index; resample labels with mode 'nearest'"
     )
 
 
@@ -141,7 +141,7 @@ def test_infinite_label_is_refused():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_softmax_passes_in_every_precision(dtype):
-    """Rounding to half precision is no reason to refuse."""
+    """Rounding to half precision is not a reason to refuse."""
     logits = 5 * torch.randn(2, 19, 8, 8, generator=torch.Generator().manual_seed(0))
     check_probabilities(logits.softmax(1).to(dtype))
 

@@ -13,7 +13,7 @@ from typing import NoReturn, TypedDict
 
 from nacl_monai.errors import InputError
 
-# Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are no ending.
+# Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are not an ending.
 _ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
 
 

@@ -66,7 +66,7 @@ def check_official_cases(number: Any) -> None:
     """Checks how many cases the official download should have.
 
     Raises:
-        SettingError: If it is no whole number from 1.
+        SettingError: If it is not a whole number from 1.
     """
     if type(number) is not int or number < 1:
         raise SettingError(f"official_cases: is {number}; write how many cases there are")

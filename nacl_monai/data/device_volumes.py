@@ -25,7 +25,7 @@ class DeviceVolumes(CachedVolumes):
     """Cached volumes that are copied to a GPU as a whole: images in float16, labels in a byte.
 
     Slices and patches are then cut on the GPU, and leave it no more. Their images are rounded to
-    float16 and returned in float32. Where the volumes do not fit, or where ``device`` is no GPU, they
+    float16 and returned in float32. Where the volumes do not fit, or where ``device`` is not a GPU, they
     are read from disk as those of `CachedVolumes`, and rounded in the same way, so that the device
     changes no item.
 
@@ -134,7 +134,7 @@ def _placed(volumes: int, needed: int, free: int | None, device: torch.device) -
     what = f"{counted(volumes, 'training volume')} in float16, {needed / _MIB:.1f} MiB"
     from_disk = "read from disk, and rounded alike"
     if free is None:
-        return f"{what}: {device} is no GPU, so {from_disk}"
+        return f"{what}: {device} is not a GPU, so {from_disk}"
     memory = f"{free / _MIB:.1f} MiB free on {device}"
     if needed > LARGEST_SHARE * free:
         return f"{what}: more than {LARGEST_SHARE:.0%} of {memory}, so {from_disk}"

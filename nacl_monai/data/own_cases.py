@@ -25,7 +25,7 @@ from nacl_monai.files import read_object
 PatientOf = Callable[[str], str]
 #: Endings of files that can be read.
 ENDINGS = (".nii.gz", ".nii")
-# nnU-Net's number of the first channel is no part of a name.
+# nnU-Net's number of the first channel is not part of a name.
 _CHANNEL = re.compile(r"_0000(?=\.nii(\.gz)?$)")
 
 

@@ -39,7 +39,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         per_volume: Patches of each volume in an epoch; None for as many as cover its voxels once, so
             that an epoch sees as many voxels as there are, like one of slices.
         class_centered: The probability that a patch is centered on a class.
-        ignore_index: The label of voxels that nobody labeled, which is no class; None where all are.
+        ignore_index: The label of voxels that nobody labeled, which is not a class; None where all are.
 
     Attributes:
         seed: Seed of the places and of the random numbers in ``transform``, which follow from it and the

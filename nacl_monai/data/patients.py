@@ -92,7 +92,7 @@ def _by_pattern(cases: Sequence[str], pattern: str) -> list[str]:
     for case in cases:
         match = expression.search(case)
         if match is None or not match[1]:
-            raise InputError(f"{case}: does not fit to --patient-pattern {pattern!r}; correct it")
+            raise InputError(f"{case}: does not match --patient-pattern {pattern!r}; correct it")
         patients.append(match[1])
     return patients
 
@@ -102,7 +102,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise SettingError(
-            f"--patient-pattern: {pattern!r} is no regular expression ({error})"
+            f"--patient-pattern: {pattern!r} is not a regular expression ({error})"
         ) from error
     if expression.groups != 1:
         raise SettingError(
@@ -128,7 +128,7 @@ def _read_table(table: Path) -> dict[str, str]:
             rows = [(row["case"], row["patient"]) for row in table_rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(
-            f"{table}: is no table with the columns case and patient ({error}); correct it"
+            f"{table}: is not a table with the columns case and patient ({error}); correct it"
         ) from error
     patient_of: dict[str, str] = {}
     for case, patient in (((name or "").strip() for name in row) for row in rows):

@@ -67,7 +67,7 @@ def check_preprocessed(case: Case, volume: Mapping[Hashable, Any]) -> None:
     broken = label[(label != label.round()) | (label < 0) | (label > _BYTE)]
     if len(broken):
         raise InputError(
-            f"{case['label']}: holds {broken[0]:g} when it is preprocessed, which is no class; give "
+            f"{case['label']}: holds {broken[0]:g} when it is preprocessed, which is not a class; give "
             "each step that resamples `mode: [bilinear, nearest]`, and each that scales `keys: image`"
         )
 

@@ -121,7 +121,7 @@ def split_cases(
     """
     if not 0 < train_fraction <= 1:
         raise InputError(
-            f"train_fraction {train_fraction}: is no share; choose one above 0 and at most 1"
+            f"train_fraction {train_fraction}: is not a share; choose one above 0 and at most 1"
         )
     file = Path(file)
     if _is_by_hand(file):

@@ -49,12 +49,12 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     change. A file whose checksum is wrong is made anew.
 
     Args:
-        cases: As found by `nacl_monai.data.layouts`; None is no case.
+        cases: As found by `nacl_monai.data.layouts`; None is not a case.
         transforms: Deterministic transforms that read a case and end with ``image`` ``(C, H, W, D)``
             and ``label`` ``(1, H, W, D)``, slices along the last axis.
         cache_dir: Folder for the files; made if missing.
         description: Shown beside the progress bar.
-        may_be_empty: Whether no cases are no fault, as where a split by hand tests nobody.
+        may_be_empty: Whether it is not a fault to have no cases, as where a split by hand tests nobody.
 
     Attributes:
         cases: As given.

@@ -44,7 +44,7 @@ def read_frames(
             classes that overlap.
     """
     if not file.is_file():
-        raise InputError(f"{file}: is no file; give a map that inference has written")
+        raise InputError(f"{file}: is not a file; give a map that inference has written")
     image = read_image(file)
     voxels = _turned(file, image, series, affine_tolerance)
     if voxels.ndim == 3:

@@ -60,7 +60,8 @@ def check_names(names: Sequence[str]) -> None:
     for name in names[1:]:
         if not name.strip() or len(name) > _LONGEST or "\\" in name:
             raise InputError(
-                f"--names: {name!r} is no name in DICOM; give at most {_LONGEST} characters without \\"
+                f"--names: {name!r} is not a name in DICOM; give at most {_LONGEST} characters, "
+                "and no \\"
             )
 
 

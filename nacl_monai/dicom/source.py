@@ -29,7 +29,7 @@ def read_source(folder: Path) -> Series:
             reference.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; give the folder of the DICOM series")
+        raise InputError(f"{folder}: is not a folder; give the folder of the DICOM series")
     try:
         series = read_series(folder)
     except ImageFault as fault:

@@ -46,7 +46,7 @@ def case_slice(
         ``slice``, its position, and ``classes``, the names of label values 0, 1, ….
 
     Raises:
-        InputError: If there are not as many names as channels, or the values are no probabilities.
+        InputError: If there are not as many names as channels, or the values are not probabilities.
     """
     if len(names) != len(probs):
         raise InputError(

@@ -134,7 +134,7 @@ def check_replaceable(
         name for name in names if not any(fnmatch(name, one) for one in (*also, *_LEFT))
     )
     if others:
-        raise InputError(f"{path}: holds {others[0]}, which is no part of an evaluation; {remedy}")
+        raise InputError(f"{path}: holds {others[0]}, which is not part of an evaluation; {remedy}")
 
 
 def clear_aside(folder: EvaluationFolder) -> None:

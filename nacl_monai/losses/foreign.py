@@ -63,7 +63,7 @@ class ForeignLoss(SegmentationLoss):
         labels: "whole", as they are, ``(B, 1, *spatial)`` in a training, but whole numbers in int64,
             since 1 − 2 is 255 in bytes; "indices", without the channel, ``(B, *spatial)``, as torch's
             losses take them; or "one_hot", ``(B, C, *spatial)`` in the dtype of the logits.
-        ignore_index: A label that is no class, and that the loss leaves out itself; one-hot, such a
+        ignore_index: A label that is not a class, and that the loss leaves out itself; one-hot, such a
             voxel is of no class.
 
     Shape:
@@ -99,12 +99,12 @@ def as_segmentation_loss(loss: object) -> SegmentationLoss:
     """``loss``; one from elsewhere within a `ForeignLoss`.
 
     Raises:
-        InputError: If it is no module.
+        InputError: If it is not a module.
     """
     if isinstance(loss, SegmentationLoss):
         return loss
     if not isinstance(loss, nn.Module):
         raise InputError(
-            f"loss: is {loss!r:.80}, which is no torch.nn.Module; pass a loss's module"
+            f"loss: is {loss!r:.80}, which is not a torch.nn.Module; pass a loss's module"
         )
     return ForeignLoss(loss)

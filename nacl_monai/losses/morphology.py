@@ -76,8 +76,8 @@ def dilate(members: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     Args:
         members: To what extent each voxel belongs to each class, ``(B, C, *spatial)``, in [0, 1]; 0
             where a voxel does not count.
-        counted: The voxels that count, ``(B, 1, *spatial)``, 1 or 0 in the same dtype. Others are no
-            neighbors, and nor is what is outside the image.
+        counted: The voxels that count, ``(B, 1, *spatial)``, 1 or 0 in the same dtype. Others are not
+            neighbors, and neither is what is outside the image.
 
     Example:
         >>> members = torch.tensor([[[[0.0, 0.0, 1.0, 0.0, 0.0]]]])

@@ -96,7 +96,7 @@ def _assert_valid(
         counted = checked if counted is None else checked.where(counted, 0)
         fine = (counted >= 0) & (counted < logits.shape[1])
         fine &= checked == without_channel(labels, logits)  # whole numbers
-        problem = "hold a value that is no class"
+        problem = "hold a value that is not a class"
     torch._assert_async(fine.all(), f"labels: {problem}")
 
 
@@ -133,7 +133,7 @@ def memberships(labels: torch.Tensor, num_classes: int, ignore_index: int | None
 
 
 def one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
-    """Label maps ``(B, 1, *spatial)`` as boolean ``(B, C, *spatial)``; what is no class is in none."""
+    """Label maps ``(B, 1, *spatial)`` as boolean ``(B, C, *spatial)``; other values are in none."""
     classes = torch.arange(num_classes, device=labels.device)
     members = labels == classes.view(1, -1, *[1] * (labels.ndim - 2))
     if ignore_index is not None and 0 <= ignore_index < num_classes:

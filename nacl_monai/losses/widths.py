@@ -99,7 +99,7 @@ def spacing_of(labels: torch.Tensor, axes: int) -> list[float]:
         axes: How many of its axes are spatial.
 
     Raises:
-        InputError: If it is no ``MetaTensor``, or if the labels of a batch differ in their spacing.
+        InputError: If it is not a ``MetaTensor``, or if the labels of a batch differ in their spacing.
     """
     if not isinstance(labels, MetaTensor):
         raise InputError(

@@ -164,7 +164,7 @@ def adaptive_calibration_error(
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label, or ``num_bins`` is below 1.
+        InputError: If the input is not a probability or not a label, or ``num_bins`` is below 1.
 
     Example:
         >>> probs = torch.tensor([[[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]]])

@@ -225,7 +225,7 @@ def calibration_bins(
         classes tie for the largest probability, the first is the predicted one.
 
     Raises:
-        InputError: If the input is no probability or no label, or ``num_bins`` is below 1.
+        InputError: If the input is not a probability or not a label, or ``num_bins`` is below 1.
 
     Example:
         Two voxels, predicted with 0.9 and 0.6; the second one wrongly:

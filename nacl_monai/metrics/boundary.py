@@ -18,7 +18,7 @@ def boundary_band(
 
     A voxel is in the band if it is closer than ``width`` to a voxel that touches another label. The
     two voxels at a boundary therefore always belong to it, and ``width=3`` takes three voxels on each
-    side. The border of the image is no boundary.
+    side. The border of the image is not a boundary.
 
     Args:
         labels: Class indices, ``(B, *spatial)``.

@@ -52,8 +52,8 @@ def expected_calibration_error(
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label, the shapes disagree, or ``num_bins``
-            is below 1.
+        InputError: If the input is not a probability or not a label, the shapes disagree, or
+            ``num_bins`` is below 1.
 
     Example:
         Two of three voxels belong to the foreground; confidence 0.9 and 0.6, one of two correct:
@@ -146,8 +146,8 @@ def classwise_calibration_error(
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label, the shapes disagree, ``num_bins`` is
-            below 1, or the threshold outside [0, 1).
+        InputError: If the input is not a probability or not a label, the shapes disagree, ``num_bins``
+            is below 1, or the threshold outside [0, 1).
 
     Example:
         >>> probs = torch.tensor([[[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]]])
@@ -185,7 +185,7 @@ def smooth_calibration_error(
         The error in [0, 1], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label.
+        InputError: If the input is not a probability or not a label.
 
     Example:
         Overconfident everywhere, it is the gap between confidence and accuracy:

@@ -52,7 +52,7 @@ def expected_dice(
         0 in every voxel.
 
     Raises:
-        InputError: If the input is no probability, or a structure names a class that there is not.
+        InputError: If the input is not a probability, or a structure names a class that there is not.
 
     Example:
         >>> probs = torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]])  # two voxels are predicted

@@ -37,7 +37,7 @@ def batched(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A single case without batch axis with one; a batch as it is.
 
-    Probabilities ``(C, *spatial)`` are a single case if only so they fit to labels ``(*spatial)``,
+    Probabilities ``(C, *spatial)`` are a single case if only so they fit labels ``(*spatial)``,
     ``(1, *spatial)`` or ``(C, *spatial)``. Where both readings fit, the first axis is the batch.
 
     Args:

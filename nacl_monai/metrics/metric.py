@@ -151,7 +151,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
                 per structure; with several raters for each, or for all with an axis of length 1.
 
         Raises:
-            InputError: If the input is no probability or no label.
+            InputError: If the input is not a probability or not a label.
         """
         if y is None:
             raise InputError("labels: are missing; a calibration metric compares with them")

@@ -58,7 +58,7 @@ def binary_problems(
         ``(B, 2, *spatial)`` and ``(B, *spatial)``.
 
     Raises:
-        InputError: If the shapes disagree, a value is no probability, or a mask is not binary.
+        InputError: If the shapes disagree, a value is not a probability, or a mask is not binary.
     """
     if probs.shape != masks.shape or probs.ndim < 3 or probs.shape[1] != len(structures):
         raise InputError(

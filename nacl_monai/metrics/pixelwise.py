@@ -8,7 +8,7 @@ foreground; the others are false positives, of mean probability :math:`F_i`:
 
     \mathrm{pECE} = \sum_i \frac{n_i}{N} \left| P_i - A_i + w F_i \right|
 
-It is no measure of calibration alone: a calibrated network has a pECE above 0, an underconfident one may
+It does not measure calibration alone: a calibrated network has a pECE above 0, an underconfident one may
 have a smaller one, and it may exceed 1. In the region foreground no voxel is a false positive, and pECE
 is the ECE of the probability.
 
@@ -127,8 +127,8 @@ def pixelwise_calibration_error(
         The error in [0, 1 + w], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label, ``num_bins`` is below 1, or the weight is
-            negative.
+        InputError: If the input is not a probability or not a label, ``num_bins`` is below 1, or the
+            weight is negative.
 
     Example:
         One voxel is thought to be foreground with 0.75, and is not:

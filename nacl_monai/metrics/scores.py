@@ -104,7 +104,7 @@ def negative_log_likelihood(
         The mean in nats, 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label.
+        InputError: If the input is not a probability or not a label.
 
     Example:
         >>> probs = torch.tensor([[[[0.5]], [[0.5]]]])
@@ -137,7 +137,7 @@ def brier_score(
         The mean in [0, 2], 0-d, float64; NaN if the region is empty.
 
     Raises:
-        InputError: If the input is no probability or no label.
+        InputError: If the input is not a probability or not a label.
 
     Example:
         >>> probs = torch.tensor([[[[0.2]], [[0.8]]]])

@@ -33,8 +33,8 @@ def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path
     are some.
 
     Args:
-        roots: Folders of runs of one dataset, at any depth; those whose names are no experiment's are
-            left out.
+        roots: Folders of runs of one dataset, at any depth; those with other names than an
+            experiment's are left out.
         output: Becomes ``output/<run>/…``.
 
     Returns:

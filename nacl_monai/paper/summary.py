@@ -19,7 +19,7 @@ from nacl_monai.reports.statistics import cells_of, estimate, patient_scores
 MEAN = "mean"
 #: In the column ``dataset``: the mean over all.
 ALL = "all"
-#: The metric that is no column of ``cases.csv``.
+#: The metric that is not a column of ``cases.csv``.
 CORRELATION = "rank_correlation"
 COLUMNS = ["dataset", "structure", "metric", "method", "mean", "low", "high", "patients", "seeds"]
 COLUMNS += ["seed_sd"]

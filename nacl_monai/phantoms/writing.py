@@ -209,7 +209,7 @@ def holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
 
 
 def _is_vacant(directory: Path) -> bool:
-    """Whether a folder is empty or missing; what is no folder is refused."""
+    """Whether a folder is empty or missing; what is not a folder is refused."""
     if not directory.exists():
         return True
     if not directory.is_dir():

@@ -59,5 +59,5 @@ def structure_logits_of(probs: torch.Tensor, step: float | None = None) -> torch
     """
     values = dequantized(probs[None])[0][0].double()
     low, high = rounded_to_zero(probs.dtype, step), 1 - rounded_to_one(probs.dtype, step)
-    below = math.nextafter(1, 0)  # half of double precision's last distance is no number below 1
+    below = math.nextafter(1, 0)  # half of double precision's last distance is not a number below 1
     return values.clamp(low, min(high, below)).logit().float()

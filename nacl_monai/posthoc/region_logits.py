@@ -70,7 +70,7 @@ _BLOCK = 16_384
 
 
 class NoRoomError(InputError):
-    """The temporary folder takes no more, which is no fault of a case."""
+    """The temporary folder takes no more, which is not a fault of a case."""
 
 
 class RegionLogits:

@@ -59,9 +59,9 @@ def audit(
             ``patient_pattern``, ``calibrator``, ``jobs``; but not ``write``, which needs its folder.
 
     Raises:
-        InputError: If input is no probability or no label, a case of a folder has a fault, a mapping
-            holds a single rater, a case has no patient where others have, or an option of folders is
-            given with arrays, or the other way round.
+        InputError: If input is not a probability or not a label, a case of a folder has a fault, a
+            mapping holds a single rater, a case has no patient where others do, or an option of folders
+            is given with arrays, or the other way round.
 
     Example:
         >>> import numpy as np

@@ -97,7 +97,7 @@ class Calibrator:
 
 
 def _by_pattern(cases: Collection[str], pattern: str | None) -> set[str]:
-    """The patients that a pattern finds, which need not fit to the other's names."""
+    """The patients that a pattern finds, which need not match the other's names."""
     found = (re.search(pattern, case) for case in cases if pattern is not None)
     return {match[1] for match in found if match}
 
@@ -150,7 +150,7 @@ def read_calibrator(file: Path) -> Calibrator:
     check_of_saved(file, record, "give one that calibrate fitted to saved predictions")
     pattern = record.get("patient_pattern")
     try:
-        patients_of([], pattern)  # refuses what is no pattern
+        patients_of([], pattern)  # refuses what is not a pattern
         return Calibrator(
             module=module_of(record),
             channels=[str(name) for name in record["channels"]],

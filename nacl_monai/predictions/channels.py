@@ -156,7 +156,7 @@ def with_structures(
         activation: What the user says.
 
     Raises:
-        SettingError: If a word is no structure, holds a value that no class has, or has the name of
+        SettingError: If a word is not a structure, holds a value that no class has, or has the name of
             another; or if the channels are other regions in the dataset.
     """
     structures = dict(map(_structure, words))
@@ -198,7 +198,7 @@ def _check_known(structures: Mapping[str, Sequence[int]], known: set[int]) -> No
         unknown = sorted(set(values) - known)
         if unknown:
             raise SettingError(
-                f"--structures {name}: {unknown[0]} is no label value; choose from {sorted(known)}"
+                f"--structures {name}: {unknown[0]} is not a label value; choose from {sorted(known)}"
             )
 
 
@@ -206,6 +206,6 @@ def _structure(word: str) -> tuple[str, tuple[int, ...]]:
     name, _, values = word.partition("=")
     if not name or not all(map(str.isdecimal, values.split(","))):
         raise SettingError(
-            f"--structures: {word!r} is no structure; write NAME=1,2 with its label values"
+            f"--structures: {word!r} is not a structure; write NAME=1,2 with its label values"
         )
     return name, tuple(sorted(set(map(int, values.split(",")))))

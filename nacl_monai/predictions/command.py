@@ -173,8 +173,8 @@ def distinct_names(
         kind: What is named.
 
     Raises:
-        SettingError: If there are not as many names as folders, two are the same, or one is no name of
-            a folder.
+        SettingError: If there are not as many names as folders, two are the same, or one cannot be
+            that of a folder.
     """
     if names is not None and len(names) != len(folders):
         raise SettingError(

@@ -89,7 +89,7 @@ def read_image(file: Path) -> Image:
     """Reads an image; axes of length 1 behind the third are dropped.
 
     Raises:
-        InputError: If the file cannot be read, is damaged, or is no volume of plain numbers.
+        InputError: If the file cannot be read, is damaged, or is not a volume of plain numbers.
     """
     return _read_nifti(file) if file.name.lower().endswith(NIFTI) else _read_sitk(file)
 

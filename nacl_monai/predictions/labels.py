@@ -48,7 +48,7 @@ def label_files(folder: Path) -> dict[str, Path]:
             predictions of nnU-Net.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; give the folder of the label maps")
+        raise InputError(f"{folder}: is not a folder; give the folder of the label maps")
     files = images_by_name(folder)
     if not files:
         raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
@@ -158,7 +158,7 @@ def read_labels(
         InputError: If it cannot be read, holds other values, or is elsewhere.
     """
     image = read_image(file)
-    check_affine(str(file), image.affine)  # no distance is known from a place that is no number
+    check_affine(str(file), image.affine)  # no distance is known from a place that is not a number
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
     values = whole_numbers(file, image.voxels, image.step)
@@ -180,7 +180,7 @@ def whole_numbers(
         step: The step of scaled integers, which may be off by half of it.
 
     Raises:
-        InputError: If one is no whole number.
+        InputError: If one is not a whole number.
     """
     if voxels.dtype.kind in "iu":
         return voxels
@@ -190,7 +190,7 @@ def whole_numbers(
     whole = np.isclose(values, voxels, rtol=rounding, atol=apart)
     if not whole.all():
         broken = voxels[~whole][0]
-        raise InputError(f"{file}: holds {broken:g}, which is no label; give label maps")
+        raise InputError(f"{file}: holds {broken:g}, which is not a label; give label maps")
     return values
 
 

@@ -73,7 +73,7 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
             case twice.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; give the folder of the predictions")
+        raise InputError(f"{folder}: is not a folder; give the folder of the predictions")
     for layout in LAYOUTS.values():
         predictions = layout.find(folder, names)
         if predictions:

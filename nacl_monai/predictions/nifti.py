@@ -28,7 +28,7 @@ _OWN = "_probabilities"
 def find_own(folder: Path) -> list[Prediction]:
     """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images.
 
-    The maps of an earlier audit are called alike, and are no predictions of the folder that it is in.
+    The maps of an earlier audit are called alike, and are not predictions of the folder that it is in.
     """
     files = [
         file for file in sorted(folder.rglob(f"*{_OWN}.nii.gz")) if not _set_apart(file, folder)

@@ -40,11 +40,11 @@ def read_plain(file: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError) as error:
         cause = " ".join(str(error).split())
         raise InputError(
-            f"{file}: is no plain record of an image's geometry ({cause}) and is not loaded; predict "
+            f"{file}: is not a plain record of an image's geometry ({cause}) and is not loaded; predict "
             "the case again"
         ) from error
     except (AttributeError, ImportError, IndexError, KeyError, MemoryError) as error:
         raise InputError(f"{file}: is damaged; predict the case again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{file}: is no record of an image's geometry; predict the case again")
+        raise InputError(f"{file}: is not a record of an image's geometry; predict the case again")
     return content

@@ -37,7 +37,7 @@ def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dic
 
 
 def _flipped(array: Any, runs_back: Sequence[bool]) -> Any:
-    """A picture whose columns and rows run as one looks at it; what is no picture stays."""
+    """A picture whose columns and rows run as one looks at it; what is not a picture stays."""
     if np.ndim(array) != 2:
         return array
     columns, rows = (slice(None, None, -1 if back else None) for back in runs_back[:2])

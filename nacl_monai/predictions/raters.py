@@ -52,7 +52,7 @@ def check_name(name: str, option: str) -> None:
         SettingError: If it is empty, or leads elsewhere.
     """
     if Path(name).name != name or name in ("", ".", ".."):
-        raise SettingError(f"{option}: {name!r} is no name of a folder; choose another")
+        raise SettingError(f"{option}: {name!r} is not a name of a folder; choose another")
 
 
 def _check_apart(one: Path, other: Path) -> None:

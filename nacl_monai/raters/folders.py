@@ -84,8 +84,8 @@ def read_cases(
         affine_tolerance: How far apart two raters' label maps may put a voxel, in mm.
 
     Raises:
-        InputError: If a file cannot be read, is no label map, gives its voxels no size, or is on another
-            grid than the first rater's.
+        InputError: If a file cannot be read, is not a label map, gives its voxels no size, or is on
+            another grid than the first rater's.
     """
     for name, files in cases.items():
         images = [read_image(file) for file in files]

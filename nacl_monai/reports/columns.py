@@ -46,7 +46,7 @@ class Metric:
 
 
 #: The metrics that tables and figures show. A column is a metric, or ``<metric>_<structure>``; only
-#: ``rank_correlation`` is no column, since a single case has none.
+#: ``rank_correlation`` is not a column, since a single case has none.
 METRICS = {
     "dice": Metric("DSC", higher_is_better=True),
     "hd95": Metric("HD95", decimals=2, margin=1.0),

@@ -188,7 +188,7 @@ def read_arrays(
         optional: Arrays that are returned where it holds them.
 
     Raises:
-        InputError: If the file is missing, is no NPZ file or lacks an array.
+        InputError: If the file is missing, is not an NPZ file or lacks an array.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")

@@ -50,7 +50,7 @@ def write_pages(
     runs = read_runs(folders, names)
     for run in runs:
         if Path(run.name).name != run.name or run.name[:1] in ("", "."):
-            raise InputError(f"--names: {run.name!r} is no name of a file; choose another")
+            raise InputError(f"--names: {run.name!r} is not a name of a file; choose another")
     return [
         write_page(
             run,

@@ -241,7 +241,7 @@ def _check_shapes(
     keys: Sequence[str],
     axes: Mapping[str, Sequence[str]],
 ) -> None:
-    """Refuses sums that are no numbers, are not alike, or have other leading axes."""
+    """Refuses sums that are not numbers, are not alike, or have other leading axes."""
     expected = tuple(map(len, axes.values()))
     for key in keys:
         shape, dtype = arrays[key].shape, arrays[key].dtype

@@ -54,7 +54,7 @@ def read_name(name: str | None) -> Steps:
     method, _, region = fitted.rpartition("_")
     if method not in METHODS or region not in REGIONS or (of_mean and of_members):
         raise SettingError(
-            f"--calibrator {name}: is no calibrator; write <method>_<region> with a method out of "
+            f"--calibrator {name}: is not a calibrator; write <method>_<region> with a method out of "
             f"{', '.join(METHODS)} and a region out of {', '.join(REGIONS)}, or {ENSEMBLE}, or both "
             f"with a _ between, in the order of the steps"
         )

@@ -43,7 +43,7 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             own keyword arguments.
 
     Raises:
-        SettingError: If a word is no option (``max_epochs=1``, ``-max_epochs 1``), or an option is
+        SettingError: If a word is not an option (``max_epochs=1``, ``-max_epochs 1``), or an option is
             given twice or without a value; if the run id or an override's key is not in the
             configuration (``--lerning_rate 0.1``) and no component takes it; if a value is of another
             type than the one that it replaces (``--restart false``), or out of range (``--seed -1``);
@@ -156,7 +156,7 @@ def _option(word: str) -> str:
         remedy = f"write --{key} {value or 'VALUE'}"
     else:
         remedy = "leave it out, or write --KEY VALUE, with quotes around a value with spaces"
-    raise SettingError(f"{word}: is no option, nor the value of one; {remedy}")
+    raise SettingError(f"{word}: is not an option, nor the value of one; {remedy}")
 
 
 def _is_flag(word: str) -> bool:
@@ -232,7 +232,7 @@ def _read(file: Any, key: str) -> dict[str, Any]:
 
 
 def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
-    """Refuses what is no list of steps: MONAI would make its parts, and run nothing."""
+    """Refuses what is not a list of steps: MONAI would make its parts, and run nothing."""
     ids = [key for key, value in config.items() if key not in _NO_RUN_IDS and _has_steps(value)]
     if run_id not in ids:
         used = keys_referred_to(config)

@@ -1,4 +1,4 @@
-"""Networks and losses that are no entry of a menu: a class by its name, or with its arguments.
+"""Networks and losses that are not an entry of a menu: a class by its name, or with its arguments.
 
 ``--network_def my_package.MyNet`` stands for ``--network_def "{'_target_': 'my_package.MyNet'}"``, and
 what the configuration knows of any network, such as its ``in_channels``, needs not be given.

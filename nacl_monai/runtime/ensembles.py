@@ -56,8 +56,8 @@ def _check_no_copy(run: RunFolder, members: Mapping[str, str]) -> None:
         owner = owners.setdefault(weights, name)
         if owner != name:
             raise InputError(
-                f"{beside(run, name).path}: has the weights of {owner}, and is no other training; train "
-                "it with another seed, or keep its folder elsewhere"
+                f"{beside(run, name).path}: has the weights of {owner}, and is not another training; "
+                "train it with another seed, or keep its folder elsewhere"
             )
 
 

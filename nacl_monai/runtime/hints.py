@@ -17,7 +17,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 
 _NOTHING = type(None)
 _UNIONS = (Union, UnionType)
-#: The classes of the values of these types; ``True`` is no number, though a bool is an int.
+#: The classes of the values of these types; ``True`` is not a number, though a bool is an int.
 _EXACT: dict[type, tuple[type, ...]] = {
     float: (int, float),
     **{kind: (kind,) for kind in (int, bool, str, _NOTHING)},
@@ -38,8 +38,8 @@ _WORDS: dict[type, tuple[str, str]] = {
 def fits(value: Any, hint: Any) -> bool:
     """Whether ``value`` is of the type ``hint``, or a reference, an expression or a component.
 
-    As `isinstance`, but a whole number is a number, ``True`` is no number, text is no list, and a list
-    may stand for a tuple.
+    As `isinstance`, but a whole number is a number, ``True`` is not a number, text is not a list, and
+    a list may stand for a tuple.
 
     Example:
         >>> fits([1, 2], list[int]), fits("false", bool), fits("@max_epochs", int)

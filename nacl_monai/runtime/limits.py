@@ -96,7 +96,7 @@ def check_literal(key: str, value: Any) -> None:
 
     Raises:
         SettingError: For NaN, infinity and numbers that overflow, bytes, sets, complex numbers,
-            mappings whose keys are no text, and text with a ``#``, which MONAI takes for ``::``.
+            mappings whose keys are not text, and text with a ``#``, which MONAI takes for ``::``.
     """
     if isinstance(value, Mapping):
         _check_mapping(key, value)
@@ -104,7 +104,7 @@ def check_literal(key: str, value: Any) -> None:
         for below in value:
             check_literal(key, below)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise SettingError(f"--{key}: {value} is no finite number; choose one")
+        raise SettingError(f"--{key}: {value} is not a finite number; choose one")
     elif isinstance(value, str) and "#" in value and not is_made_later(value):
         raise SettingError(f"--{key} {value}: MONAI would take # for ::; choose a name without it")
     elif not isinstance(value, bool | int | float | str | None):
@@ -116,7 +116,7 @@ def check_literal(key: str, value: Any) -> None:
 def _check_mapping(key: str, value: Mapping[Any, Any]) -> None:
     for name, below in value.items():
         if not isinstance(name, str):
-            raise SettingError(f"--{key} {value}: {name!r} is no text; put it in quotes")
+            raise SettingError(f"--{key} {value}: {name!r} is not text; put it in quotes")
         check_literal(key, below)
 
 

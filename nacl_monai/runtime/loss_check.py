@@ -35,7 +35,7 @@ def check_loss(
     spatial_size: Sequence[int],
     ignore_index: int | None = None,
 ) -> None:
-    """Refuses a loss that is no loss of logits and class indices; its state stays as it is.
+    """Refuses a loss that is not a loss of logits and class indices; its state stays as it is.
 
     Losses of this package have their own checks. Any other must return a finite scalar with a gradient
     for logits ``(2, C, *spatial_size)`` and int64 labels ``(2, 1, *spatial_size)``, and a smaller one

@@ -130,7 +130,7 @@ def _no_class(key: str, value: str, menu: str) -> SettingError:
 
 def _no_reference(key: str, value: str, menu: str, other: str = "") -> SettingError:
     return SettingError(
-        f"--{key} {value}: is no reference to the menu; write it as a reference, "
+        f"--{key} {value}: is not a reference to the menu; write it as a reference, "
         f"--{key} {menu}::{value}{other}"
     )
 
@@ -217,7 +217,7 @@ def _check_syntax(key: str, value: Any) -> None:
         ast.parse(ReferenceResolver.id_matcher.sub("reference", value[1:]))
     except SyntaxError as error:
         raise SettingError(
-            f"{key}: {value} is no expression of Python ({error.msg}); correct it"
+            f"{key}: {value} is not an expression of Python ({error.msg}); correct it"
         ) from error
 
 

@@ -241,7 +241,7 @@ def _move_aside(folder: RunFolder, split_file: Path) -> None:
         return
     target = _next_free(folder.previous)
     target.mkdir(parents=True)
-    # Checkpoints first: whatever an interruption then leaves is no training to go on with.
+    # Checkpoints first: whatever an interruption then leaves is not a training to go on with.
     for path in sorted(moving, key=lambda path: path != folder.checkpoints):
         path.replace(target / path.name)
 

@@ -119,7 +119,7 @@ def read_record(file: Path) -> dict[str, Any]:
     """The configuration that a run was trained with.
 
     Raises:
-        InputError: If the file is no configuration.
+        InputError: If the file is not a configuration.
     """
     return read_object(file, "put it back, or train anew: --restart True")
 

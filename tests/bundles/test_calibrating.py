@@ -256,7 +256,7 @@ def test_unknown_calibrator_is_refused(bundle, acdc, run_id, name):
 
     assert code == 2
     assert (
-        f"--calibrator {name}: is no calibrator; write <method>_<region> with a method"
+        f"--calibrator {name}: is not a calibrator; write <method>_<region> with a method"
         in one_line(errors)
     )
     assert not (run / "calibrated" / name).exists()

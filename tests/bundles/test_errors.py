@@ -137,7 +137,7 @@ def test_size_that_does_not_fit_is_refused_before_an_evaluation(
             ["--loss", "@losses::nalc"],
             f"no losses::nalc in the configuration; choose from: {', '.join(read_menu('losses'))}",
         ),
-        (["--loss", "nacl"], "--loss nacl: is no reference to the menu; write it as "),
+        (["--loss", "nacl"], "--loss nacl: is not a reference to the menu; write it as "),
         (
             ["--network_def", "@networks::vnet"],
             f"no networks::vnet in the configuration; choose from: {', '.join(read_menu('networks'))}",
@@ -190,7 +190,7 @@ def test_process_ends_with_the_line_alone_and_exit_code_2(tmp_path):
     )
 
     assert result.returncode == 2
-    assert "STRAY: is no option" in one_line(result.stderr)
+    assert "STRAY: is not an option" in one_line(result.stderr)
 
 
 @pytest.mark.parametrize(

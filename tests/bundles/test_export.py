@@ -302,7 +302,7 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["STRAY"], "STRAY: is no option"),
+        (["STRAY"], "STRAY: is not an option"),
         (["--imagez", "x"], "--imagez: there is no such key in the configuration; did you mean"),
         (["--device", "cuda:99"], "--device cuda:99: is not there; choose from: cpu"),
         (["--inferer::overlap", "2"], "--inferer::overlap 2: is not a number"),

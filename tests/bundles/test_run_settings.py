@@ -97,7 +97,7 @@ def test_inference_believes_the_run_as_well(bundle, run, tmp_path):
 
 
 def test_another_dataset_is_refused(bundle, run):
-    """Its fragment is named in --config_file, and is no override."""
+    """Its fragment is named in --config_file, and is not an override."""
     folder, shared = run
 
     code, errors = bundle(*words("evaluating", *shared, "--output_dir", folder, dataset="kits"))

@@ -27,7 +27,10 @@ FAULTS = {
     "precision": (["--precision", "half"], "precision half: not known; choose from: auto"),
     "batch": (["--precision", "float16", "--device", "$torch.device('cpu')"], "needs a GPU"),
     "half on a CPU": (["--precision", "float16", "--device", "cpu"], "needs a GPU"),
-    "stray word": (["max_epochs=1"], "is no option, nor the value of one; write --max_epochs 1"),
+    "stray word": (
+        ["max_epochs=1"],
+        "is not an option, nor the value of one; write --max_epochs 1",
+    ),
     "switch": (["--restart", "false"], "write --restart True or --restart False"),
     "device": (["--device", "cuda:99"], "--device cuda:99: is not there; choose from: cpu"),
     "range": (["--seed", -1], "--seed -1: is not a whole number from 0 to"),

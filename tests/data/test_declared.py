@@ -24,7 +24,7 @@ def test_label_values_are_of_as_many_classes(values):
     "indices", [[3], [-1], 1, ["cavity"], [], [1, 1], [2.0], [True], [[1, 2]], None]
 )
 def test_structures_are_of_classes_that_are_there(indices):
-    """A name or a number alone is no list of places, and a place is there once."""
+    """A name or a number alone is not a list of places, and a place is there once."""
     check_structures(CLASSES, {"heart": [1, 2]})
 
     line = "^structures: heart is of the classes .* from 0 to 2, each once$"

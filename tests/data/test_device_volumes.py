@@ -119,7 +119,7 @@ def test_device_without_memory_of_its_own_is_one_line(cases, tmp_path, capsys):
     volumes = training_volumes(cases, transforms(LARGEST), tmp_path, cache="gpu", device="cpu")
 
     assert not volumes.on_device
-    assert "cpu is no GPU, so read from disk" in capsys.readouterr().out
+    assert "cpu is not a GPU, so read from disk" in capsys.readouterr().out
     assert workers_for(volumes, 3) == 3
 
 

@@ -436,7 +436,7 @@ def moved_by_rounding(file):
 def test_unusual_file_that_training_reads_passes_the_check(
     root, case, dataset, tmp_path, faults, change_all
 ):
-    """A slight shear, as in some CT, and the second version of NIfTI are no faults."""
+    """A slight shear, as in some CT, and the second version of NIfTI are not faults."""
     for file in [*root.rglob("*.nii.gz")]:
         change_all(file)
     moved_by_rounding(case[2])

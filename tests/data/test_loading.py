@@ -65,7 +65,7 @@ def test_values_become_the_class_that_lists_them(case):
 
 
 def test_voxels_that_nobody_labeled_keep_their_value(case):
-    """They are no foreground, and any other value is refused as ever."""
+    """They are not foreground, and any other value is refused as ever."""
     change(case["label"], lambda voxels: np.where(voxels == 2, 200, voxels))
     stored = np.asarray(nibabel.load(case["label"]).dataobj)
     label = LoadCase([[0], [1]], 1, ignore_index=200)(case)["label"]
@@ -81,7 +81,7 @@ def test_voxels_that_nobody_labeled_keep_their_value(case):
 
 
 def test_values_that_become_background_are_no_foreground(case):
-    """Values that become background are no foreground."""
+    """Values that become background are not foreground."""
     change(case["label"], lambda voxels: 7 + 0 * voxels)
 
     with pytest.raises(InputError, match=r"label\.nii\.gz: holds no foreground voxel"):

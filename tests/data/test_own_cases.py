@@ -16,7 +16,7 @@ def touch(root, *files):
 
 
 def test_pairs_are_found_by_name_and_channel(tmp_path):
-    """In the order of names; hidden files are no cases; the patient is by a function."""
+    """In the order of names; hidden files are not cases; the patient is by a function."""
     touch(
         tmp_path, "i/b_0000.nii", "i/b_0001.nii", "i/a_0000.nii", "i/a_0001.nii", "i/._a_0000.nii"
     )

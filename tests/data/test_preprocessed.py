@@ -61,7 +61,7 @@ def test_label_of_fractions_is_refused(refusal, step):
     line = refusal(step)
 
     assert line.startswith("label.nii.gz: holds ")
-    assert "which is no class; give each step that resamples `mode: [bilinear, nearest]`" in line
+    assert "which is not a class; give each step that resamples `mode: [bilinear, nearest]`" in line
 
 
 @pytest.mark.parametrize("value", [-1.0, 256.0, float("nan"), float("inf")])

@@ -85,7 +85,7 @@ def test_last_line_of_an_error_is_its_cause(error, cause):
 
 
 def test_other_errors_are_not_hidden():
-    """A fault of the program is no fault of the file."""
+    """A fault of the program is not a fault of the file."""
     with pytest.raises(ZeroDivisionError), readable("a.nii"):
         raise ZeroDivisionError
 

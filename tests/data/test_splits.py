@@ -482,7 +482,7 @@ class TestFile:
         ],
     )
     def test_unusable_file_is_refused(self, tmp_path, text, message):
-        """A file that is no split of these patients is refused, and says why."""
+        """A file that is not a split of these patients is refused, and says why."""
         file = tmp_path / "split.json"
         file.write_text(text)
 

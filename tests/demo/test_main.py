@@ -39,7 +39,7 @@ def test_output_may_be_where_one_is(planned, tmp_path, monkeypatch):
         (["--dataset", "kits"], 1, "kits: comes without data; name their folder: --dataset_dir"),
         (["--dataset_dir", "nowhere"], 1, "nowhere: no such folder; name that of the"),
         (["--max_epoch", "1"], 2, "--max_epoch: there is no such key"),
-        (["hippocampus"], 2, "hippocampus: is no option, nor the value of one"),
+        (["hippocampus"], 2, "hippocampus: is not an option, nor the value of one"),
     ],
 )
 def test_fault_is_one_line(words, code, line, capsys, monkeypatch, tmp_path):

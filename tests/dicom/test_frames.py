@@ -130,5 +130,5 @@ def test_affine_that_is_no_place_in_space_is_refused(source, tmp_path):
 
 def test_map_is_a_file(source, tmp_path):
     """A folder is none."""
-    with pytest.raises(InputError, match="is no file; give a map that inference has written"):
+    with pytest.raises(InputError, match="is not a file; give a map that inference has written"):
         read_frames(tmp_path, source, 3)

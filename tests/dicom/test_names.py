@@ -24,7 +24,7 @@ def test_names_are_those_of_the_nearest_table(tmp_path):
 
 @pytest.mark.parametrize("names", [{0: "background", 2: "tumor"}, {0: "background"}])
 def test_values_are_those_of_classes(tmp_path, names):
-    """0, 1, … without a gap, as inference has them; one value is no table of classes."""
+    """0, 1, … without a gap, as inference has them; one value is not a table of classes."""
     write_table(tmp_path, names)
 
     with pytest.raises(InputError, match=r"labels.txt: does not name classes 0, 1, …; name those"):

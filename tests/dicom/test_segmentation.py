@@ -109,7 +109,7 @@ def test_frames_refer_to_the_slices_in_their_place(write, tmp_path, voxels):
 
 @BOTH
 def test_segments_say_what_they_are(write, voxels):
-    """By name, code, color and algorithm; the background is no segment."""
+    """By name, code, color and algorithm; the background is not a segment."""
     one = dcmread(write(voxels))
     segments = one.SegmentSequence
 

@@ -92,5 +92,5 @@ def test_file_is_no_folder(tmp_path):
     folder = write_series(tmp_path / "ct", VOXELS)
 
     assert dcmread(folder / "IM0001")
-    with pytest.raises(InputError, match="is no folder; give the folder of the DICOM series"):
+    with pytest.raises(InputError, match="is not a folder; give the folder of the DICOM series"):
         read_source(folder / "IM0001")

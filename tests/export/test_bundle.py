@@ -41,7 +41,7 @@ def test_wrong_choice_leaves_nothing_behind(run, tmp_path, dataset, overrides, m
 
 @pytest.mark.parametrize("missing", ["model.pt", "split.json"])
 def test_incomplete_run_is_refused(run, tmp_path, missing):
-    """A run without weights or split is no run to export; what was begun is gone."""
+    """A run without weights or split is not a run to export; what was begun is gone."""
     (run / missing).unlink()
 
     with pytest.raises(InputError, match=f"{missing}: "):

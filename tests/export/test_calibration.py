@@ -118,7 +118,7 @@ def test_windows_are_averaged_as_in_the_evaluation_on_the_card(evaluated, tmp_pa
     ("name", "changes", "error", "message"),
     [
         ("temperature_all", {}, InputError, "calibrator.json: is not there; fit the calibrator"),
-        ("temperature_edge", {}, SettingError, "is no calibrator"),
+        ("temperature_edge", {}, SettingError, "is not a calibrator"),
         ("ensemble", {}, InputError, "is several networks, and a bundle holds one"),
         ("temperature_union", {"weights": "other"}, InputError, "was fitted to another model.pt"),
         ("temperature_union", {}, InputError, "is not evaluated, so nobody knows what it does"),

@@ -7,7 +7,7 @@ from nacl_monai.handlers.case_names import case_names
 
 
 def test_a_file_gives_its_name_without_ending():
-    """What begins with a digit is no ending: a size, or the number of a DICOM series."""
+    """What begins with a digit is not an ending: a size, or the number of a DICOM series."""
     files = ["/d/brain_01.nii.gz", "/d/lung_1.5mm", "/d/1.2.840.113", "/d/slice.png", "d/x.NII"]
 
     assert case_names(files) == ["brain_01", "lung_1.5mm", "1.2.840.113", "slice", "x"]

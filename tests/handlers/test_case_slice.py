@@ -70,7 +70,7 @@ def test_overlapping_structures_are_painted_over_each_other():
 
 
 def test_slice_of_overlapping_structures_is_that_of_their_union():
-    """The first channel is no background there."""
+    """The first channel is not a background there."""
     masks = torch.zeros(2, 2, 2, 3)
     masks[0, ..., 2] = 1
     masks[1, 0, 0, 1] = 1

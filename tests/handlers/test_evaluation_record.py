@@ -102,7 +102,7 @@ def test_folder_of_other_work_is_not_replaced(tmp_path, name):
     """Hidden or not; it would be removed."""
     (tmp_path / "evaluation" / name).mkdir(parents=True)
 
-    with pytest.raises(InputError, match=f"holds {name}, which is no part of an evaluation"):
+    with pytest.raises(InputError, match=f"holds {name}, which is not part of an evaluation"):
         check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
 
 

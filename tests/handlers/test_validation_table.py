@@ -22,7 +22,7 @@ def validate(folder, dice_after):
 
 
 def test_each_validated_epoch_is_a_row(tmp_path):
-    """Epochs without a validation are no rows; NaN is written as such."""
+    """Epochs without a validation are not rows; NaN is written as such."""
     assert validate(tmp_path, {2: 0.2, 4: 0.4}) == [
         {"epoch": "2", "val_dice": "0.200000", "ece": "nan"},
         {"epoch": "4", "val_dice": "0.400000", "ece": "nan"},

@@ -453,7 +453,7 @@ def test_batch_of_a_loader_is_taken_as_it_is(item, settings):
 
 @every_loss
 def test_absent_class_is_no_special_case(item, settings, batch):
-    """A class that no voxel of the batch has is no special case."""
+    """A class that no voxel of the batch has is not a special case."""
     loss = build(item, **settings)
     logits, labels = batch
     loss(logits.requires_grad_(), labels_for(loss, labels.clamp_max(1))).backward()
@@ -467,7 +467,7 @@ def test_absent_class_is_no_special_case(item, settings, batch):
     [(3, r"labels: hold 3, but there are 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
 )
 def test_label_that_is_no_class_is_named(item, settings, batch, value, message):
-    """A label that is no class is named, with the number of classes."""
+    """A label that is not a class is named, with the number of classes."""
     loss = build(item, **settings)
     logits, labels = batch
     labels = labels.double()

@@ -119,7 +119,7 @@ def test_epsilon_smooths_the_score():
 
 
 def test_dice_checks_labels():
-    """Used alone, Dice names a label that is no class."""
+    """Used alone, Dice names a label that is not a class."""
     with pytest.raises(InputError, match="labels: hold 7"):
         soft_dice_loss(torch.zeros(1, 2, 4, 4), torch.full((1, 1, 4, 4), 7))
     soft_dice_loss(torch.zeros(1, 2, 4, 4), torch.full((1, 1, 4, 4), 7), ignore_index=7)

@@ -82,7 +82,7 @@ def test_the_device_checks_values_while_compiling(monkeypatch, value):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     logits, labels = torch.zeros(1, 2, 3), torch.tensor([[0.0, 1.0, value]])
 
-    with pytest.raises(RuntimeError, match="labels: hold a value that is no class"):
+    with pytest.raises(RuntimeError, match="labels: hold a value that is not a class"):
         check_inputs(logits, labels, None)
     if value == 7:
         check_inputs(logits, labels, 7)
@@ -115,7 +115,7 @@ def test_ignored_values_may_be_infinite():
 
 
 def test_mean_over_no_voxel_is_zero_without_gradient():
-    """Nothing to learn from is no reason for NaN."""
+    """Nothing to learn from is not a reason for NaN."""
     values = torch.ones(1, 2, 3, requires_grad=True)
     mean = voxel_mean(values, torch.full((1, 3), 9), 9)
     mean.backward()

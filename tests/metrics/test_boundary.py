@@ -93,7 +93,7 @@ def test_band_far_from_the_border_equals_slow_loop(seed, width):
 
 
 def test_cases_do_not_share_boundaries():
-    """Labels that differ between cases are no boundary, and a case without one has no band."""
+    """Labels that differ between cases are not a boundary, and a case without one has no band."""
     labels = torch.zeros(3, 4, 4, dtype=torch.int64)
     labels[1] = 1
     labels[2, 0, 0] = 1

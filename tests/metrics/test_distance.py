@@ -44,7 +44,7 @@ def test_shifted_cube_is_as_far_as_the_shift():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_volume_of_one_slice_has_the_distance_of_the_slice(axis):
-    """Its voxels have no neighbors across, and are no surface for it."""
+    """Its voxels have no neighbors across, and are not its surface."""
     label, shifted = cube((40, 40), (4, 4), 20), cube((40, 40), (9, 4), 20)
     spacing = [3.0, 2.0]
     expected = hausdorff_distance(one(label), one(shifted), spacing).item()
@@ -69,7 +69,7 @@ def test_missed_structure_scores_the_diagonal():
 
 @pytest.mark.filterwarnings("ignore:the prediction of class")
 def test_monai_gives_no_number_for_a_missed_structure():
-    """MONAI's distance of a missed structure is no finite number, so that its mean hides it."""
+    """MONAI's distance of a missed structure is not a finite number, so that its mean hides it."""
     monai = compute_hausdorff_distance(
         one(NOTHING), one(LABEL), include_background=True, percentile=95
     )

@@ -69,7 +69,7 @@ def test_number_between_two_labels_is_not_ignored(value):
     labels = LABELS.double()
     labels[0, 0, 0, 0] = value
 
-    with pytest.raises(InputError, match="labels: hold .*, which is no class index"):
+    with pytest.raises(InputError, match="labels: hold .*, which is not a class index"):
         expected_calibration_error(PROBS, labels, ignore_index=0)
     masks = torch.stack([labels, LABELS], 1)
     with pytest.raises(InputError, match="labels: hold other values"):
@@ -77,7 +77,7 @@ def test_number_between_two_labels_is_not_ignored(value):
 
 
 def test_batch_wins_where_both_readings_fit():
-    """Three 2-D cases of three classes are no volume of three slices."""
+    """Three 2-D cases of three classes are not a volume of three slices."""
     probs, labels = torch.rand(3, 3, 4, 5), torch.zeros(3, 4, 5)
 
     assert batched(probs, labels)[0].shape == probs.shape
@@ -119,7 +119,7 @@ def test_bytes_are_probabilities_as_far_as_their_rounding_goes():
 
 
 def test_soft_labels_are_no_one_hot_labels():
-    """A share of a voxel is no class."""
+    """A share of a voxel is not a class."""
     with pytest.raises(InputError, match="are not one-hot"):
         class_indices(PROBS, PROBS)
 

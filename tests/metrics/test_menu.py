@@ -19,6 +19,6 @@ def test_defaults_are_on_the_menu():
 
 @pytest.mark.parametrize("names", [[], ["ece", "ecce"], "ece"])
 def test_unknown_error_is_refused_with_the_choices(names):
-    """A string is no list, though it has letters."""
+    """A string is not a list, though it has letters."""
     with pytest.raises(InputError, match="errors: is .*; choose a list from ece, ace"):
         named_errors(names)

@@ -258,6 +258,6 @@ def test_labels_without_the_axis_of_raters_are_refused():
 
 @pytest.mark.parametrize("words", [(0, None), (3, 3), (3, -1), (1, 1)])
 def test_rater_that_is_none_is_refused(words):
-    """As is no rater at all."""
+    """As is having no rater at all."""
     with pytest.raises(InputError, match="rater"):
         check_raters(*words)

@@ -107,7 +107,7 @@ def test_only_regions_that_ask_compute_the_prediction(monkeypatch):
 
 
 def test_only_regions_that_ask_need_a_spacing():
-    """A spacing that is unknown is no error for regions without a width."""
+    """A spacing that is unknown is not an error for regions without a width."""
 
     def unknown():
         raise InputError("spacing: is unknown")

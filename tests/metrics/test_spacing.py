@@ -43,7 +43,7 @@ def test_pixdim_of_a_batch_is_read_case_by_case():
 
 
 def test_pixdim_of_one_image_serves_all_cases():
-    """An image that is no batch has one spacing, of which 2-D takes the first two axes."""
+    """An image that is not a batch has one spacing, of which 2-D takes the first two axes."""
     assert case_spacings("pixdim", 2, 2, image(2.0, 3.0, 9.0)) == [(2.0, 3.0)] * 2
 
 

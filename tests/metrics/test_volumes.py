@@ -93,7 +93,7 @@ def test_structures_and_cases_are_scored_at_once():
 
 @pytest.mark.parametrize(("predicted", "raters"), [((2,), (3, 4)), ((), ()), ((2,), (2, 0))])
 def test_shapes_that_do_not_fit_are_refused(predicted, raters):
-    """No rater is no distribution."""
+    """Without raters there is no distribution."""
     with pytest.raises(InputError, match="last axis of raters"):
         volume_crps(torch.zeros(predicted), torch.zeros(raters))
 

@@ -55,7 +55,7 @@ METRICS = {
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("bad", BAD)
 def test_bad_input_is_one_clear_line(metric, bad):
-    """Input that is no probability or no label ends in one line that names the fault."""
+    """Input that is not a probability or not a label ends in one line that names the fault."""
     if "metric" in metric and bad == "batch sizes":
         pytest.skip("a metric pairs the cases before it looks at them")
     probs, labels, message = BAD[bad]
@@ -68,7 +68,7 @@ def test_bad_input_is_one_clear_line(metric, bad):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_softmax_of_any_precision_is_accepted(dtype):
-    """The rounding of softmax in its own dtype is no error, with many classes neither."""
+    """The rounding of softmax in its own dtype is not an error, with many classes neither."""
     probs = (4 * torch.randn(1, 40, 30, 30)).to(dtype).softmax(1)
 
     assert 0 <= expected_calibration_error(probs, torch.ones(1, 30, 30)) <= 1

@@ -65,7 +65,7 @@ def test_check_leaves_no_trace():
 
 
 def test_network_that_returns_another_size_is_refused():
-    """A network whose logits have another size than the image is no segmentation network here."""
+    """A network whose logits have another size than the image is not a segmentation network here."""
     half = torch.nn.Conv2d(1, 2, 3, stride=2, padding=1)
     with pytest.raises(InputError, match="choose another network"):
         check_input_size(half, 1, (32, 32))

@@ -206,7 +206,7 @@ def garbage(path):
     ],
 )
 def test_file_that_does_not_fit_is_refused(tmp_path, name, write):
-    """A file that is no file of weights, or of another encoder, is refused by name in one line."""
+    """A file that is not a file of weights, or of another encoder, is refused by name in one line."""
     write(tmp_path / name)
     with pytest.raises(InputError, match=f"{name}: holds no weights that fit") as caught:
         tiny(pretrained=tmp_path / name)

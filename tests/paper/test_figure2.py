@@ -10,7 +10,7 @@ from nacl_monai.reports.statistics import patient_scores
 
 
 def test_segmentation_is_ranked_per_structure_and_calibration_per_dataset(results):
-    """The mean over structures is no score of its own."""
+    """The mean over structures is not a score of its own."""
     chosen = EXHIBITS["figure2"].select(results, datasets=["acdc"])
     cases = chosen.cases("acdc")
     structures = ("RV", "myocardium", "LV")

@@ -84,7 +84,7 @@ def test_argument_or_class_that_the_menu_lacks_is_told(run):
 
 
 def test_value_is_compared_whatever_way_it_is_written(run):
-    """An earlier version wrote the value where there is a reference now; a description is no change."""
+    """An earlier version wrote the value where there is a reference now; descriptions are no change."""
     settings = {"spatial_dims": 2, "in_channels": 1, "_desc_": {"label": "Mine"}}
     record = {**changed("unet", **settings), "in_channels": 1}
 

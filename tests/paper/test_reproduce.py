@@ -31,7 +31,7 @@ def test_manifest_names_files_that_are_there(reproduced, name):
 
 
 def test_calibrators_are_tabulated_where_one_was_fitted(calibrated_grid, reproduced, tmp_path):
-    """Beside the trainings that they follow; elsewhere the plain trainings are no table of their own."""
+    """Beside the trainings that they follow; elsewhere the plain ones are not a table of their own."""
     write_exhibit("posthoc", [calibrated_grid], tmp_path)
     rows = pd.read_csv(tmp_path / "posthoc.csv")
 

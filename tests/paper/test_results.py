@@ -83,7 +83,7 @@ def test_ensemble_of_which_nobody_knows_the_trainings_is_refused(calibrated_grid
 
 
 def test_every_run_at_any_depth_is_found(results):
-    """Nothing whose name is no experiment's is; the paper's datasets are first."""
+    """Nothing whose name is not an experiment's is; the paper's datasets are first."""
     assert len(results.folders) == 14
     assert results.datasets == ["acdc", "hippocampus"]
     assert results.networks == ["attention_unet", "unet"]
@@ -212,7 +212,7 @@ def test_evaluation_that_does_not_name_its_dataset_is_refused(grid_copy, content
 
 
 def test_folder_of_another_name_is_left_out(grid_copy):
-    """It is no experiment, whatever is in it."""
+    """It is not an experiment, whatever is in it."""
     run = grid_copy / "acdc" / "unet_svls_seed0"
     run.rename(run.with_name("best"))
 
@@ -250,7 +250,7 @@ def test_run_in_two_places_is_refused(grid_copy):
 
 @pytest.mark.parametrize("copied", [shutil.copytree, lambda run, to: to.symlink_to(run)])
 def test_run_under_the_name_of_another_training_is_refused(grid_copy, copied):
-    """A copy of a seed is no second training, nor is a renamed run of the loss that it is named for."""
+    """A copy of a seed is not a second training, nor is a renamed run of its new loss."""
     run = grid_copy / "acdc/unet_svls_seed0"
     config = {"loss": "@losses::svls", "losses": {"svls": {"sigma": 2.0}}, "seed": 0}
     (run / "config.json").write_text(json.dumps(config))

@@ -41,7 +41,7 @@ def test_description_is_that_of_the_files(phantom_of, task):
 
 
 def test_every_nifti_has_a_macos_companion(phantom_of, task):
-    """Beside each volume is a `._` file that is no volume."""
+    """Beside each volume is a `._` file that is not a volume."""
     for path in phantom_of(task).glob("*/[!.]*.nii.gz"):
         companion = path.with_name(f"._{path.name}").read_bytes()
         assert companion[:4] == bytes.fromhex("00051607")

@@ -32,7 +32,7 @@ def test_dtype_stays(dtype):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_what_is_no_temperature_is_refused(temperature):
-    """Zero, negative numbers and what is no number divide nothing."""
+    """Zero, negative numbers and what is not a number divide nothing."""
     with pytest.raises(InputError, match="temperature: is .*; choose a finite number above 0"):
         Temperature(temperature)
 

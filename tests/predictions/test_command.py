@@ -84,7 +84,7 @@ def test_name_that_leads_elsewhere_is_refused(name, models, run, tmp_path):
     code, _, err = run(*models, "--names", name, "x")
 
     assert code == 2
-    assert f"--names: {name!r} is no name of a folder" in err
+    assert f"--names: {name!r} is not a name of a folder" in err
     assert not (tmp_path / "audit").exists()
 
 
@@ -175,7 +175,7 @@ def test_case_without_a_patient_is_refused_before_the_first_volume(study, run, t
     assert code == 1
     assert err.startswith("error: patient0_scan0: does not fit")
     (tmp_path / "other.csv").write_text("name\nx\n")
-    assert "is no table" in run(place, labels, "--patients", tmp_path / "other.csv")[2]
+    assert "is not a table" in run(place, labels, "--patients", tmp_path / "other.csv")[2]
 
 
 def test_structure_that_labels_lack_is_undefined(tmp_path, run):

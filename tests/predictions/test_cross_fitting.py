@@ -552,7 +552,7 @@ class TestAuditThroughACalibrator:
 
 @pytest.mark.usefixtures("undrawn")
 def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
-    """Scales of classes change labels, and are no fault for that."""
+    """Scales of classes change labels, and are not a fault for that."""
     code, _, err = calibrate(*PATTERN, "--method", "class_temperatures")
 
     assert code == 0, err
@@ -562,7 +562,7 @@ def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
 
 @pytest.mark.usefixtures("undrawn")
 def test_full_disk_ends_the_fit(calibrate, monkeypatch):
-    """It is no fault of the cases that found no room, and none is left out for it."""
+    """It is not a fault of the cases that found no room, and none is left out for it."""
 
     def refuse(*_):
         raise RuntimeError("iostream error")

@@ -129,7 +129,7 @@ FAULTS = {
         "move the segmentation",
     ),
     other_grid: ("(9, 8, 7); give both on one grid; TotalSegmentator keeps its", "npz"),
-    hostile_geometry: ("pkl: is no plain record", "os.system"),
+    hostile_geometry: ("pkl: is not a plain record", "os.system"),
     no_prediction: (f"{BAD}.nii.gz: has no prediction in", "predict it, or leave it out"),
 }
 
@@ -189,7 +189,7 @@ def no_label(labels):
     ("spoil", "said"),
     [
         (value, "nii.gz: holds the label value 7; expected only [0, 1, 2], by "),
-        (fraction, "nii.gz: holds 0.5, which is no label"),
+        (fraction, "nii.gz: holds 0.5, which is not a label"),
         (several, "nii.gz: has 2 channels; a label map has one"),
         (damaged, "nii.gz: cannot be read ("),
         (flat, "nii.gz: its affine gives the voxels no size"),
@@ -326,8 +326,8 @@ def test_folders_that_cannot_be_audited_are_refused(study, run, tmp_path):
     empty.mkdir()
     place = study.nnunet()
 
-    assert "is no folder; give the folder of the pred" in refusal(run(tmp_path / "none", labels))
-    assert "is no folder; give the folder of the label" in refusal(run(place, tmp_path / "none"))
+    assert "is not a folder; give the folder of the pred" in refusal(run(tmp_path / "none", labels))
+    assert "is not a folder; give the folder of the label" in refusal(run(place, tmp_path / "none"))
     assert "holds no label map" in refusal(run(place, empty))
     assert "holds no probabilities in a known layout" in refusal(run(empty, labels))
     assert "is the only folder" in refusal(run(labels))
@@ -363,7 +363,7 @@ def test_output_that_holds_something_else_stays(study, run, tmp_path):
     (tmp_path / "audit").mkdir()
     (tmp_path / "audit" / "thesis.tex").write_text("x")
 
-    assert "thesis.tex, which is no part" in refusal(run(study.nnunet(), study.labels))
+    assert "thesis.tex, which is not part" in refusal(run(study.nnunet(), study.labels))
     assert (tmp_path / "audit" / "thesis.tex").read_text() == "x"
 
 
@@ -462,16 +462,16 @@ def test_audit_takes_the_place_of_an_earlier_one(study, run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--structures", "whole"], "'whole' is no structure; write NAME=1,2"),
-        (["--structures", "whole=1,5"], "whole: 5 is no label value; choose from [0, 1, 2]"),
-        (["--structures", "whole=1,-2"], "'whole=1,-2' is no structure; write NAME=1,2"),
-        (["--structures", "=1,2"], "'=1,2' is no structure; write NAME=1,2"),
+        (["--structures", "whole"], "'whole' is not a structure; write NAME=1,2"),
+        (["--structures", "whole=1,5"], "whole: 5 is not a label value; choose from [0, 1, 2]"),
+        (["--structures", "whole=1,-2"], "'whole=1,-2' is not a structure; write NAME=1,2"),
+        (["--structures", "=1,2"], "'=1,2' is not a structure; write NAME=1,2"),
         (["--structures", "tail=1", "tail=2"], "--structures: two have one name"),
         (
             ["--structures", "a=0", "b=1", "c=22", "--activation", "sigmoid"],
-            "c: 22 is no label value; choose from [0, 1, 2]",
+            "c: 22 is not a label value; choose from [0, 1, 2]",
         ),
-        (["--patient-pattern", "("], "is no regular expression"),
+        (["--patient-pattern", "("], "is not a regular expression"),
         (["--patient-pattern", "patient"], "has 0 groups"),
         (["--num-bins", "0"], "error: --num-bins: is 0; give 1 or more"),
         (["--jobs", "-1"], "error: --jobs: is -1; give 1 or more"),

@@ -96,7 +96,7 @@ def test_any_slope_and_offset_are_applied(slope, offset, tmp_path):
 @pytest.mark.parametrize(("value", "step"), [(0.5, 1.0), (0.5, 0.25), (0.25, 0.25), (0.9, 0.01)])
 def test_fractions_are_no_labels_whatever_the_step(value, step, tmp_path):
     """The step excuses half of itself, and not a quarter of a label."""
-    with pytest.raises(InputError, match=f"holds {value:g}, which is no label"):
+    with pytest.raises(InputError, match=f"holds {value:g}, which is not a label"):
         whole_numbers(tmp_path / "label.nii", np.array([0, value], np.float32), step)
 
 
@@ -128,7 +128,7 @@ def test_stored_zero_costs_half_a_step(overlapping, run, tmp_path):
 
 
 def test_ends_that_the_scale_has_moved_are_ends_again(regions, run):
-    """A scale from 0 to 1 may give -1e-9 or 1.0000001, which is no logit."""
+    """A scale from 0 to 1 may give -1e-9 or 1.0000001, which is not a logit."""
     for case, (probs, label) in regions.cases.items():
         probs[:, 0], probs[:, 1] = 0, 1
         regions.cases[case] = probs, label

@@ -34,7 +34,7 @@ def test_database_that_is_missing_is_one_line(tmp_path, capsys):
 
 
 def test_raters_are_needed():
-    """No folder is no command."""
+    """A command needs a folder."""
     with pytest.raises(SystemExit) as ended:
         command.main(["fit-prior"])
     assert ended.value.code == 2

@@ -70,7 +70,7 @@ class TestComparisonTable:
         assert table["n(ece_union)"].tolist() == [7, 0]
 
     def test_structure_whose_name_ends_in_n_keeps_its_score(self, runs):
-        """Whatever structures are called, a mean is no count."""
+        """Whatever structures are called, a mean is not a count."""
         metrics = runs[0].metrics.assign(dice_node=0.8, dice_node_n=0.6, hd95_node_n_n=1.5)
 
         row = comparison_table([replace(runs[0], metrics=metrics)]).iloc[0]

@@ -122,7 +122,7 @@ class TestFolds:
         assert read_run(folder).cases == read_run(folders[1]).cases
 
     def test_fold_that_was_not_evaluated_is_named(self, folder):
-        """The others alone are no cross-validation."""
+        """The others alone are not a cross-validation."""
         shutil.rmtree(self.fold(folder, 1) / "evaluation")
 
         assert str(self.fold(folder, 1)) in refusal([folder])

@@ -155,7 +155,7 @@ class TestMaps:
         assert "(39, 40), (40, 40)" in refusal(read_map, map_file)
 
     def test_pictures_of_three_axes_are_refused(self, map_file, change_arrays):
-        """A whole volume is no slice."""
+        """A whole volume is not a slice."""
         pictures = ("image", "label", "prediction", "confidence", "entropy")
         change_arrays(
             map_file,

@@ -191,7 +191,7 @@ def test_evaluation_of_another_fit_is_refused(run, kept):
 
 
 def test_training_in_a_folder_called_calibrated_is_checked(run):
-    """It is no calibrated run: it has a configuration of its own."""
+    """It is not a calibrated run: it has a configuration of its own."""
     moved = run / "calibrated/unet_nacl_seed0"
     moved.mkdir(parents=True)
     for name in ("model.pt", "split.json", "run.json", "evaluation"):

@@ -43,7 +43,7 @@ class TestMedianCase:
         assert median_case(changed) == expected == "002"
 
     def test_undefined_cases_are_left_out(self, runs):
-        """A case in which one method has no Dice is no candidate; of four, the lower middle."""
+        """A case in which one method has no Dice is not a candidate; of four, the lower middle."""
         undefined = float("nan")
         first = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, undefined]
         second = [0.1, undefined, undefined, 0.4, 0.5, 0.6, 0.7]

@@ -82,7 +82,7 @@ def test_patients_are_the_unit(runs):
 
 
 def test_one_patient_is_too_few(runs):
-    """An error without an interval is no verdict."""
+    """An error without an interval is not a verdict."""
     text = verdict(with_gaps(runs[0], [0.2] * 7, ["a"] * 7), "foreground")
 
     assert "one of the patients is too few to tell" in text
@@ -169,6 +169,6 @@ def test_each_run_has_a_page_of_its_name(folders, tmp_path):
 @pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden"])
 def test_name_that_is_no_file_name_is_refused(folders, tmp_path, name):
     """Before anything is written."""
-    with pytest.raises(InputError, match=f"^--names: '{name}' is no name of a file"):
+    with pytest.raises(InputError, match=f"^--names: '{name}' is not a name of a file"):
         write_pages(folders, tmp_path / "out", names=["CE", name])
     assert not (tmp_path / "out").exists()

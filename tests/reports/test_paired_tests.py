@@ -86,7 +86,7 @@ class TestRankBiserial:
 
     @pytest.mark.parametrize("differences", [[], [0.0, 0.0]])
     def test_nothing_but_zeros_gives_0(self, differences):
-        """No difference is no effect, without a warning."""
+        """No difference is not an effect, without a warning."""
         assert rank_biserial(np.array(differences)) == 0
 
 

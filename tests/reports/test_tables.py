@@ -24,7 +24,7 @@ class TestMarkdownTable:
         assert markdown_table(["a|b"], [["c|d|e"]], "l") == "| a\\|b |\n| :--- |\n| c\\|d\\|e |"
 
     def test_table_without_rows_is_its_header(self):
-        """Nothing to show is no error."""
+        """Nothing to show is not an error."""
         assert markdown_table(["a", "b"], [], "rl").splitlines() == ["| a | b |", "| ---: | :--- |"]
 
 

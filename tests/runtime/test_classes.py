@@ -30,7 +30,7 @@ def test_names_of_classes(own):
 
 
 def test_arguments_of_a_class(own):
-    """None of a name that is no class; a module that cannot be imported is one line."""
+    """None of a name that is not a class; a module that cannot be imported is one line."""
     assert list(taken("key", {"_target_": f"{own}.Net"})) == ["width"]
     assert taken("key", {"_target_": f"{own}.Nix"}) is None
     with pytest.raises(SettingError, match="^key: own_broken.Net cannot be imported"):

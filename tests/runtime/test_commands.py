@@ -110,7 +110,7 @@ def test_unknown_dataset_and_damaged_file_are_one_line(command, tmp_path):
     file.write_text("a: 1\nb: [\n")
     code, given, _, errors = command("train", "mine", "/data", "--bundles", str(tmp_path))
     assert (code, given) == (1, [])
-    assert errors.startswith(f"error: {file}: is no YAML (line 3: ")
+    assert errors.startswith(f"error: {file}: is not YAML (line 3: ")
     assert errors.count("\n") == 1
 
 

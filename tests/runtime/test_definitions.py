@@ -143,9 +143,9 @@ def test_name_of_a_class_on_the_command_line_is_its_definition(own):
     [
         (
             "unet",
-            "is no reference to the menu; write it as a reference, --network_def @networks::un",
+            "is not a reference to the menu; write it as a reference, --network_def @networks::un",
         ),
-        ("unett", "is no reference to the menu"),
+        ("unett", "is not a reference to the menu"),
         ("my_package.Nix", "no such class can be imported; correct the name, or put its folder on"),
         ("TransUNet", "write nacl_monai.networks.TransUNet"),
     ],

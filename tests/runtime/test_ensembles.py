@@ -72,8 +72,8 @@ def test_copy_of_a_member_is_refused(runs):
     with pytest.raises(InputError) as refused:
         find_members(runs[0])
     assert str(refused.value) == (
-        f"{runs[0].path.with_name('unet_nacl_seed3')}: has the weights of unet_nacl_seed2, and is no "
-        "other training; train it with another seed, or keep its folder elsewhere"
+        f"{runs[0].path.with_name('unet_nacl_seed3')}: has the weights of unet_nacl_seed2, and is not "
+        "another training; train it with another seed, or keep its folder elsewhere"
     )
 
 

@@ -89,7 +89,7 @@ def test_any_other_error_keeps_its_traceback(capsys):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_disk_that_can_hold_no_more_is_one_line(capsys, number):
-    """It is no fault of the program."""
+    """It is not a fault of the program."""
 
     def fail():
         raise OSError(number, os.strerror(number), "runs/x")

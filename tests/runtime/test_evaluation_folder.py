@@ -43,14 +43,14 @@ def test_folder_that_holds_anything_else_is_refused(folder, name):
     folder.path.mkdir()
     (folder.path / name).touch()
 
-    with pytest.raises(InputError, match=f"{folder.path}: holds {name}, which is no part"):
+    with pytest.raises(InputError, match=f"{folder.path}: holds {name}, which is not part"):
         open_evaluation(folder, "test")
 
     assert not folder.aside.exists()
 
 
 def test_file_of_that_name_is_refused(folder):
-    """It is no folder."""
+    """It is not a folder."""
     folder.path.touch()
 
     with pytest.raises(InputError, match="evaluation: is a file; choose another --evaluation_dir"):

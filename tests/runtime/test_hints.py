@@ -51,7 +51,7 @@ FITTING = [
 
 @pytest.mark.parametrize(("hint", "fitting"), FITTING, ids=lambda part: str(part)[:30])
 def test_values_that_fit(hint, fitting):
-    """The table says which, and no other does; 1 is not True, and text is no list of letters."""
+    """The table says which, and no other does; 1 is not True, and text is not a list of letters."""
     assert "; ".join(name for name, value in VALUES.items() if fits(value, hint)) == fitting
 
 

@@ -36,7 +36,7 @@ def test_length_of_a_list_is_held(size):
 
 
 def test_every_limit_is_of_a_key_of_the_bundles():
-    """A key that is no more, or misspelled, is no limit."""
+    """A key that is no more, or misspelled, is not a limit."""
     files = [str(file) for file in (ROOT / "bundles").rglob("*.yaml")]
     parser = ConfigParser(ConfigParser.load_config_files(files))
 

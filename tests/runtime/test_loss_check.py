@@ -139,7 +139,7 @@ def test_check_leaves_no_trace():
 
 @pytest.mark.parametrize("name", list(read_menu("losses")))
 def test_losses_of_the_menu_ignore_what_nobody_labeled(name):
-    """If they are told to; otherwise a label that is no class is refused."""
+    """If they are told to; otherwise a label that is not a class is refused."""
     target = resolve_name(read_menu("losses")[name].target)
     check_loss(DeepSupervisionLoss(target(ignore_index=9)), CLASSES, (18, 24), 9)
 

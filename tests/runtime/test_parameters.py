@@ -37,7 +37,7 @@ def run(tmp_path):
 
 
 def test_parameters_are_what_was_trained_with(run):
-    """References are followed, however long the chain; expressions and menus are no parameters."""
+    """References are followed, however long the chain; expressions and menus are not parameters."""
     assert run_parameters(run) == {
         "dataset": "acdc",
         "seed": 3,

@@ -101,7 +101,7 @@ def test_contradiction_of_the_command_is_refused_with_both_values(
     ],
 )
 def test_same_values_and_free_keys_may_be_given(evaluate, overrides):
-    """What says the same is no contradiction; what an evaluation has for itself is its own."""
+    """What says the same is not a contradiction; what an evaluation has for itself is its own."""
     parser = evaluate(overrides)
 
     (key,) = overrides

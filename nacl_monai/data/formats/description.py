@@ -63,7 +63,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         For each name but the background's and nnU-Net's ``ignore``, its values in order.
 
     Raises:
-        InputError: If a value is no whole number, or 0 is not the background, or a part of something
+        InputError: If a value is not a whole number, or 0 is not the background, or a part of something
             else.
 
     Example:
@@ -89,7 +89,7 @@ def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
         labels: As for `read_labels`.
 
     Raises:
-        InputError: If it is no single value above those of all labels, as nnU-Net has it, or above 255.
+        InputError: If it is not one value above those of all labels, as in nnU-Net, or above 255.
 
     Example:
         >>> read_ignored(Path("dataset.json"), {"background": 0, "tumor": 1, "ignore": 2})
@@ -116,7 +116,7 @@ def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
         labels: As for `read_labels`.
 
     Raises:
-        InputError: If a value is no whole number, or two values have one name.
+        InputError: If a value is not a whole number, or two values have one name.
 
     Example:
         >>> label_values(Path("dataset.json"), {"0": "background", "1": "tumor", "2": "ignore"})

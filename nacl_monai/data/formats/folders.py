@@ -85,7 +85,7 @@ def _first_file(images: Path) -> str:
 def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
     """What the names of the channels' files end with, in their order."""
     images, labels = (names_in(root / folder, ending) for folder in pair)
-    # A number at the end of a name is no channel if the label's name has it, too.
+    # A number at the end of a name is not a channel if the label's name has it, too.
     return [""] if images & labels else _numbers(root / pair[0], sorted(images), ending)
 
 

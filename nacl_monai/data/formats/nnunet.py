@@ -41,7 +41,7 @@ def describe_nnunet(root: Path) -> Description:
 
     Raises:
         InputError: If a key is missing or cannot be meant, if files end otherwise than it says or are of
-            more or fewer cases, or if the folds of ``splits_final.json`` are no cross-validation.
+            more or fewer cases, or if the folds of ``splits_final.json`` are not a cross-validation.
     """
     file = root / FILE
     content = read_object(file, "write it again")
@@ -128,7 +128,7 @@ def read_splits(file: Path) -> list[list[str]]:
     whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
     if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
         raise InputError(
-            f"{file}: is no cross-validation, in which each case validates in one fold and trains in "
+            f"{file}: is not a cross-validation, in which each case validates in one fold and trains in "
             "the others; remove it, and put a split.json into the run's folder instead"
         )
     return folds
@@ -141,5 +141,6 @@ def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
         return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{file}: is no list of folds with `train` and `val`; copy it again from nnUNet_preprocessed"
+            f"{file}: is not a list of folds with `train` and `val`; copy it again from "
+            "nnUNet_preprocessed"
         ) from error

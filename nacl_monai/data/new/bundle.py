@@ -97,14 +97,16 @@ def _values(
 
 def _check(name: str, target: Path, template: Path) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise SettingError(f"{name}: is no name of a dataset; write letters, digits, - and _ alone")
+        raise SettingError(
+            f"{name}: is not a name of a dataset; write letters, digits, - and _ alone"
+        )
     if name in {"common", TEMPLATE, *dataset_names()} and not target.exists():
         raise SettingError(f"{name}: is the name of another bundle; choose another")
     if target.exists():
         raise InputError(f"{target}: is already there; edit or remove it, or choose another name")
     if not (template / f"{DATASET_FILE}{_RENDERED}").is_file():
         raise InputError(
-            f"{template}: is no template, {DATASET_FILE}{_RENDERED} is not there; name one that is: "
+            f"{template}: is not a template, {DATASET_FILE}{_RENDERED} is not there; name one that is: "
             f"--from bundles/{TEMPLATE}"
         )
 

@@ -146,7 +146,7 @@ def _given(spacing: str) -> list[float]:
         pixdim = []
     if len(pixdim) != 3 or not all(0 < size < np.inf or size == -1 for size in pixdim):
         raise SettingError(
-            f"--spacing {spacing}: is no spacing; write median, none, or three sizes in mm: 0.8,0.8,3"
+            f"--spacing {spacing}: is not a spacing; write median, none, or three sizes in mm: 0.8,0.8,3"
         )
     return pixdim
 

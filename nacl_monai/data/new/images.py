@@ -117,7 +117,9 @@ def _intensity(description: Description, found: Survey, options: Options) -> tup
             f"CT: the window is from the {PERCENTILES[0]} to the {PERCENTILES[1]} percentile of the "
             f"foreground of {len(found.foreground)} cases, as in nnU-Net",
         )
-    why = "Each channel of a volume is scaled by its own percentiles, 0.5 and 99.5, as it is no CT"
+    why = (
+        "Each channel of a volume is scaled by its own percentiles, 0.5 and 99.5, as it is not a CT"
+    )
     return why, "@scale_by_percentiles"
 
 

@@ -16,7 +16,7 @@ Case = dict[str, list[str]]
 def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     """Finds the files of every case.
 
-    In folders and among what a pattern matches, maps that inference has written are no images, so that
+    In folders and among what a pattern matches, maps that inference has written are not images, so that
     outputs may be beside the images.
 
     Args:
@@ -65,7 +65,7 @@ def _image_files(images: str, modalities: Sequence[str]) -> list[str]:
 def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
     """The files of images at ``path``; the folder itself, if it holds a DICOM series.
 
-    Where a file in a folder is of a modality, files of none are no images, but label maps, say.
+    Where a file in a folder is of a modality, files of none are not images, but label maps, say.
     """
     if not Path(path).is_dir():
         return [path]

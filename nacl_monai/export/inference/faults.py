@@ -9,7 +9,7 @@ class ImageFault(SystemExit):
     """One image cannot be segmented; the others can.
 
     It ends the process like `refuse` unless somebody catches it, as `Segmenter` does. No library in
-    between wraps it, since it is no ``Exception``.
+    between wraps it, since it is not an ``Exception``.
 
     Attributes:
         line: "WHERE: what is wrong; what to do".

@@ -38,7 +38,7 @@ class ReadImage(Transform):
     Raises:
         ImageFault: If a file is missing, damaged or cannot be read, if the files of a case do not fit
             together, or if the image is not 3-D, has other channels than the network takes, or an affine
-            that is no place in space, or holds colors, complex numbers, NaN or infinite voxels.
+            that is not a place in space, or holds colors, complex numbers, NaN or infinite voxels.
     """
 
     def __init__(self, in_channels: int, affine_tolerance: float = 0.01) -> None:
@@ -162,7 +162,7 @@ def _check_image(image: Any, in_channels: int) -> None:
 
 
 def _warn(image: Any) -> None:
-    """Names the channels that are no image, though a network finds something in them all the same."""
+    """Names the channels that are not an image, though a network finds something in them."""
     for number, channel in enumerate(image):
         fault = _fault_of(channel)
         if fault:

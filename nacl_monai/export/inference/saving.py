@@ -60,8 +60,8 @@ class SaveMaps(Transform):
         """Saves the maps of one case; returns it with the paths under ``files``.
 
         Raises:
-            ImageFault: If a probability is not a number, or if a file would replace one that is no map;
-                nothing is written then.
+            ImageFault: If a probability is not a number, or if a file would replace one that is not
+                a map; nothing is written then.
         """
         probs = data["pred"]
         file = probs.meta["filename_or_obj"]
@@ -128,7 +128,7 @@ def _check_apart(stems: Mapping[Path, Path]) -> None:
 
 
 def _stem(place: Path) -> str:
-    """The name without its ending; what follows the last dot of a series' folder is no ending."""
+    """The name without its ending; what follows the last dot of a series' folder is not an ending."""
     if place.is_dir():
         return place.name
     return _NIFTI.sub("", place.name) if _NIFTI.search(place.name) else place.stem

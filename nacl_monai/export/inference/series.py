@@ -2,7 +2,7 @@
 
 MONAI's reader stacks whatever files a folder holds by their instance numbers. These need not follow the
 positions, may be missing, and are the same in two series of one folder; a missing slice goes unnoticed.
-Here geometry alone decides, and a folder that is no single, evenly spaced stack is refused.
+Here geometry alone decides, and a folder that is not a single, evenly spaced stack is refused.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def read_series(folder: str | Path) -> Series:
     """Reads where the slices of the series in a folder are. Files of other formats do not count.
 
     Raises:
-        ImageFault: If pydicom is missing, or if the folder holds no series, several, or one that is no
-            stack of gray slices at even distances.
+        ImageFault: If pydicom is missing, or if the folder holds no series, several, or one that is not
+            a stack of gray slices at even distances.
     """
     if not has_pydicom:
         raise ImageFault(

@@ -229,12 +229,15 @@ class TestNnunet:
     @pytest.mark.parametrize(
         ("splits", "part"),
         [
-            ({}, "is no cross-validation"),
-            ([{"val": ["a"]}], "is no list of folds"),
-            ("[", "is no list of folds"),
-            ([{"train": ["a"], "val": ["a"]}], "is no cross-validation"),
-            ([{"train": ["b"], "val": ["a"]}, {"train": ["b"], "val": ["a"]}], "is no cross-vali"),
-            ([{"train": ["b"], "val": ["a"]}, {"train": [], "val": ["b"]}], "is no cross-vali"),
+            ({}, "is not a cross-validation"),
+            ([{"val": ["a"]}], "is not a list of folds"),
+            ("[", "is not a list of folds"),
+            ([{"train": ["a"], "val": ["a"]}], "is not a cross-validation"),
+            (
+                [{"train": ["b"], "val": ["a"]}, {"train": ["b"], "val": ["a"]}],
+                "is not a cross-vali",
+            ),
+            ([{"train": ["b"], "val": ["a"]}, {"train": [], "val": ["b"]}], "is not a cross-vali"),
         ],
     )
     def test_other_folds_are_refused(self, tmp_path, splits, part):
@@ -336,7 +339,7 @@ class TestDatalist:
         ],
     )
     def test_names_or_folders_tell_channels_apart(self, tmp_path, names, modalities):
-        """In a list that swaps those of one case they are noticed; folders are no end of a name."""
+        """In a list that swaps those of one case they are noticed; folders are not the end of a name."""
         entries = [
             {
                 "image": [

@@ -83,8 +83,8 @@ class TestBundle:
     @pytest.mark.parametrize(
         ("name", "part"),
         [
-            ("my data", "my data: is no name of a dataset"),
-            ("../x", "../x: is no name of a dataset"),
+            ("my data", "my data: is not a name of a dataset"),
+            ("../x", "../x: is not a name of a dataset"),
             ("acdc", "acdc: is the name of another bundle"),
             ("common", "common: is the name of another bundle"),
             ("folder", "folder: is the name of another bundle"),
@@ -119,7 +119,7 @@ class TestBundle:
         new_bundle("mine", data, tmp_path / "bundles", template)
 
         assert (tmp_path / "bundles/mine/note.txt").read_text() == "mine has 3 classes\n"
-        with pytest.raises(InputError, match="is no template, .*--from bundles/folder$"):
+        with pytest.raises(InputError, match="is not a template, .*--from bundles/folder$"):
             new_bundle("other", data, tmp_path / "bundles", tmp_path)
 
     def test_nothing_is_written_where_the_data_have_faults(self, tmp_path, capsys):
@@ -334,7 +334,7 @@ class TestSplit:
 
     @pytest.mark.parametrize("patient", ["$1+1", "@seed", "%c"])
     def test_patients_that_monai_would_evaluate_are_refused(self, new, tmp_path, patient):
-        """A table is no code."""
+        """A table is not a code."""
         data = own_data.folders(tmp_path / "data")
         table = tmp_path / "people.csv"
         table.write_text("case,patient\n" + "".join(f"{name},{patient}\n" for name in NAMES))
@@ -383,7 +383,9 @@ class TestImages:
     def test_spacing_that_is_none_is_refused(self, new, tmp_path, spacing):
         """The message says what to write."""
         data = own_data.folders(tmp_path / "data")
-        with pytest.raises(InputError, match=f"^--spacing {spacing}: is no spacing; write median"):
+        with pytest.raises(
+            InputError, match=f"^--spacing {spacing}: is not a spacing; write median"
+        ):
             new(data, spacing=spacing)
 
     def test_size_holds_the_largest_slice_as_it_is_preprocessed(self, new, tmp_path):
@@ -575,7 +577,7 @@ class TestCommand:
         assert keys["preprocessing"][1]["pixdim"] == [-1, -1, 3]
 
         assert main(["new", "b", *words, "--patient-pattern", r"-(\d+)"]) == 1
-        assert r"does not fit to --patient-pattern '-(\\d+)'" in capsys.readouterr().err
+        assert r"does not match --patient-pattern '-(\\d+)'" in capsys.readouterr().err
 
     @pytest.mark.parametrize("words", [[], ["a", "--dataset_dir", "b"]])
     def test_data_are_named_once(self, capsys, words):

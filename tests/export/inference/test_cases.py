@@ -120,7 +120,7 @@ def test_no_images_are_named(refusal, images):
 
 @pytest.mark.parametrize("images", ["nowhere", "nowhere/*.nii", "empty", "folders"])
 def test_nothing_is_there(files, refusal, images):
-    """A folder that holds only folders is no case either."""
+    """A folder that holds only folders is not a case either."""
     files("folders/a/x.nii")
     Path("empty").mkdir()
 

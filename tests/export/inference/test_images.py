@@ -185,7 +185,7 @@ def test_label_map_gets_a_warning(dtype, tmp_path, capsys):
 
 @pytest.mark.parametrize("change", [lambda x: x % 4 + 0.5, lambda x: x % 4 - 2, lambda x: x % 40])
 def test_image_of_few_values_gets_no_warning(change, tmp_path, capsys):
-    """Fractions, numbers below 0, and more numbers than there are classes are no labels."""
+    """Fractions, numbers below 0, and more numbers than there are classes are not labels."""
     save_nifti(change(RAMP.round()).astype(np.float32), tmp_path / "x.nii")
 
     ReadImage(1)({"image": [str(tmp_path / "x.nii")]})

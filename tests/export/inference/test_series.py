@@ -189,7 +189,7 @@ def test_damaged_slice_is_refused(refusal, tmp_path):
 
 
 def test_single_file_of_a_series_is_refused(refusal, tmp_path):
-    """A slice is no volume, and MONAI would not see where the frames of a file are."""
+    """A slice is not a volume, and MONAI would not see where the frames of a file are."""
     folder = write_series(tmp_path / "ct", VOXELS)
     file = shutil.move(folder / "IM0001", tmp_path / "one.dcm")
 

@@ -72,7 +72,7 @@ def test_file_that_is_none_of_torch_is_damaged(refusal, file, content):
 
 
 def test_nothing_there_is_said(refusal, tmp_path):
-    """A folder is no file either."""
+    """A folder is not a file either."""
     for path in (tmp_path, tmp_path / "nowhere.pt"):
         assert refusal(load_weights, network(), path) == (
             f"{path}: no trained model there; train first, or name another: --checkpoint"
