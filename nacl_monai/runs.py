@@ -1,8 +1,7 @@
 """A run: what the name of its folder says, and what the folder holds.
 
-A run's folder is ``runs/<dataset>/<network>[3d]_<loss>[_<key>=<value> …]_seed<seed>``. Settings at
-their defaults are left out, and the name says all but the dataset. ``python -m nacl_monai.runs unet nacl
-0`` prints it.
+A run's folder is ``runs/<dataset>/<network>[3d]_<loss>[_<key>=<value> …]_seed<seed>``; settings at their
+defaults, and the dataset, are not in its name. ``python -m nacl_monai.runs unet nacl 0`` prints it.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def test_patient_is_in_the_name_or_in_a_table():
 
     with pytest.raises(InputError, match="^c: has no patient in `patient_of`; add it there"):
         patient_by_table("c", patients={"a": "x"})
-    with pytest.raises(InputError, match="^ses-1: does not fit"):
+    with pytest.raises(InputError, match="^ses-1: does not match"):
         patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")
 
 

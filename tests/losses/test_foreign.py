@@ -107,7 +107,7 @@ def test_other_forms_and_what_is_no_module_are_refused():
         InputError, match="labels: is 'onehot'; pass one of whole, indices, one_hot"
     ):
         ForeignLoss(Keep(), "onehot")
-    with pytest.raises(InputError, match="no torch.nn.Module"):
+    with pytest.raises(InputError, match="not a torch.nn.Module"):
         DeepSupervisionLoss(Keep)
     with pytest.raises(InputError, match="labels: hold 7"):
         ForeignLoss(Keep(), "indices")(LOGITS, torch.full_like(LABELS, 7))

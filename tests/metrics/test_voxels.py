@@ -36,7 +36,7 @@ BAD = {
     "label too large": (PROBS, LABELS + 1, "0 to 2"),
     "label negative": (PROBS, LABELS - 1, "0 to 2"),
     "label NaN": (PROBS, LABELS * torch.nan, "hold nan"),
-    "label between": (PROBS, LABELS.clamp(max=1) + 0.5, "no class index"),
+    "label between": (PROBS, LABELS.clamp(max=1) + 0.5, "not a class index"),
     "no case": (PROBS[:0], LABELS[:0], "without a voxel; leave empty batches out"),
     "no voxel": (PROBS[:, :, :0], LABELS[:, :, :0], "without a voxel; leave empty batches out"),
 }

@@ -173,7 +173,7 @@ def test_case_without_a_patient_is_refused_before_the_first_volume(study, run, t
     assert "has no patient for the case" in run(place, labels, "--patients", table)[2]
     code, _, err = run(place, labels, "--patient-pattern", "(person)")
     assert code == 1
-    assert err.startswith("error: patient0_scan0: does not fit")
+    assert err.startswith("error: patient0_scan0: does not match")
     (tmp_path / "other.csv").write_text("name\nx\n")
     assert "is not a table" in run(place, labels, "--patients", tmp_path / "other.csv")[2]
 

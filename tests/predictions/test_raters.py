@@ -316,7 +316,9 @@ def test_raters_that_cannot_be_meant_are_refused_before_work(study, maps, raters
     refused(run(place, "--raters", anna, place), "is a prediction, its probabilities lie beside it")
     refused(run(place, "--raters", anna, tmp_path / "none"), "none: is not a folder")
     refused(run(place, "--raters", anna, ben, "--rater-names", "a"), "1 names for 2", code=2)
-    refused(run(place, "--raters", anna, ben, "--rater-names", "a", "../b"), "no name of", code=2)
+    refused(
+        run(place, "--raters", anna, ben, "--rater-names", "a", "../b"), "not a name of", code=2
+    )
     refused(run(place, anna, "--rater-names", "a"), "--raters, which is missing", code=2)
     refused(run(place, anna, "--raters", anna, ben), "anna: these are labels")
     refused(run(place, place), "is a prediction, its probabilities lie beside it")
