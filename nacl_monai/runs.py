@@ -178,7 +178,7 @@ class RunFolder(_Folder):
 
     @property
     def trained(self) -> RunFolder:
-        """The run whose weights and split these are, without the calibrator of a calibrated run."""
+        """The run whose weights and split these are: this one, or that which was calibrated."""
         at = () if self.config.is_file() else (self.path.absolute(), self.path.resolve())
         return next((RunFolder(p.parents[1]) for p in at if p.parent.name == "calibrated"), self)
 

@@ -85,7 +85,7 @@ def is_label(labels: torch.Tensor, value: int) -> torch.Tensor:
 
 
 def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | None = None) -> None:
-    """Refuses labels that are not a class indices.
+    """Refuses labels that are not class indices.
 
     Args:
         labels: Any shape and any integer or float dtype.

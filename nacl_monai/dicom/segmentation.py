@@ -24,7 +24,7 @@ from nacl_monai.files import atomic_path
 
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"
-#: What the new series' numbers are above that of the source.
+#: How far the new series' numbers are above that of the source.
 _LABEL_MAP, _PROBABILITIES = 1000, 2000
 
 

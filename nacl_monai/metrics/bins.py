@@ -162,7 +162,7 @@ class CalibrationBins(VoxelSums):
 
 
 class ThresholdedBins(CalibrationBins):
-    """Those of only the probabilities above a threshold.
+    """Only those of probabilities above a threshold.
 
     In most voxels a class has a probability near 0, and rightly. In its ECE they outweigh all others,
     however wrong these are. Above the threshold each class has its own number of voxels; the errors of a

@@ -151,7 +151,7 @@ def without_ignored(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Labels in which ignored voxels have the label of the nearest other one, and which are no such.
 
-    Thus no boundary is where the labels merely end. A case without any label is background.
+    Thus there is no boundary where the labels merely end. A case without any label is background.
 
     Args:
         labels: Class indices ``(B, *spatial)``.

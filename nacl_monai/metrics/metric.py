@@ -65,7 +65,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             those against the share of the raters (`raters` has the equation).
         rater: The one of them whom the numbers are against, in place of the share.
         threshold: For thresholded_cece, which counts only probabilities above it.
-        false_positive_weight: For pece.
+        false_positive_weight: The weight of false positives in pece.
         step: The step between stored probabilities, where the dtype does not say, as 1/65535 of integers
             of 16 bits that a file scales. The NLL counts a stored 0 as half of it.
 

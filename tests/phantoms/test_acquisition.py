@@ -49,7 +49,7 @@ def test_noise_of_ct_adds_in_squares(rng):
 
 
 def test_boundary_is_blurred(rng):
-    """Partial volume: voxels beside an edge are between the two tissues, others do not."""
+    """Partial volume: voxels beside an edge are between the two tissues, others are not."""
     body = np.zeros(SHAPE, np.float32)
     body[20:] = 1000
     image = computed_tomography(rng, body, noise=0, texture=0)
