@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import monai.bundle
-import yaml
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, merge_kv
-from monai.utils import ensure_tuple
+from monai.utils import ensure_tuple, optional_import
 
 from nacl_monai.errors import SettingError
 from nacl_monai.runtime.hints import is_made_later
@@ -32,6 +31,9 @@ from nacl_monai.runtime.overrides import checked_overrides, keys_referred_to
 _REFUSED = ("init_id", "final_id", "workflow_name", "workflow_type", "properties_path")
 _NO_RUN_IDS = ("initialize", "finalize", "imports")
 _RUN_ARGUMENTS = set(inspect.signature(monai.bundle.run).parameters) - {"override", *_REFUSED}
+# An export holds JSON, which MONAI reads where there is no PyYAML, too.
+_YAML_ERROR, _HAS_YAML = optional_import("yaml", name="YAMLError")
+_UNREADABLE = (OSError, TypeError, ValueError, *([_YAML_ERROR] if _HAS_YAML else []))
 
 
 def check_command_line(argv: Sequence[str] | None = None) -> None:
@@ -221,7 +223,7 @@ def _read(file: Any, key: str) -> dict[str, Any]:
     except UserWarning as repeated:
         name = str(repeated).partition(": ")[2].strip("`")
         raise SettingError(f"--{key} {file}: has the key {name} twice; leave one out") from None
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise SettingError(
             f"--{key} {file}: cannot be read ({reason:.120}); give YAML or JSON"

@@ -1,15 +1,28 @@
 """A run becomes a bundle, whole or not at all."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
 import zipfile
+from importlib.metadata import distribution
 
+import numpy as np
 import pytest
 import torch
+from monai.networks.nets import UNet
+from packaging.requirements import Requirement
+from torch import nn
 
 from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.export.bundle import export_bundle
+from nacl_monai.runs import RunFolder
+from tests.conftest import save_nifti
 from tests.export.conftest import BUNDLES
+from tests.export.test_calibration import write_fit
 
 
 @pytest.mark.parametrize(
@@ -142,3 +155,94 @@ def test_readme_says_how_to_run_the_bundle(exported):
     assert "TorchScript, scripted" in text
     assert "The run was not evaluated." in text
     assert "## Data: " in text
+
+
+def needed_by(names):
+    """The distributions of these names, and all that these need, without extras."""
+    needed, todo = {}, [*names]
+    while todo:
+        found = distribution(todo.pop())
+        if found.name in needed:
+            continue
+        needed[found.name] = found
+        for line in found.requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    return needed.values()
+
+
+def link_packages(names, folder):
+    """Makes a folder with nothing but these distributions and what they need."""
+    folder.mkdir()
+    for found in needed_by(names):
+        for part in {file.parts[0] for file in found.files} - {"..", "__pycache__"}:
+            link = folder / part
+            if not link.exists():
+                link.symlink_to(found.locate_file(part))
+
+
+def command_of_card(bundle, packages, *words):
+    """Runs the card's command of inference in the bundle, where only the card's packages are."""
+    card = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    (line,) = re.findall("^pip install (.*==.*)$", card, re.M)
+    link_packages([word.partition("==")[0] for word in shlex.split(line)], packages)
+    (command,) = re.findall("^python (-m monai.bundle run inference .*) --images", card, re.M)
+    return subprocess.run(
+        [sys.executable, "-S", "-B", *shlex.split(command), *map(str, words)],  # no site-packages
+        cwd=bundle,
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def own_network(run, tmp_path, monkeypatch):
+    """Of a module that travels in the bundle's scripts."""
+    text = "from torch import nn\n\n\nclass Net(nn.Conv2d):\n    pass\n"
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/card_net.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    torch.save(nn.Conv2d(1, 3, 1).state_dict(), run / "model.pt")
+    network = {"_target_": "card_net.Net", "in_channels": 1, "out_channels": 3, "kernel_size": 1}
+    return {"overrides": {"network_def": network}}
+
+
+def of_slices(*_):
+    """A network of the menu."""
+    return {}
+
+
+def of_patches(run, *_):
+    """A 3-D network."""
+    sizes = {"channels": [4, 8], "strides": [2], "num_res_units": 2}
+    torch.save(UNet(3, 1, 3, **sizes).state_dict(), run / "model.pt")
+    network = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, **sizes}
+    return {"overrides": {"dims": 3, "patch": [16, 16, 16], "network_def": network}}
+
+
+def calibrated(run, _, monkeypatch):
+    """With a temperature behind the network."""
+    name = "temperature_union"
+    write_fit(RunFolder(run), name)
+    record = RunFolder(run).calibrated(name).evaluation.record
+    record.parent.mkdir()
+    record.write_text("{}")
+    monkeypatch.setattr("nacl_monai.export.bundle.measured", lambda _: None)
+    return {"calibrator": name}
+
+
+@pytest.mark.parametrize("options_of", [of_slices, own_network, of_patches, calibrated])
+def test_inference_needs_nothing_but_the_packages_on_the_card(
+    run, tmp_path, monkeypatch, options_of
+):
+    """And what these need; a receiver has nothing else."""
+    options = options_of(run, tmp_path, monkeypatch)
+    bundle, _ = export_bundle(run, tmp_path / "x", "hippocampus", bundles=BUNDLES, **options)
+    save_nifti(np.ones((16, 16, 16), np.float32), tmp_path / "image.nii.gz")
+
+    result = command_of_card(bundle, tmp_path / "packages", "--images", tmp_path / "image.nii.gz")
+
+    assert result.returncode == 0, result.stderr
+    assert len([*(bundle / "predictions").glob("image_*.nii.gz")]) == 4
