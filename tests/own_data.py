@@ -104,9 +104,9 @@ def datalist(root, file="brain.json", **keys):
     return root
 
 
-def folders(root, suffixes=("",), ending=".nii.gz"):
+def folders(root, suffixes=("",), ending=".nii.gz", names=NAMES):
     """Two folders of pairs."""
-    for seed, name in enumerate(NAMES):
+    for seed, name in enumerate(names):
         images = [root / f"images/{name}{suffix}{ending}" for suffix in suffixes]
         write_pair(images, root / f"labels/{name}{ending}", seed)
     return root

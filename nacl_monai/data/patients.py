@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError
@@ -44,21 +44,27 @@ def patient_by_pattern(case: str, pattern: str) -> str:
     return patients_of([case], pattern)[0]
 
 
-def patient_by_table(case: str, patients: Mapping[str, str]) -> str:
+def patient_by_table(case: str, patients: Mapping[str, str] | Iterable[list[str]]) -> str:
     """The patient of a case by a table.
 
     Args:
         case: The case's name.
-        patients: The patient of each case, by name.
+        patients: The patient of each case, by name, or pairs of both. In a configuration only pairs are
+            safe: MONAI makes a component of a mapping with the key ``_target_``.
 
     Raises:
         InputError: If the table lacks the case.
+
+    Example:
+        >>> patient_by_table("b", patients=[["a", "p1"], ["b", "p2"]])
+        'p2'
     """
-    if case not in patients:
+    patient_of = dict(patients)
+    if case not in patient_of:
         raise InputError(
             f"{case}: has no patient in `patient_of`; add it there, or remove the case"
         )
-    return patients[case]
+    return patient_of[case]
 
 
 def patients_of(

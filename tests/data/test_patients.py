@@ -61,7 +61,8 @@ def test_no_person_of_the_real_task_is_in_two_sets(hippocampus_dir, tmp_path):
 def test_patient_is_in_the_name_or_in_a_table():
     """A pattern has one group; a table names every case."""
     assert patient_by_pattern("sub-07_ses-1", pattern=r"(sub-\d+)_") == "sub-07"
-    assert patient_by_table("a", patients={"a": "x", "b": "x"}) == "x"
+    for table in ({"a": "x", "b": "y"}, [["a", "x"], ["b", "y"]]):
+        assert [patient_by_table(case, patients=table) for case in "ab"] == ["x", "y"]
 
     with pytest.raises(InputError, match="^c: has no patient in `patient_of`; add it there"):
         patient_by_table("c", patients={"a": "x"})

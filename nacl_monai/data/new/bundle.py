@@ -115,6 +115,9 @@ def _choose(
     description: Description, dataset_dir: str, options: Options, faults: list[InputError]
 ) -> list[Choice]:
     """All choices; fewer where there are faults."""
+    source = description.source
+    _check_literal(source, [source.name])  # of a datalist; MONAI parses it in the next lines
+    _check_literal(Path(dataset_dir), [dataset_dir])
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
     cases: list[Case] = find(report_fault=faults.append)
@@ -124,8 +127,13 @@ def _choose(
     if faults:
         return classes
     chosen = choose_cases(description, found.cases, options)
-    _check_literal(description.source, [description.title.strip(), *description.modalities])
-    _check_literal(options.patients or description.source, map(split_unit, found.cases))
+    _check_literal(source, [description.title.strip(), *description.modalities])
+    _check_literal(options.patients or source, map(split_unit, found.cases))
+    if options.patients is not None:
+        _check_literal(options.patients, [case["case"] for case in found.cases])
+    if options.patient_pattern is not None:
+        where = Path("--patient-pattern")
+        _check_literal(where, [options.patient_pattern], "begin it with (?:), which matches all")
     return [
         chosen,
         choose_channels(description, found),
@@ -135,12 +143,13 @@ def _choose(
     ]
 
 
-def _check_literal(source: Path, names: Iterable[str]) -> None:
+def _check_literal(source: Path, names: Iterable[str], remedy: str = "rename it") -> None:
     """Refuses names that MONAI would run as code, or take for a key, once they are in a bundle."""
     for name in names:
         if name.startswith(("$", "@", "%")):
             raise InputError(
-                f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; rename it"
+                f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; "
+                f"{remedy}"
             )
 
 

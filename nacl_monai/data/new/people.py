@@ -41,7 +41,11 @@ def _rule(options: Options, patient_of: Mapping[str, str]) -> tuple[str, dict[st
     if options.patients is not None:
         return (
             f"Their {number} patients are those of {options.patients.name}",
-            {"_target_": f"{_FUNCTIONS}.patient_by_table", "patients": dict(patient_of)},
+            {
+                "_target_": f"{_FUNCTIONS}.patient_by_table",
+                # As pairs, since MONAI would make a component of a mapping with a case "_target_".
+                "patients": [[case, patient] for case, patient in patient_of.items()],
+            },
         )
     if patient_of:
         return (
