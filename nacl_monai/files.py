@@ -18,6 +18,24 @@ from nacl_monai.errors import InputError
 _PARTIAL = ".partial-"
 
 
+def check_folder(path: str | Path, remedy: str) -> None:
+    """Refuses a folder to write to where something else is in its place or above it.
+
+    A file, a pipe or a device would be replaced where the rights suffice; no other program works
+    without ``/dev/null``.
+
+    Args:
+        path: The folder, which may be missing.
+        remedy: What to do, for the message.
+
+    Raises:
+        InputError: If it is refused.
+    """
+    for place in (Path(path), *Path(path).parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place}: is not a folder; {remedy}")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that takes its name once the block has succeeded.
@@ -29,7 +47,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path: The file to write.
 
     Raises:
-        InputError: If the operating system refuses, because the disk is full or read-only, say.
+        InputError: If the operating system refuses, because the disk is full or read-only, say; or if
+            something else than a file is there, such as a device.
 
     Example:
         >>> target = getfixture("tmp_path") / "numbers.json"
@@ -39,6 +58,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         '[1, 2]'
     """
     path = Path(path)
+    check_folder(path.parent, "choose another folder")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is not a file; choose another name")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

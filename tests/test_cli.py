@@ -1,6 +1,8 @@
 """The command nacl-monai: one word per command, and nothing imported before it is needed."""
 
 import os
+import shlex
+import stat
 import subprocess
 import sys
 
@@ -49,6 +51,53 @@ def test_other_pipe_that_breaks_is_an_error(monkeypatch):
     monkeypatch.setattr("nacl_monai.nnunet.__main__.main", talk)
     with pytest.raises(BrokenPipeError):
         main(["nnunet"])
+
+
+@pytest.fixture(params=["pipe", "device", "file"])
+def no_folder(request, tmp_path):
+    """Something that is not a folder; the device is of the kind of /dev/null."""
+    place = tmp_path / request.param
+    if request.param == "pipe":
+        os.mkfifo(place)
+    elif request.param == "file":
+        place.touch()
+    else:
+        try:
+            os.mknod(place, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root can make a device")
+    return place
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "audit P L --output {}",
+        "audit P L --output {}/below",
+        "merge P/bins.npz L/bins.npz --output {}",
+        "calibrate P L --output {}",
+        "new mine P --bundles {}",
+        "phantom acdc {}",
+        "demo --output {}",
+        *(f"{word} RUN --output {{}}" for word in ("compare", "reliability", "selective", "page")),
+    ],
+)
+def test_what_is_not_a_folder_is_not_replaced_by_one(
+    folders, no_folder, tmp_path, monkeypatch, capsys, command
+):
+    """No process could work without /dev/null, and root may replace it."""
+    monkeypatch.chdir(tmp_path)
+    for name in "PL":
+        (tmp_path / name).mkdir()
+    before = no_folder.lstat()
+
+    words = shlex.split(command.format(no_folder).replace("RUN", str(folders[0])))
+    assert main(words) == 1
+
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {no_folder}: is not a folder; ")
+    assert errors.count("\n") == 1
+    assert (no_folder.lstat().st_ino, no_folder.lstat().st_mode) == (before.st_ino, before.st_mode)
 
 
 def test_interruption_is_one_line(capsys):

@@ -151,8 +151,18 @@ def test_folder_that_cannot_be_made_is_an_error(tmp_path):
     """A folder that cannot be made is an error that names the file."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(InputError, match="a.csv: cannot be written"):
-        write_text(tmp_path / "file" / "a.csv", "1")
+    with pytest.raises(InputError) as refused:
+        write_text(tmp_path / "file" / "below" / "a.csv", "1")
+    assert str(refused.value) == f"{tmp_path / 'file'}: is not a folder; choose another folder"
+
+
+def test_pipe_is_not_replaced_by_a_file(tmp_path):
+    """Nor is a device; somebody reads there."""
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(InputError, match="/pipe: is not a file; choose another name$"):
+        write_text(tmp_path / "pipe", "1")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("touch", ["content", "time", "copy"])

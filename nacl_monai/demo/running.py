@@ -15,6 +15,7 @@ from shutil import rmtree
 from nacl_monai.bundles import fragments
 from nacl_monai.demo.planning import Plan
 from nacl_monai.errors import InputError
+from nacl_monai.files import check_folder
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.command_line import check_run
 
@@ -85,6 +86,7 @@ def _is_demo(folder: Path) -> bool:
     Raises:
         InputError: If anything else is.
     """
+    check_folder(folder, "choose another --output")
     if not folder.is_dir() or not any(folder.iterdir()):
         return False
     if not (folder / _LOG).is_file():

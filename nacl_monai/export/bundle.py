@@ -23,7 +23,7 @@ from nacl_monai.export.onnx import check_onnx, write_onnx
 from nacl_monai.export.own_code import OwnCode, own_code
 from nacl_monai.export.runs import check_finished
 from nacl_monai.export.self_contained import self_contained, write_scripts
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import check_folder, read_object, write_text
 from nacl_monai.handlers.state_files import load_state, save_weights
 from nacl_monai.runs import RunFolder
 from nacl_monai.runtime.weights import load_weights
@@ -77,6 +77,7 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
+    check_folder(output, "choose another --output")
     _check_free(output, zipped)
     check_finished(source)
     configs = {

@@ -14,7 +14,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, write_text
+from nacl_monai.files import check_folder, checksum, write_text
 from nacl_monai.handlers.run_record import git_commit
 from nacl_monai.runs import EvaluationFolder
 
@@ -119,7 +119,7 @@ def check_replaceable(
             removed, too.
 
     Raises:
-        InputError: If it is a file, the working directory, or holds something else.
+        InputError: If it is no folder, the working directory, or holds something else.
     """
     path = folder.path
     if Path.cwd().is_relative_to(path.resolve()):
@@ -127,8 +127,7 @@ def check_replaceable(
             f"{path}: is where this command runs, and would be taken away; choose another {option}"
         )
     remedy = f"choose another {option}, or move it away"
-    if path.is_file():
-        raise InputError(f"{path}: is a file; {remedy}")
+    check_folder(path, f"choose another {option}")
     names = {file.name for file in path.glob("*")} - folder.names
     others = sorted(
         name for name in names if not any(fnmatch(name, one) for one in (*also, *_LEFT))

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from nacl_monai.errors import InputError
+from nacl_monai.files import check_folder
 from nacl_monai.phantoms.shapes import Array
 from nacl_monai.progress import progress_bar
 
@@ -210,11 +211,8 @@ def holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
 
 def _is_vacant(directory: Path) -> bool:
     """Whether a folder is empty or missing; what is not a folder is refused."""
-    if not directory.exists():
-        return True
-    if not directory.is_dir():
-        raise InputError(f"{directory}: is a file; name an empty or new folder")
-    return not any(directory.iterdir())
+    check_folder(directory, "name an empty or new folder")
+    return not directory.exists() or not any(directory.iterdir())
 
 
 def _read_record(directory: Path) -> tuple[dict[str, Any], list[str]]:

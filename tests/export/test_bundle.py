@@ -91,6 +91,15 @@ def test_what_is_there_is_not_overwritten(run, tmp_path, name):
     assert [path.name for path in (tmp_path / "dist").iterdir()] == [name]
 
 
+@pytest.mark.parametrize("output", ["pipe", "pipe/x"])
+def test_pipe_is_not_to_be_removed(run, tmp_path, output):
+    """Nor a device, as what is there otherwise is."""
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(InputError, match="/pipe: is not a folder; choose another --output$"):
+        export_bundle(run, tmp_path / output, "hippocampus", {}, BUNDLES)
+
+
 @pytest.fixture(scope="module")
 def exported(trained_once, tmp_path_factory):
     """The folder and the zip, exported once for the tests that look at them."""

@@ -191,7 +191,7 @@ def test_file_in_the_place_of_the_folder_is_refused(tmp_path):
     path = tmp_path / "tiny"
     path.touch()
 
-    with pytest.raises(InputError, match=r"tiny: is a file"):
+    with pytest.raises(InputError, match="tiny: is not a folder; name an empty or new folder"):
         write(path)
 
 

@@ -97,7 +97,7 @@ def test_output_that_is_a_file_is_one_line(folders, tmp_path, capsys):
     error = capsys.readouterr().err
     assert code == 1
     assert error.count("\n") == 1
-    assert "file/comparison.md: cannot be written" in error
+    assert "/file: is not a folder; choose another folder" in error
 
 
 def test_command_without_runs_shows_the_usage():

@@ -53,7 +53,7 @@ def test_file_of_that_name_is_refused(folder):
     """It is not a folder."""
     folder.path.touch()
 
-    with pytest.raises(InputError, match="evaluation: is a file; choose another --evaluation_dir"):
+    with pytest.raises(InputError, match="evaluation: is not a folder; choose another --eval"):
         open_evaluation(folder, "test")
 
 

@@ -27,7 +27,7 @@ from nacl_monai.data.new.images import choose_channels, choose_preprocessing, is
 from nacl_monai.data.new.people import choose_cases, choose_split
 from nacl_monai.data.new.survey import survey
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import write_text
+from nacl_monai.files import check_folder, write_text
 
 _RENDERED = ".j2"
 _WIDTH = 105
@@ -102,6 +102,7 @@ def _check(name: str, target: Path, template: Path) -> None:
         )
     if name in {"common", TEMPLATE, *dataset_names()} and not target.exists():
         raise SettingError(f"{name}: is the name of another bundle; choose another")
+    check_folder(target.parent, "choose another --bundles")
     if target.exists():
         raise InputError(f"{target}: is already there; edit or remove it, or choose another name")
     if not (template / f"{DATASET_FILE}{_RENDERED}").is_file():
