@@ -20,8 +20,8 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from nacl_monai.losses import DeepSupervisionLoss, NACLLoss
-from nacl_monai.runtime.allocation import keep_freed_memory
-from nacl_monai.runtime.precision import PRECISIONS, PrecisionInferer
+from nacl_monai.training.allocation import keep_freed_memory
+from nacl_monai.training.precision import PRECISIONS, PrecisionInferer
 
 MODEL = Path(__file__).parents[1] / "bundles/common/model.yaml"
 DATASET = {"in_channels": 1, "classes": ["background", "RV", "MYO", "LV"]}  # ACDC's

@@ -20,8 +20,8 @@ import torch
 import yaml
 from raters_network_page import write_results
 
-import nacl_monai.predictions.__main__
-import nacl_monai.runtime.__main__  # noqa: F401
+import nacl_monai.audits.__main__
+import nacl_monai.bundles.__main__  # noqa: F401
 from nacl_monai.cli import main as nacl_monai_main
 from nacl_monai.losses.widths import extent_of
 

@@ -1,7 +1,8 @@
 """Neighbor-aware calibration of segmentation networks, as a MONAI application.
 
 Packages, in the direction in which data flows; each imports only from those before it:
-``data`` → ``networks`` → ``losses`` → ``metrics`` → ``reports`` → ``handlers`` → ``predictions``.
+``losses``, ``metrics`` → ``posthoc`` → ``inference`` → ``data`` → ``reports`` → ``training`` → ``audits``
+→ ``bundles`` → ``paper`` → ``dicom``, ``raters``, ``nnunet``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ _AUDITS = ("Audit", "audit", "merge", "read_audit")
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `nacl_monai.predictions` that matter most; loaded when one is asked for."""
+    """The names of `nacl_monai.audits` that matter most; loaded when one is asked for."""
     if name not in _AUDITS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nacl_monai import predictions  # noqa: PLC0415
+    from nacl_monai import audits  # noqa: PLC0415
 
-    return getattr(predictions, name)
+    return getattr(audits, name)

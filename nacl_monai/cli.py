@@ -26,7 +26,7 @@ class Command:
     """Where a command is implemented, and what it does.
 
     Attributes:
-        module: Package whose ``__main__`` has ``main(argv)``, which returns the exit code.
+        module: It has ``main(argv)``, which returns the exit code.
         purpose: One line for the list of commands.
         own_words: Whether the module has several commands, and so needs the word itself.
     """
@@ -38,52 +38,76 @@ class Command:
 
 COMMANDS = {
     "demo": Command(
-        "nacl_monai.demo",
+        "nacl_monai.demo.__main__",
         "train and compare two networks on the MRI data in the package",
         own_words=False,
     ),
     "check": Command(
-        "nacl_monai.data", "verify a downloaded dataset, reading it as a training does"
+        "nacl_monai.data.__main__", "verify a downloaded dataset, reading it as a training does"
     ),
-    "new": Command("nacl_monai.data", "write a bundle for data of your own"),
-    "phantom": Command("nacl_monai.phantoms", "write a small synthetic dataset", own_words=False),
-    "train": Command("nacl_monai.runtime", "train a network, or go on with a training"),
-    "evaluate": Command("nacl_monai.runtime", "evaluate a trained run on its test cases"),
-    "infer": Command("nacl_monai.runtime", "segment images with a trained run"),
+    "new": Command("nacl_monai.data.__main__", "write a bundle for data of your own"),
+    "phantom": Command(
+        "nacl_monai.phantoms.__main__", "write a small synthetic dataset", own_words=False
+    ),
+    "train": Command("nacl_monai.bundles.__main__", "train a network, or go on with a training"),
+    "evaluate": Command("nacl_monai.bundles.__main__", "evaluate a trained run on its test cases"),
+    "infer": Command("nacl_monai.bundles.__main__", "segment images with a trained run"),
     "dicom": Command(
-        "nacl_monai.dicom", "write a map of infer as a DICOM segmentation", own_words=False
+        "nacl_monai.dicom.__main__", "write a map of infer as a DICOM segmentation", own_words=False
     ),
-    "run": Command("nacl_monai.runtime", "run a configuration, as monai.bundle does, but strictly"),
+    "run": Command(
+        "nacl_monai.bundles.__main__", "run a configuration, as monai.bundle does, but strictly"
+    ),
     "audit": Command(
-        "nacl_monai.predictions", "audit saved predictions of nnU-Net or any other tool"
+        "nacl_monai.audits.__main__", "audit saved predictions of nnU-Net or any other tool"
     ),
-    "merge": Command("nacl_monai.predictions", "join the audits of several sites, from sums alone"),
+    "merge": Command(
+        "nacl_monai.audits.__main__", "join the audits of several sites, from sums alone"
+    ),
     "calibrate": Command(
-        "nacl_monai.predictions", "fit a calibrator to a run or to saved predictions: before, after"
+        "nacl_monai.audits.__main__",
+        "fit a calibrator to a run or to saved predictions: before, after",
     ),
     "fit-prior": Command(
-        "nacl_monai.raters", "fit the width of NACL's prior to cases that several raters labeled"
+        "nacl_monai.raters.__main__",
+        "fit the width of NACL's prior to cases that several raters labeled",
     ),
-    "lidc": Command("nacl_monai.raters", "measure priors against the four readers of LIDC"),
-    "compare": Command("nacl_monai.reports", "compare evaluated runs: table, reliability, maps"),
+    "lidc": Command(
+        "nacl_monai.raters.__main__", "measure priors against the four readers of LIDC"
+    ),
+    "compare": Command(
+        "nacl_monai.reports.__main__", "compare evaluated runs: table, reliability, maps"
+    ),
     "reliability": Command(
-        "nacl_monai.reports", "draw reliability diagrams of any region or class"
+        "nacl_monai.reports.__main__", "draw reliability diagrams of any region or class"
     ),
-    "selective": Command("nacl_monai.reports", "draw the error rate of the most confident voxels"),
-    "page": Command("nacl_monai.reports", "show all about a run or an audit on one HTML page"),
-    "logits": Command("nacl_monai.reports", "draw the size of the logits, per class and per epoch"),
+    "selective": Command(
+        "nacl_monai.reports.__main__", "draw the error rate of the most confident voxels"
+    ),
+    "page": Command(
+        "nacl_monai.reports.__main__", "show all about a run or an audit on one HTML page"
+    ),
+    "logits": Command(
+        "nacl_monai.reports.__main__", "draw the size of the logits, per class and per epoch"
+    ),
     "nnunet": Command(
-        "nacl_monai.nnunet", "print the folder of the trainers for nnU-Net", own_words=False
+        "nacl_monai.nnunet.__main__",
+        "print the folder of the trainers for nnU-Net",
+        own_words=False,
     ),
-    "export": Command("nacl_monai.export", "pack a trained run into a stock MONAI bundle"),
-    "paper": Command("nacl_monai.paper", "make the paper's tables and figures", own_words=False),
+    "export": Command(
+        "nacl_monai.bundles.export_command", "pack a trained run into a stock MONAI bundle"
+    ),
+    "paper": Command(
+        "nacl_monai.paper.__main__", "make the paper's tables and figures", own_words=False
+    ),
     "reproduce": Command(
-        "nacl_monai.reproduce",
+        "nacl_monai.paper.reproduce_command",
         "train, evaluate and render all that the paper shows",
         own_words=False,
     ),
     "completion": Command(
-        "nacl_monai.completion", "print a script that completes commands", own_words=False
+        "nacl_monai.completion.__main__", "print a script that completes commands", own_words=False
     ),
 }
 
@@ -175,7 +199,7 @@ def _run(argv: Sequence[str] | None) -> int:
             file=sys.stderr,
         )
         return 2
-    module = import_module(f"{command.module}.__main__")
+    module = import_module(command.module)
     code: int = module.main(words if command.own_words else words[1:])
     return code
 

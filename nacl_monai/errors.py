@@ -5,7 +5,7 @@ class InputError(ValueError):
     """A file, a folder, a configuration key or a tensor cannot be used.
 
     The message is one line, "WHERE: what is wrong; what to do". Commands end with this line and
-    ``exit_code`` instead of a traceback (`nacl_monai.runtime`).
+    ``exit_code`` instead of a traceback (`nacl_monai.training`).
     """
 
     exit_code = 1

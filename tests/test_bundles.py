@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from nacl_monai import wheel
-from nacl_monai.bundles import (
+from nacl_monai.errors import InputError
+from nacl_monai.menus import (
     bundles_folder,
     dataset_file,
     dataset_folder,
@@ -17,7 +18,6 @@ from nacl_monai.bundles import (
     read_dataset,
     read_menu,
 )
-from nacl_monai.errors import InputError
 from tests.conftest import ROOT
 
 MENUS = {"losses": "train.yaml", "networks": "model.yaml"}
@@ -235,7 +235,7 @@ class TestPlainText:
 
     def test_monai_is_not_imported(self):
         """Commands that only list choices answer at once."""
-        code = "import sys, nacl_monai.bundles; sys.exit('monai' in sys.modules)"
+        code = "import sys, nacl_monai.menus; sys.exit('monai' in sys.modules)"
 
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

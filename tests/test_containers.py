@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.predictions.__main__ import _parser as audit_parser
+from nacl_monai.audits.__main__ import _parser as audit_parser
 from tests.conftest import ROOT
 
 HOME = "/opt/nacl_monai"

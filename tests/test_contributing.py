@@ -18,9 +18,12 @@ BLOCK = re.compile(
 RECIPES = {
     "loss": ("toy", ["tests/losses/test_contract.py", "nacl_monai/losses"]),
     "region": ("toy", ["tests/metrics/test_regions.py", "tests/metrics/test_metric.py"]),
-    "dataset": ("toy", ["tests/phantoms/test_contract.py", "tests/bundles/test_datasets.py"]),
+    "dataset": (
+        "toy",
+        ["tests/phantoms/test_contract.py", "tests/configurations/test_datasets.py"],
+    ),
     "network": ("toy", ["tests/networks/test_contract.py"]),
-    "layout of predictions": ("toy", ["tests/predictions/test_toy.py"]),
+    "layout of predictions": ("toy", ["tests/audits/test_toy.py"]),
     "figure": ("figure12", ["tests/paper/test_figure12.py", "tests/paper/test_exhibits.py"]),
 }
 
@@ -103,7 +106,7 @@ def test_all_recipes_together_leave_the_tests_green(checkout):
     apply_all(checkout)
 
     of_runs = ["tests/paper/test_committed.py", "tests/paper/test_recomputed.py"]  # not copied
-    of_runs += ["tests/bundles/test_headers.py::test_head_says"]
+    of_runs += ["tests/configurations/test_headers.py::test_head_says"]
     elsewhere = [*of_runs, "tests/test_contributing.py"]
     run_tests(
         checkout, "-n", "2", "tests", "nacl_monai", *(f"--deselect={file}" for file in elsewhere)

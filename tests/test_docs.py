@@ -11,13 +11,13 @@ import torch
 from monai.data import DataLoader, Dataset
 
 from nacl_monai import audit
-from nacl_monai.bundles import read_dataset
+from nacl_monai.bundles.command_line import check_run
 from nacl_monai.cli import COMMANDS, main
-from nacl_monai.export.inference.label_tables import label_tables
-from nacl_monai.runtime.command_line import check_run
+from nacl_monai.inference.label_tables import label_tables
+from nacl_monai.menus import read_dataset
+from tests.audits.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
 from tests.dicom_series import AFFINES, write_series
 from tests.dicom_series import SHAPE as DICOM_SHAPE
-from tests.predictions.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
@@ -27,8 +27,8 @@ ELSEWHERE = {
     ("docs/nnunet.md", "python"): "tests/nnunet/test_docs.py",
     ("docs/nnunet.md", "bash"): "tests/nnunet/test_docs.py",
     ("docs/own_data.md", "bash"): "tests/test_own_data_docs.py",
-    ("docs/own_network.md", "python"): "tests/bundles/test_own_network.py",
-    ("docs/own_network.md", "bash"): "tests/bundles/test_own_network.py",
+    ("docs/own_network.md", "python"): "tests/configurations/test_own_network.py",
+    ("docs/own_network.md", "bash"): "tests/configurations/test_own_network.py",
 }
 #: Lines that no test executes, by their first words, and why.
 NOT_EXECUTED = {
@@ -38,7 +38,7 @@ NOT_EXECUTED = {
     "make reproduce": "takes an hour; .ci/run runs it with PROFILE=smoke",
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
-    "nacl-monai calibrate runs/": "needs a trained run; tests/bundles/test_calibrating.py has one",
+    "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
     "chromium": "is not part of the project",

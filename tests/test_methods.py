@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.bundles import read_menu
+from nacl_monai.menus import read_menu
 from nacl_monai.paper.grid import MAIN_LOSSES
 from nacl_monai.paper.names import method_label
 from nacl_monai.posthoc import ENSEMBLE, METHODS, SIGMOID_METHODS

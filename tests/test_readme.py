@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.bundles import dataset_names, read_menu
+from nacl_monai.menus import dataset_names, read_menu
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import read_menu
 from nacl_monai.runs import (
     EvaluationFolder,
     RunFolder,

@@ -16,13 +16,6 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import (
-    check_fragments,
-    dataset_file,
-    fragments,
-    read_dataset,
-    read_shared,
-)
 from nacl_monai.data.cases import Case, ReportFault
 from nacl_monai.data.declared import check_label_classes, check_official_cases, check_structures
 from nacl_monai.data.faults import check_new
@@ -31,6 +24,13 @@ from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.lost import preprocess_label
 from nacl_monai.data.summary import DatasetSummary
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.menus import (
+    check_fragments,
+    dataset_file,
+    fragments,
+    read_dataset,
+    read_shared,
+)
 from nacl_monai.progress import progress_bar
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")

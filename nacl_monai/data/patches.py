@@ -43,7 +43,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     Attributes:
         seed: Seed of the places and of the random numbers in ``transform``, which follow from it and the
-            index of the item (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves
+            index of the item (`nacl_monai.training.EpochSeed` sets it for every epoch); None leaves
             them to chance.
 
     Raises:

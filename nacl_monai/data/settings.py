@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.bundles import read_dataset
+from nacl_monai.menus import read_dataset
 
 _SPLIT = ("split_proportions", "draw_split")
 _SHOWN = ("modalities", "spatial_size", "preprocessing", "cropping", *_SPLIT)

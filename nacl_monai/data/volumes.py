@@ -196,7 +196,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Attributes:
         seed: Seed of the random numbers in ``transform``, which follow from it and the index of the item
-            (`nacl_monai.handlers.EpochSeed` sets it for every epoch); None leaves them to chance.
+            (`nacl_monai.training.EpochSeed` sets it for every epoch); None leaves them to chance.
 
     Raises:
         InputError: If a volume's slices are larger than ``spatial_size``.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nacl_monai.bundles import dataset_file
+from nacl_monai.bundles.commands import replaced
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.runtime.commands import replaced
+from nacl_monai.menus import dataset_file
 from nacl_monai.wheel import shipped
 
 #: The dataset whose images are in the package.

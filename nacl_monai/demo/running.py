@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
-from nacl_monai.bundles import fragments
+from nacl_monai.bundles.command_line import check_run
 from nacl_monai.demo.planning import Plan
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_folder
+from nacl_monai.menus import fragments
 from nacl_monai.runs import RunFolder
-from nacl_monai.runtime.command_line import check_run
 
 _METHOD, _REGION = "temperature", "union"
 # Two trainings at once would wait for each other's threads.

@@ -56,10 +56,10 @@ def _write(
     names: Sequence[str] | None,
     affine_tolerance: float,
 ) -> Path:
+    from nacl_monai.audits.images import stem_of
     from nacl_monai.dicom.frames import read_frames
     from nacl_monai.dicom.names import check_names, class_names
     from nacl_monai.dicom.source import read_source
-    from nacl_monai.predictions.images import stem_of
 
     output = output or file.with_name(f"{stem_of(file)}.dcm")
     if find_spec("highdicom") is None:

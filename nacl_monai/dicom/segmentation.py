@@ -18,9 +18,9 @@ from nacl_monai import __version__
 from nacl_monai.dicom.frames import Frames
 from nacl_monai.dicom.names import property_of
 from nacl_monai.errors import InputError
-from nacl_monai.export.inference.label_tables import COLORS
-from nacl_monai.export.inference.series import Series
 from nacl_monai.files import atomic_path
+from nacl_monai.inference.label_tables import COLORS
+from nacl_monai.inference.series import Series
 
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"

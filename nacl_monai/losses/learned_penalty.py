@@ -29,7 +29,7 @@ class LearnedPenalty(Penalty):
     Multipliers :math:`\lambda` and penalty parameters :math:`\rho` are buffers, and so a part of
     ``state_dict()``. They are one number until :meth:`update` is called for the first time, and then
     there is one for each constraint. Calling the module changes neither. In a bundle,
-    ``nacl_monai.handlers.Multipliers`` updates them after each validation; in a loop of your own::
+    ``nacl_monai.training.Multipliers`` updates them after each validation; in a loop of your own::
 
         measured = [penalty.measure(network(image), label) for image, label in validation]
         penalty.update(sum(sums for sums, _ in measured), sum(voxels for _, voxels in measured))

@@ -6,7 +6,7 @@ nnU-Net finds them by its variable ``nnUNet_extTrainer``, for which this package
     nnUNetv2_train 4 2d 0 -tr nnUNetTrainerDiceNACL --npz
 
 Each is a class of this module, made when it is asked for, since nnU-Net is an extra. Settings of a loss
-are those of the menu of losses (`nacl_monai.bundles`); a subclass changes them::
+are those of the menu of losses (`nacl_monai.menus`); a subclass changes them::
 
     from nacl_monai.nnunet import nnUNetTrainerDiceNACL
 

@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from nacl_monai.bundles import read_menu
 from nacl_monai.errors import SettingError
 from nacl_monai.files import read_object
 from nacl_monai.losses.composed import needs_image
+from nacl_monai.menus import read_menu
 from nacl_monai.nnunet.error_lines import one_line_errors
 from nacl_monai.nnunet.finding import TRAINERS, check_installed
 

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nacl_monai.bundles import choose_loss
+from nacl_monai.menus import choose_loss
 from nacl_monai.paper.grid import PAPER_LOSSES, Grid, method
 from nacl_monai.paper.means import mean_scores
 from nacl_monai.paper.names import dataset_label, loss_label, symbol

@@ -15,8 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.bundles import choose_loss, read_dataset, read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import choose_loss, read_dataset, read_menu
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import PATCHES, RunFolder, RunName
 
@@ -41,7 +41,7 @@ class Method:
     Attributes:
         loss: A name from the menu of losses.
         settings: Arguments of the loss and their values; make one with `method`.
-        after: Names that `nacl_monai.runtime.calibrator_names` reads.
+        after: Names that `nacl_monai.training.calibrator_names` reads.
     """
 
     loss: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nacl_monai.bundles import choose_loss, read_dataset, read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import choose_loss, read_dataset, read_menu
 from nacl_monai.paper.grid import Method, read_method
 from nacl_monai.reports.style import OKABE_ITO
 from nacl_monai.runs import PATCHES

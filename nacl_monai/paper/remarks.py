@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.bundles import read_menu
+from nacl_monai.menus import read_menu
 from nacl_monai.paper.grid import Experiment
 from nacl_monai.paper.names import dataset_label, network_label
 from nacl_monai.paper.records import LACKING, config_of, resolved, value_at

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.bundles import dataset_names, read_menu
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
+from nacl_monai.menus import dataset_names, read_menu
 from nacl_monai.paper.claims import claims_to_markdown, judge_claims
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
 from nacl_monai.paper.conventions import PROJECT

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.bundles import choose_loss
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
+from nacl_monai.menus import choose_loss
 from nacl_monai.paper.grid import Experiment, Setup, read_name
 from nacl_monai.paper.records import config_of
 from nacl_monai.runs import RunFolder, short_name

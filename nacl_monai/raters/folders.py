@@ -11,12 +11,12 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
+from nacl_monai.audits.images import read_image
+from nacl_monai.audits.labels import label_files, whole_numbers
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.export.inference.orientation import orientation_to
-from nacl_monai.predictions.images import read_image
-from nacl_monai.predictions.labels import label_files, whole_numbers
+from nacl_monai.inference.orientation import orientation_to
 from nacl_monai.raters.masks import RatedMasks
 
 Array = npt.NDArray[Any]

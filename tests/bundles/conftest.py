@@ -1,122 +1,28 @@
-"""The bundles as users run them: `python -m monai.bundle run …` on phantoms in official layouts."""
+"""A finished training, as exports find it."""
 
-import logging
-import runpy
-import sys
-from functools import cache
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
+from monai.networks.nets import UNet
 
-from tests.conftest import ROOT, forget_modules
-
-FAST = {
-    "acdc": ["--spatial_size", "[32, 32]"],
-    "brats": ["--spatial_size", "[80, 80]"],
-    "flare": ["--spatial_size", "[48, 48]"],
-    "hippocampus": [],
-    "kits": ["--spatial_size", "[64, 64]"],
-    "mrbrains": ["--spatial_size", "[80, 80]"],
-    "prostate": ["--spatial_size", "[80, 80]"],
-}
-
-# In which fragment each is.
-RUN_IDS = {
-    "training": "train",
-    "evaluating": "evaluate",
-    "calibrating": "evaluate",
-    "inference": "inference",
-}
-
-
-def arguments(run_id, dataset, *overrides):
-    """The words of a command, as the README shows them."""
-    kind = RUN_IDS[run_id]
-    files = [f"bundles/{dataset}/configs/dataset.yaml", "bundles/common/model.yaml"]
-    files.append(f"bundles/common/{kind}.yaml")
-    fast = [] if "--spatial_size" in overrides else FAST[dataset]
-    interval = "--reliability_interval"  # a diagram takes as long as the rest of such an evaluation
-    if run_id == "evaluating" and interval not in overrides:
-        fast = [*fast, interval, "0"]
-    return ["run", run_id, "--config_file", str(files), *fast, *map(str, overrides)]
-
-
-@pytest.fixture
-def bundle(monkeypatch, capfd):
-    """Runs a command in this process; returns its exit code and what it wrote to standard error."""
-    return lambda *words: run_bundle(monkeypatch, capfd, words)
-
-
-def run_module(monkeypatch, words, cwd=ROOT):
-    """`python -m monai.bundle WORDS` in ``cwd``, in this process."""
-    monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    # A bundle's logging.conf would leave handlers behind that write to this test's streams.
-    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
-    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
-
-
-def run_words(monkeypatch, words, cwd=ROOT):
-    """As the interpreter does: an exception ends in `sys.excepthook`, with its exit code or 1."""
-    try:
-        try:
-            run_module(monkeypatch, words, cwd)
-        except Exception as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            return 1
-    except SystemExit as stop:
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
-        return stop.code if isinstance(stop.code, int) else 1
-    return 0
-
-
-def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
-    """`run_words`, and what they wrote to standard error."""
-    capfd.readouterr()
-    code = run_words(monkeypatch, words, cwd)
-    return code, capfd.readouterr().err
-
-
-def block_package(monkeypatch):
-    """Makes this package impossible to import, and forgets the scripts of other bundles."""
-    forget_modules("scripts")
-    for name in [*sys.modules]:
-        if name.partition(".")[0] == "nacl_monai":
-            monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "nacl_monai", None)
+BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
 @pytest.fixture(scope="session")
-def datasets(phantom_of):
-    """Where each bundle's phantom is; written when first asked for."""
-
-    class Phantoms(dict):
-        def __missing__(self, dataset):
-            return phantom_of(dataset)
-
-    return Phantoms()
-
-
-@pytest.fixture(scope="session")
-def run_of(datasets, tmp_path_factory):
-    """For a dataset: its name, its folder, and the folder of a run of two epochs, evaluated."""
-
-    @cache
-    def run(dataset):
-        folder = tmp_path_factory.mktemp("runs") / dataset
-        shared = ["--dataset_dir", datasets[dataset], "--output_dir", folder]
-        shared += ["--cache_dir", folder.parent / "cache"]
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            training = arguments("training", dataset, *shared, "--max_epochs", 2)
-            run_module(monkeypatch, training)
-            run_module(monkeypatch, arguments("evaluating", dataset, *shared))
-        return dataset, datasets[dataset], folder
-
+def trained_once(tmp_path_factory):
+    """A folder like that of a finished training of hippocampus, with random weights."""
+    run = tmp_path_factory.mktemp("runs") / "hippocampus/unet_nacl_seed0"
+    run.mkdir(parents=True)
+    sizes = {"channels": [16, 32, 64, 128, 256], "strides": [2] * 4, "num_res_units": 2}
+    network = UNet(2, 1, 3, **sizes, act=("leakyrelu", {"negative_slope": 0.25}))
+    torch.save(network.state_dict(), run / "model.pt")
+    (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
     return run
 
 
-@pytest.fixture(scope="session", params=list(FAST))
-def trained(request, run_of):
-    """The run of every dataset in turn."""
-    return run_of(request.param)
+@pytest.fixture
+def run(trained_once, tmp_path):
+    """The same, for a test that adds to it."""
+    return Path(shutil.copytree(trained_once, tmp_path / "runs/hippocampus/unet_nacl_seed0"))

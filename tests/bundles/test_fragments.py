@@ -1,125 +1,140 @@
-"""The fragments in `bundles/` say everything once, share no key, and leave logic to the package."""
+"""Fragments are merged into the configurations of a run, with what it was trained with."""
 
-import ast
-import itertools
-import re
+import json
 
 import pytest
-import yaml
 
-from nacl_monai.bundles import dataset_names
-from nacl_monai.differences import leaves
-from nacl_monai.runtime.overrides import checked_overrides
-from tests.bundles.conftest import FAST, ROOT
-
-BUNDLES = ROOT / "bundles"
-KINDS = ("train", "evaluate", "inference")
-FILES = sorted(BUNDLES.rglob("*.yaml"))
-
-#: What an expression may consist of. A call's arguments hold no calls.
-NAMES = (ast.Name, ast.Attribute, ast.Subscript)
-SIMPLE = (*NAMES, ast.Constant, ast.List, ast.Starred, ast.Load)
+from nacl_monai.bundles.fragments import run_configs
+from nacl_monai.errors import InputError
+from nacl_monai.menus import read_menu
+from tests.bundles.conftest import BUNDLES
 
 
-def expressions(file):
-    """The ``(key, expression)`` pairs of a file, with references as names."""
-    for key, value in leaves(yaml.safe_load(file.read_text(encoding="utf-8"))):
-        if isinstance(value, str) and value.startswith("$"):
-            yield key, re.sub(r"@[\w:]*\w", "reference", value[1:])
+def test_fragments_are_merged_with_overrides_and_nothing_is_evaluated(run):
+    """Each configuration has the overrides of its own keys, and expressions stay expressions."""
+    overrides = {"spatial_size": [32, 32], "loss": "@losses::ecp"}
+    configs = run_configs("hippocampus", overrides, run, BUNDLES)
+
+    assert list(configs) == ["train", "evaluate", "inference"]
+    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
+    assert configs["train"]["loss"] == "@losses::ecp"
+    assert "loss" not in configs["inference"]
+    assert configs["inference"]["networks"]["unet"]["out_channels"] == "$len(@classes)"
 
 
-def is_simple(node):
-    """Whether ``node`` is a lookup, a constant, or a list of those."""
-    negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
-    if negative:
-        return isinstance(node.operand, ast.Constant)
-    return isinstance(node, SIMPLE) and all(map(is_simple, ast.iter_child_nodes(node)))
+def test_nested_override_changes_that_entry_alone(run):
+    """An override below a menu changes that entry, in each configuration that has the menu."""
+    configs = run_configs("hippocampus", {"networks#unet#num_res_units": 0}, run, BUNDLES)
+
+    for config in configs.values():
+        assert config["networks"]["unet"]["num_res_units"] == 0
+        assert config["networks"]["unet"]["strides"] == [2, 2, 2, 2]
 
 
-def is_call_or_lookup(expression):
-    (statement,) = ast.parse(expression).body
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return True
-    node = statement.value
-    if isinstance(node, ast.Call):
-        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
-        return all(map(is_simple, [node.func, *arguments]))
-    return is_simple(node)
+@pytest.fixture
+def record(run):
+    """Writes the configuration that the run was trained with."""
+    return lambda **keys: (run / "config.json").write_text(json.dumps(keys))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(BUNDLES)))
-def test_no_expression_is_longer_than_a_call_or_a_lookup(file):
-    """Whatever is longer is a function of the package, with a name and a test."""
-    assert [pair for pair in expressions(file) if not is_call_or_lookup(pair[1])] == []
+def test_record_of_the_run_is_believed_where_keys_are_shared(run, record):
+    """Training has all that the record says of its keys; the others what it says of shared ones."""
+    record(spatial_size=[32, 32], loss="@losses::ecp", handlers=["trained"], seed=7, unknown=1)
+
+    configs = run_configs("hippocampus", {}, run, BUNDLES)
+
+    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
+    assert (configs["train"]["loss"], configs["train"]["seed"]) == ("@losses::ecp", 7)
+    assert all(config.get("handlers") != ["trained"] for config in configs.values())
+    assert not any("unknown" in config for config in configs.values())
+
+
+def test_configurations_of_a_record_share_no_object(run, record):
+    """An override of one configuration cannot leak into another through the record."""
+    record(structures={"anterior": [1]})
+
+    configs = run_configs("hippocampus", {"structures::anterior": [1, 2]}, run, BUNDLES)
+
+    assert configs["train"]["structures"] == configs["inference"]["structures"]
+    assert configs["train"]["structures"] is not configs["inference"]["structures"]
+
+
+@pytest.mark.parametrize("key", ["spatial_size", "networks#unet#num_res_units"])
+def test_contradiction_of_the_record_is_refused(run, record, key):
+    """What the run was trained with is not to be had otherwise."""
+    record(spatial_size=[32, 32], networks={"unet": {"num_res_units": 1}})
+
+    with pytest.raises(InputError, match=r"config\.json: the run was trained with another "):
+        run_configs("hippocampus", {key: 2}, run, BUNDLES)
+
+
+def test_damaged_record_is_refused(run):
+    """A record that cannot be read is named."""
+    (run / "config.json").write_text("{")
+
+    with pytest.raises(InputError, match=r"config.json: is damaged; put it back, or train anew"):
+        run_configs("hippocampus", {}, run, BUNDLES)
+
+
+def test_record_of_another_dataset_is_refused(run, record):
+    """Its license, its classes' names and its preprocessing would be wrong."""
+    record(dataset="hippocampus")
+    run_configs("hippocampus", {}, run, BUNDLES)
+
+    with pytest.raises(InputError, match=r"with another dataset \(hippocampus, now acdc\); "):
+        run_configs("acdc", {}, run, BUNDLES)
+
+
+@pytest.mark.parametrize("key", ["imports", "losses", "unknown"])
+def test_code_of_a_record_is_executed_only_if_it_is_trusted(run, record, tmp_path, key):
+    """An import would be, by the very check of the configuration."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
+    record(**{key: ["$import evil"]})
+
+    with pytest.raises(
+        InputError, match=rf"config.json: {key}::0 is '\$import evil', code that no "
+    ):
+        run_configs("hippocampus", {}, run, BUNDLES)
+
+
+def test_trusted_code_is_taken(run, record):
+    """A network of one's own, say."""
+    record(network_def={"_target_": "torch.nn.Conv2d", "in_channels": "@in_channels"})
+
+    configs = run_configs("hippocampus", {}, run, BUNDLES, trust=True)
+
+    assert configs["inference"]["network_def"]["_target_"] == "torch.nn.Conv2d"
 
 
 @pytest.mark.parametrize(
-    ("expression", "allowed"),
+    ("dataset", "overrides", "message"),
     [
-        ("a.b['c']", True),
-        ("f(a, [1, 2], b=c.d)", True),
-        ("[*a, -1]", True),
-        ("'runs/{}'.format(a)", True),
-        ("import os", True),
-        ("lambda a: a", False),
-        ("a if b else c", False),
-        ("[a for a in b]", False),
-        ("a + '/b'", False),
-        ("f(g(a))", False),
-        ("f(a // 2)", False),
-        ("a > 0", False),
-        ("f'{a}'", False),
+        ("hipocampus", {}, "hipocampus: no such dataset; choose from: acdc, "),
+        ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
+        ("hippocampus", {"loss": {"_target_": "NACLLoss"}}, "write nacl_monai.losses.NACLLoss"),
+        (
+            "hippocampus",
+            {"network_def": "@networks::vnet"},
+            f"no networks::vnet .*: {', '.join(read_menu('networks'))}",
+        ),
     ],
 )
-def test_rule_for_expressions(expression, allowed):
-    """Names, attributes, subscripts, calls of them and lists are simple, and nothing else."""
-    assert is_call_or_lookup(expression) == allowed
+def test_unknown_choices_are_refused(run, dataset, overrides, message):
+    """A dataset, key or name that does not exist is one line with what does."""
+    with pytest.raises(InputError, match=message):
+        run_configs(dataset, overrides, run, BUNDLES)
 
 
-def read(*parts):
-    return yaml.safe_load(BUNDLES.joinpath(*parts).read_text(encoding="utf-8"))
+def test_bare_name_in_a_record_is_refused(run, record):
+    """MONAI would make its own class, whether the name is from a file or from the command line."""
+    record(loss={"_target_": "FocalLoss"})
+
+    with pytest.raises(InputError, match=r"loss::_target_: .* write nacl_monai.losses.FocalLoss"):
+        run_configs("hippocampus", {}, run, BUNDLES, trust=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dataset", FAST)
-def test_fragments_share_no_key(dataset, kind):
-    """The order of a command's files does not matter."""
-    fragments = [
-        read(dataset, "configs/dataset.yaml"),
-        read("common/model.yaml"),
-        read(f"common/{kind}.yaml"),
-    ]
+def test_bundles_of_the_working_directory_are_the_default(run, monkeypatch):
+    """Without a folder, the sources are found as everywhere in the package."""
+    monkeypatch.chdir(BUNDLES.parent)
 
-    for one, other in itertools.combinations(fragments, 2):
-        assert one.keys() & other.keys() == set()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dataset", FAST)
-def test_every_leaf_can_be_overridden(dataset, kind):
-    """An override reaches every leaf of the merged fragments, and no reference dangles."""
-    config = {
-        **read(dataset, "configs/dataset.yaml"),
-        **read("common/model.yaml"),
-        **read(f"common/{kind}.yaml"),
-    }
-    overrides = {key: value for key, value in leaves(config) if not isinstance(value, str)}
-
-    assert checked_overrides(config, overrides) == overrides
-
-
-def test_training_and_evaluation_share_what_is_the_same():
-    """What is in two of the commands' files with the same value belongs in model.yaml."""
-    for one, other in itertools.combinations(KINDS, 2):
-        first, second = read(f"common/{one}.yaml"), read(f"common/{other}.yaml")
-        for key in first.keys() & second.keys():
-            assert first[key] != second[key], key
-
-
-def test_datasets_share_no_value_that_all_have():
-    """What is the same for all datasets belongs in model.yaml."""
-    configs = [read(name, "configs/dataset.yaml") for name in dataset_names(BUNDLES)]
-
-    for key in set.intersection(*(set(config) for config in configs)):
-        values = [config[key] for config in configs]
-        assert any(value != values[0] for value in values), key
+    assert run_configs("hippocampus", {}, run) == run_configs("hippocampus", {}, run, BUNDLES)

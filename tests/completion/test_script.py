@@ -46,7 +46,7 @@ def test_other_words_are_files(file):
 
 def test_options_are_those_that_the_parser_knows(monkeypatch):
     """A word in a text of help is none."""
-    from nacl_monai.predictions import __main__ as predictions
+    from nacl_monai.audits import __main__ as predictions
 
     monkeypatch.setenv("COLUMNS", "60")
     (commands,) = (a for a in predictions._parser()._actions if a.choices and "audit" in a.choices)

@@ -8,9 +8,9 @@ from monai.transforms import Compose
 from scipy import ndimage
 from torch.utils.data import DataLoader
 
-from nacl_monai.bundles import dataset_names
 from nacl_monai.data import SliceDataset, random_augmentation
 from nacl_monai.errors import SettingError
+from nacl_monai.menus import dataset_names
 from tests.conftest import ROOT
 
 CLASSES = 4

@@ -18,10 +18,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from nacl_monai.bundles.error_lines import one_line_errors
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.cases import image_files
 from nacl_monai.phantoms import PHANTOMS
-from nacl_monai.runtime import one_line_errors
 from tests.conftest import ROOT, change, put, save_nifti
 
 DATASETS = sorted(PHANTOMS)

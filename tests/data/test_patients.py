@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from nacl_monai.bundles import read_dataset
 from nacl_monai.data import (
     decathlon_cases,
     hippocampus_patient,
@@ -15,6 +14,7 @@ from nacl_monai.data import (
 )
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
+from nacl_monai.menus import read_dataset
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from nacl_monai.audits.images import read_grid, read_image
 from nacl_monai.data import LoadCase, reading
 from nacl_monai.data.reading import check_file, readable, warn_of_forms
 from nacl_monai.errors import InputError
-from nacl_monai.export.inference import ReadImage
-from nacl_monai.predictions.images import read_grid, read_image
+from nacl_monai.inference import ReadImage
 from tests.conftest import save_nifti
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nacl_monai.bundles import dataset_names, read_dataset
 from nacl_monai.data.settings import settings_lines
+from nacl_monai.menus import dataset_names, read_dataset
 from tests.conftest import ROOT
 
 BUNDLES = ROOT / "bundles"

@@ -12,8 +12,8 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import EnsureChannelFirstd
 
 from nacl_monai import losses
-from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import read_menu
 
 MENU = read_menu("losses")
 METHODS = {name: pydoc.locate(choice.target) for name, choice in MENU.items()}

@@ -253,7 +253,7 @@ def test_unreachable_hub_is_reported_with_the_remedy():
 def test_timm_is_imported_for_transunet_alone():
     """Whoever trains another network need not have it, nor wait for it."""
     program = (
-        "import sys; sys.modules['timm'] = None; import nacl_monai.networks, nacl_monai.runtime\n"
+        "import sys; sys.modules['timm'] = None; import nacl_monai.networks, nacl_monai.training\n"
         "try: nacl_monai.networks.TransUNet\n"
         "except ImportError as error: print(error)\n"
         "try: nacl_monai.networks.Transunet\n"

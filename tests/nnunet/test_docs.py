@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from nacl_monai.bundles import read_menu
+from nacl_monai.menus import read_menu
 from nacl_monai.nnunet import TRAINERS
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nacl_monai import losses, nnunet
-from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import read_menu
 from nacl_monai.nnunet import TRAINERS
 
 pytest.importorskip("nnunetv2")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nacl_monai.bundles import fragments
 from nacl_monai.errors import InputError
+from nacl_monai.menus import fragments
 from nacl_monai.paper.alike import SHARED, check_trained_alike
 from nacl_monai.paper.grid import read_name
 

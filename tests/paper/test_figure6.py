@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nacl_monai.bundles import choose_loss
+from nacl_monai.menus import choose_loss
 from nacl_monai.paper import EXHIBITS, figure6
 from nacl_monai.paper.grid import PAPER_LOSSES
 

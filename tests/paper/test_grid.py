@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nacl_monai.bundles import dataset_names, read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import dataset_names, read_menu
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_DATASETS,

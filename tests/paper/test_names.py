@@ -2,8 +2,8 @@
 
 import pytest
 
-from nacl_monai.bundles import read_menu
 from nacl_monai.errors import InputError
+from nacl_monai.menus import read_menu
 from nacl_monai.paper.grid import MAIN_LOSSES, method
 from nacl_monai.paper.names import (
     dataset_label,

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import read_dataset
 from nacl_monai.data.cases import image_files
+from nacl_monai.menus import read_dataset
 from tests.conftest import ROOT
 
 

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.bundles import dataset_names, read_dataset
 from nacl_monai.errors import InputError
+from nacl_monai.menus import dataset_names, read_dataset
 from nacl_monai.phantoms import PHANTOMS
 from tests.conftest import ROOT
 from tests.phantoms.files import cases_of, contents, labeled_cases, voxels

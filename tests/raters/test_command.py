@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from nacl_monai.bundles import read_menu
 from nacl_monai.cli import main
 from nacl_monai.losses import NACLLoss
+from nacl_monai.menus import read_menu
 from nacl_monai.raters.command import overrides
 
 

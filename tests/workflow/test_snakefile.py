@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nacl_monai.bundles import dataset_names
+from nacl_monai.menus import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
 from tests.forked import run_snakemake
 from tests.test_makefile import AWKWARD

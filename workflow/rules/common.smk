@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from nacl_monai.bundles import dataset_names
+from nacl_monai.menus import dataset_names
 from nacl_monai.paper.afterwards import AFTERWARDS
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.grid import MAIN_LOSSES, PAPER_NETWORKS, read_name

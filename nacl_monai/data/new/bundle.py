@@ -18,7 +18,6 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.new.choice import Choice, Options
@@ -28,6 +27,7 @@ from nacl_monai.data.new.people import choose_cases, choose_split
 from nacl_monai.data.new.survey import survey
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, write_text
+from nacl_monai.menus import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
 
 _RENDERED = ".j2"
 _WIDTH = 105

@@ -26,7 +26,7 @@ LARGEST_PATCH = 96
 _UNIFORM = 0.01  # relative difference of spacings by rounding
 
 _TO_RAS = {
-    "_target_": "nacl_monai.export.inference.orientation.TurnAxesd",
+    "_target_": "nacl_monai.inference.orientation.TurnAxesd",
     "keys": ["image", "label"],
     "axcodes": "RAS",
 }

@@ -9,18 +9,18 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles import read_dataset
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
 from nacl_monai.data.new import Options, new_bundle
 from nacl_monai.data.new.bundle import as_comment, as_yaml
 from nacl_monai.data.new.survey import SAMPLED
 from nacl_monai.errors import InputError
+from nacl_monai.menus import read_dataset
 from tests import own_data
 from tests.conftest import ROOT, change, put, save_nifti
 from tests.own_data import NAMES, voxels, write_json
 
-TURN = "nacl_monai.export.inference.orientation.TurnAxesd"
+TURN = "nacl_monai.inference.orientation.TurnAxesd"
 
 
 @pytest.fixture

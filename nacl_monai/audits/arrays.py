@@ -1,0 +1,209 @@
+"""Audits in Python: arrays or folders in, an object out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nacl_monai.audits.channels import class_names
+from nacl_monai.audits.folders import find, measured_cases, processes
+from nacl_monai.audits.options import EVALUATED_REGIONS, Options
+from nacl_monai.audits.raters import Folders, check_raters
+from nacl_monai.audits.result import Audit, from_sums
+from nacl_monai.audits.sums import summed
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
+from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.reports.evaluation_files import first_repeated
+
+Cases = Voxels | Sequence[Voxels]
+
+
+def audit(
+    probs: Cases | str | Path,
+    labels: Cases | str | Path | Mapping[str, Cases | str | Path],
+    *,
+    mask: Cases | None = None,
+    classes: Sequence[str] = (),
+    structures: Sequence[str] = (),
+    regions: Sequence[str] = EVALUATED_REGIONS,
+    num_bins: int = 15,
+    from_logits: bool = False,
+    cases: Sequence[str] = (),
+    patients: Any = (),
+    **options: Any,
+) -> Audit:
+    """The calibration of probabilities, of arrays or of folders.
+
+    Args:
+        probs: One case ``(C, *spatial)``, a batch ``(B, C, *spatial)``, or a list of cases; NumPy or
+            torch; or a folder in any layout that ``nacl-monai audit`` knows.
+        labels: Class indices, or one-hot, of the same cases; masks for structures; or a folder. Of
+            several raters, a mapping from their names to these: the audit is against the share of them.
+        mask: The voxels that count, shaped like the labels without channels.
+        classes: Names of the classes, background first; numbers by default.
+        structures: Names of the channels, if they are structures that may overlap (sigmoid).
+        regions: Names of the regions.
+        num_bins: The number of equal bins.
+        from_logits: Whether logits are given in place of probabilities.
+        cases: Names of the cases; numbers by default.
+        patients: The patient of each case, who is the unit of every interval, or the case where nobody
+            says; for folders, a CSV file with the columns case and patient.
+        **options: For folders, what a command says besides: ``dataset``, ``activation``,
+            ``patient_pattern``, ``calibrator``, ``jobs``; but not ``write``, which needs its folder.
+
+    Raises:
+        InputError: If input is not a probability or not a label, a case of a folder has a fault, a
+            mapping holds a single rater, a case has no patient where others do, or an option of folders
+            is given with arrays, or the other way round.
+
+    Example:
+        >>> import numpy as np
+        >>> probs = np.array([[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]], dtype=np.float32)
+        >>> round(audit(probs, np.array([[1, 1, 0]])).ece("all"), 6)
+        0.233333
+    """
+    raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
+    if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
+        of_arrays = {"mask": mask is not None, "classes": classes, "cases": cases}
+        _refuse({**of_arrays, "from_logits": from_logits}, "arrays")
+        _refuse({"write": options.get("write")}, "the command")
+        table = Path(str(patients)) if patients else None
+        given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
+        words = Options(patients=table, **given, **options)
+        folders = {name: Path(str(one)) for name, one in raters.items()}
+        return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
+    _refuse(dict.fromkeys(options, True), "folders")
+    patients = _patients(patients)
+    metric = CalibrationMetric(
+        num_bins=num_bins,
+        regions=regions,
+        structures=structures,
+        from_logits=from_logits,
+        num_raters=max(1, len(raters)),
+    )
+    if raters:
+        several, labeled = _cases_of_raters(probs, raters, len(structures))
+    else:
+        several, labeled = _cases(probs, labels, len(structures))
+    metric(several, labeled, mask=None if mask is None else _masks(mask, several))
+    names = _case_names(cases, len(several), patients)
+    shown = list(OUTSIDE_INSIDE) if structures else _class_names(classes, len(several[0]))
+    return _of_metric(metric, names, shown, patients, list(raters))
+
+
+def _refuse(given: Mapping[str, Any], kind: str) -> None:
+    """Refuses what says something about the other kind of input, where it would have no effect."""
+    for name in filter(given.get, given):
+        raise InputError(f"{name}: is an option for {kind} alone; leave it out")
+
+
+def _patients(given: Any) -> list[str]:
+    """Names, as files keep them."""
+    missing = [k for k, one in enumerate(given, 1) if pd.isna(one) or not str(one).strip()]
+    if missing:
+        raise InputError(
+            f"patients: that of case number {missing[0]} is missing; give one for each case, or none"
+        )
+    return list(map(str, given))
+
+
+def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
+    check_raters(labels)
+    found = find(probs, labels, options)
+    with processes(options.jobs) as apply:
+        cases, numbers, faults = measured_cases(found, apply)
+    if faults:
+        raise faults[0]
+    metric, channels = summed(found.settings, numbers[0]), found.settings.channels
+    classes = list(OUTSIDE_INSIDE) if channels.overlapping else channels.names
+    patients = patients_of(cases, options.patient_pattern, options.patients)
+    return _of_metric(metric, cases, classes, patients, found.settings.raters, found.calibrator)
+
+
+def _of_metric(
+    metric: CalibrationMetric,
+    cases: Sequence[str],
+    classes: Sequence[str],
+    patients: Sequence[str],
+    raters: Sequence[str],
+    calibrator: Sequence[str] = (),
+) -> Audit:
+    """The audit of all sums that a metric has kept."""
+    names = (cases, metric.region_names, classes, patients)
+    optional = (metric.case_fine_bins(), metric.case_human_bins(), raters, calibrator)
+    return from_sums(metric.case_bins(), *names, *optional)
+
+
+def _cases(
+    probs: Any, labels: Any, structures: int
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Lists of cases, whatever form they have."""
+    probs, labels = as_tensor(probs), as_tensor(labels)
+    if isinstance(probs, list) or isinstance(labels, list):
+        return list(probs), list(labels)
+    if structures:
+        single, batch = (probs.ndim > axis and probs.shape[axis] == structures for axis in (0, 1))
+        if single and batch:
+            raise InputError(
+                f"probs: have the shape {tuple(probs.shape)}, which may be one case or several; give a "
+                "list of cases"
+            )
+        return ([probs], [labels]) if single else (list(probs), list(labels))
+    probs, labels = batched(probs, labels)
+    return list(probs), list(labels)
+
+
+def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
+    names = list(given) or [f"case_{k + 1:03d}" for k in range(count)]
+    if len(names) != count or (patients and len(patients) != count):
+        raise InputError(f"cases: {len(names)} names for {count} cases; give one per case")
+    repeated = first_repeated(names)
+    if repeated is not None:
+        raise InputError(f"cases: two are called {repeated!r}; give each a name of its own")
+    return names
+
+
+def _class_names(given: Sequence[str], channels: int) -> list[str]:
+    names = list(given) or class_names(channels)
+    if len(names) != channels:
+        raise InputError(f"classes: {len(names)} names for {channels} channels; give one each")
+    return names
+
+
+def _cases_of_raters(
+    probs: Any, raters: Mapping[str, Any], structures: int
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Lists of cases, the first axis of whose labels are the raters."""
+    if len(raters) < 2:
+        raise InputError(
+            "labels: are of one rater; give them without a name, or those of others, too"
+        )
+    labels_of = {name: _cases(probs, labels, structures)[1] for name, labels in raters.items()}
+    _check_shapes(labels_of)
+    several = _cases(probs, next(iter(raters.values())), structures)[0]
+    return several, [torch.stack(of_case) for of_case in zip(*labels_of.values(), strict=True)]
+
+
+def _check_shapes(labels_of: Mapping[str, Sequence[torch.Tensor]]) -> None:
+    shapes = {name: [tuple(one.shape) for one in labels] for name, labels in labels_of.items()}
+    first = next(iter(shapes))
+    unlike = next((name for name in shapes if shapes[name] != shapes[first]), None)
+    if unlike:
+        raise InputError(
+            f"labels: those of {unlike!r} have the shapes {shapes[unlike]}, but those of {first!r} "
+            f"{shapes[first]}; give all raters' labels alike"
+        )
+
+
+def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    mask = as_tensor(mask)
+    if isinstance(mask, list):
+        return mask
+    return [mask] if mask.ndim < several[0].ndim or len(several) == 1 else list(mask)

@@ -1,0 +1,206 @@
+"""What ``nacl-monai audit`` and ``nacl-monai merge`` do: write files, and print one table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.audits.folders import Found, find, measured_cases, processes
+from nacl_monai.audits.label_table import write_label_tables
+from nacl_monai.audits.measuring import Extras
+from nacl_monai.audits.merging import merge
+from nacl_monai.audits.options import Options
+from nacl_monai.audits.output import (
+    check_measured,
+    check_output,
+    draw_all,
+    write_audit,
+    write_merged,
+    written_aside,
+)
+from nacl_monai.audits.raters import Folders, by_name, check_name, check_raters
+from nacl_monai.audits.table import audit_table, rater_table
+from nacl_monai.audits.worst import WorstCases
+from nacl_monai.cli import print_written
+from nacl_monai.counting import counted
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.reports import Run, check_alike, read_runs
+from nacl_monai.reports.evaluation_files import first_repeated, listed
+
+
+def audit_folders(
+    predictions: Sequence[Path],
+    labels: Folders,
+    output: Path,
+    options: Options,
+    names: Sequence[str] | None = None,
+) -> list[InputError]:
+    """Audits folders of predictions, prints what is found, and writes it.
+
+    Args:
+        predictions: One folder per model.
+        labels: The folder of the label maps; with several raters, name → folder.
+        output: The files' folder; with several models, that of a folder for each.
+        options: The command's options.
+        names: The models' names; by default those of the folders.
+
+    Returns:
+        The faults of single cases; the other cases are in the audit.
+
+    Raises:
+        InputError: If a folder as a whole cannot be audited; the audits before it are written.
+    """
+    names = distinct_names(predictions, names, "--names", "models")
+    check_raters(labels)
+    outputs = [output / name for name in names] if len(names) > 1 else [output]
+    for place in outputs:
+        check_output(place, [*predictions, *by_name(labels).values(), *options.files])
+    everything = [
+        find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
+    ]
+    for found in everything:  # refuse what cannot be meant before the first volume is read
+        show(found)
+        _check(found, options)
+    audits, faults, files = _audit_all(everything, outputs, options)
+    if len(audits) > 1:
+        files += draw_all(_side_by_side(audits), output)
+    print(audit_table(audits))
+    for audit in audits if not isinstance(labels, Path) else ():
+        print(rater_table(audit))
+    print_written(files)
+    return faults
+
+
+def show(found: Found) -> None:
+    """Prints what is to be audited, and warns where nobody could notice a turned volume."""
+    print(found)
+    unplaced = [one.file for one, _ in found.pairs if not found.layout.is_placed(one)]
+    if unplaced:
+        print(
+            f"warning: {unplaced[0]}: no file beside it says where its voxels are, so only its shape is "
+            f"compared with the label map's; add the .pkl or the segmentation ({len(unplaced)} of "
+            f"{counted(len(found.pairs), 'case')})",
+            file=sys.stderr,
+        )
+
+
+def _check(found: Found, options: Options) -> None:
+    """Refuses a folder without a case, or with one whose patient is not known where others are."""
+    cases = [one.case for one, _ in found.pairs]
+    check_measured(found, cases, found.faults)
+    patients_of(cases, options.patient_pattern, options.patients)
+
+
+def _audit_all(
+    everything: Sequence[Found], outputs: Sequence[Path], options: Options
+) -> tuple[list[Run], list[InputError], list[Path]]:
+    """The audits of all models, the faults of their cases, and the files."""
+    audits, faults, files = [], [], []
+    with processes(options.jobs) as apply:
+        for found, place in zip(everything, outputs, strict=True):
+            audit, of_folder, written = audit_one(found, place, options, apply)
+            audits.append(audit)
+            faults += of_folder
+            files += written
+    return audits, faults, files
+
+
+def audit_one(
+    found: Found, place: Path, options: Options, apply: Callable[..., Iterable[Any]]
+) -> tuple[Run, list[InputError], list[Path]]:
+    """The audit of one model, the faults of its cases, which are printed, and the files.
+
+    Args:
+        found: From `find`.
+        place: The files' place.
+        options: The command's options.
+        apply: `map`, or that of `nacl_monai.audits.folders.processes`.
+
+    Raises:
+        InputError: If no case can be audited, or if a file cannot be written.
+    """
+    worst = WorstCases(found.settings)
+    with written_aside(place) as nifti:
+        extras = Extras(options.pictures, nifti if options.write else None)
+        cases, numbers, faults = measured_cases(found, apply, extras, worst.keep)
+        check_measured(found, cases, faults)
+        if options.write:
+            write_label_tables(nifti, found.settings.channels)
+        patients = patients_of(cases, options.patient_pattern, options.patients)
+        audit, written = write_audit(place, found, cases, patients, numbers, worst.pictures)
+    print_faults(faults)
+    return audit, faults, written
+
+
+def print_faults(faults: Iterable[InputError]) -> None:
+    """Prints the faults of single cases, a line for each."""
+    for fault in faults:
+        print(f"fault: {fault}", file=sys.stderr)
+
+
+def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
+    """Merges audits, prints what they say together, and writes it.
+
+    Args:
+        files: Their ``bins.npz``.
+        output: The folder for the files.
+
+    Returns:
+        No fault.
+
+    Raises:
+        InputError: If the audits cannot be merged.
+    """
+    check_output(output, files)
+    audit, written = write_merged(output, merge(files))
+    print(audit_table([audit]))
+    print_written(written)
+    return []
+
+
+def distinct_names(
+    folders: Sequence[Path], names: Sequence[str] | None, option: str, kind: str
+) -> list[str]:
+    """One name for each folder, its own by default.
+
+    Args:
+        folders: The folders of models or of raters.
+        names: The names that the user gives.
+        option: With which.
+        kind: What is named.
+
+    Raises:
+        SettingError: If there are not as many names as folders, two are the same, or one cannot be
+            that of a folder.
+    """
+    if names is not None and len(names) != len(folders):
+        raise SettingError(
+            f"{option}: {len(names)} names for {len(folders)} folders; give one for each"
+        )
+    chosen = list(names or (folder.resolve().name for folder in folders))
+    for name in chosen:
+        check_name(name, option)
+    repeated = first_repeated(chosen)
+    if repeated is not None:
+        raise SettingError(f"{option}: two {kind} are called {repeated!r}; tell them apart with it")
+    return chosen
+
+
+def _check_same_cases(first: Run, other: Run) -> None:
+    for lacking, having in ((other, first), (first, other)):
+        cases = sorted(set(having.cases) - set(lacking.cases))
+        if cases:
+            raise InputError(
+                f"{lacking.folder}: lacks {listed(cases, most=3)}, which {having.folder} has; mend what "
+                "is wrong there, or leave the same cases out of every model, to set them side by side"
+            )
+
+
+def _side_by_side(audits: Sequence[Run]) -> list[Run]:
+    for other in audits[1:]:
+        _check_same_cases(audits[0], other)
+        check_alike(audits[0], other)
+    return read_runs([audit.folder for audit in audits])

@@ -1,0 +1,192 @@
+"""A calibrator of saved predictions, fitted across folds of their patients, and audits before and after.
+
+Nobody can be tested on what was fitted to them, and saved predictions have no other patients. So the
+patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
+others. The calibrator that is written is fitted to all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nacl_monai.audits.calibrator import FILE, check_of_saved, write_calibrator
+from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.command import audit_one, print_faults, show
+from nacl_monai.audits.folders import Found, find, through
+from nacl_monai.audits.options import Options
+from nacl_monai.audits.output import check_measured, check_output, draw_all
+from nacl_monai.audits.reading import read_case
+from nacl_monai.audits.table import audit_table
+from nacl_monai.cli import print_written
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import read_object
+from nacl_monai.posthoc import OUTPUTS, Fit, Outputs, RegionLogits, StructureLogits
+from nacl_monai.posthoc.region_logits import NoRoomError
+from nacl_monai.progress import progress_bar
+from nacl_monai.reports import read_runs
+from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
+
+#: The folders of the two audits.
+BEFORE, AFTER = "before", "after"
+Kept = RegionLogits | StructureLogits
+
+
+def calibrate_folder(
+    predictions: Path,
+    labels: Path,
+    output: Path = Path("calibrated"),
+    options: Options = Options(),  # noqa: B008 - it cannot change
+    method: str | None = None,
+    region: str | None = None,
+    folds: int = 5,
+) -> list[InputError]:
+    """Fits a calibrator to saved predictions, prints what it does, and writes it.
+
+    Args:
+        predictions: A folder that ``nacl-monai audit`` reads.
+        labels: The folder of the label maps.
+        output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, and
+            their diagrams.
+        options: The command's options.
+        method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
+            structures overlap; by default one temperature.
+        region: The voxels of the fit; by default the method's.
+        folds: Folds of the patients, at most as many as there are patients.
+
+    Returns:
+        The faults of single cases; the others are in the fit.
+
+    Raises:
+        InputError: If nothing can be fitted, or if ``output`` holds something else.
+        SettingError: If the folds are fewer than two, or the method is not of such predictions.
+    """
+    if folds < 2:
+        raise SettingError(f"--folds: is {folds}; give 2 or more")
+    _check_output(output, [predictions, labels, *options.files])
+    found = find(predictions, labels, options, BEFORE)
+    show(found)
+    channels = found.settings.channels
+    outputs = OUTPUTS[channels.activation]
+    method = _chosen(method, outputs, channels)
+    region = region or outputs.methods[method].region
+    with outputs.voxels(channels.names, region) as voxels:
+        patient_of, faults = _read(found, voxels, options)
+        fit = outputs.fit(method, voxels)
+        fit_others = partial(outputs.fit, method)
+        parts = _cross_fitted(fit_others, voxels, sorted(set(patient_of.values())), folds)
+    name = f"{method}_{region}"
+    pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
+    before = replace(found, pairs=pairs, faults=())
+    after = _after(before, name, parts, patient_of)
+    (output / FILE).unlink(missing_ok=True)  # the folder is complete once it is there again
+    folders = [output / BEFORE, output / AFTER]
+    for one, folder in zip((before, after), folders, strict=True):
+        audit_one(one, folder, options, map)
+    runs = read_runs(folders, [BEFORE, name])
+    files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
+    of_folds = [part.record for part in parts]
+    files += write_calibrator(output, fit, channels, of_folds, patient_of, options.patient_pattern)
+    fitted = f"{name}: {fit.text(runs[0].unit)}"
+    print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
+    print_written(files)
+    return faults
+
+
+def _chosen(method: str | None, outputs: Outputs[Any], channels: Channels) -> str:
+    """The method that was asked for, or the first."""
+    fitting = [name for name, one in outputs.methods.items() if not one.sees_image]
+    if method is not None and method not in fitting:
+        raise SettingError(
+            f"--method {method}: is not for {channels.describe()} without their images; choose from "
+            f"{', '.join(fitting)}"
+        )
+    return method or fitting[0]
+
+
+def _check_output(output: Path, read: Sequence[Path]) -> None:
+    file, remedy = output / FILE, "choose another --output"
+    if file.is_file():
+        check_of_saved(file, read_object(file, remedy), remedy)
+    for name in (BEFORE, AFTER):
+        check_output(output / name, read)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A fold: its patients, and the fit to the others."""
+
+    patients: Collection[str]
+    fit: Fit
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
+
+
+def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str], list[InputError]]:
+    """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
+    names = [one.case for one, _ in found.pairs]
+    logits_of = OUTPUTS[found.settings.channels.activation].logits_of
+    known = patients_of(names, options.patient_pattern, options.patients) or names
+    patient_of, faults = {}, list(found.faults)
+    pairs = progress_bar(found.pairs, description="Reading", unit="case")
+    for (prediction, label_maps), patient in zip(pairs, known, strict=True):
+        try:
+            predicted, (labels,) = read_case(
+                prediction, label_maps, found.layout.read, found.settings
+            )
+            logits = logits_of(torch.from_numpy(predicted.voxels), predicted.step)
+            voxels.add(logits, labels.classes, patient, labels.mask)
+        except NoRoomError:
+            raise
+        except InputError as fault:
+            faults.append(fault)
+        else:
+            patient_of[prediction.case] = patient
+    check_measured(found, list(patient_of), faults)
+    print_faults(faults)
+    return patient_of, faults
+
+
+def _cross_fitted(
+    fit: Callable[[Kept], Fit], voxels: Kept, patients: Sequence[str], folds: int
+) -> list[_Part]:
+    """The parts of the patients, in an order that is drawn once and for all."""
+    if len(patients) < 2:
+        raise InputError(
+            f"{patients[0]}: is the only patient, who cannot test what is fitted to them; give "
+            "predictions of more"
+        )
+    drawn = np.random.default_rng(0).permutation(len(patients))
+    several = [
+        [patients[k] for k in drawn[fold::folds]] for fold in range(min(folds, len(patients)))
+    ]
+    return [
+        _Part(part, fit(voxels.without(part)))
+        for part in progress_bar(several, description="Fitting", unit="fold")
+    ]
+
+
+def _after(
+    before: Found, name: str, parts: Sequence[_Part], patient_of: Mapping[str, str]
+) -> Found:
+    """The same predictions, each through the calibrator that has not seen its patient."""
+    of_patients = {one: part.fit.module for part in parts for one in part.patients}
+    modules = {case: of_patients[patient] for case, patient in patient_of.items()}
+    folds = json.dumps([part.record for part in parts])
+    record = {
+        "calibrator": name,
+        "calibrator_folds": len(parts),
+        "calibrator_checksum": hashlib.sha256(folds.encode()).hexdigest(),
+    }
+    return through(replace(before, name=name), modules, record)

@@ -1,0 +1,271 @@
+"""Label maps: which belongs to which prediction, and what it says of each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.images import images_by_name, read_image, stem_of
+from nacl_monai.audits.saved import Affine, Prediction, Probabilities
+from nacl_monai.data.cases import fault_of_name
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+from nacl_monai.errors import InputError
+
+VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
+_CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is right.
+
+    Attributes:
+        classes: Class indices ``(z, y, x)``; for overlapping structures one mask each, ``(S, z, y, x)``.
+        mask: The voxels that count, ``(z, y, x)``; None for all.
+        affine: The file's affine, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
+    """
+
+    classes: torch.Tensor
+    mask: torch.Tensor | None
+    affine: Affine = None
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """The label maps in a folder by the names of their cases.
+
+    Raises:
+        InputError: If there is none, if two have one name, if one is not UTF-8, or if they are
+            predictions of nnU-Net.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; give the folder of the label maps")
+    files = images_by_name(folder)
+    if not files:
+        raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
+    for file in files.values():
+        misnamed = fault_of_name(file.name, str(file))
+        if misnamed is not None:
+            raise misnamed
+    beside = next((file for file in files.values() if _probabilities_of(file).is_file()), None)
+    if beside:
+        raise InputError(
+            f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
+        )
+    return files
+
+
+def _probabilities_of(segmentation: Path) -> Path:
+    return segmentation.with_name(f"{stem_of(segmentation)}.npz")
+
+
+def pair(
+    predictions: Sequence[Prediction], labels: Mapping[str, Path], folder: Path
+) -> tuple[list[tuple[Prediction, Path]], list[InputError]]:
+    """Predictions with their label maps, and the faults of those that have no partner.
+
+    Names are equal, but for the ``_0000`` that nnU-Net puts behind the names of images. A folder
+    ``validation`` of a training has a part of the labeled cases, the fold's; elsewhere a label map
+    without a prediction is a fault.
+
+    Args:
+        predictions: The predictions of one folder.
+        labels: Case → file.
+        folder: The folder of the predictions, for the messages.
+
+    Raises:
+        InputError: If there is no pair at all.
+    """
+    plain = {name.removesuffix(_CHANNEL): file for name, file in labels.items()}
+    used: dict[Path, Prediction] = {}
+    faults = []
+    for one in predictions:
+        try:
+            used[_label_of(one, labels, plain, used)] = one
+        except InputError as fault:
+            faults.append(fault)
+    if not used:
+        raise InputError(
+            f"{folder}: no case has the name of a label map in {_place(labels)}, as "
+            f"{predictions[0].case!r} does not; give predictions of the labeled cases"
+        )
+    faults += _unpredicted(labels, used, predictions, folder)
+    return [(Prediction(stem_of(label), one.files), label) for label, one in used.items()], faults
+
+
+def _label_of(
+    one: Prediction,
+    labels: Mapping[str, Path],
+    plain: Mapping[str, Path],
+    used: Mapping[Path, Prediction],
+) -> Path:
+    """The label map of a prediction, by its name or else by the plain one, which no other has."""
+    name = one.case.removesuffix(_CHANNEL)
+    label = labels.get(one.case, plain.get(name))
+    if label is None:
+        raise InputError(
+            f"{one.file}: has no label map {name!r} in {_place(labels)}; add it, or leave it out"
+        )
+    if label in used:
+        raise InputError(
+            f"{one.file}: is the case of {used[label].file}, too; leave one of them out"
+        )
+    return label
+
+
+def _unpredicted(
+    labels: Mapping[str, Path],
+    used: Container[Path],
+    predictions: Sequence[Prediction],
+    folder: Path,
+) -> list[InputError]:
+    """The fault of label maps that have no prediction, unless all predictions are of a fold."""
+    left = [label for label in labels.values() if label not in used]
+    if not left or all(one.file.parent.name == VALIDATION for one in predictions):
+        return []
+    others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
+    return [InputError(f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out")]
+
+
+def _place(labels: Mapping[str, Path]) -> Path:
+    return next(iter(labels.values())).parent
+
+
+def read_labels(
+    file: Path,
+    channels: Channels,
+    predicted: Probabilities,
+    affine_tolerance: float = AFFINE_TOLERANCE,
+) -> Labels:
+    """Reads a label map on the grid of the probabilities.
+
+    Args:
+        file: The label map.
+        channels: What its values mean.
+        predicted: The probabilities, whose grid must be the same.
+        affine_tolerance: How far apart both may put a voxel, in mm.
+
+    Raises:
+        InputError: If it cannot be read, holds other values, or is elsewhere.
+    """
+    image = read_image(file)
+    check_affine(str(file), image.affine)  # no distance is known from a place that is not a number
+    if image.voxels.ndim != 3:
+        raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
+    values = whole_numbers(file, image.voxels, image.step)
+    if predicted.turned:
+        values = turned(values, image.affine)
+    grid = VoxelGrid(str(file), image.shape, image.affine)
+    _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
+    return replace(_labels(file, values, channels), affine=image.affine)
+
+
+def whole_numbers(
+    file: Path, voxels: npt.NDArray[Any], step: float | None = None
+) -> npt.NDArray[Any]:
+    """The voxels of a label map as integers.
+
+    Args:
+        file: The label map.
+        voxels: Its voxels.
+        step: The step of scaled integers, which may be off by half of it.
+
+    Raises:
+        InputError: If one is not a whole number.
+    """
+    if voxels.dtype.kind in "iu":
+        return voxels
+    values = voxels.round().astype(np.int32)
+    # A step above 0.5 keeps no whole numbers apart from others, and is held to that.
+    apart, rounding = (min(step, 0.5) / 2, 1e-6) if step else (0.0, 0.0)
+    whole = np.isclose(values, voxels, rtol=rounding, atol=apart)
+    if not whole.all():
+        broken = voxels[~whole][0]
+        raise InputError(f"{file}: holds {broken:g}, which is not a label; give label maps")
+    return values
+
+
+def turned(values: npt.NDArray[Any], affine: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``(z, y, x)`` with the axes in the order and direction right, anterior, superior."""
+    turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    apply: Any = nibabel.orientations.apply_orientation
+    return np.ascontiguousarray(apply(values.T, turn).T)
+
+
+def _check_grid(
+    predicted: Probabilities, label: VoxelGrid, shape: tuple[int, ...], tolerance: float
+) -> None:
+    """Compares the shapes of the voxels, and the affines of the images, as far as they are known."""
+    if predicted.shape != shape:
+        alone = "; TotalSegmentator keeps its probabilities on the grid that it resamples to"
+        raise InputError(
+            f"{predicted.file}: its probabilities have the shape {predicted.shape}, but {label.file} "
+            f"{shape}; give both on one grid{alone if predicted.source.suffix == '.pkl' else ''}"
+        )
+    if predicted.affine is not None:
+        grid = VoxelGrid(str(predicted.source), label.shape, predicted.affine)
+        check_affine(grid.file, grid.affine)
+        check_same_grid(grid, label, tolerance)
+
+
+def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
+    _check_values(file, values, channels)
+    ignored = None if channels.ignore is None else values == channels.ignore
+    if ignored is None or not ignored.any():
+        return Labels(_classes(values, channels), None)
+    if ignored.all():
+        raise InputError(
+            f"{file}: has no labeled voxel, but the value to ignore alone; leave it out"
+        )
+    # A voxel that nobody has labeled is like the nearest labeled one, so that it makes no boundary.
+    nearest = distance_transform_edt(ignored, return_distances=False, return_indices=True)
+    return Labels(_classes(values[tuple(nearest)], channels), torch.from_numpy(~ignored))
+
+
+def _check_values(file: Path, values: npt.NDArray[Any], channels: Channels) -> None:
+    allowed = _allowed(channels)
+    low, high = int(values.min()), int(values.max())
+    unknown = [value for value in (low, high) if value not in allowed]
+    if not unknown:
+        unknown = values[~_table(allowed, high)[values]][:1].tolist()
+    if unknown:
+        raise InputError(
+            f"{file}: holds the label value {unknown[0]}; expected only {sorted(allowed)}, by "
+            f"{channels.source}"
+        )
+
+
+def _allowed(channels: Channels) -> set[int]:
+    """The values that a label map may hold."""
+    allowed = {0} | channels.label_values
+    if channels.overlapping:
+        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
+    if channels.ignore is not None:
+        allowed.add(channels.ignore)
+    return allowed
+
+
+def _table(values: Iterable[int], high: int) -> npt.NDArray[np.bool_]:
+    """Whether each number from 0 to ``high`` is one of the values."""
+    table = np.zeros(high + 1, np.bool_)
+    table[[value for value in values if value <= high]] = True
+    return table
+
+
+def _classes(values: npt.NDArray[Any], channels: Channels) -> torch.Tensor:
+    high = int(values.max())
+    tables = [_table(of, high) for of in channels.values.values()]
+    if channels.overlapping:
+        masks = [table[values] for table in tables]
+        return torch.from_numpy(np.stack(masks).astype(np.uint8))
+    index = np.stack(tables).argmax(0).astype(np.int16)  # classes beyond a byte
+    return torch.from_numpy(index[values])

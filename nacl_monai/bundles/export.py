@@ -1,0 +1,253 @@
+"""A trained run as a stock, self-contained MONAI bundle: a folder, and a zip of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import monai.bundle
+from monai.bundle import ConfigParser
+from torch import nn
+
+from nacl_monai.bundles.card import measured, write_card
+from nacl_monai.bundles.export_calibration import CONFIG, described, find_calibrator, put_behind
+from nacl_monai.bundles.export_code import OwnCode, own_code
+from nacl_monai.bundles.finished_runs import check_finished
+from nacl_monai.bundles.fragments import run_configs
+from nacl_monai.bundles.metadata import bundle_metadata, needed
+from nacl_monai.bundles.onnx import check_onnx, write_onnx
+from nacl_monai.bundles.self_contained import self_contained, write_scripts
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import check_folder, read_object, write_text
+from nacl_monai.menus import bundles_folder, dataset_folder
+from nacl_monai.runs import RunFolder
+from nacl_monai.training.state_files import load_state, save_weights
+from nacl_monai.training.weights import load_weights
+
+# How TorchScript was made, in the words of the model card and of MONAI's command.
+_HOW = {
+    "script": {"how": "scripted", "trace": ""},
+    "trace": {"how": "traced", "trace": " --use_trace True"},
+}
+
+
+def export_bundle(
+    run: str | Path,
+    output: str | Path,
+    dataset: str,
+    overrides: Mapping[str, Any] | None = None,
+    bundles: str | Path | None = None,
+    trust: bool = False,
+    calibrator: str | None = None,
+    onnx: bool = False,
+) -> list[Path]:
+    """Packs ``run`` into the folder ``output`` and into ``output.zip``.
+
+    The folder holds ``configs/`` (training, evaluation, inference; metadata and its schema; logging; the
+    patients of each set), ``models/model.pt`` with its checksum and ``model.ts``, ``scripts/``,
+    ``docs/`` and the license. It is complete the moment it has its name.
+
+    Args:
+        run: Folder of a finished training.
+        output: Folder to make; its last part is the bundle's name.
+        dataset: Name of the dataset that the run was trained on.
+        overrides: Keys and values that the run was trained with, where it has no record of them.
+        bundles: Folder of the sources, beside which the license is; that of the working directory or of
+            the package by default.
+        trust: Whether what the run was trained with may be code that is in no source.
+        calibrator: The name of one that was fitted to the run and evaluated. It is put behind the
+            network in inference and in ``model.ts``; ``plain.ts`` is then the network alone.
+        onnx: Whether to write ``model.onnx`` as well, with a calibrator ``plain.onnx``, too.
+
+    Returns:
+        The folder and the zip.
+
+    Raises:
+        InputError: If ``output`` is there already, if ``run`` is not finished, has no weights or those
+            of another network, was trained on another dataset or with code that is not trusted, if a
+            dataset or key does not exist, a package that inference needs is not installed, or the
+            network cannot be made, or TorchScript cannot hold it; or if
+            `nacl_monai.bundles.export_calibration.find_calibrator` refuses.
+    """
+    source, output = RunFolder(Path(run)), Path(output)
+    if onnx:
+        check_onnx()
+    zipped = Path(f"{output}.zip")
+    check_folder(output, "choose another --output")
+    _check_free(output, zipped)
+    check_finished(source)
+    configs = {
+        kind: self_contained(config, kind)
+        for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
+    }
+    fitted = None if calibrator is None else find_calibrator(source, calibrator)
+    average = _measured_average(source.calibrated(calibrator))
+    for kind in ("evaluate", "inference"):
+        configs[kind].update(average)
+    if fitted is not None:
+        configs["inference"]["calibrator_def"] = CONFIG
+    network = load_weights(_made_network(configs["inference"]), source.model)
+    code = own_code(configs, network)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
+        folder = Path(temporary) / output.name
+        image = _write_bundle(
+            folder,
+            source.calibrated(calibrator),
+            dataset,
+            configs,
+            bundles,
+            "" if fitted is None else described(str(calibrator), fitted),
+            code,
+        )
+        if fitted is not None:
+            put_behind(folder / "models", fitted, "inference.json")
+        if onnx:
+            write_onnx(folder / "models", network, image, fitted)
+        archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
+        Path(archive).rename(zipped)
+        folder.rename(output)
+    return [output, zipped]
+
+
+def _measured_average(run: RunFolder) -> dict[str, str]:
+    """What the evaluation averaged where windows overlap: the card's numbers hold for that alone."""
+    file = run.evaluation.record
+    record = read_object(file, "evaluate the run again") if file.is_file() else {}
+    settings = record.get("settings")  # where it is damaged, `measured` says so
+    if isinstance(settings, dict) and "average" in settings:
+        return {"average": settings["average"]}
+    return {}
+
+
+def _made_network(config: Mapping[str, Any]) -> nn.Module:
+    try:
+        network: nn.Module = ConfigParser(dict(config)).get_parsed_content("network_def")
+    except RuntimeError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise SettingError(
+            f"network_def: cannot be made ({reason}); correct its arguments"
+        ) from error
+    return network
+
+
+def _check_free(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise InputError(f"{path}: is already there; remove it, or choose another --output")
+
+
+def _write_bundle(
+    folder: Path,
+    run: RunFolder,
+    dataset: str,
+    configs: Mapping[str, Any],
+    bundles: str | Path | None,
+    calibration: str,
+    code: OwnCode,
+) -> Mapping[str, Any]:
+    """Writes all but what a calibrator changes; returns what the metadata say of the image."""
+    found = measured(run)
+    metadata = bundle_metadata(bundles, dataset, configs, run, found, code.packages)
+    moved = {kind: code.moved(config) for kind, config in configs.items()}
+    for name, content in {**moved, "metadata": metadata}.items():
+        write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
+    _copy_files(run.trained, folder, bundles, dataset)
+    write_scripts(folder)
+    code.write(folder)
+    image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]
+    how = _write_torchscript(folder, image, configs["inference"]["network_def"])
+    # Hugging Face shows the card from the top, with the pictures there.
+    probabilities = calibration + write_card(found, folder / "docs", folder)
+    _write_readme(folder, bundles, dataset, metadata, how, probabilities)
+    return image
+
+
+def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, dataset: str) -> None:
+    shared = bundles_folder(bundles)
+    for part in ("models", "docs"):
+        (folder / part).mkdir()
+    for source, target in {
+        run.split: "configs/split.json",
+        shared / "common/logging.conf": "configs/logging.conf",
+        shared / "common/meta_schema.json": "configs/meta_schema.json",
+        dataset_folder(dataset, bundles) / "docs/data_license.txt": "docs/data_license.txt",
+        shared.absolute().parent / "LICENSE": "LICENSE",
+    }.items():
+        shutil.copyfile(needed(source), folder / target)
+    save_weights(load_state(run.model), folder / "models/model.pt")  # of a GPU, for any machine
+
+
+def _write_torchscript(folder: Path, image: Mapping[str, Any], network_def: Any) -> str:
+    """Writes ``models/model.ts``; returns "script", or "trace" where the network cannot be scripted."""
+
+    def write(use_trace: bool) -> None:
+        monai.bundle.ckpt_export(
+            net_id="network_def",
+            filepath=str(folder / "models/model.ts"),
+            ckpt_file=str(folder / "models/model.pt"),
+            meta_file=str(folder / "configs/metadata.json"),
+            config_file=str(folder / "configs/inference.json"),
+            use_trace=use_trace,
+            input_shape=[1, image["num_channels"], *image["spatial_shape"]],
+            converter_kwargs={"verify": True},
+            network_def=network_def,  # which need not be where it travels yet
+        )
+
+    try:
+        write(use_trace=False)
+    except Exception:  # noqa: BLE001 - the compiler has many kinds of error
+        return _traced(write)
+    return "script"
+
+
+def _traced(write: Callable[[bool], None]) -> str:
+    try:
+        write(True)
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise InputError(
+            f"network_def: can be neither scripted nor traced ({type(error).__name__}: {reason:.120}); "
+            "write its forward so that TorchScript holds it"
+        ) from error
+    return "trace"
+
+
+def _write_readme(
+    folder: Path,
+    bundles: str | Path | None,
+    dataset: str,
+    metadata: Mapping[str, Any],
+    how: str,
+    calibration: str,
+) -> None:
+    template = (bundles_folder(bundles) / "common/README.md").read_text(encoding="utf-8")
+    text = template.format(
+        **metadata,
+        bundle=folder.name,
+        probabilities=calibration,
+        metrics=_table(metadata["eval_metrics"]),
+        **_HOW[how],
+        requirements=" ".join(
+            f'"{name}=={number}"'
+            for name, number in {
+                "monai": metadata["monai_version"],
+                "torch": metadata["pytorch_version"],
+                "numpy": metadata["numpy_version"],
+                **metadata["required_packages_version"],
+            }.items()
+        ),
+    )
+    data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
+    write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
+
+
+def _table(means: Mapping[str, float]) -> str:
+    if not means:
+        return "The run was not evaluated."
+    rows = [f"| {name} | {mean:.4f} |" for name, mean in means.items()]
+    return "\n".join(["| | mean |", "| --- | ---: |", *rows])

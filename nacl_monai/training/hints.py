@@ -1,0 +1,206 @@
+"""The types of a configuration's values, as Python's annotations write them.
+
+A type comes from the signature of the class or function whose argument a key is, from the value that is
+replaced, or from `nacl_monai.bundles.limits`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import singledispatch
+from pydoc import locate
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
+
+_NOTHING = type(None)
+_UNIONS = (Union, UnionType)
+#: The classes of the values of these types; ``True`` is not a number, though a bool is an int.
+_EXACT: dict[type, tuple[type, ...]] = {
+    float: (int, float),
+    **{kind: (kind,) for kind in (int, bool, str, _NOTHING)},
+}
+#: How people call a value, and several.
+_WORDS: dict[type, tuple[str, str]] = {
+    bool: ("True or False", "True or False"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    _NOTHING: ("None", "None"),
+    tuple: ("a list", "lists"),
+    list: ("a list", "lists"),
+    dict: ("a mapping", "mappings"),
+}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether ``value`` is of the type ``hint``, or a reference, an expression or a component.
+
+    As `isinstance`, but a whole number is a number, ``True`` is not a number, text is not a list, and
+    a list may stand for a tuple.
+
+    Example:
+        >>> fits([1, 2], list[int]), fits("false", bool), fits("@max_epochs", int)
+        (True, False, True)
+    """
+    if is_made_later(value) or hint in (Any, object) or isinstance(hint, TypeVar):
+        return True
+    if get_origin(hint) in _UNIONS:
+        return _fits_any(value, get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kind = _NOTHING if hint is None else get_origin(hint) or hint
+    return not isinstance(kind, type) or _fits_class(value, kind, get_args(hint))
+
+
+def _fits_any(value: Any, hints: Iterable[Any]) -> bool:
+    return any(fits(value, hint) for hint in hints)
+
+
+def _fits_class(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
+    """`fits` for a type that is a class, with the types of what is in it."""
+    if kind in _EXACT:
+        return type(value) in _EXACT[kind]
+    return _is_one(value, kind, inner)
+
+
+@singledispatch
+def _is_one(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:  # noqa: ARG001
+    """Whether ``value`` is of ``kind``, a class that may have members of the types ``inner``."""
+    return isinstance(value, kind)
+
+
+@_is_one.register
+def _(value: str, kind: type, inner: tuple[Any, ...]) -> bool:  # noqa: ARG001
+    return kind in (type(value), Hashable)
+
+
+@_is_one.register(list)
+@_is_one.register(tuple)
+def _(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
+    is_list = issubclass(kind, list | tuple) or isinstance(value, kind)
+    members = [hint for hint in inner or (Any,) if hint is not ...]
+    return is_list and all(_fits_any(part, members) for part in value)
+
+
+@_is_one.register
+def _(value: Mapping, kind: type, inner: tuple[Any, ...]) -> bool:  # type: ignore[type-arg]
+    if not inner:
+        return isinstance(value, kind)
+    return issubclass(kind, Mapping) and all(fits(part, inner[-1]) for part in value.values())
+
+
+def is_made_later(value: Any) -> bool:
+    """Whether ``value`` is a reference, an expression or a component, whose type is not known yet."""
+    if isinstance(value, str):
+        return value[:1] in ("@", "$", "%")
+    return ConfigComponent.is_instantiable(value)
+
+
+def referred(value: Any, parser: ConfigParser) -> Any:
+    """What a reference refers to, however indirectly; any other value as it is."""
+    while isinstance(value, str) and value.startswith("@"):
+        value = parser.get(value[1:])
+    return value
+
+
+def type_of(value: Any, parser: ConfigParser) -> Any:
+    """The type of whatever may replace ``value``, or what ``value`` refers to."""
+    value = referred(value, parser)
+    if value is None or is_made_later(value):
+        return list | dict if isinstance(value, Mapping) else Any
+    if isinstance(value, Mapping):
+        return dict.__class_getitem__((str, _type_of_any(value.values(), parser)))
+    if isinstance(value, list | tuple):
+        return list.__class_getitem__(_type_of_any(value, parser))
+    return type(value)
+
+
+def _type_of_any(members: Iterable[Any], parser: ConfigParser) -> Any:
+    return Union[tuple(type_of(member, parser) for member in members) or (Any,)]  # noqa: UP007
+
+
+def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[str, Any] | None:
+    """The arguments that a component takes, with their types; None if there is no such component.
+
+    Where a class hands the arguments that it does not name on, those of its parents count too.
+
+    Args:
+        component: A mapping with ``_target_``.
+        locator: Finds MONAI's classes by nothing but their names.
+    """
+    name = ConfigComponent(dict(component), locator=locator).resolve_module_name()  # type: ignore[no-untyped-call]
+    target = locate(name) if isinstance(name, str) else None
+    if not callable(target):
+        return None
+    found: dict[str, Any] = {}
+    for maker in _makers(target):
+        found = {**_named_by(maker), **found}
+        if not _hands_on(maker):
+            break
+    found.pop("self", None)
+    return found
+
+
+def _makers(target: Any) -> Iterator[Any]:
+    if not inspect.isclass(target):
+        yield target
+        return
+    yield from (vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c))
+
+
+def _named_by(maker: Any) -> dict[str, Any]:
+    """The arguments that can be given by their names, with their types."""
+    hints = _hints(maker)
+    return {
+        argument.name: hints.get(argument.name, Any)
+        for argument in inspect.signature(maker).parameters.values()
+        if argument.kind in (argument.POSITIONAL_OR_KEYWORD, argument.KEYWORD_ONLY)
+    }
+
+
+def _hands_on(maker: Any) -> bool:
+    """Whether it takes arguments that it does not name."""
+    arguments = inspect.signature(maker).parameters.values()
+    return any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
+
+
+def _hints(maker: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(maker)
+    except (NameError, TypeError):  # of names that only a type checker imports
+        return {}
+
+
+def in_words(hint: Any, plural: bool = False) -> str:
+    """A type as people say it.
+
+    Example:
+        >>> in_words(list[int] | None)
+        'a list of whole numbers or None'
+    """
+    inner = get_args(hint)
+    if get_origin(hint) in _UNIONS:
+        return " or ".join(dict.fromkeys(in_words(choice, plural) for choice in inner))
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    kind = get_origin(hint) or hint
+    words = next((words for known, words in _WORDS.items() if _is_like(kind, known)), None)
+    if words is None:
+        return str(getattr(kind, "__name__", kind))
+    return words[plural] + _of_members(inner)
+
+
+def _of_members(inner: tuple[Any, ...]) -> str:
+    if not inner or inner[-1] in (Any, ...):
+        return ""
+    return f" of {in_words(inner[-1], plural=True)}"
+
+
+def _is_like(kind: Any, known: type) -> bool:
+    """Whether a value of the class ``known`` is one of ``kind``."""
+    if known in (list, dict):
+        return isinstance(kind, type) and (issubclass(known, kind) or issubclass(kind, known))
+    return kind is known

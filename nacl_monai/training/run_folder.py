@@ -1,0 +1,264 @@
+"""A run's folder belongs to one configuration, and to one process at a time.
+
+The folder decides what a command does. If there is nothing in it, it trains. If there is an
+interrupted training of the same configuration, it goes on (`nacl_monai.training.Checkpoints`). If there
+is a training of another configuration, it is refused, unless it is told to begin anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from nacl_monai.data import Case, is_drawn
+from nacl_monai.data.cases import image_files
+from nacl_monai.differences import differences, first_of, leaves
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object, write_text
+from nacl_monai.progress import progress_bar
+from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.training.locks import LOCK, lock_folder
+from nacl_monai.training.own_code import OWN_CODE, own_code
+from nacl_monai.training.recorded_files import recorded_checksum, recorded_file, recorded_stamp
+from nacl_monai.training.running import running_parser
+from nacl_monai.training.schedule import refusal_of_length
+from nacl_monai.training.state_files import checkpoint_positions
+
+# Keys that say where and on what a training runs, but not what it computes.
+FREE_KEYS = (
+    "_meta_",
+    "bundle_root",
+    "cache_dir",
+    "dataset_dir",
+    "device",
+    "num_workers",
+    "output_dir",
+    "reliability_interval",
+    "restart",
+    "run_name",
+    "save_execute_config",
+    "split_file",
+)
+# Labels and colors of tables and figures, at any depth.
+_DESCRIPTION = "_desc_"
+_EPOCHS = "max_epochs"
+_REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
+
+
+def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = False) -> None:
+    """Takes a training's folder: locks it, and records the configuration in ``config.json``.
+
+    The configuration is the one that calls this function. If the folder's ``config.json`` says the same,
+    the training goes on there. Keys in :data:`FREE_KEYS`, and how menus are shown, may differ. The file
+    has the number of processes, too, and the checksums of the user's own modules.
+
+    Args:
+        output_dir: The folder; made if missing.
+        split_file: Stays in its place when a training begins anew, if it was written by hand.
+        restart: Whether to move the folder's contents into ``previous/1``, ``previous/2``, … below it,
+            and begin anew.
+
+    Raises:
+        InputError: If another process writes there, or if there is a training of another configuration,
+            of an unknown one, or without its checkpoints; with ``restart``, if another run is below.
+    """
+    lock_folder(output_dir)
+    if idist.get_rank() == 0:
+        folder = RunFolder(Path(output_dir))
+        if restart:
+            _move_aside(folder, Path(split_file))
+        config = {**_running_configuration(), "processes": idist.get_world_size()}
+        config |= {OWN_CODE: code} if (code := own_code(config)) else {}
+        text = json.dumps(config, indent=2, default=str) + "\n"
+        _check_same(folder, json.loads(text))
+        write_text(folder.config, text)
+        if Path(split_file).is_file() and not is_drawn(split_file):
+            print(f"{split_file}: was written by hand and is followed as it is")
+    idist.barrier()
+
+
+def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> None:
+    """Binds a training's folder to its data: records the cases of every set in ``data.json``.
+
+    A training goes on only with files of the same bytes (SHA-256) in the same sets. They may be copies
+    in another place and of another time: paths are recorded below the folder that all have in common.
+
+    The first command reads every file for its checksum, at about 1 GB/s where the disk is fast enough,
+    which takes a fraction of the time of preprocessing. Later ones read only the files whose size or
+    time of change differs from the record.
+
+    Args:
+        output_dir: The folder, taken by `open_run`.
+        split: The cases of every set.
+
+    Raises:
+        InputError: If there is a training of other data, or of nobody knows which.
+    """
+    if idist.get_rank() == 0:
+        folder = RunFolder(Path(output_dir))
+        _check_known(folder, folder.data)
+        trained = _is_trained(folder)
+        earlier = dict(leaves(read_object(folder.data, _REMEDY))) if trained else {}
+        data = _described(split, earlier)
+        changes = _unlike_files(earlier, dict(leaves(data))) if trained else []
+        if changes:
+            raise InputError(
+                f"{folder.path}: was trained on other data, {first_of(changes, most=1)}; put them back, "
+                f"or {_REMEDY}"
+            )
+        write_text(folder.data, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    idist.barrier()
+
+
+def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """For every set and case, the stamp and checksum of each file; known ones are not read again."""
+    files = _files(split)
+    root = os.path.commonpath([path.parent for path in files.values()])
+    data: dict[str, Any] = {part: {case["case"]: {} for case in split[part]} for part in split}
+    bar = progress_bar(files.items(), description="Comparing data", unit="file")
+    for (part, case, _), path in bar:
+        name = path.relative_to(root).as_posix()
+        data[part][case][name] = recorded_file(path, earlier.get(f"{part}::{case}::{name}"))
+    return data
+
+
+def _files(split: Mapping[str, Sequence[Case]]) -> dict[tuple[str, str, str], Path]:
+    """Every file, by its set, its case and how the case names it."""
+    return {
+        (part, case["case"], file): Path(file).absolute()
+        for part, cases in split.items()
+        for case in cases
+        for file in (*image_files(case), case["label"])
+    }
+
+
+def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every file whose bytes differ, with both stamps."""
+    same = dict(_checksums(earlier).items() & _checksums(now).items())
+    return differences(*(_stamps(files, leaving_out=same) for files in (earlier, now)))
+
+
+def _checksums(files: Mapping[str, Any]) -> dict[str, str]:
+    return {name: recorded_checksum(text) for name, text in files.items()}
+
+
+def _stamps(files: Mapping[str, Any], leaving_out: Collection[str]) -> dict[str, str]:
+    return {name: recorded_stamp(text) for name, text in files.items() if name not in leaving_out}
+
+
+def _running_configuration() -> dict[str, Any]:
+    config: dict[str, Any] = running_parser().get()
+    return {key: value for key, value in config.items() if key not in FREE_KEYS}
+
+
+def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Refuses a folder in which the training of ``config`` cannot begin or go on."""
+    _check_known(folder, folder.config)
+    if not folder.config.exists():
+        return
+    record = read_object(folder.config, _REMEDY)
+    if folder.record.exists():
+        read_object(folder.record, RECORD_REMEDY)
+    _check_code(folder, record, config)
+    if not unlike_settings(record, config):
+        _check_checkpoints(folder)
+    elif _is_trained(folder):
+        _check_length(folder, record, config)
+
+
+def _check_code(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuses to go on with a module of the user's that is another by now."""
+    earlier, now = (one.get(OWN_CODE, {}) for one in (record, config))
+    changed = [name for name in earlier if name in now and earlier[name] != now[name]]
+    if changed and _is_trained(folder):
+        raise InputError(
+            f"{folder.path}: {changed[0]}, a module of your own, has changed since the training began; "
+            f"put it back, or {_REMEDY}"
+        )
+
+
+def _check_known(folder: RunFolder, record: Path) -> None:
+    """Refuses a training without one of its records."""
+    if _is_trained(folder) and not record.exists():
+        raise InputError(f"{folder.path}: holds a training but no {record.name}; {_REMEDY}")
+
+
+def _check_checkpoints(folder: RunFolder) -> None:
+    """Refuses a training that has begun and cannot go on."""
+    if folder.record.exists() and not checkpoint_positions(folder.checkpoints):
+        raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
+
+
+def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuses other settings, but for more epochs that change no earlier one."""
+    others = unlike_settings({**record, _EPOCHS: config.get(_EPOCHS)}, config)
+    positions = checkpoint_positions(folder.checkpoints)
+    if others or not positions:
+        changes = first_of(unlike_settings(record, config))
+        raise InputError(f"{folder.path}: was trained with another {changes}; {_REMEDY}")
+    newest = positions[-1]
+    begun = newest.epoch + (newest.iterations > 0)
+    refusal = refusal_of_length(config, record.get(_EPOCHS), begun)
+    lengths = f"{_EPOCHS} {config.get(_EPOCHS)} instead of {record.get(_EPOCHS)}"
+    if refusal:
+        raise InputError(f"{folder.path}: cannot go on with {lengths}: {refusal}; {_REMEDY}")
+    print(f"{folder.path}: goes on with {lengths}")
+
+
+def _is_trained(folder: RunFolder) -> bool:
+    """Whether an epoch was trained there; a copy may have nothing but the record of it."""
+    kept = folder.model.exists() or folder.record.exists()
+    return kept or bool(checkpoint_positions(folder.checkpoints))
+
+
+def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every key of two configurations whose value differs, with both.
+
+    Descriptions may differ, and earlier versions recorded no code of the user's.
+    """
+    free = {_DESCRIPTION} if OWN_CODE in earlier and OWN_CODE in now else {_DESCRIPTION, OWN_CODE}
+    return differences(*(_computing_leaves(config, free) for config in (earlier, now)))
+
+
+def _computing_leaves(config: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in leaves(config) if not {*free} & {*key.split("::")}}
+
+
+def _move_aside(folder: RunFolder, split_file: Path) -> None:
+    """Moves what is in the folder into the next free folder of ``previous/``; a split by hand stays."""
+    _check_alone(folder)
+    staying = [folder.previous, folder.path / LOCK]
+    if not is_drawn(split_file):
+        staying.append(split_file)
+    stay = {path.resolve() for path in staying}
+    moving = [path for path in folder.path.iterdir() if path.resolve() not in stay]
+    if not moving:
+        return
+    target = _next_free(folder.previous)
+    target.mkdir(parents=True)
+    # Checkpoints first: whatever an interruption then leaves is not a training to go on with.
+    for path in sorted(moving, key=lambda path: path != folder.checkpoints):
+        path.replace(target / path.name)
+
+
+def _check_alone(folder: RunFolder) -> None:
+    """Refuses a folder of runs, such as the default ``runs/<dataset>``: all would be moved."""
+    configs = folder.path.rglob(folder.config.name)
+    runs = {file.parent for file in configs if not file.is_relative_to(folder.previous)}
+    others = sorted(runs - {folder.path})
+    if others:
+        raise InputError(
+            f"{folder.path}: holds another run, {others[0].relative_to(folder.path)}; name this one's "
+            "folder: --output_dir"
+        )
+
+
+def _next_free(previous: Path) -> Path:
+    """The first free number in the folder of earlier trainings."""
+    taken = [int(path.name) for path in previous.glob("*") if path.name.isdecimal()]
+    return previous / str(max(taken, default=0) + 1)

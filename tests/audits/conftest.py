@@ -1,0 +1,181 @@
+"""Small studies, written as each tool leaves its predictions."""
+
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from nacl_monai.cli import main
+from nacl_monai.metrics import CalibrationMetric
+
+#: Axes of unlike length, turned and shifted, so that every mix-up of axes or places shows.
+SHAPE = (9, 8, 7)
+AFFINE = np.array([[0, 0, 3.0, -20], [-1.2, 0, 0, 30], [0, 1.5, 0, 7], [0, 0, 0, 1]])
+CLASSES = {"background": 0, "anterior": 1, "posterior": 2}
+REGIONS = {"background": 0, "whole": [1, 2], "posterior": [2]}
+ALL = ("foreground", "union", "boundary", "all")
+
+
+@dataclass
+class Study:
+    """Cases by name: probabilities (C, x, y, z) and label (x, y, z); writes them below ``root``."""
+
+    root: Path
+    cases: dict
+    dataset: dict = field(default_factory=lambda: {"labels": CLASSES})
+
+    @property
+    def labels(self):
+        for case, (_, label) in self.cases.items():
+            save(self.root / "labels" / f"{case}.nii.gz", label.astype(np.uint8))
+        return self.root / "labels"
+
+    def nnunet(self, folder="nnunet", beside=True, geometry=True, plans="SimpleITKIO"):
+        """As ``nnUNetv2_predict --save_probabilities`` leaves them."""
+        place = self.root / folder
+        write_json(place / "dataset.json", {**self.dataset, "file_ending": ".nii.gz"})
+        write_json(place / "plans.json", {"image_reader_writer": plans})
+        for case in self.cases:
+            self.npz(place, case, beside, geometry)
+        return place
+
+    def training(self, folder="training"):
+        """As two folds of a training with ``--npz`` leave them."""
+        place = self.root / folder
+        write_json(place / "dataset.json", self.dataset)
+        write_json(place / "plans.json", {"image_reader_writer": "SimpleITKIO"})
+        for k, case in enumerate(self.cases):
+            self.npz(place / f"fold_{k % 2}" / "validation", case)
+        return place
+
+    def alone(self, folder="alone"):
+        """As TotalSegmentator copies them: npz and pkl alone."""
+        for case in self.cases:
+            self.npz(self.root / folder, case, beside=False)
+        return self.root / folder
+
+    def npz(self, place, case, beside=True, geometry=True):
+        place.mkdir(parents=True, exist_ok=True)
+        probs = self.cases[case][0]
+        np.savez_compressed(place / f"{case}.npz", probabilities=probs.transpose(0, 3, 2, 1))
+        if beside:
+            save(place / f"{case}.nii.gz", probs.argmax(0).astype(np.uint8))
+        if geometry:
+            (place / f"{case}.pkl").write_bytes(pickle.dumps({"sitk_stuff": itk(AFFINE)}))
+
+    def channels(self, folder="channels", ending="", dataset=True):
+        """A file with a channel per class for each case."""
+        for case, (probs, _) in self.cases.items():
+            save(self.root / folder / f"{case}{ending}.nii.gz", np.moveaxis(probs, 0, -1))
+        if dataset:
+            write_json(self.root / folder / "dataset.json", self.dataset)
+        return self.root / folder
+
+    def per_class(self, folder="per_class", name="{case}_{channel}", names=None):
+        """A file per class for each case."""
+        names = names or list(self.dataset["labels"])
+        for case, (probs, _) in self.cases.items():
+            for channel, values in zip(names, probs, strict=True):
+                place = name.format(case=case, channel=channel)
+                save(self.root / folder / f"{place}.nii.gz", values)
+        write_json(self.root / folder / "dataset.json", self.dataset)
+        return self.root / folder
+
+    def metric(self, **options):
+        """The metric in memory."""
+        metric = CalibrationMetric(regions=ALL, **options)
+        for probs, label in self.cases.values():
+            metric([torch.from_numpy(probs)], [self.targets(label, options)])
+        return metric
+
+    def targets(self, label, options):
+        if not options.get("structures"):
+            return torch.from_numpy(label)
+        values = [v for v in self.dataset["labels"].values() if v != 0]
+        return torch.from_numpy(np.stack([np.isin(label, v) for v in values]).astype(np.uint8))
+
+
+def itk(affine):
+    """An affine as ITK writes it, which runs left and posterior."""
+    turned = np.diag([-1.0, -1, 1, 1]) @ affine
+    spacing = np.linalg.norm(turned[:3, :3], axis=0)
+    return {
+        "spacing": tuple(spacing.tolist()),
+        "origin": tuple(turned[:3, 3].tolist()),
+        "direction": tuple((turned[:3, :3] / spacing).ravel().tolist()),
+    }
+
+
+def save(path, voxels, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def softmax_cases(seed=0, cases=3, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for k in range(cases):
+        label = rng.choice(3, SHAPE, p=[0.6, 0.25, 0.15])
+        logits = rng.normal(0, 1.5, (3, *SHAPE)) + 2 * (label == np.arange(3)[:, None, None, None])
+        probs = np.exp(logits) / np.exp(logits).sum(0)
+        made[f"patient{k // 2}_scan{k}"] = probs.astype(dtype), label
+    return made
+
+
+def sigmoid_cases(seed=0, cases=3):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for k in range(cases):
+        label = rng.choice(3, SHAPE, p=[0.6, 0.25, 0.15])
+        inside = np.stack([label > 0, label == 2])
+        logits = rng.normal(0, 1.5, inside.shape) + 3 * inside - 1.5
+        made[f"case_{k}"] = (1 / (1 + np.exp(-logits))).astype(np.float32), label
+    return made
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Three cases of two people by softmax."""
+    return Study(tmp_path, softmax_cases())
+
+
+@pytest.fixture
+def regions(tmp_path):
+    """Three cases by sigmoid; "posterior" is a part of "whole"."""
+    dataset = {"labels": REGIONS, "regions_class_order": [1, 2]}
+    return Study(tmp_path, sigmoid_cases(), dataset)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leaves the diagrams out, which take longer than small cases."""
+    for module in ("output", "command"):
+        monkeypatch.setattr(f"nacl_monai.audits.{module}.draw_all", lambda *_: [])
+    monkeypatch.setattr("nacl_monai.audits.output.write_page", lambda *_: None)
+
+
+@pytest.fixture
+def run(tmp_path, capsys, undrawn):  # noqa: ARG001
+    """Runs ``nacl-monai audit`` without drawing; returns exit code, output and errors."""
+
+    def command(*words, output="audit"):
+        code = main(["audit", *map(str, words), "--output", str(tmp_path / output)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def bins_of(folder):
+    with np.load(folder / "bins.npz") as archive:
+        return {key: archive[key] for key in archive}

@@ -1,0 +1,226 @@
+"""Audits in Python: whatever form the voxels have, the numbers are those of the metric."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nacl_monai import Audit, audit
+from nacl_monai.errors import InputError
+from tests.audits.conftest import SHAPE, Study, softmax_cases
+
+
+@pytest.fixture
+def arrays(study):
+    return [probs for probs, _ in study.cases.values()], [
+        label for _, label in study.cases.values()
+    ]
+
+
+def test_every_form_gives_the_numbers_of_the_metric(arrays, study):
+    """Lists, batches, tensors, a single case."""
+    probs, labels = arrays
+    expected = study.metric().case_errors()["ece"]
+
+    for form in (list, np.stack, lambda cases: torch.from_numpy(np.stack(cases))):
+        found = audit(form(probs), form(labels))
+        for k, region in enumerate(("foreground", "union", "boundary", "all")):
+            np.testing.assert_allclose(
+                found.errors[f"ece_{region}"], expected[:, k], atol=1e-12, rtol=0
+            )
+            assert found.ece(region) == pytest.approx(expected[:, k].mean().item(), abs=1e-12)
+    single = audit(probs[0], labels[0])
+    assert single.ece() == pytest.approx(expected[0, 0].item(), abs=1e-12)
+
+
+def test_pooled_error_is_that_of_all_voxels(arrays, study):
+    """Not the mean over cases."""
+    pooled = study.metric().pooled_errors()
+
+    for name in ("ece", "cece", "mce", "ace", "confidence_gap"):
+        found = audit(*arrays).error(name, "union", pooled=True)
+        assert found == pytest.approx(pooled[name][1].item(), abs=1e-12)
+
+
+def test_folders_give_the_same_object(study, arrays):
+    """From nnU-Net's files, with the names of cases and classes."""
+    found = audit(study.nnunet(), str(study.labels), patient_pattern=r"(patient\d)_")
+
+    assert isinstance(found, Audit)
+    assert found.ece() == pytest.approx(audit(*arrays).ece(), abs=1e-12)
+    assert found.run.bins.classes == ["top-1", "background", "anterior", "posterior"]
+    assert found.run.patients.tolist() == ["patient0", "patient0", "patient1"]
+
+
+def test_fault_of_a_folder_is_raised(study):
+    """No case is left out in silence."""
+    place = study.nnunet()
+    (place / "patient0_scan0.npz").unlink()
+
+    with pytest.raises(InputError, match="has no prediction"):
+        audit(place, study.labels)
+
+
+def test_structures_may_overlap(regions):
+    """The mean over structures, and each of them."""
+    probs = [probs for probs, _ in regions.cases.values()]
+    masks = [np.stack([label > 0, label == 2]) for _, label in regions.cases.values()]
+    found = audit(probs, masks, structures=["whole", "posterior"])
+
+    names = ["whole", "posterior"]
+    metric = regions.metric(structures=names)
+    numbers = metric.aggregate()
+    assert found.ece("union_whole") == pytest.approx(numbers["ece_union_whole"], abs=1e-12)
+    assert found.ece("union") == pytest.approx(numbers["ece_union"], abs=1e-12)
+    both = [found.ece(f"all_{name}", pooled=True) for name in names]
+    assert found.ece("all", pooled=True) == pytest.approx(np.mean(both), abs=1e-12)
+    single = audit(probs[0], masks[0], structures=names)
+    assert single.errors["ece_all"].iloc[0] == found.errors["ece_all"].iloc[0]
+    assert found.plot().axes[0].get_title() == "audit"
+
+
+def test_mask_and_logits_are_taken(arrays):
+    """As the metric takes them."""
+    probs, labels = arrays
+    mask = np.random.default_rng(0).random(SHAPE) < 0.5
+    expected = audit([probs[0]], [labels[0]], mask=[mask]).ece("all")
+
+    assert audit(probs[0], labels[0], mask=mask).ece("all") == expected
+    logits = audit(np.log(probs[0]), labels[0], mask=mask, from_logits=True)
+    assert logits.ece("all") == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cases": ["one"]}, "1 names for 3 cases"),
+        ({"patients": ["one"]}, "names for 3 cases"),
+        ({"classes": ["a", "b"]}, "2 names for 3 channels"),
+        ({"cases": ["a", "b", "a"]}, "cases: two are called 'a'"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(options, said, arrays):
+    """One name for each."""
+    with pytest.raises(InputError, match=said):
+        audit(*arrays, **options)
+
+
+def test_number_of_labels_and_masks_is_that_of_the_cases(arrays):
+    """A missing one is named in one line, and a mask of all is none of each."""
+    probs, labels = arrays
+
+    for form in (list, np.stack):
+        with pytest.raises(InputError, match="labels: 2 for 3 cases; give one for each"):
+            audit(form(probs), form(labels[:2]))
+    with pytest.raises(InputError, match="mask: 1 for 3 cases; give one for each"):
+        audit(probs, labels, mask=np.ones(SHAPE, bool))
+
+
+@pytest.mark.parametrize("nobody", [float("nan"), None, "", " ", pd.NA])
+def test_case_without_a_patient_is_refused(nobody, arrays):
+    """Its numbers would be in no mean over patients."""
+    with pytest.raises(InputError, match="patients: that of case number 2 is missing"):
+        audit(*arrays, patients=["x", nobody, "y"])
+
+
+def test_list_of_either_is_a_list_of_cases(arrays):
+    """The other may be an array of all."""
+    probs, labels = arrays
+    expected = audit(probs, labels).errors
+
+    for form in ((np.stack(probs), list(labels)), (list(probs), np.stack(labels))):
+        pd.testing.assert_frame_equal(audit(*form).errors, expected)
+
+
+def test_files_may_be_text(study):
+    """Paths as whoever types them writes them."""
+    folders = [study.channels(), study.labels]
+    file = study.root / "channels" / "dataset.json"
+    expected = audit(*folders).ece()
+
+    assert audit(*map(str, folders), dataset=str(file)).ece() == expected
+    with pytest.raises(InputError, match=r"nothing.json: no such file"):
+        audit(*folders, calibrator="nothing.json")
+
+
+def test_maps_are_of_the_command_alone(study):
+    """An object has no folder to write them into."""
+    with pytest.raises(InputError, match="write: is an option for the command alone"):
+        audit(study.channels(), study.labels, write="nifti")
+
+
+@pytest.mark.parametrize("form", [np.array, pd.Series])
+def test_patients_may_be_a_column_of_a_table(form, arrays):
+    """As whoever keeps them has them."""
+    found = audit(*arrays, patients=form(["x", "y", "x"]))
+
+    assert found.run.patients.tolist() == ["x", "y", "x"]
+
+
+def test_unknown_errors_and_regions_are_refused(arrays):
+    """With the choice."""
+    found = audit(*arrays)
+
+    with pytest.raises(InputError, match="choose from foreground, union, boundary, all"):
+        found.ece("organ")
+    with pytest.raises(InputError, match="choose from ece, ace"):
+        found.error("aece")
+
+
+def test_shape_that_may_be_one_case_or_several_is_refused():
+    """Two cases of two structures, or one with two slices."""
+    masks = np.zeros((2, 2, 3, 3))
+
+    with pytest.raises(InputError, match="give a list of cases"):
+        audit(masks, masks, structures=["a", "b"])
+
+
+def test_import_of_the_package_stays_cheap():
+    """No library is loaded before an audit is asked for."""
+    heavy = ["torch", "monai", "pandas", "matplotlib", "numpy"]
+    code = f"import sys, nacl_monai; sys.exit(any(name in sys.modules for name in {heavy}))"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_name_of_the_package_is_an_attribute_error():
+    """As of any module."""
+    import nacl_monai
+
+    with pytest.raises(AttributeError, match="no attribute 'audit_of'"):
+        nacl_monai.audit_of  # noqa: B018
+
+
+def test_diagram_is_drawn_of_any_region(tmp_path):
+    """Without a file or folder."""
+    study = Study(tmp_path, softmax_cases(cases=2))
+    found = audit(*zip(*study.cases.values(), strict=True))
+
+    text = " ".join(one.get_text() for one in found.plot("all", "class_1").axes[0].texts)
+    assert f"{2 * np.prod(SHAPE):,} voxels" in text
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"mask": np.ones((9, 8, 7))},
+        {"classes": ["a", "b", "c"]},
+        {"cases": ["a"]},
+        {"from_logits": True},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_option_of_arrays_is_refused_for_folders(study, option):
+    """It would have no effect on them."""
+    with pytest.raises(InputError, match=f"{next(iter(option))}: is an option for arrays alone"):
+        audit(study.nnunet(), study.labels, **option)
+
+
+@pytest.mark.parametrize("name", ["jobs", "patient_pattern", "names"])
+def test_option_of_folders_is_refused_for_arrays(study, name):
+    """So is a misspelled one."""
+    with pytest.raises(InputError, match=f"{name}: is an option for folders alone"):
+        audit(*zip(*study.cases.values(), strict=True), **{name: 2})

@@ -1,0 +1,204 @@
+"""The command prints one table, draws diagrams, and writes what reports read."""
+
+from contextlib import redirect_stdout
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nacl_monai.cli import main
+from nacl_monai.reports import read_run, read_runs
+from tests.audits.conftest import Study, softmax_cases
+
+
+@pytest.fixture
+def models(study, tmp_path):
+    """Two models of the same cases, and their labels."""
+    sharp = {
+        case: ((probs**3 / (probs**3).sum(0)).astype(np.float32), label)
+        for case, (probs, label) in study.cases.items()
+    }
+    other = Study(tmp_path, sharp)
+    return study.nnunet("plain"), other.nnunet("sharp"), study.labels
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Cases that were audited with every picture; the folder of the audit, and what was printed."""
+    root, printed = tmp_path_factory.mktemp("drawn"), StringIO()
+    study = Study(root, softmax_cases())
+    words = [str(study.nnunet()), str(study.labels), "--regions", "union"]
+    with redirect_stdout(printed):
+        assert main(["audit", *words, "--output", str(root / "audit")]) == 0
+    return study.cases, root / "audit", printed.getvalue()
+
+
+def test_diagrams_of_every_region_are_drawn(drawn):
+    """As PNG and SVG, and named among the files."""
+    _, audit, out = drawn
+
+    for name in ("cases.csv", "summary.json", "bins.npz", "evaluation.json"):
+        assert f"wrote {audit / name}\n" in out
+    for region in ("foreground", "union"):
+        for suffix in ("png", "svg"):
+            file = audit / f"reliability_{region}.{suffix}"
+            assert f"wrote {file}\n" in out
+            assert file.stat().st_size > 10_000
+    assert "3 audited cases" in (audit / "reliability_union.svg").read_text()
+
+
+def test_several_models_stand_side_by_side(models, run, tmp_path):
+    """One folder and one column each."""
+    code, out, err = run(*models)
+
+    assert code == 0, err
+    header = next(line for line in out.splitlines() if line.split() == ["plain", "sharp"])
+    line = next(line for line in out.splitlines() if line.startswith("ECE, foreground"))
+    shown = [float(number) for number in line.replace("[", " ").split()[2::3]]
+    expected = [
+        pd.read_csv(tmp_path / "audit" / name / "cases.csv")["ece_foreground"].mean()
+        for name in ("plain", "sharp")
+    ]
+    assert shown == pytest.approx(expected, abs=5e-4)
+    assert line.index("[") > header.index("plain")
+
+
+def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
+    """Each is audited; one line names the difference."""
+    plain, sharp, labels = models
+    (sharp / "patient1_scan2.npz").write_bytes(b"damaged")
+
+    code, _, err = run(plain, sharp, labels)
+    assert code == 1
+    fault, error = [line for line in err.splitlines() if line.startswith(("fault", "error"))]
+    assert fault.startswith(f"fault: {sharp / 'patient1_scan2.npz'}: cannot be read")
+    audits = tmp_path / "audit"
+    assert f"{audits / 'sharp'}: lacks patient1_scan2, which {audits / 'plain'} has" in error
+    assert (tmp_path / "audit" / "sharp" / "cases.csv").is_file()
+
+
+@pytest.mark.parametrize("name", ["../escaped", "x/y", "..", ""])
+def test_name_that_leads_elsewhere_is_refused(name, models, run, tmp_path):
+    """Before anything is written; each model has a folder in the output."""
+    code, _, err = run(*models, "--names", name, "x")
+
+    assert code == 2
+    assert f"--names: {name!r} is not a name of a folder" in err
+    assert not (tmp_path / "audit").exists()
+
+
+def test_folders_of_one_name_are_refused(models, run):
+    """Their audits would have one place; names tell them apart."""
+    plain, _, labels = models
+
+    code, _, err = run(plain, plain, labels)
+    assert code == 2
+    assert "two models are called 'plain'" in err
+    assert run(plain, plain, labels, "--names", "one")[0] == 2
+    code, out, _ = run(plain, plain, labels, "--names", "one", "two")
+    assert code == 0
+    assert ["one", "two"] in [line.split() for line in out.splitlines()]
+
+
+def check_reports(audits, output, capsys):
+    for command in ("compare", "reliability"):
+        assert main([command, *map(str, audits), "--output", str(output / command)]) == 0, command
+
+    written = {path.name for path in (output / "compare").iterdir()}
+    assert written == {"comparison.md", "comparison.csv", "reliability.png", "reliability.svg"}
+    assert "3 audited cases" in capsys.readouterr().out
+
+
+def test_reports_read_audits(models, run, tmp_path, capsys):
+    """``compare`` and ``reliability`` need no run around an audit, and no images."""
+    assert run(*models)[0] == 0
+
+    check_reports([tmp_path / "audit" / name for name in ("plain", "sharp")], tmp_path, capsys)
+
+
+def test_reports_read_audits_of_overlapping_structures(regions, run, tmp_path, capsys):
+    """The diagram is that of the first structure."""
+    for name in ("one", "two"):
+        assert run(regions.nnunet(), regions.labels, output=name)[0] == 0
+
+    check_reports([tmp_path / name for name in ("one", "two")], tmp_path, capsys)
+    caption = (tmp_path / "reliability" / "reliability_foreground_whole_top-1.svg").read_text()
+    assert "of the structure whole" in caption
+
+
+def test_audit_stands_beside_an_evaluation_of_the_same_voxels(models, run, tmp_path):
+    """Where cases, classes and voxels are the same."""
+    assert run(*models)[0] == 0
+    evaluated = tmp_path / "run" / "evaluation"
+    evaluated.mkdir(parents=True)
+    for name in ("cases.csv", "bins.npz", "summary.json"):
+        file = tmp_path / "audit" / "sharp" / name
+        (evaluated / name).write_bytes(file.read_bytes())
+    (evaluated / "evaluation.json").write_text('{"set": "test", "settings": {"dataset": "x"}}')
+
+    both = read_runs([tmp_path / "run", tmp_path / "audit" / "plain"])
+    assert [one.of.set for one in both] == ["test", "audited"]
+
+
+def test_patients_are_the_unit_of_intervals(study, run, tmp_path):
+    """By a pattern or by a table; each patient is the mean over their cases."""
+    table = tmp_path / "patients.csv"
+    table.write_text(
+        "case,patient\n" + "".join(f"{case},p{k % 2}\n" for k, case in enumerate(study.cases))
+    )
+    place, labels = study.nnunet(), study.labels
+    for words, said in (
+        (["--patient-pattern", r"(patient\d+)_"], "3 cases of 2 patients"),
+        (["--patients", table], "3 cases of 2 patients"),
+        ([], "3 cases [95 % interval over cases]"),
+    ):
+        code, out, _ = run(place, labels, *words)
+        assert code == 0
+        assert said in out
+    assert run(place, labels, "--patients", table)[0] == 0
+    audit = read_run(tmp_path / "audit")
+    dice = audit.metrics["dice"]
+    found = audit.mean(audit.metrics["dice"])
+    assert found.mean == pytest.approx(((dice.iloc[0] + dice.iloc[2]) / 2 + dice.iloc[1]) / 2)
+    assert found.patients == 2
+
+
+def test_case_without_a_patient_is_refused_before_the_first_volume(study, run, tmp_path):
+    """In the table, or by the pattern."""
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\npatient0_scan0,a\n")
+    place, labels = study.nnunet(), study.labels
+
+    assert "has no patient for the case" in run(place, labels, "--patients", table)[2]
+    code, _, err = run(place, labels, "--patient-pattern", "(person)")
+    assert code == 1
+    assert err.startswith("error: patient0_scan0: does not match")
+    (tmp_path / "other.csv").write_text("name\nx\n")
+    assert "is not a table" in run(place, labels, "--patients", tmp_path / "other.csv")[2]
+
+
+def test_structure_that_labels_lack_is_undefined(tmp_path, run):
+    """Dice and HD95 of an absent structure stay out of the means."""
+    cases = softmax_cases()
+    first = next(iter(cases))
+    cases[first] = cases[first][0], np.where(cases[first][1] == 2, 0, cases[first][1])
+    study = Study(tmp_path, cases)
+
+    assert run(study.nnunet(), study.labels)[0] == 0
+    table = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    assert table.loc[first, ["dice_posterior", "hd95_posterior"]].isna().all()
+    assert table.loc[first, "dice"] == table.loc[first, "dice_anterior"]
+
+
+def test_audit_draws_every_region_and_writes_its_page(drawn):
+    """The page names the cases and has the verdict of every region."""
+    cases, output, printed = drawn
+
+    written = {path.name for path in output.iterdir()}
+    pictures = {f"reliability_{name}.png" for name in ("foreground", "union")}
+    assert written >= {"page.html", *pictures}
+    page = (output / "page.html").read_text(encoding="utf-8")
+    assert all(case in page for case in cases)
+    assert page.count("its calibration error (ECE) is") == 2
+    assert f"wrote {output / 'page.html'}" in printed

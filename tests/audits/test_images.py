@@ -1,0 +1,138 @@
+"""Integers that a NIfTI file scales are the numbers that nibabel reads, and no finer than their step."""
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from nacl_monai.audits.images import read_image
+from nacl_monai.audits.labels import whole_numbers
+from nacl_monai.errors import InputError
+from nacl_monai.reports import read_run
+from tests.audits.conftest import AFFINE, SHAPE, Study, bins_of, write_json
+
+LAYOUTS = {
+    "channels": Study.channels,
+    "own inference": lambda study: study.channels(ending="_probabilities"),
+    "files": lambda study: study.per_class(names="012"),
+    "folders": lambda study: study.per_class(name="{case}/{channel}", names="012"),
+}
+
+
+def pack(place):
+    """Saves images as nibabel does for whom asks for int16: it chooses slope and offset."""
+    for file in place.rglob("*.nii.gz"):
+        image = nibabel.Nifti1Image(nibabel.load(file).get_fdata(), AFFINE)
+        image.set_data_dtype(np.int16)
+        nibabel.save(image, file)
+        assert nibabel.load(file).dataobj.slope != 1
+    return place
+
+
+def read(place, case):
+    """The probabilities of a case, ``(C, x, y, z)``, by nibabel alone."""
+    files = sorted((*place.glob(f"{case}*.nii.gz"), *place.glob(f"{case}/*.nii.gz")))
+    loaded = [nibabel.load(file).get_fdata(dtype=np.float32) for file in files]
+    return np.moveaxis(loaded[0], -1, 0) if loaded[0].ndim == 4 else np.stack(loaded)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scaled_probabilities_are_audited(layout, study, run, tmp_path):
+    """The errors are those of what nibabel reads, in every layout of images."""
+    place = pack(LAYOUTS[layout](study))
+    study.cases = {case: (read(place, case), label) for case, (_, label) in study.cases.items()}
+
+    code, _, err = run(place, study.labels)
+
+    assert code == 0, err
+    found, metric = read_run(tmp_path / "audit").bins.sums.ece(), study.metric()
+    np.testing.assert_allclose(found, metric.case_errors()["ece"], atol=1e-6)
+
+
+def test_scaled_label_maps_are_whole_numbers(study, run, tmp_path):
+    """A label that the scale has rounded is itself again."""
+    predictions = study.nnunet()
+    assert run(predictions, study.labels)[0] == 0
+    code, _, err = run(predictions, pack(study.labels), output="packed")
+
+    assert code == 0, err
+    plain, packed = (bins_of(tmp_path / name) for name in ("audit", "packed"))
+    for key in ("counts", "positives", "confidences"):
+        np.testing.assert_array_equal(packed[key], plain[key])
+
+
+def test_label_maps_with_unit_voxels_in_the_sform_lie_where_itk_has_them(study, run):
+    """As in ACDC's release, whose qform has their sizes; nnU-Net reads it so."""
+    labels = study.labels
+    for file in labels.iterdir():
+        image = nibabel.load(file)
+        voxels = np.asarray(image.dataobj)
+        image.set_qform(AFFINE, code=1)
+        header = image.header.copy()
+        unit = AFFINE / np.linalg.norm(AFFINE[:3], axis=0).clip(1)
+        header.set_sform(np.column_stack([unit[:, :3], AFFINE[:, 3]]), code=1)
+        nibabel.save(nibabel.Nifti1Image(voxels, None, header), file)
+        assert np.linalg.norm(nibabel.load(file).affine[:3, :3], axis=0) == pytest.approx([1, 1, 1])
+
+    code, _, err = run(study.nnunet(), labels)
+
+    assert (code, "error" in err) == (0, False)
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(2, 0), (1, -3), (0.5, 1)])
+def test_any_slope_and_offset_are_applied(slope, offset, tmp_path):
+    """As they are in the header: slope × integer + offset."""
+    stored = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    image = nibabel.Nifti1Image(stored, AFFINE)
+    image.header.set_slope_inter(slope, offset)
+    nibabel.save(image, tmp_path / "image.nii")
+
+    found = read_image(tmp_path / "image.nii")
+
+    np.testing.assert_array_equal(found.voxels, (slope * stored + offset).T)
+    assert found.step == slope
+
+
+@pytest.mark.parametrize(("value", "step"), [(0.5, 1.0), (0.5, 0.25), (0.25, 0.25), (0.9, 0.01)])
+def test_fractions_are_no_labels_whatever_the_step(value, step, tmp_path):
+    """The step excuses half of itself, and not a quarter of a label."""
+    with pytest.raises(InputError, match=f"holds {value:g}, which is not a label"):
+        whole_numbers(tmp_path / "label.nii", np.array([0, value], np.float32), step)
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_stored_zero_costs_half_a_step(overlapping, run, tmp_path):
+    """The NLL of a probability that 16 bits round to 0 is -ln(1/131070), and not 87."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:5] = 1
+    inside = np.where(labels, 0.9, 0.2)
+    inside[0] = 0  # the label is inside
+    probs = inside[None] if overlapping else np.stack([1 - inside, inside])
+    image = nibabel.Nifti1Image(
+        np.moveaxis(np.rint(probs * 65535), 0, -1).astype(np.uint16), AFFINE
+    )
+    image.header.set_slope_inter(1 / 65535, 0)
+    names = {"background": 0, "organ": [1, 2] if overlapping else 1}
+    write_json(tmp_path / "predicted" / "dataset.json", {"labels": names})
+    nibabel.save(image, tmp_path / "predicted" / "a.nii")
+    (tmp_path / "labels").mkdir()
+    nibabel.save(nibabel.Nifti1Image(labels, AFFINE), tmp_path / "labels" / "a.nii")
+
+    code, _, err = run(tmp_path / "predicted", tmp_path / "labels")
+
+    assert code == 0, err
+    of_label = np.where(labels, inside, 1 - inside).round(6)
+    expected = -np.log(np.maximum(of_label, 0.5 / 65535)).mean()
+    cases = pd.read_csv(tmp_path / "audit" / "cases.csv")
+    assert cases["nll_all"].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_ends_that_the_scale_has_moved_are_ends_again(regions, run):
+    """A scale from 0 to 1 may give -1e-9 or 1.0000001, which is not a logit."""
+    for case, (probs, label) in regions.cases.items():
+        probs[:, 0], probs[:, 1] = 0, 1
+        regions.cases[case] = probs, label
+
+    code, _, err = run(pack(regions.channels()), regions.labels)
+
+    assert code == 0, err

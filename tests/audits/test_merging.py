@@ -1,0 +1,216 @@
+"""Several audits side by side are the audit of all their cases, to the bit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nacl_monai import merge, read_audit
+from nacl_monai.audits.result import from_sums
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError
+from nacl_monai.reports import read_run
+from tests.audits.conftest import Study, bins_of, softmax_cases
+
+RECOMPUTED = ("ece", "cece", "ace", "mce", "confidence_gap")
+
+
+@pytest.fixture
+def sites(tmp_path, run):
+    """Two sites with the cases of two people each, and the audit of all."""
+    cases = softmax_cases(cases=4)
+    for name, of_site in {
+        "a": list(cases)[2:],
+        "b": list(cases)[:2],
+        "pooled": list(cases),
+    }.items():
+        site = Study(tmp_path / name, {case: cases[case] for case in of_site})
+        words = ["--patient-pattern", r"(patient\d+)_"]
+        assert run(site.nnunet(), site.labels, *words, output=f"{name}/audit")[0] == 0
+    return {name: tmp_path / name / "audit" for name in ("a", "b", "pooled")}
+
+
+def test_merged_audit_is_the_pooled_one_to_the_bit(sites, tmp_path, capsys):
+    """Bins, table, pooled errors and intervals."""
+    files = [str(sites[name] / "bins.npz") for name in "ab"]
+    assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
+
+    merged, pooled = bins_of(tmp_path / "merged"), bins_of(sites["pooled"])
+    assert merged.keys() == pooled.keys()
+    for key, array in pooled.items():
+        np.testing.assert_array_equal(merged[key], array)
+    tables = [pd.read_csv(place / "cases.csv") for place in (tmp_path / "merged", sites["pooled"])]
+    names = [name for name in tables[1] if name.startswith(RECOMPUTED)]
+    assert len(names) == 4 * len(RECOMPUTED)
+    pd.testing.assert_frame_equal(tables[0][names], tables[1][names], check_exact=True)
+    assert (tables[0]["patient"] == tables[1]["patient"]).all()
+    assert not any(name.startswith("smooth_ece") for name in tables[1])
+    smooth = [
+        read_audit(place).error("smooth_ece", "union", pooled=True)
+        for place in (tmp_path / "merged", sites["pooled"])
+    ]
+    assert 0 < smooth[0] == smooth[1]
+    assert "Mean over 4 cases of 2 patients" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_merged_audit_is_read_by_reports(sites, tmp_path):
+    """Dice, which sums do not give, is undefined."""
+    files = [str(sites[name]) for name in "ab"]
+    assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
+
+    run = read_run(tmp_path / "merged")
+    assert run.metrics["dice"].isna().all()
+    assert run.unit == "patients"
+    assert main(["reliability", str(tmp_path / "merged"), "--output", str(tmp_path)]) == 0
+
+
+def test_merging_in_python_gives_the_same_object(sites):
+    """In any order of the sites."""
+    audits = [merge([sites["a"], sites["b"]]), merge([sites["b"], sites["a"]])]
+    pooled = read_audit(sites["pooled"])
+
+    for audit in audits:
+        assert audit.ece("union") == pooled.ece("union")
+        assert audit.ece("union", pooled=True) == pooled.ece("union", pooled=True)
+
+
+def refused(files, said):
+    with pytest.raises(InputError) as caught:
+        merge(files)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def change(folder, edit, place):
+    arrays = bins_of(folder)
+    edit(arrays)
+    place.mkdir()
+    np.savez(place / "bins.npz", **arrays)
+    return place
+
+
+def rename(arrays):
+    arrays["classes"][1] = "nothing"
+
+
+def renumber(arrays):
+    arrays["cases"] = np.array(["x", "y"])
+
+
+def forget(arrays):
+    renumber(arrays)
+    del arrays["patients"]
+
+
+def drop(arrays):
+    renumber(arrays)
+    for key in ("counts", "positives", "confidences"):
+        arrays[key] = arrays[key][:, :2]
+    arrays["regions"] = arrays["regions"][:2]
+
+
+def calibrate(arrays, checksum="1" * 64):
+    renumber(arrays)
+    arrays["patients"] = arrays["cases"]
+    arrays["calibrator"] = np.array(["temperature_union", checksum])
+
+
+def impossible(arrays):
+    arrays["positives"] += 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (rename, "differs from"),
+        (drop, "regions"),
+        (lambda _: None, "its case 'patient1_scan2' is in"),
+        (renumber, "its patient 'patient1' is in"),
+        (forget, "patients (known, now unknown)"),
+        (calibrate, "calibrator (none, now temperature_union 1111"),
+        (impossible, "more voxels are right than there are"),
+    ],
+    ids=["classes", "regions", "case", "patient", "unknown patients", "calibrator", "sums"],
+)
+def test_what_does_not_belong_together_is_refused(edit, said, sites, tmp_path):
+    """Other classes, regions or calibrators, a case or a patient twice, lost patients, damaged sums."""
+    refused([sites["a"], change(sites["a"], edit, tmp_path / "changed")], said)
+
+
+def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
+    """What both went through is kept in the file."""
+
+    def same(arrays):
+        arrays["calibrator"] = np.array(["temperature_union", "1" * 64])
+
+    files = [
+        str(change(sites["a"], calibrate, tmp_path / "x")),
+        str(change(sites["b"], same, tmp_path / "y")),
+    ]
+    assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
+
+    saved = read_audit(read_audit(tmp_path / "merged").save(tmp_path / "again" / "bins.npz"))
+    assert saved.run.bins.calibrator == ["temperature_union", "1" * 64]
+
+
+@pytest.mark.parametrize("checksum", ["2" * 64, None])
+def test_calibrators_of_one_name_are_told_apart(checksum, sites, tmp_path):
+    """By the checksum of what was fitted; a file without it may be of any."""
+
+    def other(arrays):
+        arrays["calibrator"] = np.array(["temperature_union", checksum][: 2 if checksum else 1])
+
+    files = [
+        change(sites["a"], calibrate, tmp_path / "x"),
+        change(sites["b"], other, tmp_path / "y"),
+    ]
+    refused(files, "y/bins.npz: differs from")
+    refused(files, "calibrator (temperature_union 1111")
+
+
+def test_case_that_a_file_repeats_is_refused(sites, tmp_path):
+    """Even of one file."""
+
+    def repeat(arrays):
+        arrays["cases"][:] = "one"
+
+    refused([change(sites["a"], repeat, tmp_path / "changed")], "case 'one' is there twice")
+
+
+def test_no_site_is_one_line():
+    """A pattern of names may fit to none."""
+    with pytest.raises(InputError, match="files: are none; give the bins.npz of each site"):
+        merge([])
+
+
+def test_file_that_is_missing_is_one_line(tmp_path, capsys):
+    """Nothing is made."""
+    words = [str(tmp_path / "bins.npz"), "--output", str(tmp_path / "merged")]
+
+    assert main(["merge", *words]) == 1
+    assert "bins.npz: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_audit_of_a_site_is_not_replaced(as_folder, sites, capsys):
+    """It has what the merged one lacks, such as Dice."""
+    files = [str(sites[name] / ("" if as_folder else "bins.npz")) for name in "ab"]
+    before = (sites["a"] / "cases.csv").read_bytes()
+
+    assert main(["merge", *files, "--output", str(sites["a"])]) == 2
+    assert f"of which {files[0]} is read, and would be replaced" in capsys.readouterr().err
+    assert (sites["a"] / "cases.csv").read_bytes() == before
+
+
+def test_saved_audit_is_the_same(sites, tmp_path):
+    """``bins.npz`` holds all of it."""
+    audit = read_audit(sites["pooled"])
+    again = read_audit(audit.save(tmp_path / "again" / "bins.npz"), name="pooled")
+
+    pd.testing.assert_frame_equal(audit.errors, again.errors, check_exact=True)
+    assert again.run.patients.tolist() == audit.run.patients.tolist()
+    sums = from_sums(
+        audit.run.bins.sums, audit.run.cases, audit.run.bins.regions, audit.run.bins.classes[1:]
+    )
+    assert sums.run.unit == "cases"

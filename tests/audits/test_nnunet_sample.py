@@ -1,0 +1,145 @@
+"""What nnU-Net itself wrote is audited: softmax, regions, and predictions without a segmentation."""
+
+import pickle
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.reports import read_run
+from tests.audits.conftest import ALL, save
+from tests.audits.test_contract import check_numbers
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = Path(__file__).parent / "nnunet_sample"
+DEMO = ROOT / "demo" / "Task04_Hippocampus" / "labelsTr"
+REGIONS = {"hippocampus": (1, 2), "posterior": (2,)}
+
+
+def label_of(case, affine, shape):
+    """The demo's label on the sample's part of the grid, ``(x, y, z)``."""
+    image = nibabel.load(DEMO / f"{case}.nii.gz")
+    start = (np.linalg.inv(image.affine) @ affine)[:3, 3].round().astype(int)
+    box = tuple(slice(low, low + size) for low, size in zip(start, shape, strict=True))
+    return np.asarray(image.dataobj)[box].astype(np.uint8)
+
+
+@pytest.fixture
+def cases():
+    """Probabilities ``(C, x, y, z)`` and label of each case of a part of the sample; saves labels."""
+
+    def read(part, labels):
+        found = {}
+        for file in sorted((SAMPLE / part).rglob("*.npz")):
+            probs = np.load(file)["probabilities"].transpose(0, 3, 2, 1)
+            affine = affine_of(file)
+            label = label_of(file.stem, affine, probs.shape[1:])
+            save(labels / f"{file.stem}.nii.gz", label, affine)
+            found[file.stem] = probs, label
+        return found
+
+    return read
+
+
+def affine_of(file):
+    segmentation = file.with_suffix(".nii.gz")
+    if segmentation.is_file():
+        return nibabel.load(segmentation).affine
+    x, y, z = pickle.loads(file.with_suffix(".pkl").read_bytes())["sitk_stuff"]["origin"]
+    return np.array([[1.0, 0, 0, -x], [0, 1, 0, -y], [0, 0, 1, z], [0, 0, 0, 1]])
+
+
+def in_memory(cases, structures=()):
+    metric = CalibrationMetric(regions=ALL, structures=structures)
+    for probs, label in cases.values():
+        masks = [np.isin(label, REGIONS[name]).astype(np.uint8) for name in structures]
+        metric([torch.from_numpy(probs)], [np.stack(masks) if masks else label])
+    return metric
+
+
+def numpy_ece(confidence, right, num_bins=15):
+    """From the definition, with neither torch nor the project."""
+    edges = (np.arange(1, num_bins + 1) / num_bins).astype(confidence.dtype)
+    at = np.minimum(np.searchsorted(edges, confidence), num_bins - 1)
+    gaps = [
+        abs((confidence[at == k].astype(float) - right[at == k]).sum()) for k in range(num_bins)
+    ]
+    return sum(gaps) / len(right)
+
+
+def test_training_with_npz_is_audited(cases, run, tmp_path):
+    """The numbers are those of the metric in memory, and of an oracle of NumPy alone."""
+    found = cases("softmax", tmp_path / "labels")
+    code, out, err = run(SAMPLE / "softmax", tmp_path / "labels")
+
+    assert code == 0, err
+    assert "nnU-Net v2, 2 cases, 3 classes by softmax" in out
+    check_numbers(tmp_path / "audit", in_memory(found))
+    bins = read_run(tmp_path / "audit").bins
+    for k, (probs, label) in enumerate(found.values()):
+        confidence, predicted = probs.max(0), probs.argmax(0)
+        for region, mask in {
+            "foreground": label > 0,
+            "union": (label > 0) | (predicted > 0),
+        }.items():
+            expected = numpy_ece(confidence[mask], (predicted == label)[mask])
+            got = bins.sums.ece()[k, bins.regions.index(region)].item()
+            assert got == pytest.approx(expected, abs=1e-12)
+
+
+def test_region_based_training_is_audited(cases, run, tmp_path):
+    """Regions of ``dataset.json`` overlap; each is a problem of its own."""
+    found = cases("regions", tmp_path / "labels")
+    code, out, err = run(SAMPLE / "regions", tmp_path / "labels")
+
+    assert code == 0, err
+    assert "2 cases, 2 overlapping structures by sigmoid" in out
+    check_numbers(tmp_path / "audit", in_memory(found, tuple(REGIONS)))
+    bins = read_run(tmp_path / "audit").bins
+    for k, (probs, label) in enumerate(found.values()):
+        for channel, (name, values) in enumerate(REGIONS.items()):
+            inside = probs[channel].astype(np.float32)
+            right = (inside > 0.5) == np.isin(label, values)
+            expected = numpy_ece(np.maximum(inside, 1 - inside).ravel(), right.ravel())
+            got = bins.sums.ece()[k, bins.regions.index(f"all_{name}")].item()
+            assert got == pytest.approx(expected, abs=1e-12)
+
+
+def test_geometry_is_read_where_no_segmentation_is(cases, run, tmp_path):
+    """From the pkl file, by which a label that is elsewhere is refused."""
+    found = cases("predicted", tmp_path / "labels")
+    code, _, err = run(SAMPLE / "predicted", tmp_path / "labels")
+
+    assert code == 0, err
+    check_numbers(tmp_path / "audit", in_memory(found))
+    label = tmp_path / "labels" / "hippocampus_003.nii.gz"
+    image = nibabel.load(label)
+    moved = image.affine + np.array([[0, 0, 0, 1.0]] * 3 + [[0] * 4])
+    save(label, np.asarray(image.dataobj), moved)
+    code, _, err = run(SAMPLE / "predicted", tmp_path / "labels", output="moved")
+    assert code == 1
+    assert "hippocampus_003.pkl" in err
+
+
+@pytest.mark.parametrize("layout", ["per class", "channels"])
+def test_images_made_of_npz_have_the_same_numbers(layout, cases, run, tmp_path):
+    """One file per class, or one with a channel per class."""
+    found = cases("softmax", tmp_path / "labels")
+    single = {}
+    for case, (half, label) in found.items():
+        probs, affine = (
+            half.astype(np.float32),
+            nibabel.load(tmp_path / "labels" / f"{case}.nii.gz").affine,
+        )
+        single[case] = probs, label
+        for name, of_class in zip(("background", "anterior", "posterior"), probs, strict=True):
+            save(tmp_path / "per class" / f"{case}_{name}.nii.gz", of_class, affine)
+        save(tmp_path / "channels" / f"{case}.nii.gz", np.moveaxis(probs, 0, -1), affine)
+
+    dataset = SAMPLE / "softmax" / "dataset.json"
+    code, _, err = run(tmp_path / layout, tmp_path / "labels", "--dataset", dataset)
+    assert code == 0, err
+    check_numbers(tmp_path / "audit", in_memory(single))

@@ -1,0 +1,119 @@
+"""An audit keeps a slice of each of the worst cases, upright, and the page shows them."""
+
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.labels import Labels
+from nacl_monai.audits.measuring import Settings, measured
+from nacl_monai.audits.pictures import picture
+from nacl_monai.audits.saved import Probabilities
+from nacl_monai.audits.worst import WorstCases
+from nacl_monai.reports import read_run
+from nacl_monai.reports.page import _maps
+from tests.audits.conftest import AFFINE, CLASSES, Study, softmax_cases
+
+
+def canonical(voxels):
+    """``(x, y, z)`` as nibabel turns an image to right, anterior, superior."""
+    return nibabel.as_closest_canonical(nibabel.Nifti1Image(voxels, AFFINE)).get_fdata()
+
+
+def test_worst_cases_are_kept_upright(tmp_path, run):
+    """Those that the table of cases says, and no other; on the slice with most foreground."""
+    study = Study(tmp_path, softmax_cases(cases=5))
+    code, _, err = run(study.nnunet(), study.labels)
+    assert code == 0, err
+
+    table = pd.read_csv(tmp_path / "audit/cases.csv").set_index("case")
+    worst = table["ece_union"].sort_values(ascending=False, kind="stable").index[:3]
+    assert {path.stem for path in (tmp_path / "audit/maps").iterdir()} == set(worst)
+    for case in worst:
+        probs, label = study.cases[case]
+        shown = np.load(tmp_path / f"audit/maps/{case}.npz")
+        turned = canonical(label.astype(np.uint8))
+        amounts = (turned > 0).sum((0, 1))
+        position = next(z for z in np.flatnonzero(amounts == amounts.max()))
+        expected = {
+            "label": turned[..., position],
+            "prediction": canonical(probs.argmax(0).astype(np.uint8))[..., position],
+            "confidence": canonical(probs.max(0))[..., position],
+            "entropy": canonical((-probs * np.log(probs)).sum(0) / np.log(3))[..., position],
+        }
+        for name, array in expected.items():
+            np.testing.assert_allclose(shown[name], np.rot90(array), atol=1e-6, err_msg=name)
+        assert shown["slice"] == position  # the third axis of AFFINE's is its own, upward
+        assert list(shown["classes"]) == list(CLASSES)
+        assert "image" not in shown
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1), (-1, -1, 1)])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+def test_anterior_is_up_whatever_the_axes_of_the_file(axes, signs):
+    """A voxel that is labeled right and anterior is in the upper right corner."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, list(axes)] * signs
+    label = np.zeros((4, 4, 4), np.uint8)
+    inside = np.full(3, 1)
+    for axis, (world, sign) in enumerate(zip(axes, signs, strict=True)):
+        high = world in (0, 1)
+        inside[axis] = 3 if high == (sign > 0) else 0
+    label[tuple(inside)] = 1
+    probs = np.stack([1 - 0.9 * label, 0.9 * label]).astype(np.float32)
+    shown = picture(
+        Probabilities(probs.transpose(0, 3, 2, 1), None, None, None),
+        Labels(torch.from_numpy(np.ascontiguousarray(label.T)), None, affine),
+        Channels("softmax", {"background": (0,), "a": (1,)}),
+    )
+
+    for name in ("label", "prediction"):
+        assert np.argwhere(shown[name]).tolist() == [[0, 3]]
+
+
+def test_overlapping_structures_are_painted(regions, run, tmp_path):
+    """A part over its whole."""
+    assert run(regions.nnunet(), regions.labels)[0] == 0
+
+    shown = np.load(tmp_path / "audit/maps/case_1.npz")
+    label = canonical(regions.cases["case_1"][1].astype(np.uint8))[..., shown["slice"]]
+    np.testing.assert_array_equal(shown["label"], np.rot90(label))
+    assert list(shown["classes"]) == ["outside", "whole", "posterior"]
+
+
+def test_no_picture_is_kept_where_none_is_wanted(study, run, tmp_path):
+    """Nor left over from an audit before."""
+    words = (study.nnunet(), study.labels)
+    assert run(*words)[0] == 0
+    assert (tmp_path / "audit/maps").is_dir()
+
+    assert run(*words, "--no-pictures")[0] == 0
+    assert not (tmp_path / "audit/maps").exists()
+
+
+def test_page_shows_them(study, run, tmp_path):
+    """The worst first, without an image."""
+    run(study.nnunet(), study.labels, "--regions", "union")
+    audit = read_run(tmp_path / "audit")
+    worst = audit.metrics["ece_union"].sort_values(ascending=False, kind="stable").index
+
+    shown = list(_maps(audit))
+    assert [case for case, _ in shown] == list(worst)
+    assert all(source.startswith("data:image/png") for _, source in shown)
+
+
+def test_only_the_worst_are_in_memory():
+    """Among equal cases the first, and none that has no error."""
+    settings = Settings(Channels("softmax", {"background": (0,), "a": (1,)}), ("foreground",))
+    worst = WorstCases(settings, most=2)
+    probs = torch.tensor([[[[0.4, 0.2]]], [[[0.6, 0.8]]]])
+    for case, label in (("a", [1, 0]), ("empty", [0, 0]), ("b", [0, 1]), ("c", [1, 0])):
+        numbers = measured(probs, Labels(torch.tensor([[label]]), None), settings)
+        kept = worst.keep(case, replace(numbers, picture={"case": case}))
+        assert kept.picture is None
+
+    assert list(worst.pictures) == ["a", "c"]

@@ -1,0 +1,313 @@
+"""Every word of a command is accounted for."""
+
+import sys
+
+import fire
+import pytest
+
+from nacl_monai.bundles.command_line import check_command_line, check_run, keys_and_values
+from nacl_monai.errors import SettingError
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "losses: {nacl: {weight: 0.1}, dice: {}}\n"
+        "loss: '@losses::nacl'\n"
+        "epochs: 10\n"
+        "flag: true\n"
+        "size: [1, 2]\n"
+        "double: $@epochs * 2\n"
+        "handlers: [{name: a}, {name: b}]\n"
+        "initialize: [$print('ready')]\n"
+        "x: [$print(@epochs)]\n"
+    )
+    return str(file)
+
+
+def check(config, *words):
+    check_command_line(["monai/bundle/__main__.py", "run", "x", "--config_file", config, *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--epochs", "3"],
+        ["--epochs=3"],
+        ["--losses::nacl::weight", "0.3"],
+        ["--losses#nacl#weight", "-0.3"],
+        ["--loss", "@losses::dice"],
+        ["--size", "[3, 4]"],
+        ["--handlers::1::name", "c"],
+        ["--meta_file", "x.json", "--logging_file", "y.conf"],
+        ["--tracking", "mlflow", "--experiment_name", "e", "--tracking_uri", "u"],
+        ["--double", "$@epochs + 1"],
+        ["--_meta_::version", "2"],
+    ],
+)
+def test_keys_of_the_configuration_and_of_monai_are_accepted(config, words):
+    """Keys of the configuration, and MONAI's own arguments, are accepted in every spelling."""
+    check(config, *words)
+
+
+def test_tracking_without_mlflow_is_refused(config, monkeypatch):
+    """Where MLflow is not installed, tracking by it is refused with what installs it."""
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+    with pytest.raises(SettingError, match=r"--tracking mlflow: .* pip install"):
+        check(config, "--tracking", "mlflow")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--epoch", "3"],
+            r"--epoch: there is no such key in the configuration; did you mean --epochs\?",
+        ),
+        (["--losses::nacl::wieght", "1"], r"did you mean --losses::nacl::weight\?"),
+        (["--losses::nalc::weight", "1"], "--losses::nalc::weight: there is no such key"),
+        (["--handlers::2::name", "c"], "--handlers::2::name: there is no such key"),
+        (["--loss", "@losses::dcie"], "loss: there is no losses::dcie .*choose from: nacl, dice"),
+        (["--loss", "dice"], "--loss dice: .*write it as a reference, --loss @losses::dice"),
+        (["--double", "$@epoch"], "double: there is no epoch .*; did you mean @epochs"),
+        (["--qqqqq", "1"], "--qqqqq: there is no such key .*; leave it out, or add the key"),
+        (["--double", "$@epochz * 2"], "double: there is no epochz in the configuration"),
+        (["--experiment_name", "e"], "--experiment_name: there is no such key"),
+    ],
+)
+def test_what_the_configuration_has_not_is_refused(config, words, message):
+    """An unknown key, a reference to nothing and a choice without its menu are refused."""
+    with pytest.raises(SettingError, match=message):
+        check(config, *words)
+
+
+def test_arguments_file_is_held_to_the_same_rule(config, tmp_path):
+    """Overrides in it are checked; those of the command line go above them."""
+    file = tmp_path / "args.json"
+    file.write_text(f'{{"config_file": "{config}", "epochz": 3}}')
+
+    with pytest.raises(SettingError, match="--epochz: there is no such key"):
+        check_command_line(["monai/bundle/__main__.py", "run", "x", "--args_file", str(file)])
+
+    file.write_text(f'{{"config_file": "{config}", "loss": "nix"}}')
+    words = ["monai/bundle/__main__.py", "run", "x", "--args_file", str(file)]
+    check_command_line([*words, "--loss", "@losses::dice"])
+
+
+def test_arguments_file_has_keys_as_a_command_has_them(config, tmp_path):
+    """A file that names a key within another, as `nacl-monai fit-prior` writes it."""
+    file = tmp_path / "prior.yaml"
+    file.write_text("losses::nacl::weight: 0.3\n")
+    check(config, "--args_file", str(file))
+
+    file.write_text("losses::nacl::wieght: 0.3\n")
+    with pytest.raises(SettingError, match="--losses::nacl::wieght: there is no such key"):
+        check(config, "--args_file", str(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("x.yaml", "rate: 0.1\nrate: 0.2\n"), ("x.json", '{"rate": 0.1, "rate": 0.2}')],
+)
+@pytest.mark.parametrize("option", ["config_file", "args_file"])
+def test_key_that_a_file_has_twice_is_refused(config, tmp_path, option, name, text):
+    """MONAI would take the last one."""
+    file = tmp_path / name
+    file.write_text(text)
+    files = file if option == "args_file" else [config, str(file)]
+
+    with pytest.raises(
+        SettingError, match=rf"--{option} .*{name}.*: has the key rate twice; leave"
+    ):
+        check_command_line(["monai/bundle/__main__.py", "run", "x", f"--{option}={files}"])
+
+
+def test_key_may_be_in_any_of_several_files(config, tmp_path):
+    """All files of the command are one configuration."""
+    other = tmp_path / "other.yaml"
+    other.write_text("rate: 0.1\n")
+
+    check(str([config, str(other)]), "--rate", "0.2", "--epochs", "3")
+
+
+def test_two_definitions_of_a_key_are_refused(config, tmp_path):
+    """MONAI joins the file's and the command's: settings of one loss would reach the other."""
+    file = tmp_path / "base.yaml"
+    file.write_text("losses::nacl: {weight: 0.9}\n")
+
+    with pytest.raises(SettingError, match=rf"--losses::nacl: is defined in {file} as well"):
+        check(config, "--args_file", str(file), "--losses::nacl", "{'weight': 0.1}")
+    check(config, "--args_file", str(file), "--losses::nacl::weight", "0.1")
+
+
+def test_key_that_a_shared_file_has_is_refused(tmp_path):
+    """The shared file is behind the dataset's, and would replace it; a third file may replace it."""
+    own, shared, more = (tmp_path / name for name in ("own.yaml", "common/train.yaml", "more.yaml"))
+    shared.parent.mkdir()
+    own.write_text("epochs: 3\nlosses::nacl: 1\n")
+    shared.write_text("epochs: 100\nx: [$print(@epochs)]\n")
+    words = ["x", "--config_file"]
+
+    with pytest.raises(SettingError) as refused:
+        check_run([*words, str([str(own), str(shared)])])
+    assert str(refused.value) == (
+        f"{own}: epochs is of common/train.yaml, which would replace it; leave it out, and write "
+        "--epochs VALUE behind the command"
+    )
+    own.write_text("rate: 3\n")
+    more.write_text("epochs: 5\n")
+    check_run([*words, f"{own},{shared},{more}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("exp#2", "--name exp#2: MONAI would cut it off at #; choose a name without it"),
+        ("2024_1", "--name 2024_1: MONAI would read 20241; write that, or text in quotes"),
+    ],
+)
+def test_text_that_python_reads_as_another_is_refused(word, message):
+    """A number sign begins Python's comments, and its numbers may have underscores."""
+    with pytest.raises(SettingError, match=message):
+        keys_and_values(["--name", word])
+
+
+@pytest.mark.parametrize(
+    "word", ["@losses#nacl", "$f('a#b')", "a_b", "'2024_1'", "['@losses#nacl']"]
+)
+def test_text_that_stays_as_it_is_is_taken(word):
+    """References may be written with a number sign."""
+    assert str(keys_and_values(["--name", word])["name"]).strip("'") == word.strip("'")
+
+
+@pytest.mark.parametrize("option", ["args_file", "config_file"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("empty.yaml", ""),
+        ("list.yaml", "[1, 2]"),
+        ("broken.yaml", "a: [1\n"),
+        ("broken.json", "{"),
+        ("mark.json", "\ufeff{}"),
+        ("text.txt", "a: 1"),
+        ("number.yaml", "3: 4\n"),
+        ("folder.yaml", None),
+    ],
+)
+def test_file_that_is_no_configuration_is_one_line(config, tmp_path, option, name, text):
+    """It is named."""
+    file = tmp_path / name
+    file.mkdir() if text is None else file.write_text(text, encoding="utf-8")
+    files = file if option == "args_file" else [config, str(file)]
+
+    with pytest.raises(
+        SettingError, match=rf"^--{option} {file}: (cannot be read|holds no keys)"
+    ) as no:
+        check_command_line(["monai/bundle/__main__.py", "run", "x", f"--{option}={files}"])
+    assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("argv", [["pytest"], ["pytest", "run", "--no-such-key", "1"], ["-c"]])
+def test_words_of_other_programs_are_left_alone(argv):
+    """They are none of this function's business."""
+    check_command_line(argv)
+
+
+def test_words_of_this_process_are_the_default(config, monkeypatch):
+    """The configurations call the check without arguments."""
+    words = ["monai/bundle/__main__.py", "run", "x", "--config_file", config, "--epochz", "3"]
+    monkeypatch.setattr(sys, "argv", words)
+
+    with pytest.raises(SettingError, match="--epochz"):
+        check_command_line()
+
+
+def test_words_without_a_configuration_are_left_to_monai():
+    """MONAI itself says what is missing."""
+    check_run(["training", "--epochz", "3"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["STRAY"],
+            "STRAY: is not an option, nor the value of one; leave it out, or write --KEY VALUE",
+        ),
+        (["epochs=1"], "epochs=1: is not an option, .*; write --epochs 1"),
+        (["-epochs", "1"], "-epochs: is not an option, .*; write --epochs VALUE"),
+        (["-e=1"], "-e=1: is not an option, .*; write --e 1"),
+        (["--epochs", "1", "2"], "2: is not an option, nor the value of one"),
+        (["--epochs", "-inf"], "--epochs: has no value; write --epochs VALUE"),
+        (["--flag"], "--flag: has no value; write --flag VALUE .True, for a switch."),
+        (["--noflag"], "--noflag: has no value"),
+        (["--epochs", "1", "--epochs=1"], "--epochs: is given twice"),
+        (["--losses::nacl::weight", "1", "--losses#nacl#weight", "1"], "is given twice"),
+        (["--"], "--: is not an option"),
+        (["-"], "-: is not an option"),
+        (["--=1"], "--=1: is not an option"),
+        (["---epochs", "1"], "---epochs: is not an option.*; write --epochs VALUE"),
+        (["--max-epochs", "1"], "--max-epochs: there is no such key"),
+        (["--epochs", "None"], "--epochs None: MONAI takes it for the default; leave it out"),
+        (["--init_id", "x"], "--init_id: would skip a part of the run; leave it out"),
+        (["--final_id", "x"], "--final_id: would skip"),
+        (["--workflow_type", "infer"], "--workflow_type: would skip"),
+        (["--run_id", "x"], "--run_id: is given twice"),
+        (["--config_file", "x.yaml"], "--config_file: is given twice"),
+    ],
+)
+def test_every_word_belongs_to_one_option(config, words, message):
+    """MONAI and Fire take some of these words for something else, and drop others."""
+    with pytest.raises(SettingError, match=message):
+        check(config, *words)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "message"),
+    [
+        (["y"], "run y: is nothing that this configuration runs; choose from: double, x"),
+        (["size"], "run size: is nothing that this configuration runs"),
+        (["losses"], "run losses: is nothing"),
+        (["x::0"], "run x::0: is nothing"),
+        (["initialize"], "run initialize: is nothing"),
+        (["--run_id", "y"], "run y: is nothing"),
+        ([], "run run: is nothing"),
+    ],
+)
+def test_what_is_run_is_a_list_of_steps_of_the_configuration(config, run_id, message):
+    """MONAI would make the parts of a mapping and run nothing, or a single step alone."""
+    check_run(["x", "--config_file", config])
+    check_run(["--config_file", config, "--run_id", "x"])
+
+    with pytest.raises(SettingError, match=message):
+        check_run([*run_id, "--config_file", config])
+
+
+@pytest.mark.parametrize("option", ["config_file", "args_file"])
+def test_configuration_that_is_not_there_is_refused(option):
+    """With the option that names it."""
+    with pytest.raises(SettingError, match=rf"--{option} nowhere.yaml: no such file; correct"):
+        check_run(["x", f"--{option}", "nowhere.yaml"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--a=1", "--b=x=y"],
+        ["--a", "[1, 2]", "--b", "1e-3"],
+        ["--a", "[x, y]", "--b", "{k: v}"],
+        ["--a", "-1", "--b="],
+        ["--a", "007", "--b", "x y"],
+        ["--a", "(1, 'b')", "--b", "1,2"],
+        ["--a::b", "@c::d", "--b", "$1 + 1"],
+    ],
+)
+def test_values_are_those_that_fire_hands_to_monai(words):
+    """Fire itself is the oracle."""
+    received = {}
+
+    fire.Fire(lambda **override: received.update(override), command=words, name="x")
+
+    assert keys_and_values(words) == received

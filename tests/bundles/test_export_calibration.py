@@ -1,0 +1,135 @@
+"""A bundle with a calibrator: its network and the calibrator, together and apart."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles.export import export_bundle
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum
+from nacl_monai.reports import Evaluated
+from nacl_monai.reports.evaluation_record import EvaluationOf
+from nacl_monai.runs import RunFolder
+from tests.bundles.conftest import BUNDLES
+
+FITS = {
+    "temperature_union": ("temperature", {"temperature": 3.0}),
+    "vector_all": ("vector", {"scales": [0.5, 1.0, 2.0], "biases": [0.5, -0.5, 0.0]}),
+}
+
+
+def write_fit(run, name, **changes):
+    """Writes a calibrator as `calibrating` does, and a trace of its evaluation."""
+    method, parameters = FITS[name]
+    record = {"method": method, "parameters": parameters, "region": name.rpartition("_")[2]}
+    record |= {"nll_before": 0.5, "nll": 0.25, "moved": 0.0125, "patients": ["b", "d"]}
+    record |= {"weights": checksum(run.model), **changes}
+    folder = run.calibrated(name)
+    folder.path.mkdir(parents=True)
+    folder.calibrator.write_text(json.dumps(record))
+
+
+def measured(run):
+    """An evaluation that found nothing but how deep its folder is."""
+    metrics = pd.DataFrame({"parts": [float(len(run.path.parts))]}, index=["c"])
+    patients = pd.Series(["c"], metrics.index, name="patient")
+    return Evaluated(run.path, metrics, patients, None, EvaluationOf("test", {}))
+
+
+@pytest.fixture
+def evaluated(run, monkeypatch):
+    """A run with both calibrators, evaluated; the means are another test's matter."""
+    monkeypatch.setattr("nacl_monai.bundles.export.measured", measured)
+    run = RunFolder(run)
+    for name in FITS:
+        write_fit(run, name)
+        record = run.calibrated(name).evaluation.record
+        record.parent.mkdir()
+        record.write_text('{"settings": {"average": "logits"}}')
+    return run
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_calibrator_is_behind_the_network(evaluated, tmp_path, name):
+    """`model.ts` has both, `plain.ts` the network alone to the bit, inference both or one."""
+    bundle, _ = export_bundle(
+        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator=name
+    )
+    models, image = bundle / "models", torch.rand(2, 1, 48, 64)
+    config = ConfigParser.load_config_file(bundle / "configs/inference.json")
+    parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(models / "model.pt"))
+    calibrator = parser.get_parsed_content("calibrator_def")
+
+    with torch.no_grad():
+        plain = network(image)
+        assert torch.equal(torch.jit.load(models / "plain.ts")(image), plain)
+        method, parameters = FITS[name]
+        values = {key: torch.tensor(value) for key, value in parameters.items()}
+        expected = (
+            plain / values["temperature"]
+            if method == "temperature"
+            else (plain * values["scales"][:, None, None] + values["biases"][:, None, None])
+        )
+        torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), expected)
+        torch.testing.assert_close(calibrator(plain), expected)
+    for calibrated in (True, False):
+        parser = ConfigParser({**parser.get(), "calibrated": calibrated})
+        assert parser.get_parsed_content("evaluator::calibrated") == calibrated
+
+
+def test_model_card_and_metadata_say_what_is_behind_the_network(evaluated, tmp_path):
+    """Which calibrator, on whom, with what effect, how to do without; the numbers are of both."""
+    bundle, _ = export_bundle(
+        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator="temperature_union"
+    )
+    card = (bundle / "docs/README.md").read_text()
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+
+    assert "`temperature_union` behind the network" in card
+    assert (
+        "region `union` of 2 validation patients: there the NLL fell from 0.5000 to 0.2500" in card
+    )
+    assert "1.25% of the voxels changed their class. `--calibrated False` leaves it out" in card
+    assert "calibrated by temperature_union" in metadata["description"]
+    assert metadata["eval_metrics"] == {
+        "parts": len(evaluated.calibrated("temperature_union").path.parts)
+    }
+    assert metadata["changelog"].popitem()[1] == "weights of the run unet_nacl_seed0"
+
+
+def test_windows_are_averaged_as_in_the_evaluation_on_the_card(evaluated, tmp_path):
+    """Numbers of the mean of logits say nothing about the mean of probabilities."""
+    bundle, _ = export_bundle(
+        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator="temperature_union"
+    )
+
+    for kind in ("evaluate", "inference"):
+        config = ConfigParser.load_config_file(bundle / f"configs/{kind}.json")
+        assert ConfigParser({**config, "bundle_root": str(bundle)}).get("average") == "logits"
+        assert config["inferer"]["average"] == "@average"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error", "message"),
+    [
+        ("temperature_all", {}, InputError, "calibrator.json: is not there; fit the calibrator"),
+        ("temperature_edge", {}, SettingError, "is not a calibrator"),
+        ("ensemble", {}, InputError, "is several networks, and a bundle holds one"),
+        ("temperature_union", {"weights": "other"}, InputError, "was fitted to another model.pt"),
+        ("temperature_union", {}, InputError, "is not evaluated, so nobody knows what it does"),
+    ],
+)
+def test_calibrator_that_cannot_be_exported_is_refused(
+    run, tmp_path, name, changes, error, message
+):
+    """Before anything is written."""
+    write_fit(RunFolder(run), "temperature_union", **changes)
+
+    with pytest.raises(error, match=message):
+        export_bundle(run, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator=name)
+    assert not (tmp_path / "x").exists()

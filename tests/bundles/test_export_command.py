@@ -1,0 +1,174 @@
+"""`nacl-monai export`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+
+from nacl_monai.bundles.export_command import main
+from tests.bundles.conftest import BUNDLES
+
+pytestmark = pytest.mark.usefixtures("run")
+
+WORDS = ["export", "hippocampus", "--bundles", str(BUNDLES)]
+
+
+@pytest.fixture
+def export(tmp_path, monkeypatch, capsys):
+    """Runs the command in the folder of the runs; returns its exit code, output and errors."""
+
+    def command(*words):
+        monkeypatch.chdir(tmp_path)
+        code = main([*WORDS, *map(str, words)])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def metadata(bundle):
+    return json.loads(Path(bundle, "configs/metadata.json").read_text())
+
+
+def test_newest_run_is_exported_by_its_choice_with_overrides(export):
+    """It goes to dist/, and the command says what it wrote."""
+    code, output, _ = export("--spatial_size", "[32, 32]")
+
+    assert code == 0
+    bundle = "dist/hippocampus_unet_nacl"
+    assert output.splitlines()[-2:] == [f"wrote {bundle}", f"wrote {bundle}.zip"]
+    image = metadata(bundle)["network_data_format"]["inputs"]["image"]
+    assert image["spatial_shape"] == [32, 32]
+    assert metadata(bundle)["description"].startswith("UNet trained on 2-D slices with NACLLoss")
+
+
+def test_run_of_a_seed_is_found_and_named(export, run):
+    """A newer run with another seed is not taken, and the folder is printed before it is packed."""
+    other = Path(shutil.copytree(run, run.with_name("unet_nacl_seed1")))
+    for folder, seed in ((run, 0), (other, 1)):
+        (folder / "config.json").write_text(json.dumps({"seed": seed}))
+    (other / "model.pt").touch()
+
+    code, output, errors = export("--seed", 0)
+
+    assert code == 0, errors
+    assert "packing runs/hippocampus/unet_nacl_seed0\n" in output
+
+
+def test_run_without_a_record_was_trained_with_what_is_chosen(export, run, tmp_path):
+    """`--run` names a folder; `--loss` says how it was trained, unless the run says so itself."""
+    code, _, errors = export("--run", run, "--loss", "ecp", "--output", tmp_path / "mine")
+
+    assert code == 0, errors
+    assert "with ECPLoss" in metadata(tmp_path / "mine")["description"]
+
+
+def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
+    """Its record says that it is 3-D."""
+    sizes = {"channels": [16, 32, 64, 128, 256], "strides": [2] * 4, "num_res_units": 2}
+    network = UNet(3, 1, 3, **sizes, act=("leakyrelu", {"negative_slope": 0.25}))
+    torch.save(network.state_dict(), run / "model.pt")
+    record = {"network_def": "@networks::unet", "loss": "@losses::nacl", "dims": 3}
+    (run / "config.json").write_text(json.dumps(record))
+    run.rename(run.with_name("unet3d_nacl_seed0"))
+
+    code, _, errors = export("--network", "unet", "--dims", 3)
+
+    assert code == 0, errors
+    image = metadata("dist/hippocampus_unet3d_nacl")["network_data_format"]["inputs"]["image"]
+    assert image["spatial_shape"] == [48, 64, 48]
+
+
+def test_bundle_of_a_run_is_named_after_its_record(export, run):
+    """A run with `config.json` knows its own network and loss."""
+    (run / "config.json").write_text('{"network_def": "@networks::unet", "loss": "@losses::focal"}')
+
+    assert export("--run", run)[0] == 0
+
+    assert "with FocalLoss" in metadata("dist/hippocampus_unet_focal")["description"]
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "named"),
+    [
+        (
+            '{"loss": "@losses::focal"}',
+            ["--loss", "ecp"],
+            "loss (@losses::focal, now @losses::ecp)",
+        ),
+        (
+            '{"spatial_size": [48, 64], "loss": "", "network_def": ""}',
+            ["--spatial_size", "[64, 64]"],
+            "spatial_size::0 (48, now 64)",
+        ),
+        (
+            '{"dataset": "acdc", "loss": "", "network_def": ""}',
+            [],
+            "dataset (acdc, now hippocampus)",
+        ),
+    ],
+)
+def test_contradiction_of_the_record_is_refused(export, run, record, words, named):
+    """With both values; nothing is written."""
+    (run / "config.json").write_text(record)
+
+    code, _, errors = export("--run", run, *words, "--output", "mine")
+
+    assert code == 1
+    assert f"{run}/config.json: the run was trained with another {named}; " in errors
+    assert not Path("mine").exists()
+
+
+def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):
+    """Whoever sent the run could have written anything into its record."""
+    code = f"$open({str(tmp_path / 'executed')!r}, 'w').close() or [48, 64]"
+    (run / "config.json").write_text(json.dumps({"spatial_size": code}))
+
+    exit_code, _, errors = export("--run", run)
+
+    assert exit_code == 1
+    assert errors.startswith(f"error: {run}/config.json: spatial_size is ")
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "dist").exists()
+    assert export("--run", run, "--trust")[0] == 0
+    assert (tmp_path / "executed").exists()
+
+
+def test_run_of_another_dataset_is_refused(export, run, tmp_path):
+    """It would be given away under the wrong license."""
+    (run / "config.json").write_text('{"dataset": "acdc"}')
+
+    exit_code, _, errors = export("--run", run)
+
+    assert exit_code == 1
+    assert (
+        "config.json: the run was trained with another dataset (acdc, now hippocampus); " in errors
+    )
+    assert not (tmp_path / "dist").exists()
+
+
+def test_runs_may_be_in_another_folder(export, tmp_path):
+    """`--runs` is where the newest is looked for."""
+    shutil.move(tmp_path / "runs", tmp_path / "others")
+
+    assert export("--runs", "others")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--loss", "ecp"], "runs/hippocampus/unet_ecp_seed*: no finished training there; "),
+        (["--spatial_sise", "1"], "--spatial_sise: there is no such key in the configuration; "),
+        (["--output", "runs"], "runs: is already there; remove it, or choose another --output"),
+    ],
+)
+def test_errors_are_one_line(export, words, message):
+    """And the exit code is 1, or argparse's 2 where a word of the command is wrong."""
+    code, _, errors = export(*words)
+
+    assert code == (2 if "no such key" in message else 1)
+    assert errors.startswith(f"error: {message}")
+    assert len(errors.splitlines()) == 1

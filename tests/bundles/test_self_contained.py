@@ -1,0 +1,143 @@
+"""A configuration that needs no other file than those in its bundle."""
+
+import ast
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from nacl_monai import inference
+from nacl_monai.bundles.fragments import run_configs
+from nacl_monai.bundles.self_contained import self_contained, write_scripts
+from tests.bundles.conftest import BUNDLES
+from tests.conftest import forget_modules
+
+
+@pytest.fixture(scope="module")
+def configs(trained_once):
+    merged = run_configs("hippocampus", {}, trained_once, BUNDLES)
+    return {kind: self_contained(config, kind) for kind, config in merged.items()}
+
+
+def test_chosen_network_takes_the_place_of_the_menu(configs):
+    """References are followed to the network itself."""
+    for config in configs.values():
+        assert config["network_def"]["_target_"] == "UNet"
+        assert "networks" not in config
+
+
+def test_chain_of_references_ends_at_the_network():
+    """A reference to a reference is followed as well."""
+    config = {"a": "@networks::b", "networks": {"b": {"_target_": "X"}}, "network_def": "@a"}
+
+    assert self_contained(config, "train")["network_def"] == {"_target_": "X"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "path"),
+    [
+        ("train", "output_dir", "/b/output"),
+        ("train", "cache_dir", "/b/cache"),
+        ("train", "checkpoint", "/b/output/model.pt"),
+        ("train", "split_file", "/b/output/split.json"),
+        ("evaluate", "output_dir", "/b/output"),
+        ("evaluate", "evaluation_dir", "/b/output/evaluation"),
+        ("evaluate", "cache_dir", "/b/cache"),
+        ("evaluate", "checkpoint", "/b/models/model.pt"),
+        ("evaluate", "split_file", "/b/configs/split.json"),
+        ("inference", "output_dir", "/b/predictions"),
+        ("inference", "checkpoint", "/b/models/model.pt"),
+    ],
+)
+def test_every_path_is_below_the_bundle(configs, kind, key, path):
+    """`bundle_root` alone says where a bundle reads and writes."""
+    assert configs[kind]["bundle_root"] == "."
+    parser = ConfigParser({**configs[kind], "bundle_root": "/b"})
+
+    assert str(parser.get_parsed_content(key)) == path
+
+
+def test_inference_is_free_of_this_package(configs):
+    """It calls the scripts that travel with the bundle; the others call the package."""
+    text = json.dumps(configs["inference"])
+
+    assert "nacl_monai" not in text
+    assert "scripts.inference.find_cases" in text
+    assert "scripts.inference.orientation.TurnAxesd" in text
+    assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
+
+
+def test_inference_keeps_only_what_it_uses(configs):
+    """And what MONAI asks for: nothing of reading labels, of runs or of tracking."""
+    config = configs["inference"]
+
+    assert config["dataset"] == "@dataset_def"
+    assert {"imports", "bundle_root", "dataset_dir", "preprocessing", "to_ras"} <= config.keys()
+    unused = {"load_case", "reading", "run_folder", "tracking_uri", "cases", "structures"}
+    assert not unused & config.keys()
+
+
+def test_device_is_found_without_this_package(configs):
+    """The device is the GPU if there is one; MONAI's own expression finds it."""
+    device = ConfigParser(configs["inference"]).get_parsed_content("device")
+
+    assert device.type in ("cpu", "cuda")
+
+
+def test_scripts_are_a_package_with_a_copy_of_each_module(tmp_path, monkeypatch):
+    """Byte for byte, so that it can be imported where this package is not."""
+    write_scripts(tmp_path)
+
+    source, copy = Path(inference.__path__[0]), tmp_path / "scripts/inference"
+    names = {path.name for path in source.glob("*.py")}
+    assert {path.name for path in copy.iterdir()} == names
+    for name in names:
+        assert (copy / name).read_bytes() == (source / name).read_bytes()
+    monkeypatch.syspath_prepend(tmp_path)
+    forget_modules("scripts")
+    import scripts.inference
+
+    assert scripts.inference.find_cases is not inference.find_cases
+
+
+def test_scripts_of_a_package_that_nobody_may_write_are_ordinary_files(tmp_path, monkeypatch):
+    """As on a cluster; or of a time before 1980, which no zip can say."""
+    installed = shutil.copytree(inference.__path__[0], tmp_path / "installed/inference")
+    for path in (*installed.iterdir(), installed):
+        os.utime(path, (1, 1))
+        path.chmod(path.stat().st_mode & ~0o222)
+    monkeypatch.setattr(inference, "__path__", [str(installed)])
+
+    write_scripts(tmp_path / "bundle")
+
+    written = [path.stat() for path in (tmp_path / "bundle").rglob("*")]
+    assert all(path.st_mode & 0o200 and path.st_mtime > 1 for path in written)
+    installed.chmod(0o755)
+
+
+def test_what_travels_imports_little():
+    """Only torch, MONAI, what MONAI itself needs to read NIfTI, and the standard library."""
+    files = Path(inference.__path__[0]).glob("*.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level
+    ]
+    packages = {module.partition(".")[0] for module in modules}
+
+    assert packages - set(sys.stdlib_module_names) == {"torch", "monai", "numpy", "nibabel"}
+    assert all(node.level < 2 for node in nodes if isinstance(node, ast.ImportFrom))
+
+
+def test_scripts_need_no_module_of_this_package(tmp_path):
+    """They call each other."""
+    write_scripts(tmp_path)
+
+    for file in (tmp_path / "scripts").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("nacl_monai"), file

@@ -1,0 +1,300 @@
+"""A temperature fitted on the validation patients, applied to the test patients."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.bundles.command_line import keys_and_values
+from nacl_monai.bundles.export import export_bundle
+from nacl_monai.cli import main
+from nacl_monai.metrics import expected_calibration_error
+from nacl_monai.reports.run_bins import read_bins
+from nacl_monai.runs import RunFolder
+from nacl_monai.training.state_files import load_state, save_state
+from tests.configurations.conftest import (
+    FAST,
+    ROOT,
+    arguments,
+    block_package,
+    run_bundle,
+    run_module,
+)
+from tests.configurations.test_errors import one_line
+
+pytestmark = pytest.mark.slow
+
+NAME = "temperature_union"
+
+
+@pytest.fixture(scope="module")
+def acdc(run_of):
+    """Words of every command, and the run."""
+    dataset, dataset_dir, run = run_of("acdc")
+    shared = ["--dataset_dir", dataset_dir, "--output_dir", run]
+    shared += ["--cache_dir", run.parent / "cache", "--calibrator", NAME]
+    return dataset, run, shared
+
+
+@pytest.fixture(scope="module")
+def calibrated(acdc):
+    """The run with a fitted and evaluated temperature, which the test of the command makes anew."""
+    dataset, run, shared = acdc
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for run_id in ("calibrating", "evaluating"):
+            run_module(monkeypatch, arguments(run_id, dataset, *shared))
+    return run / "calibrated" / NAME
+
+
+def test_fit_is_of_the_validation_patients(calibrated, acdc):
+    """Nobody else's; the file says so, and the NLL is not larger than before."""
+    fit = json.loads((calibrated / "calibrator.json").read_text())
+    split = json.loads((acdc[1] / "split.json").read_text())
+
+    assert fit["patients"] == split["val"]
+    assert (fit["method"], fit["region"]) == ("temperature", "union")
+    assert fit["nll"] <= fit["nll_before"]
+
+
+def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
+    """The Dice of every case is the plain run's, its calibration is another; the plain one stays."""
+    plain, scaled = (
+        pd.read_csv(folder / "evaluation/cases.csv", index_col="case")
+        for folder in (acdc[1], calibrated)
+    )
+    dice = [column for column in plain if column.startswith(("dice", "hd95"))]
+
+    pd.testing.assert_frame_equal(plain[dice], scaled[dice])
+    assert not np.allclose(plain["nll_union"], scaled["nll_union"])
+    assert not np.allclose(plain["expected_dice"], scaled["expected_dice"])
+
+
+def test_bins_say_what_is_behind_the_network(calibrated, acdc):
+    """The plain run's name nothing."""
+    named = [
+        read_bins(folder / "evaluation/bins.npz").calibrator for folder in (acdc[1], calibrated)
+    ]
+
+    assert named == [[], [NAME]]
+
+
+def test_logits_are_divided_by_the_temperature(calibrated, acdc):
+    """The sums of absolute logits, an independent record, shrink by just that factor."""
+    fit = json.loads((calibrated / "calibrator.json").read_text())
+    temperature = fit["parameters"]["temperature"]
+    with (
+        np.load(acdc[1] / "evaluation/logits.npz") as plain,
+        np.load(calibrated / "evaluation/logits.npz") as scaled,
+    ):
+        np.testing.assert_allclose(scaled["sums"] * temperature, plain["sums"], rtol=1e-5)
+
+
+def onnx_network(file):
+    """Slices to logits by onnxruntime, slice by slice."""
+    session = onnxruntime.InferenceSession(file)
+
+    def network(slices):
+        logits = [session.run(None, {"image": one[None].numpy()})[0] for one in slices]
+        return torch.from_numpy(np.concatenate(logits))
+
+    return network
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(NAME, marks=pytest.mark.nightly), "local_temperatures_union"]
+)
+def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp_path, name):
+    """Computed from their outputs on the test set, by MONAI's inferer and a metric in memory."""
+    dataset, run, shared = acdc
+    for run_id in ("calibrating", "evaluating"):
+        code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
+        assert code == 0, errors
+    words = keys_and_values(FAST["acdc"])
+    exported, _ = export_bundle(
+        run, tmp_path / "b", "acdc", words, ROOT / "bundles", calibrator=name, onnx=True
+    )
+    models = exported / "models"
+    config = ConfigParser(ConfigParser.load_config_file(exported / "configs/evaluate.json"))
+    config.update({"dataset_dir": str(shared[1]), "cache_dir": str(tmp_path), "device": "cpu"})
+    config["split_file"] = str(run / "split.json")
+    volumes = config.get_parsed_content("volumes")
+    inferer = config.get_parsed_content("inferer")
+    reported = {
+        folder: pd.read_csv(RunFolder(run).calibrated(folder).evaluation.cases, index_col="case")
+        for folder in (name, None)
+    }
+
+    labels = ["dice", "hd95"]  # label maps stay
+    pd.testing.assert_frame_equal(reported[name][labels], reported[None][labels])
+    for file, folder in [("model", name), ("plain", None)]:
+        scripted = torch.jit.load(models / f"{file}.ts")
+        for network in (scripted, onnx_network(models / f"{file}.onnx")):
+            for item in volumes:
+                probs = inferer(item["image"][None], network).softmax(1)
+                for region in ("foreground", "union"):
+                    found = expected_calibration_error(probs, item["label"][None], region=region)
+                    expected = reported[folder].loc[item["case"], f"ece_{region}"]
+                    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypatch, capfd):
+    """It fits, evaluates, and prints both evaluations with the change in every region."""
+    _, run, shared = acdc
+    steps, start = [], subprocess.run
+
+    def in_this_process(command, **options):
+        if command[0] != sys.executable:  # git, for the record
+            return start(command, **options)
+        code, errors = bundle(*command[3:])
+        steps.append(command[4])
+        assert code == 0, errors
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    shutil.rmtree(calibrated)
+    words = ["calibrate", run, *shared[:2], *shared[4:6], "--calibrator", NAME]
+    assert main([str(word) for word in words]) == 0
+
+    printed = capfd.readouterr().out
+    before, after = (
+        pd.read_csv(folder / "evaluation/cases.csv", index_col="case")["ece_union"]
+        for folder in (run, calibrated)
+    )
+    assert steps == ["calibrating", "evaluating"]  # the run is evaluated already
+    assert f"  union: {(after - before).mean():.3f}" in printed
+    assert (calibrated / "trade_off.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["RUN"], "--dataset_dir: is missing; say where the dataset of this run is"),
+        (
+            ["RUN/nothing", "--dataset_dir", "x"],
+            "config.json: no such file; name a training's folder",
+        ),
+        (["RUN", "--folds", "3"], "folds: is of saved predictions, whose labels are missing"),
+        (["a", "b", "--dataset_dir", "x"], "dataset_dir: has no place beside saved predictions"),
+        (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
+        (["a", "b", "--calibrator", "x"], "calibrator: has no place beside saved predictions"),
+        (
+            ["RUN", "--method", "platt"],
+            "--method platt: is of structures; choose from temperature,",
+        ),
+        (
+            ["RUN", "--method", "magic"],
+            "--method magic: is not known; choose from temperature, class",
+        ),
+        (["a", "b", "c"], "c: has no place beside saved predictions"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(acdc, capsys, words, message):
+    """Nothing that was typed is passed over."""
+    try:
+        code = main(["calibrate", *(word.replace("RUN", str(acdc[1])) for word in words)])
+    except SystemExit as error:  # as argparse ends
+        code = error.code
+
+    assert code != 0
+    assert message in capsys.readouterr().err
+
+
+def test_exported_inference_has_the_calibrator_or_not(
+    calibrated, acdc, monkeypatch, capfd, tmp_path
+):
+    """Switched off it is the inference of a bundle without one, to the bit; else another."""
+    source = (acdc[1], keys_and_values(FAST["acdc"]))
+    image = sorted(acdc[2][1].rglob("patient*_frame01.nii.gz"))[0]
+    bundles = {name: tmp_path / f"bundle_{name}" for name in (None, NAME)}
+    for name, bundle in bundles.items():
+        export_bundle(source[0], bundle, "acdc", source[1], ROOT / "bundles", calibrator=name)
+    block_package(monkeypatch)
+
+    def inferred(name, calibrated):
+        output = tmp_path / f"{name}_{calibrated}"
+        command = ["run", "inference", "--config_file", bundles[name] / "configs/inference.json"]
+        command += ["--bundle_root", bundles[name], "--images", image, "--output_dir", output]
+        words = [str(word) for word in [*command, "--calibrated", calibrated]]
+        code, errors = run_bundle(monkeypatch, capfd, words, cwd=tmp_path)
+        assert code == 0, errors
+        return nibabel.load(next(output.glob("*_probabilities.nii.gz"))).get_fdata()
+
+    plain, off, on = inferred(None, True), inferred(NAME, False), inferred(NAME, True)
+    np.testing.assert_array_equal(off, plain)
+    fit = json.loads((calibrated / "calibrator.json").read_text())
+    hotter = fit["parameters"]["temperature"] > 1
+    assert (on.max(-1).mean() < plain.max(-1).mean()) == hotter
+    assert np.abs(on - plain).max() > 0.01
+
+
+def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):
+    """Their calibration would be too good to be true."""
+    dataset, _, shared = acdc
+
+    code, errors = bundle(*arguments("evaluating", dataset, *shared, "--cases_to_evaluate", "val"))
+
+    assert code == 1
+    assert "who cannot test it; evaluate the test set" in one_line(errors)
+    assert (calibrated / "evaluation/cases.csv").is_file()
+
+
+@pytest.mark.parametrize("run_id", ["calibrating", "evaluating"])
+@pytest.mark.parametrize("name", ["platt_union", "temperature", "temperature_edge", "union"])
+def test_unknown_calibrator_is_refused(bundle, acdc, run_id, name):
+    """Method and region are both named, with the choices."""
+    dataset, run, shared = acdc
+
+    code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
+
+    assert code == 2
+    assert (
+        f"--calibrator {name}: is not a calibrator; write <method>_<region> with a method"
+        in one_line(errors)
+    )
+    assert not (run / "calibrated" / name).exists()
+
+
+def test_calibrator_must_be_fitted_first(bundle, acdc):
+    """Evaluation without a fit says what to run."""
+    dataset, run, shared = acdc
+
+    code, errors = bundle(*arguments("evaluating", dataset, *shared[:-1], "temperature_all"))
+
+    assert code == 1
+    assert "is not there; fit the calibrator first" in one_line(errors)
+    assert not (run / "calibrated/temperature_all").exists()
+
+
+def test_ensemble_is_evaluated_in_the_folder_of_its_first_seed(bundle, acdc, tmp_path):
+    """By Jensen, the NLL of mean probabilities is below the mean NLL of members that differ."""
+    dataset, run, shared = acdc
+    seeds = [RunFolder(tmp_path / f"unet_nacl_seed{seed}") for seed in (0, 1)]
+    for copy in seeds:
+        shutil.copytree(run, copy.path)
+    state = load_state(RunFolder(run).model)
+    save_state({name: 1.1 * value for name, value in state.items()}, seeds[1].model)
+    seeds[1].model.with_name("model.pt.sha256").unlink()
+
+    def evaluated(folder, *words):
+        words = [*shared[:3], folder.path, *shared[4:-2], *words]
+        code, errors = bundle(*arguments("evaluating", dataset, *words))
+        assert code == 0, errors
+        return pd.read_csv(folder.evaluation.cases, index_col="case")["nll_all"]
+
+    ensemble = ["--calibrator", "ensemble"]
+    words = [*shared[:3], seeds[0].path, *shared[4:-2], *ensemble]
+    assert bundle(*arguments("calibrating", dataset, *words))[0] == 0
+    evaluated(seeds[0], *ensemble)
+    found = pd.read_csv(seeds[0].calibrated("ensemble").evaluation.cases, index_col="case")
+
+    members = [evaluated(folder) for folder in seeds]
+    assert (found["nll_all"] < sum(members) / 2).all()
+    assert (members[0] != members[1]).all()

@@ -1,0 +1,125 @@
+"""The fragments in `bundles/` say everything once, share no key, and leave logic to the package."""
+
+import ast
+import itertools
+import re
+
+import pytest
+import yaml
+
+from nacl_monai.bundles.overrides import checked_overrides
+from nacl_monai.differences import leaves
+from nacl_monai.menus import dataset_names
+from tests.configurations.conftest import FAST, ROOT
+
+BUNDLES = ROOT / "bundles"
+KINDS = ("train", "evaluate", "inference")
+FILES = sorted(BUNDLES.rglob("*.yaml"))
+
+#: What an expression may consist of. A call's arguments hold no calls.
+NAMES = (ast.Name, ast.Attribute, ast.Subscript)
+SIMPLE = (*NAMES, ast.Constant, ast.List, ast.Starred, ast.Load)
+
+
+def expressions(file):
+    """The ``(key, expression)`` pairs of a file, with references as names."""
+    for key, value in leaves(yaml.safe_load(file.read_text(encoding="utf-8"))):
+        if isinstance(value, str) and value.startswith("$"):
+            yield key, re.sub(r"@[\w:]*\w", "reference", value[1:])
+
+
+def is_simple(node):
+    """Whether ``node`` is a lookup, a constant, or a list of those."""
+    negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    if negative:
+        return isinstance(node.operand, ast.Constant)
+    return isinstance(node, SIMPLE) and all(map(is_simple, ast.iter_child_nodes(node)))
+
+
+def is_call_or_lookup(expression):
+    (statement,) = ast.parse(expression).body
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return True
+    node = statement.value
+    if isinstance(node, ast.Call):
+        arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
+        return all(map(is_simple, [node.func, *arguments]))
+    return is_simple(node)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(BUNDLES)))
+def test_no_expression_is_longer_than_a_call_or_a_lookup(file):
+    """Whatever is longer is a function of the package, with a name and a test."""
+    assert [pair for pair in expressions(file) if not is_call_or_lookup(pair[1])] == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("a.b['c']", True),
+        ("f(a, [1, 2], b=c.d)", True),
+        ("[*a, -1]", True),
+        ("'runs/{}'.format(a)", True),
+        ("import os", True),
+        ("lambda a: a", False),
+        ("a if b else c", False),
+        ("[a for a in b]", False),
+        ("a + '/b'", False),
+        ("f(g(a))", False),
+        ("f(a // 2)", False),
+        ("a > 0", False),
+        ("f'{a}'", False),
+    ],
+)
+def test_rule_for_expressions(expression, allowed):
+    """Names, attributes, subscripts, calls of them and lists are simple, and nothing else."""
+    assert is_call_or_lookup(expression) == allowed
+
+
+def read(*parts):
+    return yaml.safe_load(BUNDLES.joinpath(*parts).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dataset", FAST)
+def test_fragments_share_no_key(dataset, kind):
+    """The order of a command's files does not matter."""
+    fragments = [
+        read(dataset, "configs/dataset.yaml"),
+        read("common/model.yaml"),
+        read(f"common/{kind}.yaml"),
+    ]
+
+    for one, other in itertools.combinations(fragments, 2):
+        assert one.keys() & other.keys() == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dataset", FAST)
+def test_every_leaf_can_be_overridden(dataset, kind):
+    """An override reaches every leaf of the merged fragments, and no reference dangles."""
+    config = {
+        **read(dataset, "configs/dataset.yaml"),
+        **read("common/model.yaml"),
+        **read(f"common/{kind}.yaml"),
+    }
+    overrides = {key: value for key, value in leaves(config) if not isinstance(value, str)}
+
+    assert checked_overrides(config, overrides) == overrides
+
+
+def test_training_and_evaluation_share_what_is_the_same():
+    """What is in two of the commands' files with the same value belongs in model.yaml."""
+    for one, other in itertools.combinations(KINDS, 2):
+        first, second = read(f"common/{one}.yaml"), read(f"common/{other}.yaml")
+        for key in first.keys() & second.keys():
+            assert first[key] != second[key], key
+
+
+def test_datasets_share_no_value_that_all_have():
+    """What is the same for all datasets belongs in model.yaml."""
+    configs = [read(name, "configs/dataset.yaml") for name in dataset_names(BUNDLES)]
+
+    for key in set.intersection(*(set(config) for config in configs)):
+        values = [config[key] for config in configs]
+        assert any(value != values[0] for value in values), key

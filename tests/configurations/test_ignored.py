@@ -1,0 +1,193 @@
+"""Voxels that nobody labeled count nowhere: what they are changes no number and no weight."""
+
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.cli import main
+from nacl_monai.menus import fragments
+from nacl_monai.metrics import hausdorff_distance
+from nacl_monai.training.ignoring import KEY, ignoring
+from tests.configurations.conftest import block_package, run_module
+from tests.own_data import IGNORED, NAMES, ignore_some, nnunet
+
+TESTED = NAMES[4:]
+BINS = 15
+TOLD = {
+    "train": {
+        *("load_case", "train::dataset", "train::logit_histogram"),
+        "validate::additional_metrics::calibration",
+        "validate::key_metric::val_dice::output_transform",
+    },
+    "evaluate": {
+        *("load_case", "calibration", "metrics::expected_dice::metric_fn"),
+        *("metrics::dice::output_transform", "metrics::hd95::output_transform"),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training of an epoch, evaluated, and the inference of the test images."""
+    folder = tmp_path_factory.mktemp("ignored")
+    data = ignore_some(nnunet(folder / "data", test=len(TESTED)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["new", "mine", str(data)]) == 0
+        assert main(["train", "mine", str(data), "--max_epochs", "1"]) == 0
+        assert main(["evaluate", "mine", str(data), "--reliability_interval", "0"]) == 0
+        assert main(["infer", "mine", str(data / "imagesTs")]) == 0
+    return folder
+
+
+def volumes(folder):
+    """The label and the probabilities of each test case, as the files have them."""
+    maps = folder / "runs/mine/unet_nacl_seed0/predictions"
+    for name in TESTED:
+        label = nibabel.load(folder / f"data/labelsTs/{name}.nii.gz").get_fdata()
+        yield label, nibabel.load(next(maps.glob(f"{name}*_probabilities.nii.gz"))).get_fdata()
+
+
+def slow_ece(label, probs, counts):
+    """The expected calibration error of the voxels that count, one by one."""
+    bins = {}
+    for place in np.ndindex(label.shape):
+        if counts(label[place]):
+            confidence = probs[place].max()
+            number = min(max(int(np.ceil(confidence * BINS)), 1), BINS)
+            bins.setdefault(number, []).append((confidence, probs[place].argmax() == label[place]))
+    total = sum(map(len, bins.values()))
+    gaps = (np.mean(pairs, axis=0) for pairs in bins.values())
+    sizes = [len(pairs) / total for pairs in bins.values()]
+    return sum(size * abs(gap[0] - gap[1]) for size, gap in zip(sizes, gaps, strict=True))
+
+
+def slow_dice(label, probs, value):
+    """Dice of a class over the voxels that count, one by one."""
+    both = either = 0
+    for place in np.ndindex(label.shape):
+        if label[place] != IGNORED:
+            pair = (label[place] == value) + 0, (probs[place].argmax() == value) + 0
+            both += pair[0] * pair[1]
+            either += sum(pair)
+    return 2 * both / either
+
+
+def test_evaluation_is_that_of_the_labeled_voxels_alone(trained):
+    """As if the others were cut away: calibration errors, Dice, and the numbers of voxels."""
+    run = trained / "runs/mine/unet_nacl_seed0/evaluation"
+    table = pd.read_csv(run / "cases.csv")
+    with np.load(run / "bins.npz") as bins:
+        voxels = dict(zip(bins["regions"], bins["counts"][:, :, 0].sum(-1).T, strict=True))
+    for row, (label, probs) in enumerate(volumes(trained)):
+        assert (label == IGNORED).sum() > 300
+        for region, counts in (
+            ("all", lambda value: value != IGNORED),
+            ("foreground", lambda value: value not in (0, IGNORED)),
+        ):
+            expected = slow_ece(label, probs, counts)
+            assert table[f"ece_{region}"][row] == pytest.approx(expected, abs=2e-5)
+            assert voxels[region][row] == sum(map(counts, label.flat))
+        for value, name in enumerate(["tumor", "edema"], start=1):
+            assert table[f"dice_{name}"][row] == pytest.approx(
+                slow_dice(label, probs, value), abs=1e-6
+            )
+
+
+def test_structures_end_where_labels_end(trained):
+    """HD95 is that of the masks within what is labeled."""
+    table = pd.read_csv(trained / "runs/mine/unet_nacl_seed0/evaluation/cases.csv")
+    for row, (label, probs) in enumerate(volumes(trained)):
+        masks = [
+            torch.from_numpy(np.stack([classes == value for value in (1, 2)])[None])
+            for classes in (probs.argmax(-1), label)
+        ]
+        counted = torch.from_numpy(label != IGNORED)[None]
+        (expected,) = hausdorff_distance(*masks, mask=counted).tolist()
+        assert [table[f"hd95_{name}"][row] for name in ("tumor", "edema")] == pytest.approx(
+            expected, abs=1e-5
+        )
+
+
+def test_logits_and_slices_are_of_the_labeled_voxels(trained):
+    """The profile and the histogram count no other, and a slice shows no class that there is not."""
+    run = trained / "runs/mine/unet_nacl_seed0/evaluation"
+    labeled = 0
+    for name in json.loads((run.parent / "split.json").read_text())["train"]:
+        label = nibabel.load(trained / f"data/labelsTr/{name}.nii.gz").get_fdata()
+        size = np.array(json.loads((run.parent / "config.json").read_text())["spatial_size"])
+        padding = (size.prod() - label[..., 0].size) * label.shape[-1]  # is background
+        labeled += (label != IGNORED).sum() + padding
+    with np.load(run.parent / "logit_histogram.npz") as histogram:
+        assert histogram["counts"].sum() == labeled
+    labels = [label for label, _ in volumes(trained)]
+    with np.load(run / "logits.npz") as profile:
+        expected = [sum((label == k).sum() for label in labels) for k in range(3)]
+        assert profile["counts"].tolist() == expected
+    for name in TESTED:
+        with np.load(run / f"maps/{name}.npz") as maps:
+            assert set(np.unique(maps["label"])) <= {0, 1, 2}
+
+
+def test_value_of_such_voxels_changes_no_weight(trained, monkeypatch):
+    """Neither in losses nor in the choice of the best model."""
+    data = nnunet(trained / "other", test=len(TESTED))
+    ignore_some(data, value=200)
+    monkeypatch.chdir(trained)
+    assert main(["new", "other", str(data)]) == 0
+    assert main(["train", "other", str(data), "--max_epochs", "1"]) == 0
+    runs = (trained / "runs" / name / "unet_nacl_seed0" for name in ("mine", "other"))
+    weights, others = (torch.load(run / "model.pt", weights_only=True) for run in runs)
+
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+
+
+def test_patches_are_trained_on_and_a_calibrator_is_fitted(trained, monkeypatch):
+    """In three dimensions, and on validation cases, without a fault."""
+    monkeypatch.chdir(trained)
+    data = str(trained / "data")
+    words = ["--dims", "3", "--patch", "[32, 32, 32]", "--max_epochs", "1"]
+    words += ["--run", "runs/3d"]
+    assert main(["train", "mine", data, *words]) == 0
+    record = json.loads((trained / "runs/3d/config.json").read_text())
+    assert record["train"]["dataset"][KEY] == f"@{KEY}"
+
+    parts = [str(file) for file in fragments("mine", "evaluate")]
+    run = "runs/mine/unet_nacl_seed0"
+    words = ["--config_file", str(parts), "--dataset_dir", data, "--output_dir", run]
+    assert main(["run", "calibrating", *words, "--calibrator", "temperature_all"]) == 0
+    fit = json.loads((trained / run / "calibrated/temperature_all/calibrator.json").read_text())
+    (name,) = fit["patients"]
+    label = nibabel.load(trained / f"data/labelsTr/{name}.nii.gz").get_fdata()
+    assert fit["voxels"] == (label != IGNORED).sum()
+
+
+def test_run_is_exported_and_predicts_classes_alone(trained, monkeypatch, tmp_path):
+    """Without trust, since the bundle's own words say what is executed; with MONAI alone."""
+    monkeypatch.chdir(trained)
+    assert main(["export", "mine", "--output", str(tmp_path / "mine")]) == 0
+    block_package(monkeypatch)
+    words = ["--config_file", str(tmp_path / "mine/configs/inference.json")]
+    words += ["--bundle_root", str(tmp_path / "mine"), "--images", str(trained / "data/imagesTs")]
+    run_module(monkeypatch, ["run", "inference", *words], tmp_path)
+    labels = list((tmp_path / "mine/predictions").glob("*_label.nii.gz"))
+    values = [np.unique(nibabel.load(file).get_fdata()).tolist() for file in labels]
+    assert len(values) == len(TESTED)
+    assert all(set(of_case) <= {0, 1, 2} for of_case in values)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_all_that_counts_voxels_is_told(trained, kind, monkeypatch):
+    """Every loss of the menu, every metric and handler, reading, patches, and the fit."""
+    monkeypatch.chdir(trained)
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in fragments("mine", kind)])
+    told = {key.removesuffix(f"::{KEY}") for key in ignoring(parser.get())}
+
+    assert told >= TOLD[kind]
+    assert kind == "evaluate" or told >= {f"losses::{name}" for name in parser["losses"]}

@@ -1,0 +1,320 @@
+"""A network and a loss of one's own, and MONAI's, by command line alone, as the guide has it."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nacl_monai.bundles.export_command import main as export
+from nacl_monai.cli import main as nacl_monai
+from nacl_monai.files import checksum
+from nacl_monai.runs import RunFolder
+from tests.configurations.conftest import ROOT, arguments, block_package, run_bundle, run_module
+from tests.configurations.test_errors import one_line
+
+GUIDE = (ROOT / "docs/own_network.md").read_text(encoding="utf-8")
+(MODULE,) = re.findall(r"```python\n# my_package.py\n(.*?)```", GUIDE, re.S)
+COMMANDS = [
+    shlex.split(line)[1:]
+    for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.S)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("make ")
+]
+OWN, SEGRESNET = (
+    [words for words in COMMANDS if any(name in word for word in words)]
+    for name in ("my_package", "SegResNet")
+)
+
+
+def printed(words, **variables):
+    """The command that make prints, which it then would run."""
+    words = [word for word in words if word.partition("=")[0] not in variables]
+    given = [f"{name}={value}" for name, value in variables.items()]
+    done = subprocess.run(
+        ["make", "-n", "--no-print-directory", "-o", ".venv/runtime", *words, *given],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shlex.split(done.stdout.replace("\\\n", " "))
+
+
+def run(words, **variables):
+    """What the command does, in this process."""
+    command = printed(words, **variables)
+    if "export" in command:
+        assert export(command[command.index("export") :]) == 0
+    else:
+        run_module(pytest.MonkeyPatch(), command[command.index("run") :])
+
+
+@pytest.fixture(scope="module")
+def place(datasets, tmp_path_factory):
+    """A folder with the module of the guide, which is on the path, and where the phantom is."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "code").mkdir()
+    (folder / "code/my_package.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(folder / "code")
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        monkeypatch.chdir(ROOT)
+        data = datasets["hippocampus"]
+        yield SimpleNamespace(
+            folder=folder,
+            data=data,
+            image=sorted((data / "imagesTr").glob("h*.nii.gz"))[0],
+            args=f"--cache_dir {data.parent / 'cache'}",
+        )
+
+
+def follow(place, commands, run_folder, epochs=1, more=""):
+    """Runs the commands of the guide, on the phantom."""
+    given = {"RUN": run_folder, "DATASET_DIR": place.data}
+    args = {
+        "train": f"{place.args} --max_epochs {epochs} {more}",
+        "evaluate": f"{place.args} --reliability_interval 0",
+        "infer": "",
+        "export": f"--output {run_folder}_dist --network my_package.MyNet --loss my_package.MyLoss",
+    }
+    for words in commands:
+        images = {"IMAGES": place.image} if words[0] == "infer" else {}
+        run(words, **given, **images, ARGS=args[words[0]])
+    return run_folder
+
+
+@pytest.fixture(scope="module")
+def own(place):
+    """A run with a network and a loss of one's own, evaluated, applied, exported."""
+    return follow(place, OWN, place.folder / "runs/MyNet_MyLoss_seed0", epochs=2)
+
+
+@pytest.fixture(scope="module")
+def segresnet(place):
+    """A run with MONAI's SegResNet and Tversky loss, that begins with weights of another width."""
+    args = shlex.split(next(w for w in SEGRESNET[0] if w.startswith("ARGS="))[5:])
+    weights = place.folder / "begin.pth"
+    torch.save({"model": {"module.convInit.conv.weight": torch.ones(8, 1, 3, 3)}}, weights)
+    more = f"{shlex.join(args)} --pretrained {weights} --augmentation @augmentations::strong"
+    folder = place.folder / "runs/SegResNet_TverskyLoss_seed0"
+    follow(place, SEGRESNET, folder, more=more)
+    weights.unlink()
+    return folder
+
+
+def record(folder, file="config"):
+    return json.loads((folder / f"{file}.json").read_text())
+
+
+def test_guide_has_every_command():
+    """Training, evaluation, inference, export."""
+    assert [words[0] for words in OWN] == ["train", "evaluate", "infer", "export"]
+    assert [words[0] for words in SEGRESNET] == ["train"]
+
+
+def test_run_is_named_by_the_classes_and_records_their_arguments(own):
+    """Those that were filled in among them."""
+    words = printed(OWN[0])
+
+    assert words[words.index("--output_dir") + 1] == "runs/hippocampus/MyNet_MyLoss_seed0"
+    assert record(own)["network_def"] == {
+        "_target_": "my_package.MyNet",
+        "in_channels": "@in_channels",
+        "out_channels": "$len(@classes)",
+    }
+    assert record(own)["loss"] == {"_target_": "my_package.MyLoss"}
+
+
+def test_own_run_is_evaluated_and_its_loss_is_a_curve(own):
+    """The one term of the loss is the loss."""
+    assert np.isfinite(pd.read_csv(own / "evaluation/cases.csv")["ece_foreground"]).all()
+    curve = EventAccumulator(str(own / "tensorboard")).Reload().Scalars("loss")
+    assert np.isfinite([event.value for event in curve]).all()
+    assert [event.step for event in curve] == list(range(1, len(curve) + 1))
+
+
+def test_resumed_training_ends_with_the_same_bits(place, own):
+    """One epoch, and then the other."""
+    folder = place.folder / "runs/resumed"
+    for epochs in (1, 2):
+        follow(place, OWN[:1], folder, epochs=epochs)
+
+    for file in ("model.pt", "checkpoints/epoch_0002.pt"):
+        first, second = (torch.load(path / file, weights_only=True) for path in (own, folder))
+        first, second = (state.get("network", state) for state in (first, second))
+        assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_evaluation_warns_of_changed_source_and_a_training_ends(place, own, monkeypatch, capfd):
+    """Before anything is computed; with the source of the training there is nothing to say."""
+    module = place.folder / "code/my_package.py"
+    assert record(own)["own_code"] == {"my_package": checksum(module)}
+    capfd.readouterr()
+    follow(place, OWN[1:2], own)
+    assert "has changed" not in capfd.readouterr().err
+    assert evaluated_code(own) == checksum(module)
+    try:
+        module.write_text(MODULE + "# another version\n")
+        changed = checksum(module)
+        command = printed(OWN[0], RUN=own, DATASET_DIR=place.data, ARGS=place.args)
+        code, errors = run_bundle(monkeypatch, capfd, command[command.index("run") :])
+        follow(place, OWN[1:2], own)
+    finally:
+        module.write_text(MODULE)
+
+    assert code == 1
+    assert f"{own}: my_package, a module of your own, has changed since" in one_line(errors)
+    assert f"my_package: has changed since {own} was trained" in capfd.readouterr().err
+    assert evaluated_code(own) == changed
+
+
+def evaluated_code(run):
+    """The checksum of the user's module in the record of an evaluation."""
+    return json.loads(RunFolder(run).evaluation.record.read_text())["settings"][
+        "own_code::my_package"
+    ]
+
+
+def test_export_carries_the_source_and_needs_neither_package_nor_path(
+    place, own, monkeypatch, capfd, tmp_path
+):
+    """Its inference gives what the run's gave."""
+    dist = Path(f"{own}_dist")
+    assert (dist / "scripts/my_package.py").read_text() == MODULE
+    block_package(monkeypatch)
+    monkeypatch.setitem(sys.modules, "my_package", None)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(place.folder / "code")])
+    words = ["run", "inference", "--config_file", f"{dist}/configs/inference.json"]
+    words += ["--bundle_root", dist, "--images", place.image, "--output_dir", tmp_path / "out"]
+
+    code, errors = run_bundle(monkeypatch, capfd, list(map(str, words)), cwd=tmp_path)
+
+    assert code == 0, errors
+    (name,) = {file.name for file in (own / "predictions").glob("*_probabilities.nii.gz")}
+    found, expected = (
+        nibabel.load(folder / name).get_fdata()
+        for folder in (tmp_path / "out", own / "predictions")
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    script = torch.jit.load(dist / "models/model.ts")
+    assert script(torch.zeros(1, 1, 48, 64)).shape == (1, 3, 48, 64)
+
+
+def test_export_of_code_that_nobody_named_is_refused(own, tmp_path, capsys):
+    """A record may be somebody else's."""
+    words = ["export", "hippocampus", "--run", str(own), "--output", str(tmp_path / "x")]
+
+    assert export(words) == 1
+    assert (
+        "network_def::_target_ is 'my_package.MyNet', code that no bundle"
+        in capsys.readouterr().err
+    )
+
+
+def test_package_finds_the_run_by_the_names_of_the_classes(place, monkeypatch, tmp_path):
+    """All four commands, without the name of its folder, as make does."""
+    monkeypatch.chdir(tmp_path)
+    names = ["--network", "my_package.MyNet", "--loss", "my_package.MyLoss"]
+    for words in (
+        ["train", "hippocampus", place.data, *names, "--max_epochs", "1"],
+        ["evaluate", "hippocampus", place.data, *names, "--reliability_interval", "0"],
+        ["infer", "hippocampus", place.image, *names],
+        ["export", "hippocampus", *names],
+    ):
+        assert nacl_monai(list(map(str, words))) == 0
+
+    run = tmp_path / "runs/hippocampus/MyNet_MyLoss_seed0"
+    assert (run / "evaluation/cases.csv").is_file()
+    assert list((run / "predictions").glob("*_label.nii.gz"))
+    assert (tmp_path / "dist/hippocampus_MyNet_MyLoss/models/model.pt").is_file()
+
+
+def test_monais_network_and_loss_have_their_settings_and_weights(segresnet):
+    """What was given, and what they need to be right for these data; what was loaded is on record."""
+    config, begun = record(segresnet), record(segresnet, "run")["pretrained"]
+
+    assert config["network_def"]["init_filters"] == 8
+    assert config["network_def"]["spatial_dims"] == "@dims"
+    assert config["loss"] == {
+        "_target_": "monai.losses.TverskyLoss",
+        "alpha": 0.3,
+        "to_onehot_y": True,
+        "softmax": True,
+    }
+    assert begun["loaded"] == ["convInit.conv.weight"]
+    assert (len(begun["sha256"]), len(begun["missing"]) > 10) == (64, True)
+
+
+def test_monais_network_is_evaluated_by_its_name_and_exported(place, segresnet):
+    """Without its settings, without the file of weights, and without trust: it is MONAI's."""
+    words = ["evaluate", "DATASET=hippocampus", "NETWORK=monai.networks.nets.SegResNet"]
+    args = f"{place.args} --reliability_interval 0"
+    run(words, RUN=segresnet, DATASET_DIR=place.data, ARGS=args)
+    dist = Path(f"{segresnet}_dist")
+    assert export(["export", "hippocampus", "--run", str(segresnet), "--output", str(dist)]) == 0
+
+    weights = torch.load(segresnet / "model.pt", weights_only=True)
+    from monai.networks.nets import SegResNet
+
+    network = SegResNet(2, 8, 1, 3)
+    network.load_state_dict(weights)
+    images = torch.rand(1, 1, 48, 64)
+    with torch.no_grad():
+        expected, found = network.eval()(images), torch.jit.load(dist / "models/model.ts")(images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert record(segresnet, "evaluation/evaluation")["set"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--network_def", "my_package.MyNets"], "--network_def my_package.MyNets: no such class"),
+        (["--loss", "my_package.MyNet"], "MyNet"),
+        (["--loss", "torch.nn.CrossEntropyLoss"], "give it labels as indices: --loss"),
+        (
+            ["--loss", "monai.losses.DiceFocalLoss"],
+            "logits grow by 3, unlike softmax; choose another",
+        ),
+        (
+            ["--network_def", "BasicUNetPlusPlus"],
+            "it returns a list in evaluation instead of logits",
+        ),
+        (["--pretrained", "/nowhere.pth"], "/nowhere.pth: does not exist"),
+        (
+            ["--augmentation", "light"],
+            "write it as a reference, --augmentation @augmentations::light",
+        ),
+        (
+            ["--augmentations::light::degrees", "-1", "--augmentation", "@augmentations::light"],
+            "deg",
+        ),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_a_folder_is_made(
+    place, bundle, tmp_path, words, message
+):
+    """The line says what to write."""
+    shared = [
+        "--dataset_dir",
+        place.data,
+        "--output_dir",
+        tmp_path / "run",
+        *shlex.split(place.args),
+    ]
+
+    code, errors = bundle(*arguments("training", "hippocampus", *shared, *words))
+
+    assert code in (1, 2)
+    assert message in one_line(errors)
+    assert not (tmp_path / "run").exists()

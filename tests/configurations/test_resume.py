@@ -1,0 +1,290 @@
+"""A training that was ended, and started again by the same command, ends as if nothing had been."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.configurations.conftest import ROOT, arguments
+from tests.configurations.test_errors import one_line
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 3
+AUGMENTATION = [
+    {"_target_": "RandFlipd", "keys": ["image", "label"], "prob": 0.5, "spatial_axis": 0},
+    {"_target_": "RandGaussianNoised", "keys": "image", "prob": 0.5},
+]
+
+NETWORK = {
+    "_target_": "UNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 4,
+    "channels": [4, 8, 16],
+    "strides": [2, 2],
+    "dropout": 0.1,
+}
+
+
+@pytest.fixture(scope="module")
+def words_of(acdc_phantom, tmp_path_factory):
+    """The words of one command, but for the folder; its epochs have five iterations."""
+    root = tmp_path_factory.mktemp("resume")
+    shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
+    shared += ["--networks::unet", NETWORK]
+    training = ["--max_epochs", EPOCHS, "--slice_transforms", AUGMENTATION]
+    training += ["--augmentation", "@augmentations::strong"]
+    training += ["--loss", "@losses::crac"]  # which learns too
+
+    def words(folder, run_id="training", *more):
+        more = training if run_id == "training" else more
+        return arguments(run_id, "acdc", *shared, *more, "--output_dir", root / folder)
+
+    return words
+
+
+@pytest.fixture(scope="module")
+def runs(words_of):
+    """Folders of a training that nothing happened to, and of two that suffered; and the output.
+
+    The second was killed in the second epoch, in its validation, and while its state was written,
+    and interrupted by Ctrl-C; then killed in the third epoch, and its newest checkpoint damaged. Its
+    items are made by worker processes, those of the others are not.
+    SIGTERM ended the third twice in the first epoch, in its validation, and in the second epoch.
+    """
+    plain, killed, stopped = (words_of(name) for name in ("plain", "killed", "stopped"))
+    killed = [*killed, "--num_workers", "2"]
+    moments = ["in_epoch:8", "in_validation:2", "while_writing:1", "interrupted:2", "in_epoch:8"]
+    commands = [("never", plain), *((moment, killed) for moment in [*moments, "damaged"])]
+    moments = ["terminated:2", "terminated:1", "terminated_in_evaluation:1", "terminated:3"]
+    commands += [(moment, stopped) for moment in [*moments, "never"]]
+    half = ["--evaluation_dir", Path(plain[-1]).with_name("half"), "--cases_to_evaluate", "train"]
+    commands += [("terminated_in_evaluation:3", words_of("plain", "evaluating", *half))]
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.configurations.killed_training", json.dumps(commands)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    folders = (Path(words[words.index("--output_dir") + 1]) for words in (plain, killed, stopped))
+    return *folders, result
+
+
+def tensors(state, prefix=""):
+    """All tensors and numbers in a state, by their place."""
+    if isinstance(state, dict | list | tuple):
+        pairs = state.items() if isinstance(state, dict) else enumerate(state)
+        return {
+            key: value
+            for name, part in pairs
+            for key, value in tensors(part, f"{prefix}.{name}").items()
+        }
+    return {} if state is None else {prefix: state}
+
+
+def curves(run):
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_messages_name_what_it_goes_on_from_and_what_is_damaged(runs):
+    """What it goes on from is said, and which file is damaged."""
+    said = runs[-1]
+
+    assert said.stdout.count("epoch_0001.pt: going on after epoch 1 of 3") == 5
+    assert "epoch_0002.pt: is damaged; going back to the one before" in said.stderr
+    for iteration in (2, 3, 5):
+        line = f"epoch_0000_iteration_{iteration:04d}.pt: going on after epoch 0 of 3 and iteration"
+        assert said.stdout.count(f"{line} {iteration} of the next") == 1
+    assert "Traceback" not in said.stderr
+    errors = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+    interrupted, *terminated = errors
+    assert interrupted.startswith("error: interrupted; the same command goes on")
+    assert terminated == [terminated[0]] * 5
+    assert terminated[0].startswith("error: ended by SIGTERM; the same command goes on")
+
+
+ended = pytest.mark.parametrize("which", [1, 2], ids=["killed", "stopped"])
+
+
+@ended
+@pytest.mark.parametrize("name", ["model.pt", f"checkpoints/epoch_{EPOCHS:04d}.pt"])
+def test_state_is_the_same_bits(runs, name, which):
+    """Weights, optimizer, schedule, best metric and histogram are the same bits."""
+    first, second = (
+        tensors(torch.load(run / name, weights_only=True)) for run in (runs[0], runs[which])
+    )
+
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[key])), key
+
+
+@ended
+def test_loss_goes_on_learning_its_multipliers(runs, which):
+    """They are learned at the end of every epoch, on the validation cases, and never twice for one."""
+    second, third = (
+        torch.load(runs[which] / f"checkpoints/epoch_000{n}.pt", weights_only=True)["loss_function"]
+        for n in (2, 3)
+    )
+    (before,), (after,) = (
+        [value for key, value in state.items() if key.endswith(".multipliers")]
+        for state in (second, third)
+    )
+
+    assert before.shape == (2, 4)
+    assert (after > before).all()
+    assert (before > 1e-3).any()
+    assert [value for key, value in third.items() if key.endswith(".updates")] == [3]
+
+
+@ended
+def test_histogram_has_every_epoch_once(runs, which):
+    """The histogram of logits has every epoch once, with the same counts."""
+    first, second = (np.load(run / "logit_histogram.npz") for run in (runs[0], runs[which]))
+
+    for name in ("epochs", "edges", "counts"):
+        np.testing.assert_array_equal(first[name], second[name])
+    assert first["epochs"].tolist() == [1, 2, 3]
+
+
+@ended
+def test_curves_have_every_iteration_once(runs, which):
+    """Every curve has the same values, and an iteration that was done twice is one point of it."""
+    first, second = (curves(run) for run in (runs[0], runs[which]))
+
+    assert first == second
+    assert [step for step, _ in second["loss"]] == list(range(1, 16))
+    assert [step for step, _ in second["val_dice"]] == [5, 10, 15]
+
+
+@pytest.mark.parametrize(
+    ("which", "epochs"),
+    [(1, [[1, 1], [2, 2], [2, 3]]), (2, [None, None, None, [1, 1], [2, 3]])],
+    ids=["killed", "stopped"],
+)
+def test_two_checkpoints_and_every_session_are_kept(runs, which, epochs):
+    """The newest two checkpoints, nothing half-written, and a record of every session."""
+    folder = runs[which]
+    record = json.loads((folder / "run.json").read_text())
+
+    names = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert names == ["epoch_0002.pt", "epoch_0003.pt"]
+    assert {path.name for path in folder.glob(".*")} == {".lock"}
+    assert record["finished"]
+    assert [session["epochs"] for session in record["sessions"]] == epochs
+
+
+def test_evaluation_that_sigterm_ended_leaves_no_numbers(runs):
+    """There is no evaluation, and aside neither a table of some of the cases nor a file half-written.
+
+    The slices of the first cases are whole, under numbers.
+    """
+    aside = runs[0].with_name(".half.new")
+    files = {path.name for path in aside.rglob("*") if path.is_file()}
+
+    assert not runs[0].with_name("half").exists()
+    assert not files & {"cases.csv", "summary.json", "bins.npz", "logits.npz", "evaluation.json"}
+    slices = {path for path in aside.rglob(".*.npz") if path.stem.removeprefix(".").isdecimal()}
+    hidden = {name for name in files if name.startswith(".")}
+    assert hidden - {path.name for path in slices} == {".lock"}
+    for path in slices:
+        with np.load(path) as arrays:
+            assert {"label", "prediction", "classes"} <= set(arrays)
+
+
+def contents(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files if "tensorboard" not in path.parts}
+
+
+def test_finished_training_is_left_alone(bundle, runs, words_of):
+    """A finished training, started again, changes no file."""
+    before, curve = contents(runs[0]), curves(runs[0])
+
+    assert bundle(*words_of("plain"))[0] == 0
+
+    assert before == contents(runs[0])
+    assert curve == curves(runs[0])
+
+
+def test_other_configuration_is_refused_with_what_differs(bundle, runs, words_of):
+    """Another configuration is refused with the keys that differ; nothing is changed."""
+    before = contents(runs[0])
+    words = [*words_of("plain"), "--learning_rate", 0.1, "--losses::nacl::kernel_size", 5]
+
+    code, errors = bundle(*map(str, words))
+
+    assert code == 1
+    line = one_line(errors)
+    assert "learning_rate (0.001, now 0.1), losses::nacl::kernel_size (3, now 5)" in line
+    assert "--restart True" in line
+    assert before == contents(runs[0])
+
+
+def test_same_data_at_another_time_and_place_go_on(bundle, runs, words_of, acdc_copy, tmp_path):
+    """As where a job copies them to its own disk: the times differ, the bytes do not."""
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    record = json.loads((run / "data.json").read_text())
+    for file in acdc_copy.rglob("*.nii.gz"):
+        os.utime(file, (10**9, 10**9))
+    words = words_of("plain")
+    words[words.index("--dataset_dir") + 1] = str(acdc_copy)
+    words[words.index("--output_dir") + 1] = str(run)
+
+    code, errors = bundle(*words)
+
+    assert code == 0, errors
+    refreshed = json.loads((run / "data.json").read_text())
+    assert refreshed != record
+    assert checksums(refreshed) == checksums(record)
+
+
+def checksums(record):
+    return re.findall("[0-9a-f]{64}", json.dumps(record))
+
+
+def relabel(file):
+    """Makes one voxel of a label another."""
+    image = nib.load(file)
+    voxels = np.asarray(image.dataobj).astype(np.uint8)
+    voxels.flat[0] ^= 1
+    nib.save(nib.Nifti1Image(voxels, image.affine), file)
+
+
+@pytest.mark.parametrize("changed", ["file", "patient", "split"])
+def test_other_data_are_refused(bundle, runs, words_of, acdc_copy, changed):
+    """Another file, another patient, another split: one line, and nothing is changed."""
+    before, words = contents(runs[0]), words_of("plain")
+    if changed == "file":
+        words[words.index("--dataset_dir") + 1] = acdc_copy
+        labels = sorted(acdc_copy.glob("training/*/*_gt.nii.gz"))
+        relabel(labels[0])
+    elif changed == "patient":
+        words[words.index("--dataset_dir") + 1] = acdc_copy
+        first = sorted((acdc_copy / "training").iterdir())[0]
+        shutil.rmtree(first)
+    else:
+        words += ["--split_seed", 1]
+
+    code, errors = bundle(*map(str, words))
+
+    assert code == 1
+    named = {"file": "_gt.nii.gz (", "patient": "patients (6, now 5)", "split": "split_seed"}
+    assert named[changed] in one_line(errors)
+    assert before == contents(runs[0])

@@ -1,0 +1,106 @@
+"""Evaluation and inference believe the run's own config.json, and refuse to contradict it."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.configurations.conftest import FAST, arguments
+from tests.configurations.test_errors import one_line
+
+
+@pytest.fixture
+def run(run_of, tmp_path):
+    """The run of ACDC, trained with another `spatial_size` than the dataset's, to be changed."""
+    _, dataset_dir, folder = run_of("acdc")
+    shared = ["--dataset_dir", dataset_dir, "--cache_dir", folder.parent / "cache"]
+    return shutil.copytree(folder, tmp_path / "run"), shared
+
+
+def words(run_id, *overrides, dataset="acdc"):
+    """A command without the words that make it fast."""
+    plain = arguments(run_id, dataset)
+    return [word for word in plain if word not in FAST[dataset]] + [*map(str, overrides)]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_evaluation_without_the_words_of_the_training_is_the_same(bundle, run):
+    """`make evaluate` after a training with overrides needs none of them; not a digit differs."""
+    folder, shared = run
+    names = ("cases.csv", "summary.json", "bins.npz")
+    before = {name: (folder / "evaluation" / name).read_bytes() for name in names}
+    shutil.rmtree(folder / "evaluation")
+
+    code, errors = bundle(*words("evaluating", *shared, "--output_dir", folder))
+
+    assert code == 0, errors
+    assert before == {name: (folder / "evaluation" / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["--spatial_size", "[48, 48]"], "spatial_size::0 (32, now 48)"),
+        (
+            ["--network_def", "@networks::attention_unet"],
+            "network_def (@networks::unet, now @networks::attention_unet)",
+        ),
+        (["--label_values", "[[0], [3], [2], [1]]"], "label_values::1::0 (1, now 3)"),
+    ],
+)
+def test_contradiction_is_refused_and_the_evaluation_stays(bundle, run, overrides, named):
+    """One line with both values, and nothing is changed."""
+    folder, shared = run
+    before = contents(folder)
+
+    code, errors = bundle(*words("evaluating", *shared, "--output_dir", folder, *overrides))
+
+    assert code != 0
+    assert f"config.json: the run was trained with another {named}" in one_line(errors)
+    assert before == contents(folder)
+
+
+@pytest.mark.parametrize("run_id", ["evaluating", "calibrating"])
+def test_patient_who_trained_cannot_be_put_among_the_others(bundle, run, run_id):
+    """A split that was changed after the training would test or calibrate on what the network knows."""
+    folder, shared = run
+    split = json.loads((folder / "split.json").read_text())
+    patient = split["train"].pop()
+    for part in ("val", "test"):
+        changed = {**split, part: [*split[part], patient]}
+        (folder / "split.json").write_text(json.dumps(changed))
+        before = contents(folder)
+
+        given = [*shared, "--output_dir", folder, "--calibrator", "temperature_union"]
+        code, errors = bundle(*words(run_id, *given))
+
+        assert code == 1
+        assert f"case {patient}_frame" in one_line(errors)
+        assert f"in the set 'train', which is in {part!r} now" in one_line(errors)
+        assert before == contents(folder)
+
+
+def test_inference_believes_the_run_as_well(bundle, run, tmp_path):
+    """The record beside the weights counts, wherever the predictions go."""
+    folder, _ = run
+    images = ["--checkpoint", folder / "model.pt", "--images", "none.nii.gz"]
+    contradiction = ["--output_dir", tmp_path / "out", "--spatial_size", "[48, 48]"]
+
+    code, errors = bundle(*words("inference", *images, *contradiction))
+
+    assert code != 0
+    assert "spatial_size::0 (32, now 48)" in one_line(errors)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_dataset_is_refused(bundle, run):
+    """Its fragment is named in --config_file, and is not an override."""
+    folder, shared = run
+
+    code, errors = bundle(*words("evaluating", *shared, "--output_dir", folder, dataset="kits"))
+
+    assert code != 0
+    assert "another dataset (acdc, now kits)" in one_line(errors)

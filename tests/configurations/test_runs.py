@@ -1,0 +1,314 @@
+"""Training, evaluating and inference do what they say, checked against the plain way to do it."""
+
+import json
+from functools import cache, partial
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nacl_monai.bundles.fragments import run_configs
+from nacl_monai.bundles.self_contained import self_contained, write_scripts
+from nacl_monai.data.cases import image_files
+from tests.configurations.conftest import (
+    FAST,
+    ROOT,
+    arguments,
+    block_package,
+    run_bundle,
+    run_module,
+)
+from tests.networks.conftest import make_small, small_overrides
+from tests.training.conftest import expected_calibration_error
+
+#: How many cases a phantom has, where not six.
+PATIENTS = {"mrbrains": 7}  # the hippocampus' ten cases are of six people
+#: Where any training will do: a small network, and two patients to learn from.
+SMALLEST = [*small_overrides("unet"), "--split_proportions", {"train": 1, "val": 1, "test": 1}]
+
+
+def parser_of(dataset, *kinds):
+    """A bundle's configuration."""
+    names = [f"{dataset}/configs/dataset", "common/model", *(f"common/{kind}" for kind in kinds)]
+    return ConfigParser(
+        ConfigParser.load_config_files([ROOT / f"bundles/{name}.yaml" for name in names])
+    )
+
+
+def image_of(dataset, dataset_dir):
+    """The image of the first case, of its first modality."""
+    parser = parser_of(dataset)
+    parser["dataset_dir"] = str(dataset_dir)
+    return Path(image_files(parser.get_parsed_content("cases")[0])[0])
+
+
+def network_of(dataset, run):
+    """The run's network in evaluation mode, from its configuration and weights."""
+    parser = parser_of(dataset)
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(run / "model.pt", weights_only=True))
+    return network.eval(), parser["classes"]
+
+
+class TestTraining:
+    def test_split_is_by_patient_without_overlap(self, trained):
+        """The split is written to the run's folder, by patient and without overlap."""
+        dataset, _, run = trained
+        split = json.loads((run / "split.json").read_text())
+        assert split.pop("drawn")["patients"] == PATIENTS.get(dataset, 6)
+        names = [name for part in split.values() for name in part]
+
+        assert list(split) == ["train", "val", "test"]
+        assert len(names) == len(set(names)) == PATIENTS.get(dataset, 6)
+
+    def test_curves_show_the_loss_its_terms_and_every_validation(self, trained):
+        """TensorBoard has the loss, its terms which sum to it, and the validation of each epoch."""
+        events = EventAccumulator(str(trained[2] / "tensorboard")).Reload()
+        values = {
+            tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+        }
+
+        assert {"loss", "cross_entropy", "penalty"} <= values.keys()
+        np.testing.assert_allclose(
+            values["loss"], np.add(values["cross_entropy"], values["penalty"]), rtol=1e-5
+        )
+        for tag in ("val_dice", "ece_foreground", "cece_foreground"):
+            assert len(values[tag]) == 2
+            assert all(0 <= value <= 1 for value in values[tag])
+
+    def test_only_the_best_model_is_kept(self, trained):
+        """What is kept is the state of the network, and nothing but the best one."""
+        _, _, run = trained
+
+        network_of(trained[0], run)
+        assert [path.name for path in run.glob("*.pt")] == ["model.pt"]
+
+
+class TestEvaluating:
+    def test_every_test_case_has_a_row_bins_and_a_map(self, trained):
+        """Every case of every test patient has a row, bins and a map."""
+        _, _, run = trained
+        patients = json.loads((run / "split.json").read_text())["test"]
+        table = pd.read_csv(run / "evaluation/cases.csv", dtype={"case": str, "patient": str})
+        cases = list(table["case"])
+
+        assert set(patients) == set(table["patient"])
+        assert sorted(np.load(run / "evaluation/bins.npz")["cases"]) == cases
+        assert sorted(path.stem for path in (run / "evaluation/maps").iterdir()) == cases
+
+    def test_all_voxels_are_in_profile_and_histogram(self, trained):
+        """All test voxels are in the profile, and all training voxels in each epoch's histogram."""
+        _, _, run = trained
+        profile, bins = np.load(run / "evaluation/logits.npz"), np.load(run / "evaluation/bins.npz")
+        per_class = bins["positives"][:, list(bins["regions"]).index("all"), 1:].sum(axis=(0, 2))
+        histogram = np.load(run / "logit_histogram.npz")
+        voxels = histogram["counts"].sum(axis=1)
+
+        np.testing.assert_array_equal(per_class, profile["counts"])
+        assert list(profile["classes"]) == list(bins["classes"][1:])
+        assert histogram["epochs"].tolist() == [1, 2]
+        assert voxels[0] == voxels[1] > 0
+
+    def test_dice_and_ece_are_those_of_a_loop(self, run_of):
+        """Dice and ECE equal those of a loop over slices and bins (hippocampus: not resampled)."""
+        dataset, dataset_dir, run = run_of("hippocampus")
+        network, classes = network_of(dataset, run)
+        table = pd.read_csv(run / "evaluation/cases.csv").set_index("case")
+        for case in table.index:
+            image = nibabel.load(dataset_dir / "imagesTr" / f"{case}.nii.gz").get_fdata()
+            label = nibabel.load(dataset_dir / "labelsTr" / f"{case}.nii.gz").get_fdata()
+            probabilities = segment_padded(network, image)
+            prediction = probabilities.argmax(axis=0)
+            dice = [
+                2
+                * ((prediction == k) & (label == k)).sum()
+                / ((prediction == k).sum() + (label == k).sum())
+                for k in range(1, len(classes))
+            ]
+            inside = label != 0
+            ece = expected_calibration_error(
+                probabilities.max(axis=0)[inside], (prediction == label)[inside]
+            )
+
+            measured = table.loc[case, [f"dice_{c}" for c in classes[1:]]].astype(float)
+            np.testing.assert_allclose(dice, measured, atol=2e-3)
+            np.testing.assert_allclose(ece, table.loc[case, "ece_foreground"], atol=1e-3)
+
+
+def segment_padded(network, image, size=(48, 64)):
+    """Class probabilities ``(C, H, W, D)``: scale, pad, one slice at a time, crop."""
+    low, high = np.percentile(image, [0.5, 99.5])
+    scaled = np.clip((image - low) / (high - low), 0, 1)
+    before = [(s - n) // 2 for s, n in zip(size, image.shape, strict=False)]
+    window = tuple(slice(b, b + n) for b, n in zip(before, image.shape, strict=False))
+    slices = []
+    for depth in range(image.shape[2]):
+        padded = np.zeros(size, np.float32)
+        padded[window] = scaled[..., depth]
+        with torch.no_grad():
+            slices.append(network(torch.tensor(padded)[None, None])[0].softmax(dim=0).numpy())
+    return np.stack(slices, axis=-1)[(slice(None), *window)]
+
+
+@pytest.fixture(scope="session")
+def prediction_of(tmp_path_factory):
+    """For a run: an image, and what its exported inference wrote for it without this package."""
+    return cache(partial(predict, tmp_path_factory))
+
+
+@pytest.fixture
+def predicted(trained, prediction_of):
+    return prediction_of(trained)
+
+
+def predict(tmp_path_factory, trained):
+    dataset, dataset_dir, run = trained
+    image = image_of(dataset, dataset_dir)
+    bundle = tmp_path_factory.mktemp("bundle")
+    file, output = bundle / "configs/inference.json", bundle / "predictions"
+    file.parent.mkdir()
+    config = run_configs(dataset, {}, run, ROOT / "bundles")["inference"]
+    file.write_text(json.dumps(self_contained(config, "inference")))
+    write_scripts(bundle)
+    words = ["--config_file", file, "--bundle_root", bundle]
+    words += ["--images", image, "--checkpoint", run / "model.pt"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        block_package(monkeypatch)
+        run_module(monkeypatch, ["run", "inference", *map(str, words)], cwd=bundle.parent)
+    stem = image.name.removesuffix(".nii.gz")
+    names = ("label", "probabilities", "confidence", "entropy")
+    return image, {name: nibabel.load(output / f"{stem}_{name}.nii.gz") for name in names}
+
+
+class TestInference:
+    def test_every_map_is_on_the_grid_of_the_image(self, predicted):
+        """Every file is on the image's own grid: shape, oblique affine and spacing."""
+        image, files = nibabel.load(predicted[0]), predicted[1]
+        for file in files.values():
+            assert image.shape[:3] == file.shape[:3]
+            np.testing.assert_allclose(image.affine, file.affine, atol=1e-5)
+            np.testing.assert_allclose(
+                image.header.get_zooms()[:3], file.header.get_zooms()[:3], atol=1e-5
+            )
+
+    def test_maps_agree_with_the_probabilities(self, predicted):
+        """Probabilities sum to one; label and confidence are their arg max and max."""
+        files = {name: file.get_fdata(dtype=np.float32) for name, file in predicted[1].items()}
+
+        np.testing.assert_allclose(files["probabilities"].sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(files["probabilities"].argmax(axis=-1), files["label"])
+        np.testing.assert_allclose(
+            files["probabilities"].max(axis=-1), files["confidence"], atol=1e-6
+        )
+        assert predicted[1]["label"].get_data_dtype() == np.uint8
+
+    def test_resized_probabilities_are_interpolated(self, run_of, prediction_of):
+        """Where images are resized, probabilities are interpolated, not copied from the nearest."""
+        probabilities = prediction_of(run_of("acdc"))[1]["probabilities"].get_fdata()
+
+        assert len(np.unique(probabilities[..., 4, 0])) > 32 * 32
+
+    def test_probabilities_are_those_of_the_network(self, run_of, prediction_of):
+        """The probabilities are the network's, voxel by voxel (hippocampus: not resampled)."""
+        trained = run_of("hippocampus")
+        file, written = prediction_of(trained)
+        image = nibabel.load(file).get_fdata()
+        expected = segment_padded(network_of(trained[0], trained[2])[0], image)
+
+        found = written["probabilities"].get_fdata(dtype=np.float32)
+        np.testing.assert_allclose(np.moveaxis(expected, 0, -1), found, atol=1e-4)
+
+    def test_other_axes_give_the_same_segmentation(self, run_of, bundle, tmp_path):
+        """An image stored with other axes is segmented the same, in its own axes."""
+        dataset, dataset_dir, run = run_of("hippocampus")
+        image = nibabel.load(sorted(dataset_dir.glob("imagesTr/h*.nii.gz"))[0])
+        flipped = image.as_reoriented([[2, -1], [0, 1], [1, -1]])
+        nibabel.save(image, tmp_path / "plain.nii.gz")
+        nibabel.save(flipped, tmp_path / "flipped.nii.gz")
+
+        overrides = [
+            "--images",
+            tmp_path,
+            "--checkpoint",
+            run / "model.pt",
+            "--output_dir",
+            tmp_path,
+        ]
+        assert bundle(*arguments("inference", dataset, *overrides))[0] == 0
+
+        labels = [nibabel.load(tmp_path / f"{name}_label.nii.gz") for name in ("plain", "flipped")]
+        assert flipped.shape == labels[1].shape
+        back = nibabel.as_closest_canonical(labels[1])
+        np.testing.assert_array_equal(labels[0].get_fdata(), back.get_fdata())
+
+
+def test_same_seed_gives_the_same_weights(datasets, tmp_path, monkeypatch, capfd):
+    """The same seed gives the same weights, another seed gives others."""
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / name]
+        overrides += [
+            "--cache_dir",
+            tmp_path / "cache",
+            "--max_epochs",
+            1,
+            "--seed",
+            seed,
+            *SMALLEST,
+        ]
+        code, errors = run_bundle(
+            monkeypatch, capfd, arguments("training", "hippocampus", *overrides)
+        )
+        assert code == 0, errors
+        state = torch.load(tmp_path / name / "model.pt", weights_only=True)
+        weights.append(torch.cat([value.flatten().float() for value in state.values()]))
+
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+LOSSES = list(ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")["losses"])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
+    """Every loss of the menu trains."""
+    overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
+    overrides += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
+    overrides += ["--loss", f"@losses::{loss}", *SMALLEST]
+
+    code, errors = bundle(*arguments("training", "hippocampus", *overrides))
+
+    assert code == 0, errors
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+@pytest.mark.slow
+def test_every_key_resolves(datasets, tmp_path):
+    """MONAI evaluates keys lazily; here each key of each bundle and run is evaluated once."""
+    assert set(FAST) == {
+        path.parents[1].name for path in ROOT.glob("bundles/*/configs/dataset.yaml")
+    }
+    for dataset in FAST:
+        for kind in ("train", "evaluate", "inference"):
+            parser = parser_of(dataset, kind)
+            make_small(parser)
+            run = tmp_path / dataset
+            parser.update({"dataset_dir": str(datasets[dataset]), "output_dir": str(run)})
+            if kind == "evaluate":
+                torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
+            if kind != "inference":
+                parser["cache_dir"] = str(tmp_path / "cache")
+            else:
+                image = str(image_of(dataset, datasets[dataset]))
+                parser.update({"images": image, "checkpoint": str(run / "model.pt")})
+                torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
+            parser.parse(reset=True)
+            for key in parser.get():
+                if key not in ("training", "evaluating", "calibrating", "inference", "initialize"):
+                    parser.get_parsed_content(key)

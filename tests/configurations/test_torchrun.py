@@ -1,0 +1,143 @@
+"""Two processes, as torchrun starts them, do what one does: they train, go on, and measure."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.configurations.conftest import ROOT, arguments
+from tests.configurations.test_resume import NETWORK, contents, curves, tensors
+
+pytestmark = pytest.mark.slow
+
+NORMALIZED = {**NETWORK, "norm": "BATCH"}  # has statistics on which the processes must agree
+
+
+@pytest.fixture(scope="module")
+def runs(acdc_phantom, tmp_path_factory):
+    """Folders of a training by two processes, of one that was killed, and of its evaluations."""
+    root = tmp_path_factory.mktemp("torchrun")
+    shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
+    shared += ["--networks::unet", NORMALIZED]
+
+    def words(run_id, name, *overrides):
+        overrides = [*shared, *overrides, "--output_dir", root / name]
+        return arguments(run_id, "acdc", *overrides)
+
+    training = [
+        "--max_epochs",
+        2,
+        "--loss",
+        "@losses::crac",
+    ]  # which learns from all cases together
+    first, second = (words("training", name, *training) for name in ("plain", "killed"))
+    test = ["--cases_to_evaluate", "train"]  # as many volumes as make the shares differ
+    one, two = (
+        words("evaluating", "killed", *test, "--evaluation_dir", root / name)
+        for name in ("one", "two")
+    )
+    jobs = [("never", first), ("in_epoch:8", second), ("terminated:2", second)]
+    jobs += [("terminated_in_evaluation:1", second), ("never", second), ("never", two)]
+    for commands, processes in ((jobs, "2"), ([("never", one)], "1")):
+        result = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tests.configurations.killed_training",
+                json.dumps(commands),
+                processes,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+    return {name: root / name for name in ("plain", "killed", "one", "two")}
+
+
+def test_killed_training_ends_with_the_same_bits(runs):
+    """A training of two processes ends with the same bits after SIGKILL and SIGTERM to one of them."""
+    for name in ("model.pt", "checkpoints/epoch_0002.pt"):
+        first, second = (
+            tensors(torch.load(runs[run] / name, weights_only=True)) for run in ("plain", "killed")
+        )
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[key])), key
+    assert curves(runs["plain"]) == curves(runs["killed"])
+
+
+def test_first_process_alone_writes(runs):
+    """There is one file of curves per session, and one record of two processes."""
+    record = json.loads((runs["killed"] / "run.json").read_text())
+
+    assert len(list((runs["plain"] / "tensorboard").iterdir())) == 1
+    assert [session["processes"] for session in record["sessions"]] == [2] * 3
+    assert json.loads((runs["killed"] / "config.json").read_text())["processes"] == 2
+
+
+def test_histogram_has_the_voxels_of_all_processes(runs):
+    """The histogram of an epoch has the voxels of both processes' batches, those padded included."""
+    counts = np.load(runs["plain"] / "logit_histogram.npz")["counts"]
+    slices = len(curves(runs["plain"])["loss"]) // 2 * 16
+
+    assert counts.sum(axis=1).tolist() == [counts[0].sum()] * 2
+    assert slices - 16 < counts[0].sum() / 32**2 <= slices
+
+
+def test_numbers_of_two_processes_are_those_of_one(runs):
+    """Every number of two processes is that of one, and no case is counted twice."""
+    one, two = (pd.read_csv(runs[name] / "cases.csv", index_col="case") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
+    assert one.index.is_unique
+
+    first, second = (
+        json.loads((runs[name] / "summary.json").read_text()) for name in ("one", "two")
+    )
+    assert first["cases"] == second["cases"] == len(one)
+    metrics = (pd.DataFrame(summary["metrics"]) for summary in (first, second))
+    pd.testing.assert_frame_equal(*metrics)
+
+    first, second = (np.load(runs[name] / "bins.npz") for name in ("one", "two"))
+    order = [list(second["cases"]).index(case) for case in first["cases"]]
+    for name in ("counts", "positives", "confidences"):
+        np.testing.assert_array_equal(first[name], second[name][order])
+
+    first, second = (np.load(runs[name] / "logits.npz") for name in ("one", "two"))
+    np.testing.assert_array_equal(first["counts"], second["counts"])
+    np.testing.assert_allclose(first["sums"], second["sums"], rtol=1e-12)
+
+
+def test_maps_of_two_processes_are_those_of_one(runs):
+    """The maps of both processes' cases are there, the same as those of one."""
+    one, two = (contents(runs[name] / "maps") for name in ("one", "two"))
+
+    assert {path.name for path in one} == {path.name for path in two}
+    for path in one:
+        first, second = np.load(path), np.load(runs["two"] / "maps" / path.name)
+        for name in first.files:
+            np.testing.assert_array_equal(first[name], second[name])
+
+
+@pytest.mark.nightly
+def test_torchrun_runs_the_command(acdc_phantom, tmp_path):
+    """Torchrun itself runs the command, and a batch that cannot be shared is refused."""
+    words = arguments(
+        "training", "acdc", "--dataset_dir", acdc_phantom, "--output_dir", tmp_path / "run"
+    )
+    words += ["--cache_dir", str(tmp_path / "cache"), "--max_epochs", "1", "--batch_size"]
+    launcher = [str(Path(sys.executable).with_name("torchrun")), "--standalone"]
+    launcher += ["--nproc_per_node", "2", "-m", "monai.bundle"]
+    for size, code in (("15", 1), ("16", 0)):
+        result = subprocess.run(
+            [*launcher, *words, size], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == code, result.stderr
+        assert ("--batch_size 16" in result.stderr) == bool(code)
+    assert (tmp_path / "run" / "model.pt").is_file()

@@ -1,0 +1,111 @@
+"""An evaluator whose network is known: the image itself holds the probabilities' logarithms."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator
+from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
+from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
+
+from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
+from nacl_monai.training import (
+    CalibrationError,
+    CaseBins,
+    CaseTable,
+    LogitProfile,
+    ReliabilityPlot,
+    SliceMaps,
+)
+
+CLASSES = ["background", "left", "right"]
+REGIONS = ["foreground", "union"]
+STRUCTURES = {"left": [1], "right": [2], "both": [1, 2]}
+
+
+class Identity(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, volume):
+        return volume
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory):
+    """Folder written by all handlers, the engine, and the volumes that went through it."""
+    rng = np.random.default_rng(0)
+    volumes = []
+    for number in (2, 0, 1):  # not in alphabetical order, to see that rows keep to their case
+        label = rng.integers(0, 3, (1, 6, 5, 4 + number)).astype(np.uint8)
+        if number == 1:
+            label[label == 2] = 0  # a volume without the class `right`
+        logits = rng.normal(0, 2, (3, *label.shape[1:])) + 3 * (
+            label == np.arange(3)[:, None, None, None]
+        )
+        volumes.append(
+            {
+                "case": f"case{number}",
+                "patient": f"patient{number // 2}",
+                "image": torch.tensor(logits, dtype=torch.float32),
+                "label": torch.tensor(label),
+            }
+        )
+    output_dir = tmp_path_factory.mktemp("evaluation")
+    calibration = CalibrationError(num_bins=15, regions=REGIONS)
+    masks = ["pred_masks", "label_masks"]
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(volumes, batch_size=1),
+        network=Identity(),
+        postprocessing=Compose(
+            [
+                Activationsd("pred", softmax=True),
+                CopyItemsd("pred", names="probabilities"),
+                AsDiscreted("pred", argmax=True),
+                CopyItemsd(["pred", "label"], names=masks),
+                Lambdad(masks, partial(structure_masks, structures=STRUCTURES)),
+            ]
+        ),
+        key_val_metric={
+            "dice": MeanDice(output_transform=from_engine(masks)),
+            "hd95": IgniteMetricHandler(
+                BoundedHausdorffMetric(include_background=True), output_transform=from_engine(masks)
+            ),
+            "calibration": calibration,
+        },
+        val_handlers=[
+            CaseTable(output_dir, list(STRUCTURES), ["dice", "hd95"], calibration, "synthetic"),
+            CaseBins(output_dir, CLASSES, calibration),
+            LogitProfile(output_dir, CLASSES),
+            SliceMaps(output_dir, CLASSES),
+            ReliabilityPlot(calibration, output_dir, name="synthetic", cases="audited"),
+        ],
+    )
+    evaluator.run()
+    return output_dir, evaluator, {volume["case"]: volume for volume in volumes}
+
+
+def probabilities_of(volume):
+    """Softmax by its definition, in double precision: ``(C, voxels)``; and labels ``(voxels,)``."""
+    logits = volume["image"].double().numpy().reshape(3, -1)
+    odds = np.exp(logits - logits.max(axis=0))
+    return odds / odds.sum(axis=0), volume["label"].numpy().reshape(-1)
+
+
+def expected_calibration_error(confidence, correct, num_bins=15):
+    """Equation 10 of the paper as a plain loop."""
+    error = 0.0
+    for index in range(num_bins):
+        inside = [
+            n
+            for n, value in enumerate(confidence)
+            if index / num_bins < value <= (index + 1) / num_bins
+        ]
+        if inside:
+            gap = np.mean([correct[n] for n in inside]) - np.mean([confidence[n] for n in inside])
+            error += len(inside) / len(confidence) * abs(gap)
+    return error

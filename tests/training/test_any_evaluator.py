@@ -1,0 +1,268 @@
+"""The handlers in a stock evaluator of MONAI: stock transforms, files or arrays, batches or cases."""
+
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.handlers import MeanDice, from_engine
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    CopyItemsd,
+    EnsureChannelFirstd,
+    LoadImaged,
+)
+
+from nacl_monai import audit, read_audit
+from nacl_monai.errors import InputError
+from nacl_monai.training import CalibrationError, CaseBins, CaseTable, SliceMaps
+
+CLASSES = ["background", "left", "right"]
+SHAPE = (6, 5, 4)
+SOFTMAX = Activationsd("pred", softmax=True)
+KEEP = CopyItemsd("pred", names="probabilities")
+GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+class Logits(torch.nn.Module):
+    """A network that knows: logits by the gray value, whose noise misleads it."""
+
+    def forward(self, image):
+        return torch.cat([-2 * image, 1 - (image - 1) ** 2, image - 2], dim=1)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Five cases in KiTS's layout: folders that tell files of equal names apart."""
+    root, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    cases = []
+    for number in range(5):
+        label = rng.integers(0, 3, SHAPE).astype(np.uint8)
+        image = (label + rng.normal(0, 0.5, SHAPE)).astype(np.float32)
+        folder = root / f"case_{number:05d}"
+        folder.mkdir()
+        paths = {"image": folder / "imaging.nii.gz", "label": folder / "segmentation.nii.gz"}
+        for key, voxels in (("image", image), ("label", label)):
+            nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), paths[key])
+        cases.append({key: str(path) for key, path in paths.items()})
+    return cases
+
+
+def loaded(files, **options):
+    keys = ["image", "label"]
+    transform = Compose([LoadImaged(keys), EnsureChannelFirstd(keys)])
+    return DataLoader(Dataset(files, transform), **options)
+
+
+def expected(files, **options):
+    """The audit of the same probabilities, in memory."""
+    probs, labels = [], []
+    for case in loaded(files, batch_size=1):
+        probs.append(Logits()(case["image"].as_tensor())[0].softmax(0))
+        labels.append(case["label"].as_tensor()[0])
+    return audit(probs, labels, regions=["foreground", "union"], **options)
+
+
+def evaluated(folder, loader, postprocessing=SOFTMAX, network=None, structures=(), **options):
+    """A stock evaluator with the handlers, which has run."""
+    calibration = CalibrationError(regions=["foreground", "union"], structures=structures)
+    evaluator = SupervisedEvaluator(
+        "cpu",
+        loader,
+        network or Logits(),
+        postprocessing=postprocessing,
+        val_handlers=[
+            CaseTable(folder, [], [], calibration, "ours"),
+            CaseBins(folder, CLASSES, calibration),
+            SliceMaps(folder, CLASSES, structures),
+        ],
+        **options,
+    )
+    calibration.attach(evaluator, "calibration")
+    evaluator.run()
+    return evaluator
+
+
+def check(folder, evaluator, found, names):
+    """Numbers are those of the audit in memory, and every case has its name everywhere."""
+    ours = read_audit(folder)
+    assert ours.errors.index.tolist() == names
+    columns = found.errors.columns
+    np.testing.assert_allclose(ours.errors[columns], found.errors, rtol=1e-6)
+    table = pd.read_csv(folder / "cases.csv", dtype={"case": str}).set_index("case")
+    np.testing.assert_allclose(table.loc[names, columns], found.errors, atol=1e-6)
+    for column in ("ece_foreground", "ece_union"):
+        assert evaluator.state.metrics[column] == pytest.approx(found.errors[column].mean())
+    assert sorted(path.name for path in (folder / "maps").iterdir()) == [f"{n}.npz" for n in names]
+
+
+NAMES = [f"case_{number:05d}_imaging" for number in range(5)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_cases_are_called_by_their_files(files, tmp_path, batch_size):
+    """Probabilities under ``pred`` are enough; whatever the batches are."""
+    evaluator = evaluated(tmp_path, loaded(files, batch_size=batch_size))
+
+    check(tmp_path, evaluator, expected(files), NAMES)
+
+
+def test_batches_need_not_be_decollated(files, tmp_path):
+    """A network that ends in its activation, and nothing behind it."""
+    network = torch.nn.Sequential(Logits(), torch.nn.Softmax(dim=1))
+    evaluator = evaluated(tmp_path, loaded(files, batch_size=3), None, network, decollate=False)
+
+    check(tmp_path, evaluator, expected(files), NAMES)
+
+
+def test_labels_may_be_one_hot(files, tmp_path):
+    """And predictions too, if the probabilities are kept."""
+    one_hot = AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=3)
+    evaluator = evaluated(tmp_path, loaded(files, batch_size=2), Compose([SOFTMAX, KEEP, one_hot]))
+
+    check(tmp_path, evaluator, expected(files), NAMES)
+    for name, file in zip(NAMES, files, strict=True):
+        shown = np.load(tmp_path / "maps" / f"{name}.npz")
+        label = nibabel.load(file["label"]).get_fdata()[..., int(shown["slice"])]
+        np.testing.assert_array_equal(shown["label"], np.rot90(label))
+
+
+def test_arrays_without_metadata_are_numbered(files, tmp_path):
+    """A data loader of torch with pairs of tensors, in its order."""
+    pairs = [(case["image"][0].as_tensor(), case["label"][0].as_tensor()) for case in loaded(files)]
+    evaluator = evaluated(tmp_path, torch.utils.data.DataLoader(pairs, batch_size=2))
+
+    check(tmp_path, evaluator, expected(files), list("01234"))
+
+
+def test_names_of_the_data_count_before_those_of_files(files, tmp_path):
+    """A key ``case`` in every item, and ``patient``."""
+    named = [{**file, "case": f"c{k}", "patient": "p"} for k, file in enumerate(files)]
+    evaluator = evaluated(tmp_path, loaded(named, batch_size=2))
+
+    check(tmp_path, evaluator, expected(files), [f"c{k}" for k in range(5)])
+    assert set(pd.read_csv(tmp_path / "cases.csv")["patient"]) == {"p"}
+
+
+def test_structures_may_overlap(files, tmp_path):
+    """A channel of a sigmoid and a mask for each, as in MONAI's bundle for BraTS."""
+    structures = ["any", "left", "right"]
+
+    def masks(item):
+        label = item["label"]
+        return {**item, "label": torch.cat([label > 0, label == 1, label == 2]).float()}
+
+    postprocessing = Compose([Activationsd("pred", sigmoid=True), masks])
+    evaluated(tmp_path, loaded(files), postprocessing, structures=structures)
+
+    probs = [Logits()(case["image"].as_tensor())[0].sigmoid() for case in loaded(files)]
+    truth = [masks({"label": case["label"][0].as_tensor()})["label"] for case in loaded(files)]
+    found = audit(probs, truth, structures=structures, regions=["foreground", "union"])
+    ours = read_audit(tmp_path)
+    assert ours.run.bins.regions == found.run.bins.regions
+    np.testing.assert_allclose(ours.errors[found.errors.columns], found.errors, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("postprocessing", "said"),
+    [
+        (Compose([SOFTMAX, AsDiscreted("pred", argmax=True)]), "pred: holds whole numbers"),
+        (Compose([SOFTMAX, AsDiscreted("pred", argmax=True, to_onehot=3)]), "pred: holds whole"),
+        (None, "probs: reach from"),
+        (Activationsd("pred", sigmoid=True), "use softmax, not sigmoid"),
+    ],
+    ids=["label map", "one-hot", "logits", "sigmoid"],
+)
+def test_what_is_no_probability_is_refused(files, tmp_path, postprocessing, said):
+    """In one line, and nothing passes for the numbers of a network that is always certain."""
+    with pytest.raises(InputError, match=said) as caught:
+        evaluated(tmp_path, loaded(files), postprocessing)
+
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cases.csv").exists()
+
+
+def test_cases_without_a_label_are_refused(files, tmp_path):
+    """With what is missing."""
+    images = [{"image": file["image"]} for file in files]
+    loader = DataLoader(
+        Dataset(images, Compose([LoadImaged("image"), EnsureChannelFirstd("image")]))
+    )
+
+    with pytest.raises(InputError, match="^label: is missing"):
+        evaluated(tmp_path, loader)
+
+
+def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
+    """The documentation's: fifteen lines, and the numbers of the audit."""
+    text = GUIDE.read_text(encoding="utf-8")
+    block = next(
+        code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "SupervisedEv" in code
+    )
+    assert len([line for line in block.splitlines() if line]) <= 15
+    names = {
+        "classes": CLASSES,
+        "device": torch.device("cpu"),
+        "loader": loaded(files, batch_size=2),
+        "network": Logits(),
+    }
+    monkeypatch.chdir(tmp_path)
+    exec(block, names)
+
+    check(tmp_path / "mine", names["evaluator"], expected(files), NAMES)
+    table = pd.read_csv(tmp_path / "mine/cases.csv")
+    assert table["dice"].mean() == pytest.approx(names["evaluator"].state.metrics["dice"], abs=1e-6)
+    assert "5 cases, mean over cases: dice" in capsys.readouterr().out
+    assert read_audit(tmp_path / "mine").plot("union").axes
+
+
+@pytest.mark.parametrize(
+    ("structures", "metrics", "said"),
+    [
+        (["left"], ["dice"], "'dice' is of 2 structures, but 1 are named \\(left\\)"),
+        (["left", "right"], ["hd95"], "no metric 'hd95' with details; .*choose from dice"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(files, tmp_path, structures, metrics, said):
+    """Rather than written in the wrong column."""
+    calibration = CalibrationError(errors=["ece"])
+    dice = MeanDice(
+        include_background=False, num_classes=3, output_transform=from_engine(["pred", "label"])
+    )
+    evaluator = SupervisedEvaluator(
+        "cpu",
+        loaded(files),
+        Logits(),
+        postprocessing=Compose([SOFTMAX, KEEP, AsDiscreted("pred", argmax=True)]),
+        key_val_metric={"dice": dice, "calibration": calibration},
+        val_handlers=[CaseTable(tmp_path, structures, metrics, calibration, "ours")],
+    )
+
+    with pytest.raises(InputError, match=f"^CaseTable: .*{said}"):
+        evaluator.run()
+
+
+def test_classes_that_are_not_the_channels_are_refused(files, tmp_path):
+    """By both handlers that write their names."""
+    for handler, said in (
+        (lambda calibration: CaseBins(tmp_path, CLASSES[:2], calibration), "CaseBins: 2 classes"),
+        (lambda _: SliceMaps(tmp_path, CLASSES[:2]), "classes: 2 names"),
+    ):
+        calibration = CalibrationError(errors=["ece"])
+        evaluator = SupervisedEvaluator(
+            "cpu",
+            loaded(files),
+            Logits(),
+            postprocessing=SOFTMAX,
+            val_handlers=[handler(calibration)],
+        )
+        calibration.attach(evaluator, "calibration")
+        with pytest.raises(InputError, match=f"^{said}.*for 3 channels"):
+            evaluator.run()

@@ -1,0 +1,140 @@
+"""Types of values: which values fit, which arguments a component takes, how people say it."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pytest
+from monai.bundle import ComponentLocator, ConfigParser
+
+from nacl_monai.training.hints import fits, in_words, parameters, type_of
+
+COMPONENT = {"_target_": "UNet"}
+VALUES = {
+    "True": True,
+    "1": 1,
+    "1.5": 1.5,
+    "'a'": "a",
+    "None": None,
+    "[]": [],
+    "[1]": [1],
+    "(1, 2)": (1, 2),
+    "['a']": ["a"],
+    "{}": {},
+    "{'a': 1}": {"a": 1},
+}
+FITTING = [
+    (bool, "True"),
+    (int, "1"),
+    (float, "1; 1.5"),
+    (str, "'a'"),
+    (None, "None"),
+    (int | None, "1; None"),
+    (bool | str, "True; 'a'"),
+    (Literal["a", 1.5], "1.5; 'a'"),
+    (list, "[]; [1]; (1, 2); ['a']"),
+    (list[int], "[]; [1]; (1, 2)"),
+    (Sequence[str], "[]; ['a']"),
+    (tuple[int, ...], "[]; [1]; (1, 2)"),
+    (Sequence[int] | int, "1; []; [1]; (1, 2)"),
+    (dict, "{}; {'a': 1}"),
+    (Mapping[str, str], "{}"),
+    (dict[str, int], "{}; {'a': 1}"),
+    (Hashable, "True; 1; 1.5; 'a'; None; (1, 2)"),
+    (Path, ""),
+    (Callable[[int], int], ""),
+    (Any, "; ".join(VALUES)),
+    (object, "; ".join(VALUES)),
+    (TypeVar("T"), "; ".join(VALUES)),
+]
+
+
+@pytest.mark.parametrize(("hint", "fitting"), FITTING, ids=lambda part: str(part)[:30])
+def test_values_that_fit(hint, fitting):
+    """The table says which, and no other does; 1 is not True, and text is not a list of letters."""
+    assert "; ".join(name for name, value in VALUES.items() if fits(value, hint)) == fitting
+
+
+@pytest.mark.parametrize("value", ["@a", "$1 + 1", "%file.json", COMPONENT])
+@pytest.mark.parametrize("hint", [int, list[int], bool | None])
+def test_what_is_made_later_fits_any_type(value, hint):
+    """Its type is known only then; so it is within a list."""
+    assert fits(value, hint)
+    assert fits([value], list[int])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, bool),
+        (1, int),
+        ("a", str),
+        (None, Any),
+        ("$1", Any),
+        ("@number", float),
+        ("@chain", float),
+        ("@net", list | dict),
+        ([1, 2], list[int]),
+        ([1, "a"], list[int | str]),
+        ([], list[Any]),
+        ([["a"]], list[list[str]]),
+        ({"a": [1]}, dict[str, list[int]]),
+        (COMPONENT, list | dict),
+    ],
+)
+def test_type_of_what_may_replace_a_value(value, expected):
+    """References are followed; an expression may become anything."""
+    parser = ConfigParser({"number": 0.5, "chain": "@number", "net": COMPONENT})
+
+    assert type_of(value, parser) == expected
+
+
+class Parent:
+    def __init__(self, width: int = 1, *, name: str = "") -> None: ...
+
+
+class Child(Parent):
+    def __init__(self, depth: int, *args: Any, **kwargs: Any) -> None: ...
+
+
+class Closed(Child):
+    def __init__(self, width: float) -> None: ...
+
+
+def function(a: int, /, b: "Nix", c=None, **others: str) -> None: ...  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("Parent", {"width": int, "name": str}),
+        ("Child", {"depth": int, "width": int, "name": str}),
+        ("Closed", {"width": float}),
+        ("function", {"b": Any, "c": Any}),
+        ("nix", None),
+    ],
+)
+def test_arguments_of_a_component(target, expected):
+    """Those of parents too where a class hands them on; without a type where none can be read."""
+    component = {"_target_": f"{__name__}.{target}"}
+
+    assert parameters(component, ComponentLocator()) == expected
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (int, "a whole number"),
+        (list[float], "a list of numbers"),
+        (Sequence[int] | int, "a list of whole numbers or a whole number"),
+        (dict[str, list[int]], "a mapping of lists of whole numbers"),
+        (tuple, "a list"),
+        (list[Any], "a list"),
+        (bool | None, "True or False or None"),
+        (Literal["a", "b"], "one of a, b"),
+        (Path, "Path"),
+    ],
+)
+def test_types_in_words(hint, words):
+    """As a message says them."""
+    assert in_words(hint) == words

@@ -1,0 +1,159 @@
+"""logits.npz and logit_histogram.npz hold the sums and counts of a loop over the batches."""
+
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+
+from nacl_monai.training import LogitHistogram
+from tests.training.conftest import CLASSES
+
+
+def test_profile_sums_the_logits_before_softmax(evaluated):
+    """Sums of |logit| per true class over all volumes, from before the softmax."""
+    output_dir, _, volumes = evaluated
+    profile = np.load(output_dir / "logits.npz")
+    sums, counts = np.zeros((3, 3)), np.zeros(3, int)
+    for volume in volumes.values():
+        logits, label = volume["image"].double().numpy(), volume["label"][0].numpy()
+        for true in range(3):
+            counts[true] += (label == true).sum()
+            for output in range(3):
+                sums[true, output] += np.abs(logits[output][label == true]).sum()
+
+    assert list(profile["classes"]) == CLASSES
+    assert (profile["sums"].dtype, profile["counts"].dtype) == (np.float64, np.int64)
+    np.testing.assert_allclose(sums, profile["sums"], rtol=1e-12)
+    np.testing.assert_array_equal(counts, profile["counts"])
+
+
+class Network(torch.nn.Module):
+    """Returns its input times a number that is learned, as one tensor or in one of two other ways."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.scale, self.kind = torch.nn.Parameter(torch.tensor(2.0)), kind
+
+    def forward(self, image):
+        logits = self.scale * image
+        return {
+            "tensor": lambda: logits,
+            "list": lambda: [logits, 100 * logits[..., ::2]],
+            "stacked": lambda: torch.stack([logits, 100 * logits], 1),
+        }[self.kind]()
+
+
+def loss(logits, _):
+    return (logits if isinstance(logits, torch.Tensor) else logits[0]).mean()
+
+
+@pytest.mark.parametrize("decollate", [False, True])
+@pytest.mark.parametrize("kind", ["tensor", "list", "stacked"])
+def test_histogram_counts_the_largest_logits_of_every_epoch(tmp_path, kind, decollate):
+    """Each epoch counts the largest logit of every voxel with the weights that the network had then."""
+    batches = [{"image": 4 * torch.randn(2, 5, 6), "label": torch.zeros(1, 5, 6)} for _ in range(5)]
+    network = Network(kind)
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=3,
+        train_data_loader=DataLoader(batches, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+        loss_function=loss,
+        decollate=decollate,
+        train_handlers=[LogitHistogram(tmp_path)],
+    )
+    seen, written = [], []
+
+    def remember(*_):
+        seen[-1].append(network.scale.item())
+
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda: seen.append([]))
+    network.register_forward_pre_hook(remember)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        lambda: written.append(np.load(tmp_path / "logit_histogram.npz")["epochs"].tolist()),
+    )
+    trainer.run()
+
+    histogram = np.load(tmp_path / "logit_histogram.npz")
+    assert written == [[1], [1, 2], [1, 2, 3]]
+    assert histogram["counts"].dtype == np.int64
+    images = torch.stack([item["image"] for item in batches]).split(2)
+    edges = [-np.inf, *histogram["edges"], np.inf]
+    for scales, counts in zip(seen, histogram["counts"], strict=True):
+        batches = zip(scales, images, strict=True)
+        largest = torch.cat([(scale * image).amax(1).flatten() for scale, image in batches])
+        np.testing.assert_array_equal(np.histogram(largest, edges)[0], counts)
+    assert histogram["counts"].sum(axis=1).tolist() == [5 * 30] * 3
+
+
+def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
+    """The state holds the epochs so far; what a handler adds later does not change it."""
+    first = LogitHistogram(tmp_path)
+    ones = torch.ones(242, dtype=torch.int64)
+    first.load_state_dict({**first.state_dict(), "epochs": [1], "counts": [ones]})
+    state = first.state_dict()
+    trainer = SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=DataLoader([{"image": torch.ones(2, 3, 3), "label": torch.zeros(1)}]),
+        network=Network("tensor"),
+        optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]),
+        loss_function=loss,
+        train_handlers=[first],
+    )
+    trainer.run()
+
+    histogram = np.load(tmp_path / "logit_histogram.npz")
+    assert state["epochs"] == [1]
+    assert len(state["counts"]) == 1
+    assert histogram["epochs"].tolist() == [1, 1]
+    assert histogram["counts"].sum(axis=1).tolist() == [242, 9]
+
+
+def test_histogram_goes_on_within_an_epoch_on_another_device(tmp_path, monkeypatch):
+    """A checkpoint is read to the CPU, and the network counts where it is; "meta" acts as a GPU."""
+    here, there = torch.ones(242, dtype=torch.int64), torch.ones(242, device="meta")
+    counts = Mock(side_effect=[(here, torch.zeros(241)), (there, torch.zeros(241))])
+    monkeypatch.setattr("nacl_monai.training.logits.maximum_logit_counts", counts)
+    engine = Mock(state=Mock(output={"pred": torch.zeros(1, 2, 3), "image": torch.zeros(1, 1, 3)}))
+    stopped, resumed = LogitHistogram(tmp_path), LogitHistogram(tmp_path)
+    stopped._add(engine)
+
+    resumed.load_state_dict(stopped.state_dict())
+    resumed._add(engine)
+
+    assert resumed._current.device.type == "meta"
+
+
+@pytest.mark.parametrize("behind", [0, 2], ids=["label", "label and image"])
+def test_histogram_counts_no_voxel_that_nobody_labeled(tmp_path, behind):
+    """Whatever its logits are; the image may follow the label, as some losses need it."""
+    generator = torch.Generator().manual_seed(0)
+    images = 4 * torch.randn(3, 2, 5, 6, generator=generator)
+    labels = torch.randint(0, 3, (3, 1, 5, 6), generator=generator)
+    images.masked_fill_(labels == 2, 1e6)
+    items = [
+        {"image": image, "label": torch.cat([label, image[:behind]])}
+        for image, label in zip(images, labels, strict=True)
+    ]
+    network = Network("tensor")
+    SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=DataLoader(items, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
+        loss_function=loss,
+        train_handlers=[LogitHistogram(tmp_path, ignore_index=2)],
+    ).run()
+
+    histogram = np.load(tmp_path / "logit_histogram.npz")
+    largest = 2 * images.amax(1)[labels[:, 0] != 2]
+    edges = [-np.inf, *histogram["edges"], np.inf]
+    np.testing.assert_array_equal(histogram["counts"], [np.histogram(largest, edges)[0]])

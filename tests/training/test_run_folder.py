@@ -1,0 +1,562 @@
+"""A run's folder belongs to one configuration, and to one process at a time."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import ignite.distributed as idist
+import pytest
+from monai.bundle import ConfigParser
+
+from nacl_monai.errors import InputError
+from nacl_monai.training import keep_data, locks, open_run, recorded_files, run_folder
+
+REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
+
+
+def train(folder, restart=False, **changes):
+    """Opens ``folder`` from a configuration, as a bundle's ``training`` does."""
+    config = {
+        "output_dir": str(folder),
+        "rate": 0.1,
+        "loss": {"weights": [1, 2]},
+        "losses": {"nacl": {"_desc_": {"label": "NACL", "sweep": {"rate": [1]}}, "weight": 1}},
+        "training": [
+            {
+                "_target_": "nacl_monai.training.open_run",
+                "output_dir": "@output_dir",
+                "split_file": str(folder / "split.json"),
+                **({"restart": True} if restart else {}),
+            }
+        ],
+    }
+    parser = ConfigParser(config)
+    parser.update(changes)
+    try:
+        parser.get_parsed_content("training")
+    except RuntimeError as error:
+        raise error.__cause__ from None
+
+
+def recorded(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder in which an epoch was trained, from a split written by hand."""
+    folder = tmp_path / "run"
+    train(folder)
+    (folder / "checkpoints").mkdir()
+    for name in ("model.pt", "run.json", "split.json", "checkpoints/epoch_0001.pt"):
+        (folder / name).write_text("{}" if name.endswith(".json") else name)
+    return folder
+
+
+class TestRecord:
+    def test_configuration_is_recorded_with_its_overrides(self, tmp_path):
+        """All of it, `_desc_` included, as JSON for people."""
+        train(tmp_path / "run", rate=0.2)
+
+        config = recorded(tmp_path / "run")
+        assert config["rate"] == 0.2
+        assert config["loss"] == {"weights": [1, 2]}
+        assert config["losses"]["nacl"]["_desc_"]["label"] == "NACL"
+        assert config["training"][0]["_target_"] == "nacl_monai.training.open_run"
+        text = (tmp_path / "run" / "config.json").read_text()
+        assert text.startswith('{\n  "')
+        assert text.endswith("}\n")
+
+    @pytest.mark.parametrize("key", run_folder.FREE_KEYS)
+    def test_keys_that_decide_no_number_are_left_out(self, tmp_path, key):
+        """Where and on what a training runs may change from one session to the next."""
+        value = str(tmp_path / "run") if key == "output_dir" else "value"
+        train(tmp_path / "run", **{key: value})
+
+        assert key not in recorded(tmp_path / "run")
+
+    def test_these_keys_are_free(self):
+        """Every other key decides a number, or might."""
+        assert set(run_folder.FREE_KEYS) == {
+            *("_meta_", "bundle_root", "cache_dir", "dataset_dir", "device", "num_workers"),
+            *("output_dir", "reliability_interval", "restart", "run_name", "save_execute_config"),
+            "split_file",
+        }
+
+    @pytest.mark.parametrize("processes", [1, 2])
+    def test_number_of_processes_is_recorded(self, tmp_path, monkeypatch, processes):
+        """It decides which samples are in a batch with which."""
+        monkeypatch.setattr(idist, "get_world_size", lambda: processes)
+        train(tmp_path / "run")
+
+        assert recorded(tmp_path / "run")["processes"] == processes
+
+    def test_other_processes_write_nothing(self, tmp_path, monkeypatch):
+        """The first alone locks the folder and records; all wait for it."""
+        waited = []
+        monkeypatch.setattr(idist, "get_rank", lambda: 1)
+        monkeypatch.setattr(idist, "barrier", lambda: waited.append(True))
+        train(tmp_path / "run", restart=True)
+
+        assert not (tmp_path / "run").exists()
+        assert waited == [True]
+
+    def test_first_process_waits_as_well(self, tmp_path, monkeypatch):
+        """Only then may the others look at the folder."""
+        waited = []
+        monkeypatch.setattr(idist, "barrier", lambda: waited.append((tmp_path / "run").exists()))
+        train(tmp_path / "run")
+
+        assert waited == [True]
+
+    def test_value_that_json_does_not_know_is_recorded_as_text(self, tmp_path):
+        """From Python, a configuration may hold any object."""
+        train(tmp_path / "run", extra=Path("/x"))
+        train(tmp_path / "run", extra=Path("/x"))
+
+        assert recorded(tmp_path / "run")["extra"] == "/x"
+
+    def test_only_a_configuration_can_open_a_run(self, tmp_path):
+        """Otherwise there is nothing to record."""
+        with pytest.raises(RuntimeError, match="to be called from a configuration"):
+            open_run(tmp_path / "run", tmp_path / "split.json")
+
+    def test_training_locks_its_folder(self, tmp_path):
+        """Before it looks at what is there."""
+        train(tmp_path / "run")
+
+        os.fstat(locks._locks[tmp_path / "run"])  # fails if it is closed
+
+
+class TestGoingOn:
+    def test_same_configuration_goes_on(self, trained):
+        """On whatever device; what is there stays."""
+        train(trained, device="cuda", num_workers=4)
+
+        assert (trained / "checkpoints/epoch_0001.pt").exists()
+        assert not (trained / "previous").exists()
+
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [
+            ({"rate": 0.2}, "rate (0.1, now 0.2)"),
+            ({"loss": {"weights": [1]}}, "loss::weights::1 (2, now not set)"),
+            ({"extra": 1}, "extra (not set, now 1)"),
+            ({"extra": "x" * 100}, f"extra (not set, now {'x' * 60})"),
+            ({"losses::nacl::weight": 2}, "losses::nacl::weight (1, now 2)"),
+            ({"rate": 3, "extra": 1}, "rate (0.1, now 3), extra (not set, now 1)"),
+        ],
+    )
+    @pytest.mark.parametrize("missing", ["model.pt", "checkpoints/epoch_0001.pt", None])
+    def test_other_configuration_is_refused_with_what_differs(
+        self, trained, changes, named, missing
+    ):
+        """Weights or checkpoints are worth protecting, each without the other; the record stays."""
+        if missing:
+            (trained / missing).unlink()
+        before = recorded(trained)
+
+        with pytest.raises(InputError) as caught:
+            train(trained, **changes)
+
+        assert str(caught.value) == f"{trained}: was trained with another {named}; {REMEDY}"
+        assert recorded(trained) == before
+
+    @pytest.mark.parametrize(
+        ("number", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")]
+    )
+    def test_up_to_five_changes_are_named_and_the_others_counted(self, trained, number, more):
+        """A line that names hundreds of keys says nothing."""
+        changes = {f"extra{n}": n for n in range(number)}
+
+        with pytest.raises(InputError) as caught:
+            train(trained, **changes)
+
+        named = ", ".join(f"extra{n} (not set, now {n})" for n in range(min(number, 5)))
+        assert str(caught.value) == f"{trained}: was trained with another {named}{more}; {REMEDY}"
+
+    def test_other_number_of_processes_is_refused(self, trained, monkeypatch):
+        """A batch would have other samples."""
+        monkeypatch.setattr(idist, "get_world_size", lambda: 2)
+
+        with pytest.raises(InputError, match=r"another processes \(1, now 2\); "):
+            train(trained)
+
+    @pytest.mark.parametrize(
+        "description",
+        [{"label": "ours"}, {"label": "NACL", "color": "red"}, {}, {"sweep": {"rate": [1, 2]}}],
+    )
+    def test_description_of_a_menu_may_change(self, trained, description):
+        """Labels and colors decide how a table looks, and no number; the new one is recorded."""
+        train(trained, losses={"nacl": {"_desc_": description, "weight": 1}})
+
+        assert recorded(trained)["losses"]["nacl"]["_desc_"] == description
+
+    def test_before_the_first_epoch_there_is_nothing_to_protect(self, tmp_path):
+        """The folder is of the configuration that was last."""
+        train(tmp_path)
+        train(tmp_path, rate=0.2)
+
+        assert recorded(tmp_path)["rate"] == 0.2
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "its checkpoints are gone, so it cannot go on"),
+            ({"rate": 0.2}, "was trained with another rate (0.1, now 0.2)"),
+        ],
+        ids=["same", "other"],
+    )
+    def test_copy_without_weights_is_not_overwritten(self, trained, changes, said):
+        """Its record is worth protecting; tables and figures are made from such copies."""
+        for name in ("model.pt", "checkpoints/epoch_0001.pt"):
+            (trained / name).unlink()
+        before = recorded(trained)
+
+        with pytest.raises(InputError) as caught:
+            train(trained, **changes)
+
+        assert str(caught.value) == f"{trained}: {said}; {REMEDY}"
+        assert recorded(trained) == before
+
+    def test_model_of_unknown_origin_is_not_overwritten(self, trained):
+        """Without a record, or with a damaged one, nobody knows how it was trained."""
+        (trained / "config.json").write_text("{")
+        with pytest.raises(InputError) as caught:
+            train(trained)
+        assert str(caught.value) == f"{trained}/config.json: is damaged; {REMEDY}"
+        assert (trained / "config.json").read_text() == "{"
+
+        (trained / "config.json").unlink()
+        with pytest.raises(InputError) as caught:
+            train(trained)
+        assert str(caught.value) == f"{trained}: holds a training but no config.json; {REMEDY}"
+
+        (trained / "model.pt").unlink()
+        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
+            train(trained)
+
+        (trained / "checkpoints/epoch_0001.pt").unlink()
+        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
+            train(trained)
+
+        (trained / "run.json").unlink()
+        train(trained)
+
+
+def data_of(folder, names="abc", content="x"):
+    """A split of cases of two files each, written below ``folder``."""
+    split = {}
+    for part, name in zip(("train", "val", "test"), names, strict=True):
+        image, label = folder / f"images/{name}.nii", folder / f"labels/{name}.nii"
+        for file in (image, label):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        split[part] = [{"case": name, "patient": name, "image": [str(image)], "label": str(label)}]
+    return split
+
+
+def shown(file):
+    """Size and time of change, as `stat` prints them in UTC."""
+    command = ["stat", "--format=%s bytes of %z", file]
+    out = subprocess.run(command, env={"TZ": "UTC"}, capture_output=True, text=True, check=True)
+    return out.stdout.removesuffix(" +0000\n")
+
+
+def read_files(monkeypatch):
+    """The names of the files whose bytes are read from now on."""
+    read, checksum = [], recorded_files.checksum
+    monkeypatch.setattr(
+        recorded_files, "checksum", lambda path: read.append(path.name) or checksum(path)
+    )
+    return read
+
+
+def train_on(trained, split):
+    """As if that training had been of ``split``."""
+    keep_data(trained.with_name("new"), split)
+    (trained.with_name("new") / "data.json").rename(trained / "data.json")
+
+
+class TestData:
+    def test_cases_of_every_set_are_recorded_with_their_files(self, tmp_path):
+        """Below the folder that they have in common, with size, time and checksum."""
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+
+        content = f", sha256 {hashlib.sha256(b'x').hexdigest()}"
+        assert json.loads((tmp_path / "run/data.json").read_text()) == {
+            part: {
+                name: {
+                    f"{kind}/{name}.nii": shown(tmp_path / f"data/{kind}/{name}.nii") + content
+                    for kind in ("images", "labels")
+                }
+            }
+            for part, name in (("train", "a"), ("val", "b"), ("test", "c"))
+        }
+
+    def test_same_bytes_go_on_wherever_and_whenever_they_were_copied(self, trained, tmp_path):
+        """A copy is the same data, and so is a file that was written again; both are recorded."""
+        train_on(trained, data_of(tmp_path / "data"))
+        for folder, time in (("data", 1), ("moved/data", 10**9)):
+            split = data_of(tmp_path / folder)
+            os.utime(split["val"][0]["label"], (time, time))
+            keep_data(trained, split)
+
+            record = json.loads((trained / "data.json").read_text())
+            stamp = shown(tmp_path / folder / "labels/b.nii")
+            assert record["val"]["b"]["labels/b.nii"].startswith(stamp)
+
+    def test_only_files_that_something_has_touched_are_read_again(
+        self, trained, tmp_path, monkeypatch
+    ):
+        """Size and time of the others tell that they are as they were; the new times count then."""
+        split = data_of(tmp_path / "data")
+        train_on(trained, split)
+        read = read_files(monkeypatch)
+        keep_data(trained, split)
+        assert read == []
+
+        Path(split["val"][0]["label"]).touch()
+        for _ in range(2):
+            keep_data(trained, split)
+            assert read == ["b.nii"]
+
+    @pytest.mark.parametrize(
+        ("change", "named", "more"),
+        [
+            ({"content": "xy"}, "train::a::images/a.nii (1 bytes of {}, now 2 bytes of {})", 5),
+            ({"content": "y"}, "train::a::images/a.nii (1 bytes of {}, now 1 bytes of {})", 5),
+            ({"names": "abd"}, "test::c::images/c.nii (1 bytes of {}, now not set)", 3),
+            ({"names": "acb"}, "val::b::images/b.nii (1 bytes of {}, now not set)", 7),
+        ],
+    )
+    def test_other_data_are_refused(self, trained, tmp_path, change, named, more):
+        """Other bytes, and the same files in other sets: the first is named; the record stays."""
+        train_on(trained, data_of(tmp_path / "data"))
+        before = (trained / "data.json").read_text()
+
+        with pytest.raises(InputError) as caught:
+            keep_data(trained, data_of(tmp_path / "data", **change))
+
+        date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{9}"
+        line = re.sub(date, "{}", str(caught.value))
+        assert line == (
+            f"{trained}: was trained on other data, {named} and {more} more; "
+            f"put them back, or {REMEDY}"
+        )
+        assert (trained / "data.json").read_text() == before
+
+    def test_other_bytes_of_the_same_size_and_time_of_modification_are_refused(
+        self, trained, tmp_path
+    ):
+        """Archives set that time back, and so can everyone."""
+        split = data_of(tmp_path / "data")
+        file = Path(split["val"][0]["label"])
+        os.utime(file, (10**9, 10**9))
+        train_on(trained, split)
+        file.write_text("y")
+        os.utime(file, (10**9, 10**9))
+
+        with pytest.raises(InputError, match=r"other data, val::b::labels/b\.nii \([^)]*\); put"):
+            keep_data(trained, split)
+
+    @pytest.mark.parametrize("damage", [{"a": 3}, {"a": {"images/a.nii": None}}, []])
+    def test_record_of_anything_else_is_of_other_data(self, trained, tmp_path, damage):
+        """One line and no traceback."""
+        (trained / "data.json").write_text(json.dumps({"train": damage}))
+
+        with pytest.raises(InputError, match="was trained on other data, train::a"):
+            keep_data(trained, data_of(tmp_path / "data"))
+
+    def test_training_on_unknown_data_does_not_go_on(self, trained, tmp_path):
+        """A lost record is not written again of whatever data are there."""
+        with pytest.raises(InputError) as caught:
+            keep_data(trained, data_of(tmp_path / "data"))
+
+        assert str(caught.value) == f"{trained}: holds a training but no data.json; {REMEDY}"
+        assert not (trained / "data.json").exists()
+
+    def test_before_the_first_epoch_data_may_change(self, tmp_path):
+        """Nothing was learned of them."""
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+        keep_data(tmp_path / "run", data_of(tmp_path / "data", "xyz"))
+
+        assert "x" in json.loads((tmp_path / "run/data.json").read_text())["train"]
+
+    def test_first_process_alone_records_and_all_wait(self, tmp_path, monkeypatch):
+        """As with the configuration."""
+        waited = []
+        monkeypatch.setattr(idist, "get_rank", lambda: 1)
+        monkeypatch.setattr(idist, "barrier", lambda: waited.append(True))
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+
+        assert not (tmp_path / "run").exists()
+        assert waited == [True]
+
+
+class TestRestart:
+    def test_what_was_there_is_kept_aside_every_time(self, trained):
+        """But for the split, the lock, and what was kept before."""
+        train(trained, restart=True, rate=0.2)
+        (trained / "model.pt").write_text("second")
+        train(trained, restart=True)
+
+        previous = trained / "previous"
+        assert (previous / "1/checkpoints/epoch_0001.pt").exists()
+        assert (previous / "1/model.pt").read_text() == "model.pt"
+        assert (previous / "2/model.pt").read_text() == "second"
+        assert recorded(previous / "2")["rate"] == 0.2
+        assert {path.name for path in previous.iterdir()} == {"1", "2"}
+        assert {path.name for path in trained.iterdir()} == {
+            *(".lock", "config.json", "previous", "split.json")
+        }
+
+    @pytest.mark.parametrize("below", ["unet_nacl_seed0", "acdc/unet_nacl_seed0"])
+    def test_folder_of_other_runs_is_not_moved(self, trained, below):
+        """As `runs/<dataset>` is where no folder is named; what calibrators have made moves along."""
+        (trained / "calibrated/temperature").mkdir(parents=True)
+        train(trained, restart=True)
+        assert (trained / "previous/1/calibrated/temperature").is_dir()
+
+        train(trained / below)
+        with pytest.raises(InputError) as caught:
+            train(trained, restart=True)
+
+        assert str(caught.value) == (
+            f"{trained}: holds another run, {below}; name this one's folder: --output_dir"
+        )
+        assert not (trained / "previous/2").exists()
+
+    def test_next_number_is_above_all_that_are_taken(self, trained):
+        """Whatever else is there, and whichever numbers are missing."""
+        for name in ("7", "10", "notes"):
+            (trained / "previous" / name).mkdir(parents=True)
+        train(trained, restart=True)
+
+        assert (trained / "previous/11/model.pt").exists()
+
+    def test_folder_with_nothing_in_it_keeps_nothing_aside(self, tmp_path):
+        """A split written by hand is nothing to keep aside either."""
+        (tmp_path / "split.json").write_text("{}")
+        train(tmp_path, restart=True)
+
+        assert not (tmp_path / "previous").exists()
+        assert (tmp_path / "split.json").exists()
+
+    def test_split_that_was_drawn_is_kept_aside_as_well(self, trained):
+        """It is drawn anew, as the new training asks for."""
+        (trained / "split.json").write_text('{"train": [], "drawn": {}}')
+        train(trained, restart=True)
+
+        assert not (trained / "split.json").exists()
+        assert (trained / "previous/1/split.json").exists()
+
+    def test_nothing_is_moved_for_a_damaged_split(self, trained):
+        """The restart would be refused half-way."""
+        (trained / "split.json").write_text('{"train": [')
+
+        with pytest.raises(InputError, match=r"split\.json: is not a split"):
+            train(trained, restart=True)
+        assert (trained / "model.pt").exists()
+
+    @pytest.mark.parametrize("drawn", [False, True])
+    def test_split_by_hand_is_said_to_be_followed(self, trained, capsys, drawn):
+        """Whatever seed or fold was asked for."""
+        file = trained / "split.json"
+        file.write_text('{"train": [], "drawn": {}}' if drawn else '{"train": []}')
+        train(trained)
+
+        said = "" if drawn else f"{file}: was written by hand and is followed as it is\n"
+        assert capsys.readouterr().out == said
+
+    def test_split_stays_under_whatever_path_it_is_named(self, trained, monkeypatch):
+        """Relative to the working folder, or through a link."""
+        (trained.parent / "link").symlink_to(trained)
+        monkeypatch.chdir(trained.parent)
+        train(Path("link"), restart=True)
+
+        assert (trained / "split.json").exists()
+        assert (trained / "previous/1/model.pt").exists()
+
+    def test_without_restart_nothing_is_moved(self, trained):
+        """It is said on the command line, every time."""
+        train(trained)
+
+        assert (trained / "model.pt").exists()
+
+    @pytest.mark.parametrize("order", [sorted, lambda names: sorted(names, reverse=True)])
+    def test_checkpoints_are_moved_first(self, trained, monkeypatch, order):
+        """An interruption in between leaves no training that goes on with another's model."""
+        (trained / "a.txt").touch()  # the alphabet is not what decides
+        moved = []
+        names = order(trained.iterdir())
+        monkeypatch.setattr(Path, "iterdir", lambda _: iter(names))
+        replace = Path.replace
+
+        def move(path, target):
+            if target.parent == trained / "previous/1":
+                moved.append(path.name)
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", move)
+        train(trained, restart=True)
+
+        assert moved[0] == "checkpoints"
+        assert sorted(moved[1:]) == ["a.txt", "config.json", "model.pt", "run.json"]
+
+
+class TestOwnCode:
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        """Writes a module of the user's, whose class is the network."""
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def write(number):
+            (tmp_path / "users_net.py").write_text(f"class Net:\n    width = {number}\n")
+            return {"network_def": {"_target_": "users_net.Net"}}
+
+        return write
+
+    @pytest.fixture
+    def begun(self, tmp_path, module):
+        """A folder in which an epoch of that network was trained."""
+        folder = tmp_path / "run"
+        train(folder, **module(1))
+        for name in ("checkpoints", "model.pt", "run.json", "checkpoints/epoch_0001.pt"):
+            file = folder / name
+            file.mkdir() if name == "checkpoints" else file.write_text("{}")
+        return folder
+
+    def test_it_is_recorded(self, begun, module):
+        """By its module, with its checksum; the same code goes on."""
+        text = b"class Net:\n    width = 1\n"
+
+        assert recorded(begun)["own_code"] == {"users_net": hashlib.sha256(text).hexdigest()}
+        train(begun, **module(1))
+
+    def test_training_does_not_go_on_with_changed_code(self, begun, module):
+        """Its end would be of another network than its beginning; what is there stays."""
+        before = recorded(begun)
+        remedy = f"has changed since the training began; put it back, or {REMEDY}"
+
+        with pytest.raises(InputError) as caught:
+            train(begun, **module(2))
+        assert str(caught.value) == f"{begun}: users_net, a module of your own, {remedy}"
+        assert recorded(begun) == before
+
+    def test_code_may_change_before_the_first_epoch(self, tmp_path, module):
+        """Nothing is of the earlier code."""
+        train(tmp_path / "run", **module(1))
+        train(tmp_path / "run", **module(2))
+
+    def test_training_of_an_earlier_version_goes_on(self, begun, module):
+        """It recorded no code, and knows it from now on."""
+        config = recorded(begun)
+        own = config.pop("own_code")
+        (begun / "config.json").write_text(json.dumps(config))
+
+        train(begun, **module(1))
+        assert recorded(begun)["own_code"] == own
