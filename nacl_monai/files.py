@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
+import atexit
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import mkdtemp
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from nacl_monai.errors import InputError
+
+#: The file in a folder that is locked while a process has the folder.
+LOCK = ".lock"
 
 _PARTIAL = ".partial-"
 
@@ -61,26 +67,29 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     check_folder(path.parent, "choose another folder")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is not a file; choose another name")
-    temporary: Path | None = None
+    aside: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_partial_files(path.parent)
-        handle, temporary = _new_partial_file(path)
+        lock, aside = _new_partial_folder(path.parent)
+        temporary = aside / path.name
         try:
+            temporary.touch()
             yield temporary
-            os.fsync(handle)  # a crash of the machine after the renaming leaves no empty file
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())  # a crash of the machine then leaves no empty file
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
-            os.close(handle)  # and with it the lock, which keeps others from removing the file
+            lock.release()
     except Exception as error:
         refusal = _refusal(error)
         if refusal is None:
             raise
         raise InputError(f"{path}: cannot be written ({refusal}); choose another folder") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_partial_files(folder: str | Path) -> None:
@@ -88,10 +97,99 @@ def remove_partial_files(folder: str | Path) -> None:
 
     A file that a process still writes is locked, and stays.
     """
-    for partial in Path(folder).glob(f"{_PARTIAL}*"):
-        with suppress(OSError), partial.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
+    for aside in Path(folder).glob(f"{_PARTIAL}*"):
+        with suppress(OSError, Timeout), FileLock(aside / LOCK, timeout=0):
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _new_partial_folder(parent: Path) -> tuple[BaseFileLock, Path]:
+    """Makes a folder and locks it, unless the file system knows no locks."""
+    while True:
+        aside = Path(mkdtemp(prefix=_PARTIAL, dir=parent))
+        lock = FileLock(aside / LOCK)
+        with suppress(OSError, Timeout):
+            lock.acquire(timeout=0)
+        if aside.exists():  # unless another process has removed it before it was locked
+            return lock, aside
+
+
+# By process, since a fork has what its parent has locked only in its memory.
+_held: dict[tuple[int, Path], tuple[BaseFileLock, os.stat_result]] = {}
+
+
+def lock_folder(folder: str | Path, file: str | Path = LOCK) -> None:
+    """Makes ``folder`` this process's own, until `unlock_folder` or until the process ends.
+
+    A process may take its own folder again. One that is killed leaves the file of the lock, which keeps
+    nobody out.
+
+    Args:
+        folder: The folder.
+        file: The file that is locked, in the folder if its path is relative; its folder is made if
+            missing, and it is removed in the end.
+
+    Raises:
+        InputError: If another process has the folder, or if nothing can be written there.
+
+    Example:
+        >>> folder = getfixture("tmp_path") / "run"
+        >>> lock_folder(folder)
+        >>> unlock_folder(folder)
+        >>> list(folder.iterdir())
+        []
+    """
+    folder = Path(folder).resolve()  # a link and what it leads to are one folder
+    if _is_held(folder):
+        return
+    _release(folder)
+    lock = FileLock(folder / file)
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        _held[os.getpid(), folder] = lock, Path(lock.lock_file).stat()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another process is writing there; wait for it, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+
+
+def unlock_folder(folder: str | Path) -> None:
+    """Gives up a folder that `lock_folder` has taken; nothing where this process has not."""
+    folder = Path(folder).resolve()
+    if _is_held(folder):
+        lock, _ = _held[os.getpid(), folder]
+        with suppress(OSError):  # Windows removes no file that is open; filelock does so there
+            Path(lock.lock_file).unlink()
+    _release(folder)
+
+
+@atexit.register
+def _unlock_all() -> None:
+    for process, folder in [*_held]:
+        if process == os.getpid():
+            unlock_folder(folder)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether this process has locked ``folder``, and not one of the name that has moved since."""
+    if (os.getpid(), folder) not in _held:
+        return False
+    lock, file = _held[os.getpid(), folder]
+    try:
+        return os.path.samestat(Path(lock.lock_file).stat(), file)
+    except OSError:
+        return False
+
+
+def _release(folder: Path) -> None:
+    lock, _ = _held.pop((os.getpid(), folder), (None, None))
+    if lock is not None:
+        with suppress(OSError):
+            lock.release()
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -143,19 +241,6 @@ def stamp(path: str | Path) -> str:
     seconds, nanoseconds = divmod(state.st_ctime_ns, 10**9)
     changed = datetime.fromtimestamp(seconds, timezone.utc)
     return f"{state.st_size} bytes of {changed:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
-
-
-def _new_partial_file(path: Path) -> tuple[int, Path]:
-    """Makes a file beside ``path`` and locks it, as long as the handle is open."""
-    while True:
-        # The suffix is kept because writers such as matplotlib and NumPy read the format from it.
-        prefix = f"{_PARTIAL}{path.stem}-"
-        handle, name = mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
-        with suppress(OSError):  # not every file system knows locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if Path(name).exists():  # unless another process has removed it before it was locked
-            return handle, Path(name)
-        os.close(handle)
 
 
 def _refusal(error: BaseException | None) -> str | None:

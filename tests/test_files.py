@@ -45,9 +45,10 @@ def test_failure_keeps_the_earlier_file(tmp_path):
 
 def left_behind(folder):
     """A file that a killed process was writing: its lock has ended with it."""
-    partial = folder / ".partial-a-0123456.csv"
-    partial.write_text("half")
-    return partial
+    partial = folder / ".partial-0123456"
+    partial.mkdir()
+    (partial / "a.csv").write_text("half")
+    (partial / ".lock").touch()
 
 
 def test_next_writer_removes_what_a_killed_one_left(tmp_path):

@@ -17,6 +17,7 @@ from nacl_monai.audits.measuring import SCORES, Measured
 from nacl_monai.audits.result import Audit
 from nacl_monai.audits.sums import as_record, scores_of, summed
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import lock_folder, unlock_folder
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
@@ -34,7 +35,6 @@ from nacl_monai.training.evaluation_record import (
     take_place,
     write_evaluation_record,
 )
-from nacl_monai.training.locks import lock_folder
 from nacl_monai.training.slice_maps import write_slice
 
 _DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
@@ -87,6 +87,7 @@ def written_aside(output: Path) -> Iterator[Path]:
     try:
         yield folder.aside / _NIFTI
     except BaseException:
+        unlock_folder(folder.aside)
         shutil.rmtree(folder.aside, ignore_errors=True)
         raise
 

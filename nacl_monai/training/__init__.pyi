@@ -12,7 +12,6 @@ from .divergence import StopOnDivergence
 from .epoch_seed import EpochSeed
 from .evaluation_folder import open_evaluation
 from .evaluation_record import EvaluationRecord
-from .locks import lock_folder
 from .logits import LogitHistogram, LogitProfile
 from .loss_check import check_loss
 from .multipliers import Multipliers
@@ -86,7 +85,6 @@ __all__ = [
     "last_step",
     "load_pretrained",
     "load_weights",
-    "lock_folder",
     "loss_and_terms",
     "most_probable_class",
     "next_step",

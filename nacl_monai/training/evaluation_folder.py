@@ -8,10 +8,9 @@ from typing import Any
 import ignite.distributed as idist
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object
+from nacl_monai.files import lock_folder, read_object
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training.evaluation_record import check_replaceable, clear_aside
-from nacl_monai.training.locks import lock_folder
 
 _OPTION = "--evaluation_dir"
 
@@ -29,8 +28,8 @@ def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
     """
     check_replaceable(folder, _OPTION)
     _check_set(folder, cases)
-    lock_folder(folder.aside)
     if idist.get_rank() == 0:
+        lock_folder(folder.aside)
         clear_aside(folder)
     idist.barrier()
 

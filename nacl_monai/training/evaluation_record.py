@@ -14,7 +14,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import check_folder, checksum, write_text
+from nacl_monai.files import check_folder, checksum, unlock_folder, write_text
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training.run_record import git_commit
 
@@ -150,6 +150,7 @@ def take_place(folder: EvaluationFolder) -> None:
         InputError: If the operating system refuses.
     """
     path, old = folder.path.resolve(), folder.replaced
+    unlock_folder(folder.aside)
     try:
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():

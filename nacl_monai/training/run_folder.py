@@ -19,10 +19,9 @@ from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import LOCK, lock_folder, read_object, write_text
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
-from nacl_monai.training.locks import LOCK, lock_folder
 from nacl_monai.training.own_code import OWN_CODE, own_code
 from nacl_monai.training.recorded_files import recorded_checksum, recorded_file, recorded_stamp
 from nacl_monai.training.running import running_parser
@@ -67,8 +66,8 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         InputError: If another process writes there, or if there is a training of another configuration,
             of an unknown one, or without its checkpoints; with ``restart``, if another run is below.
     """
-    lock_folder(output_dir)
     if idist.get_rank() == 0:
+        lock_folder(output_dir)
         folder = RunFolder(Path(output_dir))
         if restart:
             _move_aside(folder, Path(split_file))

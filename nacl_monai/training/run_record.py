@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import shlex
 import subprocess
 import sys
@@ -22,6 +21,11 @@ from ignite.engine import Engine, Events
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _PACKAGES = ("nacl-monai", "torch", "monai", "pytorch-ignite", "numpy")
 
@@ -98,12 +102,11 @@ class RunRecord:
         if idist.get_rank() != 0:
             return
         state: Any = engine.state
-        kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         session = {
             **self._session,
             "seconds": round(time.monotonic() - self._began, 3),
             "epochs": [self._first, complete] if complete >= self._first else None,
-            "peak_memory_mib": round(kibibytes / 1024),
+            **_peak_memory(),
         }
         if torch.cuda.is_available():
             session["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
@@ -123,6 +126,16 @@ class RunRecord:
             "best_epoch": state.best_metric_epoch if validated else None,
             "best_metric": round(float(state.best_metric), 6) if validated else None,
         }
+
+
+def _peak_memory() -> dict[str, int]:
+    """The most memory that the process has had, where the operating system counts it."""
+    if resource is None:
+        return {}
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return {
+        "peak_memory_mib": round(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    }
 
 
 def git_commit() -> str | None:

@@ -185,7 +185,7 @@ def test_two_checkpoints_and_every_session_are_kept(runs, which, epochs):
 
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert names == ["epoch_0002.pt", "epoch_0003.pt"]
-    assert {path.name for path in folder.glob(".*")} == {".lock"}
+    assert {path.name for path in folder.glob(".*")} <= {".lock"}
     assert record["finished"]
     assert [session["epochs"] for session in record["sessions"]] == epochs
 

@@ -248,7 +248,8 @@ def test_damaged_file_is_made_anew(cases, volumes, tmp_path, capsys, size):
 
 def test_partial_file_of_a_killed_process_is_removed(cases, volumes, tmp_path):
     """Also where everything is cached, so that nothing is written."""
-    (tmp_path / "cache/.partial-x.npy").write_bytes(b"half")
+    (tmp_path / "cache/.partial-x").mkdir()
+    (tmp_path / "cache/.partial-x/a.npy").write_bytes(b"half")
 
     CachedVolumes(cases, transforms(), tmp_path / "cache")
 

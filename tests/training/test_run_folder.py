@@ -9,10 +9,11 @@ from pathlib import Path
 
 import ignite.distributed as idist
 import pytest
+from filelock import FileLock
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.training import keep_data, locks, open_run, recorded_files, run_folder
+from nacl_monai.training import keep_data, open_run, recorded_files, run_folder
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -128,7 +129,8 @@ class TestRecord:
         """Before it looks at what is there."""
         train(tmp_path / "run")
 
-        os.fstat(locks._locks[tmp_path / "run"])  # fails if it is closed
+        with pytest.raises(TimeoutError):
+            FileLock(tmp_path / "run/.lock").acquire(timeout=0)
 
 
 class TestGoingOn:
