@@ -11,7 +11,17 @@ import nacl_monai
 
 PACKAGE = Path(nacl_monai.__file__).parent
 ORDER = [
-    *("errors", "differences", "tensors", "files", "sources", "quiet", "counting", "progress"),
+    *(
+        "errors",
+        "differences",
+        "tensors",
+        "files",
+        "output",
+        "sources",
+        "quiet",
+        "counting",
+        "progress",
+    ),
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
     *("losses", "metrics", "posthoc", "inference", "data", "reports", "training", "audits"),
     *("bundles", "paper", "dicom", "raters", "nnunet", "demo", "completion"),

@@ -109,6 +109,7 @@ sys.exit(main(["audit", predictions, labels, "--output", output]))
 """
 
 
+@pytest.mark.slow
 def test_commands_need_no_module_of_one_operating_system_alone(tmp_path):
     """An audit is made where there are neither ``fcntl`` nor ``resource``, nor most signals."""
     voxels = np.zeros((2, 4, 4, 1), np.float32)

@@ -1,0 +1,240 @@
+"""The folder of what a command writes: written aside, and put in its place at once.
+
+A command that writes several files belongs in `written_folder`::
+
+    with written_folder(options.output, "compare") as folder:
+        write_text(folder / "table.md", table)
+
+A record in the folder, :data:`RECORD`, names the files of each command. The next time, the command
+replaces those, and keeps every other file, of a user or of another command.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import lock_folder, read_object, unlock_folder, write_text
+
+#: The record of who wrote which files of a folder.
+RECORD = ".written.json"
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+# What a file manager leaves in any folder, and a process that was killed.
+_NOBODYS = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".partial-*")
+
+
+@contextmanager
+def written_folder(
+    output: str | Path,
+    command: str,
+    *,
+    option: str = "--output",
+    read: Iterable[str | Path] = (),
+    replace: bool = True,
+) -> Iterator[Path]:
+    """Yields a new folder beside ``output``, which takes its place as soon as the block has succeeded.
+
+    If the block fails, or if its process is killed, what was at ``output`` is as it was.
+
+    Args:
+        output: The folder to write; its parents are made.
+        command: Who writes it, such as ``"compare"``. Only its own earlier files are replaced.
+        option: The option that chooses another folder, for messages.
+        read: Files and folders that the command reads, none of which may be within ``output``.
+        replace: Whether the command may replace what it has written earlier; otherwise ``output`` must
+            be missing or empty, and nothing is recorded.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        InputError: If ``output`` is no folder or one that no command of this package wrote, if nothing
+            can be written there, or if another process writes it.
+        SettingError: If something that is read is within ``output``.
+
+    Example:
+        >>> output = getfixture("tmp_path") / "results"
+        >>> for text in ("old", "new"):
+        ...     with written_folder(output, "compare") as folder:
+        ...         _ = (folder / "table.md").write_text(text)
+        >>> (output / "table.md").read_text()
+        'new'
+    """
+    missing = [parent for parent in Path(output).absolute().parents if not parent.exists()]
+    aside = open_output(output, command, option=option, read=read, replace=replace)
+    try:
+        yield aside
+        close_output(output, command, option=option, replace=replace)
+    except BaseException as error:
+        abandon_output(output)
+        with suppress(OSError):
+            for parent in missing:
+                parent.rmdir()
+        if isinstance(error, OSError) and _is_of_disk(error, aside):
+            raise _unwritable(output, option, error) from error
+        raise
+
+
+def aside_of(output: str | Path) -> Path:
+    """The folder beside ``output`` that takes its place; of a link, beside what it leads to."""
+    return _beside(output, "new")
+
+
+def check_output(
+    output: str | Path,
+    command: str,
+    *,
+    option: str = "--output",
+    read: Iterable[str | Path] = (),
+    replace: bool = True,
+) -> None:
+    """Refuses what `written_folder` refuses, before anything is read or written."""
+    output = Path(output)
+    remedy = f"choose another {option}"
+    for path in read:
+        if Path(path).resolve().is_relative_to(output.resolve()):
+            raise SettingError(
+                f"{option}: is {output}, of which {path} is read, and would be replaced; choose another"
+            )
+    for place in (output, *output.parents):
+        if (place.exists() or place.is_symlink()) and not place.is_dir():
+            raise InputError(f"{place}: is not a folder; {remedy}")
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise InputError(f"{output}: is where this command runs, and would be taken away; {remedy}")
+    standing = next(place for place in (output, *output.absolute().parents) if place.exists())
+    places = (output, aside_of(output).parent) if output.exists() else (standing,)
+    for place in places:
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"{place}: cannot be written; {remedy}")
+    names = sorted(path.name for path in output.glob("*") if not _is_nobodys(path.name))
+    if names and not (replace and (output / RECORD).is_file()):
+        whose = f"which `nacl-monai {command}` did not write" if replace else "and must be new"
+        raise InputError(f"{output}: holds {names[0]}, {whose}; {remedy}, or move it away")
+    _written(output)  # which may be damaged
+
+
+def open_output(
+    output: str | Path,
+    command: str,
+    *,
+    option: str = "--output",
+    read: Iterable[str | Path] = (),
+    replace: bool = True,
+) -> Path:
+    """Begins what `written_folder` does where a ``with`` cannot be, as in a configuration.
+
+    Returns:
+        The empty folder to write to, until `close_output` or `abandon_output`.
+    """
+    aside = aside_of(output)
+    check_output(output, command, option=option, read=read, replace=replace)
+    lock_folder(output, _beside(output, "lock"))
+    try:
+        _put_back(output)  # where a process was killed
+        check_output(output, command, option=option, read=read, replace=replace)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+    except BaseException as error:
+        unlock_folder(output)
+        if isinstance(error, OSError):
+            raise _unwritable(output, option, error) from error
+        raise
+    return aside
+
+
+def close_output(
+    output: str | Path, command: str, *, option: str = "--output", replace: bool = True
+) -> None:
+    """Puts what was written aside in its place, with the files of others that were there.
+
+    Raises:
+        InputError: If a file would replace another's, or if the operating system refuses.
+    """
+    path, old, aside = Path(output).resolve(), _beside(output, "old"), aside_of(output)
+    new, there = _files(aside), _files(path)
+    if replace:
+        written = _written(path)
+        kept = {name for name in there if not _is_nobodys(Path(name).name)}
+        kept -= {RECORD, *written.get(command, [])}
+        if collisions := sorted(new & kept):
+            raise InputError(
+                f"{output}: holds {collisions[0]}, which `nacl-monai {command}` did not write; choose "
+                f"another {option}, or move it away"
+            )
+        written = {**written, command: sorted(new)}
+        write_text(aside / RECORD, json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+        for name in sorted(kept):
+            _keep(path / name, aside / name)
+    try:
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        aside.rename(path)
+    except OSError as error:
+        raise InputError(
+            f"{output}: cannot be replaced ({error.strerror}); choose another {option}"
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)
+    unlock_folder(output)
+
+
+def abandon_output(output: str | Path) -> None:
+    """Removes what was written aside."""
+    shutil.rmtree(aside_of(output), ignore_errors=True)
+    _put_back(output)
+    unlock_folder(output)
+
+
+def _written(output: Path) -> dict[str, list[str]]:
+    """The files of every command in a folder."""
+    record = output / RECORD
+    return read_object(record, "move its folder away") if record.exists() else {}
+
+
+def _is_nobodys(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in _NOBODYS)
+
+
+def _put_back(output: str | Path) -> None:
+    """Undoes half a replacement."""
+    if _beside(output, "old").is_dir() and not Path(output).exists():
+        _beside(output, "old").rename(Path(output).resolve())
+
+
+def _beside(output: str | Path, suffix: str) -> Path:
+    path = Path(output).resolve()
+    return path.with_name(f".{path.name}.{suffix}")
+
+
+def _files(folder: Path) -> set[str]:
+    """Every file below a folder, and every link."""
+    paths = folder.rglob("*")
+    files = (path for path in paths if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(folder).as_posix() for path in files}
+
+
+def _keep(file: Path, to: Path) -> None:
+    """The same file at another place, which is a copy where the file system knows no links."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, to, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(file, to, follow_symlinks=False)
+
+
+def _is_of_disk(error: OSError, aside: Path) -> bool:
+    """Whether an error is of what is written, and not of what is read."""
+    return error.errno in _DISK and (
+        error.filename is None or Path(error.filename).is_relative_to(aside)
+    )
+
+
+def _unwritable(output: str | Path, option: str, error: OSError) -> InputError:
+    return InputError(f"{output}: cannot be written ({error.strerror}); choose another {option}")

@@ -1,0 +1,292 @@
+"""A command's folder is written aside and takes its place at once."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nacl_monai import output as module
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import write_text
+from nacl_monai.output import RECORD, abandon_output, aside_of, open_output, written_folder
+
+
+def write(output, files, command="compare", **options):
+    """Writes a folder of texts."""
+    with written_folder(output, command, **options) as folder:
+        for name, text in files.items():
+            write_text(folder / name, text)
+
+
+def content(folder):
+    """The visible files below a folder and what is in them."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def refusal(output, error=InputError, **options):
+    """The line with which a folder is refused, before anything is written."""
+    before = sorted(output.parent.rglob("*"))
+    with pytest.raises(error) as caught:
+        write(output, {"a": "new"}, **options)
+    assert sorted(output.parent.rglob("*")) == before
+    return str(caught.value)
+
+
+def test_next_folder_has_nothing_of_the_earlier(tmp_path):
+    """The whole is replaced, and nothing is left beside it."""
+    write(tmp_path / "deep/output", {"a": "1", "maps/b": "2"})
+    write(tmp_path / "deep/output", {"a": "3", "c": "4"})
+
+    assert content(tmp_path) == {"deep/output/a": "3", "deep/output/c": "4"}
+    assert sorted(path.name for path in tmp_path.rglob(".*")) == [RECORD]
+
+
+def test_files_of_users_and_of_other_commands_stay(tmp_path):
+    """Links stay links."""
+    output = tmp_path / "output"
+    write(output, {"a": "1", "maps/b": "2"})
+    write(output, {"c": "3"}, command="reliability")
+    write_text(output / "maps/notes", "mine")
+    (output / "link").symlink_to("maps/notes")
+    write(output, {"a": "4"})
+
+    expected = {"a": "4", "c": "3", "maps/notes": "mine", "link": "mine"}
+    assert content(output) == expected
+    assert (output / "link").is_symlink()
+    assert json.loads((output / RECORD).read_text()) == {"compare": ["a"], "reliability": ["c"]}
+
+
+def test_copies_replace_links_where_the_file_system_knows_none(tmp_path, monkeypatch):
+    """As on FAT."""
+    write(tmp_path / "output", {"a": "1"})
+    write_text(tmp_path / "output/notes", "mine")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write(tmp_path / "output", {"a": "2"})
+
+    assert content(tmp_path / "output") == {"a": "2", "notes": "mine"}
+
+
+def test_file_of_another_is_not_replaced(tmp_path):
+    """Nor is anything else then."""
+    output = tmp_path / "output"
+    write(output, {"b": "1"})
+    write_text(output / "a", "mine")
+
+    assert refusal(output) == (
+        f"{output}: holds a, which `nacl-monai compare` did not write; choose another --output, or "
+        "move it away"
+    )
+    assert content(output) == {"a": "mine", "b": "1"}
+
+
+PLACES = {
+    "device": "/dev/null: is not a folder; choose another --output",
+    "pipe": "{0}: is not a folder; choose another --output",
+    "file": "{0}: is not a folder; choose another --output",
+    "dangling link": "{0}: is not a folder; choose another --output",
+    "foreign folder": "{0}: holds mine, which `nacl-monai compare` did not write; choose another "
+    "--output, or move it away",
+    "link to a foreign folder": "{0}: holds mine, which `nacl-monai compare` did not write; choose "
+    "another --output, or move it away",
+    "damaged record": "{0}/.written.json: is damaged; move its folder away",
+    "working folder": "{0}: is where this command runs, and would be taken away; choose another "
+    "--output",
+    "read-only folder": "{0}: cannot be written; choose another --output",
+}
+
+
+def standing(kind, folder, monkeypatch):
+    """Something that is no folder of a command."""
+    output = folder / "output"
+    if kind == "device":
+        return Path("/dev/null")
+    if kind == "pipe":
+        os.mkfifo(output)
+    elif kind == "file":
+        output.touch()
+    elif kind == "dangling link":
+        output.symlink_to("nowhere")
+    elif kind == "foreign folder":
+        output.mkdir()
+        (output / "mine").touch()
+    elif kind == "link to a foreign folder":
+        (folder / "elsewhere").mkdir()
+        (folder / "elsewhere/mine").touch()
+        output.symlink_to("elsewhere")
+    else:
+        write(output, {"a": "1"})
+        if kind == "damaged record":
+            (output / RECORD).write_text("[")
+        elif kind == "working folder":
+            monkeypatch.chdir(output)
+        else:
+            access = os.access
+            monkeypatch.setattr(
+                os, "access", lambda path, mode: path != output and access(path, mode)
+            )
+    return output
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_no_command_wrote_is_refused(tmp_path, monkeypatch, kind):
+    """In one line, before anything is written."""
+    output = standing(kind, tmp_path, monkeypatch)
+    if kind == "device":
+        with pytest.raises(InputError) as caught:
+            write(output, {})
+        assert str(caught.value) == PLACES[kind]
+    else:
+        assert refusal(output) == PLACES[kind].format(output)
+
+
+def test_folder_that_must_be_new_is_never_replaced(tmp_path):
+    """Nor is anything recorded in it."""
+    output = tmp_path / "output"
+    output.mkdir()
+    write(output, {"a": "1"}, replace=False)
+
+    assert [path.name for path in output.iterdir()] == ["a"]
+    line = refusal(output, replace=False)
+    assert line == f"{output}: holds a, and must be new; choose another --output, or move it away"
+
+
+def test_what_is_read_is_not_replaced(tmp_path):
+    """The message names the option."""
+    write(tmp_path / "output", {"a": "1"})
+    line = refusal(tmp_path / "output", SettingError, read=[tmp_path / "output/a"], option="--to")
+
+    assert line.startswith(f"--to: is {tmp_path}/output, of which {tmp_path}/output/a is read")
+
+
+def test_link_to_a_folder_of_its_own_is_followed(tmp_path):
+    """The folder may be on another disk."""
+    write(tmp_path / "disk/output", {"a": "1"})
+    (tmp_path / "output").symlink_to("disk/output")
+    write(tmp_path / "output", {"a": "2"})
+
+    assert (tmp_path / "output").is_symlink()
+    assert content(tmp_path / "disk") == {"output/a": "2"}
+
+
+def test_second_process_is_refused(tmp_path):
+    """And does not disturb the first."""
+    open_output(tmp_path / "output", "compare")
+    code = "import sys; from nacl_monai.output import *; open_output(sys.argv[1], 'compare')"
+    second = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "output"], capture_output=True, check=False
+    )
+
+    assert b"another process is writing there" in second.stderr
+    assert aside_of(tmp_path / "output").is_dir()
+    abandon_output(tmp_path / "output")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("before", [{}, {"a": "1"}])
+def test_failure_leaves_what_was_there(tmp_path, before):
+    """Whatever the failure, nothing else remains, not even an empty parent."""
+    if before:
+        write(tmp_path / "deep/output", before)
+    there = sorted(tmp_path.rglob("*"))
+
+    def fail(error):
+        with written_folder(tmp_path / "deep/output", "compare") as folder:
+            write_text(folder / "a", "half")
+            raise error
+
+    for error in (ZeroDivisionError, KeyboardInterrupt):
+        with pytest.raises(error):
+            fail(error)
+
+    assert sorted(tmp_path.rglob("*")) == there
+    assert content(tmp_path) == {f"deep/output/{name}": text for name, text in before.items()}
+
+
+def test_full_disk_is_one_line(small_disk):
+    """Also where a file is written without `atomic_path`."""
+    write(small_disk / "output", {"a": "1"})
+    with (
+        pytest.raises(InputError, match=r"output: cannot be written .*; choose another --output$"),
+        written_folder(small_disk / "output", "compare") as folder,
+    ):
+        (folder / "a").write_bytes(bytes(2**19))
+
+    assert content(small_disk) == {"output/a": "1"}
+
+
+def test_error_of_what_is_read_is_no_error_of_the_folder(tmp_path):
+    """It keeps its own name."""
+    with pytest.raises(PermissionError), written_folder(tmp_path / "output", "compare"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/a.nii.gz")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nacl_monai import files, output
+calls, last = 0, int(sys.argv[2])
+def counting(function):
+    def call(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return call
+for owner, names in ((os, ("link", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "chmod")),):
+    for name in names:
+        setattr(owner, name, counting(getattr(owner, name)))
+with output.written_folder(sys.argv[1], "compare") as folder:
+    for name in ("a", "c"):
+        files.write_text(folder / name, "new")
+print(calls)
+"""
+OLD, NEW = {"a": "old", "maps/b": "old", "mine": "x"}, {"a": "new", "c": "new", "mine": "x"}
+
+
+def killed(output, call):
+    """Writes a folder and is killed at a call of the operating system; returns what it printed."""
+    write(output, {"a": "old", "maps/b": "old"})
+    write_text(output / "mine", "x")
+    command = [sys.executable, "-c", KILLED, output, str(call)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == (0 if ended.stdout else -signal.SIGKILL), ended.stderr
+    return ended.stdout
+
+
+def check_killed(output, call):
+    """Either folder is there, whole, and the next process is not stopped."""
+    if killed(output, call):
+        assert content(output) == NEW
+        return False
+    there = output if output.exists() else module._beside(output, "old")
+    assert content(there) in (OLD, NEW)
+    write(output, {"a": "new", "c": "new"})
+    assert content(output) == NEW
+    assert {path.name for path in output.parent.iterdir()} == {"output"}
+    return True
+
+
+@pytest.mark.parametrize("call", [3, 14])
+def test_kill_leaves_the_old_or_the_new(tmp_path, call):
+    """At two of the calls."""
+    check_killed(tmp_path / "output", call)
+
+
+@pytest.mark.slow
+def test_kill_at_every_call_leaves_the_old_or_the_new(tmp_path):
+    """Whichever it is."""
+    call = 1
+    while check_killed(tmp_path / str(call) / "output", call):
+        call += 1
+    assert call > 20
