@@ -9,7 +9,7 @@ COPY nacl_monai nacl_monai
 COPY workflow workflow
 COPY LICENSE README.md constraints.txt pyproject.toml requirements.txt setup.py ./
 
-RUN python -m pip install --no-cache-dir --constraint constraints.txt .
+RUN python -m pip install --no-cache-dir --constraint constraints.txt '.[transunet]'
 
 # Whoever runs it may have no home.
 ENV MPLCONFIGDIR=/tmp/matplotlib

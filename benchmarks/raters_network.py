@@ -23,7 +23,7 @@ from raters_network_page import write_results
 import nacl_monai.audits.__main__
 import nacl_monai.bundles.__main__  # noqa: F401
 from nacl_monai.cli import main as nacl_monai_main
-from nacl_monai.losses.widths import extent_of
+from nacl_monai.losses.neighborhood import extent_of
 
 DEVIATION = 3.0  # mm, of each annotator's border about the true one
 PATIENTS, SEEDS, EPOCHS = 10, (0, 1, 2), 16

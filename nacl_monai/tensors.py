@@ -7,19 +7,27 @@ Outputs of a network are ``(B, C, *spatial)``, labels are class indices ``(B, 1,
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 
 from nacl_monai.errors import InputError
+
+if TYPE_CHECKING:
+    from monai.data.meta_tensor import MetaTensor
 
 # Softmax rounds each probability once, so that the sum is off by about one unit in the last place.
 _SUM_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
 
 
+def has_metadata(tensor: torch.Tensor) -> TypeGuard[MetaTensor]:
+    """Whether it is a ``MetaTensor``; MONAI, which takes seconds to import, is not asked."""
+    return hasattr(tensor, "as_tensor") and hasattr(tensor, "affine")
+
+
 def without_metadata(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor without MONAI's metadata, which slows each operation; gradients flow through."""
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    return tensor.as_tensor() if has_metadata(tensor) else tensor
 
 
 def check_outputs(outputs: torch.Tensor, name: str = "logits") -> None:

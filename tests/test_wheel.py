@@ -214,6 +214,6 @@ def test_constraints_are_a_solution(wheel):
 
     chosen = {name: version for name, version in versions.items() if name in written}
     assert chosen == {name: written[name] for name in chosen}
-    assert {"monai", "torch", "numpy", "timm"} <= set(chosen)
+    assert {"monai", "torch", "numpy"} <= set(chosen)
     others = [name for name in versions if name not in written]
     assert [name for name in others if not re.match("nvidia|cuda|triton|setuptools$", name)] == []

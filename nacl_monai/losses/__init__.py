@@ -1,30 +1,52 @@
 """The losses of the paper, its rivals since, and their parts.
 
-Each method has a pure function, such as `nacl_loss(logits, labels, penalty_weight=0.1)`, and a module
-around it, such as `NACLLoss(penalty_weight=0.1)(logits, labels)`.
+Each method is a pure function, such as `nacl_loss(logits, labels, penalty_weight=0.1)`, and a module
+with the same settings, `NACLLoss(penalty_weight=0.1)(logits, labels)`. The module of a penalty has a
+``weight`` beside the settings of its function. All return a scalar, and share these arguments:
+
+- ``logits``: ``(B, C, *spatial)`` before softmax, 2-D or 3-D; half precision is computed in float32.
+- ``labels``: class indices of any dtype, ``(B, 1, *spatial)`` or ``(B, *spatial)``; or one-hot or soft
+  labels, the shares of the classes, ``(B, C, *spatial)``, which sum to 1 in each voxel.
+- ``ignore_index``: voxels with this label are ignored, also as neighbors; of soft labels, voxels that
+  are wholly of this class, or have no shares.
+- ``class_weights``: one weight per class, for the cross-entropy within the loss only.
+
+Logits and labels may be MONAI's ``MetaTensor``. What does not fit is an ``InputError`` of one line.
 """
 
-from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.composed import ComposedLoss, Penalty
-from nacl_monai.losses.crac import CRaCLoss, CRaCPenalty, crac_loss, crac_penalty
+from nacl_monai.losses.base import ComposedLoss, ForeignLoss, Penalty, SegmentationLoss
+from nacl_monai.losses.crac import (
+    CRaCLoss,
+    CRaCPenalty,
+    LearnedPenalty,
+    crac_loss,
+    crac_penalty,
+)
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.dca import DCALoss, DCAPenalty, dca_loss, dca_penalty
 from nacl_monai.losses.deep_supervision import DeepSupervisionLoss
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss, soft_dice_loss
 from nacl_monai.losses.ecp import ECPLoss, EntropyPenalty, ecp_loss, entropy_penalty
 from nacl_monai.losses.focal import FocalLoss, focal_loss
-from nacl_monai.losses.foreign import ForeignLoss
 from nacl_monai.losses.label_smoothing import LabelSmoothingLoss, label_smoothing_loss
-from nacl_monai.losses.learned_penalty import LearnedPenalty
 from nacl_monai.losses.mbls import MarginPenalty, MbLSLoss, margin_penalty, mbls_loss
 from nacl_monai.losses.ml1ace import ML1ACELoss, ML1ACEPenalty, ml1ace_loss, ml1ace_penalty
-from nacl_monai.losses.morphology import MorphologyPenalty, morphology_penalty
-from nacl_monai.losses.nacl import NACLLoss, nacl_loss
+from nacl_monai.losses.nacl import (
+    NACLLoss,
+    NeighborhoodPenalty,
+    log_barrier,
+    nacl_loss,
+    neighborhood_penalty,
+)
 from nacl_monai.losses.neighborhood import neighborhood_proportions
-from nacl_monai.losses.neighborhood_penalty import NeighborhoodPenalty, neighborhood_penalty
-from nacl_monai.losses.penalties import log_barrier
-from nacl_monai.losses.sdc import SDCLoss, sdc_loss
-from nacl_monai.losses.signed_distance import DistancePenalty, distance_penalty
+from nacl_monai.losses.sdc import (
+    DistancePenalty,
+    MorphologyPenalty,
+    SDCLoss,
+    distance_penalty,
+    morphology_penalty,
+    sdc_loss,
+)
 from nacl_monai.losses.svls import SVLSLoss, svls_loss
 
 __all__ = [

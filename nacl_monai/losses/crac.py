@@ -5,34 +5,46 @@ References:
       https://arxiv.org/abs/2403.12364, and its code, https://github.com/Bala93/CRac
     - Class Adaptive Network Calibration (Liu et al., 2023), from which the augmented Lagrangian comes,
       https://arxiv.org/abs/2211.15088
+    - Practical Augmented Lagrangian Methods for Constrained Optimization (Birgin and Martínez, 2014)
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.composed import ComposedLoss
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.learned_penalty import LEAST, LearnedPenalty
+from nacl_monai.losses.inputs import (
+    check_not_negative,
+    convert_inputs,
+    counted_mask,
+    memberships,
+    require,
+    voxel_mean,
+)
 from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
-from nacl_monai.losses.settings import require
-from nacl_monai.losses.voxels import convert_inputs, counted_mask, memberships, voxel_mean
+
+# The range of a multiplier, which starts with the least.
+LEAST, MOST = 1e-6, 1e6
 
 
 def crac_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     margin: float = 5.0,
     kernel_size: int = 3,
-    multipliers: torch.Tensor | float = LEAST,
-    penalty_parameter: torch.Tensor | float = 0.1,
+    multipliers: Tensor | float = LEAST,
+    penalty_parameter: Tensor | float = 0.1,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus the augmented Lagrangian of constraints on the logits.
 
     .. math::
@@ -43,18 +55,10 @@ def crac_loss(
     see :func:`crac_penalty`.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         margin: :math:`m`.
         kernel_size: The window's extent along each axis, odd.
         multipliers: :math:`\lambda`, ``(2, C)``, or one for all.
         penalty_parameter: :math:`\rho`, ``(2, C)``, or one for all.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -83,15 +87,15 @@ def crac_loss(
 
 
 def crac_penalty(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     margin: float = 5.0,
     kernel_size: int = 3,
-    multipliers: torch.Tensor | float = LEAST,
-    penalty_parameter: torch.Tensor | float = 0.1,
+    multipliers: Tensor | float = LEAST,
+    penalty_parameter: Tensor | float = 0.1,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes the augmented Lagrangian of one constraint per voxel and class.
 
     .. math::
@@ -111,13 +115,10 @@ def crac_penalty(
     regions, though each voxel is in one region only.
 
     Args:
-        logits: :math:`l`, ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``, or the shares of the classes.
         margin: :math:`m`, the logit of the only class of a window.
         kernel_size: The window's extent along each axis, odd.
         multipliers: :math:`\lambda`, ``(2, C)``, inner region first; or one for all.
         penalty_parameter: :math:`\rho`, ``(2, C)``; or one for all.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
 
     Returns:
         A scalar, 0 or more.
@@ -145,12 +146,8 @@ def crac_penalty(
 
 
 def _violations(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    margin: float,
-    kernel_size: int,
-    ignore_index: int | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    logits: Tensor, labels: Tensor, margin: float, kernel_size: int, ignore_index: int | None
+) -> tuple[Tensor, Tensor]:
     """The violation h of each constraint, ``(B, C, *spatial)``, and the outer region."""
     members = memberships(labels, logits.shape[1], ignore_index)
     proportions = member_proportions(members, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
@@ -158,9 +155,7 @@ def _violations(
     return (torch.where(outer, proportions, margin * proportions) - logits).abs(), outer
 
 
-def _of_voxels(
-    name: str, values: torch.Tensor | float, outer: torch.Tensor, logits: torch.Tensor
-) -> torch.Tensor:
+def _of_voxels(name: str, values: Tensor | float, outer: Tensor, logits: Tensor) -> Tensor:
     """The value of its region and class for each voxel.
 
     Raises:
@@ -182,21 +177,109 @@ def _check(margin: float, kernel_size: int) -> None:
     check_neighborhood(kernel_size, "mean", 1.0, "valid")
 
 
+class LearnedPenalty(Penalty):
+    r"""An augmented Lagrangian of constraints :math:`h = 0`, with the function :math:`h \ge 0`.
+
+    .. math::
+
+        P(h, \rho, \lambda) = \lambda h + \tfrac{\rho}{2} h^2
+
+    Multipliers :math:`\lambda` and penalty parameters :math:`\rho` are buffers, and so a part of
+    ``state_dict()``. They are one number until :meth:`update` is called for the first time, and then
+    there is one for each constraint. Calling the module changes neither. In a bundle,
+    ``nacl_monai.training.Multipliers`` updates them after each validation; in a loop of your own::
+
+        measured = [penalty.measure(network(image), label) for image, label in validation]
+        penalty.update(sum(sums for sums, _ in measured), sum(voxels for _, voxels in measured))
+
+    Args:
+        weight: What the penalty is multiplied with, 0 or more.
+        penalty_parameter: What each constraint starts with, 0 or more.
+        **settings: What :meth:`value` passes on to its function, kept in ``settings``.
+
+    Raises:
+        InputError: If the weight or the penalty parameter is negative.
+    """
+
+    multipliers: Tensor
+    penalty_parameters: Tensor
+    violations: Tensor
+    updates: Tensor
+
+    def __init__(self, weight: float, penalty_parameter: float, **settings: Any) -> None:
+        super().__init__(weight, **settings)
+        check_not_negative("penalty_parameter", penalty_parameter)
+        self.penalty_parameter = penalty_parameter
+        for name, start in (
+            ("multipliers", LEAST),
+            ("penalty_parameters", penalty_parameter),
+            ("violations", 0.0),
+        ):
+            self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
+        self.register_buffer("updates", torch.tensor(0))
+
+    @abstractmethod
+    def measure(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+        """Sums the violations of a batch, for :meth:`update`.
+
+        Returns:
+            Their sum for each constraint, and the number of voxels.
+        """
+
+    @torch.no_grad()
+    def update(
+        self,
+        sums: Tensor,
+        voxels: int,
+        *,
+        growth: float = 1.2,
+        decrease: float = 0.9,
+        interval: int = 10,
+        largest: float = 10.0,
+    ) -> None:
+        r"""Learns from the violations of the validation cases, which :meth:`measure` has summed.
+
+        A multiplier becomes the mean of :math:`P'(h) = \lambda + \rho h` over all voxels. A penalty
+        parameter grows at every tenth update if the mean violation of its constraint is then more than
+        0.9 of that of the update before.
+
+        Args:
+            sums: The sum of each constraint.
+            voxels: Their number; 0 changes nothing.
+            growth: By what a penalty parameter is multiplied.
+            decrease: How much of the violation before is little enough.
+            interval: The number of updates from one such comparison to the next.
+            largest: Beyond which no penalty parameter grows.
+        """
+        if not voxels:
+            return
+        before, self.violations = self.violations, sums.to(self.violations) / voxels
+        learned = self.multipliers + self.penalty_parameters * self.violations
+        self.multipliers = learned.clamp(LEAST, MOST)
+        self.updates = self.updates + 1
+        parameters = self.penalty_parameters.expand_as(self.violations).clone()
+        if self.updates % interval == 0 and self.updates > 1:
+            slow = self.violations > decrease * before
+            grown = torch.maximum(parameters, (growth * parameters).clamp_max(largest))
+            parameters = torch.where(slow, grown, parameters)
+        self.penalty_parameters = parameters
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Takes buffers of any shape, since the number of constraints is unknown before an update."""
+        for name, buffer in list(self.named_buffers()):
+            if isinstance(saved := state_dict.get(prefix + name), Tensor):
+                setattr(self, name, buffer.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def extra_repr(self) -> str:
+        """The weight, the settings and the penalty parameter, as they would be passed."""
+        return f"{super().extra_repr()}, penalty_parameter={self.penalty_parameter!r}"
+
+
 class CRaCPenalty(LearnedPenalty):
     """The augmented Lagrangian as a module that keeps its multipliers, see :func:`crac_penalty`.
 
     :class:`LearnedPenalty` says how they are learned. Until then it is a quadratic penalty.
-
-    Args:
-        weight: What the penalty is multiplied with, 0 or more.
-        margin: The logit of the only class of a window.
-        kernel_size: The window's extent along each axis, odd.
-        penalty_parameter: What each class and region starts with, 0 or more.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting or the shapes do not fit.
@@ -227,7 +310,7 @@ class CRaCPenalty(LearnedPenalty):
             ignore_index=ignore_index,
         )
 
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over classes, regions and voxels, with the multipliers as they are."""
         return crac_penalty(
             logits,
@@ -238,7 +321,7 @@ class CRaCPenalty(LearnedPenalty):
         )
 
     @torch.no_grad()
-    def measure(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def measure(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         """Sums :math:`h` over a batch per region and class, ``(2, C)``, and counts the voxels."""
         ignore_index = self.settings["ignore_index"]
         logits, labels = convert_inputs(logits, labels, ignore_index)
@@ -253,17 +336,6 @@ class CRaCPenalty(LearnedPenalty):
 
 class CRaCLoss(ComposedLoss):
     """Cross-entropy with :class:`CRaCPenalty`, see :func:`crac_loss`.
-
-    Args:
-        margin: The logit of the only class of a window.
-        kernel_size: The window's extent along each axis, odd.
-        penalty_parameter: What each class and region starts with, 0 or more.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.

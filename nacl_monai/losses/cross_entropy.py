@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.settings import check_weights
-from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
+from nacl_monai.losses.inputs import check_inputs, check_weights, is_soft, voxel_mean
 
 #: Torch's own default of ``ignore_index``, which no label is.
 _NO_LABEL = -100
 
 
 def cross_entropy(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
-    class_weights: Sequence[float] | torch.Tensor | None = None,
+    class_weights: Sequence[float] | Tensor | None = None,
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes the cross-entropy, averaged over voxels :math:`j`.
 
     .. math::
@@ -32,11 +32,7 @@ def cross_entropy(
             -\sum_k y_j^k \log \hat{p}_j^k \text{ for soft labels } y
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         class_weights: One weight per class; the mean over voxels is weighted by them.
-        ignore_index: Voxels with this label are ignored.
         label_smoothing: The share of each label that is spread evenly over all classes.
 
     Returns:
@@ -78,12 +74,12 @@ def cross_entropy(
 
 
 def _of_soft_labels(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor | None,
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None,
     ignore_index: int | None,
     label_smoothing: float,
-) -> torch.Tensor:
+) -> Tensor:
     """Torch averages over voxels whatever they weigh; here one-hot labels give what indices give."""
     entropies = F.cross_entropy(
         logits, labels, weights, reduction="none", label_smoothing=label_smoothing
@@ -97,9 +93,7 @@ def _of_soft_labels(
     return mean / average.where(average > 0, 1)
 
 
-def _per_class(
-    class_weights: Sequence[float] | torch.Tensor | None, logits: torch.Tensor
-) -> torch.Tensor | None:
+def _per_class(class_weights: Sequence[float] | Tensor | None, logits: Tensor) -> Tensor | None:
     if class_weights is None:
         return None
     if len(class_weights) != logits.shape[1]:
@@ -111,26 +105,18 @@ def _per_class(
     return torch.as_tensor(class_weights).to(logits)
 
 
-def check_class_weights(class_weights: Sequence[float] | torch.Tensor | None) -> None:
+def check_class_weights(class_weights: Sequence[float] | Tensor | None) -> None:
     """Refuses class weights that are negative, or all 0; the values of a tensor are not looked at.
 
     Raises:
         SettingError: If they are.
     """
-    if not (class_weights is None or isinstance(class_weights, torch.Tensor)):
+    if not (class_weights is None or isinstance(class_weights, Tensor)):
         check_weights("class_weights", class_weights)
 
 
 class CrossEntropyLoss(SegmentationLoss):
     """Cross-entropy as a module, see :func:`cross_entropy`.
-
-    Args:
-        class_weights: One weight per class; the mean over voxels is weighted by them.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If shapes, label values or class weights do not fit.
@@ -146,6 +132,6 @@ class CrossEntropyLoss(SegmentationLoss):
         check_class_weights(class_weights)
         super().__init__(class_weights=class_weights, ignore_index=ignore_index)
 
-    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``cross_entropy``."""
         return {"cross_entropy": cross_entropy(logits, labels, **self.settings)}

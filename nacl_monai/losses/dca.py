@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
-from nacl_monai.losses.composed import ComposedLoss, Penalty
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.settings import check_not_negative
-from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
+from nacl_monai.losses.inputs import check_inputs, check_not_negative, is_soft, voxel_mean
 
 
 def dca_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     penalty_weight: float = 5.0,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus the weighted gap between mean confidence and accuracy.
 
     .. math::
@@ -37,16 +36,8 @@ def dca_loss(
     :math:`j` of the batch.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         penalty_weight: :math:`\beta \ge 0`; 0 gives cross-entropy. The default is that of its authors'
             code.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -55,6 +46,7 @@ def dca_loss(
         MONAI and torch have no counterpart. netcal's ``DCAPenalty`` computes the same gap.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
         >>> loss = dca_loss(logits, torch.zeros(1, 1, 8, 8), penalty_weight=5.0)
         >>> loss.detach()  # all voxels are right, with a confidence of 0.88
@@ -67,18 +59,11 @@ def dca_loss(
     return entropy + penalty_weight * penalty
 
 
-def dca_penalty(
-    logits: torch.Tensor, labels: torch.Tensor, *, ignore_index: int | None = None
-) -> torch.Tensor:
+def dca_penalty(logits: Tensor, labels: Tensor, *, ignore_index: int | None = None) -> Tensor:
     """Computes the absolute difference between the mean confidence and the accuracy of a batch.
 
     Its gradient is that of the mean confidence, since the accuracy has none. With soft labels, the
     accuracy is the mean share of the predicted class.
-
-    Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: As in :func:`dca_loss`.
-        ignore_index: Voxels with this label are ignored.
 
     Returns:
         A scalar between 0 and 1.
@@ -87,6 +72,7 @@ def dca_penalty(
         InputError: If shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> penalty = dca_penalty(logits, torch.ones(1, 1, 8, 8))
         >>> penalty.detach()  # no voxel is right, with a confidence of 1/4
@@ -103,18 +89,11 @@ def dca_penalty(
 class DCAPenalty(Penalty):
     """The gap between mean confidence and accuracy as a module, see :func:`dca_penalty`.
 
-    Args:
-        weight: What the penalty is multiplied with, 0 or more.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If the weight is negative, or shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> DCAPenalty(weight=5.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
@@ -122,7 +101,7 @@ class DCAPenalty(Penalty):
     def __init__(self, *, weight: float = 5.0, ignore_index: int | None = None) -> None:
         super().__init__(weight, ignore_index=ignore_index)
 
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The absolute gap."""
         return dca_penalty(logits, labels, **self.settings)
 
@@ -130,19 +109,11 @@ class DCAPenalty(Penalty):
 class DCALoss(ComposedLoss):
     """Cross-entropy with :class:`DCAPenalty`, see :func:`dca_loss`.
 
-    Args:
-        penalty_weight: Weight of the gap, 0 or more; 0 gives cross-entropy.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If a setting, shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> loss = DCALoss(penalty_weight=5.0)
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> loss(logits, torch.ones(1, 1, 8, 8)).backward()

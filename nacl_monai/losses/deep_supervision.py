@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.data.meta_tensor import MetaTensor
-from monai.data.utils import to_affine_nd
-from monai.transforms.utils import scale_affine
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import FunctionModule, SegmentationLoss
-from nacl_monai.losses.composed import needs_image
-from nacl_monai.losses.foreign import as_segmentation_loss
-from nacl_monai.losses.settings import check_weights
-from nacl_monai.tensors import valid_soft_labels, without_metadata
+from nacl_monai.losses.base import (
+    FunctionModule,
+    SegmentationLoss,
+    as_segmentation_loss,
+    needs_image,
+)
+from nacl_monai.losses.inputs import check_weights
+from nacl_monai.tensors import has_metadata, valid_soft_labels, without_metadata
 
-Outputs = torch.Tensor | Sequence[torch.Tensor]
+Outputs = Tensor | Sequence[Tensor]
 
 
 class DeepSupervisionLoss(SegmentationLoss):
@@ -80,19 +80,19 @@ class DeepSupervisionLoss(SegmentationLoss):
         super().__init__(weights=None if weights is None else list(weights))
         self.loss = as_segmentation_loss(loss)
 
-    def forward(self, logits: Outputs, labels: Outputs) -> torch.Tensor:
+    def forward(self, logits: Outputs, labels: Outputs) -> Tensor:
         """The loss, a scalar; :attr:`latest_terms` are summed over the outputs."""
         return super().forward(logits, labels)  # type: ignore[arg-type]
 
-    def terms(self, logits: Outputs, labels: Outputs) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Outputs, labels: Outputs) -> dict[str, Tensor]:
         """The loss's terms, each summed over the outputs."""
-        if isinstance(logits, torch.Tensor):
+        if isinstance(logits, Tensor):
             with_image = needs_image(self.loss)
-            if isinstance(labels, torch.Tensor) and not _stacked(logits, labels, with_image):
+            if isinstance(labels, Tensor) and not _stacked(logits, labels, with_image):
                 return self.loss.terms(logits, labels)
             logits = logits.unbind(1)
         _check_spacing(self.loss, logits)
-        totals: dict[str, torch.Tensor] = {}
+        totals: dict[str, Tensor] = {}
         weights = self._weights(len(logits))
         for weight, head, label in zip(weights, logits, _labels_of(logits, labels), strict=True):
             for name, value in self.loss.terms(head, label).items():
@@ -112,7 +112,7 @@ class DeepSupervisionLoss(SegmentationLoss):
         return weights
 
 
-def _check_spacing(loss: SegmentationLoss, heads: Sequence[torch.Tensor]) -> None:
+def _check_spacing(loss: SegmentationLoss, heads: Sequence[Tensor]) -> None:
     """Refuses one size of voxels in mm for outputs whose voxels differ."""
     fixed = any(
         module.settings.get("spacing") is not None
@@ -126,7 +126,7 @@ def _check_spacing(loss: SegmentationLoss, heads: Sequence[torch.Tensor]) -> Non
         )
 
 
-def _stacked(logits: torch.Tensor, labels: torch.Tensor, with_image: bool) -> bool:
+def _stacked(logits: Tensor, labels: Tensor, with_image: bool) -> bool:
     """Whether axis 1 holds heads: labels tell ``(B, heads, C, H, W)`` from ``(B, C, D, H, W)``."""
     if with_image:  # labels surely have channels, which may be as many as there are classes
         return logits.ndim > labels.ndim
@@ -136,7 +136,7 @@ def _stacked(logits: torch.Tensor, labels: torch.Tensor, with_image: bool) -> bo
     return logits.shape[2:] != labels.shape[2:] and logits.shape[3:] in sizes
 
 
-def _soft_of_heads(labels: torch.Tensor) -> bool:
+def _soft_of_heads(labels: Tensor) -> bool:
     """Whether ``(B, X, H, W)`` are soft labels of X classes, for stacked heads, not a map X deep.
 
     Fractions are soft labels. Whole numbers are a map, but for one that looks like one-hot labels, with
@@ -159,9 +159,9 @@ def _soft_of_heads(labels: torch.Tensor) -> bool:
     return bool(fractions and shares)
 
 
-def _labels_of(heads: Outputs, labels: Outputs) -> list[torch.Tensor]:
+def _labels_of(heads: Outputs, labels: Outputs) -> list[Tensor]:
     """The labels of each head."""
-    if isinstance(labels, torch.Tensor):
+    if isinstance(labels, Tensor):
         return [_resized(labels, head) for head in heads]
     if len(labels) != len(heads):
         raise InputError(
@@ -171,7 +171,7 @@ def _labels_of(heads: Outputs, labels: Outputs) -> list[torch.Tensor]:
     return list(labels)
 
 
-def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+def _resized(labels: Tensor, head: Tensor) -> Tensor:
     size = head.shape[2:]
     if labels.ndim < head.ndim:
         labels = labels.unsqueeze(1)
@@ -179,8 +179,12 @@ def _resized(labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
         return labels
     values = without_metadata(labels).to(torch.promote_types(labels.dtype, torch.float32))
     resized = F.interpolate(values, size=size, mode="nearest-exact")
-    if not isinstance(labels, MetaTensor):
+    if not has_metadata(labels):
         return resized
+    from monai.data import MetaTensor  # noqa: PLC0415 - takes seconds, and is there where one is given
+    from monai.data.utils import to_affine_nd  # noqa: PLC0415
+    from monai.transforms.utils import scale_affine  # noqa: PLC0415
+
     # A width in mm is so many of the larger voxels.
     scale = to_affine_nd(labels.affine.shape[-1] - 1, scale_affine(labels.shape[2:], size))
     return MetaTensor(resized, affine=labels.affine @ torch.as_tensor(scale).to(labels.affine))

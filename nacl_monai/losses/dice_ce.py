@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import check_class_weights, cross_entropy
-from nacl_monai.losses.settings import check_weights
-from nacl_monai.losses.voxels import (
+from nacl_monai.losses.inputs import (
     at_least_float32,
     check_inputs,
+    check_weights,
     counted_voxels,
     is_soft,
     memberships,
@@ -28,15 +29,15 @@ _WEIGHTS = "cross_entropy_weight, dice_weight"
 
 
 def dice_ce_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     cross_entropy_weight: float = 1.0,
     dice_weight: float = 1.0,
     include_background: bool = True,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus soft Dice, the paper's uncalibrated baseline.
 
     .. math::
@@ -44,17 +45,9 @@ def dice_ce_loss(
         \mathcal{L} = w_{CE} \mathcal{L}_{CE} + w_{DSC} \mathcal{L}_{DSC}
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         cross_entropy_weight: :math:`w_{CE}`.
         dice_weight: :math:`w_{DSC}`; 0 gives cross-entropy.
         include_background: Whether class 0 counts in Dice.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a weight, shapes or label values do not fit.
@@ -84,15 +77,15 @@ def dice_ce_loss(
 
 
 def _weighted_terms(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     cross_entropy_weight: float,
     dice_weight: float,
     include_background: bool,
     class_weights: Sequence[float] | None,
     ignore_index: int | None,
-) -> dict[str, torch.Tensor]:
+) -> dict[str, Tensor]:
     check_weights(_WEIGHTS, (cross_entropy_weight, dice_weight))
     logits = at_least_float32(logits)  # once, so that both gradients are added before rounding
     entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
@@ -103,13 +96,13 @@ def _weighted_terms(
 
 
 def soft_dice_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     include_background: bool = True,
     ignore_index: int | None = None,
     smooth: float = 1e-5,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes one minus the soft Dice score, averaged over images and classes :math:`k`.
 
     .. math::
@@ -123,16 +116,9 @@ def soft_dice_loss(
     be least for probabilities of 0 and 1.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         include_background: Whether class 0 counts.
-        ignore_index: Voxels with this label are ignored.
         smooth: :math:`\epsilon`, which gives a class that is absent from both prediction and
             labels the score 1.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If shapes or label values do not fit.
@@ -165,17 +151,6 @@ def soft_dice_loss(
 class DiceCELoss(SegmentationLoss):
     """Cross-entropy plus soft Dice as a module, see :func:`dice_ce_loss`.
 
-    Args:
-        cross_entropy_weight: Weight of cross-entropy.
-        dice_weight: Weight of Dice; 0 gives cross-entropy.
-        include_background: Whether class 0 counts in Dice.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If a weight, shapes or label values do not fit.
 
@@ -206,6 +181,6 @@ class DiceCELoss(SegmentationLoss):
             ignore_index=ignore_index,
         )
 
-    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``cross_entropy`` and ``dice``."""
         return _weighted_terms(logits, labels, **self.settings)

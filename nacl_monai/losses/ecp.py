@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
-from nacl_monai.losses.composed import ComposedLoss, Penalty
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.settings import check_not_negative
-from nacl_monai.losses.voxels import convert_inputs, voxel_mean
+from nacl_monai.losses.inputs import check_not_negative, convert_inputs, voxel_mean
 
 
 def ecp_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     entropy_weight: float = 0.1,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy minus the weighted entropy of the prediction.
 
     .. math::
@@ -33,15 +32,7 @@ def ecp_loss(
         \text{averaged over voxels } j
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         entropy_weight: :math:`\beta \ge 0`; 0 gives cross-entropy.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -51,6 +42,7 @@ def ecp_loss(
         by the number of classes; this follows the published definition, which does not.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> loss = ecp_loss(logits, torch.ones(1, 1, 8, 8), entropy_weight=0.1)
         >>> loss.detach()
@@ -63,9 +55,7 @@ def ecp_loss(
     return entropy + entropy_weight * penalty
 
 
-def entropy_penalty(
-    logits: torch.Tensor, labels: torch.Tensor, *, ignore_index: int | None = None
-) -> torch.Tensor:
+def entropy_penalty(logits: Tensor, labels: Tensor, *, ignore_index: int | None = None) -> Tensor:
     r"""Computes the negative entropy of the prediction, averaged over voxels :math:`j`.
 
     .. math::
@@ -73,9 +63,7 @@ def entropy_penalty(
         -\mathcal{H}(\hat{p}_j) = \sum_k \hat{p}_j^k \log \hat{p}_j^k
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
         labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``; only ``ignore_index`` matters in them.
-        ignore_index: Voxels with this label are ignored.
 
     Returns:
         A scalar between :math:`-\log K` and 0.
@@ -84,6 +72,7 @@ def entropy_penalty(
         InputError: If the shapes do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> penalty = entropy_penalty(logits, torch.ones(1, 1, 8, 8))
         >>> penalty.detach()
@@ -99,18 +88,11 @@ def entropy_penalty(
 class EntropyPenalty(Penalty):
     """The negative entropy of the prediction as a module, see :func:`entropy_penalty`.
 
-    Args:
-        weight: What the penalty is multiplied with, 0 or more.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If the weight is negative, or the shapes do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> EntropyPenalty(weight=0.1)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
@@ -118,7 +100,7 @@ class EntropyPenalty(Penalty):
     def __init__(self, *, weight: float = 0.1, ignore_index: int | None = None) -> None:
         super().__init__(weight, ignore_index=ignore_index)
 
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean negative entropy."""
         return entropy_penalty(logits, labels, **self.settings)
 
@@ -126,19 +108,11 @@ class EntropyPenalty(Penalty):
 class ECPLoss(ComposedLoss):
     """Cross-entropy with :class:`EntropyPenalty`, see :func:`ecp_loss`.
 
-    Args:
-        entropy_weight: Weight of the entropy, 0 or more; 0 gives cross-entropy.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If a setting, shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> loss = ECPLoss(entropy_weight=0.1)
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> loss(logits, torch.ones(1, 1, 8, 8)).backward()

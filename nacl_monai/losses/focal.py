@@ -10,20 +10,16 @@ References:
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from nacl_monai.losses.base import SegmentationLoss
-from nacl_monai.losses.settings import check_not_negative
-from nacl_monai.losses.voxels import check_inputs, is_soft, voxel_mean
+from nacl_monai.losses.inputs import check_inputs, check_not_negative, is_soft, voxel_mean
 
 
 def focal_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    gamma: float = 3.0,
-    ignore_index: int | None = None,
-) -> torch.Tensor:
+    logits: Tensor, labels: Tensor, *, gamma: float = 3.0, ignore_index: int | None = None
+) -> Tensor:
     r"""Computes cross-entropy in which confidently correct voxels count less.
 
     .. math::
@@ -34,14 +30,7 @@ def focal_loss(
     Of soft labels it is the mean over the classes, each weighted by its share.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         gamma: The focusing exponent :math:`\gamma \ge 0`; 0 gives cross-entropy.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If γ, shapes or label values do not fit.
@@ -68,7 +57,7 @@ def focal_loss(
     return voxel_mean(_of_surprise(surprise, gamma), labels, ignore_index)
 
 
-def _of_surprise(surprise: torch.Tensor, gamma: float) -> torch.Tensor:
+def _of_surprise(surprise: Tensor, gamma: float) -> Tensor:
     # 1 - p without cancellation; the floor keeps the power's slope finite for gamma < 1.
     doubt = (-torch.expm1(-surprise)).clamp_min(torch.finfo(surprise.dtype).eps)
     return doubt**gamma * surprise
@@ -76,14 +65,6 @@ def _of_surprise(surprise: torch.Tensor, gamma: float) -> torch.Tensor:
 
 class FocalLoss(SegmentationLoss):
     """The focal loss as a module, see :func:`focal_loss`.
-
-    Args:
-        gamma: The focusing exponent, 0 or more; 0 gives cross-entropy.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If γ, shapes or label values do not fit.
@@ -97,6 +78,6 @@ class FocalLoss(SegmentationLoss):
         check_not_negative("gamma", gamma)
         super().__init__(gamma=gamma, ignore_index=ignore_index)
 
-    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``focal``."""
         return {"focal": focal_loss(logits, labels, **self.settings)}

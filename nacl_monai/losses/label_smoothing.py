@@ -7,20 +7,16 @@ References:
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import cross_entropy
-from nacl_monai.losses.settings import require
+from nacl_monai.losses.inputs import require
 
 
 def label_smoothing_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    label_smoothing: float = 0.1,
-    ignore_index: int | None = None,
-) -> torch.Tensor:
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.1, ignore_index: int | None = None
+) -> Tensor:
     r"""Computes cross-entropy with a share of each label spread evenly over all classes.
 
     .. math::
@@ -31,14 +27,7 @@ def label_smoothing_loss(
     This is footnote 1 of the paper that the package reproduces.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         label_smoothing: :math:`\alpha` in [0, 1]; 0 gives cross-entropy.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If α, shapes or label values do not fit.
@@ -48,6 +37,7 @@ def label_smoothing_loss(
         name; its ``DiceCELoss(label_smoothing=…)`` passes the value on to torch's.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
         >>> loss = label_smoothing_loss(logits, torch.zeros(1, 1, 8, 8), label_smoothing=0.1)
         >>> loss.detach()
@@ -65,18 +55,11 @@ def _check(label_smoothing: float) -> None:
 class LabelSmoothingLoss(SegmentationLoss):
     """Label smoothing as a module, see :func:`label_smoothing_loss`.
 
-    Args:
-        label_smoothing: The share of each label that is spread, in [0, 1]; 0 gives cross-entropy.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If the share, shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> LabelSmoothingLoss(label_smoothing=0.1)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
@@ -85,6 +68,6 @@ class LabelSmoothingLoss(SegmentationLoss):
         _check(label_smoothing)
         super().__init__(label_smoothing=label_smoothing, ignore_index=ignore_index)
 
-    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``cross_entropy`` with the smoothed labels."""
         return {"cross_entropy": label_smoothing_loss(logits, labels, **self.settings)}

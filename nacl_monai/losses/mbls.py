@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
-from nacl_monai.losses.composed import ComposedLoss, Penalty
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.settings import check_not_negative
-from nacl_monai.losses.voxels import convert_inputs, voxel_mean
+from nacl_monai.losses.inputs import check_not_negative, convert_inputs, voxel_mean
 
 
 def mbls_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     margin: float = 5.0,
     penalty_weight: float = 0.1,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus a penalty on logits far below the largest one.
 
     .. math::
@@ -37,16 +36,8 @@ def mbls_loss(
     The published equation sums over the classes; like its authors' code, this is the mean.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         margin: :math:`m`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -55,6 +46,7 @@ def mbls_loss(
         MONAI and torch have no counterpart.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([9.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
         >>> loss = mbls_loss(logits, torch.zeros(1, 1, 8, 8), margin=5.0, penalty_weight=0.1)
         >>> loss.detach()  # half of the logits exceed the margin, by 4
@@ -68,12 +60,8 @@ def mbls_loss(
 
 
 def margin_penalty(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    margin: float = 5.0,
-    ignore_index: int | None = None,
-) -> torch.Tensor:
+    logits: Tensor, labels: Tensor, *, margin: float = 5.0, ignore_index: int | None = None
+) -> Tensor:
     r"""Computes how far logits are beyond a margin below the largest one.
 
     .. math::
@@ -82,10 +70,8 @@ def margin_penalty(
         \text{averaged over voxels } j
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
         labels: ``(B, 1, *spatial)`` or ``(B, *spatial)``; only ``ignore_index`` matters in them.
         margin: :math:`m`.
-        ignore_index: Voxels with this label are ignored.
 
     Returns:
         A scalar, 0 or more.
@@ -94,6 +80,7 @@ def margin_penalty(
         InputError: If the shapes do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([9.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
         >>> penalty = margin_penalty(logits, torch.zeros(1, 1, 8, 8), margin=5.0)
         >>> penalty.detach()
@@ -108,19 +95,11 @@ def margin_penalty(
 class MarginPenalty(Penalty):
     """The penalty of MbLS as a module, see :func:`margin_penalty`.
 
-    Args:
-        margin: How far below the largest logit the others may be for free.
-        weight: What the penalty is multiplied with, 0 or more.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If the weight is negative, or the shapes do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> MarginPenalty(margin=5.0, weight=0.1)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
@@ -130,7 +109,7 @@ class MarginPenalty(Penalty):
     ) -> None:
         super().__init__(weight, margin=margin, ignore_index=ignore_index)
 
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean excess over the margin."""
         return margin_penalty(logits, labels, **self.settings)
 
@@ -138,20 +117,11 @@ class MarginPenalty(Penalty):
 class MbLSLoss(ComposedLoss):
     """Cross-entropy with :class:`MarginPenalty`, see :func:`mbls_loss`.
 
-    Args:
-        margin: How far below the largest logit the others may be for free.
-        penalty_weight: Weight of the penalty, 0 or more; 0 gives cross-entropy.
-        class_weights: One weight per class, for cross-entropy only.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If a setting, shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> MbLSLoss(margin=5.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """

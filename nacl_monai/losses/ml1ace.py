@@ -13,26 +13,33 @@ from collections.abc import Callable, Mapping
 from numbers import Integral
 
 import torch
+from torch import Tensor
 
-from nacl_monai.losses.composed import ComposedLoss, Penalty
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
-from nacl_monai.losses.settings import check_not_negative, check_option, require
-from nacl_monai.losses.voxels import check_inputs, counted_voxels, memberships
+from nacl_monai.losses.inputs import (
+    check_inputs,
+    check_not_negative,
+    check_option,
+    counted_voxels,
+    memberships,
+    require,
+)
 
 # A bin in which there is less than this of one voxel is empty, as in the authors' code for soft bins.
 _EMPTY = 0.01
 
 
 def ml1ace_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     binning: str = "hard",
     num_bins: int = 20,
     include_absent: bool = True,
     penalty_weight: float = 1.0,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus soft Dice plus the weighted marginal calibration error.
 
     .. math::
@@ -42,17 +49,10 @@ def ml1ace_loss(
     The authors add it to other bases too, for which there is :class:`ML1ACEPenalty`.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         binning: ``"hard"`` or ``"soft"``, see :func:`ml1ace_penalty`.
         num_bins: The number of bins :math:`M`.
         include_absent: Whether a class without a voxel in an image counts there.
         penalty_weight: :math:`w \ge 0`; 0 gives cross-entropy plus Dice.
-        ignore_index: Voxels with this label are ignored.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -80,14 +80,14 @@ def ml1ace_loss(
 
 
 def ml1ace_penalty(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     binning: str = "hard",
     num_bins: int = 20,
     include_absent: bool = True,
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes the marginal L1 average calibration error, a mean over images and classes :math:`k`.
 
     .. math::
@@ -106,14 +106,12 @@ def ml1ace_penalty(
       interpolation, and beyond the outer centers wholly to the outer bin. At the centers both agree.
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
         labels: As in :func:`ml1ace_loss`; of soft labels, :math:`y_j^k` are the shares.
         binning: ``"hard"`` or ``"soft"``.
         num_bins: The number of bins :math:`M`.
         include_absent: Whether a class without a voxel in an image counts there, as in the
             code of 2024.
             If not, its error is 0, and the mean is over all classes still, as in the code of 2025.
-        ignore_index: Voxels with this label are ignored.
 
     Returns:
         A scalar between 0 and 1.
@@ -149,15 +147,15 @@ def ml1ace_penalty(
     return means.mean()
 
 
-_Shares = list[tuple[torch.Tensor, torch.Tensor]]
+_Shares = list[tuple[Tensor, Tensor]]
 
 
-def _hard(probs: torch.Tensor, num_bins: int) -> _Shares:
+def _hard(probs: Tensor, num_bins: int) -> _Shares:
     edges = torch.arange(1, num_bins, dtype=probs.dtype, device=probs.device) / num_bins
     return [(torch.bucketize(probs.detach(), edges), torch.ones_like(probs))]
 
 
-def _soft(probs: torch.Tensor, num_bins: int) -> _Shares:
+def _soft(probs: Tensor, num_bins: int) -> _Shares:
     place = (probs * num_bins - 0.5).clamp(
         0, num_bins - 1
     )  # the first center is at 0, the last at M - 1
@@ -167,7 +165,7 @@ def _soft(probs: torch.Tensor, num_bins: int) -> _Shares:
     return [(left.long(), 1 - share), (right.long(), share)]
 
 
-def _bin_sums(values: _Shares, num_bins: int) -> torch.Tensor:
+def _bin_sums(values: _Shares, num_bins: int) -> Tensor:
     """Sums of ``(bins, values)``, both ``(B, C, *spatial)``, per image, class and bin, ``(B, C, M)``.
 
     First those of each line of voxels, then of all lines: one long sum in float32 would stall at 2^24.
@@ -180,7 +178,7 @@ def _bin_sums(values: _Shares, num_bins: int) -> torch.Tensor:
 
 
 # The bins to which a probability belongs, and the share of it in each, both of its shape.
-BINNINGS: Mapping[str, Callable[[torch.Tensor, int], _Shares]] = {"hard": _hard, "soft": _soft}
+BINNINGS: Mapping[str, Callable[[Tensor, int], _Shares]] = {"hard": _hard, "soft": _soft}
 
 
 def _check_bins(binning: str, num_bins: int) -> None:
@@ -191,17 +189,6 @@ def _check_bins(binning: str, num_bins: int) -> None:
 
 class ML1ACEPenalty(Penalty):
     """The marginal calibration error as a module, see :func:`ml1ace_penalty`.
-
-    Args:
-        weight: What the penalty is multiplied with, 0 or more.
-        binning: ``"hard"`` or ``"soft"``.
-        num_bins: The number of bins.
-        include_absent: Whether a class without a voxel in an image counts there.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -229,24 +216,13 @@ class ML1ACEPenalty(Penalty):
             ignore_index=ignore_index,
         )
 
-    def value(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean error over images and classes."""
         return ml1ace_penalty(logits, labels, **self.settings)
 
 
 class ML1ACELoss(ComposedLoss):
     """Cross-entropy and Dice with :class:`ML1ACEPenalty`, see :func:`ml1ace_loss`.
-
-    Args:
-        binning: ``"hard"`` or ``"soft"``.
-        num_bins: The number of bins.
-        include_absent: Whether a class without a voxel in an image counts there.
-        penalty_weight: Weight of the error, 0 or more; 0 gives cross-entropy plus Dice.
-        ignore_index: Voxels with this label are ignored.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.

@@ -1,26 +1,49 @@
-"""Neighbor-aware calibration (NACL): logits near the class proportions around each voxel.
+r"""Neighbor-aware calibration (NACL): logits near the class proportions around each voxel.
+
+.. math::
+
+    \mathcal{L} = \mathcal{L}_{CE} + \lambda \frac{1}{K} \sum_k \mathcal{P}(|\tau_j^k - l_j^k|), \quad
+    \text{averaged over voxels } j
 
 References:
-    Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints
-    (Murugesan et al., 2024), equation 9, https://arxiv.org/abs/2401.14487
+    - Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints (Murugesan et
+      al., 2024), equation 9 and, for L2, section 4.2.7, https://arxiv.org/abs/2401.14487
+    - Log-barrier: Constrained Deep Networks: Lagrangian Optimization via Log-Barrier Extensions
+      (Kervadec et al., 2022), https://arxiv.org/abs/1904.04205
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from nacl_monai.losses.composed import ComposedLoss
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
-from nacl_monai.losses.neighborhood import PerAxis
-from nacl_monai.losses.neighborhood_penalty import NeighborhoodPenalty, neighborhood_penalty
-from nacl_monai.losses.settings import check_not_negative
+from nacl_monai.losses.inputs import (
+    check_not_negative,
+    check_option,
+    convert_inputs,
+    memberships,
+    require,
+    split_image,
+    voxel_mean,
+)
+from nacl_monai.losses.neighborhood import (
+    IMAGE_PRIORS,
+    PerAxis,
+    check_neighborhood,
+    check_width,
+    member_proportions,
+    window_in_voxels,
+)
 
 
 def nacl_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     prior: str = "mean",
     kernel_size: PerAxis[int] = 3,
@@ -31,12 +54,12 @@ def nacl_loss(
     border: str = "valid",
     ignore_index: int | None = None,
     class_weights: Sequence[float] | None = None,
-    image: torch.Tensor | None = None,
+    image: Tensor | None = None,
     intensity_sigma: float = 0.1,
     sharpness: float = 5.0,
     width_mm: float | None = None,
     spacing: Sequence[float] | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus a penalty on logits that differ from the proportions around them.
 
     .. math::
@@ -46,33 +69,22 @@ def nacl_loss(
         \text{averaged over voxels } j
 
     This is equation 9 of the paper, which sums over the classes; like the paper's own code, and as
-    its weights were chosen, this is the mean over classes as well.
+    its weights were chosen, this is the mean over classes as well. In 2-D with the paper's prior,
+    with labels of int64::
+
+        tau = avg_pool2d(one_hot(labels), 3, 1, 1, count_include_pad=False)
+        loss = cross_entropy(logits, labels) + 0.1 * (tau - logits).abs().mean()
+
+    Those of the prior :math:`\tau` (``prior``, ``kernel_size``, ``sigma``, ``border``, ``image``,
+    ``intensity_sigma``, ``width_mm`` and ``spacing``) are the arguments of
+    :func:`neighborhood_proportions`.
 
     Args:
-        logits: :math:`l`, ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
-        prior: How neighbors are weighted in :math:`\tau`: ``"mean"``, ``"gaussian"``,
-            ``"blur"`` or ``"bilateral"``, see :func:`neighborhood_proportions`.
-        kernel_size: The window's extent along each axis, odd; one for all axes, or one for each.
-        sigma: Standard deviation of the Gaussian weights in voxels, for one axis or each;
-            unused by ``"mean"``.
-        penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2` (section
-            4.2.7 of the paper), or ``"log_barrier"`` for :func:`log_barrier`.
+        penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2`, or
+            ``"log_barrier"`` for :func:`log_barrier`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
         space: What is constrained: ``"logits"``, or their ``"softmax"`` (section 4.2.2).
-        border: What is outside the image: nothing (``"valid"``), or copies of its border
-            (``"replicate"``).
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-        class_weights: One weight per class, for cross-entropy only.
-        image: ``(B, M, *spatial)``, needed by the bilateral prior only.
-        intensity_sigma: Standard deviation of the bilateral weights, in the image's units.
         sharpness: :math:`t` of the log-barrier.
-        width_mm: Standard deviation of the weights in mm, in place of ``kernel_size`` and ``sigma``.
-        spacing: Size of a voxel along each axis, in mm; None for that of the labels, a ``MetaTensor``.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -113,25 +125,6 @@ def nacl_loss(
 
 class NACLLoss(ComposedLoss):
     """NACL as a module: cross-entropy with :class:`NeighborhoodPenalty`, see :func:`nacl_loss`.
-
-    Args:
-        prior: ``"mean"``, ``"gaussian"``, ``"blur"`` or ``"bilateral"``.
-        kernel_size: The window's extent along each axis, odd; one for all axes, or one for each.
-        sigma: Standard deviation of the Gaussian weights in voxels, for one axis or each;
-            unused by ``"mean"``.
-        penalty: ``"l1"``, ``"l2"`` or ``"log_barrier"``.
-        penalty_weight: Weight of the penalty, 0 or more; 0 gives cross-entropy.
-        space: What is constrained: ``"logits"`` or ``"softmax"``.
-        border: ``"valid"`` or ``"replicate"``.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-        class_weights: One weight per class, for cross-entropy only.
-        intensity_sigma: Standard deviation of the bilateral weights, in the image's units.
-        sharpness: That of the log-barrier.
-        width_mm: Standard deviation of the weights in mm, in place of ``kernel_size`` and ``sigma``.
-        spacing: Size of a voxel along each axis, in mm; None for that of the labels, a ``MetaTensor``.
-
-    Shape:
-        As :class:`NeighborhoodPenalty`.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -178,3 +171,183 @@ class NACLLoss(ComposedLoss):
         )
         base = CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index)
         super().__init__(base, [neighborhood])
+
+
+def neighborhood_penalty(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    prior: str = "mean",
+    kernel_size: PerAxis[int] = 3,
+    sigma: PerAxis[float] = 1.0,
+    penalty: str = "l1",
+    space: str = "logits",
+    border: str = "valid",
+    ignore_index: int | None = None,
+    image: Tensor | None = None,
+    intensity_sigma: float = 0.1,
+    sharpness: float = 5.0,
+    width_mm: float | None = None,
+    spacing: Sequence[float] | None = None,
+) -> Tensor:
+    r"""Computes the penalty of NACL, :math:`\frac{1}{K} \sum_k \mathcal{P}(|\tau_j^k - l_j^k|)`.
+
+    It is averaged over voxels :math:`j`. Arguments are those of :func:`nacl_loss`.
+
+    Raises:
+        InputError: If a setting or a shape cannot be used.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> penalty = neighborhood_penalty(logits, torch.zeros(1, 1, 4, 4))
+        >>> penalty.detach()
+        tensor(0.5000)
+        >>> penalty.backward()
+    """
+    _check_penalty(penalty, space, sharpness)
+    given = labels  # which may know the size of their voxels
+    logits, labels = convert_inputs(logits, labels, ignore_index)
+    axes = logits.ndim - 2
+    kernel_size, sigma = window_in_voxels(given, axes, prior, kernel_size, sigma, width_mm, spacing)
+    members = memberships(labels, logits.shape[1], ignore_index)
+    proportions = member_proportions(
+        members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype
+    )
+    scores = SPACES[space](logits)
+    penalize = PENALTIES[penalty]
+    if ignore_index is None:
+        return penalize(scores, proportions, "mean", sharpness)
+    penalties = penalize(scores, proportions, "none", sharpness)
+    return voxel_mean(penalties, labels, ignore_index)
+
+
+def _check_penalty(penalty: str, space: str, sharpness: float) -> None:
+    check_option("penalty", PENALTIES, penalty)
+    check_option("space", SPACES, space)
+    require(sharpness > 0, "sharpness", sharpness, "a positive number")
+
+
+def log_barrier(gap: Tensor, sharpness: float = 5.0) -> Tensor:
+    r"""Computes the log-barrier extension of the constraint :math:`d = 0`, element by element.
+
+    An equality is a pair of inequalities, :math:`d \le 0` and :math:`-d \le 0`, each with the
+    extension :math:`\tilde\psi_t` of Kervadec et al. (equation 8). Their sum, less its constant, is
+
+    .. math::
+
+        \tilde\psi_t(d) + \tilde\psi_t(-d) - 2 \tilde\psi_t(0) = \frac{u - 1 - \log u}{t}, \quad
+        u = \max(1, t^2 |d|):
+
+    zero within a tolerance of :math:`1/t^2`, smooth beyond it, with a slope that tends to
+    :math:`t`.
+
+    Args:
+        gap: The constrained value :math:`d`.
+        sharpness: :math:`t`.
+
+    Returns:
+        A tensor of the same shape.
+
+    Example:
+        >>> gap = torch.tensor([0.0, 0.04, 1.0], requires_grad=True)
+        >>> penalty = log_barrier(gap, sharpness=5.0)
+        >>> penalty.detach()
+        tensor([0.0000, 0.0000, 4.1562])
+        >>> penalty.sum().backward()
+    """
+    excess = (sharpness**2 * gap.abs()).clamp_min(1)
+    return (excess - 1 - excess.log()) / sharpness
+
+
+def _l1(scores: Tensor, proportions: Tensor, reduction: str, _sharpness: float) -> Tensor:
+    # Quadratic only below the smallest normal float, so this is L1. Unlike l1_loss, it is one
+    # kernel forward and one backward, and keeps no copy of the difference.
+    tiny = torch.finfo(scores.dtype).tiny
+    return F.smooth_l1_loss(scores, proportions, beta=tiny, reduction=reduction)
+
+
+def _l2(scores: Tensor, proportions: Tensor, reduction: str, _sharpness: float) -> Tensor:
+    return F.mse_loss(scores, proportions, reduction=reduction)
+
+
+def _log_barrier(scores: Tensor, proportions: Tensor, reduction: str, sharpness: float) -> Tensor:
+    penalties = log_barrier(scores - proportions, sharpness)
+    return penalties.mean() if reduction == "mean" else penalties
+
+
+# P(|τ - l|), called with (scores, proportions, reduction, sharpness).
+PENALTIES: Mapping[str, Callable[[Tensor, Tensor, str, float], Tensor]] = {
+    "l1": _l1,
+    "l2": _l2,
+    "log_barrier": _log_barrier,
+}
+# What is near the proportions, computed from logits.
+SPACES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "logits": lambda logits: logits,
+    "softmax": lambda logits: logits.softmax(1),
+}
+
+
+class NeighborhoodPenalty(Penalty):
+    """The penalty of NACL as a module, to be added to any loss by :class:`ComposedLoss`.
+
+    ``weight`` multiplies it; all other arguments are those of :func:`nacl_loss`.
+
+    Shape:
+        As for any loss. With ``prior="bilateral"``, labels are ``(B, 1 + M, *spatial)``: class indices,
+        then the image's :math:`M` channels, as MONAI's ``ConcatItemsd(keys=["label", "image"],
+        name="label")`` makes them at the end of a training pipeline.
+
+    Raises:
+        InputError: If a setting or a shape cannot be used.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> NeighborhoodPenalty(weight=0.1)(logits, torch.zeros(1, 1, 4, 4)).backward()
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 0.1,
+        prior: str = "mean",
+        kernel_size: PerAxis[int] = 3,
+        sigma: PerAxis[float] = 1.0,
+        penalty: str = "l1",
+        space: str = "logits",
+        border: str = "valid",
+        ignore_index: int | None = None,
+        intensity_sigma: float = 0.1,
+        sharpness: float = 5.0,
+        width_mm: float | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> None:
+        check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
+        _check_penalty(penalty, space, sharpness)
+        check_width(width_mm, spacing)
+        super().__init__(
+            weight,
+            prior=prior,
+            kernel_size=kernel_size,
+            sigma=sigma,
+            penalty=penalty,
+            space=space,
+            border=border,
+            ignore_index=ignore_index,
+            intensity_sigma=intensity_sigma,
+            sharpness=sharpness,
+            width_mm=width_mm,
+            spacing=spacing,
+        )
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether ``labels`` carry the image in their further channels."""
+        return self.settings["prior"] in IMAGE_PRIORS
+
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean penalty over classes and voxels."""
+        image = None
+        if self.needs_image:
+            labels, image = split_image(labels, logits.ndim)
+        return neighborhood_penalty(logits, labels, image=image, **self.settings)

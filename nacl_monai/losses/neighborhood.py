@@ -9,26 +9,32 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TypeAlias, TypeVar
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from nacl_monai.errors import InputError
-from nacl_monai.losses.settings import check_option, require
-from nacl_monai.losses.voxels import one_hot, without_ignored
-from nacl_monai.losses.widths import check_width, spacing_of, window_of_width
-from nacl_monai.losses.windows import BORDERS, PRIORS, Window
-from nacl_monai.tensors import check_outputs, check_soft_labels, without_metadata
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.losses.inputs import check_option, one_hot, require, without_ignored
+from nacl_monai.tensors import check_outputs, check_soft_labels, has_metadata, without_metadata
 
 Number = TypeVar("Number", int, float)
 #: One for all axes, or one for each.
 PerAxis: TypeAlias = Number | Sequence[Number]
+#: A window holds so many standard deviations of a Gaussian to either side of its center.
+REACH = 3
+#: In voxels; below, the neighbors along an axis weigh nothing.
+LEAST_SIGMA = 0.1
 
 
 def neighborhood_proportions(
-    labels: torch.Tensor,
+    labels: Tensor,
     num_classes: int | None,
     kernel_size: PerAxis[int] = 3,
     prior: str = "mean",
@@ -36,12 +42,12 @@ def neighborhood_proportions(
     border: str = "valid",
     *,
     ignore_index: int | None = None,
-    image: torch.Tensor | None = None,
+    image: Tensor | None = None,
     intensity_sigma: float = 0.1,
     width_mm: float | None = None,
     spacing: Sequence[float] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes the proportion of each class among a voxel and its neighbors (equation 2).
 
     .. math::
@@ -113,7 +119,7 @@ def neighborhood_proportions(
 
 
 def window_in_voxels(
-    labels: torch.Tensor,
+    labels: Tensor,
     axes: int,
     prior: str,
     kernel_size: PerAxis[int],
@@ -136,15 +142,15 @@ def window_in_voxels(
 
 
 def member_proportions(
-    members: torch.Tensor,
+    members: Tensor,
     kernel_size: PerAxis[int],
     prior: str,
     sigma: PerAxis[float],
     border: str,
-    image: torch.Tensor | None = None,
+    image: Tensor | None = None,
     intensity_sigma: float = 0.1,
     dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
+) -> Tensor:
     """:func:`neighborhood_proportions` of ``(B, K, *spatial)`` from :func:`voxels.memberships`."""
     check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
     axes = members.ndim - 2
@@ -188,9 +194,7 @@ def _per_axis(name: str, value: PerAxis[Number], axes: int) -> Sequence[Number]:
     return value
 
 
-def _members(
-    labels: torch.Tensor, num_classes: int | None, ignore_index: int | None
-) -> torch.Tensor:
+def _members(labels: Tensor, num_classes: int | None, ignore_index: int | None) -> Tensor:
     if num_classes is not None:
         return one_hot(_with_channel(labels), num_classes, ignore_index)
     check_outputs(labels, "labels")
@@ -199,7 +203,7 @@ def _members(
     return without_ignored(shares, ignore_index)
 
 
-def _with_channel(labels: torch.Tensor) -> torch.Tensor:
+def _with_channel(labels: Tensor) -> Tensor:
     labels = without_metadata(labels)
     if labels.ndim == 3 or (labels.ndim == 4 and labels.shape[1] != 1):
         return labels.unsqueeze(1)
@@ -209,3 +213,259 @@ def _with_channel(labels: torch.Tensor) -> torch.Tensor:
         f"labels: have the shape {tuple(labels.shape)}; pass (batch, 1, *spatial) or "
         "(batch, *spatial) in 2-D or 3-D"
     )
+
+
+def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) -> None:
+    """Refuses a width that is none, and a spacing without any, which would change nothing.
+
+    Raises:
+        SettingError: If the width is not positive, or there is only a spacing.
+    """
+    valid = width_mm is None or 0 < width_mm < math.inf
+    require(valid, "width_mm", width_mm, "a positive number of mm")
+    if width_mm is None and spacing is not None:
+        raise SettingError(
+            f"spacing: is {list(spacing)}, and has no effect without width_mm; pass both, or "
+            "kernel_size and sigma for each axis"
+        )
+
+
+def window_of_width(
+    prior: str, width_mm: float, spacing: Sequence[float]
+) -> tuple[list[int], list[float]]:
+    """The extent of the window and the standard deviation of its weights, along each axis in voxels.
+
+    Args:
+        prior: As in :func:`neighborhood_proportions`.
+        width_mm: The standard deviation in mm.
+        spacing: Size of a voxel along each axis, in mm.
+
+    Raises:
+        SettingError: If width or spacing are not positive, or if the window would be a single voxel.
+
+    Example:
+        >>> window_of_width("blur", 1.5, spacing=(1.0, 3.0))
+        ([11, 5], [1.5, 0.5])
+        >>> window_of_width("mean", 1.5, spacing=(1.0, 3.0))[0]
+        [5, 1]
+    """
+    kernel_size, sigma = unresolved_window(prior, width_mm, spacing)
+    if max(kernel_size) < 3:
+        raise SettingError(
+            f"width_mm: is {width_mm:g}, less than the prior {prior!r} resolves in voxels of "
+            f"{' × '.join(f'{size:g}' for size in spacing)} mm; pass a larger one, or train on smaller "
+            "voxels"
+        )
+    return kernel_size, sigma
+
+
+def unresolved_window(
+    prior: str, width_mm: float, spacing: Sequence[float]
+) -> tuple[list[int], list[float]]:
+    """:func:`window_of_width`, which may be a single voxel.
+
+    Raises:
+        SettingError: If width or spacing are not positive.
+    """
+    check_width(width_mm)
+    if not all(0 < size < math.inf for size in spacing):
+        raise SettingError(
+            f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
+        )
+    sigma = [width_mm / float(size) for size in spacing]
+    return [extent_of(prior, one) for one in sigma], [max(one, LEAST_SIGMA) for one in sigma]
+
+
+def extent_of(prior: str, sigma: float) -> int:
+    """The odd number of voxels of a window along an axis, for a standard deviation in voxels."""
+    if prior == "mean":
+        return 1 + 2 * round((math.sqrt(12 * sigma**2 + 1) - 1) / 2)
+    return 1 if sigma < LEAST_SIGMA else 1 + 2 * math.ceil(REACH * sigma)
+
+
+def spacing_of(labels: Tensor, axes: int) -> list[float]:
+    """Size of a voxel along each spatial axis of a batch of labels, in mm.
+
+    Args:
+        labels: A ``MetaTensor``, of one image or of a batch.
+        axes: How many of its axes are spatial.
+
+    Raises:
+        InputError: If it is not a ``MetaTensor``, or if the labels of a batch differ in their spacing.
+    """
+    if not has_metadata(labels):
+        raise InputError(
+            "labels: do not know the size of their voxels; pass spacing beside width_mm, in mm"
+        )
+    from monai.data.utils import affine_to_spacing  # noqa: PLC0415 - loaded where there are metadata
+
+    affines = labels.affine.reshape(-1, *labels.affine.shape[-2:])
+    spacings = torch.stack([torch.as_tensor(affine_to_spacing(one, axes)) for one in affines])
+    if not torch.allclose(spacings, spacings[:1], rtol=1e-2):
+        raise InputError(
+            f"labels: have voxels of {spacings[0].tolist()} mm and of others in one batch; resample "
+            "them, or pass kernel_size and sigma"
+        )
+    return [float(size) for size in spacings[0]]
+
+
+def _pad_with_zeros(x: Tensor, axis: int, radius: int) -> Tensor:
+    return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [radius, radius])
+
+
+def _pad_with_border(x: Tensor, axis: int, radius: int) -> Tensor:
+    length = x.shape[axis]
+    nearest = torch.arange(-radius, length + radius, device=x.device).clamp(0, length - 1)
+    return x.index_select(axis, nearest)
+
+
+Pad = Callable[[Tensor, int, int], Tensor]
+BORDERS: Mapping[str, Pad] = {"valid": _pad_with_zeros, "replicate": _pad_with_border}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Everything that decides the weights, see :func:`neighborhood_proportions`.
+
+    Attributes:
+        kernel_size: The extent along each spatial axis.
+        sigma: Standard deviation along each spatial axis, in voxels.
+        pad: What is outside the image.
+        intensity_sigma: Standard deviation of the image's differences.
+        image: The image of the bilateral weights.
+        dtype: In which sums are computed.
+    """
+
+    kernel_size: Sequence[int]
+    sigma: Sequence[float]
+    pad: Pad
+    intensity_sigma: float
+    image: Tensor | None
+    dtype: torch.dtype
+
+    @property
+    def radii(self) -> Sequence[int]:
+        """Voxels to either side of the center, along each axis."""
+        return [size // 2 for size in self.kernel_size]
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether all axes are weighted alike, as sums are then rounded."""
+        return all(one == self.sigma[0] for one in self.sigma) and all(
+            one == self.kernel_size[0] for one in self.kernel_size
+        )
+
+    def gaussian_taps(self) -> Sequence[Sequence[float]]:
+        """For each axis, the weights of the voxels 1, 2, … away; the center weighs 1."""
+        return [
+            [math.exp(-(step**2) / (2 * sigma**2)) for step in range(1, radius + 1)]
+            for radius, sigma in zip(self.radii, self.sigma, strict=True)
+        ]
+
+
+def _count(members: Tensor, window: Window) -> Tensor:
+    """Members in each window, in the smallest integers that hold the window's size; or their shares.
+
+    Bytes rather than floats make the prior several times cheaper than the cross-entropy beside it.
+    """
+    size = math.prod(window.kernel_size)
+    smallest = torch.uint8 if size < 2**8 else torch.int16 if size < 2**15 else torch.int32
+    members = members.to(window.dtype if members.is_floating_point() else smallest)
+    taps = [[1] * radius for radius in window.radii]
+    return members + _neighbor_sum(members, taps, window.pad)
+
+
+def _svls_sum(members: Tensor, window: Window) -> Tensor:
+    """Members weighted by a Gaussian whose center weighs as much as all its neighbors."""
+    members = members.to(window.dtype)
+    taps = window.gaussian_taps()
+    # The weight of all neighbors: the product over axes, without the 1 of the center.
+    logs = [math.log1p(2 * sum(along)) for along in taps]
+    center = math.expm1(len(logs) * logs[0] if window.is_alike else sum(logs))
+    return _neighbor_sum(members, taps, window.pad).add_(members, alpha=center)
+
+
+def _blurred_sum(members: Tensor, window: Window) -> Tensor:
+    """Members weighted by an ordinary Gaussian, whose center weighs 1."""
+    members = members.to(window.dtype)
+    return members + _neighbor_sum(members, window.gaussian_taps(), window.pad)
+
+
+def _neighbor_sum(x: Tensor, taps: Sequence[Sequence[float]], pad: Pad) -> Tensor:
+    """Sum over the window except its center, axis by axis; tap i of an axis weighs voxels i + 1 away.
+
+    Leaving the center out from the start, instead of subtracting it at the end, keeps a narrow
+    Gaussian exact. With :math:`a_d` the sum along axis :math:`d` without the center,
+    :math:`n_d = n_{d-1} + a_d(x + n_{d-1})`.
+    """
+    first, *others = [axis for axis, along in enumerate(taps, 2) if along]
+    neighbors = _axis_sum(x, first, taps[first - 2], pad)
+    for axis in others:
+        neighbors = neighbors + _axis_sum(x + neighbors, axis, taps[axis - 2], pad)
+    return neighbors
+
+
+def _axis_sum(x: Tensor, axis: int, taps: Sequence[float], pad: Pad) -> Tensor:
+    radius, length = len(taps), x.shape[axis]
+    padded = pad(x, axis, radius)
+    nearest, *further = (
+        padded.narrow(axis, radius - step, length) + padded.narrow(axis, radius + step, length)
+        for step in range(1, radius + 1)
+    )
+    total = nearest.mul_(taps[0])
+    for pair, tap in zip(further, taps[1:], strict=True):
+        total.add_(pair, alpha=tap)
+    return total
+
+
+def _bilateral_sum(members: Tensor, window: Window) -> Tensor:
+    """One shifted copy at a time, so that memory does not grow with the window."""
+    members, image = members.to(window.dtype), _guide(members, window)
+    radii, spatial = window.radii, members.shape[2:]
+    padded_members, padded_image = members, image
+    for axis, radius in enumerate(radii, 2):
+        padded_members = window.pad(padded_members, axis, radius)
+        padded_image = window.pad(padded_image, axis, radius)
+
+    total = torch.zeros_like(members)
+    for corner in itertools.product(*map(range, window.kernel_size)):
+        slices = (
+            slice(None),
+            slice(None),
+            *(slice(start, start + size) for start, size in zip(corner, spatial, strict=True)),
+        )
+        distance = _exponent(corner, window)
+        difference = (padded_image[slices] - image).square().mean(1, keepdim=True)
+        weight = torch.exp(difference.div_(-2 * window.intensity_sigma**2).sub_(distance))
+        total.addcmul_(weight, padded_members[slices])
+    return total
+
+
+def _exponent(corner: Sequence[int], window: Window) -> float:
+    """Half the squared distance of a neighbor to the center, in standard deviations."""
+    steps = [start - radius for start, radius in zip(corner, window.radii, strict=True)]
+    if window.is_alike:
+        return sum(step**2 for step in steps) / (2 * window.sigma[0] ** 2)
+    return sum(step**2 / (2 * sigma**2) for step, sigma in zip(steps, window.sigma, strict=True))
+
+
+def _guide(members: Tensor, window: Window) -> Tensor:
+    image = window.image
+    if image is None:
+        raise InputError("image: is missing; pass one, by which prior 'bilateral' weighs neighbors")
+    if image.shape[:1] != members.shape[:1] or image.shape[2:] != members.shape[2:]:
+        batch, _, *spatial = members.shape
+        fitting = ", ".join(map(str, (batch, "channels", *spatial)))
+        raise InputError(
+            f"image: has the shape {tuple(image.shape)}; pass ({fitting}), as the labels have it"
+        )
+    return without_metadata(image).to(window.dtype)
+
+
+PRIORS: Mapping[str, Callable[[Tensor, Window], Tensor]] = {
+    "mean": _count,
+    "gaussian": _svls_sum,
+    "blur": _blurred_sum,
+    "bilateral": _bilateral_sum,
+}
+IMAGE_PRIORS = frozenset({"bilateral"})

@@ -8,22 +8,22 @@ References:
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from nacl_monai.losses.base import SegmentationLoss
+from nacl_monai.losses.inputs import check_inputs, memberships, voxel_mean
 from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
-from nacl_monai.losses.voxels import check_inputs, memberships, voxel_mean
 
 
 def svls_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     *,
     kernel_size: int = 3,
     sigma: float = 2.0,
     border: str = "replicate",
     ignore_index: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     r"""Computes cross-entropy with labels smoothed over the neighborhood.
 
     .. math::
@@ -38,16 +38,9 @@ def svls_loss(
     (equations 6 and 7).
 
     Args:
-        logits: ``(B, C, *spatial)``, 2-D or 3-D.
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot or
-            soft labels, the shares of the classes, ``(B, C, *spatial)``.
         kernel_size: The window's extent along each axis, odd.
         sigma: Standard deviation of the Gaussian, in voxels.
         border: ``"replicate"`` as published, or ``"valid"``.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-
-    Returns:
-        A scalar.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
@@ -57,6 +50,7 @@ def svls_loss(
         ``[1, 1]`` for its center, which is right for 3×3 only.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8).requires_grad_()
         >>> labels = (torch.arange(8) < 4).expand(1, 1, 8, 8)
         >>> loss = svls_loss(logits, labels, kernel_size=3, sigma=2.0)
@@ -76,20 +70,11 @@ def svls_loss(
 class SVLSLoss(SegmentationLoss):
     """SVLS as a module, see :func:`svls_loss`.
 
-    Args:
-        kernel_size: The window's extent along each axis, odd.
-        sigma: Standard deviation of the Gaussian, in voxels.
-        border: ``"replicate"`` as published, or ``"valid"``.
-        ignore_index: Voxels with this label are ignored, also as neighbors.
-
-    Shape:
-        logits ``(B, C, *spatial)``; labels ``(B, 1, *spatial)`` or ``(B, *spatial)``, or soft ones
-        ``(B, C, *spatial)``; a scalar out.
-
     Raises:
         InputError: If a setting, shapes or label values do not fit.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 4, 8, 8, requires_grad=True)
         >>> SVLSLoss(sigma=2.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
@@ -107,6 +92,6 @@ class SVLSLoss(SegmentationLoss):
             kernel_size=kernel_size, sigma=sigma, border=border, ignore_index=ignore_index
         )
 
-    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``cross_entropy`` with the smoothed labels."""
         return {"cross_entropy": svls_loss(logits, labels, **self.settings)}

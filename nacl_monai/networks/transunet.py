@@ -13,17 +13,16 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import HybridEmbed, StdConv2dSame
-from timm.models import get_pretrained_cfg, load_pretrained
-from timm.models.resnetv2 import ResNetV2
-from timm.models.vision_transformer import VisionTransformer
-from timm.models.vision_transformer_hybrid import checkpoint_filter_fn
 from torch import nn
 from torch.nn import functional as F
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 _LOGGER = logging.getLogger(__name__)
 PRETRAINED = "vit_base_r50_s16_224.orig_in21k"
@@ -61,7 +60,8 @@ class TransUNet(nn.Module):
         ``(B, in_channels, H, W)`` to logits ``(B, out_channels, H, W)``.
 
     Raises:
-        InputError: If the pretrained weights are missing, unreadable, or of another size.
+        InputError: If ``timm`` is not installed, or the pretrained weights are missing, unreadable, or
+            of another size.
 
     Note:
         Chen et al. drop the transformer's class token. Here it is kept, as in the pretrained weights,
@@ -95,28 +95,8 @@ class TransUNet(nn.Module):
         pretrained: bool | str | Path = False,
     ) -> None:
         super().__init__()
-        stem_channels, *stage_channels = resnet_channels
-        backbone = ResNetV2(
-            list(resnet_layers),
-            tuple(stage_channels),
-            num_classes=0,
-            in_chans=in_channels,
-            global_pool="",
-            stem_chs=stem_channels,
-            stem_type="same",
-            preact=False,
-            conv_layer=partial(StdConv2dSame, eps=1e-8),
-        )
-        self.encoder = VisionTransformer(
-            img_size=PRETRAINED_SIZE,
-            patch_size=1,
-            in_chans=in_channels,
-            num_classes=0,
-            embed_dim=embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            embed_layer=partial(HybridEmbed, backbone=backbone),
-            dynamic_img_size=True,
+        self.encoder = _hybrid_encoder(
+            in_channels, resnet_layers, resnet_channels, embed_dim, depth, num_heads
         )
         if pretrained:
             file = None if isinstance(pretrained, bool) else Path(pretrained)
@@ -184,8 +164,57 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
+def _hybrid_encoder(
+    in_channels: int,
+    resnet_layers: Sequence[int],
+    resnet_channels: Sequence[int],
+    embed_dim: int,
+    depth: int,
+    num_heads: int,
+) -> VisionTransformer:
+    """The ResNet and the transformer of ``timm``, an extra that other networks do without.
+
+    Raises:
+        SettingError: If it is not installed.
+    """
+    try:
+        from timm.layers import HybridEmbed, StdConv2dSame  # noqa: PLC0415
+        from timm.models.resnetv2 import ResNetV2  # noqa: PLC0415
+        from timm.models.vision_transformer import VisionTransformer  # noqa: PLC0415
+    except ImportError:
+        raise SettingError(
+            "timm: is needed by TransUNet and not installed; pip install timm"
+        ) from None
+
+    stem_channels, *stage_channels = resnet_channels
+    backbone = ResNetV2(
+        list(resnet_layers),
+        tuple(stage_channels),
+        num_classes=0,
+        in_chans=in_channels,
+        global_pool="",
+        stem_chs=stem_channels,
+        stem_type="same",
+        preact=False,
+        conv_layer=partial(StdConv2dSame, eps=1e-8),
+    )
+    return VisionTransformer(
+        img_size=PRETRAINED_SIZE,
+        patch_size=1,
+        in_chans=in_channels,
+        num_classes=0,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        embed_layer=partial(HybridEmbed, backbone=backbone),
+        dynamic_img_size=True,
+    )
+
+
 def _load_encoder(encoder: VisionTransformer, in_channels: int, file: Path | None) -> None:
     """Fills ``encoder`` with the weights from ``file`` or the hub, adapted to its channels."""
+    from timm.models import get_pretrained_cfg, load_pretrained  # noqa: PLC0415
+
     published = get_pretrained_cfg(PRETRAINED)
     # Without a number of classes, timm leaves out the classifier, however many classes it has.
     config = {**published.to_dict(), "num_classes": None}  # type: ignore[union-attr]
@@ -221,6 +250,8 @@ def _complete_weights(
     Raises:
         KeyError: If weights are missing or superfluous, which timm itself would accept.
     """
+    from timm.models.vision_transformer_hybrid import checkpoint_filter_fn  # noqa: PLC0415
+
     weights = checkpoint_filter_fn(weights, encoder)
     differing = encoder.state_dict().keys() ^ weights.keys()
     if any(key not in weights or key.startswith(("patch_embed", "blocks")) for key in differing):

@@ -7,21 +7,22 @@ resolutions and everything but the loss remain nnU-Net's own.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
+from types import TracebackType
 from typing import Any, ClassVar
 
 from torch import nn
 
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
-from nacl_monai.losses.composed import needs_image
+from nacl_monai.losses.base import needs_image
 from nacl_monai.menus import read_menu
-from nacl_monai.nnunet.error_lines import one_line_errors
 from nacl_monai.nnunet.finding import TRAINERS, check_installed
 
 # Comes from dataset.json.
@@ -148,3 +149,15 @@ class CalibratedTrainer:
 
     def _refusal(self, what: str) -> SettingError:
         return SettingError(f"{type(self).__name__}: {what}")
+
+
+def one_line_errors() -> None:
+    """From now on an `InputError` ends the process with its message alone, and nothing else does."""
+    sys.excepthook = _show
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, InputError):
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    else:
+        sys.__excepthook__(kind, error, traceback)

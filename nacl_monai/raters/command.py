@@ -20,7 +20,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
-from nacl_monai.losses.widths import extent_of
+from nacl_monai.losses.neighborhood import extent_of
 from nacl_monai.raters.fitting import Fit, fit_width
 from nacl_monai.raters.folders import RatedCase, check_values, find_cases, read_cases, structure
 from nacl_monai.raters.masks import RatedMasks

@@ -28,8 +28,7 @@ import torch
 from scipy.special import expit
 
 from nacl_monai.errors import SettingError
-from nacl_monai.losses.neighborhood import member_proportions
-from nacl_monai.losses.widths import unresolved_window, window_of_width
+from nacl_monai.losses.neighborhood import member_proportions, unresolved_window, window_of_width
 from nacl_monai.raters.masks import Planes
 
 Probs = npt.NDArray[np.floating[Any]]

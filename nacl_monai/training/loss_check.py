@@ -18,9 +18,13 @@ from torch import nn
 
 from nacl_monai.errors import SettingError
 from nacl_monai.losses import ForeignLoss
-from nacl_monai.losses.base import FunctionModule, SegmentationLoss
-from nacl_monai.losses.composed import needs_image
-from nacl_monai.losses.foreign import FORMS, as_segmentation_loss
+from nacl_monai.losses.base import (
+    FORMS,
+    FunctionModule,
+    SegmentationLoss,
+    as_segmentation_loss,
+    needs_image,
+)
 
 _LIBRARIES = ("monai", "torch")
 #: Arguments by which MONAI's losses take class indices and logits.

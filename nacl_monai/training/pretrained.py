@@ -92,7 +92,7 @@ def _read(file: Path) -> Any:
         raise InputError(f"{file}: does not exist; pass a file of weights as --pretrained")
     try:
         if file.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415 - comes with timm
+            from safetensors.torch import load_file  # noqa: PLC0415 - such files alone need it
 
             return load_file(file)
         with warnings.catch_warnings():

@@ -17,7 +17,7 @@ from nacl_monai.losses import (
     NeighborhoodPenalty,
     Penalty,
 )
-from nacl_monai.losses.composed import needs_image
+from nacl_monai.losses.base import needs_image
 
 
 def test_composition_needs_only_a_configuration(batch):

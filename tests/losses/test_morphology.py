@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses import MorphologyPenalty, morphology_penalty, neighborhood_penalty
-from nacl_monai.losses.morphology import OPERATIONS
+from nacl_monai.losses.sdc import OPERATIONS
 
 operations = pytest.mark.parametrize("operation", OPERATIONS)
 

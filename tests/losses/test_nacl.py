@@ -14,7 +14,7 @@ from nacl_monai.losses import (
     neighborhood_penalty,
     neighborhood_proportions,
 )
-from nacl_monai.losses.windows import PRIORS
+from nacl_monai.losses.neighborhood import PRIORS
 
 PENALTIES = ["l1", "l2", "log_barrier"]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nacl_monai.losses import log_barrier
-from nacl_monai.losses.penalties import PENALTIES, SPACES
+from nacl_monai.losses.nacl import PENALTIES, SPACES
 
 
 @given(st.floats(-10, 10), st.floats(0.5, 20))

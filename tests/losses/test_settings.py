@@ -3,7 +3,7 @@
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.settings import check_option, check_weights, require
+from nacl_monai.losses.inputs import check_option, check_weights, require
 
 
 def test_valid_settings_pass():

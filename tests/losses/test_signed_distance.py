@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses import DistancePenalty, distance_penalty
-from nacl_monai.losses.signed_distance import signed_distance
+from nacl_monai.losses.sdc import signed_distance
 
 
 @pytest.mark.parametrize("ignore_index", [None, 1, 255])

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses import NACLLoss, NeighborhoodPenalty, nacl_loss, neighborhood_proportions
-from nacl_monai.losses.widths import spacing_of, window_of_width
+from nacl_monai.losses.neighborhood import spacing_of, window_of_width
 
 CLASSES = 3
 #: For each prior, the weight of a neighbor so many standard deviations away along each axis.

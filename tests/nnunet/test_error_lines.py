@@ -17,7 +17,7 @@ def test_only_errors_for_people_lose_their_traceback(error, lines):
     """The exit code is 1 in both cases."""
     code = (
         "from nacl_monai.errors import InputError\n"
-        "from nacl_monai.nnunet.error_lines import one_line_errors\n"
+        "from nacl_monai.nnunet.trainers import one_line_errors\n"
         f"one_line_errors(); raise {error}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,10 +1,13 @@
-"""What a loss does with the voxels of a batch: check them, and average over those that count."""
+"""What a loss is given: settings, logits and labels, and the mean over the voxels that count."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Collection, Iterable
 
-from nacl_monai.errors import InputError
+import torch
+from torch import Tensor
+
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.tensors import (
     check_labels,
     check_outputs,
@@ -15,9 +18,48 @@ from nacl_monai.tensors import (
 )
 
 
+def require(valid: bool, name: str, value: object, remedy: str) -> None:
+    """Refuses the setting ``name`` unless it is valid.
+
+    Raises:
+        SettingError: If it is not; the message ends with "pass" and the remedy.
+    """
+    if not valid:
+        raise SettingError(f"{name}: is {value!r}; pass {remedy}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Refuses the setting ``name`` if it is negative.
+
+    Raises:
+        SettingError: If it is.
+    """
+    require(value >= 0, name, value, "0 or more")
+
+
+def check_option(name: str, options: Collection[str], value: str) -> None:
+    """Refuses the setting ``name`` unless its value is one of the options.
+
+    Raises:
+        SettingError: If it is not.
+    """
+    require(value in options, name, value, f"one of {', '.join(options)}")
+
+
+def check_weights(name: str, weights: Iterable[float]) -> None:
+    """Refuses the setting ``name`` if a weight is negative, or all are 0.
+
+    Raises:
+        SettingError: If so; what has a negative weight would be unlearned.
+    """
+    given = list(weights)
+    valid = all(weight >= 0 for weight in given) and any(given)
+    require(valid, name, given, "weights of 0 or more, not all of them 0")
+
+
 def convert_inputs(
-    logits: torch.Tensor, labels: torch.Tensor, ignore_index: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+    logits: Tensor, labels: Tensor, ignore_index: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Logits and labels in the shapes and dtypes in which losses are computed.
 
     The shape alone says which labels they are: only soft and one-hot labels have that of the logits.
@@ -42,14 +84,14 @@ def convert_inputs(
     return converted, without_ignored(without_metadata(labels).to(converted.dtype), ignore_index)
 
 
-def without_ignored(shares: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+def without_ignored(shares: Tensor, ignore_index: int | None) -> Tensor:
     """Shares ``(B, C, *spatial)`` of the classes, 0 where a voxel is of the class to be ignored."""
     if ignore_index is None or not 0 <= ignore_index < shares.shape[1]:
         return shares
     return shares * (shares[:, ignore_index] < 0.5).unsqueeze(1)
 
 
-def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
     """Logits without metadata, in float32 if they are in half precision.
 
     Raises:
@@ -64,9 +106,7 @@ def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def check_inputs(
-    logits: torch.Tensor, labels: torch.Tensor, ignore_index: int | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def check_inputs(logits: Tensor, labels: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
     """Like :func:`convert_inputs`, and checks the values of the labels.
 
     The check of values waits for the device. In a compiled graph the device itself checks instead, and
@@ -87,7 +127,7 @@ def check_inputs(
 
 
 def _assert_valid(
-    checked: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor, ignore_index: int | None
+    checked: Tensor, labels: Tensor, logits: Tensor, ignore_index: int | None
 ) -> None:
     if is_soft(checked):
         fine, problem = valid_soft_labels(labels, ignore_index), "do not sum to 1"
@@ -100,12 +140,12 @@ def _assert_valid(
     torch._assert_async(fine.all(), f"labels: {problem}")
 
 
-def is_soft(labels: torch.Tensor) -> bool:
+def is_soft(labels: Tensor) -> bool:
     """Whether labels from :func:`convert_inputs` are the shares of the classes."""
     return labels.is_floating_point()
 
 
-def counted_voxels(labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor | None:
+def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     """The voxels that are not ignored, ``(B, *spatial)``, of labels from :func:`convert_inputs`.
 
     None if all count.
@@ -115,7 +155,7 @@ def counted_voxels(labels: torch.Tensor, ignore_index: int | None) -> torch.Tens
     return (labels != 0).any(1) if is_soft(labels) else labels != ignore_index
 
 
-def counted_mask(labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+def counted_mask(labels: Tensor, ignore_index: int | None) -> Tensor:
     """Like :func:`counted_voxels`, as ``(B, 1, *spatial)``, and all True if all count."""
     counted = counted_voxels(labels, ignore_index)
     if counted is None:
@@ -123,7 +163,7 @@ def counted_mask(labels: torch.Tensor, ignore_index: int | None) -> torch.Tensor
     return counted.unsqueeze(1)
 
 
-def memberships(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
+def memberships(labels: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
     """To what extent each voxel belongs to each class, ``(B, C, *spatial)``.
 
     Boolean for class indices, and the shares themselves for soft labels; an ignored voxel belongs to
@@ -132,7 +172,7 @@ def memberships(labels: torch.Tensor, num_classes: int, ignore_index: int | None
     return labels if is_soft(labels) else one_hot(labels.unsqueeze(1), num_classes, ignore_index)
 
 
-def one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) -> torch.Tensor:
+def one_hot(labels: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
     """Label maps ``(B, 1, *spatial)`` as boolean ``(B, C, *spatial)``; other values are in none."""
     classes = torch.arange(num_classes, device=labels.device)
     members = labels == classes.view(1, -1, *[1] * (labels.ndim - 2))
@@ -141,7 +181,7 @@ def one_hot(labels: torch.Tensor, num_classes: int, ignore_index: int | None) ->
     return members
 
 
-def split_image(labels: torch.Tensor, ndim: int) -> tuple[torch.Tensor, torch.Tensor]:
+def split_image(labels: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
     """Class indices ``(B, 1, *spatial)`` and the image that is stored in further channels.
 
     Args:
@@ -166,9 +206,7 @@ def split_image(labels: torch.Tensor, ndim: int) -> tuple[torch.Tensor, torch.Te
     return labels[:, :1], labels[:, 1:]
 
 
-def voxel_mean(
-    values: torch.Tensor, labels: torch.Tensor, ignore_index: int | None
-) -> torch.Tensor:
+def voxel_mean(values: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
     """The mean of ``values`` over channels and over the voxels that are not ignored.
 
     It is 0, with zero gradient, if every voxel is ignored: a patch without annotation must not end

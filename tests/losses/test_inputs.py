@@ -5,7 +5,7 @@ import torch
 from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.voxels import (
+from nacl_monai.losses.inputs import (
     at_least_float32,
     check_inputs,
     convert_inputs,
