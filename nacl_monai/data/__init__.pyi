@@ -1,6 +1,5 @@
 from .augmentation import random_augmentation
 from .cases import Case
-from .device_volumes import DeviceVolumes, training_volumes, workers_for
 from .given_splits import complete_split, split_by_folds
 from .layouts import (
     acdc_cases,
@@ -25,7 +24,6 @@ from .volumes import CachedVolumes, SliceDataset, check_distinct
 __all__ = [
     "CachedVolumes",
     "Case",
-    "DeviceVolumes",
     "LoadCase",
     "PatchDataset",
     "SliceDataset",
@@ -51,6 +49,4 @@ __all__ = [
     "split_by_folds",
     "split_cases",
     "split_patients",
-    "training_volumes",
-    "workers_for",
 ]

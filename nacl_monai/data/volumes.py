@@ -65,7 +65,6 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         classes: For each volume, the indices of the classes that its label holds, in order.
         fingerprints: For each volume, hashes of the voxels on disk of its image and its label
             (`nacl_monai.data.LoadCase`); empty where another transform read them.
-        on_device: Whether their voxels are on a device, where no worker process reaches them.
 
     Item ``i`` is ``{"case": …, "patient": …, "image": (C, H, W, D) float32,
     "label": (1, H, W, D) uint8}``; the label knows its affine, and with it the size of a voxel.
@@ -73,8 +72,6 @@ class CachedVolumes(Dataset[dict[str, Any]]):
     Raises:
         InputError: If there are no cases, or a transform refuses one; before the first item is read.
     """
-
-    on_device = False
 
     def __init__(
         self,

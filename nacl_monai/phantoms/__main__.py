@@ -14,14 +14,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where the phantom cannot be written."""
     options = _parser().parse_args(argv)
     try:
-        PHANTOMS[options.dataset].write(
-            options.directory,
-            options.cases,
-            options.seed,
-            options.full_size,
-            options.annotator,
-            options.deviation,
-        )
+        phantom = PHANTOMS[options.dataset]
+        phantom.write(options.directory, options.cases, options.seed, options.full_size)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -42,20 +36,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write the official matrix, for measurements of memory (no effect on acdc and "
         "hippocampus, which always have it)",
-    )
-    parser.add_argument(
-        "--annotator",
-        type=int,
-        default=1,
-        metavar="K",
-        help="who labels the same images (default: 1)",
-    )
-    parser.add_argument(
-        "--deviation",
-        type=float,
-        metavar="MM",
-        help="standard deviation of the annotator's border about the true one, in the plane of a slice "
-        "(acdc; default: 0.8 voxels, and slices that are missed)",
     )
     return parser
 

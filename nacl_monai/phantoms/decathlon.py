@@ -1,90 +1,126 @@
-"""The layout of a task of the Medical Segmentation Decathlon."""
+"""MRI of the hippocampus and of the prostate, in the layout of the Medical Segmentation Decathlon."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from nacl_monai.phantoms.shapes import Array
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from nacl_monai.phantoms.painting import Array, Grid, Part, draw_person, paint
 from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 
-TESTED = 2  # images without label in a phantom
+_TESTED = 2  # images without label in a phantom
 # What macOS leaves beside a file that a tar archive was made of: the start of an AppleDouble file.
-APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
+_APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
 
 
-@dataclass(frozen=True)
-class Task:
-    """What `dataset.json` says of a task, in its terms and its order.
-
-    `numTraining` is the official number of labeled cases; a phantom's own is what it holds.
-    """
-
-    name: str
-    description: str
-    reference: str
-    licence: str  # as the official file spells it
-    release: str
-    tensorImageSize: str
-    modality: dict[str, str]
-    labels: dict[str, str]
-    numTraining: int
-
-    def stem(self, number: int) -> str:
-        """Name of a case, such as ``prostate_07``."""
-        digits = len(str(self.numTraining))
-        return f"{self.name.lower()}_{number:0{digits}d}"
-
-    def image_folder(self, number: int) -> str:
-        """Where the image of a case is: beside those of its kind, training or test."""
-        return "imagesTr" if number < self.numTraining else "imagesTs"
-
-    def dataset_json(self, training: Sequence[int], test: Sequence[int]) -> str:
-        """Text of `dataset.json` for the cases of these numbers."""
-        entries = asdict(self) | {"numTraining": len(training), "numTest": len(test)}
-        entries["training"] = [
-            {folder: f"./{folder}sTr/{self.stem(number)}.nii.gz" for folder in ("image", "label")}
-            for number in training
-        ]
-        entries["test"] = [f"./imagesTs/{self.stem(number)}.nii.gz" for number in test]
-        return json.dumps(entries, indent=1) + "\n"
-
-
-def task_phantom(
-    task: Task,
+def _task_phantom(
+    task: Mapping[str, Any],
     make_case: Callable[[CaseRequest], tuple[Array, Array, Array]],
-    *,
     one_size: bool = False,
 ) -> Phantom:
-    """Declares the phantom of a task, named as its cases are.
+    """The phantom of a task, named as its cases are, such as ``prostate_07``.
 
-    Args:
-        task: The task. Test images are numbered after its official training cases.
-        make_case: Makes the image, the label and the affine of a case.
-        one_size: As in `Phantom`.
+    Test images are numbered after the official training cases.
     """
-    test = range(task.numTraining, task.numTraining + TESTED)
+    most, name = task["numTraining"], task["name"].lower()
+    tested = range(most, most + _TESTED)
+
+    def file(number: int) -> str:
+        return f"{name}_{number:0{len(str(most))}d}.nii.gz"
 
     def write_case(root: Path, case: CaseRequest) -> None:
         image, label, affine = make_case(case)
-        name = f"{task.stem(case.number)}.nii.gz"
-        save_beside_apple_double(image, affine, root / task.image_folder(case.number) / name)
-        if case.number not in test:
-            save_beside_apple_double(label, affine, root / "labelsTr" / name)
+        kinds = {"imagesTr": image, "labelsTr": label}
+        for folder, voxels in ({"imagesTs": image} if case.number in tested else kinds).items():
+            path = root / folder / file(case.number)
+            save_nifti(voxels, affine, path)
+            path.with_name(f"._{path.name}").write_bytes(_APPLE_DOUBLE)
 
-    return Phantom(
-        task.name.lower(),
-        write_case,
-        most=task.numTraining,
-        unlabeled=test,
-        texts=lambda cases: {"dataset.json": task.dataset_json(range(cases), test)},
-        one_size=one_size,
-    )
+    def texts(cases: int) -> dict[str, str]:
+        training = [
+            {"image": f"./imagesTr/{file(k)}", "label": f"./labelsTr/{file(k)}"}
+            for k in range(cases)
+        ]
+        entries = {**task, "numTraining": cases, "numTest": _TESTED, "training": training}
+        entries["test"] = [f"./imagesTs/{file(number)}" for number in tested]
+        return {"dataset.json": json.dumps(entries, indent=1) + "\n"}
+
+    return Phantom(name, write_case, most=most, unlabeled=tested, texts=texts, one_size=one_size)
 
 
-def save_beside_apple_double(voxels: Array, affine: Array, path: Path) -> None:
-    """Writes voxels, and beside them the ``._`` file that macOS would have left."""
-    save_nifti(voxels, affine, path)
-    path.with_name(f"._{path.name}").write_bytes(APPLE_DOUBLE)
+_LOBE = (
+    Part(0, (1.0,), (0.0, 0.0, 0.0), (1.5, 1.5, 1.5)),  # white matter
+    Part(0, (0.2,), (0.35, 0.05, 0.15), (0.15, 0.6, 0.25)),  # fluid
+    Part(2, (0.65,), (-0.08, -0.15, 0.1), (0.22, 0.45, 0.28)),
+    Part(1, (0.7,), (0.0, 0.35, -0.2), (0.32, 0.3, 0.34)),
+)
+# Stored value of white matter; the data come from several scanners' reconstructions.
+_SCALES = (70.0, 480.0, 250_000.0)
+
+
+def _make_hippocampus(case: CaseRequest) -> tuple[Array, Array, Array]:
+    """Image, label and affine; where the scale of intensities is small, images are stored in 8 bits."""
+    rows, columns, slices = map(int, case.scanner.integers((32, 42, 27), (38, 52, 37)))
+    grid = Grid((rows, columns, slices), (1, 1, 1), origin=(1, 1, 1))
+    images, label = paint(case.scanner, draw_person(case.anatomy, _LOBE), grid, noise=(0.1,))
+    scale = _SCALES[case.number % len(_SCALES)]
+    image = scale * np.abs(images[0])
+    return image.clip(0, 255).astype(np.uint8) if scale < 100 else image, label, grid.affine
+
+
+_SHAPE, _FULL_SHAPE = (80, 80, 12), (320, 320, 20)
+_PELVIS = (  # T2 and ADC
+    Part(0, (0.8, 0.2), (0.0, 0.0, 0.0), (1.5, 1.5, 9.0)),  # fat
+    Part(0, (0.25, 0.6), (0.0, 0.0, 0.0), (0.6, 0.6, 9.0)),  # muscle
+    Part(0, (1.5, 1.6), (0.0, 0.3, 1.0), (0.4, 0.25, 0.5)),  # bladder
+    Part(0, (0.15, 0.1), (0.0, -0.55, 0.0), (0.2, 0.2, 9.0)),  # rectum
+    Part(1, (1.0, 1.0), (0.0, 0.0, 0.0), (0.38, 0.30, 0.72)),
+    Part(2, (0.6, 0.75), (0.0, 0.08, 0.05), (0.29, 0.21, 0.56)),
+)
+
+
+def _make_prostate(case: CaseRequest) -> tuple[Array, Array, Array]:
+    """Image (T2 and ADC along the last axis), label and affine; every other case is oblique."""
+    shape = _FULL_SHAPE if case.full_size else _SHAPE
+    turn = Rotation.from_rotvec(case.scanner.normal(0, 0.15, 3)).as_matrix()
+    origin = tuple(np.round(case.scanner.uniform(-100, 0, 3), 2))
+    turn = turn if case.number % 2 else np.eye(3)
+    grid = Grid(shape, (0.6, 0.6, 3.6), origin=origin, turn=turn)
+    person = draw_person(case.anatomy, _PELVIS)
+    images, label = paint(case.scanner, person, grid, noise=(0.1, 0.1))
+    image = np.stack([case.scanner.uniform(250, 900) * images[0], 1600 * images[1]], axis=-1)
+    return np.abs(image).astype(np.float32), label, grid.affine
+
+
+# What `dataset.json` says of each task, in the official order
+_PHANTOM = {"reference": "Synthetic phantom", "licence": "Apache-2.0", "release": "phantom"}
+HIPPOCAMPUS = _task_phantom(
+    {
+        "name": "Hippocampus",
+        "description": "Left and right hippocampus segmentation",
+        **_PHANTOM,
+        "tensorImageSize": "3D",
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "Anterior", "2": "Posterior"},
+        "numTraining": 260,
+    },
+    _make_hippocampus,
+    one_size=True,
+)
+PROSTATE = _task_phantom(
+    {
+        "name": "Prostate",
+        "description": "Prostate transitional zone and peripheral zone segmentation",
+        **_PHANTOM,
+        "tensorImageSize": "4D",
+        "modality": {"0": "T2", "1": "ADC"},
+        "labels": {"0": "background", "1": "PZ", "2": "TZ"},
+        "numTraining": 32,
+    },
+    _make_prostate,
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ import numpy as np
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_folder
-from nacl_monai.phantoms.shapes import Array
+from nacl_monai.phantoms.painting import Array
 from nacl_monai.progress import progress_bar
 
 RECORD = "phantom.json"
@@ -28,42 +27,27 @@ _REMEDY = "name an empty or new folder, or delete this one"
 class CaseRequest(NamedTuple):
     """Which case to write.
 
-    Each step has a random stream of its own, so that a change to one step leaves the draws of the
-    others as they are. The streams depend only on the seed and the case's number, so that a larger
-    phantom begins with the smaller one.
+    Anatomy and scan have a random stream each, so that a change to the scan leaves the anatomy as it
+    is. The streams depend only on the seed and the case's number, so that a larger phantom begins with
+    the smaller one.
 
     Attributes:
         number: The case's number in the official layout.
         full_size: Whether to write the official matrix instead of a miniature.
         anatomy: Random stream of the anatomy.
-        scanner: Random stream of the scanner.
-        annotator: Random stream of the annotator.
-        deviation: Standard deviation of the annotator's border about the true one, in mm; None for the
-            phantom's own.
+        scanner: Random stream of the scan.
     """
 
     number: int
     full_size: bool
     anatomy: np.random.Generator
     scanner: np.random.Generator
-    annotator: np.random.Generator
-    deviation: float | None = None
 
 
-def request_case(
-    seed: int,
-    number: int,
-    full_size: bool = False,
-    annotator: int = 1,
-    deviation: float | None = None,
-) -> CaseRequest:
-    """Returns the request for a case of the phantom with this seed, labeled by one of its annotators."""
-    anatomy, scanner, *annotators = np.random.default_rng([seed, number]).spawn(2 + annotator)
-    return CaseRequest(number, full_size, anatomy, scanner, annotators[-1], deviation)
-
-
-def _no_texts(_: int) -> Mapping[str, str]:
-    return {}
+def request_case(seed: int, number: int, full_size: bool = False) -> CaseRequest:
+    """Returns the request for a case of the phantom with this seed."""
+    anatomy, scanner = np.random.default_rng([seed, number]).spawn(2)
+    return CaseRequest(number, full_size, anatomy, scanner)
 
 
 @dataclass(frozen=True)
@@ -80,18 +64,16 @@ class Phantom:
         texts: Makes the text files that describe all cases, from the number of labeled cases: path
             below the folder → content.
         one_size: Whether a case has the official matrix even without ``full_size``.
-        deviates: Whether `write_case` follows a stated deviation of the annotator.
     """
 
     name: str
     write_case: Callable[[Path, CaseRequest], None]
-    version: int = 1
+    version: int = 2
     first: int = 0
     most: int | None = None
     unlabeled: range = range(0)
-    texts: Callable[[int], Mapping[str, str]] = _no_texts
+    texts: Callable[[int], Mapping[str, str]] = lambda _: {}
     one_size: bool = False
-    deviates: bool = False
 
     @property
     def default_cases(self) -> int:
@@ -104,8 +86,6 @@ class Phantom:
         cases: int | None = None,
         seed: int = 0,
         full_size: bool = False,
-        annotator: int = 1,
-        deviation: float | None = None,
     ) -> Path:
         """Fills a folder with cases, unless it holds the same phantom already.
 
@@ -116,11 +96,6 @@ class Phantom:
             seed: Decides everything random.
             full_size: Whether to write the official matrix instead of a miniature; no difference if
                 the phantom has `one_size`.
-            annotator: Who labels the cases, from 1. The images are those of every other annotator,
-                whose errors are independent.
-            deviation: How far the annotator's border is from the true one, as the standard deviation of
-                the distance in mm; only for a phantom that `deviates`. Two annotators are √2 times as
-                far from each other. None for the phantom's own error.
 
         Returns:
             The directory.
@@ -131,30 +106,23 @@ class Phantom:
         """
         cases = self.default_cases if cases is None else cases
         self._check_numbers(cases, seed)
-        self._check_annotator(annotator, deviation)
         directory = Path(directory)
-        record = self._record(cases, seed, full_size, annotator, deviation)
-        if holds_phantom(directory, record):
+        size = {} if self.one_size else {"full_size": full_size}
+        record = {"name": self.name, "cases": cases, "seed": seed, **size, "version": self.version}
+        if _holds_phantom(directory, record):
             return directory
-        with replaced(directory) as root:
+        with _replaced(directory) as root:
             for name, text in self.texts(cases).items():
                 (root / name).write_text(text, encoding="utf-8")
             numbers = [*range(self.first, self.first + cases), *self.unlabeled]
             for number in progress_bar(numbers, description=f"{self.name} phantom", unit="case"):
-                case = request_case(seed, number, full_size, annotator, deviation)
-                self.write_case(root, case)
-            write_record(root, record)
+                self.write_case(root, request_case(seed, number, full_size))
+            files = sorted(
+                path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()
+            )
+            text = json.dumps({**record, "files": files}, indent=2) + "\n"
+            (root / RECORD).write_text(text, encoding="utf-8")
         return directory
-
-    def _record(
-        self, cases: int, seed: int, full_size: bool, annotator: int, deviation: float | None
-    ) -> dict[str, Any]:
-        """What makes this phantom."""
-        size = {} if self.one_size else {"full_size": full_size}
-        who = {} if annotator == 1 else {"annotator": annotator}
-        error = {} if deviation is None else {"deviation": deviation}
-        made = {"name": self.name, "cases": cases, "seed": seed, **size, **who, **error}
-        return {**made, "version": self.version}
 
     def _check_numbers(self, cases: int, seed: int) -> None:
         if cases < 1:
@@ -169,36 +137,21 @@ class Phantom:
         if seed < 0:
             raise InputError(f"seed={seed}: a seed is a whole number from 0; use seed=0")
 
-    def _check_annotator(self, annotator: int, deviation: float | None) -> None:
-        if annotator < 1:
-            raise InputError(
-                f"annotator={annotator}: annotators are numbered from 1; use annotator=1"
-            )
-        if deviation is not None and not 0 <= deviation < math.inf:
-            raise InputError(f"deviation={deviation:g}: give a number of mm, 0 or more")
-        if deviation is not None and not self.deviates:
-            raise InputError(
-                f"deviation={deviation:g}: the annotators of {self.name} have one error, which is not "
-                "in mm; leave it out, or write acdc"
-            )
 
-
-def write_record(root: Path, record: Mapping[str, Any]) -> None:
-    """Writes down what made a folder and which files it holds, for `holds_phantom`."""
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    text = json.dumps({**record, "files": files}, indent=2) + "\n"
-    (root / RECORD).write_text(text, encoding="utf-8")
-
-
-def holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
+def _holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
     """Tells whether a folder holds the phantom of a record; False if it is empty or missing.
 
     Raises:
         InputError: If the folder holds anything else, or the phantom lacks a file.
     """
-    if _is_vacant(directory):
+    check_folder(directory, "name an empty or new folder")
+    if not directory.exists() or not any(directory.iterdir()):
         return False
-    present, files = _read_record(directory)
+    try:
+        present = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
+        files = present.pop("files")
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"{directory}: holds files that are not a phantom's; {_REMEDY}") from None
     if present != record:
         raise InputError(
             f"{directory}: holds another phantom, {present}, not {dict(record)}; {_REMEDY}"
@@ -209,23 +162,8 @@ def holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
     return True
 
 
-def _is_vacant(directory: Path) -> bool:
-    """Whether a folder is empty or missing; what is not a folder is refused."""
-    check_folder(directory, "name an empty or new folder")
-    return not directory.exists() or not any(directory.iterdir())
-
-
-def _read_record(directory: Path) -> tuple[dict[str, Any], list[str]]:
-    """What made a folder, and which files it must hold."""
-    try:
-        record = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
-        return record, record.pop("files")
-    except (OSError, ValueError, TypeError, KeyError):
-        raise InputError(f"{directory}: holds files that are not a phantom's; {_REMEDY}") from None
-
-
 @contextmanager
-def replaced(directory: Path) -> Iterator[Path]:
+def _replaced(directory: Path) -> Iterator[Path]:
     """A folder to fill, which takes an absent or empty directory's place if all goes well.
 
     The folder is made beside the directory, so that the last step is a rename: an interruption

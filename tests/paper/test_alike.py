@@ -124,7 +124,7 @@ def test_trainings_that_differ_in_what_no_name_says_are_refused(run, tmp_path, c
         {"batch_size": 16, "networks::unet::spatial_dims": 2, "window": [48, 64]},
         {"networks::dynunet::filters": [4], "networks::unet::_desc_": {"label": "U-Net"}},
         {"augmentations::light::degrees": 30.0, "flip_axes": [], "patch": [32, 32, 32]},
-        {"cache": "gpu", "num_workers": 4},
+        {"num_workers": 4},
     ],
 )
 def test_what_names_say_or_what_decides_nothing_may_differ(run, changes):

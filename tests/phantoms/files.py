@@ -26,19 +26,6 @@ def labeled_cases(root, name):
     ]
 
 
-def niftis(root, name):
-    """First image and label of each case, as NIfTI."""
-    return [
-        (nibabel.load(images[0]), nibabel.load(label))
-        for images, label in labeled_cases(root, name)
-    ]
-
-
-def official_files(root):
-    """The files of a phantom, without macOS's and the record."""
-    return {path for path in contents(root) if "/._" not in path and path != "phantom.json"}
-
-
 def contents(root):
     """Each file's bytes, by its path below ``root``."""
     paths = (path for path in root.rglob("*") if path.is_file())
@@ -48,12 +35,3 @@ def contents(root):
 def voxels(path):
     """The values of an image, of the type on disk."""
     return np.asarray(nibabel.load(path).dataobj)
-
-
-def neighbors(mask):
-    """Voxels outside the mask that share a face with one of its voxels."""
-    padded = np.pad(mask, 1)
-    near = np.zeros_like(padded)
-    for axis in range(mask.ndim):
-        near |= np.roll(padded, 1, axis) | np.roll(padded, -1, axis)
-    return near[(slice(1, -1),) * mask.ndim] & ~mask

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
+from nacl_monai.phantoms import PHANTOMS
+from nacl_monai.phantoms.__main__ import main
 from nacl_monai.phantoms.writing import Phantom, request_case, save_nifti
 from tests.phantoms.files import contents
 
-RECORD = {"name": "tiny", "cases": 2, "seed": 0, "full_size": False, "version": 1}
+RECORD = {"name": "tiny", "cases": 2, "seed": 0, "full_size": False, "version": 2}
 
 
 def write_two_files(root: Path, case):
@@ -78,53 +80,13 @@ def test_streams_depend_on_seed_and_number_alone():
         (seed, number, stream): request_case(seed, number)[stream].integers(2**60)
         for seed in (0, 1)
         for number in (0, 1)
-        for stream in (2, 3, 4)
+        for stream in (2, 3)
     }
 
     assert len(set(drawn.values())) == len(drawn)
     assert drawn[1, 1, 3] == request_case(1, 1, full_size=True).scanner.integers(2**60)
-    seeds = np.random.SeedSequence([1, 1]).spawn(3)
-    assert drawn[1, 1, 4] == np.random.default_rng(seeds[2]).integers(2**60)
-
-
-def test_annotators_share_anatomy_and_scanner():
-    """Only the last stream is another annotator's; the first is who labels by default."""
-    asked = [request_case(0, 3), *(request_case(0, 3, annotator=k) for k in (1, 2, 3))]
-    drawn = [[stream.integers(2**60) for stream in case[2:5]] for case in asked]
-    assert drawn[0] == drawn[1]
-    assert len({tuple(one[:2]) for one in drawn}) == 1
-    assert len({one[2] for one in drawn}) == 3
-
-
-def test_annotator_and_deviation_make_another_phantom(tmp_path):
-    """They reach every case, and a folder is not taken for that of another annotator."""
-    requests = []
-    phantom = replace(TINY, write_case=lambda _, case: requests.append(case), deviates=True)
-    root = phantom.write(tmp_path / "a", cases=1, annotator=2, deviation=1.5)
-    assert [case.deviation for case in requests] == [1.5]
-    assert requests[0].annotator.integers(2**60) == request_case(
-        0, 0, annotator=2
-    ).annotator.integers(2**60)
-    assert phantom.write(root, cases=1, annotator=2, deviation=1.5) == root
-    for words in ({}, {"annotator": 2}, {"annotator": 3, "deviation": 1.5}):
-        with pytest.raises(InputError, match="holds another phantom"):
-            phantom.write(root, cases=1, **words)
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ({"annotator": 0}, "annotator=0: .* from 1"),
-        ({"deviation": -1.0}, "deviation=-1: give"),
-        ({"deviation": float("nan")}, "deviation=nan: give"),
-        ({"deviation": 1.0}, "deviation=1: the annotators of tiny have one error"),
-    ],
-)
-def test_annotators_who_cannot_be_meant_are_refused(tmp_path, words, named):
-    """In one line, and nothing is written."""
-    with pytest.raises(InputError, match=named):
-        TINY.write(tmp_path / "tiny", cases=1, **words)
-    assert not any(tmp_path.iterdir())
+    seeds = np.random.SeedSequence([1, 1]).spawn(2)
+    assert drawn[1, 1, 3] == np.random.default_rng(seeds[1]).integers(2**60)
 
 
 def test_nifti_keeps_voxels_affine_and_zooms(tmp_path):
@@ -155,7 +117,7 @@ def test_writing_again_does_nothing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-@pytest.mark.parametrize("change", [{"cases": 3}, {"seed": 1}, {"full_size": True}, {"version": 2}])
+@pytest.mark.parametrize("change", [{"cases": 3}, {"seed": 1}, {"full_size": True}, {"version": 3}])
 def test_another_phantom_is_refused(tmp_path, change):
     """A phantom of other parameters is not mixed with or taken for the one asked for."""
     root = write(tmp_path / "tiny")
@@ -219,19 +181,48 @@ def test_interruption_leaves_nothing(tmp_path, failure):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "named"), [({"cases": 0}, "cases=0"), ({"seed": -1}, "seed=-1")]
+    ("parameters", "named"),
+    [
+        ({"cases": 0}, "cases=0: a phantom needs"),
+        ({"seed": -1}, "seed=-1: a seed is"),
+        ({"most": 1}, "cases=2: tiny has 1 labeled cases; use cases=1 or fewer"),
+    ],
 )
 def test_impossible_numbers_are_refused(tmp_path, parameters, named):
     """The message names the parameter, and nothing is written."""
     with pytest.raises(InputError, match=named):
         write(tmp_path / "tiny", **parameters)
     assert not any(tmp_path.iterdir())
+    write(tmp_path / "tiny", most=2)
 
 
-def test_more_cases_than_names_are_refused(tmp_path):
-    """A layout that names a fixed number of cases says how many there are."""
-    with pytest.raises(
-        InputError, match=r"cases=2: tiny has 1 labeled cases; use cases=1 or fewer"
-    ):
-        write(tmp_path / "a", most=1)
-    write(tmp_path / "b", most=2)
+def test_command_writes_what_the_library_writes(tmp_path):
+    """Size, seed and number of cases are those of the words; the rest is as in the library."""
+    words = ["--cases", "1", "--seed", "5"]
+    assert main(["hippocampus", str(tmp_path / "a"), *words]) == 0
+
+    PHANTOMS["hippocampus"].write(tmp_path / "b", cases=1, seed=5)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_words_of_the_command_reach_the_phantom(tmp_path, monkeypatch):
+    """The official matrix, and the default number of cases."""
+    cases = []
+    phantom = replace(TINY, write_case=lambda _, case: cases.append(case))
+    monkeypatch.setitem(PHANTOMS, "brats", phantom)
+    assert main(["brats", str(tmp_path / "a"), "--full-size"]) == 0
+    assert [case.full_size for case in cases] == [True] * 20
+
+
+def test_command_reports_errors_in_a_line(tmp_path, capsys):
+    """A folder with other files ends in one line and exit code 1; a wrong name lists those there are."""
+    (tmp_path / "thesis.txt").touch()
+    assert main(["brats", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}: holds files")
+    assert error.count("\n") == 1
+
+    with pytest.raises(SystemExit, match="2"):
+        main(["brain", str(tmp_path)])
+    message = capsys.readouterr().err
+    assert all(name in message for name in PHANTOMS)

@@ -6,33 +6,30 @@ import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.phantoms.acdc.annotator import MYOCARDIUM, annotate
-from nacl_monai.phantoms.acdc.patient import draw_patient
 from nacl_monai.raters.fitting import fit_width, halves, held_out, nearest
 from nacl_monai.raters.masks import RatedMasks
 from nacl_monai.raters.priors import FAMILIES, blur, window
 from nacl_monai.raters.scores import score_priors
 
-ERROR = 1.2  # mm, of an annotator along each axis of the plane
+ERROR = 1.2  # mm, of a rater's border along its normal
 
 
-def annotated_heart(number, spacing):
-    """The left ventricle of a phantom by three annotators, slice by slice."""
-    patient = draw_patient(np.random.default_rng(number), number)
-    size = int(110 / spacing)
-    shape = (size, size, patient.shape[2])
-    patient = replace(patient, spacing=(spacing, spacing, 10.0), shape=shape)
-    labels = [
-        annotate(np.random.default_rng([number, k]), patient, 0.0, ERROR, 0.0) for k in range(3)
-    ]
-    masks = np.moveaxis(np.stack(labels) >= MYOCARDIUM, 3, 1)
-    return RatedMasks(masks, (spacing, spacing), patient.name)
+def wavy_discs(number, spacing):
+    """A disc of 30 mm in ten slices by three raters, whose borders wind about the true one."""
+    rng = np.random.default_rng(number)
+    size = int(80 / spacing)
+    y, x = (np.mgrid[:size, :size] - (size - 1) / 2) * spacing
+    angle, order = np.arctan2(y, x), np.arange(1, 7).reshape(-1, 1, 1, 1, 1)
+    shape = (6, 3, 10, 1, 1)
+    waves = rng.normal(size=shape) * np.cos(order * angle + rng.uniform(0, 2 * np.pi, shape))
+    error = ERROR * np.sqrt(2 / 6) * waves.sum(axis=0)
+    return RatedMasks(np.hypot(x, y) < 30 + error, (spacing, spacing), f"{number}")
 
 
 @pytest.mark.parametrize("spacing", [1.0, 1.6])
 def test_width_of_annotators_who_deviate_is_recovered_in_mm(spacing):
     """Two errors, and the rounding of one of the masks to voxels; within the fit's own interval."""
-    images = [annotated_heart(number, spacing) for number in range(1, 9)]
+    images = [wavy_discs(number, spacing) for number in range(1, 9)]
     scores = score_priors(images, [blur(width) for width in np.geomspace(0.8, 3.5, 11)], [3.0])
     fit = fit_width(scores, "blur")
 
