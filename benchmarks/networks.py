@@ -20,8 +20,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from nacl_monai.losses import DeepSupervisionLoss, NACLLoss
-from nacl_monai.training.allocation import keep_freed_memory
-from nacl_monai.training.precision import PRECISIONS, PrecisionInferer
+from nacl_monai.training.processes import PRECISIONS, PrecisionInferer, keep_freed_memory
 
 MODEL = Path(__file__).parents[1] / "bundles/common/model.yaml"
 DATASET = {"in_channels": 1, "classes": ["background", "RV", "MYO", "LV"]}  # ACDC's

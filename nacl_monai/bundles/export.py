@@ -25,7 +25,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, read_object, write_text
 from nacl_monai.menus import bundles_folder, dataset_folder
 from nacl_monai.runs import RunFolder
-from nacl_monai.training.state_files import load_state, save_weights
+from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
 
 # How TorchScript was made, in the words of the model card and of MONAI's command.

@@ -17,7 +17,7 @@ from nacl_monai.differences import leaves, top_level
 from nacl_monai.menus import fragments
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.definitions import completed
-from nacl_monai.training.own_code import warn_of_changed_code
+from nacl_monai.training.run_folder import warn_of_changed_code
 from nacl_monai.training.run_settings import check_agrees, read_record
 
 Config = dict[str, Any]

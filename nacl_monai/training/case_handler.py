@@ -8,8 +8,8 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from nacl_monai.training.case_names import case_names
-from nacl_monai.training.gathering import joined
 from nacl_monai.training.outputs import batch_entries, image_files
+from nacl_monai.training.processes import joined
 
 
 class CaseHandler(ABC):

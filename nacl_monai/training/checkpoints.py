@@ -1,26 +1,26 @@
-"""Exact resume: the state of a training after every epoch."""
+"""Exact resume: the state of a training after every epoch, and where SIGTERM ended it."""
 
 from __future__ import annotations
 
+import random
+import re
+import signal
+import sys
+import threading
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.training.state_files import (
-    Position,
-    checkpoint_file,
-    checkpoint_positions,
-    is_whole,
-    load_state,
-    make_checkpoint_folder,
-    save_state,
-    save_weights,
-)
+from nacl_monai.files import atomic_path, checksum, write_text
+from nacl_monai.training.processes import gathered
 
 
 class Checkpoints:
@@ -203,3 +203,233 @@ def _tensors(states: Any, prefix: str = "") -> Any:
     elif isinstance(states, Mapping):
         for name, value in states.items():
             yield from _tensors(value, f"{prefix}.{name}" if prefix else str(name))
+
+
+_PREFIX = "epoch_"
+_NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
+
+
+class Position(NamedTuple):
+    """How far a training is.
+
+    Attributes:
+        epoch: How many epochs are complete.
+        iterations: How many iterations of the next one are done.
+    """
+
+    epoch: int = 0
+    iterations: int = 0
+
+
+def save_state(state: Mapping[str, Any], file: str | Path) -> None:
+    """Writes what `load_state` reads, whole or not at all."""
+    # Through a stream of Python's, because torch's own does not report that the disk is full.
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        torch.save(dict(state), stream)
+
+
+def load_state(file: str | Path) -> dict[str, Any]:
+    """Reads tensors and plain values, and never code, onto the CPU."""
+    loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def save_weights(weights: Mapping[str, Any], file: str | Path) -> None:
+    """`save_state`, with the file's checksum beside it."""
+    _checksum_file(file).unlink(
+        missing_ok=True
+    )  # killed in between, there is none rather than a wrong one
+    save_state(weights, file)
+    write_checksum(file)
+
+
+def write_checksum(file: str | Path) -> None:
+    """Writes ``NAME.sha256`` beside a file, in the format of the program ``sha256sum``."""
+    write_text(_checksum_file(file), f"{checksum(file)}  {Path(file).name}\n")
+
+
+def is_whole(file: str | Path) -> bool:
+    """Whether a file that torch wrote still has the bytes that were written.
+
+    If a checksum is beside it, the file has to be the one that it is of.
+    """
+    try:  # torch itself reads changed bytes without a word; the archive has their checksums
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None and _has_checksum(file)
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _has_checksum(file: str | Path) -> bool:
+    beside = _checksum_file(file)
+    return not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
+
+
+def _checksum_file(file: str | Path) -> Path:
+    return Path(f"{file}.sha256")
+
+
+def checkpoint_file(folder: str | Path, position: Position) -> Path:
+    """The file of the state at ``position``.
+
+    Example:
+        >>> [checkpoint_file("", Position(2, done)).name for done in (0, 15)]
+        ['epoch_0002.pt', 'epoch_0002_iteration_0015.pt']
+    """
+    within = f"_iteration_{position.iterations:04d}" if position.iterations else ""
+    return Path(folder) / f"{_PREFIX}{position.epoch:04d}{within}.pt"
+
+
+def checkpoint_positions(folder: str | Path) -> list[Position]:
+    """Where the checkpoints in ``folder`` were written, in order."""
+    names = [_NAME.fullmatch(file.stem) for file in Path(folder).glob(f"{_PREFIX}*.pt")]
+    return sorted(Position(int(name[1]), int(name[2] or 0)) for name in names if name)
+
+
+def resumable_position(folder: str | Path) -> Position:
+    """Where the newest whole checkpoint in ``folder`` was written; the start if there is none at all.
+
+    A damaged file is passed over with a warning.
+
+    Raises:
+        InputError: If there are checkpoints, and all of them are damaged.
+    """
+    positions = checkpoint_positions(folder)
+    for position in reversed(positions):
+        file = checkpoint_file(folder, position)
+        if is_whole(file):
+            return position
+        print(f"warning: {file}: is damaged; going back to the one before", file=sys.stderr)
+    if positions:
+        raise InputError(f"{folder}: every checkpoint is damaged; train anew: --restart True")
+    return Position()
+
+
+def make_checkpoint_folder(folder: Path) -> None:
+    """Makes ``folder`` and removes what a killed process left half-written in it.
+
+    Raises:
+        InputError: If the operating system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}); choose another output_dir"
+        ) from error
+    for leftover in folder.glob(f".{_PREFIX}*"):
+        leftover.unlink()
+
+
+class StopOnTermination:
+    """Stops a training after the iteration that receives SIGTERM, and goes on from there, exactly.
+
+    The state after that iteration is written beside those of the epochs: what `Checkpoints` saves, and
+    every generator's. Then the signal does what it did before the training began. A validation stops
+    after its running volume, and is done again from its start; that of several processes, which have
+    different volumes at different times, is finished first. Several processes stop after the same
+    iteration, whichever of them gets the signal.
+
+    When a training goes on within an epoch, `EpochSeed` seeds that epoch as before, the batches that
+    are done are drawn again, which brings the sampler and the transforms to where they were, and the
+    generators then get their saved states.
+
+    Attach it after all other handlers, and let no handler of an epoch's end change a state of
+    `Checkpoints` before the validation is over.
+
+    Args:
+        checkpoints: Those of the training.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``, a trainer of MONAI, and with its validator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._skip)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+        validator = self.checkpoints.validator
+        validator.add_event_handler(Events.ITERATION_COMPLETED, self._stop_validation, engine)
+
+    def _start(self, engine: Engine) -> None:
+        self._asked, self._previous = False, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+        self._engine = engine
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ask)
+        state: Any = engine.state
+        self._to_skip = self.checkpoints.position.iterations
+        if self._to_skip == state.epoch_length:  # stopped in the validation
+            self._to_skip = 0
+            state.epoch += 1
+            engine.fire_event(Events.EPOCH_COMPLETED)
+
+    def _ask(self, _: int, frame: FrameType | None) -> None:
+        """Remembers the signal; behind a training that an error or Ctrl-C ended, gives it back."""
+        self._asked = True
+        if not _runs(self._engine, frame):
+            self._give_back(asked=True)
+
+    def _skip(self, engine: Engine) -> None:
+        if self._to_skip:
+            trainer: Any = engine
+            for _ in range(self._to_skip):
+                next(trainer._dataloader_iter)  # ignite counts the batches, but does not skip them
+            self._to_skip = 0
+            set_generators(load_state(self.checkpoints.file)["generators"][idist.get_rank()])
+
+    def _stop(self, engine: Engine) -> None:
+        if idist.all_reduce(int(self._asked)):
+            state: Any = engine.state
+            epoch = state.epoch - 1
+            position = Position(epoch, state.iteration - epoch * state.epoch_length)
+            self.checkpoints.save(engine, position, generators=gathered(generators()))
+            engine.fire_event(Events.TERMINATE)
+            self._end()
+
+    def _stop_validation(self, validator: Engine, engine: Engine) -> None:  # noqa: ARG002
+        if self._asked and idist.get_world_size() == 1:
+            self._stop(engine)
+
+    def _end(self) -> None:
+        """Gives the signal back, and sends it again if any process has received it."""
+        asked = idist.all_reduce(int(self._asked))
+        if threading.current_thread() is threading.main_thread():
+            self._give_back(bool(asked))
+
+    def _give_back(self, asked: bool) -> None:
+        signal.signal(signal.SIGTERM, self._previous)
+        if asked:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _runs(engine: Engine, frame: FrameType | None) -> bool:
+    """Whether ``frame`` is within a method of the engine."""
+    while frame is not None:
+        if frame.f_locals.get("self") is engine:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def generators() -> dict[str, Any]:
+    """The states of all global generators of this process, without code."""
+    numpy_state: Any = np.random.get_state(legacy=True)  # noqa: NPY002 - others use it
+    kind, keys, *rest = numpy_state
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_generators(states: dict[str, Any]) -> None:
+    """Gives the generators the states that `generators` returned."""
+    random.setstate(states["python"])
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"])

@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from nacl_monai.runs import TOP, EvaluationFolder
 from nacl_monai.training.calibration_error import CalibrationError
 from nacl_monai.training.case_handler import CaseHandler
-from nacl_monai.training.tracked_run import trackers
+from nacl_monai.training.run_record import trackers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,16 @@ from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
-from nacl_monai.files import LOCK, lock_folder, read_object, write_text
+from nacl_monai.files import LOCK, checksum, lock_folder, read_object, stamp, write_text
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
-from nacl_monai.training.own_code import OWN_CODE, own_code
-from nacl_monai.training.recorded_files import recorded_checksum, recorded_file, recorded_stamp
+from nacl_monai.sources import imported_names, is_users, source_file, source_files
+from nacl_monai.training.checkpoints import checkpoint_positions
+from nacl_monai.training.epochs import refusal_of_length
 from nacl_monai.training.running import running_parser
-from nacl_monai.training.schedule import refusal_of_length
-from nacl_monai.training.state_files import checkpoint_positions
 
 # Keys that say where and on what a training runs, but not what it computes.
-FREE_KEYS = (
+FREE_KEYS: tuple[str, ...] = (
     "_meta_",
     "bundle_root",
     "cache_dir",
@@ -261,3 +262,73 @@ def _next_free(previous: Path) -> Path:
     """The first free number in the folder of earlier trainings."""
     taken = [int(path.name) for path in previous.glob("*") if path.name.isdecimal()]
     return previous / str(max(taken, default=0) + 1)
+
+
+_CHECKSUM = ", sha256 "
+
+
+def recorded_file(path: Path, known: object = None) -> str:
+    """The record of a file, which is not read where a known record has its size and time of change."""
+    stamped = f"{stamp(path)}{_CHECKSUM}"
+    return str(known) if str(known).startswith(stamped) else stamped + checksum(path)
+
+
+def recorded_stamp(record: object) -> str:
+    """Size and time of change in the record of a file."""
+    return str(record).partition(_CHECKSUM)[0]
+
+
+def recorded_checksum(record: object) -> str:
+    """The checksum in the record of a file."""
+    return str(record).partition(_CHECKSUM)[2]
+
+
+#: The key of a run's configuration that records them; missing where there are none.
+OWN_CODE = "own_code"
+
+
+def own_code(config: Mapping[str, Any]) -> dict[str, str]:
+    """The checksum (SHA-256) of every module of the user's that a configuration needs, by its name.
+
+    These are the modules of what ``_target_`` names, those under ``imports``, and all that they import;
+    neither installed packages, which their version tells, nor files that a module reads as it runs.
+
+    Example:
+        >>> own_code({"network_def": {"_target_": "monai.networks.nets.UNet"}})
+        {}
+    """
+    files = source_files(filter(is_users, _named(config)))
+    return {name: checksum(Path(file)) for file, name in sorted(files.items())}
+
+
+def changed_code(recorded: Mapping[str, str]) -> list[str]:
+    """The recorded modules that are no longer what they were; what is gone is not among them."""
+    files = {name: source_file(name) for name in recorded}
+    return [name for name, file in files.items() if file and checksum(Path(file)) != recorded[name]]
+
+
+def warn_of_changed_code(run: RunFolder, record: Mapping[str, Any]) -> None:
+    """Says in one line which modules of the user's are not those that a run was trained with.
+
+    Args:
+        run: The run, named in the line.
+        record: Its configuration; one of an earlier version has no modules.
+    """
+    changed = changed_code(record.get(OWN_CODE, {}))
+    if changed and idist.get_rank() == 0:
+        print(
+            f"warning: {', '.join(changed)}: has changed since {run.path} was trained, and may compute "
+            "something else now; put it back, or train anew",
+            file=sys.stderr,
+        )
+
+
+def _named(config: Mapping[str, Any]) -> Iterator[str]:
+    """Whatever may be a module in the names of a configuration."""
+    for key, value in leaves(config):
+        if not isinstance(value, str):
+            continue
+        if key.rpartition("::")[2] == "_target_":
+            yield from accumulate(value.split(".")[:-1], "{}.{}".format)
+        elif value.startswith(("$import ", "$from ")):
+            yield from imported_names(value.removeprefix("$"))

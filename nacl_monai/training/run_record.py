@@ -1,4 +1,4 @@
-"""The record of a training: commands, versions, machine and time."""
+"""The record of a training, on disk and in MLflow: commands, versions, machine, time and parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +17,14 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.handlers import MLFlowHandler
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.training.hints import is_made_later, referred
+from nacl_monai.training.run_settings import read_record
 
 try:
     import resource
@@ -148,3 +152,83 @@ def git_commit() -> str | None:
     except OSError:
         return None
     return git.stdout.strip() or None
+
+
+class TrackedRun:
+    """Logs a run's parameters and files to MLflow when an engine is done.
+
+    MONAI's `MLFlowHandler` logs only numbers of every epoch. An engine that no such handler tracks is
+    left alone.
+
+    Args:
+        parameters: Returns the parameters, such as `nacl_monai.training.run_parameters`.
+        files: What is logged beside them; files that are not there are left out.
+    """
+
+    def __init__(
+        self, parameters: Callable[[], Mapping[str, Any]], files: Sequence[str | Path]
+    ) -> None:
+        self.parameters = parameters
+        self.files = [Path(file) for file in files]
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``; attach it after those that write the files."""
+        engine.add_event_handler(Events.COMPLETED, self._log)
+
+    def _log(self, engine: Engine) -> None:
+        for tracker in trackers(engine):
+            client, run_id = tracker.client, tracker.cur_run.info.run_id
+            # MONAI has logged what the engine says of itself, such as its epochs.
+            known = client.get_run(run_id).data.params
+            for name, value in self.parameters().items():
+                if name not in known:
+                    client.log_param(run_id, name, value)
+            for file in self.files:
+                if file.is_file():
+                    client.log_artifact(run_id, str(file))
+
+
+def trackers(engine: Engine) -> list[Any]:
+    """The handlers that log an engine to MLflow; MONAI appends them to those of a configuration."""
+    started = engine._event_handlers[Events.STARTED]
+    owners = [getattr(handler, "__self__", None) for handler, *_ in started]
+    return [owner for owner in owners if isinstance(owner, MLFlowHandler)]
+
+
+#: Definitions of a configuration, and what their parameters are called.
+_DEFINITIONS = {"network_def": "network", "loss": "loss"}
+
+
+def run_parameters(run: RunFolder) -> dict[str, Any]:
+    """What a run was trained with, in single values.
+
+    Args:
+        run: With or without a ``config.json``.
+
+    Returns:
+        Every key of the configuration that is a number, a switch or a word; ``network`` and ``loss``,
+        the names of their classes, with their settings, such as ``loss.penalty_weight``; ``git_commit``
+        of this package's source; and ``split_sha256``.
+
+    Raises:
+        InputError: If ``config.json`` is damaged.
+    """
+    record = read_record(run.config) if run.config.is_file() else {}
+    parser = ConfigParser(record)
+    found = {
+        key: value
+        for key, value in record.items()
+        if isinstance(value, bool | int | float | str) and not is_made_later(value)
+    }
+    for key, name in _DEFINITIONS.items():
+        found |= dict(_settings(name, referred(record.get(key), parser)))
+    sums = {"split_sha256": checksum(run.split)} if run.split.is_file() else {}
+    return {**found, "git_commit": git_commit(), **sums}
+
+
+def _settings(name: str, definition: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(definition, Mapping):
+        yield name, str(definition["_target_"]).rpartition(".")[2]
+        for key, value in definition.items():
+            if not key.startswith("_"):
+                yield f"{name}.{key}", value

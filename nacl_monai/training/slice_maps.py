@@ -15,8 +15,8 @@ from nacl_monai.files import atomic_path
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training.case_handler import CaseHandler
 from nacl_monai.training.case_slice import case_slice
-from nacl_monai.training.gathering import joined
 from nacl_monai.training.outputs import case_outputs, label_of, probabilities_of
+from nacl_monai.training.processes import joined
 
 
 class SliceMaps(CaseHandler):

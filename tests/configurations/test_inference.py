@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from scipy.stats import entropy
 
 from nacl_monai.cli import main
-from nacl_monai.training.state_files import save_weights
+from nacl_monai.training.checkpoints import save_weights
 from tests.configurations.conftest import FAST, ROOT, arguments
 from tests.conftest import save_nifti
 from tests.dicom_series import read_back, rotation, write_series

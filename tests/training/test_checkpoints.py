@@ -1,5 +1,11 @@
-"""A training resumes from its state, the newest two are kept, and what cannot be used is named."""
+"""A training goes on exactly where it was ended, and damaged files are noticed."""
 
+import hashlib
+import pickle
+import random
+import signal
+
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -7,13 +13,24 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 
 from nacl_monai.errors import InputError
-from nacl_monai.training import BestModel, Checkpoints, Position, recover_model, resumable_position
-from nacl_monai.training.state_files import (
+from nacl_monai.training import (
+    BestModel,
+    Checkpoints,
+    Position,
+    StopOnTermination,
+    recover_model,
+    resumable_position,
+)
+from nacl_monai.training.checkpoints import (
     checkpoint_file,
+    checkpoint_positions,
+    generators,
     is_whole,
     load_state,
+    make_checkpoint_folder,
     save_state,
     save_weights,
+    set_generators,
 )
 
 START = Position()
@@ -194,3 +211,264 @@ def test_training_without_a_validation_has_no_model_to_lose(tmp_path):
     for position in (START, Position(1)):
         recover_model(tmp_path / "model.pt", tmp_path, position)
     assert not (tmp_path / "model.pt").exists()
+
+
+class Code:
+    """An object of a class, which a state must not hold."""
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path, capsys):
+    """One changed byte, or a missing half, is noticed; if nothing is whole, that is an error."""
+    assert resumable_position(tmp_path) == (0, 0)
+    for epoch in (1, 2, 10000):
+        save_state({"weights": torch.arange(1000.0)}, checkpoint_file(tmp_path, Position(epoch)))
+    assert resumable_position(tmp_path) == (10000, 0)
+
+    file = tmp_path / "epoch_10000.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert resumable_position(tmp_path) == (2, 0)
+    assert "epoch_10000.pt: is damaged" in capsys.readouterr().err
+
+    file = tmp_path / "epoch_0002.pt"
+    file.write_bytes(file.read_bytes()[:200])
+    assert resumable_position(tmp_path) == (1, 0)
+
+    (tmp_path / "epoch_0001.pt").write_bytes(b"")
+    with pytest.raises(InputError, match="every checkpoint is damaged"):
+        resumable_position(tmp_path)
+
+
+def test_state_is_read_as_it_was_written(tmp_path):
+    """Tensors and plain values are read back, on the CPU, into folders that did not exist."""
+    file = tmp_path / "new" / "state.pt"
+    save_state({"weights": torch.arange(3), "best": {"dice": 0.5, "epoch": 3}}, file)
+
+    state = load_state(file)
+
+    assert torch.equal(state["weights"], torch.arange(3))
+    assert state["best"] == {"dice": 0.5, "epoch": 3}
+    assert [path.name for path in file.parent.iterdir()] == ["state.pt"]
+
+
+def test_code_is_never_read(tmp_path):
+    """A file that would run code when it is read is refused."""
+    save_state({"code": Code()}, tmp_path / "state.pt")
+
+    with pytest.raises(pickle.UnpicklingError):
+        load_state(tmp_path / "state.pt")
+
+
+def test_file_that_is_missing_or_no_archive_is_not_whole(tmp_path):
+    """Only the bytes that torch wrote are whole."""
+    save_state({"weights": torch.ones(2)}, tmp_path / "whole.pt")
+    (tmp_path / "text.pt").write_text("not an archive")
+
+    assert is_whole(tmp_path / "whole.pt")
+    assert not is_whole(tmp_path / "text.pt")
+    assert not is_whole(tmp_path / "missing.pt")
+
+
+def test_positions_are_numbers_in_order(tmp_path):
+    """Checkpoints are found by their epoch and iteration, as numbers; other files are ignored."""
+    for name in ("0002", "0002_iteration_0003", "0002_iteration_10000", "10000", "0010"):
+        (tmp_path / f"epoch_{name}.pt").touch()
+    for name in ("epoch_last.pt", "epoch_0003_iteration_.pt", "model.pt"):
+        (tmp_path / name).touch()
+
+    positions = checkpoint_positions(tmp_path)
+
+    assert positions == [(2, 0), (2, 3), (2, 10000), (10, 0), (10000, 0)]
+    for position in positions:
+        assert checkpoint_file(tmp_path, position).is_file()
+    assert checkpoint_positions(tmp_path / "missing") == []
+
+
+def test_folder_is_made_without_leftovers(tmp_path):
+    """What a killed process left half-written is removed; checkpoints stay."""
+    folder = tmp_path / "run" / "checkpoints"
+    make_checkpoint_folder(folder)
+    for name in (".epoch_0002.abc.pt", "epoch_0001.pt", ".other"):
+        (folder / name).touch()
+
+    make_checkpoint_folder(folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == [".other", "epoch_0001.pt"]
+
+
+def test_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+    """A file in the place of the folder is named."""
+    (tmp_path / "run").touch()
+
+    with pytest.raises(
+        InputError, match="checkpoints: cannot be made .*; choose another output_dir"
+    ):
+        make_checkpoint_folder(tmp_path / "run" / "checkpoints")
+
+
+def test_checksum_beside_weights_is_that_of_sha256sum(tmp_path):
+    """Another file under the name, however whole, is noticed; without a checksum, it is not."""
+    file = tmp_path / "model.pt"
+    save_weights({"weights": torch.arange(3)}, file)
+
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (tmp_path / "model.pt.sha256").read_text() == f"{checksum}  model.pt\n"
+    assert is_whole(file)
+    save_state({"weights": torch.arange(4)}, file)
+    assert not is_whole(file)
+    (tmp_path / "model.pt.sha256").unlink()
+    assert is_whole(file)
+
+
+def test_weights_killed_before_their_checksum_have_none(tmp_path, monkeypatch):
+    """Rather than the one of the weights before, with which nobody could use them."""
+    file = tmp_path / "model.pt"
+    save_weights({"weights": torch.arange(3)}, file)
+    monkeypatch.setattr("nacl_monai.training.checkpoints.write_checksum", lambda _: 1 // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        save_weights({"weights": torch.arange(4)}, file)
+
+    assert is_whole(file)
+    assert load_state(file)["weights"].tolist() == [0, 1, 2, 3]
+
+
+class Ended(BaseException):
+    """What the process makes of SIGTERM."""
+
+
+@pytest.fixture(autouse=True)
+def _ends_by_sigterm():
+    def end(*_):
+        raise Ended
+
+    earlier = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, earlier)
+
+
+def stopping_trainer(folder, epochs=2):
+    trainer, validator = trainer_of(folder, epochs, resumable_position(folder))
+    # As in bundles/common/train.yaml: attached last.
+    checkpoints = next(
+        handler.__self__
+        for handler, *_ in trainer._event_handlers[Events.EPOCH_COMPLETED]
+        if type(handler.__self__).__name__ == "Checkpoints"
+    )
+    StopOnTermination(checkpoints).attach(trainer)
+    return trainer, validator
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_iteration_is_finished_and_its_state_is_written(tmp_path):
+    """The signal waits for the end of the iteration; a later training goes on behind it."""
+    trainer, _ = stopping_trainer(tmp_path)
+    completed, terminated = [], []
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=5), terminate)
+    trainer.add_event_handler(Events.TERMINATE, lambda: terminated.append(True))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: completed.append(trainer.state.iteration)
+    )
+
+    with pytest.raises(Ended):
+        trainer.run()
+
+    assert trainer.state.iteration == 5
+    assert terminated == [True]
+    assert names(tmp_path) == ["epoch_0001.pt", "epoch_0001_iteration_0002.pt"]
+
+    rest, _ = stopping_trainer(tmp_path)
+    rest.run()
+    whole, _ = trainer_of(tmp_path / "whole", 2)
+    whole.run()
+    assert rest.state.iteration == whole.state.iteration == 6
+    assert torch.equal(rest.network.weight, whole.network.weight)
+    assert names(tmp_path) == ["epoch_0001.pt", "epoch_0002.pt", "whole"]
+
+
+def test_signal_behind_the_last_iteration_is_not_lost(tmp_path):
+    """All epochs are complete then, and the process ends."""
+    trainer, _ = stopping_trainer(tmp_path)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), terminate)
+
+    with pytest.raises(Ended):
+        trainer.run()
+
+    assert names(tmp_path) == ["epoch_0001.pt", "epoch_0002.pt"]
+
+
+def test_signal_is_given_back_after_the_training(tmp_path):
+    """It does again what it did before."""
+    earlier = signal.getsignal(signal.SIGTERM)
+    trainer, _ = stopping_trainer(tmp_path)
+    during = []
+    trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda: during.append(signal.getsignal(signal.SIGTERM))
+    )
+    trainer.run()
+
+    assert earlier not in during
+    assert signal.getsignal(signal.SIGTERM) is earlier
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_signal_is_given_back_when_a_training_has_failed(tmp_path, error):
+    """In a notebook, say, whose kernel goes on."""
+    trainer, _ = stopping_trainer(tmp_path)
+
+    def fail():
+        raise error
+
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=2), fail)
+    earlier = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error):
+        trainer.run()
+
+    with pytest.raises(Ended):
+        terminate()
+    assert signal.getsignal(signal.SIGTERM) is earlier
+
+
+def test_validation_is_done_again(tmp_path):
+    """SIGTERM in the validation of an epoch leaves it to be done, and then the next epoch."""
+    trainer, validator = stopping_trainer(tmp_path)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: None)
+    validator.add_event_handler(Events.ITERATION_STARTED(once=1), terminate)
+    order = trainer._event_handlers[Events.EPOCH_COMPLETED]
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: validator.run([0, 1]))
+    order.insert(0, order.pop())  # validates before the epoch's state is saved
+
+    with pytest.raises(Ended):
+        trainer.run()
+    assert names(tmp_path) == ["epoch_0000_iteration_0003.pt"]
+
+    rest, validator = stopping_trainer(tmp_path)
+    validated = []
+    rest.add_event_handler(Events.EPOCH_COMPLETED, lambda: validated.append(rest.state.epoch))
+    rest.run()
+    assert validated == [1, 2]
+    assert rest.state.iteration == 6
+
+
+def test_generators_go_on_as_they_were(tmp_path):
+    """Python's, NumPy's and torch's states are read from a file without code."""
+
+    def draws():
+        return random.random(), legacy.standard_normal(), torch.rand(()).item()
+
+    legacy = np.random.mtrand._rand  # behind numpy.random's functions, which transforms may use
+    legacy.standard_normal()  # which keeps the second of two numbers
+    save_state({"generators": generators()}, tmp_path / "state.pt")
+    expected = [draws() for _ in range(3)]
+
+    set_generators(load_state(tmp_path / "state.pt")["generators"])
+
+    assert [draws() for _ in range(3)] == expected

@@ -11,8 +11,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator
+from nacl_monai.training.checkpoints import save_state
 from nacl_monai.training.ensembles import ensemble_of, find_members
-from nacl_monai.training.state_files import save_state
 
 IMAGE = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 NAMES = ["unet_nacl_seed0", "unet_nacl_seed2", "unet_nacl_seed10"]

@@ -1,11 +1,13 @@
-"""Batches and outputs are read in any form; tests/training/test_any_evaluator.py has real ones."""
+"""What an evaluator's outputs are read as."""
 
 import pytest
 import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
+from monai.transforms import AsDiscrete
 
 from nacl_monai.errors import InputError
+from nacl_monai.training import most_probable_class
 from nacl_monai.training.outputs import (
     batch_entries,
     image_files,
@@ -87,3 +89,16 @@ def test_voxels_to_be_ignored_are_of_no_structure():
     assert (pred.tolist(), of_label.tolist()) == ([[2, 0, 0]], [[1, 0, 2]])
     assert of_structures.tolist() == [[1, 0, 0], [0, 0, 1]]
     assert label.tolist() == [[1, 9, 2]]
+
+
+def test_classes_are_those_of_monai_in_integers():
+    """On a volume with its geometry, which stays."""
+    torch.manual_seed(0)
+    probs = MetaTensor(torch.randn(4, 5, 6, 7).softmax(dim=0), affine=2 * torch.eye(4))
+
+    classes = most_probable_class(probs)
+
+    assert classes.shape == (1, 5, 6, 7)
+    assert classes.dtype == torch.int64
+    assert torch.equal(classes.affine, probs.affine)
+    assert torch.equal(classes.float().as_tensor(), AsDiscrete(argmax=True)(probs).as_tensor())

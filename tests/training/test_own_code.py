@@ -6,7 +6,7 @@ import json
 import pytest
 
 from nacl_monai.runs import RunFolder
-from nacl_monai.training.own_code import changed_code, own_code, warn_of_changed_code
+from nacl_monai.training.run_folder import changed_code, own_code, warn_of_changed_code
 
 
 @pytest.fixture

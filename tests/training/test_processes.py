@@ -1,21 +1,31 @@
-"""One process is as usual; several share the work (`tests/configurations/test_torchrun.py` runs two)."""
+"""Where a training computes: processes, device, memory and precision."""
 
+import inspect
+import platform
+import resource
+import subprocess
 import sys
 
 import ignite.distributed as idist
 import pytest
 import torch
+from ignite.engine import Engine
 from torch.utils.data import RandomSampler, SequentialSampler
 
 from nacl_monai.errors import InputError
 from nacl_monai.training import (
+    BroadcastBuffers,
+    PrecisionInferer,
     across_processes,
+    default_device,
     evaluation_sampler,
     is_silent,
     join_processes,
+    keep_freed_memory,
     share_batch,
     training_sampler,
 )
+from nacl_monai.training.processes import gathered, joined
 
 
 def test_single_process_is_as_usual():
@@ -74,3 +84,223 @@ def test_evaluation_takes_every_sample_once(monkeypatch, samples):
 
     assert sorted(sample for part in taken for sample in part) == list(range(samples))
     assert all(part == sorted(part) for part in taken)
+
+
+@pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
+def test_gpu_goes_before_cpu(monkeypatch, available, device):
+    """Without a number: the current one, which torchrun's processes have set."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+
+    assert default_device() == torch.device(device)
+
+
+PROGRAM = """
+import ctypes, resource, sys
+exec(sys.argv[2])
+assert sys.argv[1] == "default" or keep_freed_memory()
+b"x" * 2**26
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    b"x" * 2**26
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(mode):
+    """How often the system gave the process a page while it filled 64 MiB ten times."""
+    command = [sys.executable, "-c", PROGRAM, mode, inspect.getsource(keep_freed_memory)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_pages_of_a_freed_buffer_are_used_again():
+    """Otherwise every page is given back and asked for again."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc can be told to keep them")
+    pages = 10 * 2**26 // resource.getpagesize()
+
+    assert faults("default") > pages / 2
+    assert faults("kept") < pages / 20
+
+
+def test_another_c_library_is_left_as_it_is(monkeypatch):
+    """Musl and macOS have no such settings."""
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+
+    assert not keep_freed_memory()
+
+
+CPU = torch.device("cpu")
+
+
+class Network(torch.nn.Module):
+    """Remembers what its convolution computed with."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(1, 2, 3)
+
+    def forward(self, image):
+        self.image, self.inner = image, self.convolution(image)
+        return [self.inner, self.inner]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_forward_pass_alone_is_in_a_lower_precision(precision, dtype):
+    """Inside, the precision that was asked for; outside, float32 outputs, weights and gradients."""
+    network = Network()
+    outputs = PrecisionInferer(precision, CPU)(torch.randn(2, 1, 8, 8), network)
+    sum(output.square().mean() for output in outputs).backward()
+
+    assert network.inner.dtype == dtype
+    assert all(output.dtype == torch.float32 for output in outputs)
+    assert network.convolution.weight.dtype == torch.float32
+    assert network.convolution.weight.grad.dtype == torch.float32
+
+
+def test_channels_last_changes_the_layout_and_no_value():
+    """The image reaches the network with its channels last."""
+    network, image = Network(), torch.randn(2, 1, 8, 8)
+    expected = network(image)[0]
+    outputs = PrecisionInferer("float32", CPU, channels_last=True)(image, network)
+
+    assert network.image.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(outputs[0], expected)
+
+
+def test_channels_of_patches_are_last_too():
+    """Torch has another name for their layout."""
+    seen = []
+    network = torch.nn.Conv3d(2, 3, kernel_size=1)
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    PrecisionInferer("float32", CPU, channels_last=True)(torch.randn(2, 2, 4, 4, 4), network)
+
+    assert seen[0].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx2": True}, "float32"),
+        ({"avx2": True, "avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+    ],
+)
+def test_auto_takes_what_the_cpu_computes_with_and_says_so(
+    monkeypatch, capsys, capabilities, dtype
+):
+    """bfloat16 only where it is fast."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+    assert str(PrecisionInferer("auto", CPU).dtype) == f"torch.{dtype}"
+    assert capsys.readouterr().out == f"precision: {dtype} (chosen for this device)\n"
+
+
+@pytest.mark.parametrize(
+    ("window", "dtype"),
+    [
+        ((32, 48, 48), torch.float32),
+        ((64, 8, 8), torch.float32),
+        ((1, 8, 8), torch.float32),
+        ((48, 32, 8), torch.bfloat16),
+        ((128, 32, 8), torch.bfloat16),
+        ((64, 64), torch.bfloat16),
+    ],
+)
+def test_patches_that_torch_would_get_wrong_are_not_trained_in_bfloat16(monkeypatch, window, dtype):
+    """Those that networks halve to a height of two: auto is float32, and bfloat16 is refused."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+
+    assert PrecisionInferer("auto", CPU, window).dtype == dtype
+    assert PrecisionInferer("bfloat16", "cuda:0", window).dtype == torch.bfloat16
+    if dtype == torch.bfloat16:
+        assert PrecisionInferer("bfloat16", CPU, window).dtype == dtype
+        return
+    with pytest.raises(InputError, match="wrong in it on a CPU for patches") as refused:
+        PrecisionInferer("bfloat16", CPU, window)
+    height = int(str(refused.value).rpartition(" ")[2])
+    assert PrecisionInferer("bfloat16", CPU, (height, *window[1:])).dtype == torch.bfloat16
+
+
+def test_unknown_precision_is_refused():
+    """With those that there are."""
+    with pytest.raises(InputError, match="precision fp8: not known; choose from: auto, float32"):
+        PrecisionInferer("fp8", CPU)
+
+
+@pytest.mark.parametrize("device", ["cpu", CPU])
+def test_float16_on_a_cpu_is_refused(device):
+    """However the device is written: --device cpu is a text."""
+    with pytest.raises(InputError, match="precision float16: needs a GPU; choose bfloat16"):
+        PrecisionInferer("float16", device)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "scaled"),
+    [("float32", "cpu", False), ("bfloat16", "cpu", False), ("float16", "cuda:0", True)],
+)
+def test_gradients_are_scaled_in_float16_alone(precision, device, scaled):
+    """Its exponents are too short for small gradients; those of bfloat16 are not."""
+    assert PrecisionInferer(precision, device).scales_gradients is scaled
+
+
+def test_auto_is_float32_on_a_gpu_and_on_older_versions_of_torch(monkeypatch):
+    """Where nothing was measured, and where torch cannot tell."""
+    assert PrecisionInferer("auto", "cuda:0").dtype == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert PrecisionInferer("auto", CPU).dtype == torch.float32
+
+
+def test_one_process_knows_it_all():
+    """Nothing is asked of torch.distributed, which need not be there."""
+    assert gathered("mine") == ["mine"]
+    assert joined(["a", ""]) == ["a", ""]
+
+
+def test_lists_are_joined_in_the_order_of_the_processes(monkeypatch):
+    """An empty list of one process adds nothing, where MONAI's joining of strings adds an empty one."""
+
+    def all_gather_object(values, value):
+        values[:] = [[], value, ["c"]]
+
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", all_gather_object)
+
+    assert joined(["a", ""]) == ["a", "", "c"]
+
+
+def run(network, epochs=2):
+    engine = Engine(lambda *_: None)
+    BroadcastBuffers(network).attach(engine)
+    engine.run([0, 1, 2], max_epochs=epochs)
+
+
+@pytest.fixture
+def broadcasts(monkeypatch):
+    """The tensors that were broadcast, and from which process."""
+    calls = []
+    monkeypatch.setattr(
+        torch.distributed, "broadcast", lambda tensor, src: calls.append((tensor, src))
+    )
+    return calls
+
+
+def test_all_buffers_come_from_the_first_process_after_each_epoch(broadcasts, monkeypatch):
+    """Under two processes each epoch broadcasts every buffer of the network once, from rank 0."""
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 2)
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(3))
+
+    run(network)
+
+    buffers = list(network.buffers())
+    assert len(buffers) == 6
+    assert [id(tensor) for tensor, _ in broadcasts] == [id(buffer) for buffer in buffers] * 2
+    assert {source for _, source in broadcasts} == {0}
+
+
+def test_one_process_shares_nothing(broadcasts):
+    """Without other processes nothing is broadcast."""
+    run(torch.nn.BatchNorm2d(2))
+
+    assert broadcasts == []

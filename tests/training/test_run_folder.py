@@ -13,7 +13,9 @@ from filelock import FileLock
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.training import keep_data, open_run, recorded_files, run_folder
+from nacl_monai.files import stamp
+from nacl_monai.training import keep_data, open_run, run_folder
+from nacl_monai.training.run_folder import recorded_checksum, recorded_file, recorded_stamp
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -270,9 +272,9 @@ def shown(file):
 
 def read_files(monkeypatch):
     """The names of the files whose bytes are read from now on."""
-    read, checksum = [], recorded_files.checksum
+    read, checksum = [], run_folder.checksum
     monkeypatch.setattr(
-        recorded_files, "checksum", lambda path: read.append(path.name) or checksum(path)
+        run_folder, "checksum", lambda path: read.append(path.name) or checksum(path)
     )
     return read
 
@@ -562,3 +564,27 @@ class TestOwnCode:
 
         train(begun, **module(1))
         assert recorded(begun)["own_code"] == own
+
+
+def test_parts_of_a_record_are_those_of_the_file(tmp_path):
+    """By Python's own SHA-256."""
+    file = tmp_path / "a.nii"
+    file.write_bytes(b"voxels")
+
+    record = recorded_file(file)
+
+    assert recorded_stamp(record) == stamp(file)
+    assert recorded_checksum(record) == hashlib.sha256(b"voxels").hexdigest()
+
+
+def test_file_is_read_again_only_when_it_was_touched(tmp_path, monkeypatch):
+    """A record of another size or time says nothing about the bytes."""
+    file = tmp_path / "a.nii"
+    file.write_bytes(b"voxels")
+    record = recorded_file(file)
+    monkeypatch.setattr(run_folder, "checksum", lambda _: "read")
+
+    assert recorded_file(file, record) == record
+    file.touch()
+    assert recorded_checksum(recorded_file(file, record)) == "read"
+    assert recorded_checksum(recorded_file(file, None)) == "read"

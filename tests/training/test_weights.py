@@ -1,10 +1,14 @@
-"""A run's model file gives back its weights, or the reason why it cannot."""
+"""The weights that a training or an evaluation begins with."""
+
+import hashlib
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from nacl_monai.errors import InputError
-from nacl_monai.training import load_weights
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.training import load_pretrained, load_weights
 
 
 def test_weights_come_back_exactly_or_the_file_is_named(tmp_path):
@@ -38,3 +42,150 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
 
     with pytest.raises(InputError, match=r"model.pt: holds NaN or infinite weights \(bias\)"):
         load_weights(torch.nn.Linear(3, 2), tmp_path / "model.pt")
+
+
+def network(classes=3, features=4, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, features, 3), nn.BatchNorm2d(features), nn.Conv2d(features, classes, 1)
+    )
+
+
+SOURCE = network(seed=1).state_dict()
+FORMS = {
+    "alone": SOURCE,
+    "MONAI": {"model": SOURCE, "epoch": 3},
+    "Lightning": {"state_dict": {f"model.net.{key}": value for key, value in SOURCE.items()}},
+    "processes": {f"module.{key}": value for key, value in SOURCE.items()},
+    "checkpoint": {
+        "network": SOURCE,
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(4)}}, "param_groups": [{"lr": 0.1}]},
+        "histogram": {"counts": torch.zeros(7)},
+    },
+    "half": {
+        key: value.half() if value.is_floating_point() else value for key, value in SOURCE.items()
+    },
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Writes a file of weights, and loads it into a network."""
+
+    def run(content, into, file="begin.pth", **options):
+        torch.save(content, tmp_path / file)
+        return load_pretrained(into, str(tmp_path / file), tmp_path / "checkpoints", **options)
+
+    return run
+
+
+def same(state, other):
+    return all(torch.equal(value, other[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_state_dictionary_is_found_wherever_it_is(load, form):
+    """By itself or beside others, and with prefixes that all names share."""
+    into = network()
+
+    report = load(FORMS[form], into)
+
+    expected = {key: value.to(SOURCE[key].dtype) for key, value in FORMS["half"].items()}
+    assert same(into.state_dict(), expected if form == "half" else SOURCE)
+    assert sorted(report["loaded"]) == sorted(SOURCE)
+    assert report["missing"] == report["other_shape"] == report["unexpected"] == []
+
+
+def test_safetensors_are_read(tmp_path):
+    """Which hold no code by themselves."""
+    save_file(SOURCE, tmp_path / "begin.safetensors")
+    into = network()
+
+    load_pretrained(into, str(tmp_path / "begin.safetensors"), tmp_path)
+
+    assert same(into.state_dict(), SOURCE)
+
+
+def test_line_and_record_say_what_fits_and_what_does_not(load, tmp_path, capsys):
+    """The rest of the network stays as it was."""
+    into = network(classes=5)
+    before = {key: value.clone() for key, value in into.state_dict().items()}
+    content = {**SOURCE, "head.weight": torch.ones(2)}
+    del content["0.bias"]
+
+    report = load(content, into)
+
+    assert report == {
+        "file": str(tmp_path / "begin.pth"),
+        "sha256": hashlib.sha256((tmp_path / "begin.pth").read_bytes()).hexdigest(),
+        "loaded": ["0.weight", *(f"1.{name}" for name in sorted(nn.BatchNorm2d(1).state_dict()))],
+        "missing": ["0.bias"],
+        "other_shape": ["2.bias", "2.weight"],
+        "unexpected": ["head.weight"],
+    }
+    assert capsys.readouterr().out == (
+        f"pretrained: {tmp_path}/begin.pth: 6 of 9 tensors loaded; 1 missing (0.bias); "
+        "2 other shape (2.bias, 2.weight); 1 unexpected (head.weight)\n"
+    )
+    after = into.state_dict()
+    for key, value in before.items():
+        assert torch.equal(after[key], SOURCE[key] if key in report["loaded"] else value)
+
+
+def test_only_a_training_that_begins_needs_the_file(load, tmp_path):
+    """Not one that goes on; one that begins anew does."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/epoch_0001.pt").touch()
+
+    assert load_pretrained(network(), "/nowhere.pth", tmp_path / "checkpoints") is None
+    assert load_pretrained(network(), False, tmp_path) is None
+    assert load(SOURCE, network(), restart=True)["loaded"]
+
+
+def test_network_that_knows_published_weights_loads_them_itself(tmp_path):
+    """As TransUNet; whatever the file is."""
+    into = network()
+    into.loads_pretrained = True
+
+    assert load_pretrained(into, "/nowhere.pth", tmp_path) is None
+    assert load_pretrained(into, True, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"a.weight": torch.ones(2)},
+            "holds no tensor that fits the network, but a.weight; the net",
+        ),
+        ({"1.num_batches_tracked": torch.tensor(1)}, "holds no tensor that fits"),
+        ({"0.weight": torch.ones(4, 1, 5, 5)}, "holds no tensor that fits"),
+        ({"epoch": 3}, "holds no state dictionary"),
+        ([1, 2], "holds no state dictionary"),
+        (
+            {**SOURCE, "0.bias": torch.full((4,), torch.nan)},
+            r"holds NaN or infinite weights \(0.bias\)",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(load, content, message):
+    """The line names the file and what is in it."""
+    with pytest.raises(InputError, match=rf"begin.pth: {message}"):
+        load(content, network())
+
+
+def test_missing_damaged_and_foreign_files_are_named(tmp_path):
+    """Code in a file is not executed."""
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.jit.script(network()).save(tmp_path / "script.ts")
+    torch.save(network(), tmp_path / "code.pth")
+
+    with pytest.raises(InputError, match="/nowhere.pth: does not exist"):
+        load_pretrained(network(), "/nowhere.pth", tmp_path)
+    for name in ("text.pth", "script.ts", "code.pth"):
+        with pytest.raises(InputError, match=rf"{name}: cannot be read as weights alone"):
+            load_pretrained(network(), str(tmp_path / name), tmp_path)
+    with pytest.raises(
+        SettingError, match="--pretrained True: Sequential knows no published weight"
+    ):
+        load_pretrained(network(), True, tmp_path)

@@ -1,14 +1,18 @@
-"""A loss that does not take logits and class indices is refused before it gives a wrong number."""
+"""What is checked before the first batch: loss, network, classes and sets."""
 
+import json
+import shutil
+from pathlib import Path
 from pkgutil import resolve_name
 
 import monai.losses
 import pytest
 import torch
+from monai.networks.nets import UNet
 from torch import nn
 from torch.nn import functional as F
 
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.losses import (
     ComposedLoss,
     CrossEntropyLoss,
@@ -18,9 +22,11 @@ from nacl_monai.losses import (
     NeighborhoodPenalty,
 )
 from nacl_monai.menus import read_menu
-from nacl_monai.training.loss_check import check_loss
+from nacl_monai.training import check_classes, check_files, check_labels, check_sets, keep_data
+from nacl_monai.training.checks import check_loss
+from tests.training.test_run_folder import data_of, read_files
 
-CLASSES = ["background", "one", "two"]
+CLASSES = ["background", "left", "right"]
 MONAI = {"to_onehot_y": True, "softmax": True}
 
 
@@ -178,3 +184,157 @@ def test_own_loss_may_ignore():
     own = Own(labels=lambda labels: labels[:, 0].masked_fill(labels[:, 0] == 9, -100))
 
     check_loss(DeepSupervisionLoss(own), CLASSES, (18, 24), 9)
+
+
+VALUES = [[0], [1], [2]]
+STRUCTURES = {"both": [1, 2]}
+
+
+def network(out_channels):
+    return UNet(2, 1, out_channels, (4, 8, 16), (2, 2), norm="BATCH")
+
+
+def test_network_that_fits_stays_as_it_was():
+    """No statistics of the empty slice, and the mode that it had."""
+    for training in (True, False):
+        fitting = network(3).train(training)
+        before = {name: value.clone() for name, value in fitting.state_dict().items()}
+
+        check_classes(fitting, 1, CLASSES, VALUES, STRUCTURES, [16, 24])
+
+        assert fitting.training == training
+        assert all(torch.equal(before[name], value) for name, value in fitting.state_dict().items())
+        assert all(parameter.grad is None for parameter in fitting.parameters())
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_network_with_other_channels_is_refused(channels):
+    """Both numbers and the classes are named."""
+    with pytest.raises(InputError, match=f"returns {channels} channels, but there are 3 classes"):
+        check_classes(network(channels), 1, CLASSES, VALUES, STRUCTURES, [16, 16])
+
+
+def test_class_without_values_on_disk_is_refused():
+    """It could not be learned."""
+    with pytest.raises(InputError, match="names 3 .*label_values has the values of 2"):
+        check_classes(network(3), 1, CLASSES, VALUES[:2], STRUCTURES, [16, 16])
+
+
+def test_structure_of_a_class_that_is_not_there_is_refused():
+    """The evaluation would, after the whole training."""
+    with pytest.raises(InputError, match=r"structures: both is of the classes \[1, 3\]; .* 0 to 2"):
+        check_classes(network(3), 1, CLASSES, VALUES, {"both": [1, 3]}, [16, 16])
+
+
+class Volumes:
+    """What `check_labels` asks of the cached volumes: the classes in each."""
+
+    def __init__(self, *classes):
+        self.classes = [torch.tensor(indices) for indices in classes]
+
+    def __len__(self):
+        return len(self.classes)
+
+
+def test_every_class_is_in_some_label():
+    """It need not be in all of them."""
+    check_labels(Volumes([0, 1], [0, 2]), CLASSES)
+
+
+def test_classes_that_are_in_no_label_are_refused():
+    """All of them are named, with the number of labels that were looked at."""
+    with pytest.raises(
+        InputError, match=r"classes: left, right in none of the 2 training labels; "
+    ):
+        check_labels(Volumes([0], [0]), CLASSES)
+
+
+@pytest.mark.parametrize(("seen", "part"), [("a", "train"), ("b", "val")])
+def test_case_that_a_training_saw_cannot_be_in_another_set(tmp_path, seen, part):
+    """Neither one that it trained on nor one that chose its model."""
+    split = data_of(tmp_path / "data")
+    keep_data(tmp_path, split)
+    split["test"] += split.pop(part)
+
+    with pytest.raises(InputError) as refused:
+        check_sets(tmp_path / "model.pt", split)
+    assert str(refused.value) == (
+        f"{tmp_path}: was trained with case {seen} in the set {part!r}, which is in 'test' now; "
+        "put the split back, or train anew: --restart True"
+    )
+
+
+def test_other_cases_may_be_in_any_set(tmp_path):
+    """New ones and those of the test set; one that was seen may be missing."""
+    split = data_of(tmp_path / "data")
+    keep_data(tmp_path, split)
+
+    check_sets(tmp_path / "model.pt", split)
+    new = data_of(tmp_path / "more", "xyz")
+    check_sets(tmp_path / "model.pt", {**new, "val": [*new["val"], *split["test"]]})
+
+
+def test_without_a_record_nobody_knows_who_trained(tmp_path):
+    """As in an exported bundle."""
+    split = data_of(tmp_path / "data")
+    check_sets(tmp_path / "model.pt", split)
+    check_files(tmp_path / "model.pt", split["test"])
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_other_bytes_of_a_recorded_case_are_refused(tmp_path, kind, part):
+    """Whatever set it was in, and wherever its folder is; their numbers would pass for the run's."""
+    keep_data(tmp_path, data_of(tmp_path / "data"))
+    case = data_of(tmp_path / "copy/data")[part][0]
+    file = case["label"] if kind == "label" else case["image"][0]
+    Path(file).write_text("y")
+
+    with pytest.raises(InputError) as refused:
+        check_files(tmp_path / "model.pt", [case])
+    assert str(refused.value) == (
+        f"{file}: has other bytes than {tmp_path}/data.json recorded; put it back, evaluate a copy of "
+        "the run without data.json, or train anew: --restart True"
+    )
+
+
+def test_other_number_of_files_is_refused(tmp_path):
+    """As when a modality was added since."""
+    split = data_of(tmp_path / "data")
+    keep_data(tmp_path, split)
+    case = split["test"][0]
+    case["image"] *= 2
+
+    with pytest.raises(InputError, match=r"images/c\.nii: has other bytes than"):
+        check_files(tmp_path / "model.pt", [case])
+
+
+def test_copies_and_unrecorded_cases_may_be_evaluated(tmp_path):
+    """The bytes decide, not where the files are; nobody said what new cases hold."""
+    keep_data(tmp_path, data_of(tmp_path / "data"))
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+
+    check_files(tmp_path / "model.pt", data_of(tmp_path / "copy")["test"])
+    check_files(tmp_path / "model.pt", data_of(tmp_path / "more", "xyz", content="y")["test"])
+
+
+def test_files_that_nothing_has_touched_are_not_read(tmp_path, monkeypatch):
+    """An evaluation of many large files begins as soon as before."""
+    split = data_of(tmp_path / "data")
+    keep_data(tmp_path, split)
+    read = read_files(monkeypatch)
+
+    check_files(tmp_path / "model.pt", split["test"])
+
+    assert read == []
+
+
+@pytest.mark.parametrize("damage", [{"a": 3}, 3, []])
+def test_damaged_record_is_one_line(tmp_path, damage):
+    """For whatever asks it."""
+    split = data_of(tmp_path / "data")
+    (tmp_path / "data.json").write_text(json.dumps({"test": damage}))
+
+    for check in (check_sets, lambda file, split: check_files(file, split["test"])):
+        with pytest.raises(InputError, match=r"data\.json: is damaged; train anew"):
+            check(tmp_path / "model.pt", split)

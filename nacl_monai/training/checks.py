@@ -1,22 +1,24 @@
-"""Checks before the first batch that a loss from elsewhere reads logits and labels as they are given.
-
-A loss that takes logits for probabilities, or class indices for one-hot labels, returns a number all the
-same. A property that all losses of a softmax share tells them apart.
-"""
+"""Checks before the first batch: of the loss, of the network's classes, and of the sets of cases."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from inspect import signature
+from itertools import chain
 from math import isfinite, prod
+from pathlib import Path
 
 import ignite.distributed as idist
 import torch
 from torch import nn
 
-from nacl_monai.errors import SettingError
+from nacl_monai.data import CachedVolumes, Case
+from nacl_monai.data.cases import image_files
+from nacl_monai.data.declared import check_label_classes, check_structures
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import read_object
 from nacl_monai.losses import ForeignLoss
 from nacl_monai.losses.base import (
     FORMS,
@@ -25,6 +27,9 @@ from nacl_monai.losses.base import (
     as_segmentation_loss,
     needs_image,
 )
+from nacl_monai.progress import progress_bar
+from nacl_monai.runs import RunFolder
+from nacl_monai.training.run_folder import recorded_checksum, recorded_file
 
 _LIBRARIES = ("monai", "torch")
 #: Arguments by which MONAI's losses take class indices and logits.
@@ -206,3 +211,145 @@ def _lacks(loss: nn.Module, name: str) -> bool:
     return name in signature(type(loss)).parameters and not any(
         getattr(part, name, False) for part in loss.modules()
     )
+
+
+@torch.no_grad()
+def check_classes(
+    network: nn.Module,
+    in_channels: int,
+    classes: Sequence[str],
+    label_values: Sequence[Sequence[int]],
+    structures: Mapping[str, Sequence[int]],
+    spatial_size: Sequence[int],
+) -> None:
+    """Checks what is declared of the classes, and a network's channels by the logits of one empty image.
+
+    The network's state stays as it is.
+
+    Args:
+        network: A network that takes images of this size, see `nacl_monai.networks.check_input_size`.
+        in_channels: Channels of an image.
+        classes: Names of all classes, background first.
+        label_values: For each class, the values on disk that become it.
+        structures: For each structure, the indices of its classes.
+        spatial_size: Height and width of a slice, or height, width and depth of a patch.
+
+    Raises:
+        SettingError: If the network's channels or the label values differ in number from the classes,
+            or if a structure, of which the evaluation asks later, is of a class that is not there.
+    """
+    check_label_classes(classes, label_values)
+    check_structures(classes, structures)
+    training = network.training
+    image = torch.zeros(1, in_channels, *spatial_size, device=next(network.parameters()).device)
+    channels = network.eval()(image).shape[1]
+    network.train(training)
+    if channels != len(classes):
+        raise SettingError(
+            f"network_def: returns {channels} channels, but there are {len(classes)} classes "
+            f"({', '.join(classes)}); set its out_channels to their number"
+        )
+
+
+def check_labels(volumes: CachedVolumes, classes: Sequence[str]) -> None:
+    """Checks that every class occurs in the training labels.
+
+    Args:
+        volumes: All training volumes.
+        classes: Names of all classes, background first.
+
+    Raises:
+        InputError: If a class occurs in none of them, so that nothing could be learned of it.
+    """
+    present = set(map(int, chain.from_iterable(volumes.classes)))
+    absent = [name for index, name in enumerate(classes) if index not in present]
+    if absent:
+        raise InputError(
+            f"classes: {', '.join(absent)} in none of the {len(volumes)} training labels; remove it "
+            "from classes, label_values and structures, or train on cases that show it"
+        )
+
+
+_REMEDY = "train anew: --restart True"
+# Sets whose cases shape the weights, or choose among them.
+_SEEN = ("train", "val")
+
+
+def check_sets(checkpoint: str | Path, split: Mapping[str, Sequence[Case]]) -> None:
+    """Refuses a split in which a case that a training saw is in another set than then.
+
+    Such a case would be tested, or calibrated on, though the network knows it. Cases that no training
+    saw may be in any set, and those that one saw may be missing.
+
+    Args:
+        checkpoint: The run's ``model.pt``, with ``data.json`` beside it. Without that file nobody knows
+            what the training saw, and nothing is refused.
+        split: The cases of every set, as they are now.
+
+    Raises:
+        InputError: If a case of the training or validation set is in another one, or if ``data.json``
+            is damaged.
+    """
+    folder = RunFolder(Path(checkpoint).parent)
+    trained = _recorded_sets(folder)
+    now = {case["case"]: part for part, cases in split.items() for case in cases}
+    for part in _SEEN:
+        for case in trained.get(part, {}):
+            if now.get(case, part) != part:
+                raise InputError(
+                    f"{folder.path}: was trained with case {case} in the set {part!r}, which is in "
+                    f"{now[case]!r} now; put the split back, or {_REMEDY}"
+                )
+
+
+def check_files(checkpoint: str | Path, cases: Sequence[Case]) -> None:
+    """Refuses a case whose files are not those that the run recorded, byte by byte.
+
+    Numbers of other files would pass for the run's. Only files whose size or time of change differs
+    from the record are read.
+
+    Args:
+        checkpoint: The run's ``model.pt``, with ``data.json`` beside it. Without that file nobody knows
+            the files, and nothing is refused.
+        cases: The cases of one set; some may be missing in the run's record.
+
+    Raises:
+        InputError: If a file has other bytes, or if ``data.json`` is damaged.
+    """
+    folder = RunFolder(Path(checkpoint).parent)
+    if idist.get_rank() != 0 or not folder.data.is_file():
+        return
+    records = {case: one for part in _recorded_sets(folder).values() for case, one in part.items()}
+    known = [case for case in cases if case["case"] in records]
+    for case in progress_bar(known, description="Comparing data", unit="case"):
+        changed = _changed_file(case, records[case["case"]])
+        if changed:
+            raise InputError(
+                f"{changed}: has other bytes than {folder.data} recorded; put it back, evaluate a copy "
+                f"of the run without {folder.data.name}, or {_REMEDY}"
+            )
+
+
+def _changed_file(case: Case, records: Sequence[str]) -> str | None:
+    """The first file of a case that is not the recorded one; None if all are."""
+    files = [*image_files(case), case["label"]]
+    if len(files) != len(records):
+        return files[0]
+    pairs = zip(files, records, strict=True)
+    return next((file for file, record in pairs if not _is_recorded(Path(file), record)), None)
+
+
+def _is_recorded(file: Path, record: str) -> bool:
+    return recorded_checksum(recorded_file(file, record)) == recorded_checksum(record)
+
+
+def _recorded_sets(folder: RunFolder) -> dict[str, dict[str, list[str]]]:
+    """For every set and case of ``data.json`` the records of its files, the label's last; else none."""
+    sets = read_object(folder.data, _REMEDY) if folder.data.is_file() else {}
+    try:
+        return {
+            part: {case: [str(one) for one in files.values()] for case, files in cases.items()}
+            for part, cases in sets.items()
+        }
+    except AttributeError as error:
+        raise InputError(f"{folder.data}: is damaged; {_REMEDY}") from error
