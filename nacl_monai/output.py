@@ -11,6 +11,7 @@ replaces those, and keeps every other file, of a user or of another command.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
@@ -26,6 +27,7 @@ from nacl_monai.files import lock_folder, read_object, unlock_folder, write_text
 #: The record of who wrote which files of a folder.
 RECORD = ".written.json"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_open: set[tuple[int, Path]] = set()  # by process: a fork ends before its parent
 # What a file manager leaves in any folder, and a process that was killed.
 _NOBODYS = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".partial-*")
 
@@ -71,7 +73,6 @@ def written_folder(
     aside = open_output(output, command, option=option, read=read, replace=replace)
     try:
         yield aside
-        close_output(output, command, option=option, replace=replace)
     except BaseException as error:
         abandon_output(output)
         with suppress(OSError):
@@ -80,6 +81,7 @@ def written_folder(
         if isinstance(error, OSError) and _is_of_disk(error, aside):
             raise _unwritable(output, option, error) from error
         raise
+    close_output(output, command, replace=replace)
 
 
 def aside_of(output: str | Path) -> Path:
@@ -131,7 +133,8 @@ def open_output(
     """Begins what `written_folder` does where a ``with`` cannot be, as in a configuration.
 
     Returns:
-        The empty folder to write to, until `close_output` or `abandon_output`.
+        The empty folder to write to, until `close_output` or `abandon_output`, or until the process
+        ends.
     """
     aside = aside_of(output)
     check_output(output, command, option=option, read=read, replace=replace)
@@ -146,50 +149,64 @@ def open_output(
         if isinstance(error, OSError):
             raise _unwritable(output, option, error) from error
         raise
+    _open.add((os.getpid(), Path(output).resolve()))
     return aside
 
 
-def close_output(
-    output: str | Path, command: str, *, option: str = "--output", replace: bool = True
-) -> None:
+def close_output(output: str | Path, command: str, *, replace: bool = True) -> None:
     """Puts what was written aside in its place, with the files of others that were there.
 
     Raises:
-        InputError: If a file would replace another's, or if the operating system refuses.
+        InputError: If a file would replace another's, or if the operating system refuses. What was
+            written then stays aside.
     """
     path, old, aside = Path(output).resolve(), _beside(output, "old"), aside_of(output)
-    new, there = _files(aside), _files(path)
-    if replace:
-        written = _written(path)
-        kept = {name for name in there if not _is_nobodys(Path(name).name)}
-        kept -= {RECORD, *written.get(command, [])}
-        if collisions := sorted(new & kept):
-            raise InputError(
-                f"{output}: holds {collisions[0]}, which `nacl-monai {command}` did not write; choose "
-                f"another {option}, or move it away"
-            )
-        written = {**written, command: sorted(new)}
-        write_text(aside / RECORD, json.dumps(written, indent=1, ensure_ascii=False) + "\n")
-        for name in sorted(kept):
-            _keep(path / name, aside / name)
+    remains = f"what was written is in {aside}"
     try:
+        if replace:
+            _join(path, aside, command, remains)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             path.rename(old)
         aside.rename(path)
     except OSError as error:
-        raise InputError(
-            f"{output}: cannot be replaced ({error.strerror}); choose another {option}"
-        ) from error
+        raise InputError(f"{output}: cannot be replaced ({error.strerror}); {remains}") from error
+    finally:
+        _put_back(output)
+        _open.discard((os.getpid(), path))
+        unlock_folder(output)
     shutil.rmtree(old, ignore_errors=True)
-    unlock_folder(output)
+
+
+def _join(path: Path, aside: Path, command: str, remains: str) -> None:
+    """Records the files of a command, and keeps those of others."""
+    written, new = _written(path), _files(aside)
+    kept = {name for name in _files(path) if not _is_nobodys(Path(name).name)}
+    kept -= {RECORD, *written.get(command, [])}
+    if collisions := sorted(new & kept):
+        raise InputError(
+            f"{path}: holds {collisions[0]}, which `nacl-monai {command}` did not write, and so is not "
+            f"replaced; {remains}"
+        )
+    text = json.dumps({**written, command: sorted(new)}, indent=1, ensure_ascii=False)
+    write_text(aside / RECORD, text + "\n")
+    for name in sorted(kept):
+        _keep(path / name, aside / name)
 
 
 def abandon_output(output: str | Path) -> None:
     """Removes what was written aside."""
     shutil.rmtree(aside_of(output), ignore_errors=True)
     _put_back(output)
+    _open.discard((os.getpid(), Path(output).resolve()))
     unlock_folder(output)
+
+
+@atexit.register
+def _abandon_all() -> None:
+    for process, output in [*_open]:
+        if process == os.getpid():
+            abandon_output(output)
 
 
 def _written(output: Path) -> dict[str, list[str]]:

@@ -82,11 +82,37 @@ def test_file_of_another_is_not_replaced(tmp_path):
     write(output, {"b": "1"})
     write_text(output / "a", "mine")
 
-    assert refusal(output) == (
-        f"{output}: holds a, which `nacl-monai compare` did not write; choose another --output, or "
-        "move it away"
+    with pytest.raises(InputError) as caught:
+        write(output, {"a": "new"})
+    assert str(caught.value) == (
+        f"{output}: holds a, which `nacl-monai compare` did not write, and so is not replaced; what was "
+        f"written is in {tmp_path}/.output.new"
     )
-    assert content(output) == {"a": "mine", "b": "1"}
+    assert content(tmp_path) == {"output/a": "mine", "output/b": "1", ".output.new/a": "new"}
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_folder_that_cannot_be_replaced_is_named_with_what_was_written(tmp_path, monkeypatch, call):
+    """A mount point, say; hours of work are not lost."""
+    write(tmp_path / "output", {"a": "old"})
+    rename, calls = Path.rename, []
+
+    def refuse(*places):
+        calls.append(places)
+        if len(calls) == call:
+            raise OSError(16, "Device or resource busy")
+        return rename(*places)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(InputError) as caught:
+        write(tmp_path / "output", {"a": "new"})
+
+    aside = tmp_path / ".output.new"
+    assert str(caught.value) == (
+        f"{tmp_path}/output: cannot be replaced (Device or resource busy); what was written is in "
+        f"{aside}"
+    )
+    assert content(tmp_path) == {"output/a": "old", ".output.new/a": "new"}
 
 
 PLACES = {
@@ -222,6 +248,14 @@ def test_full_disk_is_one_line(small_disk):
         (folder / "a").write_bytes(bytes(2**19))
 
     assert content(small_disk) == {"output/a": "1"}
+
+
+def test_folder_that_is_not_closed_is_abandoned_when_the_process_ends(tmp_path):
+    """As after an error that ends a configuration."""
+    code = "import sys; from nacl_monai.output import *; open_output(sys.argv[1], 'x') / 'a'; 1 / 0"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, check=False)
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_error_of_what_is_read_is_no_error_of_the_folder(tmp_path):
