@@ -51,6 +51,9 @@ COMMANDS = {
     ),
     "train": Command("nacl_monai.bundles.__main__", "train a network, or go on with a training"),
     "evaluate": Command("nacl_monai.bundles.__main__", "evaluate a trained run on its test cases"),
+    "folds": Command(
+        "nacl_monai.bundles.__main__", "cross-validate: train and evaluate every fold, and tabulate"
+    ),
     "infer": Command("nacl_monai.bundles.__main__", "segment images with a trained run"),
     "dicom": Command(
         "nacl_monai.dicom.__main__", "write a map of infer as a DICOM segmentation", own_words=False
@@ -96,7 +99,7 @@ COMMANDS = {
         own_words=False,
     ),
     "export": Command(
-        "nacl_monai.bundles.export_command", "pack a trained run into a stock MONAI bundle"
+        "nacl_monai.bundles.__main__", "pack a trained run into a stock MONAI bundle"
     ),
     "paper": Command(
         "nacl_monai.paper.__main__", "make the paper's tables and figures", own_words=False
@@ -107,7 +110,7 @@ COMMANDS = {
         own_words=False,
     ),
     "completion": Command(
-        "nacl_monai.completion.__main__", "print a script that completes commands", own_words=False
+        "nacl_monai.completion", "print a script that completes commands", own_words=False
     ),
 }
 

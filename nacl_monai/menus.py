@@ -161,7 +161,7 @@ def check_fragments(files: Sequence[Path]) -> None:
     """
     owners: dict[str, Path] = {}
     for file in files:
-        keys = {key.partition("::")[0] for key in _read(file)}
+        keys = {key.partition("::")[0] for key in read_keys(file)}
         for key in sorted(keys & owners.keys()) if file.parent.name == SHARED else ():
             raise SettingError(
                 f"{owners[key]}: {key} is of {SHARED}/{file.name}, which would replace it; leave it "
@@ -176,12 +176,12 @@ def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]
     Raises:
         InputError: If there is no such dataset.
     """
-    return _read(dataset_file(name, bundles))
+    return read_keys(dataset_file(name, bundles))
 
 
 def read_shared(bundles: str | Path | None = None) -> dict[str, Any]:
     """Returns the keys of ``model.yaml``, which all datasets share, with nothing in them evaluated."""
-    return _read(bundles_folder(bundles) / _MENUS["networks"])
+    return read_keys(bundles_folder(bundles) / _MENUS["networks"])
 
 
 def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]:
@@ -191,7 +191,7 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
         >>> read_menu("losses")["nacl"].label
         'NACL'
     """
-    entries = _read(bundles_folder(bundles) / _MENUS[menu])[menu]
+    entries = read_keys(bundles_folder(bundles) / _MENUS[menu])[menu]
     return {
         name: Choice(
             name=name,
@@ -228,7 +228,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_keys(file: Path) -> dict[str, Any]:
+    """Returns the keys of a file of the bundles, with nothing in them evaluated.
+
+    Raises:
+        InputError: If it is damaged, holds no keys, or has one twice.
+    """
     try:
         keys = _parse(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

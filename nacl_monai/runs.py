@@ -1,16 +1,14 @@
 """A run: what the name of its folder says, and what the folder holds.
 
 A run's folder is ``runs/<dataset>/<network>[3d]_<loss>[_<key>=<value> …]_seed<seed>``; settings at their
-defaults, and the dataset, are not in its name. ``python -m nacl_monai.runs unet nacl 0`` prints it.
+defaults, and the dataset, are not in its name.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
-import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -259,42 +257,3 @@ class EvaluationFolder(_Folder):
     def map_of(self, case: str) -> Path:
         """The slice of one case."""
         return self.maps / f"{case}.npz"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Answers what the Makefile asks; returns the exit code.
-
-    ``NETWORK LOSS SEED [KEY=VALUE …] [--dims 3]`` prints a run's name, ``fold RUN NUMBER`` a fold's
-    folder; ``evaluated RUN`` has the exit code 0 if the run has been evaluated.
-    """
-    given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["fold"]:
-        return _print_fold(*given[1:])
-    if given[:1] == ["evaluated"]:
-        return 0 if RunFolder(Path(*given[1:])).evaluation.record.is_file() else 1
-    parser = argparse.ArgumentParser(prog="python -m nacl_monai.runs")
-    parser.add_argument("network", help="from its menu, or a class")
-    parser.add_argument("loss", help="the same")
-    parser.add_argument("seed", type=int)
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what is not a default")
-    parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
-    words = parser.parse_args(given)
-    settings = tuple(tuple(word.split("=")) for word in words.settings)
-    if any(len(setting) != 2 for setting in settings):
-        parser.error(f"{' '.join(words.settings)}: not all are settings; write KEY=VALUE")
-    network = short_name(words.network, words.dims)
-    print(RunName(network, short_name(words.loss), settings, words.seed))
-    return 0
-
-
-def _print_fold(run: str, fold: str) -> int:
-    try:
-        print(fold_folder(Path(run), int(fold)).as_posix())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

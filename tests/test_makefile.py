@@ -1,210 +1,114 @@
-"""Whatever a variable of make holds reaches the program as one word, unchanged."""
+"""make hands every variable to nacl-monai as one word, unchanged; what refuses it is nacl-monai."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from nacl_monai.bundles.__main__ import parser, run_folder
+
 ROOT = Path(__file__).parents[1]
 AWKWARD = 'it\'s a `b` $HOME $(x) "q" #1, y'
+CHOICE = ["NETWORK=my_package.MyNet", "LOSS=focal", "SEED=3", "DIMS=3"]
+CHOSEN = {"--network": "my_package.MyNet", "--loss": "focal", "--seed": "3", "--dims": "3"}
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Runs make with programs that write down their words; returns the words of each call."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
+    """Runs make with a program that writes down its words; returns the words of each call."""
+    program = tmp_path / "programs/nacl-monai"
+    program.parent.mkdir()
     log = tmp_path / "log"
-    for name in ("python", "nacl-monai", "torchrun"):
-        (programs / name).write_text(
-            f"#!{sys.executable}\nimport json, sys\n"
-            f"print(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n"
-        )
-        (programs / name).chmod(0o755)
-    project = tmp_path / "project"
-    (project / ".venv").mkdir(parents=True)
-    for name in ("Makefile", "bundles", "nacl_monai", "pyproject.toml", "requirements.txt"):
-        (project / name).symlink_to(ROOT / name)
-    for stamp in ("runtime", "reproduce"):
-        (project / ".venv" / stamp).touch()
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys\n"
+        f"print(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n"
+    )
+    program.chmod(0o755)
+    fresh = [f"--old-file=.venv/{stamp}" for stamp in ("runtime", "reproduce")]
 
-    def run(*words, code=0, **environment):
+    def run(*words):
         log.write_text("")
-        done = subprocess.run(
-            ["make", "--no-print-directory", f"BIN={programs}", *words],
-            cwd=project,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
+        subprocess.run(
+            ["make", "--silent", *fresh, f"BIN={program.parent}", *words], cwd=ROOT, check=True
         )
-        assert done.returncode == code, done.stderr
-        return [json.loads(line) for line in log.read_text().splitlines()], done.stderr
+        return [json.loads(line) for line in log.read_text().splitlines()]
 
     return run
 
 
-def value(words, option):
-    return words[words.index(option) + 1]
-
-
-@pytest.mark.parametrize("given", ["command line", "environment"])
-def test_paths_reach_training_evaluation_and_inference_as_they_are(make, given):
-    """Blanks, quotes, dollars, backquotes and commas are part of a name."""
-    paths = {"DATASET_DIR": f"/data/{AWKWARD}", "RUN": f"runs/{AWKWARD}"}
-    images = {**paths, "IMAGES": f"/{AWKWARD}/*"}
-
-    def call(target, paths):
-        if given == "environment":
-            return make(target, **paths)
-        return make(target, *(f"{name}={path}" for name, path in paths.items()))
-
-    for target in ("train", "evaluate"):
-        ((words, *_), _) = call(target, paths)
-        assert value(words, "--dataset_dir") == paths["DATASET_DIR"]
-        assert value(words, "--output_dir") == paths["RUN"]
-    ((words, *_), _) = call("infer", images)
-    assert value(words, "--images") == images["IMAGES"]
-    assert value(words, "--checkpoint") == f"{paths['RUN']}/model.pt"
-
-
-def test_folds_hand_paths_and_arguments_on(make):
-    """Each fold is a call of make by make."""
-    arguments = """ARGS=--spatial_size "[96, 96]" --x '$y' --z '$[1, 2]'"""
-    run = f"/{AWKWARD}/unet_nacl_seed0"
-    calls, _ = make("folds", "DATASET=mrbrains", "FOLDS=0 1", f"RUN={run}", arguments)
-
-    first, _, second, _, table = calls
-    for fold, words in enumerate((first, second)):
-        assert value(words, "--output_dir") == f"/{AWKWARD}/unet_nacl_fold={fold}_seed0"
-        assert value(words, "--fold") == str(fold)
-        assert value(words, "--spatial_size") == "[96, 96]"
-        assert (value(words, "--x"), value(words, "--z")) == ("$y", "$[1, 2]")
-    assert table == ["compare", run, "--output", run]
-
-
-def test_fold_that_is_evaluated_is_held_to_its_training(make, tmp_path):
-    """The training refuses other settings or data than its own, which the table would not show."""
-    run = tmp_path / "unet_nacl_seed0"
-    record = tmp_path / "unet_nacl_fold=0_seed0/evaluation/evaluation.json"
-    record.parent.mkdir(parents=True)
-    record.touch()
-    calls, _ = make("folds", "DATASET=mrbrains", "FOLDS=0 1", f"RUN={run}", "ARGS=--x 1")
-
-    run_ids = [words[words.index("run") + 1] for words in calls if "run" in words]
-    assert run_ids == ["training", "training", "evaluating"]
-    assert value(calls[0], "--output_dir") == str(record.parents[1])
-    assert value(calls[0], "--x") == "1"
-
-
-def test_folders_of_the_reproduction_reach_its_command(make):
-    """The command is given them as words."""
-    ((words,), _) = make("table2", f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0")
-
-    assert words[:2] == ["reproduce", "table2"]
-    assert value(words, "--data_dir") == f"/{AWKWARD}"
-    assert value(words, "--runs") == AWKWARD
-    assert value(words, "--seeds") == "0"
-
-
-def test_export_and_results_take_one_folder(make):
-    """A blank in its name does not make it two."""
-    ((words,), _) = make("export", f"RUN={AWKWARD}")
-    assert value(words, "--run") == AWKWARD
-    ((words, _), _) = make("results", f"RUNS={AWKWARD}")
-    assert words[:3] == ["paper", "collect", AWKWARD]
-
-
-def test_training_is_tracked_and_begins_with_given_weights(make):
-    """As the tables' trainings are, by the same variables; `make folds` hands them on."""
-    begun = ["TRACKING=mlflow", f"PRETRAINED={AWKWARD}"]
-    for target in (["train"], ["folds", "DATASET=mrbrains", "FOLDS=0"]):
-        ((words, *_), _) = make(*target, *begun)
-        assert value(words, "--tracking") == "mlflow"
-        assert value(words, "--pretrained") == AWKWARD
-    ((words,), _) = make("evaluate", "TRACKING=mlflow")
-    assert value(words, "--tracking") == "mlflow"
-    ((words,), _) = make("train")
-    assert not {"--tracking", "--pretrained"} & set(words)
-
-
-def test_export_is_of_the_seed_that_is_given(make):
-    """The newest of any seed otherwise."""
-    ((words,), _) = make("export", "SEED=0")
-    assert value(words, "--seed") == "0"
-    ((words,), _) = make("export")
-    assert "--seed" not in words
+def options(words):
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @pytest.mark.parametrize(
-    ("target", "word"),
+    ("verb", "variables", "places", "others"),
     [
-        ("train", "LOS=ce"),
-        ("export", "IMAGES=x"),
-        ("calibrate", "TRACKING=mlflow"),
-        ("table1", "DATASET=acdc"),
+        ("train", ["DATASET=kits", "TRACKING=mlflow", "PROCESSES=2", *CHOICE],
+         ["kits", AWKWARD], {"--tracking": "mlflow", "--processes": "2", **CHOSEN}),
+        ("evaluate", [f"RUN={AWKWARD}"], ["acdc", AWKWARD], {"--run": AWKWARD}),
+        ("folds", ["FOLDS=0 1", f"PRETRAINED={AWKWARD}"],
+         ["acdc", AWKWARD], {"--folds": "0 1", "--pretrained": AWKWARD}),
+        ("infer", [f"IMAGES=/{AWKWARD}/*", *CHOICE], ["acdc", f"/{AWKWARD}/*"], CHOSEN),
+        ("export", ["CALIBRATOR=temperature_union", f"BUNDLES={AWKWARD}", "SEED=0"],
+         ["acdc"], {"--calibrator": "temperature_union", "--bundles": AWKWARD, "--seed": "0"}),
+        ("calibrate", ["CALIBRATOR=ensemble", *CHOICE], ["runs/acdc/MyNet3d_focal_seed3"],
+         {"--calibrator": "ensemble", "--dataset_dir": AWKWARD}),
+        ("calibrate", [f"RUN={AWKWARD}"], [AWKWARD], {"--dataset_dir": AWKWARD}),
+        ("demo", ["DATASET=acdc"], [], {"--dataset": "acdc", "--dataset_dir": AWKWARD}),
     ],
-)
-def test_variable_that_nothing_reads_is_refused(make, target, word):
-    """It would be dropped without a word."""
-    calls, errors = make(target, word, code=2)
+)  # fmt: skip
+def test_verb_is_the_command_of_that_name(make, verb, variables, places, others):
+    """Blanks, quotes, dollars, backquotes and commas are part of a value."""
+    ((command, *words),) = make(verb, f"DATASET_DIR={AWKWARD}", *variables)
 
-    assert calls == []
-    assert f"{word.partition('=')[0]}: is nothing that make {target} reads; leave it out" in errors
-
-
-def test_dims_name_the_run(make):
-    """A training on patches is told so; whatever follows finds the run by its name, and checks it."""
-    ((words, *_), _) = make("train", "DIMS=3", "DATASET=hippocampus")
-    assert value(words, "--dims") == "3"
-    assert value(words, "--output_dir") == "runs/hippocampus/unet3d_nacl_seed0"
-    for target in ("evaluate", "infer"):
-        ((words, *_), _) = make(target, "DIMS=3", "DATASET=hippocampus")
-        assert value(words, "--dims") == "3"
-        assert any(word.startswith("runs/hippocampus/unet3d_nacl_seed0") for word in words)
-    ((words,), _) = make("export", "DIMS=3")
-    assert (value(words, "--network"), value(words, "--dims")) == ("unet", "3")
-    ((words, *_), _) = make("train")
-    assert "--dims" not in words
+    assert command == verb
+    assert words[: len(places)] == places
+    assert options(words[len(places) :]) == others
 
 
-def test_own_bundles_are_a_folder_anywhere(make, tmp_path):
-    """Its datasets are found there, with their folds; what all bundles share is the project's."""
-    file = tmp_path / "my own/brain/configs/dataset.yaml"
-    file.parent.mkdir(parents=True)
-    file.write_text("dataset: brain\nfolds: 2\n")
-    own = [f"BUNDLES={tmp_path}/my own", "DATASET=brain"]
+def test_arguments_are_words_of_the_shell(make):
+    """They follow the variables; a dollar in quotes is no variable."""
+    ((_, *words),) = make("train", """ARGS=--spatial_size "[96, 96]" --x '$y' --z '$[1, 2]'""")
 
-    ((words,), _) = make("train", *own)
-    assert value(words, "--config_file") == str(
-        [str(file), "bundles/common/model.yaml", "bundles/common/train.yaml"]
-    )
-    ((words,), _) = make("export", *own)
-    assert value(words, "--bundles") == f"{tmp_path}/my own"
-    calls, _ = make("folds", *own)
-    assert [value(words, "--fold") for words in calls if "training" in words] == ["0", "1"]
-    assert "no such dataset" in make("train", own[0], "DATASET=acdc", code=2)[1]
+    assert options(words[2:]) == {"--spatial_size": "[96, 96]", "--x": "$y", "--z": "$[1, 2]"}
 
 
-def test_seed_that_is_no_number_trains_nothing(make):
-    """It cannot name a run."""
-    calls, errors = make("train", "SEED=1 2", code=2)
+def test_word_that_nobody_knows_is_an_option_that_nacl_monai_refuses(make):
+    """Nothing is dropped without a word."""
+    ((_, *words),) = make("train", "LOS=ce")
 
-    assert calls == []
-    assert "SEED or DIMS: cannot name a run" in errors
+    assert words[2:] == ["--los", "ce"]
 
 
-def test_name_with_a_dot_is_a_class(make):
-    """Its definition may have parts behind it; any other name is of the menu."""
-    classes = ["NETWORK=my_package.MyNet", "LOSS=monai.losses.TverskyLoss"]
-    ((words,), _) = make("train", *classes, "ARGS=--network_def::width 3")
+def test_exhibits_are_reproduced_and_results_collected(make):
+    """Folders reach the command as one word."""
+    words = [f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0 1", "PROFILE=smoke"]
+    ((command, table, *given),) = make("table2", *words)
+    assert (command, table) == ("reproduce", "table2")
+    assert options(given) == {
+        "--data_dir": f"/{AWKWARD}", "--runs": AWKWARD, "--seeds": "0 1", "--profile": "smoke"
+    }  # fmt: skip
 
-    assert value(words, "--network_def") == "{'_target_': 'my_package.MyNet'}"
-    assert value(words, "--loss") == "{'_target_': 'monai.losses.TverskyLoss'}"
-    assert value(words, "--output_dir") == "runs/acdc/MyNet_TverskyLoss_seed0"
-    ((words,), _) = make("evaluate", "NETWORK=my_package.MyNet")
-    assert value(words, "--network_def") == "{'_target_': 'my_package.MyNet'}"
-    ((words,), _) = make("train", "NETWORK=dynunet")
-    assert value(words, "--network_def") == "@networks::dynunet"
+    collect, draw = make("results", f"RUNS={AWKWARD}", "DATASET=x")
+    assert collect == ["paper", "collect", AWKWARD, "--output", "docs/results/x/runs"]
+    assert draw == ["paper", "all", "docs/results/x/runs", "--output", "docs/results/x"]
+    assert make("results", "DATASET=x") == [draw]
+
+
+@pytest.mark.parametrize("choice", [[], CHOICE, ["LOSS=monai.losses.TverskyLoss", "DIMS=2"]])
+def test_calibration_is_of_the_run_that_training_names(make, choice):
+    """Which names it by itself."""
+    ((_, *words),) = make("train", *choice)
+    ((_, run),) = make("calibrate", *choice)
+
+    assert Path(run) == run_folder(parser().parse_args(["train", *words]))
+
+
+@pytest.mark.parametrize("name", ["DATASET", "DATASET_DIR"])
+def test_dataset_of_the_environment_is_the_default(make, monkeypatch, name):
+    """As it is, too."""
+    monkeypatch.setenv(name, AWKWARD)
+
+    assert AWKWARD in make("train")[0][1:3]

@@ -1,6 +1,5 @@
 """A run's name says how it was trained, and reads back; its files are in its folder."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from nacl_monai.runs import (
     RunName,
     fold_folder,
     fold_folders,
-    main,
     short_name,
 )
 from tests.conftest import ROOT
@@ -197,63 +195,6 @@ class TestFolder:
         assert evaluation.map_of("patient001_frame01") == root / "maps/patient001_frame01.npz"
 
 
-class TestCommand:
-    @given(name=names)
-    def test_command_prints_the_name(self, name):
-        """The words are the network, the loss, the seed, and the settings."""
-        settings = [f"{key}={value}" for key, value in name.settings]
-        printed = []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("builtins.print", printed.append)
-            assert main([name.network, name.loss, str(name.seed), *settings]) == 0
-
-        assert [str(name)] == list(map(str, printed))
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (["unet", "nacl"], "seed"),
-            (["unet", "nacl", "x"], "invalid int value: 'x'"),
-            (["unet", "nacl", "0", "fold"], "fold: not all are settings; write KEY=VALUE"),
-            (["unet", "nacl", "0", "a=1", "b=1=2"], "a=1 b=1=2: not all are settings"),
-        ],
-    )
-    def test_unusable_words_are_refused(self, capsys, words, message):
-        """The exit code is 2, nothing is printed as a name, and the message says what to write."""
-        with pytest.raises(SystemExit) as stopped:
-            main(words)
-
-        printed = capsys.readouterr()
-        assert stopped.value.code == 2
-        assert printed.out == ""
-        assert message in printed.err
-
-    def test_run_is_evaluated_once_its_record_is_written(self, tmp_path):
-        """Evaluation writes the record last; the exit code tells make whether to go on."""
-        folder = RunFolder(tmp_path / "unet_nacl_seed0")
-        assert main(["evaluated", str(folder.path)]) == 1
-
-        folder.evaluation.path.mkdir(parents=True)
-        folder.evaluation.record.write_text("{}")
-
-        assert main(["evaluated", str(folder.path)]) == 0
-
-    @pytest.mark.slow
-    def test_make_runs_as_many_folds_as_the_dataset_has(self):
-        """`make folds` counts them in dataset.yaml, and refuses a dataset without."""
-        command = ["make", "--no-print-directory", "--old-file=.venv/runtime", "folds", "ARGS="]
-        printed = subprocess.run(
-            [*command, "--dry-run", "DATASET=mrbrains"], cwd=ROOT, capture_output=True, text=True
-        ).stdout
-        refused = subprocess.run(
-            [*command, "DATASET=acdc"], cwd=ROOT, capture_output=True, text=True
-        )
-
-        assert "for fold in 0 1 2 3 4 5 6; do" in printed
-        assert refused.returncode
-        assert refused.stderr.startswith("DATASET=acdc: has no folds; choose one that does")
-
-
 class TestFold:
     @pytest.mark.parametrize(("name", "fold"), [("unet_nacl_seed0", 2), ("mine_a=1_seed12", 0)])
     def test_folder_of_a_fold_is_found_again(self, tmp_path, name, fold):
@@ -263,17 +204,10 @@ class TestFold:
 
         assert fold_folders(tmp_path / name) == [folder]
 
-    def test_command_prints_the_folder(self, capsys):
-        """For make, relative as it was given."""
-        assert main(["fold", "runs/mine_seed0", "3"]) == 0
-        assert capsys.readouterr().out == "runs/mine_fold=3_seed0\n"
-
-    def test_folder_without_a_seed_is_refused(self, capsys):
+    def test_folder_without_a_seed_is_refused(self):
         """The seed tells where the fold belongs."""
-        assert main(["fold", "runs/mine", "3"]) == 1
-        assert capsys.readouterr().err == (
-            "error: runs/mine: not the name of a cross-validation; end it in _seed<n>\n"
-        )
+        with pytest.raises(InputError, match="^runs/mine: not the name of a cross-validation; end"):
+            fold_folder(Path("runs/mine"), 3)
 
 
 def test_path_of_a_run_may_be_text():
@@ -296,12 +230,11 @@ def test_class_is_called_by_its_own_name(chosen, name):
     assert short_name(chosen) == name
 
 
-def test_names_of_classes_make_a_run(capsys):
-    """As make asks for it; the name reads back for whoever knows the loss; patches show in it."""
-    assert main(["@networks::unet", "nacl", "3", "fold=1", "--dims", "3"]) == 0
-    assert capsys.readouterr().out == "unet3d_nacl_fold=1_seed3\n"
-    assert main(["my_package.MyNet", "monai.losses.TverskyLoss", "3", "alpha=0.3"]) == 0
+def test_names_of_classes_make_a_run():
+    """The name reads back for whoever knows the loss; patches show in it."""
+    assert short_name("@networks::unet", 3) == "unet3d"
+    loss = short_name("monai.losses.TverskyLoss")
+    name = RunName(short_name("my_package.MyNet"), loss, (("alpha", "0.3"),), 3)
 
-    name = capsys.readouterr().out.strip()
-    assert name == "MyNet_TverskyLoss_alpha=0.3_seed3"
-    assert RunName.parse(name, ["TverskyLoss"]).network == "MyNet"
+    assert str(name) == "MyNet_TverskyLoss_alpha=0.3_seed3"
+    assert RunName.parse(str(name), ["TverskyLoss"]) == name

@@ -1,23 +1,59 @@
-"""``nacl-monai train | evaluate | infer | run``: a strict ``python -m monai.bundle run …``.
+"""``nacl-monai train | evaluate | infer | folds | run | export``: bundles by their names.
 
-MONAI takes a misspelled override for a new key. The configurations of this project refuse it by
-themselves; these commands refuse it for any other.
+The first three give the words of ``python -m monai.bundle run …``: the fragments, the entries of menus,
+and the folder of the run. Everything else is a word of the configuration, ``--key value``. MONAI takes a
+misspelled one for a new key. The configurations of this project refuse it by themselves; these commands
+refuse it for any other, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
-from nacl_monai.bundles.commands import add_words, evaluate_words, infer_words, shown, train_words
-from nacl_monai.errors import InputError
+from nacl_monai.cli import main as command
+from nacl_monai.cli import write_files
+from nacl_monai.differences import top_level
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.menus import fragments, read_dataset, read_keys
+from nacl_monai.runs import RunFolder, RunName, fold_folder, short_name
+
+NETWORK, LOSS, SEED = "unet", "nacl", 0
+_DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    options, others = _parser().parse_known_args(words)
+    options, others = parser().parse_known_args(words)
+    if options.command == "export":
+        return write_files(lambda: _export(options, others))
+    try:
+        if options.command == "folds":
+            return _run_folds(options, others)
+        if options.command == "run":
+            return _run(words[1:])
+        given = _WORDS[options.command](options, others)
+        print(shown(given, vars(options).get("processes", 1)), flush=True)
+        return _run(given, vars(options).get("processes", 1))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(words: Sequence[str], processes: int = 1) -> int:
+    """Runs a configuration strictly; returns the exit code.
+
+    Raises:
+        InputError: If MONAI would misunderstand a word.
+    """
     import fire
     import monai.bundle
 
@@ -25,46 +61,375 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nacl_monai.bundles.error_lines import one_line_errors
 
     one_line_errors()
-    try:
-        if options.words is None:
-            given = words[1:]
-        else:
-            given = options.words(options, others)
-            print(shown(given), flush=True)
-        check_run(given)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    fire.Fire({"run": monai.bundle.run}, command=["run", *given], name="nacl-monai")
+    check_run(words)
+    if processes > 1:
+        return _start(words, processes)
+    fire.Fire({"run": monai.bundle.run}, command=["run", *words], name="nacl-monai")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="train|evaluate|infer|run")
-    run = commands.add_parser(
+def _start(words: Sequence[str], processes: int = 1) -> int:
+    """Runs a configuration in processes of its own, one per GPU; returns the exit code."""
+    launcher = [] if processes == 1 else ["torch.distributed.run", *_shares(processes), "-m"]
+    started = [sys.executable, "-m", *launcher, "nacl_monai.cli", "run", *words]
+    return subprocess.run(started, check=False).returncode
+
+
+def _shares(processes: int) -> list[str]:
+    return ["--standalone", "--nproc_per_node", str(processes)]
+
+
+def _run_folds(options: argparse.Namespace, others: Sequence[str]) -> int:
+    """Trains and evaluates every fold, and tabulates all; returns the exit code.
+
+    A fold that is evaluated is still held to its training, which refuses other settings or data than its
+    own. An evaluation is given the words of which its configuration has the keys.
+
+    Raises:
+        InputError: If there is no such dataset, or if it has no folds.
+    """
+    count = read_dataset(options.dataset, options.bundles).get("folds")
+    if not isinstance(count, int):
+        raise SettingError(
+            f"{options.dataset}: has no folds; choose one that does, such as mrbrains"
+        )
+    files = fragments(options.dataset, "evaluate", options.bundles)
+    of_evaluation = [*_of_keys(others, {key for file in files for key in read_keys(file)})]
+    whole = run_folder(options)
+    for fold in options.folds or range(count):
+        options.fold, options.run = fold, fold_folder(whole, fold)
+        code = _start(train_words(options, others), options.processes)
+        if code == 0 and not RunFolder(options.run).evaluation.record.is_file():
+            code = _start(evaluate_words(options, of_evaluation), options.processes)
+        if code:
+            return code
+    return command(["compare", str(whole), "--output", str(whole)])
+
+
+def _of_keys(words: Sequence[str], keys: Collection[str]) -> Iterator[str]:
+    """The options among ``words``, with their values, that set one of ``keys`` or a part of it."""
+    left = iter(words)
+    for word in left:
+        key, equals, _ = word.partition("=")
+        value = [] if equals else islice(left, 1)
+        pair = [word, *value]
+        if top_level(key.lstrip("-").replace("#", "::")) in keys:
+            yield from pair
+
+
+def parser() -> argparse.ArgumentParser:
+    """Declares the options of every command; what is unknown to it is of the configuration."""
+    root = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
+    commands = root.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser(
         "run",
         help="run a configuration, as monai.bundle does, but strictly",
         usage="nacl-monai run RUN_ID --config_file FILES [--KEY VALUE …]",
         description="Every --KEY must be one of the configuration, or an argument of monai.bundle run.",
     )
-    run.set_defaults(words=None)
     more = "Every further --KEY VALUE is one of the configuration, such as --max_epochs 50."
-    for word, make_words, place, purpose, help_ in (
-        ("train", train_words, "directory", "of the data", "train, or go on"),
-        (
-            "evaluate",
-            evaluate_words,
-            "directory",
-            "of the data",
-            "evaluate a run on its test cases",
-        ),
-        ("infer", infer_words, "images", "a file, a folder or a pattern", "segment images"),
+    for word, place, purpose, help_ in (
+        ("train", "directory", "of the data", "train, or go on"),
+        ("evaluate", "directory", "of the data", "evaluate a run on its test cases"),
+        ("folds", "directory", "of the data", "train, evaluate and tabulate every fold"),
+        ("infer", "images", "a file, a folder or a pattern", "segment images"),
     ):
-        command = commands.add_parser(word, help=help_, epilog=more, allow_abbrev=False)
-        add_words(command, place, purpose)
-        command.set_defaults(words=make_words)
-    return parser
+        verb = commands.add_parser(word, help=help_, epilog=more, allow_abbrev=False)
+        verb.register("action", None, _Once)
+        verb.add_argument("dataset", help="a folder of the bundles, such as one of your own")
+        verb.add_argument(place, help=purpose)
+        _add_choices(verb)
+        if word == "folds":
+            verb.add_argument("--folds", type=_folds, metavar="K", help='only these: "0 1"')
+            verb.set_defaults(fold=None)
+        else:
+            verb.add_argument("--fold", type=int, metavar="K", help="of a cross-validation, from 0")
+        if word != "infer":
+            verb.add_argument(
+                "--processes",
+                type=_processes,
+                default=1,
+                metavar="N",
+                help="one per GPU; default: 1",
+            )
+    _add_export(
+        commands.add_parser(
+            "export",
+            help="pack a finished run into a stock MONAI bundle",
+            epilog="Overrides that a run without config.json was trained with follow as --key value.",
+        )
+    )
+    return root
+
+
+def _processes(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: is no number of processes; write 1 or more")
+    return int(text)
+
+
+def _folds(text: str) -> list[int]:
+    return [int(word) for word in text.split()]
+
+
+def _add_choices(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--network", metavar="NAME", help=f"or my_package.MyNet; default: {NETWORK}")
+    verb.add_argument("--loss", metavar="NAME", help=f"or my_package.MyLoss; default: {LOSS}")
+    verb.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"default: {SEED}")
+    verb.add_argument("--dims", type=int, metavar="N", help="3: of patches; default: 2, of slices")
+    verb.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="its folder (default: runs/DATASET/NETWORK[3d]_LOSS[_fold=K]_seedN)",
+    )
+    verb.add_argument("--bundles", metavar="DIR", help="of your own (default: bundles)")
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("dataset", help="one of the folders in bundles/")
+    export.add_argument(
+        "--network",
+        help="of the run, by its menu or its class (default: that of --run, else unet)",
+    )
+    export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
+    export.add_argument("--dims", type=int, metavar="N", help="3: of patches (the same, else 2)")
+    export.add_argument("--seed", type=int, metavar="N", help="the same (default: any)")
+    export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
+    export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
+    export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
+    export.add_argument(
+        "--trust",
+        action="store_true",
+        help="execute code of the run's config.json that no bundle has",
+    )
+    export.add_argument(
+        "--calibrator", metavar="NAME", help="put it behind the network: temperature_union"
+    )
+    export.add_argument("--onnx", action="store_true", help="write models/model.onnx as well")
+    export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
+
+
+class _Once(argparse.Action):
+    """Keeps a value, and refuses a second one, of which argparse would keep the last."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Refuses a second value."""
+        given = vars(namespace).setdefault("given", set())
+        if self.dest in given:
+            parser.error(f"{option_string}: is given twice; leave one out")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """The words of a training, behind ``run``.
+
+    Args:
+        options: As the parser declares them for ``train``.
+        others: Further words, which set keys of the configuration.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    return [
+        *("training", *_config(options, "train"), *("--dataset_dir", _text(options.directory))),
+        *("--output_dir", _text(run_folder(options)), "--seed", str(options.seed)),
+        *("--network_def", chosen("networks", options.network or NETWORK)),
+        *("--loss", chosen("losses", options.loss or LOSS), *_dims(options), *_fold(options)),
+        *others,
+    ]
+
+
+def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """The words of an evaluation, behind ``run``; see `train_words`.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    return [
+        *(
+            "evaluating",
+            *_config(options, "evaluate"),
+            *("--dataset_dir", _text(options.directory)),
+        ),
+        *("--output_dir", _text(run_folder(options)), *_network(options), *_dims(options)),
+        *(*_fold(options), *others),
+    ]
+
+
+def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """The words of an inference, behind ``run``; see `train_words`.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    run = run_folder(options)
+    places = ("--checkpoint", RunFolder(run).model, "--output_dir", run / "predictions")
+    return [
+        *("inference", *_config(options, "inference"), "--images", _text(options.images)),
+        *(*_network(options), *_dims(options), *replaced([*map(_text, places)], others)),
+    ]
+
+
+def replaced(usual: Sequence[str], given: Sequence[str]) -> list[str]:
+    """The usual words but for those that are given, and the given ones: none may be there twice.
+
+    Example:
+        >>> replaced(["--max_epochs", "10", "--seed", "0"], ["--max_epochs=2"])
+        ['--seed', '0', '--max_epochs=2']
+    """
+    keys = {word.partition("=")[0] for word in given}
+    pairs = zip(usual[::2], usual[1::2], strict=True)
+    return [*(word for pair in pairs if pair[0] not in keys for word in pair), *given]
+
+
+_WORDS = {"train": train_words, "evaluate": evaluate_words, "infer": infer_words}
+
+
+def run_folder(options: argparse.Namespace) -> Path:
+    """The folder of a run: the given one, or the one that is named after what is chosen.
+
+    Raises:
+        SettingError: If a network or loss is neither an entry of a menu nor a class, and no folder is
+            given.
+    """
+    return options.run if isinstance(options.run, Path) else _named_folder(options)
+
+
+def _named_folder(options: argparse.Namespace) -> Path:
+    network, loss = options.network or NETWORK, options.loss or LOSS
+    for option, name in (("network", network), ("loss", loss)):
+        if not _is_name(name):
+            raise SettingError(
+                f"--{option} {name}: gives no name to the run; name its folder: --run DIR"
+            )
+    settings = () if options.fold is None else (("fold", str(options.fold)),)
+    of_dims = short_name(network, options.dims)
+    name = RunName(of_dims, short_name(loss), settings, options.seed)
+    return Path("runs", options.dataset, str(name))
+
+
+def chosen(menu: str, name: str) -> str:
+    """An entry of a menu, or a class, by its name; anything else is left as it is.
+
+    Example:
+        >>> chosen("losses", "nacl"), chosen("losses", "@losses::nacl")
+        ('@losses::nacl', '@losses::nacl')
+        >>> chosen("networks", "my_package.MyNet")
+        "{'_target_': 'my_package.MyNet'}"
+    """
+    if not _is_name(name):
+        return name
+    return str({"_target_": name}) if "." in name else f"@{menu}::{name}"
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is the name of a menu's entry, or of a class with its module."""
+    return all(map(str.isidentifier, name.split(".")))
+
+
+def shown(words: Sequence[str], processes: int = 1) -> str:
+    """The stock command that does the same, for a shell.
+
+    Example:
+        >>> print(shown(["training", "--config_file", "['a.yaml']", "--dataset_dir", "/my data"]))
+        python -m monai.bundle run training --config_file "['a.yaml']" --dataset_dir '/my data'
+    """
+    program = ["python"] if processes == 1 else ["torchrun", *_shares(processes)]
+    return " ".join(map(_quoted, [*program, "-m", "monai.bundle", "run", *words]))
+
+
+def _quoted(word: str) -> str:
+    """A list of files is easier to read between double quotes, as long as nothing in it means more."""
+    return f'"{word}"' if re.fullmatch(r"\[[^\"$`\\!]*\]", word) else shlex.quote(word)
+
+
+def _config(options: argparse.Namespace, kind: str) -> list[str]:
+    read_dataset(options.dataset, options.bundles)  # a slip in one's own file is one line
+    files = fragments(options.dataset, kind, options.bundles)
+    return ["--config_file", str([str(file) for file in files])]
+
+
+def _text(value: object) -> str:
+    """The word that MONAI reads as this text: a folder may be called 2024, or a,b."""
+    from fire.parser import DefaultParseValue
+
+    text = str(value)
+    return text if DefaultParseValue(text) == text else repr(text)
+
+
+def _network(options: argparse.Namespace) -> list[str]:
+    """A run's own record says the network, unless it is asked for."""
+    return [] if options.network is None else ["--network_def", chosen("networks", options.network)]
+
+
+def _dims(options: argparse.Namespace) -> list[str]:
+    return [] if options.dims is None else ["--dims", str(options.dims)]
+
+
+def _fold(options: argparse.Namespace) -> list[str]:
+    return [] if options.fold is None else ["--fold", str(options.fold)]
+
+
+def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
+    """Exports the run that is named, or the newest of a network and a loss."""
+    from nacl_monai.bundles.command_line import keys_and_values
+    from nacl_monai.bundles.export import export_bundle
+    from nacl_monai.training.run_settings import read_record
+
+    overrides = keys_and_values(words)
+    run = options.run or _newest_run(options)
+    print(f"packing {run}", flush=True)
+    config = RunFolder(run).config
+    record = read_record(config) if config.is_file() else _DEFAULTS
+    choices = {
+        **({} if config.is_file() else _DEFAULTS),
+        **_choice("network_def", "networks", options.network, record),
+        **_choice("loss", "losses", options.loss, record),
+        **{key: value for key in ("dims", "seed") if (value := vars(options)[key]) is not None},
+        **overrides,
+    }
+    output = options.output or Path("dist") / _name(options.dataset, {**record, **choices})
+    return export_bundle(
+        *(run, output, options.dataset, choices, options.bundles, options.trust),
+        calibrator=options.calibrator,
+        onnx=options.onnx,
+    )
+
+
+def _newest_run(options: argparse.Namespace) -> Path:
+    from nacl_monai.bundles.export import newest_run
+
+    return newest_run(
+        options.runs,
+        options.dataset,
+        short_name(options.network or NETWORK, options.dims),
+        short_name(options.loss or LOSS),
+        options.seed,
+    )
+
+
+def _choice(key: str, menu: str, name: str | None, record: Mapping[str, Any]) -> dict[str, str]:
+    """The override by which ``key`` is the entry ``name`` of a menu, or the class of that name."""
+    if name is None:
+        return {}
+    if "." not in name:
+        return {key: f"@{menu}::{name}"}
+    is_definition = isinstance(record.get(key), dict)
+    return {f"{key}::_target_" if is_definition else key: name}
+
+
+def _name(dataset: str, settings: Mapping[str, Any]) -> str:
+    """The name of a bundle: dataset, network and loss."""
+    network, loss = ({**_DEFAULTS, **settings}[key] for key in _DEFAULTS)
+    return f"{dataset}_{short_name(network, settings.get('dims', 2))}_{short_name(loss)}"
 
 
 if __name__ == "__main__":

@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import monai.bundle
+import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from nacl_monai.bundles.card import measured, write_card
+from nacl_monai.bundles.card import bundle_metadata, measured, needed, write_card
 from nacl_monai.bundles.export_calibration import CONFIG, described, find_calibrator, put_behind
-from nacl_monai.bundles.export_code import OwnCode, own_code
-from nacl_monai.bundles.finished_runs import check_finished
-from nacl_monai.bundles.fragments import run_configs
-from nacl_monai.bundles.metadata import bundle_metadata, needed
-from nacl_monai.bundles.onnx import check_onnx, write_onnx
-from nacl_monai.bundles.self_contained import self_contained, write_scripts
+from nacl_monai.bundles.self_contained import (
+    OwnCode,
+    own_code,
+    run_configs,
+    self_contained,
+    write_scripts,
+)
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, read_object, write_text
 from nacl_monai.menus import bundles_folder, dataset_folder
-from nacl_monai.runs import RunFolder
+from nacl_monai.posthoc import Behind, module_of
+from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
 
@@ -251,3 +256,110 @@ def _table(means: Mapping[str, float]) -> str:
         return "The run was not evaluated."
     rows = [f"| {name} | {mean:.4f} |" for name, mean in means.items()]
     return "\n".join(["| | mean |", "| --- | ---: |", *rows])
+
+
+def newest_run(
+    runs: str | Path, dataset: str, network: str, loss: str, seed: int | None = None
+) -> Path:
+    """The newest finished run ``runs/DATASET/NETWORK_LOSS_seedN`` with no other settings.
+
+    A run is finished if it has a ``model.pt`` and if its ``run.json``, where there is one, says so.
+
+    Args:
+        runs: Folder of all runs.
+        dataset: Folder in it.
+        network: From the menu of networks.
+        loss: From the menu of losses.
+        seed: N; any by default.
+
+    Raises:
+        InputError: If there is none.
+    """
+    folder = Path(runs) / dataset
+    name = RunName(network, loss, seed=seed or 0)
+    models = [
+        RunFolder(run).model
+        for run in folder.glob("*")
+        if _is_named(run, name, seed) and _is_finished(RunFolder(run))
+    ]
+    if not models:
+        pattern = str(name) if seed is not None else str(name).removesuffix("0") + "*"
+        raise InputError(
+            f"{folder / pattern}: no finished training there; train first, or name a run: --run DIR "
+            "(make: RUN=DIR)"
+        )
+    return max(models, key=lambda model: model.stat().st_mtime).parent
+
+
+def _is_named(run: Path, name: RunName, seed: int | None) -> bool:
+    """Whether the folder's name is ``name``, whatever the seed unless there is one."""
+    try:
+        found = RunName.parse(run.name, [name.loss])
+    except InputError:
+        return False
+    return found == (name if seed is not None else replace(name, seed=found.seed))
+
+
+def _is_finished(run: RunFolder) -> bool:
+    return run.model.is_file() and not _trains_still(run)
+
+
+def check_finished(run: RunFolder) -> None:
+    """Refuses an unfinished run, whose weights others would take for its last.
+
+    Raises:
+        InputError: If its ``run.json``, where there is one, says so or is damaged.
+    """
+    if _trains_still(run):
+        raise InputError(f"{run.path}: its training is not finished; train on, then export it")
+
+
+def _trains_still(run: RunFolder) -> bool:
+    return run.record.is_file() and not read_object(run.record, RECORD_REMEDY).get("finished")
+
+
+_PACKAGES = ("onnx", "onnxscript")
+
+
+def check_onnx() -> None:
+    """Refuses where what torch writes ONNX with is missing.
+
+    Raises:
+        SettingError: Then.
+    """
+    if not all(map(find_spec, _PACKAGES)):
+        raise SettingError(
+            f"--onnx: needs the packages {' and '.join(_PACKAGES)}; pip install {' '.join(_PACKAGES)}"
+        )
+
+
+def write_onnx(
+    models: Path,
+    network: nn.Module,
+    image: Mapping[str, Any],
+    calibrator: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes ``model.onnx``, and with a calibrator ``plain.onnx``, the network alone.
+
+    Both take an ``image`` of one slice, and give its ``logits``.
+
+    Args:
+        models: The folder.
+        network: With its weights.
+        image: What the metadata say of the input.
+        calibrator: The record of the calibrator that is put behind.
+    """
+    example = torch.zeros(1, image["num_channels"], *image["spatial_shape"])
+    files = {"model.onnx" if calibrator is None else "plain.onnx": network}
+    if calibrator is not None:
+        files["model.onnx"] = Behind(network, module_of(calibrator))
+    for name, module in files.items():
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            models / name,
+            input_names=["image"],
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nacl_monai.bundles.commands import replaced
+from nacl_monai.bundles.__main__ import replaced
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.menus import dataset_file
 from nacl_monai.wheel import shipped

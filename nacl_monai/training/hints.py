@@ -1,7 +1,7 @@
 """The types of a configuration's values, as Python's annotations write them.
 
 A type comes from the signature of the class or function whose argument a key is, from the value that is
-replaced, or from `nacl_monai.bundles.limits`.
+replaced, or from `nacl_monai.bundles.overrides`.
 """
 
 from __future__ import annotations

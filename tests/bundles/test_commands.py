@@ -1,21 +1,13 @@
-"""`nacl-monai train | evaluate | infer` give the words that make gives."""
+"""`nacl-monai train | evaluate | infer | folds` are words of `monai.bundle run`."""
 
 import shlex
-import subprocess
+from types import SimpleNamespace
 
 import pytest
 
-from nacl_monai.bundles.__main__ import main
+from nacl_monai.bundles.__main__ import main, shown
 from nacl_monai.bundles.command_line import keys_and_values
-from nacl_monai.bundles.commands import shown
 from tests.conftest import ROOT
-
-MAKE = {
-    "train": ["DATASET_DIR=/data/ACDC"],
-    "evaluate": ["DATASET_DIR=/data/ACDC"],
-    "infer": ["IMAGES=/data/new/*"],
-}
-PLACE = {"train": "/data/ACDC", "evaluate": "/data/ACDC", "infer": "/data/new/*"}
 
 
 @pytest.fixture
@@ -35,38 +27,160 @@ def command(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("word", MAKE)
-@pytest.mark.parametrize("network", [None, "dynunet", "my_package.MyNet"])
-@pytest.mark.parametrize("dims", [None, "3"])
-def test_words_are_those_of_make(command, word, network, dims):
-    """For every choice, in whatever order; the command is printed as a shell takes it."""
-    variables = [*MAKE[word], "DATASET=acdc", "LOSS=focal", "SEED=3"]
-    words = [word, "acdc", PLACE[word], "--loss", "focal", "--seed", "3", "--max_epochs", "5"]
-    if network:
-        variables.append(f"NETWORK={network}")
-        words += ["--network", network]
-    if dims:
-        variables.append(f"DIMS={dims}")
-        words += ["--dims", dims]
-    made = subprocess.run(
-        ["make", "-n", "--no-print-directory", word, *variables, "ARGS=--max_epochs 5"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    code, (given,), printed, _ = command(*words)
-    expected = shlex.split(made[made.index("run ") :].replace("\\\n", " "))
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (
+            ["train", "--network", "dynunet", "--seed", "3"],
+            ["training", "train", "--output_dir", "runs/acdc/dynunet_nacl_seed3", "--seed", "3",
+             "--network_def", "@networks::dynunet", "--loss", "@losses::nacl"],
+        ),
+        (
+            ["train", "--network", "my_package.MyNet", "--loss", "monai.losses.DiceLoss", "--dims=3"],
+            ["training", "train", "--output_dir", "runs/acdc/MyNet3d_DiceLoss_seed0", "--seed", "0",
+             "--network_def", "{'_target_': 'my_package.MyNet'}",
+             "--loss", "{'_target_': 'monai.losses.DiceLoss'}", "--dims", "3"],
+        ),
+        (
+            ["evaluate", "--loss", "focal"],
+            ["evaluating", "evaluate", "--output_dir", "runs/acdc/unet_focal_seed0"],
+        ),
+        (
+            ["evaluate", "--network", "dynunet"],
+            ["evaluating", "evaluate", "--output_dir", "runs/acdc/dynunet_nacl_seed0",
+             "--network_def", "@networks::dynunet"],
+        ),
+        (
+            ["infer", "--dims", "3"],
+            ["inference", "inference", "--dims", "3",
+             "--checkpoint", "runs/acdc/unet3d_nacl_seed0/model.pt",
+             "--output_dir", "runs/acdc/unet3d_nacl_seed0/predictions"],
+        ),
+    ],
+)  # fmt: skip
+def test_words_are_those_of_monais_command(command, words, given):
+    """They are printed as a shell takes them; what follows the options is kept behind them."""
+    verb, *options = words
+    run_id, kind, *settings = given
+    code, (made,), printed, _ = command(verb, "acdc", "/my data", *options, "--max_epochs", "5")
 
+    files = ["acdc/configs/dataset", "common/model", f"common/{kind}"]
+    config = str([f"bundles/{file}.yaml" for file in files])
+    place = "--images" if verb == "infer" else "--dataset_dir"
     assert code == 0
-    assert shlex.split(printed) == ["python", "-m", "monai.bundle", *given]
-    assert pairs(given) == pairs(expected)
+    assert made == [
+        *("run", run_id, "--config_file", config, place, "/my data", *settings),
+        *("--max_epochs", "5"),
+    ]
+    assert shlex.split(printed) == ["python", "-m", "monai.bundle", *made]
 
 
-def pairs(words):
-    """A run id, and options with their values; the files as one knows them."""
-    options = dict(zip(words[2::2], words[3::2], strict=True))
-    return [words[:2], {key: value.replace(f"{ROOT}/", "") for key, value in options.items()}]
+@pytest.fixture
+def started(monkeypatch):
+    """The words of every process that is started in place of this one, and the code of each."""
+    calls, codes = [], {}
+
+    def run(words, check):
+        assert not check
+        calls.append(words[1:])
+        return SimpleNamespace(returncode=codes.get(words[words.index("run") + 1], 0))
+
+    monkeypatch.setattr("nacl_monai.bundles.__main__.subprocess.run", run)
+    return SimpleNamespace(calls=calls, codes=codes)
+
+
+def test_several_processes_are_started_by_torchrun(command, started):
+    """One command does not wait for a port of its own; the exit code is theirs."""
+    started.codes["evaluating"] = 3
+    code, given, printed, _ = command("evaluate", "acdc", "/data", "--processes", "2")
+
+    (words,) = started.calls
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    assert words[:9] == [*torchrun, "-m", "nacl_monai.cli", "run", "evaluating"]
+    assert printed.startswith("torchrun --standalone --nproc_per_node 2 -m monai.bundle run eval")
+    assert (code, given) == (3, [])
+    assert words[words.index("--output_dir") + 1] == "runs/acdc/unet_nacl_seed0"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+def test_number_of_processes_is_a_number(command, number, capsys):
+    """Nothing would be run."""
+    with pytest.raises(SystemExit) as stop:
+        command("train", "acdc", "/data", f"--processes={number}")
+
+    assert stop.value.code == 2
+    assert f"{number}: is no number of processes; write 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("table")
+class TestFolds:
+    @pytest.fixture
+    def table(self, monkeypatch):
+        """What is tabulated."""
+        calls = []
+        monkeypatch.setattr(
+            "nacl_monai.bundles.__main__.command", lambda words: calls.append(words)
+        )
+        return calls
+
+    def steps(self, started):
+        """Run id, fold and folder of every process."""
+        words = [call[call.index("run") + 1 :] for call in started.calls]
+        keys = ("--fold", "--output_dir")
+        return [(call[0], *(call[call.index(key) + 1] for key in keys)) for call in words]
+
+    def test_every_fold_is_trained_and_evaluated_and_all_are_tabulated(
+        self, command, started, table
+    ):
+        """In folders that the table finds by the name of the whole."""
+        command("folds", "mrbrains", "/data", "--loss", "focal")
+
+        run = "runs/mrbrains/unet_focal"
+        assert self.steps(started) == [
+            (run_id, str(fold), f"{run}_fold={fold}_seed0")
+            for fold in range(7)
+            for run_id in ("training", "evaluating")
+        ]
+        assert table == [["compare", f"{run}_seed0", "--output", f"{run}_seed0"]]
+
+    def test_evaluation_is_told_what_it_knows(self, command, started):
+        """A word of the training alone would be refused."""
+        words = ["--max_epochs=2", "--cache_dir", "x", "--network_def::act", "relu"]
+        command("folds", "mrbrains", "/data", "--folds", "0", *words)
+
+        training, evaluation = started.calls
+        assert training[-5:] == words
+        assert evaluation[-4:] == words[1:]
+        assert "--max_epochs=2" not in evaluation
+
+    def test_evaluated_fold_is_held_to_its_training(self, command, started, tmp_path):
+        """The training refuses other settings or data than its own, which the table would not show."""
+        record = tmp_path / "my_fold=0_seed0/evaluation/evaluation.json"
+        record.parent.mkdir(parents=True)
+        record.touch()
+        run = tmp_path / "my_seed0"
+        command("folds", "mrbrains", "/data", "--folds", "0 1", "--run", str(run))
+
+        assert [step[0] for step in self.steps(started)] == ["training", "training", "evaluating"]
+        assert self.steps(started)[0][2] == str(record.parents[1])
+
+    def test_fault_of_a_fold_ends_it(self, command, started, table):
+        """With its exit code."""
+        started.codes["evaluating"] = 2
+        assert command("folds", "mrbrains", "/data")[0] == 2
+
+        assert len(started.calls) == 2
+        assert not table
+
+    def test_dataset_without_folds_is_refused(self, command, started):
+        """So is a run whose name has no place for a fold."""
+        code, _, _, errors = command("folds", "acdc", "/data")
+        assert code == 2
+        assert errors == "error: acdc: has no folds; choose one that does, such as mrbrains\n"
+        code, _, _, errors = command("folds", "mrbrains", "/data", "--run", "runs/mine")
+        assert code == 1
+        assert errors.startswith("error: runs/mine: not the name of a cross-validation; end it in ")
+        assert not started.calls
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nacl_monai.bundles import dimensions
-from nacl_monai.bundles.dimensions import check_dims
+from nacl_monai.bundles import overrides as dimensions
+from nacl_monai.bundles.overrides import check_dims
 from nacl_monai.errors import SettingError
 
 

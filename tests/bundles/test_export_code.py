@@ -8,8 +8,8 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
-from nacl_monai.bundles import export_code as module
-from nacl_monai.bundles.export_code import OwnCode, optional_packages, own_code
+from nacl_monai.bundles import self_contained as module
+from nacl_monai.bundles.self_contained import OwnCode, optional_packages, own_code
 from nacl_monai.errors import InputError
 from tests.conftest import forget_modules
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.networks.nets import UNet
 
-from nacl_monai.bundles.export_command import main
+from nacl_monai.bundles.__main__ import main
 from tests.bundles.conftest import BUNDLES
 
 pytestmark = pytest.mark.usefixtures("run")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.bundles.finished_runs import newest_run
+from nacl_monai.bundles.export import newest_run
 from nacl_monai.errors import InputError
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nacl_monai.bundles.fragments import run_configs
+from nacl_monai.bundles.self_contained import run_configs
 from nacl_monai.errors import InputError
 from nacl_monai.menus import read_menu
 from tests.bundles.conftest import BUNDLES

@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles.limits import LIMITS, check_limits
+from nacl_monai.bundles.overrides import LIMITS, check_limits
 from nacl_monai.errors import SettingError
 from tests.configurations.conftest import ROOT
 

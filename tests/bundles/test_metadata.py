@@ -6,10 +6,8 @@ from importlib.metadata import version
 
 import pytest
 
-from nacl_monai.bundles.card import measured
-from nacl_monai.bundles.fragments import run_configs
-from nacl_monai.bundles.metadata import bundle_metadata
-from nacl_monai.bundles.self_contained import self_contained
+from nacl_monai.bundles.card import bundle_metadata, measured
+from nacl_monai.bundles.self_contained import run_configs, self_contained
 from nacl_monai.errors import InputError
 from nacl_monai.menus import dataset_names
 from nacl_monai.runs import RunFolder

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nacl_monai.bundles import onnx
+from nacl_monai.bundles import export as onnx
 from nacl_monai.errors import SettingError
 
 

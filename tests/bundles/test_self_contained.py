@@ -11,8 +11,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai import inference
-from nacl_monai.bundles.fragments import run_configs
-from nacl_monai.bundles.self_contained import self_contained, write_scripts
+from nacl_monai.bundles.self_contained import run_configs, self_contained, write_scripts
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import forget_modules
 

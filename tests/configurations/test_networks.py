@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.bundles.fragments import run_configs
+from nacl_monai.bundles.self_contained import run_configs
 from nacl_monai.data import hippocampus_patient
 from nacl_monai.networks import TransUNet
 from tests.configurations.conftest import arguments

@@ -1,6 +1,5 @@
 """Data of one's own go the whole way by their own bundle, outside of the project, as ours do."""
 
-import argparse
 import csv
 import json
 import sys
@@ -11,7 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from nacl_monai.bundles.commands import add_words, run_folder
+from nacl_monai.bundles.__main__ import parser, run_folder
 from nacl_monai.cli import main
 from nacl_monai.data import hippocampus_patient
 from nacl_monai.menus import fragments
@@ -190,12 +189,6 @@ def test_run_is_exported_and_runs_with_monai_alone(trained, command, monkeypatch
     assert len(list((tmp_path / "tumor/predictions").glob("*_label.nii.gz"))) == 2
 
 
-def train_options(*words):
-    parser = argparse.ArgumentParser()
-    add_words(parser, "directory", "")
-    return parser.parse_args(list(map(str, words)))
-
-
 def test_fold_is_one_word_and_part_of_the_name(command, empty):
     """Folds of `splits_final.json` are trained each in a folder of its own."""
     data = nnunet(empty / "data")
@@ -206,9 +199,9 @@ def test_fold_is_one_word_and_part_of_the_name(command, empty):
     assert code == 0
     assert "One of 3 official folds" in output
 
-    parser = ConfigParser()
-    parser.read_config(list(map(str, fragments("brain", "train"))))
-    words = train_options("brain", data, "--fold", 2)
+    configuration = ConfigParser()
+    configuration.read_config(list(map(str, fragments("brain", "train"))))
+    words = parser().parse_args(["train", "brain", str(data), "--fold", "2"])
     parser.update({"fold": words.fold, "dataset_dir": str(data), "output_dir": run_folder(words)})
     split = parser.get_parsed_content("split")
     assert run_folder(words).name == "unet_nacl_fold=2_seed0"

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.bundles.export_command import main as export
+from nacl_monai.bundles.__main__ import main as export
 from nacl_monai.cli import main as nacl_monai
 from nacl_monai.files import checksum
 from nacl_monai.runs import RunFolder

@@ -12,8 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.bundles.fragments import run_configs
-from nacl_monai.bundles.self_contained import self_contained, write_scripts
+from nacl_monai.bundles.self_contained import run_configs, self_contained, write_scripts
 from nacl_monai.data.cases import image_files
 from tests.configurations.conftest import (
     FAST,
