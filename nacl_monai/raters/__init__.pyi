@@ -1,7 +1,5 @@
-from .fitting import Fit, fit_width
-from .masks import RatedMasks
-from .priors import Prior, bilateral, blur, hard, logistic, mean, svls
-from .scores import PriorScores, score_priors
+from .priors import Prior, RatedMasks, bilateral, blur, hard, logistic, mean, svls
+from .scores import Fit, PriorScores, fit_width, score_priors
 
 __all__ = [
     "Fit",

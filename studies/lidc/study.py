@@ -11,17 +11,22 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nacl_monai.data.lidc import READERS, Nodule, Scan, find_database, read_nodules, read_scans
 from nacl_monai.files import atomic_path, write_text
 from nacl_monai.progress import progress_bar
-from nacl_monai.raters.fitting import RESAMPLES, fit_width, held_out, nearest
-from nacl_monai.raters.masks import RatedMasks
-from nacl_monai.raters.pictures import draw_reliability, draw_widths
-from nacl_monai.raters.priors import FAMILIES, Prior, gaussian, hard, svls, window
-from nacl_monai.raters.report import report
-from nacl_monai.raters.scores import METRICS, PriorScores, score_priors
+from nacl_monai.raters.priors import FAMILIES, Prior, RatedMasks, gaussian, hard, svls, window
+from nacl_monai.raters.scores import (
+    METRICS,
+    RESAMPLES,
+    PriorScores,
+    fit_width,
+    held_out,
+    nearest,
+    score_priors,
+)
 from nacl_monai.reports.resampling import bootstrap_weights, percentile_interval
 from nacl_monai.reports.style import save_figure
+from studies.lidc.outlines import READERS, Nodule, Scan, find_database, read_nodules, read_scans
+from studies.lidc.page import draw_reliability, draw_widths, report
 
 #: To either side of a reader's border, in mm; in the table in pixels, in pixels.
 BANDS, PIXEL_BAND = (1.0, 2.0, 3.0), (1.0,)
@@ -158,7 +163,7 @@ def study_lidc(database: str | Path | None, output: Path) -> list[Path]:
     """Measures priors against all nodules of the database, and writes the results.
 
     Args:
-        database: From `nacl_monai.data.lidc.find_database`.
+        database: From `studies.lidc.outlines.find_database`.
         output: The folder of the files.
 
     Returns:
