@@ -19,7 +19,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path, checksum, write_text
+from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_text
 from nacl_monai.training.processes import gathered
 
 
@@ -106,13 +106,10 @@ class Checkpoints:
     def _save_epoch(self, engine: Engine) -> None:
         self.save(engine, Position(engine.state.epoch))
         if idist.get_rank() == 0:
-            self._remove_old()
-
-    def _remove_old(self) -> None:
-        positions = checkpoint_positions(self.folder)
-        newest = [position for position in positions if not position.iterations][-2:]
-        for old in set(positions).difference(newest):
-            checkpoint_file(self.folder, old).unlink()
+            positions = checkpoint_positions(self.folder)
+            newest = [position for position in positions if not position.iterations][-2:]
+            for old in set(positions).difference(newest):
+                checkpoint_file(self.folder, old).unlink()
 
     def save(self, engine: Engine, position: Position, **more: Any) -> None:
         """Writes the state at ``position``, and ``more`` beside it; every process is to call it.
@@ -236,9 +233,8 @@ def load_state(file: str | Path) -> dict[str, Any]:
 
 def save_weights(weights: Mapping[str, Any], file: str | Path) -> None:
     """`save_state`, with the file's checksum beside it."""
-    _checksum_file(file).unlink(
-        missing_ok=True
-    )  # killed in between, there is none rather than a wrong one
+    # Killed in between, there is no checksum rather than a wrong one.
+    _checksum_file(file).unlink(missing_ok=True)
     save_state(weights, file)
     write_checksum(file)
 
@@ -255,14 +251,11 @@ def is_whole(file: str | Path) -> bool:
     """
     try:  # torch itself reads changed bytes without a word; the archive has their checksums
         with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None and _has_checksum(file)
+            beside = _checksum_file(file)
+            is_same = not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
+            return archive.testzip() is None and is_same
     except (zipfile.BadZipFile, OSError):
         return False
-
-
-def _has_checksum(file: str | Path) -> bool:
-    beside = _checksum_file(file)
-    return not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
 
 
 def _checksum_file(file: str | Path) -> Path:
@@ -317,8 +310,7 @@ def make_checkpoint_folder(folder: Path) -> None:
         raise InputError(
             f"{folder}: cannot be made ({error.strerror}); choose another output_dir"
         ) from error
-    for leftover in folder.glob(f".{_PREFIX}*"):
-        leftover.unlink()
+    remove_partial_files(folder)
 
 
 class StopOnTermination:

@@ -86,10 +86,6 @@ def _foreign(module: nn.Module) -> Iterator[ForeignLoss]:
             yield from _foreign(child)
 
 
-def _is_of_library(loss: nn.Module) -> bool:
-    return type(loss).__module__.partition(".")[0] in _LIBRARIES
-
-
 def _name(loss: ForeignLoss) -> str:
     return f"{type(loss.loss).__module__}.{type(loss.loss).__qualname__}"
 
@@ -127,7 +123,7 @@ class _Probe:
         if abs(shifted - plain) <= _TOLERANCE * (1 + abs(plain)):
             return ""
         text = f"is {plain:.4g}, but {shifted:.4g} when all logits grow by 3, unlike softmax"
-        if _is_of_library(loss.loss):
+        if type(loss.loss).__module__.partition(".")[0] in _LIBRARIES:
             raise _FaultError(text)
         return text
 
@@ -170,7 +166,12 @@ class _Probe:
 
     def remedy(self, loss: ForeignLoss) -> str:
         """What to write instead."""
-        absent = [name for name in _CONVENTIONS if _lacks(loss.loss, name)]
+        absent = [
+            name
+            for name in _CONVENTIONS
+            if name in signature(type(loss.loss)).parameters
+            and not any(getattr(part, name, False) for part in loss.loss.modules())
+        ]
         if absent:
             return f"give it {' and '.join(f'{name}: true' for name in absent)}"
         form = next((form for form in FORMS if self._passes(ForeignLoss(loss.loss, form))), None)
@@ -204,13 +205,6 @@ def _number(found: object) -> float:
     if not (isfinite(value) and found.requires_grad):
         raise _FaultError(f"is {value:g}, no finite number with a gradient")
     return value
-
-
-def _lacks(loss: nn.Module, name: str) -> bool:
-    """Whether a loss takes the argument ``name``, and neither it nor a part of it has it."""
-    return name in signature(type(loss)).parameters and not any(
-        getattr(part, name, False) for part in loss.modules()
-    )
 
 
 @torch.no_grad()
@@ -335,12 +329,10 @@ def _changed_file(case: Case, records: Sequence[str]) -> str | None:
     files = [*image_files(case), case["label"]]
     if len(files) != len(records):
         return files[0]
-    pairs = zip(files, records, strict=True)
-    return next((file for file, record in pairs if not _is_recorded(Path(file), record)), None)
-
-
-def _is_recorded(file: Path, record: str) -> bool:
-    return recorded_checksum(recorded_file(file, record)) == recorded_checksum(record)
+    for file, record in zip(files, records, strict=True):
+        if recorded_checksum(recorded_file(Path(file), record)) != recorded_checksum(record):
+            return file
+    return None
 
 
 def _recorded_sets(folder: RunFolder) -> dict[str, dict[str, list[str]]]:

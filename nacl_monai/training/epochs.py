@@ -94,30 +94,22 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
     length = config[_EPOCHS]
     if not (isinstance(length, int) and isinstance(earlier, int) and length > earlier):
         return "a training can only be made longer"
-    others = [key for key, value in leaves(config) if _is_other_use(key, value)]
-    if others:
+    others = [
+        key
+        for key, value in leaves(config)
+        if isinstance(value, str) and f"@{_EPOCHS}" in value and not key.startswith(_KNOWN)
+    ]
+    if others:  # nobody looks at what it decides there
         return f"{others[0]} depends on {_EPOCHS}"
     try:
-        found, expected = (
-            _rates_lengthened(config, earlier, epochs),
-            _rates(_scheduler(config), length),
-        )
+        rates = _rates_lengthened(config, earlier, epochs)
+        expected = _rates(_scheduler(config), length)
     except TypeError:  # a step of the scheduler takes more than the epoch
         return "its learning rate depends on more than the epoch"
-    return _first_unlike(found, expected)
-
-
-def _is_other_use(key: str, value: object) -> bool:
-    """Whether ``value`` refers to the number of epochs where nobody looks at what it decides."""
-    return isinstance(value, str) and f"@{_EPOCHS}" in value and not key.startswith(_KNOWN)
-
-
-def _first_unlike(found: Sequence[float], expected: Sequence[float]) -> str:
-    for epoch, (rate, due) in enumerate(zip(found, expected, strict=True), start=1):
+    for epoch, (rate, due) in enumerate(zip(rates, expected, strict=True), start=1):
         if rate != due:
             return (
-                f"the learning rate of epoch {epoch} is {rate:g}, that of {len(expected)} epochs "
-                f"{due:g}"
+                f"the learning rate of epoch {epoch} is {rate:g}, that of {length} epochs {due:g}"
             )
     return ""
 
@@ -322,18 +314,15 @@ class Progress:
     def attach(self, engine: Engine) -> None:
         """Registers the bar with ``engine``; attach it after the handler that validates."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: self._bar.update())
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._show)
-        engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.COMPLETED, lambda: self._bar.close())
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop)
 
     def _start(self, engine: Engine) -> None:
         state: Any = engine.state
         left = state.max_epochs * state.epoch_length - state.iteration
         self._bar = progress_bar(description=self.description, unit=self.unit, total=left)
-
-    def _advance(self) -> None:
-        self._bar.update()
 
     def _show(self, engine: Engine) -> None:
         if self.validator is None:
@@ -345,9 +334,6 @@ class Progress:
         values = self.validator.state.metrics
         shown |= {name: f"{values[name]:.3f}" for name in self.metrics if name in values}
         self._bar.set_postfix(shown, refresh=False)
-
-    def _close(self) -> None:
-        self._bar.close()
 
     def _stop(self, error: BaseException) -> None:
         self._bar.close()

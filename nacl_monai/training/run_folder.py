@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,9 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         folder = RunFolder(Path(output_dir))
         if restart:
             _move_aside(folder, Path(split_file))
-        config = {**_running_configuration(), "processes": idist.get_world_size()}
+        given = running_parser().get()
+        config: dict[str, Any] = {key: given[key] for key in given if key not in FREE_KEYS}
+        config["processes"] = idist.get_world_size()
         config |= {OWN_CODE: code} if (code := own_code(config)) else {}
         text = json.dumps(config, indent=2, default=str) + "\n"
         _check_same(folder, json.loads(text))
@@ -105,8 +107,8 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
         trained = _is_trained(folder)
         earlier = dict(leaves(read_object(folder.data, _REMEDY))) if trained else {}
         data = _described(split, earlier)
-        changes = _unlike_files(earlier, dict(leaves(data))) if trained else []
-        if changes:
+        changes = _unlike_files(earlier, dict(leaves(data)))
+        if trained and changes:
             raise InputError(
                 f"{folder.path}: was trained on other data, {first_of(changes, most=1)}; put them back, "
                 f"or {_REMEDY}"
@@ -139,21 +141,13 @@ def _files(split: Mapping[str, Sequence[Case]]) -> dict[tuple[str, str, str], Pa
 
 def _unlike_files(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every file whose bytes differ, with both stamps."""
-    same = dict(_checksums(earlier).items() & _checksums(now).items())
-    return differences(*(_stamps(files, leaving_out=same) for files in (earlier, now)))
-
-
-def _checksums(files: Mapping[str, Any]) -> dict[str, str]:
-    return {name: recorded_checksum(text) for name, text in files.items()}
-
-
-def _stamps(files: Mapping[str, Any], leaving_out: Collection[str]) -> dict[str, str]:
-    return {name: recorded_stamp(text) for name, text in files.items() if name not in leaving_out}
-
-
-def _running_configuration() -> dict[str, Any]:
-    config: dict[str, Any] = running_parser().get()
-    return {key: value for key, value in config.items() if key not in FREE_KEYS}
+    both = earlier.keys() & now.keys()
+    same = {n for n in both if recorded_checksum(earlier[n]) == recorded_checksum(now[n])}
+    stamps = (
+        {name: recorded_stamp(text) for name, text in files.items() if name not in same}
+        for files in (earlier, now)
+    )
+    return differences(*stamps)
 
 
 def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
@@ -164,34 +158,26 @@ def _check_same(folder: RunFolder, config: Mapping[str, Any]) -> None:
     record = read_object(folder.config, _REMEDY)
     if folder.record.exists():
         read_object(folder.record, RECORD_REMEDY)
-    _check_code(folder, record, config)
     if not unlike_settings(record, config):
-        _check_checkpoints(folder)
+        if folder.record.exists() and not checkpoint_positions(folder.checkpoints):
+            raise InputError(
+                f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}"
+            )
     elif _is_trained(folder):
+        earlier, now = record.get(OWN_CODE, {}), config.get(OWN_CODE, {})
+        changed = [name for name in earlier if now.get(name, earlier[name]) != earlier[name]]
+        if changed:
+            raise InputError(
+                f"{folder.path}: {changed[0]}, a module of your own, has changed since the training "
+                f"began; put it back, or {_REMEDY}"
+            )
         _check_length(folder, record, config)
-
-
-def _check_code(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Refuses to go on with a module of the user's that is another by now."""
-    earlier, now = (one.get(OWN_CODE, {}) for one in (record, config))
-    changed = [name for name in earlier if name in now and earlier[name] != now[name]]
-    if changed and _is_trained(folder):
-        raise InputError(
-            f"{folder.path}: {changed[0]}, a module of your own, has changed since the training began; "
-            f"put it back, or {_REMEDY}"
-        )
 
 
 def _check_known(folder: RunFolder, record: Path) -> None:
     """Refuses a training without one of its records."""
     if _is_trained(folder) and not record.exists():
         raise InputError(f"{folder.path}: holds a training but no {record.name}; {_REMEDY}")
-
-
-def _check_checkpoints(folder: RunFolder) -> None:
-    """Refuses a training that has begun and cannot go on."""
-    if folder.record.exists() and not checkpoint_positions(folder.checkpoints):
-        raise InputError(f"{folder.path}: its checkpoints are gone, so it cannot go on; {_REMEDY}")
 
 
 def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -217,16 +203,12 @@ def _is_trained(folder: RunFolder) -> bool:
 
 
 def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Every key of two configurations whose value differs, with both.
-
-    Descriptions may differ, and earlier versions recorded no code of the user's.
-    """
-    free = {_DESCRIPTION} if OWN_CODE in earlier and OWN_CODE in now else {_DESCRIPTION, OWN_CODE}
-    return differences(*(_computing_leaves(config, free) for config in (earlier, now)))
-
-
-def _computing_leaves(config: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
-    return {key: value for key, value in leaves(config) if not {*free} & {*key.split("::")}}
+    """Every key of two configurations whose value differs, with both; descriptions may differ."""
+    computing = (
+        {key: value for key, value in leaves(config) if _DESCRIPTION not in key.split("::")}
+        for config in (earlier, now)
+    )
+    return differences(*computing)
 
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
@@ -239,7 +221,8 @@ def _move_aside(folder: RunFolder, split_file: Path) -> None:
     moving = [path for path in folder.path.iterdir() if path.resolve() not in stay]
     if not moving:
         return
-    target = _next_free(folder.previous)
+    taken = [int(path.name) for path in folder.previous.glob("*") if path.name.isdecimal()]
+    target = folder.previous / str(max(taken, default=0) + 1)
     target.mkdir(parents=True)
     # Checkpoints first: whatever an interruption then leaves is not a training to go on with.
     for path in sorted(moving, key=lambda path: path != folder.checkpoints):
@@ -256,12 +239,6 @@ def _check_alone(folder: RunFolder) -> None:
             f"{folder.path}: holds another run, {others[0].relative_to(folder.path)}; name this one's "
             "folder: --output_dir"
         )
-
-
-def _next_free(previous: Path) -> Path:
-    """The first free number in the folder of earlier trainings."""
-    taken = [int(path.name) for path in previous.glob("*") if path.name.isdecimal()]
-    return previous / str(max(taken, default=0) + 1)
 
 
 _CHECKSUM = ", sha256 "
@@ -301,20 +278,16 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: checksum(Path(file)) for file, name in sorted(files.items())}
 
 
-def changed_code(recorded: Mapping[str, str]) -> list[str]:
-    """The recorded modules that are no longer what they were; what is gone is not among them."""
-    files = {name: source_file(name) for name in recorded}
-    return [name for name, file in files.items() if file and checksum(Path(file)) != recorded[name]]
-
-
 def warn_of_changed_code(run: RunFolder, record: Mapping[str, Any]) -> None:
     """Says in one line which modules of the user's are not those that a run was trained with.
 
     Args:
         run: The run, named in the line.
-        record: Its configuration; one of an earlier version has no modules.
+        record: Its configuration. A module that is gone is not among those that have changed.
     """
-    changed = changed_code(record.get(OWN_CODE, {}))
+    recorded = record.get(OWN_CODE, {})
+    files = {name: source_file(name) for name in recorded}
+    changed = [name for name, file in files.items() if file and checksum(file) != recorded[name]]
     if changed and idist.get_rank() == 0:
         print(
             f"warning: {', '.join(changed)}: has changed since {run.path} was trained, and may compute "

@@ -71,14 +71,16 @@ class RunRecord:
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``; attach it after `Checkpoints`."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
-        engine.add_event_handler(Events.TERMINATE, self._stop)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._update)
+        engine.add_event_handler(Events.TERMINATE, self._update, 1)
 
     def _start(self, engine: Engine) -> None:
         self._began = time.monotonic()
         self._first = engine.state.epoch + 1
         earlier = read_object(self.file, RECORD_REMEDY) if self.file.exists() else {"sessions": []}
-        self._earlier = self._sessions(earlier)
+        self._earlier: Any = earlier.get("sessions")
+        if not isinstance(self._earlier, list):
+            raise InputError(f"{self.file}: is damaged; {RECORD_REMEDY}")
         self._pretrained = self.pretrained or earlier.get("pretrained")
         self._session: dict[str, Any] = {
             "command": shlex.join(sys.orig_argv),
@@ -89,22 +91,12 @@ class RunRecord:
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         if engine.state.epoch and not self.file.exists():  # removed, since it was damaged
-            self._update(engine, engine.state.epoch)
+            self._update(engine)
 
-    def _sessions(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-        if not isinstance(record.get("sessions"), list):
-            raise InputError(f"{self.file}: is damaged; {RECORD_REMEDY}")
-        return list(record["sessions"])
-
-    def _complete(self, engine: Engine) -> None:
-        self._update(engine, engine.state.epoch)
-
-    def _stop(self, engine: Engine) -> None:
-        self._update(engine, engine.state.epoch - 1)
-
-    def _update(self, engine: Engine, complete: int) -> None:
+    def _update(self, engine: Engine, incomplete: int = 0) -> None:
         if idist.get_rank() != 0:
             return
+        complete = engine.state.epoch - incomplete
         state: Any = engine.state
         session = {
             **self._session,

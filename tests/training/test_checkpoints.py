@@ -289,7 +289,8 @@ def test_folder_is_made_without_leftovers(tmp_path):
     """What a killed process left half-written is removed; checkpoints stay."""
     folder = tmp_path / "run" / "checkpoints"
     make_checkpoint_folder(folder)
-    for name in (".epoch_0002.abc.pt", "epoch_0001.pt", ".other"):
+    (folder / ".partial-x").mkdir()
+    for name in (".partial-x/epoch_0002.pt", "epoch_0001.pt", ".other"):
         (folder / name).touch()
 
     make_checkpoint_folder(folder)

@@ -13,9 +13,9 @@ from filelock import FileLock
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import stamp
+from nacl_monai.runs import RunFolder
 from nacl_monai.training import keep_data, open_run, run_folder
-from nacl_monai.training.run_folder import recorded_checksum, recorded_file, recorded_stamp
+from nacl_monai.training.run_folder import own_code, warn_of_changed_code
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -73,47 +73,31 @@ class TestRecord:
         assert text.startswith('{\n  "')
         assert text.endswith("}\n")
 
-    @pytest.mark.parametrize("key", run_folder.FREE_KEYS)
-    def test_keys_that_decide_no_number_are_left_out(self, tmp_path, key):
+    def test_keys_that_decide_no_number_are_left_out(self, tmp_path):
         """Where and on what a training runs may change from one session to the next."""
-        value = str(tmp_path / "run") if key == "output_dir" else "value"
-        train(tmp_path / "run", **{key: value})
-
-        assert key not in recorded(tmp_path / "run")
-
-    def test_these_keys_are_free(self):
-        """Every other key decides a number, or might."""
-        assert set(run_folder.FREE_KEYS) == {
+        free = {
             *("_meta_", "bundle_root", "cache_dir", "dataset_dir", "device", "num_workers"),
             *("output_dir", "reliability_interval", "restart", "run_name", "save_execute_config"),
             "split_file",
         }
+        train(tmp_path / "run", **{key: str(tmp_path / "run") for key in free}, other=1)
 
-    @pytest.mark.parametrize("processes", [1, 2])
-    def test_number_of_processes_is_recorded(self, tmp_path, monkeypatch, processes):
-        """It decides which samples are in a batch with which."""
-        monkeypatch.setattr(idist, "get_world_size", lambda: processes)
-        train(tmp_path / "run")
+        assert set(run_folder.FREE_KEYS) == free
+        assert recorded(tmp_path / "run").keys() & {*free, "other"} == {"other"}
 
-        assert recorded(tmp_path / "run")["processes"] == processes
-
-    def test_other_processes_write_nothing(self, tmp_path, monkeypatch):
-        """The first alone locks the folder and records; all wait for it."""
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_first_of_several_processes_records_and_all_wait(self, tmp_path, monkeypatch, rank):
+        """It alone locks the folder; only then may the others look at it. Their number is recorded."""
         waited = []
-        monkeypatch.setattr(idist, "get_rank", lambda: 1)
-        monkeypatch.setattr(idist, "barrier", lambda: waited.append(True))
-        train(tmp_path / "run", restart=True)
-
-        assert not (tmp_path / "run").exists()
-        assert waited == [True]
-
-    def test_first_process_waits_as_well(self, tmp_path, monkeypatch):
-        """Only then may the others look at the folder."""
-        waited = []
+        monkeypatch.setattr(idist, "get_rank", lambda: rank)
+        monkeypatch.setattr(idist, "get_world_size", lambda: 2)
         monkeypatch.setattr(idist, "barrier", lambda: waited.append((tmp_path / "run").exists()))
-        train(tmp_path / "run")
+        train(tmp_path / "run", restart=True)
+        assert waited == [rank == 0]
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
 
-        assert waited == [True]
+        assert waited == [rank == 0] * 2
+        assert rank or recorded(tmp_path / "run")["processes"] == 2
 
     def test_value_that_json_does_not_know_is_recorded_as_text(self, tmp_path):
         """From Python, a configuration may hold any object."""
@@ -146,6 +130,7 @@ class TestGoingOn:
     @pytest.mark.parametrize(
         ("changes", "named"),
         [
+            *(({f"extra{n}": n for n in range(number)}, number) for number in (1, 5, 6, 8)),
             ({"rate": 0.2}, "rate (0.1, now 0.2)"),
             ({"loss": {"weights": [1]}}, "loss::weights::1 (2, now not set)"),
             ({"extra": 1}, "extra (not set, now 1)"),
@@ -158,7 +143,13 @@ class TestGoingOn:
     def test_other_configuration_is_refused_with_what_differs(
         self, trained, changes, named, missing
     ):
-        """Weights or checkpoints are worth protecting, each without the other; the record stays."""
+        """Weights or checkpoints are worth protecting, each without the other; the record stays.
+
+        Up to five changes are named and the others counted.
+        """
+        if isinstance(named, int):
+            more = f" and {named - 5} more" if named > 5 else ""
+            named = ", ".join(f"extra{n} (not set, now {n})" for n in range(min(named, 5))) + more
         if missing:
             (trained / missing).unlink()
         before = recorded(trained)
@@ -168,19 +159,6 @@ class TestGoingOn:
 
         assert str(caught.value) == f"{trained}: was trained with another {named}; {REMEDY}"
         assert recorded(trained) == before
-
-    @pytest.mark.parametrize(
-        ("number", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")]
-    )
-    def test_up_to_five_changes_are_named_and_the_others_counted(self, trained, number, more):
-        """A line that names hundreds of keys says nothing."""
-        changes = {f"extra{n}": n for n in range(number)}
-
-        with pytest.raises(InputError) as caught:
-            train(trained, **changes)
-
-        named = ", ".join(f"extra{n} (not set, now {n})" for n in range(min(number, 5)))
-        assert str(caught.value) == f"{trained}: was trained with another {named}{more}; {REMEDY}"
 
     def test_other_number_of_processes_is_refused(self, trained, monkeypatch):
         """A batch would have other samples."""
@@ -234,18 +212,11 @@ class TestGoingOn:
         assert str(caught.value) == f"{trained}/config.json: is damaged; {REMEDY}"
         assert (trained / "config.json").read_text() == "{"
 
-        (trained / "config.json").unlink()
-        with pytest.raises(InputError) as caught:
-            train(trained)
-        assert str(caught.value) == f"{trained}: holds a training but no config.json; {REMEDY}"
-
-        (trained / "model.pt").unlink()
-        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
-            train(trained)
-
-        (trained / "checkpoints/epoch_0001.pt").unlink()
-        with pytest.raises(InputError, match=r"holds a training but no config\.json"):
-            train(trained)
+        for missing in ("config.json", "model.pt", "checkpoints/epoch_0001.pt"):
+            (trained / missing).unlink()
+            with pytest.raises(InputError) as caught:
+                train(trained)
+            assert str(caught.value) == f"{trained}: holds a training but no config.json; {REMEDY}"
 
         (trained / "run.json").unlink()
         train(trained)
@@ -390,16 +361,6 @@ class TestData:
 
         assert "x" in json.loads((tmp_path / "run/data.json").read_text())["train"]
 
-    def test_first_process_alone_records_and_all_wait(self, tmp_path, monkeypatch):
-        """As with the configuration."""
-        waited = []
-        monkeypatch.setattr(idist, "get_rank", lambda: 1)
-        monkeypatch.setattr(idist, "barrier", lambda: waited.append(True))
-        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
-
-        assert not (tmp_path / "run").exists()
-        assert waited == [True]
-
 
 class TestRestart:
     def test_what_was_there_is_kept_aside_every_time(self, trained):
@@ -450,14 +411,6 @@ class TestRestart:
         assert not (tmp_path / "previous").exists()
         assert (tmp_path / "split.json").exists()
 
-    def test_split_that_was_drawn_is_kept_aside_as_well(self, trained):
-        """It is drawn anew, as the new training asks for."""
-        (trained / "split.json").write_text('{"train": [], "drawn": {}}')
-        train(trained, restart=True)
-
-        assert not (trained / "split.json").exists()
-        assert (trained / "previous/1/split.json").exists()
-
     def test_nothing_is_moved_for_a_damaged_split(self, trained):
         """The restart would be refused half-way."""
         (trained / "split.json").write_text('{"train": [')
@@ -468,13 +421,16 @@ class TestRestart:
 
     @pytest.mark.parametrize("drawn", [False, True])
     def test_split_by_hand_is_said_to_be_followed(self, trained, capsys, drawn):
-        """Whatever seed or fold was asked for."""
+        """Whatever seed or fold was asked for; one that was drawn is kept aside in a restart."""
         file = trained / "split.json"
         file.write_text('{"train": [], "drawn": {}}' if drawn else '{"train": []}')
         train(trained)
-
         said = "" if drawn else f"{file}: was written by hand and is followed as it is\n"
         assert capsys.readouterr().out == said
+
+        train(trained, restart=True)
+        assert file.exists() != drawn
+        assert (trained / "previous/1/split.json").exists() == drawn
 
     def test_split_stays_under_whatever_path_it_is_named(self, trained, monkeypatch):
         """Relative to the working folder, or through a link."""
@@ -484,12 +440,6 @@ class TestRestart:
 
         assert (trained / "split.json").exists()
         assert (trained / "previous/1/model.pt").exists()
-
-    def test_without_restart_nothing_is_moved(self, trained):
-        """It is said on the command line, every time."""
-        train(trained)
-
-        assert (trained / "model.pt").exists()
 
     @pytest.mark.parametrize("order", [sorted, lambda names: sorted(names, reverse=True)])
     def test_checkpoints_are_moved_first(self, trained, monkeypatch, order):
@@ -514,12 +464,22 @@ class TestRestart:
 
 class TestOwnCode:
     @pytest.fixture
-    def module(self, tmp_path, monkeypatch):
-        """Writes a module of the user's, whose class is the network."""
+    def mine(self, tmp_path, monkeypatch):
+        """Writes a module of the user's; returns its checksum."""
         monkeypatch.syspath_prepend(tmp_path)
 
+        def write(name, text="VALUE = 1\n"):
+            (tmp_path / f"{name}.py").write_text(text)
+            return hashlib.sha256(text.encode()).hexdigest()
+
+        return write
+
+    @pytest.fixture
+    def module(self, mine):
+        """Writes a module of the user's, whose class is the network."""
+
         def write(number):
-            (tmp_path / "users_net.py").write_text(f"class Net:\n    width = {number}\n")
+            mine("users_net", f"class Net:\n    width = {number}\n")
             return {"network_def": {"_target_": "users_net.Net"}}
 
         return write
@@ -556,35 +516,44 @@ class TestOwnCode:
         train(tmp_path / "run", **module(1))
         train(tmp_path / "run", **module(2))
 
-    def test_training_of_an_earlier_version_goes_on(self, begun, module):
-        """It recorded no code, and knows it from now on."""
-        config = recorded(begun)
-        own = config.pop("own_code")
-        (begun / "config.json").write_text(json.dumps(config))
+    def test_modules_of_classes_imports_and_what_they_import_are_recorded(self, mine):
+        """At any depth of the configuration; no other file, and nothing that is installed."""
+        sums = {
+            name: mine(name, text)
+            for name, text in {
+                "mine_nets": "import mine_parts\n",
+                "mine_parts": "A = 1\n",
+                "mine_steps": "B = 2\n",
+                "mine_tools": "C = 3\n",
+                "mine_others": "D = 4\n",
+            }.items()
+        }
+        imports = ["$import glob", "$import mine_tools as tools", "$from mine_missing import x"]
+        steps = [{"_target_": "Compose", "transforms": [{"_target_": "mine_steps.A.b"}]}]
+        config = {
+            "imports": imports,
+            "network_def": {"_target_": "mine_nets.Net", "in_channels": 1},
+            "preprocessing": steps,
+            "optimizer": {"_target_": "torch.optim.Adam"},
+            "loss": {"_target_": "nacl_monai.losses.NACLLoss"},
+            "folder": "mine_others.txt",
+            "value": "$@folder",
+        }
 
-        train(begun, **module(1))
-        assert recorded(begun)["own_code"] == own
+        assert own_code(config) == {name: sums[name] for name in sums if name != "mine_others"}
 
+    def test_warning_names_the_modules_and_the_run(self, mine, tmp_path, capsys):
+        """One line, without what is gone, which computes nothing; without changes nothing."""
+        run = RunFolder(tmp_path / "run")
+        modules = {name: mine(name) for name in ("mine_a", "mine_b")}
+        record = {"own_code": {**modules, "mine_gone": "0" * 64}}
+        warn_of_changed_code(run, record)
+        warn_of_changed_code(run, {})
+        assert capsys.readouterr() == ("", "")
 
-def test_parts_of_a_record_are_those_of_the_file(tmp_path):
-    """By Python's own SHA-256."""
-    file = tmp_path / "a.nii"
-    file.write_bytes(b"voxels")
-
-    record = recorded_file(file)
-
-    assert recorded_stamp(record) == stamp(file)
-    assert recorded_checksum(record) == hashlib.sha256(b"voxels").hexdigest()
-
-
-def test_file_is_read_again_only_when_it_was_touched(tmp_path, monkeypatch):
-    """A record of another size or time says nothing about the bytes."""
-    file = tmp_path / "a.nii"
-    file.write_bytes(b"voxels")
-    record = recorded_file(file)
-    monkeypatch.setattr(run_folder, "checksum", lambda _: "read")
-
-    assert recorded_file(file, record) == record
-    file.touch()
-    assert recorded_checksum(recorded_file(file, record)) == "read"
-    assert recorded_checksum(recorded_file(file, None)) == "read"
+        mine("mine_b", "VALUE = 2\n")
+        warn_of_changed_code(run, record)
+        assert capsys.readouterr().err == (
+            f"warning: mine_b: has changed since {run.path} was trained, and may compute something "
+            "else now; put it back, or train anew\n"
+        )
