@@ -6,6 +6,7 @@ runs: ``--help`` and a misspelled option are answered at once, without torch and
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -195,10 +196,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     command = COMMANDS.get(words[0])
     if command is None:
-        print(
-            f"error: {words[0]}: no such command; choose from: {', '.join(COMMANDS)}",
-            file=sys.stderr,
-        )
+        nearest = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
+        print(f"error: {words[0]}: no such command; {remedy}", file=sys.stderr)
         return 2
     module = import_module(command.module)
     code: int = module.main(words if command.own_words else words[1:])

@@ -23,11 +23,19 @@ def test_help_lists_every_command(capsys):
 
 def test_unknown_command_is_one_line_with_the_choices(capsys):
     """A misspelled command ends in one line with exit code 2."""
-    assert main(["chek", "acdc"]) == 2
-
+    assert main(["walk", "acdc"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: chek: no such command; choose from: demo, check, ")
+    assert error.startswith("error: walk: no such command; choose from: demo, check, ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("adit", "audit"), ("chek", "check"), ("Train", "train")]
+)
+def test_misspelled_command_is_answered_by_the_nearest(word, meant, capsys):
+    """The list would hide it."""
+    assert main([word]) == 2
+    assert capsys.readouterr().err == f"error: {word}: no such command; did you mean {meant}?\n"
 
 
 @pytest.mark.parametrize("buffering", [1, -1])

@@ -92,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)
     merge.add_argument("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
-    merge.add_argument("--output", type=Path, required=True, metavar="DIR")
+    merge.add_argument(
+        "--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge"
+    )
     return parser
 
 

@@ -21,7 +21,7 @@ import monai.bundle
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, merge_kv
-from monai.utils import ensure_tuple, optional_import
+from monai.utils import OptionalImportError, ensure_tuple, optional_import
 
 from nacl_monai.bundles.overrides import checked_overrides, keys_referred_to
 from nacl_monai.errors import SettingError
@@ -74,6 +74,8 @@ def check_run(words: Sequence[str]) -> None:
     _check_tracking(tracking)
     config = _loaded(arguments["config_file"], "config_file")
     _check_run_id(str(arguments.get("run_id", "run")), config)
+    if config.get("bundle_root") == "." and "bundle_root" not in arguments:
+        _check_is_here(arguments["config_file"])
     others = _RUN_ARGUMENTS | (_tracking_keys(tracking) - config.keys())
     checked_overrides(config, _overrides(arguments, others))
 
@@ -84,11 +86,20 @@ def _check_skips_nothing(arguments: Collection[str]) -> None:
             raise SettingError(f"--{name}: would skip a part of the run; leave it out")
 
 
+def _check_is_here(config_file: Any) -> None:
+    """Refuses to run an exported bundle's configuration from another folder than the bundle's."""
+    file = Path(str(ensure_tuple(config_file)[0])).absolute()
+    bundle = file.parents[1]
+    if file.is_file() and file.parent.name == "configs" and not bundle.samefile(Path.cwd()):
+        raise SettingError(
+            "--bundle_root: is not given, and this is not the bundle's folder; "
+            f"write --bundle_root {bundle}"
+        )
+
+
 def _check_tracking(tracking: object) -> None:
     if tracking == "mlflow" and find_spec("mlflow") is None:
-        raise SettingError(
-            "--tracking mlflow: MLflow is not installed; pip install 'nacl-monai[tracking]'"
-        )
+        raise SettingError("--tracking mlflow: MLflow is not installed; pip install mlflow")
 
 
 def _overrides(arguments: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
@@ -220,6 +231,11 @@ def _read(file: Any, key: str) -> dict[str, Any]:
             keys: Any = ConfigParser.load_config_file(file)
     except FileNotFoundError:
         raise SettingError(f"--{key} {file}: no such file; correct its path") from None
+    except OptionalImportError:
+        raise SettingError(
+            f"--{key} {file}: is read by PyYAML, which is not installed; "
+            "pip install pyyaml, or give JSON"
+        ) from None
     except UserWarning as repeated:
         name = str(repeated).partition(": ")[2].strip("`")
         raise SettingError(f"--{key} {file}: has the key {name} twice; leave one out") from None

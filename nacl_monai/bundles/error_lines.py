@@ -28,6 +28,16 @@ _DISK_ERRORS = {
     errno.ESTALE,
 }
 
+# What pip calls a module's package, where it is another name than the module's.
+_PACKAGES = {
+    "yaml": "pyyaml",
+    "ignite": "pytorch-ignite",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "cv2": "opencv-python",
+}
+
 
 def one_line_errors() -> None:
     """From now on an `InputError` ends the process with its message alone and its exit code.
@@ -118,7 +128,9 @@ def _(error: OptionalImportError) -> InputError:
     """A package that MONAI imports where it is there, and that is not."""
     package = re.search(r"No module named '(\w+)", str(error))
     what = package[1] if package else str(error).strip().partition("\n")[0]
-    return SettingError(f"{what}: is needed and not installed; pip install {what}")
+    return SettingError(
+        f"{what}: is needed and not installed; pip install {_PACKAGES.get(what, what)}"
+    )
 
 
 @_fault.register(KeyboardInterrupt)

@@ -63,7 +63,7 @@ def _write(
 
     output = output or file.with_name(f"{stem_of(file)}.dcm")
     if find_spec("highdicom") is None:
-        raise InputError("highdicom: is not installed; pip install 'nacl-monai[dicom]'")
+        raise InputError("highdicom: is not installed; pip install highdicom pydicom")
     if output.exists():
         raise InputError(f"{output}: is there already; remove it, or choose another --output")
     from nacl_monai.dicom.segmentation import write_segmentation  # which needs highdicom

@@ -57,7 +57,7 @@ def check_installed() -> None:
         installed = version("nnunetv2")
     except PackageNotFoundError:
         raise InputError(
-            "nnunetv2: is not installed here; pip install 'nacl-monai[nnunet]'"
+            f"nnunetv2: is not installed here; pip install 'nnunetv2>={lowest}'"
         ) from None
     if tuple(map(int, installed.split(".")[:2])) < LOWEST_VERSION:
         raise InputError(

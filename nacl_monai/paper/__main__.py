@@ -72,7 +72,7 @@ def _command(
         "runs", nargs="+", type=Path, metavar="RUNS", help="folder with runs at any depth"
     )
     command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
+        "--output", type=Path, default=Path("paper"), metavar="DIR", help="default: paper"
     )
     command.set_defaults(writer=writer)
     return command

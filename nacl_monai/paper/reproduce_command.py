@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
     if find_spec("snakemake") is None:
         raise InputError(
-            "snakemake: is not installed; pip install 'nacl-monai[reproduce]', on Python 3.11 or later"
+            "snakemake: is not installed; pip install 'snakemake>=9', on Python 3.11 or later"
         )
     settings = {key: " ".join(getattr(options, key) or ()) for key in _LISTS}
     settings |= {"tracking": options.tracking, "pretrained": options.pretrained}

@@ -90,7 +90,7 @@ def _command(
         "folders", nargs="+", type=Path, metavar="RUN", help="folder of a run that was evaluated"
     )
     command.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for what is written"
+        "--output", type=Path, default=Path(name), metavar="DIR", help=f"default: {name}"
     )
     command.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per run (default: that of its folder)"

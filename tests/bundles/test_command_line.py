@@ -4,6 +4,7 @@ import sys
 
 import fire
 import pytest
+from monai.utils import optional_import
 
 from nacl_monai.bundles.command_line import check_command_line, check_run, keys_and_values
 from nacl_monai.errors import SettingError
@@ -49,6 +50,37 @@ def check(config, *words):
 def test_keys_of_the_configuration_and_of_monai_are_accepted(config, words):
     """Keys of the configuration, and MONAI's own arguments, are accepted in every spelling."""
     check(config, *words)
+
+
+def test_bundle_in_another_folder_is_named(tmp_path, monkeypatch):
+    """Its files would be missing one by one, the calibrator's first."""
+    bundle = tmp_path / "mine"
+    (bundle / "configs").mkdir(parents=True)
+    file = bundle / "configs/inference.json"
+    file.write_text('{"bundle_root": ".", "x": ["$print(1)"]}')
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SettingError) as caught:
+        check(str(file))
+    assert str(caught.value) == (
+        "--bundle_root: is not given, and this is not the bundle's folder; "
+        f"write --bundle_root {bundle}"
+    )
+    check("mine/configs/inference.json", "--bundle_root", "mine")
+    monkeypatch.chdir(bundle)
+    check("configs/inference.json")
+
+
+@pytest.mark.parametrize("option", ["args_file", "config_file"])
+def test_yaml_without_pyyaml_is_refused(config, monkeypatch, option):
+    """An export needs it for nothing else, and may be without."""
+    yaml, _ = optional_import("no_such_package")
+    monkeypatch.setattr("monai.bundle.config_parser.yaml", yaml)
+
+    with pytest.raises(
+        SettingError, match=f"^--{option} .*: is read by PyYAML, .*pip install pyyaml"
+    ):
+        check_run(["x", f"--{option}", config])
 
 
 def test_tracking_without_mlflow_is_refused(config, monkeypatch):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from monai.bundle import ConfigParser
-from monai.utils import optional_import
+from monai.utils import OptionalImportError, optional_import
 
 from nacl_monai.bundles.error_lines import one_line_errors
 from nacl_monai.errors import InputError
@@ -41,6 +41,16 @@ def test_package_that_monai_lacks_is_one_line(capsys):
 
     assert not there
     line = "error: no_such_package: is needed and not installed; pip install no_such_package\n"
+    assert shown_with_exit(capsys, fail) == line
+
+
+def test_package_is_named_as_pip_names_it(capsys):
+    """What is called yaml on the index is somebody else's."""
+
+    def fail():
+        raise OptionalImportError("from yaml import load (No module named 'yaml').")
+
+    line = "error: yaml: is needed and not installed; pip install pyyaml\n"
     assert shown_with_exit(capsys, fail) == line
 
 

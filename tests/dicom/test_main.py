@@ -129,6 +129,6 @@ def test_missing_highdicom_is_one_line(place, capsys, monkeypatch):
 
     assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 1
     assert capsys.readouterr().err == (
-        "error: highdicom: is not installed; pip install 'nacl-monai[dicom]'\n"
+        "error: highdicom: is not installed; pip install highdicom pydicom\n"
     )
     assert not list(place.rglob("*.dcm"))

@@ -79,7 +79,7 @@ def test_missing_snakemake_is_one_line_with_the_extra(monkeypatch, capsys):
     monkeypatch.setattr(command, "find_spec", lambda _: None)
 
     assert main(["reproduce", "table1"]) == 1
-    line = "error: snakemake: is not installed; pip install 'nacl-monai[reproduce]'"
+    line = "error: snakemake: is not installed; pip install 'snakemake>=9'"
     assert capsys.readouterr().err.startswith(line)
 
 
