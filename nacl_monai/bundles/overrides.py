@@ -20,9 +20,16 @@ from monai.bundle import ConfigComponent, ConfigExpression, ConfigParser, Refere
 
 from nacl_monai.differences import leaves, parts, top_level
 from nacl_monai.errors import SettingError
-from nacl_monai.training.classes import is_class, locator
-from nacl_monai.training.hints import fits, in_words, is_made_later, parameters, type_of
-from nacl_monai.training.running import given_overrides, running_parser
+from nacl_monai.training.definitions import given_overrides, running_parser
+from nacl_monai.training.hints import (
+    fits,
+    in_words,
+    is_class,
+    is_made_later,
+    locator,
+    parameters,
+    type_of,
+)
 
 #: Packages whose classes and functions a configuration may name; MONAI has some of the same name.
 _PACKAGES = ("data", "networks", "losses", "metrics", "training")

@@ -37,7 +37,7 @@ from nacl_monai.files import write_text
 from nacl_monai.menus import fragments
 from nacl_monai.runs import RunFolder
 from nacl_monai.sources import imported_names, is_users
-from nacl_monai.training import classes, definitions, hints, ignoring, running
+from nacl_monai.training import definitions, hints
 from nacl_monai.training.definitions import completed
 from nacl_monai.training.hints import referred
 from nacl_monai.training.run_folder import warn_of_changed_code
@@ -112,8 +112,8 @@ def _load(*files: Path) -> Config:
 SCRIPTS = "scripts"
 # They need no other module of this package; `inference` is a package, whose modules import each other.
 _MODULES = (
-    *(command_line, overrides, definitions, classes, ignoring),
-    *(running, hints, error_lines, errors, differences),
+    *(command_line, overrides, definitions, hints),
+    *(error_lines, errors, differences),
 )
 _TRAVELING = (inference, *_MODULES)
 

@@ -17,8 +17,8 @@ from torch import nn
 from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError
 from nacl_monai.menus import search_path
-from nacl_monai.training.classes import locator
-from nacl_monai.training.ignoring import WITHOUT
+from nacl_monai.training.definitions import WITHOUT
+from nacl_monai.training.hints import locator
 
 # Where networks and losses are that do nothing but compute.
 _HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")

@@ -314,15 +314,21 @@ class Progress:
     def attach(self, engine: Engine) -> None:
         """Registers the bar with ``engine``; attach it after the handler that validates."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: self._bar.update())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._show)
-        engine.add_event_handler(Events.COMPLETED, lambda: self._bar.close())
+        engine.add_event_handler(Events.COMPLETED, self._close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop)
 
     def _start(self, engine: Engine) -> None:
         state: Any = engine.state
         left = state.max_epochs * state.epoch_length - state.iteration
         self._bar = progress_bar(description=self.description, unit=self.unit, total=left)
+
+    def _advance(self) -> None:
+        self._bar.update()
+
+    def _close(self) -> None:
+        self._bar.close()
 
     def _show(self, engine: Engine) -> None:
         if self.validator is None:

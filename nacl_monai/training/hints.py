@@ -1,7 +1,7 @@
-"""The types of a configuration's values, as Python's annotations write them.
+"""Classes by their names, and the types of a configuration's values, as Python's annotations write them.
 
 A type comes from the signature of the class or function whose argument a key is, from the value that is
-replaced, or from `nacl_monai.bundles.overrides`.
+replaced, or from `nacl_monai.bundles.overrides`. Names without a dot are MONAI's.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import singledispatch
-from pydoc import locate
+from pydoc import ErrorDuringImport, locate
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
+
+from nacl_monai.errors import SettingError
 
 _NOTHING = type(None)
 _UNIONS = (Union, UnionType)
@@ -204,3 +206,39 @@ def _is_like(kind: Any, known: type) -> bool:
     if known in (list, dict):
         return isinstance(kind, type) and (issubclass(known, kind) or issubclass(kind, known))
     return kind is known
+
+
+#: With what the names of this package's classes begin.
+PACKAGE = "nacl_monai."
+#: Finds MONAI's classes by nothing but their names.
+locator = ComponentLocator()
+
+
+def is_class(name: str) -> bool:
+    """Whether a class or function of this name can be imported; a name without a dot is MONAI's.
+
+    Raises:
+        SettingError: If its module is there, and fails to be imported.
+    """
+    if "." not in name:
+        return locator.get_component_module_name(name) is not None
+    return taken("_target_", {"_target_": name}) is not None
+
+
+def taken(key: str, definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments that a class takes, with their types; None if there is no such class.
+
+    Args:
+        key: What the message names.
+        definition: With the class as its ``_target_``.
+
+    Raises:
+        SettingError: If the class's module is there, and fails to be imported.
+    """
+    try:
+        return parameters(definition, locator)
+    except ErrorDuringImport as error:
+        raise SettingError(
+            f"{key}: {definition['_target_']} cannot be imported ({error.value!r}); correct its module, "
+            "or install what it needs"
+        ) from error

@@ -26,8 +26,8 @@ from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.sources import imported_names, is_users, source_file, source_files
 from nacl_monai.training.checkpoints import checkpoint_positions
+from nacl_monai.training.definitions import running_parser
 from nacl_monai.training.epochs import refusal_of_length
-from nacl_monai.training.running import running_parser
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS: tuple[str, ...] = (

@@ -16,9 +16,8 @@ from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import RunFolder
-from nacl_monai.training.definitions import ARGUMENTS
+from nacl_monai.training.definitions import ARGUMENTS, given_overrides, running_parser
 from nacl_monai.training.run_folder import FREE_KEYS, OWN_CODE, own_code, warn_of_changed_code
-from nacl_monai.training.running import given_overrides, running_parser
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
 #: pass the network at once and what of them is averaged, and what concerned only its training. Those of

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.cli import main
 from nacl_monai.menus import fragments
 from nacl_monai.metrics import hausdorff_distance
-from nacl_monai.training.ignoring import KEY, ignoring
+from nacl_monai.training.definitions import IGNORE_INDEX, ignoring
 from tests.configurations.conftest import block_package, run_module
 from tests.own_data import IGNORED, NAMES, ignore_some, nnunet
 
@@ -155,7 +155,7 @@ def test_patches_are_trained_on_and_a_calibrator_is_fitted(trained, monkeypatch)
     words += ["--run", "runs/3d"]
     assert main(["train", "mine", data, *words]) == 0
     record = json.loads((trained / "runs/3d/config.json").read_text())
-    assert record["train"]["dataset"][KEY] == f"@{KEY}"
+    assert record["train"]["dataset"][IGNORE_INDEX] == f"@{IGNORE_INDEX}"
 
     parts = [str(file) for file in fragments("mine", "evaluate")]
     run = "runs/mine/unet_nacl_seed0"
@@ -187,7 +187,7 @@ def test_all_that_counts_voxels_is_told(trained, kind, monkeypatch):
     monkeypatch.chdir(trained)
     parser = ConfigParser()
     parser.read_config([str(file) for file in fragments("mine", kind)])
-    told = {key.removesuffix(f"::{KEY}") for key in ignoring(parser.get())}
+    told = {key.removesuffix(f"::{IGNORE_INDEX}") for key in ignoring(parser.get())}
 
     assert told >= TOLD[kind]
     assert kind == "evaluate" or told >= {f"losses::{name}" for name in parser["losses"]}

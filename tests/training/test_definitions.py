@@ -1,13 +1,64 @@
-"""A class is chosen by its name, and told what the configuration knows."""
+"""The configuration that is running, its classes, and voxels that nobody labeled."""
 
+import json
+
+import monai.bundle
 import pytest
 import yaml
 from monai.bundle import ConfigParser
 
 from nacl_monai.bundles.overrides import checked_overrides
 from nacl_monai.errors import SettingError
-from nacl_monai.training.definitions import complete_definitions, completed
+from nacl_monai.training.definitions import (
+    WITHOUT,
+    complete_definitions,
+    completed,
+    given_overrides,
+    ignoring,
+    running_parser,
+)
 from tests.conftest import ROOT
+
+SEEN = []
+
+
+def look():
+    """What a configuration calls in these tests."""
+    SEEN[:] = [running_parser(), given_overrides()]
+
+
+CONFIG = {"rate": 1, "sizes": {"a": 2}, "doing": [{"_target_": f"{__name__}.look"}]}
+
+
+def test_parser_is_the_one_that_makes_the_call():
+    """From Python, there is no command."""
+    parser = ConfigParser(CONFIG)
+    parser.get_parsed_content("doing::0")
+
+    assert [parser, None] == SEEN
+
+
+def test_overrides_are_those_of_the_command_and_its_file(tmp_path):
+    """Those of the command above those of the file; old and new separators are one."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "arguments.json").write_text('{"rate": 2, "sizes#a": 3}')
+    monai.bundle.run(
+        "doing",
+        config_file=str(tmp_path / "config.json"),
+        args_file=str(tmp_path / "arguments.json"),
+        rate=4,
+    )
+
+    assert SEEN[0].get("rate") == 4
+    assert SEEN[1] == {"rate": 4, "sizes::a": 3}
+
+
+def test_without_a_configuration_there_is_no_parser():
+    """Nobody else can be asked."""
+    with pytest.raises(RuntimeError, match="to be called from a configuration"):
+        running_parser()
+    assert given_overrides() is None
+
 
 COMMON = ROOT / "bundles/common"
 KNOWN = {
@@ -160,3 +211,56 @@ def test_parts_behind_a_name_are_refused(own):
     """MONAI would fail on the text; a definition has parts."""
     with pytest.raises(SettingError, match=r"without parts; write --network_def \"\{'_target_'"):
         checked_overrides(MENU, {"network_def": f"{own}.Net", "network_def::width": 4})
+
+
+NACL = {"_target_": "nacl_monai.losses.NACLLoss"}
+
+
+def test_configuration_of_other_datasets_stays_as_it_is():
+    """Whether it lacks the key or has none."""
+    assert ignoring({"loss": NACL}) == ignoring({"loss": NACL, "ignore_index": None}) == {}
+
+
+def test_every_loss_that_takes_it_is_told():
+    """However deep, of this package or not; what is set stays, and others are left alone."""
+    penalties = [{"_target_": "nacl_monai.losses.MarginPenalty"}]
+    config = {
+        "ignore_index": 9,
+        "losses": {"nacl": NACL, "mine": {**NACL, "ignore_index": 3}},
+        "loss": {
+            "_target_": "nacl_monai.losses.ComposedLoss",
+            "base": NACL,
+            "penalties": penalties,
+        },
+        "other": {"_target_": "torch.nn.CrossEntropyLoss"},
+    }
+    assert ignoring(config) == dict.fromkeys(
+        [f"{key}::ignore_index" for key in ("losses::nacl", "loss::base", "loss::penalties::0")],
+        "@ignore_index",
+    )
+    torchs = {"_target_": "torch.nn.CrossEntropyLoss"}
+    assert ignoring({"ignore_index": 9, "loss": torchs}) == {"loss::ignore_index": "@ignore_index"}
+
+
+def test_structures_of_monais_metrics_end_where_labels_end():
+    """They know no voxels to be ignored, whoever added them."""
+    compared = "$monai.handlers.from_engine(['pred', 'label'])"
+    metrics = {"iou": {"_target_": "MeanIoUHandler", "output_transform": compared}}
+    changes = ignoring({"ignore_index": 9, "validate": {"additional_metrics": metrics}})
+    (transform,) = changes.values()
+
+    assert list(changes) == ["validate::additional_metrics::iou::output_transform"]
+    assert (transform["_target_"], transform["keys"]) == (WITHOUT, ["pred", "label"])
+
+
+def test_metrics_that_know_such_voxels_see_all():
+    """They are told which these are, unless they were already."""
+    metric = {
+        "_target_": "monai.handlers.IgniteMetricHandler",
+        "metric_fn": {"_target_": "nacl_monai.metrics.CalibrationMetric"},
+        "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+    }
+    changes = ignoring({"ignore_index": 9, "metrics": {"mine": metric}})
+    assert changes == {"metrics::mine::metric_fn::ignore_index": "@ignore_index"}
+    metric["metric_fn"]["ignore_index"] = 3
+    assert ignoring({"ignore_index": 9, "metrics": {"mine": metric}}) == {}

@@ -1,4 +1,4 @@
-"""Types of values: which values fit, which arguments a component takes, how people say it."""
+"""The types of values, and classes by their names."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeVar
 import pytest
 from monai.bundle import ComponentLocator, ConfigParser
 
-from nacl_monai.training.hints import fits, in_words, parameters, type_of
+from nacl_monai.errors import SettingError
+from nacl_monai.training.hints import fits, in_words, is_class, parameters, taken, type_of
 
 COMPONENT = {"_target_": "UNet"}
 VALUES = {
@@ -138,3 +139,35 @@ def test_arguments_of_a_component(target, expected):
 def test_types_in_words(hint, words):
     """As a message says them."""
     assert in_words(hint) == words
+
+
+OWN = """
+class Net:
+    def __init__(self, width=8):
+        pass
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of one's own on the path."""
+    (tmp_path / "own_classes.py").write_text(OWN)
+    (tmp_path / "own_broken.py").write_text("import nix")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_classes"
+
+
+def test_names_of_classes(own):
+    """One without a module is MONAI's, and nobody else's."""
+    assert is_class("SegResNet")
+    assert is_class(f"{own}.Net")
+    for name in ("Net", "nix", "print", "os", f"{own}.Nix", "monai.networks.nets.Nix", "torch.pi"):
+        assert not is_class(name)
+
+
+def test_arguments_of_a_class(own):
+    """None of a name that is not a class; a module that cannot be imported is one line."""
+    assert list(taken("key", {"_target_": f"{own}.Net"})) == ["width"]
+    assert taken("key", {"_target_": f"{own}.Nix"}) is None
+    with pytest.raises(SettingError, match="^key: own_broken.Net cannot be imported"):
+        taken("key", {"_target_": "own_broken.Net"})
