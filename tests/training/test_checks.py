@@ -172,18 +172,16 @@ def test_loss_that_learns_from_what_nobody_labeled_is_refused(loss, message):
         check_loss(DeepSupervisionLoss(loss), CLASSES, (18, 24), 9)
 
 
-def test_torchs_loss_may_ignore():
-    """In the form that the documentation names; the configuration tells both of the label."""
-    loss = ForeignLoss(nn.CrossEntropyLoss(ignore_index=9), "indices", ignore_index=9)
-
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ForeignLoss(nn.CrossEntropyLoss(ignore_index=9), "indices", ignore_index=9),
+        Own(labels=lambda labels: labels[:, 0].masked_fill(labels[:, 0] == 9, -100)),
+    ],
+)
+def test_loss_of_others_may_ignore(loss):
+    """Torch's in the form that the documentation names, or one's own."""
     check_loss(DeepSupervisionLoss(loss), CLASSES, (18, 24), 9)
-
-
-def test_own_loss_may_ignore():
-    """Whoever takes the label leaves its voxels out."""
-    own = Own(labels=lambda labels: labels[:, 0].masked_fill(labels[:, 0] == 9, -100))
-
-    check_loss(DeepSupervisionLoss(own), CLASSES, (18, 24), 9)
 
 
 VALUES = [[0], [1], [2]]
@@ -207,23 +205,19 @@ def test_network_that_fits_stays_as_it_was():
         assert all(parameter.grad is None for parameter in fitting.parameters())
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_network_with_other_channels_is_refused(channels):
-    """Both numbers and the classes are named."""
-    with pytest.raises(InputError, match=f"returns {channels} channels, but there are 3 classes"):
-        check_classes(network(channels), 1, CLASSES, VALUES, STRUCTURES, [16, 16])
-
-
-def test_class_without_values_on_disk_is_refused():
-    """It could not be learned."""
-    with pytest.raises(InputError, match="names 3 .*label_values has the values of 2"):
-        check_classes(network(3), 1, CLASSES, VALUES[:2], STRUCTURES, [16, 16])
-
-
-def test_structure_of_a_class_that_is_not_there_is_refused():
-    """The evaluation would, after the whole training."""
-    with pytest.raises(InputError, match=r"structures: both is of the classes \[1, 3\]; .* 0 to 2"):
-        check_classes(network(3), 1, CLASSES, VALUES, {"both": [1, 3]}, [16, 16])
+@pytest.mark.parametrize(
+    ("channels", "values", "structures", "message"),
+    [
+        (2, VALUES, STRUCTURES, "returns 2 channels, but there are 3 classes"),
+        (4, VALUES, STRUCTURES, "returns 4 channels, but there are 3 classes"),
+        (3, VALUES[:2], STRUCTURES, "names 3 .*label_values has the values of 2"),
+        (3, VALUES, {"both": [1, 3]}, r"structures: both is of the classes \[1, 3\]; .* 0 to 2"),
+    ],
+)
+def test_classes_that_do_not_agree_are_refused(channels, values, structures, message):
+    """Both numbers are named; the evaluation would fail after the whole training."""
+    with pytest.raises(InputError, match=message):
+        check_classes(network(channels), 1, CLASSES, values, structures, [16, 16])
 
 
 class Volumes:
