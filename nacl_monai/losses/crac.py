@@ -28,7 +28,7 @@ from nacl_monai.losses.inputs import (
     require,
     voxel_mean,
 )
-from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
+from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions, mixed_windows
 
 # The range of a multiplier, which starts with the least.
 LEAST, MOST = 1e-6, 1e6
@@ -151,7 +151,7 @@ def _violations(
     """The violation h of each constraint, ``(B, C, *spatial)``, and the outer region."""
     members = memberships(labels, logits.shape[1], ignore_index)
     proportions = member_proportions(members, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
-    outer = (proportions > 0).sum(1, keepdim=True) > 1
+    outer = mixed_windows(proportions)
     return (torch.where(outer, proportions, margin * proportions) - logits).abs(), outer
 
 

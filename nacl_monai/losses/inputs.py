@@ -209,17 +209,20 @@ def split_image(labels: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
 def voxel_mean(values: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
     """The mean of ``values`` over channels and over the voxels that are not ignored.
 
-    It is 0, with zero gradient, if every voxel is ignored: a patch without annotation must not end
-    a training with NaN, as the mean of nothing would.
-
     Args:
         values: ``(B, K, *spatial)``.
         labels: From :func:`convert_inputs`.
         ignore_index: Voxels with this label are ignored.
     """
     counted = counted_voxels(labels, ignore_index)
-    if counted is None:
-        return values.mean()
-    counted = counted.unsqueeze(1)
+    return values.mean() if counted is None else masked_mean(values, counted.unsqueeze(1))
+
+
+def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of ``values`` over channels and over the voxels of a mask ``(B, 1, *spatial)``.
+
+    It is 0, with zero gradient, if there is none: a patch without annotation must not end a training
+    with NaN, as the mean of nothing would.
+    """
     total = torch.where(counted, values, 0).sum()
     return total / (counted.sum() * values.shape[1]).clamp_min(1)

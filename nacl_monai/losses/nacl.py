@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +23,13 @@ from torch.nn import functional as F
 
 from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
+from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
 from nacl_monai.losses.inputs import (
     check_not_negative,
     check_option,
     convert_inputs,
+    counted_mask,
+    masked_mean,
     memberships,
     require,
     split_image,
@@ -37,6 +41,7 @@ from nacl_monai.losses.neighborhood import (
     check_neighborhood,
     check_width,
     member_proportions,
+    mixed_windows,
     window_in_voxels,
 )
 
@@ -50,7 +55,10 @@ def nacl_loss(
     sigma: PerAxis[float] = 1.0,
     penalty: str = "l1",
     penalty_weight: float = 0.1,
+    dice_weight: float = 0.0,
     space: str = "logits",
+    where: str = "everywhere",
+    mean_over: str = "all",
     border: str = "valid",
     ignore_index: int | None = None,
     class_weights: Sequence[float] | None = None,
@@ -83,7 +91,13 @@ def nacl_loss(
         penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2`, or
             ``"log_barrier"`` for :func:`log_barrier`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
+        dice_weight: Weight of soft Dice in a base of cross-entropy and Dice, see :func:`dice_ce_loss`.
         space: What is constrained: ``"logits"``, or their ``"softmax"`` (section 4.2.2).
+        where: ``"everywhere"`` as in the paper, or only where the window holds several classes, so that
+            no :math:`\tau_j^k` is 1: ``"mixed"``. Elsewhere the penalty is then 0.
+        mean_over: The voxels over which the penalty is averaged: ``"all"``, so that it is the paper's
+            without the other voxels; or the ``"mixed"`` ones, so that their penalty weighs the same
+            however few they are.
         sharpness: :math:`t` of the log-barrier.
 
     Raises:
@@ -102,7 +116,7 @@ def nacl_loss(
         tensor(0.7431)
         >>> loss.backward()
     """
-    check_not_negative("penalty_weight", penalty_weight)
+    _check_weights(penalty_weight, dice_weight)
     constraint = neighborhood_penalty(
         logits,
         labels,
@@ -111,6 +125,8 @@ def nacl_loss(
         sigma=sigma,
         penalty=penalty,
         space=space,
+        where=where,
+        mean_over=mean_over,
         border=border,
         ignore_index=ignore_index,
         image=image,
@@ -119,8 +135,12 @@ def nacl_loss(
         width_mm=width_mm,
         spacing=spacing,
     )
-    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
-    return entropy + penalty_weight * constraint
+    shared: dict[str, Any] = {"class_weights": class_weights, "ignore_index": ignore_index}
+    if dice_weight > 0:
+        base = dice_ce_loss(logits, labels, dice_weight=dice_weight, **shared)
+    else:
+        base = cross_entropy(logits, labels, **shared)
+    return base + penalty_weight * constraint
 
 
 class NACLLoss(ComposedLoss):
@@ -145,7 +165,10 @@ class NACLLoss(ComposedLoss):
         sigma: PerAxis[float] = 1.0,
         penalty: str = "l1",
         penalty_weight: float = 0.1,
+        dice_weight: float = 0.0,
         space: str = "logits",
+        where: str = "everywhere",
+        mean_over: str = "all",
         border: str = "valid",
         ignore_index: int | None = None,
         class_weights: Sequence[float] | None = None,
@@ -154,7 +177,7 @@ class NACLLoss(ComposedLoss):
         width_mm: float | None = None,
         spacing: Sequence[float] | None = None,
     ) -> None:
-        check_not_negative("penalty_weight", penalty_weight)
+        _check_weights(penalty_weight, dice_weight)
         neighborhood = NeighborhoodPenalty(
             weight=penalty_weight,
             prior=prior,
@@ -162,6 +185,8 @@ class NACLLoss(ComposedLoss):
             sigma=sigma,
             penalty=penalty,
             space=space,
+            where=where,
+            mean_over=mean_over,
             border=border,
             ignore_index=ignore_index,
             intensity_sigma=intensity_sigma,
@@ -169,8 +194,18 @@ class NACLLoss(ComposedLoss):
             width_mm=width_mm,
             spacing=spacing,
         )
-        base = CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index)
+        shared: dict[str, Any] = {"class_weights": class_weights, "ignore_index": ignore_index}
+        base = (
+            DiceCELoss(dice_weight=dice_weight, **shared)
+            if dice_weight > 0
+            else CrossEntropyLoss(**shared)
+        )
         super().__init__(base, [neighborhood])
+
+
+def _check_weights(penalty_weight: float, dice_weight: float) -> None:
+    check_not_negative("penalty_weight", penalty_weight)
+    check_not_negative("dice_weight", dice_weight)
 
 
 def neighborhood_penalty(
@@ -182,6 +217,8 @@ def neighborhood_penalty(
     sigma: PerAxis[float] = 1.0,
     penalty: str = "l1",
     space: str = "logits",
+    where: str = "everywhere",
+    mean_over: str = "all",
     border: str = "valid",
     ignore_index: int | None = None,
     image: Tensor | None = None,
@@ -204,7 +241,7 @@ def neighborhood_penalty(
         tensor(0.5000)
         >>> penalty.backward()
     """
-    _check_penalty(penalty, space, sharpness)
+    _check_penalty(penalty, space, sharpness, where, mean_over)
     given = labels  # which may know the size of their voxels
     logits, labels = convert_inputs(logits, labels, ignore_index)
     axes = logits.ndim - 2
@@ -215,16 +252,25 @@ def neighborhood_penalty(
     )
     scores = SPACES[space](logits)
     penalize = PENALTIES[penalty]
-    if ignore_index is None:
+    if where == "everywhere" and ignore_index is None:
         return penalize(scores, proportions, "mean", sharpness)
     penalties = penalize(scores, proportions, "none", sharpness)
-    return voxel_mean(penalties, labels, ignore_index)
+    if where == "everywhere":
+        return voxel_mean(penalties, labels, ignore_index)
+    mixed = mixed_windows(proportions)
+    if mean_over == "all":
+        return voxel_mean(torch.where(mixed, penalties, 0), labels, ignore_index)
+    return masked_mean(penalties, mixed & counted_mask(labels, ignore_index))
 
 
-def _check_penalty(penalty: str, space: str, sharpness: float) -> None:
+def _check_penalty(penalty: str, space: str, sharpness: float, where: str, mean_over: str) -> None:
     check_option("penalty", PENALTIES, penalty)
     check_option("space", SPACES, space)
     require(sharpness > 0, "sharpness", sharpness, "a positive number")
+    check_option("where", ("everywhere", "mixed"), where)
+    check_option("mean_over", ("all", "mixed"), mean_over)
+    useful = where == "mixed" or mean_over == "all"
+    require(useful, "mean_over", mean_over, "where='mixed' with it, or leave it out")
 
 
 def log_barrier(gap: Tensor, sharpness: float = 5.0) -> Tensor:
@@ -315,6 +361,8 @@ class NeighborhoodPenalty(Penalty):
         sigma: PerAxis[float] = 1.0,
         penalty: str = "l1",
         space: str = "logits",
+        where: str = "everywhere",
+        mean_over: str = "all",
         border: str = "valid",
         ignore_index: int | None = None,
         intensity_sigma: float = 0.1,
@@ -323,7 +371,7 @@ class NeighborhoodPenalty(Penalty):
         spacing: Sequence[float] | None = None,
     ) -> None:
         check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
-        _check_penalty(penalty, space, sharpness)
+        _check_penalty(penalty, space, sharpness, where, mean_over)
         check_width(width_mm, spacing)
         super().__init__(
             weight,
@@ -332,6 +380,8 @@ class NeighborhoodPenalty(Penalty):
             sigma=sigma,
             penalty=penalty,
             space=space,
+            where=where,
+            mean_over=mean_over,
             border=border,
             ignore_index=ignore_index,
             intensity_sigma=intensity_sigma,

@@ -161,6 +161,11 @@ def member_proportions(
     return weighted / total.clamp_min(torch.finfo(dtype).tiny)
 
 
+def mixed_windows(proportions: Tensor) -> Tensor:
+    """Where the window holds several classes, so that no proportion is 1, ``(B, 1, *spatial)``."""
+    return (proportions > 0).sum(1, keepdim=True) > 1
+
+
 def check_neighborhood(
     kernel_size: PerAxis[int],
     prior: str,

@@ -24,6 +24,9 @@ LOSSES = {
 TRAINERS = {
     f"nnUNetTrainer{dice}{word}": (LOSSES[word], bool(dice))
     for dice, word in product(("Dice", ""), LOSSES)
+} | {
+    "nnUNetTrainerNACLMixed": ("nacl_mixed", False),
+    "nnUNetTrainerDiceNACLMixed": ("nacl_mixed_dice", True),
 }
 
 #: The first version of nnU-Net that looks for trainers outside its own folder.

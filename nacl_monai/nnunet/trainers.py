@@ -27,6 +27,8 @@ from nacl_monai.nnunet.finding import TRAINERS, check_installed
 
 # Comes from dataset.json.
 _IGNORE = "ignore_index"
+# Comes from nnU-Net itself.
+_DICE = "dice_weight"
 
 
 @cache
@@ -43,11 +45,12 @@ def make_trainer(name: str) -> type[Any]:
     base = import_module("nnunetv2.training.nnUNetTrainer.nnUNetTrainer").nnUNetTrainer
     loss, with_dice = TRAINERS[name]
     choice = read_menu("losses")[loss]
+    settings = {name: value for name, value in choice.settings.items() if name != _DICE}
     members = {
         "__module__": "nacl_monai.nnunet",
         "__doc__": f"nnU-Net's trainer with {choice.target}{' and Dice' if with_dice else ''}.",
         "loss_class": resolve_name(choice.target),
-        "loss_settings": choice.settings,
+        "loss_settings": settings if with_dice else choice.settings,
         "with_dice": with_dice,
     }
     return type(name, (CalibratedTrainer, base), members)

@@ -1,13 +1,21 @@
 """NACL: equation 9, its priors, penalties and spaces."""
 
+import itertools
+
 import monai
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from monai.transforms import ConcatItemsd
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses import (
+    ComposedLoss,
+    CrossEntropyLoss,
+    DiceCELoss,
     NACLLoss,
     NeighborhoodPenalty,
     nacl_loss,
@@ -19,32 +27,128 @@ from nacl_monai.losses.neighborhood import PRIORS
 PENALTIES = ["l1", "l2", "log_barrier"]
 
 
-@pytest.mark.parametrize("ignore_index", [None, 1])
+def slow_penalty(reference, logits, shares, weight, formula, where, mean_over, border="valid"):
+    """The mean penalty on τ - l over classes and voxels with shares, or where the window is mixed."""
+    penalties, mixed = [], []
+    for image, labels in zip(logits, shares, strict=True):
+        tau = reference.soft_proportions(labels, weight, border)
+        for j in itertools.product(*map(range, labels.shape[1:])):
+            if labels[(slice(None), *j)].any():
+                near, scores = tau[(slice(None), *j)].tolist(), image[(slice(None), *j)].tolist()
+                gaps = [formula(t - x) for t, x in zip(near, scores, strict=True)]
+                penalties.append(sum(gaps) / len(gaps))
+                mixed.append(sum(t > 0 for t in near) > 1)
+    if where == "everywhere":
+        return sum(penalties) / len(penalties)
+    total = sum(p for p, several in zip(penalties, mixed, strict=True) if several)
+    return total / max(1, sum(mixed) if mean_over == "mixed" else len(mixed))
+
+
+def stripes(*shape):
+    """A map ``(2, 1, *spatial)`` of three classes, some windows of which hold one class alone."""
+    line = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 0])[: shape[-1]]
+    return line.expand(2, 1, *shape).clone()
+
+
+PLACES = [("everywhere", "all"), ("mixed", "all"), ("mixed", "mixed")]
+
+
+@pytest.mark.parametrize(("where", "mean_over"), PLACES)
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
 @pytest.mark.parametrize("space", ["logits", "softmax"])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_value_is_equation_9(reference, batch, penalty, space, ignore_index):
+@pytest.mark.parametrize("shape", [(4, 8), (2, 3, 8)], ids=["2-D", "3-D"])
+def test_value_is_equation_9(reference, shape, penalty, space, ignore_index, where, mean_over):
     """Cross-entropy plus λ times the mean penalty on τ - l, over classes and counted voxels."""
-    logits, labels = batch
-    tau = torch.stack(
-        [
-            reference.proportions(y[0], 3, reference.mean_weight, ignore_index=ignore_index)
-            for y in labels
-        ]
-    ).movedim(1, -1)
-    gaps = []
-    for (p, scores, _), proportions in zip(
-        reference.voxels(logits, labels, ignore_index),
-        tau[labels.squeeze(1) != ignore_index if ignore_index is not None else ...].reshape(-1, 3),
-        strict=True,
-    ):
-        gaps += (proportions - (scores if space == "logits" else p)).tolist()
-    loss = NACLLoss(penalty=penalty, space=space, penalty_weight=0.3, ignore_index=ignore_index)
-    value = loss(logits, labels).item()
+    logits, labels = 3 * torch.randn(2, 3, *shape, dtype=torch.float64), stripes(*shape)
+    if ignore_index == 255:
+        labels[0, ..., :2] = 255
+    shares = reference.shares_of(labels, 3, ignore_index)
+    scores = logits if space == "logits" else logits.softmax(1)
     formula = {"l1": abs, "l2": lambda d: d * d, "log_barrier": reference.log_barrier}[penalty]
-    expected = 0.3 * reference.mean(formula(gap) for gap in gaps)
+    weight = reference.mean_weight
+    expected = 0.3 * slow_penalty(reference, scores, shares, weight, formula, where, mean_over)
+    settings = {"penalty": penalty, "space": space, "where": where, "mean_over": mean_over}
+    loss = NACLLoss(penalty_weight=0.3, ignore_index=ignore_index, **settings)
+    value = loss(logits, labels).item()
 
     assert loss.latest_terms["penalty"].item() == pytest.approx(expected)
     assert value == pytest.approx(reference.cross_entropy(logits, labels, ignore_index) + expected)
+
+
+@pytest.mark.parametrize(("where", "mean_over"), PLACES[1:])
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "bilateral"])
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+def test_mixed_windows_of_every_prior_equal_the_loop(reference, prior, border, where, mean_over):
+    """Several classes are in a window whatever they weigh; of soft labels, several that have a share."""
+    logits, labels = torch.randn(2, 3, 3, 9, dtype=torch.float64), stripes(3, 9)
+    image = torch.rand(2, 2, 3, 9, dtype=torch.float64)
+    softer = reference.shares_of(labels, 3)
+    softer[0, :, 1, 5] = torch.tensor([0.0, 0.5, 0.5])
+    settings = {"where": where, "mean_over": mean_over, "prior": prior, "border": border}
+    for shares in (reference.shares_of(labels, 3), softer):
+        expected = 0.0
+        for n in (0, 1):  # the weights of the bilateral prior are those of an image
+            weight = {
+                "mean": reference.mean_weight,
+                "gaussian": reference.svls_weight(1.0, 1, 2),
+                "bilateral": reference.bilateral_weight(image[n], 1.0, 0.1),
+            }[prior]
+            part = (logits[n : n + 1], shares[n : n + 1], weight, abs, where, mean_over, border)
+            found = neighborhood_penalty(*part[:2], image=image[n : n + 1], **settings)
+            assert found.item() == pytest.approx(slow_penalty(reference, *part), rel=1e-6)
+            expected += found.item()
+        assert expected > 0
+
+
+@given(st.integers(0, 2**16), st.sampled_from(list(PRIORS)), st.booleans(), st.booleans())
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_where_every_window_is_mixed_it_is_the_paper_s_and_where_none_is_it_is_nothing(
+    seed, prior, volume, ignoring
+):
+    """Stripes one voxel wide, or one class alone; both means are then the same."""
+    torch.manual_seed(seed)
+    shape = (3, 4, 5) if volume else (5, 6)
+    logits = torch.randn(2, 3, *shape, dtype=torch.float64, requires_grad=True)
+    image, classes = torch.rand(2, 1, *shape), torch.randperm(3)
+    narrow = classes[torch.arange(shape[-1]) % 3].expand(2, 1, *shape).clone()
+    ignore_index = 255 if ignoring else None
+    if ignoring:
+        narrow[:, :, 0] = 255
+    settings = {"prior": prior, "image": image, "ignore_index": ignore_index, "sigma": 2.0}
+    settings["intensity_sigma"] = 5.0
+    everywhere = neighborhood_penalty(logits, narrow, **settings)
+    for mean_over in ("all", "mixed"):
+        settings |= {"where": "mixed", "mean_over": mean_over}
+        torch.testing.assert_close(neighborhood_penalty(logits, narrow, **settings), everywhere)
+        alone = neighborhood_penalty(logits, torch.full_like(narrow, int(classes[0])), **settings)
+        assert alone == 0
+        assert not torch.autograd.grad(alone, logits)[0].any()
+
+
+@given(st.integers(0, 2**16), st.sampled_from([2, 3, 5]))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_penalty_pulls_mixed_voxels_alone_to_the_proportions_and_no_harder_than_its_weight(
+    seed, classes
+):
+    """It is 0 where logits are τ, whose softmax for two classes is σ(2τ - 1); its slope is 1 / (K N)."""
+    torch.manual_seed(seed)
+    labels = (torch.rand(1, 1, 7, 8) < 0.1).long() * torch.randint(classes, (1, 1, 7, 8))
+    tau = neighborhood_proportions(labels, classes, dtype=torch.float64)
+    mixed = (tau.amax(1, keepdim=True) < 1).expand_as(tau)
+    logits = tau.where(mixed, torch.randn_like(tau)).requires_grad_()
+    for mean_over, count in (("all", 56), ("mixed", max(1, int(mixed[:, 0].sum())))):
+        settings = {"where": "mixed", "mean_over": mean_over}
+        assert neighborhood_penalty(logits, labels, **settings) == 0
+        away = (logits + torch.randn_like(tau)).detach().requires_grad_()
+        slope = torch.autograd.grad(neighborhood_penalty(away, labels, **settings), away)[0]
+        assert not slope[~mixed].any()
+        bound = torch.full_like(slope[mixed], 1 / (classes * count))
+        torch.testing.assert_close(slope[mixed].abs(), bound)
+    if classes == 2:
+        torch.testing.assert_close(
+            logits.softmax(1)[mixed], torch.sigmoid(2 * tau - 1)[mixed].detach()
+        )
 
 
 @pytest.mark.parametrize("settings", [{"prior": "gaussian", "sigma": 2.0, "kernel_size": 5},
@@ -77,16 +181,30 @@ def test_monai_agrees_but_for_the_border(batch, penalty):
     torch.testing.assert_close(difference, 0.1 * change, rtol=1e-4, atol=1e-7)
 
 
-def test_monai_agrees_away_from_the_border():
-    """Away from the border, the gradient equals that of MONAI's loss."""
-    logits, labels = torch.randn(1, 3, 9, 9), torch.randint(3, (1, 9, 9))
-    logits.requires_grad_()
-    gradients = []
-    for loss in (NACLLoss(), monai.losses.NACLLoss(3, 2)):
-        (gradient,) = torch.autograd.grad(loss(logits, labels), logits)
-        gradients.append(gradient[..., 1:-1, 1:-1])
+@pytest.mark.parametrize("where", ["everywhere", "mixed"])
+def test_monai_agrees_away_from_the_border(where):
+    """Away from the border, the gradient equals that of MONAI's loss, or cross-entropy's elsewhere."""
+    logits, labels = torch.randn(1, 3, 9, 12, requires_grad=True), torch.zeros(1, 9, 12).long()
+    labels[:, 5:, 6:], labels[:, 2, 4] = 1, 2
+    losses = NACLLoss(where=where), monai.losses.NACLLoss(3, 2), CrossEntropyLoss()
+    ours, theirs, plain = (torch.autograd.grad(loss(logits, labels), logits)[0] for loss in losses)
+    several = neighborhood_proportions(labels, 3).amax(1, keepdim=True) < 1
+    assert several.any()
+    assert not several.all()
+    if where == "mixed":
+        theirs = theirs.where(several, plain)
 
-    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(ours[..., 1:-1, 1:-1], theirs[..., 1:-1, 1:-1])
+
+
+def test_dice_is_that_of_its_base(batch):
+    """Cross-entropy and Dice with the penalty, as composed by hand."""
+    loss = NACLLoss(dice_weight=0.5, where="mixed", class_weights=[1.0, 2.0, 3.0])
+    base = DiceCELoss(dice_weight=0.5, class_weights=[1.0, 2.0, 3.0])
+    composed = ComposedLoss(base, [NeighborhoodPenalty(where="mixed")])
+
+    assert torch.equal(loss(*batch), composed(*batch))
+    assert list(loss.latest_terms) == ["cross_entropy", "dice", "penalty"]
 
 
 def test_bilateral_prior_takes_labels_joined_with_the_image():
@@ -123,6 +241,12 @@ UNUSABLE = [
     ({"sharpness": 0.0}, "sharpness: is 0.0; pass a positive number"),
     ({"sigma": 0.09}, "sigma: is 0.09; pass 0.1 voxels or more"),
     ({"intensity_sigma": 0.0}, "intensity_sigma: is 0.0; pass a positive number"),
+    ({"where": "inside"}, "where: is 'inside'; pass one of everywhere, mixed"),
+    ({"mean_over": "none"}, "mean_over: is 'none'; pass one of all, mixed"),
+    (
+        {"mean_over": "mixed"},
+        "mean_over: is 'mixed'; pass where='mixed' with it, or leave it out",
+    ),
 ]
 
 
@@ -163,8 +287,8 @@ def test_defaults_are_the_papers():
   (base): CrossEntropyLoss(class_weights=None, ignore_index=None)
   (penalties): ModuleList(
     (0): NeighborhoodPenalty(weight=0.1, prior='mean', kernel_size=3, sigma=1.0, penalty='l1', \
-space='logits', border='valid', ignore_index=None, intensity_sigma=0.1, sharpness=5.0, \
-width_mm=None, spacing=None)
+space='logits', where='everywhere', mean_over='all', border='valid', ignore_index=None, \
+intensity_sigma=0.1, sharpness=5.0, width_mm=None, spacing=None)
   )
 )"""
     )
@@ -177,7 +301,8 @@ width_mm=None, spacing=None)
         ({"penalty_weight": 0.3}, "weight=0.3"),
         ({"prior": "gaussian", "kernel_size": 5}, "prior='gaussian', kernel_size=5"),
         ({"sigma": 2.0, "penalty": "l2"}, "sigma=2.0, penalty='l2'"),
-        ({"space": "softmax", "border": "replicate"}, "space='softmax', border='replicate'"),
+        ({"space": "softmax", "where": "mixed"}, "space='softmax', where='mixed', mean_over='all'"),
+        ({"border": "replicate"}, "border='replicate'"),
         ({"ignore_index": 255}, "ignore_index=255"),
         ({"intensity_sigma": 0.2, "sharpness": 3.0}, "intensity_sigma=0.2, sharpness=3.0"),
     ],
@@ -203,6 +328,7 @@ def test_settings_are_printed(settings, arguments):
         {"ignore_index": 1},
         {"class_weights": [1.0, 2.0, 3.0]},
         {"penalty_weight": 0.2},
+        {"dice_weight": 0.5},
     ],
     ids=str,
 )

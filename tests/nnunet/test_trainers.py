@@ -75,7 +75,8 @@ def own_loss(name, ignore_index=None):
     """The loss in the menu, made by hand."""
     choice = read_menu("losses")[TRAINERS[name][0]]
     loss = getattr(losses, choice.target.rsplit(".", 1)[1])
-    return loss(**choice.settings, ignore_index=ignore_index)
+    settings = {key: value for key, value in choice.settings.items() if key != "dice_weight"}
+    return loss(**settings, ignore_index=ignore_index)
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINERS if "Dice" not in name])
