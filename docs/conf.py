@@ -21,7 +21,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 suppress_warnings = ["toc.not_included"]  # tables of results, which their page links
-exclude_patterns = ["results/**/runs/**", "_build/**"]
+exclude_patterns = ["_build/**"]
 
 # Prose: GitHub shows the same files, so links are those of files, and headings are their anchors.
 myst_heading_anchors = 3

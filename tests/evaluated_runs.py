@@ -175,6 +175,16 @@ def write_experiment(root, dataset, name, temperature, **options):
     return folder
 
 
+def rename_cases(run, prefix):
+    """The same cases of other patients."""
+    file = run / "evaluation/cases.csv"
+    table = pd.read_csv(file, dtype={"case": str})
+    for column in ("case", "patient"):
+        table[column] = prefix + table[column]
+    table.to_csv(file, index=False)
+    (run / "evaluation/bins.npz").unlink()
+
+
 #: Enough of a grid for every table and figure: name and temperature.
 EXPERIMENTS = {
     **{f"unet_dice_ce_seed{seed}": 0.4 + 0.02 * seed for seed in range(2)},

@@ -92,8 +92,8 @@ def test_exhibits_are_reproduced_and_results_collected(make):
     }  # fmt: skip
 
     collect, draw = make("results", f"RUNS={AWKWARD}", "DATASET=x")
-    assert collect == ["paper", "collect", AWKWARD, "--output", "docs/results/x/runs"]
-    assert draw == ["paper", "all", "docs/results/x/runs", "--output", "docs/results/x"]
+    assert collect == ["paper", "collect", AWKWARD, "--output", "docs/results/x/runs.tar.xz"]
+    assert draw == ["paper", "all", "docs/results/x/runs.tar.xz", "--output", "build/results/x"]
     assert make("results", "DATASET=x") == [draw]
 
 

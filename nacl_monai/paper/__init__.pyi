@@ -1,13 +1,10 @@
-from .comparisons import Comparison, compare_methods
+from .comparisons import Comparison, compare_methods, verdict
 from .exhibits import EXHIBITS, Exhibit
-from .means import mean_scores
 from .page import write_page
-from .published import read_published
 from .ranking import rank_methods
 from .reproduce import write_all, write_exhibit
 from .results import Results, read_results
-from .summary import summarize
-from .verdicts import verdict
+from .tables import mean_scores, read_published, summarize
 
 __all__ = [
     "EXHIBITS",

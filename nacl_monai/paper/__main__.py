@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from nacl_monai.cli import write_files
-from nacl_monai.paper.collect import write_evidence
-from nacl_monai.paper.conventions import CONVENTIONS, PROJECT
+from nacl_monai.paper.evidence import write_evidence
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
 from nacl_monai.paper.reproduce import write_all, write_exhibit
+from nacl_monai.paper.results import CONVENTIONS, PROJECT
 
 Writer = Callable[..., list[Path]]
 #: Commands that write more than one exhibit: what each does, and by which function.
 WRITERS: dict[str, tuple[str, Writer]] = {
     "all": ("every table and figure that has runs", write_all),
     "report": ("one HTML page, with the tables and figures in --output", write_page),
-    "collect": ("copies the small files that tables and figures need", write_evidence),
+    "collect": ("packs the small files that tables and figures need", write_evidence),
 }
 
 
@@ -69,7 +69,7 @@ def _command(
     """A command on all runs of the grid."""
     command = commands.add_parser(name, help=purpose)
     command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUNS", help="folder with runs at any depth"
+        "runs", nargs="+", type=Path, metavar="RUNS", help="folder or archive of runs"
     )
     command.add_argument(
         "--output", type=Path, default=Path("paper"), metavar="DIR", help="default: paper"

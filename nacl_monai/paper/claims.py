@@ -10,9 +10,15 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN
-from nacl_monai.paper.figure7 import SIGMAS
-from nacl_monai.paper.grid import PAPER_LOSSES, PROPOSED, method
-from nacl_monai.paper.names import dataset_label, method_label, network_label
+from nacl_monai.paper.figures import SIGMAS
+from nacl_monai.paper.grid import (
+    PAPER_LOSSES,
+    PROPOSED,
+    dataset_label,
+    method,
+    method_label,
+    network_label,
+)
 from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.paired_tests import (

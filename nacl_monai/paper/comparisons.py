@@ -1,19 +1,40 @@
-"""Paired tests of one method against each other one, and how they are printed."""
+"""Paired tests of one method against each other one: as a table, as a picture and in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from nacl_monai.counting import counted
-from nacl_monai.paper.grid import read_method
-from nacl_monai.paper.names import dataset_label, method_label
+from nacl_monai.paper.grid import PROPOSED, dataset_label, method_label, read_method
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.paired_tests import SIGNIFICANCE, paired_tests
+from nacl_monai.reports.paired_tests import (
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    SIGNIFICANCE,
+    SLIGHTLY,
+    TOO_FEW,
+    WORSE,
+    paired_tests,
+)
 from nacl_monai.reports.statistics import is_scored, patient_scores
+from nacl_monai.reports.style import (
+    OKABE_ITO,
+    WIDTH,
+    add_caption,
+    house_style,
+    new_figure,
+    panel_grid,
+)
 from nacl_monai.reports.tables import markdown_table
 
 
@@ -48,14 +69,14 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
     for dataset in results.datasets:
         cases = results.cases(dataset)
         for metric in (name for name in metrics if is_scored(cases, name)):
-            scores = _with_ensembles(patient_scores(cases, metric))
+            scores = patient_scores(cases, metric)
+            joined = scores[_ensembles(scores.columns)]  # one result beside every seed
+            scores = scores.assign(**joined.groupby("patient").transform("first"))
             if reference not in scores or len(scores.columns) < 2:
                 continue
             tests = paired_tests(scores, reference, metric).reset_index()
             unpaired |= dict.fromkeys(unpaired_methods(scores, reference))
-            tests.insert(0, "metric", metric)
-            tests.insert(0, "dataset", dataset)
-            parts.append(tests)
+            parts.append(pd.DataFrame({"dataset": dataset, "metric": metric, **tests}))
     tests = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return Comparison(reference, tests, list(unpaired))
 
@@ -69,12 +90,6 @@ def unpaired_methods(scores: pd.DataFrame, reference: str) -> list[str]:
     """
     seeds = {name: set(scores[name].dropna().index.unique("seed")) for name in scores}
     return [str(name) for name in seeds if seeds[name] and not seeds[name] & seeds[reference]]
-
-
-def _with_ensembles(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores of the patients, those of ensembles beside every seed."""
-    joined = scores[_ensembles(scores.columns)]
-    return scores.assign(**joined.groupby("patient").transform("first"))
 
 
 def _ensembles(names: Iterable[str]) -> list[str]:
@@ -110,34 +125,29 @@ def comparison_to_markdown(comparison: Comparison) -> str:
 def _notes(comparison: Comparison) -> str:
     """What the reader must know to read the tests rightly."""
     tests, reference = comparison.tests, method_label(comparison.reference)
-    samples = [_sample(dataset, rows) for dataset, rows in tests.groupby("dataset", sort=False)]
+    samples = [_sampled(dataset, rows) for dataset, rows in tests.groupby("dataset", sort=False)]
     margins = [
         f"{METRICS[name].margin:g} of {METRICS[name].label}" for name in tests["metric"].unique()
     ]
-    of_ensembles = (
-        " An ensemble is one result of all trainings, with which each of them is compared."
-        if _ensembles(tests["method"])
-        else ""
-    )
-    return (
-        f"{' '.join(samples)} Each p is two-sided; Holm's correction is for the other methods of one "
-        f"dataset and metric; bold: below {SIGNIFICANCE}. Difference: {reference} minus the other. "
-        f"Equivalent: closer than what matters ({', '.join(margins)}) by two one-sided t tests, with "
-        "the same correction; slightly: significant and equivalent. Effect: matched-pairs "
-        f"rank-biserial correlation over patients, positive where {reference} is better."
-        f"{of_ensembles}{_note_on_unpaired(comparison)}"
-    )
+    notes = [
+        *samples,
+        "Each p is two-sided; Holm's correction is for the other methods of one dataset and metric; "
+        f"bold: below {SIGNIFICANCE}. Difference: {reference} minus the other. Equivalent: closer "
+        f"than what matters ({', '.join(margins)}) by two one-sided t tests, with the same "
+        "correction; slightly: significant and equivalent. Effect: matched-pairs rank-biserial "
+        f"correlation over patients, positive where {reference} is better.",
+    ]
+    if _ensembles(tests["method"]):
+        notes.append(
+            "An ensemble is one result of all trainings, with which each of them is compared."
+        )
+    if comparison.unpaired:
+        names = " and ".join(map(method_label, comparison.unpaired))
+        notes.append(f"Not compared, for want of a seed in common with {reference}: {names}.")
+    return " ".join(notes)
 
 
-def _note_on_unpaired(comparison: Comparison) -> str:
-    names = " and ".join(method_label(name) for name in comparison.unpaired)
-    reference = method_label(comparison.reference)
-    return (
-        f" Not compared, for want of a seed in common with {reference}: {names}." if names else ""
-    )
-
-
-def _sample(dataset: object, rows: pd.DataFrame) -> str:
+def _sampled(dataset: object, rows: pd.DataFrame) -> str:
     """What was sampled, and by which test."""
     patients, trainings = int(rows["patients"].max()), int(rows["trainings"].max())
     label = f"{dataset_label(str(dataset))}: {counted(patients, 'patient')},"
@@ -153,3 +163,151 @@ def _p_value(p: float) -> str:
     if pd.isna(p):
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+#: Most panels side by side.
+COLUMNS = 3
+#: The color and marker of each kind of decision; whatever is undecided is gray.
+STYLES: dict[str, dict[str, Any]] = {
+    BETTER: {"color": OKABE_ITO["blue"], "marker": "o"},
+    WORSE: {"color": OKABE_ITO["vermillion"], "marker": "s"},
+    EQUIVALENT: {"color": OKABE_ITO["green"], "marker": "D"},
+    "not decided": {"color": "0.45", "marker": "x"},
+}
+MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
+
+
+def draw_forest(comparison: Comparison, metric: str) -> Figure:
+    """The difference from each other method with its 95 % interval, and what the tests decide.
+
+    Args:
+        comparison: From `nacl_monai.paper.comparisons.compare_methods`.
+        metric: One of its metrics.
+    """
+    tests = comparison.tests[comparison.tests["metric"] == metric]
+    groups = list(tests.groupby("dataset", sort=False))
+    others = list(dict.fromkeys(tests["method"]))
+    lines, columns = panel_grid(len(groups), COLUMNS)
+    reference = method_label(comparison.reference)
+    shown = METRICS[metric]
+    with house_style():
+        figure = new_figure(lines * (0.3 * len(others) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
+        panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        for axes in panels.flat[len(groups) :]:
+            axes.set_axis_off()
+        for axes, (dataset, rows) in zip(panels.flat, groups, strict=False):
+            _draw_panel(axes, rows, others, shown.margin)
+            axes.set_title(dataset_label(str(dataset)))
+            axes.set_xlabel(f"Difference of {shown.label}")
+        marks = [
+            Line2D([], [], label=name, linestyle="-", linewidth=2, markersize=7, **style)
+            for name, style in STYLES.items()
+        ]
+        figure.legend(
+            handles=[*marks, Patch(label=f"less than {shown.margin:g}", color=MARGIN["color"])],
+            loc="outside upper center",
+            ncols=5,
+            columnspacing=1.2,
+            handlelength=1.6,
+        )
+        better = "right" if shown.higher_is_better else "left"
+        add_caption(
+            figure,
+            f"{shown.label} of {reference} minus that of each other method, with its 95 % interval; "
+            f"further {better} is better for {reference}. Corrected for the methods of a panel.",
+        )
+    return figure
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str], margin: float) -> None:
+    """One dataset: a line per other method, the first at the top."""
+    axes.axvspan(-margin, margin, **MARGIN)
+    axes.axvline(0, color="black", linewidth=1)
+    for row in rows.to_dict("records"):
+        decision = row["decision"].removeprefix(SLIGHTLY)  # drawn as a difference
+        style = STYLES.get(decision, STYLES["not decided"])
+        place = -others.index(row["method"])
+        axes.hlines(place, row["low"], row["high"], color=style["color"], linewidth=2)
+        axes.plot(row["difference"], place, markersize=7, linestyle="", **style)
+    axes.set_yticks([-k for k in range(len(others))], [method_label(name) for name in others])
+    axes.set_ylim(-len(others) + 0.4, 0.6)
+    axes.grid(visible=False, axis="y")
+
+
+#: Metrics by which a method is judged, a sentence each; the forest plots show the others.
+JUDGED = ("ece_foreground", "dice")
+#: The words for the methods in each kind of decision.
+WORDS = {
+    BETTER: "better than {}",
+    WORSE: "worse than {}",
+    EQUIVALENT: "as good as {}",
+    CANNOT_TELL: "not told apart from {}",
+    TOO_FEW: "with too few patients to tell it from {}",
+}
+ORDINALS = {1: "best", 2: "second", 3: "third"}
+#: Up to so many methods are named; more are counted.
+NAMED = 2
+
+
+def verdict(results: Results, dataset: str) -> str:
+    """NACL's place by calibration and by segmentation, and what the data are.
+
+    It is called better, worse or as good only where a test decides so, corrected for the methods of
+    a metric; see `nacl_monai.reports.paired_tests`.
+
+    Args:
+        results: The results of the main tables.
+        dataset: The dataset that the sentences are about.
+    """
+    cases = results.cases(dataset)
+    subject, place = method_label(PROPOSED), f"On {dataset_label(dataset)}"
+    if PROPOSED not in set(cases["method"]):
+        return f"{place} there is no run of {subject} to judge."
+    sentences = [
+        f"{whose} {_place(patient_scores(cases, metric), metric)}."
+        for whose, metric in zip((f"{place}, {subject}'s", "Its"), JUDGED, strict=True)
+        if is_scored(cases, metric)
+    ]
+    return " ".join([*sentences, f"The data: {_sample(cases)}."])
+
+
+def _sample(cases: pd.DataFrame) -> str:
+    """How many patients and trainings there are, and what follows from a single one."""
+    seeds = cases.groupby("method")["seed"].nunique()
+    low, high = seeds.min(), seeds.max()
+    patients = counted(cases["patient"].nunique(), "test patient")
+    if high == 1:
+        return f"{patients}, one training per method, so another training may differ"
+    return f"{patients}, {low if low == high else f'{low} to {high}'} trainings per method"
+
+
+def _place(scores: pd.DataFrame, metric: str) -> str:
+    """NACL's value and place by one metric, and whom it is better than."""
+    shown = METRICS[metric]
+    means = scores.groupby("patient").mean().mean().round(shown.decimals)
+    place = int(means.rank(ascending=not shown.higher_is_better, method="min")[PROPOSED])
+    text = f"{shown.label} is {shown.text(means[PROPOSED])}"
+    if len(means) == 1:
+        return f"{text}, with nothing beside it"
+    tests = paired_tests(scores, PROPOSED, metric)
+    if tests.empty:
+        return f"{text}, and nothing beside it was trained with the same seed"
+    decisions = tests["decision"].str.removeprefix(SLIGHTLY)
+    named = {
+        words: [str(name) for name in decisions.index[decisions == decision]]
+        for decision, words in WORDS.items()
+    }
+    named["not compared with {}"] = unpaired_methods(scores, PROPOSED)
+    clauses = [
+        words.format(_listed(names, len(means) - 1)) for words, names in named.items() if names
+    ]
+    return f"{text}, {ORDINALS.get(place, f'{place}th')} of {len(means)}: {', '.join(clauses)}"
+
+
+def _listed(names: Sequence[str], others: int) -> str:
+    """Few methods by name, many by number."""
+    if len(names) == others > 1:
+        return "every other method"
+    if len(names) > NAMED:
+        return f"{len(names)} methods"
+    return " and ".join(method_label(name) for name in names)

@@ -1,29 +1,22 @@
 """The paper's tables and figures, and some of our own: what each is called, made of, and shows.
 
-This is the one list of them. Another figure is a module that draws it and one entry here.
+This is the one list of them. Another figure is a function that draws it and one entry here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
-from nacl_monai.paper import (
-    figure1,
-    figure2,
-    figure3,
-    figure4,
-    figure5,
-    figure6,
-    figure7,
-    figure8,
-    figure9,
-    figure10,
-    figure11,
-)
-from nacl_monai.paper.afterwards import after_training, followed
-from nacl_monai.paper.contents import Content, MethodTable, Pictures, Plot, Table
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nacl_monai.files import write_text
+from nacl_monai.paper import figures, radars, ranking, tables
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_LOSSES,
@@ -31,13 +24,146 @@ from nacl_monai.paper.grid import (
     PROPOSED,
     Grid,
     Value,
+    after_training,
+    followed,
     grid_of,
     main_grid,
     method,
 )
-from nacl_monai.paper.results import NothingToShow, Results
+from nacl_monai.paper.results import NothingToShow, Results, first_runs
+from nacl_monai.paper.tables import COLUMNS, CORRELATION, beside_paper, correlate, summarize
+from nacl_monai.paper.trainings import remarks
 from nacl_monai.posthoc import METHODS
+from nacl_monai.reports import Run
+from nacl_monai.reports.style import add_caption, save_figure
+from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import short_name
+
+
+class Content(Protocol):
+    """What a table or figure shows of its experiments."""
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Metrics that are tested between the methods."""
+
+    def write(self, results: Results, stem: Path) -> list[Path]:
+        """Writes the files, whose names begin with ``stem``; returns their paths."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table beside the paper's: Markdown, CSV and LaTeX.
+
+    Attributes:
+        number: The number of the paper's table: "Table 1".
+        metrics: Columns of ``cases.csv``; all are tested.
+        per_structure: With the numbers of every structure above their mean.
+        over_datasets: With the mean over the datasets at the end.
+    """
+
+    number: str
+    metrics: tuple[str, ...]
+    per_structure: bool = False
+    over_datasets: bool = False
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """All metrics of the table."""
+        return self.metrics
+
+    def summary(self, results: Results) -> pd.DataFrame:
+        """Every number of the table."""
+        summary = summarize(
+            results,
+            self.metrics,
+            per_structure=self.per_structure,
+            over_datasets=self.over_datasets,
+        )
+        return beside_paper(summary, self.number, results.conventions)
+
+    def write(self, results: Results, stem: Path) -> list[Path]:
+        """Writes the table in three formats."""
+        summary, notes = self.summary(results), remarks(results.folders)
+        return [
+            write_text(stem.with_suffix(".md"), tables.to_markdown(summary, notes)),
+            write_text(stem.with_suffix(".csv"), csv_text(summary)),
+            write_text(stem.with_suffix(".tex"), tables.to_latex(summary, notes)),
+        ]
+
+
+@dataclass(frozen=True)
+class MethodTable:
+    """A table of this project's own, a row per method: Markdown and CSV.
+
+    Attributes:
+        metrics: Columns of ``cases.csv``, and perhaps "rank_correlation"; a dataset need not have all.
+        tested: Those that are tested between the methods.
+    """
+
+    metrics: tuple[str, ...]
+    tested: tuple[str, ...] = ()
+
+    def summary(self, results: Results) -> pd.DataFrame:
+        """Every number of the table, in the order of its metrics; the paper has none of them."""
+        parts = [summarize(results, [name for name in self.metrics if name != CORRELATION])]
+        if CORRELATION in self.metrics:
+            parts.append(correlate(results))
+        summary = pd.concat([part for part in parts if len(part)], ignore_index=True)
+        summary = summary.sort_values(
+            "metric", key=lambda names: names.map(self.metrics.index), kind="stable"
+        )
+        return summary.assign(paper=np.nan, difference=np.nan)
+
+    def write(self, results: Results, stem: Path) -> list[Path]:
+        """Writes the table in both formats; a row of the CSV is one number."""
+        summary, notes = self.summary(results), remarks(results.folders)
+        return [
+            write_text(stem.with_suffix(".md"), tables.methods_to_markdown(summary, notes)),
+            write_text(stem.with_suffix(".csv"), csv_text(summary[COLUMNS])),
+        ]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure over all datasets, drawn from means over all seeds: PNG, SVG, and its numbers.
+
+    Attributes:
+        draw: Makes the figure and its numbers.
+        tested: Metrics that are tested between the methods.
+    """
+
+    draw: Callable[[Results], tuple[Figure, pd.DataFrame]]
+    tested: tuple[str, ...] = ()
+
+    def write(self, results: Results, stem: Path) -> list[Path]:
+        """Writes the figure, with what must be said of its trainings, and its numbers."""
+        figure, numbers = self.draw(results)
+        if notes := remarks(results.folders):
+            add_caption(figure, " ".join(notes))
+        return [*save_figure(figure, stem), write_text(stem.with_suffix(".csv"), csv_text(numbers))]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Figures of single runs, those of the first seed and fold: PNG and SVG for every dataset.
+
+    Attributes:
+        draw: Makes the figures of one dataset, by the stems of their files.
+        tested: Nothing.
+    """
+
+    draw: Callable[[Sequence[Run]], dict[str, Figure]]
+    tested: tuple[str, ...] = ()
+
+    def write(self, results: Results, stem: Path) -> list[Path]:
+        """Writes the figures of every dataset, when all are drawn."""
+        drawn = {
+            stem.with_name(f"{name}_{dataset}"): figure
+            for dataset in results.datasets
+            for name, figure in self.draw(first_runs(results, dataset)).items()
+        }
+        return [path for place, figure in drawn.items() for path in save_figure(figure, place)]
 
 
 @dataclass(frozen=True)
@@ -97,7 +223,7 @@ def authors_network() -> Grid:
 
 def hyperparameters() -> Grid:
     """Every value of figure 6, each also with whatever follows training."""
-    return followed(figure6.grid())
+    return followed(radars.figure6_grid())
 
 
 TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
@@ -150,51 +276,61 @@ _LIST = (
         partial(proposed_and, penalty="l2"),
         Table("Table 4", _TRADEOFF, over_datasets=True),
     ),
-    Exhibit("figure1", "DSC and ECE of every method", main_grid, Plot(figure1.draw)),
-    Exhibit("figure2", "Ranks by two rules", main_grid, Plot(figure2.draw)),
+    Exhibit("figure1", "DSC and ECE of every method", main_grid, Plot(radars.draw_figure1)),
+    Exhibit("figure2", "Ranks by two rules", main_grid, Plot(ranking.draw_figure2)),
     Exhibit(
         "figure3",
         "NACL's penalty on logits or on softmax",
         partial(proposed_and, space="softmax"),
-        Plot(figure3.draw),
+        Plot(figures.draw_figure3),
     ),
     Exhibit(
         "figure4",
         "Mean size of the logits per true class",
         partial(grid_of, MAIN_LOSSES, datasets=("flare", "acdc")),
-        Pictures(figure4.draw),
+        Pictures(figures.draw_figure4),
     ),
     Exhibit(
         "figure5",
         "Largest logit over the epochs of training",
         main_grid,
-        Pictures(figure5.draw),
+        Pictures(figures.draw_figure5),
     ),
-    Exhibit("figure6", "Three values of every hyper-parameter", figure6.grid, Plot(figure6.draw)),
-    Exhibit("figure7", "NACL against SVLS with the same σ", figure7.grid, Plot(figure7.draw)),
+    Exhibit(
+        "figure6",
+        "Three values of every hyper-parameter",
+        radars.figure6_grid,
+        Plot(radars.draw_figure6),
+    ),
+    Exhibit(
+        "figure7",
+        "NACL against SVLS with the same σ",
+        figures.figure7_grid,
+        Plot(figures.draw_figure7),
+    ),
     Exhibit(
         "figure8",
         "Networks",
         partial(grid_of, ("svls", "mbls", "nacl"), datasets=("flare",), networks=PAPER_NETWORKS),
-        Plot(figure8.draw),
+        Plot(figures.draw_figure8),
     ),
     Exhibit(
         "figure9",
         "Share of the training patients",
-        partial(grid_of, PAPER_LOSSES, datasets=("acdc", "flare"), fractions=figure9.FRACTIONS),
-        Plot(figure9.draw),
+        partial(grid_of, PAPER_LOSSES, datasets=("acdc", "flare"), fractions=figures.FRACTIONS),
+        Plot(figures.draw_figure9),
     ),
     Exhibit(
         "figure10",
         "DSC against calibration over prediction ∪ label",
         main_grid,
-        Plot(figure10.draw, tested=tuple(figure10.ERRORS)),
+        Plot(figures.draw_figure10, tested=tuple(figures.ERRORS)),
     ),
     Exhibit(
         "figure11",
         "Predictions, confidence and reliability",
         partial(grid_of, MAIN_LOSSES, datasets=("brats",)),
-        Pictures(figure11.draw),
+        Pictures(figures.draw_figure11),
     ),
     Exhibit(
         "after_training",

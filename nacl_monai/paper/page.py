@@ -16,17 +16,19 @@ from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.paper.contents import MethodTable
-from nacl_monai.paper.conventions import PROJECT
-from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2
-from nacl_monai.paper.grid import Experiment
-from nacl_monai.paper.names import dataset_label, method_label
-from nacl_monai.paper.remarks import remarks
+from nacl_monai.paper.comparisons import verdict
+from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2, MethodTable
+from nacl_monai.paper.grid import Experiment, dataset_label, method_label
 from nacl_monai.paper.reproduce import command_line
-from nacl_monai.paper.results import Results, first_runs, read_results
-from nacl_monai.paper.summary import MEAN
-from nacl_monai.paper.tables import note
-from nacl_monai.paper.verdicts import verdict
+from nacl_monai.paper.results import (
+    PROJECT,
+    Results,
+    first_runs,
+    read_results,
+    shown_folder,
+)
+from nacl_monai.paper.tables import MEAN, note
+from nacl_monai.paper.trainings import remarks
 from nacl_monai.reports import Run
 from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
@@ -71,7 +73,8 @@ def write_page(
         items=[_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()],
         runs=[
             {"folder": str(folder), "commands": make_commands(experiment, folder)}
-            for experiment, folder in results.folders.items()
+            for experiment, place in results.folders.items()
+            for folder in [shown_folder(place)]
         ],
     )
     return [write_text(output / PAGE, text + "\n")]

@@ -1,4 +1,4 @@
-"""Which method is best over many scores at once, and how often chance would crown another.
+"""Figure 2: which method is best over many scores at once, and how often chance would crown another.
 
 Two rules of MICCAI challenges, as in the paper's figure 2. *Sum-rank* (Mendrik et al. 2015) ranks
 the methods by their means, once per dataset, structure and metric. *Mean-case-rank* (Maier et al.
@@ -14,11 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from nacl_monai.errors import InputError
+from nacl_monai.paper.grid import dataset_label, method_label
+from nacl_monai.paper.results import Results
 from nacl_monai.reports.columns import METRICS, metric_of
 from nacl_monai.reports.paired_tests import DIGITS
 from nacl_monai.reports.resampling import bootstrap_means, bootstrap_weights
+from nacl_monai.reports.statistics import patient_scores
+from nacl_monai.reports.style import WIDTH, add_caption, house_style, new_figure
 
 Array = npt.NDArray[np.float64]
 
@@ -27,6 +34,11 @@ RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)
 SUM_RANK, MEAN_CASE_RANK = RULES = ("sum-rank", "mean-case-rank")
 GLOBAL = "global"
+#: As the paper's tables have them: some are ranked for every structure, the others once per dataset.
+PER_STRUCTURE = ("dice", "hd95")
+PER_DATASET = ("ece_foreground", "cece_foreground")
+#: Light is a good rank; lightness falls evenly, so that gray print keeps the order.
+COLORMAP = "Blues"
 
 #: Scores per patient and seed (rows) and method of each (dataset, column of cases.csv).
 Scores = Mapping[tuple[str, str], pd.DataFrame]
@@ -111,15 +123,12 @@ def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Array:
 def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
     """Ranks (1 + resamples, methods) by each rule; NaN where nothing is defined."""
     means = bootstrap_means(errors, weights).round(DIGITS)
+    # A row in which a method's score is undefined ranks nobody.
+    by_case = np.asarray(rankdata(errors, axis=1, nan_policy="propagate"), dtype=np.float64)
     return {
         SUM_RANK: rankdata(means, axis=1, nan_policy="omit"),
-        MEAN_CASE_RANK: bootstrap_means(_case_ranks(errors), weights),
+        MEAN_CASE_RANK: bootstrap_means(by_case, weights),
     }
-
-
-def _case_ranks(errors: Array) -> Array:
-    """Ranks within each row; a row in which a method's score is undefined ranks nobody."""
-    return np.asarray(rankdata(errors, axis=1, nan_policy="propagate"), dtype=np.float64)
 
 
 def _summary(ranks: Array, methods: list[str]) -> list[dict[str, object]]:
@@ -144,3 +153,98 @@ def _summary(ranks: Array, methods: list[str]) -> list[dict[str, object]]:
         }
         for k, method in enumerate(methods)
     ]
+
+
+def draw_figure2(results: Results) -> tuple[Figure, pd.DataFrame]:
+    """Ranks by both rules, global and per metric, with their stability, and their numbers."""
+    ranks = rank_table(results)
+    methods = list(dict.fromkeys(ranks["method"]))
+    metrics = [GLOBAL, *(m for m in (*PER_STRUCTURE, *PER_DATASET) if m in set(ranks["metric"]))]
+    datasets = ", ".join(map(dataset_label, results.datasets))
+    with house_style():
+        figure = new_figure(0.42 * len(methods) + 2.0, WIDTH)
+        for axes, rule in zip(figure.subplots(1, len(RULES)), RULES, strict=True):
+            _draw_heat_map(axes, ranks[ranks["rule"] == rule], methods, metrics)
+            axes.set_title(rule.capitalize())
+            if rule != RULES[0]:
+                axes.set_yticks([])
+        add_caption(
+            figure,
+            f"Mean rank (1 is best) over {datasets}, and below it how often the method is first when "
+            "patients are resampled. Sum-rank: methods ranked by their means per dataset and "
+            "structure; mean-case-rank: ranked in every patient.",
+        )
+    return figure, ranks
+
+
+def rank_table(results: Results) -> pd.DataFrame:
+    """`nacl_monai.paper.ranking.rank_methods` over all metrics and datasets.
+
+    Only methods that were run on every dataset are ranked.
+
+    Raises:
+        InputError: If there is none.
+    """
+    scores = {
+        (dataset, column): table
+        for dataset in results.datasets
+        for column, table in _defined_scores(results.cases(dataset)).items()
+    }
+    everywhere = [
+        method.name
+        for method in results.methods
+        if all(method.name in table for table in scores.values())
+    ]
+    if not everywhere:
+        raise InputError(
+            f"figure2: no method was run on all of {', '.join(results.datasets)}; name runs of one "
+            "dataset, or run a method on all"
+        )
+    return rank_methods({key: table[everywhere] for key, table in scores.items()})
+
+
+def _defined_scores(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The scores of patients in each ranked column that is defined anywhere.
+
+    Some metrics are ranked for every structure where there are any, the others for whole cases.
+    """
+    ranked: list[str] = []
+    for metric in PER_STRUCTURE:
+        ranked += [name for name in map(str, cases) if name.startswith(f"{metric}_")] or [metric]
+    return {
+        column: patient_scores(cases, column)
+        for column in (*ranked, *PER_DATASET)
+        if cases[column].notna().any()
+    }
+
+
+def _draw_heat_map(
+    axes: Axes, ranks: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]
+) -> None:
+    """Colors and prints the rank of each method (down) by each metric (across), the best in bold."""
+    by_key = ranks.set_index(["method", "metric"])
+    table, wins = (
+        np.array([[by_key.loc[(method, metric), name] for metric in metrics] for method in methods])
+        for name in ("rank", "wins")
+    )
+    axes.imshow(table, cmap=COLORMAP, vmin=1, vmax=len(methods) + 1, aspect="auto")
+    axes.grid(visible=False)
+    axes.set_xticks(
+        range(len(metrics)),
+        [METRICS[name].label if name in METRICS else name.capitalize() for name in metrics],
+    )
+    axes.set_yticks(range(len(methods)), [method_label(name) for name in methods])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    best = table == table.min(axis=0)
+    for (row, column), rank in np.ndenumerate(table):
+        axes.text(
+            column,
+            row,
+            f"{rank:.1f}\n{wins[row, column]:.0%}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold" if best[row, column] else "normal",
+            color="white" if rank > 0.72 * (len(table) + 1) else "black",
+        )

@@ -13,13 +13,15 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.menus import dataset_names, read_menu
 from nacl_monai.paper.claims import claims_to_markdown, judge_claims
-from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
-from nacl_monai.paper.conventions import PROJECT
+from nacl_monai.paper.comparisons import (
+    compare_methods,
+    comparison_to_markdown,
+    draw_forest,
+    verdict,
+)
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
-from nacl_monai.paper.forest import draw_forest
 from nacl_monai.paper.grid import PROPOSED
-from nacl_monai.paper.results import NothingToShow, Results, read_results
-from nacl_monai.paper.verdicts import verdict
+from nacl_monai.paper.results import PROJECT, NothingToShow, Results, read_results
 from nacl_monai.reports.style import save_figure
 from nacl_monai.reports.tables import csv_text
 

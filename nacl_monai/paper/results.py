@@ -1,19 +1,33 @@
-"""The runs of a grid, found by their names, and their cases in one table."""
+"""The runs of a grid, found by their names, and their cases in one table.
+
+A structure that label or prediction lacks is scored by our conventions or by the authors':
+
+================================ ====================== ==========================
+                                 project                authors' code
+================================ ====================== ==========================
+the label lacks the structure    undefined, left out    DSC 1 and HD95 0
+the prediction alone lacks it    DSC 0, HD95 diagonal   DSC 0 and HD95 0
+================================ ====================== ==========================
+
+CECE differs as well, in a way that no table of cases can undo (see docs/differences.md).
+"""
 
 from __future__ import annotations
 
+import atexit
 import json
+import lzma
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from nacl_monai.errors import InputError
-from nacl_monai.paper.alike import check_trained_alike
-from nacl_monai.paper.conventions import CONVENTIONS, PROJECT, Score
-from nacl_monai.paper.folds import check_folds
 from nacl_monai.paper.grid import (
     PAPER_DATASETS,
     PAPER_NETWORKS,
@@ -21,12 +35,86 @@ from nacl_monai.paper.grid import (
     Grid,
     Method,
     admits,
+    method_label,
     read_name,
 )
-from nacl_monai.paper.names import method_label
-from nacl_monai.paper.trained import check_name, common_seeds, seeds_of
+from nacl_monai.paper.trainings import (
+    check_folds,
+    check_name,
+    check_trained_alike,
+    common_seeds,
+    seeds_of,
+)
 from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.runs import RunFolder
+
+Score = Callable[[pd.DataFrame, Path], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How absent structures are scored.
+
+    Attributes:
+        score: From the metrics in ``cases.csv``, and that file's path, to those by these conventions.
+        alike: The metrics that are comparable with the paper's numbers.
+    """
+
+    score: Score
+    alike: frozenset[str]
+
+
+def as_authors(metrics: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """DSC and HD95 as the authors' code scores them, all else as it is.
+
+    A prediction is empty where both its DSC and its expected DSC are 0: wherever a voxel is predicted,
+    its probability counts.
+
+    Args:
+        metrics: One row per case, the columns of ``cases.csv``.
+        path: The file that they are from.
+
+    Raises:
+        InputError: If a DSC is 0 in an evaluation that expects none, so that nobody knows whether the
+            prediction is empty or elsewhere.
+
+    Example:
+        >>> cases = pd.DataFrame({"dice_LV": [0.8, None], "hd95_LV": [2.0, None]})
+        >>> as_authors(cases, Path("cases.csv"))[["dice", "hd95"]].values.tolist()
+        [[0.8, 2.0], [1.0, 0.0]]
+    """
+    scored = metrics.copy()
+    names = [str(name).removeprefix("dice_") for name in metrics if str(name).startswith("dice_")]
+    if not names:
+        return scored
+    for name in names:
+        dice, expected = metrics[f"dice_{name}"], metrics.get(f"expected_dice_{name}")
+        wrong = dice == 0
+        if wrong.any() and expected is None:
+            raise InputError(
+                f"{path}: dice_{name} of case {wrong.idxmax()!r} is 0, and no expected_dice_{name} "
+                "says whether anything was predicted; evaluate the run again"
+            )
+        missed = wrong if expected is None else wrong & (expected == 0)
+        scored[f"dice_{name}"] = dice.mask(dice.isna(), 1.0)
+        scored[f"hd95_{name}"] = metrics[f"hd95_{name}"].mask(dice.isna() | missed, 0.0)
+    for metric in ("dice", "hd95"):
+        scored[metric] = scored[[f"{metric}_{name}" for name in names]].mean(axis=1)
+    return scored
+
+
+#: Those of an evaluation.
+PROJECT = "project"
+#: By the word of ``--conventions``.
+CONVENTIONS = {
+    PROJECT: Conventions(lambda metrics, _: metrics, frozenset({"ece_foreground"})),
+    "authors": Conventions(as_authors, frozenset({"dice", "hd95", "ece_foreground"})),
+}
+
+
+#: The end of the name of an archive of runs.
+ARCHIVE = ".tar.xz"
+_UNPACKED: dict[Path, Path] = {}
 
 
 class NothingToShow(InputError):
@@ -77,14 +165,14 @@ class Results:
         Raises:
             InputError: If a run cannot be read, or if they cannot be compared.
         """
-        found = {
+        runs = {
             experiment: self._read(folder)
             for experiment, folder in self.folders.items()
             if experiment.dataset == dataset
         }
-        _check_comparable(found)
+        _check_comparable(runs)
         score = CONVENTIONS[self.conventions].score
-        return pd.concat([_labeled(*item, score) for item in found.items()], ignore_index=True)
+        return pd.concat([_labeled(*item, score) for item in runs.items()], ignore_index=True)
 
     def _read(self, folder: Path) -> Evaluated:
         if folder not in self.evaluated:
@@ -147,7 +235,11 @@ class Results:
 
     def _with_common_seeds(self) -> Results:
         """The seeds that the experiments of a dataset have in common, and the ensembles of all these."""
-        common = {dataset: self._common_seeds(dataset) for dataset in self.datasets}
+        common = {}
+        for dataset in self.datasets:
+            trained = [one for one in self.folders if one.dataset == dataset]
+            seeds = {one.seed for one in trained if not one.method.joins_seeds}
+            common[dataset] = common_seeds(trained) or seeds  # all, where they share none
 
         def counts(experiment: Experiment) -> bool:
             seeds = seeds_of(self.folders[experiment], experiment)
@@ -156,35 +248,40 @@ class Results:
 
         return self._kept(counts)
 
-    def _common_seeds(self, dataset: str) -> set[int]:
-        """Seeds that every training of a dataset has; all that there are, if they share none."""
-        found = [
-            one for one in self.folders if one.dataset == dataset and not one.method.joins_seeds
-        ]
-        return common_seeds(found) or {one.seed for one in found}
 
-
-def _check_comparable(found: Mapping[Experiment, Evaluated]) -> None:
+def _check_comparable(runs: Mapping[Experiment, Evaluated]) -> None:
     """All runs of a dataset are measured alike, and those of a fold on the same cases."""
     first: dict[int, Evaluated] = {}
-    for experiment, evaluated in found.items():
-        check_alike(next(iter(found.values())), evaluated, same_cases=False)
+    for experiment, evaluated in runs.items():
+        check_alike(next(iter(runs.values())), evaluated, same_cases=False)
         check_alike(first.setdefault(experiment.fold or 0, evaluated), evaluated)
-    check_folds(found)
+    check_folds(runs)
 
 
 def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Results:
     """Finds the evaluated runs below some folders; other folders are left out.
 
     Args:
-        roots: Folders of runs, at any depth.
+        roots: Folders of runs, at any depth, and archives that ``nacl-monai paper collect`` wrote.
         conventions: How absent structures are scored, a key of `CONVENTIONS`.
 
     Raises:
-        InputError: If there is no run, if one is there twice, or if one was trained otherwise than its
-            name says.
+        InputError: If there is no run, if one is there twice, if one was trained otherwise than its
+            name says, or if an archive is damaged.
     """
-    folders = _by_experiment(folder for root in roots for folder in _run_folders(Path(root)))
+    folders: dict[Experiment, Path] = {}
+    for folder in (folder for root in roots for folder in _run_folders(unpacked(Path(root)))):
+        try:
+            experiment = _experiment(folder)
+        except InputError:
+            continue
+        check_name(folder, experiment)
+        experiment = replace(experiment, dataset=_dataset(folder))
+        if experiment in folders:
+            raise InputError(
+                f"{folder}: the same run as {folders[experiment]}; name one of the folders"
+            )
+        folders[experiment] = folder
     if not folders:
         pattern = RunFolder(Path("<network>_<loss>_seed<n>")).evaluation.cases
         raise InputError(
@@ -194,22 +291,33 @@ def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Res
     return Results(dict(sorted(folders.items(), key=lambda item: _order(item[0]))), conventions)
 
 
-def _by_experiment(folders: Iterable[Path]) -> dict[Experiment, Path]:
-    """The folder of each experiment; one whose name is of none is left out."""
-    found: dict[Experiment, Path] = {}
-    for folder in folders:
-        try:
-            experiment = _experiment(folder)
-        except InputError:
-            continue
-        check_name(folder, experiment)
-        experiment = replace(experiment, dataset=_dataset(folder))
-        if experiment in found:
-            raise InputError(
-                f"{folder}: the same run as {found[experiment]}; name one of the folders"
-            )
-        found[experiment] = folder
-    return found
+def unpacked(root: Path) -> Path:
+    """A folder of runs as it is; an archive of them in a temporary folder, which ends with the process.
+
+    Raises:
+        InputError: If the archive is damaged.
+    """
+    if not root.name.endswith(ARCHIVE):
+        return root
+    folder = Path(tempfile.mkdtemp(prefix="nacl_runs_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _UNPACKED[folder] = root.parent
+    try:
+        with tarfile.open(root) as archive:
+            archive.extractall(folder, filter="data")
+    except FileNotFoundError as error:
+        raise InputError(f"{root}: no such file; name a folder of runs, or an archive") from error
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
+        raise InputError(f"{root}: cannot be unpacked ({error}); fetch it again") from error
+    return folder
+
+
+def shown_folder(folder: Path) -> Path:
+    """Where a run is; one of an archive, where it would be if that were unpacked beside itself."""
+    for temporary, place in _UNPACKED.items():
+        if folder.is_relative_to(temporary):
+            return place / folder.relative_to(temporary)
+    return folder
 
 
 def first_runs(results: Results, dataset: str) -> list[Run]:
@@ -218,11 +326,16 @@ def first_runs(results: Results, dataset: str) -> list[Run]:
     Raises:
         InputError: If a run cannot be read, or if they cannot be compared.
     """
+
+    def place(experiment: Experiment) -> tuple[object, ...]:
+        other = experiment.setup.network != PAPER_NETWORKS[0]
+        return other, experiment.seed, [str(value) for value in experiment.settings.values()]
+
     labeled: dict[str, list[Experiment]] = {}
     for experiment in results.folders:
         if experiment.dataset == dataset:
             labeled.setdefault(method_label(experiment.method), []).append(experiment)
-    chosen = [results.folders[min(experiments, key=_first)] for experiments in labeled.values()]
+    chosen = [results.folders[min(experiments, key=place)] for experiments in labeled.values()]
     return read_runs(chosen, list(labeled))
 
 
@@ -233,23 +346,20 @@ def _order(experiment: Experiment) -> tuple[int, str, str]:
     return place, experiment.dataset, "+".join([experiment.name, *experiment.method.after])
 
 
-def _first(experiment: Experiment) -> tuple[object, ...]:
-    other = experiment.setup.network != PAPER_NETWORKS[0]
-    return other, experiment.seed, [str(value) for value in experiment.settings.values()]
-
-
 def _run_folders(root: Path) -> Iterator[Path]:
-    """Folders at or below ``root`` that hold an evaluation, those behind links, too."""
+    """Folders at or below ``root`` that hold an evaluation, those behind links, too.
+
+    A link to a folder of its own path is not followed: such a search would never end.
+    """
+
+    def leads_up(folder: Path) -> bool:
+        return folder.is_symlink() and any(map(folder.samefile, folder.parents))
+
     for name, below, _ in os.walk(root, followlinks=True):
         folder = Path(name)
-        below[:] = sorted(part for part in below if not _leads_up(folder / part))
+        below[:] = sorted(part for part in below if not leads_up(folder / part))
         if RunFolder(folder).evaluation.cases.is_file():
             yield folder
-
-
-def _leads_up(folder: Path) -> bool:
-    """Whether a folder is a link to one of its path, where a search would never end."""
-    return folder.is_symlink() and any(map(folder.samefile, folder.parents))
 
 
 def _experiment(folder: Path) -> Experiment:

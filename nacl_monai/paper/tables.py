@@ -1,18 +1,43 @@
-"""The paper's tables as Markdown and LaTeX."""
+"""The numbers of the paper's tables, beside the paper's own, as Markdown and LaTeX.
+
+``published.csv`` is transcribed from tables 1 to 4 of *Neighbor-aware calibration of segmentation
+networks with penalty-based constraints* (Murugesan et al., 2024), https://arxiv.org/abs/2401.14487.
+One row per number: ``table``; ``dataset``, or "all" for a mean over the six; ``structure``, or "mean"
+over a dataset's; ``metric``; ``method``, as `nacl_monai.paper.grid.Method` names it; ``value``.
+
+The paper's means agree with its parts to what rounding allows. Its one contradiction: NACL's DSC on
+FLARE is 0.867 in table 1, and 0.868 in tables 3 and 4.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nacl_monai.paper.names import dataset_label, method_label
-from nacl_monai.paper.summary import ALL, CORRELATION, MEAN
-from nacl_monai.reports.columns import METRICS
+from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
+from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
+from nacl_monai.reports import rank_correlations
+from nacl_monai.reports.columns import METRICS, metric_of, structure_of
+from nacl_monai.reports.statistics import Estimate, cells_of, estimate, is_scored, patient_scores
 from nacl_monai.reports.tables import best_places, markdown_table
+
+#: What says of which experiments a mean is.
+EXPERIMENT = ["method", "network", "fraction"]
+#: What says which number of the paper one is.
+PUBLISHED = ["table", "dataset", "structure", "metric", "method"]
+#: In the column ``structure``: the mean over those of a case.
+MEAN = "mean"
+#: In the column ``dataset``: the mean over all.
+ALL = "all"
+#: The metric that is not a column of ``cases.csv``.
+CORRELATION = "rank_correlation"
+COLUMNS = ["dataset", "structure", "metric", "method", "mean", "low", "high", "patients", "seeds"]
+COLUMNS += ["seed_sd"]
 
 
 @dataclass(frozen=True)
@@ -30,24 +55,183 @@ class _Marks:
 MARKDOWN = _Marks("**{}**", "<u>{}</u>", "<br>")
 LATEX = _Marks(r"\textbf{{{}}}", r"\underline{{{}}}", r"\\")
 #: What LaTeX needs to print a character.
-LATEX_CHARACTERS = {
-    "γ": r"$\gamma$",
-    "α": r"$\alpha$",
-    "σ": r"$\sigma$",
-    "λ": r"$\lambda$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "_": r"\_",
-    "%": r"\%",
-}
+LATEX_CHARACTERS = str.maketrans(
+    {
+        "γ": r"$\gamma$",
+        "α": r"$\alpha$",
+        "σ": r"$\sigma$",
+        "λ": r"$\lambda$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "_": r"\_",
+        "%": r"\%",
+    }
+)
+
+
+def read_published() -> pd.DataFrame:
+    """All 462 numbers of the paper, in its order.
+
+    Example:
+        >>> numbers = read_published().set_index(PUBLISHED)["value"]
+        >>> float(numbers["Table 2", "acdc", "mean", "ece_foreground", "nacl"])
+        0.048
+    """
+    with files("nacl_monai.paper").joinpath("published.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def mean_scores(results: Results, columns: Sequence[str]) -> pd.DataFrame:
+    """Means over patients of columns of ``cases.csv``.
+
+    Args:
+        results: The runs; those that differ only by seed or fold are one experiment.
+        columns: Those of ``cases.csv``; a dataset that lacks one, or has it nowhere defined, has no such
+            row.
+
+    Returns:
+        One row per experiment and column: ``dataset``, ``method``, ``network``, ``fraction``,
+        ``column``; ``mean``, and ``low`` and ``high``, the ends of its 95 % interval; ``patients`` in
+        whom it is defined; ``seeds``, and ``seed_sd``, the standard deviation over them.
+    """
+    rows = []
+    for dataset in results.datasets:
+        cases = results.cases(dataset)
+        defined = [name for name in columns if is_scored(cases, name)]
+        rows += [
+            {"dataset": dataset, **dict(zip(EXPERIMENT, key, strict=True)), **row}
+            for key, group in cases.groupby(EXPERIMENT, sort=False)
+            for row in _means(group, defined)
+        ]
+    return pd.DataFrame(rows)
+
+
+def _means(cases: pd.DataFrame, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The means of one experiment, a row per column."""
+    scores = cases.groupby(["patient", "seed"])[columns].mean()
+    over_seeds = scores.groupby("seed").mean()
+    for column in columns:
+        yield {
+            "column": column,
+            **mean_columns(estimate([cells_of(scores[column])])),
+            "seed_sd": float(over_seeds[column].std()),
+        }
+
+
+def mean_columns(mean: Estimate) -> dict[str, float]:
+    """The columns of a mean in a table, with the ends of its 95 % interval."""
+    low, high = mean.interval()
+    return {
+        "mean": mean.mean,
+        "low": low,
+        "high": high,
+        "patients": mean.patients,
+        "seeds": mean.trainings,
+    }
+
+
+def summarize(
+    results: Results,
+    metrics: Sequence[str],
+    *,
+    per_structure: bool = False,
+    over_datasets: bool = False,
+) -> pd.DataFrame:
+    """Every number of a table, as measured.
+
+    Args:
+        results: The experiments of that table.
+        metrics: Columns of ``cases.csv``.
+        per_structure: With the numbers of every structure above their mean.
+        over_datasets: With the mean over the datasets at the end, where there are several.
+
+    Returns:
+        One row per number. ``dataset`` ("all" is the mean over datasets), ``structure`` ("mean" is
+        the mean over a case's structures), ``metric``, ``method``; ``mean`` over patients, ``low`` and
+        ``high`` of its 95 % interval; ``patients`` in whom it is defined; ``seeds``, and
+        ``seed_sd``, the standard deviation of the mean over them.
+    """
+    columns: dict[str, None] = {}
+    for metric in metrics:
+        if per_structure:
+            names = [str(name) for dataset in results.datasets for name in results.cases(dataset)]
+            columns |= dict.fromkeys(name for name in names if name.startswith(f"{metric}_"))
+        columns[metric] = None
+    means = mean_scores(results, list(columns))
+    means["metric"] = means["column"].map(metric_of)
+    means["structure"] = means["column"].map(structure_of).replace("", MEAN)
+    if over_datasets and len(results.datasets) > 1:
+        overall = [_over_datasets(results, metric) for metric in metrics]
+        return pd.concat([means[COLUMNS], *overall], ignore_index=True)
+    return means[COLUMNS]
+
+
+def correlate(results: Results) -> pd.DataFrame:
+    """How well the expected Dice orders the test cases by their true Dice.
+
+    Args:
+        results: The experiments of a table.
+
+    Returns:
+        Rows as `summarize` returns them, of the metric "rank_correlation": Spearman's, over the cases of
+        a run, mean over the seeds; no interval. None where no Dice is expected.
+    """
+    rows = []
+    for dataset in results.datasets:
+        cases = results.cases(dataset)
+        for method, group in cases.groupby("method", sort=False):
+            by_seed = pd.DataFrame([rank_correlations(run) for _, run in group.groupby("seed")])
+            for structure in by_seed:
+                row = {"dataset": dataset, "structure": structure, "metric": CORRELATION}
+                row |= {"method": method, "mean": by_seed[structure].mean()}
+                row |= {"patients": group["patient"].nunique(), "seeds": len(by_seed)}
+                rows.append({**row, "seed_sd": by_seed[structure].std()})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def beside_paper(summary: pd.DataFrame, number: str, conventions: str = PROJECT) -> pd.DataFrame:
+    """The summary with the paper's numbers.
+
+    Args:
+        summary: From `summarize`.
+        number: The number of the paper's table: "Table 1".
+        conventions: By which it was measured, a key of `CONVENTIONS`.
+
+    Returns:
+        The same rows with ``paper``, and ``difference`` of our mean from it; both are empty where the
+        paper has no such number, the latter also where its conventions are other ones. The paper's
+        mean over datasets is that of its own, and no other is set beside it.
+    """
+    published = read_published()
+    published = published[published["table"] == number]
+    if set(summary["dataset"]) - {ALL} != set(PAPER_DATASETS):
+        published = published[published["dataset"] != ALL]
+    keys = PUBLISHED[1:]
+    known = published.assign(structure=published["structure"].str.casefold())
+    wanted = summary[keys].assign(structure=summary["structure"].str.casefold())
+    paper = known.set_index(keys)["value"].reindex(pd.MultiIndex.from_frame(wanted)).to_numpy()
+    alike = summary["metric"].isin(CONVENTIONS[conventions].alike)
+    return summary.assign(paper=paper, difference=(summary["mean"] - paper).where(alike))
+
+
+def _over_datasets(results: Results, metric: str) -> pd.DataFrame:
+    """The mean of the datasets' means, of the methods that were run on all of them."""
+    scores = [patient_scores(results.cases(name), metric) for name in results.datasets]
+    rows = []
+    for method in scores[0]:
+        if all(method in table for table in scores):
+            mean = estimate([cells_of(table[method]) for table in scores])
+            key = {"dataset": ALL, "structure": MEAN, "metric": metric, "method": method}
+            rows.append({**key, **mean_columns(mean)})
+    return pd.DataFrame(rows)
 
 
 def to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """A table per metric: rows are datasets and structures, columns are methods.
 
     Args:
-        summary: From `nacl_monai.paper.summary.beside_paper`.
-        remarks: Sentences on the trainings, for the note: `nacl_monai.paper.remarks.remarks`.
+        summary: From `nacl_monai.paper.tables.beside_paper`.
+        remarks: Sentences on the trainings, for the note: `nacl_monai.paper.trainings.remarks`.
     """
     parts = []
     for metric in summary["metric"].unique():
@@ -64,18 +248,14 @@ def to_latex(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     parts = [f"% {note(summary, remarks)}"]
     for metric in summary["metric"].unique():
         grid = _grid(summary, metric, LATEX)
-        header = [_tex(METRICS[metric].heading), "", *map(_tex, grid.columns)]
-        body = [
-            [*map(_tex, index), *(rf"\shortstack{{{cell}}}" for cell in row)]
-            for index, row in zip(grid.index, grid.to_numpy(), strict=True)
-        ]
-        parts += [
-            rf"\begin{{tabular}}{{ll{'r' * len(grid.columns)}}}",
-            rf"\hline {' & '.join(header)} \\ \hline",
-            *(rf"{' & '.join(row)} \\" for row in body),
-            r"\hline",
-            r"\end{tabular}",
-        ]
+        header = [METRICS[metric].heading, "", *grid.columns]
+        lines = [f"\\hline {' & '.join(header).translate(LATEX_CHARACTERS)} \\\\ \\hline"]
+        for index, row in zip(grid.index, grid.to_numpy(), strict=True):
+            cells = [rf"\shortstack{{{cell}}}" for cell in row]
+            names = [name.translate(LATEX_CHARACTERS) for name in index]
+            lines.append(rf"{' & '.join([*names, *cells])} \\")
+        start = rf"\begin{{tabular}}{{ll{'r' * len(grid.columns)}}}"
+        parts += [start, *lines, r"\hline", r"\end{tabular}"]
     return "\n".join(parts) + "\n"
 
 
@@ -83,7 +263,7 @@ def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> s
     """A table per dataset: rows are methods, columns are metrics; only means over structures.
 
     Args:
-        summary: From `nacl_monai.paper.contents.MethodTable.summary`.
+        summary: From `nacl_monai.paper.exhibits.MethodTable.summary`.
         remarks: As for `to_markdown`.
     """
     means = summary[summary["structure"] == MEAN]
@@ -147,18 +327,12 @@ def _grid(summary: pd.DataFrame, metric: str, marks: _Marks) -> pd.DataFrame:
     for (dataset, structure), group in part.groupby(["dataset", "structure"], sort=False):
         by_method = group.set_index("method").reindex(methods)
         places = best_places(by_method["mean"].tolist(), metric)
-        rows[_row_label(str(dataset), str(structure))] = [
+        label = "Mean over datasets" if dataset == ALL else dataset_label(str(dataset))
+        rows[label, "Mean" if structure == MEAN else str(structure)] = [
             _cell(row, metric, place, marks)
             for row, place in zip(by_method.to_dict("records"), places, strict=True)
         ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[method_label(m) for m in methods])
-
-
-def _row_label(dataset: str, structure: str) -> tuple[str, str]:
-    return (
-        "Mean over datasets" if dataset == ALL else dataset_label(dataset),
-        "Mean" if structure == MEAN else structure,
-    )
 
 
 def _cell(row: Mapping[Any, float], metric: str, place: int, marks: _Marks) -> str:
@@ -174,7 +348,3 @@ def _cell(row: Mapping[Any, float], metric: str, place: int, marks: _Marks) -> s
         difference = f" ({text(row['difference'], '+')})" if known else ""
         lines.append(f"{text(row['paper'])}{difference}")
     return marks.line_break.join(lines)
-
-
-def _tex(text: str) -> str:
-    return "".join(LATEX_CHARACTERS.get(character, character) for character in text)

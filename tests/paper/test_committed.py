@@ -1,71 +1,265 @@
-"""The committed results are made of the committed cases, and of nothing else."""
+"""The committed results are made of the committed runs; every number once more by code of its own."""
 
+import csv
 import json
-import shlex
+import math
+import tarfile
+from collections import defaultdict
+from functools import cache
+from itertools import combinations_with_replacement
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import pytest
+from scipy import stats
 
-from nacl_monai.paper import EXHIBITS, read_results
-from nacl_monai.paper.__main__ import main
-from nacl_monai.paper.claims import claims_to_markdown
+from nacl_monai.paper import EXHIBITS, exhibits, read_results, reproduce, write_all
 
 pytestmark = pytest.mark.slow
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-FOLDERS = [str(runs.parent.relative_to(RESULTS)) for runs in sorted(RESULTS.rglob("runs"))]
-TABLES = [
-    path.relative_to(RESULTS)
-    for table in EXHIBITS
-    for path in sorted(RESULTS.rglob(f"{table}.json"))
-    if not table.startswith("figure")
-]
+STUDIES = sorted(str(path.parent.relative_to(RESULTS)) for path in RESULTS.rglob("runs.tar.xz"))
+TABLES = ("table?", "after_training", "three_d", "unet_authors", "hyperparameters", "widths")
+NETWORKS = {"three_d": "unet3d", "unet_authors": "unet_authors"}
+HIGHER = ("dice",)
+MARGIN = {"hd95": 1.0}
 
 
-@pytest.mark.parametrize("manifest", TABLES, ids=str)
-def test_committed_tables_are_made_again(monkeypatch, tmp_path, manifest):
-    """By the command that each names: its CSV, LaTeX and tests, byte for byte from the committed cases.
-
-    Pictures depend on the version of matplotlib to the byte.
-    """
-    monkeypatch.chdir(RESULTS.parents[1])
-    committed = RESULTS / manifest
-    program, paper, *words = shlex.split(json.loads(committed.read_text())["command"])
-    words[words.index("--output") + 1] = str(tmp_path)
-
-    assert (program, paper, main(words)) == ("nacl-monai", "paper", 0)
-    made = [path for path in tmp_path.iterdir() if path.suffix in (".md", ".csv", ".tex")]
-    assert made
-    for path in made:
-        assert path.read_bytes() == committed.with_name(path.name).read_bytes(), path.name
+@pytest.fixture(scope="module", params=STUDIES)
+def study(request, tmp_path_factory):
+    """The folder of its committed files, its runs, and what they are made into without pictures."""
+    root = tmp_path_factory.mktemp("study")
+    with tarfile.open(RESULTS / request.param / "runs.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (exhibits, reproduce):
+            patch.setattr(module, "save_figure", lambda *_: [])
+        write_all([root / "runs"], root / "made")
+    return RESULTS / request.param, root / "runs", root / "made"
 
 
-@pytest.mark.parametrize(
-    "path", sorted(RESULTS.rglob("claims.csv")), ids=lambda path: str(path.relative_to(RESULTS))
-)
-def test_claims_in_words_are_those_of_the_numbers(path):
-    """Made again from the table beside them."""
-    judged = pd.read_csv(path, dtype={"setting": str}).fillna({"setting": ""})
+def test_committed_files_are_made_again(study):
+    """Every table and its tests, byte for byte; pictures depend on the version of matplotlib."""
+    committed, _, made = study
+    names = [path.name for path in committed.iterdir() if path.suffix in (".md", ".csv")]
+    names.remove("README.md") if "README.md" in names else None
 
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == claims_to_markdown(judged)
+    assert names
+    for name in names:
+        assert (made / name).read_bytes() == (committed / name).read_bytes(), name
+
+
+def test_runs_are_of_the_dataset_that_their_folder_is_named_for(study):
+    """Their commands are run in a clone of this project; weights are not kept."""
+    committed, runs, _ = study
+
+    assert read_results([runs]).datasets == [committed.relative_to(RESULTS).parts[0]]
+    for path in runs.rglob("*"):
+        assert path.suffix != ".pt"
+        if path.name == "run.json":
+            for session in json.loads(path.read_text())["sessions"]:
+                assert session["command"].startswith(".venv/bin/"), path
 
 
 def test_only_small_files_are_kept():
-    """No weights, nothing of a megabyte."""
+    """Nothing but the archives of runs has a megabyte."""
     for path in RESULTS.rglob("*"):
-        assert path.suffix != ".pt"
-        assert path.stat().st_size < 1_000_000, path
+        assert path.stat().st_size < (3_000_000 if path.name == "runs.tar.xz" else 1_000_000), path
 
 
-def test_commands_name_no_folder_of_a_machine():
-    """They are run in a clone of this project."""
-    for path in RESULTS.rglob("run.json"):
-        for session in json.loads(path.read_text())["sessions"]:
-            assert session["command"].startswith(".venv/bin/"), path
+@cache
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_outermost_folder_is_named_for_the_dataset(folder):
-    """All its runs are of that dataset."""
-    assert read_results([RESULTS / folder / "runs"]).datasets == [folder.partition("/")[0]]
+def number(text):
+    return float(text) if text else math.nan
+
+
+def scores(runs, name, column, methods):
+    """{method: array (patients, seeds)} of a table, of the seeds that all methods have."""
+    found = defaultdict(lambda: defaultdict(list))
+    network = NETWORKS.get(name.removesuffix("_tests"), "unet")
+    for path in runs.rglob("evaluation/cases.csv"):
+        run, *after = path.relative_to(runs).parts[:-2]
+        trained, _, seed = run.removeprefix(f"{network}_").rpartition("_seed")
+        method = "+".join([trained, *after[1:]])  # calibrated/temperature_all
+        if run.startswith(f"{network}_") and method in methods:
+            for row in rows_of(path):
+                found[method][int(seed), row["patient"]].append(number(row[column]))
+    alone = [method for method in methods if not method.endswith("+ensemble")]
+    seeds = sorted(set.intersection(*({seed for seed, _ in found[method]} for method in alone)))
+    patients = sorted({patient for _, patient in found[methods[0]]})
+    return {
+        method: np.array(
+            [
+                [mean(found[method][s, p]) for s in (seeds if method in alone else [0])]
+                for p in patients
+            ]
+        )
+        for method in methods
+    }
+
+
+def mean(values):
+    values = [value for value in values if not math.isnan(value)]
+    return sum(values) / len(values) if values else math.nan
+
+
+def estimate(cells):
+    """Mean, standard error and degrees of freedom; see docs/reproduce.md."""
+    cells = [row for row in cells if not all(math.isnan(value) for value in row)]
+    patients, seeds = [mean(row) for row in cells], [mean(col) for col in zip(*cells, strict=True)]
+    parts = [(np.var(m, ddof=1) / len(m), len(m) - 1) for m in (patients, seeds) if len(m) > 1]
+    total = sum(variance for variance, _ in parts)
+    freedom = total**2 / sum(variance**2 / df for variance, df in parts) if total else math.inf
+    return mean(patients), math.sqrt(total), freedom, patients
+
+
+def interval(cells):
+    center, error, freedom, _ = estimate(cells)
+    half = stats.t.ppf(0.975, freedom) * error
+    return center - half, center + half
+
+
+def holm(values):
+    corrected, highest = dict.fromkeys(values, 0.0), 0.0
+    for k, key in enumerate(sorted(values, key=values.get)):
+        highest = max(highest, min(1.0, values[key] * (len(values) - k)))
+        corrected[key] = highest
+    return corrected
+
+
+def difference_p(cells):
+    """By Wilcoxon's test over patients where there is one training, else by the t test of `estimate`."""
+    center, error, freedom, patients = estimate(cells)
+    if not np.round(patients, 6).any():  # a temperature changes no label
+        return 1.0
+    if cells.shape[1] == 1:
+        return stats.wilcoxon(np.round(patients, 6)).pvalue
+    return 2 * stats.t.sf(abs(center) / error, freedom)
+
+
+def test_means_and_intervals_agree(study):
+    """Per table, structure, metric and method."""
+    _, runs, made = study
+    tables = sorted(path for name in TABLES for path in made.glob(f"{name}.csv"))
+    assert tables or not list(made.glob("table1*"))
+    for path in tables:
+        rows = rows_of(path)
+        methods = list(dict.fromkeys(row["method"] for row in rows))
+        for metric, structure in dict.fromkeys((row["metric"], row["structure"]) for row in rows):
+            column = metric if structure == "mean" else f"{metric}_{structure}"
+            cells = scores(runs, path.stem, column, methods)
+            for row in rows:
+                if (row["metric"], row["structure"]) == (metric, structure):
+                    low, high = interval(cells[row["method"]])
+                    expected = [estimate(cells[row["method"]])[0], low, high]
+                    written = [number(row[key]) for key in ("mean", "low", "high")]
+                    assert written == pytest.approx(expected, abs=2e-6), row
+                    assert int(row["seeds"]) == cells[row["method"]].shape[1]
+
+
+def test_tests_and_decisions_agree(study):
+    """Difference, interval, p, its correction, equivalence, effect, and what they decide."""
+    _, runs, made = study
+    tables = sorted(made.glob("*_tests.csv"))
+    assert {path.stem.removesuffix("_tests") for path in tables} <= set(EXHIBITS)
+    for path in tables:
+        groups = defaultdict(dict)
+        for row in rows_of(path):
+            groups[row["metric"]][row["method"]] = row
+        for metric, rows in groups.items():
+            cells = scores(runs, path.stem, metric, ["nacl", *rows])
+            check_tests(metric, rows, cells)
+
+
+def check_tests(metric, rows, cells):
+    """All methods of one metric are corrected together."""
+    sign = 1 if metric in HIGHER else -1
+    margin = MARGIN.get(metric, 0.01)
+    p, equivalent, effect = {}, {}, {}
+    for name in rows:
+        difference = cells["nacl"] - cells[name]
+        center, error, freedom, patients = estimate(difference)
+        p[name] = difference_p(difference)
+        equivalent[name] = stats.t.sf((margin - abs(center)) / error, freedom) if error else 0.0
+        kept = [value for value in np.round(patients, 6) if value]
+        walsh = [a + b for a, b in combinations_with_replacement(kept, 2)]
+        total = sum(np.sign(walsh))  # their signs add up to Wilcoxon's signed ranks
+        effect[name] = sign * total / max(len(kept) * (len(kept) + 1) / 2, 1)
+        written = [number(rows[name][key]) for key in ("difference", "low", "high")]
+        assert written == pytest.approx([center, *interval(difference)], abs=2e-6)
+    for name, row in rows.items():
+        p_holm, p_equivalent = holm(p)[name], holm(equivalent)[name]
+        written = [number(row[key]) for key in ("p", "p_holm", "p_equivalent", "effect")]
+        assert written == pytest.approx([p[name], p_holm, p_equivalent, effect[name]], abs=2e-6)
+        slightly = "slightly " if p_equivalent < 0.05 else ""
+        decision = "equivalent" if slightly else "cannot tell"
+        if p_holm < 0.05:
+            decision = slightly + ("better" if effect[name] > 0 else "worse")
+        assert row["decision"] == decision, (metric, name)
+
+
+def test_ranks_agree(study):
+    """Ranks of means, and of every patient and training; per metric and over the metrics."""
+    _, runs, made = study
+    rows = rows_of(made / "figure2.csv")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    structures = [row["structure"] for row in rows_of(made / "table1.csv")]
+    names = {
+        metric: [f"{metric}_{name}" for name in dict.fromkeys(structures) if name != "mean"]
+        for metric in ("dice", "hd95")
+    } | {metric: [metric] for metric in ("ece_foreground", "cece_foreground")}
+    ranks = {"sum-rank": {}, "mean-case-rank": {}}
+    for metric, columns in names.items():
+        by_means, by_cells = [], []
+        for column in columns:
+            cells = np.stack([x.ravel() for x in scores(runs, "figure2", column, methods).values()])
+            cells = np.round(-cells if metric in HIGHER else cells, 6)
+            by_means.append(stats.rankdata(np.nanmean(cells, axis=1)))
+            whole = cells[:, ~np.isnan(cells).any(axis=0)]
+            by_cells.append(np.mean([stats.rankdata(cell) for cell in whole.T], axis=0))
+        ranks["sum-rank"][metric] = np.mean(by_means, axis=0)
+        ranks["mean-case-rank"][metric] = np.mean(by_cells, axis=0)
+    for of_rule in ranks.values():
+        of_rule["global"] = np.mean(list(of_rule.values()), axis=0)
+    for row in rows:
+        expected = ranks[row["rule"]][row["metric"]][methods.index(row["method"])]
+        assert number(row["rank"]) == pytest.approx(expected, abs=2e-6), row
+
+
+def test_verdicts_of_claims_agree(study):
+    """Better than each of the paper's six rivals, trained or not, and than the controls."""
+    _, folder, made = study
+    decided = 0
+    for row in rows_of(made / "claims.csv"):
+        if row["claim"].startswith("better calibrated") and row["other"]:
+            rivals = ["dice_ce", "focal", "ecp", "label_smoothing", "svls", "mbls"]
+            if row["source"] == "control":
+                rivals = ["dice_ce" if "CE+DSC" in row["claim"] else "cross_entropy"]
+            if row["claim"].endswith("with a temperature"):
+                rivals = [f"{rivals[0]}+temperature_{region}" for region in ("all", "union")]
+            runs = [run.name.partition("_")[2] for run in folder.iterdir()]
+            trained = [name for name in rivals if f"{name.partition('+')[0]}_seed0" in runs]
+            cells = scores(folder, "claims", row["metric"], ["nacl", *trained])
+            p, equivalent, gaps = {}, {}, {}
+            for name in trained:
+                difference = cells["nacl"] - cells[name]
+                center, error, freedom, _ = estimate(difference)
+                gaps[name], p[name] = center, difference_p(difference)
+                equivalent[name] = stats.t.sf((0.01 - abs(center)) / error, freedom)
+            better = sum(holm(p)[name] < 0.05 and gaps[name] < 0 for name in trained)
+            against = sum(
+                (holm(p)[name] < 0.05 and gaps[name] > 0)
+                or (holm(p)[name] >= 0.05 and holm(equivalent)[name] < 0.05)
+                for name in trained
+            )
+            verdict = "does not hold" if against else "cannot tell"
+            verdict = "holds" if better == len(rivals) else verdict
+            assert (row["verdict"], number(row["for"]), number(row["against"])) == (
+                *(verdict, better, against),
+            )
+            decided += 1
+    assert decided

@@ -1,4 +1,4 @@
-"""The grid: names say what differs from the defaults, and grids are all combinations."""
+"""Experiments, their names and their labels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
 from nacl_monai.menus import dataset_names, read_menu
+from nacl_monai.paper.exhibits import EXHIBITS, proposed_and
+from nacl_monai.paper.figures import loss_style
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
     PAPER_DATASETS,
@@ -17,13 +19,22 @@ from nacl_monai.paper.grid import (
     Experiment,
     Grid,
     Setup,
+    after_training,
     choose_loss,
+    dataset_label,
+    followed,
     grid_of,
+    loss_label,
     main_grid,
     method,
+    method_label,
+    network_label,
     read_method,
     read_name,
+    symbol,
 )
+from nacl_monai.posthoc import METHODS
+from nacl_monai.reports.style import OKABE_ITO
 
 
 @given(
@@ -217,3 +228,111 @@ def test_loss_of_the_menu_alone_has_names_but_no_place_in_the_paper():
     assert experiment.name == "unet_toy_strength=3.0_seed1"
     assert method("toy", strength=2) == method("toy")
     assert "toy" not in {entry.method.loss for entry in main_grid().experiments()}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("cross_entropy", "CE"),
+        ("nacl", "NACL"),
+        ("focal_gamma=2.0", "FL (γ = 2)"),
+        ("svls_sigma=0.5", "SVLS (σ = 0.5)"),
+        ("mbls_margin=3.0", "MbLS (m = 3)"),
+        ("nacl_penalty_weight=0.2", "NACL (λ = 0.2)"),
+        ("nacl_prior=gaussian", "NACL (Gaussian prior)"),
+        ("nacl_prior=gaussian_sigma=2.0", "NACL (Gaussian prior, σ = 2)"),
+        ("nacl_penalty=l2", "NACL (L2)"),
+        ("nacl_space=softmax", "NACL (on softmax)"),
+        ("nacl_zeta=7", "NACL (zeta = 7)"),
+        ("nacl+temperature_union", "NACL + temperature (union)"),
+        ("svls_sigma=1.0+temperature_all", "SVLS (σ = 1) + temperature (all)"),
+    ],
+)
+def test_label_of_a_method_says_what_is_not_at_its_default(name, label):
+    """Symbols are those of the loss; values that speak for themselves are alone, as are calibrators."""
+    assert method_label(name) == label
+
+
+def test_method_and_its_name_have_the_same_label():
+    """Either may be given."""
+    assert method_label(method("nacl", sigma=2.0)) == method_label("nacl_sigma=2.0")
+
+
+def test_losses_of_the_main_tables_look_different():
+    """No two losses share a color or a marker."""
+    styles = [loss_style(loss) for loss in MAIN_LOSSES]
+
+    for key in ("color", "marker"):
+        assert len({style[key] for style in styles}) == len(MAIN_LOSSES)
+
+
+def test_style_is_the_description_in_the_menu():
+    """Colors are of Okabe and Ito's palette."""
+    for loss, choice in read_menu("losses").items():
+        assert loss_style(loss)["color"] == OKABE_ITO[choice.description["color"]]
+        assert loss_style(loss)["marker"] == choice.description["marker"]
+        assert loss_label(loss) == choice.description["label"]
+
+
+def test_labels_are_the_paper_s():
+    """Read by eye from the paper."""
+    datasets = ["acdc", "flare", "brats", "prostate", "kits", "mrbrains"]
+    networks = ["unet", "attention_unet", "transunet", "basic_unet_plus_plus", "dynunet"]
+
+    labels = ["ACDC", "FLARE", "BraTS", "PROSTATE", "KiTS", "MRBrainS"]
+    assert [dataset_label(name) for name in datasets] == labels
+    labels = ["UNet", "AttUNet", "TransUNet", "UNet++", "nnUNet"]
+    assert [network_label(name) for name in networks] == labels
+    labels = ["CE", "CE+DSC", "FL", "ECP", "LS", "SVLS", "MbLS", "NACL"]
+    assert [loss_label(name) for name in MAIN_LOSSES] == labels
+
+
+def test_name_that_is_nowhere_is_its_own_label():
+    """Data and networks of one's own need no label; a loss must be in the menu."""
+    assert dataset_label("mine") == "mine"
+    assert network_label("mine") == "mine"
+    with pytest.raises(InputError, match="mine: no such loss"):
+        loss_label("mine")
+
+
+@pytest.mark.usefixtures("toy_menu")
+def test_loss_of_the_menu_alone_has_label_color_marker_and_symbol():
+    """So has a network; a loss without description has the plainest."""
+    assert method_label("toy_strength=3.0") == "Toy (s = 3)"
+    assert loss_style("toy") == {"color": OKABE_ITO["green"], "marker": "h"}
+    assert symbol("toy", "strength") == "s"
+    assert symbol("toy", "other") == "other"
+    assert network_label("toynet") == "ToyNet"
+    assert (loss_label("plain"), loss_style("plain")["color"]) == ("plain", OKABE_ITO["black"])
+
+
+def test_what_follows_each_training_of_the_main_tables():
+    """In their order, the plain method first."""
+    names = [entry.name for entry in after_training().methods]
+
+    assert names == [
+        f"{loss}{after}"
+        for loss in MAIN_LOSSES
+        for after in ("", "+temperature_all", "+temperature_union", "+ensemble")
+    ]
+
+
+def test_every_calibrator_follows_the_three_losses_that_are_compared():
+    """None is left out."""
+    names = [entry.name for entry in EXHIBITS["posthoc"].grid().methods]
+
+    assert names == [
+        f"{loss}{after}"
+        for loss in ("cross_entropy", "dice_ce", "nacl")
+        for after in (
+            *("", "+temperature_all"),
+            *(f"+{name}_{one.region}" for name, one in METHODS.items()),
+        )
+    ]
+
+
+def test_any_grid_is_followed():
+    """Its methods keep their settings and their order."""
+    names = [one.name for one in followed(proposed_and(penalty="l2"), ("vector_all",)).methods]
+
+    assert names == ["nacl", "nacl+vector_all", "nacl_penalty=l2", "nacl_penalty=l2+vector_all"]

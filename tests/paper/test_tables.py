@@ -1,10 +1,245 @@
-"""The paper's tables as Markdown and LaTeX: ours, the paper's number, and the difference."""
+"""The numbers of tables are means over patients, beside the paper's own."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.paper.tables import methods_to_markdown, note, to_latex, to_markdown
+from nacl_monai.paper import EXHIBITS, mean_scores, read_results, summarize, tables
+from nacl_monai.paper.grid import PAPER_DATASETS, PAPER_LOSSES
+from nacl_monai.paper.tables import (
+    PUBLISHED,
+    beside_paper,
+    correlate,
+    methods_to_markdown,
+    note,
+    read_published,
+    to_latex,
+    to_markdown,
+)
+
+
+def test_mean_is_over_cases_then_seeds_then_patients(grid):
+    """With the CSV module and loops."""
+    table = mean_scores(read_results([grid / "acdc"]), ["dice", "ece_foreground"])
+    table = table.query("network == 'unet' and fraction == 1").set_index(["column", "method"])
+
+    for loss, seeds in (("dice_ce", 2), ("nacl", 2), ("svls", 1)):
+        for column in ("dice", "ece_foreground"):
+            runs = []
+            for seed in range(seeds):
+                path = grid / "acdc" / f"unet_{loss}_seed{seed}" / "evaluation" / "cases.csv"
+                patients = defaultdict(list)
+                with path.open() as file:
+                    for row in csv.DictReader(file):
+                        patients[row["patient"]].append(float(row[column]))
+                means = [sum(values) / len(values) for values in patients.values()]
+                runs.append(sum(means) / len(means))
+            row = table.loc[(column, loss)]
+            assert row["mean"] == pytest.approx(sum(runs) / seeds)
+            assert (row["patients"], row["seeds"]) == (4, seeds)
+            if seeds == 2:
+                assert row["seed_sd"] == pytest.approx(abs(runs[0] - runs[1]) / 2**0.5)
+
+
+def test_networks_and_fractions_are_experiments_of_their_own(grid):
+    """A column that is nowhere defined makes no row."""
+    table = mean_scores(read_results([grid]), ["dice", "dice_liver"])
+
+    assert len(table) == 10 + 2
+    assert set(table["column"]) == {"dice"}
+
+
+NUMBERS = read_published()
+BY_KEY = NUMBERS.set_index(PUBLISHED)["value"]
+
+
+def test_no_number_is_missing_or_there_twice():
+    """Tables 1 to 4 have 23 × 14, 6 × 14, 2 × 14 and 7 × 4 numbers."""
+    assert NUMBERS.groupby("table").size().tolist() == [23 * 14, 6 * 14, 2 * 14, 7 * 4]
+    assert not NUMBERS.duplicated(PUBLISHED).any()
+    assert set(NUMBERS["dataset"]) == {*PAPER_DATASETS, "all"}
+    assert set(NUMBERS["method"]) == {*PAPER_LOSSES, "nacl_prior=gaussian", "nacl_penalty=l2"}
+    assert NUMBERS.loc[NUMBERS["metric"] != "hd95", "value"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (("Table 1", "acdc", "RV", "dice", "dice_ce"), 0.799),
+        (("Table 1", "mrbrains", "CSF", "hd95", "nacl"), 1.21),
+        (("Table 1", "kits", "Tumor", "hd95", "svls"), 15.96),
+        (("Table 2", "flare", "mean", "cece_foreground", "nacl"), 0.031),
+        (("Table 2", "prostate", "mean", "ece_foreground", "focal"), 0.271),
+        (("Table 3", "brats", "mean", "ece_foreground", "nacl_prior=gaussian"), 0.140),
+        (("Table 4", "kits", "mean", "ece_foreground", "nacl_penalty=l2"), 0.106),
+    ],
+)
+def test_numbers_from_all_corners_are_the_paper_s(key, value):
+    """Read by eye."""
+    assert BY_KEY[key] == value
+
+
+@pytest.mark.parametrize("metric", ["dice", "hd95"])
+def test_means_of_table_1_are_those_of_its_structures(metric):
+    """Up to the rounding of both."""
+    table = NUMBERS[(NUMBERS["table"] == "Table 1") & (NUMBERS["metric"] == metric)]
+    unit = 0.001 if metric == "dice" else 0.01
+    for _, part in table.groupby(["dataset", "method"]):
+        values = part.set_index("structure")["value"]
+        assert values["mean"] == pytest.approx(values.drop("mean").mean(), abs=unit + 1e-9)
+
+
+@pytest.mark.parametrize("table", ["Table 3", "Table 4"])
+def test_means_over_datasets_are_those_of_the_six(table):
+    """Up to their rounding."""
+    part = NUMBERS[NUMBERS["table"] == table]
+    for _, group in part.groupby(["metric", "method"]):
+        values = group.set_index("dataset")["value"]
+        assert values["all"] == pytest.approx(values.drop("all").mean(), abs=0.0005 + 1e-9)
+
+
+def test_tables_contradict_each_other_once():
+    """NACL is in all four; they differ in one number, by rounding."""
+    nacl = NUMBERS[(NUMBERS["method"] == "nacl") & (NUMBERS["structure"] == "mean")]
+    spread = (
+        nacl[nacl["dataset"] != "all"].groupby(["dataset", "metric"])["value"].agg(["min", "max"])
+    )
+    different = spread[spread["min"] < spread["max"]]
+
+    assert different.to_dict("index") == {("flare", "dice"): {"min": 0.867, "max": 0.868}}
+
+
+def test_numbers_have_the_printed_decimals():
+    """Two or three, in a plain CSV file."""
+    text = pd.read_csv(Path(tables.__file__).with_name("published.csv"), dtype=str)["value"]
+
+    assert text.str.fullmatch(r"\d+\.\d{2,3}").all()
+
+
+@pytest.fixture(scope="module")
+def table1(results):
+    chosen = EXHIBITS["table1"].select(results)
+    return summarize(chosen, ("dice", "hd95"), per_structure=True)
+
+
+def test_structures_are_above_their_mean(table1):
+    """Per dataset DSC and HD95 of each structure and of their mean."""
+    acdc = table1[(table1["dataset"] == "acdc") & (table1["method"] == "nacl")]
+
+    assert acdc["metric"].tolist() == ["dice"] * 4 + ["hd95"] * 4
+    assert acdc["structure"].tolist() == ["RV", "myocardium", "LV", "mean"] * 2
+
+
+def test_mean_alone_where_structures_are_not_wanted(results):
+    """Tables 2 to 4 have one number per dataset, metric and method."""
+    table = summarize(EXHIBITS["table1"].select(results), ("dice", "hd95"))
+
+    assert set(table["structure"]) == {"mean"}
+    assert len(table) == 2 * (3 + 2)
+
+
+def test_number_is_the_mean_over_patients(grid, table1):
+    """With the CSV module and loops: over the cases of a patient, then over patients."""
+    patients = defaultdict(list)
+    path = grid / "acdc" / "unet_svls_seed0" / "evaluation" / "cases.csv"
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            patients[row["patient"]].append(float(row["dice_RV"]))
+    means = [sum(values) / len(values) for values in patients.values()]
+
+    row = table1.set_index(["dataset", "metric", "structure", "method"]).loc[
+        ("acdc", "dice", "RV", "svls")
+    ]
+    assert row["mean"] == pytest.approx(sum(means) / len(means))
+    assert (row["patients"], row["seeds"]) == (4, 1)
+    assert row["low"] < row["mean"] < row["high"]
+
+
+def test_paper_s_number_is_that_of_the_same_table_and_method(table1):
+    """The same dataset, structure and metric; elsewhere it is empty."""
+    paper = read_published().set_index(PUBLISHED)["value"]
+    beside = beside_paper(table1, "Table 1", "authors")
+    by_key = beside.set_index(["dataset", "structure", "metric", "method"])
+
+    row = by_key.loc[("acdc", "LV", "hd95", "svls")]
+    assert row["paper"] == paper["Table 1", "acdc", "LV", "hd95", "svls"]
+    assert row["difference"] == pytest.approx(row["mean"] - row["paper"])
+    assert np.isnan(by_key.loc[("hippocampus", "mean", "dice", "nacl"), "paper"])
+    assert beside_paper(table1, "Table 2")["paper"].isna().all()
+
+
+def test_case_of_a_structure_s_letters_does_not_count(table1):
+    """The paper writes MYO and RV, a run what its dataset calls them."""
+    lower = table1.assign(structure=table1["structure"].str.lower())
+
+    expected = beside_paper(table1, "Table 1")["paper"]
+    pd.testing.assert_series_equal(beside_paper(lower, "Table 1")["paper"], expected)
+    assert expected.notna().any()
+
+
+def test_correlation_is_of_each_run_and_their_mean(results):
+    """Spearman's over the cases of a run, then over the seeds; of every structure and the mean."""
+    chosen = EXHIBITS["table1"].select(results, losses=["nacl"], datasets=["acdc"])
+    rows = correlate(chosen).set_index("structure")
+    cases = chosen.cases("acdc")
+
+    assert list(rows.index) == ["RV", "myocardium", "LV", "mean"]
+    for structure in ("RV", "LV"):
+        by_seed = [
+            run[f"dice_{structure}"].corr(run[f"expected_dice_{structure}"], "spearman")
+            for _, run in cases.groupby("seed")
+        ]
+        assert len(by_seed) == 2
+        assert rows.loc[structure, "mean"] == pytest.approx(np.mean(by_seed))
+        assert rows.loc[structure, "seed_sd"] == pytest.approx(np.std(by_seed, ddof=1))
+    assert rows.loc["mean", ["patients", "seeds"]].tolist() == [4, 2]
+
+
+def test_mean_over_datasets_is_the_mean_of_their_means(grid_copy):
+    """For the methods that were run on all of them."""
+    source = grid_copy / "hippocampus" / "unet_nacl_seed0"
+    source.rename(source.with_name("unet_nacl_prior=gaussian_seed0"))
+    results = EXHIBITS["table3"].select(read_results([grid_copy]))
+    table = summarize(results, ("dice", "ece_foreground"), over_datasets=True)
+    means = table.set_index(["dataset", "metric", "method"])["mean"]
+
+    for metric in ("dice", "ece_foreground"):
+        name = "nacl_prior=gaussian"
+        parts = [means[dataset, metric, name] for dataset in ("acdc", "hippocampus")]
+        assert means["all", metric, name] == pytest.approx(sum(parts) / 2)
+        assert ("all", metric, "nacl") not in means
+    assert table["dataset"].tolist()[-2:] == ["all", "all"]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "beside"),
+    [
+        (PAPER_DATASETS, True),
+        (PAPER_DATASETS[:-1], False),
+        ((*PAPER_DATASETS, "hippocampus"), False),
+    ],
+)
+def test_mean_over_other_datasets_has_no_number_of_the_paper(datasets, beside):
+    """Theirs is the mean over their six; each dataset is shown beside its own."""
+    row = {"structure": "mean", "metric": "ece_foreground", "method": "nacl", "mean": 0.1}
+    table = pd.DataFrame([{"dataset": name, **row} for name in (*datasets, "all")])
+    shown = beside_paper(table, "Table 3").set_index("dataset")
+
+    assert shown.loc[list(PAPER_DATASETS[:5]), "paper"].notna().all()
+    assert shown.loc["all", ["paper", "difference"]].notna().tolist() == [beside] * 2
+
+
+def test_one_dataset_has_no_mean_over_datasets(results):
+    """It would say the same again."""
+    chosen = EXHIBITS["table3"].select(results)
+    table = summarize(chosen, ("dice",), over_datasets=True)
+
+    assert set(table["dataset"]) == {"acdc"}
+
 
 NAMES = "dataset structure metric method mean low high patients seeds seed_sd paper difference"
 

@@ -1,0 +1,139 @@
+"""The tables that pages show have the numbers of the committed results."""
+
+import csv
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nacl_monai.paper.grid import MAIN_LOSSES, method_label
+
+pytestmark = pytest.mark.slow
+
+DOCS = Path(__file__).parents[1] / "docs"
+LONGER = DOCS / "results/hippocampus/longer"
+LOSSES = {method_label(loss): loss for loss in MAIN_LOSSES}
+ERRORS = {"ece_foreground": 3, "ece_union": 3, "ece_boundary": 3, "ece_all": 4}
+TRAINED = {"dice": 3, **ERRORS, "confidence_gap_foreground": 3}
+#: The row of a table → the end of its method's name.
+CALIBRATORS = {
+    "one temperature": "+temperature_all",
+    "temperatures of the classes": "+class_temperatures_all",
+    "vector scaling": "+vector_all",
+    "local temperatures": "+local_temperatures_all",
+}
+#: The first words of a table's row → the folder of its results.
+RESULTS = {
+    "ACDC": "acdc",
+    "ACDC for 40 epochs": "acdc/40_epochs",
+    "hippocampus": "hippocampus/longer",
+}
+
+
+def rows(page, heading):
+    """The cells of each row of the table that has this heading, the first one's words apart."""
+    table = page.read_text(encoding="utf-8").split(f"| {heading} |")[1].split("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        first, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        yield first, cells
+
+
+def results(name):
+    """Method and metric → mean and ends of the interval, of committed results."""
+    with (DOCS / "results" / name).open(encoding="utf-8", newline="") as file:
+        return {(row["method"], row["metric"]): row for row in csv.DictReader(file)}
+
+
+def text(number, digits):
+    return f"{float(number):.{digits}f}".replace("-", "−")
+
+
+def with_interval(row, digits):
+    mean, low, high = (text(row[key], digits) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def method_of(label):
+    """The name of a method that a page writes "CE + temperature (all)"."""
+    loss, _, after = label.partition(" + ")
+    return "+".join(filter(None, [LOSSES[loss], re.sub(r"\W+", "_", after).strip("_")]))
+
+
+def test_methods_have_the_numbers_of_the_results():
+    """Mean and interval of every region; none is left out."""
+    known = results("acdc/after_training.csv")
+    shown = {method_of(label): cells for label, cells in rows(DOCS / "methods.md", "method")}
+
+    assert set(shown) == {method for method, _ in known}
+    for method, cells in shown.items():
+        for (metric, digits), cell in zip(ERRORS.items(), cells, strict=True):
+            assert cell == with_interval(known[method, metric], digits), method
+
+
+def test_calibrators_have_the_numbers_of_the_results():
+    """For both datasets, every cell with its interval."""
+    table = list(rows(DOCS / "methods.md", "mean ECE"))
+    assert len(table) == 5 * 6
+    for label, cells in table:
+        if label not in CALIBRATORS:
+            dataset, _, trained = label.partition(", ")
+            known, loss = results(f"{RESULTS[dataset]}/posthoc.csv"), LOSSES[trained]
+        for (metric, digits), cell in zip(ERRORS.items(), cells, strict=True):
+            row = known[f"{loss}{CALIBRATORS.get(label, '')}", metric]
+            assert cell == with_interval(row, digits), label
+
+
+def test_readme_has_the_means_of_the_results():
+    """Every method of its table of ACDC."""
+    known = results("acdc/after_training.csv") | results("acdc/posthoc.csv")
+    table = dict(rows(DOCS.parent / "README.md", "mean ECE"))
+    assert set(table) > set(LOSSES)
+    for label, cells in table.items():
+        method = method_of(label.replace("local temperatures", "local_temperatures"))
+        for metric, cell in zip(("ece_foreground", "ece_union", "ece_all"), cells, strict=True):
+            assert cell == text(known[method, metric]["mean"], ERRORS[metric]), label
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    """The three trainings of a loss on hippocampus: their folders."""
+    root = tmp_path_factory.mktemp("longer")
+    with tarfile.open(LONGER / "runs.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    return lambda loss: [root / f"runs/unet_{loss}_seed{seed}" for seed in range(3)]
+
+
+def means(folders, column):
+    """The mean over people, each of whom counts once, of each evaluation."""
+    tables = (pd.read_csv(folder / "evaluation/cases.csv") for folder in folders)
+    return [table.groupby("patient")[column].mean().mean() for table in tables]
+
+
+def test_trainings_have_the_numbers_of_their_runs(trainings):
+    """The mean of three trainings, each of them, and its best epoch; no loss is left out."""
+    table = dict(rows(LONGER / "README.md", "as trained"))
+    assert set(table) == set(LOSSES)
+    for label, (*cells, epochs) in table.items():
+        folders = trainings(LOSSES[label])
+        for (column, digits), cell in zip(TRAINED.items(), cells, strict=True):
+            each = means(folders, column)
+            shown = ", ".join(text(value, digits) for value in each)
+            assert cell == f"{text(sum(each) / len(each), digits)} ({shown})", column
+        records = [json.loads((folder / "run.json").read_text()) for folder in folders]
+        assert epochs == ", ".join(str(record["best_epoch"]) for record in records)
+
+
+def test_temperatures_have_the_numbers_of_their_runs(trainings):
+    """The mean of three trainings, each with its own temperature of either region."""
+    table = dict(rows(LONGER / "README.md", "mean of three trainings"))
+    regions = {"all voxels": "temperature_all", "prediction ∪ label": "temperature_union"}
+    assert set(table) == {f"{label} + temperature, {name}" for label in LOSSES for name in regions}
+    for row, cells in table.items():
+        label, region = re.fullmatch(r"(.+) \+ temperature, (.+)", row).groups()
+        folders = [folder / "calibrated" / regions[region] for folder in trainings(LOSSES[label])]
+        for (column, digits), cell in zip(ERRORS.items(), cells, strict=True):
+            each = means(folders, column)
+            assert cell == text(sum(each) / len(each), digits), column
