@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
-from nacl_monai.data.formats.description import IGNORE, label_values, read_ignored
+from nacl_monai.data.descriptions import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 

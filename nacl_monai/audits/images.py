@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.reading import affine_of, check_file, readable
+from nacl_monai.data.faults import affine_of, check_file, readable
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.inputs import native
 

@@ -17,8 +17,7 @@ from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import images_by_name, read_image, stem_of
 from nacl_monai.audits.saved import Affine, Prediction, Probabilities
 from nacl_monai.data.cases import fault_of_name
-from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
-from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 
 VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases

@@ -19,7 +19,7 @@ from monai.metrics import compute_dice
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.options import EVALUATED_REGIONS
-from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.metrics import (
     CalibrationMetric,
     agreed_dice,

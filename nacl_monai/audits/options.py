@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.errors import SettingError
 
 #: The regions of an evaluation, in its order.

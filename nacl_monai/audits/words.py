@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nacl_monai.audits.channels import ACTIVATIONS
 from nacl_monai.audits.options import EVALUATED_REGIONS
-from nacl_monai.data.tolerance import AFFINE_TOLERANCE, distance
+from nacl_monai.data.faults import AFFINE_TOLERANCE, distance
 
 
 def add_patients(parser: argparse._ActionsContainer) -> None:

@@ -1,6 +1,5 @@
 from .augmentation import random_augmentation
 from .cases import Case
-from .given_splits import complete_split, split_by_folds
 from .layouts import (
     acdc_cases,
     brats_cases,
@@ -18,7 +17,15 @@ from .patients import (
     patient_by_pattern,
     patient_by_table,
 )
-from .splits import is_drawn, leave_one_out, read_split, split_cases, split_patients
+from .splits import (
+    complete_split,
+    is_drawn,
+    leave_one_out,
+    read_split,
+    split_by_folds,
+    split_cases,
+    split_patients,
+)
 from .volumes import CachedVolumes, SliceDataset, check_distinct
 
 __all__ = [

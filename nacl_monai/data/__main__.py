@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from nacl_monai.data.tolerance import distance
+from nacl_monai.data.faults import distance
 from nacl_monai.errors import InputError, SettingError
 
 
@@ -37,8 +37,7 @@ def _with_values(argv: Sequence[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> Sequence[InputError]:
-    from nacl_monai.data.check import check_dataset
-    from nacl_monai.data.settings import settings_lines
+    from nacl_monai.data.check import check_dataset, settings_lines
 
     summary = check_dataset(
         options.dataset,
@@ -54,8 +53,8 @@ def _check(options: argparse.Namespace) -> Sequence[InputError]:
 
 
 def _new(options: argparse.Namespace) -> Sequence[InputError]:
-    from nacl_monai.data.new import Options, new_bundle
-    from nacl_monai.data.new.bundle import as_comment
+    from nacl_monai.data.new_bundle import as_comment, new_bundle
+    from nacl_monai.data.survey import Options
 
     directory = _only_directory(options)
     found = new_bundle(

@@ -7,22 +7,25 @@ same command checks a dataset of one's own. Cases are read as a training reads t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from monai.bundle import ConfigParser
 
-from nacl_monai.data.cases import Case, ReportFault
-from nacl_monai.data.declared import check_label_classes, check_official_cases, check_structures
+from nacl_monai.counting import counted
+from nacl_monai.data.cases import Case, ReportFault, split_unit
 from nacl_monai.data.faults import check_new
-from nacl_monai.data.integrity import transforms_hash
 from nacl_monai.data.loading import LoadCase, LoadedCase
-from nacl_monai.data.lost import preprocess_label
-from nacl_monai.data.summary import DatasetSummary
+from nacl_monai.data.preprocessed import LostVoxels, preprocess_label
+from nacl_monai.data.volumes import transforms_hash
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.menus import (
     check_fragments,
@@ -184,3 +187,234 @@ def _check_number(summary: DatasetSummary, dataset_dir: str | Path) -> None:
                 "some, with --subset"
             )
         )
+
+
+@dataclass
+class DatasetSummary:
+    """The sound cases of a dataset, and what is wrong with the others.
+
+    Attributes:
+        dataset: The dataset's name.
+        classes: Names of the classes.
+        label_values: For each class, the values on disk that become it.
+        in_channels: Channels that an image must have.
+        official_cases: How many cases the official download has.
+        ignore_index: The value on disk of voxels that nobody labeled; None where all are.
+        faults: What is wrong, each in one line that names the file.
+        units: What a split follows for each sound case: its patient, or itself.
+        patients_known: Whether the patient of every case is known.
+        shapes: Voxels along each axis, of each sound case.
+        spacings: Size of a voxel in mm, of each sound case.
+        voxels: Number of voxels of each label value, over all sound cases.
+        holders: Number of sound cases that hold each class, by index.
+        lost: What preprocessing and cropping take away, by case and class; None if nobody has looked.
+    """
+
+    dataset: str
+    classes: list[str]
+    label_values: list[list[int]]
+    in_channels: int
+    official_cases: int
+    ignore_index: int | None = None
+    faults: list[InputError] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    patients_known: bool = True
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    spacings: list[tuple[float, ...]] = field(default_factory=list)
+    voxels: Counter[float] = field(default_factory=Counter)
+    holders: Counter[int] = field(default_factory=Counter)
+    lost: list[LostVoxels] | None = None
+
+    def add(self, case: Case, loaded: LoadedCase) -> None:
+        """Counts a sound case."""
+        self.units.append(split_unit(case))
+        self.patients_known &= "patient" in case
+        self.shapes.append(tuple(loaded.label.shape[1:]))
+        self.spacings.append(tuple(loaded.label.pixdim.tolist()))
+        self.voxels.update(loaded.counts)
+        self.holders.update(
+            index
+            for index, values in enumerate(self._rows().values())
+            if set(values) & loaded.counts.keys()
+        )
+
+    def table(self) -> str:
+        """Returns the number of cases, the ranges of shape and spacing, and a line per class.
+
+        A second table has a line for each case and class of which preprocessing loses voxels.
+        """
+        people = counted(len(set(self.units)), "patient")
+        patients = f" of {people}" if self.patients_known else ""
+        lines = [
+            f"{self.dataset}: {counted(len(self.units), 'sound case')}{patients} "
+            f"(official: {self.official_cases} cases), {self.in_channels} channel(s)"
+        ]
+        if self.units:
+            lines += [
+                f"shape    {_range(self.shapes, '{:d}')}",
+                f"spacing  {_range(self.spacings, '{:.2f}')} mm",
+            ]
+        return "\n".join([*lines, self._class_table().to_string(index=False), *self._lost_lines()])
+
+    def _lost_lines(self) -> list[str]:
+        if self.lost is None:
+            return []
+        if not self.lost:
+            return ["preprocessing and cropping lose no voxel of any class"]
+        table = pd.DataFrame(self.lost, columns=["case", "class", "voxels", "lost"])
+        table["%"] = [f"{100 * one.lost / one.voxels:.3f}" for one in self.lost]
+        return ["lost by preprocessing and cropping:", table.to_string(index=False)]
+
+    def _rows(self) -> dict[str, list[int]]:
+        """The values on disk of each class, and of what is none."""
+        rows = dict(zip(self.classes, self.label_values, strict=False))
+        return rows if self.ignore_index is None else {**rows, "(ignored)": [self.ignore_index]}
+
+    def _class_table(self) -> pd.DataFrame:
+        total = max(1, sum(self.voxels.values()))
+        rows = self._rows()
+        voxels = [sum(self.voxels[value] for value in values) for values in rows.values()]
+        return pd.DataFrame(
+            {
+                "class": list(rows),
+                "values": [", ".join(map(str, values)) for values in rows.values()],
+                "voxels": voxels,
+                "%": [f"{100 * number / total:.3f}" for number in voxels],
+                "cases": [self.holders[index] for index in range(len(rows))],
+            }
+        )
+
+
+def _range(values: list[tuple[Any, ...]], form: str) -> str:
+    """The smallest and the largest value along each axis: ``154×154×6 to 428×512×18``."""
+    ends = (
+        "×".join(form.format(value) for value in end(np.array(values), axis=0).tolist())
+        for end in (np.min, np.max)
+    )
+    return " to ".join(ends)
+
+
+_MOST_CLASSES = 256
+
+
+def check_label_classes(classes: Sequence[str], label_values: Sequence[Sequence[int]]) -> None:
+    """Checks that every class has its values on disk, and an index that fits into a byte, as labels do.
+
+    Args:
+        classes: Names of all classes, background first.
+        label_values: For each class, the values on disk that become it.
+
+    Raises:
+        SettingError: If two classes have one name, or they differ in number, or are too many.
+    """
+    if not isinstance(classes, list) or len({*map(str, classes)}) < len(classes):
+        raise SettingError(f"classes: are {classes}; write a list of names, each once")
+    if len(classes) > _MOST_CLASSES:
+        raise SettingError(
+            f"classes: are {len(classes)}, and labels are kept in bytes; declare at most {_MOST_CLASSES}"
+        )
+    if len(label_values) != len(classes):
+        raise SettingError(
+            f"classes: names {len(classes)} ({', '.join(classes)}), but label_values has the values of "
+            f"{len(label_values)} classes; set both alike"
+        )
+
+
+def check_structures(classes: Sequence[str], structures: Any) -> None:
+    """Checks that every structure is of classes that are there, as an evaluation needs them.
+
+    Args:
+        classes: Names of all classes, background first.
+        structures: What should be the indices of the classes of each structure.
+
+    Raises:
+        SettingError: If it is something else.
+    """
+    if not isinstance(structures, dict):
+        raise SettingError(
+            f"structures: are {structures}; write for each name a list of places in `classes`"
+        )
+    for name, indices in structures.items():
+        if not _are_places(indices, len(classes)):
+            raise SettingError(
+                f"structures: {name} is of the classes {indices}; write a list of places in `classes`, "
+                f"from 0 to {len(classes) - 1}, each once"
+            )
+
+
+def _are_places(indices: Any, number: int) -> bool:
+    """Whether these are distinct whole numbers below another, at least one."""
+    if not isinstance(indices, list) or not all(type(index) is int for index in indices):
+        return False
+    return 0 < len(indices) == len({*indices} & {*range(number)})
+
+
+def check_official_cases(number: Any) -> None:
+    """Checks how many cases the official download should have.
+
+    Raises:
+        SettingError: If it is not a whole number from 1.
+    """
+    if type(number) is not int or number < 1:
+        raise SettingError(f"official_cases: is {number}; write how many cases there are")
+
+
+_SPLIT = ("split_proportions", "draw_split")
+_SHOWN = ("modalities", "spatial_size", "preprocessing", "cropping", *_SPLIT)
+_HIDDEN = ("keys", "_target_", "_mode_", "allow_missing_keys")
+
+
+def settings_lines(dataset: str, bundles: str | Path | None = None) -> str:
+    """The keys of a ``dataset.yaml`` that decide what a network sees and who is tested, one a line.
+
+    Args:
+        dataset: Its name.
+        bundles: Folder of the bundles.
+
+    Raises:
+        InputError: If there is no such dataset.
+    """
+    keys = read_dataset(dataset, bundles)
+    shown = {
+        "structures": _named_structures(keys),
+        **{key: keys[key] for key in _SHOWN if key in keys},
+    }
+    width = max(map(len, shown))
+    return "\n".join(f"{key:<{width}}  {_in_words(value)}" for key, value in shown.items())
+
+
+def _named_structures(keys: Mapping[str, Any]) -> dict[str, str]:
+    """The classes of each structure: "myocardium ∪ left ventricle"."""
+    return {
+        name: " ∪ ".join(str(keys["classes"][index]) for index in of)
+        for name, of in keys.get("structures", {}).items()
+    }
+
+
+def _in_words(value: Any) -> str:
+    """A value on one line; a step by its name and what differs from step to step.
+
+    Example:
+        >>> _in_words(["@to_ras", {"_target_": "Spacingd", "keys": ["image"], "pixdim": [1, 1, 3]}])
+        'to_ras; Spacingd(pixdim=1, 1, 3)'
+    """
+    if isinstance(value, list):
+        return _list_in_words(value)
+    if isinstance(value, Mapping):
+        return _component_in_words(value) if "_target_" in value else _pairs(value, ": ")
+    return str(value).removeprefix("@") or '""'
+
+
+def _list_in_words(values: Sequence[Any]) -> str:
+    """The values of a list; a semicolon parts steps, in whose words there are commas."""
+    separator = "; " if "_target_" in str(values) or "@" in str(values) else ", "
+    return separator.join(map(_in_words, values)) or "none"
+
+
+def _component_in_words(component: Mapping[str, Any]) -> str:
+    rest = {key: of for key, of in component.items() if key not in _HIDDEN}
+    return f"{str(component['_target_']).rpartition('.')[2]}({_pairs(rest, '=')})"
+
+
+def _pairs(values: Mapping[str, Any], between: str) -> str:
+    return ", ".join(f"{key}{between}{_in_words(of)}" for key, of in values.items())

@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from nacl_monai.data.cases import Case, ReportFault, keep_complete, make_case, raise_fault
-from nacl_monai.data.folders import (
+from nacl_monai.data.cases import (
+    Case,
+    ReportFault,
     existing_folder,
     folders_in_first,
+    keep_complete,
+    make_case,
     other_layout,
     pair_by_name,
+    raise_fault,
 )
 from nacl_monai.data.patients import one_case_per_patient
 from nacl_monai.errors import InputError

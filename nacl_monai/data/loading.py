@@ -19,9 +19,12 @@ from monai.transforms import LoadImage, Transform
 
 from nacl_monai.data.cases import Case, ReportFault, image_files, raise_fault
 from nacl_monai.data.faults import (
+    AFFINE_TOLERANCE,
     VoxelGrid,
+    affine_of,
     check_affine,
     check_channels,
+    check_file,
     check_ignored,
     check_image_voxels,
     check_label_channels,
@@ -29,9 +32,9 @@ from nacl_monai.data.faults import (
     check_not_its_label,
     check_same_grid,
     check_three_axes,
+    readable,
+    warn_of_forms,
 )
-from nacl_monai.data.reading import affine_of, check_file, readable, warn_of_forms
-from nacl_monai.data.tolerance import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 
 

@@ -13,12 +13,14 @@ from typing import Any
 from nacl_monai.data.cases import (
     Case,
     ReportFault,
+    existing_folder,
     keep_complete,
     make_case,
     names_by_path,
+    other_layout,
+    paired_names,
     raise_fault,
 )
-from nacl_monai.data.folders import existing_folder, other_layout, paired_names
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from nacl_monai.data.augmentation import seeded
 from nacl_monai.data.cases import image_files
-from nacl_monai.data.seeding import seeded
 from nacl_monai.data.volumes import CachedVolumes, SliceDataset, Transform
 from nacl_monai.errors import InputError
 

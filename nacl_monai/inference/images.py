@@ -84,7 +84,7 @@ class ReadImage(Transform):
 
 
 def _affine_of(file: str) -> Any:
-    """As a training reads it (`nacl_monai.data.reading.affine_of`), which an export does not have."""
+    """As a training reads it (`nacl_monai.data.faults.affine_of`), which an export does not have."""
     stored: Any = nibabel.load(file)
     header = stored.header
     both = header["sform_code"] and header["qform_code"]

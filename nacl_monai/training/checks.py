@@ -16,7 +16,7 @@ from torch import nn
 
 from nacl_monai.data import CachedVolumes, Case
 from nacl_monai.data.cases import image_files
-from nacl_monai.data.declared import check_label_classes, check_structures
+from nacl_monai.data.check import check_label_classes, check_structures
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.losses import ForeignLoss

@@ -13,7 +13,7 @@ import yaml
 from nacl_monai.data import decathlon_cases
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
-from nacl_monai.data.new import new_bundle
+from nacl_monai.data.new_bundle import new_bundle
 from nacl_monai.errors import InputError, SettingError
 from tests import own_data
 from tests.conftest import ROOT, change, put, save_nifti

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nacl_monai.data.declared import check_label_classes, check_official_cases, check_structures
+from nacl_monai.data.check import check_label_classes, check_official_cases, check_structures
 from nacl_monai.errors import SettingError
 
 CLASSES = ["background", "myocardium", "cavity"]

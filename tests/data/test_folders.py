@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.data.folders import existing_folder, folders_in_first, other_layout, pair_by_name
+from nacl_monai.data.cases import existing_folder, folders_in_first, other_layout, pair_by_name
 from nacl_monai.errors import InputError
 
 

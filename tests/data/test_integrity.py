@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from monai.transforms import Flip
 
-from nacl_monai.data.integrity import append_checksum, is_whole, source_hash, transforms_hash
+from nacl_monai.data.volumes import append_checksum, is_whole, source_hash, transforms_hash
 from nacl_monai.errors import InputError
 
 

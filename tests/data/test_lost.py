@@ -8,7 +8,7 @@ from monai.transforms import CenterSpatialCropd, Orientationd, Resized, Spacingd
 
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
-from nacl_monai.data.lost import preprocess_label
+from nacl_monai.data.preprocessed import preprocess_label
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, save_nifti
 

@@ -14,8 +14,7 @@ from monai.transforms import (
 )
 
 from nacl_monai.data import CachedVolumes, LoadCase
-from nacl_monai.data.lost import preprocess_label
-from nacl_monai.data.preprocessed import check_preprocessed
+from nacl_monai.data.preprocessed import check_preprocessed, preprocess_label
 from nacl_monai.errors import InputError
 from tests.conftest import save_nifti
 

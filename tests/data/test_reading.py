@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nacl_monai.audits.images import read_grid, read_image
-from nacl_monai.data import LoadCase, reading
-from nacl_monai.data.reading import check_file, readable, warn_of_forms
+from nacl_monai.data import LoadCase, faults
+from nacl_monai.data.faults import check_file, readable, warn_of_forms
 from nacl_monai.errors import InputError
 from nacl_monai.inference import ReadImage
 from tests.conftest import save_nifti
@@ -94,7 +94,7 @@ class TestForms:
     @pytest.fixture
     def contradiction(self, tmp_path, monkeypatch):
         """ACDC's release: the sform without the size of the voxels, which is in the qform."""
-        monkeypatch.setattr(reading, "_warned", [])
+        monkeypatch.setattr(faults, "_warned", [])
         ramp = np.arange(132, dtype=np.float32).reshape(11, 4, 3)
         image = nibabel.Nifti1Image(ramp, np.diag([2.0, 2, 10, 1]))
         image.set_qform(np.diag([2.0, 2, 10, 1]), code=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.transforms import Compose, RandGaussianNoise, RandScaleIntensity
 
-from nacl_monai.data.seeding import seeded
+from nacl_monai.data.augmentation import seeded
 
 TRANSFORM = Compose([RandGaussianNoise(prob=0.5), RandScaleIntensity(0.5, prob=1)])
 
@@ -54,7 +54,7 @@ def test_other_random_numbers_go_on_as_if_nothing_had_been(refusing):
 
 def test_nothing_to_do_is_not_seeded(monkeypatch):
     """It takes a fifteenth of a training on small slices."""
-    monkeypatch.setattr("nacl_monai.data.seeding.set_rnd", lambda *_: pytest.fail("seeded"))
+    monkeypatch.setattr("nacl_monai.data.augmentation.set_rnd", lambda *_: pytest.fail("seeded"))
     item = {"image": torch.ones(4)}
 
     assert seeded(Compose([]), item, [0, 0]) is item

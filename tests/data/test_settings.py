@@ -2,7 +2,7 @@
 
 import pytest
 
-from nacl_monai.data.settings import settings_lines
+from nacl_monai.data.check import settings_lines
 from nacl_monai.menus import dataset_names, read_dataset
 from tests.conftest import ROOT
 

@@ -5,8 +5,8 @@ import torch
 from monai.data import MetaTensor
 
 from nacl_monai.data.cases import make_case
+from nacl_monai.data.check import DatasetSummary
 from nacl_monai.data.loading import LoadedCase
-from nacl_monai.data.summary import DatasetSummary
 
 
 def loaded(shape, spacing, voxels):

@@ -28,7 +28,7 @@ from nacl_monai.data import (
     decathlon_cases,
     paired_cases,
 )
-from nacl_monai.data.lost import preprocess_label
+from nacl_monai.data.preprocessed import preprocess_label
 from nacl_monai.errors import InputError
 from tests import own_data
 from tests.conftest import ROOT, save_nifti

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.data.tolerance import AFFINE_TOLERANCE
+from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.inference import ReadImage
 from tests.conftest import save_nifti
 

@@ -6,8 +6,8 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import image_files
+from nacl_monai.data.descriptions import read_ignored, read_labels
 from nacl_monai.data.formats import FORMATS, describe
-from nacl_monai.data.formats.description import read_ignored, read_labels
 from nacl_monai.errors import InputError
 from tests import own_data
 from tests.own_data import NAMES, NNUNET, write_json

@@ -11,9 +11,8 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
-from nacl_monai.data.new import Options, new_bundle
-from nacl_monai.data.new.bundle import as_comment, as_yaml
-from nacl_monai.data.new.survey import SAMPLED
+from nacl_monai.data.new_bundle import Options, as_comment, as_yaml, new_bundle
+from nacl_monai.data.survey import SAMPLED
 from nacl_monai.errors import InputError
 from nacl_monai.menus import read_dataset
 from tests import own_data

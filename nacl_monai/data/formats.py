@@ -1,5 +1,6 @@
-"""A datalist of MONAI: a JSON file with ``training``, and perhaps ``validation`` and ``testing``.
+"""Formats of a dataset of one's own: each is recognized by what is there, and described alike.
 
+A datalist of MONAI is a JSON file with ``training``, and perhaps ``validation`` and ``testing``.
 Entries are ``{"image": FILE or [FILE, …], "label": FILE}``, relative to the folder of the JSON file.
 Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them.
 """
@@ -7,13 +8,21 @@ Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import chain, takewhile
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
-from nacl_monai.data.formats.description import (
+from nacl_monai.data.cases import existing_folder
+from nacl_monai.data.descriptions import (
     Description,
     check_mapping,
+    describe_decathlon,
+    describe_folders,
+    describe_nnunet,
+    is_decathlon,
+    is_folders,
+    is_nnunet,
     is_word_for_ct,
     read_ignored,
     read_labels,
@@ -170,3 +179,45 @@ def _channel_words(entry: dict[str, Any]) -> list[str]:
 
 def _names_are_alike(entry: dict[str, Any]) -> bool:
     return len({PurePath(file).name for file in files_of(entry)}) == 1
+
+
+__all__ = ["FORMATS", "Description", "Format", "describe"]
+
+
+class Format(NamedTuple):
+    """How a format is recognized and read.
+
+    Attributes:
+        shape: What must be there, for a message.
+        is_there: Whether a folder has it.
+        describe: What the folder says of itself.
+    """
+
+    shape: str
+    is_there: Callable[[Path], bool]
+    describe: Callable[[Path], Description]
+
+
+#: By name, in the order in which they are looked for.
+FORMATS: dict[str, Format] = {
+    "nnunet": Format("nnU-Net's dataset.json and imagesTr", is_nnunet, describe_nnunet),
+    "decathlon": Format("the Decathlon's dataset.json", is_decathlon, describe_decathlon),
+    "datalist": Format("a MONAI datalist (JSON)", is_datalist, describe_datalist),
+    "folders": Format("the folders images and labels", is_folders, describe_folders),
+}
+
+
+def describe(dataset_dir: str | Path | None) -> Description:
+    """What the folder of a dataset says of itself.
+
+    Raises:
+        InputError: If it is missing, is of no known format, or cannot be used.
+    """
+    root = existing_folder(dataset_dir)
+    for format_ in FORMATS.values():
+        if format_.is_there(root):
+            return format_.describe(root)
+    shapes = [format_.shape for format_ in FORMATS.values()]
+    raise InputError(
+        f"dataset_dir {root}: is of no known format; put there {', '.join(shapes[:-1])} or {shapes[-1]}"
+    )

@@ -1,0 +1,442 @@
+"""What a folder of data says of itself: nnU-Net's or the Decathlon's format, or two folders of pairs.
+
+The formats are those of nnU-Net v2 (Isensee et al. 2021), which its documentation calls
+``Dataset001_NAME``, with its ``splits_final.json`` beside ``dataset.json``, and of the Medical
+Segmentation Decathlon (Antonelli et al. 2022), where an image may be one 4-D file with all modalities.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.data.cases import names_in, paired_names
+from nacl_monai.data.own_cases import ENDINGS, entries_of
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+
+Labels = dict[str, list[int]]
+#: nnU-Net's name of the label of voxels that nobody labeled.
+IGNORE = "ignore"
+#: Labels are read as bytes.
+_LARGEST = 255
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset by its own words.
+
+    Attributes:
+        format: What was recognized, in words.
+        source: The file or folder that says it, which messages name.
+        cases: The function of `nacl_monai.data` that finds the cases, and its arguments.
+        modalities: What the names of a case's files end with, as inference finds them.
+        channels: Names of the image's channels, such as ``["CT"]``; empty where nothing names them.
+        labels: For each label but the background, the values on disk that are part of it; None where
+            nothing says.
+        ignored: The value of voxels that nobody labeled; None where all are.
+        sets: Official sets, such as ``{"test": [names of cases]}``.
+        folds: The names of the cases of each fold of a cross-validation.
+        title: The dataset's name in words.
+    """
+
+    format: str
+    source: Path
+    cases: dict[str, Any]
+    modalities: list[str] = field(default_factory=lambda: [""])
+    channels: list[str] = field(default_factory=list)
+    labels: Labels | None = None
+    ignored: int | None = None
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    folds: list[list[str]] = field(default_factory=list)
+    title: str = ""
+
+
+def is_word_for_ct(name: str) -> bool:
+    """Whether a channel or a modality of this name is a CT."""
+    return name.strip().casefold() == "ct"
+
+
+def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
+    """The labels of a ``dataset.json``: names to values, as nnU-Net has them, or values to names.
+
+    Args:
+        source: The file, for messages.
+        labels: ``{"background": 0, "tumor": 1, "whole": [1, 2]}`` or ``{"0": "background", …}``.
+
+    Returns:
+        For each name but the background's and nnU-Net's ``ignore``, its values in order.
+
+    Raises:
+        InputError: If a value is not a whole number, or 0 is not the background, or a part of something
+            else.
+
+    Example:
+        >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
+        {'whole': [1, 2], 'core': [2]}
+    """
+    found = label_values(source, labels)
+    found.pop(IGNORE, None)
+    rest = {name: values for name, values in found.items() if values != [0]}
+    is_apart = not any(0 in values for values in rest.values())
+    if len(found) != len(rest) + 1 or not rest or not is_apart:
+        raise InputError(
+            f"{source}: labels: the value 0 must be the background, and of nothing else; correct it"
+        )
+    return rest
+
+
+def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
+    """The value of voxels that nobody labeled, which nnU-Net calls ``ignore``; None where all are.
+
+    Args:
+        source: The file, for messages.
+        labels: As for `read_labels`.
+
+    Raises:
+        InputError: If it is not one value above those of all labels, as in nnU-Net, or above 255.
+
+    Example:
+        >>> read_ignored(Path("dataset.json"), {"background": 0, "tumor": 1, "ignore": 2})
+        2
+    """
+    found = label_values(source, labels)
+    ignored = found.pop(IGNORE, None)
+    if ignored is None:
+        return None
+    others = max((value for values in found.values() for value in values), default=0)
+    if len(ignored) > 1 or not others < ignored[0] <= _LARGEST:
+        raise InputError(
+            f"{source}: labels: ignore is {', '.join(map(str, ignored))}, but must be one value above "
+            f"those of all others, {others}, and at most {_LARGEST}; change it here and in the files"
+        )
+    return ignored[0]
+
+
+def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
+    """The values of every name in the labels of a ``dataset.json``, whichever way they are written.
+
+    Args:
+        source: The file, for messages.
+        labels: As for `read_labels`.
+
+    Raises:
+        InputError: If a value is not a whole number, or two values have one name.
+
+    Example:
+        >>> label_values(Path("dataset.json"), {"0": "background", "1": "tumor", "2": "ignore"})
+        {'background': [0], 'tumor': [1], 'ignore': [2]}
+    """
+    if all(key.isdecimal() for key in labels):
+        _check_distinct(source, labels)
+        labels = {str(name): int(value) for value, name in labels.items()}
+    return {name: _values(source, name, value) for name, value in labels.items()}
+
+
+def _check_distinct(source: Path, labels: Mapping[str, Any]) -> None:
+    for name, count in Counter(map(str, labels.values())).items():
+        if count > 1:
+            raise InputError(
+                f"{source}: labels: {count} values are called {name}; give each a name of its own"
+            )
+
+
+def _values(source: Path, name: str, value: Any) -> list[int]:
+    """The values of a label, in order, each once."""
+    values = value if isinstance(value, list) else [value]
+    if not values or any(type(one) is not int for one in values):
+        raise InputError(
+            f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
+            "them for a region"
+        )
+    return sorted(set(values))
+
+
+def check_mapping(file: Path, content: Mapping[str, Any], key: str, example: str) -> None:
+    """Checks that a key of a JSON file is an object with something in it.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not (isinstance(content.get(key), dict) and content[key]):
+        raise InputError(f"{file}: has no {key}; add it, as in {example}")
+
+
+def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:
+    """Refuses files of a folder that would be left out in silence.
+
+    Args:
+        folder: The folder; it may be missing.
+        endings: What the name of each file must end with. Hidden files do not count.
+        remedy: What to do.
+
+    Raises:
+        InputError: If another file is there, or a folder.
+    """
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_dir():
+            raise InputError(
+                f"{path}: is a folder, whose files would be left out; move them into {folder}, or it "
+                "elsewhere"
+            )
+        if path.is_file() and not path.name.endswith(tuple(endings)):
+            raise InputError(
+                f"{path}: does not end in {' or '.join(dict.fromkeys(endings))}; {remedy}"
+            )
+
+
+FILE, SPLITS = "dataset.json", "splits_final.json"
+_TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
+
+
+def is_nnunet(root: Path) -> bool:
+    """Whether ``dataset.json`` is there and names channels."""
+    file = root / FILE
+    return file.is_file() and "channel_names" in read_object(file, "write it again")
+
+
+def describe_nnunet(root: Path) -> Description:
+    """Reads ``dataset.json``, and which files there are.
+
+    ``imagesTs`` is the official test set if ``labelsTs`` is there.
+
+    Raises:
+        InputError: If a key is missing or cannot be meant, if files end otherwise than it says or are of
+            more or fewer cases, or if the folds of ``splits_final.json`` are not a cross-validation.
+    """
+    file = root / FILE
+    content = read_object(file, "write it again")
+    check_mapping(file, content, "channel_names", '{"0": "CT"}')
+    check_mapping(file, content, "labels", '{"background": 0, "tumor": 1}')
+    ending = _readable_ending(file, content)
+    names = _declared_channels(file, content["channel_names"])
+    suffixes = [f"_{number:04d}" for number in range(len(names))]
+    tested = (root / _TEST[1]).is_dir()
+    folders = [_TRAINING, _TEST] if tested else [_TRAINING]
+    endings = [f"{suffix}{ending}" for suffix in suffixes]
+    for images, labels in folders:
+        check_endings(root / images, endings, f"{FILE} names {len(names)} channel(s); correct one")
+        check_endings(root / labels, [ending], f"which {FILE} has as file_ending; convert it")
+    there = paired_names(root / _TRAINING[0], endings, root / _TRAINING[1], ending)
+    _check_number(file, content, len(there))
+    return Description(
+        format="nnU-Net's raw format",
+        source=file,
+        cases={
+            "_target_": "nacl_monai.data.paired_cases",
+            "dataset_dir": "@dataset_dir",
+            "folders": folders,
+            "channels": suffixes,
+            "file_ending": ending,
+        },
+        modalities=suffixes,
+        channels=names,
+        labels=read_labels(file, content["labels"]),
+        ignored=read_ignored(file, content["labels"]),
+        sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
+        folds=read_splits(root / SPLITS),
+        title=str(content.get("name", "")),
+    )
+
+
+def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
+    """How all files end, which nnU-Net finds by their names and not by a list."""
+    if "dataset" in content:
+        raise InputError(
+            f"{file}: lists its files under `dataset`; put them into imagesTr and labelsTr, or write a "
+            "datalist"
+        )
+    ending = content.get("file_ending")
+    if ending not in ENDINGS:
+        raise InputError(
+            f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
+        )
+    return str(ending)
+
+
+def _check_number(file: Path, content: Mapping[str, Any], there: int) -> None:
+    """Refuses data of which a part was not copied, or that have changed, as nnU-Net does.
+
+    Where nothing is there, whoever lists the cases says so.
+    """
+    declared = content.get("numTraining", there)
+    if there and declared != there:
+        raise InputError(
+            f"{file}: numTraining is {declared!r}, but imagesTr and labelsTr hold {there} case(s); copy "
+            "what is missing, or correct it"
+        )
+
+
+def _declared_channels(file: Path, names: dict[str, Any]) -> list[str]:
+    expected = list(map(str, range(len(names))))
+    if set(names) != set(expected):
+        raise InputError(
+            f"{file}: channel_names must be of {', '.join(expected)}, not {', '.join(names)}; correct it"
+        )
+    return [str(names[number]) for number in expected]
+
+
+def read_splits(file: Path) -> list[list[str]]:
+    """The cases of each fold of a ``splits_final.json``, which validate in it and train in all others.
+
+    Raises:
+        InputError: If the file is none, or a case is not in exactly one fold.
+    """
+    if not file.is_file():
+        return []
+    folds, trained = _read_folds(file)
+    everyone = sorted(chain(*folds))
+    whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
+    if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
+        raise InputError(
+            f"{file}: is not a cross-validation, in which each case validates in one fold and trains in "
+            "the others; remove it, and put a split.json into the run's folder instead"
+        )
+    return folds
+
+
+def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
+    """The cases that validate in each fold, and those that train in it."""
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8-sig"))
+        return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file}: is not a list of folds with `train` and `val`; copy it again from "
+            "nnUNet_preprocessed"
+        ) from error
+
+
+def is_decathlon(root: Path) -> bool:
+    """Whether ``dataset.json`` is there and has a modality and a list of training cases."""
+    file = root / FILE
+    return file.is_file() and {"modality", "training"} <= read_object(file, "write it again").keys()
+
+
+def describe_decathlon(root: Path) -> Description:
+    """Reads ``dataset.json``; its test cases have no labels, and do not count.
+
+    Raises:
+        InputError: If a key is missing or cannot be meant.
+    """
+    file = root / FILE
+    content = read_object(file, "write it again")
+    check_mapping(file, content, "modality", '{"0": "MRI"}')
+    check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
+    entries_of(file, content, "training")
+    return Description(
+        format="the Decathlon's format",
+        source=file,
+        cases={
+            "_target_": "nacl_monai.data.listed_cases",
+            "dataset_dir": "@dataset_dir",
+            "file": FILE,
+            "lists": ["training"],
+        },
+        channels=_in_order(content["modality"]),
+        labels=read_labels(file, content["labels"]),
+        ignored=read_ignored(file, content["labels"]),
+        folds=read_splits(root / SPLITS),
+        title=str(content.get("name", "")),
+    )
+
+
+def _in_order(modality: dict[str, Any]) -> list[str]:
+    return [str(modality[key]) for key in sorted(modality, key=lambda key: (len(key), key))]
+
+
+_PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
+_TEST_PAIR = ("imagesTs", "labelsTs")
+_CHANNEL = re.compile(r"_\d{4}$")
+
+
+def is_folders(root: Path) -> bool:
+    """Whether a folder of images and one of labels are there."""
+    return any(_is_there(root, pair) for pair in _PAIRS)
+
+
+def describe_folders(root: Path) -> Description:
+    """Looks at the names of the files.
+
+    If every image ends in ``_0000``, ``_0001``, …, and no label does, these are its channels. If the
+    folders ``imagesTs`` and ``labelsTs`` are there, they are an official test set.
+
+    Raises:
+        InputError: If there is a ``dataset.json`` of no known format, if a file cannot be read, if there
+            are several endings, or if some images have channels and others have none.
+    """
+    _check_alone(root)
+    training = next(pair for pair in _PAIRS if _is_there(root, pair))
+    pairs = [training, _TEST_PAIR] if _is_there(root, _TEST_PAIR) else [training]
+    ending = _common_ending(root, [*chain(*pairs)])
+    channels = _channels(root, training, ending)
+    return Description(
+        format="two folders of pairs",
+        source=root / training[0],
+        cases={
+            "_target_": "nacl_monai.data.paired_cases",
+            "dataset_dir": "@dataset_dir",
+            "folders": [list(pair) for pair in pairs],
+            "channels": channels,
+            "file_ending": ending,
+        },
+        modalities=channels,
+        sets={"test": sorted(names_in(root / _TEST_PAIR[1], ending))}
+        if _TEST_PAIR in pairs
+        else {},
+    )
+
+
+def _is_there(root: Path, pair: Sequence[str]) -> bool:
+    return all((root / folder).is_dir() for folder in pair)
+
+
+def _check_alone(root: Path) -> None:
+    if (root / "dataset.json").is_file():
+        raise InputError(
+            f"{root / 'dataset.json'}: has neither channel_names (nnU-Net's) nor modality and training "
+            "(the Decathlon's); complete or remove it"
+        )
+
+
+def _common_ending(root: Path, folders: Sequence[str]) -> str:
+    """The ending of all files, which is that of the first image."""
+    for folder in folders:
+        check_endings(root / folder, ENDINGS, "no other file can be read, so convert it")
+    first = _first_file(root / folders[0])
+    ending = next(ending for ending in ENDINGS if first.endswith(ending))
+    for folder in folders:
+        check_endings(root / folder, [ending], f"as {first} does; convert one of both")
+    return ending
+
+
+def _first_file(images: Path) -> str:
+    names = sorted(path.name for path in images.glob("[!.]*"))
+    if not names:
+        raise InputError(f"{images}: holds no images; put NAME.nii.gz there")
+    return names[0]
+
+
+def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
+    """What the names of the channels' files end with, in their order."""
+    images, labels = (names_in(root / folder, ending) for folder in pair)
+    # A number at the end of a name is not a channel if the label's name has it, too.
+    return [""] if images & labels else _numbers(root / pair[0], sorted(images), ending)
+
+
+def _numbers(folder: Path, names: Sequence[str], ending: str) -> list[str]:
+    """The numbers of channels at the end of names, which all have one or none has."""
+    found = [_CHANNEL.search(name) for name in names]
+    channels = sorted({match[0] for match in found if match})
+    if channels and None in found:
+        odd = folder / f"{names[found.index(None)]}{ending}"
+        raise InputError(
+            f"{odd}: has no channel in its name as others have, such as {channels[0]}; rename it"
+        )
+    return channels or [""]
