@@ -16,7 +16,7 @@ import pandas as pd
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.files import write_text
+from nacl_monai.files import check_folder, write_text
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.reports.columns import METRICS, columns_of, structure_of
 from nacl_monai.reports.evaluated import Run, read_runs
@@ -51,6 +51,7 @@ def write_pages(
     for run in runs:
         if Path(run.name).name != run.name or run.name[:1] in ("", "."):
             raise InputError(f"--names: {run.name!r} is not a name of a file; choose another")
+    check_folder(output, "choose another --output")  # before anything is drawn
     return [
         write_page(
             run,
