@@ -1,38 +1,43 @@
 """What the README and the page on training show is what the project does."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from nacl_monai.bundles.__main__ import (
+    evaluate_words,
+    infer_words,
+    parser,
+    shown,
+    train_words,
+)
 from nacl_monai.menus import dataset_names, read_menu
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TRAIN = (ROOT / "docs/train.md").read_text(encoding="utf-8")
-CHOICE = ["DATASET=acdc", "DATASET_DIR=/data/ACDC", "LOSS=nacl", "NETWORK=unet", "SEED=0", "ARGS="]
 
 
-def words(text):
-    """The words of shell commands, whatever their line breaks."""
-    return text.replace("\\\n", " ").split()
-
-
-@pytest.mark.parametrize("target", ["train", "evaluate", "infer"])
-def test_commands(target):
-    """The monai.bundle commands of the page are those that make prints and runs."""
-    images = ["IMAGES=/data/new/patient.nii.gz"] if target == "infer" else []
+@pytest.mark.parametrize("make_words", [train_words, evaluate_words, infer_words])
+def test_commands(make_words):
+    """The monai.bundle commands of the page are those of its make commands."""
+    verb = make_words.__name__.removesuffix("_words")
+    (given,) = re.findall(rf"^make {verb} +(.*)$", TRAIN, re.MULTILINE)
     printed = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", target, *CHOICE, *images],
+        ["make", "-n", "--silent", "-o", ".venv/runtime", verb, *given.split()],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    command = printed[printed.index(".venv/bin/python -m monai.bundle run") :]
+    options, others = parser().parse_known_args(shlex.split(printed)[1:])
 
-    assert " ".join(words(command)) in " ".join(words(TRAIN))
+    joined = TRAIN.replace("\\\n", " ")
+    shown_there = re.findall(r"^python -m monai.bundle .*$", joined, re.MULTILINE)
+    assert shlex.split(shown(make_words(options, others))) in [*map(shlex.split, shown_there)]
 
 
 @pytest.mark.parametrize(

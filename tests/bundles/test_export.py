@@ -242,6 +242,7 @@ def calibrated(run, _, monkeypatch):
     return {"calibrator": name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options_of", [of_slices, own_network, of_patches, calibrated])
 def test_inference_needs_nothing_but_the_packages_on_the_card(
     run, tmp_path, monkeypatch, options_of

@@ -210,6 +210,7 @@ def test_unusable_model_is_named(bundle, acdc_phantom, tmp_path, content, messag
     assert message in one_line(errors)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(bundle, trained):
     """Evaluation with another network than was trained is refused."""
     dataset, dataset_dir, run = trained

@@ -15,6 +15,8 @@ from nacl_monai.training import CaseBins
 from tests.configurations.conftest import arguments
 from tests.configurations.test_errors import one_line
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(run_of, tmp_path):

@@ -16,6 +16,8 @@ from nacl_monai.training.definitions import IGNORE_INDEX, ignoring
 from tests.configurations.conftest import block_package, run_module
 from tests.own_data import IGNORED, NAMES, ignore_some, nnunet
 
+pytestmark = pytest.mark.slow
+
 TESTED = NAMES[4:]
 BINS = 15
 TOLD = {

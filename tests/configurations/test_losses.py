@@ -7,6 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.configurations.conftest import arguments
 from tests.networks.conftest import small_overrides
 
+pytestmark = pytest.mark.slow
+
 DICE_WITH_PENALTY = {
     "_target_": "nacl_monai.losses.ComposedLoss",
     "base": "@losses::dice_ce",

@@ -9,6 +9,8 @@ from monai.bundle import ConfigParser
 from nacl_monai.data.cases import image_files
 from tests.configurations.conftest import FAST, ROOT, arguments
 
+pytestmark = pytest.mark.slow
+
 TURNS = {
     "flipped": [[0, -1], [1, -1], [2, 1]],
     "slices_first": [[2, -1], [1, 1], [0, 1]],

@@ -17,6 +17,8 @@ from nacl_monai.menus import fragments
 from tests.configurations.conftest import block_package, run_module
 from tests.own_data import NAMES, nnunet, renamed_as_folders, renamed_as_nnunet, write_json
 
+pytestmark = pytest.mark.slow
+
 FORMATS = {"nnunet": renamed_as_nnunet, "folders": renamed_as_folders}
 CLASSES = {"nnunet": ["anterior", "posterior"], "folders": ["class_1", "class_2"]}
 

@@ -19,8 +19,10 @@ from nacl_monai.bundles.__main__ import main as export
 from nacl_monai.cli import main as nacl_monai
 from nacl_monai.files import checksum
 from nacl_monai.runs import RunFolder
-from tests.configurations.conftest import ROOT, arguments, block_package, run_bundle, run_module
+from tests.configurations.conftest import ROOT, arguments, block_package, run_bundle
 from tests.configurations.test_errors import one_line
+
+pytestmark = pytest.mark.slow
 
 GUIDE = (ROOT / "docs/own_network.md").read_text(encoding="utf-8")
 (MODULE,) = re.findall(r"```python\n# my_package.py\n(.*?)```", GUIDE, re.S)
@@ -52,11 +54,7 @@ def printed(words, **variables):
 
 def run(words, **variables):
     """What the command does, in this process."""
-    command = printed(words, **variables)
-    if "export" in command:
-        assert export(command[command.index("export") :]) == 0
-    else:
-        run_module(pytest.MonkeyPatch(), command[command.index("run") :])
+    assert nacl_monai(printed(words, **variables)[1:]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def follow(place, commands, run_folder, epochs=1, more=""):
         "train": f"{place.args} --max_epochs {epochs} {more}",
         "evaluate": f"{place.args} --reliability_interval 0",
         "infer": "",
-        "export": f"--output {run_folder}_dist --network my_package.MyNet --loss my_package.MyLoss",
+        "export": f"--output {run_folder}_dist",
     }
     for words in commands:
         images = {"IMAGES": place.image} if words[0] == "infer" else {}

@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import pytest
 from monai.engines import SupervisedTrainer
 
 from tests.configurations.conftest import arguments
 from tests.configurations.test_errors import one_line
+
+pytestmark = pytest.mark.slow
 
 
 def test_split_is_drawn_as_the_command_says_or_the_command_is_refused(

@@ -246,6 +246,7 @@ class TestInference:
         np.testing.assert_array_equal(labels[0].get_fdata(), back.get_fdata())
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_weights(datasets, tmp_path, monkeypatch, capfd):
     """The same seed gives the same weights, another seed gives others."""
     weights = []
@@ -274,6 +275,7 @@ def test_same_seed_gives_the_same_weights(datasets, tmp_path, monkeypatch, capfd
 LOSSES = list(ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")["losses"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
     """Every loss of the menu trains."""

@@ -111,6 +111,7 @@ def test_evaluator_has_the_weights_of_the_run_whatever_leads_to_it(run_of, monke
     assert all(torch.equal(weights[name].cpu(), saved[name]) for name in saved)
 
 
+@pytest.mark.slow
 def test_seed_counts_without_initialize(datasets, tmp_path, monkeypatch):
     """The run id's own steps alone begin with the same weights, whatever was drawn before."""
     dataset_dir = datasets["hippocampus"]
@@ -127,6 +128,7 @@ def test_seed_counts_without_initialize(datasets, tmp_path, monkeypatch):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+@pytest.mark.slow
 def test_device_by_name_trains(bundle, datasets, tmp_path):
     """A device named as the README names it trains; what MONAI needs is made of the name."""
     dataset_dir = datasets["hippocampus"]

@@ -10,6 +10,8 @@ from monai.inferers import SimpleInferer
 
 from tests.configurations.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 #: Labels along the first axis, the same everywhere else; values are those of BraTS, 4 called 3.
 TRUTH = [0, 1, 1, 2, 2, 0, 0, 0]
 FOUND = [0, 1, 2, 2, 2, 2, 0, 0]

@@ -177,7 +177,7 @@ def test_every_exhibit_is_a_target_of_make(name):
     words = ["make", "--dry-run", "--no-print-directory", name]
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    assert f".venv/bin/nacl-monai reproduce {name} --profile 'local'" in printed
+    assert f".venv/bin/nacl-monai reproduce {name}" in printed
 
 
 @pytest.mark.parametrize("name", [name for name in EXHIBITS if name.startswith("figure")])

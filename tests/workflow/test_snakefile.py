@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -313,24 +312,6 @@ def test_paths_are_one_word_of_every_command(tmp_path, monkeypatch):
         assert words[words.index("--run") + 1].startswith(f"{folder}/runs/acdc/")
     rendering = next(line for line in printed.splitlines() if "nacl-monai paper table4" in line)
     assert f"{folder}/runs" in shlex.split(rendering)
-
-
-def test_make_hands_its_variables_on():
-    """As words of the command, which has them become keys of the workflow's configuration."""
-    words = ["DATASETS=acdc kits", "LOSSES=nacl svls", "SEEDS=0 1", "PROFILE=slurm", "ARGS="]
-    printed = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "figure9", *words, "DATA_DIR=/data"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-    command = " ".join(printed.replace("\\\n", " ").split())
-    assert command.endswith(
-        ".venv/bin/nacl-monai reproduce figure9 --profile 'slurm' "
-        "--datasets 'acdc kits' --losses 'nacl svls' --seeds '0 1' --data_dir '/data'"
-    )
 
 
 @pytest.mark.nightly
