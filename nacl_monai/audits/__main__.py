@@ -1,4 +1,8 @@
-"""Audits saved predictions of any tool: ``nacl-monai audit PREDICTIONS [PREDICTIONS …] LABELS``."""
+"""Audits saved predictions of any tool: ``nacl-monai audit PREDICTIONS [PREDICTIONS …] LABELS``.
+
+``nacl-monai merge`` joins audits; ``nacl-monai calibrate`` fits a calibrator to a run, on its validation
+patients, and evaluates it on its test patients, or to saved predictions, across folds of their patients.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.calibrate import calibrate
-from nacl_monai.audits.options import Options
-from nacl_monai.audits.words import add_meaning, add_measures, add_patients
+from nacl_monai.audits.options import (
+    EVALUATED_REGIONS,
+    Options,
+    add_audit_options,
+    add_options,
+)
 from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError, SettingError
 
@@ -19,15 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where a case had a fault."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["calibrate"]:
-        return _ended(*attempted(lambda: calibrate(given[1:])))
-    words = vars(_parser().parse_args(given))
-    run = words.pop("run")
-    del words["command"]
-    return _ended(*attempted(lambda: run(**words)))
-
-
-def _ended(faults: Sequence[InputError] | None, code: int) -> int:
-    """The exit code, which says whether single cases had a fault."""
+        faults, code = attempted(lambda: _calibrate(given[1:]))
+    else:
+        words = vars(_parser().parse_args(given))
+        run = words.pop("run")
+        del words["command"]
+        faults, code = attempted(lambda: run(**words))
     return 1 if faults else code
 
 
@@ -61,6 +65,51 @@ def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
     return merge_files(files, output)
 
 
+def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
+    """Of a run or of saved predictions: two folders are those of predictions and labels."""
+    parser = _calibrate_parser()
+    options, others = parser.parse_known_args(words)
+    from nacl_monai.audits.calibrate import calibrate_folder, calibrate_run
+
+    given = vars(options)
+    folders = given.pop("folders")
+    if len(folders) > 1:
+        of_run = [name for name in ("dataset_dir", "bundles", "calibrator") if name in given]
+        wrong = [*map(str, folders[2:]), *others, *of_run]
+        if wrong:
+            parser.error(
+                f"{', '.join(wrong)}: has no place beside saved predictions and their labels"
+            )
+        of_fit = ("output", "folds", "method", "region")
+        fit = {name: given.pop(name) for name in of_fit if name in given}
+        predictions, labels = folders
+        return calibrate_folder(predictions, labels, options=Options(**given), **fit)
+    dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
+    named = (given.pop(key, None) for key in ("calibrator", "method", "region"))
+    name = _name(parser, *named)
+    if given:
+        parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
+    calibrate_run(folders[0], name, dataset_dir, others, bundles)
+    return []
+
+
+def _name(
+    parser: argparse.ArgumentParser, name: str | None, method: str | None, region: str | None
+) -> str:
+    """The name of a run's calibrator, given as a whole or by its parts."""
+    from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
+
+    if name is not None:
+        if method or region:
+            parser.error("--calibrator: says method and region; leave --method and --region out")
+        return name
+    method = method or next(iter(METHODS))
+    if method not in METHODS:
+        what = "is of structures" if method in SIGMOID_METHODS else "is not known"
+        parser.error(f"--method {method}: {what}; choose from {', '.join(METHODS)}")
+    return f"{method}_{region or METHODS[method].region}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nacl-monai", description="Calibration of saved predictions; no model is loaded."
@@ -72,34 +121,6 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,  # what is not said is as `Options` has it
     )
     audit.set_defaults(run=_audit)
-    _add_files(audit)
-    add_patients(audit)
-    add_meaning(audit)
-    add_measures(audit)
-    audit.add_argument(
-        "--calibrator",
-        type=Path,
-        metavar="FILE",
-        help="audit the probabilities behind it: calibrator.json, as calibrate writes it",
-    )
-    audit.add_argument(
-        "--write",
-        choices=["nifti"],
-        help="also write probabilities, confidence and entropy of every case, as images",
-    )
-    audit.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-
-    merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
-    merge.set_defaults(run=_merge)
-    merge.add_argument("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
-    merge.add_argument(
-        "--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge"
-    )
-    return parser
-
-
-def _add_files(audit: argparse.ArgumentParser) -> None:
-    """What is read and written."""
     audit.add_argument(
         "folders",
         nargs="+",
@@ -127,6 +148,55 @@ def _add_files(audit: argparse.ArgumentParser) -> None:
     audit.add_argument(
         "--names", nargs="+", metavar="NAME", help="a name per model (default: that of its folder)"
     )
+    add_options(audit)
+    add_audit_options(audit)
+
+    merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
+    merge.set_defaults(run=_merge)
+    merge.add_argument("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
+    merge.add_argument(
+        "--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge"
+    )
+    return parser
+
+
+def _calibrate_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nacl-monai calibrate",
+        description="Fits a calibrator, and shows what it does before and after.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="a run; or a folder of predictions and that of their label maps",
+    )
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
+        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt",
+    )
+    parser.add_argument(
+        "--region",
+        choices=EVALUATED_REGIONS,
+        help="voxels of the fit (default: union for a temperature, all for what tells classes apart)",
+    )
+    run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
+    run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
+    run.add_argument(
+        "--calibrator",
+        metavar="NAME",
+        help="method, region and ensemble in one: temperature_union, ensemble",
+    )
+    run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
+    saved = parser.add_argument_group("of saved predictions")
+    saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
+    saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
+    add_options(saved)
+    return parser
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from nacl_monai.audits.channels import class_names
-from nacl_monai.audits.folders import find, measured_cases, processes
+from nacl_monai.audits.labels import Folders, check_raters
 from nacl_monai.audits.options import EVALUATED_REGIONS, Options
-from nacl_monai.audits.raters import Folders, check_raters
+from nacl_monai.audits.reading import find, measured_cases, processes
 from nacl_monai.audits.result import Audit, from_sums
 from nacl_monai.audits.sums import summed
 from nacl_monai.data.patients import patients_of
@@ -76,7 +76,7 @@ def audit(
         _refuse({"write": options.get("write")}, "the command")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
-        words = Options(patients=table, **given, **options)
+        words = Options(**{**given, **options, "patients": table, "pictures": False})
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     _refuse(dict.fromkeys(options, True), "folders")

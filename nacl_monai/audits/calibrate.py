@@ -1,88 +1,213 @@
-"""``nacl-monai calibrate``: fit a calibrator, and show what it does before and after.
+"""Fit a calibrator, and show what it does before and after.
 
 To a run, on its validation patients, and evaluated on its test patients; or to saved predictions of any
-tool, across folds of their patients.
+tool. Nobody can be tested on what was fitted to them, and saved predictions have no other patients. So
+the patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
+others. The calibrator that is written is fitted to all.
 """
 
 from __future__ import annotations
 
-import argparse
+import hashlib
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.options import EVALUATED_REGIONS, Options
-from nacl_monai.audits.words import add_meaning, add_measures, add_patients
+import numpy as np
+import torch
+
+from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.command import audit_one, print_faults, show
+from nacl_monai.audits.options import Options
+from nacl_monai.audits.output import check_measured, check_output, draw_all
+from nacl_monai.audits.reading import Found, find, known_by, read_case, through
+from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_written
-from nacl_monai.errors import InputError
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
+from nacl_monai.posthoc import (
+    OUTPUTS,
+    Calibrator,
+    Fit,
+    NoRoomError,
+    Outputs,
+    RegionLogits,
+    StructureLogits,
+    fit_method,
+    read_calibrator,
+    write_calibrator,
+)
+from nacl_monai.posthoc.file import FILE
+from nacl_monai.progress import progress_bar
+from nacl_monai.reports import read_runs
+from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
 from nacl_monai.runs import RunFolder
+from nacl_monai.training.run_settings import read_record
+
+#: The folders of the two audits.
+BEFORE, AFTER = "before", "after"
+#: What programs without this package read in place of calibrator.json.
+_SCRIPTED = "calibrator.ts"
+Kept = RegionLogits | StructureLogits
 
 
-def calibrate(words: Sequence[str]) -> list[InputError]:
-    """Runs the command; returns the faults of single cases.
-
-    Raises:
-        InputError: If nothing can be fitted.
-    """
-    parser = _parser()
-    options, others = parser.parse_known_args(words)
-    given = vars(options)
-    folders = given.pop("folders")
-    if len(folders) > 1:
-        wrong = [*map(str, folders[2:]), *others]
-        return _calibrate_saved(parser, folders[0], folders[1], given, wrong)
-    _calibrate_run(parser, folders[0], given, others)
-    return []
-
-
-def _calibrate_run(
-    parser: argparse.ArgumentParser, run: Path, given: dict[str, Any], overrides: Sequence[str]
-) -> None:
-    dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
-    named = (given.pop(key, None) for key in ("calibrator", "method", "region"))
-    name = _name(parser, *named)
-    if given:
-        parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
-    calibrate_run(run, name, dataset_dir, overrides, bundles)
-
-
-def _calibrate_saved(
-    parser: argparse.ArgumentParser,
+def calibrate_folder(
     predictions: Path,
     labels: Path,
-    given: dict[str, Any],
-    wrong: Sequence[str],
+    output: Path = Path("calibrated"),
+    options: Options = Options(),  # noqa: B008 - it cannot change
+    method: str | None = None,
+    region: str | None = None,
+    folds: int = 5,
 ) -> list[InputError]:
-    from nacl_monai.audits.cross_fitting import calibrate_folder
+    """Fits a calibrator to saved predictions, prints what it does, and writes it.
 
-    of_run = [name for name in ("dataset_dir", "bundles", "calibrator") if name in given]
-    if wrong or of_run:
-        parser.error(
-            f"{', '.join([*wrong, *of_run])}: has no place beside saved predictions and their labels"
+    Args:
+        predictions: A folder that ``nacl-monai audit`` reads.
+        labels: The folder of the label maps.
+        output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, and
+            their diagrams.
+        options: The command's options.
+        method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
+            structures overlap; by default one temperature.
+        region: The voxels of the fit; by default the method's.
+        folds: Folds of the patients, at most as many as there are patients.
+
+    Returns:
+        The faults of single cases; the others are in the fit.
+
+    Raises:
+        InputError: If nothing can be fitted, or if ``output`` holds something else.
+        SettingError: If the folds are fewer than two, or the method is not of such predictions.
+    """
+    if folds < 2:
+        raise SettingError(f"--folds: is {folds}; give 2 or more")
+    file, remedy = output / FILE, "choose another --output"
+    if file.is_file() and read_calibrator(file, remedy).weights is not None:
+        raise InputError(f"{file}: is a calibrator of a run, not of saved predictions; {remedy}")
+    for name in (BEFORE, AFTER):
+        check_output(output / name, [predictions, labels, *options.files])
+    found = find(predictions, labels, options, BEFORE)
+    show(found)
+    channels = found.settings.channels
+    outputs = OUTPUTS[channels.activation]
+    method = _chosen(method, outputs, channels)
+    region = region or outputs.methods[method].region
+    with outputs.voxels(channels.names, region) as voxels:
+        patient_of, faults = _read(found, voxels, options)
+        fit = fit_method(method, voxels)
+        parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
+    name = f"{method}_{region}"
+    pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
+    before = replace(found, pairs=pairs, faults=())
+    after = _after(before, name, parts, patient_of)
+    (output / FILE).unlink(missing_ok=True)  # the folder is complete once it is there again
+    folders = [output / BEFORE, output / AFTER]
+    for one, folder in zip((before, after), folders, strict=True):
+        audit_one(one, folder, options, map)
+    runs = read_runs(folders, [BEFORE, name])
+    files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
+    calibrator = Calibrator(
+        fit,
+        fit.patients,
+        known_by(options),
+        cases=sorted(case for case, patient in patient_of.items() if patient in fit.patients),
+        patient_pattern=options.patient_pattern,
+        activation=channels.activation,
+        channels=channels.names,
+        folds=[part.record for part in parts],
+    )
+    with atomic_path(output / _SCRIPTED) as path:
+        torch.jit.save(torch.jit.script(fit.module), path)
+    files += [write_calibrator(output / FILE, calibrator), output / _SCRIPTED]
+    fitted = f"{name}: {fit.text(runs[0].unit)}"
+    print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
+    print_written(files)
+    return faults
+
+
+def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:
+    """The method that was asked for, or the first."""
+    fitting = [name for name, one in outputs.methods.items() if not one.sees_image]
+    if method is not None and method not in fitting:
+        raise SettingError(
+            f"--method {method}: is not for {channels.describe()} without their images; choose from "
+            f"{', '.join(fitting)}"
         )
-    of_fit = ("output", "folds", "method", "region")
-    fit = {name: given.pop(name) for name in of_fit if name in given}
-    return calibrate_folder(predictions, labels, options=Options(**given), **fit)
+    return method or fitting[0]
 
 
-def _name(
-    parser: argparse.ArgumentParser, name: str | None, method: str | None, region: str | None
-) -> str:
-    """The name of a run's calibrator, given as a whole or by its parts."""
-    from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
+@dataclass(frozen=True)
+class _Part:
+    """A fold: its patients, and the fit to the others."""
 
-    if name is not None:
-        if method or region:
-            parser.error("--calibrator: says method and region; leave --method and --region out")
-        return name
-    method = method or next(iter(METHODS))
-    if method not in METHODS:
-        what = "is of structures" if method in SIGMOID_METHODS else "is not known"
-        parser.error(f"--method {method}: {what}; choose from {', '.join(METHODS)}")
-    return f"{method}_{region or METHODS[method].region}"
+    patients: Collection[str]
+    fit: Fit
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
+
+
+def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str], list[InputError]]:
+    """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
+    names = [one.case for one, _ in found.pairs]
+    logits_of = OUTPUTS[found.settings.channels.activation].logits_of
+    known = patients_of(names, options.patient_pattern, options.patients) or names
+    patient_of, faults = {}, list(found.faults)
+    pairs = progress_bar(found.pairs, description="Reading", unit="case")
+    for pair, patient in zip(pairs, known, strict=True):
+        try:
+            predicted, (labels,) = read_case(pair, found.layout.read, found.settings, options)
+            logits = logits_of(torch.from_numpy(predicted.voxels), predicted.step)
+            voxels.add(logits, labels.classes, patient, labels.mask)
+        except NoRoomError:
+            raise
+        except InputError as fault:
+            faults.append(fault)
+        else:
+            patient_of[pair[0].case] = patient
+    check_measured(found, list(patient_of), faults)
+    print_faults(faults)
+    return patient_of, faults
+
+
+def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
+    """The parts of the patients, in an order that is drawn once and for all."""
+    if len(patients) < 2:
+        raise InputError(
+            f"{patients[0]}: is the only patient, who cannot test what is fitted to them; give "
+            "predictions of more"
+        )
+    drawn = np.random.default_rng(0).permutation(len(patients))
+    several = [
+        [patients[k] for k in drawn[fold::folds]] for fold in range(min(folds, len(patients)))
+    ]
+    return [
+        _Part(part, fit_method(method, voxels.without(part)))
+        for part in progress_bar(several, description="Fitting", unit="fold")
+    ]
+
+
+def _after(
+    before: Found, name: str, parts: Sequence[_Part], patient_of: Mapping[str, str]
+) -> Found:
+    """The same predictions, each through the calibrator that has not seen its patient."""
+    of_patients = {one: part.fit.module for part in parts for one in part.patients}
+    modules = {case: of_patients[patient] for case, patient in patient_of.items()}
+    folds = json.dumps([part.record for part in parts])
+    record = {
+        "calibrator": name,
+        "calibrator_folds": len(parts),
+        "calibrator_checksum": hashlib.sha256(folds.encode()).hexdigest(),
+    }
+    return through(replace(before, name=name), modules, record)
 
 
 def calibrate_run(
@@ -96,7 +221,7 @@ def calibrate_run(
 
     Args:
         run: Folder of a finished training.
-        name: Method and region, ``ensemble``, or both; see `nacl_monai.training.calibrator_names`.
+        name: Method and region, ``ensemble``, or both; see `nacl_monai.training.calibrators.read_name`.
         dataset_dir: Where the dataset is.
         overrides: More ``--key value`` of the evaluation.
         bundles: Folder of the bundles; that of the working directory or of the package if None.
@@ -104,11 +229,6 @@ def calibrate_run(
     Raises:
         InputError: If the run is none, or if a step fails; its error is printed.
     """
-    from nacl_monai.audits.table import audit_table
-    from nacl_monai.reports import read_runs
-    from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
-    from nacl_monai.training.run_settings import read_record
-
     folder = RunFolder(run)
     if not folder.config.is_file():
         raise InputError(
@@ -140,41 +260,3 @@ def _run(run_id: str, words: Sequence[str]) -> None:
     code = subprocess.run(command, check=False).returncode
     if code:
         raise InputError(f"{run_id}: ended with exit code {code}; see the error above")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nacl-monai calibrate", description=__doc__, argument_default=argparse.SUPPRESS
-    )
-    parser.add_argument(
-        "folders",
-        nargs="+",
-        type=Path,
-        metavar="FOLDER",
-        help="a run; or a folder of predictions and that of their label maps",
-    )
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        help="temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
-        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt",
-    )
-    parser.add_argument(
-        "--region",
-        choices=EVALUATED_REGIONS,
-        help="voxels of the fit (default: union for a temperature, all for what tells classes apart)",
-    )
-    run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
-    run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
-    run.add_argument(
-        "--calibrator",
-        metavar="NAME",
-        help="method, region and ensemble in one: temperature_union, ensemble",
-    )
-    run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
-    saved = parser.add_argument_group("of saved predictions")
-    saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
-    saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
-    for add in (add_patients, add_meaning, add_measures):
-        add(saved)
-    return parser

@@ -64,6 +64,21 @@ class Channels:
             for name, values in structures.items()
         }
 
+    @property
+    def label_names(self) -> dict[int, str]:
+        """The name of every value of a label map; one of several structures has all their names.
+
+        Example:
+            >>> Channels("sigmoid", {"whole": (1, 2), "tail": (2,)}, ignore=3).label_names
+            {0: 'background', 1: 'whole', 2: 'whole + tail', 3: 'ignore'}
+        """
+        names = {
+            value: " + ".join(name for name, of in self.values.items() if value in of)
+            for value in sorted({0} | self.label_values)
+        }
+        names[0] = names[0] or "background"
+        return names if self.ignore is None else {**names, self.ignore: "ignore"}
+
     def describe(self) -> str:
         """What is printed: "3 classes by softmax (dataset.json)"."""
         kind = "overlapping structures" if self.overlapping else "classes"

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.folders import Found, find, measured_cases, processes
-from nacl_monai.audits.label_table import write_label_tables
-from nacl_monai.audits.measuring import Extras
+from nacl_monai.audits.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.audits.merging import merge
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import (
@@ -20,13 +18,15 @@ from nacl_monai.audits.output import (
     write_merged,
     written_aside,
 )
-from nacl_monai.audits.raters import Folders, by_name, check_name, check_raters
+from nacl_monai.audits.reading import Found, find, measured_cases, processes
 from nacl_monai.audits.table import audit_table, rater_table
 from nacl_monai.audits.worst import WorstCases
 from nacl_monai.cli import print_written
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import write_text
+from nacl_monai.inference.saving import label_tables
 from nacl_monai.reports import Run, check_alike, read_runs
 from nacl_monai.reports.evaluation_files import first_repeated, listed
 
@@ -117,18 +117,19 @@ def audit_one(
         found: From `find`.
         place: The files' place.
         options: The command's options.
-        apply: `map`, or that of `nacl_monai.audits.folders.processes`.
+        apply: `map`, or that of `nacl_monai.audits.reading.processes`.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
     worst = WorstCases(found.settings)
     with written_aside(place) as nifti:
-        extras = Extras(options.pictures, nifti if options.write else None)
-        cases, numbers, faults = measured_cases(found, apply, extras, worst.keep)
+        written_maps = nifti if options.write else None
+        cases, numbers, faults = measured_cases(found, apply, worst.keep, written_maps)
         check_measured(found, cases, faults)
         if options.write:
-            write_label_tables(nifti, found.settings.channels)
+            for name, text in label_tables(found.settings.channels.label_names).items():
+                write_text(nifti / name, text)
         patients = patients_of(cases, options.patient_pattern, options.patients)
         audit, written = write_audit(place, found, cases, patients, numbers, worst.pictures)
     print_faults(faults)

@@ -1,8 +1,9 @@
-"""Reading a file of voxels: NIfTI by nibabel; NRRD and MetaImage by SimpleITK, where it is there."""
+"""Files of voxels: NIfTI by nibabel; NRRD and MetaImage by SimpleITK, where it is there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,15 +11,71 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.faults import affine_of, check_file, readable
+from nacl_monai.data.faults import check_file, readable
 from nacl_monai.errors import InputError
+from nacl_monai.inference.images import affine_of
 from nacl_monai.metrics.inputs import native
+
+Affine = npt.NDArray[np.float64] | None
+Array = npt.NDArray[Any]
 
 NIFTI = (".nii.gz", ".nii")
 SITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 ENDINGS = (*NIFTI, *SITK)
 
-Array = npt.NDArray[Any]
+
+@dataclass(frozen=True)
+class Prediction:
+    """The files of a case.
+
+    Attributes:
+        case: Its name.
+        files: The class of each file, or "" for one file with all classes → the file.
+    """
+
+    case: str
+    files: Mapping[str, Path]
+
+    @property
+    def file(self) -> Path:
+        """The first file."""
+        return next(iter(self.files.values()))
+
+
+#: A case, and its label map by each rater.
+Pair = tuple[Prediction, Sequence[Path]]
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """The voxels of a case.
+
+    Attributes:
+        voxels: ``(C, z, y, x)``, as they were stored: half precision stays, and uint8 counts 255ths.
+        affine: From ``(x, y, z)`` to mm, RAS+; None where no file says.
+        file: The file of the voxels.
+        source: The file that says where they are.
+        turned: Whether the axes were turned to run right, anterior and superior before; the affine is
+            that of the image all the same.
+        whole: Whether whole numbers are stored.
+        segmentation: The file of the most probable classes, if there is one.
+        step: The step between stored probabilities, where the dtype does not say, as of integers that
+            a file scales.
+    """
+
+    voxels: npt.NDArray[Any]
+    affine: Affine
+    file: Path
+    source: Path
+    turned: bool = False
+    whole: bool = False
+    segmentation: Path | None = None
+    step: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along x, y and z."""
+        return tuple(self.voxels.shape[:0:-1])
 
 
 class Image(NamedTuple):

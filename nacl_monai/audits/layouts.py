@@ -1,14 +1,332 @@
-"""The layouts in which tools leave probabilities, and which of them a folder has."""
+"""The layouts in which tools leave probabilities, and which of them a folder has.
+
+nnU-Net writes ``CASE.npz`` with ``--save_probabilities``, and a training with ``--npz``. It holds
+``probabilities``, ``(C, z, y, x)`` on the image's own grid as the reader of ``plans.json`` turned it;
+``CASE.pkl`` holds the geometry, ``CASE.nii.gz`` the segmentation. Predictions have ``dataset.json`` and
+``plans.json`` beside them, a training above its ``fold_*/validation``. TotalSegmentator's
+``--save_probabilities CASE.npz`` copies only npz and pkl, on the grid that it resamples to; where a task
+has several networks, each overwrites what the one before has left.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from nacl_monai.audits import nifti, nnunet
-from nacl_monai.audits.saved import Prediction, Probabilities
+import nibabel
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.images import (
+    ENDINGS,
+    Affine,
+    Array,
+    Image,
+    Pair,
+    Prediction,
+    Probabilities,
+    image_files,
+    images_by_name,
+    named_once,
+    read_grid,
+    read_image,
+    stem_of,
+    stored_as,
+    to_ras,
+)
 from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+from nacl_monai.metrics.inputs import native
+from nacl_monai.reports.evaluation_files import UNREADABLE_NPZ
+from nacl_monai.runs import EvaluationFolder
+
+_KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
+_REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and booleans
+
+
+def find_npz(folder: Path) -> list[Prediction]:
+    """The cases of a folder of npz files; for a training of nnU-Net, those of all folds."""
+    files = (
+        *folder.glob("*.npz"),
+        *folder.glob("validation/*.npz"),
+        *folder.glob("fold_*/validation/*.npz"),
+    )
+    visible = (file for file in sorted(files) if not file.name.startswith("."))
+    return [Prediction(file.stem, {"": file}) for file in visible]
+
+
+def dataset_file(folder: Path) -> Path | None:
+    """The ``dataset.json`` of predictions, or of the training that a ``validation`` belongs to."""
+    return _beside(folder, "dataset.json")
+
+
+def _beside(folder: Path, name: str) -> Path | None:
+    folder = folder.resolve()
+    above = {"validation": folder.parents[1:2]}.get(folder.name, folder.parents[:1])
+    is_fold = folder.name == "validation" or folder.name.startswith("fold_")
+    places = (folder, *(above if is_fold else ()))
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def read_npz(prediction: Prediction) -> Probabilities:
+    """Reads the npz file of a case.
+
+    Raises:
+        InputError: If it is damaged, of nnU-Net's first version, or something else.
+    """
+    file = prediction.file
+    array, segmentation = _array(file), _segmentation(file)
+    plans, geometry = _beside(file.parent, "plans.json"), file.with_suffix(".pkl")
+    known = segmentation is not None and plans is not None
+    record = {} if known or not geometry.is_file() else read_plain(geometry)
+    affine: Affine = None
+    source = file
+    if segmentation is not None:
+        affine, source = read_grid(segmentation)[1], segmentation
+    elif record:
+        affine, source = _affine(geometry, record, array.shape[:0:-1]), geometry
+    turned = _is_turned(plans, record)
+    return Probabilities(array, affine, file, source, turned, segmentation=segmentation)
+
+
+def is_placed(prediction: Prediction) -> bool:
+    """Whether a file beside the npz file says where its voxels are."""
+    geometry = prediction.file.with_suffix(".pkl")
+    return geometry.is_file() or _segmentation(prediction.file) is not None
+
+
+def _is_turned(plans: Path | None, record: Mapping[str, Any]) -> bool:
+    """Whether the reader turned the image, by its name in the plans or by what it recorded."""
+    reader = read_object(plans, "predict again").get("image_reader_writer", "") if plans else ""
+    recorded = {*record.get("sitk_stuff", ()), *record.get("nibabel_stuff", ())}
+    return "Reorient" in str(reader) or bool(
+        recorded & {"original_orientation", "reoriented_affine"}
+    )
+
+
+def _array(file: Path) -> np.ndarray[Any, Any]:
+    try:
+        with file.open("rb") as stream, _opened(stream) as archive:
+            if _KEY_OF_FIRST_VERSION in archive and _KEY not in archive:
+                raise InputError(
+                    f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of "
+                    "the image; predict with nnUNetv2_predict --save_probabilities"
+                )
+            if _KEY not in archive:
+                raise InputError(f"{file}: holds no array {_KEY!r}; give the folder of nnU-Net")
+            array = archive[_KEY]
+    except InputError:
+        raise
+    except (KeyError, *UNREADABLE_NPZ) as error:
+        cause = " ".join(str(error).split())
+        raise InputError(f"{file}: cannot be read ({cause}); predict the case again") from error
+    if array.ndim != 4 or not array.size or array.dtype.kind not in _REAL_KINDS:
+        raise InputError(
+            f"{file}: holds {array.dtype} of the shape {array.shape}; probabilities are numbers "
+            "(classes, z, y, x)"
+        )
+    return native(array)
+
+
+def _opened(stream: BinaryIO) -> NpzFile:
+    archive = np.load(stream, allow_pickle=False)
+    if not isinstance(archive, NpzFile):
+        raise ValueError("a single array, as of an npy file")
+    return archive
+
+
+def _segmentation(file: Path) -> Path | None:
+    stem = file.name.removesuffix(".npz")
+    beside = (file.with_name(stem + ending) for ending in ENDINGS)
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _affine(geometry: Path, record: Mapping[str, Any], shape: Sequence[int]) -> Affine:
+    """The affine of the image, as it was before a reader turned it; ``shape`` is of the voxels."""
+    try:
+        if "nibabel_stuff" in record:
+            return np.asarray(record["nibabel_stuff"]["original_affine"], np.float64)
+        itk = record["sitk_stuff"]
+        spacing, origin = (np.asarray(itk[key], np.float64) for key in ("spacing", "origin"))
+        direction = np.asarray(itk["direction"], np.float64).reshape(len(spacing), -1)
+        affine = to_ras(spacing, origin, direction)
+        return _turned_back(affine, itk.get("original_orientation"), shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{geometry}: says nothing of spacing, origin and direction; predict the case again"
+        ) from error
+
+
+def _turned_back(affine: Affine, orientation: str | None, shape: Sequence[int]) -> Affine:
+    """The affine of the image whose axes ran as three letters say, such as "LPS"."""
+    if affine is None or orientation is None:
+        return affine
+    turns: Any = nibabel.orientations
+    now, before = turns.io_orientation(affine), turns.axcodes2ornt(tuple(orientation))
+    back = turns.inv_ornt_aff(turns.ornt_transform(now, before), tuple(shape))
+    return np.asarray(affine @ back, np.float64)
+
+
+# What NumPy's numbers and arrays are made by; everything else that a pickle might call is refused.
+_HARMLESS = {
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ),
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def read_plain(file: Path) -> dict[str, Any]:
+    """The dictionary in a pickle of numbers, text, lists, tuples, dictionaries and arrays of numbers.
+
+    Raises:
+        InputError: If it holds or asks for anything else, or is damaged.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = _Reader(stream).load()
+    except (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError) as error:
+        cause = " ".join(str(error).split())
+        raise InputError(
+            f"{file}: is not a plain record of an image's geometry ({cause}) and is not loaded; predict "
+            "the case again"
+        ) from error
+    except (AttributeError, ImportError, IndexError, KeyError, MemoryError) as error:
+        raise InputError(f"{file}: is damaged; predict the case again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: is not a record of an image's geometry; predict the case again")
+    return content
+
+
+_OWN = "_probabilities"
+
+
+def find_own(folder: Path) -> list[Prediction]:
+    """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images.
+
+    The maps of an earlier audit are called alike, and are not predictions of the folder that it is in.
+    """
+    files = [
+        file for file in sorted(folder.rglob(f"*{_OWN}.nii.gz")) if not _set_apart(file, folder)
+    ]
+    return [Prediction(stem_of(file).removesuffix(_OWN), {"": file}) for file in files]
+
+
+def _set_apart(file: Path, folder: Path) -> bool:
+    """Whether a file is hidden, or in an audit below the folder."""
+    path = file.relative_to(folder)
+    below = [folder / place for place in path.parents[:-1]]
+    hidden = any(part.startswith(".") for part in path.parts)
+    return hidden or any(EvaluationFolder(place).record.is_file() for place in below)
+
+
+def find_channels(folder: Path) -> list[Prediction]:
+    """Files with several channels, or with fractions where there is a single one."""
+    files = image_files(folder)
+    if not _hold_probabilities(files):
+        return []
+    return [Prediction(stem_of(file), {"": file}) for file in files]
+
+
+def _hold_probabilities(files: Sequence[Path]) -> bool:
+    """By the first that can be read: the others, and those that cannot, are cases of their own."""
+    for file in files:
+        with suppress(InputError):
+            axes, whole = stored_as(file)
+            return axes == 4 or not whole
+    return False
+
+
+def find_folders(folder: Path) -> list[Prediction]:
+    """A folder per case, with a file per class: ``CASE/CLASS.nii.gz``."""
+    cases = {place.name: images_by_name(place) for place in sorted(folder.glob("[!.]*/"))}
+    return [Prediction(case, files) for case, files in cases.items() if files]
+
+
+def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
+    """A file per case and class, ``CASE_CLASS.nii.gz``, where ``CASE`` is the name of a label map."""
+    cases: dict[str, dict[str, Path]] = defaultdict(dict)
+    for stem, file in images_by_name(folder).items():
+        case = _longest_start(stem, names)
+        if case is None or stem in names:
+            return []
+        cases[case][stem[len(case) + 1 :]] = file
+    kinds = {kind for files in cases.values() for kind in files}
+    if kinds <= {"0000"}:
+        return []
+    return [Prediction(case, files) for case, files in sorted(cases.items())]
+
+
+def _longest_start(stem: str, names: Collection[str]) -> str | None:
+    """The longest name that the name of a file begins with, or None."""
+    return max((name for name in names if stem.startswith(f"{name}_")), key=len, default=None)
+
+
+def read_channels(prediction: Prediction) -> Probabilities:
+    """Reads the file of a case, with all its channels.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    image = read_image(prediction.file)
+    voxels = image.voxels if image.voxels.ndim == 4 else image.voxels[None]
+    return _probabilities(voxels, [image], prediction.file)
+
+
+def read_per_class(prediction: Prediction) -> Probabilities:
+    """Reads the files of a case, one per class in their order.
+
+    Raises:
+        InputError: If one cannot be read, has channels, or is elsewhere than the first.
+    """
+    first, *others = prediction.files.values()
+    images = [_one_channel(first)]
+    for file in others:
+        images.append(_one_channel(file))
+        _check_alike(file, images[-1], first, images[0])
+    return _probabilities(np.stack([image.voxels for image in images]), images, first)
+
+
+def _probabilities(voxels: Array, images: Sequence[Image], file: Path) -> Probabilities:
+    """The voxels of one image or several; the coarsest step is that of all."""
+    whole = all(image.whole for image in images)
+    step = max((image.step for image in images if image.step is not None), default=None)
+    if step is not None:  # a scale may round 0 and 1 beyond themselves, by half a step at most
+        nearest = voxels.clip(0, 1)
+        voxels = np.where(abs(voxels - nearest) <= step / 2, nearest, voxels)
+    return Probabilities(voxels, images[0].affine, file, file, whole=whole, step=step)
+
+
+def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:
+    same = np.allclose(image.affine, first.affine, atol=1e-3)
+    if image.shape != first.shape or not same:
+        raise InputError(f"{file}: is on another grid than {first_file}; predict the case again")
+    if image.voxels.dtype != first.voxels.dtype:
+        raise InputError(f"{file}: is stored in another way than {first_file}; save both alike")
+
+
+def _one_channel(file: Path) -> Image:
+    image = read_image(file)
+    if image.voxels.ndim != 3:
+        raise InputError(f"{file}: has {len(image.voxels)} channels; a file of one class has one")
+    return image
 
 
 @dataclass(frozen=True)
@@ -26,7 +344,7 @@ class Layout:
     label: str
     find: Callable[[Path, Collection[str]], list[Prediction]]
     read: Callable[[Prediction], Probabilities]
-    dataset: Callable[[Path], Path | None] = nnunet.dataset_file
+    dataset: Callable[[Path], Path | None] = dataset_file
     is_placed: Callable[[Prediction], bool] = lambda _: True
 
 
@@ -34,29 +352,27 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "nnunet": Layout(
         "nnU-Net v2",
-        lambda folder, _: nnunet.find(folder),
-        nnunet.read,
-        is_placed=nnunet.is_placed,
+        lambda folder, _: find_npz(folder) if dataset_file(folder) else [],
+        read_npz,
+        is_placed=is_placed,
     ),
     "npz": Layout(
         "npz files of nnU-Net or TotalSegmentator",
-        lambda folder, _: nnunet.find_alone(folder),
-        nnunet.read,
-        is_placed=nnunet.is_placed,
+        lambda folder, _: find_npz(folder),
+        read_npz,
+        is_placed=is_placed,
     ),
     "inference": Layout(
-        "this project's inference", lambda folder, _: nifti.find_own(folder), nifti.read_channels
+        "this project's inference", lambda folder, _: find_own(folder), read_channels
     ),
-    "files": Layout("one file per class", nifti.find_per_class, nifti.read_per_class),
+    "files": Layout("one file per class", find_per_class, read_per_class),
     "channels": Layout(
-        "one channel per class",
-        lambda folder, _: nifti.find_channels(folder),
-        nifti.read_channels,
+        "one channel per class", lambda folder, _: find_channels(folder), read_channels
     ),
     "folders": Layout(
         "one folder per case, one file per class",
-        lambda folder, _: nifti.find_folders(folder),
-        nifti.read_per_class,
+        lambda folder, _: find_folders(folder),
+        read_per_class,
     ),
 }
 
@@ -79,7 +395,7 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
         if predictions:
             _check_once(predictions)
             return layout, predictions
-    if nifti.find_hard(folder):
+    if image_files(folder):  # volumes of whole numbers
         raise labels_instead(folder)
     raise InputError(
         f"{folder}: holds no probabilities in a known layout; give a folder with nnU-Net's npz files, "
@@ -100,3 +416,61 @@ def _check_once(predictions: Collection[Prediction]) -> None:
         first = files.setdefault(one.case, one.file)
         if first != one.file:
             raise InputError(f"{one.file}: is the case of {first}, too; leave one of them out")
+
+
+def count_files(prediction: Prediction) -> int:
+    """The number of classes where no file names them.
+
+    Raises:
+        InputError: If the files of the case are not called 0, 1, 2, …
+    """
+    names = sorted(prediction.files, key=_number)
+    if [_number(name)[0] for name in names] != list(range(len(names))):
+        raise InputError(
+            f"{prediction.file}: the files of a case are {', '.join(names)}, and nothing says which "
+            "labels they stand for; give --dataset dataset.json with their names"
+        )
+    return len(names)
+
+
+def _number(name: str) -> tuple[float, str]:
+    return (int(name) if name.isdecimal() else float("inf"), name)
+
+
+def all_in_order(pairs: Sequence[Pair], channels: Channels) -> tuple[list[Pair], list[InputError]]:
+    """The cases with their files in the order of the classes, and the faults of others.
+
+    Args:
+        pairs: The cases; those with a single file for all classes stay as they are.
+        channels: What the channels mean.
+    """
+    ordered: list[Pair] = []
+    faults = []
+    for one, label_maps in pairs:
+        try:
+            ordered.append((_in_order(one, channels), label_maps))
+        except InputError as fault:
+            faults.append(fault)
+    return ordered, faults
+
+
+def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
+    files = prediction.files
+    if "" in files:
+        return prediction
+    by_key, keys = _keyed(files, channels)
+    if by_key.keys() != set(keys):
+        raise InputError(
+            f"{prediction.file}: the files of this case are {', '.join(sorted(files))}, but there are "
+            f"{channels.describe()}: {', '.join(channels.names)}; give one file for each"
+        )
+    return replace(prediction, files={key: by_key[key] for key in keys})
+
+
+def _keyed(files: Mapping[str, Path], channels: Channels) -> tuple[dict[str, Path], list[str]]:
+    """Files and channels by label values where all files have numbers for names, or else by names."""
+    if not channels.overlapping and all(map(str.isdecimal, files)):
+        values = [str(of[0]) for of in channels.values.values()]
+        return named_once((str(int(name)), file) for name, file in files.items()), values
+    names = [name.lower() for name in channels.names]
+    return named_once((name.lower(), file) for name, file in files.items()), names

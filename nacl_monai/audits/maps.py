@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.images import Affine, Probabilities
 from nacl_monai.audits.labels import Labels
-from nacl_monai.audits.saved import Affine, Probabilities
 from nacl_monai.errors import InputError
-from nacl_monai.inference.nifti import map_image, write_nifti
+from nacl_monai.inference.saving import map_image, write_nifti
 from nacl_monai.metrics.inputs import dequantized
 from nacl_monai.training.case_slice import certainty
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from monai.metrics import compute_dice
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.options import EVALUATED_REGIONS
-from nacl_monai.data.faults import AFFINE_TOLERANCE
 from nacl_monai.metrics import (
     CalibrationMetric,
     agreed_dice,
@@ -41,14 +39,12 @@ class Settings:
         channels: What the channels mean.
         regions: Names of the regions.
         num_bins: The number of equal bins.
-        affine_tolerance: How far apart probabilities and label may put a voxel, in mm.
         raters: Their names, if there are several.
     """
 
     channels: Channels
     regions: Sequence[str] = EVALUATED_REGIONS
     num_bins: int = 15
-    affine_tolerance: float = AFFINE_TOLERANCE
     raters: Sequence[str] = ()
 
     def metric(
@@ -64,19 +60,6 @@ class Settings:
             rater=rater,
             step=step,
         )
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What is made of each case beside its numbers.
-
-    Attributes:
-        pictures: Whether a slice is kept.
-        nifti: The folder of its maps as NIfTI files; None writes none.
-    """
-
-    pictures: bool = False
-    nifti: Path | None = None
 
 
 @dataclass(frozen=True)

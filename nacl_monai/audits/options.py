@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.audits.channels import ACTIVATIONS
+from nacl_monai.data.faults import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 
 #: The regions of an evaluation, in its order.
@@ -16,7 +18,7 @@ _FILES = ("dataset", "patients", "calibrator")
 
 @dataclass(frozen=True)
 class Options:
-    """What a command says; see `nacl_monai.audits.__main__` for the words.
+    """What a command says; `add_options` has the words.
 
     Raises:
         SettingError: If a number counts things and is smaller than 1.
@@ -47,3 +49,65 @@ class Options:
     def files(self) -> list[Path]:
         """The files that it names."""
         return [file for name in _FILES if (file := getattr(self, name)) is not None]
+
+
+def add_options(parser: argparse._ActionsContainer) -> None:
+    """The words that audits and fits share: patients, what channels mean, what is measured."""
+    parser.add_argument(
+        "--patient-pattern",
+        metavar="REGEX",
+        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
+    )
+    parser.add_argument(
+        "--patients", type=Path, metavar="CSV", help="a table with the columns case and patient"
+    )
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        metavar="FILE",
+        help="nnU-Net's dataset.json (default: that beside the predictions, or above the labels)",
+    )
+    parser.add_argument(
+        "--activation", choices=ACTIVATIONS, help="default: as dataset.json says, or else softmax"
+    )
+    parser.add_argument(
+        "--structures",
+        nargs="+",
+        metavar="NAME=1,2",
+        help="structures and their label values: the channels of a sigmoid, or what Dice is of",
+    )
+    parser.add_argument(
+        "--regions",
+        nargs="+",
+        choices=EVALUATED_REGIONS,
+        help="voxels that count, beside foreground (default: all of them)",
+    )
+    parser.add_argument("--num-bins", type=int, metavar="N", help="default: 15")
+    parser.add_argument(
+        "--affine_tolerance",
+        type=distance,
+        metavar="MM",
+        help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
+    )
+    parser.add_argument(
+        "--no-pictures",
+        dest="pictures",
+        action="store_false",
+        help="keep no slice of the worst cases, which the page shows",
+    )
+
+
+def add_audit_options(parser: argparse._ActionsContainer) -> None:
+    """The words of an audit alone."""
+    parser.add_argument(
+        "--calibrator",
+        type=Path,
+        metavar="FILE",
+        help="audit the probabilities behind it: calibrator.json, as calibrate writes it",
+    )
+    parser.add_argument(
+        "--write",
+        choices=["nifti"],
+        help="also write probabilities, confidence and entropy of every case, as images",
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from nacl_monai.audits.folders import Found
 from nacl_monai.audits.measuring import SCORES, Measured
+from nacl_monai.audits.reading import Found
 from nacl_monai.audits.result import Audit
 from nacl_monai.audits.sums import as_record, scores_of, summed
 from nacl_monai.errors import InputError, SettingError

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.images import Affine, Probabilities
 from nacl_monai.audits.labels import Labels
-from nacl_monai.audits.saved import Affine, Probabilities
 from nacl_monai.metrics.raters import class_votes
 from nacl_monai.training.case_slice import case_slice
 

@@ -1,111 +1,445 @@
-"""The files of a case → its numbers, or its fault in one line."""
+"""A folder of predictions and one of labels, or several → the numbers of every case, or its fault."""
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from nacl_monai.audits.agreement import check_agreement
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import read_grid
-from nacl_monai.audits.labels import Labels, read_labels
-from nacl_monai.audits.layouts import labels_instead
+from nacl_monai.audits.channels import Channels, numbered, read_dataset, with_structures
+from nacl_monai.audits.images import Pair, Prediction, Probabilities, read_grid, read_image
+from nacl_monai.audits.labels import (
+    Folders,
+    Labels,
+    by_name,
+    label_files,
+    pair_with_all,
+    read_labels,
+    turned,
+)
+from nacl_monai.audits.layouts import (
+    Layout,
+    all_in_order,
+    count_files,
+    labels_instead,
+    recognized,
+)
 from nacl_monai.audits.maps import write_maps
-from nacl_monai.audits.measuring import Extras, Measured, Settings, measured, measured_by_all
+from nacl_monai.audits.measuring import Measured, Settings, measured, measured_by_all
+from nacl_monai.audits.options import Options
 from nacl_monai.audits.pictures import majority, picture
-from nacl_monai.audits.saved import Prediction, Probabilities
-from nacl_monai.data.faults import VoxelGrid, check_same_grid
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
+from nacl_monai.files import checksum
 from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
+from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE
+from nacl_monai.progress import progress_bar
 from nacl_monai.tensors import sum_tolerance
 
 _PERCENT = 100
+#: So large a share of the foreground may have another most probable class than the segmentation.
+_UNLIKE = 0.01
 
 
-def measured_files(
-    prediction: Prediction,
-    label_maps: Sequence[Path],
-    read: Callable[[Prediction], Probabilities],
-    settings: Settings,
-    extras: Extras,
-) -> list[Measured] | InputError:
-    """Reads a case and measures it; its fault, if it has one.
+@dataclass(frozen=True)
+class Found:
+    """What is to be audited.
+
+    Attributes:
+        folder: The folder of the predictions.
+        name: The model's name in tables and diagrams.
+        layout: The layout that was recognized.
+        settings: With what the channels mean.
+        options: The command's.
+        pairs: The cases, by name, with their label map by each rater.
+        labeled: Number of label maps.
+        faults: The faults of cases that have no partner.
+        calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
+    """
+
+    folder: Path
+    name: str
+    layout: Layout
+    settings: Settings
+    options: Options
+    pairs: Sequence[Pair]
+    labeled: int
+    faults: Sequence[InputError] = field(default=())
+    calibrated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def calibrator(self) -> list[str]:
+        """Its name and checksum; empty without one."""
+        keys = ("calibrator", "calibrator_checksum")
+        return [self.calibrated[key] for key in keys if key in self.calibrated]
+
+    def __str__(self) -> str:
+        """The line that is printed."""
+        channels = self.settings.channels.describe()
+        of = f" of {self.labeled} labeled" if self.labeled != len(self.pairs) else ""
+        raters = self.settings.raters
+        by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
+        return f"{self.folder}: {self.layout.label}, {len(self.pairs)}{of} cases, {channels}{by}"
+
+
+def find(folder: Path, labels: Folders, options: Options, name: str | None = None) -> Found:
+    """Recognizes the layout of a folder and pairs its cases with label maps.
 
     Args:
-        prediction: The files of the probabilities.
-        label_maps: One, or that of each rater.
-        read: Reads the probabilities.
-        settings: The audit's settings.
-        extras: What is made of the case besides.
+        folder: The folder of the predictions.
+        labels: Folder of the label maps; with several raters, name → folder.
+        options: The command's options.
+        name: The model's name; by default the folder's.
+
+    Raises:
+        InputError: If the layout is unknown, no case has a label map, nothing says what the channels
+            mean, or a calibrator is of other channels or was fitted on a patient of these.
+    """
+    places = by_name(labels)
+    files = [label_files(place) for place in places.values()]
+    labeled = set[str]().union(*files)
+    layout, predictions = recognized(folder, labeled)
+    pairs, faults = pair_with_all(predictions, files, folder)
+    pairs.sort(key=lambda one: one[0].case)
+    channels = _channels(folder, [*places.values()], layout, [one for one, _ in pairs], options)
+    ordered, misnamed = all_in_order(pairs, channels)
+    settings = Settings(
+        channels,
+        tuple(dict.fromkeys(("foreground", *options.regions))),
+        options.num_bins,
+        tuple(places) if len(places) > 1 else (),
+    )
+    found = Found(
+        folder,
+        name or folder.resolve().name,
+        layout,
+        settings,
+        options,
+        ordered,
+        len(labeled),
+        [*faults, *misnamed],
+    )
+    if options.calibrator is None:
+        return found
+    calibrator = read_calibrator(options.calibrator)
+    cases = [one.case for one, _ in ordered]
+    check_calibrator(options.calibrator, calibrator, channels, cases, options)
+    assert calibrator.fit is not None  # noqa: S101 - one of predictions has a fit
+    modules = dict.fromkeys(cases, calibrator.fit.module)
+    return through(
+        found,
+        modules,
+        {"calibrator": calibrator.name, "calibrator_checksum": checksum(options.calibrator)},
+    )
+
+
+def known_by(options: Options) -> str:
+    """How a command knows the patients of its cases, as ``calibrator.json`` says it."""
+    if options.patients is not None:
+        return BY_TABLE
+    return BY_CASE if options.patient_pattern is None else BY_PATTERN
+
+
+def check_calibrator(
+    file: Path,
+    calibrator: Calibrator,
+    channels: Channels,
+    cases: Sequence[str],
+    options: Options,
+) -> None:
+    """Refuses predictions that a calibrator cannot calibrate, or that cannot test it.
+
+    Nobody is tested on what was fitted to them, so both must know the patients in one way: a fit with a
+    table needs a table of these cases, a table must not contradict the pattern of the fit, and where the
+    fit knew nobody, it must have the patients of its cases, too. Patterns are applied to the cases of
+    both.
+
+    Args:
+        file: The calibrator's file.
+        calibrator: What it says.
+        channels: The channels of the predictions.
+        cases: Their names.
+        options: The command's, which say whose the cases are.
+
+    Raises:
+        InputError: If the channels are others, nobody knows whether the patients are, or it was fitted
+            on one of them or of the cases.
+    """
+    if not calibrator.channels:
+        raise InputError(
+            f"{file}: is a calibrator of a run, not of saved predictions; give one that calibrate "
+            "fitted to saved predictions"
+        )
+    if (calibrator.activation, [*calibrator.channels]) != (channels.activation, channels.names):
+        raise InputError(
+            f"{file}: was fitted to {', '.join(calibrator.channels)} by {calibrator.activation}, but "
+            f"these are {', '.join(channels.names)} by {channels.activation}; give this model's "
+            "calibrator"
+        )
+    pattern, table = options.patient_pattern, options.patients
+    patients = patients_of(cases, pattern, table)
+    names, fitted = {*cases, *patients}, {*calibrator.patients, *calibrator.cases}
+    if table is None:
+        if calibrator.known_by == BY_TABLE:
+            raise InputError(
+                f"{file}: was fitted to patients whom a table names, and nothing says so whether these "
+                "are others; give the table with --patients"
+            )
+        names |= {*_by_pattern(cases, calibrator.patient_pattern).values()}
+        fitted |= {*_by_pattern(calibrator.cases, pattern).values()}
+    elif calibrator.known_by == BY_CASE:
+        fitted |= {*patients_of(calibrator.cases, None, table)}
+    else:
+        table_says = dict(zip(cases, patients, strict=True))
+        for case, patient in _by_pattern(cases, calibrator.patient_pattern).items():
+            if patient != table_says[case]:
+                raise InputError(
+                    f"{table}: {case} is of {table_says[case]!r}, but of {patient!r} by the pattern of "
+                    f"{file.name}; give --patient-pattern {calibrator.patient_pattern!r}, or fit with "
+                    "the table"
+                )
+    seen = sorted(names & fitted)
+    if seen:
+        raise InputError(
+            f"{file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"
+        )
+
+
+def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
+    """The patients of the cases that a pattern fits; it need not fit the other's names."""
+    found = {case: re.search(pattern, case) for case in cases if pattern is not None}
+    return {case: match[1] for case, match in found.items() if match}
+
+
+def through(found: Found, modules: Mapping[str, nn.Module], record: Mapping[str, Any]) -> Found:
+    """The same predictions, read through calibrators.
+
+    Args:
+        found: From `find`.
+        modules: Case → from logits to logits.
+        record: What ``evaluation.json`` says of them.
+    """
+    read = Calibrated(found.layout.read, found.settings.channels, modules)
+    return replace(found, layout=replace(found.layout, read=read), calibrated=record)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Reads predictions through calibrators: what was saved is checked, then calibrated.
+
+    Attributes:
+        read: The layout's function.
+        channels: What the channels mean.
+        modules: Case → from logits to logits.
+    """
+
+    read: Callable[[Prediction], Probabilities]
+    channels: Channels
+    modules: Mapping[str, nn.Module]
+
+    def __call__(self, prediction: Prediction) -> Probabilities:
+        """The calibrated probabilities of a case.
+
+        Raises:
+            InputError: If those that were saved cannot be read, or are not what they should be.
+        """
+        predicted = self.read(prediction)
+        check_channels(prediction, predicted, self.channels)
+        check_agreement(predicted, self.channels)
+        outputs = OUTPUTS[self.channels.activation]
+        logits = outputs.logits_of(torch.from_numpy(predicted.voxels), predicted.step)
+        with torch.no_grad():
+            probs = outputs.probs_of(self.modules[prediction.case](logits[None])[0])
+        # The segmentation beside it is of the probabilities that were saved.
+        voxels = probs.numpy()
+        return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)
+
+
+def _channels(
+    folder: Path,
+    labels: Sequence[Path],
+    layout: Layout,
+    predictions: Sequence[Prediction],
+    options: Options,
+) -> Channels:
+    """What the channels mean, by the first ``dataset.json`` that is there, or by their number."""
+    if options.dataset and not options.dataset.is_file():
+        raise InputError(f"{options.dataset}: no such file; correct --dataset")
+    activation = options.activation
+    dataset = options.dataset or layout.dataset(folder) or _beside_labels(labels, activation)
+    channels = read_dataset(dataset, activation) if dataset else None
+    if options.structures:
+        return with_structures(channels, options.structures, activation)
+    return channels or numbered(_count(layout, predictions), activation)
+
+
+def _beside_labels(folders: Sequence[Path], activation: str | None) -> Path | None:
+    """The ``dataset.json`` above the label maps, which must say the same for all raters."""
+    files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
+    found = [file for file in files if file.is_file()]
+    for file in found[1:]:
+        first = read_dataset(found[0], activation)
+        if read_dataset(file, activation) != replace(first, source=str(file)):
+            raise InputError(f"{file}: has other labels than {found[0]}; say which with --dataset")
+    return next(iter(found), None)
+
+
+def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
+    """The files of a case, if there are several; or the channels of the first that can be read."""
+    if len(predictions[0].files) > 1:
+        return count_files(predictions[0])
+    faults = []
+    for one in predictions:
+        try:
+            return len(layout.read(one).voxels)
+        except InputError as fault:
+            faults.append(fault)
+    raise faults[0]
+
+
+def measured_cases(
+    found: Found,
+    apply: Callable[..., Iterable[Any]] = map,
+    keep: Callable[[str, Measured], Measured] = lambda _, measured: measured,
+    nifti: Path | None = None,
+) -> tuple[list[str], list[list[Measured]], list[InputError]]:
+    """Reads and measures case by case, one volume in memory at a time and process.
+
+    Args:
+        found: From `find`.
+        apply: `map`, or that of `processes`.
+        keep: Case and what was measured → what of it is returned.
+        nifti: The folder of each case's maps as NIfTI files, if they are asked for.
 
     Returns:
-        The numbers; with several raters those against their share, and then those against each.
+        The names of the cases that could be measured, by name; their numbers, a list of all cases, or
+        of several raters one against their share and then one against each; the faults of other cases.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    one = partial(
+        _measured,
+        read=found.layout.read,
+        settings=found.settings,
+        options=found.options,
+        nifti=nifti,
+    )
+    names: list[str] = []
+    numbers: list[list[Measured]] = []
+    faults = list(found.faults)
+    results = progress_bar(
+        apply(one, found.pairs),
+        description=f"Auditing {found.name}",
+        unit="case",
+        total=len(found.pairs),
+    )
+    for (prediction, _), result in zip(found.pairs, results, strict=True):
+        if isinstance(result, InputError):
+            faults.append(result)
+        else:
+            first, *against_each = result
+            names.append(prediction.case)
+            numbers.append([keep(prediction.case, first), *against_each])
+    return names, [list(of_view) for of_view in zip(*numbers, strict=True)], faults
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yields a function like `map` that shares the work among processes, as long as the block runs.
+
+    Raises:
+        InputError: If a process was killed.
+    """
+    if jobs < 2:
+        yield map
+        return
+    # A process that is forked after torch has started threads may hang.
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // jobs)
+    try:
+        with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
+        ) from error
+
+
+def _measured(
+    pair: Pair,
+    read: Callable[[Prediction], Probabilities],
+    settings: Settings,
+    options: Options,
+    nifti: Path | None,
+) -> list[Measured] | InputError:
+    """The numbers of a case; its fault, if it has one.
+
+    With several raters they are those against their share, and then those against each.
 
     Raises:
         InputError: If a file of its maps cannot be written.
     """
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning, module="monai"
-    )  # its own deprecations
+    # Of MONAI's own deprecations.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
+    prediction, label_maps = pair
     channels = settings.channels
     try:
-        predicted, labels = read_case(prediction, label_maps, read, settings)
+        predicted, labels = read_case(pair, read, settings, options)
         probs = torch.from_numpy(predicted.voxels)
         if settings.raters:
             numbers = measured_by_all(probs, labels, settings, predicted.step)
         else:
             numbers = [measured(probs, labels[0], settings, step=predicted.step)]
-    except InputError as fault:
-        return _of_file(fault, prediction.file)
-    if extras.nifti is not None:
-        write_maps(extras.nifti, prediction.case, predicted, labels[0], label_maps[0], channels)
-    if extras.pictures:
+    except InputError as fault:  # the metric knows no files
+        where, _, what = str(fault).partition(": ")
+        of_metric = where in ("probs", "labels")
+        return InputError(f"{prediction.file}: {where} {what}") if of_metric else fault
+    if nifti is not None:
+        write_maps(nifti, prediction.case, predicted, labels[0], label_maps[0], channels)
+    if options.pictures:
         shown = picture(predicted, majority(labels, channels), channels)
         numbers[0] = replace(numbers[0], picture=shown)
     return numbers
 
 
 def read_case(
-    prediction: Prediction,
-    label_maps: Sequence[Path],
+    pair: Pair,
     read: Callable[[Prediction], Probabilities],
     settings: Settings,
+    options: Options,
 ) -> tuple[Probabilities, list[Labels]]:
-    """The probabilities of a case and its labels by each rater, checked.
+    """The probabilities of a case and its labels by each rater, checked, on one grid.
 
     Raises:
         InputError: If they cannot be read, are not what they should be, or do not fit each other.
     """
+    prediction, files = pair
     predicted = read(prediction)
     check_channels(prediction, predicted, settings.channels)
     check_agreement(predicted, settings.channels)
-    return predicted, _labels_of_all(label_maps, predicted, settings)
-
-
-def _labels_of_all(
-    files: Sequence[Path], predicted: Probabilities, settings: Settings
-) -> list[Labels]:
-    """The label maps of all raters, on one grid."""
-    tolerance = settings.affine_tolerance
+    tolerance = options.affine_tolerance
     labels = [read_labels(file, settings.channels, predicted, tolerance) for file in files]
     if len(files) > 1:
         first, *others = (VoxelGrid(str(file), *read_grid(file)) for file in files)
         for grid in others:
             check_same_grid(grid, first, tolerance)
-    return labels
-
-
-def _of_file(fault: InputError, file: Path) -> InputError:
-    """A fault of the metric's, which knows no files, with the name of the file."""
-    where, _, what = str(fault).partition(": ")
-    return InputError(f"{file}: {where} {what}") if where in ("probs", "labels") else fault
+    return predicted, labels
 
 
 def check_channels(prediction: Prediction, predicted: Probabilities, channels: Channels) -> None:
@@ -174,3 +508,47 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
             f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
             "structure of its own, say --activation sigmoid"
         )
+
+
+def check_agreement(predicted: Probabilities, channels: Channels) -> None:
+    """Compares the most probable classes with the segmentation, if there is one.
+
+    They differ where one of both is of another prediction, or where the axes were turned unseen. Classes
+    that the stored precision cannot tell apart are equally probable. The background that both agree on
+    counts for nothing: it would hide a lesion. Structures that overlap are painted over each other in a
+    segmentation, and are not compared.
+
+    Args:
+        predicted: The probabilities.
+        channels: What they mean.
+
+    Raises:
+        InputError: If another class has more than one in a hundred of the voxels in which either has a
+            foreground.
+    """
+    if predicted.segmentation is None or channels.overlapping:
+        return
+    image = read_image(predicted.segmentation)
+    check_affine(str(predicted.segmentation), image.affine)
+    voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
+    values = np.array([of[0] for of in channels.values.values()])
+    largest, classes = (one.numpy() for one in torch.from_numpy(predicted.voxels).max(0))
+    if voxels.shape != classes.shape:
+        raise InputError(
+            f"{predicted.file}: has another shape than {predicted.segmentation}; predict the case again"
+        )
+    unlike = values[classes] != voxels
+    foreground = np.count_nonzero((values[classes] != 0) | (voxels != 0))
+    for value, probs in zip(values, predicted.voxels, strict=True):
+        unlike &= (voxels != value) | (largest - probs > _step(probs.dtype))
+    share = float(np.count_nonzero(unlike)) / max(1, int(foreground))
+    if share > _UNLIKE:
+        raise InputError(
+            f"{predicted.file}: its most probable classes are not those of {predicted.segmentation} in "
+            f"{share:.1%} of the foreground; predict the case again, or move the segmentation away"
+        )
+
+
+def _step(dtype: np.dtype[Any]) -> float:
+    """How far apart two equal probabilities may be stored."""
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 1.0

@@ -112,7 +112,7 @@ def export_bundle(
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
         if onnx:
-            write_onnx(folder / "models", network, image, fitted)
+            write_onnx(folder / "models", network, image, fitted.module if fitted else None)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)

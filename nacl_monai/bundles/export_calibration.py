@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import Behind, module_of
+from nacl_monai.inference import Behind
+from nacl_monai.posthoc import Fit
 from nacl_monai.runs import RunFolder
-from nacl_monai.training.calibrator_names import read_name
-from nacl_monai.training.calibrators import read_calibrator
+from nacl_monai.training.calibrators import calibrator_of, read_name
 
 #: The key of the exported inference; the file holds whatever code the calibrator needs.
 CONFIG = {
@@ -24,37 +22,38 @@ CONFIG = {
 }
 
 
-def find_calibrator(run: RunFolder, name: str) -> Mapping[str, Any]:
-    """The record of a run's calibrator that a bundle can hold.
+def find_calibrator(run: RunFolder, name: str) -> Fit:
+    """What was fitted to a run, where a bundle can hold it.
 
     Raises:
         SettingError: If there is no such calibrator.
         InputError: If it was not fitted to this run's weights, was not evaluated, or is an ensemble.
     """
-    if read_name(name).joins:
+    joins = read_name(name).joins
+    fit = None if joins else calibrator_of(run, name).fit
+    if fit is None:
         raise InputError(
             f"--calibrator {name}: is several networks, and a bundle holds one; export each run"
         )
-    record = read_calibrator(run, name)
     if not run.calibrated(name).evaluation.record.is_file():
         raise InputError(
             f"{run.calibrated(name).path}: is not evaluated, so nobody knows what it does; evaluate it "
             f"first: make calibrate CALIBRATOR={name}"
         )
-    return record
+    return fit
 
 
-def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
+def put_behind(models: Path, fit: Fit, config: str) -> None:
     """Writes ``calibrator.ts``, and puts it behind the network in ``model.ts``.
 
     The network alone stays as ``plain.ts``.
 
     Args:
         models: The folder, with the network's ``model.ts``.
-        record: From `find_calibrator`.
+        fit: From `find_calibrator`.
         config: The name of the configuration that ``model.ts`` holds beside its metadata.
     """
-    calibrator = torch.jit.script(module_of(record).eval())
+    calibrator = torch.jit.script(fit.module.eval())
     torch.jit.save(calibrator, models / "calibrator.ts")
     model, plain = models / "model.ts", models / "plain.ts"
     model.rename(plain)
@@ -63,17 +62,16 @@ def put_behind(models: Path, record: Mapping[str, Any], config: str) -> None:
     save_net_with_metadata(whole, str(model), meta_values=metadata, more_extra_files=files)
 
 
-def described(name: str, record: Mapping[str, Any]) -> str:
+def described(name: str, fit: Fit) -> str:
     """The model card's section: what was fitted, on whom, with what effect, how to do without."""
-    before, after = record["nll_before"], record["nll"]
-    patients = counted(len(record["patients"]), "validation patient")
+    patients = counted(len(fit.patients), "validation patient")
     return (
         "## Calibration\n\n"
         "Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
-        f"`{name}` behind the network, fitted by NLL over the region `{record['region']}` of "
-        f"{patients}: there the NLL "
-        f"fell from {before:.4f} to {after:.4f}, and {record['moved']:.2%} of the voxels changed their "
-        "class. `--calibrated False` leaves it out of inference. `models/model.pt`, "
+        f"`{name}` behind the network, fitted by NLL over the region `{fit.region}` of "
+        f"{patients}: there the NLL fell from {fit.nll_before:.4f} to {fit.nll:.4f}, and "
+        f"{fit.moved:.2%} of the voxels changed their class. `--calibrated False` leaves it out of "
+        "inference. `models/model.pt`, "
         "`plain` files, evaluation, and what the commands above write anew are the network alone."
         "\n\n"
     )

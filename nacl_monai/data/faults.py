@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, product
+from itertools import chain
 from math import floor
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import ignite.distributed as idist
 import nibabel
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from nacl_monai.data.cases import Case, image_files
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.inference.images import check_compressed, distance_of_grids
 
 #: How far apart two files may put a voxel, in mm; files written by different tools differ by rounding.
 AFFINE_TOLERANCE = 0.01
@@ -71,19 +71,6 @@ def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
         raise InputError(
             f"{file}: its affine gives the voxels no size; repair its header, or remove the case"
         )
-
-
-def distance_of_grids(
-    shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
-) -> float:
-    """The largest distance between the places where two affines put the same voxel, in mm.
-
-    Example:
-        >>> distance_of_grids((11, 2, 2), np.eye(4), np.diag([1.5, 1, 1, 1]))
-        5.0
-    """
-    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
-    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
 
 
 def check_same_grid(grid: VoxelGrid, first: VoxelGrid, tolerance: float = AFFINE_TOLERANCE) -> None:
@@ -249,7 +236,6 @@ _UNREADABLE = (
     ValueError,
     zlib.error,
 )
-_CHUNK = 2**20
 _NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
 _warned: list[str] = []
 _REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
@@ -281,32 +267,18 @@ def check_file(file: str) -> None:
         InputError: If the file cannot be read, or its voxels are not plain numbers.
     """
     with readable(file):
-        if file.endswith(".gz"):
-            _decompress(file)
+        check_compressed(file)
         header: Any = nibabel.load(file).header
         dtype = header.get_data_dtype()
     if dtype.kind not in _REAL_KINDS:
         raise not_real_numbers(file, header.get_value_label("datatype"))
 
 
-def affine_of(image: Any) -> npt.NDArray[np.float64]:
-    """The affine of a NIfTI image of nibabel's that counts, which is also the one that inference reads.
-
-    It is nibabel's: the sform, or without one the qform, since a form whose code is 0 declares nothing.
-    Where both are declared and the sform has other voxel sizes than ``pixdim``, as in ACDC's release, it
-    is the qform, as MONAI decides.
-    """
-    header = image.header
-    both = header["sform_code"] and header["qform_code"]
-    if both and not np.allclose(affine_to_spacing(image.affine), header["pixdim"][1:4]):
-        return cast("npt.NDArray[np.float64]", header.get_qform())
-    return cast("npt.NDArray[np.float64]", image.affine)
-
-
 def warn_of_forms(file: str) -> None:
     """Warns, once in a process, of a file whose header contradicts itself.
 
-    Either its sform and its qform put voxels elsewhere, or what counts of them (`affine_of`) has other
+    Either its sform and its qform put voxels elsewhere, or what counts of them
+    (`nacl_monai.inference.images.affine_of`) has other
     voxel sizes than ``pixdim``.
     """
     header: Any = nibabel.load(file).header
@@ -336,13 +308,6 @@ def _warn_once(line: str) -> None:
     if not _warned and idist.get_rank() == 0:
         tqdm.write(f"warning: {line}", file=sys.stderr)
     _warned.append(line)
-
-
-def _decompress(file: str) -> None:
-    """Reads a file to its end, where the checksum is compared."""
-    with gzip.open(file) as stream:
-        while stream.read(_CHUNK):
-            pass
 
 
 def distance(text: str) -> float:

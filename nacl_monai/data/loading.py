@@ -21,7 +21,6 @@ from nacl_monai.data.cases import Case, ReportFault, image_files, raise_fault
 from nacl_monai.data.faults import (
     AFFINE_TOLERANCE,
     VoxelGrid,
-    affine_of,
     check_affine,
     check_channels,
     check_file,
@@ -36,6 +35,7 @@ from nacl_monai.data.faults import (
     warn_of_forms,
 )
 from nacl_monai.errors import InputError
+from nacl_monai.inference.images import affine_of
 
 
 class LoadedCase(NamedTuple):

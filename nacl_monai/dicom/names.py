@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.label_tables import ITK_SNAP, names_in
+from nacl_monai.inference.saving import ITK_SNAP, names_in
 
 _LONGEST = 64  # characters of a segment's label
 #: DICOM's lists of what can be segmented, and the category that each is of.

@@ -19,8 +19,8 @@ from nacl_monai.dicom.frames import Frames
 from nacl_monai.dicom.names import property_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
-from nacl_monai.inference.label_tables import COLORS
-from nacl_monai.inference.series import Series
+from nacl_monai.inference.images import Series
+from nacl_monai.inference.saving import COLORS
 
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.faults import ImageFault
-from nacl_monai.inference.series import Series, read_series
+from nacl_monai.inference.images import ImageFault, Series, read_series
 
 # What every DICOM image has, though it may be empty. Anonymizers drop it.
 _MAY_BE_EMPTY = (

@@ -10,6 +10,6 @@ from .cases import find_cases
 from .images import ReadImage
 from .saving import SaveMaps
 from .segmenter import Segmenter
-from .windows import WindowInferer
+from .windows import Behind, WindowInferer
 
-__all__ = ["ReadImage", "SaveMaps", "Segmenter", "WindowInferer", "find_cases"]
+__all__ = ["Behind", "ReadImage", "SaveMaps", "Segmenter", "WindowInferer", "find_cases"]

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .faults import refuse
-from .nifti import is_map
+from .images import refuse
+from .saving import is_map
 
 Case = dict[str, list[str]]
 

@@ -1,4 +1,9 @@
-"""Reading an image as the network takes it, and refusing one that it cannot take."""
+"""Reading an image, of NIfTI files or of a DICOM series, as the network takes it.
+
+MONAI's reader stacks whatever DICOM files a folder holds by their instance numbers. These need not
+follow the positions, may be missing, and are the same in two series of one folder; a missing slice goes
+unnoticed. Here geometry alone decides, and what is not a single, evenly spaced stack is refused.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +12,192 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn, cast
 
 import nibabel
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from monai.transforms import LoadImage, Transform
+from monai.utils import optional_import
 
-from .faults import ImageFault
-from .series import read_series, read_voxels
 
+class ImageFault(SystemExit):
+    """One image cannot be segmented; the others can.
+
+    It ends the process like `refuse` unless somebody catches it, as `Segmenter` does. No library in
+    between wraps it, since it is not an ``Exception``.
+
+    Attributes:
+        line: "WHERE: what is wrong; what to do".
+    """
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(f"error: {line}")
+
+
+def refuse(line: str) -> NoReturn:
+    """Ends the process with one line and exit code 1."""
+    raise SystemExit(f"error: {line}")
+
+
+pydicom, has_pydicom = optional_import("pydicom")
+
+#: How far from the even stack a slice may be, as a share of the distance of slices.
+UNEVEN = 0.1
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
+_NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
+_COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
 _CHUNK = 2**20
 _MOST_LABELS = 30
 _REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
+
+
+class Series(NamedTuple):
+    """The slices of a series in the order of their positions, along row × column.
+
+    Attributes:
+        slices: What pydicom reads of each file, without its pixels; ``filename`` is the file.
+        affine: From ``(column, row, slice)`` to mm, RAS+.
+    """
+
+    slices: list[Any]
+    affine: npt.NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows and slices."""
+        first = self.slices[0]
+        return int(first.Columns), int(first.Rows), len(self.slices)
+
+    @property
+    def distance(self) -> float:
+        """Between the planes of neighboring slices, in mm."""
+        normal = np.cross(self.affine[:3, 0], self.affine[:3, 1])
+        return float(abs(self.affine[:3, 2] @ normal) / np.linalg.norm(normal))
+
+
+def read_series(folder: str | Path) -> Series:
+    """Reads where the slices of the series in a folder are. Files of other formats do not count.
+
+    Raises:
+        ImageFault: If pydicom is missing, or if the folder holds no series, several, or one that is not
+            a stack of gray slices at even distances.
+    """
+    if not has_pydicom:
+        raise ImageFault(
+            f"{folder}: needs pydicom to be read as a DICOM series; pip install pydicom"
+        )
+    slices = _headers(folder)
+    _check_one_series(folder, slices)
+    for one in slices:
+        _check_slice(one)
+    _check_alike(folder, slices)
+    return _stacked(folder, slices)
+
+
+def read_voxels(series: Series) -> npt.NDArray[np.float32]:
+    """The voxels, ``(column, row, slice)``, in the unit that the files declare, such as HU."""
+    planes = [_plane(pydicom.dcmread(one.filename)) for one in series.slices]
+    return np.stack(planes, axis=-1)
+
+
+def _plane(dataset: Any) -> npt.NDArray[np.float32]:
+    values: Any = pydicom.pixels.apply_modality_lut(dataset.pixel_array, dataset)
+    return values.T.astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _headers(folder: str | Path) -> list[Any]:
+    """The headers of the images in a folder; a DICOMDIR, which lists files, is none."""
+    files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
+    read = [
+        pydicom.dcmread(file, stop_before_pixels=True)
+        for file in files
+        if pydicom.misc.is_dicom(file)
+    ]
+    return [one for one in read if one.file_meta.get("MediaStorageSOPClassUID") != _DICOMDIR]
+
+
+def _check_one_series(folder: str | Path, slices: Sequence[Any]) -> None:
+    series = {one.get("SeriesInstanceUID") for one in slices} - {None}
+    if not slices:
+        raise ImageFault(f"{folder}: holds no DICOM image; name the folder of a series")
+    if len(series) > 1:
+        raise ImageFault(f"{folder}: holds {len(series)} DICOM series; give each its own folder")
+
+
+def _check_slice(one: Any) -> None:
+    if int(one.get("NumberOfFrames") or 1) > 1:
+        raise ImageFault(
+            f"{one.filename}: holds several frames; convert it to NIfTI, or to a file per slice"
+        )
+    missing = [name for name in _NEEDED if not one.get(name)]
+    if missing:
+        raise ImageFault(
+            f"{one.filename}: lacks {missing[0]}; leave it out, or export the series again"
+        )
+    if one.get("SamplesPerPixel", 1) != 1:
+        raise ImageFault(f"{one.filename}: holds colors; a slice has one number per pixel")
+
+
+def _check_alike(folder: str | Path, slices: Sequence[Any]) -> None:
+    first, *others = slices
+    for name in _ALIKE:
+        for other in others:
+            if not np.allclose(other[name].value, first[name].value, rtol=_COSINE, atol=_COSINE):
+                raise ImageFault(
+                    f"{folder}: {_name(other)} has another {name} than {_name(first)}; leave the slices "
+                    "of one stack there"
+                )
+
+
+def _stacked(folder: str | Path, slices: list[Any]) -> Series:
+    """The slices along row × column, if they are at even distances."""
+    if len(slices) == 1:
+        raise ImageFault(f"{folder}: is a single slice; name a volume")
+    cosines = np.array(slices[0].ImageOrientationPatient, float)
+    row, column = cosines[:3], cosines[3:]
+    places = np.array([one.ImagePositionPatient for one in slices], float)
+    order = np.argsort(places @ np.cross(row, column), kind="stable")
+    slices, places = [slices[k] for k in order], places[order]
+    step = (places[-1] - places[0]) / (len(places) - 1)
+    _check_even(folder, slices, places, step)
+    down, across = map(float, slices[0].PixelSpacing)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([row * across, column * down, step, places[0]])
+    return Series(slices, np.diag([-1.0, -1, 1, 1]) @ affine)
+
+
+def _check_even(
+    folder: str | Path,
+    slices: Sequence[Any],
+    places: npt.NDArray[np.float64],
+    step: npt.NDArray[np.float64],
+) -> None:
+    """Refuses slices that are elsewhere than step by step from the first to the last."""
+    distances = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    usual = float(np.median(distances))
+    same = int(np.argmin(distances))
+    if distances[same] <= UNEVEN * usual:
+        raise ImageFault(
+            f"{folder}: {_name(slices[same])} and {_name(slices[same + 1])} lie in the same place; "
+            "leave one volume there, of one time or contrast"
+        )
+    off = places - places[0] - step * np.arange(len(places))[:, None]
+    if np.linalg.norm(off, axis=1).max() > UNEVEN * usual:
+        odd = int(np.argmax(np.abs(distances - usual)))
+        raise ImageFault(
+            f"{folder}: {_name(slices[odd])} and {_name(slices[odd + 1])} are {distances[odd]:.3g} mm "
+            f"apart, other slices {usual:.3g} mm; add what is missing, or resample to even distances"
+        )
+
+
+def _name(one: Any) -> str:
+    return Path(one.filename).name
 
 
 class ReadImage(Transform):
@@ -64,11 +240,14 @@ class ReadImage(Transform):
         return {**case, "image": image}
 
     def _load(self, file: str) -> Any:
-        if Path(file).is_dir():
-            return _load_series(file)
+        if Path(file).is_dir():  # one channel, as MONAI's readers give an image
+            series = read_series(file)
+            voxels = torch.from_numpy(read_voxels(series))[None]
+            affine = torch.from_numpy(series.affine)
+            return MetaTensor(voxels, affine=affine, meta={"filename_or_obj": file})
         image = self.load(file)
         if _is_nifti(file):  # MONAI may take the form that the header does not declare
-            image.affine = torch.as_tensor(_affine_of(file))
+            image.affine = torch.as_tensor(affine_of(nibabel.load(file)))
         return image
 
     def _join(self, images: Sequence[Any]) -> Any:
@@ -77,68 +256,73 @@ class ReadImage(Transform):
         for image in images[1:]:
             if image.shape[1:] != first.shape[1:]:
                 raise ValueError(f"shapes {[*first.shape[1:]]} and {[*image.shape[1:]]}")
-            distance = _distance(image, first)
+            distance = distance_of_grids(
+                first.shape[1:], image.affine.numpy(), first.affine.numpy()
+            )
             if not distance <= self.affine_tolerance:
                 raise ValueError(f"their affines put voxels up to {distance:.3g} mm apart")
         return torch.cat([*images]) if len(images) > 1 else first
 
 
-def _affine_of(file: str) -> Any:
-    """As a training reads it (`nacl_monai.data.faults.affine_of`), which an export does not have."""
-    stored: Any = nibabel.load(file)
-    header = stored.header
+def affine_of(image: Any) -> npt.NDArray[np.float64]:
+    """The affine of a NIfTI image of nibabel's that counts, in training, audits and inference.
+
+    It is nibabel's: the sform, or without one the qform, since a form whose code is 0 declares nothing.
+    Where both are declared and the sform has other voxel sizes than ``pixdim``, as in ACDC's release, it
+    is the qform, as MONAI decides.
+    """
+    header = image.header
     both = header["sform_code"] and header["qform_code"]
-    if both and not np.allclose(affine_to_spacing(stored.affine), header["pixdim"][1:4]):
-        return header.get_qform()
-    return stored.affine
+    if both and not np.allclose(affine_to_spacing(image.affine), header["pixdim"][1:4]):
+        return cast("npt.NDArray[np.float64]", header.get_qform())
+    return cast("npt.NDArray[np.float64]", image.affine)
 
 
-def _distance(image: Any, other: Any) -> float:
-    """The largest distance between where two affines put the same voxel, which is that of a corner."""
-    corners = np.array([(*at, 1) for at in product(*((0, size - 1) for size in image.shape[1:]))])
-    apart = corners @ (image.affine - other.affine).numpy().T
-    return float(np.linalg.norm(apart, axis=1).max())
+def distance_of_grids(
+    shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> float:
+    """The largest distance between the places where two affines put the same voxel, in mm.
+
+    That is the distance of a corner.
+
+    Example:
+        >>> distance_of_grids((11, 2, 2), np.eye(4), np.diag([1.5, 1, 1, 1]))
+        5.0
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
+    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
+
+
+def check_compressed(file: str) -> None:
+    """Reads a file to its end if it is compressed, since the checksum follows what nibabel reads.
+
+    Raises:
+        OSError: If the checksum is another.
+        EOFError: If the file is cut short.
+        zlib.error: If it is damaged before.
+    """
+    if file.lower().endswith(".gz"):
+        with gzip.open(file) as stream:
+            while stream.read(_CHUNK):
+                pass
 
 
 def _check_file(file: str) -> None:
-    """Refuses what MONAI would read without a word: damaged voxels, colors and complex numbers.
-
-    nibabel reads a compressed file only as far as it needs the voxels, and the checksum follows them.
-    """
+    """Refuses what MONAI would read without a word: damaged voxels, colors and complex numbers."""
     if not Path(file).exists():
         raise ImageFault(f"{file}: missing; a case needs one file per modality")
-    if _is_dicom(file):
+    if Path(file).is_dir():
+        return
+    with Path(file).open("rb") as stream:
+        marked = stream.read(132)[128:] == b"DICM"  # behind the preamble
+    if marked:
         raise ImageFault(f"{file}: is a single DICOM file; name the folder of its series")
-    if file.lower().endswith(".gz"):
-        _decompress(file)
+    check_compressed(file)
     if _is_nifti(file):
         header: Any = nibabel.load(file).header
         if header.get_data_dtype().kind not in _REAL_KINDS:
             kind = header.get_value_label("datatype")
             raise ImageFault(f"{file}: holds {kind} voxels; save it with one number per voxel")
-
-
-def _load_series(folder: str) -> MetaTensor:
-    """The DICOM series in a folder, one channel, as MONAI's readers give an image."""
-    series = read_series(folder)
-    voxels = torch.from_numpy(read_voxels(series))[None]
-    affine = torch.from_numpy(series.affine)
-    return MetaTensor(voxels, affine=affine, meta={"filename_or_obj": folder})
-
-
-def _is_dicom(file: str) -> bool:
-    """Whether it is a file, and has the mark of DICOM behind its preamble."""
-    if Path(file).is_dir():
-        return False
-    with Path(file).open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _decompress(file: str) -> None:
-    """Reads a file to its end, where gzip compares the checksum."""
-    with gzip.open(file) as stream:
-        while stream.read(_CHUNK):
-            pass
 
 
 def _is_nifti(file: str) -> bool:

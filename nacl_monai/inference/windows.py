@@ -28,8 +28,35 @@ from typing import Any
 
 import torch
 from monai.inferers import SlidingWindowInferer
+from torch import nn
 
 AVERAGES = ("probabilities", "logits")
+
+
+class Behind(nn.Module):
+    """A network with a calibrator behind it, which sees the image as well: together a network again.
+
+    Args:
+        network: From image (B, M, ...) to logits (B, C, ...).
+        calibrator: From logits, and the image if it wants to see it, to logits.
+
+    Example:
+        >>> halved = torch.nn.Bilinear(2, 2, 2, bias=False)  # of logits and image
+        >>> _ = torch.nn.init.constant_(halved.weight, 0.5)
+        >>> Behind(torch.nn.Identity(), halved)(torch.ones(1, 2)).tolist()
+        [[2.0, 2.0]]
+    """
+
+    def __init__(self, network: nn.Module, calibrator: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.calibrator = calibrator
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The calibrated logits (B, C, ...)."""
+        logits: torch.Tensor = self.network(image)
+        calibrated: torch.Tensor = self.calibrator(logits, image)
+        return calibrated
 
 
 class WindowInferer(SlidingWindowInferer):
@@ -38,7 +65,7 @@ class WindowInferer(SlidingWindowInferer):
     A volume that one window covers, or that a network of slices sees in one window per slice, keeps the
     network's logits to the bit. A smaller one is padded with zeros.
 
-    A calibrator behind the network (an attribute ``calibrator`` beside ``network``) sees the averaged
+    A calibrator behind the network (`Behind`) sees the averaged
     logits of a volume that several windows cover, as where it was fitted. A temperature then changes no
     label map. Each network of an ensemble (``mean_of`` beside ``members``) sees such a volume by itself,
     so that what was fitted behind it sees its averaged logits.

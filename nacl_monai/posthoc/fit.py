@@ -1,10 +1,29 @@
-"""What can be fitted to the logits of validation patients, and what each fit did."""
+r"""What can be fitted to the logits of validation patients, and what each fit did.
+
+Structures that may overlap have one sigmoid each. With the logit :math:`l_k` of structure :math:`k`:
+
+.. math::
+
+    p_k = \sigma(l_k / T), \qquad p_k = \sigma(l_k / T_k), \qquad p_k = \sigma(s_k l_k + b_k)
+
+The first is one temperature, the second one for each structure, the third Platt scaling. Each is fitted
+by the binary cross-entropy, its mean over voxels, patients and structures. A sigmoid of :math:`l` is a
+softmax of 0 and :math:`l`, so that the fits are those of two classes: exact, and finite where nearly all
+voxels are outside. Temperatures keep every label map, at the threshold 0.5. A bias is at most
+:data:`~nacl_monai.posthoc.scaling.LARGEST_BIAS` from 0, so that Platt scaling seldom changes one.
+
+References:
+    On Calibration of Modern Neural Networks (Guo et al., 2017).
+    Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized Likelihood Methods
+    (Platt, 1999), which has no bound, and smooths the labels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,17 +31,25 @@ from torch import nn
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc.class_temperatures import ClassTemperatures, fit_class_temperatures
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
-from nacl_monai.posthoc.region_logits import RegionLogits, Voxels
-from nacl_monai.posthoc.temperature import Temperature, fit_temperature
-from nacl_monai.posthoc.vector_scaling import VectorScaling, fit_vector_scaling
+from nacl_monai.posthoc.probabilities import logits_of, structure_logits_of
+from nacl_monai.posthoc.scaling import (
+    LARGEST_BIAS,
+    ClassTemperatures,
+    Temperature,
+    VectorScaling,
+    fit_affine,
+    fit_class_temperatures,
+    fit_temperature,
+    fit_vector_scaling,
+)
+from nacl_monai.posthoc.voxels import RegionLogits, StructureLogits, Voxels
 
-V = TypeVar("V", bound=Iterable[Voxels])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Method(Generic[V]):
+class Method:
     """A way to calibrate logits.
 
     Attributes:
@@ -35,33 +62,27 @@ class Method(Generic[V]):
     """
 
     module: Callable[..., nn.Module]
-    fit: Callable[[V], nn.Module]
+    fit: Callable[[Any], nn.Module]
     sees_image: bool = False
     region: str = "all"
-
-
-#: By the name that a command asks for.
-METHODS: dict[str, Method[RegionLogits]] = {
-    "temperature": Method(Temperature, fit_temperature, region="union"),
-    "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
-    "vector": Method(VectorScaling, fit_vector_scaling),
-    "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
-}
 
 
 @dataclass(frozen=True)
 class Fit:
     """A fitted calibrator, on what it was fitted, and what it does there.
 
+    Patients weigh the same, and so do structures that may overlap.
+
     Attributes:
-        method: A key of `METHODS`.
+        method: A key of `METHODS` or `SIGMOID_METHODS`.
         parameters: The arguments of its module.
-        nll_before: Mean NLL without it; patients weigh the same.
+        nll_before: Mean NLL without it.
         nll: The same with it.
-        moved: The share of the voxels whose most probable class it changes; patients weigh the same.
+        moved: The share of the voxels whose most probable class it changes, or that move inside or
+            outside of a structure.
         region: The voxels that counted.
         patients: Whose they are.
-        voxels: How many they are.
+        voxels: How many they are; a sum over structures.
     """
 
     method: str
@@ -76,7 +97,7 @@ class Fit:
     @property
     def module(self) -> nn.Module:
         """From logits to logits."""
-        return METHODS[self.method].module(**self.parameters)
+        return module_of({"method": self.method, "parameters": self.parameters})
 
     def text(self, unit: str = "patients") -> str:
         """One line: what was found, on whom, with what effect.
@@ -97,15 +118,17 @@ class Fit:
         )
 
 
-def fit_method(method: str, voxels: RegionLogits) -> Fit:
-    """Fits a calibrator by NLL over a region; every patient weighs the same.
+def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
+    """Fits a calibrator by NLL over a region; every patient weighs the same, and every structure.
 
     Args:
-        method: A key of `METHODS`.
+        method: A key of `METHODS`; of `SIGMOID_METHODS` where structures may overlap.
         voxels: The voxels of the validation patients.
 
     Raises:
-        InputError: If the region is empty in all patients, or if the method finds nothing that fits.
+        InputError: If there is no such method; if the region is empty in all patients; if the voxels of
+            a structure in its region are all inside or all outside, from which no probability can be
+            learned; or if nothing fits.
 
     Example:
         >>> import torch
@@ -115,17 +138,29 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
         ...     fit = fit_method("temperature", voxels)
         >>> round(fit.parameters["temperature"], 4)  # 3 / log(3)
         2.7307
+        >>> logits = torch.tensor([[3.0, 3.0, 3.0, 3.0], [-1.0, -1.0, -1.0, -1.0]])
+        >>> masks = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 0]])
+        >>> with StructureLogits(["WT", "TC"]) as structures:
+        ...     structures.add(logits[:, None], masks[:, None], "patient001")
+        ...     fit = fit_method("structure_temperatures", structures)
+        >>> [round(temperature, 4) for temperature in fit.parameters["temperatures"]]  # 3 and 1 / log(3)
+        [2.7307, 0.9102]
     """
-    patients = voxels.patients
-    if not patients:
+    methods = SIGMOID_METHODS if isinstance(voxels, StructureLogits) else METHODS
+    if method not in methods:
+        raise InputError(f"method: is {method!r}; choose from {', '.join(methods)}")
+    if not voxels.patients:
         raise InputError(
             f"region {voxels.region}: has no voxel in any patient of the fit; choose another region"
         )
-    module = METHODS[method].fit(voxels)
-    if METHODS[method].sees_image:
-        nll_before, nll, moved = compared(_calibrated_slices(voxels, module))
+    module = methods[method].fit(voxels)
+    if isinstance(voxels, StructureLogits):
+        calibrated = _calibrated_structures(voxels, module)
+    elif methods[method].sees_image:
+        calibrated = _calibrated_slices(voxels, module)
     else:
-        nll_before, nll, moved = compared(_calibrated_voxels(voxels, module))
+        calibrated = _calibrated_voxels(voxels, module)
+    nll_before, nll, moved = _compared(calibrated)
     return Fit(
         method=method,
         parameters={name: values.tolist() for name, values in module.named_buffers()},
@@ -133,46 +168,150 @@ def fit_method(method: str, voxels: RegionLogits) -> Fit:
         nll=nll,
         moved=moved,
         region=voxels.region,
-        patients=tuple(patients),
-        voxels=sum(voxels.voxels_of.values()),
+        patients=tuple(voxels.patients),
+        voxels=voxels.count,
     )
 
 
-class CalibratedVoxels(NamedTuple):
-    """The voxels of a volume without and with a calibrator, ``(n, C)``, with label and weight."""
-
-    before: torch.Tensor
-    after: torch.Tensor
-    labels: torch.Tensor
-    weight: float
+#: The voxels of a volume without and with a calibrator, ``(n, C)``, their labels, the weight of each.
+_Calibrated = tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]
 
 
-def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[CalibratedVoxels]:
+def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
     for logits, labels, weight in voxels:
         exact = logits.double()
-        yield CalibratedVoxels(exact, module(exact), labels, weight)
+        yield exact, module(exact), labels, weight
 
 
-def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[CalibratedVoxels]:
+def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
     for volume in voxels.volumes():
         after = module(volume.logits, volume.image)
         before, after = (
             logits.movedim(1, -1)[volume.kept].double() for logits in (volume.logits, after)
         )
-        yield CalibratedVoxels(before, after, volume.labels, volume.weight)
+        yield before, after, volume.labels, volume.weight
 
 
-def compared(volumes: Iterable[CalibratedVoxels]) -> tuple[float, float, float]:
-    """The mean NLL before and after in nats, and the share of voxels whose class changes.
+def _calibrated_structures(voxels: StructureLogits, module: nn.Module) -> Iterator[_Calibrated]:
+    """The logits outside, 0, and inside of each structure."""
+    for channel, problem in enumerate(voxels.problems):
+        for logits, labels, weight in problem:
+            before = logits.double()
+            all_channels = before[:, 1:].expand(-1, len(voxels.structures))
+            inside = module(all_channels)[:, channel]
+            yield before, torch.stack([torch.zeros_like(inside), inside], 1), labels, weight
 
-    Patients weigh the same.
-    """
+
+def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
+    """The mean NLL before and after in nats, and the share of voxels whose class changes."""
     nll, moved, patients = [0.0, 0.0], 0.0, 0.0
-    for volume in volumes:
-        for place, logits in enumerate((volume.before, volume.after)):
-            of_label = logits.log_softmax(1).gather(1, volume.labels[:, None])
-            nll[place] -= volume.weight * of_label.sum().item()
-        changed = volume.after.argmax(1) != volume.before.argmax(1)
-        moved += volume.weight * changed.sum().item()
-        patients += volume.weight * len(volume.labels)
+    for before, after, labels, weight in volumes:
+        for place, logits in enumerate((before, after)):
+            of_label = logits.log_softmax(1).gather(1, labels[:, None])
+            nll[place] -= weight * of_label.sum().item()
+        moved += weight * (after.argmax(1) != before.argmax(1)).sum().item()
+        patients += weight * len(labels)
     return nll[0] / patients, nll[1] / patients, moved / patients
+
+
+def _fit_one(voxels: StructureLogits) -> Temperature:
+    """One temperature for all structures."""
+    _check_labels(voxels, voxels.region, "all structures")
+    return fit_temperature(voxels)
+
+
+def _fit_each(voxels: StructureLogits) -> ClassTemperatures:
+    """One temperature for each structure."""
+    return ClassTemperatures(
+        _by_structure(voxels, lambda one: fit_temperature(one).temperature.item())
+    )
+
+
+def _fit_platt(voxels: StructureLogits) -> VectorScaling:
+    """A scale and a bias for each structure."""
+    # The first of the two logits is 0, which no scale changes; only the difference of biases counts.
+    found = _by_structure(voxels, lambda one: fit_affine(one, LARGEST_BIAS / 2))
+    scales = [scale for (_, scale), _ in found]
+    return VectorScaling(scales, [inside - outside for _, (outside, inside) in found])
+
+
+def _by_structure(voxels: StructureLogits, fit: Callable[[Iterable[Voxels]], T]) -> list[T]:
+    """What a fit finds of each structure by itself, whose name precedes its refusal."""
+    found = []
+    for name, problem in zip(voxels.structures, voxels.problems, strict=True):
+        _check_labels(problem, voxels.region, name)
+        try:
+            found.append(fit(problem))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return found
+
+
+def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
+    """Refuses voxels that are all inside or all outside, or none at all."""
+    seen = {int(bound) for volume in problem for bound in volume.labels.aminmax()}
+    if len(seen) < 2:
+        found = "all inside" if 1 in seen else "all outside" if 0 in seen else "none at all"
+        raise InputError(
+            f"region {region}: the voxels of {name} in it are {found}, from which no probability can be "
+            "learned; choose another region, such as union or all"
+        )
+
+
+#: By the name that a command asks for: of exclusive classes, and of structures that may overlap. No name
+#: is in both, since a calibrator of the ones does not calibrate the others.
+METHODS: dict[str, Method] = {
+    "temperature": Method(Temperature, fit_temperature, region="union"),
+    "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
+    "vector": Method(VectorScaling, fit_vector_scaling),
+    "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
+}
+SIGMOID_METHODS: dict[str, Method] = {
+    "sigmoid_temperature": Method(Temperature, _fit_one, region="union"),
+    "structure_temperatures": Method(ClassTemperatures, _fit_each, region="union"),
+    "platt": Method(VectorScaling, _fit_platt),
+}
+
+
+def module_of(record: Mapping[str, Any]) -> nn.Module:
+    """The module from logits to logits that the method and the parameters of a record make.
+
+    Raises:
+        KeyError: If there is no such method or the record lacks a key.
+        TypeError: If the parameters are others than the method's.
+        InputError: If a parameter is out of range.
+
+    Example:
+        >>> module_of({"method": "temperature", "parameters": {"temperature": 2}}).temperature
+        tensor(2.)
+    """
+    return {**METHODS, **SIGMOID_METHODS}[record["method"]].module(**record["parameters"])
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How outputs of one kind are calibrated.
+
+    Attributes:
+        methods: What can be fitted to them.
+        voxels: Names of the channels and region → what keeps the voxels of the fit.
+        logits_of: Probabilities ``(C, *spatial)`` and the step that they are stored in → logits.
+        probs_of: Logits ``(C, *spatial)`` → probabilities.
+    """
+
+    methods: Mapping[str, Method]
+    voxels: Callable[[Sequence[str], str], RegionLogits | StructureLogits]
+    logits_of: Callable[[torch.Tensor, float | None], torch.Tensor]
+    probs_of: Callable[[torch.Tensor], torch.Tensor]
+
+
+#: By the activation that makes probabilities of logits.
+OUTPUTS = {
+    "softmax": Outputs(
+        METHODS,
+        lambda _, region: RegionLogits(region),
+        logits_of,
+        partial(torch.softmax, dim=0),
+    ),
+    "sigmoid": Outputs(SIGMOID_METHODS, StructureLogits, structure_logits_of, torch.sigmoid),
+}

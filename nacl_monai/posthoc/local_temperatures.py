@@ -27,8 +27,8 @@ from scipy.optimize import minimize
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc.region_logits import REACH, RegionLogits
-from nacl_monai.posthoc.temperature import Temperature, fit_temperature
+from nacl_monai.posthoc.scaling import Temperature, fit_temperature
+from nacl_monai.posthoc.voxels import REACH, RegionLogits
 
 #: The largest absolute logarithm of T(v) / T₀.
 LARGEST_OFFSET = math.log(10)

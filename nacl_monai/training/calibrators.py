@@ -1,16 +1,14 @@
 """What follows a training without another one, and is evaluated apart.
 
 A calibrator is fitted on the run's validation patients; an ensemble takes the other seeds' networks in.
-Both can follow each other, in either order: `nacl_monai.training.calibrator_names` reads which.
+Both can follow each other, in either order, which `read_name` reads from the calibrator's name.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from monai.inferers.inferer import Inferer
@@ -18,13 +16,77 @@ from torch import nn
 
 from nacl_monai.data import CachedVolumes
 from nacl_monai.data.cases import Case, split_unit
-from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, read_object, write_text
-from nacl_monai.posthoc import ENSEMBLE, METHODS, Behind, RegionLogits, fit_method, module_of
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum
+from nacl_monai.inference import Behind
+from nacl_monai.metrics import REGIONS
+from nacl_monai.posthoc import (
+    ENSEMBLE,
+    METHODS,
+    Calibrator,
+    RegionLogits,
+    fit_method,
+    read_calibrator,
+    write_calibrator,
+)
+from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
-from nacl_monai.training.calibrator_names import Steps, read_name
 from nacl_monai.training.ensembles import beside, ensemble_of, find_members
+
+_REMEDY = "fit the calibrator again"
+
+
+class Steps(NamedTuple):
+    """What a name says.
+
+    Attributes:
+        method: What is fitted, a key of `nacl_monai.posthoc.METHODS`; empty where nothing is.
+        region: The voxels of the fit.
+        of_mean: Whether it is fitted to the mean of an ensemble.
+        of_members: Whether the members are averaged, each through a calibrator of its own if there is
+            a method.
+    """
+
+    method: str
+    region: str
+    of_mean: bool = False
+    of_members: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether several trainings are joined."""
+        return self.of_mean or self.of_members
+
+
+def read_name(name: str | None) -> Steps:
+    """Reads the name of a calibrator.
+
+    Args:
+        name: ``<method>_<region>``; ``ensemble``; ``ensemble_<method>_<region>``, which calibrates the
+            mean of the members; or ``<method>_<region>_ensemble``, the mean of the calibrated members.
+
+    Raises:
+        SettingError: If there is no such calibrator.
+
+    Example:
+        >>> read_name("ensemble_temperature_union")
+        Steps(method='temperature', region='union', of_mean=True, of_members=False)
+    """
+    if name == ENSEMBLE:
+        return Steps("", "", of_members=True)
+    fitted = name or ""
+    of_mean = fitted.startswith(f"{ENSEMBLE}_")
+    of_members = fitted.endswith(f"_{ENSEMBLE}")
+    fitted = fitted.removeprefix(f"{ENSEMBLE}_").removesuffix(f"_{ENSEMBLE}")
+    method, _, region = fitted.rpartition("_")
+    if method not in METHODS or region not in REGIONS or (of_mean and of_members):
+        raise SettingError(
+            f"--calibrator {name}: is not a calibrator; write <method>_<region> with a method out of "
+            f"{', '.join(METHODS)} and a region out of {', '.join(REGIONS)}, or {ENSEMBLE}, or both "
+            f"with a _ between, in the order of the steps"
+        )
+    return Steps(method, region, of_mean, of_members)
 
 
 def fit_calibrator(
@@ -46,7 +108,7 @@ def fit_calibrator(
     itself, all must have been fitted already.
 
     Args:
-        name: As `nacl_monai.training.calibrator_names.read_name` reads it.
+        name: As `read_name` reads it.
         network: With its trained weights.
         inferer: Applies the network to a volume.
         volumes: The volumes of the validation patients.
@@ -62,40 +124,43 @@ def fit_calibrator(
             calibrator was not fitted yet.
     """
     steps = read_name(name)
-    record: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
-    if steps.joins:
-        record["members"] = find_members(run)
+    said: dict[str, Any] = {
+        "weights": checksum(checkpoint or run.model),
+        "average": average,
+        "known_by": BY_DATASET,
+        "members": find_members(run) if steps.joins else {},
+    }
     if steps.of_members:
-        record |= _joined(run, steps, record["members"], average)
-        done = ", ".join(record["members"])
+        calibrator = _joined(run, steps, said)
+        done = ", ".join(calibrator.members)
     else:
         if steps.of_mean:
-            network = ensemble_of(network, run, record["members"])
+            network = ensemble_of(network, run, said["members"])
         with RegionLogits(steps.region) as voxels:
             _add_volumes(voxels, steps.method, network, inferer, volumes, device, ignore_index)
             fit = fit_method(steps.method, voxels)
-        record |= asdict(fit)
+        calibrator = Calibrator(fit, fit.patients, **said)
         done = fit.text()
-    write_text(run.calibrated(name).calibrator, json.dumps(record, indent=2) + "\n")
+    write_calibrator(run.calibrated(name).calibrator, calibrator)
     print(f"{name}: {done}")
 
 
-def _joined(run: RunFolder, steps: Steps, members: Iterable[str], average: str) -> dict[str, Any]:
-    """The record of an ensemble that fits nothing, of members as they are or each with a calibrator."""
+def _joined(run: RunFolder, steps: Steps, said: Mapping[str, Any]) -> Calibrator:
+    """An ensemble to whose mean nothing is fitted, of members as they are or each with a calibrator."""
     if not steps.method:
-        return {"method": ENSEMBLE, "patients": []}
+        return Calibrator(None, (), **said)
     name = f"{steps.method}_{steps.region}"
+    behind = {
+        member: calibrator_of(beside(run, member), name, average=said["average"])
+        for member in said["members"]
+    }
+    patients = sorted(set().union(*(one.patients for one in behind.values())))
     fits = {
-        member: read_calibrator(beside(run, member), name, average=average) for member in members
+        member: {"method": one.fit.method, "parameters": one.fit.parameters}
+        for member, one in behind.items()
+        if one.fit is not None
     }
-    return {
-        "method": ENSEMBLE,
-        "patients": sorted(set().union(*(fit["patients"] for fit in fits.values()))),
-        "calibrators": {
-            member: {"method": fit["method"], "parameters": fit["parameters"]}
-            for member, fit in fits.items()
-        },
-    }
+    return Calibrator(None, patients, **said, calibrators=fits)
 
 
 def _add_volumes(
@@ -148,28 +213,24 @@ def calibrated_network(
     """
     if name is None:
         return network
-    record = read_calibrator(run, name, checkpoint, average)
-    _check_unseen(run.calibrated(name).calibrator, record["patients"], cases)
+    calibrator = calibrator_of(run, name, checkpoint, average)
+    seen = {split_unit(case) for case in cases}.intersection(calibrator.patients)
+    if seen:
+        raise InputError(
+            f"{run.calibrated(name).calibrator}: was fitted on patient {min(seen)}, who cannot test it; "
+            "evaluate the test set"
+        )
     device = next(network.parameters()).device
-    if "members" in record:
-        network = ensemble_of(network, run, record["members"], record.get("calibrators", {}))
-    if record["method"] != ENSEMBLE:
-        network = Behind(network, module_of(record))
+    if calibrator.members:
+        network = ensemble_of(network, run, calibrator.members, calibrator.calibrators)
+    if calibrator.fit is not None:
+        network = Behind(network, calibrator.fit.module)
     return network.to(device)
 
 
-def _check_unseen(file: Path, patients: Iterable[str], cases: Iterable[Case]) -> None:
-    """Refuses to test a calibrator on a patient of its fit."""
-    seen = {split_unit(case) for case in cases}.intersection(patients)
-    if seen:
-        raise InputError(
-            f"{file}: was fitted on patient {min(seen)}, who cannot test it; evaluate the test set"
-        )
-
-
-def read_calibrator(
+def calibrator_of(
     run: RunFolder, name: str, checkpoint: str | Path | None = None, average: str | None = None
-) -> Mapping[str, Any]:
+) -> Calibrator:
     """What `fit_calibrator` wrote of a calibrator.
 
     Args:
@@ -186,54 +247,29 @@ def read_calibrator(
     """
     steps = read_name(name)
     file = run.calibrated(name).calibrator
-    record = _read(file, steps)
-    weights = Path(checkpoint or run.model)
-    if record["weights"] != checksum(weights):
-        raise InputError(f"{file}: was fitted to another {weights.name}; fit it again")
-    fitted = record.get("average", "probabilities")  # fits of earlier versions do not say
-    if average not in (None, fitted):
-        raise InputError(
-            f"{file}: was fitted to the average of {fitted}, not of {average}; write "
-            f"--average {fitted}, or fit it again"
-        )
-    return record
-
-
-def _read(file: Path, steps: Steps) -> Mapping[str, Any]:
     if not file.is_file():
         raise InputError(f"{file}: is not there; fit the calibrator first (run id calibrating)")
-    remedy = "fit the calibrator again"
-    record = read_object(file, remedy)
-    try:
-        _check(record, steps)
-    except (KeyError, TypeError, ValueError, InputError) as error:
-        raise InputError(f"{file}: is damaged; {remedy}") from error
-    return record
+    calibrator = read_calibrator(file, _REMEDY)
+    if not _are_steps(steps, calibrator):
+        raise InputError(f"{file}: is damaged; {_REMEDY}")
+    weights = Path(checkpoint or run.model)
+    if calibrator.weights != checksum(weights):
+        raise InputError(f"{file}: was fitted to another {weights.name}; fit it again")
+    if average not in (None, calibrator.average):
+        raise InputError(
+            f"{file}: was fitted to the average of {calibrator.average}, not of {average}; write "
+            f"--average {calibrator.average}, or fit it again"
+        )
+    return calibrator
 
 
-def _check(record: Mapping[str, Any], steps: Steps) -> None:
-    """Raises whatever a record that is not of these steps leads to."""
-    if not {"weights", "patients"} <= record.keys():
-        raise KeyError
-    if steps.joins:
-        dict(record["members"])
-    if steps.of_members:
-        _check_members(record, steps.method)
-    else:
-        _check_fit(record, steps.method)
-        if record["region"] != steps.region:
-            raise ValueError
-
-
-def _check_members(record: Mapping[str, Any], method: str) -> None:
-    if record["method"] != ENSEMBLE:
-        raise ValueError
-    if method:
-        for name in record["members"]:
-            _check_fit(record["calibrators"][name], method)
-
-
-def _check_fit(fit: Mapping[str, Any], method: str) -> None:
-    if fit["method"] != method:
-        raise ValueError
-    module_of(fit)
+def _are_steps(steps: Steps, calibrator: Calibrator) -> bool:
+    """Whether a calibrator has the steps that a name says."""
+    fit, behind, members = calibrator.fit, calibrator.calibrators, calibrator.members
+    if (bool(members), fit is None) != (steps.joins, steps.of_members):
+        return False
+    if fit is not None:
+        return (fit.method, fit.region) == (steps.method, steps.region)
+    return not steps.method or all(
+        member in behind and behind[member]["method"] == steps.method for member in members
+    )

@@ -14,7 +14,8 @@ from torch import nn
 from nacl_monai.differences import first_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
-from nacl_monai.posthoc import Behind, Ensemble, module_of
+from nacl_monai.inference import Behind
+from nacl_monai.posthoc import Ensemble, module_of
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.training.run_folder import unlike_settings
 from nacl_monai.training.run_settings import read_record

@@ -16,20 +16,23 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
+import nacl_monai.audits.calibrate as calibrating
 from nacl_monai import audit, read_audit
-from nacl_monai.audits import cross_fitting, output
-from nacl_monai.audits.cross_fitting import AFTER, BEFORE
-from nacl_monai.audits.folders import find
+from nacl_monai.audits import output
+from nacl_monai.audits.calibrate import AFTER, BEFORE
 from nacl_monai.audits.options import Options
+from nacl_monai.audits.reading import find
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
-from tests.audits.conftest import Study, save, sigmoid_cases, softmax_cases, write_json
+from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, Calibrator, Fit, write_calibrator
+from tests.audits.conftest import Study, save, sigmoid_cases, softmax_cases
 
 #: The files of the audits.
 REGIONS = ("foreground", "union")
 PATTERN = ["--patient-pattern", r"(patient\d+)_"]
+FIT = Fit("temperature", {"temperature": 2.0}, 0.5, 0.25, 0.0, "union", ("a",), 10)
+OF_A_RUN = Calibrator(FIT, ["a"], "dataset", weights="…", average="probabilities")
 
 
 @pytest.fixture
@@ -53,9 +56,9 @@ def calibrate(study, tmp_path, capsys):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pictures and pages, which take most of the time, are left out where they do not matter."""
-    for module in (cross_fitting, output):
+    for module in (calibrating, output):
         monkeypatch.setattr(module, "draw_all", lambda *_: [])
-    monkeypatch.setattr(cross_fitting, "write_trade_off", lambda *_: [])
+    monkeypatch.setattr(calibrating, "write_trade_off", lambda *_: [])
     monkeypatch.setattr(output, "write_page", lambda *_: None)
 
 
@@ -247,7 +250,7 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
 def test_incomplete_folder_has_no_calibrator(calibrate, calibrated, tmp_path, monkeypatch):
     """Whatever fails while audits are replaced, an old calibrator does not stay among them."""
     shutil.copytree(calibrated.folder, tmp_path / "out")
-    monkeypatch.setattr(cross_fitting, "audit_one", fail)
+    monkeypatch.setattr(calibrating, "audit_one", fail)
     calibrate(*PATTERN)
 
     assert not (tmp_path / "out/calibrator.json").exists()
@@ -296,7 +299,7 @@ class TestStructuresThatOverlap:
 
         record = json.loads((tmp_path / "out/calibrator.json").read_text())
         assert record["method"] == "sigmoid_temperature"
-        assert record["structures"] == record["channels"] == ["whole", "posterior"]
+        assert record["channels"] == ["whole", "posterior"]
         table = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")
         temperatures = {
             name: fold["parameters"]["temperature"]
@@ -372,7 +375,7 @@ def test_predictions_in_the_output_stay(study, tmp_path):
 
 def test_calibrator_of_a_run_is_not_replaced(calibrate, tmp_path):
     """The folder is a run's, where other commands read it."""
-    write_json(tmp_path / "out/calibrator.json", {"method": "temperature", "weights": "…"})
+    write_calibrator(tmp_path / "out/calibrator.json", OF_A_RUN)
 
     code, _, err = calibrate(*PATTERN)
 
@@ -487,7 +490,7 @@ class TestAuditThroughACalibrator:
 
     @pytest.mark.usefixtures("undrawn")
     def test_patient_of_the_fit_is_refused_without_a_pattern(self, file, tmp_path):
-        """The fit's own is kept for other cases of theirs; a table of patients goes above it."""
+        """The fit's own is kept for other cases of theirs; a table must not say otherwise."""
         cases = {f"patient0_later{k}": pair for k, pair in enumerate(softmax_cases().values())}
         later = Study(tmp_path / "later", cases)
         folders = [later.nnunet(), later.labels]
@@ -496,8 +499,45 @@ class TestAuditThroughACalibrator:
 
         with pytest.raises(InputError, match="was fitted on patient0, who cannot test it"):
             audit(*folders, calibrator=Path(file))
-        words = [*folders, "--output", tmp_path / "out", "--calibrator", file, "--patients", table]
-        assert main(["audit", *map(str, words)]) == 0
+        with pytest.raises(InputError, match="is of 'namesake', but of 'patient0' by the pattern"):
+            audit(*folders, calibrator=Path(file), patients=table)
+
+    @pytest.mark.parametrize(
+        ("fitted", "audited", "message"),
+        [
+            ("first,later", None, "was fitted to patients whom a table names"),
+            ("first,later", "pattern", "was fitted to patients whom a table names"),
+            ("first,later", "first,later", "was fitted on Ada, who cannot test it"),
+            (None, "first,later", "was fitted on Ada, who cannot test it"),
+            (None, "later", "has no patient for the case 'first0'"),
+        ],
+    )
+    @pytest.mark.usefixtures("undrawn")
+    def test_both_must_know_the_patients_in_one_way(
+        self, tmp_path, capsys, fitted, audited, message
+    ):
+        """Where a table alone knows that two cases are of one person, it has to be there."""
+        pairs = list(softmax_cases(cases=4).values())
+        folders, tables = {}, {None: []}
+        for name, some in (("first", pairs[:2]), ("later", pairs[2:])):
+            one = Study(tmp_path / name, {f"{name}{k}": pair for k, pair in enumerate(some)})
+            folders[name] = [one.nnunet(), one.labels]
+        for names in ("first,later", "later"):
+            table = tmp_path / f"{names}.csv"
+            rows = [
+                f"{n}{k},{who}" for n in names.split(",") for k, who in enumerate(("Ada", "Bo"))
+            ]
+            table.write_text("\n".join(["case,patient", *rows]))
+            tables[names] = ["--patients", table]
+        tables["pattern"] = ["--patient-pattern", r"(later\d)"]
+        words = [*folders["first"], *tables[fitted], "--output", tmp_path / "out"]
+        assert main(["calibrate", *map(str, words)]) == 0
+
+        words = [*folders["later"], *tables[audited], "--output", tmp_path / "audit"]
+        words += ["--calibrator", tmp_path / "out/calibrator.json"]
+        assert main(["audit", *map(str, words)]) == 1
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "audit").exists()
 
     def test_patient_of_the_fit_is_refused_in_python(self, calibrated, file):
         """The object is made by the same rules as the command's files."""
@@ -538,7 +578,7 @@ class TestAuditThroughACalibrator:
 
     def test_calibrator_of_a_run_is_named_as_such(self, file, audit):
         """It is not damaged."""
-        write_json(Path(file), {"method": "temperature", "weights": "…"})
+        write_calibrator(Path(file), OF_A_RUN)
 
         assert f"{file}: is a calibrator of a run, not of saved predictions" in audit(file)[2]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.audits.pickles import read_plain
+from nacl_monai.audits.layouts import read_plain
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from tests.audits.conftest import AFFINE, SHAPE, save, write_json

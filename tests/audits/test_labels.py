@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.folders import processes
+from nacl_monai.audits.images import Prediction, Probabilities
 from nacl_monai.audits.labels import pair, read_labels
-from nacl_monai.audits.saved import Prediction, Probabilities
+from nacl_monai.audits.reading import processes
 from nacl_monai.errors import InputError
 from tests.audits.conftest import save
 

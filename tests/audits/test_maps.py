@@ -11,10 +11,10 @@ import SimpleITK
 import torch
 
 from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.label_table import write_label_tables
+from nacl_monai.audits.images import Probabilities
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.maps import write_maps
-from nacl_monai.audits.saved import Probabilities
+from nacl_monai.inference.saving import label_tables
 from tests.audits.conftest import AFFINE, SHAPE, save
 
 GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
@@ -137,15 +137,15 @@ def test_label_maps_of_other_formats_give_their_place(tmp_path):
 SNAP = re.compile(r'\s*(\d+)((?:\s+\d+){3})\s+([\d.]+)\s+([01])\s+([01])\s+"([^"]*)"')
 
 
-def test_names_are_read_by_both_programs(tmp_path):
+def test_names_are_read_by_both_programs():
     """ITK-SNAP's eight columns, the last in quotes; Slicer's six, a name without blanks."""
     channels = Channels(
         "softmax", {"background": (0,), 'left "lung"': (1,), "tumor": (5,)}, ignore=9
     )
-    snap, slicer = write_label_tables(tmp_path, channels)
+    tables = label_tables(channels.label_names)
+    snap, slicer = tables["labels.txt"], tables["labels.ctbl"]
 
-    assert (snap.name, slicer.name) == ("labels.txt", "labels.ctbl")
-    rows = [line for line in snap.read_text().splitlines() if not line.startswith("#")]
+    rows = [line for line in snap.splitlines() if not line.startswith("#")]
     found = {int(match[1]): match for match in map(SNAP.fullmatch, rows)}
     assert {value: match[6] for value, match in found.items()} == {
         0: "background",
@@ -153,10 +153,10 @@ def test_names_are_read_by_both_programs(tmp_path):
         5: "tumor",
         9: "ignore",
     }
-    assert "# ITK-SnAP Label Description File" in snap.read_text()
+    assert "# ITK-SnAP Label Description File" in snap
     assert [(float(found[value][3]), found[value][4]) for value in (0, 1)] == [(0, "0"), (1, "1")]
 
-    lines = slicer.read_text().splitlines()
+    lines = slicer.splitlines()
     assert lines[:2] == ["# Color table file labels.ctbl", "# 4 values"]
     table = {int(row[0]): row[1:] for row in map(str.split, lines[2:])}
     assert {value: row[0] for value, row in table.items()} == {

@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.audits.nifti import find_own
+from nacl_monai.audits.layouts import find_own
 from tests.audits.conftest import CLASSES, save
 
 

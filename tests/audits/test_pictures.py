@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from nacl_monai.audits.channels import Channels
+from nacl_monai.audits.images import Probabilities
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.measuring import Settings, measured
 from nacl_monai.audits.pictures import picture
-from nacl_monai.audits.saved import Probabilities
 from nacl_monai.audits.worst import WorstCases
 from nacl_monai.reports import read_run
 from nacl_monai.reports.page import _maps

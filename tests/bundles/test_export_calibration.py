@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.bundles.export import export_bundle
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
+from nacl_monai.posthoc import Calibrator, Fit, write_calibrator
 from nacl_monai.reports import Evaluated
 from nacl_monai.reports.evaluation_record import EvaluationOf
 from nacl_monai.runs import RunFolder
@@ -24,12 +25,11 @@ FITS = {
 def write_fit(run, name, **changes):
     """Writes a calibrator as `calibrating` does, and a trace of its evaluation."""
     method, parameters = FITS[name]
-    record = {"method": method, "parameters": parameters, "region": name.rpartition("_")[2]}
-    record |= {"nll_before": 0.5, "nll": 0.25, "moved": 0.0125, "patients": ["b", "d"]}
-    record |= {"weights": checksum(run.model), **changes}
+    fit = Fit(method, parameters, 0.5, 0.25, 0.0125, name.rpartition("_")[2], ("b", "d"), 7)
+    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
     folder = run.calibrated(name)
     folder.path.mkdir(parents=True)
-    folder.calibrator.write_text(json.dumps(record))
+    write_calibrator(folder.calibrator, Calibrator(fit, fit.patients, "dataset", **said))
 
 
 def measured(run):

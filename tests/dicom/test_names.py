@@ -5,7 +5,7 @@ from pydicom.sr.codedict import codes
 
 from nacl_monai.dicom.names import check_names, class_names, property_of
 from nacl_monai.errors import InputError
-from nacl_monai.inference.label_tables import label_tables
+from nacl_monai.inference.saving import label_tables
 
 
 def write_table(folder, names):

@@ -11,7 +11,7 @@ from nacl_monai import __version__
 from nacl_monai.dicom.segmentation import write_segmentation
 from nacl_monai.dicom.source import read_source
 from nacl_monai.errors import InputError
-from nacl_monai.inference.label_tables import COLORS
+from nacl_monai.inference.saving import COLORS
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, read_back, write_series
 
 NAMES = ["background", "liver", "Höhle", "PZ"]

@@ -1,18 +1,263 @@
-"""What inference saves, under which names, and what it leaves alone."""
+"""Maps are functions of the probabilities, on the grid of their image, under names that stay apart."""
 
 import os
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
+from matplotlib.colors import to_rgb
 from monai.data import MetaTensor
+from scipy.stats import entropy
 
 from nacl_monai.inference import SaveMaps
-from nacl_monai.inference.label_tables import label_tables
-from nacl_monai.inference.maps import entropy_map
+from nacl_monai.inference.saving import (
+    confidence_map,
+    entropy_map,
+    is_map,
+    label_map,
+    label_tables,
+    map_image,
+    write_nifti,
+    write_together,
+)
+from nacl_monai.reports.style import class_color
 from tests.conftest import save_nifti
+
+PROBS = torch.tensor([[0.2, 0.5, 1.0], [0.7, 0.5, 0.0], [0.1, 0.0, 0.0]])
+
+
+def test_label_is_the_most_probable_class():
+    """In a tie the first, as NumPy has it."""
+    np.testing.assert_array_equal(label_map(PROBS)[0], PROBS.numpy().argmax(axis=0))
+
+
+def test_confidence_is_the_largest_probability():
+    """Whichever class it is of."""
+    np.testing.assert_allclose(confidence_map(PROBS), [[0.7, 0.5, 1.0]], rtol=1e-6)
+
+
+def test_entropy_is_that_of_scipy_as_a_share_of_the_largest():
+    """0 for a certain voxel, however many classes there are."""
+    expected = entropy(PROBS.numpy(), axis=0) / np.log(3)
+
+    np.testing.assert_allclose(entropy_map(PROBS)[0], expected, atol=1e-6)
+
+
+def test_entropy_of_equal_classes_is_1_and_never_more():
+    """Rounding would exceed 1 for some numbers of classes."""
+    for classes in range(2, 50):
+        largest = entropy_map(torch.full((classes, 1), 1 / classes))
+        assert 1 - 1e-6 <= largest.item() <= 1
+
+
+CLASSES = {0: "background", 1: "RV", 2: 'the "left" one', **{k: f"c{k}" for k in range(3, 10)}}
+
+
+def test_colors_are_those_of_the_figures():
+    """Which this package, copied into bundles, cannot import; more classes than colors begin anew."""
+    rows = label_tables(CLASSES)["labels.ctbl"].splitlines()[2:]
+
+    for value, row in enumerate(rows):
+        expected = [round(255 * part) for part in to_rgb(class_color(value))]
+        assert [int(part) for part in row.split()[2:5]] == expected
+
+
+def test_both_files_have_every_value_with_its_name():
+    """Slicer's names have no blanks, ITK-SNAP's no quotes; the background alone is invisible."""
+    tables = label_tables(CLASSES)
+    slicer = [line.split() for line in tables["labels.ctbl"].splitlines()[2:]]
+    snap = re.findall(
+        r'^\s*(\d+)(?:\s+\d+){3}\s+(\d)\s+\d\s+\d\s+"([^"]*)"$', tables["labels.txt"], re.MULTILINE
+    )
+
+    assert [int(row[0]) for row in slicer] == [int(row[0]) for row in snap] == list(CLASSES)
+    assert [row[1] for row in slicer][:3] == ["background", "RV", "the_'left'_one"]
+    assert [row[2] for row in snap][:3] == ["background", "RV", "the 'left' one"]
+    assert [int(row[5]) for row in slicer] == [0, *[255] * 9]
+    assert [int(row[1]) for row in snap] == [0, *[1] * 9]
+
+
+SHAPE = (3, 4, 5)
+VOXELS = np.arange(60, dtype=np.float32).reshape(SHAPE)
+TURNED = np.array([[0, -2, 0, 11], [3, 0, 0, -7], [0, 0, 4, 5], [0, 0, 0, 1]], float)
+SHEARED = np.array([[2, 1, 0, 11], [0, 3, 0.5, -7], [0, 0, 4, 5], [0, 0, 0, 1]], float)
+
+
+def plain(image):
+    image.set_sform(TURNED, code=1)
+
+
+def sform_alone(image):
+    image.set_sform(TURNED, code=2)
+    image.set_qform(None, code=0)
+
+
+def qform_alone(image):
+    image.set_sform(None, code=0)
+    image.set_qform(TURNED, code=3)
+
+
+def neither(image):
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    image.header["pixdim"][1:4] = 2, 3, 4
+
+
+def disagreeing(image):
+    image.set_sform(np.diag([2.0, 3, 4, 1]), code=1)
+    image.set_qform(TURNED, code=1)
+
+
+def sheared(image):
+    image.set_sform(SHEARED, code=1)
+
+
+def other_voxel_sizes(image):
+    image.set_sform(TURNED, code=1)
+    image.set_qform(None, code=0)
+    image.header["pixdim"][1:4] = 9, 9, 9
+
+
+def microns(image):
+    image.set_sform(TURNED * 1000, code=1)
+    image.header.set_xyzt_units("micron", "sec")
+
+
+def meters(image):
+    image.set_qform(TURNED, code=1)
+    image.header.set_xyzt_units("meter")
+
+
+def scaled(image):
+    image.header.set_slope_inter(2, -5)
+    image.header["cal_max"] = 1000
+
+
+HEADERS = [plain, sform_alone, qform_alone, neither, disagreeing, sheared]
+HEADERS += [other_voxel_sizes, microns, meters, scaled]
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("shape", [SHAPE, (*SHAPE, 2)])
+@pytest.mark.parametrize("change", HEADERS, ids=lambda change: change.__name__)
+def test_map_lies_where_the_image_lies(tmp_path, change, shape, kind):
+    """By either form, in any unit, for nibabel and for ITK; the voxels are what was to be saved."""
+    image = kind(np.ones((*SHAPE, 2), np.int16), TURNED)
+    change(image)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    voxels = np.random.default_rng(0).random(shape).astype(np.float32)
+
+    write_nifti(map_image(voxels, "y", tmp_path / "x.nii.gz", np.eye(4)), tmp_path / "y.nii.gz")
+
+    before, after = (nibabel.load(tmp_path / name) for name in ("x.nii.gz", "y.nii.gz"))
+    np.testing.assert_array_equal(after.affine, before.affine)
+    for form in ("get_sform", "get_qform"):
+        (old, old_code), (new, new_code) = (
+            getattr(file, form)(coded=True) for file in (before, after)
+        )
+        np.testing.assert_array_equal(old, new)
+        assert old_code == new_code
+    assert after.header.get_xyzt_units() == before.header.get_xyzt_units()
+    np.testing.assert_array_equal(after.header.get_zooms()[:3], before.header.get_zooms()[:3])
+    np.testing.assert_array_equal(after.get_fdata(dtype=np.float32), voxels)
+    assert after.header["cal_max"] == 1  # of a map, and not that of the image
+    if change is not sheared and kind is nibabel.Nifti1Image:  # ITK does not read others
+        for old, new in zip(*(itk_grid(tmp_path / f"{name}.nii.gz") for name in "xy"), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+def itk_grid(file):
+    """Origin, spacing and directions of the axes of space."""
+    image = SimpleITK.ReadImage(str(file))
+    directions = np.reshape(image.GetDirection(), (image.GetDimension(), -1))
+    return image.GetOrigin()[:3], image.GetSpacing()[:3], directions[:3, :3]
+
+
+@pytest.mark.parametrize(("affine", "code"), [(TURNED, 1), (SHEARED, 0)])
+def test_map_of_another_format_has_the_affine(tmp_path, affine, code):
+    """By sform, and by qform too where a quaternion can say it."""
+    (tmp_path / "x.mha").write_text("of another format")
+    for file in (tmp_path, tmp_path / "x.mha"):
+        write_nifti(map_image(VOXELS, "y", file, affine), tmp_path / "y.nii.gz")
+
+        stored = nibabel.load(tmp_path / "y.nii.gz")
+        np.testing.assert_allclose(stored.affine, affine, atol=1e-6)
+        assert (stored.header["sform_code"], stored.header["qform_code"]) == (1, code)
+        if code:
+            np.testing.assert_allclose(stored.get_qform(), affine, atol=1e-5)
+
+
+def test_map_is_known_as_one(tmp_path):
+    """By its header, and not by its name; nothing else is one."""
+    save_nifti(VOXELS, tmp_path / "x.nii.gz")
+    write_nifti(map_image(VOXELS, "label", tmp_path / "x.nii.gz", np.eye(4)), tmp_path / "y.nii.gz")
+    (tmp_path / "text.nii.gz").write_text("no image")
+    (tmp_path / "empty.nii").touch()
+
+    assert is_map(tmp_path / "y.nii.gz")
+    for name in ("x.nii.gz", "text.nii.gz", "empty.nii", "nowhere.nii", "."):
+        assert not is_map(tmp_path / name), name
+
+
+def test_equal_maps_are_equal_files(tmp_path):
+    """Neither the time nor the name is in them."""
+    image = map_image(VOXELS, "label", tmp_path, TURNED)
+    for name in ("a", "b"):
+        write_nifti(image, tmp_path / f"{name}.nii.gz")
+
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_interrupted_file_leaves_the_earlier_one(tmp_path, monkeypatch):
+    """Until the last byte is on the disk, the name belongs to what was there; nothing stays aside."""
+    image = map_image(VOXELS, "label", tmp_path, TURNED)
+    write_nifti(image, tmp_path / "y.nii.gz")
+    before = (tmp_path / "y.nii.gz").read_bytes()
+
+    def interrupt(_):
+        assert (tmp_path / "y.nii.gz").read_bytes() == before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_nifti(map_image(VOXELS + 1, "label", tmp_path, TURNED), tmp_path / "y.nii.gz")
+
+    assert (tmp_path / "y.nii.gz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["y.nii.gz"]
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    """Those of the same file alone."""
+    for name in (".y.nii.gz.123", ".y.nii.gz.4567", ".z.nii.gz.123"):
+        (tmp_path / name).touch()
+
+    write_nifti(map_image(VOXELS, "label", tmp_path, TURNED), tmp_path / "y.nii.gz")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"y.nii.gz", ".z.nii.gz.123"}
+
+
+@pytest.mark.parametrize("renamed", range(3))
+def test_files_of_two_attempts_are_never_beside_each_other(tmp_path, monkeypatch, renamed):
+    """Even if the process is killed while the files take their names."""
+    paths = [tmp_path / name for name in "abc"]
+    write_together({path: lambda file: file.write(b"old") for path in paths})
+    replace = Path.replace
+    left = iter(range(renamed))
+
+    def kill(path, target):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", kill)
+    with pytest.raises(KeyboardInterrupt):
+        write_together({path: lambda file: file.write(b"new") for path in paths})
+
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"new"] * renamed
+
 
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 NAMES = ("probabilities", "label", "confidence", "entropy")

@@ -8,8 +8,15 @@ import torch
 from monai.data.utils import compute_importance_map
 from monai.inferers import SliceInferer
 
-from nacl_monai.inference import WindowInferer
-from nacl_monai.posthoc import Behind, Ensemble, Temperature, VectorScaling
+from nacl_monai.inference import Behind, WindowInferer
+from nacl_monai.posthoc import (
+    METHODS,
+    Ensemble,
+    LocalTemperatures,
+    Temperature,
+    VectorScaling,
+    module_of,
+)
 
 
 @pytest.fixture
@@ -200,3 +207,34 @@ def test_unknown_average_is_refused():
     """With those there are."""
     with pytest.raises(ValueError, match="average: is 'max'; choose from: probabilities, logits"):
         WindowInferer([8, 8], average="max")
+
+
+IMAGE = torch.randn(2, 1, 6, 5, generator=torch.Generator().manual_seed(0))
+PARAMETERS = {
+    "temperature": {"temperature": 2.0},
+    "class_temperatures": {"temperatures": [1.0, 2.0, 3.0]},
+    "vector": {"scales": [0.5, 1.0, 2.0], "biases": [0.1, 0.0, -0.1]},
+    "local_temperatures": {
+        "temperature": 2.0,
+        "first": torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1)).tolist(),
+        "first_bias": [0.1, -0.1],
+        "second": torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(2)).tolist(),
+        "second_bias": [0.2],
+    },
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_goes_behind_a_network(method):
+    """Scripted and traced as well; a method that does not want the image leaves it alone."""
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(1, 3, 1).eval()
+    calibrator = module_of({"method": method, "parameters": PARAMETERS[method]}).eval()
+    whole = Behind(network, calibrator).eval()
+
+    found = whole(IMAGE)
+
+    torch.testing.assert_close(found, calibrator(network(IMAGE), IMAGE))
+    torch.testing.assert_close(torch.jit.script(whole)(IMAGE), found)
+    torch.testing.assert_close(torch.jit.trace(whole, IMAGE)(IMAGE), found)
+    assert isinstance(calibrator, LocalTemperatures) == METHODS[method].sees_image

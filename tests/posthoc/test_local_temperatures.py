@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference import Behind
 from nacl_monai.posthoc import (
-    Behind,
     LocalTemperatures,
     RegionLogits,
     fit_local_temperatures,
     fit_method,
 )
-from nacl_monai.posthoc.region_logits import REACH
+from nacl_monai.posthoc.voxels import REACH
 
 
 def weights(seed=0, hidden=2, seen=4, size=3, scale=0.5):

@@ -1,19 +1,23 @@
 """A calibrator is the run's own, fitted on other patients than those that it is tested on."""
 
+import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
+from nacl_monai.metrics import REGIONS
+from nacl_monai.posthoc import METHODS, Calibrator, Fit, read_calibrator, write_calibrator
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator
+from nacl_monai.training.calibrators import Steps, read_name
 
 NAME = "temperature_foreground"
 NETWORK = torch.nn.Conv2d(1, 3, 1)
-WHOLE = {"method": "temperature", "parameters": {"temperature": 2}, "weights": "", "patients": []}
-WHOLE |= {"region": "foreground"}
+FIT = Fit("temperature", {"temperature": 2.0}, 0.5, 0.25, 0.0, "foreground", ("c", "d"), 10)
 # Four voxels in five are right.
 LOGITS = torch.tensor([0.0, 3.0]).view(2, 1, 1).expand(2, 1, 5)
 VOLUME = {"image": LOGITS[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
@@ -25,18 +29,15 @@ def run(tmp_path):
     """A run whose temperature is 2, fitted on the patients c and d."""
     run = RunFolder(tmp_path)
     run.model.write_bytes(b"weights")
-    write(run, {})
+    write(run)
     return run
 
 
-def write(run, changes):
+def write(run, patients=("c", "d"), **changes):
     """Writes the calibrator with some changes."""
-    parameters = {"temperature": 2.0}
-    record = {"method": "temperature", "parameters": parameters, "patients": ["c", "d"]}
-    record |= {"weights": checksum(run.model), "region": "foreground"}
-    file = run.calibrated(NAME).calibrator
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**record, **changes}))
+    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
+    calibrator = Calibrator(replace(FIT, patients=patients), patients, "dataset", **said)
+    return write_calibrator(run.calibrated(NAME).calibrator, calibrator)
 
 
 def test_temperature_is_behind_the_network(run):
@@ -61,7 +62,7 @@ def test_temperature_moves_to_the_device_of_the_network(run):
 @pytest.mark.parametrize("patient", ["a", "b"])
 def test_patient_of_the_fit_cannot_test_it(run, patient):
     """Neither a patient nor, where nobody knows patients, a case."""
-    write(run, {"patients": ["c", patient]})
+    write(run, patients=("c", patient))
 
     with pytest.raises(InputError, match=f"was fitted on patient {patient}, who cannot test it; "):
         calibrated_network(NETWORK, run, NAME, CASES)
@@ -108,28 +109,28 @@ def test_calibrator_is_of_the_average_that_it_was_fitted_to(run, fitted):
         calibrated_network(*behind, average=other)
 
 
-def test_calibrator_without_a_word_of_its_average_is_of_probabilities(run):
-    """Earlier versions did not write the default down."""
-    calibrated_network(NETWORK, run, NAME, CASES, average="probabilities")
-    with pytest.raises(InputError, match="fitted to the average of probabilities, not of logits"):
-        calibrated_network(NETWORK, run, NAME, CASES, average="logits")
-
-
 @pytest.mark.parametrize(
-    "content",
+    "changes",
     [
-        *("", "[]", "{}", '{"method": "vector"}', '{"method": "temperature", "parameters": 2}'),
+        *(None, [], {}, {"method": "isotonic"}, {"method": "vector"}, {"method": "ensemble"}),
+        *({"parameters": parameters} for parameters in (2, {}, {"temperature": "warm"})),
+        *({"parameters": parameters} for parameters in ({"temperature": -1}, {"scales": [1]})),
+        *({"region": "all"}, {"known_by": "guess"}, {"patients": "c"}, {"channels": ["a", "b"]}),
         *(
-            json.dumps({**WHOLE, "parameters": parameters})
-            for parameters in ({}, {"temperature": "warm"}, {"temperature": -1}, {"scales": [1]})
+            {key: None}
+            for key in ("method", "parameters", "weights", "patients", "region", "known_by", "nll")
         ),
-        json.dumps({**WHOLE, "region": "all"}),
-        *(json.dumps({k: v for k, v in WHOLE.items() if k != key}) for key in WHOLE),
     ],
+    ids=str,
 )
-def test_damaged_calibrator_is_named(run, content):
+def test_damaged_calibrator_is_named(run, changes):
     """A file that was cut, holds no temperature, or is of another region, is none."""
-    run.calibrated(NAME).calibrator.write_text(content)
+    file = write(run)
+    if not changes:
+        file.write_text("" if changes is None else json.dumps(changes))
+    else:
+        record = {**json.loads(file.read_text()), **changes}
+        file.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
 
     with pytest.raises(InputError, match=r"calibrator.json: is damaged; fit the calibrator again"):
         calibrated_network(NETWORK, run, NAME, CASES)
@@ -150,11 +151,36 @@ def test_fit_is_recorded_with_its_patients_and_weights(run, capsys):
         return LOGITS[None]
 
     fit_calibrator("temperature_union", NETWORK, inferer, [VOLUME], "cpu", run)
-    record = json.loads(run.calibrated("temperature_union").calibrator.read_text())
+    found = read_calibrator(run.calibrated("temperature_union").calibrator)
 
-    assert record["parameters"]["temperature"] == pytest.approx(
-        3 / torch.tensor(4.0).log().item(), rel=1e-4
-    )
-    assert record["patients"] == ["v1"]
-    assert record["weights"] == checksum(run.model)
+    temperature = 3 / torch.tensor(4.0).log().item()
+    assert found.fit.parameters["temperature"] == pytest.approx(temperature, rel=1e-4)
+    assert (found.patients, found.known_by) == (["v1"], "dataset")
+    assert (found.weights, found.average) == (checksum(run.model), "probabilities")
     assert "temperature_union: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("method", "region"), [*itertools.product(METHODS, REGIONS)])
+def test_name_says_method_region_and_where_the_ensemble_is(method, region):
+    """Behind the mean, in front of it, or without one."""
+    assert read_name(f"{method}_{region}") == Steps(method, region)
+    assert read_name(f"ensemble_{method}_{region}") == Steps(method, region, of_mean=True)
+    assert read_name(f"{method}_{region}_ensemble") == Steps(method, region, of_members=True)
+
+
+def test_ensemble_alone_fits_nothing():
+    """It has neither method nor region."""
+    assert read_name("ensemble") == Steps("", "", of_members=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(None, "", "temperature", "platt_union", "temperature_edge", "_ensemble", "ensemble_"),
+        *("ensemble_ensemble", "ensemble_temperature", "ensemble_temperature_union_ensemble"),
+    ],
+)
+def test_other_names_are_refused(name):
+    """The message says what a name is made of, with the choices."""
+    with pytest.raises(SettingError, match="write <method>_<region> with a method out of temper"):
+        read_name(name)

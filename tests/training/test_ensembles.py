@@ -9,6 +9,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
+from nacl_monai.posthoc import Calibrator, Fit, write_calibrator
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator
 from nacl_monai.training.checkpoints import save_state
@@ -100,16 +101,11 @@ def test_ensemble_is_recorded_and_found_by_its_name(runs, capsys):
 def calibrate(run, **changes):
     """Writes a run's temperature: one more than its seed, fitted on a patient named after it."""
     seed = int(run.path.name.partition("_seed")[2])
-    record = {
-        "method": "temperature",
-        "parameters": {"temperature": seed + 1},
-        "patients": [f"v{seed}"],
-        "weights": checksum(run.model),
-        "region": "union",
-    }
+    patients = (f"v{seed}",)
+    fit = Fit("temperature", {"temperature": seed + 1}, 0.5, 0.25, 0.0, "union", patients, 10)
+    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
     file = run.calibrated("temperature_union").calibrator
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**record, **changes}))
+    write_calibrator(file, Calibrator(fit, patients, "dataset", **said))
 
 
 def test_members_are_calibrated_before_they_are_averaged(runs):

@@ -8,8 +8,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
 from nacl_monai.metrics.inputs import without_ignored
-from nacl_monai.posthoc import RegionLogits
-from nacl_monai.posthoc.region_logits import NoRoomError
+from nacl_monai.posthoc import NoRoomError, RegionLogits
 
 
 def volume(seed, shape=(6, 5, 4), classes=3):
