@@ -149,7 +149,7 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
     methods = SIGMOID_METHODS if isinstance(voxels, StructureLogits) else METHODS
     if method not in methods:
         raise InputError(f"method: is {method!r}; choose from {', '.join(methods)}")
-    if not voxels.patients:
+    if isinstance(voxels, RegionLogits) and not voxels.patients:
         raise InputError(
             f"region {voxels.region}: has no voxel in any patient of the fit; choose another region"
         )
