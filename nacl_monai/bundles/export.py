@@ -27,8 +27,8 @@ from nacl_monai.bundles.self_contained import (
 )
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, read_object, write_text
+from nacl_monai.inference import Behind
 from nacl_monai.menus import bundles_folder, dataset_folder
-from nacl_monai.posthoc import Behind, module_of
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
@@ -337,7 +337,7 @@ def write_onnx(
     models: Path,
     network: nn.Module,
     image: Mapping[str, Any],
-    calibrator: Mapping[str, Any] | None = None,
+    calibrator: nn.Module | None = None,
 ) -> None:
     """Writes ``model.onnx``, and with a calibrator ``plain.onnx``, the network alone.
 
@@ -347,12 +347,12 @@ def write_onnx(
         models: The folder.
         network: With its weights.
         image: What the metadata say of the input.
-        calibrator: The record of the calibrator that is put behind.
+        calibrator: What is put behind.
     """
     example = torch.zeros(1, image["num_channels"], *image["spatial_shape"])
     files = {"model.onnx" if calibrator is None else "plain.onnx": network}
     if calibrator is not None:
-        files["model.onnx"] = Behind(network, module_of(calibrator))
+        files["model.onnx"] = Behind(network, calibrator)
     for name, module in files.items():
         torch.onnx.export(
             module.eval(),
