@@ -53,6 +53,7 @@ class Options:
 
 def add_options(parser: argparse._ActionsContainer) -> None:
     """The words that audits and fits share: patients, what channels mean, what is measured."""
+    # Whose a case is.
     parser.add_argument(
         "--patient-pattern",
         metavar="REGEX",
@@ -61,6 +62,7 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--patients", type=Path, metavar="CSV", help="a table with the columns case and patient"
     )
+    # What the channels mean.
     parser.add_argument(
         "--dataset",
         type=Path,
@@ -76,6 +78,7 @@ def add_options(parser: argparse._ActionsContainer) -> None:
         metavar="NAME=1,2",
         help="structures and their label values: the channels of a sigmoid, or what Dice is of",
     )
+    # What is measured, and how closely grids must agree.
     parser.add_argument(
         "--regions",
         nargs="+",
