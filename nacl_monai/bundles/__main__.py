@@ -358,10 +358,17 @@ def _config(options: argparse.Namespace, kind: str) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """The word that MONAI reads as this text: a folder may be called 2024, or a,b."""
+    """The word that MONAI reads as this text: a folder may be called 2024, or a,b.
+
+    Raises:
+        InputError: If MONAI would run it as code.
+    """
     from fire.parser import DefaultParseValue
 
+    from nacl_monai.data.cases import REMEDY, check_no_code
+
     text = str(value)
+    check_no_code(text, [text], REMEDY)
     return text if DefaultParseValue(text) == text else repr(text)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from monai.bundle import ConfigComponent, ConfigExpression, ConfigParser, ReferenceResolver
 
+from nacl_monai.data.cases import REMEDY, check_no_code
 from nacl_monai.differences import leaves, parts, top_level
 from nacl_monai.errors import SettingError
 from nacl_monai.training.definitions import given_overrides, running_parser
@@ -51,6 +52,8 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
     for key, text in given.items():
         _check_later(key, given)
         check_literal(key, text)
+        if key == "dataset_dir":
+            check_no_code(f"--{key} {text}", [str(text)], REMEDY)
         overrides[key] = value = _chosen(key, text, parser)
         if value != text:
             _check_no_parts(key, text, value, given)

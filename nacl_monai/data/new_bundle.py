@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
-from nacl_monai.data.cases import Case, split_unit
+from nacl_monai.data.cases import REMEDY, Case, check_no_code, split_unit
 from nacl_monai.data.choices import choose_channels, choose_preprocessing, is_ct
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.patients import patients_of
@@ -116,8 +116,8 @@ def _choose(
 ) -> list[Choice]:
     """All choices; fewer where there are faults."""
     source = description.source
-    _check_literal(source, [source.name])  # of a datalist; MONAI parses it in the next lines
-    _check_literal(Path(dataset_dir), [dataset_dir])
+    check_no_code(source, [source.name])  # of a datalist; MONAI parses it in the next lines
+    check_no_code(dataset_dir, [dataset_dir], REMEDY)
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
     cases: list[Case] = find(report_fault=faults.append)
@@ -127,13 +127,13 @@ def _choose(
     if faults:
         return classes
     chosen = choose_cases(description, found.cases, options)
-    _check_literal(source, [description.title.strip(), *description.modalities])
-    _check_literal(options.patients or source, map(split_unit, found.cases))
+    check_no_code(source, [description.title.strip(), *description.modalities])
+    check_no_code(options.patients or source, map(split_unit, found.cases))
     if options.patients is not None:
-        _check_literal(options.patients, [case["case"] for case in found.cases])
+        check_no_code(options.patients, [case["case"] for case in found.cases])
     if options.patient_pattern is not None:
         where = Path("--patient-pattern")
-        _check_literal(where, [options.patient_pattern], "begin it with (?:), which matches all")
+        check_no_code(where, [options.patient_pattern], "begin it with (?:), which matches all")
     return [
         chosen,
         choose_channels(description, found),
@@ -141,16 +141,6 @@ def _choose(
         choose_split(description, found.cases),
         *choose_preprocessing(description, found, options),
     ]
-
-
-def _check_literal(source: Path, names: Iterable[str], remedy: str = "rename it") -> None:
-    """Refuses names that MONAI would run as code, or take for a key, once they are in a bundle."""
-    for name in names:
-        if name.startswith(("$", "@", "%")):
-            raise InputError(
-                f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; "
-                f"{remedy}"
-            )
 
 
 def _sampled(description: Description, cases: list[Case], options: Options) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from monai.utils import optional_import
 
 from nacl_monai.bundles.command_line import check_command_line, check_run, keys_and_values
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import InputError, SettingError
 
 
 @pytest.fixture
@@ -50,6 +50,16 @@ def check(config, *words):
 def test_keys_of_the_configuration_and_of_monai_are_accepted(config, words):
     """Keys of the configuration, and MONAI's own arguments, are accepted in every spelling."""
     check(config, *words)
+
+
+def test_folder_of_data_whose_name_is_code_is_refused(tmp_path, capsys):
+    """It is a folder, and no expression."""
+    file = tmp_path / "config.yaml"
+    file.write_text("dataset_dir: null\nx: [$print('ready')]\n")
+    for name in ("$print('run')", "@x", "%x"):
+        with pytest.raises(InputError, match=r"^--dataset_dir .* by which MONAI evaluates a text"):
+            check(str(file), "--dataset_dir", name)
+    assert not capsys.readouterr().out
 
 
 def test_bundle_in_another_folder_is_named(tmp_path, monkeypatch):

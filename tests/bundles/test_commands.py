@@ -240,6 +240,17 @@ def test_folder_of_any_name_is_read_as_its_name(command, name):
         assert {arguments[key] for key in keys} == {name}
 
 
+@pytest.mark.parametrize("name", ["$print('run')", "@classes", "%classes"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "infer"])
+def test_folder_whose_name_is_code_is_refused(command, verb, name):
+    """In one line, before MONAI parses it."""
+    code, given, _, errors = command(verb, "acdc", name)
+
+    assert (code, given) == (1, [])
+    assert errors.startswith(f"error: {name}: {name!r} begins with {name[0]}, by which MONAI")
+    assert errors.count("\n") == 1
+
+
 def test_inference_writes_and_reads_where_it_is_told(command):
     """The run's own folder and weights are the default."""
     _, (given,), _, _ = command("infer", "acdc", "x", "--output_dir", "out", "--checkpoint=w.pt")

@@ -310,3 +310,20 @@ class TestFaults:
         assert check_dataset("hippocampus", root, subset=True).dataset == "hippocampus"
         with pytest.raises(InputError, match="no such dataset"):
             check_dataset("brain", root)
+
+
+@pytest.mark.parametrize("name", ["$print('run')", "@classes", "%classes"])
+def test_folder_whose_name_is_code_is_refused(name, tmp_path, monkeypatch, capsys):
+    """Before MONAI parses it; with a path in front it is the name of a folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+
+    with pytest.raises(InputError) as refused:
+        check_dataset("acdc", name)
+    assert str(refused.value) == (
+        f"{name}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; "
+        "write a path in front of it, such as ./, or rename it"
+    )
+    assert not capsys.readouterr().out
+    with pytest.raises(InputError, match="not ACDC's layout"):
+        check_dataset("acdc", tmp_path / name)

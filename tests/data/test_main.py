@@ -1,5 +1,8 @@
 """`nacl-monai check DATASET DIR` prints a table, and every fault in a line."""
 
+import subprocess
+import sys
+
 import pytest
 
 from nacl_monai.data.__main__ import main
@@ -58,3 +61,17 @@ def test_command_is_required(capsys):
             main(words)
         assert stopped.value.code == 2
     assert "check" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_package_is_imported_where_there_are_no_modules_of_posix():
+    """As on Windows, where there is neither fcntl nor resource."""
+    script = """
+import sys
+sys.modules["fcntl"] = sys.modules["resource"] = None
+import nacl_monai.data
+for name in nacl_monai.data.__all__:
+    getattr(nacl_monai.data, name)
+import nacl_monai.data.check, nacl_monai.data.new_bundle
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

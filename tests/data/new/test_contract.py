@@ -387,7 +387,7 @@ class TestSplit:
             (name, {}),
             (own_data.folders(tmp_path / "b", names=[*NAMES, name]), {"patients": table}),
         ):
-            with pytest.raises(InputError, match=f"begins with \\{name[0]}, .*; rename it$"):
+            with pytest.raises(InputError, match=f"begins with \\{name[0]}, .*rename it$"):
                 new(data, **options)
         assert not (tmp_path / "ran").exists()
 
