@@ -30,16 +30,17 @@ def version_faults(version: str) -> Iterator[str]:
         yield f"nacl_monai/__init__.py: version {version} is no release; write three numbers, as 0.2.0"
 
 
-def changelog_faults(version: str, text: str) -> Iterator[str]:
-    """The newest section is the version's, with a date, and nothing is unreleased."""
-    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
-    unreleased = [part for part in sections if part.startswith("[Unreleased]")]
-    if any(len(part.splitlines()) > 1 and part.split("\n", 1)[1].strip() for part in unreleased):
-        yield f"CHANGELOG.md: has unreleased entries; put them under ## [{version}] - DATE"
-    released = [part for part in sections if not part.startswith("[Unreleased]")]
-    if not released or not released[0].startswith(f"[{version}]"):
-        yield f"CHANGELOG.md: its newest section is not {version}; write ## [{version}] - DATE"
-    elif not re.match(r"\[[^]]*\] - \d{4}-\d\d-\d\d\n", released[0]):
+def changelog_faults(version: str, root: Path) -> Iterator[str]:
+    """The newest section is the version's, with a date, and no fragment is left."""
+    remedy = f"towncrier build --version {version}"
+    fragments = [path.name for path in (root / "changelog.d").glob("*.*.md")]
+    if fragments:
+        yield f"changelog.d: {', '.join(sorted(fragments))}: not in CHANGELOG.md; run {remedy}"
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = next(iter(re.findall(r"^## (.*)$", text, flags=re.MULTILINE)), "")
+    if not newest.startswith(f"[{version}]"):
+        yield f"CHANGELOG.md: its newest section is not {version}; run {remedy}"
+    elif not re.fullmatch(r"\[[^]]*\] - \d{4}-\d\d-\d\d", newest):
         yield f"CHANGELOG.md: ## [{version}] has no date; write - YYYY-MM-DD behind it"
 
 
@@ -94,10 +95,9 @@ def build(root: Path, folder: Path) -> Path:
 def main(root: Path = Path(__file__).parents[1]) -> int:
     """Prints every fault; returns the exit code."""
     version = version_of(root)
-    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     faults = [
         *version_faults(version),
-        *changelog_faults(version, changelog),
+        *changelog_faults(version, root),
         *tag_faults(version, root),
     ]
     with tempfile.TemporaryDirectory() as folder:

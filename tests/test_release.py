@@ -1,7 +1,9 @@
 """What a release says of itself is said once."""
 
 import re
+import shutil
 import subprocess
+import sys
 import zipfile
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -79,9 +81,7 @@ def test_version_of_a_release_is_three_numbers(version):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("## [Unreleased]\n\n## [0.2.0] - 2026-01-31\n\n- x\n", None),
-        ("## [0.2.0] - 2026-01-31\n", None),
-        ("## [Unreleased]\n\n### Train\n\n- x\n", "has unreleased entries"),
+        ("## [0.2.0] - 2026-01-31\n\n- x\n\n## [0.1.0] - 2025-01-31\n", None),
         ("## [0.1.0] - 2026-01-31\n", "its newest section is not 0.2.0"),
         ("## [0.2.01] - 2026-01-31\n", "its newest section is not 0.2.0"),
         ("", "its newest section is not 0.2.0"),
@@ -89,11 +89,33 @@ def test_version_of_a_release_is_three_numbers(version):
         ("## [0.2.0] - soon\n", "has no date"),
     ],
 )
-def test_changelog_of_a_release_is_of_its_version(text, line):
-    """With its date, and with nothing left to release."""
-    found = faults("changelog", "0.2.0", text)
+def test_changelog_of_a_release_is_of_its_version(tmp_path, text, line):
+    """With its date, and with no fragment left."""
+    (tmp_path / "CHANGELOG.md").write_text(text)
+    (tmp_path / "changelog.d").mkdir()
+    (tmp_path / "changelog.d/README.md").touch()
+    found = faults("changelog", "0.2.0", tmp_path)
 
     assert (found == []) if line is None else (line in found[0])
+    (tmp_path / "changelog.d/locks.changed.md").touch()
+    assert "locks.changed.md: not in CHANGELOG.md" in faults("changelog", "0.2.0", tmp_path)[0]
+
+
+def test_fragments_become_a_section_of_the_changelog(tmp_path):
+    """Those that are there now, each under the heading of its kind, above the earlier versions."""
+    for name in ("CHANGELOG.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    fragments = shutil.copytree(ROOT / "changelog.d", tmp_path / "changelog.d")
+    kinds = {"added", "changed", "removed", "fixed"}
+    assert {path.suffixes[0][1:] for path in fragments.glob("*.*.md")} <= kinds
+    (fragments / "new.added.md").write_text("A thing that is new.\n")
+    words = ["build", "--yes", "--version", "9.0.0", "--date", "2030-01-31", "--name", "x"]
+    subprocess.run([sys.executable, "-m", "towncrier", *words], cwd=tmp_path, check=True)
+
+    text = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [9.0.0] - 2030-01-31\n\n### Added\n\n- A thing that is new.\n" in text
+    assert text.index("[9.0.0]") < text.index("[0.2.0]")
+    assert faults("changelog", "9.0.0", tmp_path) == []
 
 
 def test_tag_is_new_or_on_this_commit(tmp_path):

@@ -1,4 +1,3 @@
-from .planning import DATASET, Plan, plan
-from .running import run
+from .steps import DATASET, Plan, plan, run
 
 __all__ = ["DATASET", "Plan", "plan", "run"]

@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nacl_monai.cli import attempted
-from nacl_monai.demo.planning import DATASET, plan
+from nacl_monai.demo.steps import DATASET, plan, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     options, overrides = _parser().parse_known_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    from nacl_monai.demo.running import run
-
     given = (options.dataset, options.dataset_dir, options.output, overrides)
     _, code = attempted(lambda: run(plan(*given)))
     return code

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--profile",
         default="local",
         metavar="NAME",
-        help="local (default), smoke, slurm, kubernetes, or a folder",
+        help="local (default), smoke, slurm, or a folder",
     )
     for key, metavar in _LISTS.items():
         parser.add_argument(f"--{key}", nargs="+", metavar=metavar, help="only these")

@@ -157,9 +157,13 @@ def test_copy_of_a_package_that_nobody_may_write_can_be_changed(empty, monkeypat
 
 def test_copy_that_cannot_be_written_is_one_line(monkeypatch):
     """It has no option that would name another folder."""
-    monkeypatch.setattr("nacl_monai.files.mkstemp", lambda **_: Path("nowhere/x").touch())
 
-    with pytest.raises(InputError, match=r"^workflow/.*: cannot be written \(No such file .*\); "):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+
+    with pytest.raises(InputError, match=r"^workflow/.*: cannot be written \(.*No space left.*\); "):
         copy_workflow()
 
 
@@ -175,7 +179,7 @@ def test_profile_is_found_by_its_name_or_is_a_folder(empty):
         "slurm": str(ROOT / "workflow/profiles/slurm"),
         "mine": str((empty / "mine").resolve()),
     }
-    known = re.escape("slurn; choose from: kubernetes, local, slurm, smoke, or name a folder")
+    known = re.escape("slurn; choose from: local, slurm, smoke, or name a folder")
     with pytest.raises(InputError, match=f"^--profile: there is no {known}$"):
         snakemake_words("slurn", {})
 

@@ -12,21 +12,19 @@ def calibration_words(wildcards):
     return f"--calibrator {wildcards.calibrator} {arguments(wildcards)}".rstrip()
 
 
-# Of a run that is there already, nothing is trained anew.
+# A run that is there already is not trained anew.
 rule calibration:
     input: members, data=data_of
     output: evaluation_of(f"{RUN}/calibrated/{{calibrator}}")
     params:
         run=lambda wildcards: RUN.format(dataset=wildcards.dataset, run=wildcards.run),
         calibrate=calibration_words,
-        record=evaluation_of(f"{RUN}/calibrated/{{calibrator}}"),
     wildcard_constraints: dataset=r"\w+", run=r"[^/]+_seed\d+", calibrator=r"\w+"
     threads: config["threads"]
     resources: gpu_slots=1, **config["resources"]
     shell:
         "export OMP_NUM_THREADS={threads}\n"
         f"{NACL} calibrate {{params.run:q}} --dataset_dir {{input.data:q}} {{params.calibrate}}"
-        + sent("record")
 
 
 RUN_EVALUATION = evaluation_of("*/*_seed[0-9]*")

@@ -12,17 +12,10 @@ from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_
 from nacl_monai.paper.page import PAGE
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import RunFolder
-from snakemake.settings.types import DeploymentMethod, SharedFSUsage
+from snakemake.settings.types import DeploymentMethod
 
-# A container, or a pod, has its own; the folder of this project may have blanks in its name.
-CONTAINED = (
-    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
-    or SharedFSUsage.SOFTWARE_DEPLOYMENT not in workflow.storage_settings.shared_fs_usage
-)
-# Whether Snakemake's files are in object storage (--default-storage-provider): data, the last file of each evaluation, and
-# the page. A run's folder is on a volume that all pods mount, and an interrupted training finds its files there. What
-# this process writes itself, it calls `local`; Snakemake runs a job with a local file in no pod.
-STORED = workflow.storage_settings.default_storage_provider is not None
+# A container has its own; the folder of this project may have blanks in its name.
+CONTAINED = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 BIN = "" if CONTAINED else f"{os.path.relpath(Path(sys.executable).parent)}/"
 NACL = f"{BIN}nacl-monai"
 # The environment hands a path over as it is; --config reads it as YAML.
@@ -59,14 +52,9 @@ def evaluation_of(run):
     return str(RunFolder(Path(run)).evaluation.record)
 
 
-def sent(file):
-    """The line of a command that leaves a file where Snakemake takes it from, to send it to object storage."""
-    return f"\ncp {{params.{file}:q}} {{output:q}}" if STORED else ""
-
-
 def manifest_of(exhibit):
     """The last file that is written of a table or figure."""
-    return local(MANIFEST.format(exhibit=exhibit))
+    return MANIFEST.format(exhibit=exhibit)
 
 
 def evaluations_of(exhibit):
@@ -104,7 +92,7 @@ def data_dir(dataset):
 def data_of(wildcards):
     """The folder of a dataset; its age says nothing about the age of its files."""
     folder = data_dir(wildcards.dataset)
-    if not PHANTOMS and not STORED and not Path(folder).is_dir():
+    if not PHANTOMS and not Path(folder).is_dir():
         sys.exit(
             f"error: {folder}: no such folder; set DATA_DIR, or data_dirs in {CONFIG}, "
             f"or leave {wildcards.dataset} out with DATASETS"

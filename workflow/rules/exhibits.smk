@@ -18,7 +18,7 @@ for exhibit in EXHIBITS:
 rule render:
     localrule: True
     input: lambda wildcards: evaluations_of(wildcards.exhibit)
-    output: local(MANIFEST)
+    output: MANIFEST
     params:
         runs=RUNS,
         report=REPORT,
@@ -37,6 +37,6 @@ rule report:
     localrule: True
     input: reproduced
     output: f"{REPORT}/{PAGE}"
-    params: runs=RUNS, report=REPORT, page=f"{REPORT}/{PAGE}"
+    params: runs=RUNS, report=REPORT
     shell:
-        f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}" + sent("page")
+        f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}"

@@ -1,4 +1,4 @@
-"""Both trainings side by side, and what is made of them; each step is a command of this package."""
+"""What the demo trains on which data, and its steps, each of which is a command of this package."""
 
 from __future__ import annotations
 
@@ -9,21 +9,100 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
 
-from nacl_monai.bundles.command_line import check_run
-from nacl_monai.demo.planning import Plan
-from nacl_monai.errors import InputError
+from nacl_monai.bundles.__main__ import replaced
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder
-from nacl_monai.menus import fragments
+from nacl_monai.menus import dataset_file, fragments
 from nacl_monai.runs import RunFolder
+from nacl_monai.wheel import shipped
 
+#: The dataset whose images are in the package.
+DATASET = "hippocampus"
+_FOLDER = "demo/Task04_Hippocampus"
+_TRAINING = {
+    DATASET: (
+        *("--max_epochs", "24", "--batch_size", "8"),
+        *("--split_proportions", "{'train': 22, 'val': 4, 'test': 10}"),
+    ),
+    "acdc": ("--max_epochs", "22", "--batch_size", "8", "--spatial_size", "[96, 96]"),
+}
+_DECIDED = {
+    "--loss": "it trains CE+DSC and NACL",
+    "--network_def": "both have the same",
+    "--output_dir": "write --output DIR",
+}
+_WITH_OWN_DATA = ("--max_epochs", "10")
 _METHOD, _REGION = "temperature", "union"
 # Two trainings at once would wait for each other's threads.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 # What the first training says; every demo has it, and nothing else does.
 _LOG = "dice_ce.log"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what.
+
+    Attributes:
+        dataset: One of the bundles.
+        folder: Its data.
+        output: Folder of the runs, of the table and of the pictures.
+        phantom: Whether the data are a phantom that has yet to be written.
+        training: Words of the trainings, which evaluations follow.
+    """
+
+    dataset: str
+    folder: Path
+    output: Path
+    phantom: bool = False
+    training: Sequence[str] = field(default=())
+
+
+def plan(
+    dataset: str = DATASET,
+    folder: Path | None = None,
+    output: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """Decides what the demo does.
+
+    Args:
+        dataset: One of the bundles.
+        folder: Its data. Without one, ``hippocampus`` is the package's MRI data, and
+            ``acdc`` a phantom.
+        output: Folder for what is made, by default ``runs/demo/DATASET``.
+        overrides: More ``--key value`` of the trainings.
+
+    Raises:
+        SettingError: If a word is one that the demo decides.
+        InputError: If there is no such dataset, or it comes without data and no folder is given.
+
+    Example:
+        >>> plan("acdc").folder.as_posix(), plan("acdc").phantom
+        ('runs/demo/phantom', True)
+    """
+    dataset_file(dataset)
+    for word in overrides:
+        if reason := _DECIDED.get(word.partition("=")[0]):
+            raise SettingError(f"{word}: is not for the demo to be told ({reason}); leave it out")
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name that of the unpacked download")
+    phantom = folder is None and dataset == "acdc"
+    if folder is None and dataset != DATASET and not phantom:
+        raise InputError(f"{dataset}: comes without data; name their folder: --dataset_dir DIR")
+    own = folder is not None and dataset == DATASET
+    usual = _WITH_OWN_DATA if own else _TRAINING.get(dataset, _WITH_OWN_DATA)
+    return Plan(
+        dataset,
+        folder or (Path("runs/demo/phantom") if phantom else shipped(_FOLDER)),
+        output.absolute() if output else Path("runs/demo", dataset),
+        phantom,
+        replaced(usual, overrides),
+    )
 
 
 def run(plan: Plan) -> None:
@@ -35,7 +114,11 @@ def run(plan: Plan) -> None:
         InputError: If a word of the trainings is wrong, or something else than a demo is in the way,
             before anything is done; or if a step fails, whose error is printed.
     """
-    check_run(_as_configured(plan))
+    from nacl_monai.bundles.command_line import check_run  # noqa: PLC0415 - slow
+
+    config = [str(file) for file in fragments(plan.dataset, "train")]
+    words = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
+    check_run([*words, *plan.training])
     _move_aside(plan.output)
     plan.output.mkdir(parents=True, exist_ok=True)
     log = plan.output / _LOG
@@ -55,13 +138,6 @@ def run(plan: Plan) -> None:
         *("compare", str(usual), str(calibrated), str(nacl), "--output", str(plan.output)),
         *("--names", "CE+DSC", "CE+DSC, temperature", "NACL"),
     )
-
-
-def _as_configured(plan: Plan) -> list[str]:
-    """The words of both trainings, as their configuration takes them."""
-    config = [str(file) for file in fragments(plan.dataset, "train")]
-    words = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
-    return [*words, *plan.training]
 
 
 def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:

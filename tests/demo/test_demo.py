@@ -1,0 +1,307 @@
+"""``nacl-monai demo``: what it trains on, in which steps, none of them left behind."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nacl_monai.cli import main
+from nacl_monai.demo import DATASET, plan, run
+from nacl_monai.demo import __main__ as command
+from nacl_monai.demo import steps as steps_module
+from nacl_monai.errors import InputError, SettingError
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """The plans that would have been carried out."""
+    plans = []
+    monkeypatch.setattr("nacl_monai.demo.__main__.run", plans.append)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    return plans
+
+
+def test_words_become_a_plan(planned, tmp_path):
+    """Those that are not of the demo are of its trainings."""
+    words = ["--dataset", "kits", "--dataset_dir", str(tmp_path), "--max_epochs", "1"]
+    assert main(["demo", *words, "--output", "here"]) == 0
+
+    (plan,) = planned
+    assert (plan.dataset, plan.folder, plan.output.name) == ("kits", tmp_path, "here")
+    assert plan.training == ["--max_epochs", "1"]
+
+
+def test_output_may_be_where_one_is(planned, tmp_path, monkeypatch):
+    """By its name, which what is moved aside takes on."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--output", "."]) == 0
+
+    assert planned[0].output == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["--dataset", "kits"], 1, "kits: comes without data; name their folder: --dataset_dir"),
+        (["--dataset_dir", "nowhere"], 1, "nowhere: no such folder; name that of the"),
+        (["--max_epoch", "1"], 2, "--max_epoch: there is no such key"),
+        (["hippocampus"], 2, "hippocampus: is not an option, nor the value of one"),
+    ],
+)
+def test_fault_is_one_line(words, code, line, capsys, monkeypatch, tmp_path):
+    """Nothing is made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+
+    assert main(["demo", *words]) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {line}")
+    assert printed.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_come_with_the_project():
+    """Those of both sides of 36 people, each with its label and under a license of their own."""
+    folder = plan().folder
+    images = {file.name for file in (folder / "imagesTr").iterdir()}
+
+    assert len(images) == 72
+    assert images == {file.name for file in (folder / "labelsTr").iterdir()}
+    note = (folder.parent / "README.md").read_text(encoding="utf-8")
+    assert "https://creativecommons.org/licenses/by-sa/4.0/" in note
+
+
+def test_acdc_is_a_phantom_unless_there_are_data(tmp_path):
+    """The settings are those of ACDC for both."""
+    made, real = plan("acdc"), plan("acdc", tmp_path)
+
+    assert (made.phantom, real.phantom) == (True, False)
+    assert made.training == real.training
+    assert made.training[-2:] == ["--spatial_size", "[96, 96]"]
+
+
+def test_split_of_36_people_is_for_them_alone(tmp_path):
+    """Own data in the same layout have as many people as they have."""
+    assert "--split_proportions" in plan().training
+    assert "--split_proportions" not in plan(DATASET, tmp_path).training
+
+
+def test_given_size_takes_the_place_of_the_phantoms():
+    """It is a word like any other."""
+    assert (
+        plan("acdc", overrides=["--spatial_size", "[64, 64]"]).training.count("--spatial_size") == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--loss", "@losses::mbls"],
+        ["--loss=@losses::mbls"],
+        ["--network_def", "x"],
+        ["--output_dir=x"],
+    ],
+)
+def test_word_that_the_demo_decides_is_refused(words):
+    """Another loss would be shown under the names CE+DSC and NACL."""
+    with pytest.raises(SettingError, match=r"is not for the demo to be told .*; leave it out"):
+        plan(overrides=words)
+
+
+@pytest.mark.parametrize("words", [["--max_epochs", "1"], ["--max_epochs=1"]])
+def test_given_word_takes_the_place_of_the_usual_one(words):
+    """No option may be given twice; all others stay."""
+    training = plan(overrides=words).training
+
+    assert [word for word in training if word.startswith("--max_epochs")] == words[:1]
+    assert "24" not in training
+    assert training[-len(words) :] == words
+    assert training[training.index("--batch_size") + 1] == "8"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "line"),
+    [
+        ("hipocampus", None, "hipocampus: no such dataset; choose from: acdc, "),
+        ("kits", None, "kits: comes without data; name their folder: --dataset_dir DIR"),
+        ("kits", Path("nowhere"), "nowhere: no such folder; name that of the unpacked download"),
+    ],
+)
+def test_without_data_is_one_line(dataset, folder, line):
+    """Before anything is done."""
+    with pytest.raises(InputError) as refused:
+        plan(dataset, folder)
+
+    assert str(refused.value).startswith(line)
+
+
+def test_missing_images_are_named(monkeypatch):
+    """As of a package whose data somebody removed."""
+    monkeypatch.setattr(steps_module, "_FOLDER", "demo/gone")
+    with pytest.raises(InputError, match=r"demo/gone: is missing; install"):
+        plan()
+
+
+@pytest.fixture
+def steps(tmp_path, monkeypatch):
+    """A demo whose commands write down their words; the one that ``failing`` names fails."""
+    log, failing = tmp_path / "log", tmp_path / "failing"
+    for file in (log, failing):
+        file.touch()
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, sys\n"
+        f"with open({str(log)!r}, 'a') as log: log.write(json.dumps(sys.argv[1:]) + '\\n')\n"
+        "print('said by', sys.argv[1])\n"
+        f"sys.exit(3 if sys.argv[1] == open({str(failing)!r}).read() else 0)\n"
+    )
+    monkeypatch.setattr(
+        steps_module, "_command", lambda words: [sys.executable, str(program), *words]
+    )
+    monkeypatch.setattr("nacl_monai.bundles.command_line.check_run", lambda _: None)
+    return lambda: [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.fixture
+def demo(tmp_path):
+    return plan("acdc", tmp_path, tmp_path / "it's out")
+
+
+def of(steps, run):
+    return [words for words in steps if any(word.endswith(run) for word in words)]
+
+
+def test_both_are_trained_evaluated_and_compared(steps, demo):
+    """CE+DSC with a temperature too; the settings are those of the trainings, which the rest follows."""
+    run(demo)
+
+    *made, compared = steps()
+    assert [words[0] for words in of(made, "dice_ce")] == ["train", "evaluate", "calibrate"]
+    assert [words[0] for words in of(made, "/nacl")] == ["train", "evaluate"]
+    for words in made:
+        for key in ("--spatial_size", "--max_epochs"):
+            assert (key in words) == (words[0] == "train")
+    assert compared[:4] == [
+        "compare",
+        str(demo.output / "dice_ce"),
+        str(demo.output / "dice_ce/calibrated/temperature_union"),
+        str(demo.output / "nacl"),
+    ]
+    assert "said by calibrate" in (demo.output / "dice_ce.log").read_text()
+
+
+def test_phantom_is_written_first(steps, demo, tmp_path):
+    """Into the folder that the trainings read."""
+    run(replace(demo, phantom=True, folder=tmp_path / "phantom"))
+
+    assert steps()[0][:3] == ["phantom", "acdc", str(tmp_path / "phantom")]
+
+
+@pytest.mark.usefixtures("steps")
+def test_earlier_demo_is_moved_aside(demo):
+    """One is kept."""
+    for number in range(3):
+        run(demo)
+        (demo.output / "mark").write_text(str(number))
+
+    assert (demo.output / "mark").read_text() == "2"
+    assert demo.output.with_name("it's out.previous").joinpath("mark").read_text() == "1"
+
+
+def refused(demo, folder):
+    """The second time as well, with what is in the folder left as it is."""
+    (folder / "thesis.txt").write_text("years of work")
+    for _ in range(2):
+        with pytest.raises(InputError) as error:
+            run(demo)
+        line = f"{folder}: holds something else than a demo; choose another --output"
+        assert str(error.value) == line
+    return (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_folder_of_anything_else_stays_as_it_is(steps, demo):
+    """The next demo but one would have removed it."""
+    demo.output.mkdir()
+
+    assert refused(demo, demo.output)
+    assert steps() == []
+
+
+@pytest.mark.usefixtures("steps")
+def test_nothing_else_gives_way_to_an_earlier_demo(demo):
+    """Though it has the name that a demo would have."""
+    run(demo)
+    previous = demo.output.with_name("it's out.previous")
+    previous.mkdir()
+
+    assert refused(demo, previous)
+    assert (demo.output / "dice_ce.log").is_file()
+
+
+@pytest.mark.usefixtures("steps")
+def test_empty_folder_is_taken(demo):
+    """As somebody makes it beforehand."""
+    demo.output.mkdir()
+
+    run(demo)
+
+    assert (demo.output / "dice_ce.log").is_file()
+
+
+def test_wrong_word_changes_nothing(demo):
+    """An earlier demo stays where it is."""
+    demo.output.mkdir()
+    wrong = replace(demo, training=["--max_epoch", "1"])
+
+    with pytest.raises(InputError, match="--max_epoch: there is no such key"):
+        run(wrong)
+    assert not demo.output.with_name("it's out.previous").exists()
+
+
+@pytest.mark.parametrize(
+    ("failing", "line"),
+    [
+        ("train", "train: ended with exit code 3; see the error above"),
+        ("calibrate", "CE+DSC failed; its last lines:\nsaid by train\nsaid by evaluate\n"),
+    ],
+)
+def test_failed_step_ends_the_demo(steps, demo, tmp_path, failing, line):
+    """With the last lines of the log, where the step wrote into it; nothing is compared."""
+    (tmp_path / "failing").write_text(failing)
+
+    with pytest.raises(InputError) as refused:
+        run(demo)
+    assert line in str(refused.value)
+    assert "compare" not in [words[0] for words in steps()]
+
+
+@pytest.mark.slow
+def test_end_of_the_demo_ends_all_that_it_started(tmp_path):
+    """SIGTERM, as a cluster sends it, leaves no training behind."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    child = (
+        f"import signal; f = open({str(fifo)!r}, 'w'); print(file=f, flush=True); signal.pause()"
+    )
+    code = (
+        "import sys\n"
+        "from nacl_monai.bundles import command_line\n"
+        "from nacl_monai.demo import __main__, steps\n"
+        f"steps._command = lambda words: [sys.executable, '-c', {child!r}]\n"
+        "command_line.check_run = lambda words: None\n"
+        f"sys.exit(__main__.main(['--output', {str(tmp_path / 'out')!r}]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    with fifo.open() as written:  # which ends once nobody is left who could write
+        assert [written.readline() for _ in range(2)] == ["\n", "\n"]
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait() == 128 + signal.SIGTERM
+        assert select.select([written], [], [], 60)[0]
+        assert written.read() == ""
