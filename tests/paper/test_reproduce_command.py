@@ -163,7 +163,9 @@ def test_copy_that_cannot_be_written_is_one_line(monkeypatch):
 
     monkeypatch.setattr(Path, "touch", full)
 
-    with pytest.raises(InputError, match=r"^workflow/.*: cannot be written \(.*No space left.*\); "):
+    with pytest.raises(
+        InputError, match=r"^workflow/.*: cannot be written \(.*No space left.*\); "
+    ):
         copy_workflow()
 
 
