@@ -11,7 +11,9 @@ from nacl_monai.paper.exhibits import EXHIBITS
 
 ROOT = Path(__file__).parents[1]
 CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
-COMMANDS = [step["run"] for job in CI["jobs"].values() for step in job["steps"] if "run" in step]
+JOBS = {name: job["steps"] for name, job in CI["jobs"].items()}
+ELSEWHERE = [step["run"] for step in JOBS.pop("elsewhere") if "run" in step]
+COMMANDS = [step["run"] for steps in JOBS.values() for step in steps if "run" in step]
 
 
 def targets(command):
@@ -40,6 +42,18 @@ def test_host_makes_what_a_change_must_pass_here():
     assert "check" in made
     assert "test" in made
     assert set(made) <= {word for command in COMMANDS for word in targets(command)}
+
+
+def test_other_systems_run_the_quick_tests():
+    """Where make is not at home, by the words of `make test`."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    _, tests = ELSEWHERE
+    words = tests.removeprefix("python ")
+
+    assert CI["jobs"]["elsewhere"]["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
+    pytest_, _, chosen = words.partition(" -m \"")
+    assert f"$(BIN)/{tests.partition(' -m ')[0]} {pytest_}" in makefile
+    assert f'$(PYTEST) -m "{chosen} $(ARGS)' in makefile
 
 
 def test_every_python_that_can_install_the_project_is_tried():

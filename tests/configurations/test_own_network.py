@@ -16,6 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nacl_monai.bundles.__main__ import main as export
+from nacl_monai.bundles.__main__ import parser, run_folder, train_words
 from nacl_monai.cli import main as nacl_monai
 from nacl_monai.files import checksum
 from nacl_monai.runs import RunFolder
@@ -123,9 +124,9 @@ def test_guide_has_every_command():
 
 def test_run_is_named_by_the_classes_and_records_their_arguments(own):
     """Those that were filled in among them."""
-    words = printed(OWN[0])
+    options = parser().parse_args(printed(OWN[0])[1:])
 
-    assert words[words.index("--output_dir") + 1] == "runs/hippocampus/MyNet_MyLoss_seed0"
+    assert run_folder(options) == Path("runs/hippocampus/MyNet_MyLoss_seed0")
     assert record(own)["network_def"] == {
         "_target_": "my_package.MyNet",
         "in_channels": "@in_channels",
@@ -166,7 +167,8 @@ def test_evaluation_warns_of_changed_source_and_a_training_ends(place, own, monk
         module.write_text(MODULE + "# another version\n")
         changed = checksum(module)
         command = printed(OWN[0], RUN=own, DATASET_DIR=place.data, ARGS=place.args)
-        code, errors = run_bundle(monkeypatch, capfd, command[command.index("run") :])
+        words = ["run", *train_words(*parser().parse_known_args(command[1:]))]
+        code, errors = run_bundle(monkeypatch, capfd, words)
         follow(place, OWN[1:2], own)
     finally:
         module.write_text(MODULE)
