@@ -86,45 +86,6 @@ def cross_entropy(logits, labels, ignore_index=None):
     return mean(-p[y].log() for p, _, y in voxels(logits, labels, ignore_index))
 
 
-def focal(logits, labels, gamma, ignore_index=None):
-    """Mean of -(1 - p)^γ log p of the label."""
-    return mean(
-        -((1 - p[y]) ** gamma) * p[y].log() for p, _, y in voxels(logits, labels, ignore_index)
-    )
-
-
-def entropy(logits, labels, ignore_index=None):
-    """Mean over voxels of the sum over classes of -p log p."""
-    return mean(-(p * p.log()).sum() for p, _, _ in voxels(logits, labels, ignore_index))
-
-
-def smoothed(logits, labels, alpha, ignore_index=None):
-    """Mean cross-entropy with (1 - α) of a label at its class and α / K at every class."""
-    return mean(
-        -(1 - alpha) * p[y].log() - alpha * p.log().mean()
-        for p, _, y in voxels(logits, labels, ignore_index)
-    )
-
-
-def margin(logits, labels, m, ignore_index=None):
-    """Mean over voxels and classes of what is more than m below the largest logit."""
-    return mean(
-        max(0.0, float(scores.max() - score) - m)
-        for _, scores, _ in voxels(logits, labels, ignore_index)
-        for score in scores
-    )
-
-
-def dice(logits, labels, smooth=1e-5):
-    """One minus the soft Dice score, mean over images and classes."""
-    scores = []
-    for image, label in zip(logits.detach().double().softmax(1), labels, strict=True):
-        for k, p in enumerate(image):
-            y = (label == k).double()
-            scores.append((2 * (p * y).sum() + smooth) / (p.sum() + y.sum() + smooth))
-    return 1 - mean(scores)
-
-
 def barrier(z, t):
     """Equation 8 of Kervadec et al.: the log-barrier extension of z ≤ 0."""
     if z <= -1 / t**2:

@@ -6,17 +6,12 @@ from the mean of a window sum to 0, which they always do, so that rounding decid
 several out of four classes, 18 % counted as inner).
 """
 
-import math
-
 import pytest
 import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses import (
-    CRaCLoss,
     CRaCPenalty,
-    CrossEntropyLoss,
-    crac_loss,
     crac_penalty,
     neighborhood_penalty,
 )
@@ -117,42 +112,3 @@ def test_multipliers_of_other_classes_are_refused(batch):
         "multipliers: have the shape (2, 5), but logits have 3 classes; pass (2, 3), the inner region "
         "first, or one number"
     )
-
-
-def test_class_weights_are_cross_entropys(batch):
-    """Class weights change cross-entropy and leave the penalty alone."""
-    weights = [1.0, 2.0, 5.0]
-    loss = CRaCLoss(class_weights=weights)
-    value = loss(*batch)
-
-    assert torch.equal(crac_loss(*batch, class_weights=weights), value)
-    assert loss.latest_terms["cross_entropy"] == CrossEntropyLoss(class_weights=weights)(*batch)
-    assert loss.latest_terms["penalty"] == CRaCPenalty()(*batch)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "remedy"),
-    [
-        ("margin", 0, "a positive number"),
-        ("margin", math.nan, "a positive number"),
-        ("kernel_size", 4, "an odd number, 3 or more"),
-    ],
-)
-def test_setting_that_cannot_be_used_is_named(batch, key, value, remedy):
-    """By module, function and penalty."""
-    for make in (
-        lambda: CRaCLoss(**{key: value}),
-        lambda: CRaCPenalty(**{key: value}),
-        lambda: crac_loss(*batch, **{key: value}),
-    ):
-        with pytest.raises(InputError) as caught:
-            make()
-        assert str(caught.value) == f"{key}: is {value!r}; pass {remedy}"
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    assert repr(CRaCPenalty()) == (
-        "CRaCPenalty(weight=1.0, margin=5.0, kernel_size=3, ignore_index=None, penalty_parameter=0.1)"
-    )
-    assert "margin=3.0" in repr(CRaCLoss(margin=3.0, class_weights=[1.0, 2.0]))

@@ -9,17 +9,6 @@ from nacl_monai.losses import CrossEntropyLoss, DiceCELoss, NACLLoss, cross_entr
 WEIGHTS = [0.1, 1.0, 3.0]
 
 
-@pytest.mark.parametrize("ignore_index", [None, 1])
-def test_equals_the_loop(reference, batch, ignore_index):
-    """Cross-entropy is the mean of -log p of the label."""
-    logits, labels = batch
-    expected = reference.cross_entropy(logits, labels, ignore_index)
-
-    assert CrossEntropyLoss(ignore_index=ignore_index)(logits, labels).item() == pytest.approx(
-        expected
-    )
-
-
 @pytest.mark.parametrize("ignore_index", [None, 1, 255])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_equals_torch(batch, ignore_index, weights):
@@ -113,27 +102,6 @@ def test_smoothing_goes_with_class_weights(batch, ignore_index):
     )
 
     torch.testing.assert_close(ours, theirs)
-
-
-def test_labels_are_not_smoothed_by_default(batch):
-    """The default is plain cross-entropy over all voxels and classes alike."""
-    logits, labels = batch
-    expected = torch.nn.functional.cross_entropy(logits, labels.squeeze(1))
-
-    assert torch.equal(cross_entropy(logits, labels), expected)
-    assert torch.equal(CrossEntropyLoss()(logits, labels), expected)
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    assert repr(CrossEntropyLoss()) == "CrossEntropyLoss(class_weights=None, ignore_index=None)"
-    loss = "CrossEntropyLoss(class_weights=[0.1, 1.0, 3.0], ignore_index=255)"
-    assert repr(eval(loss)) == loss
-
-
-def test_term_is_named_cross_entropy(batch):
-    """Curves show one term."""
-    assert list(CrossEntropyLoss().terms(*batch)) == ["cross_entropy"]
 
 
 def test_only_ratios_of_class_weights_matter(batch):

@@ -1,19 +1,13 @@
 """Difference between confidence and accuracy."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from netcal.regularization import DCAPenalty as NetcalPenalty
 
-from nacl_monai.errors import InputError
 from nacl_monai.losses import (
-    CrossEntropyLoss,
     DCALoss,
-    DCAPenalty,
-    dca_loss,
     dca_penalty,
 )
 
@@ -65,38 +59,3 @@ def test_gradient_raises_confidence_below_the_accuracy_and_lowers_it_above(label
     dca_penalty(logits, torch.full((1, 1, 1, 1), label)).backward()
 
     assert logits.grad[0, 0, 0, 0] * sign > 0
-
-
-def test_class_weights_are_cross_entropys(batch):
-    """Class weights change cross-entropy and leave the penalty alone."""
-    weights = [1.0, 2.0, 5.0]
-    loss = DCALoss(class_weights=weights)
-    value = loss(*batch)
-
-    assert torch.equal(dca_loss(*batch, class_weights=weights), value)
-    assert loss.latest_terms["cross_entropy"] == CrossEntropyLoss(class_weights=weights)(*batch)
-    assert loss.latest_terms["penalty"] == DCAPenalty()(*batch)
-
-
-@pytest.mark.parametrize("weight", [-0.1, math.nan])
-def test_weight_is_not_negative(batch, weight):
-    """The key at fault is named by module, function and penalty."""
-    for make in (
-        lambda: DCALoss(penalty_weight=weight),
-        lambda: dca_loss(*batch, penalty_weight=weight),
-    ):
-        with pytest.raises(InputError) as caught:
-            make()
-        assert str(caught.value) == f"penalty_weight: is {weight}; pass 0 or more"
-    with pytest.raises(InputError) as caught:
-        DCAPenalty(weight=weight)
-    assert str(caught.value) == f"weight: is {weight}; pass 0 or more"
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    assert repr(DCAPenalty()) == "DCAPenalty(weight=5.0, ignore_index=None)"
-    loss = repr(DCALoss(penalty_weight=2.0, class_weights=[1.0, 2.0], ignore_index=255))
-    assert "CrossEntropyLoss(class_weights=[1.0, 2.0], ignore_index=255)" in loss
-    assert "DCAPenalty(weight=2.0, ignore_index=255)" in loss
-    assert repr(DCALoss()) == repr(DCALoss(penalty_weight=5.0))

@@ -4,20 +4,15 @@ On frozen float32 tensors in 2-D and 3-D, the authors' code, run by hand, gave t
 of both binnings with 5 and 20 bins: hard ones to the bit, soft ones to 1e-7.
 """
 
-import math
-
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nacl_monai.errors import InputError
 from nacl_monai.losses import (
     DiceCELoss,
     ML1ACELoss,
-    ML1ACEPenalty,
     dice_ce_loss,
-    ml1ace_loss,
     ml1ace_penalty,
 )
 from nacl_monai.losses.ml1ace import _bin_sums
@@ -178,39 +173,3 @@ def test_weight_zero_is_cross_entropy_plus_dice(batch):
     torch.testing.assert_close(loss(*batch), dice_ce_loss(*batch))
     assert list(loss.latest_terms) == ["cross_entropy", "dice", "penalty"]
     assert isinstance(loss.base, DiceCELoss)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "remedy"),
-    [
-        ("binning", "fuzzy", "one of hard, soft"),
-        ("num_bins", 0, "a whole number, 1 or more"),
-        ("num_bins", 2.5, "a whole number, 1 or more"),
-        ("penalty_weight", -0.1, "0 or more"),
-        ("penalty_weight", math.nan, "0 or more"),
-    ],
-)
-def test_setting_that_cannot_be_used_is_named(batch, key, value, remedy):
-    """By module and function, in one line."""
-    for make in (lambda: ML1ACELoss(**{key: value}), lambda: ml1ace_loss(*batch, **{key: value})):
-        with pytest.raises(InputError) as caught:
-            make()
-        assert str(caught.value) == f"{key}: is {value!r}; pass {remedy}"
-
-
-def test_number_of_bins_is_whole():
-    """20.0 bins would fail at the first batch."""
-    for refusing in (lambda: ML1ACELoss(num_bins=20.0), lambda: ML1ACEPenalty(num_bins=0)):
-        with pytest.raises(InputError, match="num_bins: is .*; pass a whole number, 1 or more"):
-            refusing()
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    assert repr(ML1ACEPenalty()) == (
-        "ML1ACEPenalty(weight=1.0, binning='hard', num_bins=20, include_absent=True, "
-        "ignore_index=None)"
-    )
-    loss = repr(ML1ACELoss(penalty_weight=0.5, binning="soft", num_bins=10, ignore_index=9))
-    assert "weight=0.5, binning='soft', num_bins=10, include_absent=True, ignore_index=9" in loss
-    assert "dice_weight=1.0" in loss

@@ -4,7 +4,6 @@ On frozen label maps, the published code, which uses OpenCV, gave the same propo
 operations to 1e-7, away from the border of the image, which it mirrors.
 """
 
-import math
 from itertools import pairwise
 
 import pytest
@@ -12,8 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nacl_monai.errors import InputError
-from nacl_monai.losses import MorphologyPenalty, morphology_penalty, neighborhood_penalty
+from nacl_monai.losses import morphology_penalty, neighborhood_penalty
 from nacl_monai.losses.sdc import OPERATIONS
 
 operations = pytest.mark.parametrize("operation", OPERATIONS)
@@ -104,31 +102,4 @@ def test_without_a_change_it_is_the_constraint_of_nacl_on_the_softmax():
     torch.testing.assert_close(
         morphology_penalty(logits, labels, morphology="closing"),
         neighborhood_penalty(logits, labels, space="softmax"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "remedy"),
-    [
-        ("morphology", "thinning", f"one of {', '.join(OPERATIONS)}"),
-        ("kernel_size", 2, "an odd number, 3 or more"),
-    ],
-)
-def test_setting_that_cannot_be_used_is_named(batch, key, value, remedy):
-    """By module and function, in one line."""
-    for make in (
-        lambda: MorphologyPenalty(**{key: value}),
-        lambda: morphology_penalty(*batch, **{key: value}),
-    ):
-        with pytest.raises(InputError) as caught:
-            make()
-        assert str(caught.value) == f"{key}: is {value!r}; pass {remedy}"
-    with pytest.raises(InputError, match="^weight: is nan; pass 0 or more$"):
-        MorphologyPenalty(weight=math.nan)
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    assert repr(MorphologyPenalty()) == (
-        "MorphologyPenalty(weight=0.1, morphology='gradient', kernel_size=3, ignore_index=None)"
     )

@@ -347,16 +347,6 @@ def test_every_setting_matters_alike_to_module_and_function(batch, settings):
     assert not torch.isclose(nacl_loss(logits, labels, **kept, **given), value, rtol=1e-6)
 
 
-def test_class_weights_are_cross_entropys(batch):
-    """Class weights change cross-entropy and leave the penalty alone."""
-    equal, weighted = NACLLoss(), NACLLoss(class_weights=[1.0, 2.0, 5.0])
-    equal(*batch)
-    weighted(*batch)
-
-    assert weighted.latest_terms["cross_entropy"] != equal.latest_terms["cross_entropy"]
-    assert weighted.latest_terms["penalty"] == equal.latest_terms["penalty"]
-
-
 def test_only_the_bilateral_prior_needs_the_image():
     """Whoever asks knows which labels to pass."""
     needs = {prior: NeighborhoodPenalty(prior=prior).needs_image for prior in PRIORS}
@@ -369,15 +359,6 @@ def test_bilateral_prior_without_image_is_refused():
     """Labels that carry no image are refused, with the form that is expected."""
     with pytest.raises(InputError, match=r"prior 'bilateral' needs .* then the image"):
         NACLLoss(prior="bilateral")(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4))
-
-
-def test_double_precision_is_kept(reference, batch):
-    """For logits in float64, the proportions are in float64 as well."""
-    logits, labels = batch
-    tau = torch.stack([reference.proportions(y[0], 3, reference.mean_weight) for y in labels])
-    expected = (tau - logits).abs().mean()
-
-    torch.testing.assert_close(neighborhood_penalty(logits, labels), expected, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("ignore_index", [None, 255])

@@ -1,9 +1,15 @@
 """Settings are refused in one line that names them."""
 
-import pytest
+import inspect
+import math
 
+import pytest
+import torch
+
+from nacl_monai import losses
 from nacl_monai.errors import InputError
 from nacl_monai.losses.inputs import check_option, check_weights, require
+from nacl_monai.losses.sdc import OPERATIONS
 
 
 def test_valid_settings_pass():
@@ -39,3 +45,150 @@ def test_unknown_option_is_refused_with_all_options():
     with pytest.raises(InputError) as caught:
         check_option("prior", ["mean", "gaussian"], "median")
     assert str(caught.value) == "prior: is 'median'; pass one of mean, gaussian"
+
+
+NOT_NEGATIVE = "0 or more"
+BOTH = "cross_entropy_weight, dice_weight"
+WEIGHTS = "weights of 0 or more, not all of them 0"
+ODD = "an odd number, 3 or more"
+#: For each loss, settings that cannot be used, and what its message says: key, value and remedy.
+REFUSED = {
+    "ECPLoss": [("entropy_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
+    "MbLSLoss": [("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
+    "DCALoss": [("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
+    "NACLLoss": [("dice_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
+    "FocalLoss": [("gamma", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
+    "LabelSmoothingLoss": [("label_smoothing", bad, "0 to 1") for bad in (-0.1, 1.1, math.nan)],
+    "SDCLoss": [
+        *(("morphology_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+        *(("distance_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+        ("morphology", "thinning", f"one of {', '.join(OPERATIONS)}"),
+        ("kernel_size", 2, ODD),
+    ],
+    "CRaCLoss": [
+        *(("margin", bad, "a positive number") for bad in (0, math.nan)),
+        ("kernel_size", 4, ODD),
+    ],
+    "SVLSLoss": [
+        ("kernel_size", 4, ODD),
+        ("sigma", 0.0, "0.1 voxels or more"),
+        ("border", "zeros", "one of valid, replicate"),
+    ],
+    "ML1ACELoss": [
+        ("binning", "fuzzy", "one of hard, soft"),
+        *(("num_bins", bad, "a whole number, 1 or more") for bad in (0, 2.5, 20.0)),
+        *(("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+    ],
+}
+#: The function of each module.
+FUNCTIONS = {
+    "CrossEntropyLoss": "cross_entropy",
+    "DiceCELoss": "dice_ce_loss",
+    "LabelSmoothingLoss": "label_smoothing_loss",
+    **{
+        f"{name}Loss": f"{name.lower()}_loss"
+        for name in ("Focal", "ECP", "SVLS", "MbLS", "NACL", "ML1ACE", "CRaC", "SDC", "DCA")
+    },
+}
+PENALTIES = [name for name in losses.__all__ if name.endswith("Penalty") and "_" not in name]
+PENALTIES = [name for name in PENALTIES if name not in ("Penalty", "LearnedPenalty")]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "remedy"),
+    [(name, *refused) for name, table in REFUSED.items() for refused in table],
+)
+def test_module_function_and_penalty_refuse_a_setting_by_its_name(batch, name, key, value, remedy):
+    """A module when it is made, a function when it is called, a penalty where it has that setting."""
+    makers = [
+        lambda: getattr(losses, name)(**{key: value}),
+        lambda: getattr(losses, FUNCTIONS[name])(*batch, **{key: value}),
+    ]
+    penalty = {"SDCLoss": "MorphologyPenalty"}.get(name, name.replace("Loss", "Penalty"))
+    if key in inspect.signature(getattr(losses, penalty, losses.Penalty)).parameters:
+        makers.append(lambda: getattr(losses, penalty)(**{key: value}))
+    for make in makers:
+        with pytest.raises(InputError) as caught:
+            make()
+        assert str(caught.value) == f"{key}: is {value!r}; pass {remedy}"
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("weight", [-0.1, math.nan])
+def test_weight_of_a_penalty_is_not_negative(name, weight):
+    """Whoever has it in a configuration is told its key."""
+    with pytest.raises(InputError) as caught:
+        getattr(losses, name)(weight=weight)
+    assert str(caught.value) == f"weight: is {weight}; pass 0 or more"
+
+
+@pytest.mark.parametrize("weights", [(-1.0, 1.0), (1.0, -0.5), (0.0, 0.0)])
+def test_weights_of_cross_entropy_and_dice_are_not_negative_and_not_both_zero(batch, weights):
+    """A training would raise what it is to lower; zeros leave nothing to learn."""
+    settings = dict(zip(BOTH.split(", "), weights, strict=True))
+    for make in (
+        lambda: losses.DiceCELoss(**settings),
+        lambda: losses.dice_ce_loss(*batch, **settings),
+    ):
+        with pytest.raises(InputError) as caught:
+            make()
+        assert str(caught.value) == f"{BOTH}: is {list(weights)}; pass {WEIGHTS}"
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *PENALTIES])
+def test_every_setting_is_printed_as_it_would_be_passed(name):
+    """Of a loss that is composed, by its parts; what the others print evaluates to them again."""
+    settings = {
+        key: parameter.default
+        for key, parameter in inspect.signature(getattr(losses, name)).parameters.items()
+    } | {"ignore_index": 255}
+    module = getattr(losses, name)(**settings)
+    printed = repr(module)
+
+    weights = {"entropy_weight", "penalty_weight", "morphology_weight", "distance_weight"}
+    for key, value in settings.items():
+        if not isinstance(module, losses.ComposedLoss) or key not in {*weights, "dice_weight"}:
+            assert f"{key}={value!r}" in printed
+        elif key in weights:
+            assert f"weight={value!r}" in printed
+    if not isinstance(module, losses.ComposedLoss):
+        assert repr(eval(f"losses.{printed}")) == printed
+
+
+WEIGHTED = [
+    name
+    for name in FUNCTIONS
+    if "class_weights" in inspect.signature(getattr(losses, name)).parameters
+]
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_class_weights_are_cross_entropys(batch, name):
+    """They change cross-entropy and leave all other terms alone, in module and function."""
+    weights = [1.0, 2.0, 5.0]
+    plain, loss = getattr(losses, name)(), getattr(losses, name)(class_weights=weights)
+    plain(*batch)
+    value = loss(*batch)
+    entropy = losses.CrossEntropyLoss(class_weights=weights)(*batch)
+
+    assert torch.equal(getattr(losses, FUNCTIONS[name])(*batch, class_weights=weights), value)
+    assert loss.latest_terms.pop("cross_entropy") == entropy
+    assert plain.latest_terms.pop("cross_entropy") != entropy
+    assert loss.latest_terms == plain.latest_terms
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("CrossEntropyLoss", ["cross_entropy"]),
+        ("LabelSmoothingLoss", ["cross_entropy"]),
+        ("SVLSLoss", ["cross_entropy"]),
+        ("FocalLoss", ["focal"]),
+        ("DiceCELoss", ["cross_entropy", "dice"]),
+        ("NACLLoss", ["cross_entropy", "penalty"]),
+        ("SDCLoss", ["cross_entropy", "penalty", "penalty_2"]),
+    ],
+)
+def test_terms_have_the_names_that_curves_show(batch, name, terms):
+    """In their order."""
+    assert list(getattr(losses, name)().terms(*batch)) == terms

@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nacl_monai.errors import InputError
-from nacl_monai.losses import DistancePenalty, distance_penalty
+from nacl_monai.losses import distance_penalty
 from nacl_monai.losses.sdc import signed_distance
 
 
@@ -72,14 +71,3 @@ def test_operator_is_one_that_torch_can_compile(shape):
     members = torch.cat([labels == k for k in range(3)], 1)
 
     torch.library.opcheck(signed_distance, (members, torch.ones_like(labels, dtype=torch.bool)))
-
-
-def test_weight_is_not_negative():
-    """The key is named."""
-    with pytest.raises(InputError, match="^weight: is -1; pass 0 or more$"):
-        DistancePenalty(weight=-1)
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    assert repr(DistancePenalty()) == "DistancePenalty(weight=0.001, ignore_index=None)"

@@ -95,9 +95,9 @@ def svls_oracle(reference, logits, labels):
     return reference.soft_cross_entropy(logits, smoothed * labels.any(1, keepdim=True))
 
 
-def smoothing_oracle(reference, logits, labels):
-    """Cross-entropy with a tenth of the shares spread over the classes."""
-    return reference.soft_cross_entropy(logits, labels, alpha=0.1)
+def smoothing_oracle(alpha):
+    """Cross-entropy with a part of the shares spread over the classes."""
+    return lambda reference, *pair: reference.soft_cross_entropy(*pair, alpha=alpha)
 
 
 def dice_ce_oracle(reference, logits, labels):
@@ -105,9 +105,9 @@ def dice_ce_oracle(reference, logits, labels):
     return reference.soft_cross_entropy(logits, labels) + reference.soft_dice(logits, labels)
 
 
-def margin_oracle(_, scores):
-    """The mean over classes of what is more than 5 below the largest logit."""
-    return sum(max(0.0, float(scores.max() - x) - 5.0) for x in scores) / len(scores)
+def margin_oracle(margin):
+    """The mean over classes of what is more than a margin below the largest logit."""
+    return lambda _, scores: (scores.max() - scores - margin).clamp_min(0).mean()
 
 
 def dca_oracle(reference, logits, labels):
@@ -139,32 +139,50 @@ def penalty_oracle(penalty):
     return oracle
 
 
-ORACLES = {
-    losses.CrossEntropyLoss: lambda reference, *pair: reference.soft_cross_entropy(*pair),
-    losses.DiceCELoss: dice_ce_oracle,
-    losses.ECPLoss: penalty_oracle(lambda p, _: sum(x * x.log() for x in p)),
-    losses.FocalLoss: lambda reference, *pair: reference.soft_focal(*pair, 3.0),
-    losses.LabelSmoothingLoss: smoothing_oracle,
-    losses.MbLSLoss: penalty_oracle(margin_oracle),
-    losses.NACLLoss: nacl_oracle,
-    losses.SVLSLoss: svls_oracle,
-    losses.DCALoss: dca_oracle,
-    losses.ML1ACELoss: ml1ace_oracle,
-    losses.CRaCLoss: crac_oracle,
-}
+ORACLES = [
+    (losses.CrossEntropyLoss, {}, lambda reference, *pair: reference.soft_cross_entropy(*pair)),
+    (losses.DiceCELoss, {}, dice_ce_oracle),
+    (losses.ECPLoss, {}, penalty_oracle(lambda p, _: sum(x * x.log() for x in p))),
+    *(
+        (
+            losses.FocalLoss,
+            {"gamma": g},
+            lambda reference, *pair, g=g: reference.soft_focal(*pair, g),
+        )
+        for g in (0.5, 1.0, 3.0)
+    ),
+    *(
+        (losses.LabelSmoothingLoss, {"label_smoothing": alpha}, smoothing_oracle(alpha))
+        for alpha in (0.1, 0.3, 1.0)
+    ),
+    *(
+        (losses.MbLSLoss, {"margin": margin}, penalty_oracle(margin_oracle(margin)))
+        for margin in (0.0, 5.0)
+    ),
+    (losses.NACLLoss, {}, nacl_oracle),
+    (losses.SVLSLoss, {}, svls_oracle),
+    (losses.DCALoss, {}, dca_oracle),
+    (losses.ML1ACELoss, {}, ml1ace_oracle),
+    (losses.CRaCLoss, {}, crac_oracle),
+]
 
 
-@pytest.mark.parametrize("item", ORACLES, ids=lambda item: item.__name__)
+@pytest.mark.parametrize(("item", "settings", "oracle"), ORACLES)
 @pytest.mark.parametrize("ignore", [False, True], ids=["all", "some ignored"])
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "one class a voxel"])
 @pytest.mark.parametrize("shape", [(4, 3), (3, 2, 3)], ids=["2-D", "3-D"])
-def test_loss_equals_the_loop_over_voxels(item, ignore, shape, reference):
-    """Each loss of soft labels equals its slow form, in double."""
+def test_loss_equals_the_loop_over_voxels(item, settings, oracle, ignore, hard, shape, reference):
+    """Each loss equals its slow form, in double, of soft labels and of class indices."""
     logits, labels = 4 * torch.randn(2, 3, *shape, dtype=torch.float64), soft(2, 3, *shape)
+    indices = torch.randint(3, (2, 1, *shape))
     if ignore:
-        labels[0, :, 0] = 0
-    found = item(ignore_index=9 if ignore else None)(logits, labels)
+        labels[0, :, 0], indices[0, :, 0] = 0, 9
+    if hard:
+        labels = one_hot(indices).double()
+    loss = item(**settings, ignore_index=9 if ignore else None)
+    found = loss(logits, indices if hard else labels)
 
-    assert abs(float(found) - float(ORACLES[item](reference, logits, labels))) < 1e-12
+    assert abs(float(found) - float(oracle(reference, logits, labels))) < 1e-12
 
 
 seeds = st.integers(0, 2**16)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from nacl_monai.errors import InputError
-from nacl_monai.losses import CrossEntropyLoss, SVLSLoss, svls_loss
+from nacl_monai.losses import CrossEntropyLoss, SVLSLoss
 
 
 def neighbors_only(reference, sigma, radius, dims):
@@ -65,55 +64,3 @@ def test_equals_cross_entropy_on_a_constant_map():
     logits, labels = torch.randn(1, 3, 6, 6), torch.ones(1, 1, 6, 6)
 
     torch.testing.assert_close(SVLSLoss()(logits, labels), CrossEntropyLoss()(logits, labels))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"kernel_size": 4}, "kernel_size: is 4; pass an odd number, 3 or more"),
-        ({"sigma": 0.0}, "sigma: is 0.0; pass 0.1 voxels or more"),
-        ({"border": "zeros"}, "border: is 'zeros'; pass one of valid, replicate"),
-    ],
-)
-def test_unusable_settings_are_refused(batch, settings, message):
-    """Module and function name the setting."""
-    for make in (lambda: SVLSLoss(**settings), lambda: svls_loss(*batch, **settings)):
-        with pytest.raises(InputError) as caught:
-            make()
-        assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"kernel_size": 5}, {"sigma": 0.5}, {"border": "valid"}, {"ignore_index": 1}],
-    ids=str,
-)
-def test_every_setting_matters_alike_to_module_and_function(batch, settings):
-    """A setting changes the value, and by the same amount in both."""
-    value = svls_loss(*batch, **settings)
-
-    assert torch.equal(SVLSLoss(**settings)(*batch), value)
-    assert not torch.isclose(svls_loss(*batch), value)
-
-
-def test_settings_are_printed():
-    """What is printed is what would be passed."""
-    default = "SVLSLoss(kernel_size=3, sigma=2.0, border='replicate', ignore_index=None)"
-    assert repr(SVLSLoss()) == default
-    loss = "SVLSLoss(kernel_size=5, sigma=1.0, border='valid', ignore_index=255)"
-    assert repr(eval(loss)) == loss
-
-
-def test_term_is_named_cross_entropy(batch):
-    """Curves show one term."""
-    assert list(SVLSLoss().terms(*batch)) == ["cross_entropy"]
-
-
-def test_double_precision_is_kept(reference, batch):
-    """For logits in float64, the smoothed labels are in float64 as well."""
-    logits, labels = batch
-    weight = reference.svls_weight(2.0, 1, logits.ndim - 2)
-    smoothed = torch.stack([reference.proportions(y[0], 3, weight, "replicate") for y in labels])
-    expected = -(smoothed * logits.log_softmax(1)).sum(1).mean()
-
-    torch.testing.assert_close(svls_loss(logits, labels), expected, rtol=1e-13, atol=0)
