@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from nacl_monai.metrics.adaptive import FINE_BINS, fine_bin_indices
+from nacl_monai.metrics.fine_bins import FINE_BINS, fine_bin_indices
 from nacl_monai.paper import write_all, write_page
 from nacl_monai.reports import read_runs
 

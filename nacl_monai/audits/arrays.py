@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ import torch
 
 from nacl_monai.audits.channels import class_names
 from nacl_monai.audits.labels import Folders, check_raters
+from nacl_monai.audits.measuring import joined
 from nacl_monai.audits.options import EVALUATED_REGIONS, Options
 from nacl_monai.audits.reading import find, measured_cases, processes
-from nacl_monai.audits.result import Audit, from_sums
-from nacl_monai.audits.sums import summed
+from nacl_monai.audits.result import Audit
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.inputs import Voxels, as_tensor, batched
-from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
-from nacl_monai.reports.evaluation_files import first_repeated
+from nacl_monai.metrics.record import Record, first_repeated
+from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
+from nacl_monai.reports.evaluated import run_of_bins
 
 Cases = Voxels | Sequence[Voxels]
 
@@ -94,8 +95,8 @@ def audit(
         several, labeled = _cases(probs, labels, len(structures))
     metric(several, labeled, mask=None if mask is None else _masks(mask, several))
     names = _case_names(cases, len(several), patients)
-    shown = list(OUTSIDE_INSIDE) if structures else _class_names(classes, len(several[0]))
-    return _of_metric(metric, names, shown, patients, list(raters))
+    shown = () if structures else _class_names(classes, len(several[0]))
+    return _of_record(metric.record(names, shown, patients, list(raters)))
 
 
 def _refuse(given: Mapping[str, Any], kind: str) -> None:
@@ -121,24 +122,12 @@ def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
         cases, numbers, faults = measured_cases(found, apply)
     if faults:
         raise faults[0]
-    metric, channels = summed(found.settings, numbers[0]), found.settings.channels
-    classes = list(OUTSIDE_INSIDE) if channels.overlapping else channels.names
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    return _of_metric(metric, cases, classes, patients, found.settings.raters, found.calibrator)
+    return _of_record(joined(numbers[0], patients, found.calibrator))
 
 
-def _of_metric(
-    metric: CalibrationMetric,
-    cases: Sequence[str],
-    classes: Sequence[str],
-    patients: Sequence[str],
-    raters: Sequence[str],
-    calibrator: Sequence[str] = (),
-) -> Audit:
-    """The audit of all sums that a metric has kept."""
-    names = (cases, metric.region_names, classes, patients)
-    optional = (metric.case_fine_bins(), metric.case_human_bins(), raters, calibrator)
-    return from_sums(metric.case_bins(), *names, *optional)
+def _of_record(record: Record) -> Audit:
+    return Audit(run_of_bins(replace(record, path=Path("audit") / "bins.npz"), "audit"))
 
 
 def _cases(

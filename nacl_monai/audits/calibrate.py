@@ -23,9 +23,8 @@ import torch
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.command import audit_one, print_faults, show
 from nacl_monai.audits.options import Options
-from nacl_monai.audits.output import check_measured, check_output, draw_all
+from nacl_monai.audits.output import audit_table, check_measured, check_output, draw_all
 from nacl_monai.audits.reading import Found, find, known_by, read_case, through
-from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
@@ -46,7 +45,7 @@ from nacl_monai.posthoc import (
 from nacl_monai.posthoc.file import FILE
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports import read_runs
-from nacl_monai.reports.trade_off import trade_off_text, write_trade_off
+from nacl_monai.reports.compare import trade_off_text, write_trade_off
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.run_settings import read_record
 

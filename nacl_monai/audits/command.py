@@ -8,27 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.labels import Folders, by_name, check_name, check_raters
-from nacl_monai.audits.merging import merge
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import (
+    WorstCases,
+    audit_table,
     check_measured,
     check_output,
     draw_all,
+    rater_table,
     write_audit,
     write_merged,
     written_aside,
 )
 from nacl_monai.audits.reading import Found, find, measured_cases, processes
-from nacl_monai.audits.table import audit_table, rater_table
-from nacl_monai.audits.worst import WorstCases
+from nacl_monai.audits.result import merge
 from nacl_monai.cli import print_written
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.inference.saving import label_tables
+from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.reports import Run, check_alike, read_runs
-from nacl_monai.reports.evaluation_files import first_repeated, listed
 
 
 def audit_folders(
@@ -131,7 +132,7 @@ def audit_one(
             for name, text in label_tables(found.settings.channels.label_names).items():
                 write_text(nifti / name, text)
         patients = patients_of(cases, options.patient_pattern, options.patients)
-        audit, written = write_audit(place, found, cases, patients, numbers, worst.pictures)
+        audit, written = write_audit(place, found, patients, numbers, worst.pictures)
     print_faults(faults)
     return audit, faults, written
 

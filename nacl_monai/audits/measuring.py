@@ -6,12 +6,11 @@ Against several raters there are as many numbers and one more: those against the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from monai.metrics import compute_dice
 
@@ -25,7 +24,9 @@ from nacl_monai.metrics import (
     structure_masks,
     volume_crps,
 )
-from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.metrics.record import Record
+from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.reports.evaluation_files import score_columns
 
 SCORES = ("dice", "hd95")
 _MM3_PER_ML = 1000
@@ -47,19 +48,30 @@ class Settings:
     num_bins: int = 15
     raters: Sequence[str] = ()
 
-    def metric(
-        self, from_logits: bool = False, rater: int | None = None, step: float | None = None
-    ) -> CalibrationMetric:
+    def metric(self, rater: int | None = None, step: float | None = None) -> CalibrationMetric:
         """A calibration metric that has seen no case; against one of several raters, or their share."""
         return CalibrationMetric(
             num_bins=self.num_bins,
             regions=self.regions,
             structures=self.channels.names if self.channels.overlapping else (),
-            from_logits=from_logits,
             num_raters=max(1, len(self.raters)),
             rater=rater,
             step=step,
         )
+
+    def as_record(self) -> Mapping[str, Any]:
+        """The settings as ``evaluation.json`` keeps them, under the keys of a run's evaluation."""
+        channels = self.channels
+        return {
+            "classes": channels.names,
+            "label_values": [list(values) for values in channels.values.values()],
+            "structures": {name: list(classes) for name, classes in channels.structures.items()},
+            "calibration::activation": channels.activation,
+            "calibration::ignore": channels.ignore,
+            "calibration::num_bins": self.num_bins,
+            "calibration::regions": list(self.regions),
+            **({"calibration::raters": list(self.raters)} if self.raters else {}),
+        }
 
 
 @dataclass(frozen=True)
@@ -67,46 +79,51 @@ class Measured:
     """What is kept of a case: a few kilobytes, whatever its size, and a slice if it is asked for.
 
     Attributes:
-        sums: The buffers of the metric.
-        scores: "dice" and "hd95" of each structure; against the share of raters, others as well.
+        record: What was counted of it.
+        columns: Its numbers as ``cases.csv`` has them.
         picture: The slice.
     """
 
-    sums: Sequence[npt.NDArray[Any]]
-    scores: Mapping[str, npt.NDArray[Any]]
+    record: Record
+    columns: Mapping[str, float]
     picture: Mapping[str, Any] | None = None
 
 
 def measured(
+    case: str,
     probs: torch.Tensor,
     labels: Labels,
     settings: Settings,
-    from_logits: bool = False,
     step: float | None = None,
 ) -> Measured:
     """The numbers of one case.
 
     Args:
+        case: Its name.
         probs: ``(C, *spatial)``, from `Probabilities`.
         labels: On the same grid.
         settings: The audit's settings.
-        from_logits: Whether logits are given in place of probabilities.
         step: As in `Probabilities`.
 
     Raises:
         InputError: If the metric refuses.
     """
-    masks = None if labels.mask is None else [labels.mask]
-    sums: Any = settings.metric(from_logits, step=step)([probs], [labels.classes], mask=masks)
-    return Measured(_arrays(sums), _scores(*_structures(probs, labels, settings, from_logits)))
+    metric = settings.metric(step=step)
+    metric([probs], [labels.classes], mask=None if labels.mask is None else [labels.mask])
+    return _kept(case, metric, _scores(*_structures(probs, labels, settings)), settings)
 
 
 def measured_by_all(
-    probs: torch.Tensor, raters: Sequence[Labels], settings: Settings, step: float | None = None
+    case: str,
+    probs: torch.Tensor,
+    raters: Sequence[Labels],
+    settings: Settings,
+    step: float | None = None,
 ) -> list[Measured]:
     """The numbers of one case against the share of several raters, and then those against each.
 
     Args:
+        case: Its name.
         probs: ``(C, *spatial)``, from `Probabilities`.
         raters: The labels of each, on the same grid.
         settings: The audit's settings, with the raters' names.
@@ -118,15 +135,43 @@ def measured_by_all(
     labels = torch.stack([one.classes for one in raters])
     counted = [_counted(one, probs.shape[1:]) for one in raters]
     masks = None if all(one.mask is None for one in raters) else [torch.stack(counted)]
-    sums: list[Any] = [
-        settings.metric(rater=rater, step=step)([probs], [labels], mask=masks)
-        for rater in (None, *range(len(raters)))
-    ]
     pairs = [_structures(probs, one, settings) for one in raters]
     by_all = reduce(torch.logical_and, counted)
     scores = [_shared_scores(probs, pairs, by_all, _voxel_ml(raters[0]), settings.channels)]
     scores += [_scores(*pair) for pair in pairs]
-    return [Measured(_arrays(one), of) for one, of in zip(sums, scores, strict=True)]
+    numbers = []
+    for rater, of_rater in zip((None, *range(len(raters))), scores, strict=True):
+        metric = settings.metric(rater=rater, step=step)
+        metric([probs], [labels], mask=masks)
+        shared = settings if rater is None else replace(settings, raters=())
+        numbers.append(_kept(case, metric, of_rater, shared))
+    return numbers
+
+
+def _kept(
+    case: str, metric: CalibrationMetric, scores: Mapping[str, torch.Tensor], settings: Settings
+) -> Measured:
+    channels = settings.channels
+    record = metric.record([case], channels.names, raters=settings.raters, ignored=channels.ignore)
+    of_case = {name: values.double()[None] for name, values in scores.items()}
+    columns = score_columns(of_case, list(channels.structures)) | metric.columns()
+    return Measured(record, {name: float(values) for name, values in columns.items()})
+
+
+def joined(
+    numbers: Sequence[Measured], patients: Sequence[str], calibrator: Sequence[str] = ()
+) -> Record:
+    """What was counted of all cases.
+
+    Args:
+        numbers: Those of each case.
+        patients: The patient of each; empty where nobody knows.
+        calibrator: Name and checksum of what the probabilities went through.
+    """
+    first, *others = (one.record for one in numbers)
+    record = first.joined(others)
+    definition = {**record.definition, "calibrator": " ".join(calibrator) or "none"}
+    return replace(record, patients=list(patients) or None, definition=definition)
 
 
 def _counted(labels: Labels, shape: Sequence[int]) -> torch.Tensor:
@@ -134,16 +179,11 @@ def _counted(labels: Labels, shape: Sequence[int]) -> torch.Tensor:
     return torch.ones(tuple(shape), dtype=torch.bool) if labels.mask is None else labels.mask
 
 
-def _arrays(sums: Sequence[torch.Tensor]) -> list[npt.NDArray[Any]]:
-    return [tensor.numpy() for tensor in sums]
-
-
-def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, npt.NDArray[Any]]:
-    scores = {
-        "dice": compute_dice(prediction, label, include_background=True),
-        "hd95": hausdorff_distance(prediction, label),
+def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {
+        "dice": compute_dice(prediction, label, include_background=True)[0],
+        "hd95": hausdorff_distance(prediction, label)[0],
     }
-    return {name: values[0].double().numpy() for name, values in scores.items()}
 
 
 def _shared_scores(
@@ -152,7 +192,7 @@ def _shared_scores(
     counted: torch.Tensor,
     voxel_ml: float,
     channels: Channels,
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, torch.Tensor]:
     """Dice where all raters agree, and volumes in ml with their CRPS; no distance follows from a share.
 
     Args:
@@ -165,17 +205,17 @@ def _shared_scores(
     prediction = pairs[0][0] * counted
     raters = torch.stack([label * counted for _, label in pairs])
     inside = dequantized(probs[None])[0][0][:, counted]
-    parts = [inside[list(of)].sum(dtype=torch.float64) for of in channels.structures.values()]
+    structures = channels.structures.values()
+    parts = [inside[list(classes)].sum(dtype=torch.float64) for classes in structures]
     volume = voxel_ml * torch.stack(parts)
     rated = voxel_ml * raters[:, 0].flatten(2).sum(-1, dtype=torch.float64).T
-    scores = {
-        "dice": agreed_dice(prediction, raters)[0].double(),
+    return {
+        "dice": agreed_dice(prediction, raters)[0],
         "hd95": torch.full_like(volume, torch.nan),
         "crps": volume_crps(volume, rated),
         "volume": volume,
         "rated_volume": rated.mean(-1),
     }
-    return {name: values.numpy() for name, values in scores.items()}
 
 
 def _voxel_ml(labels: Labels) -> float:
@@ -184,12 +224,12 @@ def _voxel_ml(labels: Labels) -> float:
 
 
 def _structures(
-    probs: torch.Tensor, labels: Labels, settings: Settings, from_logits: bool = False
+    probs: torch.Tensor, labels: Labels, settings: Settings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
     channels = settings.channels
     if channels.overlapping:
-        half = 0.0 if from_logits else 127.5 if probs.dtype == torch.uint8 else 0.5
+        half = 127.5 if probs.dtype == torch.uint8 else 0.5
         pair = ((probs > half).to(torch.uint8), labels.classes)
     else:
         maps = (probs.max(0).indices[None], labels.classes[None])

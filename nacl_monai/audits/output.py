@@ -1,4 +1,4 @@
-"""The files of an audit, which are those of an evaluation, and its diagrams."""
+"""The files of an audit, those of an evaluation and its diagrams, and the table that is printed."""
 
 from __future__ import annotations
 
@@ -6,38 +6,70 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from nacl_monai.audits.measuring import SCORES, Measured
+from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
 from nacl_monai.audits.reading import Found
 from nacl_monai.audits.result import Audit
-from nacl_monai.audits.sums import as_record, scores_of, summed
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import lock_folder, unlock_folder
-from nacl_monai.metrics import CalibrationBins
-from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
-from nacl_monai.reports import Run, draw_reliability, read_run, save_figure
-from nacl_monai.reports.evaluation_record import AUDITED
-from nacl_monai.reports.page import write_page
-from nacl_monai.reports.raters import RATERS, by_rater
-from nacl_monai.runs import EvaluationFolder
-from nacl_monai.training.case_bins import write_case_bins
-from nacl_monai.training.case_table import error_columns, score_columns, write_case_table
-from nacl_monai.training.evaluation_record import (
+from nacl_monai.metrics.columns import AUDITED_ERRORS, AUDITED_SCORES, columns_of, structure_of
+from nacl_monai.metrics.record import Record
+from nacl_monai.reports.evaluated import RATERS, Run, by_rater, human_run, read_run
+from nacl_monai.reports.evaluation_files import (
+    AUDITED,
     check_replaceable,
     clear_aside,
     evaluation_record,
     take_place,
+    write_case_table,
     write_evaluation_record,
 )
-from nacl_monai.training.slice_maps import write_slice
+from nacl_monai.reports.page import DRAWN, error_region, write_page
+from nacl_monai.reports.reliability import draw_reliability
+from nacl_monai.reports.slices import write_slice
+from nacl_monai.reports.style import save_figure
+from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
+# Decimals of the table of cases, by which the page orders them.
+_DECIMALS = 6
+
+
+class WorstCases:
+    """Keeps the pictures of the cases that the page of an audit shows, and forgets all others.
+
+    Args:
+        settings: The audit's settings.
+        most: So many are kept.
+    """
+
+    def __init__(self, settings: Settings, most: int = DRAWN) -> None:
+        self.settings = settings
+        self.most = most
+        self._kept: list[tuple[float, str, Mapping[str, Any]]] = []
+
+    @property
+    def pictures(self) -> dict[str, Mapping[str, Any]]:
+        """Case → picture, the worst first."""
+        return {case: picture for _, case, picture in self._kept}
+
+    def keep(self, case: str, measured: Measured) -> Measured:
+        """Takes the picture of a case out of its numbers; among equal cases, the first stay."""
+        if measured.picture is None:
+            return measured
+        region = error_region(self.settings.regions, measured.columns)
+        error = round(measured.columns[f"ece_{region}"], _DECIMALS)
+        if not np.isnan(error):
+            kept = [*self._kept, (error, case, measured.picture)]
+            self._kept = sorted(kept, key=lambda one: -one[0])[: self.most]
+        return replace(measured, picture=None)
 
 
 def check_output(output: Path, read: Iterable[Path] = ()) -> None:
@@ -95,7 +127,6 @@ def written_aside(output: Path) -> Iterator[Path]:
 def write_audit(
     output: Path,
     found: Found,
-    cases: Sequence[str],
     patients: Sequence[str],
     numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
@@ -107,7 +138,6 @@ def write_audit(
     Args:
         output: The folder.
         found: What was audited.
-        cases: Names, sorted.
         patients: The patient of each case; empty where nobody knows.
         numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
@@ -118,38 +148,21 @@ def write_audit(
     Raises:
         InputError: If the folder holds something else, or cannot be written.
     """
-    raters = found.settings.raters
-    share, *against_each = numbers
-    content = replace(_content(found, cases, patients, share), pictures=pictures, raters=raters)
-    alone = replace(found, settings=replace(found.settings, raters=()))
-    by_each = {
-        name: replace(
-            _content(found, cases, patients, of_rater),
-            settings={**as_record(alone.settings), **found.calibrated},
-        )
-        for name, of_rater in zip(raters, against_each, strict=True)
-    }
-    return _write(output, content, by_each)
-
-
-def _content(
-    found: Found, cases: Sequence[str], patients: Sequence[str], numbers: Sequence[Measured]
-) -> Content:
-    metric, channels = summed(found.settings, numbers), found.settings.channels
-    scores = {name: scores_of(numbers, name) for name in numbers[0].scores}
-    return Content(
-        name=found.name,
-        columns=score_columns(scores, list(channels.structures)) | error_columns(metric),
-        bins=metric.case_bins(),
-        fine=metric.case_fine_bins(),
-        regions=metric.region_names,
-        classes=OUTSIDE_INSIDE if channels.overlapping else channels.names,
-        cases=cases,
-        patients=patients,
-        settings={**as_record(found.settings), **found.calibrated},
-        human=metric.case_human_bins(),
-        calibrator=found.calibrator,
-    )
+    check_output(output)
+    aside = EvaluationFolder(EvaluationFolder(output).aside)
+    folders = [aside, *(EvaluationFolder(aside.path / RATERS / r) for r in found.settings.raters)]
+    for folder, of_folder in zip(folders, numbers, strict=True):
+        settings = found.settings if folder is aside else replace(found.settings, raters=())
+        record = joined(of_folder, patients, found.calibrator)
+        columns = {
+            name: torch.tensor([one.columns[name] for one in of_folder], dtype=torch.float64)
+            for name in of_folder[0].columns
+        }
+        of_settings = {**settings.as_record(), **found.calibrated}
+        _write_numbers(folder, found.name, record, columns, of_settings)
+    for case, arrays in pictures.items():
+        write_slice(aside.map_of(case), arrays)
+    return _finished(output, found.name)
 
 
 def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
@@ -165,75 +178,42 @@ def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
     Raises:
         InputError: As there.
     """
-    bins = merged.run.bins
-    errors = {name: torch.tensor(values.to_numpy()) for name, values in merged.errors.items()}
-    undefined = torch.full((len(bins.cases),), torch.nan)
-    content = Content(
-        name=merged.run.name,
-        columns=dict.fromkeys(SCORES, undefined) | {str(name): errors[name] for name in errors},
-        bins=bins.sums,
-        fine=bins.fine,
-        regions=bins.regions,
-        classes=bins.classes[1:],
-        cases=bins.cases,
-        patients=bins.patients or (),
-        settings={},
-        human=bins.human,
-        raters=bins.raters,
-        calibrator=bins.calibrator,
-    )
+    record, name = merged.run.bins, merged.run.name
+    undefined = torch.full((len(record.cases),), torch.nan)
     with written_aside(output):
-        return _write(output, content)
+        folder = EvaluationFolder(EvaluationFolder(output).aside)
+        columns = dict.fromkeys(SCORES, undefined) | record.columns()
+        _write_numbers(folder, name, record, columns, {})
+        return _finished(output, name)
 
 
-@dataclass(frozen=True)
-class Content:
-    """What the files of an audit hold; see the functions that write them."""
-
-    name: str
-    columns: Mapping[str, torch.Tensor]
-    bins: CalibrationBins
-    fine: FineBins | None
-    regions: Sequence[str]
-    classes: Sequence[str]
-    cases: Sequence[str]
-    patients: Sequence[str]
-    settings: Mapping[str, Any]
-    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    human: CalibrationBins | None = None
-    raters: Sequence[str] = ()
-    calibrator: Sequence[str] = ()
-
-
-def _write(
-    output: Path, content: Content, by_each: Mapping[str, Content] | None = None
-) -> tuple[Run, list[Path]]:
-    folder = EvaluationFolder(output)
-    check_output(output)
-    aside = EvaluationFolder(folder.aside)
-    _write_numbers(aside, content)
-    for name, of_rater in (by_each or {}).items():
-        _write_numbers(EvaluationFolder(aside.path / RATERS / name), of_rater)
-    audit = read_run(aside.path, content.name)
-    draw_all(by_rater(audit), aside.path)
-    write_page(
-        audit, aside.path / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    )
-    take_place(folder)
-    files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
-    return read_run(output, content.name), files
-
-
-def _write_numbers(folder: EvaluationFolder, content: Content) -> None:
+def _write_numbers(
+    folder: EvaluationFolder,
+    name: str,
+    record: Record,
+    columns: Mapping[str, torch.Tensor],
+    settings: Mapping[str, Any],
+) -> None:
     """Writes what reports read."""
-    cases, patients, bins = content.cases, content.patients, content.bins
-    write_case_table(folder, content.columns, bins.num_bins, content.name, cases, patients)
-    names = (cases, content.regions, content.classes, patients)
-    of_raters = (content.human, content.raters)
-    write_case_bins(folder.bins, bins, *names, content.fine, *of_raters, content.calibrator)
-    write_evaluation_record(folder, evaluation_record(AUDITED, content.settings, {}))
-    for case, arrays in content.pictures.items():
-        write_slice(folder.map_of(case), arrays)
+    num_bins, patients = record.sums.num_bins, record.patients or ()
+    write_case_table(folder, columns, num_bins, name, record.cases, patients)
+    record.write(folder.bins)
+    write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
+
+
+def _finished(output: Path, name: str) -> tuple[Run, list[Path]]:
+    """Reads what was written aside, draws it, and puts all of it in its place."""
+    folder = EvaluationFolder(output)
+    aside = folder.aside
+    audit = read_run(aside, name)
+    draw_all(by_rater(audit), aside)
+    command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
+    write_page(audit, aside / _PAGE, command)
+    take_place(folder)
+    against = [replace(one, folder=output / RATERS / one.name) for one in audit.against]
+    bins = replace(audit.bins, path=folder.bins)
+    files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
+    return replace(audit, folder=output, bins=bins, against=against), files
 
 
 def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:
@@ -254,3 +234,80 @@ def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputErr
     if not cases:
         reason = f": {faults[-1]}" if faults else ""
         raise InputError(f"{found.folder}: no case could be audited{reason}")
+
+
+def audit_table(audits: Sequence[Run]) -> str:
+    """The main numbers of audits for a terminal."""
+    return "\n".join([*_lines(audits), "", *dict.fromkeys(_note(audit) for audit in audits)])
+
+
+def rater_table(audit: Run) -> str:
+    """An audit of several raters: against the share of them, against each, and the raters themselves."""
+    human = human_run(audit)
+    return "\n".join(
+        [
+            "",
+            f"{audit.name}, rater by rater:",
+            *_lines([*by_rater(audit), *([human] if human else ())]),
+            "",
+            "Share: a probability of 0.6 is right where three of five raters mark the voxel; its DSC is "
+            "over the voxels on which all agree.",
+            "Each by the others: the share of the other raters, taken as a probability, against each.",
+        ]
+    )
+
+
+def _lines(audits: Sequence[Run]) -> list[str]:
+    rows = [["", *(audit.name for audit in audits)]]
+    rows += [
+        [label, *(_cell(audit, column, decimals) for audit in audits)]
+        for column, (label, decimals) in _columns(audits[0]).items()
+        if any(_is_known(audit, column) for audit in audits)
+    ]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line per row, its cells as wide as the widest of their column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _is_known(audit: Run, column: str) -> bool:
+    return column in audit.metrics and bool(audit.metrics[column].notna().any())
+
+
+def _cell(audit: Run, column: str, decimals: int) -> str:
+    if not _is_known(audit, column):
+        return "–"
+    return audit.mean(audit.metrics[column]).text(decimals, "undefined")
+
+
+def _columns(audit: Run) -> dict[str, tuple[str, int]]:
+    """The columns that are shown, with label and digits."""
+    shown: dict[str, tuple[str, int]] = {}
+    for score, metric in AUDITED_SCORES.items():
+        for name in columns_of(score, audit.metrics):
+            structure = structure_of(name)
+            shown[name] = (metric.label + (f", {structure}" if structure else ""), metric.decimals)
+    for region in audit.bins.whole_regions:
+        for error, metric in AUDITED_ERRORS.items():
+            shown[f"{error}_{region}"] = (f"{metric.label}, {region}", metric.decimals)
+    ece = AUDITED_ERRORS["ece"]
+    for region in audit.bins.regions:  # of each structure, where structures overlap
+        label = ", ".join(filter(None, [ece.label, *audit.bins.region_and_structure(region)]))
+        shown.setdefault(f"ece_{region}", (label, ece.decimals))
+    return shown
+
+
+def _note(audit: Run) -> str:
+    units = audit.patients.nunique()
+    of = counted(len(audit.cases), "case")
+    of += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
+    return (
+        f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
+        "Confidence − accuracy is positive where the model is overconfident."
+    )

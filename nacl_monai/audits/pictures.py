@@ -1,20 +1,25 @@
-"""A slice of a case as a picture, for the page of an audit."""
+"""Pictures of a case: a slice for the page of an audit, and maps on the grid of its label map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import Affine, Probabilities
 from nacl_monai.audits.labels import Labels
+from nacl_monai.errors import InputError
+from nacl_monai.inference.saving import map_image, write_nifti
 from nacl_monai.metrics.raters import class_votes
-from nacl_monai.training.case_slice import case_slice
+from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.reports.slices import case_slice, certainty
 
 
 def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dict[str, Any]:
@@ -72,3 +77,68 @@ def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:
         return plain
     axes = np.argsort(turn[:, 0])
     return axes.tolist(), (turn[axes, 1] < 0).tolist()
+
+
+#: The axes right, anterior, superior, as nibabel writes an orientation.
+_RAS = ((0, 1), (1, 1), (2, 1))
+
+
+def write_maps(
+    folder: Path,
+    case: str,
+    predicted: Probabilities,
+    labels: Labels,
+    label: Path,
+    channels: Channels,
+) -> None:
+    """Writes ``CASE_probabilities.nii.gz``, ``CASE_confidence.nii.gz``, ``CASE_entropy.nii.gz``.
+
+    The first has a channel per class. For exclusive classes ``CASE_label.nii.gz`` has the most probable
+    one, by its value in label maps. The maps are those of an inference, on the grid of the label map,
+    whose header says where it is.
+
+    Args:
+        folder: The files' folder.
+        case: Its name.
+        predicted: The probabilities.
+        labels: What was read of ``label``.
+        label: The file of the label map.
+        channels: What the channels mean.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    probs = dequantized(torch.from_numpy(predicted.voxels)[None])[0][0].float()
+    confidence, entropy = certainty(probs, channels.overlapping)
+    maps = {"probabilities": probs, "confidence": confidence[None], "entropy": entropy[None]}
+    if not channels.overlapping:
+        values = torch.tensor([of[0] for of in channels.values.values()])
+        maps["label"] = values[probs.max(0).indices][None]
+    affine = np.eye(4) if labels.affine is None else labels.affine
+    for name, voxels in maps.items():
+        stored = _stored(name, voxels.numpy(), affine if predicted.turned else None)
+        path = folder / f"{case}_{name}.nii.gz"
+        try:
+            write_nifti(map_image(stored, name, label, affine), path)
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}); choose another --output"
+            ) from error
+
+
+def _stored(name: str, voxels: npt.NDArray[Any], turned: Affine) -> npt.NDArray[Any]:
+    """Channels ``(C, z, y, x)`` as ``(x, y, z, C)`` or ``(x, y, z)``, on the label map's own axes.
+
+    Args:
+        name: The map's name.
+        voxels: Its channels.
+        turned: The affine of the label map, if the axes were turned to run right, anterior, superior.
+    """
+    channels_last = voxels.transpose(3, 2, 1, 0)
+    if turned is not None:
+        nib: Any = nibabel.orientations
+        back = nib.ornt_transform(np.array(_RAS), nib.io_orientation(turned))
+        channels_last = nib.apply_orientation(channels_last, back)
+    dtype = np.int16 if name == "label" else np.float32
+    several = name == "probabilities"
+    return (channels_last if several else channels_last[..., 0]).astype(dtype)

@@ -37,15 +37,14 @@ from nacl_monai.audits.layouts import (
     labels_instead,
     recognized,
 )
-from nacl_monai.audits.maps import write_maps
 from nacl_monai.audits.measuring import Measured, Settings, measured, measured_by_all
 from nacl_monai.audits.options import Options
-from nacl_monai.audits.pictures import majority, picture
+from nacl_monai.audits.pictures import majority, picture, write_maps
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
-from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE
 from nacl_monai.progress import progress_bar
@@ -403,9 +402,9 @@ def _measured(
         predicted, labels = read_case(pair, read, settings, options)
         probs = torch.from_numpy(predicted.voxels)
         if settings.raters:
-            numbers = measured_by_all(probs, labels, settings, predicted.step)
+            numbers = measured_by_all(prediction.case, probs, labels, settings, predicted.step)
         else:
-            numbers = [measured(probs, labels[0], settings, step=predicted.step)]
+            numbers = [measured(prediction.case, probs, labels[0], settings, predicted.step)]
     except InputError as fault:  # the metric knows no files
         where, _, what = str(fault).partition(": ")
         of_metric = where in ("probs", "labels")

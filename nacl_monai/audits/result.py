@@ -1,4 +1,4 @@
-"""What an audit found, as an object: errors, diagrams, and the file that holds it all."""
+"""What an audit found, as an object: errors, diagrams and their file; and several audits as one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationBins
-from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.reports import Run, draw_reliability
-from nacl_monai.reports.consistency import check_sums, region_errors
-from nacl_monai.reports.evaluated import run_of_bins
-from nacl_monai.reports.evaluation_files import first_repeated
-from nacl_monai.reports.run_bins import RunBins, read_bins
+from nacl_monai.metrics.record import Record, read_record
+from nacl_monai.reports.evaluated import Run, run_of_bins
+from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.runs import TOP
-from nacl_monai.training.case_bins import write_case_bins
 
 
 @dataclass(frozen=True)
@@ -69,22 +64,14 @@ class Audit:
         Raises:
             InputError: If there is no such error or region.
         """
-        bins = self._pooled if pooled else self.run.bins
-        return float(region_errors(bins, name, region).nanmean())
-
-    @property
-    def _pooled(self) -> RunBins:
-        bins = self.run.bins
-        fine = bins.fine and bins.fine.pooled()[None]
-        human = bins.human and bins.human.pooled()[None]
-        sums = bins.sums.pooled()[None]
-        return replace(bins, cases=["all"], patients=None, sums=sums, fine=fine, human=human)
+        bins = self.run.bins.pooled() if pooled else self.run.bins
+        return float(bins.errors(name, region).nanmean())
 
     @property
     def raters(self) -> Audit | None:
         """The raters themselves: the share of the others, as a prediction of each; None of one rater."""
         bins = self.run.bins.of_raters
-        return None if bins is None else from_bins(bins, "raters")
+        return None if bins is None else Audit(run_of_bins(bins, "raters"))
 
     def plot(self, region: str | None = None, class_name: str = TOP) -> Figure:
         """The reliability diagram of a region.
@@ -104,43 +91,7 @@ class Audit:
         Raises:
             InputError: If it cannot be written.
         """
-        bins = self.run.bins
-        names = (bins.cases, bins.regions, bins.classes[1:], bins.patients or ())
-        optional = (bins.fine, bins.human, bins.raters, bins.calibrator)
-        write_case_bins(Path(file), bins.sums, *names, *optional)
-        return Path(file)
-
-
-def from_bins(bins: RunBins, name: str) -> Audit:
-    """The audit that bins hold, under the name that diagrams show."""
-    return Audit(run_of_bins(bins, name))
-
-
-def from_sums(
-    sums: CalibrationBins,
-    cases: Sequence[str],
-    regions: Sequence[str],
-    classes: Sequence[str],
-    patients: Sequence[str] = (),
-    fine: FineBins | None = None,
-    human: CalibrationBins | None = None,
-    raters: Sequence[str] = (),
-    calibrator: Sequence[str] = (),
-) -> Audit:
-    """The audit of sums in memory; arguments as in `write_case_bins`."""
-    bins = RunBins(
-        cases=list(cases),
-        regions=list(regions),
-        classes=[TOP, *classes],
-        sums=sums,
-        path=Path("audit") / "bins.npz",
-        patients=list(patients) or None,
-        fine=fine,
-        human=human,
-        raters=list(raters),
-        calibrator=list(calibrator),
-    )
-    return from_bins(bins, "audit")
+        return self.run.bins.write(file)
 
 
 def read_audit(file: str | Path, name: str | None = None) -> Audit:
@@ -151,12 +102,42 @@ def read_audit(file: str | Path, name: str | None = None) -> Audit:
         name: What diagrams call it; by default the folder's name.
 
     Raises:
-        InputError: If the file is missing, damaged, or holds sums that no voxels have.
+        InputError: If the file is missing, damaged or edited, or holds sums that no voxels have.
     """
-    path = Path(file)
-    bins = read_bins(path / "bins.npz" if path.is_dir() else path)
-    check_sums(bins)
-    repeated = first_repeated(bins.cases)
-    if repeated is not None:
-        raise InputError(f"{bins.path}: case {repeated!r} is there twice; audit again")
-    return from_bins(bins, name or bins.path.resolve().parent.name)
+    bins = read_record(file).check()
+    return Audit(run_of_bins(bins, name or bins.path.resolve().parent.name))
+
+
+def merge(files: Sequence[str | Path]) -> Audit:
+    """The audit of all cases in several ``bins.npz``; with fine bins where all of them have these.
+
+    No image leaves a site: bins are counts and sums of every case, so that those of several audits side
+    by side are those of the audit of all cases, to the bit.
+
+    Args:
+        files: The files, or the folders that they are in.
+
+    Raises:
+        InputError: If there is no file, or one cannot be read, if bins, regions, classes, calibrators or
+            anything else of their definitions differ, if a case or a patient is in two files, or if only
+            some of them know patients.
+    """
+    parts = [read_audit(file).run.bins for file in files]
+    if not parts:
+        raise InputError("files: are none; give the bins.npz of each site")
+    record = replace(parts[0].joined(parts[1:]), path=Path("merged") / "bins.npz")
+    _check_apart(parts, "case", [part.cases for part in parts])
+    _check_apart(parts, "patient", [part.patients or [] for part in parts])
+    return Audit(run_of_bins(record.ordered(sorted(record.cases)), "merged"))
+
+
+def _check_apart(parts: Sequence[Record], kind: str, names: Sequence[Sequence[str]]) -> None:
+    seen: dict[str, Record] = {}
+    for part, of_part in zip(parts, names, strict=True):
+        repeated = sorted(set(of_part) & set(seen))
+        if repeated:
+            raise InputError(
+                f"{part.path}: its {kind} {repeated[0]!r} is in {seen[repeated[0]].path}, too; rename "
+                "one if they are not the same"
+            )
+        seen |= dict.fromkeys(of_part, part)

@@ -16,6 +16,7 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.menus import dataset_folder
+from nacl_monai.metrics.columns import REGION_WORDS, region_label
 from nacl_monai.reports import (
     Estimate,
     Evaluated,
@@ -24,7 +25,6 @@ from nacl_monai.reports import (
     markdown_table,
     read_tested,
 )
-from nacl_monai.reports.reliability import REGION_LABELS
 from nacl_monai.reports.style import save_png
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.hints import referred
@@ -67,7 +67,7 @@ def calibration_card(run: Evaluated) -> str:
     rows = [
         (
             region,
-            REGION_LABELS[region],
+            region_label(region),
             means["ece"].text(),
             _direction(means.get("confidence_gap")),
         )
@@ -107,7 +107,7 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
 
 def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
     """For each region that was evaluated, the means of its errors."""
-    found = {region: _of_region(run, region) for region in REGION_LABELS}
+    found = {region: _of_region(run, region) for region in REGION_WORDS}
     return {region: means for region, means in found.items() if "ece" in means}
 
 

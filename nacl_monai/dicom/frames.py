@@ -15,7 +15,7 @@ from nacl_monai.audits.labels import whole_numbers
 from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.inference.images import Series
-from nacl_monai.metrics.inputs import dequantized
+from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.tensors import sum_tolerance
 
 _OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0

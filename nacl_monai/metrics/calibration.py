@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from nacl_monai.metrics.adaptive import FineBins
 from nacl_monai.metrics.bins import CalibrationBins
-from nacl_monai.metrics.inputs import Voxels
+from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
-from nacl_monai.metrics.voxels import checked_voxels
+from nacl_monai.metrics.voxels import Voxels, checked_voxels
 
 
 def _pooled_bins(
@@ -172,7 +171,7 @@ def smooth_calibration_error(
     """Smooth ECE of the predicted class, the voxels of the batch pooled; it needs no bins.
 
     It sorts the voxels, and so takes longer than the errors from equal bins.
-    :mod:`nacl_monai.metrics.smooth` has the equations.
+    :mod:`nacl_monai.metrics.fine_bins` has the equations.
 
     Args:
         probs: As in :func:`expected_calibration_error`.

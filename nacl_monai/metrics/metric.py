@@ -1,4 +1,7 @@
-"""The calibration of a dataset, region by region, as one MONAI metric."""
+"""MONAI's metrics of calibration, of distances and of expected Dice, which accumulate over a dataset.
+
+Each takes batches or lists of cases, tensors or arrays, and gathers its numbers over processes.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
+import ignite.distributed as idist
 import torch
-from monai.metrics.metric import CumulativeIterationMetric
+from monai.metrics.hausdorff_distance import HausdorffDistanceMetric
+from monai.metrics.metric import Cumulative, CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.binning import check_threshold
-from nacl_monai.metrics.bins import CalibrationBins
-from nacl_monai.metrics.gathering import GatheredTogether
-from nacl_monai.metrics.menu import COLLECTORS, DEFAULT_ERRORS, named_errors
-from nacl_monai.metrics.overlapping import binary_problems, structure_regions
+from nacl_monai.metrics.bins import CalibrationBins, VoxelSums, check_threshold
+from nacl_monai.metrics.columns import COLLECTORS, DEFAULT_ERRORS, Options, named_errors
+from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, check_weight
 from nacl_monai.metrics.raters import (
@@ -25,10 +27,99 @@ from nacl_monai.metrics.raters import (
     of_raters,
     rater_sums,
 )
-from nacl_monai.metrics.regions import REGIONS, Region, named_regions, region_masks
-from nacl_monai.metrics.spacing import Spacing, case_spacings
-from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import LabeledVoxels, checked_voxels
+from nacl_monai.metrics.record import Record, definition_of
+from nacl_monai.metrics.regions import (
+    REGIONS,
+    Region,
+    Spacing,
+    case_spacings,
+    named_regions,
+    region_masks,
+)
+from nacl_monai.metrics.structures import expected_dice, hausdorff_distance
+from nacl_monai.metrics.voxels import (
+    OUTSIDE_INSIDE,
+    LabeledVoxels,
+    aligned,
+    as_tensor,
+    binary_problems,
+    checked_voxels,
+    class_indices,
+    structure_regions,
+)
+from nacl_monai.runs import TOP
+from nacl_monai.tensors import is_label
+
+_NAMES = {"y": "labels"}
+
+
+class GatheredTogether(Cumulative):
+    """A base for metrics of MONAI that takes arrays, and refuses to gather where a process saw no case.
+
+    In MONAI such a process takes no part, and the others wait for it forever. Here every process
+    raises, so that all of them end. In lists, each case has its own mask, and none is left out. Name it
+    before MONAI's class among the bases.
+    """
+
+    def __call__(self, y_pred: Any, y: Any = None, mask: Any = None, **others: Any) -> Any:
+        """Adds a batch, or a list of cases; see the class and `inputs` for the forms.
+
+        Args:
+            y_pred: Predictions, tensors or arrays.
+            y: Labels, if the metric needs them.
+            mask: The voxels that count.
+            **others: None; MONAI's signature has them.
+
+        Raises:
+            InputError: If there are any, such as the ``spacing`` that MONAI's metric takes here.
+        """
+        for name in others:
+            raise InputError(
+                f"{name}: is given with a batch, and would not be used; give it to "
+                f"{type(self).__name__} where that is made"
+            )
+        return super().__call__(as_tensor(y_pred), as_tensor(y), mask=as_tensor(mask))  # type: ignore[misc]
+
+    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        # MONAI drops cases that have no label, and hands a whole list of masks to every case.
+        beside = {"y": y, **kwargs}
+        beside = {name: values for name, values in beside.items() if values is not None}
+        if not len(y_pred):
+            raise InputError("probs: are an empty list, without a voxel; leave empty batches out")
+        for name, values in beside.items():
+            if len(values) != len(y_pred):
+                raise InputError(
+                    f"{_NAMES.get(name, name)}: {len(values)} for {len(y_pred)} cases; give one for each"
+                )
+        compute: Any = self._compute_tensor  # type: ignore[attr-defined]
+        results = [
+            compute(case[None], **{name: values[k][None] for name, values in beside.items()})
+            for k, case in enumerate(y_pred)
+        ]
+        if isinstance(results[0], torch.Tensor):
+            return torch.cat(results)
+        return [torch.cat(buffers) for buffers in zip(*results, strict=True)]
+
+    def update(self, y_pred: Any, y: Any = None, **kwargs: Any) -> None:
+        """Calls the metric, as torchmetrics names it."""
+        self(y_pred, y, **kwargs)
+
+    def compute(self) -> Any:
+        """Returns what ``aggregate`` returns, as torchmetrics names it."""
+        return self.aggregate()
+
+    def _sync(self) -> None:
+        # Only one process reads what is gathered already, such as the one that writes the files.
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if several and not self._synced:
+            seen: Any = idist.all_gather(int(self._buffers is not None))
+            idle = [rank for rank, any_case in enumerate(map(int, seen)) if not any_case]
+            if idle:
+                raise InputError(
+                    f"process {idle[0]} of {len(seen)}: has seen no case, so that nothing can be "
+                    "gathered; start fewer processes, or give each of them a case"
+                )
+        super()._sync()  # type: ignore[no-untyped-call]
 
 
 class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
@@ -81,12 +172,6 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         {'ece_foreground': 0.25, 'ece_foreground_pooled': 0.25, 'empty_foreground': 0}
     """
 
-    num_bins: int
-    include_background: bool
-    include_absent: bool
-    threshold: float
-    false_positive_weight: float
-
     def __init__(
         self,
         num_bins: int = 15,
@@ -109,11 +194,11 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         check_raters(num_raters, rater)
         check_threshold(threshold)
         check_weight(false_positive_weight)
-        self.num_bins = num_bins
+        self.options = Options(
+            num_bins, include_background, include_absent, threshold, false_positive_weight
+        )
         self.errors = named_errors(errors)
         self.regions = named_regions(regions)
-        self.include_background = include_background
-        self.include_absent = include_absent
         self.boundary_width = boundary_width
         self.spacing = spacing
         self.structures = tuple(structures)
@@ -121,8 +206,6 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.ignore_index = ignore_index
         self.num_raters = num_raters
         self.rater = rater
-        self.threshold = threshold
-        self.false_positive_weight = false_positive_weight
         self.step = step
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
@@ -180,9 +263,9 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             return region_masks(self.regions, voxels, self.boundary_width, spacings)
 
         def collected(pieces: RegionPieces) -> list[VoxelSums]:
-            return [COLLECTORS[kind](pieces, self) for kind in self._kinds]
+            return [COLLECTORS[kind](pieces, self.options) for kind in self._kinds]
 
-        return rater_sums(raters, self.rater, masks_of, collected, self.num_bins)
+        return rater_sums(raters, self.rater, masks_of, collected, self.options.num_bins)
 
     def _gathered(self) -> dict[type[VoxelSums], VoxelSums]:
         """The sums of all processes' cases, by their kind."""
@@ -195,23 +278,74 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         return {kind: kind.take(tensors) for kind in self._gathered_kinds}
 
     def _errors(self, sums: Mapping[type[VoxelSums], VoxelSums]) -> dict[str, torch.Tensor]:
-        return {name: error.compute(sums[error.sums], self) for name, error in self.errors.items()}
+        return {
+            name: error.compute(sums[error.sums], self.options)
+            for name, error in self.errors.items()
+        }
 
     def case_bins(self) -> CalibrationBins:
         """The bins of all processes' cases, ``(cases, regions, 1 + C, num_bins)``."""
         return cast("CalibrationBins", self._gathered()[CalibrationBins])
 
-    def case_fine_bins(self) -> FineBins | None:
-        """The fine bins, ``(cases, regions, FINE_BINS)``; None if no error needs them."""
-        return cast("FineBins | None", self._gathered().get(FineBins))
+    def record(
+        self,
+        cases: Sequence[str],
+        classes: Sequence[str] = (),
+        patients: Sequence[str] = (),
+        raters: Sequence[str] = (),
+        calibrator: Sequence[str] = (),
+        ignored: int | None = None,
+    ) -> Record:
+        """What was counted of all processes' cases, under names, with its definition.
 
-    def case_human_bins(self) -> CalibrationBins | None:
-        """The bins of raters who are predicted by the others, as `case_bins`; None of one rater."""
-        return cast("CalibrationBins | None", self._gathered().get(HumanBins))
+        Args:
+            cases: Names, in the order in which the metric has seen them.
+            classes: Names of all classes, background first; those of structures that may overlap are
+                "outside" and "inside" whatever is given.
+            patients: The patient of each case; empty where nobody knows.
+            raters: Their names, where the numbers are those against the share of several.
+            calibrator: Name of what the probabilities went through, and its checksum if it has one.
+            ignored: The label of voxels that do not count, where masks say which these are.
+
+        Raises:
+            InputError: If there are not as many names as cases or channels of probabilities.
+        """
+        gathered = self._gathered()
+        sums = cast("CalibrationBins", gathered[CalibrationBins])
+        names = list(OUTSIDE_INSIDE if self.structures else classes)
+        _, _, channels, num_bins = sums.counts.shape
+        if len(names) != channels - 1:
+            raise InputError(
+                f"classes: {len(names)} names ({', '.join(names)}) for {channels - 1} channels of "
+                "probabilities; name each, background first"
+            )
+        return Record(
+            cases=list(cases),
+            regions=list(self.region_names),
+            classes=[TOP, *names],
+            sums=sums,
+            fine=cast("FineBins | None", gathered.get(FineBins)),
+            patients=list(patients) or None,
+            human=cast("CalibrationBins | None", gathered.get(HumanBins)),
+            raters=list(raters),
+            definition=definition_of(
+                self.regions,
+                num_bins=num_bins,
+                width=self.boundary_width,
+                spacing=self.spacing,
+                structures=self.structures,
+                ignored=self.ignore_index if ignored is None else ignored,
+                calibrator=calibrator,
+            ),
+        )
 
     def case_errors(self) -> dict[str, torch.Tensor]:
         """Each error of each case by name, ``(cases, regions)``; NaN where a region is empty."""
         return self._errors(self._gathered())
+
+    def columns(self) -> dict[str, torch.Tensor]:
+        """The errors of every case as columns of ``cases.csv``, ``<error>_<region>``."""
+        return self.by_region(self.case_errors())
 
     def pooled_errors(self) -> dict[str, torch.Tensor]:
         """Each error over the voxels of all cases together, ``(regions,)``."""
@@ -255,3 +389,96 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             if region in empty:
                 numbers[f"empty_{region}"] = empty[region]
         return numbers
+
+
+class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):
+    """MONAI's metric with the distances of :func:`hausdorff_distance`.
+
+    Args:
+        include_background: Whether the first channel counts; True for overlapping structures
+            (:func:`structure_masks`), which have no background.
+        percentile: Which percentile of the surface distances.
+        spacing: Size of a voxel along each axis; "pixdim" reads that of each case from the labels'
+            metadata; None measures in voxels, as the paper does.
+        reduction: As in MONAI, e.g. "mean", "mean_batch", "none"; NaN is left out.
+        get_not_nans: As in MONAI.
+    """
+
+    def __init__(
+        self,
+        include_background: bool = False,
+        percentile: float = 95.0,
+        spacing: Spacing | str | None = None,
+        reduction: str = "mean",
+        get_not_nans: bool = False,
+    ) -> None:
+        super().__init__(
+            include_background=include_background,
+            percentile=percentile,
+            reduction=reduction,
+            get_not_nans=get_not_nans,
+        )
+        self.spacing = spacing
+        self.rank = percentile
+
+    def _compute_tensor(
+        self,
+        y_pred: torch.Tensor,
+        y: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        **_: Any,
+    ) -> torch.Tensor:
+        if y is None:
+            raise InputError("label: is missing; a distance needs one")
+        if not len(y):
+            return hausdorff_distance(y_pred, y)
+        spacing = case_spacings(self.spacing, len(y), y.ndim - 2, y)
+        first = 0 if self.include_background else 1
+        return hausdorff_distance(y_pred[:, first:], y[:, first:], spacing, self.rank, mask)
+
+
+class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
+    """`expected_dice` of every case as a MONAI metric; only the ignored voxels of the labels matter.
+
+    Args:
+        structures: The classes of each structure.
+        ignore_index: Voxels with this label do not count.
+        from_logits: Whether logits are given in place of probabilities.
+
+    Example:
+        >>> metric = ExpectedDiceMetric({"LV": [1]})
+        >>> _ = metric(torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]]))
+        >>> round(metric.aggregate().item(), 6)
+        0.833333
+    """
+
+    def __init__(
+        self,
+        structures: Mapping[str, Sequence[int]],
+        ignore_index: int | None = None,
+        from_logits: bool = False,
+    ) -> None:
+        super().__init__()
+        self.structures = structures
+        self.ignore_index = ignore_index
+        self.from_logits = from_logits
+
+    def _compute_tensor(
+        self,
+        y_pred: torch.Tensor,
+        y: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        **_: Any,
+    ) -> torch.Tensor:
+        if y is not None and self.ignore_index is not None:
+            indices = aligned("labels", class_indices(y, y_pred, self.ignore_index), y_pred)
+            labeled = ~is_label(indices, self.ignore_index)
+            mask = labeled if mask is None else labeled & aligned("mask", mask, y_pred).bool()
+        return expected_dice(y_pred, self.structures, mask, from_logits=self.from_logits)
+
+    def aggregate(self) -> torch.Tensor:
+        """The mean over cases and structures, 0-d; NaN is left out."""
+        buffer: Any = self.get_buffer()  # type: ignore[no-untyped-call]
+        if buffer is None:
+            raise InputError("expected Dice: has seen no case; call it before asking for numbers")
+        return torch.as_tensor(buffer).nanmean()

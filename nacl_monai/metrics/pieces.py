@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from nacl_monai.metrics.inputs import rounded_to_zero
-from nacl_monai.metrics.voxels import LabeledVoxels
+from nacl_monai.metrics.voxels import LabeledVoxels, rounded_to_zero
 
 # Neighbors tend to belong to the same bin, and an addition to a number has to wait for the one before.
 # Four numbers in turn, which are summed in the end, take a CPU half the time.

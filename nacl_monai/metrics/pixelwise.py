@@ -27,12 +27,10 @@ from dataclasses import dataclass
 import torch
 
 from nacl_monai.errors import SettingError
-from nacl_monai.metrics.binning import bin_indices, check_num_bins
-from nacl_monai.metrics.inputs import Voxels
+from nacl_monai.metrics.bins import VoxelSums, bin_indices, check_num_bins
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
-from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import checked_voxels
+from nacl_monai.metrics.voxels import Voxels, checked_voxels
 
 #: The published weight of false positives.
 FALSE_POSITIVE_WEIGHT = 2.0

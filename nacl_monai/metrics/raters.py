@@ -30,9 +30,8 @@ from functools import reduce
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.metrics.bins import CalibrationBins, VoxelSums
 from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.sums import VoxelSums
 from nacl_monai.metrics.voxels import LabeledVoxels
 
 #: Before the names of the raters' own bins in a file that holds the model's as well.

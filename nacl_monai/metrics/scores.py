@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import torch
 
-from nacl_monai.metrics.inputs import Voxels
+from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
-from nacl_monai.metrics.sums import VoxelSums
-from nacl_monai.metrics.voxels import checked_voxels
+from nacl_monai.metrics.voxels import Voxels, checked_voxels
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,76 @@
-"""Overlapping structures made of exclusive classes, as several challenges score them."""
+r"""Scores of structures as a whole: distance, expected Dice, and those against several raters.
+
+**The 95 % Hausdorff distance** has no free score for a structure that was missed.
+
+.. math::
+
+    \mathrm{HD}_{95}(A, B) = \max\bigl(q_{95}\{d(a, \partial B) : a \in \partial A\},\;
+    q_{95}\{d(b, \partial A) : b \in \partial B\}\bigr)
+
+MONAI's ``compute_hausdorff_distance`` measures it, and returns NaN or infinity where a mask is empty.
+Here, as in the BraTS challenge, a structure that the label has and the prediction lacks scores the
+diagonal of the volume. A structure that the label lacks has no distance; it is NaN and stays out of the
+mean. A volume of one slice is measured in its plane; in 3-D, MONAI's erosion makes each of its voxels
+surface.
+
+**Expected Dice** is the overlap that follows from a network's probabilities alone.
+
+With the probability :math:`p_v` that voxel :math:`v` belongs to a structure, the sum over its classes,
+and :math:`\hat y_v` = 1 where the most probable class is one of them:
+
+.. math::
+
+    \widehat{\mathrm{Dice}} = \frac{2 \sum_v p_v \hat y_v}{\sum_v p_v + \sum_v \hat y_v}
+
+It is the ratio of the expectations of numerator and denominator of Dice, for labels that are drawn voxel
+by voxel from :math:`p`. It needs no label, so that it can say of a new case how much its segmentation is
+to be trusted. It is 0 where the structure is not predicted.
+
+**Several raters** of a structure give it several volumes, and agree in some voxels.
+
+The continuous ranked probability score (CRPS) of a volume :math:`x` and the empirical distribution
+:math:`F` of the volumes :math:`y_1, …, y_R` of the raters is
+
+.. math::
+
+    \mathrm{CRPS} = \int \left(F(y) - [x \le y]\right)^2 \mathrm{d}y
+    = \frac{1}{R} \sum_r |x - y_r| - \frac{1}{2 R^2} \sum_r \sum_s |y_r - y_s|
+
+in the unit of the volumes. The sums are exact, and nothing is assumed of the distribution. The code of
+the CURVAS challenge integrates against a normal distribution, within three standard deviations of its
+mean alone: whatever is further out scores alike, and 0 where all raters agree.
+
+References:
+    Soft Dice Confidence: A Near-Optimal Confidence Estimator for Selective Prediction in Semantic
+    Segmentation (Borges et al., 2024), https://arxiv.org/abs/2402.10665
+    Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007), equation 21.
+    Calibration and Uncertainty for multiRater Volume Assessment in multiorgan Segmentation (CURVAS)
+    challenge results (Riera-Marín et al., 2025), https://arxiv.org/abs/2505.08685
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import torch
-from monai.data.meta_tensor import MetaTensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.tensors import without_metadata
+from nacl_monai.metrics.regions import Spacing, case_spacings
+from nacl_monai.metrics.voxels import (
+    Voxels,
+    aligned,
+    as_tensor,
+    dequantized,
+    softmax,
+)
+from nacl_monai.tensors import (
+    check_probabilities,
+    check_voxels,
+    without_channel,
+    without_metadata,
+)
 
 
 def structure_masks(
@@ -53,4 +114,201 @@ def structure_masks(
         ],
         dim,
     ).to(torch.uint8)
-    return MetaTensor(masks, meta=labels.meta) if isinstance(labels, MetaTensor) else masks
+    meta_tensor: Any = type(labels)
+    return meta_tensor(masks, meta=labels.meta) if hasattr(labels, "meta") else masks
+
+
+def hausdorff_distance(
+    prediction: torch.Tensor,
+    label: torch.Tensor,
+    spacing: Spacing | Sequence[Spacing] | None = None,
+    percentile: float = 95.0,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    r"""HD95 of each structure of each case, ``(B, C)``.
+
+    Args:
+        prediction: One binary mask per structure, ``(B, C, *spatial)``; they may overlap.
+        label: The label's masks, same shape.
+        spacing: Size of a voxel along each axis, one for all cases or one per case; None measures
+            in voxels, as the paper does.
+        percentile: Which percentile of the surface distances; 100 is the Hausdorff distance itself.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``; structures end where
+            it ends.
+
+    Returns:
+        Distances in voxels, or in the unit of ``spacing``; NaN where the label is empty; the
+        diagonal of the volume, :math:`\sqrt{\sum_a (n_a s_a)^2}`, where only the prediction is empty.
+
+    Raises:
+        InputError: If the shapes disagree, if there is no voxel, or if a mask is not binary.
+
+    Example:
+        A structure two voxels off, one that is missed, and one that is absent:
+
+        >>> label = torch.tensor([[[[1, 0, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]]])
+        >>> prediction = torch.tensor([[[[0, 0, 1, 0]], [[0, 0, 0, 0]], [[1, 0, 0, 0]]]])
+        >>> hausdorff_distance(prediction, label)
+        tensor([[2.0000, 4.1231,    nan]])
+    """
+    if prediction.shape != label.shape or label.ndim < 4:
+        raise InputError(
+            f"prediction and label: have the shapes {tuple(prediction.shape)} and "
+            f"{tuple(label.shape)}; give both one shape (batch, structures, *spatial)"
+        )
+    check_voxels(label, "prediction and label")
+    prediction, label = (without_metadata(one.detach()) for one in (prediction, label))
+    _check_binary("prediction", prediction)
+    _check_binary("label", label)
+    if mask is not None:
+        counted = without_channel(mask, label, "mask").bool().unsqueeze(1)
+        prediction, label = prediction * counted, label * counted
+
+    batch, structures, *shape = label.shape
+    spacings = case_spacings(spacing, batch, len(shape))
+    in_label = label.flatten(2).bool().any(-1)
+    in_both = in_label & prediction.flatten(2).bool().any(-1)
+    sizes = torch.tensor(spacings, dtype=torch.float64) * torch.tensor(shape, dtype=torch.float64)
+    diagonal = sizes.norm(dim=1)[:, None].expand(batch, structures).to(label.device)
+    distances = torch.where(in_label, diagonal.float(), torch.nan)
+    if in_both.any():
+        from monai.metrics import compute_hausdorff_distance  # noqa: PLC0415 - it takes seconds
+
+        axes = _extended(shape)
+        extended = [shape[axis] for axis in axes]
+        distances[in_both] = compute_hausdorff_distance(
+            prediction[in_both].reshape(-1, 1, *extended),
+            label[in_both].reshape(-1, 1, *extended),
+            include_background=True,
+            percentile=percentile,
+            spacing=[
+                [spacings[case][axis] for axis in axes] for case in in_both.nonzero()[:, 0].tolist()
+            ],
+        )[:, 0]
+    return distances
+
+
+def _extended(shape: Sequence[int]) -> list[int]:
+    """The axes that are longer than one voxel; two at least, of which any may be short."""
+    flat = [axis for axis, size in enumerate(shape) if size == 1][: len(shape) - 2]
+    return [axis for axis in range(len(shape)) if axis not in flat]
+
+
+def _check_binary(name: str, masks: torch.Tensor) -> None:
+    if not ((masks == 0) | (masks == 1)).all():
+        raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
+
+
+def expected_dice(
+    probs: Voxels,
+    structures: Mapping[str, Sequence[int]],
+    mask: Voxels | None = None,
+    *,
+    from_logits: bool = False,
+) -> torch.Tensor:
+    """The expected Dice of each case and structure.
+
+    Args:
+        probs: Probabilities after softmax, ``(B, C, *spatial)``; a single case, too, has a batch axis.
+        structures: The classes of each structure, in the order of the result.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+        from_logits: Whether logits are given in place of probabilities.
+
+    Returns:
+        Numbers in [0, 1], ``(B, len(structures))``, float64; NaN where the probability of a structure is
+        0 in every voxel.
+
+    Raises:
+        InputError: If the input is not a probability, or a structure names a class that there is not.
+
+    Example:
+        >>> probs = torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]])  # two voxels are predicted
+        >>> round(expected_dice(probs, {"LV": [1]}).item(), 6)  # 2 · 1.5 / (1.6 + 2)
+        0.833333
+    """
+    probs = without_metadata(as_tensor(probs).detach())
+    probs, tolerance = dequantized(softmax(probs) if from_logits else probs)
+    check_probabilities(probs, tolerance)
+    _check_classes(structures, probs.shape[1])
+    predicted = probs.max(1).indices
+    if mask is not None:  # what does not count is neither probable nor predicted
+        counted = aligned("mask", mask, probs).bool()
+        probs, predicted = probs * counted.unsqueeze(1), predicted.where(counted, -1)
+    return torch.stack([_of_classes(probs, predicted, list(c)) for c in structures.values()], dim=1)
+
+
+def _check_classes(structures: Mapping[str, Sequence[int]], number: int) -> None:
+    for name, classes in structures.items():
+        if not classes or not set(classes) <= {*range(number)}:
+            raise InputError(
+                f"structures: {name} is of the classes {list(classes)}; choose from 0 to {number - 1}"
+            )
+
+
+def _of_classes(
+    probs: torch.Tensor, predicted: torch.Tensor, classes: Sequence[int]
+) -> torch.Tensor:
+    """The expected Dice of one structure, ``(B,)``."""
+    exact = torch.promote_types(probs.dtype, torch.float32)
+    structure = probs[:, classes].sum(1, dtype=exact).flatten(1)
+    # For the few classes of a structure many times as fast as `isin`.
+    chosen = reduce(torch.logical_or, (predicted == index for index in classes)).flatten(1)
+    promised = structure.where(chosen, 0).sum(1, dtype=torch.float64)
+    return 2 * promised / (structure.sum(1, dtype=torch.float64) + chosen.sum(1))
+
+
+def volume_crps(predicted: torch.Tensor, labeled: torch.Tensor) -> torch.Tensor:
+    """The CRPS of volumes and those of several raters.
+
+    Args:
+        predicted: The predicted volume, a single number: ``(...)``. For probabilities it is
+            their sum, the expected number of voxels.
+        labeled: The volume by every rater, ``(..., raters)``, in the same unit.
+
+    Returns:
+        ``(...)``, float64, in that unit. It is 0 only where all raters have the predicted volume; the
+        smallest that can be reached, by the median of the raters, grows with their spread.
+
+    Raises:
+        InputError: If the shapes do not fit, or there is no rater.
+
+    Example:
+        >>> raters = torch.tensor([90.0, 100, 110])
+        >>> [round(volume_crps(torch.tensor(x), raters).item(), 3) for x in (100.0, 200, 900)]
+        [2.222, 95.556, 795.556]
+    """
+    if labeled.shape[:-1] != predicted.shape or not labeled.ndim or not labeled.shape[-1]:
+        raise InputError(
+            f"labeled: volumes have the shape {tuple(labeled.shape)}, but predicted ones "
+            f"{tuple(predicted.shape)}; give the same with a last axis of raters"
+        )
+    volume, volumes = predicted.double(), labeled.double()
+    distance = (volume[..., None] - volumes).abs().mean(-1)
+    spread = (volumes[..., None] - volumes[..., None, :]).abs().mean((-2, -1))
+    return distance - spread / 2
+
+
+def agreed_dice(prediction: torch.Tensor, raters: torch.Tensor) -> torch.Tensor:
+    """Dice of each structure over the voxels that all raters put inside it, or all of them outside.
+
+    Args:
+        prediction: Masks of 0 and 1, ``(B, structures, *spatial)``.
+        raters: Those of every rater, ``(raters, B, structures, *spatial)``.
+
+    Returns:
+        ``(B, structures)``; NaN where the raters share no voxel of the structure.
+
+    Example:
+        >>> raters = torch.tensor([[[[1, 1, 0, 0]]], [[[1, 0, 0, 0]]]])
+        >>> agreed_dice(torch.tensor([[[1, 0, 0, 1]]]), raters).item()  # the second voxel is disputed
+        0.6666666865348816
+    """
+    votes = raters.sum(0)
+    inside, outside = votes == len(raters), votes == 0
+    from monai.metrics import compute_dice  # noqa: PLC0415 - it takes seconds
+
+    kept = prediction.bool() & (inside | outside)
+    dice: torch.Tensor = compute_dice(
+        kept.to(torch.uint8), inside.to(torch.uint8), include_background=True
+    )
+    return dice

@@ -1,28 +1,202 @@
-"""Checked voxels, from which every metric starts."""
+"""Checked voxels, from which every metric starts, of probabilities and labels in every form.
+
+Structures that overlap have one channel each, and are as many problems with two classes: a sigmoid gives
+each structure a probability of its own, and any number of structures may contain a voxel. They do not
+compete, so each is calibrated or not by itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.ndimage import distance_transform_edt
 
-from nacl_monai.metrics.inputs import (
-    Voxels,
-    as_tensor,
-    batched,
-    class_indices,
-    dequantized,
-    rounded_to_zero,
-    softmax,
-    without_ignored,
-)
+from nacl_monai.errors import InputError
 from nacl_monai.tensors import (
     check_labels,
     check_probabilities,
+    check_unit_interval,
+    check_voxels,
+    is_label,
     without_channel,
     without_metadata,
 )
+
+#: Probabilities, labels or masks as users have them.
+Voxels = torch.Tensor | npt.NDArray[Any]
+
+_BYTES = 255
+
+
+def as_tensor(voxels: Any) -> Any:
+    """A NumPy array, or each of a list, as a tensor on its memory; anything else as it is."""
+    if isinstance(voxels, (list, tuple)):
+        return [as_tensor(one) for one in voxels]
+    return torch.as_tensor(native(voxels)) if isinstance(voxels, np.ndarray) else voxels
+
+
+def native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as torch takes it: the machine's bytes, 64 bits at most, no axis backward."""
+    dtype = array.dtype.newbyteorder("=")
+    array = np.asarray(array, dtype=np.float64 if dtype == np.longdouble else dtype)
+    return array.copy() if min(array.strides, default=0) < 0 else array
+
+
+def batched(
+    probs: torch.Tensor, voxels: torch.Tensor, ignoring: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A single case without batch axis with one; a batch as it is.
+
+    Probabilities ``(C, *spatial)`` are a single case if only so they fit labels ``(*spatial)``,
+    ``(1, *spatial)`` or ``(C, *spatial)``. Where both readings fit, the first axis is the batch.
+
+    Args:
+        probs: Probabilities or logits.
+        voxels: Labels or a mask.
+        ignoring: Whether a voxel of one-hot labels may be of no class.
+
+    Example:
+        >>> probs, labels = batched(torch.rand(3, 8, 8, 4), torch.zeros(8, 8, 4))
+        >>> tuple(probs.shape), tuple(labels.shape)
+        ((1, 3, 8, 8, 4), (1, 8, 8, 4))
+    """
+    batch, _, *spatial = probs.shape
+    fits_batch = voxels.shape in ((batch, *spatial), (batch, 1, *spatial))
+    if voxels.shape == probs.shape:  # one-hot in either reading
+        first, second = (_one_per_voxel(voxels, axis, ignoring) for axis in (0, 1))
+        fits_batch = second or not first
+        single = True
+    else:
+        single = voxels.shape in (probs.shape[1:], (1, *probs.shape[1:]))
+    return (probs[None], voxels[None]) if single and not fits_batch else (probs, voxels)
+
+
+def _one_per_voxel(labels: torch.Tensor, axis: int, ignoring: bool) -> bool:
+    classes = labels.sum(axis)
+    return bool(((classes == 1) | (ignoring & (classes == 0))).all())
+
+
+def dequantized(probs: torch.Tensor) -> tuple[torch.Tensor, float | None]:
+    """Probabilities that were stored in a byte as numbers again, and how far off 1 they may sum.
+
+    A byte holds ``round(255 p)``, so that each of C classes may be off by 1/510, and their sum by C/510.
+    For any other dtype the second is None: what rounds it is known.
+
+    Example:
+        >>> dequantized(torch.tensor([[0], [51], [204]], dtype=torch.uint8))[0].T
+        tensor([[0.0000, 0.2000, 0.8000]])
+    """
+    if probs.dtype != torch.uint8:
+        return probs, None
+    return probs.float() / _BYTES, probs.shape[1] / (2 * _BYTES) + 1e-5
+
+
+def rounded_to_zero(dtype: torch.dtype, step: float | None = None) -> float:
+    """What a stored probability of 0 counts as where its logarithm is needed.
+
+    It is half of the smallest number that the dtype holds: 1/510 of a byte, 3e-8 of float16; and 1e-38,
+    the smallest normal number of float32, of any other. For numbers that were stored in coarser steps
+    than the dtype's it is half a step.
+
+    Example:
+        >>> rounded_to_zero(torch.float16) == 2**-25
+        True
+    """
+    if dtype == torch.uint8:
+        return 1 / (2 * _BYTES)
+    if step is not None:
+        return step / 2
+    kind = torch.finfo(dtype)
+    return max(kind.smallest_normal * kind.eps / 2, torch.finfo(torch.float32).tiny)
+
+
+def rounded_to_one(dtype: torch.dtype, step: float | None = None) -> float:
+    """How far below 1 a stored probability of 1 counts where the logarithm of the rest is needed.
+
+    It is half of the distance to the next smaller number: 1/510 of a byte, 2e-4 of float16, 3e-8 of
+    float32; and half of a coarser step.
+
+    Example:
+        >>> rounded_to_one(torch.float16) == 2**-12
+        True
+    """
+    if dtype == torch.uint8:
+        return 1 / (2 * _BYTES)
+    return max(torch.finfo(dtype).eps / 4, (step or 0) / 2)
+
+
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities of logits ``(B, C, *spatial)``, in single precision at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+
+
+def class_indices(
+    labels: torch.Tensor, probs: torch.Tensor, ignore_index: int | None = None
+) -> torch.Tensor:
+    """One-hot labels ``(B, C, *spatial)`` as class indices ``(B, *spatial)``; others as they are.
+
+    Args:
+        labels: In either form.
+        probs: The probabilities that they belong to.
+        ignore_index: If given, a voxel may be of no class, and gets this label.
+
+    Raises:
+        InputError: If labels have a channel per class, but a voxel not exactly one class.
+    """
+    if labels.shape != probs.shape:
+        return labels
+    binary, classes = ((labels == 0) | (labels == 1)).all(), labels.sum(1)
+    if ignore_index is not None and binary and ((classes == 0) | (classes == 1)).all():
+        return labels.long().max(1).indices.where(classes == 1, ignore_index)
+    if not (binary and (classes == 1).all()):
+        raise InputError(
+            "labels: have a channel per class, but are not one-hot; a voxel has 1 in one channel and 0 "
+            "in all others"
+        )
+    return labels.long().max(1).indices
+
+
+def without_ignored(
+    labels: torch.Tensor, ignore_index: int | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Labels in which ignored voxels have the label of the nearest other one, and which are no such.
+
+    Thus there is no boundary where the labels merely end. A case without any label is background.
+
+    Args:
+        labels: Class indices ``(B, *spatial)``.
+        ignore_index: The label of the voxels that do not count; None if all count.
+
+    Returns:
+        Labels, and the voxels that count, ``(B, *spatial)``, boolean; None if all count.
+
+    Example:
+        >>> labels, counted = without_ignored(torch.tensor([[[1, 255, 2]]]), ignore_index=255)
+        >>> labels.tolist()[0][0] in ([1, 1, 2], [1, 2, 2]), counted.tolist()
+        (True, [[[True, False, True]]])
+    """
+    if ignore_index is None:
+        return labels, None
+    counted = ~is_label(labels, ignore_index)
+    if counted.all():
+        return labels, None
+    filled = [_filled(*case) for case in zip(labels, counted, strict=True)]
+    return torch.stack(filled), counted
+
+
+def _filled(labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    if not counted.any():
+        return torch.zeros_like(labels)
+    nearest = distance_transform_edt(
+        ~counted.cpu().numpy(), return_distances=False, return_indices=True
+    )
+    return labels[tuple(torch.from_numpy(axis).long().to(labels.device) for axis in nearest)]
 
 
 @dataclass(frozen=True)
@@ -76,7 +250,7 @@ def checked_voxels(
 
     Both are without gradient and metadata, on the device of the probabilities. NumPy arrays, one-hot
     labels, a single case without batch axis and probabilities in a byte are taken too
-    (:mod:`nacl_monai.metrics.inputs`).
+    (:mod:`nacl_monai.metrics.voxels`).
 
     Args:
         probs: Probabilities after softmax, any floating dtype, or uint8 for ``round(255 p)``.
@@ -119,3 +293,80 @@ def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:
     if len(outputs) == 1 and voxels.shape == outputs.shape[2:]:
         voxels = voxels[None]
     return without_channel(voxels, outputs, name).to(outputs.device)
+
+
+#: The two classes of each problem.
+OUTSIDE_INSIDE = ("outside", "inside")
+
+
+def structure_regions(regions: Iterable[str], structures: Sequence[str]) -> tuple[str, ...]:
+    """The names of all regions of all structures; the regions themselves without structures.
+
+    Example:
+        >>> structure_regions(["all", "foreground"], ["WT", "TC"])
+        ('all_WT', 'foreground_WT', 'all_TC', 'foreground_TC')
+    """
+    regions = tuple(regions)
+    if not structures:
+        return regions
+    return tuple(f"{region}_{structure}" for structure in structures for region in regions)
+
+
+def binary_problems(
+    probs: torch.Tensor,
+    masks: torch.Tensor,
+    structures: Sequence[str],
+    mask: torch.Tensor | None = None,
+    ignore_index: int | None = None,
+    step: float | None = None,
+) -> Iterator[LabeledVoxels]:
+    """The problem of each structure: probabilities outside and inside, and the label, 1 inside.
+
+    A probability of exactly 0.5 predicts outside.
+
+    Args:
+        probs: Probabilities after sigmoid, ``(B, structures, *spatial)``. Those in half precision are
+            computed with in single precision; uint8 is ``round(255 p)``.
+        masks: 0 and 1, same shape.
+        structures: Names of the channels.
+        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
+        ignore_index: A voxel with this value in any mask does not count.
+        step: The step between stored probabilities, where the dtype does not say.
+
+    Yields:
+        ``(B, 2, *spatial)`` and ``(B, *spatial)``.
+
+    Raises:
+        InputError: If the shapes disagree, a value is not a probability, or a mask is not binary.
+    """
+    if probs.shape != masks.shape or probs.ndim < 3 or probs.shape[1] != len(structures):
+        raise InputError(
+            f"probs: have the shape {tuple(probs.shape)} and labels {tuple(masks.shape)}; pass (batch, "
+            f"structures, *spatial) for both, with {len(structures)} structures "
+            f"({', '.join(structures)})"
+        )
+    check_voxels(probs, "probs")
+    probs, masks = without_metadata(probs.detach()), without_metadata(masks.detach())
+    stored = probs.dtype
+    probs, _ = dequantized(probs)
+    check_unit_interval(probs, activation="sigmoid")
+    ends = [rounded(stored, step) for rounded in (rounded_to_one, rounded_to_zero)]
+    least = torch.tensor(ends, device=probs.device)
+    ignored = _ignored(masks, ignore_index)
+    if not ((masks == 0) | (masks == 1) | ignored).all():
+        raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
+    counted = None if mask is None else aligned("mask", mask, probs).bool()
+    for channel in range(len(structures)):
+        inside = probs[:, channel].to(torch.promote_types(probs.dtype, torch.float32))
+        both = torch.stack([1 - inside, inside], 1)
+        label = masks[:, channel].long().where(~ignored[:, channel], -1)
+        label, labeled = without_ignored(label, None if ignore_index is None else -1)
+        voxels = LabeledVoxels(both, label, labeled, least)
+        yield replace(voxels, counted=voxels.within(counted))
+
+
+def _ignored(masks: torch.Tensor, ignore_index: int | None) -> torch.Tensor:
+    """The voxels that do not count for any structure, of the shape of the masks."""
+    if ignore_index is None:
+        return torch.zeros_like(masks, dtype=torch.bool)
+    return is_label(masks, ignore_index).any(1, keepdim=True).expand_as(masks)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN
 from nacl_monai.paper.figures import SIGMAS
 from nacl_monai.paper.grid import (
@@ -20,16 +21,16 @@ from nacl_monai.paper.grid import (
     network_label,
 )
 from nacl_monai.paper.results import NothingToShow, Results
-from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.paired_tests import (
+from nacl_monai.reports.statistics import (
     BETTER,
     EQUIVALENT,
     SLIGHTLY,
     WORSE,
     decided,
+    is_scored,
+    patient_scores,
     undecided_tests,
 )
-from nacl_monai.reports.statistics import is_scored, patient_scores
 from nacl_monai.reports.tables import markdown_table
 
 HOLDS, FAILS, CANNOT_TELL, NO_RUN = "holds", "does not hold", "cannot tell", "no run"

@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from nacl_monai.counting import counted
+from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.grid import PROPOSED, dataset_label, method_label, read_method
 from nacl_monai.paper.results import Results
-from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.paired_tests import (
+from nacl_monai.reports.statistics import (
     BETTER,
     CANNOT_TELL,
     EQUIVALENT,
@@ -24,9 +24,10 @@ from nacl_monai.reports.paired_tests import (
     SLIGHTLY,
     TOO_FEW,
     WORSE,
+    is_scored,
     paired_tests,
+    patient_scores,
 )
-from nacl_monai.reports.statistics import is_scored, patient_scores
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -44,7 +45,7 @@ class Comparison:
 
     Attributes:
         reference: The name of the method that the others are compared with.
-        tests: The rows of `nacl_monai.reports.paired_tests.paired_tests` behind ``dataset`` and
+        tests: The rows of `nacl_monai.reports.statistics.paired_tests` behind ``dataset`` and
             ``metric``; none for a dataset on which only one method was run.
         unpaired: Other methods that have no seed in common with it on a dataset.
     """
@@ -253,7 +254,7 @@ def verdict(results: Results, dataset: str) -> str:
     """NACL's place by calibration and by segmentation, and what the data are.
 
     It is called better, worse or as good only where a test decides so, corrected for the methods of
-    a metric; see `nacl_monai.reports.paired_tests`.
+    a metric; see `nacl_monai.reports.statistics`.
 
     Args:
         results: The results of the main tables.

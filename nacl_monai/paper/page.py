@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
+from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.comparisons import verdict
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2, MethodTable
 from nacl_monai.paper.grid import Experiment, dataset_label, method_label
@@ -30,13 +31,11 @@ from nacl_monai.paper.results import (
 from nacl_monai.paper.tables import MEAN, note
 from nacl_monai.paper.trainings import remarks
 from nacl_monai.reports import Run
-from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
-from nacl_monai.reports.style import data_source, png_source
+from nacl_monai.reports.style import data_source, page_template, png_source
 from nacl_monai.reports.tables import best_places
-from nacl_monai.reports.templates import page_template
 from nacl_monai.runs import RunFolder
 
 PAGE = "report.html"

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nacl_monai.menus import choose_loss
+from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.figures import SHOWN
 from nacl_monai.paper.grid import (
     PAPER_LOSSES,
@@ -26,7 +27,6 @@ from nacl_monai.paper.grid import (
 )
 from nacl_monai.paper.results import Results
 from nacl_monai.paper.tables import mean_scores
-from nacl_monai.reports.columns import METRICS
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
 
 #: Most radars side by side.

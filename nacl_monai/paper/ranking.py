@@ -19,12 +19,10 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.columns import METRICS, metric_of
 from nacl_monai.paper.grid import dataset_label, method_label
 from nacl_monai.paper.results import Results
-from nacl_monai.reports.columns import METRICS, metric_of
-from nacl_monai.reports.paired_tests import DIGITS
-from nacl_monai.reports.resampling import bootstrap_means, bootstrap_weights
-from nacl_monai.reports.statistics import patient_scores
+from nacl_monai.reports.statistics import DIGITS, bootstrap_means, bootstrap_weights, patient_scores
 from nacl_monai.reports.style import WIDTH, add_caption, house_style, new_figure
 
 Array = npt.NDArray[np.float64]

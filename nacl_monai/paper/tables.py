@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
 from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
 from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
 from nacl_monai.reports import rank_correlations
-from nacl_monai.reports.columns import METRICS, metric_of, structure_of
 from nacl_monai.reports.statistics import Estimate, cells_of, estimate, is_scored, patient_scores
 from nacl_monai.reports.tables import best_places, markdown_table
 

@@ -19,7 +19,7 @@ import math
 
 import torch
 
-from nacl_monai.metrics.inputs import dequantized, rounded_to_one, rounded_to_zero
+from nacl_monai.metrics.voxels import dequantized, rounded_to_one, rounded_to_zero
 
 
 def logits_of(probs: torch.Tensor, step: float | None = None) -> torch.Tensor:

@@ -13,10 +13,8 @@ from typing import NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import without_ignored
-from nacl_monai.metrics.regions import known_region, region_masks
-from nacl_monai.metrics.spacing import Spacing
-from nacl_monai.metrics.voxels import LabeledVoxels
+from nacl_monai.metrics.regions import Spacing, known_region, region_masks
+from nacl_monai.metrics.voxels import LabeledVoxels, without_ignored
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
 

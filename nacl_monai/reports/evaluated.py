@@ -1,30 +1,253 @@
-"""Evaluated runs: all that an evaluation wrote about one run, under the name that tables show.
+"""Evaluated runs and audits: all that was written about one, read with every check that its files allow.
 
 A cross-validation is the runs ``NAME_fold=0_seedN``, ``NAME_fold=1_seedN``, …; named without the fold,
-``NAME_seedN``, it is read as one run over the test cases of all folds.
+``NAME_seedN``, it is read as one run over the test cases of all folds. An audit of several raters has a
+folder with an audit against each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.reports.checked import Evaluated, check_alike, read_evaluated
-from nacl_monai.reports.consistency import recomputed
+from nacl_monai.metrics.columns import ERRORS, SCORES
+from nacl_monai.metrics.record import Record, first_repeated, listed, read_record
 from nacl_monai.reports.evaluation_files import (
+    AUDITED,
     REMEDY,
-    CaseMap,
+    EvaluationOf,
     evaluation_in,
-    first_repeated,
-    read_map,
+    read_cases,
+    read_evaluation_of,
 )
-from nacl_monai.reports.evaluation_record import AUDITED, EvaluationOf
-from nacl_monai.reports.run_bins import RunBins
-from nacl_monai.runs import fold_folder, fold_folders
+from nacl_monai.reports.slices import CaseMap, read_map
+from nacl_monai.reports.statistics import Estimate, estimate
+from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
+
+_AGAIN = "evaluate the run again"
+#: The folder of an audit in which those against each rater are.
+RATERS = "raters"
+# Files hold six decimals.
+_TOLERANCE = 2e-6
+
+
+def check_values(path: Path, metrics: pd.DataFrame) -> None:
+    """Refuses values that no evaluation gives.
+
+    Args:
+        path: The file that they are from.
+        metrics: One row per case, one column per metric.
+
+    Raises:
+        InputError: If a value is outside the range of its metric.
+    """
+    for column, (name, metric) in itertools.product(metrics, (SCORES | ERRORS).items()):
+        if column == name or str(column).startswith(f"{name}_"):
+            values = metrics[column]
+            low, high = metric.low, metric.high
+            wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
+            if len(wrong):
+                raise InputError(
+                    f"{path}: {column} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
+                    f"{low:g} to {high:g}; {_AGAIN}"
+                )
+
+
+def check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None:
+    """Compares numbers with the means over their structures, where there are some.
+
+    Args:
+        path: The file that they are from.
+        metrics: One row per case, one column per metric.
+        names: Those of the columns.
+
+    Raises:
+        InputError: If one is another.
+    """
+    for name in names:
+        structures = [column for column in metrics if str(column).startswith(f"{name}_")]
+        if structures and name in metrics:
+            means = metrics[structures].mean(axis=1).to_numpy()
+            _check_equal(path, metrics[name], means, "its structures")
+
+
+def check_recomputed(path: Path, metrics: pd.DataFrame, bins: Record) -> None:
+    """Compares the calibration errors in ``cases.csv`` with those that follow from the bins.
+
+    Args:
+        path: The file of the metrics.
+        metrics: One row per case.
+        bins: The cases in the same order.
+
+    Raises:
+        InputError: If one is another.
+    """
+    for name, values in bins.columns(map(str, metrics)).items():
+        _check_equal(path, metrics[name], values.numpy(), "the bins")
+
+
+def _check_equal(
+    path: Path, written: pd.Series[float], computed: npt.NDArray[Any], source: str
+) -> None:
+    wrong = ~np.isclose(written, computed, rtol=0, atol=_TOLERANCE, equal_nan=True)
+    if wrong.any():
+        k = int(wrong.argmax())
+        raise InputError(
+            f"{path}: {written.name} of case {written.index[k]!r} is {written.iloc[k]:g}, but {source} "
+            f"give {computed[k]:g}; {_AGAIN}"
+        )
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the evaluation of a run found.
+
+    Attributes:
+        folder: The run's folder.
+        metrics: One row per case (the index), one float column per metric; NaN is undefined.
+        patients: The patient of each case; the case itself where the run does not say.
+        bins: The bin sums, cases in the order of ``metrics``; None where only the cases were kept.
+        of: The set that was evaluated, and how.
+    """
+
+    folder: Path
+    metrics: pd.DataFrame
+    patients: pd.Series[str]
+    bins: Record | None
+    of: EvaluationOf
+
+    @property
+    def cases(self) -> list[str]:
+        """Names of the cases."""
+        return [str(case) for case in self.metrics.index]
+
+    @property
+    def unit(self) -> str:
+        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
+        return "patients" if self.patients.name == "patient" else "cases"
+
+    def mean(self, values: pd.Series[float]) -> Estimate:
+        """The mean over patients of a column of ``metrics``, each patient the mean over their cases."""
+        by_patient = values.groupby(self.patients.to_numpy()).mean()
+        return estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
+
+
+def read_evaluated(folder: str | Path) -> Evaluated:
+    """Reads the evaluation of a run, or an audit, and checks that its numbers can be and agree.
+
+    Raises:
+        InputError: If a file or column is missing or cannot be read, if a number is impossible or not
+            the one that bins or cases give, or if weights, split or training are not those that were
+            evaluated.
+    """
+    folder = Path(folder)
+    evaluation = evaluation_in(folder)
+    metrics, patients = read_cases(evaluation.cases)
+    check_values(evaluation.cases, metrics)
+    check_means(evaluation.cases, metrics, ("dice", "hd95", "expected_dice"))
+    of = read_evaluation_of(folder, patients)
+    bins = _checked_bins(evaluation, metrics) if evaluation.bins.is_file() else None
+    return Evaluated(folder, metrics, patients, bins, of)
+
+
+def read_tested(folder: str | Path) -> Evaluated:
+    """`read_evaluated` of the test cases.
+
+    Raises:
+        InputError: If it refuses, or if another set was evaluated.
+    """
+    found = read_evaluated(folder)
+    if found.of.set != "test":
+        raise InputError(
+            f"{found.folder}: its {found.of.cases} were evaluated, not its test cases; evaluate it again"
+        )
+    return found
+
+
+def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> None:
+    """Refuses evaluations that cannot be shown side by side.
+
+    Args:
+        first: An evaluation.
+        other: Another.
+        same_cases: Whether they must be of the same cases; those of two folds are not.
+
+    Raises:
+        InputError: If set, settings, structures, cases, patients, bins, regions or voxels differ; it
+            names them.
+    """
+    if same_cases and sorted(other.cases) != sorted(first.cases):
+        raise InputError(
+            f"{other.folder}: its {other.of.cases} are not those of {first.folder} "
+            f"({name_difference(other.cases, first.cases)}); evaluate both on the same split"
+        )
+    difference = (
+        first.of.difference(other.of)
+        or (_unlike_patients(first, other) if same_cases else "")
+        or _unlike_numbers(first, other, same_cases)
+    )
+    if difference:
+        raise InputError(
+            f"{other.folder}: was evaluated otherwise than {first.folder}, {difference}; evaluate "
+            "both alike"
+        )
+
+
+def name_difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """Which names only one of two lists has."""
+    extra, missing = sorted(set(names) - set(others)), sorted(set(others) - set(names))
+    parts = [("only here: ", extra), ("missing here: ", missing)]
+    return "; ".join(word + listed(names, most=3) for word, names in parts if names)
+
+
+def _checked_bins(evaluation: EvaluationFolder, metrics: pd.DataFrame) -> Record:
+    bins = read_record(evaluation.bins)
+    cases = [str(case) for case in metrics.index]
+    if sorted(cases) != sorted(bins.cases):
+        raise InputError(
+            f"{bins.path}: its cases are not those of {evaluation.cases.name} "
+            f"({name_difference(bins.cases, cases)}); evaluate the run again"
+        )
+    bins = bins.ordered(cases).check()
+    check_recomputed(evaluation.cases, metrics, bins)
+    of_structures = itertools.product(ERRORS, bins.regions_of_structures)
+    check_means(evaluation.cases, metrics, [f"{error}_{name}" for error, name in of_structures])
+    return bins
+
+
+def _unlike_patients(first: Evaluated, other: Evaluated) -> str:
+    """How the patients of the same cases differ, which decide intervals; empty if they do not."""
+    if first.unit != other.unit:
+        return first_of(differences({"resampled": first.unit}, {"resampled": other.unit}))
+    patients = (
+        {f"patient of case {case!r}": patient for case, patient in found.patients.items()}
+        for found in (first, other)
+    )
+    return first_of(differences(*patients), most=1)
+
+
+def _unlike_numbers(first: Evaluated, other: Evaluated, same_cases: bool) -> str:
+    """How structures or bins differ; empty if they do not."""
+    scored = [{"structures": _structures(found.metrics)} for found in (first, other)]
+    unlike = first_of(differences(*scored))
+    if unlike or first.bins is None or other.bins is None:
+        return unlike
+    unlike = first.bins.difference(other.bins)
+    return unlike or (first.bins.unlike_voxels(other.bins) if same_cases else "")
+
+
+def _structures(metrics: pd.DataFrame) -> list[str]:
+    names = [name for name in map(str, metrics.columns) if name.startswith("dice_")]
+    return sorted(name.removeprefix("dice_") for name in names)
 
 
 @dataclass(frozen=True)
@@ -36,10 +259,12 @@ class Run(Evaluated):
     Attributes:
         name: The method, as shown.
         bins: The bin sums, cases in the order of ``metrics``.
+        against: The audits against each of several raters, where they were kept.
     """
 
     name: str
-    bins: RunBins
+    bins: Record
+    against: Sequence[Run] = ()
 
     @property
     def audited(self) -> bool:
@@ -57,7 +282,7 @@ class Run(Evaluated):
         return read_map(next((path for path in paths if path.is_file()), paths[0]))
 
 
-def run_of_bins(bins: RunBins, name: str, cases: str = AUDITED) -> Run:
+def run_of_bins(bins: Record, name: str, cases: str = AUDITED) -> Run:
     """What bins alone say of a run: the errors that follow from them.
 
     Args:
@@ -68,7 +293,9 @@ def run_of_bins(bins: RunBins, name: str, cases: str = AUDITED) -> Run:
     index = pd.Index(bins.cases, name="case")
     known = bins.patients is not None
     patients = pd.Series(bins.patients or bins.cases, index, name="patient" if known else "case")
-    return Run(bins.path.parent, recomputed(bins), patients, bins, EvaluationOf(cases, {}), name)
+    columns = {name: values.numpy() for name, values in bins.columns().items()}
+    metrics = pd.DataFrame(columns, index)
+    return Run(bins.path.parent, metrics, patients, bins, EvaluationOf(cases, {}), name)
 
 
 def folds_of(folder: str | Path) -> list[Path]:
@@ -100,7 +327,9 @@ def _read_single(folder: Path, name: str) -> Run:
     found = read_evaluated(folder)
     if found.bins is None:
         raise InputError(f"{evaluation.bins}: no such file; {REMEDY}")
-    return Run(found.folder, found.metrics, found.patients, found.bins, found.of, name)
+    folders = [evaluation.path / RATERS / rater for rater in found.bins.raters]
+    against = [read_run(rater) for rater in folders if rater.is_dir()]
+    return Run(found.folder, found.metrics, found.patients, found.bins, found.of, name, against)
 
 
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
@@ -171,3 +400,18 @@ def _ordered(run: Run, cases: list[str]) -> Run:
         patients=run.patients.loc[cases],
         bins=run.bins.ordered(cases),
     )
+
+
+def by_rater(run: Run) -> list[Run]:
+    """An audit against the share of raters, and behind it those against each, where they were kept."""
+    names = run.bins.raters
+    share = replace(run, name=f"share of {len(names)} raters") if names else run
+    return [share, *run.against]
+
+
+def human_run(run: Run) -> Run | None:
+    """The raters, each predicted by the share of the others, as if they were a model; None of one."""
+    bins = run.bins.of_raters
+    if bins is None:
+        return None
+    return replace(run_of_bins(bins, "each by the others"), patients=run.patients)

@@ -1,62 +1,53 @@
-"""The numbers in a run's ``evaluation/``, read file by file and checked.
+"""The files of an evaluation or audit, written, and read and checked file by file.
 
 ================== ==========================================================================
 ``cases.csv``      one row per test case: ``case``, ``dice``, ``hd95``, ``ece_foreground``,
                    ``cece_foreground`` and any further metric, such as ``dice_<structure>``; an empty
                    cell is undefined.
                    An optional column ``patient`` says which cases belong together.
-``bins.npz``       the bins of every case (`nacl_monai.reports.run_bins`).
+``summary.json``   the mean, the standard deviation and the number of defined values of every column.
+``evaluation.json`` what the evaluation is of: the set, ``weights`` and ``split``, the checksums of their
+                   files, ``settings``, ``versions`` and ``git_commit``.
+``bins.npz``       what was counted (`nacl_monai.metrics.record`).
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
                    Those of an audit have no ``image``.
 ================== ==========================================================================
+
+They are written aside, and take the place of an earlier evaluation together or not at all.
 """
 
 from __future__ import annotations
 
 import csv
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import json
+import re
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
+import torch
 
+from nacl_monai.differences import differences, first_of, top_level
 from nacl_monai.errors import InputError
-from nacl_monai.reports.columns import MAIN_METRICS
-from nacl_monai.runs import EvaluationFolder, RunFolder
-
-#: What NumPy raises over an NPZ file that is damaged, or is none.
-UNREADABLE_NPZ = (
-    EOFError,
-    NotImplementedError,  # of a kind of compression that a flipped bit announces
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
+from nacl_monai.files import (
+    check_folder,
+    checksum,
+    git_commit,
+    read_object,
+    unlock_folder,
+    write_text,
 )
+from nacl_monai.metrics.columns import MAIN_METRICS
+from nacl_monai.metrics.record import listed
+from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 
 REMEDY = "run `make evaluate` first"
-
-
-@dataclass(frozen=True)
-class CaseMap:
-    """The content of ``maps/CASE.npz``: one slice of one test case; an audit knows no image."""
-
-    image: npt.NDArray[np.float32] | None
-    label: npt.NDArray[np.uint8]
-    prediction: npt.NDArray[np.uint8]
-    confidence: npt.NDArray[np.float32]
-    entropy: npt.NDArray[np.float32]
-    slice: int
-    classes: list[str]
-    path: Path
 
 
 def evaluation_in(folder: str | Path) -> EvaluationFolder:
@@ -141,86 +132,297 @@ def _torn_line(path: Path) -> int | None:
         return next((rows.line_num for row in rows if row and len(row) != cells), None)
 
 
-def read_map(path: Path) -> CaseMap:
-    """Reads the ``maps/CASE.npz`` of one case.
-
-    Raises:
-        InputError: If the file is missing, lacks an array, or holds pictures of unlike shape or
-            label values without a class.
-    """
-    needed = ("label", "prediction", "confidence", "entropy")
-    arrays = read_arrays(path, (*needed, "slice", "classes"), optional=["image"])
-    _check_pictures(path, {key: arrays[key] for key in ("image", *needed) if key in arrays})
-    classes = [str(name) for name in arrays["classes"]]
-    highest = max(int(arrays[key].max()) for key in ("label", "prediction"))
-    if highest >= len(classes):
-        raise InputError(
-            f"{path}: label value {highest}, but only {len(classes)} classes "
-            f"({listed(classes)}); evaluate the run again"
-        )
-    return CaseMap(
-        **{key: arrays[key] for key in needed},
-        image=arrays.get("image"),
-        slice=int(arrays["slice"]),
-        classes=classes,
-        path=path,
-    )
-
-
-def _check_pictures(path: Path, pictures: Mapping[str, npt.NDArray[Any]]) -> None:
-    shapes = {picture.shape for picture in pictures.values()}
-    if len(shapes) > 1 or pictures["label"].ndim != 2:
-        raise InputError(
-            f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
-            f"not {listed(sorted(shapes))}; evaluate the run again"
-        )
-
-
-def read_arrays(
-    path: Path, keys: Sequence[str], remedy: str = REMEDY, optional: Sequence[str] = ()
-) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of an NPZ file by their names.
-
-    Args:
-        path: The file.
-        keys: The arrays that it must hold; any other is left alone.
-        remedy: What the user can do where it does not, for the message.
-        optional: Arrays that are returned where it holds them.
-
-    Raises:
-        InputError: If the file is missing, is not an NPZ file or lacks an array.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {remedy}")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive]
-            arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
-    except UNREADABLE_NPZ as error:
-        raise InputError(
-            f"{path}: not a readable NPZ file ({_one_line(error)}); {remedy}"
-        ) from error
-    if missing:
-        raise InputError(f"{path}: no array {listed(missing)}; {remedy}")
-    return arrays
-
-
-def listed(names: Sequence[Any], most: int = 8) -> str:
-    """The first names, and how many there are if these are not all."""
-    shown = ", ".join(str(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
-
-
-def first_repeated(names: Sequence[str]) -> str | None:
-    """The first name that is there more than once, or None.
-
-    Example:
-        >>> first_repeated(["a", "b", "c", "c", "b"])
-        'b'
-    """
-    times = Counter(names)
-    return next((name for name in names if times[name] > 1), None)
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+_AGAIN = "evaluate the run again"
+_PACKAGES = ("nacl-monai", "torch", "monai")
+# Hidden files that are nobody's work: of a process that wrote here, and of macOS.
+_LEFT = (".lock", ".partial-*", ".DS_Store", "._*")
+# Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
+_ALIKE = (
+    *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
+    *("preprocessing", "cropping", "calibration", "metrics"),
+)
+# The same, and whatever all these refer to, where both records have it: an earlier version's may not.
+_ALIKE_IF_KNOWN = ("average", "classification", "structure_masks", "postprocessing")
+_REFERENCE = re.compile(r"@(\w+)")
+_WORDS = {"train": "training", "val": "validation"}
+#: The set of an audit: whatever predictions were there.
+AUDITED = "audited"
+
+
+@dataclass(frozen=True)
+class EvaluationOf:
+    """What ``evaluation.json`` says.
+
+    Attributes:
+        set: The set of the split.
+        settings: What must be alike in another evaluation.
+    """
+
+    set: str
+    settings: Mapping[str, Any]
+
+    @property
+    def cases(self) -> str:
+        """What tables and figures call the cases: "test cases"."""
+        return f"{_WORDS.get(self.set, self.set)} cases"
+
+    def difference(self, other: EvaluationOf) -> str:
+        """How ``other`` was evaluated otherwise; empty if it was not.
+
+        An audit knows nothing of the training, nor do merged audits know their settings; there the
+        numbers alone can differ.
+        """
+        audits = [one.set == AUDITED for one in (self, other)]
+        if any(audits) and not (all(audits) and self.settings and other.settings):
+            return ""
+        if self.set != other.set:
+            return f"set ({self.set}, now {other.set})"
+        return first_of(differences(self._beside(other), other._beside(self)))
+
+    def _beside(self, other: EvaluationOf) -> dict[str, Any]:
+        """The settings, but for keys that the record of ``other`` does not know."""
+        known = {*_ALIKE, *map(top_level, other.settings)}
+        return {name: value for name, value in self.settings.items() if top_level(name) in known}
+
+
+def read_evaluation_of(folder: str | Path, units: Collection[str]) -> EvaluationOf:
+    """Reads the record of a run's evaluation, and checks it against the run.
+
+    Args:
+        folder: The run's folder, or that of its evaluation.
+        units: The patients that were evaluated, or the cases where nobody knows whose they are.
+
+    Raises:
+        InputError: If the record is missing or a file is damaged, if weights, split or patients are not
+            those that were evaluated, if the training is not finished, if a patient of another set
+            has trained, or if it is calibrated and its calibrator was fitted, or a run behind it
+            trained, anew.
+    """
+    run, said = run_of(folder), evaluation_in(folder).record
+    record = _record(said)
+    trained = run.trained
+    for name, file in (("weights", trained.model), ("split", trained.split)):
+        if file.is_file() and checksum(file) != record.get(name):
+            raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
+    if _object(trained.record, RECORD_REMEDY).get("finished") is False:
+        raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
+    _check_calibrator(run, said, record)
+    of = EvaluationOf(record["set"], _alike(record["settings"]))
+    _check_patients(trained.split, _object(trained.split), of.set, set(units))
+    return of
+
+
+def _record(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(
+            f"{file}: no such file, and without it nobody knows what was evaluated; {_AGAIN}"
+        )
+    record = read_object(file, _AGAIN)
+    if not (isinstance(record.get("set"), str) and isinstance(record.get("settings"), dict)):
+        raise InputError(f"{file}: is damaged; {_AGAIN}")
+    return record
+
+
+def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that must be alike, and those to which they refer: "@scale_by_percentiles"."""
+    keys = [*_ALIKE, *_ALIKE_IF_KNOWN]
+    for key in keys:  # which grows
+        texts = (value for name, value in settings.items() if top_level(name) == key)
+        keys += {found for text in texts for found in _REFERENCE.findall(str(text))} - set(keys)
+    return {name: value for name, value in settings.items() if top_level(name) in keys}
+
+
+def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> None:
+    """Refuses what is of another fit, or follows trainings of which one was trained anew.
+
+    Evaluations of earlier versions do not know the file of the fit.
+    """
+    if run.trained is run or not run.calibrator.is_file():
+        return
+    if record.get("calibrator_sha256") not in (None, checksum(run.calibrator)):
+        raise InputError(f"{said}: is of another {run.calibrator.name} than the run's; {_AGAIN}")
+    own, weights = run.trained, record.get("weights")
+    members = read_object(run.calibrator, _AGAIN).get("members", {own.path.name: weights})
+    compared = {own.path.name: weights} if own.model.is_file() else {}  # with its file, already
+    for name, known in members.items():
+        member = RunFolder(own.path.with_name(name))
+        if (compared.get(name) or _weights(member)) not in (None, known):
+            raise InputError(f"{said}: {member.path} was trained anew since; calibrate again")
+
+
+def _weights(run: RunFolder) -> str | None:
+    """The checksum of a run's weights: by its evaluation where they were not kept, None without one."""
+    if run.model.is_file():
+        return checksum(run.model)
+    return _object(run.evaluation.record).get("weights")
+
+
+def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[str]) -> None:
+    """Refuses an evaluation that is not of its set of the split, or of patients that trained."""
+    if not all(isinstance(split.get(one, []), list) for one in ("train", name)):
+        raise InputError(f"{file}: is damaged; {_AGAIN}")
+    trained = units & set(map(str, split.get("train", [])))
+    if name != "train" and trained:
+        raise InputError(
+            f"{file}: patient {min(trained)} has trained, but is in the evaluation of the set {name!r}; "
+            f"{_AGAIN}"
+        )
+    unlike = units ^ set(map(str, split.get(name, units)))
+    if unlike:
+        raise InputError(
+            f"{file}: its set {name!r} is not the one that was evaluated ({min(unlike)}); {_AGAIN}"
+        )
+
+
+def _object(file: Path, remedy: str = _AGAIN) -> dict[str, Any]:
+    return read_object(file, remedy) if file.is_file() else {}
+
+
+def score_columns(
+    scores: Mapping[str, torch.Tensor], structures: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Columns of the scores of structures, ``<metric>_<structure>``, and of their means, ``<metric>``.
+
+    Args:
+        scores: Metric → ``(cases, structures)``; NaN is undefined.
+        structures: Their names.
+    """
+    columns: dict[str, torch.Tensor] = {}
+    for metric, values in scores.items():
+        columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(structures)}
+        columns[metric] = values.double().nanmean(dim=1)
+    return columns
+
+
+def write_case_table(
+    folder: EvaluationFolder,
+    columns: Mapping[str, torch.Tensor],
+    num_bins: int,
+    dataset: str,
+    cases: Sequence[str],
+    patients: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Writes ``cases.csv`` and ``summary.json``; returns the table.
+
+    Args:
+        folder: The folder of the two files.
+        columns: One value per case each.
+        num_bins: The number of bins.
+        dataset: Name of the dataset, for the summary.
+        cases: Names, in the order of the values.
+        patients: Names in the same order; empty where nobody knows whose the cases are.
+    """
+    table = pd.DataFrame(
+        {name: values.double().cpu().numpy() for name, values in columns.items()}, index=list(cases)
+    )
+    if patients:
+        table.insert(0, "patient", list(patients))
+    table = table.rename_axis("case").sort_index()
+    write_text(folder.cases, table.to_csv(float_format="%.6f"))
+    summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    return table
+
+
+def _statistics(table: pd.DataFrame) -> dict[str, Any]:
+    numbers = table.drop(columns="patient", errors="ignore")
+    statistics = numbers.agg(["mean", "std", "count"]).astype(object)
+    return {
+        "metrics": {
+            name: {
+                "mean": _number(column["mean"]),
+                "std": _number(column["std"]),
+                "count": int(column["count"]),
+            }
+            for name, column in statistics.items()
+        }
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), 6)  # JSON has no NaN
+
+
+def evaluation_record(
+    cases: str, settings: Mapping[str, Any], checksums: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of ``evaluation.json``.
+
+    Args:
+        cases: What was evaluated, the key ``set``.
+        settings: Every key that decides a number.
+        checksums: The checksums of what was evaluated.
+    """
+    return {
+        "set": cases,
+        **checksums,
+        "settings": dict(settings),
+        "versions": {package: version(package) for package in _PACKAGES},
+        "git_commit": git_commit(),
+    }
+
+
+def write_evaluation_record(folder: EvaluationFolder, record: Mapping[str, Any]) -> None:
+    """Writes an `evaluation_record`."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_text(folder.record, text)
+
+
+def check_replaceable(
+    folder: EvaluationFolder, option: str = "--evaluation_dir", also: Collection[str] = ()
+) -> None:
+    """Refuses a folder that holds anything but an evaluation.
+
+    Args:
+        folder: The folder that a new evaluation is to replace.
+        option: The option that chooses another folder, for the message.
+        also: Patterns of further names that may be there. Hidden files count, since they would be
+            removed, too.
+
+    Raises:
+        InputError: If it is no folder, the working directory, or holds something else.
+    """
+    path = folder.path
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise InputError(
+            f"{path}: is where this command runs, and would be taken away; choose another {option}"
+        )
+    remedy = f"choose another {option}, or move it away"
+    check_folder(path, f"choose another {option}")
+    names = {file.name for file in path.glob("*")} - folder.names
+    others = sorted(
+        name for name in names if not any(fnmatch(name, pattern) for pattern in (*also, *_LEFT))
+    )
+    if others:
+        raise InputError(f"{path}: holds {others[0]}, which is not part of an evaluation; {remedy}")
+
+
+def clear_aside(folder: EvaluationFolder) -> None:
+    """Empties ``folder.aside`` of what a killed process has left, and undoes half a replacement."""
+    if folder.replaced.is_dir() and not folder.path.exists():
+        folder.replaced.rename(folder.path.resolve())  # killed while it was replaced
+    EvaluationFolder(folder.aside).remove_files()
+
+
+def take_place(folder: EvaluationFolder) -> None:
+    """Puts what was written aside in the folder's place.
+
+    Raises:
+        InputError: If the operating system refuses.
+    """
+    path, old = folder.path.resolve(), folder.replaced
+    unlock_folder(folder.aside)
+    try:
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        folder.aside.rename(path)
+    except OSError as error:
+        raise InputError(
+            f"{folder.path}: cannot be replaced ({error.strerror}); the evaluation is in {folder.aside}"
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)

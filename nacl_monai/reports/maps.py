@@ -25,7 +25,7 @@ from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.evaluated import Run
-from nacl_monai.reports.evaluation_files import CaseMap
+from nacl_monai.reports.slices import CaseMap
 from nacl_monai.reports.style import (
     CONFIDENCE_COLORMAP,
     WIDTH,

@@ -18,20 +18,23 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_folder, write_text
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.reports.columns import METRICS, columns_of, structure_of
-from nacl_monai.reports.evaluated import Run, read_runs
+from nacl_monai.metrics.columns import (
+    AUDITED_ERRORS,
+    AUDITED_SCORES,
+    METRICS,
+    columns_of,
+    structure_of,
+)
+from nacl_monai.reports.evaluated import Run, by_rater, human_run, read_runs
 from nacl_monai.reports.maps import draw_maps
-from nacl_monai.reports.raters import by_rater, human_run
-from nacl_monai.reports.reliability import draw_reliability, region_label
+from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
-from nacl_monai.reports.style import png_source
-from nacl_monai.reports.templates import page_template
+from nacl_monai.reports.style import page_template, png_source
 
 #: So many of the worst cases are listed, and so many of these are drawn, where there are maps.
 WORST, DRAWN = 10, 3
 #: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
 PREFERRED = ("union", "foreground", "all")
-ERRORS = {"ece": "ECE ↓", "cece": "CECE ↓", "confidence_gap": "Confidence − accuracy"}
 
 
 def write_pages(
@@ -87,11 +90,12 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         sample=_sample(run),
         verdicts=[verdict(run, region) for region in _main_regions(run)],
         raters=_raters(run) if run.bins.raters else None,
+        errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
         scores=list(_score_rows(run)),
         classes=_class_table(run),
         diagrams=list(_diagrams(run)),
-        selective=_selective(run),
+        selective="" if run.bins.fine is None else png_source(draw_selective([run])[0]),
         worst=_worst_table(run),
         maps=list(_maps(run)),
         command=command,
@@ -108,7 +112,7 @@ def verdict(run: Run, region: str) -> str:
     Raises:
         InputError: If the run has no such region.
     """
-    where = region_label(run.bins, region)
+    where = run.bins.label(region)
     gap = run.mean(_column(run, "confidence_gap", region))
     ece = run.mean(_column(run, "ece", region))
     if np.isnan(gap.mean):
@@ -154,16 +158,18 @@ def _sample(run: Run) -> str:
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
     """Each region with its errors."""
     for region in dict.fromkeys([*_main_regions(run), *run.bins.regions]):
-        columns = [f"{error}_{region}" for error in ERRORS]
+        columns = [f"{error}_{region}" for error in AUDITED_ERRORS]
         found = [run.mean(run.metrics[name]) for name in columns if name in run.metrics]
         if found:
-            yield region_label(run.bins, region), [value.text() for value in found]
+            yield run.bins.label(region), [value.text() for value in found]
 
 
 def _raters(run: Run) -> dict[str, object]:
     """The errors against the share of raters, against each, and of the raters themselves."""
     columns = {"dice": METRICS["dice"].heading}
-    columns |= {f"ece_{name}": f"ECE ↓, {name}" for name in _main_regions(run)}
+    columns |= {
+        f"ece_{name}": f"{AUDITED_ERRORS['ece'].heading}, {name}" for name in _main_regions(run)
+    }
     runs, human = by_rater(run), human_run(run)
     rows = [
         (one.name, [_cell(one, column) for column in columns])
@@ -184,21 +190,18 @@ def _cell(run: Run, column: str) -> str:
 
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
     """DSC and HD95 of every structure."""
-    for name in ("dice", "hd95", "crps"):
+    for name, score in AUDITED_SCORES.items():
         for column in columns_of(name, run.metrics):
             found = run.mean(run.metrics[column])
             if not np.isnan(found.mean):
                 structure = structure_of(column) or "mean"
-                text = found.text(METRICS[name].decimals)
-                yield f"{METRICS[name].heading}, {structure}", text
+                yield f"{score.heading}, {structure}", found.text(score.decimals)
 
 
 def _class_table(run: Run) -> dict[str, object]:
     """The calibration error of each class's probability, over a region and near boundaries or not."""
     sums, regions = run.bins.sums, run.bins.regions
-    places = {
-        region_label(run.bins, name): sums[:, regions.index(name)] for name in _preferred(run)
-    }
+    places = {run.bins.label(name): sums[:, regions.index(name)] for name in _preferred(run)}
     if {"all", "boundary"} <= set(regions):
         both = (sums[:, regions.index(name)].tensors() for name in ("all", "boundary"))
         far = CalibrationBins(*(whole - near for whole, near in zip(*both, strict=True)))
@@ -222,16 +225,11 @@ def _preferred(run: Run) -> list[str]:
 def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     """Reliability over every region, then of every class over the first of them."""
     for region in run.bins.regions:
-        yield region_label(run.bins, region), png_source(draw_reliability([run], region=region))
+        yield run.bins.label(region), png_source(draw_reliability([run], region=region))
     region = _preferred(run)[0]
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
-        yield f"{region_label(run.bins, region)}: the probability of {name}", png_source(figure)
-
-
-def _selective(run: Run) -> str:
-    """The error rate among the most confident voxels; empty where the file has no fine bins."""
-    return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
+        yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
 
 
 def error_region(regions: Iterable[str], columns: Container[str]) -> str:
@@ -249,7 +247,9 @@ def _worst_cases(run: Run) -> pd.DataFrame:
 def _worst_table(run: Run) -> dict[str, object]:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
-    shown = {f"ece_{region}": "ECE ↓", f"confidence_gap_{region}": ERRORS["confidence_gap"]}
+    shown = {
+        f"{error}_{region}": AUDITED_ERRORS[error].heading for error in ("ece", "confidence_gap")
+    }
     shown |= {name: METRICS[name].heading for name in ("dice", "hd95")}
     shown = {name: heading for name, heading in shown.items() if name in run.metrics}
     rows = [
@@ -257,7 +257,7 @@ def _worst_table(run: Run) -> dict[str, object]:
         for case, row in _worst_cases(run).iterrows()
     ]
     return {
-        "region": region_label(run.bins, region),
+        "region": run.bins.label(region),
         "headings": list(shown.values()),
         "rows": rows,
     }

@@ -1,4 +1,4 @@
-"""Reliability diagrams: is the network right as often as its confidence promises?
+"""Reliability curves and diagrams: is the network right as often as its confidence promises?
 
 *Predicting good probabilities with supervised learning* (Niculescu-Mizil and Caruana, 2005);
 histogram and gap bars after *On calibration of modern neural networks* (Guo et al., 2017),
@@ -8,6 +8,7 @@ https://arxiv.org/abs/1706.04599. Everything is drawn from bin sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from nacl_monai.reports.curves import (
-    BAND_RESAMPLES,
-    SPARSE,
-    ReliabilityCurve,
-    reliability_curve,
-)
 from nacl_monai.reports.evaluated import Run, read_runs
-from nacl_monai.reports.run_bins import RunBins
-from nacl_monai.reports.statistics import COVERAGE
+from nacl_monai.reports.statistics import COVERAGE, pooled_band
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -42,18 +36,117 @@ from nacl_monai.reports.style import (
 from nacl_monai.runs import TOP
 
 Array = npt.NDArray[np.float64]
+
+#: Resamplings of patients for the band around a curve.
+BAND_RESAMPLES = 1000
+#: Bins with a smaller share of the voxels say little: their accuracy is mostly chance.
+SPARSE = 0.001
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """One method's curve over M bins; NaN marks a bin without voxels.
+
+    Attributes:
+        accuracy: Share of correct voxels per bin, all cases pooled.
+        confidence: Mean confidence per bin, all cases pooled.
+        share: Share of all voxels that fall into the bin.
+        lower: Lower end of the band around ``accuracy``.
+        upper: Its upper end.
+        error: Calibration error of the pooled bins.
+        mean_error: Mean over the cases of the calibration error of each.
+        cases: Number of cases with voxels in the region, the n of ``mean_error``.
+        voxels: Number of voxels.
+        human: With several raters, confidence and accuracy of the share of the others as a prediction of
+            each, per bin that is not sparse; else empty.
+        human_error: The mean over the cases of its calibration error; NaN of one rater.
+    """
+
+    accuracy: Array
+    confidence: Array
+    share: Array
+    lower: Array
+    upper: Array
+    error: float
+    mean_error: float
+    cases: int
+    voxels: int
+    human: tuple[Array, Array]
+    human_error: float
+
+
+def reliability_curve(
+    run: Run,
+    region: str = "foreground",
+    class_name: str = TOP,
+    *,
+    resamples: int = BAND_RESAMPLES,
+    seed: int = 0,
+) -> ReliabilityCurve:
+    """The reliability curve of one run in one region.
+
+    Args:
+        run: From `nacl_monai.reports.read_run`.
+        region: One of the regions in ``bins.npz``.
+        class_name: "top-1", the predicted class, or one class by its name.
+        resamples: Resamplings of patients for the 95 % band.
+        seed: The seed of those resamplings.
+
+    Raises:
+        InputError: If the run has no such region or class.
+    """
+    bins = run.bins.select(region, class_name)
+    pooled = {key: sums[0] for key, sums in bins.pooled().arrays().items()}
+    by_case = {key: sums[:, 0] for key, sums in bins.arrays().items()}
+    errors = bins.errors("ece")
+    defined = ~errors.isnan()
+    lower, upper = pooled_band(
+        by_case["positives"],
+        by_case["counts"],
+        run.patients.to_numpy(),
+        resamples=resamples,
+        seed=seed,
+    )
+    return ReliabilityCurve(
+        accuracy=_ratio(pooled["positives"], pooled["counts"]),
+        confidence=_ratio(pooled["confidences"], pooled["counts"]),
+        share=_ratio(pooled["counts"], pooled["counts"].sum()),
+        lower=lower,
+        upper=upper,
+        error=float(bins.pooled().errors("ece")),
+        mean_error=float(errors[defined].mean()),
+        cases=int(defined.sum()),
+        voxels=int(pooled["counts"].sum()) // run.bins.times,
+        human=_human_curve(run, region, class_name),
+        human_error=_human_error(run, region, class_name),
+    )
+
+
+def _human_curve(run: Run, region: str, class_name: str) -> tuple[Array, Array]:
+    if run.bins.of_raters is None:
+        return np.empty(0), np.empty(0)
+    bins = run.bins.of_raters.select(region, class_name).pooled()[0]
+    counts, positives, confidences = bins.arrays().values()
+    shown = _ratio(counts, counts.sum()) >= SPARSE
+    return _ratio(confidences, counts)[shown], _ratio(positives, counts)[shown]
+
+
+def _human_error(run: Run, region: str, class_name: str) -> float:
+    if run.bins.of_raters is None:
+        return float("nan")
+    return float(run.bins.of_raters.select(region, class_name).errors("ece").nanmean())
+
+
+def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Array:
+    """Elementwise ratio; NaN where nothing was counted."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.divide(numerator, denominator), dtype=np.float64)
+
+
 Style = dict[str, Any]
 
 #: Most diagrams side by side.
 COLUMNS = 3
-#: What a caption calls the voxels of a region; one of the user's own goes by its name.
-REGION_LABELS = {
-    "all": "All voxels",
-    "foreground": "Voxels labeled as foreground",
-    "union": "Voxels labeled or predicted as foreground",
-    "boundary": "Voxels near a labeled boundary",
-}
-
 ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
 OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
 UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
@@ -248,22 +341,10 @@ def _key() -> list[Artist]:
     ]
 
 
-def region_label(bins: RunBins, region: str) -> str:
-    """Words for a region, which may be that of one structure: "foreground_WT".
-
-    Args:
-        bins: They know whether each structure has its own regions.
-        region: One of theirs.
-    """
-    name, structure = bins.region_and_structure(region)
-    label = REGION_LABELS.get(name, f"Voxels of the region {name}")
-    return f"{label} of the structure {structure}" if structure else label
-
-
 def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
     """What was counted, and what the band means."""
     unit = f"{run.patients.nunique()} {run.unit}"
-    voxels = region_label(run.bins, region)
+    voxels = run.bins.label(region)
     error = _words(class_name)[0]
     by = (
         f", by any of {len(run.bins.raters)} raters or by the one of a panel,"

@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.files import write_text
-from nacl_monai.metrics.selective import aurc, error_auroc
+from nacl_monai.metrics.fine_bins import aurc, error_auroc
 from nacl_monai.reports.evaluated import Run, read_runs
-from nacl_monai.reports.reliability import region_label
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -124,7 +123,7 @@ def draw_selective(runs: Sequence[Run], regions: Sequence[str] = ()) -> tuple[Fi
             ax.set_axis_off()
         for ax, region in zip(panels, regions, strict=False):
             _draw_panel(ax, [run.name for run in runs], curves[region])
-            ax.set_title(region_label(runs[0].bins, region))
+            ax.set_title(runs[0].bins.label(region))
         add_caption(figure, _caption(runs[0]))
     return figure, _numbers(runs, curves)
 

@@ -1,7 +1,8 @@
 """One style for all figures: color-blind safe, readable in gray and at README width.
 
 Figures are made from `matplotlib.figure.Figure` and drawn by the canvas of their file format, so
-that importing this package neither chooses a backend nor changes the settings of a notebook.
+that importing this package neither chooses a backend nor changes the settings of a notebook. Pages
+share one style sheet, ``page.css``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import numpy.typing as npt
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -160,3 +162,20 @@ def _small_png(figure: Figure) -> io.BytesIO:
 def data_source(png: bytes) -> str:
     """The bytes of a PNG as the source of a picture."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+_HERE = "nacl_monai.reports"
+
+
+def page_template(package: str = _HERE) -> Template:
+    """The ``page.html.j2`` of a package, which may include files of this one.
+
+    Values are escaped, and one that is missing is an error.
+
+    Args:
+        package: Its name.
+    """
+    loader = ChoiceLoader([PackageLoader(name, ".") for name in (package, _HERE)])
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "page.html.j2"
+    )

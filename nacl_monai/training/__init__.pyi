@@ -1,7 +1,5 @@
-from .calibration_error import CalibrationError
 from .calibrators import calibrated_network, fit_calibrator
-from .case_bins import CaseBins
-from .case_table import CaseTable
+from .case_files import CalibrationError, CaseBins, CaseTable, ReliabilityPlot, SliceMaps
 from .checkpoints import (
     BestModel,
     Checkpoints,
@@ -23,7 +21,7 @@ from .epochs import (
     next_step,
 )
 from .evaluation_folder import open_evaluation
-from .evaluation_record import EvaluationRecord
+from .evaluation_record import EvaluationRecord, ValidationTable
 from .logits import LogitHistogram, LogitProfile, Multipliers
 from .outputs import most_probable_class
 from .processes import (
@@ -38,12 +36,9 @@ from .processes import (
     share_batch,
     training_sampler,
 )
-from .reliability_plot import ReliabilityPlot
 from .run_folder import keep_data, open_run
 from .run_record import RunRecord, TrackedRun, run_parameters
 from .run_settings import evaluation_settings, follow_run
-from .slice_maps import SliceMaps
-from .validation_table import ValidationTable
 from .weights import load_pretrained, load_weights
 
 __all__ = [

@@ -23,7 +23,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.losses import DeepSupervisionLoss
 from nacl_monai.progress import progress_bar
 from nacl_monai.training import Position
-from nacl_monai.training.case_names import case_names
+from nacl_monai.training.case_files import case_names
 from nacl_monai.training.logits import network_logits
 from nacl_monai.training.outputs import batch_entries, image_files
 

@@ -9,8 +9,8 @@ import ignite.distributed as idist
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import lock_folder, read_object
+from nacl_monai.reports.evaluation_files import check_replaceable, clear_aside
 from nacl_monai.runs import EvaluationFolder
-from nacl_monai.training.evaluation_record import check_replaceable, clear_aside
 
 _OPTION = "--evaluation_dir"
 

@@ -1,12 +1,13 @@
-"""What an evaluation is of, and its files, which take their place together or not at all."""
+"""What an evaluation is of, and its files, which take their place together or not at all.
+
+What every validation of a training measured.
+"""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Collection, Mapping
-from fnmatch import fnmatch
-from importlib.metadata import version
+import csv
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import check_folder, checksum, unlock_folder, write_text
-from nacl_monai.runs import EvaluationFolder
-from nacl_monai.training.run_record import git_commit
-
-_PACKAGES = ("nacl-monai", "torch", "monai")
-# Hidden files that are nobody's work: of a process that wrote here, and of macOS.
-_LEFT = (".lock", ".partial-*", ".DS_Store", "._*")
+from nacl_monai.files import checksum, write_text
+from nacl_monai.reports.evaluation_files import (
+    evaluation_record,
+    take_place,
+    write_evaluation_record,
+)
+from nacl_monai.runs import EvaluationFolder, RunFolder
 
 
 class EvaluationRecord:
@@ -82,82 +83,49 @@ class EvaluationRecord:
         print(f"evaluated {self.set} cases: {self.folder.path}")
 
 
-def evaluation_record(
-    cases: str, settings: Mapping[str, Any], checksums: Mapping[str, str]
-) -> dict[str, Any]:
-    """The content of ``evaluation.json``; see `EvaluationRecord`.
+class ValidationTable:
+    """Writes ``validation.csv``: one row per validated epoch, one column per metric.
+
+    The file is written anew after every validation. A training that goes on from an earlier epoch
+    keeps the rows up to that epoch and replaces the others. They are read once, when this object is
+    made, so that whatever happens to the file cannot end a training.
 
     Args:
-        cases: What was evaluated, the key ``set``.
-        settings: Every key that decides a number.
-        checksums: The checksums of what was evaluated.
-    """
-    return {
-        "set": cases,
-        **checksums,
-        "settings": dict(settings),
-        "versions": {package: version(package) for package in _PACKAGES},
-        "git_commit": git_commit(),
-    }
-
-
-def write_evaluation_record(folder: EvaluationFolder, record: Mapping[str, Any]) -> None:
-    """Writes an `evaluation_record`."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-    write_text(folder.record, text)
-
-
-def check_replaceable(
-    folder: EvaluationFolder, option: str = "--evaluation_dir", also: Collection[str] = ()
-) -> None:
-    """Refuses a folder that holds anything but an evaluation.
-
-    Args:
-        folder: The folder that a new evaluation is to replace.
-        option: The option that chooses another folder, for the message.
-        also: Patterns of further names that may be there. Hidden files count, since they would be
-            removed, too.
+        output_dir: Folder of the file.
 
     Raises:
-        InputError: If it is no folder, the working directory, or holds something else.
+        InputError: If there is a file that is no such table.
     """
-    path = folder.path
-    if Path.cwd().is_relative_to(path.resolve()):
-        raise InputError(
-            f"{path}: is where this command runs, and would be taken away; choose another {option}"
-        )
-    remedy = f"choose another {option}, or move it away"
-    check_folder(path, f"choose another {option}")
-    names = {file.name for file in path.glob("*")} - folder.names
-    others = sorted(
-        name for name in names if not any(fnmatch(name, one) for one in (*also, *_LEFT))
-    )
-    if others:
-        raise InputError(f"{path}: holds {others[0]}, which is not part of an evaluation; {remedy}")
 
+    def __init__(self, output_dir: str | Path) -> None:
+        self.file = RunFolder(Path(output_dir)).validation
+        self._rows = self._read() if idist.get_rank() == 0 and self.file.is_file() else {}
 
-def clear_aside(folder: EvaluationFolder) -> None:
-    """Empties ``folder.aside`` of what a killed process has left, and undoes half a replacement."""
-    if folder.replaced.is_dir() and not folder.path.exists():
-        folder.replaced.rename(folder.path.resolve())  # killed while it was replaced
-    EvaluationFolder(folder.aside).remove_files()
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``, a validator, whose epoch is that of the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
+    def _write(self, engine: Engine) -> None:
+        if idist.get_rank() != 0:
+            return
+        state: Any = engine.state
+        # A metric of several numbers is there twice: number by number, and as a dictionary of all.
+        numbers = {k: x for k, x in state.metrics.items() if not isinstance(x, Mapping)}
+        row = {"epoch": str(state.epoch), **{name: f"{x:.6f}" for name, x in numbers.items()}}
+        earlier = {epoch: kept for epoch, kept in self._rows.items() if epoch < state.epoch}
+        self._rows = {**earlier, state.epoch: row}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(row), lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self._rows.values())
+        write_text(self.file, text.getvalue())
 
-def take_place(folder: EvaluationFolder) -> None:
-    """Puts what was written aside in the folder's place.
-
-    Raises:
-        InputError: If the operating system refuses.
-    """
-    path, old = folder.path.resolve(), folder.replaced
-    unlock_folder(folder.aside)
-    try:
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            path.rename(old)
-        folder.aside.rename(path)
-    except OSError as error:
-        raise InputError(
-            f"{folder.path}: cannot be replaced ({error.strerror}); the evaluation is in {folder.aside}"
-        ) from error
-    shutil.rmtree(old, ignore_errors=True)
+    def _read(self) -> dict[int, dict[str, str]]:
+        """The rows of the file by their epochs."""
+        try:
+            with self.file.open(encoding="utf-8-sig", newline="") as stream:
+                return {int(row["epoch"]): row for row in csv.DictReader(stream)}
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{self.file}: is damaged; remove it, and start the training again"
+            ) from error

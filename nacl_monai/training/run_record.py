@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.files import checksum, git_commit, read_object, write_text
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.training.hints import is_made_later, referred
 from nacl_monai.training.run_settings import read_record
@@ -132,18 +131,6 @@ def _peak_memory() -> dict[str, int]:
     return {
         "peak_memory_mib": round(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     }
-
-
-def git_commit() -> str | None:
-    """The commit of this package's source, with ``-dirty`` if it was changed since."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
-    try:
-        git = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return git.stdout.strip() or None
 
 
 class TrackedRun:

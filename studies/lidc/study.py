@@ -23,7 +23,7 @@ from nacl_monai.raters.scores import (
     nearest,
     score_priors,
 )
-from nacl_monai.reports.resampling import bootstrap_weights, percentile_interval
+from nacl_monai.reports.statistics import bootstrap_weights, percentile_interval
 from nacl_monai.reports.style import save_figure
 from studies.lidc.outlines import READERS, Nodule, Scan, find_database, read_nodules, read_scans
 from studies.lidc.page import draw_reliability, draw_widths, report

@@ -13,7 +13,7 @@ import torch
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import Probabilities
 from nacl_monai.audits.labels import Labels
-from nacl_monai.audits.maps import write_maps
+from nacl_monai.audits.pictures import write_maps
 from nacl_monai.inference.saving import label_tables
 from tests.audits.conftest import AFFINE, SHAPE, save
 
@@ -180,7 +180,7 @@ def test_full_disk_leaves_the_audit_before(study, run, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("nacl_monai.audits.maps.write_nifti", refuse)
+        full.setattr("nacl_monai.audits.pictures.write_nifti", refuse)
         code, _, err = run(*words, "--write", "nifti")
     errors = [line for line in err.splitlines() if "error" in line]
 

@@ -12,8 +12,8 @@ from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import Probabilities
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.measuring import Settings, measured
+from nacl_monai.audits.output import WorstCases
 from nacl_monai.audits.pictures import picture
-from nacl_monai.audits.worst import WorstCases
 from nacl_monai.reports import read_run
 from nacl_monai.reports.page import _maps
 from tests.audits.conftest import AFFINE, CLASSES, Study, softmax_cases

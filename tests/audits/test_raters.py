@@ -12,7 +12,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.reports import page, read_run
-from nacl_monai.reports.raters import by_rater, human_run
+from nacl_monai.reports.evaluated import by_rater, human_run
 from tests.audits.conftest import AFFINE, ALL, CLASSES, SHAPE, bins_of, save
 
 NAMES = ("anna", "ben", "cara")

@@ -7,7 +7,7 @@ from scipy.stats import t as student
 
 from nacl_monai.bundles.card import calibration_card, calibration_of, measured, write_card
 from nacl_monai.reports import Evaluated
-from nacl_monai.reports.evaluation_record import EvaluationOf
+from nacl_monai.reports.evaluation_files import EvaluationOf
 from nacl_monai.runs import RunFolder
 from tests.evaluated_runs import write_run
 

@@ -12,7 +12,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.posthoc import Calibrator, Fit, write_calibrator
 from nacl_monai.reports import Evaluated
-from nacl_monai.reports.evaluation_record import EvaluationOf
+from nacl_monai.reports.evaluation_files import EvaluationOf
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 

@@ -17,7 +17,7 @@ from nacl_monai.bundles.command_line import keys_and_values
 from nacl_monai.bundles.export import export_bundle
 from nacl_monai.cli import main
 from nacl_monai.metrics import expected_calibration_error
-from nacl_monai.reports.run_bins import read_bins
+from nacl_monai.metrics.record import read_bins
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.checkpoints import load_state, save_state
 from tests.configurations.conftest import (

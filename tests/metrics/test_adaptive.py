@@ -16,7 +16,7 @@ from nacl_monai.metrics import (
     expected_calibration_error,
     pieces,
 )
-from nacl_monai.metrics.adaptive import FINE_BINS, FineBins, fine_bin_indices
+from nacl_monai.metrics.fine_bins import FINE_BINS, FineBins, fine_bin_indices
 
 
 def adaptive_error(confidences, hits, num_bins=15):

@@ -11,7 +11,7 @@ from metric_samples import random_case
 from nacl_monai import metrics
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, expected_calibration_error
-from nacl_monai.metrics.inputs import batched, class_indices, dequantized
+from nacl_monai.metrics.voxels import batched, class_indices, dequantized
 
 PROBS, LABELS = random_case((2, 3, 4, 5, 6))
 ONE_HOT = torch.nn.functional.one_hot(LABELS, 3).movedim(-1, 1)

@@ -3,7 +3,7 @@
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.menu import COLLECTORS, DEFAULT_ERRORS, ERRORS, named_errors
+from nacl_monai.metrics.columns import COLLECTORS, DEFAULT_ERRORS, ERRORS, named_errors
 
 
 @pytest.mark.parametrize("name", ERRORS)

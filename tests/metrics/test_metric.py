@@ -30,8 +30,8 @@ from nacl_monai.metrics import (
     negative_log_likelihood,
     region_mask,
 )
-from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.menu import COLLECTORS
+from nacl_monai.metrics.columns import COLLECTORS
+from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.scores import ScoreSums
 
 PROBS, LABELS = metric_worker.data()  # the last case has no foreground

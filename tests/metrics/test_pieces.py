@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metric_samples import random_case
 
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.metrics.adaptive import FineBins
+from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.pieces import Chunk, RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import LabeledVoxels

@@ -10,8 +10,7 @@ from metric_samples import random_case
 from sklearn.metrics import roc_auc_score
 
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.selective import aurc, error_auroc, risk_coverage
+from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc, risk_coverage
 
 VOXELS = st.lists(
     st.tuples(st.sampled_from([0.5, 0.6, 0.8, 1.0]), st.booleans()), min_size=1, max_size=14

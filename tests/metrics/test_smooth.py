@@ -15,8 +15,7 @@ from nacl_monai.metrics import (
     expected_calibration_error,
     smooth_calibration_error,
 )
-from nacl_monai.metrics.adaptive import FineBins
-from nacl_monai.metrics.smooth import NARROWEST, smooth_ece
+from nacl_monai.metrics.fine_bins import NARROWEST, FineBins, smooth_ece
 
 
 def error(confidences, hits):

@@ -6,7 +6,7 @@ from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.spacing import case_spacings
+from nacl_monai.metrics.regions import case_spacings
 
 
 def image(*sizes):

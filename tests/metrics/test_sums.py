@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nacl_monai.metrics.sums import VoxelSums
+from nacl_monai.metrics.bins import VoxelSums
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper import EXHIBITS, read_results, write_exhibit
 from nacl_monai.paper.exhibits import MethodTable, Pictures, Plot, Table, proposed_and
 from nacl_monai.paper.grid import method_label, read_name
-from nacl_monai.reports.columns import METRICS
 
 
 def test_table_is_markdown_csv_and_latex(results, tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
-from nacl_monai.metrics.inputs import without_ignored
+from nacl_monai.metrics.voxels import without_ignored
 from nacl_monai.posthoc import NoRoomError, RegionLogits
 
 

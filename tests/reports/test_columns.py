@@ -3,7 +3,7 @@
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.columns import MAIN_METRICS, METRICS, metric_of, structure_of
+from nacl_monai.metrics.columns import MAIN_METRICS, METRICS, metric_of, structure_of
 
 STRUCTURES = ["RV", "left_kidney", "union", "95"]
 

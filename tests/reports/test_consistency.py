@@ -10,9 +10,9 @@ import torch
 
 from nacl_monai import audit, read_audit
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.selective import aurc, error_auroc
+from nacl_monai.metrics.fine_bins import aurc, error_auroc
 from nacl_monai.reports import read_run
-from nacl_monai.reports.consistency import check_structures, check_values, unlike_voxels
+from nacl_monai.reports.evaluated import check_structures, check_values, unlike_voxels
 
 
 def refusal(folder):

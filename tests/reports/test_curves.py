@@ -5,7 +5,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports import pooled_band, read_run, read_runs, reliability_curve
-from nacl_monai.reports.curves import BAND_RESAMPLES
+from nacl_monai.reports.reliability import BAND_RESAMPLES
 from tests.evaluated_runs import slow_curve
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.record import read_bins
 from nacl_monai.reports import read_run
 from nacl_monai.reports.evaluation_files import listed, read_arrays, read_cases, read_map
-from nacl_monai.reports.run_bins import read_bins
 
 
 def refusal(read, path):

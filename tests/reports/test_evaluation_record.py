@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.evaluation_record import read_evaluation_of
+from nacl_monai.reports.evaluation_files import read_evaluation_of
 
 UNITS = ("p1", "p2")
 SPLIT = {"train": ["p3"], "val": ["p4"], "test": list(UNITS), "drawn": {"seed": 0}}

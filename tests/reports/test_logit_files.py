@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.logit_files import EpochLogits, read_class_logits, read_epoch_logits
+from nacl_monai.reports.logits import EpochLogits, read_class_logits, read_epoch_logits
 
 
 class TestClassLogits:

@@ -5,8 +5,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports import draw_class_logits, draw_epoch_logits, read_runs
-from nacl_monai.reports.logit_files import read_epoch_logits
-from nacl_monai.reports.logits import LEVELS, write_logits
+from nacl_monai.reports.logits import LEVELS, read_epoch_logits, write_logits
 
 
 def panels(figure):

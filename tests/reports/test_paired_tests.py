@@ -12,8 +12,8 @@ from scipy.stats import ttest_1samp, wilcoxon
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
-from nacl_monai.reports.columns import METRICS
-from nacl_monai.reports.paired_tests import (
+from nacl_monai.metrics.columns import METRICS
+from nacl_monai.reports.statistics import (
     BETTER,
     CANNOT_TELL,
     DECISIONS,

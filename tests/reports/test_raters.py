@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.reports.curves import reliability_curve
-from nacl_monai.reports.evaluated import run_of_bins
-from nacl_monai.reports.raters import by_rater, human_run
-from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.run_bins import RunBins
+from nacl_monai.metrics.record import RunBins
+from nacl_monai.reports.evaluated import by_rater, human_run, run_of_bins
+from nacl_monai.reports.reliability import draw_reliability, reliability_curve
 from nacl_monai.reports.selective import risk_curve
 
 SHAPE = (6, 5, 4)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from nacl_monai.reports.resampling import (
+from nacl_monai.reports.statistics import (
+    COVERAGE,
     RESAMPLES,
     bootstrap_means,
     bootstrap_ratios,
@@ -13,7 +14,6 @@ from nacl_monai.reports.resampling import (
     percentile_interval,
     pooled_band,
 )
-from nacl_monai.reports.statistics import COVERAGE
 
 #: What is undefined is NaN, and no warning tells so.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -7,7 +7,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.reports.run_bins import read_bins
+from nacl_monai.metrics.record import read_bins
 
 
 def refusal(read, path):

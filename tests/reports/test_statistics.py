@@ -10,8 +10,14 @@ from scipy.stats import ttest_1samp
 from statsmodels.stats.weightstats import DescrStatsW
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.resampling import bootstrap_means, bootstrap_weights, percentile_interval
-from nacl_monai.reports.statistics import cells_of, estimate, patient_scores
+from nacl_monai.reports.statistics import (
+    bootstrap_means,
+    bootstrap_weights,
+    cells_of,
+    estimate,
+    patient_scores,
+    percentile_interval,
+)
 
 #: What is undefined is NaN, and no warning tells so.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -7,7 +7,7 @@ import jinja2
 import pytest
 
 import nacl_monai.reports
-from nacl_monai.reports.templates import page_template
+from nacl_monai.reports.style import page_template
 
 PACKAGES = ("nacl_monai.reports", "nacl_monai.paper")
 FOLDER = Path(nacl_monai.reports.__file__).parent

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nacl_monai.reports.trade_off import draw_trade_off, trade_off_text, write_trade_off
+from nacl_monai.reports.compare import draw_trade_off, trade_off_text, write_trade_off
 
 
 def differences(runs, region):

@@ -6,7 +6,7 @@ import torch
 
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.training import CalibrationError, CaseBins
-from nacl_monai.training.case_bins import write_case_bins
+from nacl_monai.training.case_files import write_case_bins
 from tests.training.conftest import CLASSES, REGIONS, probabilities_of
 
 

@@ -2,7 +2,7 @@
 
 from ignite.engine import Engine
 
-from nacl_monai.training.case_handler import CaseHandler
+from nacl_monai.training.case_files import CaseHandler
 
 
 class Recorder(CaseHandler):
@@ -53,7 +53,7 @@ def test_only_the_first_process_writes(monkeypatch):
 def test_cases_without_a_name_are_called_by_their_files(monkeypatch):
     """Those of all processes together, so that no two are alike."""
     monkeypatch.setattr(
-        "nacl_monai.training.case_handler.image_files", lambda _: ["a/t1.nii.gz", "b/t1.nii.gz"]
+        "nacl_monai.training.case_files.image_files", lambda _: ["a/t1.nii.gz", "b/t1.nii.gz"]
     )
     engine, handler = Engine(lambda *_: None), Recorder()
     handler.attach(engine)

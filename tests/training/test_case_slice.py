@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.training.case_slice import case_slice
+from nacl_monai.reports.slices import case_slice
 
 
 def softmax_case(shape, dtype=torch.float32):

@@ -1,9 +1,11 @@
-"""One slice of a case as pictures: label, prediction, and how certain the network is."""
+"""One slice of a case as pictures, made, kept and read: label, prediction and certainty."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.inputs import dequantized
-from nacl_monai.metrics.overlapping import OUTSIDE_INSIDE
+from nacl_monai.files import atomic_path
+from nacl_monai.metrics.record import listed, read_arrays
+from nacl_monai.metrics.voxels import OUTSIDE_INSIDE, dequantized
+from nacl_monai.reports.evaluation_files import REMEDY
 from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
 
 Picture = npt.NDArray[Any]
@@ -149,3 +153,58 @@ def _upright(name: str, picture: torch.Tensor) -> Picture:
     """A slice ``(x, y)`` as ``(rows, columns)``: what runs along y is up."""
     dtype = np.uint8 if name in ("label", "prediction") else np.float32
     return np.rot90(picture.numpy()).astype(dtype)
+
+
+def write_slice(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes a `case_slice`, whole or not at all."""
+    with atomic_path(file) as temporary:
+        np.savez(temporary, **arrays)  # compressing takes longer than segmenting
+
+
+@dataclass(frozen=True)
+class CaseMap:
+    """The content of ``maps/CASE.npz``: one slice of one test case; an audit knows no image."""
+
+    image: npt.NDArray[np.float32] | None
+    label: npt.NDArray[np.uint8]
+    prediction: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
+    slice: int
+    classes: list[str]
+    path: Path
+
+
+def read_map(path: Path) -> CaseMap:
+    """Reads the ``maps/CASE.npz`` of one case.
+
+    Raises:
+        InputError: If the file is missing, lacks an array, or holds pictures of unlike shape or
+            label values without a class.
+    """
+    needed = ("label", "prediction", "confidence", "entropy")
+    arrays = read_arrays(path, (*needed, "slice", "classes"), REMEDY, ["image"])
+    _check_pictures(path, {key: arrays[key] for key in ("image", *needed) if key in arrays})
+    classes = [str(name) for name in arrays["classes"]]
+    highest = max(int(arrays[key].max()) for key in ("label", "prediction"))
+    if highest >= len(classes):
+        raise InputError(
+            f"{path}: label value {highest}, but only {len(classes)} classes "
+            f"({listed(classes)}); evaluate the run again"
+        )
+    return CaseMap(
+        **{key: arrays[key] for key in needed},
+        image=arrays.get("image"),
+        slice=int(arrays["slice"]),
+        classes=classes,
+        path=path,
+    )
+
+
+def _check_pictures(path: Path, pictures: Mapping[str, npt.NDArray[Any]]) -> None:
+    shapes = {picture.shape for picture in pictures.values()}
+    if len(shapes) > 1 or pictures["label"].ndim != 2:
+        raise InputError(
+            f"{path}: {', '.join(pictures)} must be (H, W) and alike, "
+            f"not {listed(sorted(shapes))}; evaluate the run again"
+        )

@@ -1,0 +1,58 @@
+from .bins import CalibrationBins, bin_indices, calibration_bins
+from .calibration import (
+    average_calibration_error,
+    classwise_calibration_error,
+    confidence_gap,
+    expected_calibration_error,
+    maximum_calibration_error,
+    smooth_calibration_error,
+)
+from .columns import DEFAULT_ERRORS, ERRORS
+from .fine_bins import FineBins, adaptive_calibration_error
+from .logits import absolute_logit_sums, maximum_logit_counts
+from .metric import BoundedHausdorffMetric, CalibrationMetric, ExpectedDiceMetric
+from .pixelwise import pixelwise_calibration_error
+from .record import Record, read_record
+from .regions import REGIONS, boundary_band, region_mask
+from .scores import brier_score, negative_log_likelihood
+from .structures import (
+    agreed_dice,
+    expected_dice,
+    hausdorff_distance,
+    structure_masks,
+    volume_crps,
+)
+
+__all__ = [
+    "DEFAULT_ERRORS",
+    "ERRORS",
+    "REGIONS",
+    "BoundedHausdorffMetric",
+    "CalibrationBins",
+    "CalibrationMetric",
+    "ExpectedDiceMetric",
+    "FineBins",
+    "Record",
+    "absolute_logit_sums",
+    "adaptive_calibration_error",
+    "agreed_dice",
+    "average_calibration_error",
+    "bin_indices",
+    "boundary_band",
+    "brier_score",
+    "calibration_bins",
+    "classwise_calibration_error",
+    "confidence_gap",
+    "expected_calibration_error",
+    "expected_dice",
+    "hausdorff_distance",
+    "maximum_calibration_error",
+    "maximum_logit_counts",
+    "negative_log_likelihood",
+    "pixelwise_calibration_error",
+    "read_record",
+    "region_mask",
+    "smooth_calibration_error",
+    "structure_masks",
+    "volume_crps",
+]

@@ -1,0 +1,288 @@
+"""Every number of an evaluation or audit: its name, its heading, its digits, and how it is computed.
+
+A column of ``cases.csv`` is ``<score>``, ``<score>_<structure>``, ``<error>_<region>`` or, where each
+structure has its own regions, ``<error>_<region>_<structure>``. Tables, pages, comparisons and the
+checks of files ask this module alone; a new number is one entry in :data:`ERRORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from math import inf, isnan
+from sys import float_info
+from typing import Any
+
+import torch
+
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.bins import CalibrationBins, ThresholdedBins, VoxelSums
+from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
+from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, ForegroundBins
+from nacl_monai.metrics.scores import ScoreSums
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one number is shown.
+
+    Attributes:
+        label: Its name in tables and figures.
+        decimals: Digits after the point.
+        higher_is_better: False for errors and distances; None where neither end is better.
+        margin: The smallest difference that matters: 0.01 of DSC and of calibration errors, a voxel
+            of HD95, which is the grid that it is measured on.
+        low: The smallest value that it can have.
+        high: The largest.
+        audited: Whether the table and the page of an audit show it.
+    """
+
+    label: str
+    decimals: int = 3
+    higher_is_better: bool | None = False
+    margin: float = 0.01
+    low: float = 0.0
+    high: float = 1.0
+    audited: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The label, with an arrow toward better values: "DSC ↑"."""
+        return f"{self.label} {('↓', '', '↑')[self.direction + 1]}".rstrip()
+
+    @property
+    def direction(self) -> int:
+        """1 where an increase is an improvement, −1 where it is a loss, 0 where it is neither."""
+        return 0 if self.higher_is_better is None else 2 * self.higher_is_better - 1
+
+    def text(self, value: float, sign: str = "") -> str:
+        """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
+        return f"{value:{sign}.{self.decimals}f}"
+
+    def interval(self, low: float, high: float) -> str:
+        """The interval of a difference: "[+0.001, +0.014]"; "–" where a single patient gives none."""
+        return "–" if isnan(low) else f"[{self.text(low, '+')}, {self.text(high, '+')}]"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of a `nacl_monai.metrics.CalibrationMetric` that decide an error."""
+
+    num_bins: int = 15
+    include_background: bool = True
+    include_absent: bool = True
+    threshold: float = 0.001
+    false_positive_weight: float = FALSE_POSITIVE_WEIGHT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error(Metric):
+    """A number per region.
+
+    Attributes:
+        sums: What it is computed from, a key of :data:`COLLECTORS`.
+        compute: Function of these sums and of the options.
+        default: Whether an evaluation measures it unless others are asked for.
+        decimals_of_all: Digits over all voxels, most of which are easy.
+    """
+
+    sums: type[VoxelSums]
+    compute: Callable[[Any, Options], torch.Tensor]
+    default: bool = True
+    decimals_of_all: int = 3
+
+
+#: Kind of sums → function of the pieces of a batch and of the options.
+COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, Options], VoxelSums]] = {
+    CalibrationBins: lambda pieces, options: CalibrationBins.collect(pieces, options.num_bins),
+    FineBins: lambda pieces, _: FineBins.collect(pieces),
+    ScoreSums: lambda pieces, _: ScoreSums.collect(pieces),
+    ThresholdedBins: lambda pieces, options: ThresholdedBins.collect(
+        pieces, options.num_bins, options.threshold
+    ),
+    ForegroundBins: lambda pieces, options: ForegroundBins.collect(pieces, options.num_bins),
+}
+
+#: The errors that are known by name.
+ERRORS: dict[str, Error] = {
+    "ece": Error(
+        "ECE",
+        audited=True,
+        decimals_of_all=4,
+        sums=CalibrationBins,
+        compute=lambda bins, _: bins.ece(),
+    ),
+    "ace": Error("ACE", sums=CalibrationBins, compute=lambda bins, _: bins.ace()),
+    "mce": Error("MCE", sums=CalibrationBins, compute=lambda bins, _: bins.mce()),
+    "confidence_gap": Error(
+        "Confidence − accuracy",
+        higher_is_better=None,
+        low=-1.0,
+        audited=True,
+        sums=CalibrationBins,
+        compute=lambda bins, _: bins.confidence_gap(),
+    ),
+    "adaptive_ece": Error(
+        "Adaptive ECE",
+        sums=FineBins,
+        compute=lambda fine, options: fine.adaptive_ece(options.num_bins),
+    ),
+    "cece": Error(
+        "CECE",
+        audited=True,
+        sums=CalibrationBins,
+        compute=lambda bins, options: bins.cece(options.include_background, options.include_absent),
+    ),
+    "nll": Error(
+        "NLL",
+        high=inf,
+        decimals_of_all=4,
+        sums=ScoreSums,
+        compute=lambda scores, _: scores.nll(),
+    ),
+    "brier": Error(
+        "Brier score", high=2.0, sums=ScoreSums, compute=lambda scores, _: scores.brier()
+    ),
+    "aurc": Error(
+        "AURC",
+        decimals_of_all=5,
+        sums=FineBins,
+        compute=lambda fine, _: aurc(fine.counts, fine.errors),
+    ),
+    "error_auroc": Error(
+        "AUROC of errors",
+        higher_is_better=True,
+        sums=FineBins,
+        compute=lambda fine, _: error_auroc(fine.counts, fine.errors),
+    ),
+    "thresholded_cece": Error(
+        "Thresholded CECE",
+        default=False,
+        sums=ThresholdedBins,
+        compute=lambda bins, options: bins.cece(options.include_background, options.include_absent),
+    ),
+    "smooth_ece": Error(
+        "Smooth ECE", default=False, sums=FineBins, compute=lambda fine, _: fine.smooth_ece()
+    ),
+    "pece": Error(
+        "Pixel-wise ECE",
+        default=False,
+        high=inf,
+        sums=ForegroundBins,
+        compute=lambda bins, options: bins.pece(options.false_positive_weight),
+    ),
+}
+
+#: Those that an evaluation measures unless others are asked for.
+DEFAULT_ERRORS = tuple(name for name, error in ERRORS.items() if error.default)
+
+#: The scores of structures; only ``rank_correlation`` is not a column, since a single case has none.
+SCORES: dict[str, Metric] = {
+    "dice": Metric("DSC", higher_is_better=True, audited=True),
+    "hd95": Metric("HD95", decimals=2, margin=1.0, high=float_info.max, audited=True),
+    "crps": Metric("CRPS of the volume in ml", high=float_info.max, audited=True),
+    "volume": Metric("Volume in ml", higher_is_better=None, high=float_info.max),
+    "rated_volume": Metric(
+        "Volume by the raters in ml", higher_is_better=None, high=float_info.max
+    ),
+    "expected_dice": Metric("Expected DSC", higher_is_better=None),
+    "rank_correlation": Metric(
+        "Rank correlation of expected and true DSC", higher_is_better=True, low=-1.0
+    ),
+}
+
+#: What a caption calls the voxels of a region, and what follows the label of an error there.
+REGION_WORDS = {
+    "all": ("All voxels", " over all voxels"),
+    "foreground": ("Voxels labeled as foreground", ""),
+    "union": ("Voxels labeled or predicted as foreground", " over prediction ∪ label"),
+    "boundary": ("Voxels near a labeled boundary", " near boundaries"),
+}
+
+
+def region_label(region: str, structure: str = "") -> str:
+    """What a caption calls the voxels of a region; one of the user's own goes by its name."""
+    label = REGION_WORDS.get(region, (f"Voxels of the region {region}",))[0]
+    return f"{label} of the structure {structure}" if structure else label
+
+
+def _of_region(error: Error, region: str) -> Metric:
+    """An error over the voxels of a region."""
+    decimals = error.decimals_of_all if region == "all" else error.decimals
+    return replace(error, label=error.label + REGION_WORDS[region][1], decimals=decimals)
+
+
+#: Every number by the name of its column, of all structures together.
+METRICS: dict[str, Metric] = SCORES | {
+    f"{name}_{region}": _of_region(error, region)
+    for region in ("foreground", "union", "boundary", "all")
+    for name, error in ERRORS.items()
+}
+
+#: Those that every evaluation writes.
+MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
+
+#: Those that a comparison of runs shows, where the runs have them.
+COMPARED_METRICS = (*MAIN_METRICS, "ece_union", "ece_boundary")
+
+#: The errors that an audit shows, those with a better end first, and the scores.
+AUDITED_ERRORS = {
+    name: error
+    for name, error in sorted(ERRORS.items(), key=lambda item: not item[1].direction)
+    if error.audited
+}
+AUDITED_SCORES = {name: score for name, score in SCORES.items() if score.audited}
+
+
+def named_errors(names: Iterable[str]) -> dict[str, Error]:
+    """The errors of these names.
+
+    Raises:
+        InputError: If one is unknown, or if there is none.
+    """
+    chosen = () if isinstance(names, str) else tuple(names)
+    if not chosen or not set(chosen) <= set(ERRORS):
+        raise InputError(f"errors: is {names!r}; choose a list from {', '.join(ERRORS)}")
+    return {name: ERRORS[name] for name in chosen}
+
+
+def metric_of(column: str) -> str:
+    """The metric that a column of ``cases.csv`` holds, of one structure or of all.
+
+    Raises:
+        InputError: If the column holds no metric of `METRICS`.
+
+    Example:
+        >>> metric_of("dice_RV"), metric_of("ece_foreground")
+        ('dice', 'ece_foreground')
+    """
+    for metric in METRICS:
+        if column == metric or column.startswith(f"{metric}_"):
+            return metric
+    raise InputError(f"{column}: no known metric; choose from {', '.join(METRICS)}")
+
+
+def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
+    """The columns of a metric: all structures, then single ones, those with short names first.
+
+    Example:
+        >>> columns_of("dice", ["case", "dice_MYO", "dice", "dice_RV", "expected_dice"])
+        ['dice', 'dice_RV', 'dice_MYO']
+    """
+    names = [str(column) for column in columns]
+    of_metric = [name for name in names if name == metric or name.startswith(f"{metric}_")]
+    return sorted(of_metric, key=len)
+
+
+def structure_of(column: str) -> str:
+    """The structure of a column ``<metric>_<structure>``; empty where the metric is of all.
+
+    Raises:
+        InputError: If the column holds no metric of `METRICS`.
+
+    Example:
+        >>> structure_of("dice_RV"), structure_of("ece_foreground")
+        ('RV', '')
+    """
+    return column.removeprefix(metric_of(column)).removeprefix("_")

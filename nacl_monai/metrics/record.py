@@ -1,0 +1,585 @@
+"""What an evaluation or audit counted, ``bins.npz``: from it every calibration error follows.
+
+======================== ====================================================================
+``cases`` (N,)           names
+``regions`` (R,)         names
+``classes`` (1 + C,)     "top-1", then the classes, background first
+``counts``, …            and ``positives`` (int64), ``confidences`` (float64), (N, R, 1 + C, M): sums
+                         over the voxels in the M equal bins (m/M, (m + 1)/M] of [0, 1]; accuracy is
+                         ``positives / counts``, mean confidence ``confidences / counts``
+``fine_counts``, …       optional: and ``fine_errors``, ``fine_excess``, (N, R, F), in F fine bins
+``patients`` (N,)        optional: which cases belong together
+``human_counts``, …      optional: as ``counts``, …, of raters who are predicted by the others
+``raters``               optional: names; every voxel counts once for each
+``definition``           what was counted, as JSON: bins, regions with their widths, the unit of these,
+                         structures, the ignored label, and the calibrator with its checksum
+``checksum``             SHA-256 of all of the above
+======================== ====================================================================
+
+Whatever joins or compares records refuses other definitions. Files of earlier versions have none, and
+perhaps an array ``calibrator``; they are read, and what they do not say is "not recorded".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nacl_monai.differences import differences, first_of, leaves
+from nacl_monai.errors import InputError
+from nacl_monai.files import atomic_path
+from nacl_monai.metrics.bins import CalibrationBins, SumsT
+from nacl_monai.metrics.columns import DEFAULT_ERRORS, ERRORS, Options, region_label
+from nacl_monai.metrics.fine_bins import FineBins
+from nacl_monai.metrics.regions import (
+    REGIONS,
+    Region,
+    Spacing,
+    decided_by_labels,
+    region_parameters,
+)
+from nacl_monai.runs import TOP
+
+FOREGROUND = "foreground"
+#: What NumPy raises over an NPZ file that is damaged, or is none.
+UNREADABLE_NPZ = (
+    EOFError,
+    NotImplementedError,  # of a kind of compression that a flipped bit announces
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_AGAIN = "evaluate the run again"
+_FINE, _HUMAN = "fine_", "human_"
+# The arrays of sums, and those that a file may lack.
+_SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
+_HUMAN_SUMS = {f"{_HUMAN}{key}": dtype for key, dtype in _SUMS.items()}
+_FINE_SUMS = {f"{_FINE}counts": np.int64, f"{_FINE}excess": np.float64, f"{_FINE}errors": np.int64}
+_AXES = ("num_bins", "regions", "classes", "raters")
+_OPTIONAL = (*_FINE_SUMS, *_HUMAN_SUMS, "patients", "raters", "calibrator")
+# In half precision edges are rounded, and a probability may be a little above 1.
+_ROUNDED = 1e-2
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was counted; the leading axes of all sums are cases and regions.
+
+    Attributes:
+        cases: Names.
+        regions: Names.
+        classes: Names, "top-1" first.
+        sums: The bins.
+        fine: The fine bins, where they were kept.
+        patients: The patient of each case, where they are known.
+        human: The bins of raters who are predicted by the share of the others, where there are several.
+        raters: Their names, where ``sums`` are against the share of them.
+        definition: What was counted, from `definition_of`; files of earlier versions say less.
+        path: The file that it is from.
+    """
+
+    cases: list[str]
+    regions: list[str]
+    classes: list[str]
+    sums: CalibrationBins
+    fine: FineBins | None = None
+    patients: list[str] | None = None
+    human: CalibrationBins | None = None
+    raters: list[str] = field(default_factory=list)
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    path: Path = Path("bins.npz")
+
+    @property
+    def times(self) -> int:
+        """How often each voxel counts: once for each rater."""
+        return max(1, len(self.raters))
+
+    @property
+    def of_raters(self) -> Record | None:
+        """What was counted of the raters themselves, as of a model; None where there is one rater."""
+        if self.human is None:
+            return None
+        return replace(self, sums=self.human, fine=None, human=None)
+
+    @property
+    def regions_of_structures(self) -> list[str]:
+        """The regions that each of several overlapping structures has for itself; else none."""
+        split = map(self.region_and_structure, self.regions)
+        return list(dict.fromkeys(region for region, structure in split if structure))
+
+    def region_and_structure(self, region: str) -> tuple[str, str]:
+        """A region and the structure that it is of; the latter is empty where it is of all.
+
+        A region of the user's own may have an underscore in its name and is of all: "near_lesion".
+        """
+        if "structures" in self.definition:
+            for structure in sorted(self.definition["structures"], key=len, reverse=True):
+                if region.endswith(f"_{structure}"):
+                    return region.removesuffix(f"_{structure}"), structure
+        elif region not in REGIONS:
+            for name in sorted(set(REGIONS) - set(self.regions), key=len, reverse=True):
+                if region.startswith(f"{name}_"):
+                    return name, region.removeprefix(f"{name}_")
+        return region, ""
+
+    def label(self, region: str) -> str:
+        """What a caption calls the voxels of a region, which may be that of one structure."""
+        return region_label(*self.region_and_structure(region))
+
+    @property
+    def whole_regions(self) -> list[str]:
+        """The regions, of all structures together where each has its own."""
+        return list(dict.fromkeys(self.region_and_structure(name)[0] for name in self.regions))
+
+    @property
+    def main_region(self) -> str:
+        """The labels' foreground; with overlapping structures, that of the first."""
+        known = FOREGROUND in (*self.regions, *self.regions_of_structures)
+        return self.regions_of(FOREGROUND)[0] if known else self.regions[0]
+
+    def regions_of(self, region: str) -> list[str]:
+        """The region; where each structure has its own, those of all structures.
+
+        Raises:
+            InputError: If the file holds neither.
+        """
+        if region in self.regions:
+            return [region]
+        parts = [name for name in self.regions if self.region_and_structure(name)[0] == region]
+        if not parts:
+            raise InputError(
+                f"{self.path}: no region {region!r}; choose from {listed(self.regions)}"
+            )
+        return parts
+
+    def select(self, region: str, class_name: str = TOP) -> CalibrationBins:
+        """The sums of one region and one class ("top-1", or a name): (cases, 1, bins).
+
+        Raises:
+            InputError: If the file holds no such region or class.
+        """
+        for kind, name, names in (
+            ("region", region, self.regions),
+            ("class", class_name, self.classes),
+        ):
+            if name not in names:
+                raise InputError(f"{self.path}: no {kind} {name!r}; choose from {listed(names)}")
+        k = self.classes.index(class_name)
+        return self.sums[:, self.regions.index(region), k : k + 1]
+
+    def select_fine(self, region: str) -> FineBins:
+        """The fine bins of one region: (cases, F).
+
+        Raises:
+            InputError: If the file holds no such region, or no fine bins.
+        """
+        self.select(region)
+        if self.fine is None:
+            raise InputError(f"{self.path}: no array 'fine_counts'; {_AGAIN}")
+        return self.fine[:, self.regions.index(region)]
+
+    def errors(self, error: str, region: str) -> torch.Tensor:
+        """An error of every case in a region, or its mean over structures where each has its own.
+
+        Args:
+            error: One that follows from the bins, such as "ece"; where there are fine bins also
+                "adaptive_ece", "smooth_ece", "aurc" or "error_auroc".
+            region: Its name.
+
+        Raises:
+            InputError: If there is no such error or region.
+        """
+        positions = [self.regions.index(name) for name in self.regions_of(region)]
+        if error not in self.known_errors:
+            raise InputError(f"error: is {error!r}; choose from {', '.join(self.known_errors)}")
+        kept: dict[type, Any] = {CalibrationBins: self.sums, FineBins: self.fine}
+        sums = kept[ERRORS[error].sums][:, positions]
+        return ERRORS[error].compute(sums, Options(self.sums.num_bins)).nanmean(-1)
+
+    @property
+    def known_errors(self) -> list[str]:
+        """Those that follow from the sums that are kept."""
+        kept = {CalibrationBins} | ({FineBins} if self.fine is not None else set())
+        return [name for name, error in ERRORS.items() if error.sums in kept]
+
+    def columns(self, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+        """What ``cases.csv`` has of the errors that follow from the sums, ``<error>_<region>``.
+
+        Where each structure has its own regions, the mean over structures is there, too.
+
+        Args:
+            names: Only these of the columns; by default those of `DEFAULT_ERRORS`.
+        """
+        regions = (*self.regions, *self.regions_of_structures)
+        pairs = {f"{e}_{region}": (e, region) for e in self.known_errors for region in regions}
+        if names is None:
+            chosen = [name for name, (error, _) in pairs.items() if error in DEFAULT_ERRORS]
+        else:
+            chosen = [name for name in names if name in pairs]
+        return {name: self.errors(*pairs[name]) for name in chosen}
+
+    def ordered(self, cases: Sequence[str]) -> Record:
+        """The same sums with the cases in another order."""
+        order = [self.cases.index(case) for case in cases]
+        return replace(
+            self,
+            cases=list(cases),
+            sums=self.sums[order],
+            fine=self.fine and self.fine[order],
+            patients=self.patients and [self.patients[position] for position in order],
+            human=self.human and self.human[order],
+        )
+
+    def pooled(self) -> Record:
+        """All cases as one, "all"."""
+        return replace(
+            self,
+            cases=["all"],
+            sums=self.sums.pooled()[None],
+            fine=self.fine and self.fine.pooled()[None],
+            patients=None,
+            human=self.human and self.human.pooled()[None],
+        )
+
+    def joined(self, others: Sequence[Record]) -> Record:
+        """The cases of this and of others, one after the other; optional sums where all have them.
+
+        Raises:
+            InputError: If one was counted otherwise; it names the difference.
+        """
+        parts = [self, *others]
+        for other in others:
+            unlike = self.difference(other, joining=True)
+            if unlike:
+                raise InputError(
+                    f"{other.path}: differs from {self.path} in {unlike}; evaluate or audit "
+                    "both with the same options"
+                )
+        return replace(
+            self,
+            cases=list(chain.from_iterable(part.cases for part in parts)),
+            sums=CalibrationBins.joined([part.sums for part in parts]),
+            fine=_joined([part.fine for part in parts]),
+            patients=_joined_names([part.patients for part in parts]),
+            human=_joined([part.human for part in parts]),
+        )
+
+    def difference(self, other: Record, *, joining: bool = False) -> str:
+        """How another record was counted otherwise, whatever its cases; empty if it was not.
+
+        Args:
+            other: The other record.
+            joining: Whether their sums are to be one record. What is only shown side by side may have
+                other calibrators or ignored labels, and be of an earlier version.
+        """
+        ours, theirs = self._counted(joining), other._counted(joining)
+        if not joining and "definition" not in ours.keys() & theirs.keys():
+            ours, theirs = ({key: part[key] for key in _AXES} for part in (ours, theirs))
+        return first_of(differences(ours, theirs))
+
+    def _counted(self, joining: bool) -> dict[str, Any]:
+        """What must be alike in two records."""
+        values = (self.sums.num_bins, self.regions, self.classes, self.raters)
+        axes: dict[str, Any] = dict(zip(_AXES, values, strict=True))
+        if joining:
+            axes["patients"] = "unknown" if self.patients is None else "known"
+        recorded = {"definition": "recorded"} if "regions" in self.definition else {}
+        skipped = () if joining else ("calibrator", "ignored")
+        rest = {
+            "region" if key == "regions" else key: value
+            for key, value in self.definition.items()
+            if key not in ("num_bins", *skipped)
+        }
+        return axes | recorded | dict(leaves(rest))
+
+    def unlike_voxels(self, other: Record) -> str:
+        """In which region the same cases have other numbers of voxels; empty if in none.
+
+        Labels decide how many voxels a region has, and how many of each class, unless it depends on
+        the prediction, as one of the user's own may.
+        """
+        for k, region in enumerate(self.regions):
+            if decided_by_labels(self.region_and_structure(region)[0]):
+                ours, theirs = (part._voxels(k) for part in (self, other))
+                for case, count in ours.items():
+                    if theirs[case] != count:
+                        return f"number of voxels in the region {region} of case {case!r}"
+        return ""
+
+    def _voxels(self, region: int) -> dict[str, list[int]]:
+        """The voxels of each case in a region: all of them, and those of each class."""
+        counts = self.sums.counts[:, region, :1].sum(-1)
+        numbers = torch.cat([counts, self.sums.positives[:, region, 1:].sum(-1)], 1)
+        return dict(zip(self.cases, numbers.tolist(), strict=True))
+
+    def check(self) -> Record:
+        """Refuses sums that no voxels have; returns itself.
+
+        Raises:
+            InputError: If a count is negative, more voxels are right than there are, the mean confidence
+                of a bin is outside the bin, or two classes have other numbers of voxels; or if a case is
+                there twice.
+        """
+        repeated = first_repeated(self.cases)
+        if repeated is not None:
+            raise InputError(f"{self.path}: case {repeated!r} is there twice; {_AGAIN}")
+        for sums in (self.sums, self.human):
+            if sums is not None:
+                self._refuse(_faults(sums))
+        if self.fine is not None:
+            self._refuse(_fine_faults(self.fine, self.sums[:, :, 0]))
+        return self
+
+    def _refuse(self, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Names the first fault and the first of its cases, which are the first axis."""
+        for fault, where in faults.items():
+            if where.any():
+                case = self.cases[int(np.argwhere(where)[0][0])]
+                raise InputError(f"{self.path}: {fault}, in case {case!r}; {_AGAIN}")
+
+    def write(self, file: str | Path) -> Path:
+        """Writes a ``bins.npz``, whole or not at all; returns its path.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        names = {"cases": self.cases, "regions": self.regions, "classes": self.classes}
+        optional = {"patients": self.patients, "raters": self.raters}
+        names |= {key: values for key, values in optional.items() if values}
+        arrays: Arrays = {key: np.array(values) for key, values in names.items()}
+        arrays |= self.sums.arrays()
+        for sums, prefix in ((self.fine, _FINE), (self.human, _HUMAN)):
+            arrays |= {} if sums is None else sums.arrays(prefix)
+        arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
+        arrays["checksum"] = np.array(_checksum(arrays))
+        with atomic_path(file) as temporary, temporary.open("wb") as stream:  # savez would add .npz
+            # By the name, the types that NumPy's stubs expect are those of its options.
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        return Path(file)
+
+
+def definition_of(
+    regions: Mapping[str, Region],
+    *,
+    num_bins: int,
+    width: float,
+    spacing: Spacing | str | None,
+    structures: Sequence[str] = (),
+    ignored: int | None = None,
+    calibrator: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What a metric counts, as files keep it.
+
+    Args:
+        regions: Name → function, from `nacl_monai.metrics.regions.named_regions`.
+        num_bins: The number of equal bins.
+        width: The width of the regions that have one.
+        spacing: The unit of the width: None for voxels, "pixdim" for mm, or sizes of a voxel.
+        structures: Names of structures that may overlap.
+        ignored: The label of voxels that do not count.
+        calibrator: Name of what the probabilities went through, and its checksum.
+
+    Example:
+        >>> definition_of({"boundary": REGIONS["boundary"]}, num_bins=15, width=3.0, spacing=None)
+        {'num_bins': 15, 'regions': {'boundary': {'width': 3.0, 'unit': 'voxels'}}, 'structures': [], \
+'ignored': None, 'calibrator': 'none'}
+    """
+    if isinstance(spacing, str):
+        unit = "mm"
+    else:
+        unit = "voxels" if spacing is None else f"of a voxel of {tuple(spacing)}"
+    return {
+        "num_bins": num_bins,
+        "regions": {
+            name: ({"width": width, "unit": unit} if "width" in region_parameters(region) else {})
+            | ({} if REGIONS.get(name) is region else {"function": _name_of(region)})
+            for name, region in regions.items()
+        },
+        "structures": list(structures),
+        "ignored": ignored,
+        "calibrator": " ".join(calibrator) or "none",
+    }
+
+
+def read_record(file: str | Path) -> Record:
+    """Reads a ``bins.npz``.
+
+    Args:
+        file: The file, or the folder that it is in.
+
+    Raises:
+        InputError: If the file is missing, lacks an array, holds arrays of unlike shape, or is not as it
+            was written.
+    """
+    path = Path(file)
+    path = path / "bins.npz" if path.is_dir() else path
+    needed = ("cases", "regions", "classes", *_SUMS)
+    arrays = read_arrays(path, needed, _AGAIN, (*_OPTIONAL, "definition", "checksum"))
+    definition = _read_definition(path, arrays)
+    names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
+    fine, human = (_all_or_none(path, arrays, keys) for keys in (_FINE_SUMS, _HUMAN_SUMS))
+    _check_shapes(path, arrays, (*_SUMS, *human), names)
+    _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
+    dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS
+    sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes if key in arrays}
+    return Record(
+        sums=CalibrationBins.from_arrays(sums),
+        fine=FineBins.from_arrays(sums, _FINE) if fine else None,
+        patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
+        human=CalibrationBins.from_arrays(sums, _HUMAN) if human else None,
+        raters=list(map(str, arrays.get("raters", ()))),
+        definition=definition,
+        path=path,
+        **names,
+    )
+
+
+def _read_definition(path: Path, arrays: Arrays) -> dict[str, Any]:
+    """What was counted; of a file of an earlier version, its calibrator at most."""
+    if "definition" not in arrays:
+        calibrator = " ".join(map(str, arrays.get("calibrator", ())))
+        return {"calibrator": calibrator or "none"}
+    checked = {key: arrays[key] for key in arrays if key not in ("checksum", "calibrator")}
+    if str(arrays.get("checksum")) != _checksum(checked):
+        raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")
+    definition: dict[str, Any] = json.loads(str(arrays["definition"]))
+    return definition
+
+
+def _checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The SHA-256 of arrays with their names, types and shapes, in whatever order they are."""
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        digest.update(f"{key} {arrays[key].dtype.str} {arrays[key].shape}\n".encode())
+        digest.update(arrays[key].tobytes())
+    return digest.hexdigest()
+
+
+def _name_of(region: Region) -> str:
+    return str(getattr(region, "__qualname__", type(region).__name__))
+
+
+def _joined(parts: Sequence[SumsT | None]) -> SumsT | None:
+    """The sums of all cases; None where some are missing."""
+    kept = [part for part in parts if part is not None]
+    return type(kept[0]).joined(kept) if kept and len(kept) == len(parts) else None
+
+
+def _joined_names(parts: Sequence[list[str] | None]) -> list[str] | None:
+    """The names of all cases; None where some are missing."""
+    kept = [part for part in parts if part is not None]
+    return list(chain.from_iterable(kept)) if len(kept) == len(parts) else None
+
+
+def _faults(sums: CalibrationBins) -> dict[str, npt.NDArray[np.bool_]]:
+    """Where equal bins hold what no voxels give."""
+    edges = np.linspace(0, 1, sums.num_bins + 1)
+    counts, positives, confidences = sums.arrays().values()
+    slack = _ROUNDED * counts + 1e-9
+    return {
+        "a count is negative": (counts < 0) | (positives < 0),
+        "more voxels are right than there are": positives > counts,
+        "a confidence is outside its bin": ~(
+            (confidences >= counts * edges[:-1] - slack)
+            & (confidences <= counts * edges[1:] + slack)
+        ),
+        "classes have other numbers of voxels": np.ptp(counts.sum(axis=-1), axis=-1)[..., None] > 0,
+    }
+
+
+def _fine_faults(fine: FineBins, top: CalibrationBins) -> dict[str, npt.NDArray[np.bool_]]:
+    """Where fine bins hold what no voxels give, or are of other voxels than the equal ones."""
+    counts, _, errors = fine.arrays().values()
+    wrong = (top.counts - top.positives).sum(-1).numpy()
+    return {
+        "a count of the fine bins cannot be": ((counts < 0) | (errors < 0) | (errors > counts)).any(
+            -1
+        ),
+        "the fine bins are of other voxels": (counts.sum(-1) != top.counts.sum(-1).numpy())
+        | (errors.sum(-1) != wrong),
+    }
+
+
+def _all_or_none(path: Path, arrays: Arrays, keys: Mapping[str, type]) -> list[str]:
+    """Those of the arrays that are there, which are all or none."""
+    there = [key for key in keys if key in arrays]
+    if there and len(there) < len(keys):
+        raise InputError(f"{path}: holds {listed(there)} alone of {listed(list(keys))}; {_AGAIN}")
+    return there
+
+
+def _check_shapes(
+    path: Path, arrays: Arrays, keys: Sequence[str], axes: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuses sums that are not numbers, are not alike, or have other leading axes."""
+    expected = tuple(map(len, axes.values()))
+    for key in keys:
+        shape, dtype = arrays[key].shape, arrays[key].dtype
+        if not np.issubdtype(dtype, np.number):
+            raise InputError(f"{path}: {key} is of the type {dtype.str}, not numbers; {_AGAIN}")
+        if shape[:-1] != expected or shape != arrays[keys[0]].shape:
+            raise InputError(
+                f"{path}: {key} is {shape}, not ({', '.join(axes)}, bins) = "
+                f"({', '.join(map(str, expected))}, M); {_AGAIN}"
+            )
+
+
+def read_arrays(
+    path: Path, keys: Sequence[str], remedy: str, optional: Sequence[str] = ()
+) -> Arrays:
+    """Arrays of an NPZ file by their names.
+
+    Args:
+        path: The file.
+        keys: The arrays that it must hold; any other is left alone.
+        remedy: What the user can do where it does not, for the message.
+        optional: Arrays that are returned where it holds them.
+
+    Raises:
+        InputError: If the file is missing, is not an NPZ file or lacks an array.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            missing = [key for key in keys if key not in archive]
+            arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
+    except UNREADABLE_NPZ as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable NPZ file ({reason}); {remedy}") from error
+    if missing:
+        raise InputError(f"{path}: no array {listed(missing)}; {remedy}")
+    return arrays
+
+
+def listed(names: Sequence[Any], most: int = 8) -> str:
+    """The first names, and how many there are if these are not all."""
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once, or None.
+
+    Example:
+        >>> first_repeated(["a", "b", "c", "c", "b"])
+        'b'
+    """
+    times = Counter(names)
+    return next((name for name in names if times[name] > 1), None)
