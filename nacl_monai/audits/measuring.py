@@ -170,7 +170,7 @@ def joined(
     """
     first, *others = (one.record for one in numbers)
     record = first.joined(others)
-    definition = {**record.definition, "calibrator": " ".join(calibrator) or "none"}
+    definition = {**record.definition, "calibrator": list(calibrator)}
     return replace(record, patients=list(patients) or None, definition=definition)
 
 

@@ -111,6 +111,11 @@ class Record:
         return max(1, len(self.raters))
 
     @property
+    def calibrator(self) -> list[str]:
+        """Name of what the probabilities went through, and its checksum if it has one; else empty."""
+        return list(self.definition.get("calibrator", ()))
+
+    @property
     def of_raters(self) -> Record | None:
         """What was counted of the raters themselves, as of a model; None where there is one rater."""
         if self.human is None:
@@ -299,8 +304,9 @@ class Record:
         axes: dict[str, Any] = dict(zip(_AXES, values, strict=True))
         if joining:
             axes["patients"] = "unknown" if self.patients is None else "known"
+            axes["calibrator"] = " ".join(self.calibrator) or "none"
         recorded = {"definition": "recorded"} if "regions" in self.definition else {}
-        skipped = () if joining else ("calibrator", "ignored")
+        skipped = ("calibrator", *(() if joining else ("ignored",)))
         rest = {
             "region" if key == "regions" else key: value
             for key, value in self.definition.items()
@@ -398,7 +404,7 @@ def definition_of(
     Example:
         >>> definition_of({"boundary": REGIONS["boundary"]}, num_bins=15, width=3.0, spacing=None)
         {'num_bins': 15, 'regions': {'boundary': {'width': 3.0, 'unit': 'voxels'}}, 'structures': [], \
-'ignored': None, 'calibrator': 'none'}
+'ignored': None, 'calibrator': []}
     """
     if isinstance(spacing, str):
         unit = "mm"
@@ -413,7 +419,7 @@ def definition_of(
         },
         "structures": list(structures),
         "ignored": ignored,
-        "calibrator": " ".join(calibrator) or "none",
+        "calibrator": list(calibrator),
     }
 
 
@@ -453,8 +459,7 @@ def read_record(file: str | Path) -> Record:
 def _read_definition(path: Path, arrays: Arrays) -> dict[str, Any]:
     """What was counted; of a file of an earlier version, its calibrator at most."""
     if "definition" not in arrays:
-        calibrator = " ".join(map(str, arrays.get("calibrator", ())))
-        return {"calibrator": calibrator or "none"}
+        return {"calibrator": list(map(str, arrays.get("calibrator", ())))}
     checked = {key: arrays[key] for key in arrays if key not in ("checksum", "calibrator")}
     if str(arrays.get("checksum")) != _checksum(checked):
         raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")

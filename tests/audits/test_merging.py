@@ -1,13 +1,15 @@
 """Several audits side by side are the audit of all their cases, to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nacl_monai import merge, read_audit
-from nacl_monai.audits.result import from_sums
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.metrics import read_record
 from nacl_monai.reports import read_run
 from tests.audits.conftest import Study, bins_of, softmax_cases
 
@@ -81,72 +83,56 @@ def refused(files, said):
     assert "\n" not in str(caught.value)
 
 
-def change(folder, edit, place):
-    arrays = bins_of(folder)
-    edit(arrays)
+def change(folder, place, **fields):
+    """The record of a site with other content, as another site would have written it."""
+    record = replace(read_record(folder), **fields)
     place.mkdir()
-    np.savez(place / "bins.npz", **arrays)
+    record.write(place / "bins.npz")
     return place
 
 
-def rename(arrays):
-    arrays["classes"][1] = "nothing"
+def calibrated(folder, checksum="1" * 64):
+    """Fields of a record of the same probabilities behind a calibrator."""
+    calibrator = ["temperature_union", checksum] if checksum else ["temperature_union"]
+    return {"definition": {**read_record(folder).definition, "calibrator": calibrator}}
 
 
-def renumber(arrays):
-    arrays["cases"] = np.array(["x", "y"])
-
-
-def forget(arrays):
-    renumber(arrays)
-    del arrays["patients"]
-
-
-def drop(arrays):
-    renumber(arrays)
-    for key in ("counts", "positives", "confidences"):
-        arrays[key] = arrays[key][:, :2]
-    arrays["regions"] = arrays["regions"][:2]
-
-
-def calibrate(arrays, checksum="1" * 64):
-    renumber(arrays)
-    arrays["patients"] = arrays["cases"]
-    arrays["calibrator"] = np.array(["temperature_union", checksum])
-
-
-def impossible(arrays):
-    arrays["positives"] += 1
+RENUMBERED = {"cases": ["x", "y"]}
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("fields", "said"),
     [
-        (rename, "differs from"),
-        (drop, "regions"),
-        (lambda _: None, "its case 'patient1_scan2' is in"),
-        (renumber, "its patient 'patient1' is in"),
-        (forget, "patients (known, now unknown)"),
-        (calibrate, "calibrator (none, now temperature_union 1111"),
-        (impossible, "more voxels are right than there are"),
+        (lambda record: {"classes": ["top-1", "nothing", *record.classes[2:]]}, "differs from"),
+        (lambda record: {"regions": ["foreground", "own"], "sums": record.sums[:, :2]}, "regions"),
+        (lambda _: {}, "its case 'patient1_scan2' is in"),
+        (lambda _: RENUMBERED, "its patient 'patient1' is in"),
+        (lambda _: {**RENUMBERED, "patients": None}, "patients (known, now unknown)"),
+        (
+            lambda record: {"sums": replace(record.sums, positives=record.sums.positives + 1)},
+            "more voxels are right than there are",
+        ),
     ],
-    ids=["classes", "regions", "case", "patient", "unknown patients", "calibrator", "sums"],
+    ids=["classes", "regions", "case", "patient", "unknown patients", "sums"],
 )
-def test_what_does_not_belong_together_is_refused(edit, said, sites, tmp_path):
-    """Other classes, regions or calibrators, a case or a patient twice, lost patients, damaged sums."""
-    refused([sites["a"], change(sites["a"], edit, tmp_path / "changed")], said)
+def test_what_does_not_belong_together_is_refused(fields, said, sites, tmp_path):
+    """Other classes or regions, a case or a patient twice, lost patients, sums that no voxels have."""
+    changed = fields(read_record(sites["a"]))
+    changed |= {"fine": None} if "regions" in changed else {}
+    refused([sites["a"], change(sites["a"], tmp_path / "changed", **changed)], said)
+
+
+def test_file_that_was_edited_is_refused(sites):
+    """Confidences that are one in a hundred too high are nobody's."""
+    arrays = bins_of(sites["b"])
+    np.savez(sites["b"] / "bins.npz", **{**arrays, "confidences": arrays["confidences"] * 1.01})
+
+    refused([sites["a"], sites["b"]], "b/audit/bins.npz: is not as it was written")
 
 
 def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
     """What both went through is kept in the file."""
-
-    def same(arrays):
-        arrays["calibrator"] = np.array(["temperature_union", "1" * 64])
-
-    files = [
-        str(change(sites["a"], calibrate, tmp_path / "x")),
-        str(change(sites["b"], same, tmp_path / "y")),
-    ]
+    files = [str(change(sites[s], tmp_path / s / "cal", **calibrated(sites[s]))) for s in "ab"]
     assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
 
     saved = read_audit(read_audit(tmp_path / "merged").save(tmp_path / "again" / "bins.npz"))
@@ -156,25 +142,18 @@ def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
 @pytest.mark.parametrize("checksum", ["2" * 64, None])
 def test_calibrators_of_one_name_are_told_apart(checksum, sites, tmp_path):
     """By the checksum of what was fitted; a file without it may be of any."""
+    first = change(sites["a"], tmp_path / "x", **calibrated(sites["a"]))
+    other = change(sites["b"], tmp_path / "y", **calibrated(sites["b"], checksum))
 
-    def other(arrays):
-        arrays["calibrator"] = np.array(["temperature_union", checksum][: 2 if checksum else 1])
-
-    files = [
-        change(sites["a"], calibrate, tmp_path / "x"),
-        change(sites["b"], other, tmp_path / "y"),
-    ]
-    refused(files, "y/bins.npz: differs from")
-    refused(files, "calibrator (temperature_union 1111")
+    refused([first, other], "calibrator (temperature_union 1111")
+    refused([sites["a"], other], "calibrator (none, now temperature_union")
 
 
 def test_case_that_a_file_repeats_is_refused(sites, tmp_path):
     """Even of one file."""
+    changed = change(sites["a"], tmp_path / "changed", cases=["one", "one"])
 
-    def repeat(arrays):
-        arrays["cases"][:] = "one"
-
-    refused([change(sites["a"], repeat, tmp_path / "changed")], "case 'one' is there twice")
+    refused([changed], "case 'one' is there twice")
 
 
 def test_no_site_is_one_line():
@@ -210,7 +189,3 @@ def test_saved_audit_is_the_same(sites, tmp_path):
 
     pd.testing.assert_frame_equal(audit.errors, again.errors, check_exact=True)
     assert again.run.patients.tolist() == audit.run.patients.tolist()
-    sums = from_sums(
-        audit.run.bins.sums, audit.run.cases, audit.run.bins.regions, audit.run.bins.classes[1:]
-    )
-    assert sums.run.unit == "cases"

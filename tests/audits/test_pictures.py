@@ -112,7 +112,7 @@ def test_only_the_worst_are_in_memory():
     worst = WorstCases(settings, most=2)
     probs = torch.tensor([[[[0.4, 0.2]]], [[[0.6, 0.8]]]])
     for case, label in (("a", [1, 0]), ("empty", [0, 0]), ("b", [0, 1]), ("c", [1, 0])):
-        numbers = measured(probs, Labels(torch.tensor([[label]]), None), settings)
+        numbers = measured("case", probs, Labels(torch.tensor([[label]]), None), settings)
         kept = worst.keep(case, replace(numbers, picture={"case": case}))
         assert kept.picture is None
 

@@ -17,7 +17,7 @@ from nacl_monai.bundles.command_line import keys_and_values
 from nacl_monai.bundles.export import export_bundle
 from nacl_monai.cli import main
 from nacl_monai.metrics import expected_calibration_error
-from nacl_monai.metrics.record import read_bins
+from nacl_monai.metrics.record import read_record
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.checkpoints import load_state, save_state
 from tests.configurations.conftest import (
@@ -80,7 +80,7 @@ def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
 def test_bins_say_what_is_behind_the_network(calibrated, acdc):
     """The plain run's name nothing."""
     named = [
-        read_bins(folder / "evaluation/bins.npz").calibrator for folder in (acdc[1], calibrated)
+        read_record(folder / "evaluation/bins.npz").calibrator for folder in (acdc[1], calibrated)
     ]
 
     assert named == [[], [NAME]]

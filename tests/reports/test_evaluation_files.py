@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.record import read_bins
+from nacl_monai.metrics.record import read_record
 from nacl_monai.reports import read_run
 from nacl_monai.reports.evaluation_files import listed, read_arrays, read_cases, read_map
 
@@ -111,7 +111,7 @@ class TestCases:
         )
 
 
-@pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_bins)])
+@pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_record)])
 class TestUnusableFile:
     def test_missing_file_is_named_with_the_remedy(self, copies, name, read):
         """Whoever forgot to evaluate learns how."""

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.record import RunBins
 from nacl_monai.reports.evaluated import by_rater, human_run, run_of_bins
 from nacl_monai.reports.reliability import draw_reliability, reliability_curve
 from nacl_monai.reports.selective import risk_curve
@@ -15,7 +14,7 @@ SHAPE = (6, 5, 4)
 
 
 @pytest.fixture
-def run(tmp_path):
+def run():
     """Two cases of two classes, labeled by three raters."""
     rng = np.random.default_rng(0)
     metric = CalibrationMetric(regions=["all"], num_raters=3)
@@ -23,16 +22,7 @@ def run(tmp_path):
         inside = rng.random(SHAPE)
         labels = rng.random((3, *SHAPE)) < inside
         metric([np.stack([1 - inside, inside])], [labels.astype(int)])
-    bins = RunBins(
-        cases=["a", "b"],
-        regions=["all"],
-        classes=["top-1", "background", "organ"],
-        sums=metric.case_bins(),
-        path=tmp_path / "bins.npz",
-        fine=metric.case_fine_bins(),
-        human=metric.case_human_bins(),
-        raters=["anna", "ben", "cara"],
-    )
+    bins = metric.record(["a", "b"], ["background", "organ"], raters=["anna", "ben", "cara"])
     return run_of_bins(bins, "model")
 
 

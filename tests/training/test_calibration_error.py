@@ -73,7 +73,7 @@ def test_settings_reach_the_metric():
     calibration = CalibrationError(7, ["nll"], ["boundary", "all"], 2.0, "pixdim")
 
     metric = calibration.metric_fn
-    assert (metric.num_bins, list(metric.errors)) == (7, ["nll"])
+    assert (metric.options.num_bins, list(metric.errors)) == (7, ["nll"])
     assert metric.region_names == ("boundary", "all")
     assert (metric.boundary_width, metric.spacing) == (2.0, "pixdim")
 

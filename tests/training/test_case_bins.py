@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nacl_monai.metrics import CalibrationBins
 from nacl_monai.training import CalibrationError, CaseBins
-from nacl_monai.training.case_files import write_case_bins
 from tests.training.conftest import CLASSES, REGIONS, probabilities_of
 
 
@@ -64,15 +62,6 @@ def test_fine_bins_are_left_out_where_no_error_needs_them(tmp_path):
     CaseBins(tmp_path, ["background", "left"], calibration).write(None, ["a"], [])
 
     assert not [key for key in np.load(tmp_path / "bins.npz") if key.startswith("fine_")]
-
-
-def test_file_is_called_as_it_was_asked_for(tmp_path):
-    """NumPy would add .npz to the name."""
-    sums = CalibrationBins(*[torch.zeros(1, 1, 3, 15, dtype=torch.float64)] * 3)
-    write_case_bins(tmp_path / "bins", sums, ["a"], ["all"], ["background", "left"])
-
-    assert [file.name for file in tmp_path.iterdir()] == ["bins"]
-    assert list(np.load(tmp_path / "bins")["cases"]) == ["a"]
 
 
 def test_bins_of_the_second_region_are_those_of_the_union(bins, evaluated):
