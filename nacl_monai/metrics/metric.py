@@ -287,6 +287,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """The bins of all processes' cases, ``(cases, regions, 1 + C, num_bins)``."""
         return cast("CalibrationBins", self._gathered()[CalibrationBins])
 
+    def case_human_bins(self) -> CalibrationBins | None:
+        """The bins of raters who are predicted by the others, as `case_bins`; None of one rater."""
+        return cast("CalibrationBins | None", self._gathered().get(HumanBins))
+
     def record(
         self,
         cases: Sequence[str],
@@ -310,8 +314,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         Raises:
             InputError: If there are not as many names as cases or channels of probabilities.
         """
-        gathered = self._gathered()
-        sums = cast("CalibrationBins", gathered[CalibrationBins])
+        sums, fine = self.case_bins(), self._gathered().get(FineBins)
         names = list(OUTSIDE_INSIDE if self.structures else classes)
         _, _, channels, num_bins = sums.counts.shape
         if len(names) != channels - 1:
@@ -324,9 +327,9 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             regions=list(self.region_names),
             classes=[TOP, *names],
             sums=sums,
-            fine=cast("FineBins | None", gathered.get(FineBins)),
+            fine=cast("FineBins | None", fine),
             patients=list(patients) or None,
-            human=cast("CalibrationBins | None", gathered.get(HumanBins)),
+            human=self.case_human_bins(),
             raters=list(raters),
             definition=definition_of(
                 self.regions,

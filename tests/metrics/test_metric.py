@@ -351,8 +351,8 @@ def test_settings_default_to_those_of_the_paper():
 
     assert metric.case_bins().voxels().tolist() == [[2 * 6]]
     assert metric.case_bins().num_bins == 15
-    assert metric.include_background
-    assert metric.include_absent
+    assert metric.options.include_background
+    assert metric.options.include_absent
 
 
 def test_gradients_stay_out_of_the_buffers():

@@ -68,7 +68,7 @@ def test_published_settings_are_the_defaults():
     expected = pixelwise_calibration_error(probs, labels, 10, "all", 2.0)
 
     assert pixelwise_calibration_error(probs, labels) == expected
-    assert CalibrationMetric().false_positive_weight == 2.0
+    assert CalibrationMetric().options.false_positive_weight == 2.0
 
 
 def test_false_positive_counts_a_second_time():

@@ -54,11 +54,8 @@ def test_record_is_read_as_it_was_written(tmp_path):
         for key in ("sums", "fine", "human"):
             ours, theirs = getattr(record, key), getattr(read, key)
             assert (ours is None) == (theirs is None)
-            for one, other in zip(
-                ours.tensors() if ours else (), theirs.tensors() if theirs else ()
-            ):
-                assert one.dtype == other.dtype
-                assert torch.equal(one, other)
+            pairs = zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ()
+            assert all(one.dtype == other.dtype and torch.equal(one, other) for one, other in pairs)
         assert not record.difference(read, joining=True)
     assert [file.name for file in tmp_path.iterdir()] == ["bins"]
 
