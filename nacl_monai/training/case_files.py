@@ -7,7 +7,6 @@ Handlers for an evaluator of MONAI or Ignite: `CalibrationError` measures; `Case
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from monai.handlers import IgniteMetricHandler
 from monai.utils.enums import CommonKeys
 
 from nacl_monai.counting import counted
-from nacl_monai.data.cases import names_by_path
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.regions import Region
@@ -30,6 +28,7 @@ from nacl_monai.reports.slices import case_slice, write_slice
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training.outputs import (
     batch_entries,
+    case_names,
     case_outputs,
     image_files,
     label_of,
@@ -100,39 +99,6 @@ class CalibrationError(IgniteMetricHandler):
             output_transform=output_transform,
             save_details=False,
         )
-
-
-def case_names(files: Sequence[str]) -> list[str]:
-    """A name for each case, no two alike.
-
-    A file gives its name without ending; if that is not enough to tell files apart, the folders above
-    precede it. Cases of one file, such as its slices, are numbered, and so are those of none, by
-    their position.
-
-    Args:
-        files: The images' files, in the order of the cases; "" where nobody knows.
-
-    Example:
-        >>> case_names(["a/t1.nii.gz", "b/t1.nii.gz", ""])
-        ['a_t1', 'b_t1', '2']
-        >>> case_names(["p1.nii.gz", "p1.nii.gz"])
-        ['p1_0', 'p1_1']
-    """
-    width = len(str(len(files) - 1))
-    names = [name or f"{k:0{width}}" for k, name in enumerate(names_by_path(files))]
-    while len(set(names)) < len(names):
-        names = _numbered(names)
-    return names
-
-
-def _numbered(names: Sequence[str]) -> list[str]:
-    """Those that are there several times with a number behind them."""
-    times, seen = Counter(names), Counter[str]()
-    numbered = []
-    for name in names:
-        numbered.append(f"{name}_{seen[name]}" if times[name] > 1 else name)
-        seen[name] += 1
-    return numbered
 
 
 class CaseHandler(ABC):

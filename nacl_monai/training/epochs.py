@@ -23,9 +23,8 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.losses import DeepSupervisionLoss
 from nacl_monai.progress import progress_bar
 from nacl_monai.training import Position
-from nacl_monai.training.case_files import case_names
 from nacl_monai.training.logits import network_logits
-from nacl_monai.training.outputs import batch_entries, image_files
+from nacl_monai.training.outputs import batch_entries, case_names, image_files
 
 _EPOCHS = "max_epochs"
 # Where the number of epochs may decide something: `refusal_of_length` looks at it there.

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nacl_monai.training.case_files import case_names
+from nacl_monai.training.outputs import case_names
 
 
 def test_a_file_gives_its_name_without_ending():
