@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.record import read_record
+from nacl_monai.metrics.record import listed, read_arrays, read_record
 from nacl_monai.reports import read_run
-from nacl_monai.reports.evaluation_files import listed, read_arrays, read_cases, read_map
+from nacl_monai.reports.evaluation_files import read_cases
+from nacl_monai.reports.slices import read_map
 
 
 def refusal(read, path):
@@ -183,7 +184,7 @@ class TestMaps:
 class TestArrays:
     def test_only_the_wanted_arrays_are_read(self, bins_file):
         """Any other array is left alone."""
-        assert list(read_arrays(bins_file, ["counts"])) == ["counts"]
+        assert list(read_arrays(bins_file, ["counts"], "")) == ["counts"]
 
     def test_flipped_bit_is_refused_or_changes_nothing(self, tmp_path):
         """Wherever it is: in the data, whose checksum tells, or in what announces them."""
@@ -193,7 +194,7 @@ class TestArrays:
         for place in range(len(whole)):
             file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
             with suppress(InputError):
-                np.testing.assert_array_equal(read_arrays(file, ["counts"])["counts"], values)
+                np.testing.assert_array_equal(read_arrays(file, ["counts"], "")["counts"], values)
 
     def test_remedy_ends_the_message(self, tmp_path):
         """The caller says what can be done about it."""

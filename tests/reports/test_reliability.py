@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from nacl_monai.metrics import REGIONS
 from nacl_monai.reports import draw_reliability, read_runs, reliability_curve, write_reliability
-from nacl_monai.reports.reliability import OVER, REGION_LABELS, UNDER
+from nacl_monai.reports.reliability import OVER, UNDER
 from tests.evaluated_runs import slow_curve
 
 
@@ -170,10 +169,6 @@ class TestFigure:
             )
         caption = draw_reliability(read_runs(copies), region="wall", resamples=10).get_supxlabel()
         assert caption.startswith("Voxels of the region wall in 7 test cases.")
-
-    def test_words_for_regions_are_of_regions_that_there_are(self):
-        """No caption is written for a region that the metrics do not have."""
-        assert set(REGION_LABELS) <= set(REGIONS)
 
 
 def test_files_are_named_by_region_and_class(folders, tmp_path):

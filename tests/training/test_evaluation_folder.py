@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from nacl_monai.errors import InputError
+from nacl_monai.reports.evaluation_files import evaluation_record, write_evaluation_record
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training import open_evaluation
-from nacl_monai.training.evaluation_record import evaluation_record, write_evaluation_record
 
 
 @pytest.fixture

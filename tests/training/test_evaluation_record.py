@@ -8,9 +8,9 @@ import pytest
 from ignite.engine import Engine
 
 from nacl_monai.errors import InputError
+from nacl_monai.reports.evaluation_files import check_replaceable
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training import EvaluationRecord
-from nacl_monai.training.evaluation_record import check_replaceable
 
 
 @pytest.fixture
