@@ -42,8 +42,8 @@ from nacl_monai.audits.images import (
 )
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
+from nacl_monai.metrics.record import UNREADABLE_NPZ
 from nacl_monai.metrics.voxels import native
-from nacl_monai.reports.evaluation_files import UNREADABLE_NPZ
 from nacl_monai.runs import EvaluationFolder
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
