@@ -1,5 +1,13 @@
 """Errors for people: one line that names the file or key at fault, and the remedy."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+#: What to do with the name of a folder that MONAI would run as code.
+FOLDER_REMEDY = "write a path in front of it, such as ./, or rename it"
+
 
 class InputError(ValueError):
     """A file, a folder, a configuration key or a tensor cannot be used.
@@ -19,3 +27,21 @@ class SettingError(InputError):
     """
 
     exit_code = 2
+
+
+def check_no_code(source: str | Path, names: Iterable[str], remedy: str = "rename it") -> None:
+    """Refuses names that MONAI would run as code, or take for a key, once they are in a configuration.
+
+    Args:
+        source: Where the names are, for the message.
+        names: Of files, folders, cases or patients.
+        remedy: What to do.
+
+    Raises:
+        InputError: If a name begins with ``$``, ``@`` or ``%``.
+    """
+    for name in names:
+        if name.startswith(("$", "@", "%")):
+            raise InputError(
+                f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; {remedy}"
+            )

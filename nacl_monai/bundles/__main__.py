@@ -365,10 +365,10 @@ def _text(value: object) -> str:
     """
     from fire.parser import DefaultParseValue
 
-    from nacl_monai.data.cases import REMEDY, check_no_code
+    from nacl_monai.errors import FOLDER_REMEDY, check_no_code
 
     text = str(value)
-    check_no_code(text, [text], REMEDY)
+    check_no_code(text, [text], FOLDER_REMEDY)
     return text if DefaultParseValue(text) == text else repr(text)
 
 

@@ -18,9 +18,8 @@ from typing import Any, Literal
 import torch
 from monai.bundle import ConfigComponent, ConfigExpression, ConfigParser, ReferenceResolver
 
-from nacl_monai.data.cases import REMEDY, check_no_code
 from nacl_monai.differences import leaves, parts, top_level
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import FOLDER_REMEDY, SettingError, check_no_code
 from nacl_monai.training.definitions import given_overrides, running_parser
 from nacl_monai.training.hints import (
     fits,
@@ -53,7 +52,7 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         _check_later(key, given)
         check_literal(key, text)
         if key == "dataset_dir":
-            check_no_code(f"--{key} {text}", [str(text)], REMEDY)
+            check_no_code(f"--{key} {text}", [str(text)], FOLDER_REMEDY)
         overrides[key] = value = _chosen(key, text, parser)
         if value != text:
             _check_no_parts(key, text, value, given)

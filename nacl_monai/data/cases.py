@@ -14,8 +14,6 @@ from typing import NoReturn, TypedDict
 
 from nacl_monai.errors import InputError
 
-#: What to do with the name of a folder that MONAI would run as code.
-REMEDY = "write a path in front of it, such as ./, or rename it"
 # Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are not an ending.
 _ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
 
@@ -109,24 +107,6 @@ def _faults_of_files(case: Case) -> list[InputError]:
     if not Path(case["label"]).is_file():
         faults.append(InputError(f"{images[0]}: has no label; expected it at {case['label']}"))
     return faults
-
-
-def check_no_code(source: str | Path, names: Iterable[str], remedy: str = "rename it") -> None:
-    """Refuses names that MONAI would run as code, or take for a key, once they are in a configuration.
-
-    Args:
-        source: Where the names are, for the message.
-        names: Of files, folders, cases or patients.
-        remedy: What to do.
-
-    Raises:
-        InputError: If a name begins with ``$``, ``@`` or ``%``.
-    """
-    for name in names:
-        if name.startswith(("$", "@", "%")):
-            raise InputError(
-                f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; {remedy}"
-            )
 
 
 def fault_of_name(names: str, file: str) -> InputError | None:

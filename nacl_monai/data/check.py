@@ -21,12 +21,12 @@ import pandas as pd
 from monai.bundle import ConfigParser
 
 from nacl_monai.counting import counted
-from nacl_monai.data.cases import REMEDY, Case, ReportFault, check_no_code, split_unit
+from nacl_monai.data.cases import Case, ReportFault, split_unit
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.preprocessed import LostVoxels, preprocess_label
 from nacl_monai.data.volumes import transforms_hash
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import FOLDER_REMEDY, InputError, SettingError, check_no_code
 from nacl_monai.menus import (
     check_fragments,
     dataset_file,
@@ -100,7 +100,7 @@ def check_dataset(
 
 def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None) -> ConfigParser:
     """What the bundle declares of the data in a folder."""
-    check_no_code(dataset_dir, [str(dataset_dir)], REMEDY)
+    check_no_code(dataset_dir, [str(dataset_dir)], FOLDER_REMEDY)
     for kind in ("train", "evaluate", "inference"):
         check_fragments(fragments(dataset, kind, bundles))
     parser = ConfigParser({**read_dataset(dataset, bundles), **read_shared(bundles)})

@@ -18,13 +18,13 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
-from nacl_monai.data.cases import REMEDY, Case, check_no_code, split_unit
+from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.choices import choose_channels, choose_preprocessing, is_ct
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.patients import patients_of
 from nacl_monai.data.splits import complete_split, split_by_folds, split_patients
 from nacl_monai.data.survey import Choice, Options, choose_classes, survey
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import FOLDER_REMEDY, InputError, SettingError, check_no_code
 from nacl_monai.files import check_folder, write_text
 from nacl_monai.menus import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
 
@@ -117,7 +117,7 @@ def _choose(
     """All choices; fewer where there are faults."""
     source = description.source
     check_no_code(source, [source.name])  # of a datalist; MONAI parses it in the next lines
-    check_no_code(dataset_dir, [dataset_dir], REMEDY)
+    check_no_code(dataset_dir, [dataset_dir], FOLDER_REMEDY)
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
     cases: list[Case] = find(report_fault=faults.append)
