@@ -51,7 +51,7 @@ def test_other_systems_run_the_quick_tests():
     words = tests.removeprefix("python ")
 
     assert CI["jobs"]["elsewhere"]["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
-    pytest_, _, chosen = words.partition(" -m \"")
+    pytest_, _, chosen = words.partition(' -m "')
     assert f"$(BIN)/{tests.partition(' -m ')[0]} {pytest_}" in makefile
     assert f'$(PYTEST) -m "{chosen} $(ARGS)' in makefile
 

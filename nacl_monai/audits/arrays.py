@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -81,6 +82,8 @@ def audit(
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     _refuse(dict.fromkeys(options, True), "folders")
+    for name, values in {"probs": probs, "labels": labels, "mask": mask, **raters}.items():
+        _refuse_hidden(name, values)
     patients = _patients(patients)
     metric = CalibrationMetric(
         num_bins=num_bins,
@@ -193,6 +196,19 @@ def _check_shapes(labels_of: Mapping[str, Sequence[torch.Tensor]]) -> None:
 
 def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     mask = as_tensor(mask)
-    if isinstance(mask, list):
-        return mask
-    return [mask] if mask.ndim < several[0].ndim or len(several) == 1 else list(mask)
+    single = not isinstance(mask, list) and (mask.ndim < several[0].ndim or len(several) == 1)
+    masks: list[torch.Tensor] = [mask] if single else list(mask)
+    if any(((one != 0) & (one != 1)).any() for one in masks):
+        raise InputError(
+            "mask: holds other numbers than 0 and 1; give 1, or true, where voxels count"
+        )
+    return masks
+
+
+def _refuse_hidden(name: str, values: Any) -> None:
+    """Refuses arrays some of whose values NumPy hides, which nothing behind them would notice."""
+    several = values if isinstance(values, (list, tuple)) else [values]
+    if any(isinstance(one, np.ma.MaskedArray) for one in several):
+        raise InputError(
+            f"{name}: hides values by a mask of NumPy's own; give plain arrays, and mask= beside them"
+        )

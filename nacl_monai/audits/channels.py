@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.data.descriptions import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
+_ANOTHER = "give another with --dataset"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Channels:
         source: What says so.
         scored: Names and label values of the structures that Dice is of; by default every class but the
             background.
+        painted: The value with which a segmentation shows each structure that may overlap, later ones
+            over earlier ones; empty where nobody says.
     """
 
     activation: str
@@ -32,6 +36,7 @@ class Channels:
     ignore: int | None = None
     source: str = ""
     scored: Mapping[str, tuple[int, ...]] | None = None
+    painted: tuple[int, ...] = ()
 
     @property
     def overlapping(self) -> bool:
@@ -102,7 +107,8 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
     values, ignored = _labels(file)
     if _are_structures(file, values, activation):
         structures = {name: of for name, of in values.items() if of != (0,)}
-        return Channels(SIGMOID, structures, ignored, str(file))
+        painted = _painted(read_object(file, _ANOTHER).get("regions_class_order"), len(structures))
+        return Channels(SIGMOID, structures, ignored, str(file), painted=painted)
     ordered = dict(sorted(values.items(), key=itemgetter(1)))
     if next(iter(ordered.values()), None) != (0,):
         raise InputError(
@@ -112,9 +118,15 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
     return Channels(SOFTMAX, ordered, ignored, str(file))
 
 
+def _painted(order: Any, structures: int) -> tuple[int, ...]:
+    """nnU-Net's ``regions_class_order``, if it has a value for each structure."""
+    known = isinstance(order, list) and all(type(value) is int for value in order)
+    return tuple(order) if known and len(order) == structures else ()
+
+
 def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
     """Name → label values, and the value to ignore, if there is one."""
-    labels = read_object(file, "give another with --dataset").get("labels")
+    labels = read_object(file, _ANOTHER).get("labels")
     if not isinstance(labels, dict) or not labels:
         raise InputError(f"{file}: names no labels; give another with --dataset")
     values = {name: tuple(of) for name, of in label_values(file, labels).items() if name != IGNORE}

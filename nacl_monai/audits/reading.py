@@ -483,15 +483,19 @@ def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> No
     # As far as the metric takes it: a calibrator is fitted to what can be audited.
     over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
     if high == _PERCENT and voxels.dtype == np.uint8 and _end_at(voxels, _PERCENT):
-        raise InputError(
-            f"{file}: reaches to 100, as percent do, but whole numbers are taken for 255ths; save "
-            "probabilities from 0 to 1"
-        )
+        raise _percent(file)
     if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
             f"probabilities, after {channels.activation}"
         )
+
+
+def _percent(file: Path) -> InputError:
+    return InputError(
+        f"{file}: reaches to 100, as percent do, but whole numbers are taken for 255ths; save "
+        "probabilities from 0 to 1"
+    )
 
 
 def _end_at(voxels: npt.NDArray[Any], most: int) -> bool:
@@ -503,6 +507,9 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
     probs, tolerance = dequantized(torch.from_numpy(voxels)[None])
     off = float((probs.sum(1, dtype=torch.float32) - 1).abs().max())
     if off > (tolerance or sum_tolerance(probs.dtype)):
+        sums = voxels.sum(0, dtype=np.int64) if voxels.dtype == np.uint8 else np.zeros(1)
+        if np.abs(sums - _PERCENT).max() <= len(voxels):  # each is rounded by itself
+            raise _percent(file)
         raise InputError(
             f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
             "structure of its own, say --activation sigmoid"
@@ -510,42 +517,62 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:
-    """Compares the most probable classes with the segmentation, if there is one.
+    """Compares what the probabilities say with the segmentation beside them, if there is one.
 
-    They differ where one of both is of another prediction, or where the axes were turned unseen. Classes
-    that the stored precision cannot tell apart are equally probable. The background that both agree on
-    counts for nothing: it would hide a lesion. Structures that overlap are painted over each other in a
-    segmentation, and are not compared.
+    They differ where one of both is of another prediction, or where the axes were turned unseen. What
+    the stored precision cannot tell apart agrees with either. The background that both agree on counts
+    for nothing: it would hide a lesion. Structures that overlap are painted over each other in the order
+    that ``dataset.json`` has, and are not compared without one.
 
     Args:
         predicted: The probabilities.
         channels: What they mean.
 
     Raises:
-        InputError: If another class has more than one in a hundred of the voxels in which either has a
-            foreground.
+        InputError: If more than one in a hundred of the voxels in which either has a foreground differ.
     """
-    if predicted.segmentation is None or channels.overlapping:
+    if predicted.segmentation is None or (channels.overlapping and not channels.painted):
         return
     image = read_image(predicted.segmentation)
     check_affine(str(predicted.segmentation), image.affine)
     voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
-    values = np.array([of[0] for of in channels.values.values()])
-    largest, classes = (one.numpy() for one in torch.from_numpy(predicted.voxels).max(0))
-    if voxels.shape != classes.shape:
+    if voxels.shape != predicted.voxels.shape[1:]:
         raise InputError(
             f"{predicted.file}: has another shape than {predicted.segmentation}; predict the case again"
         )
-    unlike = values[classes] != voxels
-    foreground = np.count_nonzero((values[classes] != 0) | (voxels != 0))
-    for value, probs in zip(values, predicted.voxels, strict=True):
-        unlike &= (voxels != value) | (largest - probs > _step(probs.dtype))
+    says = _painted if channels.overlapping else _most_probable
+    shown, unlike = says(predicted.voxels, voxels, channels)
+    foreground = np.count_nonzero((shown != 0) | (voxels != 0))
     share = float(np.count_nonzero(unlike)) / max(1, int(foreground))
     if share > _UNLIKE:
         raise InputError(
             f"{predicted.file}: its most probable classes are not those of {predicted.segmentation} in "
             f"{share:.1%} of the foreground; predict the case again, or move the segmentation away"
         )
+
+
+def _most_probable(
+    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The label values of the most probable classes, and where the segmentation has none of these."""
+    values = np.array([of[0] for of in channels.values.values()])
+    largest, classes = (one.numpy() for one in torch.from_numpy(probs).max(0))
+    unlike = values[classes] != segmentation
+    for value, plane in zip(values, probs, strict=True):
+        unlike &= (segmentation != value) | (largest - plane > _step(probs.dtype))
+    return values[classes], unlike
+
+
+def _painted(
+    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The structures above one half, painted over each other, and where the segmentation is unlike."""
+    half = 127.5 if probs.dtype == np.uint8 else 0.5
+    shown, unsure = np.zeros(segmentation.shape, np.int64), np.zeros(segmentation.shape, np.bool_)
+    for value, plane in zip(channels.painted, probs, strict=True):
+        shown[plane > half] = value
+        unsure |= np.abs(plane - half) <= _step(probs.dtype)
+    return shown, (shown != segmentation) & ~unsure
 
 
 def _step(dtype: np.dtype[Any]) -> float:

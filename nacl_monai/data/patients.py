@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def patients_of(
 
     Raises:
         SettingError: If the pattern is none, has other than one group, or both are given.
-        InputError: If a case has no patient or two, or the table cannot be read.
+        InputError: If a case has no patient or two, the pattern cuts a number in two, a patient's name
+            has two forms of Unicode, or the table cannot be read.
 
     Example:
         >>> patients_of(["patient001_ED", "patient001_ES"], r"(patient\d+)_")
@@ -88,18 +90,38 @@ def patients_of(
     if pattern is not None and table is not None:
         raise SettingError("--patients: is given beside --patient-pattern; give one of them")
     if table is not None:
-        return _by_table(cases, Path(table))
-    return [] if pattern is None else _by_pattern(cases, pattern)
+        patients = _by_table(cases, Path(table))
+    else:
+        patients = [] if pattern is None else _by_pattern(cases, pattern)
+    spelled: dict[str, str] = {}
+    for patient in patients:
+        other = spelled.setdefault(unicodedata.normalize("NFC", patient), patient)
+        if other != patient:
+            raise InputError(
+                f"{patient}: is a patient in two forms of Unicode, as macOS and others write it, and "
+                "would be two people; write the name in one form"
+            )
+    return patients
 
 
 def _by_pattern(cases: Sequence[str], pattern: str) -> list[str]:
     expression = _compiled(pattern)
-    patients = []
+    patients, widths, cut = [], set(), ""
     for case in cases:
         match = expression.search(case)
         if match is None or not match[1]:
             raise InputError(f"{case}: does not match --patient-pattern {pattern!r}; correct it")
         patients.append(match[1])
+        inside = len(match[1]) - len(match[1].rstrip("0123456789"))
+        behind = case[match.end(1) :]
+        outside = len(behind) - len(behind.lstrip("0123456789"))
+        widths.add(inside + outside)
+        cut = case if inside and outside else cut
+    if cut and len(widths) > 1:  # p1 and p12 would be one; numbers of one width may hold two
+        raise InputError(
+            f"{cut}: --patient-pattern {pattern!r} takes a part of its number, and numbers have several "
+            r"widths, so that several patients would be one; write \d+ for all of a number"
+        )
     return patients
 
 
