@@ -40,6 +40,7 @@ def written_folder(
     option: str = "--output",
     read: Iterable[str | Path] = (),
     replace: bool = True,
+    whole: bool = True,
 ) -> Iterator[Path]:
     """Yields a new folder beside ``output``, which takes its place as soon as the block has succeeded.
 
@@ -52,6 +53,8 @@ def written_folder(
         read: Files and folders that the command reads, none of which may be within ``output``.
         replace: Whether the command may replace what it has written earlier; otherwise ``output`` must
             be missing or empty, and nothing is recorded.
+        whole: Whether all earlier files of the command go, or only those of the same names, as where
+            each call draws another figure.
 
     Yields:
         The folder to write to.
@@ -81,7 +84,7 @@ def written_folder(
         if isinstance(error, OSError) and _is_of_disk(error, aside):
             raise _unwritable(output, option, error) from error
         raise
-    close_output(output, command, replace=replace)
+    close_output(output, command, replace=replace, whole=whole)
 
 
 def aside_of(output: str | Path) -> Path:
@@ -153,7 +156,9 @@ def open_output(
     return aside
 
 
-def close_output(output: str | Path, command: str, *, replace: bool = True) -> None:
+def close_output(
+    output: str | Path, command: str, *, replace: bool = True, whole: bool = True
+) -> None:
     """Puts what was written aside in its place, with the files of others that were there.
 
     Raises:
@@ -164,7 +169,7 @@ def close_output(output: str | Path, command: str, *, replace: bool = True) -> N
     remains = f"what was written is in {aside}"
     try:
         if replace:
-            _join(path, aside, command, remains)
+            _join(path, aside, command, whole, remains)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             path.rename(old)
@@ -178,17 +183,19 @@ def close_output(output: str | Path, command: str, *, replace: bool = True) -> N
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _join(path: Path, aside: Path, command: str, remains: str) -> None:
+def _join(path: Path, aside: Path, command: str, whole: bool, remains: str) -> None:
     """Records the files of a command, and keeps those of others."""
     written, new = _written(path), _files(aside)
-    kept = {name for name in _files(path) if not _is_nobodys(Path(name).name)}
-    kept -= {RECORD, *written.get(command, [])}
+    there = {name for name in _files(path) if not _is_nobodys(Path(name).name)}
+    earlier = there.intersection(written.get(command, []))
+    kept = there - {RECORD} - (earlier if whole else earlier & new)
     if collisions := sorted(new & kept):
         raise InputError(
             f"{path}: holds {collisions[0]}, which `nacl-monai {command}` did not write, and so is not "
             f"replaced; {remains}"
         )
-    text = json.dumps({**written, command: sorted(new)}, indent=1, ensure_ascii=False)
+    written[command] = sorted(new | (earlier & kept))
+    text = json.dumps(written, indent=1, ensure_ascii=False)
     write_text(aside / RECORD, text + "\n")
     for name in sorted(kept):
         _keep(path / name, aside / name)

@@ -7,12 +7,12 @@ defaults, and the dataset, are not in its name.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from nacl_monai.errors import InputError
+from nacl_monai.output import aside_of
 
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"
@@ -197,32 +197,12 @@ class EvaluationFolder(_Folder):
     @property
     def aside(self) -> Path:
         """The folder that takes this one's place when the evaluation is finished."""
-        return self._beside("new")
-
-    @property
-    def replaced(self) -> Path:
-        """The folder of the earlier evaluation while it is replaced."""
-        return self._beside("old")
-
-    def _beside(self, suffix: str) -> Path:
-        path = self.path.resolve()  # of a link, beside what it leads to; of ".", by its name
-        return path.with_name(f".{path.name}.{suffix}")
+        return aside_of(self.path)
 
     @property
     def record(self) -> Path:
         """What the evaluation is of: set, weights, split, settings, versions."""
         return self.path / "evaluation.json"
-
-    @property
-    def names(self) -> set[str]:
-        """The names of all that may be in the folder."""
-        files = (self.record, self.cases, self.summary, self.bins, self.logits, self.reliability)
-        return {part.name for part in (*files, self.maps)}
-
-    def remove_files(self) -> None:
-        """Removes what an evaluation that was killed has left, but for the lock."""
-        for part in self.path.glob("[!.]*"):
-            part.unlink() if part.is_file() else shutil.rmtree(part, ignore_errors=True)
 
     @property
     def cases(self) -> Path:

@@ -23,13 +23,14 @@ import torch
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.command import audit_one, print_faults, show
 from nacl_monai.audits.options import Options
-from nacl_monai.audits.output import audit_table, check_measured, check_output, draw_all
+from nacl_monai.audits.output import audit_table, check_measured, draw_all, visible_files
 from nacl_monai.audits.reading import Found, find, known_by, read_case, through
 from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
+from nacl_monai.output import written_folder
 from nacl_monai.posthoc import (
     OUTPUTS,
     Calibrator,
@@ -39,7 +40,6 @@ from nacl_monai.posthoc import (
     RegionLogits,
     StructureLogits,
     fit_method,
-    read_calibrator,
     write_calibrator,
 )
 from nacl_monai.posthoc.file import FILE
@@ -87,13 +87,25 @@ def calibrate_folder(
     """
     if folds < 2:
         raise SettingError(f"--folds: is {folds}; give 2 or more")
-    file, remedy = output / FILE, "choose another --output"
-    if file.is_file() and read_calibrator(file, remedy).weights is not None:
-        raise InputError(f"{file}: is a calibrator of a run, not of saved predictions; {remedy}")
-    for name in (BEFORE, AFTER):
-        check_output(output / name, [predictions, labels, *options.files])
-    found = find(predictions, labels, options, BEFORE)
-    show(found)
+    with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
+        found = find(predictions, labels, options, BEFORE)
+        show(found)
+        text, faults = _fit_and_audit(found, folder, output, options, method, region, folds)
+    print(text)
+    print_written(visible_files(output))
+    return faults
+
+
+def _fit_and_audit(
+    found: Found,
+    folder: Path,
+    output: Path,
+    options: Options,
+    method: str | None,
+    region: str | None,
+    folds: int,
+) -> tuple[str, list[InputError]]:
+    """Writes the calibrator and the audits to a new folder; returns what to print, and the faults."""
     channels = found.settings.channels
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
@@ -106,12 +118,11 @@ def calibrate_folder(
     pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
     before = replace(found, pairs=pairs, faults=())
     after = _after(before, name, parts, patient_of)
-    (output / FILE).unlink(missing_ok=True)  # the folder is complete once it is there again
-    folders = [output / BEFORE, output / AFTER]
-    for one, folder in zip((before, after), folders, strict=True):
-        audit_one(one, folder, options, map)
-    runs = read_runs(folders, [BEFORE, name])
-    files = [*folders, *draw_all(runs, output), *write_trade_off(runs, output)]
+    for audited, part in ((before, BEFORE), (after, AFTER)):
+        audit_one(audited, folder / part, output / part, options, map)
+    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
+    draw_all(runs, folder)
+    write_trade_off(runs, folder)
     calibrator = Calibrator(
         fit,
         fit.patients,
@@ -122,13 +133,11 @@ def calibrate_folder(
         channels=channels.names,
         folds=[part.record for part in parts],
     )
-    with atomic_path(output / _SCRIPTED) as path:
+    with atomic_path(folder / _SCRIPTED) as path:
         torch.jit.save(torch.jit.script(fit.module), path)
-    files += [write_calibrator(output / FILE, calibrator), output / _SCRIPTED]
+    write_calibrator(folder / FILE, calibrator)
     fitted = f"{name}: {fit.text(runs[0].unit)}"
-    print(fitted, audit_table(runs), trade_off_text(*runs), sep="\n\n")
-    print_written(files)
-    return faults
+    return "\n\n".join([fitted, audit_table(runs), trade_off_text(*runs)]), faults
 
 
 def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import (
+    NIFTI,
     WorstCases,
     audit_table,
     check_measured,
-    check_output,
     draw_all,
     rater_table,
+    visible_files,
     write_audit,
     write_merged,
-    written_aside,
 )
 from nacl_monai.audits.reading import Found, find, measured_cases, processes
 from nacl_monai.audits.result import merge
@@ -29,6 +30,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.inference.saving import label_tables
 from nacl_monai.metrics.record import first_repeated, listed
+from nacl_monai.output import written_folder
 from nacl_monai.reports import Run, check_alike, read_runs
 
 
@@ -52,26 +54,32 @@ def audit_folders(
         The faults of single cases; the other cases are in the audit.
 
     Raises:
-        InputError: If a folder as a whole cannot be audited; the audits before it are written.
+        InputError: If a folder as a whole cannot be audited; nothing is written then.
     """
     names = distinct_names(predictions, names, "--names", "models")
     check_raters(labels)
-    outputs = [output / name for name in names] if len(names) > 1 else [output]
-    for place in outputs:
-        check_output(place, [*predictions, *by_name(labels).values(), *options.files])
-    everything = [
-        find(folder, labels, options, name) for folder, name in zip(predictions, names, strict=True)
-    ]
-    for found in everything:  # refuse what cannot be meant before the first volume is read
-        show(found)
-        _check(found, options)
-    audits, faults, files = _audit_all(everything, outputs, options)
-    if len(audits) > 1:
-        files += draw_all(_side_by_side(audits), output)
-    print(audit_table(audits))
-    for audit in audits if not isinstance(labels, Path) else ():
-        print(rater_table(audit))
-    print_written(files)
+    read = [*predictions, *by_name(labels).values(), *options.files]
+    parts = names if len(names) > 1 else [""]
+    with written_folder(output, "audit", read=read) as aside:
+        everything = [
+            find(folder, labels, options, name)
+            for folder, name in zip(predictions, names, strict=True)
+        ]
+        for found in everything:  # refuse what cannot be meant before the first volume is read
+            show(found)
+            _check(found, options)
+        audits, faults = [], []
+        with processes(options.jobs) as apply:
+            for found, part in zip(everything, parts, strict=True):
+                audit, of_folder = audit_one(found, aside / part, output / part, options, apply)
+                audits.append(audit)
+                faults += of_folder
+        drawn = draw_all(_side_by_side(audits), aside) if len(audits) > 1 else []
+        tables = [audit_table(audits)]
+        tables += [] if isinstance(labels, Path) else map(rater_table, audits)
+    print(*tables, sep="\n")
+    files = chain.from_iterable(visible_files(output / part) for part in parts)
+    print_written([*files, *(output / file.name for file in drawn)])
     return faults
 
 
@@ -95,46 +103,36 @@ def _check(found: Found, options: Options) -> None:
     patients_of(cases, options.patient_pattern, options.patients)
 
 
-def _audit_all(
-    everything: Sequence[Found], outputs: Sequence[Path], options: Options
-) -> tuple[list[Run], list[InputError], list[Path]]:
-    """The audits of all models, the faults of their cases, and the files."""
-    audits, faults, files = [], [], []
-    with processes(options.jobs) as apply:
-        for found, place in zip(everything, outputs, strict=True):
-            audit, of_folder, written = audit_one(found, place, options, apply)
-            audits.append(audit)
-            faults += of_folder
-            files += written
-    return audits, faults, files
-
-
 def audit_one(
-    found: Found, place: Path, options: Options, apply: Callable[..., Iterable[Any]]
-) -> tuple[Run, list[InputError], list[Path]]:
-    """The audit of one model, the faults of its cases, which are printed, and the files.
+    found: Found,
+    folder: Path,
+    output: Path,
+    options: Options,
+    apply: Callable[..., Iterable[Any]],
+) -> tuple[Run, list[InputError]]:
+    """The audit of one model, and the faults of its cases, which are printed.
 
     Args:
         found: From `find`.
-        place: The files' place.
+        folder: The new folder of the audit.
+        output: What the folder will be called.
         options: The command's options.
         apply: `map`, or that of `nacl_monai.audits.reading.processes`.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
-    worst = WorstCases(found.settings)
-    with written_aside(place) as nifti:
-        written_maps = nifti if options.write else None
-        cases, numbers, faults = measured_cases(found, apply, worst.keep, written_maps)
-        check_measured(found, cases, faults)
-        if options.write:
-            for name, text in label_tables(found.settings.channels.label_names).items():
-                write_text(nifti / name, text)
-        patients = patients_of(cases, options.patient_pattern, options.patients)
-        audit, written = write_audit(place, found, patients, numbers, worst.pictures)
+    worst, nifti = WorstCases(found.settings), folder / NIFTI
+    written_maps = nifti if options.write else None
+    cases, numbers, faults = measured_cases(found, apply, worst.keep, written_maps)
+    check_measured(found, cases, faults)
+    if options.write:
+        for name, text in label_tables(found.settings.channels.label_names).items():
+            write_text(nifti / name, text)
+    patients = patients_of(cases, options.patient_pattern, options.patients)
+    audit = write_audit(folder, output, found, patients, numbers, worst.pictures)
     print_faults(faults)
-    return audit, faults, written
+    return audit, faults
 
 
 def print_faults(faults: Iterable[InputError]) -> None:
@@ -156,10 +154,10 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
     Raises:
         InputError: If the audits cannot be merged.
     """
-    check_output(output, files)
-    audit, written = write_merged(output, merge(files))
-    print(audit_table([audit]))
-    print_written(written)
+    with written_folder(output, "merge", read=files) as aside:
+        table = audit_table([write_merged(aside, output, merge(files))])
+    print(table)
+    print_written(visible_files(output))
     return []
 
 

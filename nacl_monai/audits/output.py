@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,13 @@ from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
 from nacl_monai.audits.reading import Found
 from nacl_monai.audits.result import Audit
 from nacl_monai.counting import counted
-from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import lock_folder, unlock_folder
+from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import AUDITED_ERRORS, AUDITED_SCORES, columns_of, structure_of
 from nacl_monai.metrics.record import Record
 from nacl_monai.reports.evaluated import RATERS, Run, by_rater, human_run, read_run
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
-    check_replaceable,
-    clear_aside,
     evaluation_record,
-    take_place,
     write_case_table,
     write_evaluation_record,
 )
@@ -37,7 +31,9 @@ from nacl_monai.reports.slices import write_slice
 from nacl_monai.reports.style import save_figure
 from nacl_monai.runs import EvaluationFolder
 
-_DIAGRAM, _PAGE, _NIFTI = "reliability_", "page.html", "nifti"
+_DIAGRAM, _PAGE = "reliability_", "page.html"
+#: The folder of the maps of single cases.
+NIFTI = "nifti"
 # Decimals of the table of cases, by which the page orders them.
 _DECIMALS = 6
 
@@ -72,104 +68,53 @@ class WorstCases:
         return replace(measured, picture=None)
 
 
-def check_output(output: Path, read: Iterable[Path] = ()) -> None:
-    """Refuses a folder that holds anything but an audit, or what the next one is made of.
-
-    Args:
-        output: The folder, which is replaced in whole.
-        read: Files and folders that are read.
-
-    Raises:
-        InputError: If it holds something else, or has no record.
-        SettingError: If something that is read is in it.
-    """
-    for path in read:
-        if path.resolve().is_relative_to(output.resolve()):
-            raise SettingError(
-                f"--output: is {output}, of which {path} is read, and would be replaced; choose another"
-            )
-    also = [f"{_DIAGRAM}*", _PAGE, _NIFTI, RATERS]
-    folder = EvaluationFolder(output)
-    check_replaceable(folder, "--output", also)
-    own = sorted(file.name for file in output.glob("[!.]*"))
-    if own and not folder.record.is_file():  # what somebody else made may be called alike
-        raise InputError(
-            f"{output}: holds {own[0]}, but no {folder.record.name}, and may be no audit; choose "
-            "another --output, or move it away"
-        )
-
-
-@contextmanager
-def written_aside(output: Path) -> Iterator[Path]:
-    """Yields the folder for the maps of single cases, of an audit that is written when the block ends.
-
-    It is in the folder that takes the place of ``output`` as a whole. If the block fails, nothing
-    remains.
-
-    Args:
-        output: The folder of the audit.
-
-    Raises:
-        InputError: If it holds something else, or if another process writes there.
-    """
-    folder = EvaluationFolder(output)
-    check_output(output)
-    lock_folder(folder.aside)
-    clear_aside(folder)
-    try:
-        yield folder.aside / _NIFTI
-    except BaseException:
-        unlock_folder(folder.aside)
-        shutil.rmtree(folder.aside, ignore_errors=True)
-        raise
-
-
 def write_audit(
+    folder: Path,
     output: Path,
     found: Found,
     patients: Sequence[str],
     numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
-) -> tuple[Run, list[Path]]:
-    """Writes an audit, in place of an earlier one; whole or not at all.
+) -> Run:
+    """Writes an audit.
 
     Of several raters it is that against their share, and has a folder with an audit against each.
 
     Args:
-        output: The folder.
+        folder: The new folder of the audit.
+        output: What the folder will be called.
         found: What was audited.
         patients: The patient of each case; empty where nobody knows.
         numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
 
     Returns:
-        The audit, read back with every check that its files allow, and the files.
+        The audit, read back with every check that its files allow.
 
     Raises:
-        InputError: If the folder holds something else, or cannot be written.
+        InputError: If it cannot be written.
     """
-    check_output(output)
-    aside = EvaluationFolder(EvaluationFolder(output).aside)
-    folders = [aside, *(EvaluationFolder(aside.path / RATERS / r) for r in found.settings.raters)]
-    for folder, of_folder in zip(folders, numbers, strict=True):
-        settings = found.settings if folder is aside else replace(found.settings, raters=())
-        record = joined(of_folder, patients, found.calibrator)
+    places = [folder, *(folder / RATERS / rater for rater in found.settings.raters)]
+    for place, of_place in zip(places, numbers, strict=True):
+        settings = found.settings if place is folder else replace(found.settings, raters=())
+        record = joined(of_place, patients, found.calibrator)
         columns = {
-            name: torch.tensor([one.columns[name] for one in of_folder], dtype=torch.float64)
-            for name in of_folder[0].columns
+            name: torch.tensor([one.columns[name] for one in of_place], dtype=torch.float64)
+            for name in of_place[0].columns
         }
         of_settings = {**settings.as_record(), **found.calibrated}
-        _write_numbers(folder, found.name, record, columns, of_settings)
+        _write_numbers(EvaluationFolder(place), found.name, record, columns, of_settings)
     for case, arrays in pictures.items():
-        write_slice(aside.map_of(case), arrays)
-    return _finished(output, found.name)
+        write_slice(EvaluationFolder(folder).map_of(case), arrays)
+    return _drawn(folder, output, found.name)
 
 
-def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
+def write_merged(folder: Path, output: Path, merged: Audit) -> Run:
     """Writes an audit that was merged of several; Dice and HD95, which no bins give, are undefined.
 
     Args:
-        output: The folder.
+        folder: The new folder of the audit.
+        output: What the folder will be called.
         merged: The audit.
 
     Returns:
@@ -180,11 +125,9 @@ def write_merged(output: Path, merged: Audit) -> tuple[Run, list[Path]]:
     """
     record, name = merged.run.bins, merged.run.name
     undefined = torch.full((len(record.cases),), torch.nan)
-    with written_aside(output):
-        folder = EvaluationFolder(EvaluationFolder(output).aside)
-        columns = dict.fromkeys(SCORES, undefined) | record.columns()
-        _write_numbers(folder, name, record, columns, {})
-        return _finished(output, name)
+    columns = dict.fromkeys(SCORES, undefined) | record.columns()
+    _write_numbers(EvaluationFolder(folder), name, record, columns, {})
+    return _drawn(folder, output, name)
 
 
 def _write_numbers(
@@ -201,19 +144,17 @@ def _write_numbers(
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 
-def _finished(output: Path, name: str) -> tuple[Run, list[Path]]:
-    """Reads what was written aside, draws it, and puts all of it in its place."""
-    folder = EvaluationFolder(output)
-    aside = folder.aside
-    audit = read_run(aside, name)
-    draw_all(by_rater(audit), aside)
-    command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    write_page(audit, aside / _PAGE, command)
-    take_place(folder)
-    against = [replace(one, folder=output / RATERS / one.name) for one in audit.against]
-    bins = replace(audit.bins, path=folder.bins)
-    files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
-    return replace(audit, folder=output, bins=bins, against=against), files
+def _drawn(folder: Path, output: Path, name: str) -> Run:
+    """Reads what was written, and draws it."""
+    audit = read_run(folder, name)
+    draw_all(by_rater(audit), folder)
+    write_page(audit, folder / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR")
+    return audit
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """What is in a folder, but for hidden files; sorted."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:

@@ -135,7 +135,14 @@ def run(plan: Plan) -> None:
         _wait_for(steps, log)
     calibrated = RunFolder(usual).calibrated(f"{_METHOD}_{_REGION}").path
     _step(
-        *("compare", str(usual), str(calibrated), str(nacl), "--output", str(plan.output)),
+        *(
+            "compare",
+            str(usual),
+            str(calibrated),
+            str(nacl),
+            "--output",
+            str(plan.output / "comparison"),
+        ),
         *("--names", "CE+DSC", "CE+DSC, temperature", "NACL"),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nacl_monai import reports
 from nacl_monai.cli import write_files
+from nacl_monai.output import written_folder
 from nacl_monai.runs import TOP
 
 
@@ -20,8 +21,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The command and its arguments; by default those of the process.
     """
     options = vars(_parser().parse_args(argv))
-    write = WRITERS[options.pop("command")]()
-    return write_files(lambda: write(**options))
+    return write_files(lambda: _write(**options))
+
+
+def _write(command: str, output: Path, **options: Any) -> list[Path]:
+    """Writes the files of a command to a folder, which keeps earlier ones of other names."""
+    if command == "page":
+        options["shown"] = output
+    with written_folder(output, command, whole=False) as folder:
+        files = WRITERS[command]()(output=folder, **options)
+    return [output / file.relative_to(folder) for file in files]
 
 
 def _print_comparison(**options: Any) -> list[Path]:

@@ -22,10 +22,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,11 +34,9 @@ import torch
 from nacl_monai.differences import differences, first_of, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import (
-    check_folder,
     checksum,
     git_commit,
     read_object,
-    unlock_folder,
     write_text,
 )
 from nacl_monai.metrics.columns import MAIN_METRICS
@@ -138,8 +134,6 @@ def _one_line(error: Exception) -> str:
 
 _AGAIN = "evaluate the run again"
 _PACKAGES = ("nacl-monai", "torch", "monai")
-# Hidden files that are nobody's work: of a process that wrote here, and of macOS.
-_LEFT = (".lock", ".partial-*", ".DS_Store", "._*")
 # Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
 _ALIKE = (
     *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
@@ -370,59 +364,3 @@ def write_evaluation_record(folder: EvaluationFolder, record: Mapping[str, Any])
     """Writes an `evaluation_record`."""
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
     write_text(folder.record, text)
-
-
-def check_replaceable(
-    folder: EvaluationFolder, option: str = "--evaluation_dir", also: Collection[str] = ()
-) -> None:
-    """Refuses a folder that holds anything but an evaluation.
-
-    Args:
-        folder: The folder that a new evaluation is to replace.
-        option: The option that chooses another folder, for the message.
-        also: Patterns of further names that may be there. Hidden files count, since they would be
-            removed, too.
-
-    Raises:
-        InputError: If it is no folder, the working directory, or holds something else.
-    """
-    path = folder.path
-    if Path.cwd().is_relative_to(path.resolve()):
-        raise InputError(
-            f"{path}: is where this command runs, and would be taken away; choose another {option}"
-        )
-    remedy = f"choose another {option}, or move it away"
-    check_folder(path, f"choose another {option}")
-    names = {file.name for file in path.glob("*")} - folder.names
-    others = sorted(
-        name for name in names if not any(fnmatch(name, pattern) for pattern in (*also, *_LEFT))
-    )
-    if others:
-        raise InputError(f"{path}: holds {others[0]}, which is not part of an evaluation; {remedy}")
-
-
-def clear_aside(folder: EvaluationFolder) -> None:
-    """Empties ``folder.aside`` of what a killed process has left, and undoes half a replacement."""
-    if folder.replaced.is_dir() and not folder.path.exists():
-        folder.replaced.rename(folder.path.resolve())  # killed while it was replaced
-    EvaluationFolder(folder.aside).remove_files()
-
-
-def take_place(folder: EvaluationFolder) -> None:
-    """Puts what was written aside in the folder's place.
-
-    Raises:
-        InputError: If the operating system refuses.
-    """
-    path, old = folder.path.resolve(), folder.replaced
-    unlock_folder(folder.aside)
-    try:
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            path.rename(old)
-        folder.aside.rename(path)
-    except OSError as error:
-        raise InputError(
-            f"{folder.path}: cannot be replaced ({error.strerror}); the evaluation is in {folder.aside}"
-        ) from error
-    shutil.rmtree(old, ignore_errors=True)

@@ -38,7 +38,11 @@ PREFERRED = ("union", "foreground", "all")
 
 
 def write_pages(
-    folders: Sequence[str | Path], output: str | Path, *, names: Sequence[str] | None = None
+    folders: Sequence[str | Path],
+    output: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    shown: str | Path | None = None,
 ) -> list[Path]:
     """Writes ``<name>.html`` of every evaluated run or audit; returns the paths.
 
@@ -46,6 +50,7 @@ def write_pages(
         folders: Run folders, or those of audits.
         output: The folder for the pages.
         names: One name per run; by default those of the folders.
+        shown: What the pages call that folder, if it has another name later.
 
     Raises:
         InputError: If a run cannot be read, or a name is none of a file.
@@ -59,7 +64,7 @@ def write_pages(
         write_page(
             run,
             Path(output) / f"{run.name}.html",
-            _command(folder, output, run.name if names else None),
+            _command(folder, shown or output, run.name if names else None),
         )
         for run, folder in zip(runs, folders, strict=True)
     ]

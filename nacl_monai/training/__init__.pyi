@@ -20,8 +20,7 @@ from .epochs import (
     loss_and_terms,
     next_step,
 )
-from .evaluation_folder import open_evaluation
-from .evaluation_record import EvaluationRecord, ValidationTable
+from .evaluation_record import EvaluationRecord, ValidationTable, open_evaluation
 from .logits import LogitHistogram, LogitProfile, Multipliers
 from .outputs import most_probable_class
 from .processes import (
@@ -37,8 +36,8 @@ from .processes import (
     training_sampler,
 )
 from .run_folder import keep_data, open_run
-from .run_record import RunRecord, TrackedRun, run_parameters
-from .run_settings import evaluation_settings, follow_run
+from .run_record import RunRecord, TrackedRun
+from .run_settings import evaluation_settings, follow_run, run_parameters
 from .weights import load_pretrained, load_weights
 
 __all__ = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,44 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, write_text
-from nacl_monai.reports.evaluation_files import (
-    evaluation_record,
-    take_place,
-    write_evaluation_record,
-)
+from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.output import check_output, close_output, open_output
+from nacl_monai.reports.evaluation_files import evaluation_record, write_evaluation_record
 from nacl_monai.runs import EvaluationFolder, RunFolder
+
+_COMMAND, _OPTION = "evaluate", "--evaluation_dir"
+
+
+def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
+    """Takes ``folder.aside`` for this process, and empties it of what a killed one has left.
+
+    Args:
+        folder: The evaluation's folder, whose place the new one will take.
+        cases: The set of the split.
+
+    Raises:
+        InputError: If another process writes there, or if the folder holds anything but an evaluation
+            of this set.
+    """
+    check_output(folder.path, _COMMAND, option=_OPTION)
+    _check_set(folder, cases)
+    if idist.get_rank() == 0:
+        open_output(folder.path, _COMMAND, option=_OPTION)
+    idist.barrier()
+
+
+def _check_set(folder: EvaluationFolder, cases: str) -> None:
+    """Refuses to replace the evaluation of another set, unless nobody knows what it is of."""
+    earlier: dict[str, Any] = {}
+    if folder.record.is_file():
+        with suppress(InputError):  # damaged: reports say that it is to be made again
+            earlier = read_object(folder.record, "evaluate the run again")
+    known = earlier.get("set", cases)
+    if known != cases:
+        raise InputError(
+            f"{folder.path}: holds the evaluation of the {known} cases; choose another {_OPTION} for "
+            f"that of the {cases} cases, or move it away"
+        )
 
 
 class EvaluationRecord:
@@ -79,7 +111,7 @@ class EvaluationRecord:
             if now.get(name) != self.record.get(name):
                 raise InputError(f"{file}: has changed during the evaluation; evaluate again")
         write_evaluation_record(EvaluationFolder(self.folder.aside), self.record)
-        take_place(self.folder)
+        close_output(self.folder.path, _COMMAND)
         print(f"evaluated {self.set} cases: {self.folder.path}")
 
 

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -16,14 +16,11 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, git_commit, read_object, write_text
+from nacl_monai.files import git_commit, read_object, write_text
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
-from nacl_monai.training.hints import is_made_later, referred
-from nacl_monai.training.run_settings import read_record
 
 try:
     import resource
@@ -172,42 +169,3 @@ def trackers(engine: Engine) -> list[Any]:
     started = engine._event_handlers[Events.STARTED]
     owners = [getattr(handler, "__self__", None) for handler, *_ in started]
     return [owner for owner in owners if isinstance(owner, MLFlowHandler)]
-
-
-#: Definitions of a configuration, and what their parameters are called.
-_DEFINITIONS = {"network_def": "network", "loss": "loss"}
-
-
-def run_parameters(run: RunFolder) -> dict[str, Any]:
-    """What a run was trained with, in single values.
-
-    Args:
-        run: With or without a ``config.json``.
-
-    Returns:
-        Every key of the configuration that is a number, a switch or a word; ``network`` and ``loss``,
-        the names of their classes, with their settings, such as ``loss.penalty_weight``; ``git_commit``
-        of this package's source; and ``split_sha256``.
-
-    Raises:
-        InputError: If ``config.json`` is damaged.
-    """
-    record = read_record(run.config) if run.config.is_file() else {}
-    parser = ConfigParser(record)
-    found = {
-        key: value
-        for key, value in record.items()
-        if isinstance(value, bool | int | float | str) and not is_made_later(value)
-    }
-    for key, name in _DEFINITIONS.items():
-        found |= dict(_settings(name, referred(record.get(key), parser)))
-    sums = {"split_sha256": checksum(run.split)} if run.split.is_file() else {}
-    return {**found, "git_commit": git_commit(), **sums}
-
-
-def _settings(name: str, definition: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(definition, Mapping):
-        yield name, str(definition["_target_"]).rpartition(".")[2]
-        for key, value in definition.items():
-            if not key.startswith("_"):
-                yield f"{name}.{key}", value

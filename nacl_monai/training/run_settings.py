@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object
+from nacl_monai.files import checksum, git_commit, read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.definitions import ARGUMENTS, given_overrides, running_parser
+from nacl_monai.training.hints import is_made_later, referred
 from nacl_monai.training.run_folder import FREE_KEYS, OWN_CODE, own_code, warn_of_changed_code
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
@@ -165,3 +166,42 @@ def _is_free(key: str, free: Collection[str] = FREE_TO_EVALUATE) -> bool:
     parts = key.split("::")
     within = set(accumulate(parts, "{}::{}".format))
     return not within.isdisjoint(free) or "_desc_" in parts
+
+
+#: Definitions of a configuration, and what their parameters are called.
+_DEFINITIONS = {"network_def": "network", "loss": "loss"}
+
+
+def run_parameters(run: RunFolder) -> dict[str, Any]:
+    """What a run was trained with, in single values.
+
+    Args:
+        run: With or without a ``config.json``.
+
+    Returns:
+        Every key of the configuration that is a number, a switch or a word; ``network`` and ``loss``,
+        the names of their classes, with their settings, such as ``loss.penalty_weight``; ``git_commit``
+        of this package's source; and ``split_sha256``.
+
+    Raises:
+        InputError: If ``config.json`` is damaged.
+    """
+    record = read_record(run.config) if run.config.is_file() else {}
+    parser = ConfigParser(record)
+    found = {
+        key: value
+        for key, value in record.items()
+        if isinstance(value, bool | int | float | str) and not is_made_later(value)
+    }
+    for key, name in _DEFINITIONS.items():
+        found |= dict(_parameters(name, referred(record.get(key), parser)))
+    sums = {"split_sha256": checksum(run.split)} if run.split.is_file() else {}
+    return {**found, "git_commit": git_commit(), **sums}
+
+
+def _parameters(name: str, definition: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(definition, Mapping):
+        yield name, str(definition["_target_"]).rpartition(".")[2]
+        for key, value in definition.items():
+            if not key.startswith("_"):
+                yield f"{name}.{key}", value

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import sys
 
 import nibabel
@@ -358,22 +357,13 @@ def test_exclusive_classes_without_a_background_are_refused(study, run):
     assert "dataset.json: labels: the smallest value must be 0" in refusal(run(place, study.labels))
 
 
-def test_output_that_holds_something_else_stays(study, run, tmp_path):
-    """Nothing of a user's is replaced."""
-    (tmp_path / "audit").mkdir()
-    (tmp_path / "audit" / "thesis.tex").write_text("x")
-
-    assert "thesis.tex, which is not part" in refusal(run(study.nnunet(), study.labels))
-    assert (tmp_path / "audit" / "thesis.tex").read_text() == "x"
-
-
-def test_folder_that_holds_the_names_of_an_audit_stays(study, run, tmp_path):
+def test_folder_that_no_audit_wrote_stays(study, run, tmp_path):
     """A study may have cases, maps and raters of its own."""
     own = tmp_path / "audit" / "nifti" / "ct.nii.gz"
     save(own, np.zeros(SHAPE, np.uint8))
 
     said = refusal(run(study.nnunet(), study.labels))
-    assert "audit: holds nifti, but no evaluation.json, and may be no audit" in said
+    assert "audit: holds nifti, which `nacl-monai audit` did not write" in said
     assert own.is_file()
 
 
@@ -386,21 +376,6 @@ def test_file_that_is_read_is_not_replaced(study, run, tmp_path, word):
 
     said = refusal(run(study.nnunet(), labels, word, table), code=2)
     assert f"of which {table} is read, and would be replaced" in said
-
-
-def test_two_audits_at_once_do_not_share_a_folder(study, run, tmp_path):
-    """The second would take the first's maps away."""
-    place, labels = study.nnunet(), study.labels
-    held = (
-        "import sys; from pathlib import Path; from nacl_monai.audits.output import written_aside\n"
-        "with written_aside(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
-    )
-    words = [sys.executable, "-c", held, tmp_path / "audit"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        other.stdout.readline()
-        assert "another process is writing there; wait for it" in refusal(run(place, labels))
-        other.communicate()
-    assert run(place, labels)[0] == 0
 
 
 def test_voxels_that_no_file_places_are_said(study, run):

@@ -185,6 +185,8 @@ def test_folder_with_other_files_is_refused_and_nothing_is_made(bundle, run):
     code, errors = bundle(*words("--evaluation_dir", folder))
 
     assert code == 1
-    assert "which is not part of an evaluation; choose another --evaluation_dir" in one_line(errors)
+    assert "which `nacl-monai evaluate` did not write; choose another --evaluation_dir" in one_line(
+        errors
+    )
     assert contents(folder.parent) == before
     assert not list(folder.parent.glob(".*"))

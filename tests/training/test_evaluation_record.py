@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 from ignite.engine import Engine
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.evaluation_files import check_replaceable
+from nacl_monai.output import abandon_output
 from nacl_monai.runs import EvaluationFolder
-from nacl_monai.training import EvaluationRecord
+from nacl_monai.training import EvaluationRecord, open_evaluation
 
 
 @pytest.fixture
@@ -20,13 +19,13 @@ def files(tmp_path):
     return tmp_path / "model.pt", tmp_path / "split.json"
 
 
-def evaluate(folder, files, during=lambda: None, settings=None):
+def evaluate(folder, files, during=lambda: None, settings=None, name="cases.csv"):
     """An evaluation that writes one file aside."""
+    open_evaluation(EvaluationFolder(folder), "val")
     record = EvaluationRecord(EvaluationFolder(folder), *files, "val", settings or {"a::b": [1]})
 
     def step(*_):
-        record.folder.aside.mkdir(exist_ok=True)
-        EvaluationFolder(record.folder.aside).cases.write_text("new")
+        (record.folder.aside / name).write_text("new")
         during()
 
     engine = Engine(step)
@@ -60,14 +59,15 @@ def test_record_holds_the_checksum_of_a_calibrator(tmp_path, files):
 
 @pytest.mark.parametrize("place", ["evaluation", "link"])
 def test_finished_evaluation_replaces_an_earlier_one_in_whole(tmp_path, files, place):
-    """No file of the earlier one stays; a link stays a link."""
+    """No file of the earlier one stays, and nothing of one that was killed; a link stays a link."""
     folder = tmp_path / "evaluation"
-    folder.mkdir()
-    (folder / "bins.npz").write_text("old")
+    evaluate(folder, files, name="bins.npz")
     (tmp_path / "link").symlink_to(folder)
+    (tmp_path / ".evaluation.new/maps").mkdir(parents=True)
+    (tmp_path / ".evaluation.new/maps/old.npz").touch()
     evaluate(tmp_path / place, files)
 
-    assert {file.name for file in folder.iterdir()} == {"cases.csv", "evaluation.json"}
+    assert {file.name for file in folder.glob("[!.]*")} == {"cases.csv", "evaluation.json"}
     assert (tmp_path / "link").is_symlink()
     assert not list(tmp_path.glob(".*"))
 
@@ -75,17 +75,18 @@ def test_finished_evaluation_replaces_an_earlier_one_in_whole(tmp_path, files, p
 def test_earlier_evaluation_stays_until_the_end(tmp_path, files):
     """An error in between leaves it as it was."""
     folder = tmp_path / "evaluation"
-    folder.mkdir()
-    (folder / "cases.csv").write_text("old")
+    evaluate(folder, files)
+    before = folder.stat()
 
     def fail():
-        assert (folder / "cases.csv").read_text() == "old"
         raise KeyError
 
     with pytest.raises(KeyError):
         evaluate(folder, files, during=fail)
 
-    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("cases.csv", "old")]
+    assert folder.stat() == before
+    assert not list(tmp_path.glob(".evaluation.old"))
+    abandon_output(folder)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -97,44 +98,37 @@ def test_file_that_changes_during_the_evaluation_is_named(tmp_path, files, which
     assert not (tmp_path / "evaluation").exists()
 
 
-@pytest.mark.parametrize("name", [".git", ".dvcignore", "notes.md"])
-def test_folder_of_other_work_is_not_replaced(tmp_path, name):
-    """Hidden or not; it would be removed."""
-    (tmp_path / "evaluation" / name).mkdir(parents=True)
+def test_folder_of_other_work_is_not_replaced(tmp_path):
+    """Nothing is made; `nacl_monai.output` has the other refusals."""
+    folder = EvaluationFolder(tmp_path / "evaluation")
+    folder.path.mkdir()
+    folder.cases.touch()
 
-    with pytest.raises(InputError, match=f"holds {name}, which is not part of an evaluation"):
-        check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
-
-
-@pytest.mark.parametrize("name", [".lock", ".partial-x", ".DS_Store", "._cases.csv", "cases.csv"])
-def test_what_processes_leave_is_replaced(tmp_path, name):
-    """An evaluation that was killed, or a file manager, must not stop the next one."""
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / name).touch()
-
-    check_replaceable(EvaluationFolder(tmp_path / "evaluation"))
+    with pytest.raises(InputError) as refused:
+        open_evaluation(folder, "test")
+    assert str(refused.value) == (
+        f"{folder.path}: holds cases.csv, which `nacl-monai evaluate` did not write; choose another "
+        "--evaluation_dir, or move it away"
+    )
+    assert not folder.aside.exists()
 
 
-@pytest.mark.parametrize("place", [".", "..", "../../evaluation"])
-def test_working_directory_is_not_replaced(tmp_path, monkeypatch, place):
-    """Whoever is in it would be nowhere."""
-    (tmp_path / "evaluation/maps").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "evaluation/maps")
+@pytest.mark.parametrize("record", [None, "{", "{}"], ids=["whole", "damaged", "incomplete"])
+def test_evaluation_of_another_set_is_not_replaced(tmp_path, files, record):
+    """The test's took hours. That of nobody knows what may be made again, as reports ask for."""
+    folder = EvaluationFolder(tmp_path / "evaluation")
+    evaluate(folder.path, files)
+    if record is None:
+        with pytest.raises(InputError) as refused:
+            open_evaluation(folder, "test")
+        assert str(refused.value) == (
+            f"{folder.path}: holds the evaluation of the val cases; choose another --evaluation_dir "
+            "for that of the test cases, or move it away"
+        )
+        assert not folder.aside.exists()
+        return
+    folder.record.write_text(record)
+    open_evaluation(folder, "test")
 
-    with pytest.raises(InputError, match="is where this command runs.*choose another --output"):
-        check_replaceable(EvaluationFolder(Path(place)), "--output")
-
-
-def test_folder_that_cannot_be_replaced_is_named_with_what_was_written(
-    tmp_path, files, monkeypatch
-):
-    """A mount point, say; hours of evaluation are not lost."""
-
-    def refuse(*_):
-        raise OSError(16, "Device or resource busy")
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(InputError, match=r"busy\); the evaluation is in .*\.evaluation\.new"):
-        evaluate(tmp_path / "evaluation", files)
-
-    assert (tmp_path / ".evaluation.new/cases.csv").read_text() == "new"
+    assert folder.aside.is_dir()
+    abandon_output(folder.path)
