@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,17 @@ def audit_folders(
                 audit, of_folder = audit_one(found, aside / part, output / part, options, apply)
                 audits.append(audit)
                 faults += of_folder
-        drawn = draw_all(_side_by_side(audits), aside) if len(audits) > 1 else []
+        drawn, refusal = list[Path](), None
+        if len(audits) > 1:
+            try:
+                _check_alike([replace(a, folder=output / a.folder.name) for a in audits])
+                drawn = draw_all(read_runs([audit.folder for audit in audits]), aside)
+            except InputError as error:
+                refusal = error  # each audit is worth keeping
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
+    if refusal:
+        raise refusal
     print(*tables, sep="\n")
     files = chain.from_iterable(visible_files(output / part) for part in parts)
     print_written([*files, *(output / file.name for file in drawn)])
@@ -199,8 +208,8 @@ def _check_same_cases(first: Run, other: Run) -> None:
             )
 
 
-def _side_by_side(audits: Sequence[Run]) -> list[Run]:
+def _check_alike(audits: Sequence[Run]) -> None:
+    """Refuses audits that cannot be set side by side."""
     for other in audits[1:]:
         _check_same_cases(audits[0], other)
         check_alike(audits[0], other)
-    return read_runs([audit.folder for audit in audits])

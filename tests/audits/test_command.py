@@ -105,7 +105,7 @@ def check_reports(audits, output, capsys):
     for command in ("compare", "reliability"):
         assert main([command, *map(str, audits), "--output", str(output / command)]) == 0, command
 
-    written = {path.name for path in (output / "compare").iterdir()}
+    written = {path.name for path in (output / "compare").glob("[!.]*")}
     assert written == {"comparison.md", "comparison.csv", "reliability.png", "reliability.svg"}
     assert "3 audited cases" in capsys.readouterr().out
 

@@ -24,7 +24,7 @@ def test_reliability_of_any_region_and_class(folders, tmp_path, capsys):
     assert main(["reliability", *folders, "--output", str(tmp_path)]) == 0
 
     stems = ("reliability_all_LV", "reliability_foreground_top-1")
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {
         f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")
     }
     assert capsys.readouterr().out.count("wrote ") == 4
@@ -51,7 +51,7 @@ def test_comparison_is_printed_and_written(folders, tmp_path, capsys):
 
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, "")
-    assert {path.name for path in output.iterdir()} == FILES
+    assert {path.name for path in output.glob("[!.]*")} == FILES
     assert all(f"wrote {output / name}" in printed.out for name in FILES)
     assert "CE + Dice" in printed.out
     table = pd.read_csv(output / "comparison.csv", index_col="method")
@@ -97,7 +97,7 @@ def test_output_that_is_a_file_is_one_line(folders, tmp_path, capsys):
     error = capsys.readouterr().err
     assert code == 1
     assert error.count("\n") == 1
-    assert "/file: is not a folder; choose another folder" in error
+    assert "/file: is not a folder; choose another --output" in error
 
 
 def test_command_without_runs_shows_the_usage():
@@ -116,7 +116,7 @@ class TestLogits:
         names = {
             f"{stem}.{end}" for stem in ("logits", "logit_histogram") for end in ("png", "svg")
         }
-        assert {path.name for path in tmp_path.iterdir()} == names
+        assert {path.name for path in tmp_path.glob("[!.]*")} == names
         assert all(f"wrote {tmp_path / name}" in printed.out for name in names)
 
     @pytest.mark.parametrize(
