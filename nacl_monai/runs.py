@@ -62,8 +62,9 @@ class RunName:
             >>> RunName.parse("attention_unet_label_smoothing_seed3", ["nacl", "label_smoothing"])
             RunName(network='attention_unet', loss='label_smoothing', settings=(), seed=3)
         """
+        longest = sorted(losses, key=len, reverse=True)  # of which another may be the beginning
         pattern = (
-            rf"(?P<network>\w+?)_(?P<loss>{'|'.join(map(re.escape, losses))})"
+            rf"(?P<network>\w+?)_(?P<loss>{'|'.join(map(re.escape, longest))})"
             rf"(?P<settings>(?:{_SETTING.pattern})*)_seed(?P<seed>\d+)"
         )
         if not (match := re.fullmatch(pattern, name)):
