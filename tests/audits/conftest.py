@@ -64,7 +64,12 @@ class Study:
         probs = self.cases[case][0]
         np.savez_compressed(place / f"{case}.npz", probabilities=probs.transpose(0, 3, 2, 1))
         if beside:
-            save(place / f"{case}.nii.gz", probs.argmax(0).astype(np.uint8))
+            shown = probs.argmax(0)
+            if order := self.dataset.get("regions_class_order"):  # later over earlier
+                shown = np.zeros(probs.shape[1:])
+                for value, inside in zip(order, probs > 0.5, strict=True):
+                    shown[inside] = value
+            save(place / f"{case}.nii.gz", shown.astype(np.uint8))
         if geometry:
             (place / f"{case}.pkl").write_bytes(pickle.dumps({"sitk_stuff": itk(AFFINE)}))
 
