@@ -63,6 +63,8 @@ UNREADABLE_NPZ = (
     zipfile.BadZipFile,
     zlib.error,
 )
+#: What to do where a file is missing.
+REMEDY = "run `make evaluate` first"
 _AGAIN = "evaluate the run again"
 _FINE, _HUMAN = "fine_", "human_"
 # The arrays of sums, and those that a file may lack.
@@ -436,7 +438,7 @@ def read_record(file: str | Path) -> Record:
     path = Path(file)
     path = path / "bins.npz" if path.is_dir() else path
     needed = ("cases", "regions", "classes", *_SUMS)
-    arrays = read_arrays(path, needed, _AGAIN, (*_OPTIONAL, "definition", "checksum"))
+    arrays = read_arrays(path, needed, REMEDY, (*_OPTIONAL, "definition", "checksum"))
     definition = _read_definition(path, arrays)
     names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
     fine, human = (_all_or_none(path, arrays, keys) for keys in (_FINE_SUMS, _HUMAN_SUMS))

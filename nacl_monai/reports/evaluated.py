@@ -20,10 +20,9 @@ import pandas as pd
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import ERRORS, SCORES
-from nacl_monai.metrics.record import Record, first_repeated, listed, read_record
+from nacl_monai.metrics.record import REMEDY, Record, first_repeated, listed, read_record
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
-    REMEDY,
     EvaluationOf,
     evaluation_in,
     read_cases,

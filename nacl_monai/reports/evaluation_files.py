@@ -40,10 +40,8 @@ from nacl_monai.files import (
     write_text,
 )
 from nacl_monai.metrics.columns import MAIN_METRICS
-from nacl_monai.metrics.record import listed
+from nacl_monai.metrics.record import REMEDY, listed
 from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
-
-REMEDY = "run `make evaluate` first"
 
 
 def evaluation_in(folder: str | Path) -> EvaluationFolder:

@@ -30,9 +30,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.record import read_arrays
+from nacl_monai.metrics.record import REMEDY, read_arrays
 from nacl_monai.reports.evaluated import Run, folds_of, read_runs
-from nacl_monai.reports.evaluation_files import REMEDY
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,

@@ -14,9 +14,8 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
-from nacl_monai.metrics.record import listed, read_arrays
+from nacl_monai.metrics.record import REMEDY, listed, read_arrays
 from nacl_monai.metrics.voxels import OUTSIDE_INSIDE, dequantized
-from nacl_monai.reports.evaluation_files import REMEDY
 from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
 
 Picture = npt.NDArray[Any]

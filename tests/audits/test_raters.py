@@ -113,8 +113,8 @@ def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, run, tmp_pa
         assert bins.keys() - expected.keys() == {
             f"human_{key}" for key in ("counts", "positives", "confidences")
         }
-        for key, array in expected.items():
-            np.testing.assert_array_equal(bins[key], array)
+        for key in expected.keys() - {"checksum"}:
+            np.testing.assert_array_equal(bins[key], expected[key])
 
 
 def test_dice_and_volumes_are_those_of_the_raters(study, maps, raters, run, tmp_path):
