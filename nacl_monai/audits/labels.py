@@ -25,8 +25,8 @@ from nacl_monai.audits.images import (
     read_image,
     stem_of,
 )
-from nacl_monai.data.cases import fault_of_name
-from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_name
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError, SettingError
 
 VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nacl_monai.audits.channels import ACTIVATIONS
-from nacl_monai.data.faults import AFFINE_TOLERANCE, distance
+from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 
 #: The regions of an evaluation, in its order.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from nacl_monai.data.faults import distance
+from nacl_monai.data.cases import distance
 from nacl_monai.errors import InputError, SettingError
 
 

@@ -5,6 +5,7 @@ A case names its files as MONAI's transforms expect them; splits are made by pat
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,8 @@ from typing import NoReturn, TypedDict
 
 from nacl_monai.errors import InputError
 
+#: How far apart two files may put a voxel, in mm; files written by different tools differ by rounding.
+AFFINE_TOLERANCE = 0.01
 # Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are not an ending.
 _ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
 
@@ -203,3 +206,19 @@ def names_in(folder: Path, ending: str) -> set[str]:
     """The names of the files that end so, without the ending; none of hidden ones."""
     paths = folder.glob(f"*{ending}")
     return {path.name.removesuffix(ending) for path in paths if not path.name.startswith(".")}
+
+
+def distance(text: str) -> float:
+    """The word of a command that is a distance: finite, and 0 or more.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> distance("0.5")
+        0.5
+    """
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError(text)
+    return number

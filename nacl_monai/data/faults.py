@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,12 +20,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
 
-from nacl_monai.data.cases import Case, image_files
+from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.images import check_compressed, distance_of_grids
 
-#: How far apart two files may put a voxel, in mm; files written by different tools differ by rounding.
-AFFINE_TOLERANCE = 0.01
 SPATIAL_AXES = 3
 _BYTE = 255
 
@@ -308,19 +305,3 @@ def _warn_once(line: str) -> None:
     if not _warned and idist.get_rank() == 0:
         tqdm.write(f"warning: {line}", file=sys.stderr)
     _warned.append(line)
-
-
-def distance(text: str) -> float:
-    """The word of a command that is a distance: finite, and 0 or more.
-
-    Raises:
-        ValueError: If it is none.
-
-    Example:
-        >>> distance("0.5")
-        0.5
-    """
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise ValueError(text)
-    return number

@@ -17,9 +17,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Transform
 
-from nacl_monai.data.cases import Case, ReportFault, image_files, raise_fault
+from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, ReportFault, image_files, raise_fault
 from nacl_monai.data.faults import (
-    AFFINE_TOLERANCE,
     VoxelGrid,
     check_affine,
     check_channels,

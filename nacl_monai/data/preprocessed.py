@@ -15,8 +15,7 @@ import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 
-from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
 from nacl_monai.errors import InputError
 from nacl_monai.inference.images import distance_of_grids
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nacl_monai.cli import write_files
-from nacl_monai.data.faults import AFFINE_TOLERANCE, distance
+from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError
 
 

@@ -12,7 +12,8 @@ import torch
 
 from nacl_monai.audits.images import Image, read_image
 from nacl_monai.audits.labels import whole_numbers
-from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.cases import AFFINE_TOLERANCE
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.inference.images import Series
 from nacl_monai.metrics.voxels import dequantized

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nacl_monai.cli import write_files
-from nacl_monai.data.faults import AFFINE_TOLERANCE, distance
+from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 
 
 def main(argv: Sequence[str] | None = None) -> int:

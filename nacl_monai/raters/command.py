@@ -20,7 +20,8 @@ from nacl_monai.audits.channels import read_dataset
 from nacl_monai.audits.images import read_image
 from nacl_monai.audits.labels import label_files, whole_numbers
 from nacl_monai.counting import counted
-from nacl_monai.data.faults import AFFINE_TOLERANCE, VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.cases import AFFINE_TOLERANCE
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nacl_monai.data.faults import distance
+from nacl_monai.data.cases import distance
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("0.01", 0.01), ("1e2", 100.0)])

@@ -11,7 +11,7 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.uid import MediaStorageDirectoryStorage, generate_uid
 
-from nacl_monai.data.faults import AFFINE_TOLERANCE
+from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.inference import ReadImage, images
 from nacl_monai.inference.images import ImageFault, read_series, read_voxels, refuse
 from tests.conftest import save_nifti
