@@ -57,16 +57,14 @@ def _write(
     affine_tolerance: float,
 ) -> Path:
     from nacl_monai.audits.images import stem_of
-    from nacl_monai.dicom.frames import read_frames
-    from nacl_monai.dicom.names import check_names, class_names
-    from nacl_monai.dicom.source import read_source
+    from nacl_monai.dicom.frames import read_frames, read_source
 
     output = output or file.with_name(f"{stem_of(file)}.dcm")
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install highdicom pydicom")
     if output.exists():
         raise InputError(f"{output}: is there already; remove it, or choose another --output")
-    from nacl_monai.dicom.segmentation import write_segmentation  # which needs highdicom
+    from nacl_monai.dicom.segmentation import check_names, class_names, write_segmentation
 
     source = read_source(series)
     classes = names or class_names(file)
@@ -83,7 +81,7 @@ def _write(
 
 
 def _code(name: str) -> str:
-    from nacl_monai.dicom.names import property_of
+    from nacl_monai.dicom.segmentation import property_of
 
     what = property_of(name)
     code = f"{what.kind.meaning} ({what.kind.scheme_designator} {what.kind.value})"
