@@ -39,7 +39,7 @@ def check_folder(path: str | Path, remedy: str) -> None:
         InputError: If it is refused.
     """
     for place in (Path(path), *Path(path).parents):
-        if place.exists() and not place.is_dir():
+        if (place.exists() or place.is_symlink()) and not place.is_dir():
             raise InputError(f"{place}: is not a folder; {remedy}")
 
 

@@ -22,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import lock_folder, read_object, unlock_folder, write_text
+from nacl_monai.files import check_folder, lock_folder, read_object, unlock_folder, write_text
 
 #: The record of who wrote which files of a folder.
 RECORD = ".written.json"
@@ -108,9 +108,7 @@ def check_output(
             raise SettingError(
                 f"{option}: is {output}, of which {path} is read, and would be replaced; choose another"
             )
-    for place in (output, *output.parents):
-        if (place.exists() or place.is_symlink()) and not place.is_dir():
-            raise InputError(f"{place}: is not a folder; {remedy}")
+    check_folder(output, remedy)
     if Path.cwd().is_relative_to(output.resolve()):
         raise InputError(f"{output}: is where this command runs, and would be taken away; {remedy}")
     standing = next(place for place in (output, *output.absolute().parents) if place.exists())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nacl_monai import output as module
+from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.output import RECORD, abandon_output, aside_of, open_output, written_folder
@@ -173,6 +174,42 @@ def test_what_no_command_wrote_is_refused(tmp_path, monkeypatch, kind):
         assert str(caught.value) == PLACES[kind]
     else:
         assert refusal(output) == PLACES[kind].format(output)
+
+
+#: The words of every command that writes a folder, but for the folder, which is last.
+COMMANDS = {
+    "audit": ["audit", "predictions", "labels", "--output"],
+    "merge": ["merge", "a/bins.npz", "b/bins.npz", "--output"],
+    "calibrate": ["calibrate", "predictions", "labels", "--output"],
+    "compare": ["compare", "run", "--output"],
+    "reliability": ["reliability", "run", "--output"],
+    "selective": ["selective", "run", "--output"],
+    "page": ["page", "run", "--output"],
+    "logits": ["logits", "run", "--output"],
+    "export": ["export", "acdc", "--run", "run", "--output"],
+    "phantom": ["phantom", "acdc"],
+    "new": ["new", "output", "data", "--bundles"],
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_what_it_did_not_write(tmp_path, monkeypatch, capsys, command, kind):
+    """In one line that names the place, before anything is read or written."""
+    output = standing(kind, tmp_path, monkeypatch)
+    if kind != "working folder":
+        monkeypatch.chdir(tmp_path)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+    place = output.parent if command == "new" else output
+
+    code = main([*COMMANDS[command], str(place)])
+
+    line = capsys.readouterr().err
+    assert code in (1, 2)
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    assert str(place) in line or command == "new"  # which looks at the data first
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_folder_that_must_be_new_is_never_replaced(tmp_path):

@@ -26,9 +26,10 @@ from nacl_monai.bundles.self_contained import (
     write_scripts,
 )
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import check_folder, read_object, write_text
+from nacl_monai.files import read_object, write_text
 from nacl_monai.inference import Behind
 from nacl_monai.menus import bundles_folder, dataset_folder
+from nacl_monai.output import check_output
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
@@ -82,8 +83,8 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
-    check_folder(output, "choose another --output")
     _check_free(output, zipped)
+    check_output(output, "export", replace=False)
     check_finished(source)
     configs = {
         kind: self_contained(config, kind)
