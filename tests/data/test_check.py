@@ -1,20 +1,34 @@
-"""A download is verified as a training reads it; every fault is named with its file."""
+"""The check reads as a training does, collects faults, and says what a bundle makes of data."""
 
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 import yaml
+from monai.data import MetaTensor
 
 from nacl_monai.data import decathlon_cases
 from nacl_monai.data.__main__ import main
-from nacl_monai.data.check import check_dataset
+from nacl_monai.data.cases import make_case
+from nacl_monai.data.check import (
+    DatasetSummary,
+    check_dataset,
+    check_label_classes,
+    check_official_cases,
+    check_structures,
+    settings_lines,
+)
+from nacl_monai.data.loading import LoadedCase
 from nacl_monai.data.new_bundle import new_bundle
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.menus import dataset_names, read_dataset
 from tests import own_data
 from tests.conftest import ROOT, change, put, save_nifti
 
@@ -327,3 +341,221 @@ def test_folder_whose_name_is_code_is_refused(name, tmp_path, monkeypatch, capsy
     assert not capsys.readouterr().out
     with pytest.raises(InputError, match="not ACDC's layout"):
         check_dataset("acdc", tmp_path / name)
+
+
+def loaded(shape, spacing, voxels):
+    """A case of which all but the shape, the spacing and the numbers of voxels is irrelevant."""
+    affine = torch.diag(torch.tensor([*spacing, 1.0]))
+    volume = MetaTensor(torch.zeros(1, *shape), affine=affine)
+    return LoadedCase(volume, volume, voxels, ("image", "label"))
+
+
+@pytest.fixture
+def summary():
+    """Two patients with three cases; 7 becomes background, 1 and 2 one class."""
+    summary = DatasetSummary("heart", ["background", "wall", "blood"], [[0, 7], [1, 2], [4]], 2, 5)
+    for name, patient, shape, spacing, voxels in (
+        ("a1", "a", (10, 20, 5), (1.0, 1.5, 8.0), {0: 900, 1: 50, 2: 50}),
+        ("a2", "a", (12, 18, 5), (1.0, 1.25, 8.0), {0: 1000, 4: 80}),
+        ("b1", "b", (11, 19, 7), (0.5, 1.5, 10.0), {7: 1400, 2: 63}),
+    ):
+        summary.add(make_case(name, name, name, patient), loaded(shape, spacing, voxels))
+    return summary
+
+
+def test_cases_are_added_up(summary):
+    """Voxels by value, and the number of cases that hold each class."""
+    assert summary.units == ["a", "a", "b"]
+    assert summary.voxels == {0: 1900, 1: 50, 2: 113, 4: 80, 7: 1400}
+    assert summary.holders == {0: 3, 1: 2, 2: 1}
+
+
+def test_table_is_that_on_paper(summary):
+    """Ranges are axis by axis; shares are of all voxels, in percent."""
+    title, *lines = summary.table().splitlines()
+
+    assert title == "heart: 3 sound cases of 2 patients (official: 5 cases), 2 channel(s)"
+    assert [line.split() for line in lines] == [
+        ["shape", "10×18×5", "to", "12×20×7"],
+        ["spacing", "0.50×1.25×8.00", "to", "1.00×1.50×10.00", "mm"],
+        ["class", "values", "voxels", "%", "cases"],
+        ["background", "0,", "7", "3300", "93.141", "3"],
+        ["wall", "1,", "2", "163", "4.601", "2"],
+        ["blood", "4", "80", "2.258", "1"],
+    ]
+
+
+def test_voxels_that_nobody_labeled_have_a_line_of_their_own():
+    """Behind the classes."""
+    summary = DatasetSummary("heart", ["background", "wall"], [[0], [1]], 1, 1, ignore_index=4)
+    case = make_case("a", "a", "a")
+    summary.add(case, loaded((2, 2, 2), (1.0, 1.0, 1.0), {0: 4, 1: 2, 4: 2}))
+
+    assert summary.table().splitlines()[-1].split() == ["(ignored)", "4", "2", "25.000", "1"]
+
+
+def test_cases_of_unknown_patients_are_not_called_patients(summary):
+    """One case without a patient is enough: nobody can count them then."""
+    summary.add(make_case("c", "c", "c"), loaded((10, 20, 5), (1.0, 1.5, 8.0), {0: 1000}))
+
+    assert summary.units == ["a", "a", "b", "c"]
+    assert summary.table().startswith("heart: 4 sound cases (official: 5 cases), 2 channel(s)")
+
+
+def test_table_without_a_sound_case_has_no_ranges():
+    """All numbers are 0, and nothing is divided by them."""
+    lines = DatasetSummary("heart", ["background"], [[0]], 1, 5).table().splitlines()
+
+    assert lines[0].startswith("heart: 0 sound cases of 0 patients")
+    assert lines[2].split() == ["background", "0", "0", "0.000", "0"]
+    assert len(lines) == 3
+
+
+CLASSES = ["background", "myocardium", "cavity"]
+
+
+@pytest.mark.parametrize("values", [[[0], [1]], [[0], [1], [2], [3]]], ids=["fewer", "more"])
+def test_label_values_are_of_as_many_classes(values):
+    """One line says both numbers."""
+    check_label_classes(CLASSES, [[0], [1, 4], [2]])
+
+    line = (
+        f"^classes: names 3 .*, but label_values has the values of {len(values)} classes; set both"
+    )
+    with pytest.raises(SettingError, match=line):
+        check_label_classes(CLASSES, values)
+
+
+@pytest.mark.parametrize(
+    "indices", [[3], [-1], 1, ["cavity"], [], [1, 1], [2.0], [True], [[1, 2]], None]
+)
+def test_structures_are_of_classes_that_are_there(indices):
+    """A name or a number alone is not a list of places, and a place is there once."""
+    check_structures(CLASSES, {"heart": [1, 2]})
+
+    line = "^structures: heart is of the classes .* from 0 to 2, each once$"
+    with pytest.raises(SettingError, match=line):
+        check_structures(CLASSES, {"heart": indices})
+
+
+@pytest.mark.parametrize("structures", [["heart"], None, 3])
+def test_structures_have_names(structures):
+    """A list has none."""
+    with pytest.raises(SettingError, match=r"^structures: are .*; write for each name a list of"):
+        check_structures(CLASSES, structures)
+
+
+@pytest.mark.parametrize("classes", [["background", "a", "a"], ["background", 1, "1"], 3, None])
+def test_classes_have_names_of_their_own(classes):
+    """Rows of a table with one name would become one."""
+    with pytest.raises(SettingError, match=r"^classes: are .*; write a list of names, each once$"):
+        check_label_classes(classes, [[0], [1], [2]])
+
+
+@pytest.mark.parametrize("number", ["six", 0, -1, 2.5, True, None])
+def test_official_cases_are_a_number(number):
+    """There is at least one."""
+    check_official_cases(1)
+
+    with pytest.raises(SettingError, match=rf"^official_cases: is {number}; write how many"):
+        check_official_cases(number)
+
+
+def test_classes_beyond_a_byte_are_refused():
+    """Labels would wrap round: the last class would be background."""
+    names = [f"organ {k}" for k in range(257)]
+    check_label_classes(names[:256], [[k] for k in range(256)])
+
+    with pytest.raises(SettingError, match="^classes: are 257, and labels are kept in bytes;"):
+        check_label_classes(names, [[k] for k in range(257)])
+
+
+@pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
+def test_every_deciding_key_has_a_line(dataset):
+    """Steps by their names, structures by their classes; nothing is evaluated."""
+    lines = dict(line.split(maxsplit=1) for line in settings_lines(dataset, BUNDLES).splitlines())
+    keys = read_dataset(dataset, BUNDLES)
+
+    assert lines["spatial_size"] == ", ".join(map(str, keys["spatial_size"]))
+    steps = lines["preprocessing"].split("; ")
+    assert len(steps) == len(keys["preprocessing"])
+    for name in keys["structures"]:
+        assert f"{name}: " in lines["structures"]
+
+
+def test_lines_are_those_of_the_dataset():
+    """FLARE's, as an example."""
+    text = settings_lines("flare", BUNDLES)
+
+    assert (
+        "to_ras; Spacingd(pixdim=2.0, 2.0, 6.0, mode=bilinear, nearest); ScaleIntensityRanged("
+        in text
+    )
+    assert "cropping           CenterSpatialCropd(roi_size=192, 192, 30)" in text
+    assert "split_proportions  train: 240, val: 40, test: 80" in text
+
+
+def test_exit_code_says_whether_there_are_faults(decathlon_phantom, capsys):
+    """The command prints the table and ends with 0, or with 1 where the number is too small."""
+    words = ["check", "hippocampus", str(decathlon_phantom), "--bundles", str(BUNDLES)]
+
+    assert main([*words, "--subset"]) == 0
+    assert "posterior" in capsys.readouterr().out
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert "posterior" in printed.out
+    faults = [line for line in printed.err.splitlines() if line.startswith("fault: ")]
+    assert len(faults) == 1
+    assert "10 sound cases, but the official download has 260" in faults[0]
+
+
+def test_bundles_of_the_project_serve_any_working_directory(
+    decathlon_phantom, tmp_path, monkeypatch, capsys
+):
+    """Without `--bundles` the project's own are read."""
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["check", "hippocampus", str(decathlon_phantom), "--subset"]) == 0
+    assert "10 sound cases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("dataset", "bundles", "message"),
+    [
+        ("hippocampus", BUNDLES, "not the Decathlon's layout"),
+        ("brain", BUNDLES, "no such dataset; choose from: acdc, "),
+        ("acdc", "/nowhere", "no bundles there; run this in the project's root"),
+    ],
+)
+def test_wrong_folder_or_name_is_one_line(tmp_path, capsys, dataset, bundles, message):
+    """Nothing is printed but the error, and the exit code is 1."""
+    assert main(["check", dataset, str(tmp_path), "--bundles", str(bundles)]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_command_is_required(capsys):
+    """Without a command, or with another, the usage is printed."""
+    for words in ([], ["repair"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+    assert "check" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_package_is_imported_where_there_are_no_modules_of_posix():
+    """As on Windows, where there is neither fcntl nor resource."""
+    script = """
+import sys
+sys.modules["fcntl"] = sys.modules["resource"] = None
+import nacl_monai.data
+for name in nacl_monai.data.__all__:
+    getattr(nacl_monai.data, name)
+import nacl_monai.data.check, nacl_monai.data.new_bundle
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
