@@ -108,8 +108,12 @@ def _new_partial_folder(parent: Path) -> tuple[BaseFileLock, Path]:
     while True:
         aside = Path(mkdtemp(prefix=_PARTIAL, dir=parent))
         lock = FileLock(aside / LOCK)
-        with suppress(OSError, Timeout):
+        try:
             lock.acquire(timeout=0)
+        except Timeout:  # another process takes it for what a killed one left, and removes it
+            continue
+        except OSError:
+            pass
         if aside.exists():  # unless another process has removed it before it was locked
             return lock, aside
 
