@@ -18,6 +18,7 @@ BLOCK = re.compile(
 RECIPES = {
     "loss": ("toy", ["tests/losses/test_contract.py", "nacl_monai/losses"]),
     "region": ("toy", ["tests/metrics/test_regions.py", "tests/metrics/test_metric.py"]),
+    "column of the audit": ("toy", ["tests/metrics/test_columns.py"]),
     "dataset": (
         "toy",
         ["tests/phantoms/test_contract.py", "tests/configurations/test_datasets.py"],

@@ -16,7 +16,8 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.menus import dataset_folder
-from nacl_monai.metrics.columns import REGION_WORDS, region_label
+from nacl_monai.metrics import REGIONS
+from nacl_monai.metrics.columns import region_label
 from nacl_monai.reports import (
     Estimate,
     Evaluated,
@@ -107,7 +108,7 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
 
 def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
     """For each region that was evaluated, the means of its errors."""
-    found = {region: _of_region(run, region) for region in REGION_WORDS}
+    found = {region: _of_region(run, region) for region in REGIONS}
     return {region: means for region, means in found.items() if "ece" in means}
 
 

@@ -194,10 +194,10 @@ SCORES: dict[str, Metric] = {
 
 #: What a caption calls the voxels of a region, and what follows the label of an error there.
 REGION_WORDS = {
-    "all": ("All voxels", " over all voxels"),
     "foreground": ("Voxels labeled as foreground", ""),
     "union": ("Voxels labeled or predicted as foreground", " over prediction ∪ label"),
     "boundary": ("Voxels near a labeled boundary", " near boundaries"),
+    "all": ("All voxels", " over all voxels"),
 }
 
 
@@ -216,7 +216,7 @@ def _of_region(error: Error, region: str) -> Metric:
 #: Every number by the name of its column, of all structures together.
 METRICS: dict[str, Metric] = SCORES | {
     f"{name}_{region}": _of_region(error, region)
-    for region in ("foreground", "union", "boundary", "all")
+    for region in REGION_WORDS
     for name, error in ERRORS.items()
 }
 
