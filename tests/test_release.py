@@ -113,7 +113,8 @@ def test_fragments_become_a_section_of_the_changelog(tmp_path):
     subprocess.run([sys.executable, "-m", "towncrier", *words], cwd=tmp_path, check=True)
 
     text = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert "## [9.0.0] - 2030-01-31\n\n### Added\n\n- A thing that is new.\n" in text
+    assert "## [9.0.0] - 2030-01-31\n\n### Added\n\n- " in text
+    assert "\n- A thing that is new.\n" in text
     assert text.index("[9.0.0]") < text.index("[0.2.0]")
     assert faults("changelog", "9.0.0", tmp_path) == []
 

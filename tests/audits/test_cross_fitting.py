@@ -247,13 +247,14 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
     assert len(record["cases"]) == 7
 
 
-def test_incomplete_folder_has_no_calibrator(calibrate, calibrated, tmp_path, monkeypatch):
-    """Whatever fails while audits are replaced, an old calibrator does not stay among them."""
-    shutil.copytree(calibrated.folder, tmp_path / "out")
+def test_failed_calibration_leaves_the_earlier_folder_whole(calibrate, calibrated, tmp_path, monkeypatch):
+    """Whatever fails while audits are made, the earlier folder stays as it was, whole."""
+    out = Path(shutil.copytree(calibrated.folder, tmp_path / "out"))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     monkeypatch.setattr(calibrating, "audit_one", fail)
-    calibrate(*PATTERN)
 
-    assert not (tmp_path / "out/calibrator.json").exists()
+    assert calibrate(*PATTERN)[0] == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def fail(*_):
@@ -380,7 +381,7 @@ def test_calibrator_of_a_run_is_not_replaced(calibrate, tmp_path):
     code, _, err = calibrate(*PATTERN)
 
     assert code == 1
-    assert "is a calibrator of a run" in err
+    assert "holds calibrator.json, which `nacl-monai calibrate` did not write" in err
     assert not (tmp_path / "out/before").exists()
 
 

@@ -63,7 +63,7 @@ def test_merged_audit_is_read_by_reports(sites, tmp_path):
     run = read_run(tmp_path / "merged")
     assert run.metrics["dice"].isna().all()
     assert run.unit == "patients"
-    assert main(["reliability", str(tmp_path / "merged"), "--output", str(tmp_path)]) == 0
+    assert main(["reliability", str(tmp_path / "merged"), "--output", str(tmp_path / "drawn")]) == 0
 
 
 def test_merging_in_python_gives_the_same_object(sites):

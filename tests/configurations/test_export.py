@@ -30,17 +30,13 @@ SCRIPTS = [
         f"{name}.py"
         for name in (
             "__init__",
-            "classes",
             "command_line",
             "definitions",
             "differences",
             "error_lines",
             "errors",
             "hints",
-            "ignoring",
-            "limits",
             "overrides",
-            "running",
         )
     ),
 ]

@@ -11,6 +11,7 @@ import pytest
 
 from nacl_monai.cli import COMMANDS
 from nacl_monai.menus import dataset_file, dataset_names
+from nacl_monai.paper.results import unpacked
 from tests.conftest import ROOT
 
 RUN = "runs/unet_nacl_seed0"
@@ -46,8 +47,9 @@ def test_head_says_what_was_measured_or_that_nothing_was(name):
         assert not (ROOT / "docs/results" / name).exists()
         return
     hours, memory, dice, ece, where = found.groups()
-    record = json.loads((ROOT / where / RUN / "run.json").read_text(encoding="utf-8"))
-    sessions, cases = record["sessions"], ROOT / where / RUN / "evaluation/cases.csv"
+    run = unpacked(ROOT / where / "runs.tar.xz") / RUN
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    sessions, cases = record["sessions"], run / "evaluation/cases.csv"
 
     assert sessions[-1]["epochs"][-1] == 100
     assert {session["device"] for session in sessions} == {"cpu"}

@@ -76,7 +76,7 @@ def test_files_are_written_by_the_command(folders, tmp_path, capsys):
 
     assert main(words) == 0
 
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {
         f"selective.{ending}" for ending in ("png", "svg", "csv")
     }
     assert pd.read_csv(tmp_path / "selective.csv")["region"].tolist() == ["all", "all"]

@@ -252,7 +252,7 @@ def test_scores_that_do_not_fit_are_refused(files, tmp_path, structures, metrics
 def test_classes_that_are_not_the_channels_are_refused(files, tmp_path):
     """By both handlers that write their names."""
     for handler, said in (
-        (lambda calibration: CaseBins(tmp_path, CLASSES[:2], calibration), "CaseBins: 2 classes"),
+        (lambda calibration: CaseBins(tmp_path, CLASSES[:2], calibration), "classes: 2 names"),
         (lambda _: SliceMaps(tmp_path, CLASSES[:2]), "classes: 2 names"),
     ):
         calibration = CalibrationError(errors=["ece"])
