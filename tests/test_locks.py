@@ -129,4 +129,4 @@ def test_commands_need_no_module_of_one_operating_system_alone(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (tmp_path / "audit/summary.json").is_file()
     assert not list(tmp_path.glob(".*"))
-    assert not list((tmp_path / "audit").glob(".*"))
+    assert [path.name for path in (tmp_path / "audit").glob(".*")] == [".written.json"]

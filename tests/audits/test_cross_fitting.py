@@ -247,7 +247,9 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
     assert len(record["cases"]) == 7
 
 
-def test_failed_calibration_leaves_the_earlier_folder_whole(calibrate, calibrated, tmp_path, monkeypatch):
+def test_failed_calibration_leaves_the_earlier_folder_whole(
+    calibrate, calibrated, tmp_path, monkeypatch
+):
     """Whatever fails while audits are made, the earlier folder stays as it was, whole."""
     out = Path(shutil.copytree(calibrated.folder, tmp_path / "out"))
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}

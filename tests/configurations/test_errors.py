@@ -66,7 +66,10 @@ def test_fault_of_one_file_stops_before_training(bundle, acdc_copy, tmp_path, fa
     assert FAULTS[fault] in line
     assert f"{case['case'].name}.nii.gz" in line or f"{case['case'].name}_gt.nii.gz" in line
     written = {path.name for path in (tmp_path / "run").rglob("[!.]*") if path.is_file()}
-    assert {name for name in written if not name.startswith("events.")} == {"config.json", "data.json"}
+    assert {name for name in written if not name.startswith("events.")} == {
+        "config.json",
+        "data.json",
+    }
     assert all(path.suffix == ".npy" for path in (tmp_path / "cache").glob("[!.]*"))
     assert not list((tmp_path / "cache").glob(".*"))
 
