@@ -48,15 +48,15 @@ def kill_after(monkeypatch, train):
     """Trains, and is killed once an epoch is complete."""
 
     def run(epoch, *words):
-        complete = RunRecord._complete
+        update = RunRecord._update
 
-        def die(self, engine):
-            complete(self, engine)
+        def die(self, engine, incomplete=0):
+            update(self, engine, incomplete)
             if engine.state.epoch == epoch:
                 raise RuntimeError("killed")
 
         with monkeypatch.context() as killing:
-            killing.setattr(RunRecord, "_complete", die)
+            killing.setattr(RunRecord, "_update", die)
             assert "killed" in train(*words)[1]
 
     return run
