@@ -204,10 +204,11 @@ def test_fold_is_one_word_and_part_of_the_name(command, empty):
     configuration = ConfigParser()
     configuration.read_config(list(map(str, fragments("brain", "train"))))
     words = parser().parse_args(["train", "brain", str(data), "--fold", "2"])
-    parser.update({"fold": words.fold, "dataset_dir": str(data), "output_dir": run_folder(words)})
-    split = parser.get_parsed_content("split")
-    assert run_folder(words).name == "unet_nacl_fold=2_seed0"
-    assert {part: [case["case"] for case in of] for part, of in split.items()} == {
+    folder = run_folder(words)
+    configuration.update({"fold": words.fold, "dataset_dir": str(data), "output_dir": folder})
+    split = configuration.get_parsed_content("split")
+    assert folder.name == "unet_nacl_fold=2_seed0"
+    assert {part: [case["case"] for case in cases] for part, cases in split.items()} == {
         "train": NAMES[2:4],
         "val": NAMES[:2],
         "test": NAMES[4:],
