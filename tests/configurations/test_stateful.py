@@ -30,7 +30,7 @@ RUNS = st.sampled_from(["a", "b"])
 RATES = st.sampled_from([0.001, 0.01])
 SETS = st.sampled_from(["test", "val"])
 BINS = st.sampled_from([15, 10])
-KILLS = {"after an epoch": (RunRecord, "_complete"), "in a checkpoint": (checkpoints, "save_state")}
+KILLS = {"after an epoch": (RunRecord, "_update"), "in a checkpoint": (checkpoints, "save_state")}
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,7 @@ def check_comparison(folders, output, text, part):
 RULES = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.nightly
 def test_every_step_once(machine):
     """Each in a state in which it matters, before Hypothesis chooses."""
     runs = machine()
