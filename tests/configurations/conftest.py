@@ -53,6 +53,8 @@ def run_module(monkeypatch, words, cwd=ROOT):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     # A bundle's logging.conf would leave handlers behind that write to this test's streams.
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    # Handlers of other loggers may write to the streams of an earlier test, which are closed.
+    monkeypatch.setattr(logging, "raiseExceptions", False)
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
