@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
 from nacl_monai.output import aside_of
 
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
@@ -135,6 +136,13 @@ class RunFolder(_Folder):
     def record(self) -> Path:
         """The best epoch, and commands, versions, times and memory of every session."""
         return self.path / "run.json"
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the training has epochs to go; the record of a first one is still to come."""
+        if self.record.is_file():
+            return not read_object(self.record, RECORD_REMEDY).get("finished")
+        return self.config.is_file()
 
     @property
     def validation(self) -> Path:

@@ -26,11 +26,11 @@ from nacl_monai.bundles.self_contained import (
     write_scripts,
 )
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import check_folder, read_object, write_text
 from nacl_monai.inference import Behind
 from nacl_monai.menus import bundles_folder, dataset_folder
 from nacl_monai.output import check_output
-from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName
+from nacl_monai.runs import RunFolder, RunName
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
 
@@ -83,6 +83,7 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
+    check_folder(output, "choose another --output")
     _check_free(output, zipped)
     check_output(output, "export", replace=False)
     check_finished(source)
@@ -279,9 +280,9 @@ def newest_run(
     folder = Path(runs) / dataset
     name = RunName(network, loss, seed=seed or 0)
     models = [
-        RunFolder(run).model
-        for run in folder.glob("*")
-        if _is_named(run, name, seed) and _is_finished(RunFolder(run))
+        run.model
+        for run in map(RunFolder, folder.glob("*"))
+        if _is_named(run.path, name, seed) and run.model.is_file() and not run.unfinished
     ]
     if not models:
         pattern = str(name) if seed is not None else str(name).removesuffix("0") + "*"
@@ -301,22 +302,14 @@ def _is_named(run: Path, name: RunName, seed: int | None) -> bool:
     return found == (name if seed is not None else replace(name, seed=found.seed))
 
 
-def _is_finished(run: RunFolder) -> bool:
-    return run.model.is_file() and not _trains_still(run)
-
-
 def check_finished(run: RunFolder) -> None:
     """Refuses an unfinished run, whose weights others would take for its last.
 
     Raises:
-        InputError: If its ``run.json``, where there is one, says so or is damaged.
+        InputError: If its ``run.json`` says so, is damaged, or is not yet there.
     """
-    if _trains_still(run):
+    if run.unfinished:
         raise InputError(f"{run.path}: its training is not finished; train on, then export it")
-
-
-def _trains_still(run: RunFolder) -> bool:
-    return run.record.is_file() and not read_object(run.record, RECORD_REMEDY).get("finished")
 
 
 _PACKAGES = ("onnx", "onnxscript")

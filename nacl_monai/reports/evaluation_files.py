@@ -41,7 +41,7 @@ from nacl_monai.files import (
 )
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.record import REMEDY, listed
-from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
+from nacl_monai.runs import EvaluationFolder, RunFolder
 
 
 def evaluation_in(folder: str | Path) -> EvaluationFolder:
@@ -200,7 +200,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if file.is_file() and checksum(file) != record.get(name):
             raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
-    if _object(trained.record, RECORD_REMEDY).get("finished") is False:
+    if trained.unfinished:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
     _check_calibrator(run, said, record)
     of = EvaluationOf(record["set"], _alike(record["settings"]))
@@ -270,8 +270,8 @@ def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[
         )
 
 
-def _object(file: Path, remedy: str = _AGAIN) -> dict[str, Any]:
-    return read_object(file, remedy) if file.is_file() else {}
+def _object(file: Path) -> dict[str, Any]:
+    return read_object(file, _AGAIN) if file.is_file() else {}
 
 
 def score_columns(

@@ -16,7 +16,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
 from nacl_monai.inference import Behind
 from nacl_monai.posthoc import Ensemble, module_of
-from nacl_monai.runs import RECORD_REMEDY, RunFolder
+from nacl_monai.runs import RunFolder
 from nacl_monai.training.run_folder import unlike_settings
 from nacl_monai.training.run_settings import read_record
 from nacl_monai.training.weights import load_weights
@@ -109,8 +109,7 @@ def _seed(name: str) -> int:
 
 
 def _check_member(run: RunFolder, member: RunFolder) -> None:
-    there = member.record.is_file()  # which it is after the first epoch
-    if not there or not read_object(member.record, RECORD_REMEDY).get("finished"):
+    if member.unfinished or not member.record.is_file():
         raise InputError(f"{member.path}: its training is not finished; finish it first")
     own, other = (read_record(folder.config) for folder in (run, member))
     changes = unlike_settings({**own, "seed": None}, {**other, "seed": None})

@@ -52,7 +52,7 @@ def test_weights_and_curves_stay_behind(grid, collect, tmp_path):
         record = json.loads((folder / "evaluation/evaluation.json").read_text())
         record["weights"] = hashlib.sha256(b"weights").hexdigest()
         (folder / "evaluation/evaluation.json").write_text(json.dumps(record))
-        (folder / "run.json").write_text("{}")
+        (folder / "run.json").write_text('{"finished": true}')
     _, names = collect(copied)
     ended = {
         end: [name for name in names if name.endswith(end)] for end in (".pt", "n.json", ".csv")

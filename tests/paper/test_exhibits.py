@@ -39,6 +39,7 @@ def test_tables_say_for_how_many_epochs_was_trained(grid_copy, tmp_path, content
     for loss, epochs in (("nacl", 40), ("svls", 100)):
         run = grid_copy / f"acdc/unet_{loss}_seed0"
         (run / "config.json").write_text(json.dumps({"max_epochs": epochs}))
+        (run / "run.json").write_text('{"finished": true}')
     found = read_results([grid_copy])
 
     for losses, said in (((), True), (["nacl", "dice_ce"], False)):

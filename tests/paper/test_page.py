@@ -136,6 +136,7 @@ def test_every_table_says_for_how_many_epochs_was_trained(grid_copy, tmp_path):
     runs = grid_copy / "hippocampus"
     for epochs, run in ((40, "unet_dice_ce_seed0"), (100, "unet_nacl_seed0")):
         (runs / run / "config.json").write_text(json.dumps({"max_epochs": epochs}))
+        (runs / run / "run.json").write_text('{"finished": true}')
     assert main(["report", str(runs), "--output", str(tmp_path)]) == 0
 
     text = (tmp_path / "report.html").read_text(encoding="utf-8")

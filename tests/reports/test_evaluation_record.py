@@ -264,6 +264,13 @@ def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, said
     assert said in refusal(run)
 
 
+def test_training_killed_before_its_first_record_is_unfinished(run):
+    """Its model may be kept already."""
+    (run / "run.json").rename(run / "config.json")
+
+    assert "its training is not finished" in refusal(run)
+
+
 @pytest.mark.parametrize(
     ("units", "said"),
     [
