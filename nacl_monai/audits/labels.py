@@ -192,7 +192,8 @@ def whole_numbers(
     """
     if voxels.dtype.kind in "iu":
         return voxels
-    values = voxels.round().astype(np.int32)
+    with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no whole numbers
+        values = voxels.round().astype(np.int32)
     # A step above 0.5 keeps no whole numbers apart from others, and is held to that.
     apart, rounding = (min(step, 0.5) / 2, 1e-6) if step else (0.0, 0.0)
     whole = np.isclose(values, voxels, rtol=rounding, atol=apart)

@@ -123,7 +123,7 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
             array = archive[_KEY]
     except InputError:
         raise
-    except (KeyError, MemoryError, *UNREADABLE_NPZ) as error:  # a header may announce too much
+    except (KeyError, *UNREADABLE_NPZ) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{file}: cannot be read ({cause}); predict the case again") from error
     if array.ndim != 4 or not array.size or array.dtype.kind not in _REAL_KINDS:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -56,10 +57,13 @@ FOREGROUND = "foreground"
 #: What NumPy raises over an NPZ file that is damaged, or is none.
 UNREADABLE_NPZ = (
     EOFError,
+    MemoryError,  # a header may announce too much
     NotImplementedError,  # of a kind of compression that a flipped bit announces
     OSError,
+    SyntaxError,  # a header is Python
     TypeError,
     ValueError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
