@@ -66,8 +66,9 @@ $(PAPER) reproduce report calibrations: .venv/reproduce
 	@$(BIN)/nacl-monai reproduce $@ $(options)
 
 results: .venv/runtime ## Make anew what docs/results/DATASET shows; RUNS= adds the small files of new runs to its archive
-	$(if $(filter RUNS,$(GIVEN)),$(BIN)/nacl-monai paper collect $(wildcard docs/results/$(DATASET)/runs.tar.xz) $(call quoted,RUNS) --output docs/results/$(call quoted,DATASET)/runs.tar.xz)
+	$(if $(filter RUNS,$(GIVEN)),$(BIN)/python -m studies.paper collect $(wildcard docs/results/$(DATASET)/runs.tar.xz) $(call quoted,RUNS) --output docs/results/$(call quoted,DATASET)/runs.tar.xz)
 	$(BIN)/nacl-monai paper all docs/results/$(call quoted,DATASET)/runs.tar.xz --output build/results/$(call quoted,DATASET) $(call options,DATASET RUNS)
+	$(BIN)/python -m studies.paper claims docs/results/$(call quoted,DATASET)/runs.tar.xz --output build/results/$(call quoted,DATASET)
 	@for file in build/results/$(call quoted,DATASET)/*.*; do \
 	  test ! -e docs/results/$(call quoted,DATASET)/"$${file##*/}" || cp "$$file" docs/results/$(call quoted,DATASET); done
 

@@ -4,12 +4,15 @@ import hashlib
 import json
 import math
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
@@ -241,12 +244,36 @@ def calibrated_grid(grid, tmp_path_factory):
     return root
 
 
+BLANK = {"svg": b"<svg/>", "png": BytesIO()}
+Image.new("RGB", (9, 9)).save(BLANK["png"], "PNG")
+
+
+def blank(_, file, *, format, **__):  # noqa: A002 - as matplotlib calls it
+    """In place of `Figure.savefig`, which takes most of the time: a picture of nothing."""
+    content = BLANK["svg"] if format == "svg" else BLANK["png"].getvalue()
+    file.write(content) if hasattr(file, "write") else Path(file).write_bytes(content)
+
+
+@pytest.fixture
+def unpainted(request, monkeypatch):
+    """Pictures are drawn, but none of their pixels, unless a test asks for `painted`."""
+    if "painted" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", blank)
+
+
+@pytest.fixture
+def painted():
+    """For tests of pixels."""
+
+
 @pytest.fixture(scope="session")
 def reproduced(grid, tmp_path_factory):
-    """Everything made of that grid; read, never changed."""
+    """Everything made of that grid, without pixels; read, never changed."""
     output = tmp_path_factory.mktemp("reproduced")
-    write_all([grid], output)
-    write_page([grid], output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        write_all([grid], output)
+        write_page([grid], output)
     return output
 
 

@@ -1,7 +1,7 @@
 """The paper's grid of experiments, its published numbers, and its tables and figures made anew.
 
 On the command line: ``nacl-monai paper table1 RUNS --output DIR`` to ``figure11``; ``all`` of
-them; ``report``, one page; and ``collect``, the small files that they are made from.
+them; and ``report``, one page.
 """
 
 import lazy_loader

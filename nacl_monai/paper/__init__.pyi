@@ -1,4 +1,4 @@
-from .comparisons import Comparison, compare_methods, verdict
+from .comparisons import Comparison, compare_methods
 from .exhibits import EXHIBITS, Exhibit
 from .page import write_page
 from .ranking import rank_methods
@@ -17,7 +17,6 @@ __all__ = [
     "read_published",
     "read_results",
     "summarize",
-    "verdict",
     "write_all",
     "write_exhibit",
     "write_page",

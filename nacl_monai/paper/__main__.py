@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from nacl_monai.cli import write_files
-from nacl_monai.paper.evidence import write_evidence
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
 from nacl_monai.paper.reproduce import write_all, write_exhibit
@@ -20,7 +19,6 @@ Writer = Callable[..., list[Path]]
 WRITERS: dict[str, tuple[str, Writer]] = {
     "all": ("every table and figure that has runs", write_all),
     "report": ("one HTML page, with the tables and figures in --output", write_page),
-    "collect": ("packs the small files that tables and figures need", write_evidence),
 }
 
 

@@ -53,7 +53,7 @@ class Content(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """A table beside the paper's: Markdown, CSV and LaTeX.
+    """A table beside the paper's: Markdown and CSV.
 
     Attributes:
         number: The number of the paper's table: "Table 1".
@@ -83,12 +83,11 @@ class Table:
         return beside_paper(summary, self.number, results.conventions)
 
     def write(self, results: Results, stem: Path) -> list[Path]:
-        """Writes the table in three formats."""
+        """Writes the table in both formats."""
         summary, notes = self.summary(results), remarks(results.folders)
         return [
             write_text(stem.with_suffix(".md"), tables.to_markdown(summary, notes)),
             write_text(stem.with_suffix(".csv"), csv_text(summary)),
-            write_text(stem.with_suffix(".tex"), tables.to_latex(summary, notes)),
         ]
 
 

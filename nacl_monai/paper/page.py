@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.metrics.columns import METRICS
-from nacl_monai.paper.comparisons import verdict
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2, MethodTable
 from nacl_monai.paper.grid import Experiment, dataset_label, method_label
 from nacl_monai.paper.reproduce import command_line
@@ -46,7 +45,7 @@ def write_page(
 ) -> list[Path]:
     """Writes ``report.html`` from runs, and from the tables and figures in the same folder.
 
-    Per dataset: a verdict, tables of the methods as trained and with what was fitted afterwards,
+    Per dataset: tables of the methods as trained and with what was fitted afterwards,
     reliability diagrams, risk–coverage curves, and maps of the best, median and worst
     case. Then everything that `nacl_monai.paper.reproduce.write_exhibit` has written there, and the
     commands of all runs.
@@ -104,7 +103,6 @@ def _section(results: Results, dataset: str) -> dict[str, Any]:
     return {
         "key": dataset,
         "label": dataset_label(dataset),
-        "verdict": verdict(chosen, dataset),
         "tables": tables,
         "pictures": list(_pictures(chosen, dataset)),
     }

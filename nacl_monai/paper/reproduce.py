@@ -12,13 +12,7 @@ from typing import Any
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.menus import dataset_names, read_menu
-from nacl_monai.paper.claims import claims_to_markdown, judge_claims
-from nacl_monai.paper.comparisons import (
-    compare_methods,
-    comparison_to_markdown,
-    draw_forest,
-    verdict,
-)
+from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown, draw_forest
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.results import PROJECT, NothingToShow, Results, read_results
@@ -38,7 +32,7 @@ def write_exhibit(
 ) -> list[Path]:
     """Writes a table or figure of the paper from whatever runs of it are there.
 
-    Tables are ``<name>.md``, ``.csv`` and ``.tex``; figures are ``.png`` and ``.svg``, most with
+    Tables are ``<name>.md`` and ``.csv``; figures are ``.png`` and ``.svg``, most with
     their numbers in ``.csv``. Beside tables and figure 10 are paired tests, ``<name>_tests.md`` and
     ``.csv``, and a forest plot of each metric, ``<name>_forest_<metric>``. ``<name>.json`` lists the
     files and the command.
@@ -86,10 +80,7 @@ def _check_known(
 def write_all(
     roots: Sequence[str | Path], output: str | Path, *, conventions: str = PROJECT
 ) -> list[Path]:
-    """Writes every table and figure of which there are runs, and what they say; removes all others.
-
-    ``verdicts.md`` has three sentences per dataset; ``claims.md`` and ``.csv`` have every claim of the
-    paper.
+    """Writes every table and figure of which there are runs, and removes all others.
 
     Args:
         roots: Folders of runs, at any depth.
@@ -104,7 +95,7 @@ def write_all(
             nothing is written.
     """
     results = read_results(roots, conventions)
-    main = MAIN.select(results)
+    MAIN.select(results)
     files = []
     for name, exhibit in EXHIBITS.items():
         command = command_line(name, roots, output, {"conventions": conventions})
@@ -112,14 +103,7 @@ def write_all(
             files += _write(exhibit, exhibit.select(results), command, Path(output))
         except NothingToShow:
             _remove(Path(output), {f"{name}.json", *_listed(Path(output), name)})
-    sentences = [verdict(MAIN.select(main, datasets=[name]), name) for name in main.datasets]
-    judged = judge_claims(results)
-    return [
-        *files,
-        write_text(Path(output) / "verdicts.md", "\n\n".join(sentences) + "\n"),
-        write_text(Path(output) / "claims.md", claims_to_markdown(judged)),
-        write_text(Path(output) / "claims.csv", csv_text(judged)),
-    ]
+    return files
 
 
 def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> list[Path]:

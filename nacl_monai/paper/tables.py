@@ -1,4 +1,4 @@
-"""The numbers of the paper's tables, beside the paper's own, as Markdown and LaTeX.
+"""The numbers of the paper's tables, beside the paper's own, as Markdown.
 
 ``published.csv`` is transcribed from tables 1 to 4 of *Neighbor-aware calibration of segmentation
 networks with penalty-based constraints* (Murugesan et al., 2024), https://arxiv.org/abs/2401.14487.
@@ -12,7 +12,6 @@ FLARE is 0.867 in table 1, and 0.868 in tables 3 and 4.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -40,33 +39,8 @@ COLUMNS = ["dataset", "structure", "metric", "method", "mean", "low", "high", "p
 COLUMNS += ["seed_sd"]
 
 
-@dataclass(frozen=True)
-class _Marks:
-    """How the best cell, the second best and the end of a line are written."""
-
-    best: str
-    second: str
-    line_break: str
-
-    def mark(self, text: str, place: int) -> str:
-        return (self.best, self.second, "{}")[place].format(text)
-
-
-MARKDOWN = _Marks("**{}**", "<u>{}</u>", "<br>")
-LATEX = _Marks(r"\textbf{{{}}}", r"\underline{{{}}}", r"\\")
-#: What LaTeX needs to print a character.
-LATEX_CHARACTERS = str.maketrans(
-    {
-        "γ": r"$\gamma$",
-        "α": r"$\alpha$",
-        "σ": r"$\sigma$",
-        "λ": r"$\lambda$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        "_": r"\_",
-        "%": r"\%",
-    }
-)
+#: How the best cell, the second best and any other are written.
+MARKS = ("**{}**", "<u>{}</u>", "{}")
 
 
 def read_published() -> pd.DataFrame:
@@ -235,28 +209,12 @@ def to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """
     parts = []
     for metric in summary["metric"].unique():
-        grid = _grid(summary, metric, MARKDOWN)
+        grid = _grid(summary, metric)
         header = ["Dataset", "Structure", *grid.columns]
         rows = [[*index, *row] for index, row in zip(grid.index, grid.to_numpy(), strict=True)]
         table = markdown_table(header, rows, "ll" + "r" * len(grid.columns))
         parts.append(f"**{METRICS[metric].heading}**\n\n{table}")
     return "\n\n".join([*parts, note(summary, remarks)]) + "\n"
-
-
-def to_latex(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
-    r"""The same as ``tabular`` environments, one per metric; needs no package."""
-    parts = [f"% {note(summary, remarks)}"]
-    for metric in summary["metric"].unique():
-        grid = _grid(summary, metric, LATEX)
-        header = [METRICS[metric].heading, "", *grid.columns]
-        lines = [f"\\hline {' & '.join(header).translate(LATEX_CHARACTERS)} \\\\ \\hline"]
-        for index, row in zip(grid.index, grid.to_numpy(), strict=True):
-            cells = [rf"\shortstack{{{cell}}}" for cell in row]
-            names = [name.translate(LATEX_CHARACTERS) for name in index]
-            lines.append(rf"{' & '.join([*names, *cells])} \\")
-        start = rf"\begin{{tabular}}{{ll{'r' * len(grid.columns)}}}"
-        parts += [start, *lines, r"\hline", r"\end{tabular}"]
-    return "\n".join(parts) + "\n"
 
 
 def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
@@ -284,7 +242,7 @@ def _marked(values: pd.Series[float], metric: str) -> list[str]:
     """The values of a column as text, the best and the second marked."""
     places = best_places(values, metric)
     return [
-        "–" if np.isnan(value) else MARKDOWN.mark(METRICS[metric].text(value), place)
+        "–" if np.isnan(value) else MARKS[place].format(METRICS[metric].text(value))
         for value, place in zip(values, places, strict=True)
     ]
 
@@ -319,7 +277,7 @@ def _sample(summary: pd.DataFrame) -> str:
     return f"patients and trainings; {number} trainings per method"
 
 
-def _grid(summary: pd.DataFrame, metric: str, marks: _Marks) -> pd.DataFrame:
+def _grid(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Cells as text; rows are (dataset, structure), columns are labels of methods."""
     part = summary[summary["metric"] == metric]
     methods = list(dict.fromkeys(part["method"]))
@@ -329,22 +287,21 @@ def _grid(summary: pd.DataFrame, metric: str, marks: _Marks) -> pd.DataFrame:
         places = best_places(by_method["mean"].tolist(), metric)
         label = "Mean over datasets" if dataset == ALL else dataset_label(str(dataset))
         rows[label, "Mean" if structure == MEAN else str(structure)] = [
-            _cell(row, metric, place, marks)
+            _cell(row, metric, place)
             for row, place in zip(by_method.to_dict("records"), places, strict=True)
         ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[method_label(m) for m in methods])
 
 
-def _cell(row: Mapping[Any, float], metric: str, place: int, marks: _Marks) -> str:
+def _cell(row: Mapping[Any, float], metric: str, place: int) -> str:
     """The mean, its interval below, and the paper's number with our difference from it."""
     if np.isnan(row["mean"]):
         return "–"
     text = METRICS[metric].text
-    lines = [marks.mark(text(row["mean"]), place)]
+    lines = [MARKS[place].format(text(row["mean"]))]
     if not np.isnan(row["low"]):
         lines.append(f"[{text(row['low'])}, {text(row['high'])}]")
     if not np.isnan(row["paper"]):
-        known = not np.isnan(row["difference"])
-        difference = f" ({text(row['difference'], '+')})" if known else ""
+        difference = "" if np.isnan(row["difference"]) else f" ({text(row['difference'], '+')})"
         lines.append(f"{text(row['paper'])}{difference}")
-    return marks.line_break.join(lines)
+    return "<br>".join(lines)

@@ -59,10 +59,3 @@ def test_fewer_than_one_bin_is_refused(num_bins):
     """There is at least one bin, and no part of one."""
     with pytest.raises(InputError, match=f"num_bins: is {num_bins}; use a whole number, 1 or more"):
         calibration_bins(torch.full((1, 2, 3, 3), 0.5), torch.zeros(1, 3, 3), num_bins=num_bins)
-
-
-def test_indices_are_int32_of_the_same_shape():
-    """The result has the shape of the probabilities and the dtype that one pass over them needs."""
-    indices = bin_indices(torch.rand(2, 3, 4), 15)
-
-    assert (indices.shape, indices.dtype) == ((2, 3, 4), torch.int32)

@@ -14,14 +14,6 @@ def drawn(mask):
     return ["".join(".#"[voxel] for voxel in line) for line in mask[0].int().tolist()]
 
 
-@pytest.mark.parametrize(("width", "expected"), [(1, "...##..."), (2, "..####.."), (3, ".######.")])
-def test_width_counts_voxels_on_each_side(width, expected):
-    """A straight boundary has ``width`` voxels of band on each side."""
-    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).expand(1, 3, 8)
-
-    assert drawn(boundary_band(labels, width=width)) == [expected] * 3
-
-
 def test_width_is_in_the_unit_of_the_spacing():
     """With a spacing the width is in its unit: two voxels of 1 mm, but one of 3 mm."""
     labels = torch.zeros(1, 9, 9, dtype=torch.int64)

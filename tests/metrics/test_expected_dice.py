@@ -51,16 +51,6 @@ def test_promise_is_a_dice(case):
     assert torch.equal(promise > 0, is_predicted)
 
 
-def test_certain_network_promises_all():
-    """One-hot probabilities promise 1 of what they predict, and nothing of what they exclude."""
-    probs = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
-
-    promise = expected_dice(probs, {"a": [1], "b": [2]})[0].tolist()
-
-    assert promise[0] == 1
-    assert math.isnan(promise[1])
-
-
 def test_calibrated_network_keeps_its_promise():
     """Over labels that are drawn from the probabilities, the mean Dice is the expected one."""
     probs, _ = random_case((1, 3, 40, 50), scale=3.0)

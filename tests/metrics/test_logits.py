@@ -95,14 +95,6 @@ def test_voxels_outside_the_grid_are_counted_at_its_ends():
     assert {m: n for m, n in enumerate(counts.tolist()) if n} == {0: 3, 1: 1, 240: 1, 241: 4}
 
 
-def test_grid_is_whole_whatever_the_logits():
-    """Bins above the largest logit are empty, not missing; edges are float64."""
-    counts, edges = maximum_logit_counts(torch.tensor([[[-3.0, 1.0]]]), low=-1, high=2, per_unit=1)
-
-    assert counts.tolist() == [1, 0, 0, 1, 0]
-    assert edges.dtype == torch.float64
-
-
 def test_counts_are_of_the_voxels_in_the_mask():
     """As if the others were cut away, with or without a channel; of none, all counts are zero."""
     logits, mask = 8 * torch.randn(2, 3, 40), torch.rand(2, 1, 40) < 0.5

@@ -58,17 +58,6 @@ def test_every_voxel_is_yielded_once(monkeypatch):
     assert torch.equal(found.pieces, (4 * (2 * case + 1) + place % 4).view(2, 7, 6)[inside])
 
 
-@pytest.mark.parametrize("masks", [[None], [None, None]])
-def test_regions_of_all_voxels_hold_every_voxel(masks):
-    """Regions of all voxels need no mask, and each holds every voxel."""
-    probs, labels = random_case((2, 3, 7, 6))
-
-    bins = CalibrationBins.collect(RegionPieces(LabeledVoxels(probs, labels), masks), 15)
-
-    assert bins.counts.sum(-1).unique().tolist() == [42]
-    assert bins.counts.shape == (2, len(masks), 4, 15)
-
-
 @pytest.mark.parametrize("classes", [2, 3, 2**18])
 def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
     """On a CPU a chunk has 2^17 probabilities, or one voxel if it has more classes than that."""
@@ -82,33 +71,6 @@ def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
     assert sizes[0] == size
     assert set(sizes[:-1]) == {size}
     assert sum(sizes) == voxels
-
-
-def test_pieces_are_numbered_by_case_and_by_the_regions_they_lie_in():
-    """Above the lane, bit b says whether a piece is in region b; cases follow each other."""
-    first, second = torch.tensor([[0, 1, 0, 1], [1, 1, 0, 0]]), torch.tensor([[0, 0, 1, 1]] * 2)
-    voxels = LabeledVoxels(torch.rand(2, 2, 4), torch.zeros(2, 4))
-    pieces = RegionPieces(voxels, [first.bool(), None, second.bool()])
-
-    chunk, *rest = pieces.chunks()
-
-    assert (chunk.pieces // 4).tolist() == [0, 1, 2, 3, 5, 5, 6, 6]
-    assert (chunk.pieces % 4).tolist() == [0, 1, 2, 3] * 2
-    assert (chunk.pieces.dtype, chunk.labels.dtype) == (torch.int32, torch.int64)
-    assert chunk.labels.shape == chunk.prediction.shape == (1, 8)
-    assert (pieces.num_pieces, pieces.num_classes, rest) == (4 * 8, 2, [])
-
-
-def test_sums_of_pieces_add_up_to_those_of_regions():
-    """A region is the sum of its pieces and their lanes, case by case."""
-    mask = torch.tensor([[True, False]]).expand(2, 2)
-    pieces = RegionPieces(
-        LabeledVoxels(torch.rand(2, 2, 2), torch.zeros(2, 2)), [None, mask, ~mask]
-    )
-    # Four pieces of each case, of four lanes each.
-    sums = torch.stack([torch.arange(8.0), 0 * torch.ones(8), torch.ones(8), -torch.ones(8)], 1)
-
-    assert pieces.sum_regions(sums.flatten()).tolist() == [[6, 1 + 3, 2 + 3], [22, 5 + 7, 6 + 7]]
 
 
 def test_chunk_on_a_gpu_is_larger(monkeypatch):

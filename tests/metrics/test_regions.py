@@ -1,6 +1,5 @@
 """A region is one function; whatever names or gives it goes through the same path."""
 
-import inspect
 from functools import partial
 
 import pytest
@@ -34,21 +33,6 @@ def drawn(mask):
 def test_regions_drawn(region, expected):
     """Each region, drawn; the boundary with a width of one voxel on each side."""
     assert drawn(region_mask(region, LABELS, PREDICTION, width=1)) == expected
-
-
-@pytest.mark.parametrize("region", REGIONS)
-def test_all_regions_are_boolean_masks(region):
-    """Every region has the shape of the labels and is boolean."""
-    mask = region_mask(region, LABELS, PREDICTION)
-
-    assert mask.shape == LABELS.shape
-    assert mask.dtype == torch.bool
-
-
-@pytest.mark.parametrize("region", REGIONS.values())
-def test_every_region_says_what_it_is(region):
-    """The functions' own docstrings are the table of the regions."""
-    assert inspect.getdoc(region)
 
 
 def test_boundary_takes_width_and_spacing():
@@ -115,13 +99,6 @@ def test_only_regions_that_ask_need_a_spacing():
     region_masks(named_regions(["all", "foreground", "union"]), VOXELS, 3.0, unknown)
     with pytest.raises(InputError, match="spacing: is unknown"):
         region_masks(named_regions(["boundary"]), VOXELS, 3.0, unknown)
-
-
-def test_all_needs_no_mask():
-    """None means every voxel, so that no mask copies the volume."""
-    assert region_masks(named_regions(["all"]), VOXELS) == [None]
-    assert region_masks({"mine": lambda: None}, VOXELS) == [None]
-    assert selected_voxels("all", VOXELS) is None
 
 
 @pytest.mark.parametrize("region", ["foreground", "union", "boundary"])

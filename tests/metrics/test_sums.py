@@ -25,21 +25,6 @@ def test_adding_adds_each_tensor():
     assert torch.equal(both.values, ONE.values + 10)
 
 
-def test_index_selects_along_the_leading_axes():
-    """An index picks the same cases and regions of each tensor."""
-    region = ONE[:, 1]
-
-    assert region.voxels.tolist() == [1, 3, 5]
-    assert region.values.tolist() == [[2, 3], [6, 7], [10, 11]]
-
-
-def test_pooling_sums_one_leading_axis():
-    """Pooling is the sum over the cases, or over another leading axis."""
-    assert ONE.pooled().voxels.tolist() == [6, 9]
-    assert ONE.pooled(1).voxels.tolist() == [1, 5, 9]
-    assert ONE.pooled().values.tolist() == [[12, 15], [18, 21]]
-
-
 def test_arrays_are_read_back_under_their_names():
     """With a prefix beside other arrays of the same names."""
     arrays = ONE.arrays() | OTHER.arrays("fine_")

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from nacl_monai.menus import choose_loss
 from nacl_monai.paper import EXHIBITS, figures, radars, read_results, write_exhibit
@@ -31,49 +30,6 @@ def drawn(results):
         return figure, numbers.set_index(keys)["mean"]
 
     return draw
-
-
-def test_point_has_intervals_in_both_directions():
-    """It is where the means are."""
-    means = pd.DataFrame(
-        {"column": ["dice", "ece"], "mean": [0.8, 0.1], "low": [0.7, 0.08], "high": [0.85, 0.15]}
-    )
-    axes = Figure().subplots()
-
-    assert figures.draw_point(axes, means, "dice", "ece", marker="o") == (0.8, 0.1)
-    across, up = (bars.get_segments()[0] for bars in axes.containers[0].lines[2])
-    np.testing.assert_allclose(across, [[0.7, 0.1], [0.85, 0.1]])
-    np.testing.assert_allclose(up, [[0.8, 0.08], [0.8, 0.15]])
-
-
-def test_legend_has_the_losses_in_their_look():
-    """Labels, colors and markers are the menu's."""
-    figure = Figure()
-    figures.add_loss_legend(figure, ["svls", "nacl"], linestyle="-")
-
-    assert legend(figure) == ["SVLS", "NACL"]
-    for loss, line in zip(("svls", "nacl"), figure.legends[0].get_lines(), strict=True):
-        style = figures.loss_style(loss)
-        assert (line.get_color(), line.get_marker()) == (style["color"], style["marker"])
-        assert line.get_linestyle() == "-"
-
-
-def test_each_loss_counts_once(results):
-    """Figure 7 has two values of SVLS's hyper-parameter."""
-    assert figures.losses_of(EXHIBITS["figure7"].select(results)) == ["svls", "nacl"]
-
-
-def test_row_of_panels_per_dataset():
-    """Segmentation on the left, calibration on the right."""
-    figure, panels = figures.new_panels(["acdc", "mine"], height=3)
-    keys = [(name, column) for name in ("acdc", "mine") for column in ("dice", "ece_foreground")]
-
-    assert {key: place(panel) for key, panel in panels.items()} == dict(
-        zip(keys, [(0, 0), (0, 1), (1, 0), (1, 1)], strict=True)
-    )
-    assert panels["acdc", "dice"].get_title() == "ACDC: DSC ↑"
-    assert panels["mine", "ece_foreground"].get_title() == "mine: ECE ↓"
-    assert figure.get_figheight() == 7
 
 
 @pytest.mark.parametrize(("number", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 2, 3)])
@@ -207,18 +163,6 @@ def test_figure6_has_the_means_at_each_place_of_the_sweeps(drawn):
             assert line.get_ydata() == pytest.approx(values, nan_ok=True)
     assert legend(figure) == ["HP1", "HP2", "HP3"]
     assert "SVLS σ = 0.5, 1, 2; NACL λ = 0.1, 0.2, 0.3." in " ".join(figure.get_supxlabel().split())
-
-
-def test_figure7_compares_both_losses_at_every_sigma():
-    """Defaults are those of the main tables: σ = 2 of SVLS, 1 of the Gaussian prior."""
-    assert [method.name for method in figures.figure7_grid().methods] == [
-        "svls_sigma=1.0",
-        "nacl_prior=gaussian",
-        "svls",
-        "nacl_prior=gaussian_sigma=2.0",
-        "svls_sigma=3.0",
-        "nacl_prior=gaussian_sigma=3.0",
-    ]
 
 
 def test_figure7_has_the_percentages_of_svls(results):

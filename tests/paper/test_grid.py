@@ -19,11 +19,9 @@ from nacl_monai.paper.grid import (
     Experiment,
     Grid,
     Setup,
-    after_training,
     choose_loss,
     dataset_label,
     followed,
-    grid_of,
     loss_label,
     main_grid,
     method,
@@ -131,13 +129,6 @@ def test_overrides_are_what_the_variables_of_make_do_not_say():
     ]
 
 
-def test_all_training_patients_have_no_place_in_a_name():
-    """Figure 9's last share is the training of table 1; fold 0 is a fold."""
-    assert Experiment("acdc", Setup(method("nacl"), fraction=1.0)).name == "unet_nacl_seed0"
-    experiment = Experiment("mrbrains", Setup(method("nacl"), fraction=0.25), fold=0, seed=2)
-    assert experiment.name == "unet_nacl_train_fraction=0.25_fold=0_seed2"
-
-
 @pytest.mark.parametrize("name", ["probe", "unet_nalc_seed0", "unet_nacl", "unet_nacl_seedx", ""])
 def test_other_folder_is_refused(name):
     """The folder of something else is refused in one line."""
@@ -152,22 +143,6 @@ def test_setting_of_another_kind_is_refused(setting):
         read_name("acdc", f"unet_nacl_{setting}_seed0")
 
 
-def test_grid_is_every_combination():
-    """Networks, methods and fractions, each on every dataset with every seed."""
-    grid = grid_of(("svls", "nacl"), datasets=("acdc", "kits"), networks=("unet", "dynunet"))
-    expected = {
-        f"{dataset}/{network}_{loss}_seed{seed}"
-        for dataset in ("acdc", "kits")
-        for network in ("unet", "dynunet")
-        for loss in ("svls", "nacl")
-        for seed in (0, 3)
-    }
-    experiments = list(grid.experiments(seeds=(0, 3)))
-
-    assert {f"{experiment.dataset}/{experiment.name}" for experiment in experiments} == expected
-    assert len(experiments) == len(expected)
-
-
 def test_main_grid_has_six_datasets_and_eight_losses():
     """The paper's losses and plain cross-entropy; seven folds of MRBrainS."""
     table = list(main_grid().experiments())
@@ -176,16 +151,6 @@ def test_main_grid_has_six_datasets_and_eight_losses():
     assert {experiment.method.loss for experiment in table} == {"cross_entropy", *PAPER_LOSSES}
     assert {experiment.fold for experiment in table} == {None, *range(7)}
     assert len(set(table)) == len(table) == 5 * 8 + 7 * 8
-
-
-@pytest.mark.parametrize(
-    ("network", "entry", "dims"), [("unet", "unet", 2), ("attention_unet3d", "attention_unet", 3)]
-)
-def test_network_of_a_name_is_an_entry_of_the_menu_in_2d_or_3d(network, entry, dims):
-    """As the options of a training name both."""
-    setup = read_name("acdc", f"{network}_nacl_seed0").setup
-
-    assert (setup.entry, setup.dims) == (entry, dims)
 
 
 def test_datasets_losses_networks_and_seeds_narrow_a_grid():
@@ -253,25 +218,12 @@ def test_label_of_a_method_says_what_is_not_at_its_default(name, label):
     assert method_label(name) == label
 
 
-def test_method_and_its_name_have_the_same_label():
-    """Either may be given."""
-    assert method_label(method("nacl", sigma=2.0)) == method_label("nacl_sigma=2.0")
-
-
 def test_losses_of_the_main_tables_look_different():
     """No two losses share a color or a marker."""
     styles = [loss_style(loss) for loss in MAIN_LOSSES]
 
     for key in ("color", "marker"):
         assert len({style[key] for style in styles}) == len(MAIN_LOSSES)
-
-
-def test_style_is_the_description_in_the_menu():
-    """Colors are of Okabe and Ito's palette."""
-    for loss, choice in read_menu("losses").items():
-        assert loss_style(loss)["color"] == OKABE_ITO[choice.description["color"]]
-        assert loss_style(loss)["marker"] == choice.description["marker"]
-        assert loss_label(loss) == choice.description["label"]
 
 
 def test_labels_are_the_paper_s():
@@ -304,17 +256,6 @@ def test_loss_of_the_menu_alone_has_label_color_marker_and_symbol():
     assert symbol("toy", "other") == "other"
     assert network_label("toynet") == "ToyNet"
     assert (loss_label("plain"), loss_style("plain")["color"]) == ("plain", OKABE_ITO["black"])
-
-
-def test_what_follows_each_training_of_the_main_tables():
-    """In their order, the plain method first."""
-    names = [entry.name for entry in after_training().methods]
-
-    assert names == [
-        f"{loss}{after}"
-        for loss in MAIN_LOSSES
-        for after in ("", "+temperature_all", "+temperature_union", "+ensemble")
-    ]
 
 
 def test_every_calibrator_follows_the_three_losses_that_are_compared():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from nacl_monai.paper import EXHIBITS, read_results, verdict
 from nacl_monai.paper.__main__ import main
 from nacl_monai.paper.grid import read_name
 from nacl_monai.paper.page import make_commands
@@ -67,12 +66,8 @@ def test_links_within_the_page_lead_somewhere(parsed):
     assert len(parsed.ids) == len(set(parsed.ids))
 
 
-def test_page_has_verdicts_pictures_figures_and_commands(text, grid, reproduced):
-    """Per dataset a verdict, reliability and three cases; then all figures; then all commands."""
-    results = EXHIBITS["table1"].select(read_results([grid]))
-    for dataset in ("acdc", "hippocampus"):
-        chosen = EXHIBITS["table1"].select(results, datasets=[dataset])
-        assert verdict(chosen, dataset).replace("'", "&#39;") in text
+def test_page_has_pictures_figures_and_commands(text, grid, reproduced):
+    """Per dataset reliability and three cases; then all figures; then all commands."""
     for title in ("Best case", "Median case", "Worst case", "Reliability over all"):
         assert text.count(f"<figcaption>{title}") == 2
     for manifest in reproduced.glob("*.json"):

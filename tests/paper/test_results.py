@@ -166,13 +166,6 @@ def test_seeds_of_one_dataset_do_not_narrow_another(results):
     assert sum(name.startswith("hippocampus") for name in names(chosen)) == 2
 
 
-def test_datasets_losses_and_seeds_narrow(results):
-    """Only what was asked for."""
-    chosen = results.select(main_grid(), datasets=["acdc"], losses=["nacl"], seeds=[1])
-
-    assert names(chosen) == ["acdc/unet_nacl_seed1"]
-
-
 def test_network_and_fraction_must_be_the_grid_s(results):
     """A method with another network or share of the patients is another experiment."""
     halves = Grid((method("nacl"),), fractions=(0.5,))
@@ -180,11 +173,6 @@ def test_network_and_fraction_must_be_the_grid_s(results):
 
     assert names(results.select(halves)) == ["acdc/unet_nacl_train_fraction=0.5_seed0"]
     assert names(results.select(attention)) == ["acdc/attention_unet_nacl_seed0"]
-
-
-def test_nothing_may_be_left(results):
-    """A grid without runs selects none."""
-    assert not results.select(main_grid(), datasets=["kits"]).folders
 
 
 def test_first_run_of_a_method_has_the_first_seed_network_and_fraction(results):
@@ -346,13 +334,6 @@ def test_earlier_evaluation_is_scored_where_nothing_is_in_doubt():
 
     with pytest.raises(InputError, match=r"cases.csv: dice_a of case 'x' is 0, and no expected"):
         as_authors(table.assign(dice_a=[0.0, np.nan]), CASES)
-
-
-def test_own_conventions_change_nothing():
-    """What an evaluation writes is by them."""
-    table = pd.DataFrame({name: evaluated(*pair) for name, pair in VOLUMES.items()}).T
-
-    assert CONVENTIONS["project"].score(table, CASES).equals(table)
 
 
 def test_difference_is_printed_where_conventions_agree(grid, tmp_path):

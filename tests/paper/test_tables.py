@@ -2,13 +2,12 @@
 
 import csv
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.paper import EXHIBITS, mean_scores, read_results, summarize, tables
+from nacl_monai.paper import EXHIBITS, mean_scores, read_results, summarize
 from nacl_monai.paper.grid import PAPER_DATASETS, PAPER_LOSSES
 from nacl_monai.paper.tables import (
     PUBLISHED,
@@ -17,7 +16,6 @@ from nacl_monai.paper.tables import (
     methods_to_markdown,
     note,
     read_published,
-    to_latex,
     to_markdown,
 )
 
@@ -113,13 +111,6 @@ def test_tables_contradict_each_other_once():
     assert different.to_dict("index") == {("flare", "dice"): {"min": 0.867, "max": 0.868}}
 
 
-def test_numbers_have_the_printed_decimals():
-    """Two or three, in a plain CSV file."""
-    text = pd.read_csv(Path(tables.__file__).with_name("published.csv"), dtype=str)["value"]
-
-    assert text.str.fullmatch(r"\d+\.\d{2,3}").all()
-
-
 @pytest.fixture(scope="module")
 def table1(results):
     chosen = EXHIBITS["table1"].select(results)
@@ -140,23 +131,6 @@ def test_mean_alone_where_structures_are_not_wanted(results):
 
     assert set(table["structure"]) == {"mean"}
     assert len(table) == 2 * (3 + 2)
-
-
-def test_number_is_the_mean_over_patients(grid, table1):
-    """With the CSV module and loops: over the cases of a patient, then over patients."""
-    patients = defaultdict(list)
-    path = grid / "acdc" / "unet_svls_seed0" / "evaluation" / "cases.csv"
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            patients[row["patient"]].append(float(row["dice_RV"]))
-    means = [sum(values) / len(values) for values in patients.values()]
-
-    row = table1.set_index(["dataset", "metric", "structure", "method"]).loc[
-        ("acdc", "dice", "RV", "svls")
-    ]
-    assert row["mean"] == pytest.approx(sum(means) / len(means))
-    assert (row["patients"], row["seeds"]) == (4, 1)
-    assert row["low"] < row["mean"] < row["high"]
 
 
 def test_paper_s_number_is_that_of_the_same_table_and_method(table1):
@@ -275,28 +249,6 @@ def test_markdown_marks_the_best_and_shows_the_paper_s_number(small):
     assert lines[-1] == note(small)
 
 
-def test_latex_has_as_many_cells_in_every_row_as_columns(small):
-    """One tabular per metric."""
-    text = to_latex(small)
-
-    assert text.count(r"\begin{tabular}{llrr}") == text.count(r"\end{tabular}") == 1
-    assert r"\textbf{0.050}\\{}[0.040" in text.replace(r"\\[", r"\\{}[")
-    assert r"\underline{0.120}" in text
-    assert r"\hline ECE $\downarrow$ &  & CE+DSC & NACL \\ \hline" in text
-    for line in text.splitlines():
-        if line.endswith(r"\\"):
-            assert line.count("&") == 3
-
-
-def test_latex_writes_greek_letters_and_arrows_as_commands():
-    """It needs no package."""
-    one = summary(("my_data", "A%", "dice", "focal_gamma=2.0", 0.5, 0.4, 0.6, 9, 1, 0, 0.5, 0))
-    text = to_latex(one)
-
-    assert r"DSC $\uparrow$ &  & FL ($\gamma$ = 2) \\" in text
-    assert r"my\_data & A\% & " in text
-
-
 def test_a_metric_is_a_table_and_the_mean_over_datasets_a_row():
     """Structures have their names; HD95 has two digits."""
     rows = [
@@ -334,8 +286,7 @@ def test_note_says_how_many_patients_and_trainings_there_are(small):
     ],
 )
 def test_note_has_what_is_remarked_of_the_trainings(small, remarks, said):
-    """In Markdown and LaTeX."""
+    """Behind what it says by itself."""
     assert said in note(small, remarks)
     assert to_markdown(small, remarks).splitlines()[-1] == note(small, remarks)
-    assert to_latex(small, remarks).splitlines()[0] == f"% {note(small, remarks)}"
     assert said.removesuffix(" Below") in methods_to_markdown(small, remarks).splitlines()[-1]

@@ -17,15 +17,12 @@ from nacl_monai.menus import fragments
 from nacl_monai.paper import read_results
 from nacl_monai.paper.grid import Method, Setup, read_name
 from nacl_monai.paper.trainings import (
-    LACKING,
     SHARED,
-    check_name,
     check_trained_alike,
     config_of,
     remarks,
     resolved,
     unlike_name,
-    value_at,
 )
 from tests.evaluated_runs import rename_cases, write_experiment
 
@@ -55,14 +52,6 @@ RECORD = {
 def test_references_are_followed_and_expressions_kept(value, expected):
     """At any depth; what a record lacks stays a reference."""
     assert resolved(value, RECORD) == expected
-
-
-def test_value_is_that_of_a_key_of_any_depth():
-    """What a record lacks raises what callers expect."""
-    assert value_at(RECORD, "inner::size") == [8, 8, 8]
-    for missing in ("other", "inner::other", "dims::other"):
-        with pytest.raises(LACKING):
-            value_at(RECORD, missing)
 
 
 def test_configuration_is_that_of_the_training_and_may_be_missing(tmp_path):
@@ -126,16 +115,6 @@ def test_name_that_says_what_was_trained_is_like_it(name, changes):
 def test_training_that_its_name_does_not_say_is_unlike_it(changes, said):
     """A setting that was given behind the command has no place in the name that it chooses."""
     assert unlike_name(read_name("acdc", "unet_nacl_seed0"), TRAINED | changes) == [said]
-
-
-def test_damaged_configuration_is_one_line(tmp_path):
-    """Where none was kept, nothing is compared."""
-    experiment = read_name("acdc", "unet_nacl_seed0")
-    check_name(tmp_path, experiment)
-    (tmp_path / "config.json").write_text('{"seed": ')
-
-    with pytest.raises(InputError, match=r"config\.json: is damaged"):
-        check_name(tmp_path, experiment)
 
 
 CONFIG = {
@@ -536,12 +515,3 @@ def test_network_on_patches_is_that_of_the_menu(record):
 def test_nothing_is_said_of_what_is_not_known_or_not_changed(record, config):
     """A record of an earlier version lacks keys."""
     assert remarks(record("unet_nacl_seed0", config) | record("mine_nacl_seed0", config)) == []
-
-
-def test_damaged_record_is_refused(record, tmp_path):
-    """As wherever it is read."""
-    runs = record("unet_nacl_seed0", {})
-    (tmp_path / "acdc/unet_nacl_seed0/config.json").write_text("{")
-
-    with pytest.raises(InputError, match="config.json"):
-        remarks(runs)

@@ -95,21 +95,6 @@ class TestMarkdown:
             "different cases.",
         ]
 
-    def test_equal_digits_share_the_best(self, small):
-        """Two runs that print the same are both best."""
-        runs = [replace(small[k], name=name) for k, name in ((0, "a"), (1, "b"), (0, "c"))]
-
-        lines = comparison_markdown(comparison_table(runs)).splitlines()[2:5]
-
-        assert [line.split(" | ")[1] for line in lines] == ["**0.800**", "0.700", "**0.800**"]
-
-    def test_one_run_has_no_best(self, small):
-        """A single method is not the best of anything."""
-        text = comparison_markdown(comparison_table(small[:1]))
-
-        assert "**" not in text
-        assert "best" not in text
-
     def test_metric_that_is_nowhere_defined_says_so(self, runs):
         """A metric that is nowhere defined says so, and is best of nothing."""
         undefined = replace(runs[0], metrics=runs[0].metrics.assign(hd95=math.nan))
@@ -117,12 +102,6 @@ class TestMarkdown:
         line = comparison_markdown(comparison_table([undefined, runs[1]])).splitlines()[2]
 
         assert "| undefined (n=0) |" in line
-
-    def test_bar_in_a_name_adds_no_column(self, folders):
-        """A name with a bar stays one cell."""
-        table = comparison_table(read_runs(folders, ["a|b", "c"]))
-
-        assert comparison_markdown(table).splitlines()[2].startswith("| a\\|b | ")
 
 
 class TestText:

@@ -1,6 +1,7 @@
 """Files of an evaluation: the numbers as written, or one line that says what is wrong."""
 
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,6 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import listed, read_arrays, read_record
-from nacl_monai.reports import read_run
 from nacl_monai.reports.evaluation_files import read_cases
 from nacl_monai.reports.slices import read_map
 
@@ -39,13 +39,6 @@ def map_file(copies):
 
 
 class TestCases:
-    def test_case_names_stay_text(self, copies, cases_file, change_cases):
-        """Cases named '007', 'NA' or '=SUM(1)' keep their names."""
-        names = ["NA", "007", "=SUM(1)", "nan", "None", "True", "1e3"]
-        change_cases(copies[0], lambda table: table.assign(case=names))
-
-        assert read_cases(cases_file)[0].index.tolist() == names
-
     def test_empty_cell_is_undefined(self, copies, cases_file, change_cases):
         """An empty cell is NaN."""
         change_cases(copies[0], lambda table: table.assign(hd95_RV=[None] + [2.0] * 6))
@@ -55,51 +48,32 @@ class TestCases:
         assert np.isnan(hd95.iloc[0])
         assert hd95.iloc[1:].tolist() == [2.0] * 6
 
-    def test_patients_group_cases_when_stated(self, copies, cases_file, change_cases):
-        """Without a column `patient` each case is its own patient; it is never a metric."""
-        metrics, patients = read_cases(cases_file)
-        assert patients.tolist() == metrics.index.tolist()
-
-        change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
-
-        metrics, patients = read_cases(cases_file)
-        assert patients.tolist() == list("aabbccd")
-        assert patients.index.equals(metrics.index)
-        assert "patient" not in metrics
-
     @pytest.mark.parametrize(
-        "column", ["case", "dice", "hd95", "ece_foreground", "cece_foreground"]
+        ("edit", "line"),
+        [
+            *(
+                (
+                    partial(pd.DataFrame.drop, columns=name),
+                    f"no column {name}; evaluate the run again",
+                )
+                for name in ("case", "dice", "hd95", "ece_foreground", "cece_foreground")
+            ),
+            (lambda table: table.assign(ece_foreground=["high"] + [0.1] * 6), "'ece_foreground'"),
+            (lambda table: table.iloc[:0], "no test case"),
+            (lambda table: pd.concat([table, table.iloc[[2]]]), "'003' is there twice"),
+            (
+                lambda table: table.assign(patient=["p1", "p1", "", "p2", "", "p3", "p3"]),
+                "case '003' has no patient",
+            ),
+        ],
     )
-    def test_missing_column_is_named(self, copies, cases_file, change_cases, column):
-        """A missing column is named together with its file."""
-        change_cases(copies[0], lambda table: table.drop(columns=column))
+    def test_table_that_no_evaluation_wrote_is_refused(
+        self, copies, cases_file, change_cases, edit, line
+    ):
+        """Text, nothing, a case that counts twice, or cases of nobody; the column or case is named."""
+        change_cases(copies[0], edit)
 
-        assert f"no column {column}; evaluate the run again" in refusal(read_cases, cases_file)
-
-    def test_text_in_a_metric_is_refused(self, copies, cases_file, change_cases):
-        """A metric that is not a number is refused with its column."""
-        change_cases(copies[0], lambda table: table.assign(ece_foreground=["high"] + [0.1] * 6))
-
-        assert "'ece_foreground'" in refusal(read_cases, cases_file)
-
-    def test_evaluation_of_nothing_is_refused(self, copies, cases_file, change_cases):
-        """A table without a row has no mean."""
-        change_cases(copies[0], lambda table: table.iloc[:0])
-
-        assert "no test case" in refusal(read_cases, cases_file)
-
-    def test_repeated_case_is_refused(self, copies, cases_file, change_cases):
-        """A case that is there twice would count twice."""
-        change_cases(copies[0], lambda table: pd.concat([table, table.iloc[[2]]]))
-
-        assert "'003' is there twice" in refusal(read_cases, cases_file)
-
-    def test_case_without_a_patient_is_refused(self, copies, cases_file, change_cases):
-        """All cases of nobody would count as one patient."""
-        patients = ["p1", "p1", "", "p2", "", "p3", "p3"]
-        change_cases(copies[0], lambda table: table.assign(patient=patients))
-
-        assert "case '003' has no patient" in refusal(read_cases, cases_file)
+        assert line in refusal(read_cases, cases_file)
 
     @pytest.mark.parametrize("cells", [1, 4, -1])
     def test_row_that_is_cut_short_is_named(self, cases_file, cells):
@@ -142,28 +116,11 @@ class TestMaps:
             assert shown.classes == archive["classes"].tolist()
         assert shown.path == map_file
 
-    def test_missing_map_is_named(self, copies, map_file):
-        """A missing map is named."""
-        map_file.unlink()
-
-        with pytest.raises(InputError, match=r"maps/003\.npz: no such file"):
-            read_run(copies[0]).read_map("003")
-
     def test_pictures_of_unlike_shape_are_refused(self, map_file, change_arrays):
         """Image, label, prediction and confidence must be on one grid."""
         change_arrays(map_file, lambda arrays: arrays.update(label=arrays["label"][1:]))
 
         assert "(39, 40), (40, 40)" in refusal(read_map, map_file)
-
-    def test_pictures_of_three_axes_are_refused(self, map_file, change_arrays):
-        """A whole volume is not a slice."""
-        pictures = ("image", "label", "prediction", "confidence", "entropy")
-        change_arrays(
-            map_file,
-            lambda arrays: arrays.update({key: arrays[key][..., None] for key in pictures}),
-        )
-
-        assert "must be (H, W) and alike, not (40, 40, 1)" in refusal(read_map, map_file)
 
     @pytest.mark.parametrize("key", ["label", "prediction"])
     def test_value_without_a_class_is_refused(self, map_file, change_arrays, key):
@@ -182,10 +139,6 @@ class TestMaps:
 
 
 class TestArrays:
-    def test_only_the_wanted_arrays_are_read(self, bins_file):
-        """Any other array is left alone."""
-        assert list(read_arrays(bins_file, ["counts"], "")) == ["counts"]
-
     def test_flipped_bit_is_refused_or_changes_nothing(self, tmp_path):
         """Wherever it is: in the data, whose checksum tells, or in what announces them."""
         file, values = tmp_path / "x.npz", np.arange(200)

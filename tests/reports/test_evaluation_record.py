@@ -120,18 +120,6 @@ def test_evaluation_given_as_a_folder_is_that_of_its_run(run, tmp_path_factory, 
         assert "is of another model.pt than the run's" in refusal(folder)
 
 
-def test_calibrated_run_behind_a_link_is_that_of_its_run(run, tmp_path_factory):
-    """Its weights are those of the run that it is calibrated from."""
-    calibrated = run / "calibrated/temperature_all"
-    shutil.copytree(run / "evaluation", calibrated / "evaluation")
-    link = tmp_path_factory.mktemp("links") / "best"
-    link.symlink_to(calibrated)
-    read_evaluation_of(link, UNITS)
-
-    (run / "model.pt").write_bytes(b"other weights")
-    assert "is of another model.pt than the run's" in refusal(link)
-
-
 def test_record_is_enough_where_nothing_else_was_kept(run):
     """With as few files as are committed."""
     for path in run.glob("*.*"):
@@ -291,17 +279,3 @@ def test_split_that_lists_no_patients_is_refused(run, name):
     rewrite(run, split=hashlib.sha256((run / "split.json").read_bytes()).hexdigest())
 
     assert refusal(run) == f"{run}/split.json: is damaged; evaluate the run again"
-
-
-def test_patients_of_another_set_are_refused(run):
-    """Whatever the record calls them."""
-    rewrite(run, set="val")
-
-    assert "its set 'val' is not the one that was evaluated" in refusal(run)
-
-
-def test_training_set_may_be_evaluated_as_such(run):
-    """It is called what it is."""
-    rewrite(run, set="train")
-
-    assert read_evaluation_of(run, ["p3"]).cases == "training cases"

@@ -5,7 +5,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports import draw_class_logits, draw_epoch_logits, read_runs
-from nacl_monai.reports.logits import LEVELS, read_epoch_logits, write_logits
+from nacl_monai.reports.logits import LEVELS, read_epoch_logits
 
 
 def panels(figure):
@@ -28,18 +28,6 @@ class TestClassLogits:
             assert [label.get_text() for label in axes.get_xticklabels()] == list(
                 profile["classes"]
             )
-
-    def test_absent_class_has_no_bars(self, copies, change_arrays):
-        """A class without a voxel in the test set raises nothing."""
-        path = copies[0] / "evaluation" / "logits.npz"
-        change_arrays(
-            path,
-            lambda arrays: (arrays["counts"].__setitem__(2, 0), arrays["sums"].__setitem__(2, 0)),
-        )
-
-        axes = panels(draw_class_logits(read_runs(copies)))["ce_dice"]
-
-        assert all(np.isnan(bars[2].get_height()) for bars in axes.containers)
 
     def test_runs_of_other_classes_are_refused(self, copies, change_arrays):
         """Runs of other classes are not put side by side."""
@@ -120,20 +108,3 @@ def test_any_number_of_methods(folders, draw, n):
     names = [f"method {k}" for k in range(n)]
 
     assert list(panels(draw(read_runs([folders[k % 2] for k in range(n)], names)))) == names
-
-
-def test_captions_say_what_was_counted(runs):
-    """Test cases after training; batches during it."""
-    assert draw_class_logits(runs).get_supxlabel().startswith("Logits of 7 test cases: ")
-    assert draw_epoch_logits(runs).get_supxlabel() == (
-        "The largest logit of every voxel of all training batches."
-    )
-
-
-def test_both_figures_are_written(folders, tmp_path):
-    """Each as PNG and SVG, and nothing else."""
-    paths = write_logits(folders, tmp_path, names=["a", "b"])
-
-    names = [f"{stem}.{end}" for stem in ("logits", "logit_histogram") for end in ("png", "svg")]
-    assert [path.name for path in paths] == names
-    assert {path.name for path in tmp_path.iterdir()} == set(names)

@@ -113,15 +113,6 @@ class TestFigure:
                 expected = gray if c == 0 else OPACITY * color + (1 - OPACITY) * gray
                 np.testing.assert_allclose(np.asarray(picture)[at], expected, atol=1e-6)
 
-    def test_one_scale_for_all(self, runs):
-        """All confidence maps share one scale, from chance (1 / classes) to certainty."""
-        figure = draw_maps(runs)
-
-        maps = [axes.images[0] for title, _, axes in titled(figure) if title == "Confidence"]
-
-        assert {image.get_clim() for image in maps} == {(0.25, 1.0)}
-        assert [axes.get_ylabel() for axes in figure.axes].count("Confidence") == 1
-
     @pytest.mark.parametrize("chosen", [None, "005"])
     def test_caption_states_the_choice(self, runs, chosen):
         """The caption names case, rule and slice."""
@@ -174,13 +165,6 @@ class TestFigure:
 
 
 class TestWindow:
-    def test_box_has_a_margin_of_a_quarter(self):
-        """A 4 × 8 structure gets a margin of 2 voxels, a quarter of its longer side."""
-        mask = np.zeros((30, 30), bool)
-        mask[10:14, 10:18] = True
-
-        assert structure_window([mask]) == (slice(8, 16), slice(8, 20))
-
     def test_stays_inside_and_holds_every_mask(self):
         """The box holds every mask, and ends at the border of the image."""
         one, other = np.zeros((2, 12, 9), bool)

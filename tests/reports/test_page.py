@@ -7,11 +7,13 @@ from html import unescape
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins, calibration_bins
 from nacl_monai.reports import read_runs
 from nacl_monai.reports.page import verdict, write_page, write_pages
+from tests.evaluated_runs import blank
 
 
 def with_gaps(run, gaps, patients=None):
@@ -31,13 +33,9 @@ def page(folders, tmp_path_factory):
     }
     run = replace(run, metrics=run.metrics.assign(**columns))
     file = tmp_path_factory.mktemp("page") / "page.html"
-    return write_page(run, file, "nacl-monai page RUN").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def unpainted(monkeypatch):
-    """Leaves the pixels of pictures out, for tests of the words; `page` has them."""
-    monkeypatch.setattr("nacl_monai.reports.page.png_source", lambda _: "data:,")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        return write_page(run, file, "nacl-monai page RUN").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +114,6 @@ def test_worst_cases_come_first(runs, page):
     assert re.findall(r"<figcaption>Case (\d{3})", table) == expected[:3]
 
 
-@pytest.mark.usefixtures("unpainted")
 def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     """Their bins are those of all voxels minus those near boundaries."""
     probs = torch.softmax(torch.randn(7, 4, 6, 6, generator=torch.manual_seed(0)), 1)
@@ -154,7 +151,6 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     assert float(re.findall(r"<td>([\d.]+) ", row)[-1]) == pytest.approx(expected, abs=6e-4)
 
 
-@pytest.mark.usefixtures("unpainted")
 def test_each_run_has_a_page_of_its_name(folders, tmp_path):
     """Its command makes it again."""
     files = write_pages(folders, tmp_path, names=["CE", "NACL"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from nacl_monai.reports import draw_reliability, read_runs, reliability_curve, write_reliability
+from nacl_monai.reports import draw_reliability, read_runs, reliability_curve
 from nacl_monai.reports.reliability import OVER, UNDER
 from tests.evaluated_runs import slow_curve
 
@@ -78,20 +78,6 @@ class TestFigureShowsTheBins:
 
 
 class TestFigure:
-    def test_methods_share_their_axes(self, runs):
-        """Methods are side by side under their names, on the same axes."""
-        axes, histograms = diagrams(draw_reliability(runs))
-
-        assert [ax.get_title() for ax in axes] == ["CE + Dice", "NACL"]
-        assert {ax.get_xlim() + ax.get_ylim() for ax in axes} == {(0, 1, 0, 1)}
-        assert len({ax.get_ylim() for ax in histograms}) == 1
-
-    def test_dashed_diagonal_is_perfect_calibration(self, runs):
-        """A dashed line shows perfect calibration."""
-        for ax in diagrams(draw_reliability(runs))[0]:
-            (line,) = ax.lines
-            assert line.get_xydata().tolist() == [[0, 0], [1, 1]]
-
     def test_band_is_drawn(self, runs):
         """The whiskers of a bin reach from the lower to the upper end of the band."""
         axes, _ = diagrams(draw_reliability(runs, resamples=50))
@@ -169,11 +155,3 @@ class TestFigure:
             )
         caption = draw_reliability(read_runs(copies), region="wall", resamples=10).get_supxlabel()
         assert caption.startswith("Voxels of the region wall in 7 test cases.")
-
-
-def test_files_are_named_by_region_and_class(folders, tmp_path):
-    """A PNG and an SVG."""
-    paths = write_reliability(folders, tmp_path, region="all", class_name="RV")
-
-    assert [path.name for path in paths] == ["reliability_all_RV.png", "reliability_all_RV.svg"]
-    assert all(path.is_file() for path in paths)

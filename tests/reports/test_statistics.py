@@ -55,14 +55,6 @@ class TestPatientScores:
         assert scores["p", 0] == 0.5
         assert np.isnan(scores["q", 0])
 
-    def test_patients_are_sorted_and_methods_keep_their_order(self):
-        """Whatever the order of the rows."""
-        rows = [(m, 0, p, p, 0.5) for m in ("z", "b", "y") for p in ("q", "r", "p")]
-        scores = patient_scores(table(rows), "dice")
-
-        assert scores.columns.tolist() == ["z", "b", "y"]
-        assert scores.index.tolist() == [("p", 0), ("q", 0), ("r", 0)]
-
     def test_methods_may_be_told_apart_by_another_column(self):
         """By networks, say."""
         cases = table([("a", 0, "1", "p", 0.5), ("a", 0, "1", "p", 0.7)]).assign(network=["u", "v"])
@@ -149,10 +141,6 @@ class TestEstimate:
 
         assert estimate([padded]) == estimate([cells])
         assert estimate([padded]).patients == 9
-
-    def test_patient_weighs_the_same_however_often_it_is_defined(self):
-        """½ (½ (0.2 + 0.4) + 0.9) = 0.6."""
-        assert estimate([np.array([[0.2, 0.4], [np.nan, 0.9]])]).mean == pytest.approx(0.6)
 
     def test_one_patient_has_no_interval(self):
         """A single patient gives a mean and no idea of how far it is off; no patient gives nothing."""

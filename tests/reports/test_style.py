@@ -23,11 +23,9 @@ from nacl_monai.reports import (
     save_figure,
 )
 from nacl_monai.reports.style import (
-    BACKGROUND,
     CLASS_COLORS,
     PNG_LIMIT,
     add_caption,
-    class_color,
     panel_grid,
     png_source,
 )
@@ -49,6 +47,7 @@ def written(folders, tmp_path_factory):
     return {name: save_figure(draw(runs), folder / name) for name, draw in DRAW.items()}
 
 
+@pytest.mark.usefixtures("painted")
 @pytest.mark.parametrize("name", DRAW)
 class TestFiles:
     def test_png_is_small_and_not_blank(self, written, name):
@@ -82,6 +81,7 @@ class TestFiles:
 
 
 class TestSize:
+    @pytest.mark.usefixtures("painted")
     def test_noise_stays_below_the_limit(self, tmp_path):
         """A figure that noise makes too large is written with fewer pixels or colors."""
         with house_style():
@@ -148,14 +148,6 @@ class TestColors:
 
         assert np.abs(np.diff(lightness)).min() > 10
 
-    def test_colors_begin_anew_after_the_last(self):
-        """The background has its own; nine foreground classes need two colors twice."""
-        assert [class_color(k) for k in range(10)] == [
-            BACKGROUND,
-            *CLASS_COLORS,
-            *CLASS_COLORS[:2],
-        ]
-
 
 @pytest.mark.parametrize("most", [1, 3, 4])
 @pytest.mark.parametrize("panels", range(1, 14))
@@ -168,6 +160,7 @@ def test_grid_of_panels_is_as_small_as_possible(panels, most):
     assert lines * (columns - 1) < panels
 
 
+@pytest.mark.usefixtures("painted")
 def test_no_text_is_a_formula(tmp_path):
     """A name with dollars is shown as it is, and does not fail as a formula would."""
     name = r"Case $\foo^{$"
@@ -182,6 +175,7 @@ def test_no_text_is_a_formula(tmp_path):
     save_figure(figure, tmp_path / "figure")
 
 
+@pytest.mark.usefixtures("painted")
 def test_dollars_of_names_are_shown(copies, change_arrays):
     """In names of classes and runs, in every figure that has them."""
     classes = np.array(["top-1", "background", r"a $\b$", "x_1$ vs $y", "LV"])

@@ -19,14 +19,6 @@ class TestMarkdownTable:
             "| Method | DSC ↑ |\n| :--- | ---: |\n| CE | 0.8 |\n| NACL | **0.9** |"
         )
 
-    def test_bar_in_a_cell_adds_no_column(self):
-        """A bar is escaped, in headings too."""
-        assert markdown_table(["a|b"], [["c|d|e"]], "l") == "| a\\|b |\n| :--- |\n| c\\|d\\|e |"
-
-    def test_table_without_rows_is_its_header(self):
-        """Nothing to show is not an error."""
-        assert markdown_table(["a", "b"], [], "rl").splitlines() == ["| a | b |", "| ---: | :--- |"]
-
 
 class TestCsvText:
     table = pd.DataFrame({"method": ["a", "b"], "dice": [2 / 3, np.nan], "n": [3, 0]}, index=[7, 8])
@@ -34,10 +26,6 @@ class TestCsvText:
     def test_six_digits_and_empty_where_undefined(self):
         """The index is left out; whole numbers stay whole; lines end as on Unix."""
         assert csv_text(self.table) == "method,dice,n\na,0.666667,3\nb,,0\n"
-
-    def test_other_number_of_digits(self):
-        """As many digits as one asks for."""
-        assert csv_text(self.table, decimals=2).splitlines()[1] == "a,0.67,3"
 
     def test_without_rounding_every_number_comes_back_exactly(self):
         """None keeps all digits."""

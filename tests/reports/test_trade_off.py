@@ -52,6 +52,7 @@ def test_lines_are_the_intervals(runs):
     np.testing.assert_allclose(spans, expected)
 
 
+@pytest.mark.usefixtures("painted")
 def test_files_are_written(runs, tmp_path):
     """As PNG and SVG."""
     files = write_trade_off(runs, tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from nacl_monai.paper import EXHIBITS, exhibits, read_results, reproduce, write_all
+from studies.paper.__main__ import write_claims
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,7 @@ def study(request, tmp_path_factory):
         for module in (exhibits, reproduce):
             patch.setattr(module, "save_figure", lambda *_: [])
         write_all([root / "runs"], root / "made")
+    write_claims([root / "runs"], root / "made")
     return RESULTS / request.param, root / "runs", root / "made"
 
 

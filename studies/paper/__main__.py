@@ -1,0 +1,53 @@
+"""``python -m studies.paper collect|claims RUNS … --output PLACE``: what the committed results need."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nacl_monai.cli import write_files
+from nacl_monai.files import write_text
+from nacl_monai.paper.exhibits import MAIN
+from nacl_monai.paper.results import read_results
+from nacl_monai.reports.tables import csv_text
+from studies.paper.claims import claims_to_markdown, judge_claims
+from studies.paper.evidence import write_evidence
+from studies.paper.verdicts import verdict
+
+
+def write_claims(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
+    """Writes what runs say of every claim of the paper, and three sentences per dataset.
+
+    Args:
+        roots: Folders or archives of runs.
+        output: The folder for ``verdicts.md``, ``claims.md`` and ``claims.csv``.
+
+    Raises:
+        InputError: If there is no run of the main tables, or if one cannot be read.
+    """
+    results = read_results(roots)
+    main = MAIN.select(results)
+    sentences = [verdict(MAIN.select(main, datasets=[name]), name) for name in main.datasets]
+    judged = judge_claims(results)
+    return [
+        write_text(Path(output) / "verdicts.md", "\n\n".join(sentences) + "\n"),
+        write_text(Path(output) / "claims.md", claims_to_markdown(judged)),
+        write_text(Path(output) / "claims.csv", csv_text(judged)),
+    ]
+
+
+WRITERS = {"collect": write_evidence, "claims": write_claims}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m studies.paper", description=__doc__)
+    parser.add_argument("command", choices=WRITERS)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders or archives")
+    parser.add_argument("--output", type=Path, required=True, help="an archive, or a folder")
+    words = parser.parse_args(argv)
+    return write_files(lambda: WRITERS[words.command](words.runs, words.output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
