@@ -13,6 +13,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
     CalibrationMetric,
     adaptive_calibration_error,
+    expected_calibration_error,
+    pieces,
 )
 from nacl_monai.metrics.fine_bins import FINE_BINS, FineBins, fine_bin_indices
 
@@ -39,6 +41,16 @@ def test_error_equals_that_of_voxels_cut_into_parts(voxels, num_bins):
     assert actual == pytest.approx(slow_adaptive_error(confidences, hits, num_bins), abs=1e-6)
 
 
+@given(VOXELS, st.randoms())
+@settings(max_examples=30, deadline=None)
+def test_order_of_voxels_changes_nothing(voxels, random):
+    """The order of voxels, of equal confidence or not, changes nothing."""
+    shuffled = random.sample(voxels, len(voxels))
+    first, second = (adaptive_error(*zip(*pairs, strict=True), 3) for pairs in (voxels, shuffled))
+
+    assert first == pytest.approx(second, abs=1e-12)
+
+
 def test_error_equals_netcal_without_ties():
     """Without ties and with N a multiple of the bins it is netcal's ECE over equal masses."""
     probs, labels = random_case((1, 3, 60, 50))
@@ -50,6 +62,15 @@ def test_error_equals_netcal_without_ties():
     assert adaptive_calibration_error(probs, labels, region="all").item() == pytest.approx(
         netcal, abs=5e-4
     )
+
+
+def test_one_bin_gives_the_ece_of_one_bin():
+    """With one bin it is the ECE of one bin: |mean confidence - accuracy|."""
+    probs, labels = random_case((2, 3, 8, 9))
+
+    expected = expected_calibration_error(probs, labels, num_bins=1).item()
+
+    assert adaptive_calibration_error(probs, labels, num_bins=1).item() == pytest.approx(expected)
 
 
 def as_volume(voxels):
@@ -99,6 +120,19 @@ def test_fine_bins_change_the_error_by_a_thousandth_at_most(sharpness):
     assert metric.aggregate()["adaptive_ece_foreground_pooled"] == pytest.approx(expected, abs=1e-3)
 
 
+def test_size_of_a_chunk_changes_nothing(monkeypatch):
+    """Small chunks give the fine bins of one large chunk."""
+    case = random_case((2, 3, 30, 20))
+    whole = CalibrationMetric(regions=["all"])
+    whole(*case)
+    monkeypatch.setitem(pieces._CHUNK, "cpu", 64)
+    chunked = CalibrationMetric(regions=["all"])
+    chunked(*case)
+
+    expected = whole.case_errors()["adaptive_ece"]
+    assert torch.allclose(chunked.case_errors()["adaptive_ece"], expected, rtol=1e-12)
+
+
 def test_edges_of_bins_are_exact_for_billions_of_voxels():
     """A bin's edge is a third of all voxels to the last voxel, which float32 cannot tell."""
     counts = [10**9 - 7, 10**9 + 18, 10**9 - 11]
@@ -115,9 +149,34 @@ def test_edges_of_bins_are_exact_for_billions_of_voxels():
     assert bins.adaptive_ece(3).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_mean_leaves_out_cases_without_the_region():
+    """The mean leaves out the volumes whose region is empty."""
+    probs, labels = random_case((3, 3, 8, 9))
+    labels[1] = 0
+    metric = CalibrationMetric()
+    metric(probs, labels[:, None])
+
+    errors = metric.case_errors()["adaptive_ece"][:, metric.region_names.index("foreground")]
+
+    assert errors.isnan().tolist() == [False, True, False]
+    mean = metric.aggregate()["adaptive_ece_foreground"]
+    assert mean == pytest.approx((errors[0] + errors[2]).item() / 2)
+
+
 def test_empty_region_is_nan():
     """Without a voxel it is NaN."""
     assert math.isnan(adaptive_error([], []))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_confidences_close_to_one_are_told_apart(dtype):
+    """Beyond 0.9997, confidences that differ by a factor in 1 - p get different fine bins, up to 1."""
+    doubt = torch.tensor([3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1.2e-7, 0.0], dtype=dtype)
+
+    indices = fine_bin_indices(1 - doubt)
+
+    assert (indices.diff() > 0).all()
+    assert indices[-1] == FINE_BINS - 1
 
 
 def test_error_beyond_0_9997_equals_the_sorted_voxels():
@@ -169,6 +228,15 @@ def test_fine_bins_of_a_case_by_hand():
     assert {i: e for i, e in enumerate(excess[0, 0].tolist()) if e} == {first: 0.5, second: -0.0625}
     assert {i: n for i, n in enumerate(errors[0, 0].tolist()) if n} == {first: 1}
     assert {i: n for i, n in enumerate(counts[0, 1].tolist()) if n} == {first: 1, second: 1}
+
+
+def test_result_is_a_double_on_the_device_of_the_input():
+    """The error is a 0-d tensor, float64, also for half precision and for an empty region."""
+    probs, labels = random_case((1, 3, 8, 9))
+
+    for label in (labels, torch.zeros_like(labels)):
+        error = adaptive_calibration_error(probs.half(), label)
+        assert (error.shape, error.dtype, error.device) == ((), torch.float64, probs.device)
 
 
 @pytest.mark.parametrize("num_bins", [0, -1])

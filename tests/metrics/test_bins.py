@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_oracles import slow_bins
 from metric_samples import cases, random_case
+from monai.data import MetaTensor
 from monai.metrics.calibration import calibration_binning
 
 from nacl_monai.errors import InputError
@@ -60,6 +63,25 @@ class TestCalibrationBins:
         for masked, expected in whole.items():
             assert_same(calibration_bins(probs, labels, mask if masked else None), expected)
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32])
+    def test_label_dtype_channel_and_metadata_change_nothing(self, dtype):
+        """Labels with or without channel, of any dtype, in a MetaTensor or not, are the same."""
+        probs, labels = random_case((2, 3, 8, 9))
+        expected = calibration_bins(probs, labels)
+
+        assert_same(
+            calibration_bins(MetaTensor(probs), MetaTensor(labels[:, None].to(dtype))), expected
+        )
+
+    def test_result_has_neither_gradient_nor_metadata(self):
+        """The result carries neither gradient nor metadata, whatever the input carries."""
+        probs, labels = random_case((1, 3, 8, 9))
+
+        bins = calibration_bins(MetaTensor(probs.requires_grad_()), labels)
+
+        assert all(type(tensor) is torch.Tensor for tensor in vars(bins).values())
+        assert not bins.confidences.requires_grad
+
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_half_precision_does_not_lose_counts(self, dtype):
         """Counts and sums are exact for half-precision probabilities."""
@@ -83,6 +105,18 @@ class TestCalibrationBins:
 
         assert (many + many).counts[0].sum() == 50_000_000
         assert (many + many).ece().item() == pytest.approx(0.4, abs=1e-6)
+
+    @pytest.mark.nightly
+    def test_beyond_float32_counts_voxel_by_voxel(self):
+        """2^24 + 1000 voxels, given one by one, are all counted."""
+        voxels = 2**24 + 1000
+        probs = torch.tensor([0.7, 0.3])[None, :, None, None].expand(1, 2, 1, voxels)
+
+        bins = calibration_bins(probs, torch.zeros(1, dtype=torch.uint8).expand(1, 1, voxels))
+
+        assert bins.counts.sum(-1).tolist() == [voxels] * 3
+        assert bins.positives.sum(-1).tolist() == [voxels, voxels, 0]
+        assert bins.confidences[0].sum().item() == pytest.approx(0.7 * voxels, rel=1e-7)
 
     def test_monai_counts_stop_at_two_to_the_24(self):
         """MONAI adds ones in float32: at 2^24 its count no longer moves; ours does."""
@@ -161,6 +195,21 @@ def test_npz_file_gives_the_same_bins_when_read(tmp_path):
     assert torch.equal(read.class_errors(), bins.class_errors())
 
 
+def test_bins_are_immutable():
+    """Bins cannot be changed in place, so that sums never share state."""
+    bins = calibration_bins(*random_case((1, 2, 2, 2)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bins.counts = bins.positives
+
+
+def test_shape_says_how_many_bins_and_voxels_there_are():
+    """The last axis are the bins; every entry of the class axis counts the same voxels."""
+    bins = calibration_bins(*random_case((2, 3, 4, 5)), num_bins=7, per_case=True)
+
+    assert bins.num_bins == 7
+    assert bins.voxels().tolist() == [20, 20]
+
+
 @pytest.mark.parametrize("error", ["ece", "ace", "mce", "confidence_gap"])
 def test_error_without_class_is_that_of_the_predicted_class(error):
     """Entry 0 of the class axis is top-1, the others are the classes, for any leading axes."""
@@ -193,3 +242,12 @@ def test_unknown_error_is_refused():
 
     with pytest.raises(InputError, match="error: is 'dice'; choose one of ece, ace, mce, conf"):
         bins.class_errors("dice")
+
+
+def test_class_of_one_voxel_is_not_absent():
+    """A single voxel of a class gives the class an error."""
+    probs = torch.tensor([[0.9, 0.2], [0.1, 0.8]])[None, :, None]
+
+    errors = calibration_bins(probs, torch.tensor([[[0, 1]]])).class_errors(include_absent=False)
+
+    assert errors.tolist() == pytest.approx([0.15, 0.15])

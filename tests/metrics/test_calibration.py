@@ -54,6 +54,17 @@ class TestByHand:
         assert expected_calibration_error(probs, labels).item() == pytest.approx(0.3)
         assert expected_calibration_error(probs, labels, region="all").item() == pytest.approx(0.2)
 
+    @pytest.mark.parametrize("shape", [(1, 2, 4, 4), (1, 2, 3, 4, 5)])
+    def test_confidence_one_costs_nothing_or_everything(self, shape):
+        """Confidence exactly 1: right everywhere costs 0, wrong everywhere costs 1."""
+        probs = torch.zeros(shape)
+        probs[:, 1] = 1
+        right = torch.ones(shape[0], *shape[2:])
+
+        for error in (expected_calibration_error, maximum_calibration_error):
+            assert error(probs, right, region="all") == 0
+            assert error(probs, 1 - right, region="all") == 1
+
 
 @given(cases())
 @settings(max_examples=60, deadline=None)
@@ -99,6 +110,17 @@ class TestPeers:
             expected = netcal(num_bins).measure(flat, label)
             actual = error(probs.double(), labels, num_bins, "all").item()
             assert actual == pytest.approx(expected, abs=1e-6)
+
+    def test_region_equals_netcal_on_its_voxels_alone(self):
+        """A region gives what netcal gives for the voxels of that region alone."""
+        probs, labels = random_case((2, 4, 30, 31))
+        flat, label = voxels(probs.double(), labels)
+
+        expected = ECE(15).measure(flat[label != 0], label[label != 0])
+
+        assert expected_calibration_error(probs.double(), labels).item() == pytest.approx(
+            expected, abs=1e-6
+        )
 
     def test_cece_equals_monai(self):
         """On few unsaturated voxels the class-wise error is that of MONAI."""
@@ -216,6 +238,21 @@ class TestThreshold:
             mean, abs=1e-6, nan_ok=True
         )
 
+    def test_many_small_probabilities_no_longer_hide_an_error(self):
+        """A class at 1e-4 in 99 of 100 voxels and at 0.9 where it is not."""
+        rare = torch.tensor([1e-4] * 99 + [0.9])
+        probs = torch.stack([1 - rare, rare])[None, :, None]
+        labels = torch.zeros(1, 1, 100, dtype=torch.int64)
+
+        errors = [
+            classwise_calibration_error(
+                probs, labels, region="all", include_background=False, threshold=threshold
+            ).item()
+            for threshold in (None, 1e-3)
+        ]
+
+        assert errors == pytest.approx([(99 * 1e-4 + 0.9) / 100, 0.9], abs=1e-6)
+
     def test_options_of_the_metric_hold_for_it(self):
         """Background and absent classes are left out as of CECE; a thousandth is the default."""
         probs, labels = random_case((1, 4, 9, 9), scale=4.0)
@@ -264,6 +301,14 @@ class TestLaws:
             classwise_calibration_error,
         ):
             assert math.isnan(error(probs, labels))
+
+    def test_region_of_one_voxel_has_an_error(self):
+        """A region of one voxel has an error."""
+        probs, labels = random_case((1, 3, 4, 4))
+        labels = torch.zeros_like(labels)
+        labels[0, 2, 2] = 1
+
+        assert 0 <= expected_calibration_error(probs, labels) <= 1
 
     @given(cases())
     @settings(max_examples=40, deadline=None)

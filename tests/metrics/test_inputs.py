@@ -93,6 +93,12 @@ def test_mask_of_a_single_case_needs_no_batch_axis():
     assert metrics[0].case_errors()["ece"].equal(metrics[1].case_errors()["ece"])
 
 
+def test_logits_become_probabilities():
+    """Softmax is the inverse of the logarithm, in single precision."""
+    assert ece(PROBS.log(), LABELS, from_logits=True) == pytest.approx(EXPECTED, abs=1e-6)
+    assert ece(PROBS[0].log(), LABELS[0], from_logits=True) == pytest.approx(EXPECTED[:1], abs=1e-6)
+
+
 def test_bytes_are_probabilities_as_far_as_their_rounding_goes():
     """round(255 p) is binned as the number it means; sums may be off by its rounding alone."""
     stored = (PROBS * 255).round().to(torch.uint8)
@@ -168,6 +174,18 @@ def test_functions_take_logits_and_arrays(name):
 
     found = FUNCTIONS[name](logits, LABELS.numpy(), region=mask.numpy(), from_logits=True)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_bins_ignore_and_take_logits():
+    """What a label ignores is what a mask leaves out."""
+    ignored = torch.rand(LABELS.shape) < 0.3
+    expected = metrics.calibration_bins(PROBS, LABELS, mask=~ignored)
+    found = metrics.calibration_bins(
+        PROBS.double().log(), ignoring(LABELS, ignored, 255), ignore_index=255, from_logits=True
+    )
+
+    assert torch.equal(found.counts, expected.counts)
+    torch.testing.assert_close(found.ece(), expected.ece(), rtol=0, atol=1e-6)
 
 
 def test_metric_ignores_in_every_region_what_a_mask_leaves_out():

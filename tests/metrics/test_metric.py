@@ -66,6 +66,20 @@ def test_case_errors_are_those_of_the_functions(region):
         assert actual == pytest.approx(expected, nan_ok=True, abs=1e-6)
 
 
+@pytest.mark.parametrize("region", REGIONS)
+def test_pooled_errors_are_those_of_all_voxels(region):
+    """Pooling the cases is the same as one call with all voxels, not a mean of means."""
+    pooled = filled().pooled_errors()
+    position = list(REGIONS).index(region)
+
+    assert pooled["ece"][position].item() == pytest.approx(
+        expected_calibration_error(PROBS, LABELS, region=region).item()
+    )
+    assert pooled["nll"][position].item() == pytest.approx(
+        negative_log_likelihood(PROBS, LABELS, region).item()
+    )
+
+
 @given(cases())
 @settings(max_examples=25, deadline=None)
 def test_pooled_errors_are_those_of_one_large_case(batch):
@@ -80,6 +94,20 @@ def test_pooled_errors_are_those_of_one_large_case(batch):
 
     for name in ERRORS:
         torch.testing.assert_close(pooled[name], whole[name][0], rtol=0, atol=1e-6, equal_nan=True)
+
+
+def test_opposite_errors_cancel_when_pooled():
+    """Two opposite volumes at 0.8 are each wrong by 0.2 and right when pooled."""
+    probs = torch.tensor([0.2, 0.8])[None, :, None, None].expand(2, 2, 1, 10)
+    labels = torch.ones(2, 1, 1, 10)
+    labels[0, ..., :4] = 0
+    metric = CalibrationMetric(regions=["all"])
+    metric(probs, labels)
+
+    numbers = metric.aggregate()
+
+    assert numbers["ece_all"] == pytest.approx(0.2)
+    assert numbers["ece_all_pooled"] == pytest.approx(0, abs=1e-7)
 
 
 def test_empty_regions_are_counted_and_left_out():
@@ -101,6 +129,30 @@ def test_bins_of_each_case_can_be_read():
     assert bins.counts.shape == (4, len(REGIONS), 4, 5)
     alone = calibration_bins(*case(0), mask=LABELS[:1] != 0, num_bins=5)
     assert torch.equal(bins[0, list(REGIONS).index("foreground")].counts, alone.counts)
+
+
+def test_bins_give_the_errors_per_class():
+    """The bins give errors per class, per case and pooled; absent classes can be NaN."""
+    metric = filled(regions=["foreground"])
+    bins = calibration_bins(PROBS, LABELS, LABELS != 0)
+
+    each = metric.case_bins().class_errors(include_absent=False)
+    assert each.shape == (4, 1, 3)
+    torch.testing.assert_close(
+        metric.case_bins().pooled().class_errors(include_absent=False)[0],
+        bins.class_errors(include_absent=False),
+        equal_nan=True,
+    )
+    assert each[..., 0].isnan().all()
+
+
+def test_background_can_be_left_out():
+    """The background can be left out of the class-wise error."""
+    numbers = filled(regions=["all"], include_background=False).aggregate()
+
+    assert numbers["cece_all_pooled"] == pytest.approx(
+        classwise_calibration_error(PROBS, LABELS, region="all", include_background=False).item()
+    )
 
 
 def test_mapping_gives_regions_of_your_own_and_a_mask_restricts_them():
@@ -158,6 +210,16 @@ def test_spacing_is_read_from_metadata():
         metric([probs], [labels.as_tensor()])
 
 
+def test_state_does_not_grow_with_voxels():
+    """The state of a case is its bins, however many voxels it has."""
+    small, large = (CalibrationMetric() for _ in range(2))
+    small(*random_case((1, 3, 4, 4)))
+    large(*random_case((1, 3, 64, 64)))
+
+    sizes = [[buffer.shape for buffer in metric.get_buffer()] for metric in (small, large)]
+    assert sizes[0] == sizes[1]
+
+
 def test_monai_handler_reports_each_number_anew_each_epoch():
     """In MONAI's Ignite handler each number appears in engine.state.metrics, anew each epoch."""
     batches = [(PROBS[:2], LABELS[:2, None]), (list(PROBS[2:]), list(LABELS[2:, None]))]
@@ -181,6 +243,13 @@ def test_numbers_of_nothing_are_refused():
         CalibrationMetric().aggregate()
 
 
+@pytest.mark.parametrize("regions", [["edge"], [], "foreground", {"mine": lambda y: y > 0}])
+def test_unknown_regions_are_refused_when_the_metric_is_made(regions):
+    """Unknown regions are refused when the metric is made, not after an hour of evaluation."""
+    with pytest.raises(InputError, match="region"):
+        CalibrationMetric(regions=regions)
+
+
 @pytest.mark.parametrize("errors", [["dice"], ["ece", "dice"], [], "ece"])
 def test_unknown_errors_are_refused_when_the_metric_is_made(errors):
     """Unknown errors, none, and a bare name are refused, with the names that there are."""
@@ -201,6 +270,13 @@ def test_error_that_is_asked_for_alone_is_the_same(error):
         for name in (f"{error}_{{}}", f"{error}_{{}}_pooled", "empty_{}")
     ]
     assert numbers == {name: everything[name] for name in numbers}
+
+
+def test_errors_keep_the_order_in_which_they_are_asked_for():
+    """The numbers of a region are in the order of the errors."""
+    errors = filled(errors=["nll", "cece", "adaptive_ece", "ece"]).case_errors()
+
+    assert list(errors) == ["nll", "cece", "adaptive_ece", "ece"]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +331,18 @@ def test_labels_are_needed():
         CalibrationMetric()(PROBS)
 
 
+def test_mask_restricts_the_region_of_all_voxels():
+    """With a mask, "all" is the mask, and any number but 0 counts as in it."""
+    mask = torch.zeros_like(LABELS)
+    mask[:, 2:5] = 2
+    metric = CalibrationMetric(errors=["ece"], regions=["all"])
+    metric(PROBS, LABELS, mask=mask)
+
+    assert metric.case_bins().voxels().tolist() == [[33]] * 4
+    expected = expected_calibration_error(PROBS, LABELS, region=mask)
+    assert metric.pooled_errors()["ece"].item() == pytest.approx(expected.item())
+
+
 def test_settings_default_to_those_of_the_paper():
     """15 bins, a band of three voxels on each side, and every class."""
     labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 1, 2, 12)
@@ -274,6 +362,16 @@ def test_gradients_stay_out_of_the_buffers():
         metric = CalibrationMetric()
         metric(*pair)
         assert not any(buffer.requires_grad for buffer in metric.get_buffer())
+
+
+@pytest.mark.parametrize(("labels", "masks", "name"), [(1, None, "labels"), (2, 3, "mask")])
+def test_lists_of_different_lengths_are_refused(labels, masks, name):
+    """Every case has its label and its mask; none is dropped silently."""
+    case = torch.full((2, 3, 4), 0.5), torch.ones(1, 3, 4)
+    given = None if masks is None else [case[1]] * masks
+
+    with pytest.raises(InputError, match=rf"{name}: \d for 2 cases; give one for each"):
+        CalibrationMetric()([case[0]] * 2, [case[1]] * labels, mask=given)
 
 
 def test_buffers_are_exact():

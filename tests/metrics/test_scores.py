@@ -15,6 +15,17 @@ from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import LabeledVoxels
 
 
+def test_both_scores_by_hand():
+    """Half of the voxels at 0.5, half at 0.25 for the true class of two."""
+    probs = torch.tensor([[0.5, 0.75], [0.5, 0.25]])[None, :, None]
+    labels = torch.ones(1, 1, 2)
+
+    assert negative_log_likelihood(probs, labels).item() == pytest.approx(
+        (math.log(2) + math.log(4)) / 2
+    )
+    assert brier_score(probs, labels).item() == pytest.approx((0.5 + 1.125) / 2)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 9, 8), (1, 4, 5, 6, 7)])
 @pytest.mark.parametrize("region", ["all", "foreground", "union"])
 def test_scores_equal_those_of_torch(shape, region):

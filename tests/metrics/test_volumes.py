@@ -50,6 +50,18 @@ def test_it_is_the_numerical_integral_and_scipys_energy_distance():
     assert crps(predicted, *raters) == pytest.approx(scipys, abs=1e-9)
 
 
+def test_volumes_far_off_are_told_apart():
+    """Where an integral within three standard deviations gives 200 and 900 voxels the same score."""
+    assert crps(900, 90, 100, 110) - crps(200, 90, 100, 110) == pytest.approx(700)
+    assert crps(200, 90, 100, 110) == pytest.approx(100 - 40 / 9)
+
+
+def test_raters_who_agree_leave_the_distance():
+    """Where an integral over no standard deviation is 0."""
+    assert crps(500, 100, 100, 100) == 400
+    assert crps(100, 100, 100, 100) == 0
+
+
 @given(VOLUMES)
 @settings(deadline=None)
 def test_median_of_the_raters_is_best(raters):
@@ -58,6 +70,15 @@ def test_median_of_the_raters_is_best(raters):
 
     assert best >= -1e-9
     assert all(best <= crps(other, *raters) + 1e-9 for other in (*raters, 0.0, 500.0, 1000.0))
+
+
+@given(st.floats(0, 1000), VOLUMES, st.floats(0.1, 10))
+@settings(deadline=None)
+def test_unit_is_that_of_the_volumes(predicted, raters, scale):
+    """Milliliters in, milliliters out."""
+    scaled = crps(scale * predicted, *(scale * volume for volume in raters))
+
+    assert scaled == pytest.approx(scale * crps(predicted, *raters), abs=1e-6)
 
 
 def test_structures_and_cases_are_scored_at_once():
