@@ -11,10 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from nacl_monai.errors import InputError
 from nacl_monai.quiet import VERBOSE, quieten
@@ -22,95 +21,50 @@ from nacl_monai.quiet import VERBOSE, quieten
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """Where a command is implemented, and what it does.
 
     Attributes:
-        module: It has ``main(argv)``, which returns the exit code.
+        room: The package or module that has ``main(argv)``, which returns the exit code. One that has
+            several commands is given the word itself, too.
         purpose: One line for the list of commands.
-        own_words: Whether the module has several commands, and so needs the word itself.
     """
 
-    module: str
+    room: str
     purpose: str
-    own_words: bool = True
 
 
 COMMANDS = {
-    "demo": Command(
-        "nacl_monai.demo.__main__",
-        "train and compare two networks on the MRI data in the package",
-        own_words=False,
-    ),
-    "check": Command(
-        "nacl_monai.data.__main__", "verify a downloaded dataset, reading it as a training does"
-    ),
-    "new": Command("nacl_monai.data.__main__", "write a bundle for data of your own"),
-    "phantom": Command(
-        "nacl_monai.phantoms.__main__", "write a small synthetic dataset", own_words=False
-    ),
-    "train": Command("nacl_monai.bundles.__main__", "train a network, or go on with a training"),
-    "evaluate": Command("nacl_monai.bundles.__main__", "evaluate a trained run on its test cases"),
-    "folds": Command(
-        "nacl_monai.bundles.__main__", "cross-validate: train and evaluate every fold, and tabulate"
-    ),
-    "infer": Command("nacl_monai.bundles.__main__", "segment images with a trained run"),
-    "dicom": Command(
-        "nacl_monai.dicom.__main__", "write a map of infer as a DICOM segmentation", own_words=False
-    ),
-    "run": Command(
-        "nacl_monai.bundles.__main__", "run a configuration, as monai.bundle does, but strictly"
-    ),
-    "audit": Command(
-        "nacl_monai.audits.__main__", "audit saved predictions of nnU-Net or any other tool"
-    ),
-    "merge": Command(
-        "nacl_monai.audits.__main__", "join the audits of several sites, from sums alone"
-    ),
+    "demo": Command("demo", "train and compare two networks on the MRI data in the package"),
+    "check": Command("data", "verify a downloaded dataset, reading it as a training does"),
+    "new": Command("data", "write a bundle for data of your own"),
+    "phantom": Command("phantoms", "write a small synthetic dataset"),
+    "train": Command("bundles", "train a network, or go on with a training"),
+    "evaluate": Command("bundles", "evaluate a trained run on its test cases"),
+    "folds": Command("bundles", "cross-validate: train and evaluate every fold, and tabulate"),
+    "infer": Command("bundles", "segment images with a trained run"),
+    "dicom": Command("dicom", "write a map of infer as a DICOM segmentation"),
+    "run": Command("bundles", "run a configuration, as monai.bundle does, but strictly"),
+    "audit": Command("audits", "audit saved predictions of nnU-Net or any other tool"),
+    "merge": Command("audits", "join the audits of several sites, from sums alone"),
     "calibrate": Command(
-        "nacl_monai.audits.__main__",
-        "fit a calibrator to a run or to saved predictions: before, after",
+        "audits", "fit a calibrator to a run or to saved predictions: before, after"
     ),
     "fit-prior": Command(
-        "nacl_monai.raters.__main__",
-        "fit the width of NACL's prior to cases that several raters labeled",
-        own_words=False,
+        "raters", "fit the width of NACL's prior to cases that several raters labeled"
     ),
-    "compare": Command(
-        "nacl_monai.reports.__main__", "compare evaluated runs: table, reliability, maps"
-    ),
-    "reliability": Command(
-        "nacl_monai.reports.__main__", "draw reliability diagrams of any region or class"
-    ),
-    "selective": Command(
-        "nacl_monai.reports.__main__", "draw the error rate of the most confident voxels"
-    ),
-    "page": Command(
-        "nacl_monai.reports.__main__", "show all about a run or an audit on one HTML page"
-    ),
-    "logits": Command(
-        "nacl_monai.reports.__main__", "draw the size of the logits, per class and per epoch"
-    ),
-    "nnunet": Command(
-        "nacl_monai.nnunet.__main__",
-        "print the folder of the trainers for nnU-Net",
-        own_words=False,
-    ),
-    "export": Command(
-        "nacl_monai.bundles.__main__", "pack a trained run into a stock MONAI bundle"
-    ),
-    "paper": Command(
-        "nacl_monai.paper.__main__", "make the paper's tables and figures", own_words=False
-    ),
+    "compare": Command("reports", "compare evaluated runs: table, reliability, maps"),
+    "reliability": Command("reports", "draw reliability diagrams of any region or class"),
+    "selective": Command("reports", "draw the error rate of the most confident voxels"),
+    "page": Command("reports", "show all about a run or an audit on one HTML page"),
+    "logits": Command("reports", "draw the size of the logits, per class and per epoch"),
+    "nnunet": Command("nnunet", "print the folder of the trainers for nnU-Net"),
+    "export": Command("bundles", "pack a trained run into a stock MONAI bundle"),
+    "paper": Command("paper", "make the paper's tables and figures"),
     "reproduce": Command(
-        "nacl_monai.paper.reproduce_command",
-        "train, evaluate and render all that the paper shows",
-        own_words=False,
+        "paper.reproduce_command", "train, evaluate and render all that the paper shows"
     ),
-    "completion": Command(
-        "nacl_monai.completion", "print a script that completes commands", own_words=False
-    ),
+    "completion": Command("completion", "print a script that completes commands"),
 }
 
 
@@ -200,8 +154,10 @@ def _run(argv: Sequence[str] | None) -> int:
         remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
         print(f"error: {words[0]}: no such command; {remedy}", file=sys.stderr)
         return 2
-    module = import_module(command.module)
-    code: int = module.main(words if command.own_words else words[1:])
+    is_package = (Path(__file__).parent / command.room).is_dir()
+    module = import_module(f"nacl_monai.{command.room}{'.__main__' if is_package else ''}")
+    has_several = [other.room for other in COMMANDS.values()].count(command.room) > 1
+    code: int = module.main(words if has_several else words[1:])
     return code
 
 

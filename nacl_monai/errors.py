@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
 #: What to do with the name of a folder that MONAI would run as code.
 FOLDER_REMEDY = "write a path in front of it, such as ./, or rename it"
+
+
+#: What the operating system reports of a disk that cannot be written, or not any more.
+DISK_ERRORS = {
+    *(errno.EACCES, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS),
+    *(getattr(errno, name) for name in ("EDQUOT", "ESTALE") if hasattr(errno, name)),
+}
 
 
 class InputError(ValueError):

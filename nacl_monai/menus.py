@@ -77,7 +77,7 @@ def search_path(bundles: str | Path | None) -> list[Path]:
         InputError: If there is none.
     """
     first = Path("bundles" if bundles is None else bundles)
-    if _has_common(first):
+    if (first / SHARED).is_dir():
         return [first]
     own = [first] if _files(first) else []
     if own or bundles is None:
@@ -87,10 +87,6 @@ def search_path(bundles: str | Path | None) -> list[Path]:
         f"{first}: no bundles there; run this in the project's root, or name their folder: "
         "--bundles DIR"
     )
-
-
-def _has_common(folder: Path) -> bool:
-    return (folder / SHARED).is_dir()
 
 
 def _files(folder: Path) -> list[Path]:

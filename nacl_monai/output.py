@@ -12,7 +12,6 @@ replaces those, and keeps every other file, of a user or of another command.
 from __future__ import annotations
 
 import atexit
-import errno
 import json
 import os
 import shutil
@@ -20,13 +19,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import DISK_ERRORS, InputError, SettingError
 from nacl_monai.files import check_folder, lock_folder, read_object, unlock_folder, write_text
 
 #: The record of who wrote which files of a folder.
 RECORD = ".written.json"
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _open: set[tuple[int, Path]] = set()  # by process: a fork ends before its parent
 # What a file manager leaves in any folder, and a process that was killed.
 _NOBODYS = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".partial-*")
@@ -34,13 +33,7 @@ _NOBODYS = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".partial-*")
 
 @contextmanager
 def written_folder(
-    output: str | Path,
-    command: str,
-    *,
-    option: str = "--output",
-    read: Iterable[str | Path] = (),
-    replace: bool = True,
-    whole: bool = True,
+    output: str | Path, command: str, *, whole: bool = True, **rules: Any
 ) -> Iterator[Path]:
     """Yields a new folder beside ``output``, which takes its place as soon as the block has succeeded.
 
@@ -49,12 +42,9 @@ def written_folder(
     Args:
         output: The folder to write; its parents are made.
         command: Who writes it, such as ``"compare"``. Only its own earlier files are replaced.
-        option: The option that chooses another folder, for messages.
-        read: Files and folders that the command reads, none of which may be within ``output``.
-        replace: Whether the command may replace what it has written earlier; otherwise ``output`` must
-            be missing or empty, and nothing is recorded.
         whole: Whether all earlier files of the command go, or only those of the same names, as where
             each call draws another figure.
+        rules: As `check_output` takes them.
 
     Yields:
         The folder to write to.
@@ -73,7 +63,7 @@ def written_folder(
         'new'
     """
     missing = [parent for parent in Path(output).absolute().parents if not parent.exists()]
-    aside = open_output(output, command, option=option, read=read, replace=replace)
+    aside = open_output(output, command, **rules)
     try:
         yield aside
     except BaseException as error:
@@ -82,9 +72,9 @@ def written_folder(
             for parent in missing:
                 parent.rmdir()
         if isinstance(error, OSError) and _is_of_disk(error, aside):
-            raise _unwritable(output, option, error) from error
+            raise _unwritable(output, error, **rules) from error
         raise
-    close_output(output, command, replace=replace, whole=whole)
+    close_output(output, command, replace=rules.get("replace", True), whole=whole)
 
 
 def aside_of(output: str | Path) -> Path:
@@ -100,7 +90,20 @@ def check_output(
     read: Iterable[str | Path] = (),
     replace: bool = True,
 ) -> None:
-    """Refuses what `written_folder` refuses, before anything is read or written."""
+    """Refuses what `written_folder` refuses, before anything is read or written.
+
+    Args:
+        output: The folder to write.
+        command: Who writes it.
+        option: The option that chooses another folder, for messages.
+        read: Files and folders that the command reads, none of which may be within ``output``.
+        replace: Whether the command may replace what it has written earlier; otherwise ``output`` must
+            be missing or empty, and nothing is recorded.
+
+    Raises:
+        InputError: If it is refused.
+        SettingError: If something that is read is within ``output``.
+    """
     output = Path(output)
     remedy = f"choose another {option}"
     for path in read:
@@ -123,14 +126,7 @@ def check_output(
     _written(output)  # which may be damaged
 
 
-def open_output(
-    output: str | Path,
-    command: str,
-    *,
-    option: str = "--output",
-    read: Iterable[str | Path] = (),
-    replace: bool = True,
-) -> Path:
+def open_output(output: str | Path, command: str, **rules: Any) -> Path:
     """Begins what `written_folder` does where a ``with`` cannot be, as in a configuration.
 
     Returns:
@@ -138,17 +134,17 @@ def open_output(
         ends.
     """
     aside = aside_of(output)
-    check_output(output, command, option=option, read=read, replace=replace)
+    check_output(output, command, **rules)
     lock_folder(output, _beside(output, "lock"))
     try:
         _put_back(output)  # where a process was killed
-        check_output(output, command, option=option, read=read, replace=replace)
+        check_output(output, command, **rules)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
     except BaseException as error:
         unlock_folder(output)
         if isinstance(error, OSError):
-            raise _unwritable(output, option, error) from error
+            raise _unwritable(output, error, **rules) from error
         raise
     _open.add((os.getpid(), Path(output).resolve()))
     return aside
@@ -253,10 +249,12 @@ def _keep(file: Path, to: Path) -> None:
 
 def _is_of_disk(error: OSError, aside: Path) -> bool:
     """Whether an error is of what is written, and not of what is read."""
-    return error.errno in _DISK and (
+    return error.errno in DISK_ERRORS and (
         error.filename is None or Path(error.filename).is_relative_to(aside)
     )
 
 
-def _unwritable(output: str | Path, option: str, error: OSError) -> InputError:
+def _unwritable(
+    output: str | Path, error: OSError, option: str = "--output", **_: object
+) -> InputError:
     return InputError(f"{output}: cannot be written ({error.strerror}); choose another {option}")

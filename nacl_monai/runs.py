@@ -119,23 +119,25 @@ class _Folder:
         object.__setattr__(self, "path", Path(self.path))
 
 
+class _Below:
+    """The path of a file or a folder in a folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: _Folder, kind: type[_Folder]) -> Path:
+        return folder.path / self.name
+
+
 class RunFolder(_Folder):
     """The files in a run's folder; handlers write them, reports read them."""
 
-    @property
-    def model(self) -> Path:
-        """The weights of the best epoch."""
-        return self.path / "model.pt"
-
-    @property
-    def config(self) -> Path:
-        """The configuration that the run was trained with."""
-        return self.path / "config.json"
-
-    @property
-    def record(self) -> Path:
-        """The best epoch, and commands, versions, times and memory of every session."""
-        return self.path / "run.json"
+    #: The weights of the best epoch.
+    model = _Below("model.pt")
+    #: The configuration that the run was trained with.
+    config = _Below("config.json")
+    #: The best epoch, and commands, versions, times and memory of every session.
+    record = _Below("run.json")
 
     @property
     def unfinished(self) -> bool:
@@ -144,40 +146,20 @@ class RunFolder(_Folder):
             return not read_object(self.record, RECORD_REMEDY).get("finished")
         return self.config.is_file()
 
-    @property
-    def validation(self) -> Path:
-        """One row of metrics per validated epoch."""
-        return self.path / "validation.csv"
-
-    @property
-    def split(self) -> Path:
-        """The patients that train, validate and test."""
-        return self.path / "split.json"
-
-    @property
-    def data(self) -> Path:
-        """The cases of every set, their files, sizes, times and checksums."""
-        return self.path / "data.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the states after the newest epochs."""
-        return self.path / "checkpoints"
-
-    @property
-    def previous(self) -> Path:
-        """The folder of what ``--restart True`` has moved aside."""
-        return self.path / "previous"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of the curves."""
-        return self.path / "tensorboard"
-
-    @property
-    def logit_histogram(self) -> Path:
-        """The largest logits in every epoch."""
-        return self.path / "logit_histogram.npz"
+    #: One row of metrics per validated epoch.
+    validation = _Below("validation.csv")
+    #: The patients that train, validate and test.
+    split = _Below("split.json")
+    #: The cases of every set, their files, sizes, times and checksums.
+    data = _Below("data.json")
+    #: The folder of the states after the newest epochs.
+    checkpoints = _Below("checkpoints")
+    #: The folder of what ``--restart True`` has moved aside.
+    previous = _Below("previous")
+    #: The folder of the curves.
+    tensorboard = _Below("tensorboard")
+    #: The largest logits in every epoch.
+    logit_histogram = _Below("logit_histogram.npz")
 
     def calibrated(self, calibrator: str | None) -> RunFolder:
         """The run with a calibrator behind its network, evaluated apart; None for the run itself."""
@@ -189,10 +171,8 @@ class RunFolder(_Folder):
         at = () if self.config.is_file() else (self.path.absolute(), self.path.resolve())
         return next((RunFolder(p.parents[1]) for p in at if p.parent.name == "calibrated"), self)
 
-    @property
-    def calibrator(self) -> Path:
-        """What was fitted in a calibrated run, and on whom."""
-        return self.path / "calibrator.json"
+    #: What was fitted in a calibrated run, and on whom.
+    calibrator = _Below("calibrator.json")
 
     @property
     def evaluation(self) -> EvaluationFolder:
@@ -208,40 +188,20 @@ class EvaluationFolder(_Folder):
         """The folder that takes this one's place when the evaluation is finished."""
         return aside_of(self.path)
 
-    @property
-    def record(self) -> Path:
-        """What the evaluation is of: set, weights, split, settings, versions."""
-        return self.path / "evaluation.json"
-
-    @property
-    def cases(self) -> Path:
-        """One row of metrics per case."""
-        return self.path / "cases.csv"
-
-    @property
-    def summary(self) -> Path:
-        """Means, standard deviations, and the dataset's name."""
-        return self.path / "summary.json"
-
-    @property
-    def bins(self) -> Path:
-        """The exact bin sums of every case."""
-        return self.path / "bins.npz"
-
-    @property
-    def logits(self) -> Path:
-        """Sums of absolute logits by true class."""
-        return self.path / "logits.npz"
-
-    @property
-    def reliability(self) -> Path:
-        """The reliability diagram."""
-        return self.path / "reliability.png"
-
-    @property
-    def maps(self) -> Path:
-        """The folder of one slice per case."""
-        return self.path / "maps"
+    #: What the evaluation is of: set, weights, split, settings, versions.
+    record = _Below("evaluation.json")
+    #: One row of metrics per case.
+    cases = _Below("cases.csv")
+    #: Means, standard deviations, and the dataset's name.
+    summary = _Below("summary.json")
+    #: The exact bin sums of every case.
+    bins = _Below("bins.npz")
+    #: Sums of absolute logits by true class.
+    logits = _Below("logits.npz")
+    #: The reliability diagram.
+    reliability = _Below("reliability.png")
+    #: The folder of one slice per case.
+    maps = _Below("maps")
 
     def map_of(self, case: str) -> Path:
         """The slice of one case."""

@@ -141,19 +141,6 @@ class TestDatasets:
         assert dataset_names() == ["ant", "zebra"]
         assert dataset_names(project) == ["ant", "zebra"]
 
-    def test_bundles_of_the_project_hold_the_papers_datasets(self):
-        """Six of the paper, and the open one; there may be more. Names are in order."""
-        names = dataset_names(ROOT / "bundles")
-
-        assert names == sorted(names)
-        assert set(names) >= {"acdc", "brats", "flare", "kits", "mrbrains", "prostate"}
-        assert "hippocampus" in names
-
-    def test_keys_of_a_dataset_are_those_of_its_file(self, project):
-        """The file is found by name, and read."""
-        assert dataset_file("ant", project) == project / "ant" / "configs" / "dataset.yaml"
-        assert read_dataset("ant") == {"dataset": "ant", "folds": 3}
-
     def test_every_dataset_has_a_label(self):
         """Tables and figures show `dataset_label`; the key `dataset` is the folder's name."""
         for name in dataset_names(ROOT / "bundles"):

@@ -1,14 +1,18 @@
-"""The command nacl-monai: one word per command, and nothing imported before it is needed."""
+"""The command nacl-monai: what it shows, completes and keeps to itself; nothing is imported early."""
 
+import logging
 import os
-import shlex
-import stat
 import subprocess
 import sys
+import warnings
 
+import ignite.distributed as idist
 import pytest
 
 from nacl_monai.cli import COMMANDS, attempted, main
+from nacl_monai.counting import counted
+from nacl_monai.progress import progress_bar
+from nacl_monai.quiet import VERBOSE, quieten
 
 
 def test_help_lists_every_command(capsys):
@@ -59,53 +63,6 @@ def test_other_pipe_that_breaks_is_an_error(monkeypatch):
     monkeypatch.setattr("nacl_monai.nnunet.__main__.main", talk)
     with pytest.raises(BrokenPipeError):
         main(["nnunet"])
-
-
-@pytest.fixture(params=["pipe", "device", "file"])
-def no_folder(request, tmp_path):
-    """Something that is not a folder; the device is of the kind of /dev/null."""
-    place = tmp_path / request.param
-    if request.param == "pipe":
-        os.mkfifo(place)
-    elif request.param == "file":
-        place.touch()
-    else:
-        try:
-            os.mknod(place, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        except PermissionError:
-            pytest.skip("only root can make a device")
-    return place
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "audit P L --output {}",
-        "audit P L --output {}/below",
-        "merge P/bins.npz L/bins.npz --output {}",
-        "calibrate P L --output {}",
-        "new mine P --bundles {}",
-        "phantom acdc {}",
-        "demo --output {}",
-        *(f"{word} RUN --output {{}}" for word in ("compare", "reliability", "selective", "page")),
-    ],
-)
-def test_what_is_not_a_folder_is_not_replaced_by_one(
-    folders, no_folder, tmp_path, monkeypatch, capsys, command
-):
-    """No process could work without /dev/null, and root may replace it."""
-    monkeypatch.chdir(tmp_path)
-    for name in "PL":
-        (tmp_path / name).mkdir()
-    before = no_folder.lstat()
-
-    words = shlex.split(command.format(no_folder).replace("RUN", str(folders[0])))
-    assert main(words) == 1
-
-    errors = capsys.readouterr().err
-    assert errors.startswith(f"error: {no_folder}: is not a folder; ")
-    assert errors.count("\n") == 1
-    assert (no_folder.lstat().st_ino, no_folder.lstat().st_mode) == (before.st_ino, before.st_mode)
 
 
 def test_interruption_is_one_line(capsys):
@@ -167,3 +124,147 @@ sys.stderr.write(" ".join(name for name in {heavy} if name in sys.modules))
 
     assert not done.stderr
     assert done.stdout.count("usage: ") == 1 + len(light)
+
+
+SAID = """
+import logging, sys, warnings
+from nacl_monai.quiet import quieten
+quieten()
+from monai.apps.utils import get_logger
+for name in ("scripts", "workflows"):
+    logger = get_logger(f"monai.bundle.{name}")
+    logger.info("a notice")
+    logger.error("an error")
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").warning("a notice")
+warnings.warn("a notice", FutureWarning)
+warnings.warn("a notice", UserWarning)
+warnings.warn("of numbers", RuntimeWarning)
+"""
+
+
+@pytest.mark.slow
+def test_errors_and_warnings_of_numbers_are_heard():
+    """Notices are not, even those of loggers that MONAI makes and sets up later."""
+    kept = {key: value for key, value in os.environ.items() if key != VERBOSE}
+    words = [sys.executable, "-W", "default", "-c", SAID]
+    done = subprocess.run(words, env=kept, capture_output=True, text=True, check=True)
+    heard = done.stdout + done.stderr
+
+    assert "a notice" not in heard
+    assert heard.count("an error") == 2
+    assert "RuntimeWarning: of numbers" in heard
+
+
+def test_verbose_hears_everything(monkeypatch):
+    """The variable goes to whatever a command starts."""
+    monkeypatch.setenv(VERBOSE, "1")
+    logger = logging.getLogger("monai.bundle.scripts")
+    before = list(logger.filters)
+    quieten()
+
+    assert logger.filters == before
+    with pytest.warns(FutureWarning, match="a notice"):
+        warnings.warn("a notice", FutureWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], []), (["--verbose"], ["1"])])
+def test_command_is_quiet_unless_asked(words, expected):
+    """``nacl-monai --verbose COMMAND`` says so to its process and to all that it starts."""
+    code = (
+        "import os, sys; from nacl_monai import cli; "
+        f"sys.argv[1:] = {[*words, '--help']}; cli.main(); "
+        "print([v for k, v in os.environ.items() if k == 'NACL_VERBOSE'])"
+    )
+    kept = {key: value for key, value in os.environ.items() if key != VERBOSE}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_items_come_through_in_order():
+    """The bar hands on what it counts."""
+    assert list(progress_bar(iter("abc"), description="Letters", unit="letter")) == ["a", "b", "c"]
+
+
+def test_bar_says_what_is_counted(capsys):
+    """Description, unit and number are on standard error; standard output stays free."""
+    with progress_bar(description="Training", unit="slice", total=3) as bar:
+        bar.update(3)
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Training: 100%" in printed.err
+    assert "3/3" in printed.err
+    assert "slice" in printed.err
+
+
+@pytest.mark.parametrize(("terminal", "seconds"), [(True, 0.1), (False, 30.0)])
+def test_file_gets_a_line_every_half_minute(monkeypatch, terminal, seconds):
+    """A terminal's bar moves ten times a second; a log grows by a line in 30 seconds."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+
+    assert progress_bar([1], description="a", unit="b").mininterval == seconds
+
+
+@pytest.mark.parametrize(("rank", "silent"), [(0, False), (1, True), (2, True)])
+def test_first_process_alone_shows_it(monkeypatch, rank, silent):
+    """Every other process counts in silence."""
+    monkeypatch.setattr(idist, "get_rank", lambda: rank)
+
+    assert progress_bar([1], description="a", unit="b").disable is silent
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 cases"), (1, "1 case"), (2, "2 cases"), (21, "21 cases")]
+)
+def test_noun_is_in_the_plural_unless_there_is_one(number, words):
+    """In tables, captions and what commands print."""
+    assert counted(number, "case") == words
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("completion") / "nacl-monai"
+    with pytest.MonkeyPatch.context() as patch:
+        printed = []
+        patch.setattr("builtins.print", printed.append)
+        assert main(["completion", "bash"]) == 0
+    path.write_text(printed[0])
+    (path.parent / "my_run").mkdir()
+    return path
+
+
+def completed(file, *words):
+    """What bash offers for the last of the words."""
+    given = " ".join(f"'{word}'" for word in words)
+    position = f"COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}"
+    code = f'. "$0"; {position}; _shtab_nacl_monai 2> /dev/null; echo "${{COMPREPLY[*]}}"'
+    done = subprocess.run(
+        ["bash", "-c", code, file], cwd=file.parent, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ([""], list(COMMANDS)),
+        (["cal"], ["calibrate"]),
+        (["--v"], ["--verbose"]),
+        (["audit", "--ra"], ["--raters", "--rater-names"]),
+        (["nnunet", "--ra"], []),
+        (["train", "--bundles", "my"], ["my_run"]),
+        (["compare", "my"], ["my_run"]),
+    ],
+)
+def test_words_are_those_of_the_command(file, words, offered):
+    """And of no other; files where it takes any value."""
+    assert completed(file, "nacl-monai", *words) == offered
+
+
+def test_script_of_zsh_is_printed(capsys):
+    """For its own completion."""
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out.startswith("#compdef nacl-monai")

@@ -75,20 +75,10 @@ class TestName:
     @pytest.mark.parametrize(
         "name",
         [
-            "",
-            "unet_nacl",
-            "nacl_seed0",
-            "unet_other_seed0",
-            "unet_nacl_seed",
-            "unet_nacl_seedx",
-            "unet_nacl_seed-1",
-            "unet_nacl_seed0_copy",
-            "old/unet_nacl_seed0",
-            "unet_nacl_longer_seed0",
-            "unet_nacl_fold=_seed0",
-            "unet_nacl_=1_seed0",
-            "unet_nacl_fold=1=2_seed0",
-            "unet_nacl_Fold=1_seed0",
+            *("", "unet_nacl", "nacl_seed0", "unet_other_seed0", "unet_nacl_seed"),
+            *("unet_nacl_seedx", "unet_nacl_seed-1", "unet_nacl_seed0_copy"),
+            *("old/unet_nacl_seed0", "unet_nacl_longer_seed0", "unet_nacl_fold=_seed0"),
+            *("unet_nacl_=1_seed0", "unet_nacl_fold=1=2_seed0", "unet_nacl_Fold=1_seed0"),
         ],
     )
     def test_other_names_are_refused(self, name):
@@ -146,10 +136,9 @@ class TestFolds:
 
 def paths_of(folder):
     """Every path below a folder that its class names."""
-    names = [name for name, member in vars(type(folder)).items() if isinstance(member, property)]
-    paths = {name: getattr(folder, name) for name in names}
+    members = {name: getattr(folder, name) for name in vars(type(folder))}
     return {
-        name: path for name, path in paths.items() if folder.path in getattr(path, "parents", ())
+        name: path for name, path in members.items() if folder.path in getattr(path, "parents", ())
     }
 
 
@@ -208,11 +197,6 @@ class TestFold:
         """The seed tells where the fold belongs."""
         with pytest.raises(InputError, match="^runs/mine: not the name of a cross-validation; end"):
             fold_folder(Path("runs/mine"), 3)
-
-
-def test_path_of_a_run_may_be_text():
-    """Configurations have no other."""
-    assert RunFolder("runs/x") == RunFolder(Path("runs/x"))
 
 
 @pytest.mark.parametrize(

@@ -160,16 +160,6 @@ def test_grid_is_planned_by_the_wheel_in_an_empty_folder(run, programs):
     assert not (run.folder / "runs").exists()
 
 
-@pytest.mark.nightly
-@pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the extra 'reproduce'")
-def test_figure_is_made_by_the_wheel_in_an_empty_folder(run):
-    """From nothing, on phantoms."""
-    run("reproduce", "figure4", "--profile", "smoke", "--datasets", "acdc", "--losses", "nacl")
-
-    report = run.folder / "runs/smoke/report"
-    assert {"figure4.json", "figure4_acdc.png"} <= {file.name for file in report.iterdir()}
-
-
 def resolved(wheel, python, *others, constraints=None):
     """The versions that are chosen for a Python, which need not be here: name → version."""
     uv = shutil.which("uv", path=Path(sys.executable).parent)

@@ -189,8 +189,7 @@ def _add_choices(verb: argparse.ArgumentParser) -> None:
 def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("dataset", help="one of the folders in bundles/")
     export.add_argument(
-        "--network",
-        help="of the run, by its menu or its class (default: that of --run, else unet)",
+        "--network", help="of the run, by its menu or its class (default: that of --run, else unet)"
     )
     export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
     export.add_argument("--dims", type=int, metavar="N", help="3: of patches (the same, else 2)")
@@ -242,8 +241,8 @@ def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
         *("training", *_config(options, "train"), *("--dataset_dir", _text(options.directory))),
         *("--output_dir", _text(run_folder(options)), "--seed", str(options.seed)),
         *("--network_def", chosen("networks", options.network or NETWORK)),
-        *("--loss", chosen("losses", options.loss or LOSS), *_dims(options), *_fold(options)),
-        *others,
+        *("--loss", chosen("losses", options.loss or LOSS)),
+        *(*_given(options, "dims", "fold"), *others),
     ]
 
 
@@ -254,13 +253,9 @@ def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[s
         InputError: If there is no such dataset.
     """
     return [
-        *(
-            "evaluating",
-            *_config(options, "evaluate"),
-            *("--dataset_dir", _text(options.directory)),
-        ),
-        *("--output_dir", _text(run_folder(options)), *_network(options), *_dims(options)),
-        *(*_fold(options), *others),
+        *("evaluating", *_config(options, "evaluate")),
+        *("--dataset_dir", _text(options.directory), "--output_dir", _text(run_folder(options))),
+        *(*_network(options), *_given(options, "dims", "fold"), *others),
     ]
 
 
@@ -274,7 +269,8 @@ def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
     places = ("--checkpoint", RunFolder(run).model, "--output_dir", run / "predictions")
     return [
         *("inference", *_config(options, "inference"), "--images", _text(options.images)),
-        *(*_network(options), *_dims(options), *replaced([*map(_text, places)], others)),
+        *(*_network(options), *_given(options, "dims")),
+        *replaced([*map(_text, places)], others),
     ]
 
 
@@ -377,22 +373,21 @@ def _network(options: argparse.Namespace) -> list[str]:
     return [] if options.network is None else ["--network_def", chosen("networks", options.network)]
 
 
-def _dims(options: argparse.Namespace) -> list[str]:
-    return [] if options.dims is None else ["--dims", str(options.dims)]
-
-
-def _fold(options: argparse.Namespace) -> list[str]:
-    return [] if options.fold is None else ["--fold", str(options.fold)]
+def _given(options: argparse.Namespace, *keys: str) -> list[str]:
+    values = {key: vars(options)[key] for key in keys}
+    return [w for key, n in values.items() if n is not None for w in (f"--{key}", str(n))]
 
 
 def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
     """Exports the run that is named, or the newest of a network and a loss."""
     from nacl_monai.bundles.command_line import keys_and_values
-    from nacl_monai.bundles.export import export_bundle
+    from nacl_monai.bundles.export import export_bundle, newest_run
     from nacl_monai.training.run_settings import read_record
 
     overrides = keys_and_values(words)
-    run = options.run or _newest_run(options)
+    network = short_name(options.network or NETWORK, options.dims)
+    names = (options.dataset, network, short_name(options.loss or LOSS))
+    run = options.run or newest_run(options.runs, *names, options.seed)
     print(f"packing {run}", flush=True)
     config = RunFolder(run).config
     record = read_record(config) if config.is_file() else _DEFAULTS
@@ -408,18 +403,6 @@ def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
         *(run, output, options.dataset, choices, options.bundles, options.trust),
         calibrator=options.calibrator,
         onnx=options.onnx,
-    )
-
-
-def _newest_run(options: argparse.Namespace) -> Path:
-    from nacl_monai.bundles.export import newest_run
-
-    return newest_run(
-        options.runs,
-        options.dataset,
-        short_name(options.network or NETWORK, options.dims),
-        short_name(options.loss or LOSS),
-        options.seed,
     )
 
 

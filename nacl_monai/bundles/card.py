@@ -66,12 +66,7 @@ def calibration_card(run: Evaluated) -> str:
     It is empty where no calibration was measured.
     """
     rows = [
-        (
-            region,
-            region_label(region),
-            means["ece"].text(),
-            _direction(means.get("confidence_gap")),
-        )
+        (region, region_label(region), means["ece"].text(), _direction(means.get("confidence_gap")))
         for region, means in _means(run).items()
     ]
     header = ("region", "its voxels", "ECE, with 95 % interval", "confidence − accuracy")
@@ -108,14 +103,15 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
 
 def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
     """For each region that was evaluated, the means of its errors."""
-    found = {region: _of_region(run, region) for region in REGIONS}
-    return {region: means for region, means in found.items() if "ece" in means}
-
-
-def _of_region(run: Evaluated, region: str) -> dict[str, Estimate]:
-    columns = {error: f"{error}_{region}" for error in ("ece", "confidence_gap")}
-    known = {error: name for error, name in columns.items() if name in run.metrics}
-    return {error: run.mean(run.metrics[name]) for error, name in known.items()}
+    return {
+        region: {
+            error: run.mean(run.metrics[f"{error}_{region}"])
+            for error in ("ece", "confidence_gap")
+            if f"{error}_{region}" in run.metrics
+        }
+        for region in REGIONS
+        if f"ece_{region}" in run.metrics
+    }
 
 
 def _numbers(mean: Estimate) -> dict[str, float | None]:
@@ -181,13 +177,17 @@ def bundle_metadata(
     network, loss = (referred(train[key], train) for key in ("network_def", "loss"))
     window = train.get_parsed_content("window")
     seen = "2-D slices" if len(window) == 2 else "3-D patches"
-    required = _required(network, configs["inference"], packages)
+    # MONAI's command line, its reader, and what the network's menu says of it
+    required = ["fire", "nibabel", *network.get("_desc_", {}).get("packages", ())]
+    required += ["nacl-monai"] if "nacl_monai" in json.dumps(configs["inference"]) else []
+    required += sorted({*packages} - {*required})
+    calibration = "" if run.trained is run else f", calibrated by {run.path.name}"
     return {
         **metadata,
         "version": nacl_monai.__version__,
         "changelog": {nacl_monai.__version__: f"weights of the run {run.trained.path.name}"},
         "description": f"{_class_name(network)} trained on {seen} with {_class_name(loss)}"
-        f"{_calibration(run)}, and evaluated on volumes",
+        f"{calibration}, and evaluated on volumes",
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
@@ -206,21 +206,6 @@ def needed(file: Path) -> Path:
     if not file.is_file():
         raise InputError(f"{file}: is missing; a bundle needs it, so put it there")
     return file
-
-
-def _calibration(run: RunFolder) -> str:
-    return "" if run.trained is run else f", calibrated by {run.path.name}"
-
-
-def _required(
-    network: Mapping[str, Any], inference: Mapping[str, Any], packages: Collection[str]
-) -> list[str]:
-    """All packages that inference needs beside MONAI, torch and NumPy."""
-    # MONAI's command line, its reader, and what the network's menu says of it
-    required = ["fire", "nibabel", *network.get("_desc_", {}).get("packages", ())]
-    if "nacl_monai" in json.dumps(inference):
-        required.append("nacl-monai")
-    return [*required, *sorted({*packages} - {*required})]
 
 
 def _version(package: str) -> str:

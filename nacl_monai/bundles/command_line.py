@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,23 +67,21 @@ def check_run(words: Sequence[str]) -> None:
         SettingError: If `check_command_line` would raise it.
     """
     arguments = _run_arguments(words)
-    _check_skips_nothing(arguments)
+    for name in _REFUSED:
+        if name in arguments:
+            raise SettingError(f"--{name}: would skip a part of the run; leave it out")
     if "config_file" not in arguments:
         return
     tracking = arguments.get("tracking")
-    _check_tracking(tracking)
+    if tracking == "mlflow" and find_spec("mlflow") is None:
+        raise SettingError("--tracking mlflow: MLflow is not installed; pip install mlflow")
     config = _loaded(arguments["config_file"], "config_file")
     _check_run_id(str(arguments.get("run_id", "run")), config)
     if config.get("bundle_root") == "." and "bundle_root" not in arguments:
         _check_is_here(arguments["config_file"])
     others = _RUN_ARGUMENTS | (_tracking_keys(tracking) - config.keys())
-    checked_overrides(config, _overrides(arguments, others))
-
-
-def _check_skips_nothing(arguments: Collection[str]) -> None:
-    for name in _REFUSED:
-        if name in arguments:
-            raise SettingError(f"--{name}: would skip a part of the run; leave it out")
+    asked = {k: v for k, v in arguments.items() if not (k in others or k.startswith("_meta_"))}
+    checked_overrides(config, asked)
 
 
 def _check_is_here(config_file: Any) -> None:
@@ -95,20 +93,6 @@ def _check_is_here(config_file: Any) -> None:
             "--bundle_root: is not given, and this is not the bundle's folder; "
             f"write --bundle_root {bundle}"
         )
-
-
-def _check_tracking(tracking: object) -> None:
-    if tracking == "mlflow" and find_spec("mlflow") is None:
-        raise SettingError("--tracking mlflow: MLflow is not installed; pip install mlflow")
-
-
-def _overrides(arguments: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
-    """The arguments that are keys of the configuration, and no ``others`` of the command."""
-    return {
-        key: value
-        for key, value in arguments.items()
-        if key not in others and not key.startswith("_meta_")
-    }
 
 
 def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
@@ -128,8 +112,9 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     while words:
         key, equals, text = _option(words.pop(0)).partition("=")
-        if not equals:
-            text = _pop_value(key, words)
+        if not equals and (not words or _is_flag(words[0])):
+            raise SettingError(f"--{key}: has no value; write --{key} VALUE (True, for a switch)")
+        text = text if equals else words.pop(0)
         key, value = key.replace("#", "::"), DefaultParseValue(text)
         if key in arguments:
             raise SettingError(f"--{key}: is given twice; leave one out")
@@ -151,13 +136,6 @@ def _check_kept(key: str, text: str, value: Any) -> None:
             f"--{key} {text}: MONAI would read {value}; write that, or text in quotes: "
             f"--{key} \"'{text}'\""
         )
-
-
-def _pop_value(key: str, words: list[str]) -> str:
-    """Takes the value of an option from the words behind it."""
-    if not words or _is_flag(words[0]):
-        raise SettingError(f"--{key}: has no value; write --{key} VALUE (True, for a switch)")
-    return words.pop(0)
 
 
 def _option(word: str) -> str:

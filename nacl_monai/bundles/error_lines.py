@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from functools import singledispatch
+from collections.abc import Iterator
 from types import TracebackType
 
 from monai.utils import OptionalImportError
 
-from nacl_monai.errors import InputError, SettingError
-
-# What the operating system reports of a disk that cannot be written, or not any more.
-_DISK_ERRORS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.ENOSPC,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ESTALE,
-}
+from nacl_monai.errors import DISK_ERRORS, InputError, SettingError
 
 # What pip calls a module's package, where it is another name than the module's.
 _PACKAGES = {
@@ -71,27 +58,16 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
         sys.__excepthook__(kind, error, traceback)
         return
     print(f"error: {fault}", file=sys.stderr, flush=True)
-    if _is_among(causes, KeyboardInterrupt):
-        _end_by_interrupt()
-    if _is_among(causes, _Terminated):
-        sys.stdout.flush()
+    sys.stdout.flush()
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+        # As Ctrl-C ends any other, so that a shell loop around it ends as well. Python does so by
+        # itself, but not once other code has run at exit, as torch's compiler does.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    if any(isinstance(cause, _Terminated) for cause in causes):
         os._exit(128 + signal.SIGTERM)  # at once, since a cluster does not wait for long
     if fault.exit_code != 1:  # which is the interpreter's own
         sys.exit(fault.exit_code)
-
-
-def _is_among(causes: Iterable[BaseException], kind: type[BaseException]) -> bool:
-    return any(isinstance(cause, kind) for cause in causes)
-
-
-def _end_by_interrupt() -> None:
-    """Ends the process as Ctrl-C ends any other, so that a shell loop around it ends as well.
-
-    Python does so by itself, but not once other code has run at exit, as torch's compiler does.
-    """
-    sys.stdout.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.raise_signal(signal.SIGINT)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -112,44 +88,25 @@ def _refused_arguments(error: BaseException) -> InputError | None:
     return None
 
 
-@singledispatch
-def _fault(error: BaseException) -> InputError | None:  # noqa: ARG001
+def _fault(error: BaseException) -> InputError | None:
     """The fault that a user can put right, if ``error`` is one."""
+    goes_on = "the same command goes on where a training's last"
+    match error:
+        case InputError():
+            return error
+        case OptionalImportError():  # a package that MONAI imports where it is there
+            package = re.search(r"No module named '(\w+)", str(error))
+            what = package[1] if package else str(error).strip().partition("\n")[0]
+            return SettingError(
+                f"{what}: is needed and not installed; pip install {_PACKAGES.get(what, what)}"
+            )
+        case KeyboardInterrupt():
+            return InputError(f"interrupted; {goes_on} epoch ended")
+        case _Terminated():
+            return InputError(f"ended by SIGTERM; {goes_on} iteration ended")
+        case OSError() if error.errno in DISK_ERRORS:
+            return InputError(
+                f"{error.filename or 'a file of this run'}: {error.strerror}; free space, or choose a "
+                "folder that can be written"
+            )
     return None
-
-
-@_fault.register
-def _(error: InputError) -> InputError:
-    return error
-
-
-@_fault.register
-def _(error: OptionalImportError) -> InputError:
-    """A package that MONAI imports where it is there, and that is not."""
-    package = re.search(r"No module named '(\w+)", str(error))
-    what = package[1] if package else str(error).strip().partition("\n")[0]
-    return SettingError(
-        f"{what}: is needed and not installed; pip install {_PACKAGES.get(what, what)}"
-    )
-
-
-@_fault.register(KeyboardInterrupt)
-def _(_error: KeyboardInterrupt) -> InputError:
-    return InputError("interrupted; the same command goes on where a training's last epoch ended")
-
-
-@_fault.register(_Terminated)
-def _(_error: _Terminated) -> InputError:
-    return InputError(
-        "ended by SIGTERM; the same command goes on where a training's last iteration ended"
-    )
-
-
-@_fault.register
-def _(error: OSError) -> InputError | None:
-    if error.errno not in _DISK_ERRORS:
-        return None
-    file = error.filename or "a file of this run"
-    return InputError(
-        f"{file}: {error.strerror}; free space, or choose a folder that can be written"
-    )

@@ -14,10 +14,10 @@ from typing import Any
 import monai.bundle
 import torch
 from monai.bundle import ConfigParser
+from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
 from torch import nn
 
 from nacl_monai.bundles.card import bundle_metadata, measured, needed, write_card
-from nacl_monai.bundles.export_calibration import CONFIG, described, find_calibrator, put_behind
 from nacl_monai.bundles.self_contained import (
     OwnCode,
     own_code,
@@ -25,12 +25,15 @@ from nacl_monai.bundles.self_contained import (
     self_contained,
     write_scripts,
 )
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, read_object, write_text
 from nacl_monai.inference import Behind
 from nacl_monai.menus import bundles_folder, dataset_folder
 from nacl_monai.output import check_output
+from nacl_monai.posthoc import Fit
 from nacl_monai.runs import RunFolder, RunName
+from nacl_monai.training.calibrators import calibrator_of, read_name
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
 
@@ -77,16 +80,19 @@ def export_bundle(
             of another network, was trained on another dataset or with code that is not trusted, if a
             dataset or key does not exist, a package that inference needs is not installed, or the
             network cannot be made, or TorchScript cannot hold it; or if
-            `nacl_monai.bundles.export_calibration.find_calibrator` refuses.
+            `find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
     check_folder(output, "choose another --output")
-    _check_free(output, zipped)
+    for path in (output, zipped):
+        if path.exists():
+            raise InputError(f"{path}: is already there; remove it, or choose another --output")
     check_output(output, "export", replace=False)
-    check_finished(source)
+    if source.unfinished:
+        raise InputError(f"{source.path}: its training is not finished; train on, then export it")
     configs = {
         kind: self_contained(config, kind)
         for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
@@ -140,12 +146,6 @@ def _made_network(config: Mapping[str, Any]) -> nn.Module:
             f"network_def: cannot be made ({reason}); correct its arguments"
         ) from error
     return network
-
-
-def _check_free(*paths: Path) -> None:
-    for path in paths:
-        if path.exists():
-            raise InputError(f"{path}: is already there; remove it, or choose another --output")
 
 
 def _write_bundle(
@@ -302,16 +302,6 @@ def _is_named(run: Path, name: RunName, seed: int | None) -> bool:
     return found == (name if seed is not None else replace(name, seed=found.seed))
 
 
-def check_finished(run: RunFolder) -> None:
-    """Refuses an unfinished run, whose weights others would take for its last.
-
-    Raises:
-        InputError: If its ``run.json`` says so, is damaged, or is not yet there.
-    """
-    if run.unfinished:
-        raise InputError(f"{run.path}: its training is not finished; train on, then export it")
-
-
 _PACKAGES = ("onnx", "onnxscript")
 
 
@@ -328,10 +318,7 @@ def check_onnx() -> None:
 
 
 def write_onnx(
-    models: Path,
-    network: nn.Module,
-    image: Mapping[str, Any],
-    calibrator: nn.Module | None = None,
+    models: Path, network: nn.Module, image: Mapping[str, Any], calibrator: nn.Module | None = None
 ) -> None:
     """Writes ``model.onnx``, and with a calibrator ``plain.onnx``, the network alone.
 
@@ -357,3 +344,66 @@ def write_onnx(
             external_data=False,
             verbose=False,
         )
+
+
+#: The key of the exported inference; the file holds whatever code the calibrator needs.
+CONFIG = {
+    "_target_": "torch.jit.load",
+    "f": "$@bundle_root + '/models/calibrator.ts'",
+    "map_location": "$torch.device(@device)",
+}
+
+
+def find_calibrator(run: RunFolder, name: str) -> Fit:
+    """What was fitted to a run, where a bundle can hold it.
+
+    Raises:
+        SettingError: If there is no such calibrator.
+        InputError: If it was not fitted to this run's weights, was not evaluated, or is an ensemble.
+    """
+    joins = read_name(name).joins
+    fit = None if joins else calibrator_of(run, name).fit
+    if fit is None:
+        raise InputError(
+            f"--calibrator {name}: is several networks, and a bundle holds one; export each run"
+        )
+    if not run.calibrated(name).evaluation.record.is_file():
+        raise InputError(
+            f"{run.calibrated(name).path}: is not evaluated, so nobody knows what it does; evaluate it "
+            f"first: make calibrate CALIBRATOR={name}"
+        )
+    return fit
+
+
+def put_behind(models: Path, fit: Fit, config: str) -> None:
+    """Writes ``calibrator.ts``, and puts it behind the network in ``model.ts``.
+
+    The network alone stays as ``plain.ts``.
+
+    Args:
+        models: The folder, with the network's ``model.ts``.
+        fit: From `find_calibrator`.
+        config: The name of the configuration that ``model.ts`` holds beside its metadata.
+    """
+    calibrator = torch.jit.script(fit.module.eval())
+    torch.jit.save(calibrator, models / "calibrator.ts")
+    model, plain = models / "model.ts", models / "plain.ts"
+    model.rename(plain)
+    network, metadata, files = load_net_with_metadata(str(plain), more_extra_files=(config,))
+    whole = torch.jit.script(Behind(network, calibrator).eval())
+    save_net_with_metadata(whole, str(model), meta_values=metadata, more_extra_files=files)
+
+
+def described(name: str, fit: Fit) -> str:
+    """The model card's section: what was fitted, on whom, with what effect, how to do without."""
+    patients = counted(len(fit.patients), "validation patient")
+    return (
+        "## Calibration\n\n"
+        "Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
+        f"`{name}` behind the network, fitted by NLL over the region `{fit.region}` of "
+        f"{patients}: there the NLL fell from {fit.nll_before:.4f} to {fit.nll:.4f}, and "
+        f"{fit.moved:.2%} of the voxels changed their class. `--calibrated False` leaves it out of "
+        "inference. `models/model.pt`, "
+        "`plain` files, evaluation, and what the commands above write anew are the network alone."
+        "\n\n"
+    )

@@ -54,8 +54,8 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         if key == "dataset_dir":
             check_no_code(f"--{key} {text}", [str(text)], FOLDER_REMEDY)
         overrides[key] = value = _chosen(key, text, parser)
-        if value != text:
-            _check_no_parts(key, text, value, given)
+        if value != text and any(later.startswith(f"{key}::") for later in given):
+            raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
         replaced[key] = parser.get(key)
         check_type(key, value, _type_of_key(key, parser), replaced[key])
         parser[key] = deepcopy(value)
@@ -66,7 +66,8 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         _check_target(key, value)
         _check_import(key, value)
     for key, value in overrides.items():
-        _check_evaluates(key, value, parser)
+        if ConfigExpression.is_expression(value) and not references(value):
+            evaluated(parser, key, value)
     check_limits(parser, replaced)
     return overrides
 
@@ -103,29 +104,17 @@ def _check_later(key: str, overrides: Mapping[str, Any]) -> None:
 
 def _chosen(key: str, value: Any, parser: ConfigParser) -> Any:
     """``value``; the name of a class in place of a reference to a menu of classes as its definition."""
-    menu = _menu_of(parser.get(key))
+    default = parser.get(key)
+    is_reference = isinstance(default, str) and default.startswith("@")
+    menu = default.rpartition("::")[0] if is_reference else ""  # @losses of @losses::nacl
     if not (menu and isinstance(value, str)) or is_made_later(value):
         return value
     entries = parser.get(menu[1:])
-    if not _are_classes(entries):
+    if not (isinstance(entries, Mapping) and any(map(is_made_later, entries.values()))):
         raise _no_reference(key, value, menu)
-    if value in entries or not _is_importable(value):
+    if value in entries or not (value in _own_names() or is_class(value)):
         raise _no_class(key, value, menu)
     return {"_target_": value}
-
-
-def _menu_of(default: Any) -> str:
-    """The menu ``@losses`` of a reference such as ``@losses::nacl``; empty for anything else."""
-    is_reference = isinstance(default, str) and default.startswith("@")
-    return default.rpartition("::")[0] if is_reference else ""
-
-
-def _are_classes(entries: Any) -> bool:
-    return isinstance(entries, Mapping) and any(map(is_made_later, entries.values()))
-
-
-def _is_importable(name: str) -> bool:
-    return name in _own_names() or is_class(name)
 
 
 def _no_class(key: str, value: str, menu: str) -> SettingError:
@@ -145,12 +134,6 @@ def _no_reference(key: str, value: str, menu: str, other: str = "") -> SettingEr
     )
 
 
-def _check_no_parts(key: str, text: str, value: Any, given: Mapping[str, Any]) -> None:
-    """Refuses parts of what is named by a ``text``, whose definition is ``value``."""
-    if any(later.startswith(f"{key}::") for later in given):
-        raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
-
-
 def _type_of_key(key: str, parser: ConfigParser) -> Any:
     """The type that ``key`` must have.
 
@@ -164,17 +147,12 @@ def _type_of_key(key: str, parser: ConfigParser) -> Any:
     if key in parser:
         return taken.get(name, type_of(parser[key], parser))
     if name not in taken:
-        raise _no_such_key(key, above, taken, parser)
+        choices = f"; {above} takes: {', '.join(taken)}" if taken else ""
+        nearest = _nearest(key, [*_keys(parser), *(f"{above}::{other}" for other in taken)])
+        raise SettingError(
+            f"--{key}: there is no such key in the configuration; {nearest}{choices}"
+        )
     return taken[name]
-
-
-def _no_such_key(
-    key: str, above: str, taken: Mapping[str, Any], parser: ConfigParser
-) -> SettingError:
-    """The fault of a key that there is not, nor an argument that a component at ``above`` takes."""
-    choices = f"; {above} takes: {', '.join(taken)}" if taken else ""
-    nearest = _nearest(key, [*_keys(parser), *(f"{above}::{other}" for other in taken)])
-    return SettingError(f"--{key}: there is no such key in the configuration; {nearest}{choices}")
 
 
 def _arguments(component: Any) -> dict[str, Any]:
@@ -212,12 +190,6 @@ def _other_than(target: str, parser: ConfigParser) -> str:
     if isinstance(choices, Mapping):
         return f"choose from: {', '.join(choices)}"
     return _nearest(target, _keys(parser), "@")
-
-
-def _check_evaluates(key: str, value: Any, parser: ConfigParser) -> None:
-    """Refuses an expression that fails by itself, without anything that it refers to."""
-    if ConfigExpression.is_expression(value) and not references(value):
-        evaluated(parser, key, value)
 
 
 def _check_syntax(key: str, value: Any) -> None:
@@ -295,47 +267,49 @@ class Limit:
         return text if math.isinf(self.high) else f"{text} from {self.low} to {self.high}"
 
 
-_COUNT = Limit(int, 1, 1_000_000)
-_SEED = Limit(int, 0, 2**32 - 1)  # NumPy's
-_TEXT = Limit(str)
+_COUNTS = (
+    "batch_size",
+    "calibration::num_bins",
+    "inferer::sw_batch_size",
+    "max_epochs",
+    "patches_per_volume",
+    "val_interval",
+)
+_TEXTS = (
+    "cache_dir",
+    "calibrator",
+    "checkpoint",
+    "dataset_dir",
+    "evaluation_dir",
+    "experiment_name",
+    "images",
+    "output_dir",
+    "run_name",
+    "split_file",
+    "tracking_uri",
+)
 #: Keys of which more is known than the type of their default, whatever configuration has them.
 LIMITS: dict[str, Limit] = {
     "dims": Limit(int, 2, 3),  # first, since others are looked up by it
     "average": Limit(Literal["probabilities", "logits"]),
-    "batch_size": _COUNT,
-    "cache_dir": _TEXT,
     "calibration::boundary_width": Limit(float, 0.001, 1_000_000),
-    "calibration::num_bins": _COUNT,
-    "calibrator": _TEXT,
     "cases_to_evaluate": Limit(Literal["train", "val", "test"]),
-    "checkpoint": _TEXT,
     "class_centered": Limit(float, 0, 1),
-    "dataset_dir": _TEXT,
     "device": Limit(str | torch.device),
-    "evaluation_dir": _TEXT,
-    "experiment_name": _TEXT,
     "fold": Limit(int, 0, 1_000_000),
-    "images": _TEXT,
     "in_channels": Limit(int, 1, 1024),
     "inferer::overlap": Limit(float | list[float], 0, 0.99),
-    "inferer::sw_batch_size": _COUNT,
     "learning_rate": Limit(float, 1e-12, 1),
-    "max_epochs": _COUNT,
     "num_workers": Limit(int, 0, 1024),
-    "output_dir": _TEXT,
     "patch": Limit(list[int], 1, 4096, length=3),
-    "patches_per_volume": _COUNT,
     "pretrained": Limit(bool | str),
     "reliability_interval": Limit(int, 0, 1_000_000),
-    "run_name": _TEXT,
     "save_execute_config": Limit(bool | str),
-    "seed": _SEED,
     "spatial_size": Limit(list[int], 1, 4096, length=2),
-    "split_file": _TEXT,
-    "split_seed": _SEED,
-    "tracking_uri": _TEXT,
     "train_fraction": Limit(float, 1e-6, 1),
-    "val_interval": _COUNT,
+    **dict.fromkeys(_COUNTS, Limit(int, 1, 1_000_000)),
+    **dict.fromkeys(("seed", "split_seed"), Limit(int, 0, 2**32 - 1)),  # NumPy's
+    **dict.fromkeys(_TEXTS, Limit(str)),
 }
 
 
@@ -346,10 +320,11 @@ def check_literal(key: str, value: Any) -> None:
         SettingError: For NaN, infinity and numbers that overflow, bytes, sets, complex numbers,
             mappings whose keys are not text, and text with a ``#``, which MONAI takes for ``::``.
     """
-    if isinstance(value, Mapping):
-        _check_mapping(key, value)
-    elif isinstance(value, list | tuple):
-        for below in value:
+    if isinstance(value, Mapping | list | tuple):
+        for name in value if isinstance(value, Mapping) else ():
+            if not isinstance(name, str):
+                raise SettingError(f"--{key} {value}: {name!r} is not text; put it in quotes")
+        for below in value.values() if isinstance(value, Mapping) else value:
             check_literal(key, below)
     elif isinstance(value, float) and not math.isfinite(value):
         raise SettingError(f"--{key}: {value} is not a finite number; choose one")
@@ -359,13 +334,6 @@ def check_literal(key: str, value: Any) -> None:
         raise SettingError(
             f"--{key} {value}: is neither text, a number, a list nor a mapping; write one of these"
         )
-
-
-def _check_mapping(key: str, value: Mapping[Any, Any]) -> None:
-    for name, below in value.items():
-        if not isinstance(name, str):
-            raise SettingError(f"--{key} {value}: {name!r} is not text; put it in quotes")
-        check_literal(key, below)
 
 
 def check_type(key: str, value: Any, hint: Any, default: Any) -> None:
@@ -411,18 +379,14 @@ def evaluated(parser: ConfigParser, key: str, value: Any) -> Any:
     Raises:
         SettingError: If it fails.
     """
-    if not _holds_expression(value):
+    parts = value if isinstance(value, list) else [value]
+    if not any(isinstance(part, str) and is_made_later(part) for part in parts):
         return value
     try:
         return ConfigParser(parser.get()).get_parsed_content(key)
     except Exception as error:  # whatever an expression may raise
         cause = str(error.__cause__ or error).strip().partition("\n")[0]
         raise SettingError(f"--{key} {value}: cannot be evaluated ({cause}); correct it") from error
-
-
-def _holds_expression(value: Any) -> bool:
-    parts = value if isinstance(value, list) else [value]
-    return any(isinstance(part, str) and is_made_later(part) for part in parts)
 
 
 def _refusal(key: str, value: Any, expected: str, hint: Any, default: Any) -> SettingError:
@@ -482,10 +446,8 @@ def check_dims(dims: int) -> None:
     """
     idle, fault = _IDLE[dims]
     for key in map(top_level, given_overrides() or {}):
-        if key in idle and not (dims == 3 and key in _used_in_reading()):
+        if key not in idle:
+            continue
+        reading = [running_parser().get(name) for name in _READING]
+        if dims == 2 or key not in keys_referred_to(reading):
             raise SettingError(f"--{key}: {fault}")
-
-
-def _used_in_reading() -> set[str]:
-    parser = running_parser()
-    return keys_referred_to([parser.get(key) for key in _READING])

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -21,25 +21,25 @@ from importlib.util import find_spec
 from itertools import chain
 from operator import or_
 from pathlib import Path
+from pydoc import locate
 from types import ModuleType
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 from torch import nn
 
 from nacl_monai import differences, errors, inference
 from nacl_monai.bundles import command_line, error_lines, overrides
 from nacl_monai.bundles.overrides import checked_overrides, keys_referred_to
-from nacl_monai.bundles.trust import check_known_code
 from nacl_monai.differences import leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.menus import fragments
+from nacl_monai.menus import fragments, search_path
 from nacl_monai.runs import RunFolder
 from nacl_monai.sources import imported_names, is_users
 from nacl_monai.training import definitions, hints
-from nacl_monai.training.definitions import completed
-from nacl_monai.training.hints import referred
+from nacl_monai.training.definitions import WITHOUT, completed
+from nacl_monai.training.hints import locator, referred
 from nacl_monai.training.run_folder import warn_of_changed_code
 from nacl_monai.training.run_settings import check_agrees, read_record
 
@@ -86,21 +86,13 @@ def run_configs(
     for kind, config in configs.items():
         # The trained weights replace those that the training began with.
         keys = config.keys() if kind == "train" else shared.keys() - {"pretrained"}
-        config.update(_copied(record, keys))
-    _override(list(configs.values()), overrides)
-    return {kind: {**config, **completed(config)} for kind, config in configs.items()}
-
-
-def _copied(record: Config, keys: Collection[str]) -> Config:
-    return {key: deepcopy(value) for key, value in record.items() if key in keys}
-
-
-def _override(configs: Sequence[Config], overrides: Mapping[str, Any]) -> None:
-    """Puts each override into the configurations that have its key; one of them must."""
-    for key, value in checked_overrides(reduce(or_, configs), overrides).items():
-        for config in configs:
+        config.update(deepcopy({key: value for key, value in record.items() if key in keys}))
+    # Each override goes into the configurations that have its key; one of them must.
+    for key, value in checked_overrides(reduce(or_, configs.values()), overrides).items():
+        for config in configs.values():
             if top_level(key) in config:
                 ConfigParser(config)[key] = value
+    return {kind: {**config, **completed(config)} for kind, config in configs.items()}
 
 
 def _load(*files: Path) -> Config:
@@ -111,19 +103,13 @@ def _load(*files: Path) -> Config:
 #: The package of a bundle in which the code travels that its inference calls.
 SCRIPTS = "scripts"
 # They need no other module of this package; `inference` is a package, whose modules import each other.
-_MODULES = (
-    *(command_line, overrides, definitions, hints),
-    *(error_lines, errors, differences),
-)
+_MODULES = (*(command_line, overrides, definitions, hints), *(error_lines, errors, differences))
 _TRAVELING = (inference, *_MODULES)
 
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
 _REPLACED: dict[str, Config] = {
-    "train": {
-        "output_dir": "$@bundle_root + '/output'",
-        "cache_dir": "$@bundle_root + '/cache'",
-    },
+    "train": {"output_dir": "$@bundle_root + '/output'", "cache_dir": "$@bundle_root + '/cache'"},
     "evaluate": {
         "output_dir": "$@bundle_root + '/output'",
         "cache_dir": "$@bundle_root + '/cache'",
@@ -155,26 +141,10 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     """
     network = referred(config["network_def"], ConfigParser(dict(config)))
     rest = {key: value for key, value in config.items() if key != "networks"}
-    whole = {
-        "bundle_root": ".",
-        **rest,
-        **_own_steps(rest),
-        "network_def": network,
-        **_REPLACED[kind],
-    }
+    for key in _STEPS & rest.keys():  # what the run was trained with is in the configuration
+        rest[key] = [step for step in rest[key] if "training.follow_run" not in str(step)]
+    whole = {"bundle_root": ".", **rest, "network_def": network, **_REPLACED[kind]}
     return _inference_alone(whole) if kind == "inference" else whole
-
-
-def _own_steps(config: Config) -> Config:
-    """The steps that follow no record of a run: what it was trained with is in the configuration."""
-    return {
-        key: [step for step in config[key] if not _follows(step)] for key in _STEPS & config.keys()
-    }
-
-
-def _follows(step: Any) -> bool:
-    """Whether a step looks up what the run was trained with."""
-    return isinstance(step, dict) and step.get("_target_") == "nacl_monai.training.follow_run"
 
 
 def write_scripts(folder: str | Path) -> None:
@@ -261,17 +231,13 @@ class OwnCode:
         for name, path in self.modules.items():
             if (scripts / name).exists() or (scripts / f"{name}.py").exists():
                 raise InputError(f"{path}: a bundle's scripts have a module {name}; rename yours")
-            _copy_module(path, scripts, name)
+            if path.is_file():
+                shutil.copyfile(path, scripts / path.name)
+            for file in [] if path.is_file() else _sources(path):
+                text = file.read_text(encoding="utf-8")
+                write_text(scripts / name / file.relative_to(path), text)
         if self.modules:
             write_text(scripts / "__init__.py", _INIT)
-
-
-def _copy_module(path: Path, scripts: Path, name: str) -> None:
-    if path.is_file():
-        shutil.copyfile(path, scripts / path.name)
-        return
-    for file in _sources(path):
-        write_text(scripts / name / file.relative_to(path), file.read_text(encoding="utf-8"))
 
 
 def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
@@ -355,3 +321,71 @@ def _imported(file: Path) -> set[str]:
     """The first parts of the names of all modules that a file imports, but for those beside it."""
     names = imported_names(file.read_text(encoding="utf-8"))
     return {name.partition(".")[0] for name in names}
+
+
+# Where networks and losses are that do nothing but compute.
+_HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")
+_EXECUTED = ("$", "%")  # expressions, and macros, which read other files
+# What runs of earlier versions were trained with, where today's bundles name something else.
+_EARLIER = {"SliceInferer", "nacl_monai.data.SliceDataset"}
+
+
+def check_known_code(
+    record: Mapping[str, Any],
+    file: str | Path,
+    bundles: str | Path | None = None,
+    asked: Collection[object] = (),
+) -> None:
+    """Refuses a record that would execute anything which the configurations in ``bundles`` do not.
+
+    Networks and losses of MONAI and of this package are harmless, named there or not.
+
+    Args:
+        record: What ``file`` holds, with nothing in it evaluated.
+        file: The record of a run, named in the message.
+        bundles: Folder of the sources; that of the working directory or of the package by default.
+        asked: What whoever exports has named, as a class of one's own.
+
+    Raises:
+        InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
+    """
+    known = _EARLIER | {WITHOUT} | _code_of_sources(bundles)
+    for key, value in _code(record):
+        if value not in known and value not in asked and not _is_harmless(value):
+            raise InputError(
+                f"{file}: {key} is {str(value)[:80]!r}, code that no bundle has; export it with "
+                "--trust, if you trust whoever wrote it"
+            )
+
+
+def _code_of_sources(bundles: str | Path | None) -> set[str]:
+    """All that the configurations in ``bundles`` execute."""
+    sources = sorted(file for folder in search_path(bundles) for file in folder.rglob("*.yaml"))
+    return {
+        value
+        for source in sources
+        for _, value in _code(ConfigParser.load_config_files([str(source)]))
+    }
+
+
+def _is_harmless(value: object) -> bool:
+    """Whether a ``_target_`` is a network or a loss of MONAI or of this package."""
+    if not isinstance(value, str):
+        return False
+    name = ConfigComponent({"_target_": value}, locator=locator).resolve_module_name()  # type: ignore[no-untyped-call]
+    if not name.startswith(_HARMLESS):
+        return False
+    found = locate(name)  # a name may lead on to what its module imports
+    return (
+        isinstance(found, type)
+        and issubclass(found, nn.Module)
+        and found.__module__.startswith(_HARMLESS)
+    )
+
+
+def _code(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every key below ``config`` whose value is executed, and the value."""
+    for key, value in leaves(config):
+        is_target = "_target_" in key.split("::")
+        if is_target or (isinstance(value, str) and value.startswith(_EXECUTED)):
+            yield key, value

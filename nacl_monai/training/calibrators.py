@@ -136,8 +136,18 @@ def fit_calibrator(
     else:
         if steps.of_mean:
             network = ensemble_of(network, run, said["members"])
+        network.eval()
         with RegionLogits(steps.region) as voxels:
-            _add_volumes(voxels, steps.method, network, inferer, volumes, device, ignore_index)
+            for index in progress_bar(
+                range(len(volumes)), description="Calibrating", unit="volume"
+            ):
+                item = volumes[index]
+                image, patient = item["image"], split_unit(cast("Case", item))
+                with torch.no_grad():
+                    logits: Any = inferer(image[None].to(device), network)
+                seen = image if METHODS[steps.method].sees_image else None
+                known: dict[str, Any] = {"image": seen, "ignore_index": ignore_index}
+                voxels.add(logits[0], item["label"], patient, **known)
             fit = fit_method(steps.method, voxels)
         calibrator = Calibrator(fit, fit.patients, **said)
         done = fit.text()
@@ -161,31 +171,6 @@ def _joined(run: RunFolder, steps: Steps, said: Mapping[str, Any]) -> Calibrator
         if one.fit is not None
     }
     return Calibrator(None, patients, **said, calibrators=fits)
-
-
-def _add_volumes(
-    voxels: RegionLogits,
-    method: str,
-    network: nn.Module,
-    inferer: Inferer,
-    volumes: CachedVolumes,
-    device: torch.device | str,
-    ignore_index: int | None,
-) -> None:
-    """Applies the network to every volume, and keeps what the fit needs of it."""
-    network.eval()
-    with torch.no_grad():
-        for index in progress_bar(range(len(volumes)), description="Calibrating", unit="volume"):
-            item = volumes[index]
-            logits: Any = inferer(item["image"][None].to(device), network)
-            seen = item["image"] if METHODS[method].sees_image else None
-            voxels.add(
-                logits[0],
-                item["label"],
-                split_unit(cast("Case", item)),
-                image=seen,
-                ignore_index=ignore_index,
-            )
 
 
 def calibrated_network(

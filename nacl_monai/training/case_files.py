@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
-import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from monai.handlers import IgniteMetricHandler
@@ -112,9 +111,6 @@ class CaseHandler(ABC):
     order in which MONAI gathers its metrics, that of the ranks, and only rank 0 writes.
     """
 
-    def __init__(self) -> None:
-        self._start()
-
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, an evaluator of MONAI."""
         engine.add_event_handler(Events.STARTED, self._start)
@@ -148,6 +144,7 @@ class CaseHandler(ABC):
             self.write(engine, cases or case_names(files), patients)
 
 
+@dataclass(eq=False)
 class CaseTable(CaseHandler):
     """Writes ``cases.csv`` and ``summary.json``, and prints the summary.
 
@@ -169,33 +166,27 @@ class CaseTable(CaseHandler):
         InputError: In the end, if the evaluator has no such metric, or one of other structures.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        structures: Sequence[str],
-        metrics: Sequence[str],
-        calibration: CalibrationError,
-        dataset: str,
-    ) -> None:
-        super().__init__()
-        self.folder = EvaluationFolder(Path(output_dir))
-        self.structures = list(structures)
-        self.metrics = list(metrics)
-        self.calibration = calibration.metric_fn
-        self.dataset = dataset
+    output_dir: str | Path
+    structures: Sequence[str]
+    metrics: Sequence[str]
+    calibration: CalibrationError
+    dataset: str
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
         """Writes both files; see the class."""
         scores = {metric: self._score(engine, metric) for metric in self.metrics}
+        calibration = self.calibration.metric_fn
         table = write_case_table(
-            self.folder,
-            score_columns(scores, self.structures) | self.calibration.columns(),
-            self.calibration.options.num_bins,
+            EvaluationFolder(Path(self.output_dir)),
+            score_columns(scores, list(self.structures)) | calibration.columns(),
+            calibration.options.num_bins,
             self.dataset,
             cases,
             patients,
         )
-        print(_readable(table))
+        names = ("dice", "hd95", "ece_foreground", "cece_foreground")
+        means = ", ".join(f"{name} {table[name].mean():.4f}" for name in names if name in table)
+        print(f"{counted(len(table), 'case')}, mean over cases: {means}")
 
     def _score(self, engine: Engine, metric: str) -> torch.Tensor:
         """What a metric found of every case, ``(cases, structures)``."""
@@ -214,14 +205,7 @@ class CaseTable(CaseHandler):
         return details[metric]
 
 
-def _readable(table: pd.DataFrame) -> str:
-    columns = [
-        name for name in ("dice", "hd95", "ece_foreground", "cece_foreground") if name in table
-    ]
-    means = ", ".join(f"{name} {table[name].mean():.4f}" for name in columns)
-    return f"{counted(len(table), 'case')}, mean over cases: {means}"
-
-
+@dataclass(eq=False)
 class CaseBins(CaseHandler):
     """Writes ``bins.npz``: the exact bin sums of every case, from which all calibration follows.
 
@@ -239,26 +223,19 @@ class CaseBins(CaseHandler):
         InputError: In the end, if there are not as many names as classes.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        classes: Sequence[str],
-        calibration: CalibrationError,
-        calibrator: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.file = EvaluationFolder(Path(output_dir)).bins
-        self.calibration = calibration.metric_fn
-        self.calibrator = calibrator
-        self.classes = list(classes)
+    output_dir: str | Path
+    classes: Sequence[str]
+    calibration: CalibrationError
+    calibrator: str | None = None
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
         calibrator = [self.calibrator] if self.calibrator else []
-        record = self.calibration.record(cases, self.classes, calibrator=calibrator)
-        record.write(self.file)
+        record = self.calibration.metric_fn.record(cases, list(self.classes), calibrator=calibrator)
+        record.write(EvaluationFolder(Path(self.output_dir)).bins)
 
 
+@dataclass(eq=False)
 class SliceMaps(CaseHandler):
     """Writes ``maps/<case>.npz``: the slice with most foreground in the label.
 
@@ -279,23 +256,18 @@ class SliceMaps(CaseHandler):
         InputError: While the evaluator runs, if there are no probabilities, or other channels.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        classes: Sequence[str] = (),
-        structures: Sequence[str] = (),
-        ignore_index: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.folder = EvaluationFolder(Path(output_dir))
-        self.names = list(structures or classes)
-        self.overlapping = bool(structures)
-        self.ignore_index = ignore_index
+    output_dir: str | Path
+    classes: Sequence[str] = ()
+    structures: Sequence[str] = ()
+    ignore_index: int | None = None
+
+    def _file(self, case: str) -> Path:
+        return EvaluationFolder(Path(self.output_dir)).map_of(case)
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Gives every slice the name of its case."""
         for case, kept in zip(cases, self._kept, strict=True):
-            file = self.folder.map_of(case)
+            file = self._file(case)
             if isinstance(kept, Path):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 kept.replace(file)
@@ -315,7 +287,7 @@ class SliceMaps(CaseHandler):
         for output in case_outputs(engine.state.output):
             arrays = self._arrays(output)
             if idist.get_rank() == 0:
-                numbered = self.folder.map_of(f".{len(self._kept)}")
+                numbered = self._file(f".{len(self._kept)}")
                 write_slice(numbered, arrays)
                 self._kept.append(numbered)
             else:
@@ -326,9 +298,9 @@ class SliceMaps(CaseHandler):
         return case_slice(
             probabilities_of(output),
             label if self.ignore_index is None else label.where(label != self.ignore_index, 0),
-            self.names,
+            list(self.structures or self.classes),
             image=output.get(CommonKeys.IMAGE),
-            overlapping=self.overlapping,
+            overlapping=bool(self.structures),
         )
 
     def _finish(self, engine: Engine) -> None:
@@ -340,6 +312,7 @@ class SliceMaps(CaseHandler):
 TAG = "reliability"
 
 
+@dataclass(eq=False)
 class ReliabilityPlot(CaseHandler):
     """Draws the diagram that ``nacl-monai reliability`` draws, at the end of an evaluator's epoch.
 
@@ -361,26 +334,14 @@ class ReliabilityPlot(CaseHandler):
         InputError: In the end, if the metric has no such region, or if the file cannot be written.
     """
 
-    def __init__(
-        self,
-        calibration: CalibrationError,
-        output_dir: str | Path | None = None,
-        writer: Any = None,
-        interval: int = 1,
-        region: str | None = None,
-        name: str = "",
-        cases: str = "evaluated",
-        global_epoch_transform: Callable[[int], int] = int,
-    ) -> None:
-        super().__init__()
-        self.calibration = calibration.metric_fn
-        self.file = None if output_dir is None else EvaluationFolder(Path(output_dir)).reliability
-        self.writer = writer
-        self.interval = interval
-        self.region = region
-        self.name = name
-        self.cases = cases
-        self.global_epoch_transform = global_epoch_transform
+    calibration: CalibrationError
+    output_dir: str | Path | None = None
+    writer: Any = None
+    interval: int = 1
+    region: str | None = None
+    name: str = ""
+    cases: str = "evaluated"
+    global_epoch_transform: Callable[[int], int] = int
 
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
         """Draws the diagram, and keeps it; see the class."""
@@ -391,26 +352,20 @@ class ReliabilityPlot(CaseHandler):
         from nacl_monai.reports.style import pixels, save_png  # noqa: PLC0415
 
         figure = self._figure(cases, patients)
-        if self.file is not None:
-            save_png(figure, self.file)
-        tracked = trackers(engine)
-        if self.writer is not None or tracked:
-            self._log(pixels(figure), state.epoch, tracked)
-
-    def _log(self, picture: Any, epoch: int, trackers: Sequence[Any]) -> None:
-        """Shows the picture in TensorBoard and MLflow."""
+        if self.output_dir is not None:
+            save_png(figure, EvaluationFolder(Path(self.output_dir)).reliability)
         if self.writer is not None:
-            step = self.global_epoch_transform(epoch)
-            self.writer.add_image(TAG, picture, step, dataformats="HWC")
-        for tracker in trackers:
-            file = f"{TAG}/epoch_{epoch:04d}.png"
-            tracker.client.log_image(tracker.cur_run.info.run_id, picture, file)
+            step = self.global_epoch_transform(state.epoch)
+            self.writer.add_image(TAG, pixels(figure), step, dataformats="HWC")
+        for tracker in trackers(engine):
+            file = f"{TAG}/epoch_{state.epoch:04d}.png"
+            tracker.client.log_image(tracker.cur_run.info.run_id, pixels(figure), file)
 
     def _figure(self, cases: Sequence[str], patients: Sequence[str]) -> Figure:
         from nacl_monai.reports.evaluated import run_of_bins  # noqa: PLC0415
         from nacl_monai.reports.reliability import draw_reliability  # noqa: PLC0415
 
-        metric = self.calibration
+        metric = self.calibration.metric_fn
         classes = list(map(str, range(metric.case_bins().counts.shape[2] - 1)))
         record = metric.record(cases, classes, patients).ordered(sorted(cases))
         record = replace(record, path=Path("calibration metric"))

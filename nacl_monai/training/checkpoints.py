@@ -9,6 +9,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_
 from nacl_monai.training.processes import gathered
 
 
+@dataclass(eq=False)
 class Checkpoints:
     """Saves a training's state after every epoch, and starts from the state of an earlier session.
 
@@ -47,13 +49,10 @@ class Checkpoints:
             (nothing is saved then), or if the folder has vanished.
     """
 
-    def __init__(
-        self, folder: str | Path, position: Position, objects: Mapping[str, Any], validator: Engine
-    ) -> None:
-        self.folder = Path(folder)
-        self.position = position
-        self.objects = dict(objects)
-        self.validator = validator
+    folder: str | Path
+    position: Position
+    objects: Mapping[str, Any]
+    validator: Engine
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI."""
@@ -68,7 +67,7 @@ class Checkpoints:
 
     def _begin(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            make_checkpoint_folder(self.folder)
+            make_checkpoint_folder(Path(self.folder))
         idist.barrier()
         if self.position == Position():
             return
@@ -95,10 +94,10 @@ class Checkpoints:
     def _objects(self, engine: Engine) -> dict[str, Any]:
         """The objects, and the scaler of gradients, which a trainer makes when it starts."""
         scaler = getattr(engine, "scaler", None)
-        return self.objects if scaler is None else {**self.objects, "scaler": scaler}
+        return {**self.objects, **({} if scaler is None else {"scaler": scaler})}
 
     def _check_folder(self) -> None:
-        if idist.get_rank() == 0 and not self.folder.is_dir():
+        if idist.get_rank() == 0 and not Path(self.folder).is_dir():
             raise InputError(
                 f"{self.folder}: has vanished while the training wrote to it; train anew: --restart True"
             )
@@ -126,6 +125,7 @@ class Checkpoints:
             save_state({**states, **best, **more}, checkpoint_file(self.folder, position))
 
 
+@dataclass(eq=False)
 class BestModel:
     """Keeps the weights of the best validation in one file, with its checksum in another beside it.
 
@@ -137,9 +137,8 @@ class BestModel:
         file: Written anew whenever the validator's key metric is the best so far.
     """
 
-    def __init__(self, network: torch.nn.Module, file: str | Path) -> None:
-        self.network = network
-        self.file = Path(file)
+    network: torch.nn.Module
+    file: str | Path
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a validator of MONAI with a key metric."""
@@ -185,7 +184,7 @@ def _progress(file: Path, position: Position, epochs: int) -> str:
     return f"{file}: going on after epoch {position.epoch} of {epochs}{within}"
 
 
-def _check_finite(states: Any, epoch: int, folder: Path) -> None:
+def _check_finite(states: Any, epoch: int, folder: str | Path) -> None:
     for name, value in _tensors(states):
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise InputError(
@@ -234,14 +233,14 @@ def load_state(file: str | Path) -> dict[str, Any]:
 def save_weights(weights: Mapping[str, Any], file: str | Path) -> None:
     """`save_state`, with the file's checksum beside it."""
     # Killed in between, there is no checksum rather than a wrong one.
-    _checksum_file(file).unlink(missing_ok=True)
+    Path(f"{file}.sha256").unlink(missing_ok=True)
     save_state(weights, file)
     write_checksum(file)
 
 
 def write_checksum(file: str | Path) -> None:
     """Writes ``NAME.sha256`` beside a file, in the format of the program ``sha256sum``."""
-    write_text(_checksum_file(file), f"{checksum(file)}  {Path(file).name}\n")
+    write_text(f"{file}.sha256", f"{checksum(file)}  {Path(file).name}\n")
 
 
 def is_whole(file: str | Path) -> bool:
@@ -251,15 +250,11 @@ def is_whole(file: str | Path) -> bool:
     """
     try:  # torch itself reads changed bytes without a word; the archive has their checksums
         with zipfile.ZipFile(file) as archive:
-            beside = _checksum_file(file)
+            beside = Path(f"{file}.sha256")
             is_same = not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
             return archive.testzip() is None and is_same
     except (zipfile.BadZipFile, OSError):
         return False
-
-
-def _checksum_file(file: str | Path) -> Path:
-    return Path(f"{file}.sha256")
 
 
 def checkpoint_file(folder: str | Path, position: Position) -> Path:
@@ -313,6 +308,7 @@ def make_checkpoint_folder(folder: Path) -> None:
     remove_partial_files(folder)
 
 
+@dataclass(eq=False)
 class StopOnTermination:
     """Stops a training after the iteration that receives SIGTERM, and goes on from there, exactly.
 
@@ -333,8 +329,7 @@ class StopOnTermination:
         checkpoints: Those of the training.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
+    checkpoints: Checkpoints
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI, and with its validator."""

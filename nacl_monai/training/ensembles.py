@@ -45,21 +45,16 @@ def find_members(run: RunFolder) -> dict[str, str]:
         )
     for member in members:
         _check_member(run, member)
-    weights = {member.path.name: checksum(member.model) for member in members}
-    _check_no_copy(run, weights)
-    return weights
-
-
-def _check_no_copy(run: RunFolder, members: Mapping[str, str]) -> None:
-    """Refuses weights that would count twice."""
-    owners: dict[str, str] = {}
-    for name, weights in members.items():
+    members_weights = {member.path.name: checksum(member.model) for member in members}
+    owners: dict[str, str] = {}  # of weights, which must not count twice
+    for name, weights in members_weights.items():
         owner = owners.setdefault(weights, name)
         if owner != name:
             raise InputError(
                 f"{beside(run, name).path}: has the weights of {owner}, and is not another training; "
                 "train it with another seed, or keep its folder elsewhere"
             )
+    return members_weights
 
 
 def _of_any_seed(run: RunFolder) -> list[RunFolder]:
@@ -69,7 +64,8 @@ def _of_any_seed(run: RunFolder) -> list[RunFolder]:
         raise InputError(f"{run.path}: not the name of a run; end it in _seed<n>")
     beside_it = run.path.absolute().parent.glob(f"{glob.escape(match[1])}*")
     folders = [path for path in beside_it if path.name.removeprefix(match[1]).isdecimal()]
-    return list(map(RunFolder, sorted(folders, key=lambda path: _seed(path.name))))
+    by_seed = sorted(folders, key=lambda path: int(path.name.rpartition("_seed")[2]))
+    return list(map(RunFolder, by_seed))
 
 
 def ensemble_of(
@@ -102,10 +98,6 @@ def ensemble_of(
 def beside(run: RunFolder, name: str) -> RunFolder:
     """The run whose folder is beside another one's."""
     return RunFolder(run.path.absolute().with_name(name))
-
-
-def _seed(name: str) -> int:
-    return int(name.rpartition("_seed")[2])
 
 
 def _check_member(run: RunFolder, member: RunFolder) -> None:

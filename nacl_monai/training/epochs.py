@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import ignite.distributed as idist
@@ -14,7 +15,6 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.data.utils import set_rnd
 from monai.engines import IterationEvents
-from monai.handlers import from_engine
 from monai.utils import set_determinism
 from monai.utils.enums import CommonKeys
 
@@ -101,7 +101,11 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
     if others:  # nobody looks at what it decides there
         return f"{others[0]} depends on {_EPOCHS}"
     try:
-        rates = _rates_lengthened(config, earlier, epochs)
+        before, now = _scheduler({**config, _EPOCHS: earlier}), _scheduler(config)
+        rates = _rates(before, epochs)
+        now.optimizer.load_state_dict(before.optimizer.state_dict())
+        ScheduleState(now).load_state_dict(ScheduleState(before).state_dict())
+        rates += _rates(now, length - epochs)
         expected = _rates(_scheduler(config), length)
     except TypeError:  # a step of the scheduler takes more than the epoch
         return "its learning rate depends on more than the epoch"
@@ -111,15 +115,6 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
                 f"the learning rate of epoch {epoch} is {rate:g}, that of {length} epochs {due:g}"
             )
     return ""
-
-
-def _rates_lengthened(config: Mapping[str, Any], earlier: int, epochs: int) -> list[float]:
-    """The learning rates of ``epochs`` of a training of ``earlier``, and of the others up to now's."""
-    before, now = _scheduler({**config, _EPOCHS: earlier}), _scheduler(config)
-    rates = _rates(before, epochs)
-    now.optimizer.load_state_dict(before.optimizer.state_dict())
-    ScheduleState(now).load_state_dict(ScheduleState(before).state_dict())
-    return rates + _rates(now, config[_EPOCHS] - epochs)
 
 
 def _scheduler(config: Mapping[str, Any]) -> torch.optim.lr_scheduler.LRScheduler:
@@ -178,6 +173,7 @@ def loss_and_terms(
     return {"loss": output[0]["loss"], **loss_function.latest_terms}
 
 
+@dataclass(eq=False)
 class EpochSeed:
     """Seeds every generator at the start of every epoch: Python, NumPy, torch, MONAI's transforms.
 
@@ -189,8 +185,7 @@ class EpochSeed:
         seed: The run's seed.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    seed: int
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI."""
@@ -284,9 +279,7 @@ def _ignorant_loss(engine: Engine) -> float:
         return float(loss_function(zeros, label))
 
 
-latest_loss = from_engine(CommonKeys.LOSS, first=True)
-
-
+@dataclass(eq=False)
 class Progress:
     """A bar over all iterations, with the epoch, the loss and the latest validation beside it.
 
@@ -298,17 +291,10 @@ class Progress:
         metrics: Names of the metrics that are shown.
     """
 
-    def __init__(
-        self,
-        description: str,
-        unit: str = "batch",
-        validator: Engine | None = None,
-        metrics: Sequence[str] = (),
-    ) -> None:
-        self.description = description
-        self.unit = unit
-        self.validator = validator
-        self.metrics = list(metrics)
+    description: str
+    unit: str = "batch"
+    validator: Engine | None = None
+    metrics: Sequence[str] = ()
 
     def attach(self, engine: Engine) -> None:
         """Registers the bar with ``engine``; attach it after the handler that validates."""
@@ -335,7 +321,7 @@ class Progress:
         state: Any = engine.state
         shown = {"epoch": f"{state.epoch}/{state.max_epochs}"}
         if state.output is not None:  # None if the training went on behind the epoch's iterations
-            shown["loss"] = f"{latest_loss(state.output):.3f}"
+            shown["loss"] = f"{state.output[0][CommonKeys.LOSS]:.3f}"
         values = self.validator.state.metrics
         shown |= {name: f"{values[name]:.3f}" for name in self.metrics if name in values}
         self._bar.set_postfix(shown, refresh=False)

@@ -7,8 +7,7 @@ replaced, or from `nacl_monai.bundles.overrides`. Names without a dot are MONAI'
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from functools import singledispatch
+from collections.abc import Hashable, Iterable, Mapping
 from pydoc import ErrorDuringImport, locate
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -49,49 +48,30 @@ def fits(value: Any, hint: Any) -> bool:
     """
     if is_made_later(value) or hint in (Any, object) or isinstance(hint, TypeVar):
         return True
+    inner = get_args(hint)
     if get_origin(hint) in _UNIONS:
-        return _fits_any(value, get_args(hint))
+        return any(fits(value, choice) for choice in inner)
     if get_origin(hint) is Literal:
-        return value in get_args(hint)
+        return value in inner
     kind = _NOTHING if hint is None else get_origin(hint) or hint
-    return not isinstance(kind, type) or _fits_class(value, kind, get_args(hint))
-
-
-def _fits_any(value: Any, hints: Iterable[Any]) -> bool:
-    return any(fits(value, hint) for hint in hints)
-
-
-def _fits_class(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
-    """`fits` for a type that is a class, with the types of what is in it."""
+    if not isinstance(kind, type):
+        return True
     if kind in _EXACT:
         return type(value) in _EXACT[kind]
     return _is_one(value, kind, inner)
 
 
-@singledispatch
-def _is_one(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:  # noqa: ARG001
+def _is_one(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
     """Whether ``value`` is of ``kind``, a class that may have members of the types ``inner``."""
+    if isinstance(value, str):
+        return kind in (str, Hashable)
+    if isinstance(value, list | tuple):
+        is_list = issubclass(kind, list | tuple) or isinstance(value, kind)
+        members = [hint for hint in inner or (Any,) if hint is not ...]
+        return is_list and all(any(fits(part, hint) for hint in members) for part in value)
+    if isinstance(value, Mapping) and inner:
+        return issubclass(kind, Mapping) and all(fits(part, inner[-1]) for part in value.values())
     return isinstance(value, kind)
-
-
-@_is_one.register
-def _(value: str, kind: type, inner: tuple[Any, ...]) -> bool:  # noqa: ARG001
-    return kind in (type(value), Hashable)
-
-
-@_is_one.register(list)
-@_is_one.register(tuple)
-def _(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
-    is_list = issubclass(kind, list | tuple) or isinstance(value, kind)
-    members = [hint for hint in inner or (Any,) if hint is not ...]
-    return is_list and all(_fits_any(part, members) for part in value)
-
-
-@_is_one.register
-def _(value: Mapping, kind: type, inner: tuple[Any, ...]) -> bool:  # type: ignore[type-arg]
-    if not inner:
-        return isinstance(value, kind)
-    return issubclass(kind, Mapping) and all(fits(part, inner[-1]) for part in value.values())
 
 
 def is_made_later(value: Any) -> bool:
@@ -137,43 +117,22 @@ def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[
     target = locate(name) if isinstance(name, str) else None
     if not callable(target):
         return None
-    found: dict[str, Any] = {}
-    for maker in _makers(target):
-        found = {**_named_by(maker), **found}
-        if not _hands_on(maker):
+    makers: list[Any] = [target]
+    if inspect.isclass(target):
+        makers = [vars(kind)["__init__"] for kind in target.__mro__ if "__init__" in vars(kind)]
+    named: dict[str, Any] = {}
+    for maker in makers:
+        arguments = inspect.signature(maker).parameters.values()
+        try:
+            hints = get_type_hints(maker)
+        except (NameError, TypeError):  # of names that only a type checker imports
+            hints = {}
+        by_name = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)]
+        named = {**{a.name: hints.get(a.name, Any) for a in by_name}, **named}
+        if not any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
             break
-    found.pop("self", None)
-    return found
-
-
-def _makers(target: Any) -> Iterator[Any]:
-    if not inspect.isclass(target):
-        yield target
-        return
-    yield from (vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c))
-
-
-def _named_by(maker: Any) -> dict[str, Any]:
-    """The arguments that can be given by their names, with their types."""
-    hints = _hints(maker)
-    return {
-        argument.name: hints.get(argument.name, Any)
-        for argument in inspect.signature(maker).parameters.values()
-        if argument.kind in (argument.POSITIONAL_OR_KEYWORD, argument.KEYWORD_ONLY)
-    }
-
-
-def _hands_on(maker: Any) -> bool:
-    """Whether it takes arguments that it does not name."""
-    arguments = inspect.signature(maker).parameters.values()
-    return any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
-
-
-def _hints(maker: Any) -> dict[str, Any]:
-    try:
-        return get_type_hints(maker)
-    except (NameError, TypeError):  # of names that only a type checker imports
-        return {}
+    named.pop("self", None)
+    return named
 
 
 def in_words(hint: Any, plural: bool = False) -> str:
@@ -192,13 +151,8 @@ def in_words(hint: Any, plural: bool = False) -> str:
     words = next((words for known, words in _WORDS.items() if _is_like(kind, known)), None)
     if words is None:
         return str(getattr(kind, "__name__", kind))
-    return words[plural] + _of_members(inner)
-
-
-def _of_members(inner: tuple[Any, ...]) -> str:
-    if not inner or inner[-1] in (Any, ...):
-        return ""
-    return f" of {in_words(inner[-1], plural=True)}"
+    is_any = not inner or inner[-1] in (Any, ...)
+    return words[plural] + ("" if is_any else f" of {in_words(inner[-1], plural=True)}")
 
 
 def _is_like(kind: Any, known: type) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def summed(numbers: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(idist.all_reduce(numbers.clone())).cpu()
 
 
+@dataclass(eq=False)
 class LogitProfile:
     """Writes ``logits.npz``: how large the logits are for the voxels of each class (paper, figure 4).
 
@@ -51,12 +53,9 @@ class LogitProfile:
         ignore_index: Voxels with this label do not count.
     """
 
-    def __init__(
-        self, output_dir: str | Path, classes: Sequence[str], ignore_index: int | None = None
-    ) -> None:
-        self.file = EvaluationFolder(Path(output_dir)).logits
-        self.classes = list(classes)
-        self.ignore_index = ignore_index
+    output_dir: str | Path
+    classes: Sequence[str]
+    ignore_index: int | None = None
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, an evaluator of MONAI."""
@@ -79,7 +78,7 @@ class LogitProfile:
     def _write(self) -> None:
         sums, counts = summed(self._sums), summed(self._counts)
         if idist.get_rank() == 0:
-            with atomic_path(self.file) as temporary:
+            with atomic_path(EvaluationFolder(Path(self.output_dir)).logits) as temporary:
                 np.savez_compressed(
                     temporary, classes=np.array(self.classes), sums=sums, counts=counts
                 )
@@ -195,12 +194,8 @@ class Multipliers:
         self.penalties = [module for module in modules if isinstance(module, LearnedPenalty)]
         self.validator = validator
         self.slice_axis: int | None = getattr(inferer, "spatial_dim", None)
-        self.schedule: dict[str, Any] = {
-            "growth": growth,
-            "decrease": decrease,
-            "interval": interval,
-            "largest": largest,
-        }
+        self.schedule: dict[str, Any] = {"growth": growth, "decrease": decrease}
+        self.schedule |= {"interval": interval, "largest": largest}
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI, and with its validator."""

@@ -51,12 +51,8 @@ def image_files(engine: Engine) -> list[str]:
     output: Any = engine.state.output
     if isinstance(output, dict):  # of a whole batch, in which predictions may be lists
         output = {key: output[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL) if key in output}
-    return [_file_of(one) for one in case_outputs(output)]
-
-
-def _file_of(output: Mapping[str, Any]) -> str:
-    metadata = getattr(output.get(CommonKeys.IMAGE), "meta", {})
-    return str(metadata.get(_FILE, ""))
+    images = [case.get(CommonKeys.IMAGE) for case in case_outputs(output)]
+    return [str(getattr(image, "meta", {}).get(_FILE, "")) for image in images]
 
 
 def probabilities_of(output: Mapping[str, Any]) -> torch.Tensor:

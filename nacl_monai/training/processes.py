@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import ignite.distributed as idist
@@ -110,11 +111,7 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(mmap_threshold, largest) and mallopt(trim_threshold, largest))
 
 
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRECISIONS = ("auto", *_DTYPES)
 #: By the number of axes of a batch: of slices, and of patches.
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -239,6 +236,7 @@ def joined(values: Sequence[Value]) -> list[Value]:
     return [value for of_process in gathered(values) for value in of_process]
 
 
+@dataclass(eq=False)
 class BroadcastBuffers:
     """Gives every process the buffers of the first one after each epoch, before the validation.
 
@@ -250,8 +248,7 @@ class BroadcastBuffers:
         network: The network whose buffers are shared.
     """
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.network = network
+    network: torch.nn.Module
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer; attach it before the validation."""

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ except ImportError:  # Windows
 _PACKAGES = ("nacl-monai", "torch", "monai", "pytorch-ignite", "numpy")
 
 
+@dataclass(eq=False)
 class RunRecord:
     """Writes ``run.json``: one entry for every time that the training was started.
 
@@ -52,17 +54,15 @@ class RunRecord:
         InputError: When the training starts, if there is a damaged file.
     """
 
-    def __init__(
-        self,
-        output_dir: str | Path,
-        seed: int,
-        validator: Engine,
-        pretrained: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.file = RunFolder(Path(output_dir)).record
-        self.seed = seed
-        self.validator = validator
-        self.pretrained = pretrained
+    output_dir: str | Path
+    seed: int
+    validator: Engine
+    pretrained: Mapping[str, Any] | None = None
+
+    @property
+    def file(self) -> Path:
+        """The record's file."""
+        return RunFolder(Path(self.output_dir)).record
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``; attach it after `Checkpoints`."""
@@ -130,6 +130,7 @@ def _peak_memory() -> dict[str, int]:
     }
 
 
+@dataclass(eq=False)
 class TrackedRun:
     """Logs a run's parameters and files to MLflow when an engine is done.
 
@@ -141,11 +142,8 @@ class TrackedRun:
         files: What is logged beside them; files that are not there are left out.
     """
 
-    def __init__(
-        self, parameters: Callable[[], Mapping[str, Any]], files: Sequence[str | Path]
-    ) -> None:
-        self.parameters = parameters
-        self.files = [Path(file) for file in files]
+    parameters: Callable[[], Mapping[str, Any]]
+    files: Sequence[str | Path]
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``; attach it after those that write the files."""
@@ -160,7 +158,7 @@ class TrackedRun:
                 if name not in known:
                     client.log_param(run_id, name, value)
             for file in self.files:
-                if file.is_file():
+                if Path(file).is_file():
                     client.log_artifact(run_id, str(file))
 
 

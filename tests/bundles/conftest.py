@@ -19,6 +19,7 @@ def trained_once(tmp_path_factory):
     network = UNet(2, 1, 3, **sizes, act=("leakyrelu", {"negative_slope": 0.25}))
     torch.save(network.state_dict(), run / "model.pt")
     (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
+    (run / "run.json").write_text('{"finished": true}')
     return run
 
 

@@ -1,6 +1,8 @@
 """A bundle with a calibrator: its network and the calibrator, together and apart."""
 
 import json
+import shutil
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -39,25 +41,31 @@ def measured(run):
     return Evaluated(run.path, metrics, patients, None, EvaluationOf("test", {}))
 
 
-@pytest.fixture
-def evaluated(run, monkeypatch):
-    """A run with both calibrators, evaluated; the means are another test's matter."""
-    monkeypatch.setattr("nacl_monai.bundles.export.measured", measured)
-    run = RunFolder(run)
+@pytest.fixture(scope="module")
+def exported(trained_once, tmp_path_factory):
+    """Name → a run with that calibrator, evaluated, and its bundle; its means are another matter."""
+    root = tmp_path_factory.mktemp("calibrated")
+    run = RunFolder(shutil.copytree(trained_once, root / trained_once.name))
     for name in FITS:
         write_fit(run, name)
         record = run.calibrated(name).evaluation.record
         record.parent.mkdir()
         record.write_text('{"settings": {"average": "logits"}}')
-    return run
+
+    @cache
+    def bundle(name):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr("nacl_monai.bundles.export.measured", measured)
+            words = (run.path, root / name, "hippocampus", {}, BUNDLES)
+            return run, export_bundle(*words, calibrator=name)[0]
+
+    return bundle
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_calibrator_is_behind_the_network(evaluated, tmp_path, name):
+def test_calibrator_is_behind_the_network(exported, name):
     """`model.ts` has both, `plain.ts` the network alone to the bit, inference both or one."""
-    bundle, _ = export_bundle(
-        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator=name
-    )
+    _, bundle = exported(name)
     models, image = bundle / "models", torch.rand(2, 1, 48, 64)
     config = ConfigParser.load_config_file(bundle / "configs/inference.json")
     parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
@@ -82,11 +90,9 @@ def test_calibrator_is_behind_the_network(evaluated, tmp_path, name):
         assert parser.get_parsed_content("evaluator::calibrated") == calibrated
 
 
-def test_model_card_and_metadata_say_what_is_behind_the_network(evaluated, tmp_path):
+def test_model_card_and_metadata_say_what_is_behind_the_network(exported):
     """Which calibrator, on whom, with what effect, how to do without; the numbers are of both."""
-    bundle, _ = export_bundle(
-        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator="temperature_union"
-    )
+    evaluated, bundle = exported("temperature_union")
     card = (bundle / "docs/README.md").read_text()
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
 
@@ -102,11 +108,9 @@ def test_model_card_and_metadata_say_what_is_behind_the_network(evaluated, tmp_p
     assert metadata["changelog"].popitem()[1] == "weights of the run unet_nacl_seed0"
 
 
-def test_windows_are_averaged_as_in_the_evaluation_on_the_card(evaluated, tmp_path):
+def test_windows_are_averaged_as_in_the_evaluation_on_the_card(exported):
     """Numbers of the mean of logits say nothing about the mean of probabilities."""
-    bundle, _ = export_bundle(
-        evaluated.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator="temperature_union"
-    )
+    _, bundle = exported("temperature_union")
 
     for kind in ("evaluate", "inference"):
         config = ConfigParser.load_config_file(bundle / f"configs/{kind}.json")

@@ -18,7 +18,8 @@ WORDS = ["export", "hippocampus", "--bundles", str(BUNDLES)]
 
 @pytest.fixture
 def export(tmp_path, monkeypatch, capsys):
-    """Runs the command in the folder of the runs; returns its exit code, output and errors."""
+    """Runs the command in the folder of the runs, but for TorchScript; returns all that it says."""
+    monkeypatch.setattr("nacl_monai.bundles.export._write_torchscript", lambda *_: "script")
 
     def command(*words):
         monkeypatch.chdir(tmp_path)
@@ -135,19 +136,6 @@ def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):
     assert not (tmp_path / "dist").exists()
     assert export("--run", run, "--trust")[0] == 0
     assert (tmp_path / "executed").exists()
-
-
-def test_run_of_another_dataset_is_refused(export, run, tmp_path):
-    """It would be given away under the wrong license."""
-    (run / "config.json").write_text('{"dataset": "acdc"}')
-
-    exit_code, _, errors = export("--run", run)
-
-    assert exit_code == 1
-    assert (
-        "config.json: the run was trained with another dataset (acdc, now hippocampus); " in errors
-    )
-    assert not (tmp_path / "dist").exists()
 
 
 def test_runs_may_be_in_another_folder(export, tmp_path):

@@ -6,7 +6,6 @@ import pytest
 
 from nacl_monai.bundles.self_contained import run_configs
 from nacl_monai.errors import InputError
-from nacl_monai.menus import read_menu
 from tests.bundles.conftest import BUNDLES
 
 
@@ -59,32 +58,6 @@ def test_configurations_of_a_record_share_no_object(run, record):
     assert configs["train"]["structures"] is not configs["inference"]["structures"]
 
 
-@pytest.mark.parametrize("key", ["spatial_size", "networks#unet#num_res_units"])
-def test_contradiction_of_the_record_is_refused(run, record, key):
-    """What the run was trained with is not to be had otherwise."""
-    record(spatial_size=[32, 32], networks={"unet": {"num_res_units": 1}})
-
-    with pytest.raises(InputError, match=r"config\.json: the run was trained with another "):
-        run_configs("hippocampus", {key: 2}, run, BUNDLES)
-
-
-def test_damaged_record_is_refused(run):
-    """A record that cannot be read is named."""
-    (run / "config.json").write_text("{")
-
-    with pytest.raises(InputError, match=r"config.json: is damaged; put it back, or train anew"):
-        run_configs("hippocampus", {}, run, BUNDLES)
-
-
-def test_record_of_another_dataset_is_refused(run, record):
-    """Its license, its classes' names and its preprocessing would be wrong."""
-    record(dataset="hippocampus")
-    run_configs("hippocampus", {}, run, BUNDLES)
-
-    with pytest.raises(InputError, match=r"with another dataset \(hippocampus, now acdc\); "):
-        run_configs("acdc", {}, run, BUNDLES)
-
-
 @pytest.mark.parametrize("key", ["imports", "losses", "unknown"])
 def test_code_of_a_record_is_executed_only_if_it_is_trusted(run, record, tmp_path, key):
     """An import would be, by the very check of the configuration."""
@@ -104,25 +77,6 @@ def test_trusted_code_is_taken(run, record):
     configs = run_configs("hippocampus", {}, run, BUNDLES, trust=True)
 
     assert configs["inference"]["network_def"]["_target_"] == "torch.nn.Conv2d"
-
-
-@pytest.mark.parametrize(
-    ("dataset", "overrides", "message"),
-    [
-        ("hipocampus", {}, "hipocampus: no such dataset; choose from: acdc, "),
-        ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
-        ("hippocampus", {"loss": {"_target_": "NACLLoss"}}, "write nacl_monai.losses.NACLLoss"),
-        (
-            "hippocampus",
-            {"network_def": "@networks::vnet"},
-            f"no networks::vnet .*: {', '.join(read_menu('networks'))}",
-        ),
-    ],
-)
-def test_unknown_choices_are_refused(run, dataset, overrides, message):
-    """A dataset, key or name that does not exist is one line with what does."""
-    with pytest.raises(InputError, match=message):
-        run_configs(dataset, overrides, run, BUNDLES)
 
 
 def test_bare_name_in_a_record_is_refused(run, record):

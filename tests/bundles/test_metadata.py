@@ -123,8 +123,7 @@ def test_scores_are_the_means_of_the_evaluation(run):
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
-    [({"set": "val"}, "its set 'val' is not"), ({"weights": "0"}, "model.pt")],
+    ("changes", "named"), [({"set": "val"}, "its set 'val' is not"), ({"weights": "0"}, "model.pt")]
 )
 def test_scores_of_another_set_or_model_are_refused(run, changes, named):
     """A model card has the numbers of the test cases, and of the model in the bundle."""

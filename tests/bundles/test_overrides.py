@@ -1,9 +1,13 @@
-"""Overrides may say what the configuration has, and nothing else."""
+"""Overrides may say what the configuration has, within its limits, and nothing else."""
 
 import pytest
+import torch
+from monai.bundle import ConfigParser
 
-from nacl_monai.bundles.overrides import checked_overrides
+from nacl_monai.bundles import overrides as dimensions
+from nacl_monai.bundles.overrides import LIMITS, check_dims, check_limits, checked_overrides
 from nacl_monai.errors import SettingError
+from tests.configurations.conftest import ROOT
 
 
 def test_overrides_are_returned_with_one_separator():
@@ -188,3 +192,114 @@ def test_component_that_cannot_be_found_takes_nothing():
     """MONAI says so when it is made; until then none of its arguments is known."""
     with pytest.raises(SettingError, match="--net::bias: there is no such key"):
         checked_overrides({"net": {"_target_": "torch.nn.Nix"}}, {"net::bias": True})
+
+
+@pytest.mark.parametrize("key", [key for key, limit in LIMITS.items() if limit.high < float("inf")])
+def test_both_ends_are_allowed_and_nothing_beyond(key):
+    """The ends themselves are allowed; what is beyond is refused, be it from a file or a command."""
+    limit = LIMITS[key]
+    length = limit.length
+
+    def check(number):
+        config = {}
+        ConfigParser(config).set(number if length is None else [number] * length, key)
+        check_limits(ConfigParser(config), {})
+
+    for end in (limit.low, limit.high):
+        check(end)
+    for beyond in (limit.low - 1, limit.high + 1, -limit.high):
+        if not limit.low <= beyond <= limit.high:
+            with pytest.raises(SettingError, match=f"--{key} .*: is not .* from .* to"):
+                check(beyond)
+
+
+@pytest.mark.parametrize("size", [[8], [8, 8, 8], [], [8, "8"], 8])
+def test_length_of_a_list_is_held(size):
+    """A slice has two sides."""
+    with pytest.raises(SettingError, match="--spatial_size .*: is not a list of 2 whole numbers"):
+        check_limits(ConfigParser({"spatial_size": size}), {"spatial_size": [1, 1]})
+
+
+def test_every_limit_is_of_a_key_of_the_bundles():
+    """A key that is no more, or misspelled, is not a limit."""
+    files = [str(file) for file in (ROOT / "bundles").rglob("*.yaml")]
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+
+    assert [key for key in LIMITS if key not in parser] == ["inferer::overlap"]  # which MONAI takes
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), "$torch.device('cpu')"])
+def test_device_that_is_there_is_accepted(device):
+    """As text, as a device, or as an expression of one."""
+    check_limits(ConfigParser({"device": device}), {})
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta", "", "cpu:x", "$'nix'"])
+def test_device_that_is_not_there_is_refused_with_those_that_are(device):
+    """Before MONAI says so in its own words."""
+    with pytest.raises(SettingError, match="--device .*: is not there; choose from: cpu"):
+        check_limits(ConfigParser({"device": device}), {})
+
+
+def test_gpu_is_told_by_its_number(monkeypatch):
+    """Without taking memory of it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    for device in ("cuda", "cuda:1"):
+        check_limits(ConfigParser({"device": device}), {})
+    with pytest.raises(
+        SettingError, match="cuda:2: is not there; choose from: cpu, cuda:0, cuda:1$"
+    ):
+        check_limits(ConfigParser({"device": "cuda:2"}), {})
+
+
+def test_choices_are_held():
+    """A set of a split is one of three."""
+    check_limits(ConfigParser({"cases_to_evaluate": "val"}), {})
+    with pytest.raises(SettingError, match="tset: is not one of train, val, test"):
+        check_limits(ConfigParser({"cases_to_evaluate": "tset"}), {})
+
+
+@pytest.fixture
+def check(monkeypatch):
+    """`check_dims` as a configuration calls it, after a command with some overrides."""
+
+    def run(dims, *keys, preprocessing=("@to_ras",)):
+        monkeypatch.setattr(dimensions, "given_overrides", lambda: dict.fromkeys(keys))
+        config = {"preprocessing": list(preprocessing), "cropping": []}
+        monkeypatch.setattr(dimensions, "running_parser", lambda: config)
+        check_dims(dims)
+
+    return run
+
+
+@pytest.mark.parametrize("key", ["patch", "patch::0", "patches_per_volume", "class_centered"])
+def test_words_of_patches_need_three_dimensions(check, key):
+    """They are refused where slices are trained on."""
+    check(3, key, "seed")
+    with pytest.raises(
+        SettingError, match=f"^--{key.partition(':')[0]}: is of patches; add --dims 3"
+    ):
+        check(2, "seed", key)
+
+
+@pytest.mark.parametrize("key", ["spatial_size", "discard_empty_slices"])
+def test_words_of_slices_need_two_dimensions(check, key):
+    """They are refused where patches are trained on."""
+    check(2, key)
+    with pytest.raises(
+        SettingError, match=f"^--{key}: is of slices, and --dims 3 trains on patches"
+    ):
+        check(3, key)
+
+
+def test_size_to_which_volumes_are_brought_is_of_both(check):
+    """As where a dataset's slices are resized before patches are cut."""
+    resize = {"_target_": "Resized", "spatial_size": "$[*@spatial_size, -1]"}
+    check(3, "spatial_size", preprocessing=["@to_ras", resize])
+
+
+def test_run_without_a_command_is_not_checked(monkeypatch):
+    """As from Python, where nothing says what was overridden."""
+    monkeypatch.setattr(dimensions, "given_overrides", lambda: None)
+    check_dims(2)

@@ -1,11 +1,15 @@
 """The bundles as users run them: `python -m monai.bundle run …` on phantoms in official layouts."""
 
+import json
 import logging
 import runpy
+import subprocess
 import sys
 from functools import cache
 
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT, forget_modules
 
@@ -80,6 +84,64 @@ def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
     return code, capfd.readouterr().err
 
 
+def one_line(errors):
+    """The line that says what is wrong; fails if there is a traceback."""
+    assert "Traceback" not in errors
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+def run_killed(jobs, *processes):
+    """What `killed_training` prints of jobs that all ended as they should."""
+    command = [sys.executable, "-m", "tests.configurations.killed_training", json.dumps(jobs)]
+    done = subprocess.run(
+        [*command, *processes], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def contents(folder):
+    """The bytes of every visible file below a folder, but for curves, which have times in them."""
+    files = [path for path in folder.rglob("[!.]*") if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in files
+        if "tensorboard" not in path.parts
+    }
+
+
+def tensors(state, prefix=""):
+    """All tensors and numbers in a state, by their place."""
+    if isinstance(state, dict | list | tuple):
+        pairs = state.items() if isinstance(state, dict) else enumerate(state)
+        return {
+            key: value
+            for name, part in pairs
+            for key, value in tensors(part, f"{prefix}.{name}").items()
+        }
+    return {} if state is None else {prefix: state}
+
+
+def curves(run):
+    """Steps and values of every curve of a training."""
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def assert_same_bits(first, second, *names):
+    """Whatever two trainings have in files of these names is the same: weights, optimizer, schedule."""
+    for name in names:
+        one, other = (tensors(torch.load(run / name, weights_only=True)) for run in (first, second))
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[key])), key
+
+
 def block_package(monkeypatch):
     """Makes this package impossible to import, and forgets the scripts of other bundles."""
     forget_modules("scripts")
@@ -118,7 +180,13 @@ def run_of(datasets, tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="session", params=list(FAST))
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=() if name in ("acdc", "hippocampus") else pytest.mark.slow)
+        for name in FAST
+    ],
+)
 def trained(request, run_of):
     """The run of every dataset in turn."""
     return run_of(request.param)

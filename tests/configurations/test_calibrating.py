@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import nibabel
 import numpy as np
 import onnxruntime
 import pandas as pd
@@ -24,11 +23,9 @@ from tests.configurations.conftest import (
     FAST,
     ROOT,
     arguments,
-    block_package,
-    run_bundle,
+    one_line,
     run_module,
 )
-from tests.configurations.test_errors import one_line
 
 pytestmark = pytest.mark.slow
 
@@ -207,34 +204,6 @@ def test_words_that_mean_nothing_are_refused(acdc, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
-def test_exported_inference_has_the_calibrator_or_not(
-    calibrated, acdc, monkeypatch, capfd, tmp_path
-):
-    """Switched off it is the inference of a bundle without one, to the bit; else another."""
-    source = (acdc[1], keys_and_values(FAST["acdc"]))
-    image = sorted(acdc[2][1].rglob("patient*_frame01.nii.gz"))[0]
-    bundles = {name: tmp_path / f"bundle_{name}" for name in (None, NAME)}
-    for name, bundle in bundles.items():
-        export_bundle(source[0], bundle, "acdc", source[1], ROOT / "bundles", calibrator=name)
-    block_package(monkeypatch)
-
-    def inferred(name, calibrated):
-        output = tmp_path / f"{name}_{calibrated}"
-        command = ["run", "inference", "--config_file", bundles[name] / "configs/inference.json"]
-        command += ["--bundle_root", bundles[name], "--images", image, "--output_dir", output]
-        words = [str(word) for word in [*command, "--calibrated", calibrated]]
-        code, errors = run_bundle(monkeypatch, capfd, words, cwd=tmp_path)
-        assert code == 0, errors
-        return nibabel.load(next(output.glob("*_probabilities.nii.gz"))).get_fdata()
-
-    plain, off, on = inferred(None, True), inferred(NAME, False), inferred(NAME, True)
-    np.testing.assert_array_equal(off, plain)
-    fit = json.loads((calibrated / "calibrator.json").read_text())
-    hotter = fit["parameters"]["temperature"] > 1
-    assert (on.max(-1).mean() < plain.max(-1).mean()) == hotter
-    assert np.abs(on - plain).max() > 0.01
-
-
 def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):
     """Their calibration would be too good to be true."""
     dataset, _, shared = acdc
@@ -247,10 +216,9 @@ def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):
 
 
 @pytest.mark.parametrize("run_id", ["calibrating", "evaluating"])
-@pytest.mark.parametrize("name", ["platt_union", "temperature", "temperature_edge", "union"])
-def test_unknown_calibrator_is_refused(bundle, acdc, run_id, name):
+def test_unknown_calibrator_is_refused(bundle, acdc, run_id):
     """Method and region are both named, with the choices."""
-    dataset, run, shared = acdc
+    (dataset, run, shared), name = acdc, "temperature_edge"
 
     code, errors = bundle(*arguments(run_id, dataset, *shared[:-1], name))
 
@@ -260,17 +228,6 @@ def test_unknown_calibrator_is_refused(bundle, acdc, run_id, name):
         in one_line(errors)
     )
     assert not (run / "calibrated" / name).exists()
-
-
-def test_calibrator_must_be_fitted_first(bundle, acdc):
-    """Evaluation without a fit says what to run."""
-    dataset, run, shared = acdc
-
-    code, errors = bundle(*arguments("evaluating", dataset, *shared[:-1], "temperature_all"))
-
-    assert code == 1
-    assert "is not there; fit the calibrator first" in one_line(errors)
-    assert not (run / "calibrated/temperature_all").exists()
 
 
 def test_ensemble_is_evaluated_in_the_folder_of_its_first_seed(bundle, acdc, tmp_path):

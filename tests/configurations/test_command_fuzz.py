@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from monai.engines import SupervisedTrainer
 
 from nacl_monai.training.run_folder import FREE_KEYS
-from tests.configurations.conftest import ROOT, arguments, run_words
-from tests.configurations.test_errors import one_line
+from tests.configurations.conftest import ROOT, arguments, one_line, run_words
 
 pytestmark = pytest.mark.slow
 

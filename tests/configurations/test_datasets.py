@@ -197,6 +197,7 @@ class TestBraTS:
         assert all(item["image"].any() for item in dataset)
         assert not all(item["label"].any() for item in dataset)
 
+    @pytest.mark.slow
     def test_scores_are_of_the_three_overlapping_structures(self, run_of):
         """DSC and HD95 are of the three structures, which overlap."""
         table = pd.read_csv(run_of("brats")[2] / "evaluation/cases.csv")
@@ -221,35 +222,3 @@ def test_every_patient_is_tested_in_one_fold(datasets, tmp_path):
         tested.append(split["test"][0]["patient"])
 
     assert tested == sorted({"1", "4", "5", "7", "14", "070", "148"})
-
-
-def test_fraction_of_the_training_patients_is_one_key(datasets, tmp_path):
-    """A fraction of the training patients is one key; the file lists what was used."""
-    splits = []
-    for fraction in (0.25, 1.0):
-        parser = config_of(
-            "hippocampus",
-            dataset_dir=str(datasets["hippocampus"]),
-            output_dir=str(tmp_path / str(fraction)),
-            train_fraction=fraction,
-        )
-        parser.get_parsed_content("split")
-        splits.append(json.loads((tmp_path / str(fraction) / "split.json").read_text()))
-
-    part, whole = splits
-    assert (len(part["train"]), len(whole["train"])) == (1, 4)  # of six people
-    assert set(part["train"]) < set(whole["train"])
-    assert (part["val"], part["test"]) == (whole["val"], whole["test"])
-    assert [split["drawn"]["train_fraction"] for split in splits] == [0.25, 1.0]
-
-
-def test_other_channels_than_declared_are_refused(datasets):
-    """Images with other channels than in_channels are refused, with the file and the key."""
-    case = config_of("prostate", dataset_dir=str(datasets["prostate"])).get_parsed_content("cases")[
-        0
-    ]
-
-    with pytest.raises(RuntimeError) as caught:
-        read("hippocampus", case)
-    assert "prostate_" in str(caught.value.__cause__)
-    assert "has 2 channel(s) but in_channels is 1" in str(caught.value.__cause__)

@@ -1,13 +1,14 @@
 """Whatever was lost, damaged or badly chosen: one line with the way out, and the way leads out."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from monai.engines import SupervisedTrainer
 
 from nacl_monai.training import RunRecord
-from tests.configurations.conftest import arguments
-from tests.configurations.test_errors import one_line
+from tests.configurations.conftest import arguments, contents, one_line
 
 pytestmark = pytest.mark.slow
 
@@ -62,11 +63,6 @@ def kill_after(monkeypatch, train):
     return run
 
 
-def contents(folder):
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
-
-
 def same_training(folder, other, epochs):
     """Whether two trainings ended with the same state and kept the same model, to the bit."""
     for name in (f"checkpoints/epoch_{epochs:04d}.pt", "model.pt"):
@@ -78,24 +74,6 @@ def same_training(folder, other, epochs):
         state["optimizer"]["param_groups"][0]["lr"] for state in states if "optimizer" in state
     ]
     assert len(set(rates)) <= 1
-
-
-@pytest.mark.parametrize("damage", ["lost", "damaged", "half"])
-def test_model_of_a_kept_epoch_is_written_again(train, tmp_path, damage):
-    """The training's own command does it, finished as it is."""
-    assert train(1)[0] == 0
-    file = tmp_path / "run/model.pt"
-    before = torch.load(file, weights_only=True)
-    content = file.read_bytes()
-    if damage == "lost":
-        file.unlink()
-    else:
-        file.write_bytes(content[:1000] if damage == "half" else content.replace(b"PK", b"KP"))
-
-    assert train(1)[0] == 0
-
-    after = torch.load(file, weights_only=True)
-    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_half_written_record_is_named_and_its_removal_leads_on(train, tmp_path):
@@ -113,16 +91,6 @@ def test_half_written_record_is_named_and_its_removal_leads_on(train, tmp_path):
     file.unlink()
     assert train(1)[0] == 0
     assert json.loads(file.read_text())["finished"]
-
-
-def test_training_that_would_end_without_a_model_is_refused(train, tmp_path):
-    """Before a folder is made."""
-    code, errors = train(2, "--val_interval", 3)
-
-    assert code == 2
-    line = "--val_interval 3: a training of 2 epochs would end without a validation"
-    assert line in one_line(errors)
-    assert not (tmp_path / "run").exists()
 
 
 def test_learning_rate_that_only_makes_it_worse_does_not_finish(train, tmp_path):
@@ -147,25 +115,10 @@ def test_killed_training_goes_on_longer_as_if_it_had_always_been(train, kill_aft
     assert json.loads((tmp_path / "run/config.json").read_text())["max_epochs"] == 6
 
 
-def test_finished_training_without_a_fall_goes_on_longer(train, tmp_path):
-    """A constant learning rate is that of any length."""
-    constant = ["--train::lr_scheduler::gamma", 1.0]
-    assert train(1, *constant)[0] == 0
-    assert train(3, *constant)[0] == 0
-    assert train(3, *constant, folder="whole")[0] == 0
-
-    same_training(tmp_path / "run", tmp_path / "whole", 3)
-    assert json.loads((tmp_path / "run/run.json").read_text())["finished"]
-
-
 @pytest.mark.parametrize(
     ("epochs", "more", "said"),
     [
-        (
-            4,
-            [],
-            "instead of 2: the learning rate of epoch 2 is 0.0001, that of 4 epochs 0.001",
-        ),
+        (4, [], "instead of 2: the learning rate of epoch 2 is 0.0001, that of 4 epochs 0.001"),
         (1, [], "max_epochs 1 instead of 2: a training can only be made longer"),
         (
             3,
@@ -185,3 +138,47 @@ def test_other_lengths_are_refused_with_the_reason(train, tmp_path, epochs, more
     assert code == 1
     assert said in one_line(errors)
     assert contents(tmp_path / "run") == before
+
+
+def test_split_is_drawn_as_the_command_says_or_the_command_is_refused(
+    bundle, datasets, tmp_path, monkeypatch
+):
+    """A quarter that is asked for is a quarter that trains; `--restart True` draws it."""
+    monkeypatch.setattr(SupervisedTrainer, "run", lambda _: None)
+    dataset_dir, run = datasets["hippocampus"], tmp_path / "run"
+    shared = ["--dataset_dir", dataset_dir, "--output_dir", run, "--cache_dir", tmp_path / "cache"]
+    quarter = ["--train_fraction", 0.25]
+    code, errors = bundle(*arguments("training", "hippocampus", *shared))
+    assert code == 0, errors
+    before = (run / "split.json").read_text()
+
+    code, errors = bundle(*arguments("training", "hippocampus", *shared, *quarter))
+    assert code != 0
+    assert "was drawn with other train_fraction (1.0, now 0.25)" in one_line(errors)
+    assert (run / "split.json").read_text() == before
+
+    again = [*shared, *quarter, "--restart", True]
+    code, errors = bundle(*arguments("training", "hippocampus", *again))
+    assert code == 0, errors
+    split = json.loads((run / "split.json").read_text())
+    assert (len(split["train"]), split["drawn"]["train_fraction"]) == (1, 0.25)
+
+
+def test_damaged_cache_changes_no_number(bundle, run_of, tmp_path):
+    """An evaluation makes a damaged file anew, says so, and measures what it measured before."""
+    _, dataset_dir, run = run_of("hippocampus")
+    copy, cache = shutil.copytree(run, tmp_path / "run"), tmp_path / "cache"
+    shared = ["--dataset_dir", dataset_dir, "--output_dir", copy, "--cache_dir", cache]
+    table = (copy / "evaluation/cases.csv").read_bytes()
+    bundle(*arguments("evaluating", "hippocampus", *shared))
+    files = sorted(cache.rglob("*.npy"))
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    code, errors = bundle(*arguments("evaluating", "hippocampus", *shared))
+
+    assert code == 0, errors
+    assert errors.count("is damaged, and made anew") == len(files) > 0
+    assert (copy / "evaluation/cases.csv").read_bytes() == table

@@ -12,8 +12,7 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.training import CaseBins
-from tests.configurations.conftest import arguments
-from tests.configurations.test_errors import one_line
+from tests.configurations.conftest import arguments, contents, one_line
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +28,6 @@ def run(run_of, tmp_path):
         return arguments("evaluating", dataset, *shared, "--output_dir", copy, *more)
 
     return copy, words
-
-
-def contents(folder):
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def compare(capfd, *folders):
@@ -102,34 +96,6 @@ def test_evaluations_that_are_not_alike_are_not_compared(bundle, run_of, run, ca
     assert said in one_line(errors)
 
 
-def test_evaluation_of_earlier_weights_is_refused(run, capfd):
-    """A model.pt that was trained since, or copied there."""
-    folder, _ = run
-    with (folder / "model.pt").open("ab") as stream:
-        stream.write(b"\0")
-
-    code, _, errors = compare(capfd, folder)
-
-    assert code == 1
-    assert "is of another model.pt than the run's; evaluate the run again" in one_line(errors)
-
-
-def test_evaluation_without_its_record_is_refused_until_it_is_made_again(bundle, run, capfd):
-    """Nothing else in the folder says what the numbers are of."""
-    folder, words = run
-    (folder / "evaluation/evaluation.json").unlink()
-
-    code, _, errors = compare(capfd, folder)
-
-    assert code == 1
-    line = one_line(errors)
-    assert "evaluation.json: no such file, and without it nobody knows what was evaluated" in line
-    assert not (folder / "compared").exists()
-
-    assert bundle(*words())[0] == 0
-    assert compare(capfd, folder)[0] == 0
-
-
 def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_path):
     """Inverted in a copy of the dataset, under the same names; nor is a calibrator fitted to them."""
     folder, words = run
@@ -175,18 +141,3 @@ def test_earlier_evaluation_stays_until_the_next_is_finished(bundle, run, monkey
     assert again["cases.csv"] == before["cases.csv"]
     assert again["evaluation.json"] == before["evaluation.json"]
     assert not list(folder.glob(".evaluation*"))
-
-
-def test_folder_with_other_files_is_refused_and_nothing_is_made(bundle, run):
-    """Here that of the run itself."""
-    folder, words = run
-    before = contents(folder.parent)
-
-    code, errors = bundle(*words("--evaluation_dir", folder))
-
-    assert code == 1
-    assert "which `nacl-monai evaluate` did not write; choose another --evaluation_dir" in one_line(
-        errors
-    )
-    assert contents(folder.parent) == before
-    assert not list(folder.parent.glob(".*"))

@@ -171,23 +171,6 @@ def test_metadata_pass_the_check_of_monai(exported, monkeypatch):
     (bundle.parent / "spoilt.json").unlink()
 
 
-def test_channels_classes_and_scores_are_those_of_the_run(exported):
-    """Channels, classes and scores are those of the run."""
-    _, run, bundle = exported
-    metadata = json.loads((bundle / "configs/metadata.json").read_text())
-    config = json.loads((bundle / "configs/train.json").read_text())
-    scores = pd.read_csv(run / "evaluation/cases.csv").drop(columns=["case", "patient"]).mean()
-
-    image = metadata["network_data_format"]["inputs"]["image"]
-    pred = metadata["network_data_format"]["outputs"]["pred"]
-    assert image["num_channels"] == config["in_channels"] == len(image["channel_def"])
-    assert list(pred["channel_def"].values()) == config["classes"]
-    assert metadata["monai_version"] == monai.__version__
-    assert metadata["eval_metrics"].keys() == set(scores.dropna().index)
-    for name, value in metadata["eval_metrics"].items():
-        assert value == pytest.approx(scores[name], abs=2e-6)
-
-
 @pytest.mark.usefixtures("without_package")
 @pytest.mark.parametrize("net_id", ["network_def", "network"])
 def test_network_takes_and_gives_what_the_metadata_say(exported, net_id):

@@ -53,29 +53,6 @@ def test_no_expression_is_longer_than_a_call_or_a_lookup(file):
     assert [pair for pair in expressions(file) if not is_call_or_lookup(pair[1])] == []
 
 
-@pytest.mark.parametrize(
-    ("expression", "allowed"),
-    [
-        ("a.b['c']", True),
-        ("f(a, [1, 2], b=c.d)", True),
-        ("[*a, -1]", True),
-        ("'runs/{}'.format(a)", True),
-        ("import os", True),
-        ("lambda a: a", False),
-        ("a if b else c", False),
-        ("[a for a in b]", False),
-        ("a + '/b'", False),
-        ("f(g(a))", False),
-        ("f(a // 2)", False),
-        ("a > 0", False),
-        ("f'{a}'", False),
-    ],
-)
-def test_rule_for_expressions(expression, allowed):
-    """Names, attributes, subscripts, calls of them and lists are simple, and nothing else."""
-    assert is_call_or_lookup(expression) == allowed
-
-
 def read(*parts):
     return yaml.safe_load(BUNDLES.joinpath(*parts).read_text(encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""What the configuration alone can do with networks: train, evaluate and apply each of the menu."""
+"""What the configuration alone can do with networks and losses: train, evaluate, apply, compose."""
 
 import json
 
@@ -42,14 +42,8 @@ def test_every_network_trains_is_evaluated_and_segments(
     code, errors = bundle(*arguments("evaluating", "hippocampus", *shared, *chosen))
     assert code == 0, errors
     image = sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
-    words = [
-        "--images",
-        image,
-        "--checkpoint",
-        run / "model.pt",
-        "--output_dir",
-        run / "predictions",
-    ]
+    words = ["--images", image, "--checkpoint", run / "model.pt"]
+    words += ["--output_dir", run / "predictions"]
     code, errors = bundle(*arguments("inference", "hippocampus", *words, *chosen))
     assert code == 0, errors
 
@@ -72,28 +66,6 @@ def test_every_network_trains_is_evaluated_and_segments(
     assert nibabel.load(label).shape == nibabel.load(image).shape
 
 
-def test_size_that_does_not_fit_is_refused(bundle, shared, tmp_path):
-    """A size that the network cannot take is refused in one line before training starts."""
-    overrides = [*shared, "--spatial_size", "[50, 64]"]
-    code, errors = bundle(*arguments("training", "hippocampus", *overrides))
-
-    assert code == 2
-    assert errors.strip().splitlines()[-1] == (
-        "error: spatial_size: is [50, 64], which the network cannot take; "
-        "choose another, such as [64, 64]"
-    )
-    assert not (tmp_path / "run" / "model.pt").exists()
-
-
-def test_missing_pretrained_weights_are_named(bundle, shared):
-    """A missing file of pretrained weights is named in one line."""
-    overrides = [*shared, *choose("transunet"), "--pretrained", "/nowhere.pth"]
-    code, errors = bundle(*arguments("training", "hippocampus", *overrides))
-
-    assert code == 1
-    assert errors.strip().splitlines()[-1].startswith("error: /nowhere.pth: does not exist; ")
-
-
 def test_weights_that_a_training_began_with_are_of_no_need_afterwards(
     bundle, shared, tmp_path, caplog
 ):
@@ -111,3 +83,44 @@ def test_weights_that_a_training_began_with_are_of_no_need_afterwards(
     configs = run_configs("hippocampus", {}, tmp_path / "run")
     begun = {kind: config["pretrained"] for kind, config in configs.items()}
     assert begun == {"train": str(weights), "evaluate": False, "inference": False}
+
+
+DICE_WITH_PENALTY = {
+    "_target_": "nacl_monai.losses.ComposedLoss",
+    "base": "@losses::dice_ce",
+    "penalties": [{"_target_": "nacl_monai.losses.NeighborhoodPenalty", "weight": 0.1}],
+}
+DYNUNET = ["--network_def", "@networks::dynunet", *small_overrides("dynunet")]
+IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "name": "label"}]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "terms"),
+    [
+        (["--loss", DICE_WITH_PENALTY], ["cross_entropy", "dice", "penalty"]),
+        (
+            ["--losses::nacl::prior", "bilateral", "--slice_transforms", IMAGE_BESIDE_LABEL],
+            ["cross_entropy", "penalty"],
+        ),
+        ([*DYNUNET, "--loss_function::weights", [0.5, 0.25, 0.25]], ["cross_entropy", "penalty"]),
+        (
+            ["--losses::nacl::penalty", "log_barrier", "--losses::nacl::space", "softmax"],
+            ["cross_entropy", "penalty"],
+        ),
+    ],
+    ids=["composed", "bilateral", "deep supervision", "options"],
+)
+def test_composed_loss_trains_and_shows_its_terms(bundle, datasets, tmp_path, overrides, terms):
+    """The loss trains, and each of its terms is a curve; the curves sum to the loss."""
+    shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
+
+    code, errors = bundle(*arguments("training", "hippocampus", *shared, *overrides))
+
+    assert code == 0, errors
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    curves = {tag: [e.value for e in events.Scalars(tag)] for tag in ["loss", *terms]}
+    assert all(np.all(np.array(curves[term]) != 0) for term in terms)
+    np.testing.assert_allclose(
+        curves["loss"], sum(np.array(curves[term]) for term in terms), rtol=1e-5
+    )

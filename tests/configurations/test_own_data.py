@@ -14,7 +14,6 @@ from nacl_monai.bundles.__main__ import parser, run_folder
 from nacl_monai.cli import main
 from nacl_monai.data import hippocampus_patient
 from nacl_monai.menus import fragments
-from tests.configurations.conftest import block_package, run_module
 from tests.own_data import NAMES, nnunet, renamed_as_folders, renamed_as_nnunet, write_json
 
 pytestmark = pytest.mark.slow
@@ -99,30 +98,6 @@ def test_numbers_are_those_of_the_bundle_to_the_bit(command, empty, run_of, form
         assert all((found[k] == of[k]).all() for k in of if found[k].dtype.kind in "fiu")
 
 
-@pytest.mark.nightly
-def test_weights_on_real_data_are_those_of_the_bundle_to_the_bit(command, empty, hippocampus_dir):
-    """In nnU-Net's raw format and as two folders, after an epoch on some of the people."""
-    words = ["--max_epochs", 1, "--train_fraction", 0.05, "--run"]
-    code, _, errors = command("train", "hippocampus", hippocampus_dir, *words, empty / "ours")
-    assert code == 0, errors
-    write_patients(hippocampus_dir, empty / "people.csv")
-    expected = torch.load(empty / "ours/model.pt", weights_only=True)
-    for format_, rename in FORMATS.items():
-        data = rename(hippocampus_dir, empty.parent / format_)
-        code, output, errors = command("new", format_, data, "--patients", "people.csv")
-        assert code == 0, errors
-        assert "260 labeled cases" in output
-        code, _, errors = command("train", format_, data, *words, empty / "runs" / format_)
-        assert code == 0, errors
-
-        found = torch.load(empty / "runs" / format_ / "model.pt", weights_only=True)
-        assert all(torch.equal(found[key], expected[key]) for key in expected)
-        tables = (
-            pd.read_csv(of / "validation.csv") for of in (empty / "ours", empty / "runs" / format_)
-        )
-        pd.testing.assert_frame_equal(*tables, check_exact=True)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Regions, two channels, an official test set and thick sagittal slices, trained for an epoch."""
@@ -156,39 +131,6 @@ def test_regions_and_the_official_test_set_are_scored(trained):
     split = json.loads((run / "split.json").read_text())
     assert split["test"] == NAMES[4:]
     assert sorted(split["train"] + split["val"]) == NAMES[:4]
-
-
-def test_images_are_segmented_by_the_run(trained, command, monkeypatch):
-    """A case is found by its first channel, and its maps are on its own grid."""
-    monkeypatch.chdir(trained)
-    words = ["infer", "tumor", "data/imagesTs", "--loss", "dice_ce", "--bundles", "own"]
-    code, _, errors = command(*words)
-
-    assert code == 0, errors
-    maps = trained / "runs/tumor/unet_dice_ce_seed0/predictions"
-    assert len(list(maps.glob("*_label.nii.gz"))) == 2
-
-
-def test_run_is_exported_and_runs_with_monai_alone(trained, command, monkeypatch, tmp_path):
-    """The export has the bundle's own page, and MONAI's own command runs it anywhere."""
-    monkeypatch.chdir(trained)
-    words = ["export", "tumor", "--loss", "dice_ce", "--bundles", "own"]
-    code, _, errors = command(*words, "--output", tmp_path / "tumor")
-    assert code == 0, errors
-    page = (tmp_path / "tumor/docs/README.md").read_text()
-    assert "6 labeled cases in nnU-Net's raw format" in page
-
-    block_package(monkeypatch)
-    run_module(
-        monkeypatch,
-        [
-            *("run", "inference", "--config_file", str(tmp_path / "tumor/configs/inference.json")),
-            *("--bundle_root", str(tmp_path / "tumor")),
-            *("--images", str(trained / "data/imagesTs")),
-        ],
-        tmp_path,
-    )
-    assert len(list((tmp_path / "tumor/predictions").glob("*_label.nii.gz"))) == 2
 
 
 def test_fold_is_one_word_and_part_of_the_name(command, empty):

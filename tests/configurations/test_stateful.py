@@ -18,9 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from nacl_monai.cli import main
 from nacl_monai.training import CaseBins, RunRecord, checkpoints
-from tests.configurations.conftest import arguments
+from tests.configurations.conftest import arguments, contents, one_line
 from tests.configurations.test_dead_ends import NETWORK
-from tests.configurations.test_errors import one_line
 from tests.evaluated_runs import slow_curve
 
 pytestmark = pytest.mark.slow
@@ -52,15 +51,8 @@ class Known:
 def start(datasets, tmp_path_factory):
     """A trained run to begin with, and the words that all commands share."""
     data = datasets["hippocampus"]
-    shared = [
-        "--dataset_dir",
-        data,
-        "--cache_dir",
-        data.parent / "cache",
-        "--networks::unet",
-        NETWORK,
-    ]
-    return tmp_path_factory.mktemp("stateful"), shared
+    shared = ["--dataset_dir", data, "--cache_dir", data.parent / "cache"]
+    return tmp_path_factory.mktemp("stateful"), [*shared, "--networks::unet", NETWORK]
 
 
 @pytest.fixture
@@ -243,11 +235,6 @@ def machine(start, bundle, monkeypatch, capfd):
                 assert not output.exists()
 
     return Runs
-
-
-def contents(folder):
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def rows_of(folder):

@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from tests.configurations.conftest import ROOT, arguments
-from tests.configurations.test_resume import NETWORK, contents, curves, tensors
+from tests.configurations.conftest import (
+    ROOT,
+    arguments,
+    assert_same_bits,
+    contents,
+    curves,
+    run_killed,
+)
+from tests.configurations.test_resume import NETWORK
 
 pytestmark = pytest.mark.slow
 
@@ -29,12 +35,7 @@ def runs(acdc_phantom, tmp_path_factory):
         overrides = [*shared, *overrides, "--output_dir", root / name]
         return arguments(run_id, "acdc", *overrides)
 
-    training = [
-        "--max_epochs",
-        2,
-        "--loss",
-        "@losses::crac",
-    ]  # which learns from all cases together
+    training = ["--max_epochs", 2, "--loss", "@losses::crac"]  # which learns from all cases
     first, second = (words("training", name, *training) for name in ("plain", "killed"))
     test = ["--cases_to_evaluate", "train"]  # as many volumes as make the shares differ
     one, two = (
@@ -43,33 +44,14 @@ def runs(acdc_phantom, tmp_path_factory):
     )
     jobs = [("never", first), ("in_epoch:8", second), ("terminated:2", second)]
     jobs += [("terminated_in_evaluation:1", second), ("never", second), ("never", two)]
-    for commands, processes in ((jobs, "2"), ([("never", one)], "1")):
-        result = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "tests.configurations.killed_training",
-                json.dumps(commands),
-                processes,
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
+    run_killed(jobs, "2")
+    run_killed([("never", one)])
     return {name: root / name for name in ("plain", "killed", "one", "two")}
 
 
 def test_killed_training_ends_with_the_same_bits(runs):
     """A training of two processes ends with the same bits after SIGKILL and SIGTERM to one of them."""
-    for name in ("model.pt", "checkpoints/epoch_0002.pt"):
-        first, second = (
-            tensors(torch.load(runs[run] / name, weights_only=True)) for run in ("plain", "killed")
-        )
-        assert first.keys() == second.keys()
-        for key, value in first.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[key])), key
+    assert_same_bits(runs["plain"], runs["killed"], "model.pt", "checkpoints/epoch_0002.pt")
     assert curves(runs["plain"]) == curves(runs["killed"])
 
 
@@ -118,9 +100,9 @@ def test_maps_of_two_processes_are_those_of_one(runs):
     """The maps of both processes' cases are there, the same as those of one."""
     one, two = (contents(runs[name] / "maps") for name in ("one", "two"))
 
-    assert {path.name for path in one} == {path.name for path in two}
-    for path in one:
-        first, second = np.load(path), np.load(runs["two"] / "maps" / path.name)
+    assert one.keys() == two.keys()
+    for name in one:
+        first, second = (np.load(runs[run] / "maps" / name) for run in ("one", "two"))
         for name in first.files:
             np.testing.assert_array_equal(first[name], second[name])
 

@@ -189,17 +189,6 @@ def test_what_is_no_probability_is_refused(files, tmp_path, postprocessing, said
     assert not (tmp_path / "cases.csv").exists()
 
 
-def test_cases_without_a_label_are_refused(files, tmp_path):
-    """With what is missing."""
-    images = [{"image": file["image"]} for file in files]
-    loader = DataLoader(
-        Dataset(images, Compose([LoadImaged("image"), EnsureChannelFirstd("image")]))
-    )
-
-    with pytest.raises(InputError, match="^label: is missing"):
-        evaluated(tmp_path, loader)
-
-
 def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
     """The documentation's: fifteen lines, and the numbers of the audit."""
     text = GUIDE.read_text(encoding="utf-8")
@@ -247,22 +236,3 @@ def test_scores_that_do_not_fit_are_refused(files, tmp_path, structures, metrics
 
     with pytest.raises(InputError, match=f"^CaseTable: .*{said}"):
         evaluator.run()
-
-
-def test_classes_that_are_not_the_channels_are_refused(files, tmp_path):
-    """By both handlers that write their names."""
-    for handler, said in (
-        (lambda calibration: CaseBins(tmp_path, CLASSES[:2], calibration), "classes: 2 names"),
-        (lambda _: SliceMaps(tmp_path, CLASSES[:2]), "classes: 2 names"),
-    ):
-        calibration = CalibrationError(errors=["ece"])
-        evaluator = SupervisedEvaluator(
-            "cpu",
-            loaded(files),
-            Logits(),
-            postprocessing=SOFTMAX,
-            val_handlers=[handler(calibration)],
-        )
-        calibration.attach(evaluator, "calibration")
-        with pytest.raises(InputError, match=f"^{said}.*for 3 channels"):
-            evaluator.run()

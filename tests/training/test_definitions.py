@@ -189,24 +189,6 @@ def test_name_of_a_class_on_the_command_line_is_its_definition(own):
         assert asked == {"network_def": {"_target_": name}}
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        (
-            "unet",
-            "is not a reference to the menu; write it as a reference, --network_def @networks::un",
-        ),
-        ("unett", "is not a reference to the menu"),
-        ("my_package.Nix", "no such class can be imported; correct the name, or put its folder on"),
-        ("TransUNet", "write nacl_monai.networks.TransUNet"),
-    ],
-)
-def test_other_words_are_refused(name, message):
-    """An entry of the menu without it, a slip, and a name that this package has too."""
-    with pytest.raises(SettingError, match=message):
-        checked_overrides(MENU, {"network_def": name})
-
-
 def test_parts_behind_a_name_are_refused(own):
     """MONAI would fail on the text; a definition has parts."""
     with pytest.raises(SettingError, match=r"without parts; write --network_def \"\{'_target_'"):

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pytest
-from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle import ComponentLocator
 
 from nacl_monai.errors import SettingError
-from nacl_monai.training.hints import fits, in_words, is_class, parameters, taken, type_of
+from nacl_monai.training.hints import fits, is_class, parameters, taken
 
 COMPONENT = {"_target_": "UNet"}
 VALUES = {
@@ -56,40 +56,6 @@ def test_values_that_fit(hint, fitting):
     assert "; ".join(name for name, value in VALUES.items() if fits(value, hint)) == fitting
 
 
-@pytest.mark.parametrize("value", ["@a", "$1 + 1", "%file.json", COMPONENT])
-@pytest.mark.parametrize("hint", [int, list[int], bool | None])
-def test_what_is_made_later_fits_any_type(value, hint):
-    """Its type is known only then; so it is within a list."""
-    assert fits(value, hint)
-    assert fits([value], list[int])
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (True, bool),
-        (1, int),
-        ("a", str),
-        (None, Any),
-        ("$1", Any),
-        ("@number", float),
-        ("@chain", float),
-        ("@net", list | dict),
-        ([1, 2], list[int]),
-        ([1, "a"], list[int | str]),
-        ([], list[Any]),
-        ([["a"]], list[list[str]]),
-        ({"a": [1]}, dict[str, list[int]]),
-        (COMPONENT, list | dict),
-    ],
-)
-def test_type_of_what_may_replace_a_value(value, expected):
-    """References are followed; an expression may become anything."""
-    parser = ConfigParser({"number": 0.5, "chain": "@number", "net": COMPONENT})
-
-    assert type_of(value, parser) == expected
-
-
 class Parent:
     def __init__(self, width: int = 1, *, name: str = "") -> None: ...
 
@@ -120,25 +86,6 @@ def test_arguments_of_a_component(target, expected):
     component = {"_target_": f"{__name__}.{target}"}
 
     assert parameters(component, ComponentLocator()) == expected
-
-
-@pytest.mark.parametrize(
-    ("hint", "words"),
-    [
-        (int, "a whole number"),
-        (list[float], "a list of numbers"),
-        (Sequence[int] | int, "a list of whole numbers or a whole number"),
-        (dict[str, list[int]], "a mapping of lists of whole numbers"),
-        (tuple, "a list"),
-        (list[Any], "a list"),
-        (bool | None, "True or False or None"),
-        (Literal["a", "b"], "one of a, b"),
-        (Path, "Path"),
-    ],
-)
-def test_types_in_words(hint, words):
-    """As a message says them."""
-    assert in_words(hint) == words
 
 
 OWN = """

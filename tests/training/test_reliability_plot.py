@@ -2,14 +2,12 @@
 
 import random
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
 from matplotlib.figure import Figure
-from monai.handlers import MLFlowHandler
 
 from nacl_monai import read_audit
 from nacl_monai.errors import InputError
@@ -68,12 +66,7 @@ def test_file_is_the_diagram_of_the_reports(evaluated, tmp_path):
 def test_pictures_of_every_interval_are_in_tensorboard(interval, steps):
     """At the step that the epoch stands for."""
     writer = Writer()
-    ran(
-        epochs=3,
-        writer=writer,
-        interval=interval,
-        global_epoch_transform=lambda epoch: 10 * epoch,
-    )
+    ran(epochs=3, writer=writer, interval=interval, global_epoch_transform=lambda epoch: 10 * epoch)
 
     assert [step for _, _, step, _ in writer.shown] == steps
     for tag, picture, _, dataformats in writer.shown:
@@ -94,33 +87,6 @@ def test_generators_are_left_as_they_were():
     ran(CalibrationError(errors=["ece"]), writer=Writer())
 
     assert states() == before
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_picture_is_logged_to_the_run_of_mlflow():
-    """Where MONAI's handler tracks the engine."""
-
-    class Tracker(MLFlowHandler):
-        def __init__(self):
-            self.logged, self.iteration_log, self.epoch_log = [], False, False
-            self.close_on_complete, self.client = False, self
-            self.cur_run = SimpleNamespace(info=SimpleNamespace(run_id="r"))
-
-        def start(self, engine):
-            pass
-
-        complete = start
-
-        def log_image(self, run_id, picture, file):
-            self.logged.append((run_id, picture.ndim, file))
-
-    tracker = Tracker()
-    ran(handlers=[tracker], epochs=4, interval=2)
-
-    assert tracker.logged == [
-        ("r", 3, "reliability/epoch_0002.png"),
-        ("r", 3, "reliability/epoch_0004.png"),
-    ]
 
 
 def test_region_that_is_not_measured_is_refused():

@@ -6,7 +6,6 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.training.run_settings import FREE_TO_EVALUATE
 
 TRAINED = {
     "dataset": "acdc",
@@ -136,20 +135,3 @@ def test_weights_without_a_record_are_used_with_a_warning(evaluate, tmp_path, ca
 
     assert evaluate({}, None)["size"] == [224, 224]
     assert ("config.json: is missing" in capsys.readouterr().err) == trained
-
-
-def test_these_keys_are_free():
-    """Every other key that training and evaluation share decides a number, or might."""
-    assert set(FREE_TO_EVALUATE) == {
-        *("average", "checkpoint", "complete", "dataset_label", "experiment_name", "flip_axes"),
-        *("imports", "initialize"),
-        *(
-            "inferer::sw_batch_size",
-            "network_arguments",
-            "official_cases",
-            "pretrained",
-            "run_folder",
-            "split",
-        ),
-        *("strictly", "structures", "tracking_uri"),
-    }
