@@ -7,17 +7,23 @@ Packages, in the direction in which data flows; each imports only from those bef
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+import lazy_loader  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from nacl_monai.audits import Audit, audit, merge, read_audit
 
 __version__ = "0.2.0"
 
-_AUDITS = ("Audit", "audit", "merge", "read_audit")
+_PACKAGES = ("losses", "metrics", "posthoc", "networks", "training", "audits")
+_NAMES = {"audits": ["Audit", "audit", "merge", "read_audit"]}
+# What matters most of `nacl_monai.audits`, and packages; loaded when one is asked for.
+_load, _list, _ = lazy_loader.attach(__name__, _PACKAGES, _NAMES)
+if not TYPE_CHECKING:  # which would take any other name for one of these
+    __getattr__ = _load
+__all__ = ["Audit", "audit", "merge", "read_audit"]
 
 
-def __getattr__(name: str) -> Any:
-    """The names of `nacl_monai.audits` that matter most; loaded when one is asked for."""
-    if name not in _AUDITS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nacl_monai import audits  # noqa: PLC0415
-
-    return getattr(audits, name)
+def __dir__() -> list[str]:
+    return [*_list(), "__version__"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +80,11 @@ def print_written(files: Iterable[Path]) -> None:
     """Says which files a command wrote, a line for each."""
     for file in files:
         print(f"wrote {file}")
+
+
+def print_next(*words: object) -> None:
+    """Says in one line, as a shell takes it, which command comes next."""
+    print(f"next: {shlex.join(['nacl-monai', *map(str, words)])}", flush=True)
 
 
 def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:

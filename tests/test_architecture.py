@@ -88,3 +88,21 @@ def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
     assert sorted(package.__all__) == sorted(listed) == sorted(imported)
     for name, module in imported.items():
         assert getattr(package, name) is getattr(module, name)
+
+
+def test_package_lists_what_it_has_and_type_checkers_see_it():
+    """Each name is loaded when it is asked for; `mypy` knows it by an import of its own."""
+    listed = dir(nacl_monai)
+    text = ast.parse(Path(nacl_monai.__file__).read_text(encoding="utf-8"))
+    typed = {
+        alias.name
+        for node in ast.walk(text)
+        if isinstance(node, ast.ImportFrom) and node.module == "nacl_monai.audits"
+        for alias in node.names
+    }
+
+    assert typed == {*nacl_monai.__all__} < {*listed}
+    assert {"__version__", "audits", "losses", "metrics", "posthoc"} < {*listed}
+    assert all(getattr(nacl_monai, name) is not None for name in listed)
+    with pytest.raises(AttributeError):
+        nacl_monai.adit  # noqa: B018

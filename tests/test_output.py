@@ -1,8 +1,10 @@
 """A command's folder is written aside and takes its place at once."""
 
+import argparse
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from nacl_monai import output as module
 from nacl_monai.cli import main
+from nacl_monai.completion import whole_parser
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.output import RECORD, abandon_output, aside_of, open_output, written_folder
@@ -187,6 +190,8 @@ COMMANDS = {
     "page": ["page", "run", "--output"],
     "logits": ["logits", "run", "--output"],
     "export": ["export", "acdc", "--run", "run", "--output"],
+    "demo": ["demo", "--output"],
+    "paper": ["paper", "table2", "runs", "--output"],
     "phantom": ["phantom", "acdc"],
     "new": ["new", "output", "data", "--bundles"],
 }
@@ -208,8 +213,109 @@ def test_every_command_refuses_what_it_did_not_write(tmp_path, monkeypatch, caps
     assert code in (1, 2)
     assert line.startswith("error: ")
     assert line.count("\n") == 1
-    assert str(place) in line or command == "new"  # which looks at the data first
+    assert str(place) in line or command in ("new", "paper")  # which look at the data first
     assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+#: The words of commands that draw and write of two runs, but for the folder, under either name.
+REPORTS = ["compare", "reliability", "selective", "page", "logits"]
+
+
+def words_of(report, folders, name, output):
+    """They read one run, whose name is in what they write."""
+    return [report, str(folders[0]), "--names", name, "--output", str(output)]
+
+
+def visible(folder):
+    """The bytes of every visible file."""
+    files = [path for path in folder.rglob("[!.]*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("report", REPORTS)
+def test_full_disk_is_one_line_and_leaves_what_was_there(
+    folders, tmp_path, monkeypatch, capsys, report
+):
+    """No file could be brought to the disk."""
+    assert main(words_of(report, folders, "old", tmp_path / "output")) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert main(words_of(report, folders, "new", tmp_path / "output")) == 1
+
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "cannot be written (No space left on device)" in errors
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def fork(words, point):
+    """Runs a command in a process that ends at a call of the operating system; its exit code, calls."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        calls = [0]
+
+        def counting(function):
+            def call(*arguments, **options):
+                calls[0] += 1
+                if calls[0] == point:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **options)
+
+            return call
+
+        for name in ("link", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "chmod"):
+            setattr(os, name, counting(getattr(os, name)))
+        code = main(words)
+        os.write(write, str(calls[0]).encode())
+        os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as told:
+        number = told.read()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), int(number or 0)
+
+
+@pytest.mark.slow
+def test_kill_of_a_report_at_any_point_leaves_the_old_or_the_new(folders, tmp_path):
+    """Twenty seeded points of five commands; the next process is not stopped."""
+    chance = random.Random(0)
+    for report in REPORTS:
+        whole = {}
+        for name in ("old", "new"):
+            code, calls = fork(words_of(report, folders, name, tmp_path / report / name), None)
+            assert code == 0
+            whole[name] = visible(tmp_path / report / name)
+        for point in chance.sample(range(1, calls + 1), 4):
+            output = tmp_path / f"{report}_{point}" / "output"
+            assert fork(words_of(report, folders, "old", output), None)[0] == 0
+            assert fork(words_of(report, folders, "new", output), point)[0] == -signal.SIGKILL
+            there = output if output.exists() else module._beside(output, "old")
+            assert visible(there) in (whole["old"], whole["new"])
+            assert fork(words_of(report, folders, "new", output), None)[0] == 0
+            assert visible(output) == whole["new"]
+            assert {path.name for path in output.parent.iterdir()} == {"output"}
+
+
+def test_every_output_has_a_default_that_its_help_names():
+    """No command asks for a folder that it could name by itself."""
+    parsers = [("nacl-monai", whole_parser())]
+    found = 0
+    while parsers:
+        name, parser = parsers.pop()
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.items()
+            elif "--output" in action.option_strings:
+                found += 1
+                assert not action.required, name
+                assert (action.help or "").startswith("default: "), name
+    assert found >= 12
 
 
 def test_folder_that_must_be_new_is_never_replaced(tmp_path):

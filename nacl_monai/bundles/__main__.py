@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import main as command
-from nacl_monai.cli import write_files
+from nacl_monai.cli import print_next, write_files
 from nacl_monai.differences import top_level
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import read_object
 from nacl_monai.menus import fragments, read_dataset, read_keys
-from nacl_monai.runs import RunFolder, RunName, fold_folder, short_name
+from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName, fold_folder, short_name
 
 NETWORK, LOSS, SEED = "unet", "nacl", 0
 _DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
@@ -40,12 +41,36 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run_folds(options, others)
         if options.command == "run":
             return _run(words[1:])
-        given = _WORDS[options.command](options, others)
-        print(shown(given, vars(options).get("processes", 1)), flush=True)
-        return _run(given, vars(options).get("processes", 1))
+        given, processes = (
+            _WORDS[options.command](options, others),
+            vars(options).get("processes", 1),
+        )
+        print(shown(given, processes), flush=True)
+        code = _run(given, processes)
+        if code == 0:
+            _print_next(options, given)
+        return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _print_next(options: argparse.Namespace, given: Sequence[str]) -> None:
+    """Says what a training found, and which command follows this one."""
+    from nacl_monai.bundles.command_line import keys_and_values
+
+    if options.command == "infer":
+        print_next("audit", keys_and_values(given[1:])["output_dir"], "LABELS")
+    elif options.command == "evaluate":
+        print_next("page", run_folder(options))
+    else:
+        record = RunFolder(run_folder(options)).record
+        found = read_object(record, RECORD_REMEDY) if record.is_file() else {}
+        if found.get("best_epoch"):
+            print(f"best epoch {found['best_epoch']}: validation metric {found['best_metric']:.4f}")
+        chosen = _given(options, "network", "loss", "dims", "fold", "run", "bundles")
+        seed = [] if options.seed == SEED else ["--seed", options.seed]
+        print_next("evaluate", options.dataset, options.directory, *chosen, *seed)
 
 
 def _run(words: Sequence[str], processes: int = 1) -> int:

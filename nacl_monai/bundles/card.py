@@ -31,6 +31,8 @@ from nacl_monai.runs import RunFolder
 from nacl_monai.training.hints import referred
 
 DIAGRAM = "reliability.png"
+#: The end of a bundle's name, for a run that was evaluated.
+MEASURED = " with measured confidence"
 
 
 def measured(run: RunFolder) -> Evaluated | None:
@@ -158,7 +160,8 @@ def bundle_metadata(
 
     Returns:
         The dataset's metadata with these replaced: the versions of this package, MONAI, torch and NumPy
-        as they are installed; what else inference requires; ``changelog``; ``description``;
+        as they are installed; what else inference requires; ``changelog``; ``description``, with the
+        size of the test set; ``name``, without "with measured confidence" if nothing was measured;
         ``eval_metrics`` and, where there are any, ``calibration``, see
         `nacl_monai.calibration_of`; and in ``network_data_format`` the channels, sizes and
         classes of the network's input and output.
@@ -182,12 +185,15 @@ def bundle_metadata(
     required += ["nacl-monai"] if "nacl_monai" in json.dumps(configs["inference"]) else []
     required += sorted({*packages} - {*required})
     calibration = "" if run.trained is run else f", calibrated by {run.path.name}"
+    tested = "not evaluated" if found is None else f"measured on {_people(found)} of the test set"
+    name = str(metadata.get("name", ""))
     return {
         **metadata,
+        "name": name.removesuffix(MEASURED) if found is None else name,
         "version": nacl_monai.__version__,
         "changelog": {nacl_monai.__version__: f"weights of the run {run.trained.path.name}"},
         "description": f"{_class_name(network)} trained on {seen} with {_class_name(loss)}"
-        f"{calibration}, and evaluated on volumes",
+        f"{calibration}, {tested}",
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),

@@ -29,37 +29,42 @@ def command(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "given"),
+    ("words", "given", "next_"),
     [
         (
             ["train", "--network", "dynunet", "--seed", "3"],
             ["training", "train", "--output_dir", "runs/acdc/dynunet_nacl_seed3", "--seed", "3",
              "--network_def", "@networks::dynunet", "--loss", "@losses::nacl"],
+            "evaluate acdc '/my data' --network dynunet --seed 3",
         ),
         (
             ["train", "--network", "my_package.MyNet", "--loss", "monai.losses.DiceLoss", "--dims=3"],
             ["training", "train", "--output_dir", "runs/acdc/MyNet3d_DiceLoss_seed0", "--seed", "0",
              "--network_def", "{'_target_': 'my_package.MyNet'}",
              "--loss", "{'_target_': 'monai.losses.DiceLoss'}", "--dims", "3"],
+            "evaluate acdc '/my data' --network my_package.MyNet --loss monai.losses.DiceLoss --dims 3",
         ),
         (
             ["evaluate", "--loss", "focal"],
             ["evaluating", "evaluate", "--output_dir", "runs/acdc/unet_focal_seed0"],
+            "page runs/acdc/unet_focal_seed0",
         ),
         (
             ["evaluate", "--network", "dynunet"],
             ["evaluating", "evaluate", "--output_dir", "runs/acdc/dynunet_nacl_seed0",
              "--network_def", "@networks::dynunet"],
+            "page runs/acdc/dynunet_nacl_seed0",
         ),
         (
             ["infer", "--dims", "3"],
             ["inference", "inference", "--dims", "3",
              "--checkpoint", "runs/acdc/unet3d_nacl_seed0/model.pt",
              "--output_dir", "runs/acdc/unet3d_nacl_seed0/predictions"],
+            "audit runs/acdc/unet3d_nacl_seed0/predictions LABELS",
         ),
     ],
 )  # fmt: skip
-def test_words_are_those_of_monais_command(command, words, given):
+def test_words_are_those_of_monais_command(command, words, given, next_):
     """They are printed as a shell takes them; what follows the options is kept behind them."""
     verb, *options = words
     run_id, kind, *settings = given
@@ -73,7 +78,20 @@ def test_words_are_those_of_monais_command(command, words, given):
         *("run", run_id, "--config_file", config, place, "/my data", *settings),
         *("--max_epochs", "5"),
     ]
-    assert shlex.split(printed) == ["python", "-m", "monai.bundle", *made]
+    stock, following = printed.splitlines()
+    assert shlex.split(stock) == ["python", "-m", "monai.bundle", *made]
+    assert following == f"next: nacl-monai {next_}"
+
+
+def test_training_ends_with_what_it_found_and_the_command_that_follows(command, tmp_path):
+    """The best epoch and its metric, for a run whose folder was named."""
+    (tmp_path / "run.json").write_text('{"best_epoch": 3, "best_metric": 0.8125}')
+    _, _, printed, _ = command("train", "acdc", "/data", "--run", str(tmp_path))
+
+    assert printed.splitlines()[1:] == [
+        "best epoch 3: validation metric 0.8125",
+        f"next: nacl-monai evaluate acdc /data --run {tmp_path}",
+    ]
 
 
 @pytest.fixture

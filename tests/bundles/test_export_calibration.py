@@ -13,6 +13,7 @@ from nacl_monai.bundles.export import export_bundle
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.posthoc import Calibrator, Fit, write_calibrator
+from nacl_monai.posthoc.scaling import LARGEST_BIAS
 from nacl_monai.reports import Evaluated
 from nacl_monai.reports.evaluation_files import EvaluationOf
 from nacl_monai.runs import RunFolder
@@ -24,10 +25,12 @@ FITS = {
 }
 
 
-def write_fit(run, name, **changes):
+def write_fit(run, name, parameters=None, **changes):
     """Writes a calibrator as `calibrating` does, and a trace of its evaluation."""
-    method, parameters = FITS[name]
-    fit = Fit(method, parameters, 0.5, 0.25, 0.0125, name.rpartition("_")[2], ("b", "d"), 7)
+    method, usual = FITS[name]
+    fit = Fit(
+        method, parameters or usual, 0.5, 0.25, 0.0125, name.rpartition("_")[2], ("b", "d"), 7
+    )
     said = {"weights": checksum(run.model), "average": "probabilities", **changes}
     folder = run.calibrated(name)
     folder.path.mkdir(parents=True)
@@ -116,6 +119,30 @@ def test_windows_are_averaged_as_in_the_evaluation_on_the_card(exported):
         config = ConfigParser.load_config_file(bundle / f"configs/{kind}.json")
         assert ConfigParser({**config, "bundle_root": str(bundle)}).get("average") == "logits"
         assert config["inferer"]["average"] == "@average"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("temperature_union", {"temperature": 100.0}),
+        ("temperature_union", {"temperature": 0.01}),
+        ("vector_all", {"scales": [1.0, 0.01, 1.0], "biases": [0.0, 0.0, 0.0]}),
+        ("vector_all", {"scales": [1.0, 1.0, 1.0], "biases": [0.0, LARGEST_BIAS, 0.0]}),
+    ],
+)
+def test_calibrator_at_the_limit_of_what_is_tried_is_refused(run, tmp_path, name, parameters):
+    """Nothing was found: the logits are worse than chance, or the patients too few."""
+    run = RunFolder(run)
+    write_fit(run, name, parameters)
+    record = run.calibrated(name).evaluation.record
+    record.parent.mkdir()
+    record.touch()
+
+    with pytest.raises(
+        InputError, match=r"calibrator.json: is at the limit of what is tried, .*; f"
+    ):
+        export_bundle(run.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator=name)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

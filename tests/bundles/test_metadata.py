@@ -93,9 +93,7 @@ def test_description_and_changelog_name_network_loss_and_run(run):
     """By the classes that were chosen, however long the chain of references."""
     metadata = metadata_of(run, loss="@losses::dice_ce")
 
-    assert metadata["description"] == (
-        "UNet trained on 2-D slices with DiceCELoss, and evaluated on volumes"
-    )
+    assert metadata["description"] == ("UNet trained on 2-D slices with DiceCELoss, not evaluated")
     assert list(metadata["changelog"].values()) == ["weights of the run unet_nacl_seed0"]
 
 
@@ -111,7 +109,8 @@ def record(run, **changes):
 
 def test_scores_are_the_means_of_the_evaluation(run):
     """What has no mean, since no case has a number, is left out."""
-    assert metadata_of(run)["eval_metrics"] == {}
+    before = metadata_of(run)
+    assert (before["eval_metrics"], before["name"]) == ({}, "Hippocampus segmentation")
 
     (run / "evaluation").mkdir()
     cases = "case,dice,hd95,ece_foreground,cece_foreground\nc,0.5,,0.1,0.2\n"
@@ -119,7 +118,10 @@ def test_scores_are_the_means_of_the_evaluation(run):
     record(run)
 
     means = {"dice": 0.5, "ece_foreground": 0.1, "cece_foreground": 0.2}
-    assert metadata_of(run)["eval_metrics"] == means
+    metadata = metadata_of(run)
+    assert metadata["eval_metrics"] == means
+    assert metadata["name"] == "Hippocampus segmentation with measured confidence"
+    assert metadata["description"].endswith(", measured on 1 case of the test set")
 
 
 @pytest.mark.parametrize(
