@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_text
 from nacl_monai.training.processes import gathered
@@ -185,20 +186,13 @@ def _progress(file: Path, position: Position, epochs: int) -> str:
 
 
 def _check_finite(states: Any, epoch: int, folder: str | Path) -> None:
-    for name, value in _tensors(states):
-        if value.is_floating_point() and not torch.isfinite(value).all():
+    for name, value in leaves(states):
+        is_real = isinstance(value, torch.Tensor) and value.is_floating_point()
+        if is_real and not torch.isfinite(value).all():
             raise InputError(
-                f"epoch {epoch}: {name} is no longer a finite number, and nothing was saved; "
-                f"lower the learning rate; the epochs before are in {folder}"
+                f"epoch {epoch}: {name.replace('::', '.')} is no longer a finite number, and nothing "
+                f"was saved; lower the learning rate; the epochs before are in {folder}"
             )
-
-
-def _tensors(states: Any, prefix: str = "") -> Any:
-    if isinstance(states, torch.Tensor):
-        yield prefix, states
-    elif isinstance(states, Mapping):
-        for name, value in states.items():
-            yield from _tensors(value, f"{prefix}.{name}" if prefix else str(name))
 
 
 _PREFIX = "epoch_"
