@@ -7,6 +7,7 @@ Outputs of a network are ``(B, C, *spatial)``, labels are class indices ``(B, 1,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
 import torch
@@ -30,12 +31,52 @@ def without_metadata(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.as_tensor() if has_metadata(tensor) else tensor
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Refuses what is no tensor, as a dictionary of outputs or a generator.
+
+    Raises:
+        InputError: If it is none; the message says how to make one of it.
+    """
+    if isinstance(value, torch.Tensor):
+        return
+    kind, remedy = type(value).__name__, "a tensor"
+    if isinstance(value, Mapping):
+        remedy = f"the tensor in it, as {name}[{next(iter(value), 'logits')!r}]"
+    elif hasattr(value, "__array__"):
+        remedy = f"torch.as_tensor({name})"
+    elif hasattr(value, "__next__"):
+        remedy = "one batch after the other"
+    raise InputError(f"{name}: are a {kind}, not a tensor; pass {remedy}")
+
+
+def check_channels_first(outputs: torch.Tensor, labels: torch.Tensor, name: str = "logits") -> None:
+    """Refuses outputs whose last axis has the classes, which labels tell.
+
+    Raises:
+        InputError: If labels ``(B, *spatial)`` or ``(B, 1, *spatial)`` fit outputs ``(B, *spatial, C)``
+            and no outputs ``(B, C, *spatial)``.
+    """
+    first, last = ((outputs.shape[0], *axes) for axes in (outputs.shape[2:], outputs.shape[1:-1]))
+    forms = [(*size[:1], *channel, *size[1:]) for size in (last, first) for channel in ((), (1,))]
+    if outputs.ndim > 3 and labels.shape in forms[:2] and labels.shape not in forms[2:]:
+        raise InputError(
+            f"{name}: have the shape {tuple(outputs.shape)} and labels {tuple(labels.shape)}, so that "
+            f"the classes are last; pass {name}.movedim(-1, 1)"
+        )
+
+
 def check_outputs(outputs: torch.Tensor, name: str = "logits") -> None:
     """Refuses outputs that are not ``(B, C, *spatial)`` with two or more classes and a voxel.
 
     Raises:
         InputError: If the shape is another, or if the batch is empty.
     """
+    if outputs.ndim > 2 and outputs.shape[1] == 1:
+        other = f"torch.zeros_like({name})" if name == "logits" else f"1 - {name}"
+        raise InputError(
+            f"{name}: have the shape {tuple(outputs.shape)}, one channel, as of a sigmoid; pass at "
+            f"least 2 classes, background first: torch.cat([{other}, {name}], 1)"
+        )
     if outputs.ndim < 3 or outputs.shape[1] < 2:
         raise InputError(
             f"{name}: have the shape {tuple(outputs.shape)}; "

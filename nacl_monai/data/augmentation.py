@@ -71,7 +71,17 @@ def random_augmentation(
         >>> changed["image"].shape, changed["label"].dtype
         (torch.Size([1, 8, 8]), torch.uint8)
     """
-    _check(spatial_dims, flip_axes, degrees, scale, gamma, noise, prob)
+    for name, value, valid, remedy in (
+        ("spatial_dims", spatial_dims, spatial_dims in (2, 3), "2 or 3"),
+        ("flip_axes", flip_axes, set(flip_axes) <= {0, 1, 2}, "a list of axes out of 0, 1, 2"),
+        ("degrees", degrees, 0 <= degrees <= 180, "a number from 0 to 180"),
+        ("scale", scale, 0 <= scale < 1, "a share from 0 to below 1"),
+        ("gamma", gamma, len(gamma) == 2 and 0 < gamma[0] <= gamma[-1], "two bounds above 0"),
+        ("noise", noise, noise >= 0, "a number from 0"),
+        ("prob", prob, 0 <= prob <= 1, "a share from 0 to 1"),
+    ):
+        if not valid:
+            raise SettingError(f"augmentation: {name} is {value}; pass {remedy}")
     rotation, scaling = math.radians(degrees), [scale] * spatial_dims
     return [
         *(
@@ -93,28 +103,6 @@ def random_augmentation(
         # MONAI's metadata would slow the training down.
         EnsureTyped(_BOTH, dtype=[torch.float32, torch.uint8], track_meta=False),
     ]
-
-
-def _check(
-    spatial_dims: int,
-    flip_axes: Sequence[int],
-    degrees: float,
-    scale: float,
-    gamma: Sequence[float],
-    noise: float,
-    prob: float,
-) -> None:
-    for name, value, valid, remedy in (
-        ("spatial_dims", spatial_dims, spatial_dims in (2, 3), "2 or 3"),
-        ("flip_axes", flip_axes, set(flip_axes) <= {0, 1, 2}, "a list of axes out of 0, 1, 2"),
-        ("degrees", degrees, 0 <= degrees <= 180, "a number from 0 to 180"),
-        ("scale", scale, 0 <= scale < 1, "a share from 0 to below 1"),
-        ("gamma", gamma, len(gamma) == 2 and 0 < gamma[0] <= gamma[-1], "two bounds above 0"),
-        ("noise", noise, noise >= 0, "a number from 0"),
-        ("prob", prob, 0 <= prob <= 1, "a share from 0 to 1"),
-    ):
-        if not valid:
-            raise SettingError(f"augmentation: {name} is {value}; pass {remedy}")
 
 
 def seeded(transform: Callable[[Any], Any], item: Any, entropy: Sequence[int]) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import NoReturn, TypedDict
@@ -18,7 +19,7 @@ from nacl_monai.errors import InputError
 #: How far apart two files may put a voxel, in mm; files written by different tools differ by rounding.
 AFFINE_TOLERANCE = 0.01
 # Begins with a letter, so that the numbers of a DICOM series and "1.5mm" are not an ending.
-_ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
+ENDING = re.compile(r"\.[A-Za-z]\w{0,4}(\.gz)?$")
 
 
 class _Files(TypedDict):
@@ -50,6 +51,15 @@ def raise_fault(fault: InputError) -> NoReturn:
 ReportFault = Callable[[InputError], object]
 
 
+@contextmanager
+def reported(report_fault: ReportFault) -> Iterator[None]:
+    """Reports a fault that the block raises, and goes on behind it."""
+    try:
+        yield
+    except InputError as fault:
+        report_fault(fault)
+
+
 def image_files(case: Case) -> list[str]:
     """Returns the files of a case's image, one per modality."""
     return [case["image"]] if isinstance(case["image"], str) else case["image"]
@@ -62,7 +72,7 @@ def names_by_path(files: Sequence[str]) -> list[str]:
         >>> names_by_path(["/data/p1/t1.nii.gz", "/data/p2/t1.nii.gz"])
         ['p1_t1', 'p2_t1']
     """
-    paths = [PurePath(_ENDING.sub("", file)) for file in files]
+    paths = [PurePath(ENDING.sub("", file)) for file in files]
     places = [path.parts[bool(path.anchor) :] for path in paths]
     names = ["" for _ in files]
     for depth in range(1, max(map(len, places), default=0) + 1):

@@ -8,8 +8,7 @@ same command checks a dataset of one's own. Cases are read as a training reads t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
@@ -21,7 +20,7 @@ import pandas as pd
 from monai.bundle import ConfigParser
 
 from nacl_monai.counting import counted
-from nacl_monai.data.cases import Case, ReportFault, split_unit
+from nacl_monai.data.cases import Case, reported, split_unit
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase
 from nacl_monai.data.preprocessed import LostVoxels, preprocess_label
@@ -82,19 +81,19 @@ def check_dataset(
     steps, spatial_size = content("reading")[1:], content("spatial_size")
     if preprocess:
         transforms_hash(steps)
-    cases = _find_cases(content("cases"), summary.faults.append)
+    find = content("cases")  # a function of one's own may raise the first fault instead
+    reports = "report_fault" in signature(find).parameters
+    cases = find(report_fault=summary.faults.append) if reports else find()
     known: dict[str, str] = {}
     for case in progress_bar(cases, description=f"Checking {dataset}", unit="case"):
         loaded = load_case.read(case, summary.faults.append)
         if loaded is not None:
-            with _collected(summary):
+            with reported(summary.faults.append):
                 check_new(case, loaded.fingerprints, known)
                 summary.add(case, loaded)
                 if preprocess:
                     _check_preprocessed(case, loaded, summary, steps, spatial_size)
-    _check_classes(summary)
-    if not subset:
-        _check_number(summary, dataset_dir)
+    _check_whole(summary, dataset_dir, subset)
     return summary
 
 
@@ -128,21 +127,6 @@ def _content(parser: ConfigParser, file: Path, key: str) -> Any:
         raise SettingError(f"{file}: {key} cannot be used ({reason}); correct it") from error
 
 
-def _find_cases(find: Callable[..., list[Case]], report_fault: ReportFault) -> list[Case]:
-    """The cases; a function of one's own may raise the first fault instead of reporting all."""
-    if "report_fault" in signature(find).parameters:
-        return find(report_fault=report_fault)
-    return find()
-
-
-@contextmanager
-def _collected(summary: DatasetSummary) -> Iterator[None]:
-    try:
-        yield
-    except InputError as fault:
-        summary.faults.append(fault)
-
-
 def _check_preprocessed(
     case: Case,
     loaded: LoadedCase,
@@ -151,13 +135,8 @@ def _check_preprocessed(
     spatial_size: Sequence[int],
 ) -> None:
     """Adds to the summary what a case loses; classes that it loses altogether are a fault."""
-    found = preprocess_label(
-        case,
-        {"image": loaded.image, "label": loaded.label},
-        steps,
-        summary.classes,
-        spatial_size,
-    )
+    volume: Any = {"image": loaded.image, "label": loaded.label}
+    found = preprocess_label(case, volume, steps, summary.classes, spatial_size)
     summary.lost = [*(summary.lost or ()), *found]
     gone = [one.name for one in found if one.lost == one.voxels]
     if gone:
@@ -167,23 +146,21 @@ def _check_preprocessed(
         )
 
 
-def _check_classes(summary: DatasetSummary) -> None:
-    """A training refuses classes of which nothing can be learned."""
+def _check_whole(summary: DatasetSummary, dataset_dir: str | Path, subset: bool) -> None:
+    """A training refuses classes of which nothing can be learned, and cases may be missing."""
+    number = len(summary.units)
     absent = [name for k, name in enumerate(summary.classes) if not summary.holders[k]]
-    if summary.units and absent:
+    if number and absent:
         summary.faults.append(
             InputError(
-                f"classes: {', '.join(absent)} in none of the {len(summary.units)} sound labels; "
+                f"classes: {', '.join(absent)} in none of the {number} sound labels; "
                 "remove it from classes, label_values and structures"
             )
         )
-
-
-def _check_number(summary: DatasetSummary, dataset_dir: str | Path) -> None:
-    if len(summary.units) < summary.official_cases:
+    if number < summary.official_cases and not subset:
         summary.faults.append(
             InputError(
-                f"{dataset_dir}: {len(summary.units)} sound cases, but the official download has "
+                f"{dataset_dir}: {number} sound cases, but the official download has "
                 f"{summary.official_cases}; unpack it again, or accept fewer, as where you removed "
                 "some, with --subset"
             )
@@ -360,8 +337,10 @@ def check_official_cases(number: Any) -> None:
         raise SettingError(f"official_cases: is {number}; write how many cases there are")
 
 
-_SPLIT = ("split_proportions", "draw_split")
-_SHOWN = ("modalities", "spatial_size", "preprocessing", "cropping", *_SPLIT)
+_SHOWN = (
+    *("modalities", "spatial_size", "preprocessing", "cropping"),
+    *("split_proportions", "draw_split"),
+)
 _HIDDEN = ("keys", "_target_", "_mode_", "allow_missing_keys")
 
 
@@ -376,20 +355,13 @@ def settings_lines(dataset: str, bundles: str | Path | None = None) -> str:
         InputError: If there is no such dataset.
     """
     keys = read_dataset(dataset, bundles)
-    shown = {
-        "structures": _named_structures(keys),
-        **{key: keys[key] for key in _SHOWN if key in keys},
+    structures = {
+        name: " ∪ ".join(str(keys["classes"][index]) for index in indices)
+        for name, indices in keys.get("structures", {}).items()
     }
+    shown = {"structures": structures, **{key: keys[key] for key in _SHOWN if key in keys}}
     width = max(map(len, shown))
     return "\n".join(f"{key:<{width}}  {_in_words(value)}" for key, value in shown.items())
-
-
-def _named_structures(keys: Mapping[str, Any]) -> dict[str, str]:
-    """The classes of each structure: "myocardium ∪ left ventricle"."""
-    return {
-        name: " ∪ ".join(str(keys["classes"][index]) for index in of)
-        for name, of in keys.get("structures", {}).items()
-    }
 
 
 def _in_words(value: Any) -> str:
@@ -399,23 +371,12 @@ def _in_words(value: Any) -> str:
         >>> _in_words(["@to_ras", {"_target_": "Spacingd", "keys": ["image"], "pixdim": [1, 1, 3]}])
         'to_ras; Spacingd(pixdim=1, 1, 3)'
     """
-    if isinstance(value, list):
-        return _list_in_words(value)
-    if isinstance(value, Mapping):
-        return _component_in_words(value) if "_target_" in value else _pairs(value, ": ")
-    return str(value).removeprefix("@") or '""'
-
-
-def _list_in_words(values: Sequence[Any]) -> str:
-    """The values of a list; a semicolon parts steps, in whose words there are commas."""
-    separator = "; " if "_target_" in str(values) or "@" in str(values) else ", "
-    return separator.join(map(_in_words, values)) or "none"
-
-
-def _component_in_words(component: Mapping[str, Any]) -> str:
-    rest = {key: of for key, of in component.items() if key not in _HIDDEN}
-    return f"{str(component['_target_']).rpartition('.')[2]}({_pairs(rest, '=')})"
-
-
-def _pairs(values: Mapping[str, Any], between: str) -> str:
-    return ", ".join(f"{key}{between}{_in_words(of)}" for key, of in values.items())
+    if isinstance(value, list):  # a semicolon parts steps, in whose words there are commas
+        separator = "; " if "_target_" in str(value) or "@" in str(value) else ", "
+        return separator.join(map(_in_words, value)) or "none"
+    if not isinstance(value, Mapping):
+        return str(value).removeprefix("@") or '""'
+    if "_target_" not in value:
+        return ", ".join(f"{key}: {_in_words(one)}" for key, one in value.items())
+    settings = [f"{key}={_in_words(one)}" for key, one in value.items() if key not in _HIDDEN]
+    return f"{str(value['_target_']).rpartition('.')[2]}({', '.join(settings)})"

@@ -45,28 +45,22 @@ def choose_channels(description: Description, found: Survey) -> Choice:
     Raises:
         InputError: If the description names another number.
     """
-    names = description.channels
+    names, ends = description.channels, description.modalities
     if names and len(names) != found.channels:
         raise InputError(
             f"{description.source}: names {len(names)} channel(s), {', '.join(names)}, but the images "
             f"have {found.channels}; correct one of both"
         )
     named = f"Channels: {', '.join(names)}" if names else "Nobody names the channels"
-    return Choice(
-        f"{named}; {_files_in_words(description.modalities)}",
-        {"modalities": description.modalities, "in_channels": found.channels},
-    )
-
-
-def _files_in_words(modalities: Sequence[str]) -> str:
-    if len({*modalities}) < len(modalities):
-        return (
-            "a file each, which folders tell apart and names do not, so that inference cannot find them "
-            "by name: call them after their channels, and write here what each name ends with"
+    files = "a file each" if len(ends) > 1 else "one file per image"
+    if any(ends):
+        files += f", whose name ends in {' or '.join(f'{end}.nii' for end in ends if end)}"
+    if len({*ends}) < len(ends):
+        files += (
+            ", which folders tell apart and names do not, so that inference cannot find them by name: "
+            "call them after their channels, and write here what each name ends with"
         )
-    files = "a file each" if len(modalities) > 1 else "one file per image"
-    ends = " or ".join(f"{end}.nii" for end in modalities if end)
-    return f"{files}, whose name ends in {ends}" if ends else files
+    return Choice(f"{named}; {files}", {"modalities": ends, "in_channels": found.channels})
 
 
 def choose_preprocessing(description: Description, found: Survey, options: Options) -> list[Choice]:
@@ -183,9 +177,8 @@ class Turned(NamedTuple):
 
 def turned(grids: Sequence[VoxelGrid]) -> Turned:
     """Finds out how to turn volumes so that slices, where they are thick, go last."""
-    found = _turned(grids, slices_last=False)
-    found = Turned(
-        "@to_ras", "Axes run to the right, anterior and superior side", found.shapes, found.affines
+    found = _turned(grids, slices_last=False)._replace(
+        step="@to_ras", why="Axes run to the right, anterior and superior side"
     )
     longest = found.spacings.argmax(axis=1)
     middle = np.sort(found.spacings, axis=1)[:, 1]

@@ -134,17 +134,13 @@ def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
         {'background': [0], 'tumor': [1], 'ignore': [2]}
     """
     if all(key.isdecimal() for key in labels):
-        _check_distinct(source, labels)
+        for name, count in Counter(map(str, labels.values())).items():
+            if count > 1:
+                raise InputError(
+                    f"{source}: labels: {count} values are called {name}; give each a name of its own"
+                )
         labels = {str(name): int(value) for value, name in labels.items()}
     return {name: _values(source, name, value) for name, value in labels.items()}
-
-
-def _check_distinct(source: Path, labels: Mapping[str, Any]) -> None:
-    for name, count in Counter(map(str, labels.values())).items():
-        if count > 1:
-            raise InputError(
-                f"{source}: labels: {count} values are called {name}; give each a name of its own"
-            )
 
 
 def _values(source: Path, name: str, value: Any) -> list[int]:
@@ -197,8 +193,12 @@ _TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
 
 def is_nnunet(root: Path) -> bool:
     """Whether ``dataset.json`` is there and names channels."""
+    return _has(root, "channel_names")
+
+
+def _has(root: Path, *keys: str) -> bool:
     file = root / FILE
-    return file.is_file() and "channel_names" in read_object(file, "write it again")
+    return file.is_file() and {*keys} <= read_object(file, "write it again").keys()
 
 
 def describe_nnunet(root: Path) -> Description:
@@ -224,7 +224,12 @@ def describe_nnunet(root: Path) -> Description:
         check_endings(root / images, endings, f"{FILE} names {len(names)} channel(s); correct one")
         check_endings(root / labels, [ending], f"which {FILE} has as file_ending; convert it")
     there = paired_names(root / _TRAINING[0], endings, root / _TRAINING[1], ending)
-    _check_number(file, content, len(there))
+    declared = content.get("numTraining", len(there))
+    if there and declared != len(there):  # a part was not copied, or the data have changed
+        raise InputError(
+            f"{file}: numTraining is {declared!r}, but imagesTr and labelsTr hold {len(there)} case(s); "
+            "copy what is missing, or correct it"
+        )
     return Description(
         format="nnU-Net's raw format",
         source=file,
@@ -258,19 +263,6 @@ def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
             f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
         )
     return str(ending)
-
-
-def _check_number(file: Path, content: Mapping[str, Any], there: int) -> None:
-    """Refuses data of which a part was not copied, or that have changed, as nnU-Net does.
-
-    Where nothing is there, whoever lists the cases says so.
-    """
-    declared = content.get("numTraining", there)
-    if there and declared != there:
-        raise InputError(
-            f"{file}: numTraining is {declared!r}, but imagesTr and labelsTr hold {there} case(s); copy "
-            "what is missing, or correct it"
-        )
 
 
 def _declared_channels(file: Path, names: dict[str, Any]) -> list[str]:
@@ -315,8 +307,7 @@ def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
 
 def is_decathlon(root: Path) -> bool:
     """Whether ``dataset.json`` is there and has a modality and a list of training cases."""
-    file = root / FILE
-    return file.is_file() and {"modality", "training"} <= read_object(file, "write it again").keys()
+    return _has(root, "modality", "training")
 
 
 def describe_decathlon(root: Path) -> Description:
@@ -330,6 +321,7 @@ def describe_decathlon(root: Path) -> Description:
     check_mapping(file, content, "modality", '{"0": "MRI"}')
     check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
     entries_of(file, content, "training")
+    names = {key: str(name) for key, name in content["modality"].items()}
     return Description(
         format="the Decathlon's format",
         source=file,
@@ -339,16 +331,12 @@ def describe_decathlon(root: Path) -> Description:
             "file": FILE,
             "lists": ["training"],
         },
-        channels=_in_order(content["modality"]),
+        channels=[names[key] for key in sorted(names, key=lambda key: (len(key), key))],
         labels=read_labels(file, content["labels"]),
         ignored=read_ignored(file, content["labels"]),
         folds=read_splits(root / SPLITS),
         title=str(content.get("name", "")),
     )
-
-
-def _in_order(modality: dict[str, Any]) -> list[str]:
-    return [str(modality[key]) for key in sorted(modality, key=lambda key: (len(key), key))]
 
 
 _PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -371,7 +359,11 @@ def describe_folders(root: Path) -> Description:
         InputError: If there is a ``dataset.json`` of no known format, if a file cannot be read, if there
             are several endings, or if some images have channels and others have none.
     """
-    _check_alone(root)
+    if (root / FILE).is_file():
+        raise InputError(
+            f"{root / FILE}: has neither channel_names (nnU-Net's) nor modality and training "
+            "(the Decathlon's); complete or remove it"
+        )
     training = next(pair for pair in _PAIRS if _is_there(root, pair))
     pairs = [training, _TEST_PAIR] if _is_there(root, _TEST_PAIR) else [training]
     ending = _common_ending(root, [*chain(*pairs)])
@@ -397,45 +389,32 @@ def _is_there(root: Path, pair: Sequence[str]) -> bool:
     return all((root / folder).is_dir() for folder in pair)
 
 
-def _check_alone(root: Path) -> None:
-    if (root / "dataset.json").is_file():
-        raise InputError(
-            f"{root / 'dataset.json'}: has neither channel_names (nnU-Net's) nor modality and training "
-            "(the Decathlon's); complete or remove it"
-        )
-
-
 def _common_ending(root: Path, folders: Sequence[str]) -> str:
     """The ending of all files, which is that of the first image."""
     for folder in folders:
         check_endings(root / folder, ENDINGS, "no other file can be read, so convert it")
-    first = _first_file(root / folders[0])
+    names = sorted(path.name for path in (root / folders[0]).glob("[!.]*"))
+    if not names:
+        raise InputError(f"{root / folders[0]}: holds no images; put NAME.nii.gz there")
+    first = names[0]
     ending = next(ending for ending in ENDINGS if first.endswith(ending))
     for folder in folders:
         check_endings(root / folder, [ending], f"as {first} does; convert one of both")
     return ending
 
 
-def _first_file(images: Path) -> str:
-    names = sorted(path.name for path in images.glob("[!.]*"))
-    if not names:
-        raise InputError(f"{images}: holds no images; put NAME.nii.gz there")
-    return names[0]
-
-
 def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
     """What the names of the channels' files end with, in their order."""
     images, labels = (names_in(root / folder, ending) for folder in pair)
-    # A number at the end of a name is not a channel if the label's name has it, too.
-    return [""] if images & labels else _numbers(root / pair[0], sorted(images), ending)
-
-
-def _numbers(folder: Path, names: Sequence[str], ending: str) -> list[str]:
-    """The numbers of channels at the end of names, which all have one or none has."""
+    if (
+        images & labels
+    ):  # a number at the end of a name is not a channel if the label's name has it, too
+        return [""]
+    names = sorted(images)
     found = [_CHANNEL.search(name) for name in names]
     channels = sorted({match[0] for match in found if match})
     if channels and None in found:
-        odd = folder / f"{names[found.index(None)]}{ending}"
+        odd = root / pair[0] / f"{names[found.index(None)]}{ending}"
         raise InputError(
             f"{odd}: has no channel in its name as others have, such as {channels[0]}; rename it"
         )

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.images import check_compressed, distance_of_grids
+from nacl_monai.inference.images import ITK, REAL_KINDS, check_compressed, distance_of_grids
 
 SPATIAL_AXES = 3
 _BYTE = 255
@@ -235,7 +235,6 @@ _UNREADABLE = (
 )
 _NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
 _warned: list[str] = []
-_REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
 
 
 @contextmanager
@@ -265,9 +264,11 @@ def check_file(file: str) -> None:
     """
     with readable(file):
         check_compressed(file)
+        if file.lower().endswith(ITK):
+            return
         header: Any = nibabel.load(file).header
         dtype = header.get_data_dtype()
-    if dtype.kind not in _REAL_KINDS:
+    if dtype.kind not in REAL_KINDS:
         raise not_real_numbers(file, header.get_value_label("datatype"))
 
 
@@ -278,6 +279,8 @@ def warn_of_forms(file: str) -> None:
     (`nacl_monai.inference.images.affine_of`) has other
     voxel sizes than ``pixdim``.
     """
+    if file.lower().endswith(ITK):
+        return
     header: Any = nibabel.load(file).header
     shape = header.get_data_shape()[:SPATIAL_AXES]
     try:

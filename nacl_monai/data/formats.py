@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain, takewhile
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from nacl_monai.data.cases import existing_folder
+from nacl_monai.data.cases import ENDING, existing_folder
 from nacl_monai.data.descriptions import (
     Description,
     check_mapping,
@@ -48,7 +49,16 @@ def describe_datalist(root: Path) -> Description:
     Raises:
         InputError: If there are several datalists, or an entry cannot be used.
     """
-    file, content = _only_one(root)
+    datalists = _datalists(root)
+    if len(datalists) > 1:
+        raise InputError(
+            f"{root}: has several datalists, {', '.join(file.name for file in datalists)}; move all but "
+            "one"
+        )
+    ((file, content),) = datalists.items()
+    if "labels" in content:
+        check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
+    labels = content.get("labels")
     lists = ["training", *(name for name in _SETS if _has_labels(content.get(name)))]
     entries = {name: entries_of(file, content, name) for name in lists}
     everything = list(chain(*entries.values()))
@@ -67,7 +77,8 @@ def describe_datalist(root: Path) -> Description:
         },
         modalities=_modalities(file, everything),
         channels=_channels(content.get("modality")),
-        **_labels(file, content),
+        labels=read_labels(file, labels) if labels else None,
+        ignored=read_ignored(file, labels) if labels else None,
         sets=sets,
         folds=_folds(file, entries["training"], names),
         title=str(content.get("name", "")),
@@ -81,40 +92,15 @@ def _channels(modality: Any) -> list[str]:
     return [modality] if is_word_for_ct(str(modality)) else []
 
 
-def _labels(file: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """What the datalist says of the labels, if anything."""
-    if "labels" not in content:
-        return {}
-    check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
-    read = {"labels": read_labels, "ignored": read_ignored}
-    return {key: of(file, content["labels"]) for key, of in read.items()}
-
-
-def _only_one(root: Path) -> tuple[Path, dict[str, Any]]:
-    """The datalist and its content."""
-    found = _datalists(root)
-    if len(found) > 1:
-        raise InputError(
-            f"{root}: has several datalists, {', '.join(file.name for file in found)}; move all but one"
-        )
-    return next(iter(found.items()))
-
-
 def _datalists(root: Path) -> dict[Path, dict[str, Any]]:
     """The content of each JSON file with a list ``training``."""
-    contents = {file: _content(file) for file in sorted(root.glob("[!.]*.json"))}
-    return {
-        file: content
-        for file, content in contents.items()
-        if isinstance(content.get("training"), list)
-    }
-
-
-def _content(file: Path) -> dict[str, Any]:
-    try:
-        return read_object(file, "write it again")
-    except InputError:  # it is something else
-        return {}
+    datalists = {}
+    for file in sorted(root.glob("[!.]*.json")):
+        with suppress(InputError):  # it is something else
+            content = read_object(file, "write it again")
+            if isinstance(content.get("training"), list):
+                datalists[file] = content
+    return datalists
 
 
 def _has_labels(entries: Any) -> bool:
@@ -171,7 +157,7 @@ def _channel_words(entry: dict[str, Any]) -> list[str]:
             if len({*parts}) > 1
         ]
         return ["/".join(words) for words in zip(*differing, strict=True)] or [""]
-    names = [re.split(r"(?<=[_-])", path.name.partition(".nii")[0]) for path in paths]
+    names = [re.split(r"(?<=[_-])", ENDING.sub("", path.name)) for path in paths]
     alike = takewhile(lambda words: len({*words}) == 1, zip(*names, strict=False))
     begin = len([*alike])
     return ["".join(words[begin:]) for words in names]

@@ -24,6 +24,7 @@ from nacl_monai.data.cases import (
     other_layout,
     pair_by_name,
     raise_fault,
+    reported,
 )
 from nacl_monai.data.patients import one_case_per_patient
 from nacl_monai.errors import InputError
@@ -42,14 +43,13 @@ def acdc_cases(
         InputError: If the folder is missing or in another layout, ``Info.cfg`` lacks a frame or names
             one twice, or an image or label is missing.
     """
-    root = existing_folder(dataset_dir)
-    patients = folders_in_first(root, ["training", "database/training", "."], "patient*")
-    if not patients:
-        raise other_layout(
-            root,
-            "ACDC's layout, training/patientXXX/ is not there",
-            "the folder that holds training/ (or database/training/)",
-        )
+    patients = _folders(
+        dataset_dir,
+        ["training", "database/training", "."],
+        "patient*",
+        "ACDC's layout, training/patientXXX/ is not there",
+        "the folder that holds training/ (or database/training/)",
+    )
     frames = (
         (folder, f"{folder.name}_frame{frame:02d}")
         for folder in patients
@@ -82,14 +82,13 @@ def brats_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or an image or label is missing.
     """
-    root = existing_folder(dataset_dir)
-    patients = folders_in_first(root, [".", "MICCAI_BraTS_2019_Data_Training"], "[HL]GG/*")
-    if not patients:
-        raise other_layout(
-            root,
-            "BraTS's layout, HGG/BraTS19_*/ is not there",
-            "the folder that holds HGG/ and LGG/",
-        )
+    patients = _folders(
+        dataset_dir,
+        [".", "MICCAI_BraTS_2019_Data_Training"],
+        "[HL]GG/*",
+        "BraTS's layout, HGG/BraTS19_*/ is not there",
+        "the folder that holds HGG/ and LGG/",
+    )
     return keep_complete(
         (
             make_case(
@@ -209,14 +208,13 @@ def mrbrains_cases(
     Raises:
         InputError: If the folder is missing or in another layout, or an image or label is missing.
     """
-    root = existing_folder(dataset_dir)
-    preprocessed = folders_in_first(root, ["training", "."], "*/pre")
-    if not preprocessed:
-        raise other_layout(
-            root,
-            "MRBrainS18's layout, training/*/pre/ is not there",
-            "the folder that holds training/",
-        )
+    preprocessed = _folders(
+        dataset_dir,
+        ["training", "."],
+        "*/pre",
+        "MRBrainS18's layout, training/*/pre/ is not there",
+        "the folder that holds training/",
+    )
     segmented = preprocessed[0].parent.parent.glob("*/segm.nii.gz")
     patients = {path.parent for path in (*preprocessed, *segmented)}
     return keep_complete(
@@ -233,12 +231,21 @@ def mrbrains_cases(
     )
 
 
+def _folders(
+    dataset_dir: str | Path | None, places: Sequence[str], pattern: str, layout: str, remedy: str
+) -> list[Path]:
+    """The folders of the patients, of whom there must be some."""
+    root = existing_folder(dataset_dir)
+    folders = folders_in_first(root, places, pattern)
+    if not folders:
+        raise other_layout(root, layout, remedy)
+    return folders
+
+
 def _acdc_frames(info: Path, report_fault: ReportFault) -> Iterator[int]:
     """The frame numbers of end-diastole and end-systole; none where they are not known."""
-    try:
+    with reported(report_fault):
         yield from _read_frames(info)
-    except InputError as fault:
-        report_fault(fault)
 
 
 def _read_frames(info: Path) -> list[int]:

@@ -7,17 +7,22 @@ that what one of them refuses the others refuse, in the same words.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, Transform
+from monai.transforms import Transform
 
-from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, ReportFault, image_files, raise_fault
+from nacl_monai.data.cases import (
+    AFFINE_TOLERANCE,
+    Case,
+    ReportFault,
+    image_files,
+    raise_fault,
+    reported,
+)
 from nacl_monai.data.faults import (
     VoxelGrid,
     check_affine,
@@ -34,7 +39,7 @@ from nacl_monai.data.faults import (
     warn_of_forms,
 )
 from nacl_monai.errors import InputError
-from nacl_monai.inference.images import affine_of
+from nacl_monai.inference.images import read_volume
 
 
 class LoadedCase(NamedTuple):
@@ -88,9 +93,6 @@ class LoadCase(Transform):
         self.affine_tolerance = affine_tolerance
         self.ignore_index = ignore_index
         check_ignored(ignore_index, self.label_values)
-        self._load = LoadImage(
-            "NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32
-        )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Loads the files that ``data["image"]`` and ``data["label"]`` name."""
@@ -113,19 +115,24 @@ class LoadCase(Transform):
             What the files hold, or None if they have any fault.
         """
         faults: list[InputError] = []
+
+        def note(fault: InputError) -> None:
+            faults.append(fault)
+            report_fault(fault)
+
         loaded: dict[str, MetaTensor] = {}
         files = image_files(case)
         for file in (*files, case["label"]):
-            with _collected(faults, report_fault):
+            with reported(note):
                 loaded[file] = self.read_volume(file, is_image=file in files)
                 self._check_grid(loaded, file)
         images = [loaded[file] for file in files if file in loaded]
         if len(images) == len(files):
-            with _collected(faults, report_fault):
+            with reported(note):
                 check_channels(files, [len(image) for image in images], self.in_channels)
         counts: dict[float, int] = {}
         if case["label"] in loaded:
-            with _collected(faults, report_fault):
+            with reported(note):
                 check_not_its_label(case, loaded)
                 counts = _counts(loaded[case["label"]])
                 present = counts.keys() - {self.ignore_index}
@@ -140,9 +147,7 @@ class LoadCase(Transform):
         """
         check_file(file)
         with readable(file):
-            voxels = cast("MetaTensor", self._load(file))
-            # MONAI may take a form of code 0.
-            voxels.affine = torch.from_numpy(affine_of(nibabel.load(file)))
+            voxels = cast("MetaTensor", read_volume(file))
         check_three_axes(file, voxels.shape[1:])
         check_affine(file, voxels.affine.numpy())
         warn_of_forms(file)
@@ -174,15 +179,6 @@ class LoadCase(Transform):
         )  # equal but for rounding, by which resampled grids could differ
         fingerprints = _fingerprint(image), _fingerprint(classes)
         return LoadedCase(image, classes, counts, fingerprints)
-
-
-@contextmanager
-def _collected(faults: list[InputError], report_fault: ReportFault) -> Iterator[None]:
-    try:
-        yield
-    except InputError as fault:
-        faults.append(fault)
-        report_fault(fault)
 
 
 def _counts(label: MetaTensor) -> dict[float, int]:

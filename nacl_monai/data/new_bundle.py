@@ -76,15 +76,7 @@ def new_bundle(
     choices = _choose(description, str(dataset_dir), options, faults)
     if faults:
         return NewBundle(None, choices, faults)
-    _write(source, target, _values(name, description, options, choices))
-    return NewBundle(target, choices, faults)
-
-
-def _values(
-    name: str, description: Description, options: Options, choices: list[Choice]
-) -> dict[str, Any]:
-    """What the template's placeholders stand for."""
-    return {
+    values = {
         "name": name,
         "title": " ".join(description.title.split()) or name,
         "format": description.format,
@@ -92,6 +84,8 @@ def _values(
         "choices": choices,
         **{key: value for choice in choices for key, value in choice.keys.items()},
     }
+    _write(source, target, values)
+    return NewBundle(target, choices, faults)
 
 
 def _check(name: str, target: Path, template: Path) -> None:
@@ -121,7 +115,10 @@ def _choose(
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
     cases: list[Case] = find(report_fault=faults.append)
-    sampled = _sampled(description, cases, options)
+    tested = set(description.sets.get("test", ()))
+    # Those who train decide on a window; a CT beside another modality is refused in any case.
+    windowed = is_ct(description, options) and options.window is None
+    sampled = [case["case"] for case in cases if windowed and case["case"] not in tested]
     found = survey(cases, faults.append, sampled, description.ignored)
     classes = choose_classes(description, found, faults.append) if found.cases else []
     if faults:
@@ -141,14 +138,6 @@ def _choose(
         choose_split(description, found.cases),
         *choose_preprocessing(description, found, options),
     ]
-
-
-def _sampled(description: Description, cases: list[Case], options: Options) -> list[str]:
-    """The cases whose intensities decide on a window: those of a CT that may train."""
-    if not is_ct(description, options) or options.window is not None:
-        return []
-    tested = set(description.sets.get("test", ()))
-    return [case["case"] for case in cases if case["case"] not in tested]
 
 
 def _write(source: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -261,18 +250,14 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
         folds = [_units(description, fold, unit_of) for fold in description.folds]
         return _by_folds(units, folds, given.get("test", []))
     if not given:
-        return _at_random(units)
+        split_patients(units, PROPORTIONS, 0)
+        return Choice(
+            "No sets are given: 70, 10 and 20 % train, validate and test, drawn by split_seed",
+            {"split_proportions": dict(PROPORTIONS), "draw_split": "@random_split"},
+        )
     choice = _around_sets(units, given)
     lost = ". The folds are left out, since who validates is given" if description.folds else ""
     return choice._replace(why=choice.why + lost)
-
-
-def _at_random(units: Sequence[str]) -> Choice:
-    split_patients(units, PROPORTIONS, 0)
-    return Choice(
-        "No sets are given: 70, 10 and 20 % train, validate and test, drawn by split_seed",
-        {"split_proportions": dict(PROPORTIONS), "draw_split": "@random_split"},
-    )
 
 
 def _around_sets(units: Sequence[str], given: Mapping[str, Sequence[str]]) -> Choice:

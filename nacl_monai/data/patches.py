@@ -7,30 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
-from torch.utils.data import Dataset
 
-from nacl_monai.data.augmentation import seeded
 from nacl_monai.data.cases import image_files
-from nacl_monai.data.volumes import CachedVolumes, SliceDataset, Transform
+from nacl_monai.data.volumes import CachedVolumes, Pieces, SliceDataset, Transform
 from nacl_monai.errors import InputError
 
 #: Every network of the menu takes multiples of it, so that no patch need be larger by as much.
 _MULTIPLE = 32
 
 
-class PatchDataset(Dataset[dict[str, Any]]):
-    """Random patches of ``volumes``, of which a share is centered on voxels of the classes.
+class PatchDataset(Pieces):
+    """Random patches of ``volumes``, of which a share is centered on the classes; see `Pieces`.
 
     A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
     volume: every class of the volume's label but the background is as probable as any other, and so is
     every voxel of the class. The other patches are anywhere within the volume. MONAI's
     ``RandCropByLabelClasses`` draws in the same way, but from a whole volume in memory; here a patch
     costs the pages that it covers, and those of one slice of the label.
-
-    A volume that is smaller than a patch is padded with zeros on all sides, as MONAI's sliding-window
-    inference pads it.
 
     Args:
         volumes: The volumes to cut.
@@ -40,11 +33,6 @@ class PatchDataset(Dataset[dict[str, Any]]):
             that an epoch sees as many voxels as there are, like one of slices.
         class_centered: The probability that a patch is centered on a class.
         ignore_index: The label of voxels that nobody labeled, which is not a class; None where all are.
-
-    Attributes:
-        seed: Seed of the places and of the random numbers in ``transform``, which follow from it and the
-            index of the item (`nacl_monai.training.EpochSeed` sets it for every epoch); None leaves
-            them to chance.
 
     Raises:
         InputError: If along an axis a patch 32 voxels smaller would hold every volume.
@@ -59,14 +47,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
         class_centered: float = 0.5,
         ignore_index: int | None = None,
     ) -> None:
-        self.volumes = volumes
-        self.patch = tuple(patch)
-        self.transform = transform
+        super().__init__(volumes, patch, transform)
         self.class_centered = class_centered
         self.ignore_index = ignore_index
-        self.seed: int | None = None
         self._sizes = [volumes.size(index) for index in range(len(volumes))]
-        check_patch(volumes, self._sizes, self.patch)
+        check_patch(volumes, self._sizes, self.size)
         self._volumes = [
             volume
             for volume, size in enumerate(self._sizes)
@@ -80,25 +65,17 @@ class PatchDataset(Dataset[dict[str, Any]]):
         volume = self._volumes[index]
         entropy = None if self.seed is None else [self.seed, index]
         corner = self._corner(volume, np.random.default_rng(entropy))
-        item = self.volumes.patch(volume, corner, self.patch)
-        for key in ("image", "label"):
-            item[key] = _padded(item[key], self.patch)
-        if self.transform is None:
-            return item
-        changed: dict[str, Any] = (
-            self.transform(item) if entropy is None else seeded(self.transform, item, entropy)
-        )
-        return changed
+        return self.finished(self.volumes.patch(volume, corner, self.size), index)
 
     def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
         """Where a patch begins."""
-        beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.patch, strict=True)]
+        beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.size, strict=True)]
         labels = self.volumes.classes[volume].tolist()
         classes = [label for label in labels if label not in (0, self.ignore_index)]
         if not classes or random.random() >= self.class_centered:
             return [int(random.integers(last + 1)) for last in beyond]
         center = self._voxel(volume, int(random.choice(classes)), random)
-        corner = (at - m // 2 for at, m in zip(center, self.patch, strict=True))
+        corner = (at - m // 2 for at, m in zip(center, self.size, strict=True))
         return [min(max(first, 0), last) for first, last in zip(corner, beyond, strict=True)]
 
     def _voxel(self, volume: int, label: int, random: np.random.Generator) -> tuple[int, int, int]:
@@ -154,8 +131,3 @@ def check_patch(
                 f"{longest[axis]} voxels, and a patch {length}; choose a smaller one: "
                 f"--patch {str(fitting).replace(' ', '')}"
             )
-
-
-def _padded(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    missing = [m - n for m, n in zip(size, image.shape[1:], strict=True)]
-    return F.pad(image, [side for n in reversed(missing) for side in (n // 2, n - n // 2)])

@@ -124,33 +124,19 @@ def split_cases(
             f"train_fraction {train_fraction}: is not a share; choose one above 0 and at most 1"
         )
     file = Path(file)
-    if _is_by_hand(file):
-        _check_whole(file, train_fraction)
-    else:
-        drawn = _drawn([split_unit(case) for case in cases], draw, train_fraction, seed)
-        _keep_drawn(file, drawn)
-    return read_split(cases, file)
-
-
-def _is_by_hand(file: Path) -> bool:
-    return file.is_file() and _DRAWN not in _read(file)
-
-
-def _check_whole(file: Path, train_fraction: float) -> None:
-    """Refuses to shorten a split that was written by hand."""
-    if train_fraction < 1:
-        raise InputError(
-            f"{file}: was written by hand, so that train_fraction {train_fraction} cannot shorten "
-            "it; leave that out and list fewer training patients, or remove the file"
-        )
-
-
-def _keep_drawn(file: Path, drawn: Mapping[str, Any]) -> None:
-    """Writes a split, unless it is written already, and must then be the same."""
+    if file.is_file() and not is_drawn(file):
+        if train_fraction < 1:
+            raise InputError(
+                f"{file}: was written by hand, so that train_fraction {train_fraction} cannot shorten "
+                "it; leave that out and list fewer training patients, or remove the file"
+            )
+        return read_split(cases, file)
+    drawn = _drawn([split_unit(case) for case in cases], draw, train_fraction, seed)
     if file.is_file():
         _check_drawn(file, _read(file), drawn)
     else:
         write_text(file, json.dumps(drawn, indent=2, ensure_ascii=False) + "\n")
+    return read_split(cases, file)
 
 
 class Sets(dict[str, list[Case]]):
@@ -175,21 +161,17 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     if not file.is_file():
         raise InputError(f"{file}: there is no split; a training writes it, so train first")
     split = _sets(file, _read(file))
-    _check_known(file, split, {split_unit(case) for case in cases})
-    sets = {
-        part: [case for case in cases if split_unit(case) in set(names)]
-        for part, names in split.items()
-    }
-    return Sets(sets, file)
-
-
-def _check_known(file: Path, split: Split, units: set[str]) -> None:
-    unknown = sorted({*chain(*split.values())} - units)
+    unknown = sorted({*chain(*split.values())} - {split_unit(case) for case in cases})
     if unknown:
         raise InputError(
             f"{file}: patient {unknown[0]} is not in the dataset; name the folder that this split was "
             "drawn from, or remove the file to draw another"
         )
+    sets = {
+        part: [case for case in cases if split_unit(case) in set(names)]
+        for part, names in split.items()
+    }
+    return Sets(sets, file)
 
 
 def is_drawn(file: str | Path) -> bool:
@@ -266,14 +248,10 @@ def _sets(where: str | Path, content: Mapping[str, Any]) -> Split:
     if not all(isinstance(names, list) for names in sets.values()):
         raise _no_split(where)
     split = {part: list(map(str, names)) for part, names in sets.items()}
-    _check_listed_once(where, split)
-    return split
-
-
-def _check_listed_once(where: str | Path, split: Split) -> None:
     for name, times in Counter(chain(*split.values())).items():
         if times > 1:
             raise InputError(f"{where}: patient {name} is listed twice; list each patient once")
+    return split
 
 
 def _apportion(total: int, weights: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from nacl_monai.data.cases import Case, ReportFault, image_files
+from nacl_monai.data.cases import Case, ReportFault, image_files, reported
 from nacl_monai.data.faults import SPATIAL_AXES, VoxelGrid, readable
 from nacl_monai.data.formats import Description
 from nacl_monai.data.loading import LoadCase
 from nacl_monai.errors import InputError
+from nacl_monai.inference.images import stored_shape
 from nacl_monai.progress import progress_bar
 
 
@@ -96,17 +95,9 @@ def survey(
     found = Survey(ignored)
     load = LoadCase([[0]], 1).read_volume
     for case in progress_bar(cases, description="Looking at the data", unit="case"):
-        with _reported(report_fault):
+        with reported(report_fault):
             _add(found, case, load, case["case"] in intensities_of)
     return found
-
-
-@contextmanager
-def _reported(report_fault: ReportFault) -> Iterator[None]:
-    try:
-        yield
-    except InputError as fault:
-        report_fault(fault)
 
 
 def _add(found: Survey, case: Case, load: _Load, is_sampled: bool) -> None:
@@ -146,8 +137,7 @@ def _whole_numbers(file: str, label: torch.Tensor) -> list[int]:
 def _channels(file: str, shape: tuple[int, ...]) -> int:
     """The number of channels in the header of an image, whose shape must be that of the label."""
     with readable(file):
-        image: Any = nibabel.load(file)
-    stored: tuple[int, ...] = image.shape
+        stored = stored_shape(file)
     if stored[:SPATIAL_AXES] != shape:
         raise InputError(f"{file}: has shape {stored} but its label {shape}; they must be equal")
     return stored[SPATIAL_AXES] if len(stored) > SPATIAL_AXES else 1

@@ -188,19 +188,56 @@ def check_distinct(sets: Sequence[CachedVolumes]) -> None:
             check_new(case, fingerprints, known)
 
 
-class SliceDataset(Dataset[dict[str, Any]]):
-    """The 2-D slices of ``volumes``, in any order and under any sampler.
+class Pieces(Dataset[dict[str, Any]]):
+    """Pieces of volumes of one size, each changed when it is drawn.
 
     Args:
         volumes: The volumes to cut.
-        spatial_size: Height and width of every item; smaller slices are padded with zeros on all
-            sides, as MONAI's sliding-window inference pads them.
-        transform: Applied to every slice when it is drawn, for instance random augmentation.
-        discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
+        size: The size of every piece; smaller ones are padded with zeros on all sides, as MONAI's
+            sliding-window inference pads them.
+        transform: Applied to every piece, for instance random augmentation.
 
     Attributes:
-        seed: Seed of the random numbers in ``transform``, which follow from it and the index of the item
+        seed: Seed of all random numbers, which follow from it and the index of the piece
             (`nacl_monai.training.EpochSeed` sets it for every epoch); None leaves them to chance.
+    """
+
+    def __init__(
+        self, volumes: CachedVolumes, size: Sequence[int], transform: Transform | None
+    ) -> None:
+        self.volumes = volumes
+        self.transform = transform
+        self.seed: int | None = None
+        self.size = tuple(size)
+
+    def finished(self, item: dict[str, Any], index: int) -> dict[str, Any]:
+        """The piece of that index, padded and changed."""
+        for key in ("image", "label"):
+            item[key] = _padded(item[key], self.size)
+        if self.transform is None:
+            return item
+        changed: dict[str, Any] = (
+            self.transform(item)
+            if self.seed is None
+            else seeded(self.transform, item, [self.seed, index])
+        )
+        return changed
+
+
+def _padded(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.
+    missing = [m - n for m, n in zip(size, image.shape[1:], strict=True)]
+    return F.pad(image, [side for n in reversed(missing) for side in (n // 2, n - n // 2)])
+
+
+class SliceDataset(Pieces):
+    """The 2-D slices of ``volumes``, in any order and under any sampler; see `Pieces`.
+
+    Args:
+        volumes: The volumes to cut.
+        spatial_size: Height and width of every item.
+        transform: Applied to every slice when it is drawn, for instance random augmentation.
+        discard_empty: Whether slices that show nothing are left out (`CachedVolumes.empty`).
 
     Raises:
         InputError: If a volume's slices are larger than ``spatial_size``.
@@ -213,10 +250,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         transform: Transform | None = None,
         discard_empty: bool = False,
     ) -> None:
-        self.volumes = volumes
-        self.transform = transform
-        self.seed: int | None = None
-        self.spatial_size = tuple(spatial_size)
+        super().__init__(volumes, spatial_size, transform)
         self._places = [
             (volume, position)
             for volume, empty in enumerate(volumes.empty)
@@ -230,24 +264,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return len(self._places)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = self.volumes.slice(*self._places[index])
-        for key in ("image", "label"):
-            item[key] = self._padded(item[key])
-        if self.transform is None:
-            return item
-        changed: dict[str, Any] = (
-            self.transform(item)
-            if self.seed is None
-            else seeded(self.transform, item, [self.seed, index])
-        )
-        return changed
-
-    def _padded(self, image: torch.Tensor) -> torch.Tensor:
-        # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.
-        height, width = (
-            size - n for size, n in zip(self.spatial_size, image.shape[1:], strict=True)
-        )
-        return F.pad(image, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return self.finished(self.volumes.slice(*self._places[index]), index)
 
 
 def _key(case: Case, preprocessing: str) -> str:

@@ -22,7 +22,8 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     Args:
         images: A file, a folder, or a glob pattern of either. A folder holds images, each with all
             channels or with a file per modality, or one DICOM series.
-        modalities: What the names of a case's files end with before ``.nii`` or ``.nii.gz``, in the
+        modalities: What the names of a case's files end with before ``.nii.gz``, ``.nii``, ``.mha`` or
+            ``.nrrd``, in the
             order of the network's channels. A file of any modality stands for all of its case, so that
             no case is passed over, whichever file it lacks.
 
@@ -86,6 +87,6 @@ def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:
 
 
 def _split(name: str, modalities: Sequence[str]) -> re.Match[str] | None:
-    """What is before and behind the longest modality that the name of a NIfTI file ends with."""
+    """What is before and behind the longest modality that the name of an image ends with."""
     either = "|".join(map(re.escape, modalities))
-    return re.fullmatch(rf"(.*?)(?:{either})(\.(?i:nii|nii\.gz))", name)
+    return re.fullmatch(rf"(.*?)(?:{either})(\.(?i:nii|nii\.gz|mha|nrrd))", name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
@@ -45,7 +46,10 @@ def refuse(line: str) -> NoReturn:
 
 
 pydicom, has_pydicom = optional_import("pydicom")
+simple_itk, _ = optional_import("SimpleITK")
 
+#: What SimpleITK reads: MetaImage and NRRD, each in one file.
+ITK = (".mha", ".nrrd")
 #: How far from the even stack a slice may be, as a share of the distance of slices.
 UNEVEN = 0.1
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -54,7 +58,7 @@ _NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
 _COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
 _CHUNK = 2**20
 _MOST_LABELS = 30
-_REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
+REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
 
 
 class Series(NamedTuple):
@@ -220,7 +224,6 @@ class ReadImage(Transform):
     def __init__(self, in_channels: int, affine_tolerance: float = 0.01) -> None:
         self.in_channels = in_channels
         self.affine_tolerance = affine_tolerance
-        self.load: Callable[[str], Any] = LoadImage(ensure_channel_first=True)
 
     def __call__(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """The case with its image, ``(C, H, W, D)``, in place of the files."""
@@ -228,7 +231,7 @@ class ReadImage(Transform):
         try:
             for file in files:
                 _check_file(file)
-            image = self._join([self._load(file) for file in files])
+            image = self._join([read_volume(file) for file in files])
         except Exception as error:  # readers raise many kinds of error
             cause = str(error).partition("\n")[0]
             names = " and ".join(files)
@@ -238,17 +241,6 @@ class ReadImage(Transform):
         _check_image(image, self.in_channels)
         _warn(image)
         return {**case, "image": image}
-
-    def _load(self, file: str) -> Any:
-        if Path(file).is_dir():  # one channel, as MONAI's readers give an image
-            series = read_series(file)
-            voxels = torch.from_numpy(read_voxels(series))[None]
-            affine = torch.from_numpy(series.affine)
-            return MetaTensor(voxels, affine=affine, meta={"filename_or_obj": file})
-        image = self.load(file)
-        if _is_nifti(file):  # MONAI may take the form that the header does not declare
-            image.affine = torch.as_tensor(affine_of(nibabel.load(file)))
-        return image
 
     def _join(self, images: Sequence[Any]) -> Any:
         """The files of a case as one image. MONAI would ask for affines that are closer than this."""
@@ -262,6 +254,58 @@ class ReadImage(Transform):
             if not distance <= self.affine_tolerance:
                 raise ValueError(f"their affines put voxels up to {distance:.3g} mm apart")
         return torch.cat([*images]) if len(images) > 1 else first
+
+
+def read_volume(file: str) -> Any:
+    """The voxels of a file or of a folder's series, channels first, at the place that counts.
+
+    NIfTI is read by nibabel, MetaImage and NRRD by SimpleITK, and others by what MONAI has for them.
+    """
+    if Path(file).is_dir():  # one channel, as MONAI's readers give an image
+        series = read_series(file)
+        voxels, affine = read_voxels(series)[None], series.affine
+    elif file.lower().endswith(ITK):
+        voxels, affine = _read_itk(file)
+    else:
+        image = _load()(file)
+        if is_nifti(file):  # MONAI may take the form that the header does not declare
+            image.affine = torch.as_tensor(affine_of(nibabel.load(file)))
+        return image
+    meta = {"filename_or_obj": file}
+    return MetaTensor(torch.from_numpy(voxels), affine=torch.from_numpy(affine), meta=meta)
+
+
+@cache
+def _load() -> Callable[[str], Any]:
+    return LoadImage(ensure_channel_first=True, dtype=np.float32)
+
+
+def _read_itk(file: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Voxels ``(C, x, y, z)`` and affine, RAS+; the channels are components or the fourth axis."""
+    image = simple_itk.ReadImage(file)
+    voxels = simple_itk.GetArrayFromImage(image)
+    if voxels.dtype.kind not in REAL_KINDS:
+        raise ValueError(f"its voxels are {voxels.dtype}")
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        voxels = np.moveaxis(voxels, -1, 0)
+    axes = image.GetDimension()
+    affine = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (axes, axes)) * image.GetSpacing()
+    affine[:3, :3], affine[:3, 3] = direction[:3, :3], image.GetOrigin()[:3]
+    voxels = voxels.reshape(-1, *voxels.shape[-3:]).transpose(0, 3, 2, 1)
+    return np.ascontiguousarray(voxels, np.float32), np.diag([-1.0, -1, 1, 1]) @ affine
+
+
+def stored_shape(file: str) -> tuple[int, ...]:
+    """Voxels along each axis by the header, and how many channels there are, if several."""
+    if not file.lower().endswith(ITK):
+        image: Any = nibabel.load(file)
+        return tuple(image.shape)
+    reader = simple_itk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    channels = reader.GetNumberOfComponents()
+    return (*reader.GetSize(), channels) if channels > 1 else tuple(reader.GetSize())
 
 
 def affine_of(image: Any) -> npt.NDArray[np.float64]:
@@ -318,14 +362,15 @@ def _check_file(file: str) -> None:
     if marked:
         raise ImageFault(f"{file}: is a single DICOM file; name the folder of its series")
     check_compressed(file)
-    if _is_nifti(file):
+    if is_nifti(file):
         header: Any = nibabel.load(file).header
-        if header.get_data_dtype().kind not in _REAL_KINDS:
+        if header.get_data_dtype().kind not in REAL_KINDS:
             kind = header.get_value_label("datatype")
             raise ImageFault(f"{file}: holds {kind} voxels; save it with one number per voxel")
 
 
-def _is_nifti(file: str) -> bool:
+def is_nifti(file: str) -> bool:
+    """Whether a file is one by its name."""
     return file.lower().endswith((".nii", ".nii.gz"))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from inspect import signature
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,27 @@ from torch import Tensor, nn
 from nacl_monai.errors import InputError
 from nacl_monai.losses.inputs import check_not_negative, check_option, one_hot
 from nacl_monai.tensors import check_labels, without_channel, without_metadata
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def with_settings_of(function: Callable[..., Any], *but: str) -> Callable[[Decorated], Decorated]:
+    """Decorates what passes further settings on: its signature names those of a function, too.
+
+    Args:
+        function: Its keyword arguments are the settings.
+        *but: Those that are not passed on.
+    """
+    further = [p for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+    def decorate(item: Decorated) -> Decorated:
+        own = signature(item)
+        named = {p.name: p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD}
+        others = [p for p in further if p.name not in {*named, *but}]
+        item.__signature__ = own.replace(parameters=[*named.values(), *others])  # type: ignore[attr-defined]
+        return item
+
+    return decorate
 
 
 class FunctionModule(nn.Module):
@@ -80,11 +102,6 @@ class Penalty(FunctionModule, ABC):
         super().__init__(**settings)
         check_not_negative("weight", weight)
         self.weight = weight
-
-    @property
-    def needs_image(self) -> bool:
-        """Whether ``labels`` carry the image in their further channels."""
-        return False
 
     @abstractmethod
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:

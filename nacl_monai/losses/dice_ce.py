@@ -64,14 +64,9 @@ def dice_ce_loss(
         tensor(1.3598)
         >>> loss.backward()
     """
+    weights = cross_entropy_weight, dice_weight
     terms = _weighted_terms(
-        logits,
-        labels,
-        cross_entropy_weight=cross_entropy_weight,
-        dice_weight=dice_weight,
-        include_background=include_background,
-        class_weights=class_weights,
-        ignore_index=ignore_index,
+        logits, labels, *weights, include_background, class_weights, ignore_index
     )
     return terms["cross_entropy"] + terms["dice"]
 
@@ -79,7 +74,6 @@ def dice_ce_loss(
 def _weighted_terms(
     logits: Tensor,
     labels: Tensor,
-    *,
     cross_entropy_weight: float,
     dice_weight: float,
     include_background: bool,

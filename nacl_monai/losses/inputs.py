@@ -9,9 +9,11 @@ from torch import Tensor
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.tensors import (
+    check_channels_first,
     check_labels,
     check_outputs,
     check_soft_labels,
+    check_tensor,
     valid_soft_labels,
     without_channel,
     without_metadata,
@@ -78,6 +80,9 @@ def convert_inputs(
         InputError: If there are fewer than two classes, or the shapes do not fit each other.
     """
     converted = at_least_float32(logits)
+    check_tensor(labels, "labels")
+    if labels.shape != logits.shape and not torch.compiler.is_compiling():
+        check_channels_first(logits, labels)
     check_outputs(logits)
     if labels.shape != logits.shape:
         return converted, without_channel(labels, logits).long()
@@ -102,6 +107,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
             f"logits: are a list of {len(logits)} outputs; wrap the loss in DeepSupervisionLoss, which "
             "weights them"
         )
+    check_tensor(logits, "logits")
     logits = without_metadata(logits)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

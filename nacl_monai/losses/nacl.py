@@ -15,13 +15,14 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nacl_monai.losses.base import ComposedLoss, Penalty
+from nacl_monai.losses.base import ComposedLoss, Penalty, with_settings_of
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
 from nacl_monai.losses.inputs import (
@@ -45,167 +46,31 @@ from nacl_monai.losses.neighborhood import (
     window_in_voxels,
 )
 
-
-def nacl_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    prior: str = "mean",
-    kernel_size: PerAxis[int] = 3,
-    sigma: PerAxis[float] = 1.0,
-    penalty: str = "l1",
-    penalty_weight: float = 0.1,
-    dice_weight: float = 0.0,
-    space: str = "logits",
-    where: str = "everywhere",
-    mean_over: str = "all",
-    border: str = "valid",
-    ignore_index: int | None = None,
-    class_weights: Sequence[float] | None = None,
-    image: Tensor | None = None,
-    intensity_sigma: float = 0.1,
-    sharpness: float = 5.0,
-    width_mm: float | None = None,
-    spacing: Sequence[float] | None = None,
-) -> Tensor:
-    r"""Computes cross-entropy plus a penalty on logits that differ from the proportions around them.
-
-    .. math::
-
-        \mathcal{L} = \mathcal{L}_{CE}
-            + \lambda \frac{1}{K} \sum_k \mathcal{P}(|\tau_j^k - l_j^k|), \quad
-        \text{averaged over voxels } j
-
-    This is equation 9 of the paper, which sums over the classes; like the paper's own code, and as
-    its weights were chosen, this is the mean over classes as well. In 2-D with the paper's prior,
-    with labels of int64::
-
-        tau = avg_pool2d(one_hot(labels), 3, 1, 1, count_include_pad=False)
-        loss = cross_entropy(logits, labels) + 0.1 * (tau - logits).abs().mean()
-
-    Those of the prior :math:`\tau` (``prior``, ``kernel_size``, ``sigma``, ``border``, ``image``,
-    ``intensity_sigma``, ``width_mm`` and ``spacing``) are the arguments of
-    :func:`neighborhood_proportions`.
-
-    Args:
-        penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2`, or
-            ``"log_barrier"`` for :func:`log_barrier`.
-        penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
-        dice_weight: Weight of soft Dice in a base of cross-entropy and Dice, see :func:`dice_ce_loss`.
-        space: What is constrained: ``"logits"``, or their ``"softmax"`` (section 4.2.2).
-        where: ``"everywhere"`` as in the paper, or only where the window holds several classes, so that
-            no :math:`\tau_j^k` is 1: ``"mixed"``. Elsewhere the penalty is then 0.
-        mean_over: The voxels over which the penalty is averaged: ``"all"``, so that it is the paper's
-            without the other voxels; or the ``"mixed"`` ones, so that their penalty weighs the same
-            however few they are.
-        sharpness: :math:`t` of the log-barrier.
-
-    Raises:
-        InputError: If a setting, shapes or label values do not fit.
-
-    Note:
-        MONAI's ``NACLLoss`` equals this one away from the border of the image, where it pads the
-        labels with zeros; see :func:`neighborhood_proportions` for its Gaussian. It takes labels
-        ``(B, *spatial)`` of int64 only, must be told the number of classes and of axes, has neither
-        ``ignore_index`` nor the softmax, and returns the sum only.
-
-    Example:
-        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
-        >>> loss = nacl_loss(logits, torch.zeros(1, 1, 4, 4), penalty_weight=0.1)
-        >>> loss.detach()
-        tensor(0.7431)
-        >>> loss.backward()
-    """
-    _check_weights(penalty_weight, dice_weight)
-    constraint = neighborhood_penalty(
-        logits,
-        labels,
-        prior=prior,
-        kernel_size=kernel_size,
-        sigma=sigma,
-        penalty=penalty,
-        space=space,
-        where=where,
-        mean_over=mean_over,
-        border=border,
-        ignore_index=ignore_index,
-        image=image,
-        intensity_sigma=intensity_sigma,
-        sharpness=sharpness,
-        width_mm=width_mm,
-        spacing=spacing,
-    )
-    shared: dict[str, Any] = {"class_weights": class_weights, "ignore_index": ignore_index}
-    if dice_weight > 0:
-        base = dice_ce_loss(logits, labels, dice_weight=dice_weight, **shared)
-    else:
-        base = cross_entropy(logits, labels, **shared)
-    return base + penalty_weight * constraint
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-class NACLLoss(ComposedLoss):
-    """NACL as a module: cross-entropy with :class:`NeighborhoodPenalty`, see :func:`nacl_loss`.
+class Constraint(TypedDict, total=False):
+    """The settings of :func:`neighborhood_penalty`, which says what they are by default."""
 
-    Raises:
-        InputError: If a setting, shapes or label values do not fit.
-
-    Example:
-        >>> loss = NACLLoss(penalty_weight=0.1)
-        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
-        >>> loss(logits, torch.zeros(1, 1, 4, 4)).backward()
-        >>> loss.latest_terms
-        {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.0500)}
-    """
-
-    def __init__(
-        self,
-        *,
-        prior: str = "mean",
-        kernel_size: PerAxis[int] = 3,
-        sigma: PerAxis[float] = 1.0,
-        penalty: str = "l1",
-        penalty_weight: float = 0.1,
-        dice_weight: float = 0.0,
-        space: str = "logits",
-        where: str = "everywhere",
-        mean_over: str = "all",
-        border: str = "valid",
-        ignore_index: int | None = None,
-        class_weights: Sequence[float] | None = None,
-        intensity_sigma: float = 0.1,
-        sharpness: float = 5.0,
-        width_mm: float | None = None,
-        spacing: Sequence[float] | None = None,
-    ) -> None:
-        _check_weights(penalty_weight, dice_weight)
-        neighborhood = NeighborhoodPenalty(
-            weight=penalty_weight,
-            prior=prior,
-            kernel_size=kernel_size,
-            sigma=sigma,
-            penalty=penalty,
-            space=space,
-            where=where,
-            mean_over=mean_over,
-            border=border,
-            ignore_index=ignore_index,
-            intensity_sigma=intensity_sigma,
-            sharpness=sharpness,
-            width_mm=width_mm,
-            spacing=spacing,
-        )
-        shared: dict[str, Any] = {"class_weights": class_weights, "ignore_index": ignore_index}
-        base = (
-            DiceCELoss(dice_weight=dice_weight, **shared)
-            if dice_weight > 0
-            else CrossEntropyLoss(**shared)
-        )
-        super().__init__(base, [neighborhood])
+    prior: str
+    kernel_size: PerAxis[int]
+    sigma: PerAxis[float]
+    penalty: str
+    space: str
+    where: str
+    mean_over: str
+    border: str
+    ignore_index: int | None
+    image: Tensor | None
+    intensity_sigma: float
+    sharpness: float
+    width_mm: float | None
+    spacing: Sequence[float] | None
 
 
-def _check_weights(penalty_weight: float, dice_weight: float) -> None:
-    check_not_negative("penalty_weight", penalty_weight)
-    check_not_negative("dice_weight", dice_weight)
+_OF_PENALTY = ("penalty", "space", "sharpness", "where", "mean_over")
+_OF_PRIOR = ("kernel_size", "prior", "sigma", "border", "intensity_sigma")
 
 
 def neighborhood_penalty(
@@ -271,6 +136,119 @@ def _check_penalty(penalty: str, space: str, sharpness: float, where: str, mean_
     check_option("mean_over", ("all", "mixed"), mean_over)
     useful = where == "mixed" or mean_over == "all"
     require(useful, "mean_over", mean_over, "where='mixed' with it, or leave it out")
+
+
+@with_settings_of(neighborhood_penalty)
+def nacl_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    penalty_weight: float = 0.1,
+    dice_weight: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+    **constraint: Unpack[Constraint],
+) -> Tensor:
+    r"""Computes cross-entropy plus a penalty on logits that differ from the proportions around them.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE}
+            + \lambda \frac{1}{K} \sum_k \mathcal{P}(|\tau_j^k - l_j^k|), \quad
+        \text{averaged over voxels } j
+
+    This is equation 9 of the paper, which sums over the classes; like the paper's own code, and as
+    its weights were chosen, this is the mean over classes as well. In 2-D with the paper's prior,
+    with labels of int64::
+
+        tau = avg_pool2d(one_hot(labels), 3, 1, 1, count_include_pad=False)
+        loss = cross_entropy(logits, labels) + 0.1 * (tau - logits).abs().mean()
+
+    Those of the prior :math:`\tau` (``prior``, ``kernel_size``, ``sigma``, ``border``, ``image``,
+    ``intensity_sigma``, ``width_mm`` and ``spacing``) are the arguments of
+    :func:`neighborhood_proportions`.
+
+    Args:
+        penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2`, or
+            ``"log_barrier"`` for :func:`log_barrier`.
+        penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
+        dice_weight: Weight of soft Dice in a base of cross-entropy and Dice, see :func:`dice_ce_loss`.
+        space: What is constrained: ``"logits"``, or their ``"softmax"`` (section 4.2.2).
+        where: ``"everywhere"`` as in the paper, or only where the window holds several classes, so that
+            no :math:`\tau_j^k` is 1: ``"mixed"``. Elsewhere the penalty is then 0.
+        mean_over: The voxels over which the penalty is averaged: ``"all"``, so that it is the paper's
+            without the other voxels; or the ``"mixed"`` ones, so that their penalty weighs the same
+            however few they are.
+        sharpness: :math:`t` of the log-barrier.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI's ``NACLLoss`` equals this one away from the border of the image, where it pads the
+        labels with zeros; see :func:`neighborhood_proportions` for its Gaussian. It takes labels
+        ``(B, *spatial)`` of int64 only, must be told the number of classes and of axes, has neither
+        ``ignore_index`` nor the softmax, and returns the sum only.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss = nacl_loss(logits, torch.zeros(1, 1, 4, 4), penalty_weight=0.1)
+        >>> loss.detach()
+        tensor(0.7431)
+        >>> loss.backward()
+    """
+    _check_weights(penalty_weight, dice_weight)
+    gap = neighborhood_penalty(logits, labels, **constraint)
+    shared: dict[str, Any] = {
+        "class_weights": class_weights,
+        "ignore_index": constraint.get("ignore_index"),
+    }
+    if dice_weight > 0:
+        base = dice_ce_loss(logits, labels, dice_weight=dice_weight, **shared)
+    else:
+        base = cross_entropy(logits, labels, **shared)
+    return base + penalty_weight * gap
+
+
+class NACLLoss(ComposedLoss):
+    """NACL as a module: cross-entropy with :class:`NeighborhoodPenalty`, see :func:`nacl_loss`.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Example:
+        >>> loss = NACLLoss(penalty_weight=0.1)
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss(logits, torch.zeros(1, 1, 4, 4)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.0500)}
+    """
+
+    @with_settings_of(neighborhood_penalty, "image")
+    def __init__(
+        self,
+        *,
+        penalty_weight: float = 0.1,
+        dice_weight: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        **constraint: Unpack[Constraint],
+    ) -> None:
+        _check_weights(penalty_weight, dice_weight)
+        neighborhood = NeighborhoodPenalty(weight=penalty_weight, **constraint)
+        shared: dict[str, Any] = {
+            "class_weights": class_weights,
+            "ignore_index": constraint.get("ignore_index"),
+        }
+        base = (
+            DiceCELoss(dice_weight=dice_weight, **shared)
+            if dice_weight > 0
+            else CrossEntropyLoss(**shared)
+        )
+        super().__init__(base, [neighborhood])
+
+
+def _check_weights(penalty_weight: float, dice_weight: float) -> None:
+    check_not_negative("penalty_weight", penalty_weight)
+    check_not_negative("dice_weight", dice_weight)
 
 
 def log_barrier(gap: Tensor, sharpness: float = 5.0) -> Tensor:
@@ -352,43 +330,15 @@ class NeighborhoodPenalty(Penalty):
         >>> NeighborhoodPenalty(weight=0.1)(logits, torch.zeros(1, 1, 4, 4)).backward()
     """
 
-    def __init__(
-        self,
-        *,
-        weight: float = 0.1,
-        prior: str = "mean",
-        kernel_size: PerAxis[int] = 3,
-        sigma: PerAxis[float] = 1.0,
-        penalty: str = "l1",
-        space: str = "logits",
-        where: str = "everywhere",
-        mean_over: str = "all",
-        border: str = "valid",
-        ignore_index: int | None = None,
-        intensity_sigma: float = 0.1,
-        sharpness: float = 5.0,
-        width_mm: float | None = None,
-        spacing: Sequence[float] | None = None,
-    ) -> None:
-        check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
-        _check_penalty(penalty, space, sharpness, where, mean_over)
-        check_width(width_mm, spacing)
-        super().__init__(
-            weight,
-            prior=prior,
-            kernel_size=kernel_size,
-            sigma=sigma,
-            penalty=penalty,
-            space=space,
-            where=where,
-            mean_over=mean_over,
-            border=border,
-            ignore_index=ignore_index,
-            intensity_sigma=intensity_sigma,
-            sharpness=sharpness,
-            width_mm=width_mm,
-            spacing=spacing,
-        )
+    @with_settings_of(neighborhood_penalty, "image")
+    def __init__(self, *, weight: float = 0.1, **constraint: Unpack[Constraint]) -> None:
+        given = signature(NeighborhoodPenalty).bind(weight=weight, **constraint)
+        given.apply_defaults()
+        settings = {name: value for name, value in given.arguments.items() if name != "weight"}
+        check_neighborhood(**{name: settings[name] for name in _OF_PRIOR})
+        _check_penalty(**{name: settings[name] for name in _OF_PENALTY})
+        check_width(settings["width_mm"], settings["spacing"])
+        super().__init__(weight, **settings)
 
     @property
     def needs_image(self) -> bool:

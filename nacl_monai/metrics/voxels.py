@@ -19,8 +19,11 @@ from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.errors import InputError
 from nacl_monai.tensors import (
+    check_channels_first,
     check_labels,
+    check_outputs,
     check_probabilities,
+    check_tensor,
     check_unit_interval,
     check_voxels,
     is_label,
@@ -265,8 +268,13 @@ def checked_voxels(
         InputError: If the probabilities are logits, NaN or do not sum to 1, if the shapes disagree,
             or if a label is not a class of the network.
     """
-    ignoring = ignore_index is not None
-    probs, labels = batched(as_tensor(probs).detach(), as_tensor(labels).detach(), ignoring)
+    ignoring, name = ignore_index is not None, "logits" if from_logits else "probs"
+    outputs, given = as_tensor(probs), as_tensor(labels)
+    check_tensor(outputs, name)
+    check_tensor(given, "labels")
+    probs, labels = batched(outputs.detach(), given.detach(), ignoring)
+    check_channels_first(probs, labels, name)
+    check_outputs(probs, name)
     probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)
     stored = probs.dtype
     probs, tolerance = dequantized(probs)

@@ -1,4 +1,4 @@
-from .priors import Prior, RatedMasks, bilateral, blur, hard, logistic, mean, svls
+from .priors import Prior, RatedMasks, blur
 from .scores import Fit, PriorScores, fit_width, score_priors
 
 __all__ = [
@@ -6,12 +6,7 @@ __all__ = [
     "Prior",
     "PriorScores",
     "RatedMasks",
-    "bilateral",
     "blur",
     "fit_width",
-    "hard",
-    "logistic",
-    "mean",
     "score_priors",
-    "svls",
 ]

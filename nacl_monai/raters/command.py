@@ -76,13 +76,8 @@ def fit_prior(options: FitOptions) -> list[Path]:
         print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
     print("train with:", " ".join(f"--{key} {_word(value)}" for key, value in words.items()))
     comments = [*lines, f"{len(options.raters)} raters, {counted(pooled.patients, 'patient')}"]
-    return [write_text(options.output, _arguments(comments, words))]
-
-
-def _arguments(comments: Sequence[str], words: Mapping[str, object]) -> str:
-    """The text of a file that ``--args_file`` takes."""
-    lines = [*(f"# {line}" for line in comments), *(f"{key}: {words[key]}" for key in words)]
-    return "\n".join(lines) + "\n"
+    text = [*(f"# {line}\n" for line in comments), *(f"{key}: {words[key]}\n" for key in words)]
+    return [write_text(options.output, "".join(text))]
 
 
 def _check(options: FitOptions) -> None:
@@ -103,10 +98,12 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     files = find_cases(options.raters)
     patients = patients_of(list(files), options.patient_pattern) or list(files)
     cases = list(read_cases(files, options.affine_tolerance))
-    held = [_values(cases, rater) for rater in range(len(options.raters))]
+    held = [
+        {int(value) for case in cases for value in np.unique(case.labels[rater]) if value}
+        for rater in range(len(options.raters))
+    ]
     values = check_values(options.raters, held)
-    _check_ignored(options.raters, values)
-    _check_apart(options.raters, cases)
+    _check_raters(options.raters, values, cases)
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
     scores = {
@@ -116,21 +113,10 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     return scores, tuple(np.median(spacings, axis=0).tolist())
 
 
-def _values(cases: Sequence[RatedCase], rater: int) -> set[int]:
-    """The label values that a rater's label maps hold, without the background."""
-    return {int(value) for case in cases for value in np.unique(case.labels[rater]) if value}
-
-
-def _check_apart(raters: Sequence[Path], cases: Sequence[RatedCase]) -> None:
-    for one, other in combinations(range(len(raters)), 2):
-        if all(np.array_equal(case.labels[one], case.labels[other]) for case in cases):
-            raise InputError(
-                f"{raters[other]}: agrees with {raters[one]} in every voxel, and "
-                "without disagreement there is no width to fit; give label maps that were drawn apart"
-            )
-
-
-def _check_ignored(raters: Sequence[Path], values: Container[int]) -> None:
+def _check_raters(
+    raters: Sequence[Path], values: Container[int], cases: Sequence[RatedCase]
+) -> None:
+    """Refuses labels to ignore, and raters who are one."""
     for folder in raters:
         file = folder.resolve().parent / "dataset.json"
         ignored = read_dataset(file).ignore if file.is_file() else None
@@ -138,6 +124,12 @@ def _check_ignored(raters: Sequence[Path], values: Container[int]) -> None:
             raise InputError(
                 f"{file}: says to ignore the label {ignored}, whose border is none of a structure; give "
                 "label maps without it"
+            )
+    for one, other in combinations(range(len(raters)), 2):
+        if all(np.array_equal(case.labels[one], case.labels[other]) for case in cases):
+            raise InputError(
+                f"{raters[other]}: agrees with {raters[one]} in every voxel, and "
+                "without disagreement there is no width to fit; give label maps that were drawn apart"
             )
 
 
@@ -230,33 +222,22 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
         SettingError: If there is only one rater.
         InputError: If a folder is given twice, or lacks a case of another.
     """
-    _check_several(folders)
+    if len(folders) < 2:
+        raise SettingError(f"{folders[0]}: is the only rater; give two or more folders")
+    for number, folder in enumerate(folders):
+        if folder.resolve() in [other.resolve() for other in folders[:number]]:
+            raise InputError(f"{folder}: is given twice; give every rater once")
     files = [label_files(folder) for folder in folders]
     cases = sorted(set().union(*files))
     for folder, of in zip(folders, files, strict=True):
-        _check_complete(folder, of, cases)
+        missing = [case for case in cases if case not in of]
+        if missing:
+            more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(
+                f"{folder}: has no label map of the case {missing[0]!r}{more}; every rater needs every "
+                "case, so add it, or take the case out of the other folders"
+            )
     return {case: [of[case] for of in files] for case in cases}
-
-
-def _check_several(folders: Sequence[Path]) -> None:
-    """Refuses a single rater, and a rater who is given twice."""
-    if len(folders) < 2:
-        raise SettingError(f"{folders[0]}: is the only rater; give two or more folders")
-    places: set[Path] = set()
-    for folder in folders:
-        if folder.resolve() in places:
-            raise InputError(f"{folder}: is given twice; give every rater once")
-        places.add(folder.resolve())
-
-
-def _check_complete(folder: Path, files: Container[str], cases: Sequence[str]) -> None:
-    missing = [case for case in cases if case not in files]
-    if missing:
-        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(
-            f"{folder}: has no label map of the case {missing[0]!r}{more}; every rater needs every "
-            "case, so add it, or take the case out of the other folders"
-        )
 
 
 def read_cases(
@@ -285,20 +266,11 @@ def read_cases(
             check_same_grid(
                 VoxelGrid(str(file), image.shape, image.affine), first, affine_tolerance
             )
-            labels.append(_turned(whole_numbers(file, image.voxels, image.step), turn))
-        yield RatedCase(name, np.stack(labels), _spacing(images[0].affine, turn))
-
-
-def _turned(values: Array, turn: npt.NDArray[np.float64]) -> Array:
-    """``(z, y, x)`` of a file to the axes of a case."""
-    apply: Any = nibabel.orientations.apply_orientation
-    return np.ascontiguousarray(apply(values.T, turn))
-
-
-def _spacing(affine: npt.NDArray[np.float64], turn: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Sizes along the axes of a case."""
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    return tuple(float(sizes[axis]) for axis in np.argsort(turn[:, 0]))
+            values = whole_numbers(file, image.voxels, image.step)  # (z, y, x)
+            apply: Any = nibabel.orientations.apply_orientation
+            labels.append(np.ascontiguousarray(apply(values.T, turn)))
+        sizes = np.linalg.norm(images[0].affine[:3, :3], axis=0)[np.argsort(turn[:, 0])]
+        yield RatedCase(name, np.stack(labels), tuple(sizes.tolist()))
 
 
 def check_values(folders: Sequence[Path], values: Sequence[set[int]]) -> list[int]:

@@ -9,15 +9,12 @@ inside,
     P(\text{other marks it} \mid d) = P(\delta < d) = F(d / w)
 
 A blur by a Gaussian of :math:`\sigma = w` is this probability for :math:`\delta` normal, a mean over a
-window for :math:`\delta` uniform, and a logistic function of :math:`d` for :math:`\delta` logistic. So
-that their widths compare, the width of each is the standard deviation of that :math:`\delta`, in mm.
-SVLS gives half the weight to a voxel's own label, so that no probability crosses one half smoothly: half
-of all borders would be exactly where this rater's is.
+window for :math:`\delta` uniform. The width of a prior is the standard deviation of that
+:math:`\delta`, in mm. The others that were compared are in the study of LIDC (``studies/lidc``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,10 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt
-from scipy.special import expit
 
-from nacl_monai.errors import InputError, SettingError
-from nacl_monai.losses.neighborhood import member_proportions, unresolved_window, window_of_width
+from nacl_monai.errors import InputError
+from nacl_monai.losses.neighborhood import member_proportions, unresolved_window
 
 Probs = npt.NDArray[np.floating[Any]]
 
@@ -53,49 +49,6 @@ class Prior:
     soften: Callable[[Planes], Probs]
 
 
-def hard() -> Prior:
-    """The mask itself: what cross-entropy holds a network to."""
-    return Prior("hard", "hard labels", math.nan, lambda planes: planes.masks.astype(np.float32))
-
-
-def svls(sigma: float = 1.0, kernel_size: int = 3) -> Prior:
-    """The labels of SVLS, in voxels."""
-    return Prior(
-        "svls",
-        f"SVLS {_window(kernel_size)}, σ {sigma:g}",
-        math.nan,
-        lambda planes: _proportions(planes, "gaussian", [kernel_size] * _axes(planes), sigma),
-    )
-
-
-def window(kernel_size: int = 3) -> Prior:
-    """The paper's prior, the mean over a window of so many voxels."""
-    return Prior(
-        "window",
-        f"NACL {_window(kernel_size)}",
-        math.nan,
-        lambda planes: _proportions(planes, "mean", [kernel_size] * _axes(planes)),
-    )
-
-
-def gaussian(sigma: float = 1.0) -> Prior:
-    """A blur by a Gaussian, in voxels."""
-    size = window_of_width("blur", sigma, (1.0,))[0]
-    return Prior(
-        "gaussian",
-        f"Gaussian, σ {sigma:g}",
-        math.nan,
-        lambda planes: _proportions(planes, "blur", size * _axes(planes), sigma),
-    )
-
-
-def mean(width: float) -> Prior:
-    """The mean over the window, odd along each axis, whose width is nearest."""
-    return Prior(
-        "mean", f"mean, {width:.2f} mm", width, lambda planes: _of_width(planes, "mean", width)
-    )
-
-
 def blur(width: float) -> Prior:
     """A blur by a Gaussian.
 
@@ -107,74 +60,29 @@ def blur(width: float) -> Prior:
         ['0.06', '0.30', '0.70', '0.94']
     """
     return Prior(
-        "blur", f"blur, {width:.2f} mm", width, lambda planes: _of_width(planes, "blur", width)
-    )
-
-
-def logistic(width: float) -> Prior:
-    """A logistic function of the distance to the rater's border, however it bends."""
-    scale = width * math.sqrt(3) / math.pi
-    return Prior(
-        "distance",
-        f"distance, {width:.2f} mm",
+        "blur",
+        f"blur, {width:.2f} mm",
         width,
-        lambda planes: expit(planes.distances / scale),
+        lambda planes: softened_to_width(planes, "blur", width),
     )
 
 
-def bilateral(width: float, intensity_sigma: float = 0.1) -> Prior:
-    """A Gaussian of the distance times one of the difference of intensities; needs an image.
-
-    Raises:
-        SettingError: When it is used without.
-    """
-
-    def soften(planes: Planes) -> Probs:
-        if planes.image is None:
-            raise SettingError("bilateral: needs images; give them, or leave this prior out")
-        return _of_width(planes, "bilateral", width, intensity_sigma)
-
-    return Prior("bilateral", f"bilateral, {width:.2f} mm", width, soften)
-
-
-#: The families that a width is fitted to, by name.
-FAMILIES: dict[str, Callable[[float], Prior]] = {"blur": blur, "distance": logistic, "mean": mean}
-
-
-def _axes(planes: Planes) -> int:
-    return len(planes.spacing)
-
-
-def _window(kernel_size: int) -> str:
-    return f"{kernel_size}×{kernel_size}"
-
-
-def _of_width(planes: Planes, prior: str, width: float, intensity_sigma: float = 0.1) -> Probs:
-    sizes, sigma = unresolved_window(prior, width, planes.spacing)
-    if max(sizes) == 1:  # narrower than a voxel: the mask itself
-        return planes.masks.astype(np.float32)
-    return _proportions(planes, prior, sizes, sigma, intensity_sigma)
-
-
-def _proportions(
-    planes: Planes,
-    prior: str,
-    kernel_size: list[int],
-    sigma: list[float] | float = 1.0,
-    intensity_sigma: float = 0.1,
+def softened(
+    planes: Planes, prior: str, kernel_size: list[int], sigma: list[float] | float = 1.0
 ) -> Probs:
     """What the losses compute; outside a box is what is at its border."""
     inside = torch.from_numpy(planes.masks)
     members = torch.stack([~inside, inside], 1)
-    image = None if planes.image is None else torch.from_numpy(planes.image)[:, None].float()
-    shares = member_proportions(
-        members, kernel_size, prior, sigma, "replicate", image, intensity_sigma
-    )
-    probs: Probs = shares[:, 1].numpy()
+    probs: Probs = member_proportions(members, kernel_size, prior, sigma, "replicate")[:, 1].numpy()
     return probs
 
 
-Array = npt.NDArray[Any]
+def softened_to_width(planes: Planes, prior: str, width: float) -> Probs:
+    """`softened` by a window of a width in mm; below a voxel, it is the mask itself."""
+    sizes, sigma = unresolved_window(prior, width, planes.spacing)
+    if max(sizes) == 1:
+        return planes.masks.astype(np.float32)
+    return softened(planes, prior, sizes, sigma)
 
 
 @dataclass(frozen=True)
@@ -187,7 +95,6 @@ class RatedMasks:
         spacing: Size of a voxel along each spatial axis, in mm.
         patient: Whose image it is.
         absent: Further raters of the image, who marked nothing of this structure in it.
-        image: ``(planes, *spatial)``, of which the bilateral prior needs the intensities.
 
     Example:
         >>> one = np.zeros((1, 5, 5), bool)
@@ -201,7 +108,6 @@ class RatedMasks:
     spacing: tuple[float, ...]
     patient: str
     absent: int = 0
-    image: Array | None = None
 
     def __post_init__(self) -> None:
         if self.masks.dtype != np.bool_ or self.masks.ndim != len(self.spacing) + 2:
@@ -222,13 +128,7 @@ class RatedMasks:
         axes = tuple(range(2, self.masks.ndim))
         bordered = self.masks.any(axis=axes) & ~self.masks.all(axis=axes)
         votes = self.masks.sum(axis=0) - self.masks
-        image = None if self.image is None else np.broadcast_to(self.image, self.masks.shape)
-        return Planes(
-            self.masks[bordered],
-            votes[bordered],
-            self.spacing,
-            None if image is None else image[bordered],
-        )
+        return Planes(self.masks[bordered], votes[bordered], self.spacing)
 
 
 @dataclass(frozen=True)
@@ -239,13 +139,11 @@ class Planes:
         masks: ``(planes, *spatial)``, boolean.
         votes: How many others mark each voxel.
         spacing: Size of a voxel along each axis, in mm.
-        image: ``(planes, *spatial)``, if there is one.
     """
 
     masks: npt.NDArray[np.bool_]
     votes: npt.NDArray[np.int64]
     spacing: tuple[float, ...]
-    image: Array | None = None
 
     @cached_property
     def distances(self) -> npt.NDArray[np.float64]:

@@ -23,9 +23,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
-from scipy.stats import norm, wilcoxon
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from nacl_monai.errors import InputError
@@ -39,8 +38,8 @@ NUM_BINS = 15
 #: Probabilities are clipped to [CLIP, 1 - CLIP] in the log-likelihood, so that no voxel costs infinity.
 CLIP = 1e-3
 METRICS = ("ece", "brier", "nll")
-#: The rows of sums per ring: voxels times answers, answers, probabilities, squares, log-likelihood.
-_SUMS = 5
+#: The sums per ring: voxels times answers, answers, probabilities, squares, log-likelihood.
+_KINDS = ("counts", "positives", "confidences", "brier", "nll")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class PriorScores:
         if metric not in METRICS:
             raise InputError(f"metric: is {metric!r}; choose one of {', '.join(METRICS)}")
         if metric == "ece":
-            shares = self._per_voxel(self.confidences - self.positives)
+            shares = self.per_voxel(self.confidences - self.positives)
             gaps: Array = np.abs(self._weighted(shares, weights)).sum(axis=-1)
             return gaps
         return self._weighted(self.by_patient(metric), weights)
@@ -91,30 +90,22 @@ class PriorScores:
     def by_patient(self, metric: str) -> Array:
         """The score of each patient, ``(patients, priors, bands)``; NaN without a voxel."""
         if metric == "ece":
-            gaps: Array = np.abs(self._per_voxel(self.confidences - self.positives)).sum(axis=-1)
+            gaps: Array = np.abs(self.per_voxel(self.confidences - self.positives)).sum(axis=-1)
             return gaps
         sums: Array = getattr(self, metric)
-        return self._per_voxel(sums[..., None])[..., 0]
-
-    def reliability(self, prior: int, band: int) -> tuple[Array, Array, Array]:
-        """Confidence, accuracy and share of the voxels of each bin, every patient weighing the same."""
-        kinds = (self.confidences, self.positives, self.counts)
-        shares = (np.nanmean(self._per_voxel(one)[:, prior, band], axis=0) for one in kinds)
-        confidence, accuracy, share = shares
-        with np.errstate(invalid="ignore"):
-            return confidence / share, accuracy / share, share
+        return self.per_voxel(sums[..., None])[..., 0]
 
     def select(self, patients: npt.NDArray[np.bool_]) -> PriorScores:
         """The same of some of the patients."""
         names = [name for name, kept in zip(self.patients, patients, strict=True) if kept]
-        sums = (self.counts, self.positives, self.confidences, self.brier, self.nll)
-        return PriorScores(names, self.priors, self.bands, *(one[patients] for one in sums))
+        sums = (getattr(self, kind)[patients] for kind in _KINDS)
+        return PriorScores(names, self.priors, self.bands, *sums)
 
     def __add__(self, other: PriorScores) -> PriorScores:
         """The scores on the images of both, of the same priors and bands."""
         names = list(dict.fromkeys([*self.patients, *other.patients]))
         sums = []
-        for kind in ("counts", "positives", "confidences", "brier", "nll"):
+        for kind in _KINDS:
             mine: Array = getattr(self, kind)
             total = np.zeros((len(names), *mine.shape[1:]))
             for part in (self, other):
@@ -122,7 +113,8 @@ class PriorScores:
             sums.append(total)
         return PriorScores(names, self.priors, self.bands, *sums)
 
-    def _per_voxel(self, sums: Array) -> Array:
+    def per_voxel(self, sums: Array) -> Array:
+        """Sums over bins or other last axes, divided by the voxels of each patient, prior and band."""
         with np.errstate(invalid="ignore"):
             ratios: Array = sums / self.counts.sum(axis=-1, keepdims=True)
         return ratios
@@ -150,7 +142,9 @@ def score_priors(
     Raises:
         InputError: If there is no image, or the bands do not ascend.
     """
-    edges = _ascending(bands)
+    edges = np.asarray(bands, dtype=np.float64)
+    if not len(edges) or edges[0] <= 0 or (np.diff(edges) <= 0).any():
+        raise InputError(f"bands: are {list(bands)}; give widths above 0 mm, in ascending order")
     sums: dict[str, Array] = {}
     for image in images:
         rings = _ring_sums(image.planes(), image.others, priors, edges)
@@ -164,17 +158,10 @@ def score_priors(
     )
 
 
-def _ascending(bands: Sequence[float]) -> Array:
-    edges = np.asarray(bands, dtype=np.float64)
-    if not len(edges) or edges[0] <= 0 or (np.diff(edges) <= 0).any():
-        raise InputError(f"bands: are {list(bands)}; give widths above 0 mm, in ascending order")
-    return edges
-
-
 def _ring_sums(planes: Planes, others: int, priors: Sequence[Prior], edges: Array) -> Array:
     """Sums ``(priors, rings, bins, kinds)`` over the voxels between one band's edge and the next."""
     if not len(planes.masks):
-        return np.zeros((len(priors), len(edges), NUM_BINS, _SUMS))
+        return np.zeros((len(priors), len(edges), NUM_BINS, len(_KINDS)))
     distance = np.abs(planes.distances)
     near = distance <= edges[-1]
     ring = np.searchsorted(edges, distance[near])
@@ -199,7 +186,7 @@ def _binned(
     )
     size = len(edges) * NUM_BINS
     sums: list[Any] = [np.bincount(ring * NUM_BINS + bins, kind, size) for kind in kinds]
-    return np.stack(sums, axis=-1).reshape(len(edges), NUM_BINS, _SUMS)
+    return np.stack(sums, axis=-1).reshape(len(edges), NUM_BINS, len(_KINDS))
 
 
 #: Resamplings of patients for an interval.
@@ -346,72 +333,3 @@ def _lowest(widths: Array, curves: Array) -> Array:
     usable = (at == inner) & np.isfinite(lowest)
     found: Array = np.where(usable, np.exp(np.where(usable, lowest, 0)), widths[at])
     return found
-
-
-def nearest(scores: PriorScores, family: str, width: float) -> int:
-    """The position of the prior of a family whose width is nearest."""
-    ratios = [
-        abs(np.log(one.width / width)) if one.family == family else np.inf for one in scores.priors
-    ]
-    return int(np.argmin(ratios))
-
-
-def halves(patients: int, seed: int = 0) -> npt.NDArray[np.bool_]:
-    """Which patients are of the half that a width is fitted to."""
-    chosen = np.zeros(patients, np.bool_)
-    chosen[np.random.default_rng(seed).permutation(patients)[: patients // 2]] = True
-    return chosen
-
-
-def held_out(
-    scores: PriorScores,
-    family: str,
-    rival: str,
-    criterion: str = "brier",
-    band: int = -1,
-    *,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Fits a width to one half of the patients, and compares it with another prior on the other half.
-
-    Args:
-        scores: The scores of both.
-        family: Whose width is fitted.
-        rival: The label of the other prior.
-        criterion: The metric that is least at the fitted width.
-        band: The position of the band.
-        seed: The seed of the halves and the resamplings.
-
-    Returns:
-        One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two,
-        with ``low`` and ``high``, the ends of its 95 % interval by bootstrap over patients; ``p``,
-        Wilcoxon's signed-rank test of the patients' own scores; ``better``, in how many patients the
-        fitted is; ``patients``; ``width``, the fitted one in mm, the nearest that was tried.
-    """
-    training = halves(len(scores.patients), seed)
-    fit = fit_width(scores.select(training), family, criterion, band, resamples=2, seed=seed)
-    test = scores.select(~training)
-    mine = nearest(scores, family, fit.best)
-    other = next(k for k, one in enumerate(scores.priors) if one.label == rival)
-    weights = bootstrap_weights(len(test.patients), RESAMPLES, seed)
-    rows = []
-    for metric in METRICS:
-        whole, drawn = test.errors(metric)[:, band], test.errors(metric, weights)[:, :, band]
-        low, high = percentile_interval(drawn[:, mine] - drawn[:, other])
-        own = test.by_patient(metric)[:, [mine, other], band]
-        gains = np.diff(own[~np.isnan(own).any(axis=1)], axis=1)[:, 0]
-        rows.append(
-            {
-                "metric": metric,
-                "width": scores.priors[mine].width,
-                "fitted": whole[mine],
-                "rival": whole[other],
-                "difference": whole[mine] - whole[other],
-                "low": low,
-                "high": high,
-                "p": float(wilcoxon(gains).pvalue) if gains.any() else 1.0,
-                "better": int((gains > 0).sum()),
-                "patients": len(gains),
-            }
-        )
-    return pd.DataFrame(rows)

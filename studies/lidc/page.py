@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nacl_monai.raters.priors import FAMILIES
 from nacl_monai.raters.scores import CLIP, METRICS, NUM_BINS, PriorScores, fit_width
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
 from nacl_monai.reports.tables import markdown_table
+from studies.lidc.priors import FAMILIES, reliability
 
 _HEAD = """\
 # Priors against the raters of LIDC
@@ -47,7 +47,7 @@ def report(
         patients: With a nodule that two or more marked.
         scores: From `studies.lidc.study.score_table`.
         widths: From `studies.lidc.study.width_table`.
-        tests: From `nacl_monai.raters.scores.held_out`.
+        tests: From `studies.lidc.priors.held_out`.
     """
     counts = ", ".join(f"{number} nodules that {k} raters marked" for k, number in nodules.items())
     parts = [
@@ -138,7 +138,7 @@ def draw_reliability(scores: PriorScores, priors: Sequence[int], band: int) -> F
         figure = new_figure(3.2, WIDTH)
         panels = figure.subplots(1, len(priors), sharey=True, squeeze=False)[0]
         for axes, k in zip(panels, priors, strict=True):
-            confidence, accuracy, share = scores.reliability(k, band)
+            confidence, accuracy, share = reliability(scores, k, band)
             axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
             axes.scatter(confidence, accuracy, 12 + 400 * share, color=OKABE_ITO["blue"], alpha=0.8)
             axes.set(

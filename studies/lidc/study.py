@@ -13,20 +13,13 @@ import pandas as pd
 
 from nacl_monai.files import atomic_path, write_text
 from nacl_monai.progress import progress_bar
-from nacl_monai.raters.priors import FAMILIES, Prior, RatedMasks, gaussian, hard, svls, window
-from nacl_monai.raters.scores import (
-    METRICS,
-    RESAMPLES,
-    PriorScores,
-    fit_width,
-    held_out,
-    nearest,
-    score_priors,
-)
+from nacl_monai.raters.priors import Prior, RatedMasks
+from nacl_monai.raters.scores import METRICS, RESAMPLES, PriorScores, fit_width, score_priors
 from nacl_monai.reports.statistics import bootstrap_weights, percentile_interval
 from nacl_monai.reports.style import save_figure
 from studies.lidc.outlines import READERS, Nodule, Scan, find_database, read_nodules, read_scans
 from studies.lidc.page import draw_reliability, draw_widths, report
+from studies.lidc.priors import FAMILIES, gaussian, hard, held_out, nearest, svls, window
 
 #: To either side of a reader's border, in mm; in the table in pixels, in pixels.
 BANDS, PIXEL_BAND = (1.0, 2.0, 3.0), (1.0,)

@@ -237,12 +237,3 @@ def test_other_random_numbers_go_on_as_if_nothing_had_been(refusing):
     found.append(from_globals(None))
 
     assert expected == found
-
-
-def test_nothing_to_do_is_not_seeded(monkeypatch):
-    """It takes a fifteenth of a training on small slices."""
-    monkeypatch.setattr("nacl_monai.data.augmentation.set_rnd", lambda *_: pytest.fail("seeded"))
-    item = {"image": torch.ones(4)}
-
-    assert seeded(Compose([]), item, [0, 0]) is item
-    assert seeded(Compose([Compose([])]), item, [0, 0]) is item

@@ -1,6 +1,5 @@
 """The check reads as a training does, collects faults, and says what a bundle makes of data."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -26,10 +25,8 @@ from nacl_monai.data.check import (
     settings_lines,
 )
 from nacl_monai.data.loading import LoadedCase
-from nacl_monai.data.new_bundle import new_bundle
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.menus import dataset_names, read_dataset
-from tests import own_data
 from tests.conftest import ROOT, change, put, save_nifti
 
 BUNDLES = ROOT / "bundles"
@@ -60,25 +57,6 @@ class TestSound:
             voxels = [int((label.get_fdata() == value).sum()) for label in labels]
             assert summary.voxels[value] == sum(voxels)
             assert summary.holders[value] == sum(number > 0 for number in voxels)
-
-    def test_table_has_ranges_and_a_line_per_class(self, decathlon_phantom):
-        """One table: number of cases, ranges, and the classes with their share of all voxels."""
-        summary = check(decathlon_phantom)
-        title, shape, spacing, *rows = summary.table().splitlines()
-        smallest, largest = np.min(summary.shapes, axis=0), np.max(summary.shapes, axis=0)
-
-        assert "10 sound cases of 6 patients (official: 260 cases), 1 channel" in title
-        assert shape.split()[1:] == [
-            "×".join(map(str, smallest)),
-            "to",
-            "×".join(map(str, largest)),
-        ]
-        assert spacing.split()[1:] == ["1.00×1.00×1.00", "to", "1.00×1.00×1.00", "mm"]
-        total = sum(summary.voxels.values())
-        assert [row.split() for row in rows[1:]] == [
-            [name, str(k), str(summary.voxels[k]), f"{100 * summary.voxels[k] / total:.3f}", "10"]
-            for k, name in enumerate(("background", "anterior", "posterior"))
-        ]
 
     @pytest.mark.nightly
     def test_real_task_is_complete_and_sound(self, hippocampus_dir):
@@ -249,22 +227,6 @@ class TestFaults:
         ]
         assert len(summary.units) == 10
 
-    def test_file_of_two_cases_is_found(self, tmp_path):
-        """Where a list names one label for two images; the second case does not count."""
-        data = own_data.decathlon(tmp_path / "data")
-        content = json.loads((data / "dataset.json").read_text())
-        content["training"][1]["label"] = content["training"][0]["label"]
-        own_data.write_json(data / "dataset.json", content)
-        new_bundle("mine", data, tmp_path / "bundles")
-
-        summary = check_dataset("mine", data, bundles=tmp_path / "bundles", subset=True)
-
-        assert [str(fault) for fault in summary.faults] == [
-            f"{data}/labelsTr/case_000.nii.gz: is the label map of case_001 and of another case; "
-            "correct the list of cases"
-        ]
-        assert len(summary.units) == 5
-
     def test_number_of_the_official_download_is_enough(self, root):
         """A dataset as large as the official one has no fault; a case less is one."""
         bundle = root.parent / "bundles" / "small" / "configs"
@@ -363,13 +325,6 @@ def summary():
     return summary
 
 
-def test_cases_are_added_up(summary):
-    """Voxels by value, and the number of cases that hold each class."""
-    assert summary.units == ["a", "a", "b"]
-    assert summary.voxels == {0: 1900, 1: 50, 2: 113, 4: 80, 7: 1400}
-    assert summary.holders == {0: 3, 1: 2, 2: 1}
-
-
 def test_table_is_that_on_paper(summary):
     """Ranges are axis by axis; shares are of all voxels, in percent."""
     title, *lines = summary.table().splitlines()
@@ -402,72 +357,63 @@ def test_cases_of_unknown_patients_are_not_called_patients(summary):
     assert summary.table().startswith("heart: 4 sound cases (official: 5 cases), 2 channel(s)")
 
 
-def test_table_without_a_sound_case_has_no_ranges():
-    """All numbers are 0, and nothing is divided by them."""
-    lines = DatasetSummary("heart", ["background"], [[0]], 1, 5).table().splitlines()
-
-    assert lines[0].startswith("heart: 0 sound cases of 0 patients")
-    assert lines[2].split() == ["background", "0", "0", "0.000", "0"]
-    assert len(lines) == 3
-
-
 CLASSES = ["background", "myocardium", "cavity"]
 
 
-@pytest.mark.parametrize("values", [[[0], [1]], [[0], [1], [2], [3]]], ids=["fewer", "more"])
-def test_label_values_are_of_as_many_classes(values):
-    """One line says both numbers."""
-    check_label_classes(CLASSES, [[0], [1, 4], [2]])
-
-    line = (
-        f"^classes: names 3 .*, but label_values has the values of {len(values)} classes; set both"
-    )
-    with pytest.raises(SettingError, match=line):
-        check_label_classes(CLASSES, values)
+NAMES = [f"organ {k}" for k in range(257)]
+VALUES = [[k] for k in range(257)]
+PLACES = ([3], [-1], 1, ["cavity"], [], [1, 1], [2.0], [True], [[1, 2]], None)
 
 
 @pytest.mark.parametrize(
-    "indices", [[3], [-1], 1, ["cavity"], [], [1, 1], [2.0], [True], [[1, 2]], None]
+    ("refusing", "arguments", "line"),
+    [
+        *(
+            (
+                check_label_classes,
+                (CLASSES, values),
+                "classes: names 3 .*, but label_values has the",
+            )
+            for values in ([[0], [1]], [[0], [1], [2], [3]])
+        ),
+        (check_label_classes, (NAMES, VALUES), "classes: are 257, and labels are kept in bytes;"),
+        *(
+            (
+                check_label_classes,
+                (names, VALUES[:3]),
+                "classes: are .*; write a list of names, each",
+            )
+            for names in (["background", "a", "a"], ["background", 1, "1"], 3, None)
+        ),
+        *(
+            (
+                check_structures,
+                (CLASSES, {"heart": indices}),
+                "structures: heart is of the classes ",
+            )
+            for indices in PLACES
+        ),
+        *(
+            (
+                check_structures,
+                (CLASSES, structures),
+                "structures: are .*; write for each name a list",
+            )
+            for structures in (["heart"], None, 3)
+        ),
+        *(
+            (check_official_cases, (number,), f"official_cases: is {number}; write how many")
+            for number in ("six", 0, -1, 2.5, True, None)
+        ),
+    ],
 )
-def test_structures_are_of_classes_that_are_there(indices):
-    """A name or a number alone is not a list of places, and a place is there once."""
+def test_declaration_that_cannot_be_meant_is_refused(refusing, arguments, line):
+    """By key, and with what to write; what is at the edge passes."""
+    check_label_classes(NAMES[:256], VALUES[:256])
     check_structures(CLASSES, {"heart": [1, 2]})
-
-    line = "^structures: heart is of the classes .* from 0 to 2, each once$"
-    with pytest.raises(SettingError, match=line):
-        check_structures(CLASSES, {"heart": indices})
-
-
-@pytest.mark.parametrize("structures", [["heart"], None, 3])
-def test_structures_have_names(structures):
-    """A list has none."""
-    with pytest.raises(SettingError, match=r"^structures: are .*; write for each name a list of"):
-        check_structures(CLASSES, structures)
-
-
-@pytest.mark.parametrize("classes", [["background", "a", "a"], ["background", 1, "1"], 3, None])
-def test_classes_have_names_of_their_own(classes):
-    """Rows of a table with one name would become one."""
-    with pytest.raises(SettingError, match=r"^classes: are .*; write a list of names, each once$"):
-        check_label_classes(classes, [[0], [1], [2]])
-
-
-@pytest.mark.parametrize("number", ["six", 0, -1, 2.5, True, None])
-def test_official_cases_are_a_number(number):
-    """There is at least one."""
     check_official_cases(1)
-
-    with pytest.raises(SettingError, match=rf"^official_cases: is {number}; write how many"):
-        check_official_cases(number)
-
-
-def test_classes_beyond_a_byte_are_refused():
-    """Labels would wrap round: the last class would be background."""
-    names = [f"organ {k}" for k in range(257)]
-    check_label_classes(names[:256], [[k] for k in range(256)])
-
-    with pytest.raises(SettingError, match="^classes: are 257, and labels are kept in bytes;"):
-        check_label_classes(names, [[k] for k in range(257)])
+    with pytest.raises(SettingError, match=f"^{line}"):
+        refusing(*arguments)
 
 
 @pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
@@ -509,16 +455,6 @@ def test_exit_code_says_whether_there_are_faults(decathlon_phantom, capsys):
     assert "10 sound cases, but the official download has 260" in faults[0]
 
 
-def test_bundles_of_the_project_serve_any_working_directory(
-    decathlon_phantom, tmp_path, monkeypatch, capsys
-):
-    """Without `--bundles` the project's own are read."""
-    monkeypatch.chdir(tmp_path)
-
-    assert main(["check", "hippocampus", str(decathlon_phantom), "--subset"]) == 0
-    assert "10 sound cases" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("dataset", "bundles", "message"),
     [
@@ -536,15 +472,6 @@ def test_wrong_folder_or_name_is_one_line(tmp_path, capsys, dataset, bundles, me
     assert printed.err.startswith("error: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
-
-
-def test_command_is_required(capsys):
-    """Without a command, or with another, the usage is printed."""
-    for words in ([], ["repair"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(words)
-        assert stopped.value.code == 2
-    assert "check" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import zlib
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -23,9 +22,8 @@ from nacl_monai.audits.images import read_grid, read_image
 from nacl_monai.bundles.error_lines import one_line_errors
 from nacl_monai.data import LoadCase
 from nacl_monai.data.__main__ import main
-from nacl_monai.data.cases import distance, image_files
-from nacl_monai.data.faults import check_file, readable, warn_of_forms
-from nacl_monai.errors import InputError
+from nacl_monai.data.cases import image_files
+from nacl_monai.data.faults import warn_of_forms
 from nacl_monai.inference import ReadImage
 from nacl_monai.phantoms import PHANTOMS
 from tests.conftest import ROOT, change, put, save_nifti
@@ -506,74 +504,6 @@ def file(request, tmp_path):
     return tmp_path / request.param
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, np.float64])
-def test_sound_file_passes(tmp_path, dtype):
-    """Signed, unsigned and floating-point numbers are plain numbers."""
-    save_nifti(np.ones((2, 2, 2), dtype), tmp_path / "a.nii.gz")
-
-    check_file(str(tmp_path / "a.nii.gz"))
-
-
-@pytest.mark.parametrize(
-    ("dtype", "kind"),
-    [(np.complex64, "complex"), (np.dtype([(name, np.uint8) for name in "RGB"]), "RGB")],
-)
-def test_voxels_that_are_no_numbers_are_refused(tmp_path, dtype, kind):
-    """The message names what the voxels are."""
-    save_nifti(np.zeros((2, 2, 2), dtype), tmp_path / "a.nii.gz")
-
-    message = rf"a\.nii\.gz: its voxels are {kind}.*; convert it to one real number per voxel"
-    with pytest.raises(InputError, match=message):
-        check_file(str(tmp_path / "a.nii.gz"))
-
-
-def test_checksum_is_compared(tmp_path):
-    """A voxel that was changed behind the first megabyte is noticed, though it decompresses."""
-    file = tmp_path / "a.nii.gz"
-    save_nifti(np.zeros((128, 128, 100), np.uint8), file)
-    before = file.read_bytes()
-    content = bytearray(gzip.decompress(before))
-    content[-1] ^= 1
-    file.write_bytes(gzip.compress(content, 1)[:-8] + before[-8:])
-
-    with pytest.raises(InputError, match=r"a\.nii\.gz: cannot be read \(CRC check failed"):
-        check_file(str(file))
-
-
-def test_file_that_is_no_nifti_is_refused(file):
-    """Whatever its ending."""
-    file.write_bytes(b"<html>please log in</html>")
-
-    with pytest.raises(InputError, match="cannot be read .*; download or unpack it again"):
-        check_file(str(file))
-
-
-@pytest.mark.parametrize(
-    ("error", "cause"),
-    [
-        (OSError("first line\nlast line\n"), "last line"),
-        (RuntimeError("  itk: bad  "), "itk: bad"),
-        (EOFError(), "EOFError"),
-        (MemoryError(" \n"), "MemoryError"),
-        (zlib.error("invalid block"), "invalid block"),
-        (ValueError("one"), "one"),
-    ],
-)
-def test_last_line_of_an_error_is_its_cause(error, cause):
-    """A library's error without words is called by its type; the error itself is kept."""
-    with pytest.raises(InputError) as caught, readable("a.nii"):
-        raise error
-
-    assert str(caught.value) == f"a.nii: cannot be read ({cause}); download or unpack it again"
-    assert caught.value.__cause__ is error
-
-
-def test_other_errors_are_not_hidden():
-    """A fault of the program is not a fault of the file."""
-    with pytest.raises(ZeroDivisionError), readable("a.nii"):
-        raise ZeroDivisionError
-
-
 class TestForms:
     @pytest.fixture
     def contradiction(self, tmp_path, monkeypatch):
@@ -643,16 +573,3 @@ def with_codes(file, sform_code, qform_code):
     header["vox_offset"] = 352  # which nibabel forgets
     file.write_bytes(header.binaryblock + content[348:])
     return str(file)
-
-
-@pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("0.01", 0.01), ("1e2", 100.0)])
-def test_distance_is_a_number(text, number):
-    """It is in millimeters."""
-    assert distance(text) == number
-
-
-@pytest.mark.parametrize("text", ["nan", "inf", "-1", "-0.001", "near"])
-def test_what_is_no_distance_is_refused(text):
-    """Nothing is within NaN of anything, and everything within infinity."""
-    with pytest.raises(ValueError, match=text):
-        distance(text)

@@ -31,18 +31,6 @@ def test_pairs_are_found_by_name_and_channel(tmp_path):
     assert cases[0]["label"] == f"{tmp_path}/l/a.nii"
 
 
-def test_one_channel_is_one_file(tmp_path):
-    """No list of one."""
-    touch(tmp_path, "i/a.nii.gz", "l/a.nii.gz")
-
-    (case,) = paired_cases(tmp_path, [["i", "l"]])
-    assert case == {
-        "case": "a",
-        "image": f"{tmp_path}/i/a.nii.gz",
-        "label": f"{tmp_path}/l/a.nii.gz",
-    }
-
-
 def test_all_files_without_a_partner_are_reported(tmp_path):
     """Labels, images and single channels; complete cases are returned."""
     touch(tmp_path, "i/a_0.nii.gz", "i/a_1.nii.gz", "i/b_0.nii.gz", "i/c_1.nii.gz", "i/d_0.nii.gz")
@@ -100,15 +88,6 @@ def test_absolute_files_of_a_list_are_named_without_their_root(tmp_path):
     (tmp_path / "d.json").write_text(json.dumps({"training": entries}))
 
     assert [case["case"] for case in listed_cases(tmp_path, "d.json")] == ["p1_image", "p2_image"]
-
-
-def test_file_of_a_list_that_is_missing_is_reported(tmp_path):
-    """As in every layout."""
-    write(tmp_path, training=[{"image": "i/b.nii.gz", "label": "l/b.nii.gz"}])
-    (tmp_path / "i/b.nii.gz").unlink()
-
-    with pytest.raises(InputError, match=r"i/b\.nii\.gz: missing image"):
-        listed_cases(tmp_path, "d.json")
 
 
 @pytest.mark.parametrize(

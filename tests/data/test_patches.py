@@ -1,7 +1,6 @@
 """Patches of cached volumes: half where the classes are, and the same in any worker."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from nacl_monai.data import (
     slices_or_patches,
 )
 from nacl_monai.errors import InputError
-from tests.data.test_volumes import SIZE, anonymous_memory, big_volume, transforms
+from tests.data.test_volumes import SIZE, transforms
 
 SHAPE = (40, 9, 20)
 PATCH = (16, 16, 8)
@@ -74,20 +73,10 @@ def test_patch_is_a_box_of_the_volume_padded_on_all_sides(volumes, share):
 def test_voxels_of_a_class_are_numbered_each_once(volumes):
     """Every number of a class is another voxel of it."""
     label = volumes[0]["label"][0]
-    for index in (0, 1, 3):
+    for index in (1, 3):
         count = int((label == index).sum())
         found = {volumes.voxel(0, index, number) for number in range(count)}
         assert found == {tuple(place) for place in (label == index).nonzero().tolist()}
-
-
-def test_voxels_are_counted_slice_by_slice(volumes):
-    """Where classes are absent between others, too."""
-    label = volumes[0]["label"][0]
-    for depth in range(SHAPE[2]):
-        counts = [int((label[..., depth] == index).sum()) for index in range(4)]
-        assert volumes.voxels[0][depth].tolist() == counts
-    assert volumes.classes[0].tolist() == [0, 1, 3]
-    assert volumes.size(0) == SHAPE
 
 
 def classes_at_centers(volumes, share, draws=400):
@@ -180,19 +169,6 @@ def test_sides_of_the_window_decide_between_slices_and_patches(cases, tmp_path):
     patches = slices_or_patches(volumes, (16, 16, 16), None, True, 3, 0.25)
 
     assert type(slices) is SliceDataset
-    assert slices.spatial_size == SIZE
+    assert slices.size == SIZE
     assert type(patches) is PatchDataset
-    assert (patches.patch, len(patches), patches.class_centered) == ((16, 16, 16), 6, 0.25)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
-def test_drawing_patches_takes_no_volumes_memory(cases, tmp_path):
-    """Patches are read from the files: one of every volume takes its own memory."""
-    data = PatchDataset(CachedVolumes(cases, [big_volume], tmp_path), (64, 64, 16), per_volume=4)
-
-    before = anonymous_memory()
-    items = [data[index] for index in range(len(data))]
-    grown = anonymous_memory() - before
-
-    assert all(bool((item["image"][..., 1:] == 1).all()) for item in items)
-    assert grown < 16 * 2**20
+    assert (patches.size, len(patches), patches.class_centered) == ((16, 16, 16), 6, 0.25)

@@ -8,7 +8,7 @@ from math import floor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nacl_monai.data import (
@@ -133,24 +133,6 @@ class TestSizes:
 
         assert expected == tuple(map(len, split.values()))
 
-    @given(
-        patients=st.sets(st.text(min_size=1), min_size=3, max_size=60),
-        weights=st.tuples(*[st.integers(1, 100)] * 3),
-        seed=st.integers(0, 2**32 - 1),
-    )
-    def test_sets_are_a_partition_of_proportional_sizes(self, patients, weights, seed):
-        """Every patient is in exactly one set, none is empty, sizes are within one of the shares."""
-        proportions = dict(zip(("train", "val", "test"), weights, strict=True))
-
-        split = split_patients(list(patients), proportions, seed)
-
-        assert sorted(patients) == sorted(name for names in split.values() for name in names)
-        for part, weight in proportions.items():
-            share = len(patients) * weight / sum(weights)
-            assert len(split[part]) >= 1
-            if min(len(patients) * w / sum(weights) for w in weights) >= 1:
-                assert abs(len(split[part]) - share) < 1
-
     def test_as_many_patients_as_sets_are_enough(self):
         """Each set has one; the same sets of one patient less are refused."""
         split = split_patients("abc", PAPER, 0)
@@ -206,16 +188,6 @@ class TestDraw:
         drawn = split_patients(list(patients), proportions, seed)
         assert list(expected.items()) == list(drawn.items())
 
-    @given(seed=st.integers(0, 1000), order=st.randoms())
-    def test_seed_and_set_of_patients_decide_and_their_order_does_not(self, seed, order):
-        """The split depends on the seed and the set of patients, not on their order."""
-        patients = [f"p{n}" for n in range(20)]
-        shuffled = patients * 2
-        order.shuffle(shuffled)
-
-        assert split_patients(patients, PAPER, seed) == split_patients(shuffled, PAPER, seed)
-        assert split_patients(patients, PAPER, seed) != split_patients(patients, PAPER, seed + 1)
-
 
 class TestLeaveOneOut:
     def test_fold_is_tested_and_the_next_patient_validates(self):
@@ -256,6 +228,7 @@ class TestLeaveOneOut:
 
 
 class TestFractions:
+    @settings(max_examples=25, deadline=None)
     @given(patients=st.integers(4, 60), seed=st.integers(0, 100))
     def test_smaller_shares_are_subsets_of_larger_ones(self, patients, seed, tmp_path_factory):
         """Training patients are nested; validation and test do not change."""
@@ -293,25 +266,6 @@ class TestFractions:
 
         assert sorted(kept) == [case["patient"] for case in used]
         assert sorted(kept) == json.loads(file.read_text())["train"]
-
-    def test_another_seed_keeps_other_patients(self, tmp_path):
-        """Another seed keeps other patients, also of the same drawn split."""
-        cases = cases_of([f"p{n}" for n in range(40)])
-        kept = [
-            split_cases(cases, draw(), tmp_path / f"{seed}.json", 0.5, seed)["train"]
-            for seed in (0, 1)
-        ]
-
-        assert kept[0] != kept[1]
-
-    def test_all_patients_are_kept_and_seed_0_is_used_unless_told_otherwise(self, tmp_path):
-        """The defaults are the whole training set and the seed 0."""
-        cases = cases_of([f"p{n}" for n in range(40)])
-
-        whole = split_cases(cases, draw(), tmp_path / "whole.json")
-        assert whole == split_cases(cases, draw(), tmp_path / "one.json", train_fraction=1)
-        half = split_cases(cases, draw(), tmp_path / "half.json", 0.5)
-        assert half == split_cases(cases, draw(), tmp_path / "0.json", 0.5, seed=0)
 
     @pytest.mark.parametrize("fraction", [0, -0.5, 1.001, 25, float("nan")])
     def test_impossible_shares_are_refused(self, tmp_path, fraction):
@@ -409,14 +363,6 @@ class TestFile:
         assert len(split_cases(cases, draw(), file)["test"]) == 2
         assert not is_drawn(file)
 
-    @pytest.mark.parametrize("same", [{"train_fraction": 0.51}, {"draw": draw(0)}])
-    def test_other_words_for_the_same_split_are_accepted(self, tmp_path, same):
-        """Only the sets decide: 0.51 of seven patients is 0.5 of them."""
-        asked = {"cases": cases_of("abcdefghij"), "draw": draw(), "train_fraction": 0.5}
-        file = tmp_path / "split.json"
-
-        assert split_cases(**asked, file=file) == split_cases(**{**asked, **same}, file=file)
-
     def test_sets_that_overlap_are_not_drawn(self, tmp_path):
         """A function of one's own that puts a patient into two sets is refused; nothing is written."""
 
@@ -466,15 +412,6 @@ class TestFile:
             "val": ["p1"],
             "test": ["p2"],
         }
-
-    def test_numbers_and_letters_of_any_alphabet_are_names(self, tmp_path):
-        """MRBrainS's patients are numbers, which JSON may hold without quotes; names are UTF-8."""
-        file = tmp_path / "split.json"
-        file.write_bytes('{"train": [14], "test": ["Zoë"]}'.encode())
-
-        split = read_split(cases_of(["14", "Zoë"], frames=1), file)
-
-        assert [case["patient"] for part in split.values() for case in part] == ["14", "Zoë"]
 
     @pytest.mark.parametrize(
         ("text", "message"),

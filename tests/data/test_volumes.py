@@ -22,7 +22,7 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
     Spacingd,
 )
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 
 from nacl_monai.data import (
     CachedVolumes,
@@ -33,7 +33,7 @@ from nacl_monai.data import (
     paired_cases,
 )
 from nacl_monai.data.preprocessed import preprocess_label
-from nacl_monai.data.volumes import append_checksum, is_whole, source_hash, transforms_hash
+from nacl_monai.data.volumes import append_checksum, source_hash, transforms_hash
 from nacl_monai.errors import InputError
 from tests import own_data
 from tests.conftest import ROOT, save_nifti
@@ -111,13 +111,6 @@ def test_slices_are_those_of_the_volumes(volumes):
         slices[position]
 
 
-def test_transform_is_applied_to_every_slice(volumes):
-    """The slices' transform sees every slice when it is drawn."""
-    slices = SliceDataset(volumes, SIZE, lambda item: {**item, "image": item["image"] + 1})
-
-    torch.testing.assert_close(SliceDataset(volumes, SIZE)[5]["image"] + 1, slices[5]["image"])
-
-
 def test_random_transforms_give_the_same_in_any_number_of_workers(volumes):
     """The seed of the epoch and the index of a slice decide, not the process that makes it."""
     data = SliceDataset(volumes, SIZE, RandGaussianNoised("image", prob=0.5))
@@ -131,17 +124,6 @@ def test_random_transforms_give_the_same_in_any_number_of_workers(volumes):
     assert torch.equal(data[9]["image"], epochs[0][9])
     data.seed = 8
     assert not torch.equal(data[9]["image"], epochs[0][9])
-
-
-def test_files_are_read_once(cases, tmp_path, monkeypatch):
-    """Once cached, volumes are read from the cache: NIfTI files are never read again."""
-    CachedVolumes(cases, transforms(), tmp_path)
-    monkeypatch.setattr(LoadCase, "__call__", lambda *_: pytest.fail("read a NIfTI file again"))
-
-    slices = SliceDataset(CachedVolumes(cases, transforms(), tmp_path), SIZE)
-
-    for _ in range(2):
-        assert len(slices) == sum(len(batch["case"]) for batch in DataLoader(slices, 16))
 
 
 def test_changed_preprocessing_makes_another_cache(cases, tmp_path):
@@ -162,24 +144,6 @@ def test_same_preprocessing_shares_files(cases, tmp_path):
     assert len(list(tmp_path.glob("*.npy"))) == 3
 
 
-def test_changed_file_replaces_the_cached_one(tmp_path):
-    """A label that was corrected on disk, to a file of the same size and time of modification."""
-    image, label = tmp_path / "image.nii", tmp_path / "label.nii"
-    voxels = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
-    case = {"case": "c", "patient": "c", "image": str(image), "label": str(label)}
-    save_nifti(voxels, image)
-    save_nifti((voxels > 0.5).astype(np.uint8), label)
-    os.utime(label, ns=(1, 1))
-    before = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
-
-    save_nifti((voxels > 0.25).astype(np.uint8), label)
-    os.utime(label, ns=(1, 1))
-    after = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
-
-    assert (voxels > 0.5).sum() == before
-    assert (voxels > 0.25).sum() == after
-
-
 def test_interruption_keeps_what_was_cached(cases, tmp_path):
     """What was cached before a fault is kept, and nothing half-written is left."""
     broken = [*cases[:2], {**cases[2], "image": str(tmp_path / "nowhere.nii.gz")}]
@@ -190,47 +154,6 @@ def test_interruption_keeps_what_was_cached(cases, tmp_path):
 
     assert isinstance(caught.value.__cause__, InputError)
     assert len(list((tmp_path / "cache").iterdir())) == 2
-
-
-DIES_WHILE_WRITING = """
-import os, signal, sys
-import numpy
-from nacl_monai.data import CachedVolumes, decathlon_cases
-from tests.data.test_volumes import transforms
-
-def save(stream, array, saved=numpy.save, calls=[]):
-    calls.append(array)
-    if len(calls) == 11:  # of five arrays a volume
-        stream.write(b"half")
-        stream.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    saved(stream, array)
-
-numpy.save = save
-CachedVolumes(decathlon_cases(sys.argv[1])[:5], transforms(), sys.argv[2])
-"""
-
-
-@pytest.mark.slow
-def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
-    """Killed while it writes the third volume of five, caching goes on with the third."""
-    command = [sys.executable, "-c", DIES_WHILE_WRITING, decathlon_phantom, tmp_path]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    read, load = [], LoadCase.__call__
-    monkeypatch.setattr(
-        LoadCase, "__call__", lambda self, data: read.append(data["case"]) or load(self, data)
-    )
-
-    cases = decathlon_cases(decathlon_phantom)[:5]
-    volumes = CachedVolumes(cases, transforms(), tmp_path)
-
-    assert [case["case"] for case in cases[2:]] == read
-    assert len(list(tmp_path.iterdir())) == 5
-    monkeypatch.undo()
-    for volume, fresh in zip(
-        volumes, CachedVolumes(cases, transforms(), tmp_path / "b"), strict=True
-    ):
-        torch.testing.assert_close(volume["image"], fresh["image"])
 
 
 @pytest.mark.parametrize("size", [0, 200, 40_000, -1])
@@ -300,12 +223,6 @@ def test_slices_that_show_nothing_are_empty(cases, tmp_path):
         6 * volume + position for volume in range(3) for position in (1, 2, 3)
     ):
         torch.testing.assert_close(everything[index]["image"], shown[kept]["image"])
-
-
-def test_classes_are_those_of_the_label(volumes):
-    """The classes of a volume are those that its label holds."""
-    for volume, classes in zip(volumes, volumes.classes, strict=True):
-        assert set(classes.tolist()) == set(volume["label"].flatten().tolist())
 
 
 def test_same_voxels_in_two_cases_are_refused(cases, tmp_path):
@@ -392,23 +309,6 @@ def test_no_cases_are_an_error(tmp_path):
         CachedVolumes([], transforms(), tmp_path)
 
 
-def test_two_processes_draw_every_slice(volumes):
-    """Two processes together draw every slice; shuffling differs from epoch to epoch."""
-    slices = SliceDataset(volumes, SIZE)
-    samplers = [DistributedSampler(slices, num_replicas=2, rank=rank, seed=0) for rank in range(2)]
-    orders = []
-    for epoch in range(2):
-        for sampler in samplers:
-            sampler.set_epoch(epoch)
-        orders.append([index for sampler in samplers for index in sampler])
-
-    for order in orders:
-        assert set(range(len(slices))) == set(order)
-    assert orders[0] != orders[1]
-    batch = next(iter(DataLoader(slices, 4, sampler=samplers[0], num_workers=1)))
-    assert batch["image"].shape == (4, 1, 48, 64)
-
-
 def big_volume(case):
     """In place of a transform: 32 MiB of voxels for every case."""
     ones = torch.ones(1, 512, 512, 16)
@@ -443,42 +343,6 @@ def file(tmp_path):
     return path
 
 
-def test_whole_file_is_whole(file, capsys):
-    """Whatever its length; nothing is said."""
-    short = file.with_name("b.npy")
-    short.write_bytes(b"")
-    append_checksum(short)
-
-    assert is_whole(file)
-    assert is_whole(short)
-    assert capsys.readouterr().err == ""
-
-
-def test_missing_file_is_no_damaged_one(tmp_path, capsys):
-    """It is made without a word."""
-    assert not is_whole(tmp_path / "a.npy")
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("position", [0, 1_100_000, -9, -8, -1])
-def test_changed_byte_is_noticed(file, capsys, position):
-    """In the first or a later part, and in the checksum itself; one line names the file."""
-    content = bytearray(file.read_bytes())
-    content[position] ^= 1
-    file.write_bytes(content)
-
-    assert not is_whole(file)
-    assert capsys.readouterr().err == f"warning: {file}: is damaged, and made anew\n"
-
-
-@pytest.mark.parametrize("size", [0, 3, 8, 1000, 1_280_007])
-def test_missing_end_is_noticed(file, size):
-    """Down to an empty file."""
-    file.write_bytes(file.read_bytes()[:size])
-
-    assert not is_whole(file)
-
-
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """A module of a user's own, with a class and a function; call it for its next version."""
@@ -500,14 +364,6 @@ class Holder:
 
     def __init__(self, func):
         self.func = func
-
-
-@pytest.mark.parametrize("make", [lambda own: [own.Own()], lambda own: [Holder(own.scale)]])
-def test_source_of_a_users_module_counts(module, make):
-    """That of a user's class, and that of a function that another class calls."""
-    hashes = [source_hash(make(module())) for _ in range(2)]
-
-    assert hashes[0] != hashes[1]
 
 
 @pytest.fixture
@@ -558,12 +414,6 @@ def test_imports_of_installed_packages_are_not_followed():
     assert source_hash(Flip) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_parameters_do_not_count():
-    """They are in the pickled transforms; without a class or a function there is no source."""
-    assert source_hash([1, "a"]) == source_hash([2])
-    assert source_hash([Holder(len)]) == source_hash([Holder(abs)])
-
-
 def test_step_without_a_name_is_refused():
     """Nobody could tell by a lambda whether a volume is of this one or of another."""
     with pytest.raises(
@@ -572,3 +422,70 @@ def test_step_without_a_name_is_refused():
         transforms_hash([Holder(lambda image: 2 * image)])
 
     assert transforms_hash([Holder(len)]) != transforms_hash([Holder(abs)])
+
+
+DIES_WHILE_WRITING = """
+import os, signal, sys
+import numpy
+from nacl_monai.data import CachedVolumes, decathlon_cases
+from tests.data.test_volumes import transforms
+
+def save(stream, array, saved=numpy.save, calls=[]):
+    calls.append(array)
+    if len(calls) == 11:  # of five arrays a volume
+        stream.write(b"half")
+        stream.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    saved(stream, array)
+
+numpy.save = save
+CachedVolumes(decathlon_cases(sys.argv[1])[:5], transforms(), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
+    """Killed while it writes the third volume of five, caching goes on with the third."""
+    command = [sys.executable, "-c", DIES_WHILE_WRITING, decathlon_phantom, tmp_path]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    read, load = [], LoadCase.__call__
+    monkeypatch.setattr(
+        LoadCase, "__call__", lambda self, data: read.append(data["case"]) or load(self, data)
+    )
+
+    cases = decathlon_cases(decathlon_phantom)[:5]
+    volumes = CachedVolumes(cases, transforms(), tmp_path)
+
+    assert [case["case"] for case in cases[2:]] == read
+    assert len(list(tmp_path.iterdir())) == 5
+    monkeypatch.undo()
+    for volume, fresh in zip(
+        volumes, CachedVolumes(cases, transforms(), tmp_path / "b"), strict=True
+    ):
+        torch.testing.assert_close(volume["image"], fresh["image"])
+
+
+def test_changed_file_replaces_the_cached_one(tmp_path):
+    """A label that was corrected on disk, to a file of the same size and time of modification."""
+    image, label = tmp_path / "image.nii", tmp_path / "label.nii"
+    voxels = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    case = {"case": "c", "patient": "c", "image": str(image), "label": str(label)}
+    save_nifti(voxels, image)
+    save_nifti((voxels > 0.5).astype(np.uint8), label)
+    os.utime(label, ns=(1, 1))
+    before = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
+
+    save_nifti((voxels > 0.25).astype(np.uint8), label)
+    os.utime(label, ns=(1, 1))
+    after = CachedVolumes([case], transforms(), tmp_path / "cache")[0]["label"].sum()
+
+    assert (voxels > 0.5).sum() == before
+    assert (voxels > 0.25).sum() == after
+
+
+@pytest.mark.parametrize("make", [lambda own: [own.Own()], lambda own: [Holder(own.scale)]])
+def test_source_of_a_users_module_counts(module, make):
+    """That of a user's class, and that of a function that another class calls."""
+    hashes = [source_hash(make(module())) for _ in range(2)]
+
+    assert hashes[0] != hashes[1]

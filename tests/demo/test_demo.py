@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -35,14 +34,6 @@ def test_words_become_a_plan(planned, tmp_path):
     (plan,) = planned
     assert (plan.dataset, plan.folder, plan.output.name) == ("kits", tmp_path, "here")
     assert plan.training == ["--max_epochs", "1"]
-
-
-def test_output_may_be_where_one_is(planned, tmp_path, monkeypatch):
-    """By its name, which what is moved aside takes on."""
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--output", "."]) == 0
-
-    assert planned[0].output == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -77,26 +68,10 @@ def test_images_come_with_the_project():
     assert "https://creativecommons.org/licenses/by-sa/4.0/" in note
 
 
-def test_acdc_is_a_phantom_unless_there_are_data(tmp_path):
-    """The settings are those of ACDC for both."""
-    made, real = plan("acdc"), plan("acdc", tmp_path)
-
-    assert (made.phantom, real.phantom) == (True, False)
-    assert made.training == real.training
-    assert made.training[-2:] == ["--spatial_size", "[96, 96]"]
-
-
 def test_split_of_36_people_is_for_them_alone(tmp_path):
     """Own data in the same layout have as many people as they have."""
     assert "--split_proportions" in plan().training
     assert "--split_proportions" not in plan(DATASET, tmp_path).training
-
-
-def test_given_size_takes_the_place_of_the_phantoms():
-    """It is a word like any other."""
-    assert (
-        plan("acdc", overrides=["--spatial_size", "[64, 64]"]).training.count("--spatial_size") == 1
-    )
 
 
 @pytest.mark.parametrize(
@@ -123,22 +98,6 @@ def test_given_word_takes_the_place_of_the_usual_one(words):
     assert "24" not in training
     assert training[-len(words) :] == words
     assert training[training.index("--batch_size") + 1] == "8"
-
-
-@pytest.mark.parametrize(
-    ("dataset", "folder", "line"),
-    [
-        ("hipocampus", None, "hipocampus: no such dataset; choose from: acdc, "),
-        ("kits", None, "kits: comes without data; name their folder: --dataset_dir DIR"),
-        ("kits", Path("nowhere"), "nowhere: no such folder; name that of the unpacked download"),
-    ],
-)
-def test_without_data_is_one_line(dataset, folder, line):
-    """Before anything is done."""
-    with pytest.raises(InputError) as refused:
-        plan(dataset, folder)
-
-    assert str(refused.value).startswith(line)
 
 
 def test_missing_images_are_named(monkeypatch):

@@ -5,7 +5,6 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
-from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from nacl_monai.dicom.frames import read_frames, read_source
@@ -129,12 +128,6 @@ def test_affine_that_is_no_place_in_space_is_refused(source, tmp_path):
         read_frames(tmp_path / "x.nii", source, 3)
 
 
-def test_map_is_a_file(source, tmp_path):
-    """A folder is none."""
-    with pytest.raises(InputError, match="is not a file; give a map that inference has written"):
-        read_frames(tmp_path, source, 3)
-
-
 VOXELS = np.zeros(SHAPE)
 
 
@@ -211,12 +204,3 @@ def test_header_that_cannot_be_read_is_refused(tmp_path):
         (folder / "IM0001").write_bytes(content[:size])
         with pytest.raises(InputError, match=f"^{folder}"):
             read_source(folder)
-
-
-def test_file_is_no_folder(tmp_path):
-    """A series is named by its folder."""
-    folder = write_series(tmp_path / "ct", VOXELS)
-
-    assert dcmread(folder / "IM0001")
-    with pytest.raises(InputError, match="is not a folder; give the folder of the DICOM series"):
-        read_source(folder / "IM0001")

@@ -58,17 +58,6 @@ def test_probabilities_are_read_back_to_half_a_step(write, matrix):
     np.testing.assert_allclose(values, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
 
-def test_highdicom_reads_both_as_volumes(write):
-    """Its own readers put the frames together, and know where they are."""
-    matrix = AFFINES["oblique"]
-    volume = highdicom.seg.segread(write(LABELS)).get_volume(combine_segments=True)
-    to_index = np.linalg.inv(np.diag([-1.0, -1, 1, 1]) @ matrix) @ volume.affine
-
-    for index in np.ndindex(volume.array.shape):
-        i, j, k = np.rint(to_index @ [*index, 1]).astype(int)[:3]
-        assert volume.array[index] == LABELS[i, j, k]
-
-
 @pytest.mark.parametrize("matrix", AFFINES.values(), ids=AFFINES)
 @BOTH
 def test_simpleitk_sees_it_where_it_sees_the_series(write, tmp_path, matrix, voxels):
@@ -138,14 +127,6 @@ def test_file_belongs_to_the_patient_and_the_study(write, tmp_path, voxels):
     assert segmentation.SeriesNumber == source.SeriesNumber + (1000 if voxels.ndim == 3 else 2000)
 
 
-def test_two_files_are_two_series(write):
-    """No identifier is used twice."""
-    first, second = dcmread(write(LABELS)), dcmread(write(LABELS))
-
-    assert first.SOPInstanceUID != second.SOPInstanceUID
-    assert first.SeriesInstanceUID != second.SeriesInstanceUID
-
-
 def test_frames_without_a_voxel_are_left_out(write):
     """Their segment stays, and reads back as empty."""
     few = np.where((LABELS == 3) | (np.arange(SHAPE[2]) < 2), 0, LABELS)
@@ -155,15 +136,6 @@ def test_frames_without_a_voxel_are_left_out(write):
     values = read_back(file, SHAPE, AFFINES["oblique"])
     assert values.shape[-1] == 3
     np.testing.assert_array_equal((values * [1, 2, 3]).sum(-1), few)
-
-
-@BOTH
-def test_empty_map_has_every_frame(write, voxels):
-    """That nothing was found is a result, and a file needs a frame."""
-    file = write(np.zeros_like(voxels))
-
-    assert dcmread(file).NumberOfFrames == 3 * SHAPE[2]
-    assert not read_back(file, SHAPE, AFFINES["oblique"]).any()
 
 
 def test_class_beyond_a_byte_has_its_segment(write):
@@ -201,15 +173,6 @@ def test_names_are_those_of_the_nearest_table(tmp_path):
     assert class_names(tmp_path / "a/x_label.nii.gz") == ["background", "liver"]
 
 
-@pytest.mark.parametrize("names", [{0: "background", 2: "tumor"}, {0: "background"}])
-def test_values_are_those_of_classes(tmp_path, names):
-    """0, 1, … without a gap, as inference has them; one value is not a table of classes."""
-    write_table(tmp_path, names)
-
-    with pytest.raises(InputError, match=r"labels.txt: does not name classes 0, 1, …; name those"):
-        class_names(tmp_path / "x_label.nii.gz")
-
-
 def test_missing_table_is_one_line(tmp_path, monkeypatch):
     """With what to write instead; relative paths have folders above them, too."""
     monkeypatch.chdir(tmp_path)
@@ -238,9 +201,3 @@ def test_names_that_dicom_does_not_take_are_refused(names):
 def test_name_that_dicom_lists_has_its_code(name, category, kind):
     """Whatever its case and its spaces."""
     assert property_of(name) == (category, kind, False)
-
-
-@pytest.mark.parametrize("name", ["PZ", "trait_names", "concepts", "dir", "…", "liver 2"])
-def test_any_other_name_is_tissue(name):
-    """The one code that is never wrong."""
-    assert property_of(name) == (codes.SCT.Tissue, codes.SCT.Tissue, True)

@@ -131,11 +131,13 @@ def test_nothing_is_there(files, refusal, images):
 def test_endings_are_read_in_either_case(files, images):
     """Other systems write .NII.GZ; modalities keep their spelling, and may be compressed or not."""
     files("case/p_t1.NII.GZ", "case/p_flair.NII.GZ", "case/q_t1.Nii", "case/P_T1.nii.old")
+    files("case/r_t1.mha", "case/r_flair.mha")
 
     cases = find_cases(images, ["t1", "flair"])
 
     assert {"image": ["case/p_t1.NII.GZ", "case/p_flair.NII.GZ"]} in cases
     assert {"image": ["case/q_t1.Nii", "case/q_flair.Nii"]} in cases
+    assert {"image": ["case/r_t1.mha", "case/r_flair.mha"]} in cases
 
 
 @pytest.fixture

@@ -15,10 +15,8 @@ from scipy.stats import entropy
 
 from nacl_monai.inference import SaveMaps
 from nacl_monai.inference.saving import (
-    confidence_map,
     entropy_map,
     is_map,
-    label_map,
     label_tables,
     map_image,
     write_nifti,
@@ -30,28 +28,11 @@ from tests.conftest import save_nifti
 PROBS = torch.tensor([[0.2, 0.5, 1.0], [0.7, 0.5, 0.0], [0.1, 0.0, 0.0]])
 
 
-def test_label_is_the_most_probable_class():
-    """In a tie the first, as NumPy has it."""
-    np.testing.assert_array_equal(label_map(PROBS)[0], PROBS.numpy().argmax(axis=0))
-
-
-def test_confidence_is_the_largest_probability():
-    """Whichever class it is of."""
-    np.testing.assert_allclose(confidence_map(PROBS), [[0.7, 0.5, 1.0]], rtol=1e-6)
-
-
 def test_entropy_is_that_of_scipy_as_a_share_of_the_largest():
     """0 for a certain voxel, however many classes there are."""
     expected = entropy(PROBS.numpy(), axis=0) / np.log(3)
 
     np.testing.assert_allclose(entropy_map(PROBS)[0], expected, atol=1e-6)
-
-
-def test_entropy_of_equal_classes_is_1_and_never_more():
-    """Rounding would exceed 1 for some numbers of classes."""
-    for classes in range(2, 50):
-        largest = entropy_map(torch.full((classes, 1), 1 / classes))
-        assert 1 - 1e-6 <= largest.item() <= 1
 
 
 CLASSES = {0: "background", 1: "RV", 2: 'the "left" one', **{k: f"c{k}" for k in range(3, 10)}}
@@ -211,24 +192,6 @@ def test_equal_maps_are_equal_files(tmp_path):
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def test_interrupted_file_leaves_the_earlier_one(tmp_path, monkeypatch):
-    """Until the last byte is on the disk, the name belongs to what was there; nothing stays aside."""
-    image = map_image(VOXELS, "label", tmp_path, TURNED)
-    write_nifti(image, tmp_path / "y.nii.gz")
-    before = (tmp_path / "y.nii.gz").read_bytes()
-
-    def interrupt(_):
-        assert (tmp_path / "y.nii.gz").read_bytes() == before
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_nifti(map_image(VOXELS + 1, "label", tmp_path, TURNED), tmp_path / "y.nii.gz")
-
-    assert (tmp_path / "y.nii.gz").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["y.nii.gz"]
-
-
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     """Those of the same file alone."""
     for name in (".y.nii.gz.123", ".y.nii.gz.4567", ".z.nii.gz.123"):
@@ -301,18 +264,6 @@ def test_four_maps_are_on_the_grid_of_the_probabilities(tmp_path):
         np.testing.assert_array_equal(stored[f"x_{name}.nii.gz"].get_fdata(), expected)
 
 
-def test_label_of_a_nifti_file_is_stored_in_bytes(tmp_path):
-    """Whatever type the image has."""
-    save_nifti(np.ones((4, 5, 6), np.int16), tmp_path / "x.nii.gz", AFFINE)
-
-    save(tmp_path / "out", tmp_path / "x.nii.gz")
-
-    types = {
-        name: nibabel.load(tmp_path / f"out/x_{name}.nii.gz").get_data_dtype() for name in NAMES
-    }
-    assert types == {**dict.fromkeys(NAMES, np.float32), "label": np.uint8}
-
-
 def labels(folder):
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*_label.nii.gz"))
     return {name.removesuffix("_label.nii.gz") for name in found}
@@ -370,15 +321,6 @@ def test_names_that_differ_in_their_ending_keep_it(tmp_path, names, expected):
     save(tmp_path / "out", *(tmp_path / "in" / name for name in names))
 
     assert labels(tmp_path / "out") == expected
-
-
-def test_same_file_twice_is_one_name(tmp_path, monkeypatch):
-    """However its path is written."""
-    monkeypatch.chdir(tmp_path)
-
-    save("out", "x.nii", "a/../x.nii")
-
-    assert labels(tmp_path / "out") == {"x"}
 
 
 def test_names_that_cannot_be_told_apart_are_refused(tmp_path, refusal):
@@ -442,16 +384,6 @@ def test_full_disk_is_one_line(small_disk, refusal):
         "choose another --output_dir"
     )
     assert list((small_disk / "out").iterdir()) == []
-
-
-def test_folder_that_cannot_be_made_is_one_line(tmp_path, refusal):
-    """Where a file has its name, say."""
-    (tmp_path / "out").touch()
-    file = str(tmp_path / "x.nii.gz")
-
-    line = refusal(SaveMaps(tmp_path / "out", [{"image": [file]}]), {"pred": probabilities(file)})
-
-    assert "out/x_probabilities.nii.gz: cannot be written (" in line
 
 
 @pytest.mark.parametrize("map_number", range(len(NAMES)))

@@ -74,25 +74,10 @@ def test_file_that_is_none_of_torch_is_damaged(refusal, file, content):
     assert "is damaged" in refusal(load_weights, network(), file)
 
 
-def test_nothing_there_is_said(refusal, tmp_path):
-    """A folder is not a file either."""
-    for path in (tmp_path, tmp_path / "nowhere.pt"):
-        assert refusal(load_weights, network(), path) == (
-            f"{path}: no trained model there; train first, or name another: --checkpoint"
-        )
-
-
 @pytest.mark.parametrize("other", [network(3), nn.Linear(2, 2)])
 def test_weights_of_another_network_do_not_fit(refusal, file, other):
     """They have another shape or other names."""
     assert "model.pt: does not fit the network; " in refusal(load_weights, other, file)
-
-
-def test_file_without_a_state_dictionary_does_not_fit(refusal, file):
-    """A tensor alone, say."""
-    torch.save(torch.zeros(3), file)
-
-    assert "does not fit the network" in refusal(load_weights, network(), file)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -10,12 +10,9 @@ from monai.inferers import SliceInferer
 
 from nacl_monai.inference import Behind, WindowInferer
 from nacl_monai.posthoc import (
-    METHODS,
     Ensemble,
-    LocalTemperatures,
     Temperature,
     VectorScaling,
-    module_of,
 )
 
 
@@ -186,55 +183,3 @@ def test_each_network_of_an_ensemble_sees_the_volume_by_itself(network, image, a
     mean = (one + two) / 2
     expected = mean if behind is None else behind(mean.log()).softmax(1)
     torch.testing.assert_close(found.softmax(1), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_ensemble_of_one_network_is_that_network_in_torchscript_too():
-    """Slices larger than a window, calibrated; a bundle may hold either."""
-    network = torch.nn.Conv2d(1, 3, kernel_size=5, padding=2)
-    network.weight.data *= 9
-    one = Behind(network, Temperature(0.3))
-    image = torch.randn(1, 1, 13, 12, 2, generator=torch.Generator().manual_seed(0))
-    inferer = WindowInferer([8, 8], overlap=0.5)
-
-    with torch.no_grad():
-        expected = inferer(image, one).softmax(1)
-        for ensemble in (Ensemble([one, one]), torch.jit.script(Ensemble([one, one]))):
-            found = inferer(image, ensemble).softmax(1)
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_unknown_average_is_refused():
-    """With those there are."""
-    with pytest.raises(ValueError, match="average: is 'max'; choose from: probabilities, logits"):
-        WindowInferer([8, 8], average="max")
-
-
-IMAGE = torch.randn(2, 1, 6, 5, generator=torch.Generator().manual_seed(0))
-PARAMETERS = {
-    "temperature": {"temperature": 2.0},
-    "class_temperatures": {"temperatures": [1.0, 2.0, 3.0]},
-    "vector": {"scales": [0.5, 1.0, 2.0], "biases": [0.1, 0.0, -0.1]},
-    "local_temperatures": {
-        "temperature": 2.0,
-        "first": torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(1)).tolist(),
-        "first_bias": [0.1, -0.1],
-        "second": torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(2)).tolist(),
-        "second_bias": [0.2],
-    },
-}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_goes_behind_a_network(method):
-    """Scripted and traced as well; a method that does not want the image leaves it alone."""
-    torch.manual_seed(0)
-    network = torch.nn.Conv2d(1, 3, 1).eval()
-    calibrator = module_of({"method": method, "parameters": PARAMETERS[method]}).eval()
-    whole = Behind(network, calibrator).eval()
-
-    found = whole(IMAGE)
-
-    torch.testing.assert_close(found, calibrator(network(IMAGE), IMAGE))
-    torch.testing.assert_close(torch.jit.script(whole)(IMAGE), found)
-    torch.testing.assert_close(torch.jit.trace(whole, IMAGE)(IMAGE), found)
-    assert isinstance(calibrator, LocalTemperatures) == METHODS[method].sees_image

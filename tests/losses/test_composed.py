@@ -9,7 +9,6 @@ from monai.bundle import ConfigParser
 from nacl_monai.errors import InputError
 from nacl_monai.losses import (
     ComposedLoss,
-    CrossEntropyLoss,
     DiceCELoss,
     EntropyPenalty,
     MarginPenalty,
@@ -41,13 +40,6 @@ def test_composition_needs_only_a_configuration(batch):
     )
 
 
-def test_nacl_is_a_composition(batch):
-    """NACL is cross-entropy with its penalty."""
-    composed = ComposedLoss(CrossEntropyLoss(), [NeighborhoodPenalty()])
-
-    assert torch.equal(composed(*batch), NACLLoss()(*batch))
-
-
 def test_each_of_several_penalties_has_its_own_term(batch):
     """Each penalty has its own term, in the order given, and compositions nest."""
     parts = [NeighborhoodPenalty(), EntropyPenalty(), MarginPenalty(margin=0.0)]
@@ -57,11 +49,6 @@ def test_each_of_several_penalties_has_its_own_term(batch):
     assert list(loss.latest_terms) == ["cross_entropy", "penalty", "penalty_2", "penalty_3"]
     for term, part in zip(list(loss.latest_terms.values())[1:], parts, strict=True):
         assert torch.equal(term, part(*batch))
-
-
-def test_without_penalties_it_is_the_base(batch):
-    """An empty list of penalties leaves the base."""
-    assert torch.equal(ComposedLoss(DiceCELoss(), [])(*batch), DiceCELoss()(*batch))
 
 
 def test_weight_scales_the_penalty(batch):
@@ -112,13 +99,12 @@ def test_weight_is_not_negative():
 
 
 def test_penalty_is_its_value_times_its_weight_and_prints_both():
-    """By default, a penalty does not need the image."""
+    """As it would be passed."""
     penalty = DifferencePenalty(0.5, margin=2.0, ignore_index=None)
 
     assert penalty(FOUR, ONE) == 1.5
     assert penalty.settings == {"margin": 2.0, "ignore_index": None}
     assert repr(penalty) == "DifferencePenalty(weight=0.5, margin=2.0, ignore_index=None)"
-    assert penalty.needs_image is False
 
 
 def test_image_is_needed_if_a_part_needs_it():

@@ -38,7 +38,6 @@ CHOICES = [
     *((losses.NACLLoss, variant) for variant in NACL_VARIANTS),
     (losses.ML1ACELoss, {"binning": "soft"}),
     (losses.ML1ACELoss, {"include_absent": False}),
-    (losses.SDCLoss, {"morphology": "closing", "kernel_size": 5}),
 ]
 # The settings with which a loss is cross-entropy. SVLS has no weight; its equation 6 is tested instead.
 # mL1-ACE is then CE+DSC, and CRaC's weights are learned: their own tests say so.
@@ -51,7 +50,6 @@ NEUTRAL = {
     losses.MbLSLoss: {"penalty_weight": 0.0},
     losses.NACLLoss: {"penalty_weight": 0.0},
     losses.DCALoss: {"penalty_weight": 0.0},
-    losses.SDCLoss: {"morphology_weight": 0.0, "distance_weight": 0.0},
 }
 
 
@@ -125,7 +123,7 @@ def test_every_exported_loss_is_in_the_menu_or_a_part():
     }
 
     assert classes <= {*METHODS.values(), *PENALTIES, *ADAPTERS, *FOREIGN}
-    assert len(PENALTIES) == 8
+    assert len(PENALTIES) == 6
 
 
 def test_exports_are_sorted_and_belong_to_the_package():
@@ -481,6 +479,7 @@ def test_label_that_is_no_class_is_named(item, settings, batch, value, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MENU)
 def test_label_that_is_no_class_never_becomes_a_number_when_compiled(name):
     """The device raises, since a compiled graph cannot look at values."""

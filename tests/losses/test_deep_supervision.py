@@ -179,52 +179,11 @@ def test_outputs_of_monais_networks_are_taken_as_they_come(dims):
         assert loss(network.eval()(images), labels).isfinite()
 
 
-def test_monai_grows_with_the_number_of_outputs(batch):
-    """MONAI's adapter does not normalize its weights, and cannot resize integer labels."""
-    logits, labels = batch
-    theirs = monai.losses.DeepSupervisionLoss(
-        monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)
-    )
-    ours = DeepSupervisionLoss(DiceCELoss())
-
-    torch.testing.assert_close(
-        theirs([logits.float()] * 3, labels), 1.75 * ours([logits.float()] * 3, labels)
-    )
-    half = logits[..., ::2, ::2].float()
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        theirs([logits.float(), half], labels)
-
-
-def test_each_output_has_its_weight(batch):
-    """Weights go with the outputs in their order: by default 4 : 2 : 1, or as given."""
-    logits, labels = batch
-    heads = [logits, 2 * logits, -logits]
-    values = [CrossEntropyLoss()(head, labels) for head in heads]
-    for weights, used in ((None, WEIGHTS), ([0.5, 0.0, 3.0], [0.5, 0.0, 3.0])):
-        expected = sum(weight * value for weight, value in zip(used, values, strict=True))
-        torch.testing.assert_close(
-            DeepSupervisionLoss(CrossEntropyLoss(), weights)(heads, labels), expected
-        )
-
-
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0]])
 def test_weights_are_not_negative_and_not_all_zero(weights):
     """Refused when the loss is made."""
     with pytest.raises(InputError, match="weights: is .*; pass weights of 0 or more"):
         DeepSupervisionLoss(CrossEntropyLoss(), weights)
-
-
-def test_terms_are_summed_over_the_outputs(batch):
-    """Each term has the weights of the outputs."""
-    logits, labels = batch
-    heads = [logits, 2 * logits, -logits]
-    loss = DeepSupervisionLoss(DiceCELoss())
-    loss(heads, labels)
-    parts = [DiceCELoss().terms(head, labels) for head in heads]
-
-    for name, term in loss.latest_terms.items():
-        expected = sum(w * part[name] for w, part in zip(WEIGHTS, parts, strict=True))
-        torch.testing.assert_close(term, expected)
 
 
 def test_labels_are_sampled_at_the_centers_of_coarse_voxels():
@@ -267,23 +226,3 @@ def test_one_spacing_is_of_one_size_of_outputs():
     assert torch.isfinite(loss([fine, fine], labels))
     with pytest.raises(InputError, match="spacing: is that of one output"):
         loss([fine, coarse], labels)
-
-
-def test_labels_may_be_a_meta_tensor():
-    """The metadata play no part in a loss that asks for no spacing."""
-    labels = MetaTensor(torch.randint(3, (1, 1, 8, 8)))
-    heads = [torch.randn(1, 3, 8, 8), torch.randn(1, 3, 4, 4)]
-    value = DeepSupervisionLoss(NACLLoss())(heads, labels)
-
-    assert type(value) is torch.Tensor
-    assert torch.equal(value, DeepSupervisionLoss(NACLLoss())(heads, labels.as_tensor()))
-
-
-def test_settings_are_printed():
-    """The weights are printed beside the loss, and tuples become lists."""
-    for weights, text in ((None, "None"), ([0.7, 0.3], "[0.7, 0.3]"), ((1.0, 2.0), "[1.0, 2.0]")):
-        loss = DeepSupervisionLoss(CrossEntropyLoss(), weights)
-        assert repr(loss) == (
-            f"DeepSupervisionLoss(\n  weights={text}\n"
-            "  (loss): CrossEntropyLoss(class_weights=None, ignore_index=None)\n)"
-        )

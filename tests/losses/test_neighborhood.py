@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
 from nacl_monai.losses import neighborhood_proportions
@@ -98,8 +97,9 @@ def test_proportions_are_linear_in_the_one_hot_labels(labels, prior, kernel_size
 
 @pytest.mark.parametrize("border", ["valid", "replicate"])
 @pytest.mark.parametrize("ignore_index", [None, 0, 1, 255])
-@pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize("shape", SHAPES, ids=IDS)
+@pytest.mark.parametrize(
+    ("shape", "kernel_size"), [(SHAPES[0], 5), *((shape, 3) for shape in SHAPES)], ids=str
+)
 class TestEqualsTheLoop:
     """Every prior equals equation 2 computed voxel by voxel."""
 
@@ -168,10 +168,9 @@ def test_center_weighs_as_much_as_all_neighbors(kernel_size, sigma, dims):
 
 
 @pytest.mark.parametrize("kernel_size", [7, 33])
-@pytest.mark.parametrize("share", [0.01, 0.5], ids=["one class almost alone", "classes alike"])
-def test_large_windows_are_counted_exactly(kernel_size, share):
-    """Windows of more voxels than a byte or a short integer counts do not overflow."""
-    labels = (torch.rand(1, 1, 34, 35, 36) < share).long() + (torch.rand(34, 35, 36) < share / 2)
+def test_large_windows_are_counted_exactly(kernel_size):
+    """Windows of more voxels of a class than a byte or a short integer counts do not overflow."""
+    labels = (torch.rand(1, 1, 34, 35, 36) < 0.01).long() + (torch.rand(34, 35, 36) < 0.005)
     one_hot = (labels == torch.arange(CLASSES).view(1, -1, 1, 1, 1)).double()
     expected = torch.nn.functional.avg_pool3d(
         one_hot, kernel_size, 1, kernel_size // 2, count_include_pad=False
@@ -179,20 +178,6 @@ def test_large_windows_are_counted_exactly(kernel_size, share):
     result = neighborhood_proportions(labels, CLASSES, kernel_size, dtype=torch.float64)
 
     torch.testing.assert_close(result, expected)
-
-
-@pytest.mark.parametrize("border", ["valid", "replicate"])
-def test_more_neighbors_than_a_byte_counts_equal_the_loop(reference, border):
-    """In 3-D, a window of 7 has 343 voxels, nearly all of one class here."""
-    labels = torch.zeros(7, 7, 8, dtype=torch.int64)
-    labels[0, 3, 2], labels[6, 6, 7] = 1, 2
-    expected = reference.proportions(labels, CLASSES, reference.mean_weight, border, radius=3)
-    result = neighborhood_proportions(
-        labels[None, None], CLASSES, 7, border=border, dtype=torch.float64
-    )
-
-    torch.testing.assert_close(result[0], expected)
-    assert result[0, 0, 3, 3, 3] == 342 / 343
 
 
 def test_integer_image_weighs_like_the_same_floats():
@@ -205,17 +190,6 @@ def test_integer_image_weighs_like_the_same_floats():
         neighborhood_proportions(labels, CLASSES, image=image, **settings),
         neighborhood_proportions(labels, CLASSES, image=image.float(), **settings),
     )
-
-
-@pytest.mark.parametrize("prior", ["mean", "gaussian", "blur", "bilateral"])
-def test_result_has_the_dtype_that_is_asked_for(prior):
-    """float32 by default, or any other, whatever the dtype of labels and image."""
-    labels, image = torch.randint(CLASSES, (1, 1, 4, 4)), torch.rand(1, 2, 4, 4).half()
-    for dtype in (torch.float32, torch.float64):
-        result = neighborhood_proportions(labels, CLASSES, prior=prior, image=image, dtype=dtype)
-        assert result.dtype == dtype
-    result = neighborhood_proportions(labels, CLASSES, prior=prior, image=image)
-    assert result.dtype == torch.float32
 
 
 def test_defaults_are_a_mean_over_three_voxels_that_exist():
@@ -231,18 +205,6 @@ def test_defaults_are_a_mean_over_three_voxels_that_exist():
             labels, CLASSES, 3, prior, 1.0, "valid", image=image, intensity_sigma=0.1
         )
         assert torch.equal(by_default, given)
-
-
-def test_image_may_be_a_meta_tensor():
-    """Metadata of the image does not reach the result."""
-    labels, image = torch.randint(CLASSES, (1, 1, 4, 4)), torch.rand(1, 2, 4, 4)
-    result = neighborhood_proportions(
-        MetaTensor(labels), CLASSES, prior="bilateral", image=MetaTensor(image)
-    )
-    assert type(result) is torch.Tensor
-    assert torch.equal(
-        result, neighborhood_proportions(labels, CLASSES, prior="bilateral", image=image)
-    )
 
 
 def test_bilateral_without_contrast_or_distance_is_mean():
@@ -264,40 +226,12 @@ def test_bilateral_respects_edges_of_the_image():
     torch.testing.assert_close(result[:, 1:], labels)
 
 
-def test_absent_class_has_no_share():
-    """A class that no voxel has is nowhere in any neighborhood."""
-    labels = torch.randint(2, (1, 1, 6, 6))
-    assert torch.equal(neighborhood_proportions(labels, 4)[:, 2:], torch.zeros(1, 2, 6, 6))
-
-
 def test_windows_without_counted_voxels_have_no_proportions():
     """τ is 0, not NaN, where the whole window is ignored."""
     labels = torch.full((1, 1, 5, 5), 255)
     for prior in ("mean", "gaussian"):
         result = neighborhood_proportions(labels, 2, prior=prior, ignore_index=255)
         assert torch.equal(result, torch.zeros(1, 2, 5, 5))
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
-def test_labels_of_any_dtype_and_form(dtype):
-    """The channel may be left out, and the dtype of the labels does not matter."""
-    labels = torch.randint(CLASSES, (2, 1, 4, 5, 3))
-    expected = neighborhood_proportions(labels, CLASSES)
-
-    for given_labels in (labels.to(dtype), labels[:, 0].to(dtype), MetaTensor(labels.to(dtype))):
-        result = neighborhood_proportions(given_labels, CLASSES)
-        assert type(result) is torch.Tensor
-        assert torch.equal(result, expected)
-
-
-@pytest.mark.parametrize("border", ["valid", "replicate"])
-def test_one_slice_equals_the_image(border):
-    """The mean prior of a volume of one slice is that of the slice."""
-    labels = torch.randint(CLASSES, (2, 1, 7, 6))
-    flat = neighborhood_proportions(labels, CLASSES, 5, border=border)
-    volume = neighborhood_proportions(labels.unsqueeze(2), CLASSES, 5, border=border)
-
-    torch.testing.assert_close(volume.squeeze(2), flat)
 
 
 def monai_prior(labels, kernel_size, ops="mean"):

@@ -83,12 +83,6 @@ def test_every_trainer_of_the_guide_exists():
     }
 
 
-def test_links_lead_somewhere():
-    """Files of the project."""
-    for link in re.findall(r"\]\(((?!https?:)[^)#]+)", GUIDE):
-        assert (ROOT / "docs" / link).exists(), link
-
-
 def test_the_subclass_of_the_guide_trains_with_what_it_says(start):
     """Settings and epochs."""
     names = {}

@@ -1,6 +1,5 @@
 """Names of the trainers, and the folder where nnU-Net finds them; neither needs nnU-Net."""
 
-import ast
 import os
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 from packaging.requirements import Requirement
 
 import nacl_monai
-from nacl_monai import nnunet
 from nacl_monai.errors import InputError
 from nacl_monai.nnunet import finding
 from nacl_monai.nnunet.finding import LOWEST_VERSION, TRAINERS, check_installed, trainers_folder
@@ -51,18 +49,6 @@ def test_the_folder_is_that_of_the_extension(installed):
     assert [file.name for file in folder.glob("[!_]*.py")] == ["nacl_monai_trainers.py"]
 
 
-def test_a_missing_nnunet_is_one_line(installed):
-    """It names the extra."""
-    installed(None)
-
-    with pytest.raises(
-        InputError, match=r"^nnunetv2: is not installed here; pip install 'nnunetv2>="
-    ):
-        trainers_folder()
-    with pytest.raises(InputError, match=r"^nnunetv2: is not installed here"):
-        check_installed()
-
-
 @pytest.mark.parametrize(
     ("number", "fine"), [("2.8", True), ("2.10.0", True), ("3.0.1", True), ("2.7.9", False)]
 )
@@ -97,18 +83,3 @@ def test_a_folder_that_the_variable_cannot_name_is_refused(installed, monkeypatc
 
     with pytest.raises(InputError, match=rf"has '{os.pathsep}' in its name"):
         trainers_folder()
-
-
-def test_other_names_are_no_trainers():
-    """Whatever asks a module for anything is answered as by any module."""
-    assert not hasattr(nnunet, "nnUNetTrainer")
-    assert not hasattr(nnunet, "__wrapped__")
-
-
-def test_no_module_imports_nnunet_by_itself():
-    """It is loaded where a trainer is asked for."""
-    for file in Path(nacl_monai.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in getattr(node, "names", [])]
-            names.append(getattr(node, "module", None) or "")
-            assert not any(str(name).startswith("nnunetv2") for name in names), file

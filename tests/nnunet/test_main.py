@@ -3,10 +3,8 @@
 import subprocess
 import sys
 
-import pytest
-
 from nacl_monai.errors import InputError
-from nacl_monai.nnunet import TRAINERS, __main__
+from nacl_monai.nnunet import __main__
 
 
 def test_the_folder_is_printed_alone(monkeypatch, capsys, tmp_path):
@@ -27,15 +25,6 @@ def test_an_error_is_one_line_and_nothing_for_the_variable(monkeypatch, capsys):
 
     assert __main__.main([]) == 1
     assert capsys.readouterr() == ("", "error: nnunetv2: is not installed here; install it\n")
-
-
-def test_help_lists_the_trainers(capsys):
-    """With the names that nnU-Net takes."""
-    with pytest.raises(SystemExit):
-        __main__.main(["--help"])
-
-    shown = capsys.readouterr().out
-    assert all(f"{name}," in shown or f"{name}." in shown for name in TRAINERS)
 
 
 def test_the_command_imports_neither_torch_nor_nnunet():

@@ -1,6 +1,5 @@
 """A phantom's folder is complete, recorded and recognized, or not there at all."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from nacl_monai.phantoms import PHANTOMS
 from nacl_monai.phantoms.__main__ import main
 from nacl_monai.phantoms.writing import Phantom, request_case, save_nifti
 from tests.phantoms.files import contents
-
-RECORD = {"name": "tiny", "cases": 2, "seed": 0, "full_size": False, "version": 2}
 
 
 def write_two_files(root: Path, case):
@@ -30,48 +27,6 @@ TINY = Phantom("tiny", write_two_files)
 
 def write(directory, cases=2, seed=0, full_size=False, **differences):
     return replace(TINY, **differences).write(directory, cases, seed, full_size)
-
-
-def test_record_names_the_phantom_and_its_files(tmp_path):
-    """`phantom.json` says what made the folder and lists every other file."""
-    root = write(tmp_path / "tiny")
-
-    record = json.loads((root / "phantom.json").read_text())
-    assert {"case0/a", "case0/b", "case1/a", "case1/b"} == set(record.pop("files"))
-    assert record == RECORD
-
-
-def test_texts_describe_all_cases(tmp_path):
-    """Text files beside the cases know how many there are, and are recorded."""
-    root = write(tmp_path / "a", texts=lambda cases: {"README": f"of all {cases} cases"})
-
-    assert (root / "README").read_text() == "of all 2 cases"
-    assert "README" in json.loads((root / "phantom.json").read_text())["files"]
-
-
-def test_cases_are_numbered_from_the_first_and_those_without_label_follow(tmp_path):
-    """The numbers are those of the official layout; cases without a label are extra."""
-    root = write(tmp_path / "a", cases=3, first=4, unlabeled=range(90, 92))
-
-    names = {path.name for path in root.iterdir()} - {"phantom.json"}
-    assert names == {"case4", "case5", "case6", "case90", "case91"}
-
-
-@pytest.mark.parametrize(("most", "expected"), [(None, 20), (3, 3), (210, 20)])
-def test_default_is_twenty_cases_or_all_there_are(tmp_path, most, expected):
-    """Without a number, 20 cases are written, or as many as the layout has names for."""
-    assert replace(TINY, most=most).default_cases == expected
-    root = write(tmp_path / "a", cases=None, most=most)
-
-    assert json.loads((root / "phantom.json").read_text())["cases"] == expected
-
-
-def test_phantom_of_one_size_is_the_same_whatever_size_is_asked_for(tmp_path):
-    """Its record does not tell sizes apart, so that either is recognized as the other."""
-    root = write(tmp_path / "a", one_size=True)
-
-    assert write(root, full_size=True, one_size=True) == root
-    assert "full_size" not in json.loads((root / "phantom.json").read_text())
 
 
 def test_streams_depend_on_seed_and_number_alone():
@@ -194,24 +149,6 @@ def test_impossible_numbers_are_refused(tmp_path, parameters, named):
         write(tmp_path / "tiny", **parameters)
     assert not any(tmp_path.iterdir())
     write(tmp_path / "tiny", most=2)
-
-
-def test_command_writes_what_the_library_writes(tmp_path):
-    """Size, seed and number of cases are those of the words; the rest is as in the library."""
-    words = ["--cases", "1", "--seed", "5"]
-    assert main(["hippocampus", str(tmp_path / "a"), *words]) == 0
-
-    PHANTOMS["hippocampus"].write(tmp_path / "b", cases=1, seed=5)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
-
-
-def test_words_of_the_command_reach_the_phantom(tmp_path, monkeypatch):
-    """The official matrix, and the default number of cases."""
-    cases = []
-    phantom = replace(TINY, write_case=lambda _, case: cases.append(case))
-    monkeypatch.setitem(PHANTOMS, "brats", phantom)
-    assert main(["brats", str(tmp_path / "a"), "--full-size"]) == 0
-    assert [case.full_size for case in cases] == [True] * 20
 
 
 def test_command_reports_errors_in_a_line(tmp_path, capsys):

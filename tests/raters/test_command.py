@@ -193,21 +193,6 @@ def test_distance_that_is_accepted_is_read(write, tmp_path):
     assert len(list(read_cases(files, 3.91))) == 1
 
 
-@pytest.mark.parametrize("rater", [0, 1])
-@pytest.mark.parametrize("row", [[0, 0, 0, 0], [1, 0, 0, np.nan]])
-def test_affine_that_gives_no_size_or_place_is_refused(write, tmp_path, rater, row):
-    """Any rater's; it is named."""
-    folders = write(tmp_path, cases=1)
-    file = folders[rater] / "case00.nii.gz"
-    image = nibabel.load(file)
-    header = image.header
-    header["srow_x"], header["sform_code"], header["qform_code"] = row, 1, 0
-    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), None, header), file)
-
-    with pytest.raises(InputError, match=f"^{file}: its affine gives the voxels no size"):
-        list(read_cases(find_cases(folders)))
-
-
 def test_other_label_sets_are_refused(tmp_path):
     """A structure that one rater never labeled, or nothing at all."""
     folders = [tmp_path / "one", tmp_path / "other"]

@@ -1,101 +1,34 @@
 """Priors: at a straight border each is the distribution that its docstring says."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
-from scipy.stats import logistic as logistic_law
 from scipy.stats import norm
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import neighborhood_proportions
-from nacl_monai.raters.priors import (
-    FAMILIES,
-    RatedMasks,
-    bilateral,
-    blur,
-    border_distance,
-    gaussian,
-    hard,
-    logistic,
-    mean,
-    svls,
-    window,
-)
+from nacl_monai.raters.priors import RatedMasks, blur, border_distance
 
 
-def half_plane(spacing, size=61, image=None):
+def half_plane(spacing, size=61):
     mask = np.zeros((1, 5, size), bool)
     mask[..., size // 2 :] = True
-    return RatedMasks(np.stack([mask, mask]), (1.0, spacing), "one", image=image).planes()
+    return RatedMasks(np.stack([mask, mask]), (1.0, spacing), "one").planes()
 
 
 @pytest.mark.parametrize("spacing", [0.2, 0.5])
-@pytest.mark.parametrize(
-    ("prior", "law"),
-    [(blur, norm(0, 1.5)), (logistic, logistic_law(0, 1.5 * math.sqrt(3) / math.pi))],
-)
-def test_probability_is_the_distribution_of_the_distance(prior, law, spacing):
+def test_probability_is_the_distribution_of_the_distance(spacing):
     """Its standard deviation is the width, in mm, at any spacing."""
     planes = half_plane(spacing)
-    assert law.std() == pytest.approx(1.5)
 
-    expected = law.cdf(planes.distances[0, 2])
-    np.testing.assert_allclose(prior(1.5).soften(planes)[0, 2], expected, atol=4e-3)
-
-
-def test_mean_has_the_odd_window_whose_width_is_nearest():
-    """A window of k voxels has the standard deviation sqrt((k² - 1) / 12) voxels."""
-    for size in (1, 3, 5, 7):
-        width = 0.5 * math.sqrt((size**2 - 1) / 12) if size > 1 else 0.01
-        steps = np.diff(mean(width).soften(half_plane(0.5))[0, 2])
-        assert (steps > 0).sum() == size
-
-
-def test_priors_in_voxels_are_those_of_the_losses():
-    """Away from the border of the image, where a loss has nothing and a box is continued."""
-    import torch
-
-    masks = np.random.default_rng(1).random((2, 1, 20, 20)) < 0.5
-    planes = RatedMasks(masks, (0.7, 0.7), "one").planes()
-    labels = torch.from_numpy(masks[:, 0].astype(int))
-    inner = (slice(None), slice(4, -4), slice(4, -4))
-    for prior, settings in (
-        (svls(2.0), {"prior": "gaussian", "sigma": 2.0}),
-        (window(5), {"kernel_size": 5}),
-        (gaussian(1.0), {"prior": "blur", "kernel_size": 7, "sigma": 1.0}),
-    ):
-        expected = neighborhood_proportions(labels, 2, **settings)[:, 1].numpy()
-        np.testing.assert_allclose(prior.soften(planes)[inner], expected[inner], rtol=1e-6)
-    assert np.array_equal(hard().soften(planes), masks[:, 0])
+    expected = norm(0, 1.5).cdf(planes.distances[0, 2])
+    np.testing.assert_allclose(blur(1.5).soften(planes)[0, 2], expected, atol=4e-3)
 
 
 def test_width_below_a_voxel_is_the_mask_itself():
     """Nothing to soften, and no error in the middle of a fit."""
     planes = half_plane(1.0)
-    for family in (blur, mean):
-        assert np.array_equal(family(0.05).soften(planes), planes.masks)
-
-
-def test_bilateral_prior_follows_the_image():
-    """An edge of the image stops it; without an image it is refused."""
-    image = np.zeros((1, 5, 61))
-    image[..., 30:] = 1
-    planes = half_plane(1.0, image=image)
-    np.testing.assert_allclose(bilateral(2.0).soften(planes), planes.masks, atol=1e-6)
-    flat = half_plane(1.0, image=0 * image)
-    np.testing.assert_allclose(bilateral(2.0).soften(flat), blur(2.0).soften(flat), atol=1e-6)
-    with pytest.raises(InputError, match="bilateral: needs images"):
-        bilateral(2.0).soften(half_plane(1.0))
-
-
-def test_families_are_called_what_their_priors_are():
-    """A fit finds its widths by the family's name."""
-    for name, family in FAMILIES.items():
-        prior = family(1.25)
-        assert (prior.family, prior.width) == (name, 1.25)
-        assert "1.25 mm" in prior.label
+    assert np.array_equal(blur(0.05).soften(planes), planes.masks)
 
 
 def distance_slowly(mask, spacing):

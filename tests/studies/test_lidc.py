@@ -15,8 +15,6 @@ import pytest
 from matplotlib.path import Path as Polygon
 
 from nacl_monai.errors import InputError
-from nacl_monai.raters.priors import FAMILIES, RatedMasks, hard, svls, window
-from nacl_monai.raters.scores import fit_width, score_priors
 from studies.lidc.__main__ import main
 from studies.lidc.outlines import (
     Outline,
@@ -28,8 +26,7 @@ from studies.lidc.outlines import (
     read_scans,
     same_nodule,
 )
-from studies.lidc.page import draw_reliability, draw_widths, report
-from studies.lidc.study import FOUR, RIVAL, TWO, measure, rated, score_table
+from studies.lidc.study import FOUR, RIVAL, TWO, rated
 
 SAMPLE = json.loads((Path(__file__).parent / "lidc_sample.json").read_text())["scans"]
 
@@ -190,6 +187,7 @@ def output(database, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_files_hold_the_scores(database, output):
     """Those of hard labels are counted by hand: the share of answers that differ."""
     table = pd.read_csv(output / "scores.csv")
@@ -210,6 +208,7 @@ def test_files_hold_the_scores(database, output):
         assert rows.set_index("metric").loc["ece", "value"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_page_names_source_and_license(output):
     """The outlines are other people's, and need their names."""
     page = (output / "README.md").read_text()
@@ -222,101 +221,6 @@ def test_page_names_source_and_license(output):
     widths = pd.read_csv(output / "widths.csv")
     assert {FOUR, TWO, "all four, outline included"} == set(widths["nodules"])
     assert set(pd.read_csv(output / "held_out.csv")["metric"]) == {"ece", "brier", "nll"}
-
-
-def test_absent_readers_answer_no(database):
-    """A nodule that two readers marked has two more answers, both of them no."""
-    images = rated(read_nodules(read_scans(database)))
-    assert {len(one.masks) + one.absent for one in images} == {4}
-    two = [one for one in images if one.absent == 2]
-    scores = score_priors(two, [hard()], [1.0])
-    assert scores.errors("ece")[0, 0] > 1 / 3
-
-
-def test_intervals_hold_the_values(database):
-    """Those of the study itself, for every prior and metric."""
-    study = measure(list(read_scans(database)))
-    table = score_table(study.by_nodules[TWO], TWO)
-
-    assert (table["value"] <= table["high"] + 1e-9).all()
-    assert fit_width(study.outline, "blur").widths.shape == (12,)
-    assert sum(study.nodules.values()) == 7
-
-
-def scores():
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:30, :30] - 14.5
-    images = [
-        RatedMasks(np.hypot(x, y) < 8 + rng.standard_normal((2, 3, 1, 1)), (1.0, 1.0), f"{k}")
-        for k in range(5)
-    ]
-    priors = [hard(), svls(), window(3)]
-    priors += [family(width) for family in FAMILIES.values() for width in (0.5, 1.0, 2.0)]
-    return score_priors(images, priors, [2.0])
-
-
-def test_points_are_the_bins():
-    """Confidence and accuracy of every prior, and its error in the title."""
-    scored = scores()
-    figure = draw_reliability(scored, [0, 3], 0)
-
-    for axes, k in zip(figure.axes, (0, 3), strict=True):
-        confidence, accuracy, _ = scored.reliability(k, 0)
-        points = np.ma.filled(axes.collections[0].get_offsets().astype(float), np.nan)
-        np.testing.assert_allclose(points, np.c_[confidence, accuracy])
-        assert axes.get_title() == (
-            f"{scored.priors[k].label}\nECE {scored.errors('ece')[k, 0]:.3f}"
-        )
-
-
-def test_curves_are_the_scores_by_width():
-    """One curve per family, one panel per kind of nodules."""
-    scored = scores()
-    figure = draw_widths({"all": scored, "some": scored}, "brier", 0)
-
-    assert [axes.get_title() for axes in figure.axes] == [
-        "nodules that all marked",
-        "nodules that some marked",
-    ]
-    for axes in figure.axes:
-        curves = {line.get_label(): line.get_ydata() for line in axes.lines}
-        for k, family in enumerate(FAMILIES):
-            expected = scored.errors("brier")[3 + 3 * k : 6 + 3 * k, 0]
-            np.testing.assert_allclose(curves[family], expected)
-
-
-def test_numbers_are_those_of_the_tables():
-    """Priors without a width of their own, widths, and the test."""
-    metrics = ["ece", "brier", "nll"]
-    scores = pd.DataFrame(
-        {
-            "nodules": "some",
-            "band": 2.0,
-            "prior": ["hard labels"] * 3 + ["blur, 1.00 mm"] * 3,
-            "family": ["hard"] * 3 + ["blur"] * 3,
-            "width": [None] * 3 + [1.0] * 3,
-            "metric": metrics * 2,
-            "value": [0.123, 0.2, 0.3, 0.9, 0.9, 0.9],
-            "low": 0.1,
-            "high": 0.4,
-        }
-    )
-    fit = {"nodules": "some", "family": "blur", "metric": "ece", "band": 2.0, "best": 0.84}
-    widths = pd.DataFrame(
-        [{**fit, "low": 0.8, "high": 0.9, "flat_low": 0.7, "flat_high": 1, "least": 0.018}]
-    )
-    test = {"nodules": "some", "band": 2.0, "metric": "ece", "width": 0.8, "fitted": 0.02}
-    test |= {"rival": 0.05, "difference": -0.03, "low": -0.04, "high": -0.02, "p": 1e-9}
-    tests = pd.DataFrame([{**test, "better": 30, "patients": 40}])
-    page = report({2: 5, 4: 7}, 11, scores, widths, tests)
-
-    assert (
-        "5 nodules that 2 raters marked, 7 nodules that 4 raters marked, from 11 patients" in page
-    )
-    assert "| hard labels | 0.123 [0.100, 0.400] | 0.200 [0.100, 0.400] |" in page
-    assert "blur, 1.00 mm" not in page
-    assert "| some | blur | ece | 2 | 0.84 [0.80, 0.90] | 0.70 to 1.00 | 0.018 |" in page
-    assert "-0.030 [-0.040, -0.020] | 1e-09 | 30 of 40 |" in page
 
 
 def test_database_that_is_missing_is_one_line(tmp_path, capsys):

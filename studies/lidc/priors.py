@@ -1,0 +1,160 @@
+"""The priors that the study compares, and one fitted to half of the patients against another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import expit
+from scipy.stats import wilcoxon
+
+from nacl_monai.losses.neighborhood import window_of_width
+from nacl_monai.raters.priors import Prior, blur, softened, softened_to_width
+from nacl_monai.raters.scores import METRICS, RESAMPLES, Array, PriorScores, fit_width
+from nacl_monai.reports.statistics import bootstrap_weights, percentile_interval
+
+
+def hard() -> Prior:
+    """The mask itself: what cross-entropy holds a network to."""
+    return Prior("hard", "hard labels", math.nan, lambda planes: planes.masks.astype(np.float32))
+
+
+def svls(sigma: float = 1.0, kernel_size: int = 3) -> Prior:
+    """The labels of SVLS, in voxels."""
+    return Prior(
+        "svls",
+        f"SVLS {_window(kernel_size)}, σ {sigma:g}",
+        math.nan,
+        lambda planes: softened(planes, "gaussian", [kernel_size] * len(planes.spacing), sigma),
+    )
+
+
+def window(kernel_size: int = 3) -> Prior:
+    """The paper's prior, the mean over a window of so many voxels."""
+    return Prior(
+        "window",
+        f"NACL {_window(kernel_size)}",
+        math.nan,
+        lambda planes: softened(planes, "mean", [kernel_size] * len(planes.spacing)),
+    )
+
+
+def gaussian(sigma: float = 1.0) -> Prior:
+    """A blur by a Gaussian, in voxels."""
+    size = window_of_width("blur", sigma, (1.0,))[0]
+    return Prior(
+        "gaussian",
+        f"Gaussian, σ {sigma:g}",
+        math.nan,
+        lambda planes: softened(planes, "blur", size * len(planes.spacing), sigma),
+    )
+
+
+def mean(width: float) -> Prior:
+    """The mean over the window, odd along each axis, whose width is nearest."""
+    return Prior(
+        "mean",
+        f"mean, {width:.2f} mm",
+        width,
+        lambda planes: softened_to_width(planes, "mean", width),
+    )
+
+
+def logistic(width: float) -> Prior:
+    """A logistic function of the distance to the rater's border, however it bends."""
+    scale = width * math.sqrt(3) / math.pi
+    return Prior(
+        "distance",
+        f"distance, {width:.2f} mm",
+        width,
+        lambda planes: expit(planes.distances / scale),
+    )
+
+
+#: The families that a width is fitted to, by name.
+FAMILIES: dict[str, Callable[[float], Prior]] = {"blur": blur, "distance": logistic, "mean": mean}
+
+
+def _window(kernel_size: int) -> str:
+    return f"{kernel_size}×{kernel_size}"
+
+
+def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Array, Array, Array]:
+    """Confidence, accuracy and share of the voxels of each bin, every patient weighing the same."""
+    kinds = (scores.confidences, scores.positives, scores.counts)
+    shares = (np.nanmean(scores.per_voxel(one)[:, prior, band], axis=0) for one in kinds)
+    confidence, accuracy, share = shares
+    with np.errstate(invalid="ignore"):
+        return confidence / share, accuracy / share, share
+
+
+def nearest(scores: PriorScores, family: str, width: float) -> int:
+    """The position of the prior of a family whose width is nearest."""
+    ratios = [
+        abs(np.log(one.width / width)) if one.family == family else np.inf for one in scores.priors
+    ]
+    return int(np.argmin(ratios))
+
+
+def halves(patients: int, seed: int = 0) -> npt.NDArray[np.bool_]:
+    """Which patients are of the half that a width is fitted to."""
+    chosen = np.zeros(patients, np.bool_)
+    chosen[np.random.default_rng(seed).permutation(patients)[: patients // 2]] = True
+    return chosen
+
+
+def held_out(
+    scores: PriorScores,
+    family: str,
+    rival: str,
+    criterion: str = "brier",
+    band: int = -1,
+    *,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Fits a width to one half of the patients, and compares it with another prior on the other half.
+
+    Args:
+        scores: The scores of both.
+        family: Whose width is fitted.
+        rival: The label of the other prior.
+        criterion: The metric that is least at the fitted width.
+        band: The position of the band.
+        seed: The seed of the halves and the resamplings.
+
+    Returns:
+        One row per metric: ``fitted`` and ``rival``, over the test patients; ``difference`` of the two,
+        with ``low`` and ``high``, the ends of its 95 % interval by bootstrap over patients; ``p``,
+        Wilcoxon's signed-rank test of the patients' own scores; ``better``, in how many patients the
+        fitted is; ``patients``; ``width``, the fitted one in mm, the nearest that was tried.
+    """
+    training = halves(len(scores.patients), seed)
+    fit = fit_width(scores.select(training), family, criterion, band, resamples=2, seed=seed)
+    test = scores.select(~training)
+    mine = nearest(scores, family, fit.best)
+    other = next(k for k, one in enumerate(scores.priors) if one.label == rival)
+    weights = bootstrap_weights(len(test.patients), RESAMPLES, seed)
+    rows = []
+    for metric in METRICS:
+        whole, drawn = test.errors(metric)[:, band], test.errors(metric, weights)[:, :, band]
+        low, high = percentile_interval(drawn[:, mine] - drawn[:, other])
+        own = test.by_patient(metric)[:, [mine, other], band]
+        gains = np.diff(own[~np.isnan(own).any(axis=1)], axis=1)[:, 0]
+        rows.append(
+            {
+                "metric": metric,
+                "width": scores.priors[mine].width,
+                "fitted": whole[mine],
+                "rival": whole[other],
+                "difference": whole[mine] - whole[other],
+                "low": low,
+                "high": high,
+                "p": float(wilcoxon(gains).pvalue) if gains.any() else 1.0,
+                "better": int((gains > 0).sum()),
+                "patients": len(gains),
+            }
+        )
+    return pd.DataFrame(rows)
