@@ -115,48 +115,31 @@ def _parser() -> argparse.ArgumentParser:
         prog="nacl-monai", description="Calibration of saved predictions; no model is loaded."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    audit = commands.add_parser(
-        "audit",
-        help="audit saved predictions of any tool",
-        argument_default=argparse.SUPPRESS,  # what is not said is as `Options` has it
-    )
+    what = "audit saved predictions of any tool"
+    # What is not said is as `Options` has it.
+    audit = commands.add_parser("audit", help=what, argument_default=argparse.SUPPRESS)
     audit.set_defaults(run=_audit)
-    audit.add_argument(
-        "folders",
-        nargs="+",
-        type=Path,
-        metavar="FOLDER",
-        help="folders of predictions, one per model, and last that of the label maps, unless --raters "
-        "has these",
+    add = audit.add_argument
+    folders = (
+        "folders of predictions, one per model, and last that of the label maps, unless --raters has "
+        "these"
     )
-    audit.add_argument(
-        "--raters",
-        nargs="+",
-        type=Path,
-        metavar="LABELS",
-        help="several folders of label maps of the same cases, one per rater",
-    )
-    audit.add_argument(
-        "--rater-names",
-        nargs="+",
-        metavar="NAME",
-        help="a name per rater (default: that of the folder)",
-    )
-    audit.add_argument(
-        "--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit"
-    )
-    audit.add_argument(
-        "--names", nargs="+", metavar="NAME", help="a name per model (default: that of its folder)"
-    )
+    add("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
+    raters = "several folders of label maps of the same cases, one per rater"
+    add("--raters", nargs="+", type=Path, metavar="LABELS", help=raters)
+    names = "a name per rater (default: that of the folder)"
+    add("--rater-names", nargs="+", metavar="NAME", help=names)
+    add("--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit")
+    names = "a name per model (default: that of its folder)"
+    add("--names", nargs="+", metavar="NAME", help=names)
     add_options(audit)
     add_audit_options(audit)
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)
-    merge.add_argument("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
-    merge.add_argument(
-        "--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge"
-    )
+    add = merge.add_argument
+    add("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
+    add("--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge")
     return parser
 
 
@@ -166,31 +149,21 @@ def _calibrate_parser() -> argparse.ArgumentParser:
         description="Fits a calibrator, and shows what it does before and after.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument(
-        "folders",
-        nargs="+",
-        type=Path,
-        metavar="FOLDER",
-        help="a run; or a folder of predictions and that of their label maps",
+    folders = "a run; or a folder of predictions and that of their label maps"
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
+    methods = (
+        "temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
+        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt"
     )
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        help="temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
-        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt",
+    parser.add_argument("--method", metavar="NAME", help=methods)
+    region = (
+        "voxels of the fit (default: union for a temperature, all for what tells classes apart)"
     )
-    parser.add_argument(
-        "--region",
-        choices=EVALUATED_REGIONS,
-        help="voxels of the fit (default: union for a temperature, all for what tells classes apart)",
-    )
+    parser.add_argument("--region", choices=EVALUATED_REGIONS, help=region)
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
-    run.add_argument(
-        "--calibrator",
-        metavar="NAME",
-        help="method, region and ensemble in one: temperature_union, ensemble",
-    )
+    name = "method, region and ensemble in one: temperature_union, ensemble"
+    run.add_argument("--calibrator", metavar="NAME", help=name)
     run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
     saved = parser.add_argument_group("of saved predictions")
     saved.add_argument("--folds", type=int, metavar="N", help="default: 5")

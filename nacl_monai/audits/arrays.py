@@ -98,7 +98,10 @@ def audit(
         several, labeled = _cases(probs, labels, len(structures))
     metric(several, labeled, mask=None if mask is None else _masks(mask, several))
     names = _case_names(cases, len(several), patients)
-    shown = () if structures else _class_names(classes, len(several[0]))
+    channels = len(several[0])
+    shown = () if structures else list(classes) or class_names(channels)
+    if shown and len(shown) != channels:
+        raise InputError(f"classes: {len(shown)} names for {channels} channels; give one each")
     return _of_record(metric.record(names, shown, patients, list(raters)))
 
 
@@ -162,13 +165,6 @@ def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> li
     return names
 
 
-def _class_names(given: Sequence[str], channels: int) -> list[str]:
-    names = list(given) or class_names(channels)
-    if len(names) != channels:
-        raise InputError(f"classes: {len(names)} names for {channels} channels; give one each")
-    return names
-
-
 def _cases_of_raters(
     probs: Any, raters: Mapping[str, Any], structures: int
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -177,21 +173,16 @@ def _cases_of_raters(
         raise InputError(
             "labels: are of one rater; give them without a name, or those of others, too"
         )
-    labels_of = {name: _cases(probs, labels, structures)[1] for name, labels in raters.items()}
-    _check_shapes(labels_of)
-    several = _cases(probs, next(iter(raters.values())), structures)[0]
-    return several, [torch.stack(of_case) for of_case in zip(*labels_of.values(), strict=True)]
-
-
-def _check_shapes(labels_of: Mapping[str, Sequence[torch.Tensor]]) -> None:
-    shapes = {name: [tuple(one.shape) for one in labels] for name, labels in labels_of.items()}
-    first = next(iter(shapes))
-    unlike = next((name for name in shapes if shapes[name] != shapes[first]), None)
-    if unlike:
-        raise InputError(
-            f"labels: those of {unlike!r} have the shapes {shapes[unlike]}, but those of {first!r} "
-            f"{shapes[first]}; give all raters' labels alike"
-        )
+    pairs = [_cases(probs, labels, structures) for labels in raters.values()]
+    first, *others = ([tuple(one.shape) for one in labels] for _, labels in pairs)
+    for name, shapes in zip(list(raters)[1:], others, strict=True):
+        if shapes != first:
+            raise InputError(
+                f"labels: those of {name!r} have the shapes {shapes}, but those of "
+                f"{next(iter(raters))!r} {first}; give all raters' labels alike"
+            )
+    several = zip(*(labels for _, labels in pairs), strict=True)
+    return pairs[0][0], [torch.stack(of_case) for of_case in several]
 
 
 def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:

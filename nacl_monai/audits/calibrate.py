@@ -12,7 +12,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,28 +90,22 @@ def calibrate_folder(
     with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
         found = find(predictions, labels, options, BEFORE)
         show(found)
-        text, faults = _fit_and_audit(found, folder, output, options, method, region, folds)
+        text, faults = _fit_and_audit(found, folder, output, method, region, folds)
     print(text)
     print_written(visible_files(output))
     return faults
 
 
 def _fit_and_audit(
-    found: Found,
-    folder: Path,
-    output: Path,
-    options: Options,
-    method: str | None,
-    region: str | None,
-    folds: int,
+    found: Found, folder: Path, output: Path, method: str | None, region: str | None, folds: int
 ) -> tuple[str, list[InputError]]:
     """Writes the calibrator and the audits to a new folder; returns what to print, and the faults."""
-    channels = found.settings.channels
+    channels, options = found.settings.channels, found.options
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
     region = region or outputs.methods[method].region
     with outputs.voxels(channels.names, region) as voxels:
-        patient_of, faults = _read(found, voxels, options)
+        patient_of, faults = _read(found, voxels)
         fit = fit_method(method, voxels)
         parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
     name = f"{method}_{region}"
@@ -119,7 +113,7 @@ def _fit_and_audit(
     before = replace(found, pairs=pairs, faults=())
     after = _after(before, name, parts, patient_of)
     for audited, part in ((before, BEFORE), (after, AFTER)):
-        audit_one(audited, folder / part, output / part, options, map)
+        audit_one(audited, folder / part, output / part)
     runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     draw_all(runs, folder)
     write_trade_off(runs, folder)
@@ -155,7 +149,7 @@ def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:
 class _Part:
     """A fold: its patients, and the fit to the others."""
 
-    patients: Collection[str]
+    patients: Sequence[str]
     fit: Fit
 
     @property
@@ -163,16 +157,16 @@ class _Part:
         return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
 
 
-def _read(found: Found, voxels: Kept, options: Options) -> tuple[dict[str, str], list[InputError]]:
+def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]:
     """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
-    names = [one.case for one, _ in found.pairs]
+    options, names = found.options, [one.case for one, _ in found.pairs]
     logits_of = OUTPUTS[found.settings.channels.activation].logits_of
     known = patients_of(names, options.patient_pattern, options.patients) or names
     patient_of, faults = {}, list(found.faults)
     pairs = progress_bar(found.pairs, description="Reading", unit="case")
     for pair, patient in zip(pairs, known, strict=True):
         try:
-            predicted, (labels,) = read_case(pair, found.layout.read, found.settings, options)
+            predicted, (labels,) = read_case(pair, found)
             logits = logits_of(torch.from_numpy(predicted.voxels), predicted.step)
             voxels.add(logits, labels.classes, patient, labels.mask)
         except NoRoomError:
@@ -193,10 +187,8 @@ def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int
             f"{patients[0]}: is the only patient, who cannot test what is fitted to them; give "
             "predictions of more"
         )
-    drawn = np.random.default_rng(0).permutation(len(patients))
-    several = [
-        [patients[k] for k in drawn[fold::folds]] for fold in range(min(folds, len(patients)))
-    ]
+    drawn = np.random.default_rng(0).permutation(patients).tolist()
+    several = [drawn[fold::folds] for fold in range(min(folds, len(patients)))]
     return [
         _Part(part, fit_method(method, voxels.without(part)))
         for part in progress_bar(several, description="Fitting", unit="fold")

@@ -56,17 +56,13 @@ class Channels:
     @property
     def structures(self) -> dict[str, tuple[int, ...]]:
         """The channels of each structure that Dice is of."""
-        if self.scored is not None:
-            return self._unions(self.scored)
-        first = 0 if self.overlapping else 1
-        return {name: (channel,) for channel, name in enumerate(self.names) if channel >= first}
-
-    def _unions(self, structures: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
-        """The channels of each structure by its label values."""
+        if self.scored is None:
+            first = 0 if self.overlapping else 1
+            return {name: (channel,) for channel, name in enumerate(self.names) if channel >= first}
         channel_of = {value: k for k, of in enumerate(self.values.values()) for value in of}
         return {
             name: tuple(channel_of[value] for value in values)
-            for name, values in structures.items()
+            for name, values in self.scored.items()
         }
 
     @property
@@ -107,7 +103,9 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
     values, ignored = _labels(file)
     if _are_structures(file, values, activation):
         structures = {name: of for name, of in values.items() if of != (0,)}
-        painted = _painted(read_object(file, _ANOTHER).get("regions_class_order"), len(structures))
+        order: Any = read_object(file, _ANOTHER).get("regions_class_order")
+        known = isinstance(order, list) and all(type(value) is int for value in order)
+        painted = tuple(order) if known and len(order) == len(structures) else ()
         return Channels(SIGMOID, structures, ignored, str(file), painted=painted)
     ordered = dict(sorted(values.items(), key=itemgetter(1)))
     if next(iter(ordered.values()), None) != (0,):
@@ -116,12 +114,6 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
             "with --dataset"
         )
     return Channels(SOFTMAX, ordered, ignored, str(file))
-
-
-def _painted(order: Any, structures: int) -> tuple[int, ...]:
-    """nnU-Net's ``regions_class_order``, if it has a value for each structure."""
-    known = isinstance(order, list) and all(type(value) is int for value in order)
-    return tuple(order) if known and len(order) == structures else ()
 
 
 def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
@@ -190,8 +182,13 @@ def with_structures(
     if len(structures) < len(words):
         raise SettingError("--structures: two have one name; give each a name of its own")
     ignore = channels.ignore if channels else None
-    if channels:
-        _check_known(structures, {0} | channels.label_values)
+    known = {0} | channels.label_values if channels else set[int]().union(*structures.values())
+    for name, values in structures.items():
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise SettingError(
+                f"--structures {name}: {unknown[0]} is not a label value; choose from {sorted(known)}"
+            )
     if activation == SIGMOID or (channels and channels.overlapping):
         _check_order(structures, channels)
         return Channels(SIGMOID, structures, ignore, "--structures")
@@ -218,15 +215,6 @@ def _check_order(structures: Mapping[str, Sequence[int]], channels: Channels | N
             f"--structures: contradict {channels.source}, whose channels are {' '.join(words)} in this "
             "order; write them so, or leave it out"
         )
-
-
-def _check_known(structures: Mapping[str, Sequence[int]], known: set[int]) -> None:
-    for name, values in structures.items():
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise SettingError(
-                f"--structures {name}: {unknown[0]} is not a label value; choose from {sorted(known)}"
-            )
 
 
 def _structure(word: str) -> tuple[str, tuple[int, ...]]:

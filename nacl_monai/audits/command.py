@@ -68,11 +68,13 @@ def audit_folders(
         ]
         for found in everything:  # refuse what cannot be meant before the first volume is read
             show(found)
-            _check(found, options)
+            cases = [one.case for one, _ in found.pairs]
+            check_measured(found, cases, found.faults)
+            patients_of(cases, options.patient_pattern, options.patients)
         audits, faults = [], []
         with processes(options.jobs) as apply:
             for found, part in zip(everything, parts, strict=True):
-                audit, of_folder = audit_one(found, aside / part, output / part, options, apply)
+                audit, of_folder = audit_one(found, aside / part, output / part, apply)
                 audits.append(audit)
                 faults += of_folder
         drawn, refusal = list[Path](), None
@@ -105,19 +107,8 @@ def show(found: Found) -> None:
         )
 
 
-def _check(found: Found, options: Options) -> None:
-    """Refuses a folder without a case, or with one whose patient is not known where others are."""
-    cases = [one.case for one, _ in found.pairs]
-    check_measured(found, cases, found.faults)
-    patients_of(cases, options.patient_pattern, options.patients)
-
-
 def audit_one(
-    found: Found,
-    folder: Path,
-    output: Path,
-    options: Options,
-    apply: Callable[..., Iterable[Any]],
+    found: Found, folder: Path, output: Path, apply: Callable[..., Iterable[Any]] = map
 ) -> tuple[Run, list[InputError]]:
     """The audit of one model, and the faults of its cases, which are printed.
 
@@ -125,13 +116,12 @@ def audit_one(
         found: From `find`.
         folder: The new folder of the audit.
         output: What the folder will be called.
-        options: The command's options.
         apply: `map`, or that of `nacl_monai.audits.reading.processes`.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
-    worst, nifti = WorstCases(found.settings), folder / NIFTI
+    worst, nifti, options = WorstCases(found.settings), folder / NIFTI, found.options
     written_maps = nifti if options.write else None
     cases, numbers, faults = measured_cases(found, apply, worst.keep, written_maps)
     check_measured(found, cases, faults)
@@ -198,18 +188,16 @@ def distinct_names(
     return chosen
 
 
-def _check_same_cases(first: Run, other: Run) -> None:
-    for lacking, having in ((other, first), (first, other)):
-        cases = sorted(set(having.cases) - set(lacking.cases))
-        if cases:
-            raise InputError(
-                f"{lacking.folder}: lacks {listed(cases, most=3)}, which {having.folder} has; mend what "
-                "is wrong there, or leave the same cases out of every model, to set them side by side"
-            )
-
-
 def _check_alike(audits: Sequence[Run]) -> None:
     """Refuses audits that cannot be set side by side."""
-    for other in audits[1:]:
-        _check_same_cases(audits[0], other)
-        check_alike(audits[0], other)
+    first, *others = audits
+    for other in others:
+        for lacking, having in ((other, first), (first, other)):
+            cases = sorted(set(having.cases) - set(lacking.cases))
+            if cases:
+                raise InputError(
+                    f"{lacking.folder}: lacks {listed(cases, most=3)}, which {having.folder} has; mend "
+                    "what is wrong there, or leave the same cases out of every model, to set them side "
+                    "by side"
+                )
+        check_alike(first, other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -64,16 +64,13 @@ def label_files(folder: Path) -> dict[str, Path]:
         misnamed = fault_of_name(file.name, str(file))
         if misnamed is not None:
             raise misnamed
-    beside = next((file for file in files.values() if _probabilities_of(file).is_file()), None)
-    if beside:
+    predicted = [name for name, file in files.items() if file.with_name(f"{name}.npz").is_file()]
+    if predicted:
+        beside = files[predicted[0]]
         raise InputError(
             f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
         )
     return files
-
-
-def _probabilities_of(segmentation: Path) -> Path:
-    return segmentation.with_name(f"{stem_of(segmentation)}.npz")
 
 
 def pair(
@@ -241,42 +238,27 @@ def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
 
 
 def _check_values(file: Path, values: npt.NDArray[Any], channels: Channels) -> None:
-    allowed = _allowed(channels)
-    low, high = int(values.min()), int(values.max())
-    unknown = [value for value in (low, high) if value not in allowed]
-    if not unknown:
-        unknown = values[~_table(allowed, high)[values]][:1].tolist()
-    if unknown:
+    allowed = {0} | channels.label_values
+    if channels.overlapping:
+        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
+    if channels.ignore is not None:
+        allowed.add(channels.ignore)
+    unknown = values[~np.isin(values, list(allowed))]
+    if len(unknown):
         raise InputError(
             f"{file}: holds the label value {unknown[0]}; expected only {sorted(allowed)}, by "
             f"{channels.source}"
         )
 
 
-def _allowed(channels: Channels) -> set[int]:
-    """The values that a label map may hold."""
-    allowed = {0} | channels.label_values
-    if channels.overlapping:
-        allowed |= set(range(max(allowed)))  # a value of no structure is outside of all
-    if channels.ignore is not None:
-        allowed.add(channels.ignore)
-    return allowed
-
-
-def _table(values: Iterable[int], high: int) -> npt.NDArray[np.bool_]:
-    """Whether each number from 0 to ``high`` is one of the values."""
-    table = np.zeros(high + 1, np.bool_)
-    table[[value for value in values if value <= high]] = True
-    return table
-
-
 def _classes(values: npt.NDArray[Any], channels: Channels) -> torch.Tensor:
-    high = int(values.max())
-    tables = [_table(of, high) for of in channels.values.values()]
+    of_channels = channels.values.values()
     if channels.overlapping:
-        masks = [table[values] for table in tables]
+        masks = [np.isin(values, list(inside)) for inside in of_channels]
         return torch.from_numpy(np.stack(masks).astype(np.uint8))
-    index = np.stack(tables).argmax(0).astype(np.int16)  # classes beyond a byte
+    index = np.zeros(max(channels.label_values) + 1, np.int16)  # classes beyond a byte
+    for channel, inside in enumerate(of_channels):
+        index[list(inside)] = channel
     return torch.from_numpy(index[values])
 
 

@@ -11,6 +11,7 @@ has several networks, each overwrites what the one before has left.
 from __future__ import annotations
 
 import pickle
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +29,6 @@ from nacl_monai.audits.images import (
     Affine,
     Array,
     Image,
-    Pair,
     Prediction,
     Probabilities,
     image_files,
@@ -50,7 +50,7 @@ _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
 _REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and booleans
 
 
-def find_npz(folder: Path) -> list[Prediction]:
+def find_npz(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
     """The cases of a folder of npz files; for a training of nnU-Net, those of all folds."""
     files = (
         *folder.glob("*.npz"),
@@ -59,6 +59,11 @@ def find_npz(folder: Path) -> list[Prediction]:
     )
     visible = (file for file in sorted(files) if not file.name.startswith("."))
     return [Prediction(file.stem, {"": file}) for file in visible]
+
+
+def find_nnunet(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
+    """The same, where nnU-Net says what the channels mean."""
+    return find_npz(folder) if dataset_file(folder) else []
 
 
 def dataset_file(folder: Path) -> Path | None:
@@ -174,21 +179,14 @@ def _turned_back(affine: Affine, orientation: str | None, shape: Sequence[int]) 
 
 
 # What NumPy's numbers and arrays are made by; everything else that a pickle might call is refused.
-_HARMLESS = {
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    *(
-        (f"numpy.{core}.multiarray", name)
-        for core in ("core", "_core")
-        for name in ("scalar", "_reconstruct")
-    ),
-}
+_HARMLESS = re.compile(
+    r"collections\.OrderedDict|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
+)
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS:
+        if not _HARMLESS.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return super().find_class(module, name)
 
@@ -218,7 +216,7 @@ def read_plain(file: Path) -> dict[str, Any]:
 _OWN = "_probabilities"
 
 
-def find_own(folder: Path) -> list[Prediction]:
+def find_own(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
     """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images.
 
     The maps of an earlier audit are called alike, and are not predictions of the folder that it is in.
@@ -237,24 +235,21 @@ def _set_apart(file: Path, folder: Path) -> bool:
     return hidden or any(EvaluationFolder(place).record.is_file() for place in below)
 
 
-def find_channels(folder: Path) -> list[Prediction]:
-    """Files with several channels, or with fractions where there is a single one."""
+def find_channels(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
+    """Files with several channels, or with fractions where there is a single one.
+
+    By the first that can be read: the others, and those that cannot, are cases of their own.
+    """
     files = image_files(folder)
-    if not _hold_probabilities(files):
-        return []
-    return [Prediction(stem_of(file), {"": file}) for file in files]
-
-
-def _hold_probabilities(files: Sequence[Path]) -> bool:
-    """By the first that can be read: the others, and those that cannot, are cases of their own."""
     for file in files:
         with suppress(InputError):
             axes, whole = stored_as(file)
-            return axes == 4 or not whole
-    return False
+            are_probabilities = axes == 4 or not whole
+            return [Prediction(stem_of(one), {"": one}) for one in files if are_probabilities]
+    return []
 
 
-def find_folders(folder: Path) -> list[Prediction]:
+def find_folders(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
     """A folder per case, with a file per class: ``CASE/CLASS.nii.gz``."""
     cases = {place.name: images_by_name(place) for place in sorted(folder.glob("[!.]*/"))}
     return [Prediction(case, files) for case, files in cases.items() if files]
@@ -264,7 +259,8 @@ def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
     """A file per case and class, ``CASE_CLASS.nii.gz``, where ``CASE`` is the name of a label map."""
     cases: dict[str, dict[str, Path]] = defaultdict(dict)
     for stem, file in images_by_name(folder).items():
-        case = _longest_start(stem, names)
+        starts = [name for name in names if stem.startswith(f"{name}_")]
+        case = max(starts, key=len, default=None)
         if case is None or stem in names:
             return []
         cases[case][stem[len(case) + 1 :]] = file
@@ -272,11 +268,6 @@ def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
     if kinds <= {"0000"}:
         return []
     return [Prediction(case, files) for case, files in sorted(cases.items())]
-
-
-def _longest_start(stem: str, names: Collection[str]) -> str | None:
-    """The longest name that the name of a file begins with, or None."""
-    return max((name for name in names if stem.startswith(f"{name}_")), key=len, default=None)
 
 
 def read_channels(prediction: Prediction) -> Probabilities:
@@ -345,35 +336,19 @@ class Layout:
     find: Callable[[Path, Collection[str]], list[Prediction]]
     read: Callable[[Prediction], Probabilities]
     dataset: Callable[[Path], Path | None] = dataset_file
-    is_placed: Callable[[Prediction], bool] = lambda _: True
+    is_placed: Callable[[Prediction], bool] = bool  # every case is
 
 
 #: The layouts by name; a folder has the first that finds a case in it.
 LAYOUTS: dict[str, Layout] = {
-    "nnunet": Layout(
-        "nnU-Net v2",
-        lambda folder, _: find_npz(folder) if dataset_file(folder) else [],
-        read_npz,
-        is_placed=is_placed,
-    ),
+    "nnunet": Layout("nnU-Net v2", find_nnunet, read_npz, is_placed=is_placed),
     "npz": Layout(
-        "npz files of nnU-Net or TotalSegmentator",
-        lambda folder, _: find_npz(folder),
-        read_npz,
-        is_placed=is_placed,
+        "npz files of nnU-Net or TotalSegmentator", find_npz, read_npz, is_placed=is_placed
     ),
-    "inference": Layout(
-        "this project's inference", lambda folder, _: find_own(folder), read_channels
-    ),
+    "inference": Layout("this project's inference", find_own, read_channels),
     "files": Layout("one file per class", find_per_class, read_per_class),
-    "channels": Layout(
-        "one channel per class", lambda folder, _: find_channels(folder), read_channels
-    ),
-    "folders": Layout(
-        "one folder per case, one file per class",
-        lambda folder, _: find_folders(folder),
-        read_per_class,
-    ),
+    "channels": Layout("one channel per class", find_channels, read_channels),
+    "folders": Layout("one folder per case, one file per class", find_folders, read_per_class),
 }
 
 
@@ -393,7 +368,7 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
     for layout in LAYOUTS.values():
         predictions = layout.find(folder, names)
         if predictions:
-            _check_once(predictions)
+            named_once((one.case, one.file) for one in predictions)
             return layout, predictions
     if image_files(folder):  # volumes of whole numbers
         raise labels_instead(folder)
@@ -410,22 +385,15 @@ def labels_instead(place: Path) -> InputError:
     )
 
 
-def _check_once(predictions: Collection[Prediction]) -> None:
-    files: dict[str, Path] = {}
-    for one in predictions:
-        first = files.setdefault(one.case, one.file)
-        if first != one.file:
-            raise InputError(f"{one.file}: is the case of {first}, too; leave one of them out")
-
-
 def count_files(prediction: Prediction) -> int:
     """The number of classes where no file names them.
 
     Raises:
         InputError: If the files of the case are not called 0, 1, 2, …
     """
-    names = sorted(prediction.files, key=_number)
-    if [_number(name)[0] for name in names] != list(range(len(names))):
+    names = sorted(prediction.files)
+    numbers = sorted(int(name) for name in names if name.isdecimal())
+    if numbers != list(range(len(names))):
         raise InputError(
             f"{prediction.file}: the files of a case are {', '.join(names)}, and nothing says which "
             "labels they stand for; give --dataset dataset.json with their names"
@@ -433,44 +401,26 @@ def count_files(prediction: Prediction) -> int:
     return len(names)
 
 
-def _number(name: str) -> tuple[float, str]:
-    return (int(name) if name.isdecimal() else float("inf"), name)
+def in_order(prediction: Prediction, channels: Channels) -> Prediction:
+    """A case with its files in the order of the classes; one with a single file stays as it is.
 
+    Files with numbers for names are those of label values, or else names are those of the classes.
 
-def all_in_order(pairs: Sequence[Pair], channels: Channels) -> tuple[list[Pair], list[InputError]]:
-    """The cases with their files in the order of the classes, and the faults of others.
-
-    Args:
-        pairs: The cases; those with a single file for all classes stay as they are.
-        channels: What the channels mean.
+    Raises:
+        InputError: If a class has no file, or two, or if a file is of none.
     """
-    ordered: list[Pair] = []
-    faults = []
-    for one, label_maps in pairs:
-        try:
-            ordered.append((_in_order(one, channels), label_maps))
-        except InputError as fault:
-            faults.append(fault)
-    return ordered, faults
-
-
-def _in_order(prediction: Prediction, channels: Channels) -> Prediction:
     files = prediction.files
     if "" in files:
         return prediction
-    by_key, keys = _keyed(files, channels)
+    keys = [name.lower() for name in channels.names]
+    renamed: Callable[[str], str] = str.lower
+    if not channels.overlapping and all(map(str.isdecimal, files)):
+        keys = [str(values[0]) for values in channels.values.values()]
+        renamed = lambda name: str(int(name))  # noqa: E731
+    by_key = named_once((renamed(name), file) for name, file in files.items())
     if by_key.keys() != set(keys):
         raise InputError(
             f"{prediction.file}: the files of this case are {', '.join(sorted(files))}, but there are "
             f"{channels.describe()}: {', '.join(channels.names)}; give one file for each"
         )
     return replace(prediction, files={key: by_key[key] for key in keys})
-
-
-def _keyed(files: Mapping[str, Path], channels: Channels) -> tuple[dict[str, Path], list[str]]:
-    """Files and channels by label values where all files have numbers for names, or else by names."""
-    if not channels.overlapping and all(map(str.isdecimal, files)):
-        values = [str(of[0]) for of in channels.values.values()]
-        return named_once((str(int(name)), file) for name, file in files.items()), values
-    names = [name.lower() for name in channels.names]
-    return named_once((name.lower(), file) for name, file in files.items()), names

@@ -92,70 +92,47 @@ class Measured:
 def measured(
     case: str,
     probs: torch.Tensor,
-    labels: Labels,
-    settings: Settings,
-    step: float | None = None,
-) -> Measured:
-    """The numbers of one case.
-
-    Args:
-        case: Its name.
-        probs: ``(C, *spatial)``, from `Probabilities`.
-        labels: On the same grid.
-        settings: The audit's settings.
-        step: As in `Probabilities`.
-
-    Raises:
-        InputError: If the metric refuses.
-    """
-    metric = settings.metric(step=step)
-    metric([probs], [labels.classes], mask=None if labels.mask is None else [labels.mask])
-    return _kept(case, metric, _scores(*_structures(probs, labels, settings)), settings)
-
-
-def measured_by_all(
-    case: str,
-    probs: torch.Tensor,
     raters: Sequence[Labels],
     settings: Settings,
     step: float | None = None,
 ) -> list[Measured]:
-    """The numbers of one case against the share of several raters, and then those against each.
+    """The numbers of one case; of several raters those against their share, then those against each.
 
     Args:
         case: Its name.
         probs: ``(C, *spatial)``, from `Probabilities`.
         raters: The labels of each, on the same grid.
-        settings: The audit's settings, with the raters' names.
+        settings: The audit's settings, with the names of several raters.
         step: As in `Probabilities`.
 
     Raises:
         InputError: If the metric refuses.
     """
-    labels = torch.stack([one.classes for one in raters])
-    counted = [_counted(one, probs.shape[1:]) for one in raters]
-    masks = None if all(one.mask is None for one in raters) else [torch.stack(counted)]
-    pairs = [_structures(probs, one, settings) for one in raters]
-    by_all = reduce(torch.logical_and, counted)
-    scores = [_shared_scores(probs, pairs, by_all, _voxel_ml(raters[0]), settings.channels)]
-    scores += [_scores(*pair) for pair in pairs]
-    numbers = []
-    for rater, of_rater in zip((None, *range(len(raters))), scores, strict=True):
-        metric = settings.metric(rater=rater, step=step)
-        metric([probs], [labels], mask=masks)
-        shared = settings if rater is None else replace(settings, raters=())
-        numbers.append(_kept(case, metric, of_rater, shared))
-    return numbers
-
-
-def _kept(
-    case: str, metric: CalibrationMetric, scores: Mapping[str, torch.Tensor], settings: Settings
-) -> Measured:
     channels = settings.channels
-    record = metric.record([case], channels.names, raters=settings.raters, ignored=channels.ignore)
-    of_case = {name: values.double()[None] for name, values in scores.items()}
-    columns = score_columns(of_case, list(channels.structures)) | metric.columns()
-    return Measured(record, {name: float(values) for name, values in columns.items()})
+    everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
+    counted = [everywhere if one.mask is None else one.mask for one in raters]
+    pairs = [_structures(probs, one, settings) for one in raters]
+    scores = [_scores(*pair) for pair in pairs]
+    labels, masks = torch.stack([one.classes for one in raters]), torch.stack(counted)
+    views: list[int | None] = [None, *range(len(raters))]
+    if len(raters) == 1:
+        labels, masks, views = labels[0], masks[0], [None]
+    else:
+        by_all = reduce(torch.logical_and, counted)
+        affine = np.eye(4) if raters[0].affine is None else raters[0].affine
+        voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / _MM3_PER_ML
+        scores = [_shared_scores(probs, pairs, by_all, voxel_ml, channels), *scores]
+    masked = any(one.mask is not None for one in raters)
+    numbers = []
+    for rater, of_rater in zip(views, scores, strict=True):
+        metric = settings.metric(rater=rater, step=step)
+        metric([probs], [labels], mask=[masks] if masked else None)
+        named = settings.raters if rater is None else ()
+        record = metric.record([case], channels.names, raters=named, ignored=channels.ignore)
+        of_case = {name: values.double()[None] for name, values in of_rater.items()}
+        columns = score_columns(of_case, list(channels.structures)) | metric.columns()
+        numbers.append(Measured(record, {key: float(value) for key, value in columns.items()}))
+    return numbers
 
 
 def joined(
@@ -172,11 +149,6 @@ def joined(
     record = first.joined(others)
     definition = {**record.definition, "calibrator": list(calibrator)}
     return replace(record, patients=list(patients) or None, definition=definition)
-
-
-def _counted(labels: Labels, shape: Sequence[int]) -> torch.Tensor:
-    """The voxels that a rater has labeled."""
-    return torch.ones(tuple(shape), dtype=torch.bool) if labels.mask is None else labels.mask
 
 
 def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -216,11 +188,6 @@ def _shared_scores(
         "volume": volume,
         "rated_volume": rated.mean(-1),
     }
-
-
-def _voxel_ml(labels: Labels) -> float:
-    affine = np.eye(4) if labels.affine is None else labels.affine
-    return float(abs(np.linalg.det(affine[:3, :3]))) / _MM3_PER_ML
 
 
 def _structures(

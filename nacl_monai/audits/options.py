@@ -53,64 +53,31 @@ class Options:
 
 def add_options(parser: argparse._ActionsContainer) -> None:
     """The words that audits and fits share: patients, what channels mean, what is measured."""
-    # Whose a case is.
-    parser.add_argument(
-        "--patient-pattern",
-        metavar="REGEX",
-        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
-    )
-    parser.add_argument(
-        "--patients", type=Path, metavar="CSV", help="a table with the columns case and patient"
-    )
-    # What the channels mean.
-    parser.add_argument(
-        "--dataset",
-        type=Path,
-        metavar="FILE",
-        help="nnU-Net's dataset.json (default: that beside the predictions, or above the labels)",
-    )
-    parser.add_argument(
-        "--activation", choices=ACTIVATIONS, help="default: as dataset.json says, or else softmax"
-    )
-    parser.add_argument(
-        "--structures",
-        nargs="+",
-        metavar="NAME=1,2",
-        help="structures and their label values: the channels of a sigmoid, or what Dice is of",
-    )
-    # What is measured, and how closely grids must agree.
-    parser.add_argument(
-        "--regions",
-        nargs="+",
-        choices=EVALUATED_REGIONS,
-        help="voxels that count, beside foreground (default: all of them)",
-    )
-    parser.add_argument("--num-bins", type=int, metavar="N", help="default: 15")
-    parser.add_argument(
-        "--affine_tolerance",
-        type=distance,
-        metavar="MM",
-        help=f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})",
-    )
-    parser.add_argument(
-        "--no-pictures",
-        dest="pictures",
-        action="store_false",
-        help="keep no slice of the worst cases, which the page shows",
-    )
+    add = parser.add_argument
+    pattern = r"whose a case is, the group of a regular expression: '(patient\d+)_'"
+    add("--patient-pattern", metavar="REGEX", help=pattern)
+    table = "a table with the columns case and patient"
+    add("--patients", type=Path, metavar="CSV", help=table)
+    dataset = "nnU-Net's dataset.json (default: that beside the predictions, or above the labels)"
+    add("--dataset", type=Path, metavar="FILE", help=dataset)
+    activation = "default: as dataset.json says, or else softmax"
+    add("--activation", choices=ACTIVATIONS, help=activation)
+    unions = "structures and their label values: the channels of a sigmoid, or what Dice is of"
+    add("--structures", nargs="+", metavar="NAME=1,2", help=unions)
+    regions = "voxels that count, beside foreground (default: all of them)"
+    add("--regions", nargs="+", choices=EVALUATED_REGIONS, help=regions)
+    add("--num-bins", type=int, metavar="N", help="default: 15")
+    apart = f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})"
+    add("--affine_tolerance", type=distance, metavar="MM", help=apart)
+    undrawn = "keep no slice of the worst cases, which the page shows"
+    add("--no-pictures", dest="pictures", action="store_false", help=undrawn)
 
 
 def add_audit_options(parser: argparse._ActionsContainer) -> None:
     """The words of an audit alone."""
-    parser.add_argument(
-        "--calibrator",
-        type=Path,
-        metavar="FILE",
-        help="audit the probabilities behind it: calibrator.json, as calibrate writes it",
-    )
-    parser.add_argument(
-        "--write",
-        choices=["nifti"],
-        help="also write probabilities, confidence and entropy of every case, as images",
-    )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    add = parser.add_argument
+    behind = "audit the probabilities behind it: calibrator.json, as calibrate writes it"
+    add("--calibrator", type=Path, metavar="FILE", help=behind)
+    maps = "also write probabilities, confidence and entropy of every case, as images"
+    add("--write", choices=["nifti"], help=maps)
+    add("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
@@ -38,23 +39,20 @@ NIFTI = "nifti"
 _DECIMALS = 6
 
 
+@dataclass
 class WorstCases:
     """Keeps the pictures of the cases that the page of an audit shows, and forgets all others.
 
-    Args:
+    Attributes:
         settings: The audit's settings.
         most: So many are kept.
+        pictures: Case → picture, the worst first.
     """
 
-    def __init__(self, settings: Settings, most: int = DRAWN) -> None:
-        self.settings = settings
-        self.most = most
-        self._kept: list[tuple[float, str, Mapping[str, Any]]] = []
-
-    @property
-    def pictures(self) -> dict[str, Mapping[str, Any]]:
-        """Case → picture, the worst first."""
-        return {case: picture for _, case, picture in self._kept}
+    settings: Settings
+    most: int = DRAWN
+    pictures: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _errors: dict[str, float] = field(default_factory=dict)
 
     def keep(self, case: str, measured: Measured) -> Measured:
         """Takes the picture of a case out of its numbers; among equal cases, the first stay."""
@@ -63,8 +61,10 @@ class WorstCases:
         region = error_region(self.settings.regions, measured.columns)
         error = round(measured.columns[f"ece_{region}"], _DECIMALS)
         if not np.isnan(error):
-            kept = [*self._kept, (error, case, measured.picture)]
-            self._kept = sorted(kept, key=lambda one: -one[0])[: self.most]
+            self._errors[case] = error
+            kept = {**self.pictures, case: measured.picture}
+            worst = sorted(kept, key=lambda name: -self._errors[name])[: self.most]
+            self.pictures = {name: kept[name] for name in worst}
         return replace(measured, picture=None)
 
 
@@ -97,13 +97,17 @@ def write_audit(
     places = [folder, *(folder / RATERS / rater for rater in found.settings.raters)]
     for place, of_place in zip(places, numbers, strict=True):
         settings = found.settings if place is folder else replace(found.settings, raters=())
-        record = joined(of_place, patients, found.calibrator)
+        table = pd.DataFrame([one.columns for one in of_place])
         columns = {
-            name: torch.tensor([one.columns[name] for one in of_place], dtype=torch.float64)
-            for name in of_place[0].columns
+            str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
         }
-        of_settings = {**settings.as_record(), **found.calibrated}
-        _write_numbers(EvaluationFolder(place), found.name, record, columns, of_settings)
+        _write_numbers(
+            EvaluationFolder(place),
+            found.name,
+            joined(of_place, patients, found.calibrator),
+            columns,
+            {**settings.as_record(), **found.calibrated},
+        )
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
     return _drawn(folder, output, found.name)
@@ -199,32 +203,21 @@ def rater_table(audit: Run) -> str:
 
 
 def _lines(audits: Sequence[Run]) -> list[str]:
+    """A line per column that an audit has, its cells as wide as the widest of each audit."""
     rows = [["", *(audit.name for audit in audits)]]
-    rows += [
-        [label, *(_cell(audit, column, decimals) for audit in audits)]
-        for column, (label, decimals) in _columns(audits[0]).items()
-        if any(_is_known(audit, column) for audit in audits)
-    ]
-    return _aligned(rows)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line per row, its cells as wide as the widest of their column."""
+    for column, (label, decimals) in _columns(audits[0]).items():
+        known = [column in a.metrics and a.metrics[column].notna().any() for a in audits]
+        if any(known):
+            cells = (
+                audit.mean(audit.metrics[column]).text(decimals, "undefined") if is_known else "–"
+                for audit, is_known in zip(audits, known, strict=True)
+            )
+            rows.append([label, *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-
-
-def _is_known(audit: Run, column: str) -> bool:
-    return column in audit.metrics and bool(audit.metrics[column].notna().any())
-
-
-def _cell(audit: Run, column: str, decimals: int) -> str:
-    if not _is_known(audit, column):
-        return "–"
-    return audit.mean(audit.metrics[column]).text(decimals, "undefined")
 
 
 def _columns(audit: Run) -> dict[str, tuple[str, int]]:

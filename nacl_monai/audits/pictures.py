@@ -15,7 +15,6 @@ import torch
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import Affine, Probabilities
 from nacl_monai.audits.labels import Labels
-from nacl_monai.errors import InputError
 from nacl_monai.inference.saving import map_image, write_nifti
 from nacl_monai.metrics.raters import class_votes
 from nacl_monai.metrics.voxels import dequantized
@@ -69,18 +68,11 @@ def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:
 
     Without an affine, or with one that says nothing, the axes are taken as they are.
     """
-    plain = ((0, 1, 2), (False, False, False))
-    if affine is None:
-        return plain
-    turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    turn: Any = nibabel.orientations.io_orientation(np.eye(4) if affine is None else affine)  # type: ignore[no-untyped-call]
     if np.isnan(turn).any():
-        return plain
+        return (0, 1, 2), (False, False, False)
     axes = np.argsort(turn[:, 0])
     return axes.tolist(), (turn[axes, 1] < 0).tolist()
-
-
-#: The axes right, anterior, superior, as nibabel writes an orientation.
-_RAS = ((0, 1), (1, 1), (2, 1))
 
 
 def write_maps(
@@ -104,9 +96,6 @@ def write_maps(
         labels: What was read of ``label``.
         label: The file of the label map.
         channels: What the channels mean.
-
-    Raises:
-        InputError: If a file cannot be written.
     """
     probs = dequantized(torch.from_numpy(predicted.voxels)[None])[0][0].float()
     confidence, entropy = certainty(probs, channels.overlapping)
@@ -117,13 +106,7 @@ def write_maps(
     affine = np.eye(4) if labels.affine is None else labels.affine
     for name, voxels in maps.items():
         stored = _stored(name, voxels.numpy(), affine if predicted.turned else None)
-        path = folder / f"{case}_{name}.nii.gz"
-        try:
-            write_nifti(map_image(stored, name, label, affine), path)
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror}); choose another --output"
-            ) from error
+        write_nifti(map_image(stored, name, label, affine), folder / f"{case}_{name}.nii.gz")
 
 
 def _stored(name: str, voxels: npt.NDArray[Any], turned: Affine) -> npt.NDArray[Any]:
@@ -137,8 +120,7 @@ def _stored(name: str, voxels: npt.NDArray[Any], turned: Affine) -> npt.NDArray[
     channels_last = voxels.transpose(3, 2, 1, 0)
     if turned is not None:
         nib: Any = nibabel.orientations
-        back = nib.ornt_transform(np.array(_RAS), nib.io_orientation(turned))
+        back = nib.ornt_transform(nib.axcodes2ornt("RAS"), nib.io_orientation(turned))
         channels_last = nib.apply_orientation(channels_last, back)
     dtype = np.int16 if name == "label" else np.float32
-    several = name == "probabilities"
-    return (channels_last if several else channels_last[..., 0]).astype(dtype)
+    return (channels_last if name == "probabilities" else channels_last[..., 0]).astype(dtype)

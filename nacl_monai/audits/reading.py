@@ -32,12 +32,12 @@ from nacl_monai.audits.labels import (
 )
 from nacl_monai.audits.layouts import (
     Layout,
-    all_in_order,
     count_files,
+    in_order,
     labels_instead,
     recognized,
 )
-from nacl_monai.audits.measuring import Measured, Settings, measured, measured_by_all
+from nacl_monai.audits.measuring import Measured, Settings, measured
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.pictures import majority, picture, write_maps
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
@@ -116,7 +116,12 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     pairs, faults = pair_with_all(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
     channels = _channels(folder, [*places.values()], layout, [one for one, _ in pairs], options)
-    ordered, misnamed = all_in_order(pairs, channels)
+    ordered: list[Pair] = []
+    for one, label_maps in pairs:
+        try:
+            ordered.append((in_order(one, channels), label_maps))
+        except InputError as fault:
+            faults.append(fault)
     settings = Settings(
         channels,
         tuple(dict.fromkeys(("foreground", *options.regions))),
@@ -131,7 +136,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         options,
         ordered,
         len(labeled),
-        [*faults, *misnamed],
+        faults,
     )
     if options.calibrator is None:
         return found
@@ -332,13 +337,7 @@ def measured_cases(
     Raises:
         InputError: If a file cannot be written.
     """
-    one = partial(
-        _measured,
-        read=found.layout.read,
-        settings=found.settings,
-        options=found.options,
-        nifti=nifti,
-    )
+    one = partial(_measured, found=replace(found, pairs=()), nifti=nifti)
     names: list[str] = []
     numbers: list[list[Measured]] = []
     faults = list(found.faults)
@@ -380,13 +379,7 @@ def processes(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
         ) from error
 
 
-def _measured(
-    pair: Pair,
-    read: Callable[[Prediction], Probabilities],
-    settings: Settings,
-    options: Options,
-    nifti: Path | None,
-) -> list[Measured] | InputError:
+def _measured(pair: Pair, found: Found, nifti: Path | None) -> list[Measured] | InputError:
     """The numbers of a case; its fault, if it has one.
 
     With several raters they are those against their share, and then those against each.
@@ -397,43 +390,35 @@ def _measured(
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     prediction, label_maps = pair
-    channels = settings.channels
+    channels = found.settings.channels
     try:
-        predicted, labels = read_case(pair, read, settings, options)
+        predicted, labels = read_case(pair, found)
         probs = torch.from_numpy(predicted.voxels)
-        if settings.raters:
-            numbers = measured_by_all(prediction.case, probs, labels, settings, predicted.step)
-        else:
-            numbers = [measured(prediction.case, probs, labels[0], settings, predicted.step)]
+        numbers = measured(prediction.case, probs, labels, found.settings, predicted.step)
     except InputError as fault:  # the metric knows no files
         where, _, what = str(fault).partition(": ")
         of_metric = where in ("probs", "labels")
         return InputError(f"{prediction.file}: {where} {what}") if of_metric else fault
     if nifti is not None:
         write_maps(nifti, prediction.case, predicted, labels[0], label_maps[0], channels)
-    if options.pictures:
+    if found.options.pictures:
         shown = picture(predicted, majority(labels, channels), channels)
         numbers[0] = replace(numbers[0], picture=shown)
     return numbers
 
 
-def read_case(
-    pair: Pair,
-    read: Callable[[Prediction], Probabilities],
-    settings: Settings,
-    options: Options,
-) -> tuple[Probabilities, list[Labels]]:
+def read_case(pair: Pair, found: Found) -> tuple[Probabilities, list[Labels]]:
     """The probabilities of a case and its labels by each rater, checked, on one grid.
 
     Raises:
         InputError: If they cannot be read, are not what they should be, or do not fit each other.
     """
     prediction, files = pair
-    predicted = read(prediction)
-    check_channels(prediction, predicted, settings.channels)
-    check_agreement(predicted, settings.channels)
-    tolerance = options.affine_tolerance
-    labels = [read_labels(file, settings.channels, predicted, tolerance) for file in files]
+    predicted, channels = found.layout.read(prediction), found.settings.channels
+    check_channels(prediction, predicted, channels)
+    check_agreement(predicted, channels)
+    tolerance = found.options.affine_tolerance
+    labels = [read_labels(file, channels, predicted, tolerance) for file in files]
     if len(files) > 1:
         first, *others = (VoxelGrid(str(file), *read_grid(file)) for file in files)
         for grid in others:
@@ -482,8 +467,10 @@ def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> No
         raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
     # As far as the metric takes it: a calibrator is fitted to what can be audited.
     over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
-    if high == _PERCENT and voxels.dtype == np.uint8 and _end_at(voxels, _PERCENT):
-        raise _percent(file)
+    if high == _PERCENT and voxels.dtype == np.uint8:
+        ends, below = ((voxels == most).sum() for most in (_PERCENT, _PERCENT - 1))
+        if ends > below:  # an end of the scale, and no peak
+            raise _percent(file)
     if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
@@ -496,11 +483,6 @@ def _percent(file: Path) -> InputError:
         f"{file}: reaches to 100, as percent do, but whole numbers are taken for 255ths; save "
         "probabilities from 0 to 1"
     )
-
-
-def _end_at(voxels: npt.NDArray[Any], most: int) -> bool:
-    """Whether the largest number is more frequent than the next: an end of the scale, and no peak."""
-    return int((voxels == most).sum()) > int((voxels == most - 1).sum())
 
 
 def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
@@ -531,23 +513,21 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
     Raises:
         InputError: If more than one in a hundred of the voxels in which either has a foreground differ.
     """
-    if predicted.segmentation is None or (channels.overlapping and not channels.painted):
+    file = predicted.segmentation
+    if file is None or (channels.overlapping and not channels.painted):
         return
-    image = read_image(predicted.segmentation)
-    check_affine(str(predicted.segmentation), image.affine)
+    image = read_image(file)
+    check_affine(str(file), image.affine)
     voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
     if voxels.shape != predicted.voxels.shape[1:]:
-        raise InputError(
-            f"{predicted.file}: has another shape than {predicted.segmentation}; predict the case again"
-        )
+        raise InputError(f"{predicted.file}: has another shape than {file}; predict the case again")
     says = _painted if channels.overlapping else _most_probable
     shown, unlike = says(predicted.voxels, voxels, channels)
-    foreground = np.count_nonzero((shown != 0) | (voxels != 0))
-    share = float(np.count_nonzero(unlike)) / max(1, int(foreground))
+    share = unlike.sum() / max(1, np.count_nonzero((shown != 0) | (voxels != 0)))
     if share > _UNLIKE:
         raise InputError(
-            f"{predicted.file}: its most probable classes are not those of {predicted.segmentation} in "
-            f"{share:.1%} of the foreground; predict the case again, or move the segmentation away"
+            f"{predicted.file}: its most probable classes are not those of {file} in {share:.1%} of the "
+            "foreground; predict the case again, or move the segmentation away"
         )
 
 

@@ -73,10 +73,12 @@ class Study:
         if geometry:
             (place / f"{case}.pkl").write_bytes(pickle.dumps({"sitk_stuff": itk(AFFINE)}))
 
-    def channels(self, folder="channels", ending="", dataset=True):
-        """A file with a channel per class for each case."""
+    def channels(self, folder="channels", ending="", dataset=True, axis=-1):
+        """A file with a channel per class for each case; ITK's vectors have them in the fifth axis."""
         for case, (probs, _) in self.cases.items():
-            save(self.root / folder / f"{case}{ending}.nii.gz", np.moveaxis(probs, 0, -1))
+            voxels = np.moveaxis(probs, 0, -1)
+            voxels = voxels if axis == -1 else voxels[:, :, :, None]
+            save(self.root / folder / f"{case}{ending}.nii.gz", voxels)
         if dataset:
             write_json(self.root / folder / "dataset.json", self.dataset)
         return self.root / folder
@@ -161,12 +163,17 @@ def regions(tmp_path):
     return Study(tmp_path, sigmoid_cases(), dataset)
 
 
+def undraw(patch):
+    """Leaves the diagrams and pages out, which take longer than small cases."""
+    for module in ("output", "command", "calibrate"):
+        patch.setattr(f"nacl_monai.audits.{module}.draw_all", lambda *_: [])
+    patch.setattr("nacl_monai.audits.output.write_page", lambda *_: None)
+
+
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Leaves the diagrams out, which take longer than small cases."""
-    for module in ("output", "command"):
-        monkeypatch.setattr(f"nacl_monai.audits.{module}.draw_all", lambda *_: [])
-    monkeypatch.setattr("nacl_monai.audits.output.write_page", lambda *_: None)
+    """Nothing is drawn."""
+    undraw(monkeypatch)
 
 
 @pytest.fixture

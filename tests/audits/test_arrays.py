@@ -93,39 +93,6 @@ def test_mask_and_logits_are_taken(arrays):
     assert logits.ece("all") == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"cases": ["one"]}, "1 names for 3 cases"),
-        ({"patients": ["one"]}, "names for 3 cases"),
-        ({"classes": ["a", "b"]}, "2 names for 3 channels"),
-        ({"cases": ["a", "b", "a"]}, "cases: two are called 'a'"),
-    ],
-)
-def test_names_that_do_not_fit_are_refused(options, said, arrays):
-    """One name for each."""
-    with pytest.raises(InputError, match=said):
-        audit(*arrays, **options)
-
-
-def test_number_of_labels_and_masks_is_that_of_the_cases(arrays):
-    """A missing one is named in one line, and a mask of all is none of each."""
-    probs, labels = arrays
-
-    for form in (list, np.stack):
-        with pytest.raises(InputError, match="labels: 2 for 3 cases; give one for each"):
-            audit(form(probs), form(labels[:2]))
-    with pytest.raises(InputError, match="mask: 1 for 3 cases; give one for each"):
-        audit(probs, labels, mask=np.ones(SHAPE, bool))
-
-
-@pytest.mark.parametrize("nobody", [float("nan"), None, "", " ", pd.NA])
-def test_case_without_a_patient_is_refused(nobody, arrays):
-    """Its numbers would be in no mean over patients."""
-    with pytest.raises(InputError, match="patients: that of case number 2 is missing"):
-        audit(*arrays, patients=["x", nobody, "y"])
-
-
 def test_list_of_either_is_a_list_of_cases(arrays):
     """The other may be an array of all."""
     probs, labels = arrays
@@ -146,12 +113,6 @@ def test_files_may_be_text(study):
         audit(*folders, calibrator="nothing.json")
 
 
-def test_maps_are_of_the_command_alone(study):
-    """An object has no folder to write them into."""
-    with pytest.raises(InputError, match="write: is an option for the command alone"):
-        audit(study.channels(), study.labels, write="nifti")
-
-
 @pytest.mark.parametrize("form", [np.array, pd.Series])
 def test_patients_may_be_a_column_of_a_table(form, arrays):
     """As whoever keeps them has them."""
@@ -160,38 +121,12 @@ def test_patients_may_be_a_column_of_a_table(form, arrays):
     assert found.run.patients.tolist() == ["x", "y", "x"]
 
 
-def test_unknown_errors_and_regions_are_refused(arrays):
-    """With the choice."""
-    found = audit(*arrays)
-
-    with pytest.raises(InputError, match="choose from foreground, union, boundary, all"):
-        found.ece("organ")
-    with pytest.raises(InputError, match="choose from ece, ace"):
-        found.error("aece")
-
-
-def test_shape_that_may_be_one_case_or_several_is_refused():
-    """Two cases of two structures, or one with two slices."""
-    masks = np.zeros((2, 2, 3, 3))
-
-    with pytest.raises(InputError, match="give a list of cases"):
-        audit(masks, masks, structures=["a", "b"])
-
-
 def test_import_of_the_package_stays_cheap():
     """No library is loaded before an audit is asked for."""
     heavy = ["torch", "monai", "pandas", "matplotlib", "numpy"]
     code = f"import sys, nacl_monai; sys.exit(any(name in sys.modules for name in {heavy}))"
 
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_unknown_name_of_the_package_is_an_attribute_error():
-    """As of any module."""
-    import nacl_monai
-
-    with pytest.raises(AttributeError, match="no attribute 'audit_of'"):
-        nacl_monai.audit_of  # noqa: B018
 
 
 def test_diagram_is_drawn_of_any_region(tmp_path):
@@ -203,24 +138,57 @@ def test_diagram_is_drawn_of_any_region(tmp_path):
     assert f"{2 * np.prod(SHAPE):,} voxels" in text
 
 
+MASK, SQUARES = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3))
+
+
 @pytest.mark.parametrize(
-    "option",
+    ("options", "said"),
     [
-        {"mask": np.ones((9, 8, 7))},
-        {"classes": ["a", "b", "c"]},
-        {"cases": ["a"]},
-        {"from_logits": True},
+        ({"cases": ["one"]}, "1 names for 3 cases"),
+        ({"patients": ["one"]}, "names for 3 cases"),
+        ({"classes": ["a", "b"]}, "2 names for 3 channels"),
+        ({"cases": ["a", "b", "a"]}, "cases: two are called 'a'"),
+        *(
+            ({"patients": ["x", nobody, "y"]}, "patients: that of case number 2 is missing")
+            for nobody in (float("nan"), None, "", " ", pd.NA)
+        ),
+        *(
+            ({name: 2}, f"{name}: is an option for folders alone")
+            for name in ("jobs", "patient_pattern", "misspelled")
+        ),
+        ({"labels": [MASK] * 2}, "labels: 2 for 3 cases; give one for each"),
+        ({"labels": np.stack([MASK] * 2)}, "labels: 2 for 3 cases; give one for each"),
+        ({"mask": MASK}, "mask: 1 for 3 cases; give one for each"),
+        ({"probs": SQUARES, "labels": SQUARES, "structures": "ab"}, "give a list of cases"),
     ],
-    ids=lambda option: next(iter(option)),
 )
-def test_option_of_arrays_is_refused_for_folders(study, option):
-    """It would have no effect on them."""
-    with pytest.raises(InputError, match=f"{next(iter(option))}: is an option for arrays alone"):
-        audit(study.nnunet(), study.labels, **option)
+def test_what_arrays_cannot_mean_is_refused(options, said, arrays):
+    """One name, label map and mask for each case; what has no effect on arrays."""
+    probs, labels = arrays
+    with pytest.raises(InputError, match=said):
+        audit(**{"probs": probs, "labels": labels, **options})
 
 
-@pytest.mark.parametrize("name", ["jobs", "patient_pattern", "names"])
-def test_option_of_folders_is_refused_for_arrays(study, name):
-    """So is a misspelled one."""
-    with pytest.raises(InputError, match=f"{name}: is an option for folders alone"):
-        audit(*zip(*study.cases.values(), strict=True), **{name: 2})
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mask", MASK), ("classes", "abc"), ("cases", ["a"]), ("from_logits", True)],
+)
+def test_option_of_arrays_is_refused_for_folders(study, name, value):
+    """It would have no effect on them; nor has an object a folder to write maps into."""
+    with pytest.raises(InputError, match=f"{name}: is an option for arrays alone"):
+        audit(study.nnunet(), study.labels, **{name: value})
+    with pytest.raises(InputError, match="write: is an option for the command alone"):
+        audit(study.nnunet(), study.labels, write="nifti")
+
+
+@pytest.mark.parametrize(
+    ("name", "region", "said"),
+    [
+        ("ece", "organ", "choose from foreground, union, boundary, all"),
+        ("aece", "union", "choose from ece, ace"),
+    ],
+)
+def test_unknown_errors_and_regions_are_refused(name, region, said, arrays):
+    """With the choice."""
+    with pytest.raises(InputError, match=said):
+        audit(*arrays).error(name, region)

@@ -30,6 +30,8 @@ LAYOUTS = {
     "files": Study.per_class,
     "folders": lambda study: study.per_class(name="{case}/{channel}"),
     "numbers": lambda study: study.per_class(names=["0", "1", "2"]),
+    "nnU-Net's names of images": lambda study: study.channels(ending="_0000"),
+    "ITK's fifth axis": lambda study: study.channels(axis=-2),
 }
 
 
@@ -226,12 +228,6 @@ def test_two_processes_equal_one(study, run, tmp_path):
         assert one.read_text() == two.read_text()
 
 
-def test_images_may_be_called_as_nnunet_calls_them(study, run, tmp_path):
-    """``CASE_0000`` belongs to the label ``CASE``."""
-    assert run(study.channels(ending="_0000"), study.labels)[0] == 0
-    assert list(pd.read_csv(tmp_path / "audit" / "cases.csv")["case"]) == list(study.cases)
-
-
 def test_dataset_json_may_lie_above_the_labels(study, run, tmp_path):
     """As in nnUNet_raw, and in the Decathlon, from value to name."""
     write_json(tmp_path / "dataset.json", {"labels": {str(v): name for name, v in CLASSES.items()}})
@@ -288,11 +284,9 @@ def test_nrrd_is_read_by_simpleitk(nrrd, as_vector, study, run, tmp_path):
     for case, (probs, _) in study.cases.items():
         zyxc = probs.transpose(3, 2, 1, 0)
         if as_vector:
-            image = nrrd.GetImageFromArray(zyxc, isVector=True)
-            for name, value in itk_of(AFFINE).items():
-                getattr(image, name)(value)
+            image = placed(nrrd.GetImageFromArray(zyxc, isVector=True))
         else:
-            image = nrrd.JoinSeries([of_channel(nrrd, values) for values in probs])
+            image = nrrd.JoinSeries([placed(nrrd.GetImageFromArray(one.T)) for one in probs])
         nrrd.WriteImage(image, str(tmp_path / "nrrd" / f"{case}.nrrd"))
 
     code, _, err = run(tmp_path / "nrrd", study.labels)
@@ -300,24 +294,7 @@ def test_nrrd_is_read_by_simpleitk(nrrd, as_vector, study, run, tmp_path):
     check_numbers(tmp_path / "audit", study.metric())
 
 
-def of_channel(nrrd, values):
-    image = nrrd.GetImageFromArray(values.transpose(2, 1, 0))
-    for name, value in itk_of(AFFINE).items():
-        getattr(image, name)(value)
+def placed(image):
+    for name, value in itk(AFFINE).items():
+        getattr(image, f"Set{name.capitalize()}")(value)
     return image
-
-
-def itk_of(affine):
-    from tests.audits.conftest import itk
-
-    geometry = itk(affine)
-    return {f"Set{name.capitalize()}": value for name, value in geometry.items()}
-
-
-def test_channels_of_itk_lie_in_the_fifth_axis(study, run, tmp_path):
-    """NIfTI vectors as ITK writes them."""
-    for case, (probs, _) in study.cases.items():
-        save(tmp_path / "itk" / f"{case}.nii.gz", np.moveaxis(probs, 0, -1)[:, :, :, None])
-
-    assert run(tmp_path / "itk", study.labels)[0] == 0
-    check_numbers(tmp_path / "audit", study.metric())

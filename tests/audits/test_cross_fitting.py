@@ -5,8 +5,8 @@ import json
 import pickle
 import re
 import shutil
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -18,15 +18,21 @@ from scipy.optimize import minimize_scalar
 
 import nacl_monai.audits.calibrate as calibrating
 from nacl_monai import audit, read_audit
-from nacl_monai.audits import output
 from nacl_monai.audits.calibrate import AFTER, BEFORE
+from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.options import Options
-from nacl_monai.audits.reading import find
+from nacl_monai.audits.reading import check_calibrator, find, known_by
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, Calibrator, Fit, write_calibrator
-from tests.audits.conftest import Study, save, sigmoid_cases, softmax_cases
+from nacl_monai.posthoc import (
+    METHODS,
+    SIGMOID_METHODS,
+    Calibrator,
+    Fit,
+    read_calibrator,
+)
+from tests.audits.conftest import Study, sigmoid_cases, softmax_cases, undraw
 
 #: The files of the audits.
 REGIONS = ("foreground", "union")
@@ -55,11 +61,9 @@ def calibrate(study, tmp_path, capsys):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pictures and pages, which take most of the time, are left out where they do not matter."""
-    for module in (calibrating, output):
-        monkeypatch.setattr(module, "draw_all", lambda *_: [])
+    """The trade-off as well, which `calibrated` draws."""
+    undraw(monkeypatch)
     monkeypatch.setattr(calibrating, "write_trade_off", lambda *_: [])
-    monkeypatch.setattr(output, "write_page", lambda *_: None)
 
 
 @dataclass
@@ -93,7 +97,8 @@ def calibrated(tmp_path_factory):
         "--output",
         root / "out",
     ]
-    with redirect_stdout(printed):
+    with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        undraw(patch)
         assert main([str(word) for word in words]) == 0
     return Calibrated(study, root / "out", printed.getvalue())
 
@@ -123,6 +128,8 @@ PEOPLE = {"patient0", "patient1", "patient2", "patient3"}
 def test_calibrator_is_fitted_to_all_patients(calibrated):
     """An independent search ends at the same temperature; the file says whose the voxels are."""
     assert calibrated.record["patients"] == sorted(PEOPLE)
+    assert calibrated.record["cases"] == sorted(calibrated.study.cases)
+    assert calibrated.record["patient_pattern"] == PATTERN[1]
     assert calibrated.record["parameters"]["temperature"] == pytest.approx(
         slow_temperature(calibrated.study.cases, PEOPLE), rel=1e-4
     )
@@ -198,8 +205,9 @@ def test_without_patients_the_units_are_cases(calibrate, tmp_path):
     """Each is a unit of its own, in the folds as in the words."""
     _, out, _ = calibrate("--folds", "20")
 
-    folds = json.loads((tmp_path / "out/calibrator.json").read_text())["folds"]
-    assert [len(fold["patients"]) for fold in folds] == [1] * 8
+    record = json.loads((tmp_path / "out/calibrator.json").read_text())
+    assert record["known_by"] == "case"
+    assert [len(fold["patients"]) for fold in record["folds"]] == [1] * 8
     assert "over 8 cases, NLL" in out
 
 
@@ -220,63 +228,53 @@ def test_ignored_voxels_are_not_fitted(calibrate, study, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_other_cases_are_fitted_if_one_has_a_fault(calibrate, study, tmp_path):
-    """It is named once, and ends the command with 1."""
-    folder = study.nnunet()
-    (folder / "patient1_scan2.npz").write_bytes(b"PK")
-
-    code, _, err = calibrate(*PATTERN, predictions=folder)
-
-    assert code == 1
-    assert err.count("patient1_scan2.npz") == 1
-    assert len(pd.read_csv(tmp_path / "out/after/cases.csv")) == 7
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
-    """Splines that resample leave probabilities a little below 0, of which logarithms know nothing."""
-    probs = study.cases["patient3_scan7"][0]
-    probs[:, 0, 0, 0] = -1e-4, 0.5, 0.5001
+    """Splines leave probabilities a little below 0; it is named once, and others are fitted."""
+    study.cases["patient3_scan7"][0][:, 0, 0, 0] = -1e-4, 0.5, 0.5001
 
     code, _, err = calibrate(predictions=study.channels())
 
     assert code == 1
-    assert "patient3_scan7.nii.gz: reaches from -0.0001 to" in err
-    assert "beyond 0 and 1, as logits do; save probabilities" in err
+    assert err.count("patient3_scan7.nii.gz: reaches from -0.0001 to") == 1
     record = json.loads((tmp_path / "out/calibrator.json").read_text())
-    assert len(record["cases"]) == 7
+    assert len(record["cases"]) == len(pd.read_csv(tmp_path / "out/after/cases.csv")) == 7
 
 
-def test_failed_calibration_leaves_the_earlier_folder_whole(
-    calibrate, calibrated, tmp_path, monkeypatch
-):
-    """Whatever fails while audits are made, the earlier folder stays as it was, whole."""
-    out = Path(shutil.copytree(calibrated.folder, tmp_path / "out"))
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    monkeypatch.setattr(calibrating, "audit_one", fail)
-
-    assert calibrate(*PATTERN)[0] == 1
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-
-
-def fail(*_):
-    raise InputError("disk: is full; free some")
+OF_CLASSES = "is not for 3 classes by softmax without their images; choose from temperature, class"
+OF_STRUCTURES = (
+    "is not for 2 overlapping structures by sigmoid without their images; choose from "
+    "sigmoid_temperature, structure_temperatures, platt"
+)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("kind", "words", "said"),
     [
-        (["--folds", "1"], "--folds: is 1; give 2 or more"),
-        (["--patient-pattern", "(patient)"], "patient: is the only patient, who cannot test"),
-        (["--patient-pattern", "patient"], "has 0 groups"),
+        ("study", ["--folds", "1"], "--folds: is 1; give 2 or more"),
+        (
+            "study",
+            ["--patient-pattern", "(patient)"],
+            "patient: is the only patient, who cannot te",
+        ),
+        ("study", ["--patient-pattern", "patient"], "has 0 groups"),
+        *(
+            ("study", ["--method", name], f"--method {name}: {OF_CLASSES}")
+            for name in ("platt", "local_temperatures", "magic")
+        ),
+        *(
+            ("regions", ["--method", name], f"--method {name}: {OF_STRUCTURES}")
+            for name in ("temperature", "vector", "local_temperatures")
+        ),
     ],
 )
-def test_fit_that_cannot_be_tested_is_refused(calibrate, tmp_path, words, message):
+def test_what_cannot_be_fitted_is_refused(kind, words, said, request, calibrate, tmp_path):
     """In one line, and nothing is written."""
-    code, _, err = calibrate(*words)
+    chosen = request.getfixturevalue(kind)
+    assert chosen.labels.is_dir()
+    code, _, err = calibrate(*words, predictions=chosen.nnunet())
 
     assert code != 0
-    assert message in err
+    assert said in err
     assert not (tmp_path / "out").exists()
 
 
@@ -334,17 +332,6 @@ class TestStructuresThatOverlap:
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
         assert settings["calibrator"] == "platt_all"
 
-    @pytest.mark.parametrize("method", ["temperature", "vector", "local_temperatures"])
-    def test_method_of_exclusive_classes_is_refused(self, regions, tmp_path, capsys, method):
-        """The methods for structures are listed, before a volume is read."""
-        words = ["calibrate", regions.nnunet(), regions.labels, "--method", method]
-
-        assert main([str(word) for word in [*words, "--output", tmp_path / "out"]]) == 2
-        err = capsys.readouterr().err
-        assert f"--method {method}: is not for 2 overlapping structures by sigmoid" in err
-        assert "choose from sigmoid_temperature, structure_temperatures, platt" in err
-        assert not (tmp_path / "out").exists()
-
 
 def test_help_names_every_method(capsys):
     """Without loading one."""
@@ -353,16 +340,6 @@ def test_help_names_every_method(capsys):
 
     words = set(re.findall(r"\w+", capsys.readouterr().out))
     assert {*METHODS, *SIGMOID_METHODS} <= words
-
-
-@pytest.mark.parametrize("method", ["platt", "local_temperatures", "magic"])
-def test_method_of_other_predictions_is_refused(calibrate, method):
-    """A method for structures, or for a network whose images are at hand."""
-    code, _, err = calibrate("--method", method)
-
-    assert code == 2
-    assert f"--method {method}: is not for 3 classes by softmax" in err
-    assert "choose from temperature, class_temperatures, vector" in err
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -376,15 +353,80 @@ def test_predictions_in_the_output_stay(study, tmp_path):
     assert len(list(place.iterdir())) == len(study.cases) + 1
 
 
-def test_calibrator_of_a_run_is_not_replaced(calibrate, tmp_path):
-    """The folder is a run's, where other commands read it."""
-    write_calibrator(tmp_path / "out/calibrator.json", OF_A_RUN)
+NAMES = ["background", "anterior", "posterior"]
+CHANNELS = Channels("softmax", {name: (k,) for k, name in enumerate(NAMES)})
+SINGLE = r"patient(\d+)_"
+OF_SCAN = {"cases": ["patient0_scan0"], "activation": "softmax", "channels": NAMES}
+BY_PATTERN = Calibrator(FIT, ["patient0"], "pattern", patient_pattern=PATTERN[1], **OF_SCAN)
+BY_NUMBER = Calibrator(FIT, ["0"], "pattern", patient_pattern=SINGLE, **OF_SCAN)
+BY_CASE = Calibrator(FIT, ["patient0_scan0"], "case", **OF_SCAN)
+BY_TABLE = Calibrator(FIT, ["Ada"], "table", **OF_SCAN)
+BOTH = "patient0_scan0,Ada later,Ada"
 
-    code, _, err = calibrate(*PATTERN)
 
-    assert code == 1
-    assert "holds calibrator.json, which `nacl-monai calibrate` did not write" in err
-    assert not (tmp_path / "out/before").exists()
+@pytest.mark.parametrize(
+    ("calibrator", "case", "pattern", "table", "said"),
+    [
+        (BY_PATTERN, "patient0_scan0", PATTERN[1], None, "was fitted on patient0, who cannot test"),
+        (BY_PATTERN, "patient0_scan0", None, None, "was fitted on patient0"),
+        (BY_CASE, "patient0_scan0", PATTERN[1], None, "was fitted on patient0"),
+        (BY_PATTERN, "patient0_later", SINGLE, None, "was fitted on 0, who"),
+        (BY_NUMBER, "patient0_later", PATTERN[1], None, "was fitted on 0, who"),
+        (BY_CASE, "patient0_later", PATTERN[1], None, "was fitted on patient0, who"),
+        (BY_PATTERN, "patient0_later", None, None, "was fitted on patient0, who"),
+        (BY_PATTERN, "patient0_later", None, "patient0_later,namesake", "is of 'namesake', but of"),
+        (BY_TABLE, "later", None, None, "was fitted to patients whom a table names"),
+        (BY_TABLE, "later", "(later)", None, "was fitted to patients whom a table names"),
+        (BY_TABLE, "later", None, BOTH, "was fitted on Ada, who cannot test it"),
+        (BY_CASE, "later", None, BOTH, "was fitted on Ada, who cannot test it"),
+        (BY_CASE, "later", None, "later,Ada", "has no patient for the case 'patient0_scan0'"),
+        (OF_A_RUN, "later", None, None, "is a calibrator of a run, not of saved predictions"),
+        (
+            replace(BY_CASE, channels=["background", "left", "right"]),
+            *("later", None, None, "was fitted to background, left, right by softmax, but these"),
+        ),
+        (BY_PATTERN, "patient1_scan0", PATTERN[1], None, None),
+        (BY_TABLE, "later", None, "later,Bo", None),
+    ],
+)
+def test_calibrator_is_of_this_model_and_of_other_people(
+    calibrator, case, pattern, table, said, tmp_path
+):
+    """Both must know the patients in one way, whatever a pattern or a table calls them."""
+    options = Options(patient_pattern=pattern, patients=table and tmp_path / "patients.csv")
+    if table:
+        (tmp_path / "patients.csv").write_text("\n".join(["case,patient", *table.split()]))
+    with pytest.raises(InputError, match=said) if said else nullcontext():
+        check_calibrator(tmp_path / "calibrator.json", calibrator, CHANNELS, [case], options)
+
+
+def test_record_says_how_patients_were_known(tmp_path):
+    """By a table, by a pattern, or not at all."""
+    options = (Options(patients=tmp_path / "t.csv"), Options(patient_pattern="(.)"), Options())
+
+    assert [*map(known_by, options)] == ["table", "pattern", "case"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"channels": None},
+        {"method": "magic"},
+        {"parameters": {"temperature": -1.0}},
+        {"parameters": {"scale": 1.0}},
+        {"patient_pattern": "(patient"},
+        {"patient_pattern": 5},
+    ],
+)
+def test_damaged_calibrator_is_refused(damage, calibrated, tmp_path):
+    """In one line that names it; so is one that is missing."""
+    file = tmp_path / "calibrator.json"
+    with pytest.raises(InputError, match=r"calibrator.json: no such file"):
+        read_calibrator(file)
+    file.write_text(json.dumps({**calibrated.record, **damage}))
+
+    with pytest.raises(InputError, match=r"calibrator.json: is damaged; write it anew"):
+        read_calibrator(file)
 
 
 class TestAuditThroughACalibrator:
@@ -442,38 +484,6 @@ class TestAuditThroughACalibrator:
         assert "was fitted on patient0, who cannot test it" in err
         assert not (tmp_path / "audit").exists()
 
-    @pytest.mark.parametrize(("fitted", "audited"), [(PATTERN, []), ([], PATTERN)])
-    @pytest.mark.usefixtures("undrawn")
-    def test_case_of_the_fit_is_refused(self, calibrate, study, tmp_path, fitted, audited):
-        """Though only one of both commands was told whose the cases are."""
-        assert calibrate(*fitted)[0] == 0
-        folders = [tmp_path / "nnunet", study.labels, "--output", tmp_path / "audit"]
-        calibrator = ["--calibrator", tmp_path / "out/calibrator.json"]
-
-        assert main(["audit", *map(str, [*folders, *calibrator, *audited])]) == 1
-        assert not (tmp_path / "audit").exists()
-
-    @pytest.mark.parametrize(
-        ("fitted", "audited"),
-        [
-            (PATTERN[1], r"patient(\d+)_"),
-            (r"patient(\d+)_", PATTERN[1]),
-            (None, PATTERN[1]),
-        ],
-    )
-    @pytest.mark.usefixtures("undrawn")
-    def test_patient_of_the_fit_is_refused_by_any_pattern(
-        self, calibrate, tmp_path, fitted, audited
-    ):
-        """The pattern of the audit is not that of the fit, or the fit had none."""
-        assert calibrate(*(["--patient-pattern", fitted] if fitted else []))[0] == 0
-        cases = {f"patient0_later{k}": pair for k, pair in enumerate(softmax_cases().values())}
-        later = Study(tmp_path / "later", cases)
-        options = {"calibrator": tmp_path / "out/calibrator.json", "patient_pattern": audited}
-
-        with pytest.raises(InputError, match="was fitted on (patient)?0, who cannot test it"):
-            audit(later.nnunet(), later.labels, **options)
-
     @pytest.mark.usefixtures("undrawn")
     def test_audit_in_python_is_the_commands(self, file, tmp_path):
         """Its file says through what, and keeps the fine bins, as the command's does."""
@@ -490,107 +500,6 @@ class TestAuditThroughACalibrator:
         )
         assert of_python.run.bins.calibrator == of_command.run.bins.calibrator
         assert found.error("adaptive_ece") == of_command.error("adaptive_ece")
-
-    @pytest.mark.usefixtures("undrawn")
-    def test_patient_of_the_fit_is_refused_without_a_pattern(self, file, tmp_path):
-        """The fit's own is kept for other cases of theirs; a table must not say otherwise."""
-        cases = {f"patient0_later{k}": pair for k, pair in enumerate(softmax_cases().values())}
-        later = Study(tmp_path / "later", cases)
-        folders = [later.nnunet(), later.labels]
-        table = tmp_path / "patients.csv"
-        table.write_text("case,patient\n" + "".join(f"{case},namesake\n" for case in cases))
-
-        with pytest.raises(InputError, match="was fitted on patient0, who cannot test it"):
-            audit(*folders, calibrator=Path(file))
-        with pytest.raises(InputError, match="is of 'namesake', but of 'patient0' by the pattern"):
-            audit(*folders, calibrator=Path(file), patients=table)
-
-    @pytest.mark.parametrize(
-        ("fitted", "audited", "message"),
-        [
-            ("first,later", None, "was fitted to patients whom a table names"),
-            ("first,later", "pattern", "was fitted to patients whom a table names"),
-            ("first,later", "first,later", "was fitted on Ada, who cannot test it"),
-            (None, "first,later", "was fitted on Ada, who cannot test it"),
-            (None, "later", "has no patient for the case 'first0'"),
-        ],
-    )
-    @pytest.mark.usefixtures("undrawn")
-    def test_both_must_know_the_patients_in_one_way(
-        self, tmp_path, capsys, fitted, audited, message
-    ):
-        """Where a table alone knows that two cases are of one person, it has to be there."""
-        pairs = list(softmax_cases(cases=4).values())
-        folders, tables = {}, {None: []}
-        for name, some in (("first", pairs[:2]), ("later", pairs[2:])):
-            one = Study(tmp_path / name, {f"{name}{k}": pair for k, pair in enumerate(some)})
-            folders[name] = [one.nnunet(), one.labels]
-        for names in ("first,later", "later"):
-            table = tmp_path / f"{names}.csv"
-            rows = [
-                f"{n}{k},{who}" for n in names.split(",") for k, who in enumerate(("Ada", "Bo"))
-            ]
-            table.write_text("\n".join(["case,patient", *rows]))
-            tables[names] = ["--patients", table]
-        tables["pattern"] = ["--patient-pattern", r"(later\d)"]
-        words = [*folders["first"], *tables[fitted], "--output", tmp_path / "out"]
-        assert main(["calibrate", *map(str, words)]) == 0
-
-        words = [*folders["later"], *tables[audited], "--output", tmp_path / "audit"]
-        words += ["--calibrator", tmp_path / "out/calibrator.json"]
-        assert main(["audit", *map(str, words)]) == 1
-        assert message in capsys.readouterr().err
-        assert not (tmp_path / "audit").exists()
-
-    def test_patient_of_the_fit_is_refused_in_python(self, calibrated, file):
-        """The object is made by the same rules as the command's files."""
-        study = calibrated.study
-
-        with pytest.raises(InputError, match="was fitted on patient0, who cannot test it"):
-            audit(study.nnunet(), study.labels, calibrator=Path(file), patient_pattern=PATTERN[1])
-
-    def test_other_channels_are_refused(self, file, audit):
-        """The calibrator is of another model."""
-        labels = {"background": 0, "left": 1, "right": 2}
-        code, _, err = audit(file, dataset={"labels": labels})
-
-        assert code == 1
-        assert "was fitted to background, anterior, posterior by softmax, but these are" in err
-
-    @pytest.mark.parametrize(
-        "damage",
-        [
-            lambda record: record.pop("channels"),
-            lambda record: record.update(method="magic"),
-            lambda record: record.update(parameters={"temperature": -1.0}),
-            lambda record: record.update(parameters={"scale": 1.0}),
-            lambda record: record.update(patient_pattern="(patient"),
-            lambda record: record.update(patient_pattern=5),
-        ],
-    )
-    def test_damaged_file_is_refused(self, file, audit, damage):
-        """In one line that names it."""
-        record = json.loads(Path(file).read_text())
-        damage(record)
-        Path(file).write_text(json.dumps(record))
-
-        code, _, err = audit(file)
-
-        assert code == 1
-        assert f"{file}: is damaged; write it anew" in err
-
-    def test_calibrator_of_a_run_is_named_as_such(self, file, audit):
-        """It is not damaged."""
-        write_calibrator(Path(file), OF_A_RUN)
-
-        assert f"{file}: is a calibrator of a run, not of saved predictions" in audit(file)[2]
-
-    def test_missing_file_is_refused(self, tmp_path, audit):
-        """Before a volume is read."""
-        code, _, err = audit(tmp_path / "nothing.json")
-
-        assert code == 1
-        assert "nothing.json: no such file" in err
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -616,17 +525,3 @@ def test_full_disk_ends_the_fit(calibrate, monkeypatch):
     assert code == 1
     assert "set TMPDIR to another folder" in err
     assert "fault: " not in err
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_segmentation_of_another_prediction_is_a_fault(calibrate, study):
-    """It is checked before the probabilities are calibrated."""
-    folder = study.nnunet()
-    save(
-        folder / "patient0_scan0.nii.gz", np.zeros(study.cases["patient0_scan0"][1].shape, np.uint8)
-    )
-
-    code, _, err = calibrate(*PATTERN, predictions=folder)
-
-    assert code == 1
-    assert "its most probable classes are not those of" in err

@@ -1,8 +1,6 @@
 """`--write nifti`: maps are where the label map is, with names that viewers read."""
 
-import errno
 import math
-import re
 
 import nibabel
 import numpy as np
@@ -14,7 +12,6 @@ from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import Probabilities
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.pictures import write_maps
-from nacl_monai.inference.saving import label_tables
 from tests.audits.conftest import AFFINE, SHAPE, save
 
 GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
@@ -134,96 +131,11 @@ def test_label_maps_of_other_formats_give_their_place(tmp_path):
         np.testing.assert_allclose(getattr(read, value)(), getattr(image, value)(), atol=1e-6)
 
 
-SNAP = re.compile(r'\s*(\d+)((?:\s+\d+){3})\s+([\d.]+)\s+([01])\s+([01])\s+"([^"]*)"')
+def test_case_with_a_fault_has_no_maps(study, run, tmp_path):
+    """The others have theirs."""
+    place, case = study.nnunet(), next(iter(study.cases))
+    (place / f"{case}.npz").write_bytes(b"damaged")
 
-
-def test_names_are_read_by_both_programs():
-    """ITK-SNAP's eight columns, the last in quotes; Slicer's six, a name without blanks."""
-    channels = Channels(
-        "softmax", {"background": (0,), 'left "lung"': (1,), "tumor": (5,)}, ignore=9
-    )
-    tables = label_tables(channels.label_names)
-    snap, slicer = tables["labels.txt"], tables["labels.ctbl"]
-
-    rows = [line for line in snap.splitlines() if not line.startswith("#")]
-    found = {int(match[1]): match for match in map(SNAP.fullmatch, rows)}
-    assert {value: match[6] for value, match in found.items()} == {
-        0: "background",
-        1: "left 'lung'",
-        5: "tumor",
-        9: "ignore",
-    }
-    assert "# ITK-SnAP Label Description File" in snap
-    assert [(float(found[value][3]), found[value][4]) for value in (0, 1)] == [(0, "0"), (1, "1")]
-
-    lines = slicer.splitlines()
-    assert lines[:2] == ["# Color table file labels.ctbl", "# 4 values"]
-    table = {int(row[0]): row[1:] for row in map(str.split, lines[2:])}
-    assert {value: row[0] for value, row in table.items()} == {
-        0: "background",
-        1: "left_'lung'",
-        5: "tumor",
-        9: "ignore",
-    }
-    for value, (_, *color, alpha) in table.items():
-        assert [int(part) for part in color] == [int(part) for part in found[value][2].split()]
-        assert int(alpha) == (255 if value else 0)
-
-
-def test_full_disk_leaves_the_audit_before(study, run, tmp_path, monkeypatch):
-    """One line, exit code 1, and nothing half-written."""
-    words = (study.nnunet(), study.labels)
-    assert run(*words, "--write", "nifti")[0] == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "audit").rglob("*.*")}
-
-    def refuse(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as full:
-        full.setattr("nacl_monai.audits.pictures.write_nifti", refuse)
-        code, _, err = run(*words, "--write", "nifti")
-    errors = [line for line in err.splitlines() if "error" in line]
-
-    assert code == 1
-    assert len(errors) == 1
-    assert re.search(
-        r"_\w+\.nii\.gz: cannot be written \(No space left on device\); choose", errors[0]
-    )
-    assert {path: path.read_bytes() for path in (tmp_path / "audit").rglob("*.*")} == before
-    assert not list(tmp_path.glob(".audit*"))
-
-
-def test_maps_belong_to_their_audit(study, run, tmp_path):
-    """An audit without them takes the place of one with them; a case with a fault has none."""
-    words = (study.nnunet(), study.labels)
-    assert run(*words, "--write", "nifti")[0] == 0
-    assert run(*words)[0] == 0
-    assert not (tmp_path / "audit/nifti").exists()
-
-    case = next(iter(study.cases))
-    (words[0] / f"{case}.npz").write_bytes(b"damaged")
-    assert run(*words, "--write", "nifti")[0] == 1
+    assert run(place, study.labels, "--write", "nifti")[0] == 1
     assert len(list((tmp_path / "audit/nifti").glob("*_entropy.nii.gz"))) == 2
     assert not list((tmp_path / "audit/nifti").glob(f"{case}_*"))
-
-
-def test_maps_are_not_replaced_by_an_audit_of_them(study, run, tmp_path):
-    """The audit would take the place of what it is made of."""
-    maps = tmp_path / "audit/nifti"
-    assert run(study.nnunet(), study.labels, "--write", "nifti")[0] == 0
-
-    code, _, err = run(maps, study.labels)
-    assert code == 2
-    assert f"audit, of which {maps} is read, and would be replaced; choose another" in err
-    assert len(list(maps.glob("*_probabilities.nii.gz"))) == 3
-
-
-def test_maps_of_an_audit_that_was_killed_are_removed(study, run, tmp_path):
-    """They are beside the folder, and the next audit begins without them."""
-    left = tmp_path / ".audit.new/nifti/other_entropy.nii.gz"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"")
-    assert run(study.nnunet(), study.labels, "--write", "nifti")[0] == 0
-
-    assert not (tmp_path / "audit/nifti/other_entropy.nii.gz").exists()
-    assert not left.parent.exists()

@@ -11,26 +11,30 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import read_record
 from nacl_monai.reports import read_run
-from tests.audits.conftest import Study, bins_of, softmax_cases
+from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
 
 RECOMPUTED = ("ece", "cece", "ace", "mce", "confidence_gap")
 
 
-@pytest.fixture
-def sites(tmp_path, run):
-    """Two sites with the cases of two people each, and the audit of all."""
-    cases = softmax_cases(cases=4)
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """Two sites with the cases of two people each, and the audit of all; read, never changed."""
+    root, cases = tmp_path_factory.mktemp("sites"), softmax_cases(cases=4)
     for name, of_site in {
         "a": list(cases)[2:],
         "b": list(cases)[:2],
         "pooled": list(cases),
     }.items():
-        site = Study(tmp_path / name, {case: cases[case] for case in of_site})
-        words = ["--patient-pattern", r"(patient\d+)_"]
-        assert run(site.nnunet(), site.labels, *words, output=f"{name}/audit")[0] == 0
-    return {name: tmp_path / name / "audit" for name in ("a", "b", "pooled")}
+        site = Study(root / name, {case: cases[case] for case in of_site})
+        words = [site.nnunet(), site.labels, "--output", root / name / "audit"]
+        with pytest.MonkeyPatch.context() as patch:
+            undraw(patch)
+            words += ["--patient-pattern", r"(patient\d+)_"]
+            assert main(["audit", *map(str, words)]) == 0
+    return {name: root / name / "audit" for name in ("a", "b", "pooled")}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_merged_audit_is_the_pooled_one_to_the_bit(sites, tmp_path, capsys):
     """Bins, table, pooled errors and intervals."""
     files = [str(sites[name] / "bins.npz") for name in "ab"]
@@ -122,17 +126,18 @@ def test_what_does_not_belong_together_is_refused(fields, said, sites, tmp_path)
     refused([sites["a"], change(sites["a"], tmp_path / "changed", **changed)], said)
 
 
-def test_file_that_was_edited_is_refused(sites):
+def test_file_that_was_edited_is_refused(sites, tmp_path):
     """Confidences that are one in a hundred too high are nobody's."""
     arrays = bins_of(sites["b"])
-    np.savez(sites["b"] / "bins.npz", **{**arrays, "confidences": arrays["confidences"] * 1.01})
+    np.savez(tmp_path / "bins.npz", **{**arrays, "confidences": arrays["confidences"] * 1.01})
 
-    refused([sites["a"], sites["b"]], "b/audit/bins.npz: is not as it was written")
+    refused([sites["a"], tmp_path], f"{tmp_path}/bins.npz: is not as it was written")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_calibrated_sites_are_merged_as_such(sites, tmp_path):
     """What both went through is kept in the file."""
-    files = [str(change(sites[s], tmp_path / s / "cal", **calibrated(sites[s]))) for s in "ab"]
+    files = [str(change(sites[s], tmp_path / s, **calibrated(sites[s]))) for s in "ab"]
     assert main(["merge", *files, "--output", str(tmp_path / "merged")]) == 0
 
     saved = read_audit(read_audit(tmp_path / "merged").save(tmp_path / "again" / "bins.npz"))

@@ -122,24 +122,3 @@ def test_geometry_is_read_where_no_segmentation_is(cases, run, tmp_path):
     code, _, err = run(SAMPLE / "predicted", tmp_path / "labels", output="moved")
     assert code == 1
     assert "hippocampus_003.pkl" in err
-
-
-@pytest.mark.parametrize("layout", ["per class", "channels"])
-def test_images_made_of_npz_have_the_same_numbers(layout, cases, run, tmp_path):
-    """One file per class, or one with a channel per class."""
-    found = cases("softmax", tmp_path / "labels")
-    single = {}
-    for case, (half, label) in found.items():
-        probs, affine = (
-            half.astype(np.float32),
-            nibabel.load(tmp_path / "labels" / f"{case}.nii.gz").affine,
-        )
-        single[case] = probs, label
-        for name, of_class in zip(("background", "anterior", "posterior"), probs, strict=True):
-            save(tmp_path / "per class" / f"{case}_{name}.nii.gz", of_class, affine)
-        save(tmp_path / "channels" / f"{case}.nii.gz", np.moveaxis(probs, 0, -1), affine)
-
-    dataset = SAMPLE / "softmax" / "dataset.json"
-    code, _, err = run(tmp_path / layout, tmp_path / "labels", "--dataset", dataset)
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", in_memory(single))

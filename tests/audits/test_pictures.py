@@ -14,8 +14,6 @@ from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.measuring import Settings, measured
 from nacl_monai.audits.output import WorstCases
 from nacl_monai.audits.pictures import picture
-from nacl_monai.reports import read_run
-from nacl_monai.reports.page import _maps
 from tests.audits.conftest import AFFINE, CLASSES, Study, softmax_cases
 
 
@@ -85,34 +83,13 @@ def test_overlapping_structures_are_painted(regions, run, tmp_path):
     assert list(shown["classes"]) == ["outside", "whole", "posterior"]
 
 
-def test_no_picture_is_kept_where_none_is_wanted(study, run, tmp_path):
-    """Nor left over from an audit before."""
-    words = (study.nnunet(), study.labels)
-    assert run(*words)[0] == 0
-    assert (tmp_path / "audit/maps").is_dir()
-
-    assert run(*words, "--no-pictures")[0] == 0
-    assert not (tmp_path / "audit/maps").exists()
-
-
-def test_page_shows_them(study, run, tmp_path):
-    """The worst first, without an image."""
-    run(study.nnunet(), study.labels, "--regions", "union")
-    audit = read_run(tmp_path / "audit")
-    worst = audit.metrics["ece_union"].sort_values(ascending=False, kind="stable").index
-
-    shown = list(_maps(audit))
-    assert [case for case, _ in shown] == list(worst)
-    assert all(source.startswith("data:image/png") for _, source in shown)
-
-
 def test_only_the_worst_are_in_memory():
     """Among equal cases the first, and none that has no error."""
     settings = Settings(Channels("softmax", {"background": (0,), "a": (1,)}), ("foreground",))
     worst = WorstCases(settings, most=2)
     probs = torch.tensor([[[[0.4, 0.2]]], [[[0.6, 0.8]]]])
     for case, label in (("a", [1, 0]), ("empty", [0, 0]), ("b", [0, 1]), ("c", [1, 0])):
-        numbers = measured("case", probs, Labels(torch.tensor([[label]]), None), settings)
+        numbers = measured("case", probs, [Labels(torch.tensor([[label]]), None)], settings)[0]
         kept = worst.keep(case, replace(numbers, picture={"case": case}))
         assert kept.picture is None
 

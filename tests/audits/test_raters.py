@@ -11,7 +11,7 @@ from nacl_monai import audit, merge, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.reports import page, read_run
+from nacl_monai.reports import check_alike, page, read_run, read_runs
 from nacl_monai.reports.evaluated import by_rater, human_run
 from tests.audits.conftest import AFFINE, ALL, CLASSES, SHAPE, bins_of, save
 
@@ -209,13 +209,12 @@ def test_reports_read_them(study, raters, run, tmp_path):
     """``compare`` sets shares or raters side by side, but not one beside the other."""
     for name in ("one", "two"):
         assert run(study.nnunet(name), "--raters", *raters, output=f"audit_{name}")[0] == 0
-    shares = [str(tmp_path / f"audit_{name}") for name in ("one", "two")]
-    of_anna = [f"{folder}/raters/anna" for folder in shares]
-    names = ["--names", "one", "two"]
+    shares = [tmp_path / f"audit_{name}" for name in ("one", "two")]
+    of_anna = [folder / "raters/anna" for folder in shares]
     for pair in (shares, of_anna):
-        output = str(tmp_path / "compared")
-        assert main(["compare", *pair, *names, "--output", output]) == 0
-    assert main(["compare", shares[0], of_anna[0], "--output", str(tmp_path / "mixed")]) == 1
+        check_alike(*read_runs(pair, ["one", "two"]))
+    with pytest.raises(InputError, match="was evaluated otherwise than"):
+        check_alike(*read_runs([shares[0], of_anna[0]], ["one", "two"]))
 
 
 def test_raters_themselves_are_a_run(study, raters, run, tmp_path):
@@ -417,15 +416,3 @@ def test_page_sets_raters_side_by_side(study, raters, run, tmp_path, monkeypatch
         read_run(tmp_path / "audit/raters/ben"), tmp_path / "ben.html", "command"
     )
     assert "raters have labeled" not in alone.read_text(encoding="utf-8")
-
-
-@pytest.mark.nightly
-def test_diagrams_have_the_raters_side_by_side(study, raters, tmp_path, capsys):
-    """In the files that the command writes."""
-    words = [str(study.nnunet()), "--raters", *map(str, raters), "--regions", "union"]
-    assert main(["audit", *words, "--output", str(tmp_path / "audit")]) == 0
-
-    drawn = (tmp_path / "audit" / "reliability_union.svg").read_text()
-    for name in (*NAMES, "share of 3 raters"):
-        assert f"<!-- {name} -->" in drawn
-    assert f"wrote {tmp_path / 'audit' / 'raters'}" in capsys.readouterr().out

@@ -33,15 +33,6 @@ def test_softmax_of_the_outputs_is_the_mean_of_the_probabilities(count):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_members_that_agree_are_one():
-    """The same network three times predicts what it predicts."""
-    (network,) = networks(1)
-
-    torch.testing.assert_close(
-        Ensemble([network] * 3)(IMAGE), network(IMAGE).log_softmax(1), rtol=1e-5, atol=1e-5
-    )
-
-
 def test_members_that_are_certain_of_different_classes_are_finite():
     """Each probability is 1 or 0 in single precision; the mean of two is a half."""
     left, right = networks(2)

@@ -84,13 +84,6 @@ def test_label_maps_stay(seed, temperature):
     assert torch.equal(found.argmax(1), LOGITS.argmax(1))
 
 
-def test_without_offset_it_is_one_temperature():
-    """The fit begins there."""
-    nothing = {**weights(), "second": np.zeros((1, 2, 3, 3)).tolist(), "second_bias": [0.0]}
-
-    torch.testing.assert_close(LocalTemperatures(3.0, **nothing)(LOGITS, IMAGE), LOGITS / 3)
-
-
 def test_half_precision_stays():
     """As the logits of a network in half precision."""
     module = LocalTemperatures(2.0, **weights())

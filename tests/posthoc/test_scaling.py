@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import ClassTemperatures, Temperature, VectorScaling
-from nacl_monai.posthoc.scaling import _nll, along_classes, fit_affine
+from nacl_monai.posthoc.scaling import _nll, fit_affine
 from nacl_monai.posthoc.voxels import Voxels
 from tests.posthoc.shipping import LOGITS, shipped
 
@@ -89,15 +89,6 @@ def drawn(seed):
         )
         for voxels, weight in ((40, 0.75), (60, 0.25))
     ]
-
-
-@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
-def test_values_are_along_the_second_axis(dimensions):
-    """For logits with any number of spatial axes."""
-    logits = torch.zeros(2, 3, *([4] * dimensions))
-
-    added = logits + along_classes(torch.tensor([1.0, 2.0, 3.0]), logits)
-    assert [added[:, c].unique().item() for c in range(3)] == [1, 2, 3]
 
 
 @settings(deadline=None, max_examples=20)

@@ -160,16 +160,6 @@ def test_bias_keeps_to_its_bound():
     assert fit.moved > 0.05
 
 
-def test_fit_names_what_it_saw():
-    """Region and patients."""
-    fit = fitted(drawn(2.0), drawn(2.0, seed=1), method="sigmoid_temperature", region="union")
-
-    assert fit.method == "sigmoid_temperature"
-    assert fit.region == "union"
-    assert fit.patients == ("patient0", "patient1")
-    assert 0 < fit.voxels < 6 * 300
-
-
 @pytest.mark.parametrize(
     ("region", "spoil", "said"),
     [

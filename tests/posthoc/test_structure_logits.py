@@ -128,12 +128,6 @@ def test_structures_are_a_list_of_names(structures):
         StructureLogits(structures)
 
 
-def test_unknown_region_is_refused():
-    """Before any volume is read."""
-    with pytest.raises(InputError, match="region: 'edge' is unknown"):
-        StructureLogits(NAMES, "edge")
-
-
 def test_disk_is_given_back():
     """The temporary folders go after the fit."""
     with StructureLogits(NAMES) as structures:

@@ -73,22 +73,21 @@ def test_patient_without_the_region_does_not_count():
         assert len(list(voxels)) == 1
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_logits_that_are_not_finite_are_refused(value):
-    """One of them would make the fit meaningless."""
+@pytest.mark.parametrize(
+    ("value", "shift", "said"),
+    [
+        (float("nan"), 0, "logits of p7: hold NaN or infinity; "),
+        (float("inf"), 0, "logits of p7: hold NaN or infinity; "),
+        (1.0, 1, "labels: hold 3"),
+    ],
+)
+def test_what_no_fit_can_use_is_refused(value, shift, said):
+    """A number that is none would make it meaningless; other labels are of another network."""
     logits, labels = volume(0)
     logits[1, 2, 3, 1] = value
 
-    with pytest.raises(InputError, match="logits of p7: hold NaN or infinity; "):
-        add(logits, labels, "p7")
-
-
-def test_labels_beyond_the_classes_are_refused():
-    """They belong to another network."""
-    logits, labels = volume(0)
-
-    with pytest.raises(InputError, match="labels: hold 3"):
-        add(logits, labels + 1, "p")
+    with pytest.raises(InputError, match=said):
+        add(logits, labels + shift, "p7")
 
 
 def test_unknown_region_is_refused():
