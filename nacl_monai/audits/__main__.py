@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.audits.names import check_names
 from nacl_monai.audits.options import (
     EVALUATED_REGIONS,
     Options,
@@ -43,12 +44,16 @@ def _audit(
     rater_names: Sequence[str] | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
+    said = Options(**options)
+    for predicted in folders if raters else folders[:-1]:
+        for labeled in raters or folders[-1:]:
+            check_names(predicted, labeled, said.names)
     from nacl_monai.audits.command import audit_folders, distinct_names
 
     if raters is not None:
         called = distinct_names(raters, rater_names, "--rater-names", "raters")
         by_name = dict(zip(called, raters, strict=True))
-        return audit_folders(folders, by_name, output, Options(**options), names)
+        return audit_folders(folders, by_name, output, said, names)
     if rater_names is not None:
         raise SettingError(
             "--rater-names: are those of --raters, which is missing; give the folders"
@@ -56,7 +61,7 @@ def _audit(
     *predictions, labels = folders
     if not predictions:
         raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
-    return audit_folders(predictions, labels, output, Options(**options), names)
+    return audit_folders(predictions, labels, output, said, names)
 
 
 def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
@@ -69,8 +74,6 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
     """Of a run or of saved predictions: two folders are those of predictions and labels."""
     parser = _calibrate_parser()
     options, others = parser.parse_known_args(words)
-    from nacl_monai.audits.calibrate import calibrate_folder, calibrate_run
-
     given = vars(options)
     folders = given.pop("folders")
     if len(folders) > 1:
@@ -82,13 +85,18 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
             )
         of_fit = ("output", "folds", "method", "region")
         fit = {name: given.pop(name) for name in of_fit if name in given}
-        predictions, labels = folders
-        return calibrate_folder(predictions, labels, options=Options(**given), **fit)
+        (predictions, labels), said = folders, Options(**given)
+        check_names(predictions, labels, said.names)
+        from nacl_monai.audits.calibrate import calibrate_folder
+
+        return calibrate_folder(predictions, labels, options=said, **fit)
     dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
     named = (given.pop(key, None) for key in ("calibrator", "method", "region"))
     name = _name(parser, *named)
     if given:
         parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
+    from nacl_monai.audits.calibrate import calibrate_run
+
     calibrate_run(folders[0], name, dataset_dir, others, bundles)
     return []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,16 +74,17 @@ def audit(
     raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
         of_arrays = {"mask": mask is not None, "classes": classes, "cases": cases}
-        _refuse({**of_arrays, "from_logits": from_logits}, "arrays")
+        _refuse(of_arrays, "arrays")
         _refuse({"write": options.get("write")}, "the command")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
+        given["from_logits"] = from_logits
         words = Options(**{**given, **options, "patients": table, "pictures": False})
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     _refuse(dict.fromkeys(options, True), "folders")
-    for name, values in {"probs": probs, "labels": labels, "mask": mask, **raters}.items():
-        _refuse_hidden(name, values)
+    for name, values in {"probs": probs, "mask": mask, **(raters or {"labels": labels})}.items():
+        _refuse_form(name, values)
     patients = _patients(patients)
     metric = CalibrationMetric(
         num_bins=num_bins,
@@ -133,7 +134,7 @@ def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
 
 
 def _of_record(record: Record) -> Audit:
-    return Audit(run_of_bins(replace(record, path=Path("audit") / "bins.npz"), "audit"))
+    return Audit(run_of_bins(replace(record, path=Path("<audit>") / "bins.npz"), "audit"))
 
 
 def _cases(
@@ -142,7 +143,10 @@ def _cases(
     """Lists of cases, whatever form they have."""
     probs, labels = as_tensor(probs), as_tensor(labels)
     if isinstance(probs, list) or isinstance(labels, list):
+        for one, other in zip(probs, labels, strict=False):  # their number is checked by the metric
+            _check_axes(one, other, structures)
         return list(probs), list(labels)
+    _check_axes(probs, labels, structures)
     if structures:
         single, batch = (probs.ndim > axis and probs.shape[axis] == structures for axis in (0, 1))
         if single and batch:
@@ -153,6 +157,27 @@ def _cases(
         return ([probs], [labels]) if single else (list(probs), list(labels))
     probs, labels = batched(probs, labels)
     return list(probs), list(labels)
+
+
+def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> None:
+    """Refuses classes in the last axis, and one channel where there are no structures."""
+    shape, labeled = tuple(probs.shape), tuple(labels.shape)
+    batch, single = shape[:1] + shape[2:], shape[1:]
+    if labeled == shape[:-1] and labeled not in (batch, single):
+        raise InputError(
+            f"probs: have the shape {shape}, with the classes last; put them first, as (C, *spatial), "
+            "by np.moveaxis(probs, -1, 0)"
+        )
+    one_hot = labeled == shape and any((labels.sum(axis) == 1).all() for axis in (0, 1))
+    if not structures and (
+        (labeled == shape and not one_hot)
+        or (shape[:1] == (1,) and labeled == single)
+        or (shape[1:2] == (1,) and labeled == batch)
+    ):
+        raise InputError(
+            f"probs: have the shape {shape}, and labels {labeled}, as of the one channel of a sigmoid; "
+            "give structures=['name'] and masks (1, *spatial), or np.stack([1 - probs, probs])"
+        )
 
 
 def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
@@ -196,8 +221,12 @@ def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return masks
 
 
-def _refuse_hidden(name: str, values: Any) -> None:
-    """Refuses arrays some of whose values NumPy hides, which nothing behind them would notice."""
+def _refuse_form(name: str, values: Any) -> None:
+    """Refuses what ends after one reading or has names, and hidden values, which nobody would notice."""
+    if isinstance(values, (Iterator, Mapping)):
+        raise InputError(
+            f"{name}: is a {type(values).__name__}; give a list of cases, and their names with cases="
+        )
     several = values if isinstance(values, (list, tuple)) else [values]
     if any(isinstance(one, np.ma.MaskedArray) for one in several):
         raise InputError(

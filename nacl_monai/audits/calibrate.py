@@ -22,9 +22,11 @@ import torch
 
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.command import audit_one, print_faults, show
+from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.options import Options
-from nacl_monai.audits.output import audit_table, check_measured, draw_all, visible_files
-from nacl_monai.audits.reading import Found, find, known_by, read_case, through
+from nacl_monai.audits.output import check_measured, draw_all, visible_files
+from nacl_monai.audits.reading import Found, find, known_by, processes, read_case, through
+from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
@@ -109,11 +111,19 @@ def _fit_and_audit(
         fit = fit_method(method, voxels)
         parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
     name = f"{method}_{region}"
+    for one in (fit, *(part.fit for part in parts)):
+        if one.bound:
+            raise InputError(
+                f"{name}: fitted to {', '.join(one.patients)}, ends with {one.bound}, where the search "
+                "ends, so that nothing is learned of it; give predictions of more patients, or choose "
+                "another --region"
+            )
     pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
     before = replace(found, pairs=pairs, faults=())
     after = _after(before, name, parts, patient_of)
-    for audited, part in ((before, BEFORE), (after, AFTER)):
-        audit_one(audited, folder / part, output / part)
+    with processes(options.jobs) as apply:
+        for audited, part in ((before, BEFORE), (after, AFTER)):
+            audit_one(audited, folder / part, output / part, apply)
     runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     draw_all(runs, folder)
     write_trade_off(runs, folder)
@@ -164,10 +174,13 @@ def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]
     known = patients_of(names, options.patient_pattern, options.patients) or names
     patient_of, faults = {}, list(found.faults)
     pairs = progress_bar(found.pairs, description="Reading", unit="case")
+    dice: Any = 0
     for pair, patient in zip(pairs, known, strict=True):
         try:
             predicted, (labels,) = read_case(pair, found)
-            logits = logits_of(torch.from_numpy(predicted.voxels), predicted.step)
+            probs = torch.from_numpy(predicted.voxels)
+            dice = dice + channel_dice(probs, labels, found.settings.channels)
+            logits = logits_of(probs, predicted.step)
             voxels.add(logits, labels.classes, patient, labels.mask)
         except NoRoomError:
             raise
@@ -176,6 +189,8 @@ def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]
         else:
             patient_of[pair[0].case] = patient
     check_measured(found, list(patient_of), faults)
+    if not options.channels_as_given:
+        check_order(found.folder, dice / len(patient_of), found.settings.channels)
     print_faults(faults)
     return patient_of, faults
 

@@ -14,16 +14,15 @@ from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import (
     NIFTI,
     WorstCases,
-    audit_table,
     check_measured,
     draw_all,
-    rater_table,
     visible_files,
     write_audit,
     write_merged,
 )
 from nacl_monai.audits.reading import Found, find, measured_cases, processes
 from nacl_monai.audits.result import merge
+from nacl_monai.audits.table import audit_table, rater_table
 from nacl_monai.cli import print_written
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of

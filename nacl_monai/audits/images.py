@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
+from nacl_monai.audits.names import NIFTI
 from nacl_monai.data.faults import check_file, readable
 from nacl_monai.errors import InputError
 from nacl_monai.inference.images import affine_of
@@ -18,10 +19,6 @@ from nacl_monai.metrics.voxels import native
 
 Affine = npt.NDArray[np.float64] | None
 Array = npt.NDArray[Any]
-
-NIFTI = (".nii.gz", ".nii")
-SITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-ENDINGS = (*NIFTI, *SITK)
 
 
 @dataclass(frozen=True)
@@ -97,49 +94,6 @@ class Image(NamedTuple):
     def shape(self) -> tuple[int, ...]:
         """Voxels along x, y and z."""
         return tuple(self.voxels.shape[:-4:-1])
-
-
-def stem_of(file: Path) -> str:
-    """The name of a file without the ending of an image.
-
-    Example:
-        >>> stem_of(Path("case_1.5mm.nii.gz"))
-        'case_1.5mm'
-    """
-    ending = next((ending for ending in ENDINGS if file.name.lower().endswith(ending)), file.suffix)
-    return file.name[: len(file.name) - len(ending)]
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images in a folder by name, without the hidden ones that macOS adds."""
-    return sorted(
-        file
-        for file in folder.glob("*")
-        if file.name.lower().endswith(ENDINGS) and not file.name.startswith(".")
-    )
-
-
-def named_once(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Files by their names, each of which one file has.
-
-    Raises:
-        InputError: If two have one name, as with two endings.
-    """
-    by_name: dict[str, Path] = {}
-    for name, file in files:
-        first = by_name.setdefault(name, file)
-        if first != file:
-            raise InputError(f"{file}: has the name of {first}; leave one of them out")
-    return by_name
-
-
-def images_by_name(folder: Path) -> dict[str, Path]:
-    """The images in a folder by their names without ending.
-
-    Raises:
-        InputError: If two have one name.
-    """
-    return named_once((stem_of(file), file) for file in image_files(folder))
 
 
 def read_image(file: Path) -> Image:

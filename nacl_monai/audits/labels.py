@@ -21,16 +21,14 @@ from nacl_monai.audits.images import (
     Pair,
     Prediction,
     Probabilities,
-    images_by_name,
     read_image,
-    stem_of,
 )
+from nacl_monai.audits.names import CHANNEL, images_by_name, no_pair, stem_of
 from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_name
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError, SettingError
 
 VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
-_CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def pair(
     Raises:
         InputError: If there is no pair at all.
     """
-    plain = {name.removesuffix(_CHANNEL): file for name, file in labels.items()}
+    plain = {name.removesuffix(CHANNEL): file for name, file in labels.items()}
     used: dict[Path, Prediction] = {}
     faults = []
     for one in predictions:
@@ -99,10 +97,7 @@ def pair(
         except InputError as fault:
             faults.append(fault)
     if not used:
-        raise InputError(
-            f"{folder}: no case has the name of a label map in {_place(labels)}, as "
-            f"{predictions[0].case!r} does not; give predictions of the labeled cases"
-        )
+        raise no_pair(folder, _place(labels), {one.case for one in predictions}, labels.keys())
     faults += _unpredicted(labels, used, predictions, folder)
     return [(Prediction(stem_of(label), one.files), label) for label, one in used.items()], faults
 
@@ -114,7 +109,7 @@ def _label_of(
     used: Mapping[Path, Prediction],
 ) -> Path:
     """The label map of a prediction, by its name or else by the plain one, which no other has."""
-    name = one.case.removesuffix(_CHANNEL)
+    name = one.case.removesuffix(CHANNEL)
     label = labels.get(one.case, plain.get(name))
     if label is None:
         raise InputError(

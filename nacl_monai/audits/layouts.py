@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -25,21 +25,17 @@ from numpy.lib.npyio import NpzFile
 
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import (
-    ENDINGS,
     Affine,
     Array,
     Image,
     Prediction,
     Probabilities,
-    image_files,
-    images_by_name,
-    named_once,
     read_grid,
     read_image,
-    stem_of,
     stored_as,
     to_ras,
 )
+from nacl_monai.audits.names import ENDINGS, image_files, images_by_name, named_once, stem_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.metrics.record import UNREADABLE_NPZ
@@ -52,11 +48,8 @@ _REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and
 
 def find_npz(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
     """The cases of a folder of npz files; for a training of nnU-Net, those of all folds."""
-    files = (
-        *folder.glob("*.npz"),
-        *folder.glob("validation/*.npz"),
-        *folder.glob("fold_*/validation/*.npz"),
-    )
+    places = ("", "validation/", "fold_*/validation/")
+    files = [file for place in places for file in folder.glob(f"{place}*.np[yz]")]
     visible = (file for file in sorted(files) if not file.name.startswith("."))
     return [Prediction(file.stem, {"": file}) for file in visible]
 
@@ -117,15 +110,20 @@ def _is_turned(plans: Path | None, record: Mapping[str, Any]) -> bool:
 
 def _array(file: Path) -> np.ndarray[Any, Any]:
     try:
-        with file.open("rb") as stream, _opened(stream) as archive:
-            if _KEY_OF_FIRST_VERSION in archive and _KEY not in archive:
+        with file.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            arrays = loaded if isinstance(loaded, NpzFile) else {_KEY: loaded}
+            if _KEY_OF_FIRST_VERSION in arrays and _KEY not in arrays:
                 raise InputError(
                     f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of "
                     "the image; predict with nnUNetv2_predict --save_probabilities"
                 )
-            if _KEY not in archive:
-                raise InputError(f"{file}: holds no array {_KEY!r}; give the folder of nnU-Net")
-            array = archive[_KEY]
+            if _KEY not in arrays and len(arrays) != 1:
+                raise InputError(
+                    f"{file}: holds no array {_KEY!r}, but {', '.join(arrays) or 'nothing'}; save "
+                    "probabilities (classes, z, y, x) alone, or under this name"
+                )
+            array = arrays[_KEY if _KEY in arrays else next(iter(arrays))]
     except InputError:
         raise
     except (KeyError, *UNREADABLE_NPZ) as error:
@@ -139,16 +137,8 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
     return native(array)
 
 
-def _opened(stream: BinaryIO) -> NpzFile:
-    archive = np.load(stream, allow_pickle=False)
-    if not isinstance(archive, NpzFile):
-        raise ValueError("a single array, as of an npy file")
-    return archive
-
-
 def _segmentation(file: Path) -> Path | None:
-    stem = file.name.removesuffix(".npz")
-    beside = (file.with_name(stem + ending) for ending in ENDINGS)
+    beside = (file.with_name(file.stem + ending) for ending in ENDINGS)
     return next((path for path in beside if path.is_file()), None)
 
 
@@ -343,7 +333,10 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "nnunet": Layout("nnU-Net v2", find_nnunet, read_npz, is_placed=is_placed),
     "npz": Layout(
-        "npz files of nnU-Net or TotalSegmentator", find_npz, read_npz, is_placed=is_placed
+        "npz files of nnU-Net or TotalSegmentator, or npy files",
+        find_npz,
+        read_npz,
+        is_placed=is_placed,
     ),
     "inference": Layout("this project's inference", find_own, read_channels),
     "files": Layout("one file per class", find_per_class, read_per_class),

@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.metrics import compute_dice
+from scipy.optimize import linear_sum_assignment
 
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.options import EVALUATED_REGIONS
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
     CalibrationMetric,
     agreed_dice,
@@ -30,6 +34,7 @@ from nacl_monai.reports.evaluation_files import score_columns
 
 SCORES = ("dice", "hd95")
 _MM3_PER_ML = 1000
+_FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,13 @@ class Measured:
         record: What was counted of it.
         columns: Its numbers as ``cases.csv`` has them.
         picture: The slice.
+        dice: From `channel_dice`.
     """
 
     record: Record
     columns: Mapping[str, float]
     picture: Mapping[str, Any] | None = None
+    dice: npt.NDArray[np.float64] | None = None
 
 
 def measured(
@@ -133,6 +140,52 @@ def measured(
         columns = score_columns(of_case, list(channels.structures)) | metric.columns()
         numbers.append(Measured(record, {key: float(value) for key, value in columns.items()}))
     return numbers
+
+
+def channel_dice(
+    probs: torch.Tensor, labels: Labels, channels: Channels
+) -> npt.NDArray[np.float64]:
+    """Dice of what each channel predicts, a row, with what the labels say of each, a column."""
+    count = len(probs)
+    counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
+    if channels.overlapping:
+        half = 127.5 if probs.dtype == torch.uint8 else 0.5
+        inside = (probs[:, counted] > half).float()
+        marked = labels.classes[:, counted].float()
+        both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
+    else:
+        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
+        both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
+        sizes = both.sum(1)[:, None] + both.sum(0)
+    return (2 * both.double() / sizes).nan_to_num().numpy()
+
+
+def check_order(folder: Path, dice: npt.NDArray[np.float64], channels: Channels) -> None:
+    """Refuses channels that agree with the labels far better in another order.
+
+    Args:
+        folder: The folder of the predictions.
+        dice: From `channel_dice`, the mean over cases.
+        channels: What the channels mean.
+
+    Raises:
+        InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half
+            as far from 1.
+    """
+    places = np.arange(len(dice))
+    order = linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
+    moved = order != places
+    if not moved.any():
+        return
+    given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
+    better = other - given
+    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
+        names = ", ".join(channels.names[k] for k in order)
+        raise InputError(
+            f"{folder}: its channels agree far better with the labels as {names} (mean Dice {other:.2f} "
+            f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
+            "classes, or say --channels-as-given"
+        )
 
 
 def joined(

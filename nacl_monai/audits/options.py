@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nacl_monai.audits.channels import ACTIVATIONS
+from nacl_monai.audits.names import Names
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
-_FILES = ("dataset", "patients", "calibrator")
+_FILES = ("dataset", "patients", "calibrator", "pairs")
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,25 @@ class Options:
     pictures: bool = True
     write: str | None = None
     calibrator: Path | None = None
+    prediction_name: str | None = None
+    label_name: str | None = None
+    pairs: Path | None = None
+    from_logits: bool = False
+    channels_as_given: bool = False
 
     def __post_init__(self) -> None:
         for name in _FILES:  # in Python, text will do
             file = getattr(self, name)
             object.__setattr__(self, name, None if file is None else Path(file))
+        _ = self.names  # refuses expressions that are none
         for option, number in (("--num-bins", self.num_bins), ("--jobs", self.jobs)):
             if number < 1:
                 raise SettingError(f"{option}: is {number}; give 1 or more")
+
+    @property
+    def names(self) -> Names:
+        """How cases are found in the names of files."""
+        return Names(self.prediction_name, self.label_name, self.pairs)
 
     @property
     def files(self) -> list[Path]:
@@ -58,6 +70,17 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     add("--patient-pattern", metavar="REGEX", help=pattern)
     table = "a table with the columns case and patient"
     add("--patients", type=Path, metavar="CSV", help=table)
+    of_case = (
+        "a prediction's whole name without ending, the group is the case's: 'pred_(.+)_softmax'"
+    )
+    add("--prediction-name", metavar="REGEX", help=of_case)
+    add("--label-name", metavar="REGEX", help="the same of a label map: '(.+)_seg'")
+    named = "a table with the columns prediction and label, names without ending"
+    add("--pairs", type=Path, metavar="CSV", help=named)
+    logits = "logits were saved, and not probabilities"
+    add("--from-logits", action="store_true", help=logits)
+    given = "channels in this order, though another would agree better with the labels"
+    add("--channels-as-given", action="store_true", help=given)
     dataset = "nnU-Net's dataset.json (default: that beside the predictions, or above the labels)"
     add("--dataset", type=Path, metavar="FILE", help=dataset)
     activation = "default: as dataset.json says, or else softmax"
@@ -72,12 +95,13 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     undrawn = "keep no slice of the worst cases, which the page shows"
     add("--no-pictures", dest="pictures", action="store_false", help=undrawn)
 
+    maps = "also write probabilities, confidence and entropy of every case, as images"
+    add("--write", choices=["nifti"], help=maps)
+    add("--jobs", type=int, metavar="N", help="processes (default: 1)")
+
 
 def add_audit_options(parser: argparse._ActionsContainer) -> None:
     """The words of an audit alone."""
     add = parser.add_argument
     behind = "audit the probabilities behind it: calibrator.json, as calibrate writes it"
     add("--calibrator", type=Path, metavar="FILE", help=behind)
-    maps = "also write probabilities, confidence and entropy of every case, as images"
-    add("--write", choices=["nifti"], help=maps)
-    add("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")

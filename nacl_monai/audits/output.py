@@ -1,4 +1,4 @@
-"""The files of an audit, those of an evaluation and its diagrams, and the table that is printed."""
+"""The files of an audit: those of an evaluation, its diagrams and its page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ import torch
 from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
 from nacl_monai.audits.reading import Found
 from nacl_monai.audits.result import Audit
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.columns import AUDITED_ERRORS, AUDITED_SCORES, columns_of, structure_of
 from nacl_monai.metrics.record import Record
-from nacl_monai.reports.evaluated import RATERS, Run, by_rater, human_run, read_run
+from nacl_monai.reports.evaluated import RATERS, Run, by_rater, read_run
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
     evaluation_record,
@@ -179,69 +177,3 @@ def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputErr
     if not cases:
         reason = f": {faults[-1]}" if faults else ""
         raise InputError(f"{found.folder}: no case could be audited{reason}")
-
-
-def audit_table(audits: Sequence[Run]) -> str:
-    """The main numbers of audits for a terminal."""
-    return "\n".join([*_lines(audits), "", *dict.fromkeys(_note(audit) for audit in audits)])
-
-
-def rater_table(audit: Run) -> str:
-    """An audit of several raters: against the share of them, against each, and the raters themselves."""
-    human = human_run(audit)
-    return "\n".join(
-        [
-            "",
-            f"{audit.name}, rater by rater:",
-            *_lines([*by_rater(audit), *([human] if human else ())]),
-            "",
-            "Share: a probability of 0.6 is right where three of five raters mark the voxel; its DSC is "
-            "over the voxels on which all agree.",
-            "Each by the others: the share of the other raters, taken as a probability, against each.",
-        ]
-    )
-
-
-def _lines(audits: Sequence[Run]) -> list[str]:
-    """A line per column that an audit has, its cells as wide as the widest of each audit."""
-    rows = [["", *(audit.name for audit in audits)]]
-    for column, (label, decimals) in _columns(audits[0]).items():
-        known = [column in a.metrics and a.metrics[column].notna().any() for a in audits]
-        if any(known):
-            cells = (
-                audit.mean(audit.metrics[column]).text(decimals, "undefined") if is_known else "–"
-                for audit, is_known in zip(audits, known, strict=True)
-            )
-            rows.append([label, *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def _columns(audit: Run) -> dict[str, tuple[str, int]]:
-    """The columns that are shown, with label and digits."""
-    shown: dict[str, tuple[str, int]] = {}
-    for score, metric in AUDITED_SCORES.items():
-        for name in columns_of(score, audit.metrics):
-            structure = structure_of(name)
-            shown[name] = (metric.label + (f", {structure}" if structure else ""), metric.decimals)
-    for region in audit.bins.whole_regions:
-        for error, metric in AUDITED_ERRORS.items():
-            shown[f"{error}_{region}"] = (f"{metric.label}, {region}", metric.decimals)
-    ece = AUDITED_ERRORS["ece"]
-    for region in audit.bins.regions:  # of each structure, where structures overlap
-        label = ", ".join(filter(None, [ece.label, *audit.bins.region_and_structure(region)]))
-        shown.setdefault(f"ece_{region}", (label, ece.decimals))
-    return shown
-
-
-def _note(audit: Run) -> str:
-    units = audit.patients.nunique()
-    of = counted(len(audit.cases), "case")
-    of += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
-    return (
-        f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
-        "Confidence − accuracy is positive where the model is overconfident."
-    )

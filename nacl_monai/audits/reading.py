@@ -37,7 +37,13 @@ from nacl_monai.audits.layouts import (
     labels_instead,
     recognized,
 )
-from nacl_monai.audits.measuring import Measured, Settings, measured
+from nacl_monai.audits.measuring import (
+    Measured,
+    Settings,
+    channel_dice,
+    check_order,
+    measured,
+)
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.pictures import majority, picture, write_maps
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
@@ -110,9 +116,17 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
             mean, or a calibrator is of other channels or was fitted on a patient of these.
     """
     places = by_name(labels)
-    files = [label_files(place) for place in places.values()]
+    names = options.names
+    files = [names.labels(label_files(place)) for place in places.values()]
     labeled = set[str]().union(*files)
-    layout, predictions = recognized(folder, labeled)
+    layout, predictions = recognized(folder, labeled if names.equal else ())
+    cases = [(names.of_prediction(one.case), one) for one in predictions]
+    predictions = [replace(one, case=case) for case, one in cases if case is not None]
+    if not predictions or not all(files):
+        raise InputError(
+            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
+            f"--pairs say, as {cases[0][1].case!r} has not; correct them"
+        )
     pairs, faults = pair_with_all(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
     channels = _channels(folder, [*places.values()], layout, [one for one, _ in pairs], options)
@@ -138,13 +152,16 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         len(labeled),
         faults,
     )
+    if options.from_logits:
+        read = partial(_activated, read=layout.read, activation=channels.activation)
+        found = replace(found, layout=replace(layout, read=read))
     if options.calibrator is None:
         return found
     calibrator = read_calibrator(options.calibrator)
-    cases = [one.case for one, _ in ordered]
-    check_calibrator(options.calibrator, calibrator, channels, cases, options)
+    tested = [one.case for one, _ in ordered]
+    check_calibrator(options.calibrator, calibrator, channels, tested, options)
     assert calibrator.fit is not None  # noqa: S101 - one of predictions has a fit
-    modules = dict.fromkeys(cases, calibrator.fit.module)
+    modules = dict.fromkeys(tested, calibrator.fit.module)
     return through(
         found,
         modules,
@@ -228,6 +245,25 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     """The patients of the cases that a pattern fits; it need not fit the other's names."""
     found = {case: re.search(pattern, case) for case in cases if pattern is not None}
     return {case: match[1] for case, match in found.items() if match}
+
+
+def _activated(
+    prediction: Prediction, read: Callable[[Prediction], Probabilities], activation: str
+) -> Probabilities:
+    """The probabilities of saved logits.
+
+    Raises:
+        InputError: If nothing is beyond 0 and 1, as in probabilities.
+    """
+    predicted = read(prediction)
+    logits = torch.from_numpy(predicted.voxels).float()
+    if logits.min() >= 0 and logits.max() <= 1:
+        raise InputError(
+            f"{prediction.file}: reaches from 0 to 1 at most, as probabilities do; leave out "
+            "--from-logits"
+        )
+    probs = OUTPUTS[activation].probs_of(logits).numpy()
+    return replace(predicted, voxels=probs, whole=False, step=None)
 
 
 def through(found: Found, modules: Mapping[str, nn.Module], record: Mapping[str, Any]) -> Found:
@@ -335,7 +371,7 @@ def measured_cases(
         of several raters one against their share and then one against each; the faults of other cases.
 
     Raises:
-        InputError: If a file cannot be written.
+        InputError: If the channels seem to be in another order.
     """
     one = partial(_measured, found=replace(found, pairs=()), nifti=nifti)
     names: list[str] = []
@@ -347,13 +383,17 @@ def measured_cases(
         unit="case",
         total=len(found.pairs),
     )
+    dice: Any = 0
     for (prediction, _), result in zip(found.pairs, results, strict=True):
         if isinstance(result, InputError):
             faults.append(result)
         else:
             first, *against_each = result
+            dice = dice + first.dice
             names.append(prediction.case)
-            numbers.append([keep(prediction.case, first), *against_each])
+            numbers.append([keep(prediction.case, replace(first, dice=None)), *against_each])
+    if names and not found.options.channels_as_given:
+        check_order(found.folder, dice / len(names), found.settings.channels)
     return names, [list(of_view) for of_view in zip(*numbers, strict=True)], faults
 
 
@@ -395,6 +435,7 @@ def _measured(pair: Pair, found: Found, nifti: Path | None) -> list[Measured] | 
         predicted, labels = read_case(pair, found)
         probs = torch.from_numpy(predicted.voxels)
         numbers = measured(prediction.case, probs, labels, found.settings, predicted.step)
+        numbers[0] = replace(numbers[0], dice=channel_dice(probs, labels[0], channels))
     except InputError as fault:  # the metric knows no files
         where, _, what = str(fault).partition(": ")
         of_metric = where in ("probs", "labels")

@@ -9,14 +9,17 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nacl_monai.audits.table import audit_table, note, number_table, text_table
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import Record, read_record
+from nacl_monai.output import written_folder
 from nacl_monai.reports.evaluated import Run, run_of_bins
+from nacl_monai.reports.page import write_page
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.runs import TOP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """The calibration of a model, case by case.
 
@@ -33,6 +36,17 @@ class Audit:
     """
 
     run: Run
+
+    def __repr__(self) -> str:
+        return audit_table([self.run])
+
+    def _repr_html_(self) -> str:
+        return f"{text_table([self.run]).to_html()}<p>{note(self.run)}</p>"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The main numbers, one a row: the mean, and the ends of its interval over patients or cases."""
+        return number_table(self.run)
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -85,13 +99,31 @@ class Audit:
         """
         return draw_reliability([self.run], region=region, class_name=class_name)
 
-    def save(self, file: str | Path) -> Path:
-        """Writes ``bins.npz``, from which `read_audit` makes this object again; returns its path.
+    def page(self, file: str | Path) -> Path:
+        """Writes the page of the audit, which needs no network; returns its path.
 
         Raises:
             InputError: If it cannot be written.
         """
-        return self.run.bins.write(file)
+        return write_page(self.run, Path(file), "nacl_monai.Audit.page")
+
+    def save(self, place: str | Path) -> Path:
+        """Writes what `read_audit` makes this object of again; returns its path.
+
+        Args:
+            place: A folder, for the tables, diagrams and page of an audit; or the name of an ``.npz``
+                file, for the sums alone.
+
+        Raises:
+            InputError: If it cannot be written, or if the folder holds anything else.
+        """
+        if Path(place).suffix == ".npz":
+            return self.run.bins.write(place)
+        from nacl_monai.audits.output import write_merged  # noqa: PLC0415 - it needs this class
+
+        with written_folder(place, "audit") as aside:
+            write_merged(aside, Path(place), self)
+        return Path(place)
 
 
 def read_audit(file: str | Path, name: str | None = None) -> Audit:
@@ -125,7 +157,7 @@ def merge(files: Sequence[str | Path]) -> Audit:
     parts = [read_audit(file).run.bins for file in files]
     if not parts:
         raise InputError("files: are none; give the bins.npz of each site")
-    record = replace(parts[0].joined(parts[1:]), path=Path("merged") / "bins.npz")
+    record = replace(parts[0].joined(parts[1:]), path=Path("<merged>") / "bins.npz")
     _check_apart(parts, "case", [part.cases for part in parts])
     _check_apart(parts, "patient", [part.patients or [] for part in parts])
     return Audit(run_of_bins(record.ordered(sorted(record.cases)), "merged"))

@@ -56,7 +56,7 @@ def _write(
     names: Sequence[str] | None,
     affine_tolerance: float,
 ) -> Path:
-    from nacl_monai.audits.images import stem_of
+    from nacl_monai.audits.names import stem_of
     from nacl_monai.dicom.frames import read_frames, read_source
 
     output = output or file.with_name(f"{stem_of(file)}.dcm")

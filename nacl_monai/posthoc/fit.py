@@ -34,7 +34,9 @@ from nacl_monai.errors import InputError
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
 from nacl_monai.posthoc.probabilities import logits_of, structure_logits_of
 from nacl_monai.posthoc.scaling import (
+    LARGEST,
     LARGEST_BIAS,
+    SMALLEST,
     ClassTemperatures,
     Temperature,
     VectorScaling,
@@ -98,6 +100,21 @@ class Fit:
     def module(self) -> nn.Module:
         """From logits to logits."""
         return module_of({"method": self.method, "parameters": self.parameters})
+
+    @property
+    def bound(self) -> str:
+        """The parameter that is where the search for it ends, as "temperature 100"; or nothing."""
+        hottest = (SMALLEST, LARGEST)
+        ends = {
+            "temperature": hottest,
+            "temperatures": hottest,
+            "scales": (1 / LARGEST, 1 / SMALLEST),
+        }
+        for name, (low, high) in ends.items():
+            for value in np.ravel(self.parameters.get(name, ())):
+                if not low * 1.001 < value < high * 0.999:
+                    return f"{name.removesuffix('s')} {value:.4g}"
+        return ""
 
     def text(self, unit: str = "patients") -> str:
         """One line: what was found, on whom, with what effect.

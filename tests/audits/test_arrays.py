@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nacl_monai import Audit, audit
+from nacl_monai import Audit, audit, read_audit
 from nacl_monai.errors import InputError
 from tests.audits.conftest import SHAPE, Study, softmax_cases
 
@@ -160,6 +160,27 @@ MASK, SQUARES = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3))
         ({"labels": np.stack([MASK] * 2)}, "labels: 2 for 3 cases; give one for each"),
         ({"mask": MASK}, "mask: 1 for 3 cases; give one for each"),
         ({"probs": SQUARES, "labels": SQUARES, "structures": "ab"}, "give a list of cases"),
+        ({"probs": iter([MASK])}, "probs: is a list_iterator; give a list of cases"),
+        ({"labels": iter([MASK])}, "labels: is a list_iterator; give a list of cases"),
+        (
+            {"probs": {"a": MASK}},
+            "probs: is a dict; give a list of cases, and their names with cases=",
+        ),
+        ({"probs": np.ones((9, 8, 7, 3)), "labels": MASK}, "with the classes last; put them first"),
+        (
+            {"probs": [np.ones((9, 8, 7, 3))], "labels": [MASK]},
+            "with the classes last; put them first",
+        ),
+        (
+            {"probs": MASK / 2, "labels": MASK},
+            "as of the one channel of a sigmoid; give structures=",
+        ),
+        ({"probs": MASK[None] / 2, "labels": MASK}, "as of the one channel of a sigmoid"),
+        ({"probs": [MASK / 2], "labels": [MASK]}, "as of the one channel of a sigmoid"),
+        (
+            {"probs": MASK[None, None] / 2, "labels": MASK[None]},
+            "as of the one channel of a sigmoid",
+        ),
     ],
 )
 def test_what_arrays_cannot_mean_is_refused(options, said, arrays):
@@ -171,7 +192,7 @@ def test_what_arrays_cannot_mean_is_refused(options, said, arrays):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("mask", MASK), ("classes", "abc"), ("cases", ["a"]), ("from_logits", True)],
+    [("mask", MASK), ("classes", "abc"), ("cases", ["a"])],
 )
 def test_option_of_arrays_is_refused_for_folders(study, name, value):
     """It would have no effect on them; nor has an object a folder to write maps into."""
@@ -192,3 +213,32 @@ def test_unknown_errors_and_regions_are_refused(name, region, said, arrays):
     """With the choice."""
     with pytest.raises(InputError, match=said):
         audit(*arrays).error(name, region)
+
+
+def test_object_shows_its_table(arrays, tmp_path):
+    """As text, in a notebook, as numbers, as a page, and as the folder of an audit."""
+    found = audit(*arrays, patients=["x", "y", "x"], regions=["union"])
+
+    line = next(line for line in repr(found).splitlines() if line.startswith("ECE, union"))
+    mean, low, high = found.table.loc["ECE, union"]
+    assert mean == pytest.approx(found.errors["ece_union"].groupby(["x", "y", "x"]).mean().mean())
+    assert low < mean < high
+    assert f"{mean:.3f} [" in line
+    assert "3 cases of 2 patients" in repr(found)
+    assert f"<td>{line.split('  ', 1)[1].strip()}</td>" in found._repr_html_()
+    page = found.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "case_001" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_object_is_saved_as_a_folder(arrays, tmp_path):
+    """From which it is read again; a folder of somebody else's stays."""
+    found = audit(*arrays)
+    folder = found.save(tmp_path / "saved")
+
+    pd.testing.assert_frame_equal(read_audit(folder).errors, found.errors, check_exact=True)
+    assert (folder / "cases.csv").is_file()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds notes.txt, which `nacl-monai audit` did not write"):
+        found.save(tmp_path / "own")

@@ -2,15 +2,20 @@
 
 import json
 import pickle
+from itertools import permutations
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai import audit
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError
 from nacl_monai.reports import read_run
 from tests.audits.conftest import (
     AFFINE,
+    ALL,
     CLASSES,
     SHAPE,
     Study,
@@ -298,3 +303,115 @@ def placed(image):
     for name, value in itk(AFFINE).items():
         getattr(image, f"Set{name.capitalize()}")(value)
     return image
+
+
+def flipped(file):
+    """The same image as a tool writes that turns its first axis; of an npz file, the array alone."""
+    turn = np.diag([-1.0, 1, 1, 1])
+    turn[0, 3] = SHAPE[0] - 1
+    if file.suffix == ".npz":
+        np.savez(file, probabilities=np.load(file)["probabilities"][..., ::-1])
+    elif file.suffix == ".pkl":
+        file.write_bytes(pickle.dumps({"sitk_stuff": itk(AFFINE @ turn)}))
+    elif not file.with_name(file.name.replace(".nii.gz", ".npz")).is_file():
+        image = nibabel.load(file)
+        save(file, np.asarray(image.dataobj)[::-1], AFFINE @ turn)
+
+
+def stale(file):
+    """What is left of another image, a millimeter away; beside a segmentation, of another case."""
+    moved = AFFINE + np.array([[0, 0, 0, 1.0]] + [[0] * 4] * 3)
+    segmentation = file.with_name(file.stem + ".nii.gz")
+    if file.suffix == ".npz" and segmentation.is_file():
+        np.savez(file, probabilities=np.roll(np.load(file)["probabilities"], 3, -1))
+    elif file.suffix == ".pkl":
+        file.write_bytes(pickle.dumps({"sitk_stuff": itk(moved)}))
+    elif file.suffix == ".gz" and not file.with_name(file.name[:-7] + ".npz").is_file():
+        save(file, np.asarray(nibabel.load(file).dataobj), moved)
+
+
+def audited(layout, study, tmp_path, **options):
+    extra = {"dataset": dataset(tmp_path)} if layout == "npz files" else {}
+    return audit(LAYOUTS[layout](study), study.labels, **extra, **options)
+
+
+@pytest.mark.parametrize("spoil", [flipped, stale])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_turned_or_stale_is_refused(layout, spoil, study, tmp_path, monkeypatch):
+    """In every layout, in one line that names the file."""
+    audited(layout, study, tmp_path)
+    make = LAYOUTS[layout]
+
+    def spoiled(study):
+        place = make(study)
+        for file in [*place.rglob("*.npz"), *place.rglob("*.pkl"), *place.rglob("*.nii.gz")]:
+            spoil(file)
+        return place
+
+    monkeypatch.setitem(LAYOUTS, layout, spoiled)
+    with pytest.raises(InputError, match=r"^/.*; "):
+        audited(layout, study, tmp_path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_channels_in_another_order_are_refused(layout, study, tmp_path):
+    """Every permutation, unless it is said; then the numbers are those of what was given."""
+    cases, names = study.cases, list(CLASSES)
+    for order in [*permutations(range(3))][1:]:
+        study.cases = {case: (probs[list(order)], label) for case, (probs, label) in cases.items()}
+        better = ", ".join(names[k] for k in order)
+        with pytest.raises(
+            InputError, match=f"agree far better with the labels as {better} .mean Dice"
+        ):
+            audited(layout, study, tmp_path)
+
+    found = audited(layout, study, tmp_path, channels_as_given=True)
+    expected = study.metric().case_errors()["ece"][:, ALL.index("all")]
+    np.testing.assert_allclose(found.errors["ece_all"], expected, atol=1e-12)
+
+
+def test_structures_in_another_order_are_refused(regions, run, tmp_path):
+    """A part and its whole; the command writes nothing, and a fit is not begun."""
+    regions.cases = {case: (probs[::-1], label) for case, (probs, label) in regions.cases.items()}
+    folders = regions.channels(), regions.labels
+
+    code, _, err = run(*folders)
+    assert code == 1
+    assert "its channels agree far better with the labels as posterior, whole (mean Dice" in err
+    assert "say --channels-as-given" in err
+    assert not (tmp_path / "audit").exists()
+    assert run(*folders, "--channels-as-given")[0] == 0
+    assert main(["calibrate", *map(str, folders), "--output", str(tmp_path / "out")]) == 1
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_array_alone_is_a_case(kind, study, run, tmp_path):
+    """``CASE.npy``, or ``CASE.npz`` with one array of any name."""
+    (tmp_path / "arrays").mkdir()
+    for case, (probs, _) in study.cases.items():
+        file, array = tmp_path / f"arrays/{case}.{kind}", probs.transpose(0, 3, 2, 1)
+        np.save(file, array) if kind == "npy" else np.savez(file, prediction=array)
+
+    code, _, err = run(tmp_path / "arrays", study.labels)
+    assert code == 0, err
+    assert "no file beside it says where its voxels are" in err
+    check_numbers(tmp_path / "audit", study.metric())
+
+
+@pytest.mark.parametrize("kind", ["study", "regions"])
+def test_saved_logits_are_what_they_were(kind, request, run, tmp_path):
+    """By a softmax or sigmoids; probabilities are not taken for logits."""
+    study = request.getfixturevalue(kind)
+    names = ["whole", "posterior"] if kind == "regions" else ()
+    expected, cases = study.metric(structures=names), study.cases
+    study.cases = {
+        case: ((np.log(p) - np.log1p(-p) if names else np.log(p) + 3).astype(np.float32), label)
+        for case, (p, label) in cases.items()
+    }
+    code, _, err = run(study.nnunet(beside=False), study.labels, "--from-logits")
+
+    assert code == 0, err
+    found = read_run(tmp_path / "audit").bins.sums.ece()
+    np.testing.assert_allclose(found, expected.case_errors()["ece"], atol=1e-5)
+    study.cases = cases
+    assert "leave out --from-logits" in run(study.channels(), study.labels, "--from-logits")[2]

@@ -29,11 +29,6 @@ def truncated(place, _):
     file.write_bytes(file.read_bytes()[:300])
 
 
-def single_array(place, probs):
-    with (place / f"{BAD}.npz").open("wb") as stream:
-        np.save(stream, probs)
-
-
 def at(x):
     """Writes the segmentation with another place along x."""
 
@@ -81,9 +76,12 @@ FAULTS = {
         "npz: is of nnU-Net's first version",
         "--save_probabilities",
     ),
-    "something else": (npz(abs, "data"), "npz: holds no array 'probabilities'", "npz"),
+    "something else": (
+        lambda place, probs: np.savez(place / f"{BAD}.npz", data=probs, label=probs[0]),
+        "npz: holds no array 'probabilities', but data, label; save",
+        "npz",
+    ),
     "truncated": (truncated, "npz: cannot be read (", "predict the case again"),
-    "single array": (single_array, "npz: cannot be read (a single array", "predict"),
     "objects": (
         npz(lambda _: np.array([{}], dtype=object)),
         "npz: cannot be read (",
