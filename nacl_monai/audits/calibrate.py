@@ -27,7 +27,7 @@ from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import check_measured, draw_all, visible_files
 from nacl_monai.audits.reading import Found, find, known_by, processes, read_case, through
 from nacl_monai.audits.table import audit_table
-from nacl_monai.cli import print_written
+from nacl_monai.cli import print_next, print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import atomic_path
@@ -95,6 +95,7 @@ def calibrate_folder(
         text, faults = _fit_and_audit(found, folder, output, method, region, folds)
     print(text)
     print_written(visible_files(output))
+    print_next("audit", "TEST_PREDICTIONS", "TEST_LABELS", "--calibrator", output / FILE)
     return faults
 
 

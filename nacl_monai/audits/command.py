@@ -23,7 +23,7 @@ from nacl_monai.audits.output import (
 from nacl_monai.audits.reading import Found, find, measured_cases, processes
 from nacl_monai.audits.result import merge
 from nacl_monai.audits.table import audit_table, rater_table
-from nacl_monai.cli import print_written
+from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
@@ -90,6 +90,10 @@ def audit_folders(
     print(*tables, sep="\n")
     files = chain.from_iterable(visible_files(output / part) for part in parts)
     print_written([*files, *(output / file.name for file in drawn)])
+    if len(audits) > 1:
+        print_next("compare", *(output / part for part in parts))
+    elif isinstance(labels, Path) and options.calibrator is None:
+        print_next("calibrate", predictions[0], labels, *options.words)
     return faults
 
 
@@ -153,7 +157,7 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
         InputError: If the audits cannot be merged.
     """
     with written_folder(output, "merge", read=files) as aside:
-        table = audit_table([write_merged(aside, output, merge(files))])
+        table = audit_table([write_merged(aside, output, merge(files).run)])
     print(table)
     print_written(visible_files(output))
     return []

@@ -145,7 +145,9 @@ def no_pair(
 ) -> InputError:
     """The error for folders that have no case in common: the nearest names, and how to say more."""
     some = product(sorted(predicted)[:_MOST], sorted(labeled)[:_MOST])
-    one, other = max(some, key=lambda pair: SequenceMatcher(None, *pair, autojunk=False).ratio())
+    one, other = max(
+        some, key=lambda pair: SequenceMatcher(None, pair[0], pair[1], autojunk=False).ratio()
+    )
     common = _common(one, other)
     one_name, other_name = "pred_(.+)_softmax", "(.+)_seg"  # an example
     if common:

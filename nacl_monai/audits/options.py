@@ -58,9 +58,27 @@ class Options:
         return Names(self.prediction_name, self.label_name, self.pairs)
 
     @property
+    def words(self) -> list[str]:
+        """What is said of the data, as another command takes it."""
+        words = []
+        for name in (*_OF_DATA, *_OF_CHANNELS):
+            value = getattr(self, name)
+            if value:
+                values = (
+                    value if isinstance(value, (list, tuple)) else [value] * (value is not True)
+                )
+                words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        return words
+
+    @property
     def files(self) -> list[Path]:
         """The files that it names."""
         return [file for name in _FILES if (file := getattr(self, name)) is not None]
+
+
+#: What a command passes on to the next.
+_OF_DATA = ("patient_pattern", "patients", "prediction_name", "label_name", "pairs")
+_OF_CHANNELS = ("dataset", "activation", "structures", "from_logits", "channels_as_given")
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:

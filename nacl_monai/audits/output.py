@@ -14,7 +14,6 @@ import torch
 
 from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
 from nacl_monai.audits.reading import Found
-from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import Record
 from nacl_monai.reports.evaluated import RATERS, Run, by_rater, read_run
@@ -111,8 +110,8 @@ def write_audit(
     return _drawn(folder, output, found.name)
 
 
-def write_merged(folder: Path, output: Path, merged: Audit) -> Run:
-    """Writes an audit that was merged of several; Dice and HD95, which no bins give, are undefined.
+def write_merged(folder: Path, output: Path, merged: Run) -> Run:
+    """Writes an audit of bins alone, as of several that were merged; Dice and HD95 are undefined.
 
     Args:
         folder: The new folder of the audit.
@@ -125,7 +124,7 @@ def write_merged(folder: Path, output: Path, merged: Audit) -> Run:
     Raises:
         InputError: As there.
     """
-    record, name = merged.run.bins, merged.run.name
+    record, name = merged.bins, merged.name
     undefined = torch.full((len(record.cases),), torch.nan)
     columns = dict.fromkeys(SCORES, undefined) | record.columns()
     _write_numbers(EvaluationFolder(folder), name, record, columns, {})

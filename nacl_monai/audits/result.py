@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nacl_monai.audits.output import write_merged
 from nacl_monai.audits.table import audit_table, note, number_table, text_table
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import Record, read_record
@@ -119,10 +120,8 @@ class Audit:
         """
         if Path(place).suffix == ".npz":
             return self.run.bins.write(place)
-        from nacl_monai.audits.output import write_merged  # noqa: PLC0415 - it needs this class
-
         with written_folder(place, "audit") as aside:
-            write_merged(aside, Path(place), self)
+            write_merged(aside, Path(place), self.run)
         return Path(place)
 
 

@@ -1,5 +1,6 @@
 """The command prints one table, draws diagrams, and writes what reports read."""
 
+import shlex
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -65,6 +66,24 @@ def test_several_models_stand_side_by_side(models, run, tmp_path):
     ]
     assert shown == pytest.approx(expected, abs=5e-4)
     assert line.index("[") > header.index("plain")
+
+
+def test_next_command_can_be_typed(models, run, tmp_path, capsys):
+    """With all that was said of the data; what it writes names the one after it."""
+    plain, sharp, labels = models
+    words = ("--patient-pattern", r"(patient\d)_", "--dataset", plain / "dataset.json")
+    line = run(plain, labels, *words)[1].splitlines()[-1]
+    start, *following = shlex.split(line)
+    assert start == "next:"
+    assert following[:4] == ["nacl-monai", "calibrate", str(plain), str(labels)]
+    assert main([*following[1:], "--output", str(tmp_path / "out")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    file = tmp_path / "out/calibrator.json"
+    assert last == f"next: nacl-monai audit TEST_PREDICTIONS TEST_LABELS --calibrator {file}"
+
+    audits = [tmp_path / "audit" / name for name in ("plain", "sharp")]
+    out = run(plain, sharp, labels)[1]
+    assert out.splitlines()[-1] == shlex.join(map(str, ["next:", "nacl-monai", "compare", *audits]))
 
 
 def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
