@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,7 +255,7 @@ def test_full_disk_is_one_line_and_leaves_what_was_there(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def fork(words, point):
+def fork(words, point=None):
     """Runs a command in a process that ends at a call of the operating system; its exit code, calls."""
     read, write = os.pipe()
     process = os.fork()
@@ -286,19 +287,20 @@ def test_kill_of_a_report_at_any_point_leaves_the_old_or_the_new(folders, tmp_pa
     """Twenty seeded points of five commands; the next process is not stopped."""
     chance = random.Random(0)
     for report in REPORTS:
-        whole = {}
-        for name in ("old", "new"):
-            code, calls = fork(words_of(report, folders, name, tmp_path / report / name), None)
-            assert code == 0
-            whole[name] = visible(tmp_path / report / name)
+        output, backup = tmp_path / report / "output", tmp_path / f"{report}.old"
+        old, new = (words_of(report, folders, name, output) for name in ("old", "new"))
+        assert fork(old)[0] == 0
+        shutil.copytree(output, backup)
+        code, calls = fork(new)
+        assert code == 0
+        whole = visible(backup), visible(output)
         for point in chance.sample(range(1, calls + 1), 4):
-            output = tmp_path / f"{report}_{point}" / "output"
-            assert fork(words_of(report, folders, "old", output), None)[0] == 0
-            assert fork(words_of(report, folders, "new", output), point)[0] == -signal.SIGKILL
-            there = output if output.exists() else module._beside(output, "old")
-            assert visible(there) in (whole["old"], whole["new"])
-            assert fork(words_of(report, folders, "new", output), None)[0] == 0
-            assert visible(output) == whole["new"]
+            shutil.rmtree(output.parent)
+            shutil.copytree(backup, output)
+            assert fork(new, point)[0] == -signal.SIGKILL
+            assert visible(output if output.exists() else module._beside(output, "old")) in whole
+            assert fork(new)[0] == 0
+            assert visible(output) == whole[1]
             assert {path.name for path in output.parent.iterdir()} == {"output"}
 
 

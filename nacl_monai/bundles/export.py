@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -170,9 +170,21 @@ def _write_bundle(
     code.write(folder)
     image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]
     how = _write_torchscript(folder, image, configs["inference"]["network_def"])
-    # Hugging Face shows the card from the top, with the pictures there.
-    probabilities = calibration + write_card(found, folder / "docs", folder)
-    _write_readme(folder, bundles, dataset, metadata, how, probabilities)
+    template = (bundles_folder(bundles) / "common/README.md").read_text(encoding="utf-8")
+    versions = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+    required = {name: metadata[key] for name, key in versions.items()}
+    required |= metadata["required_packages_version"]
+    text = template.format(
+        **metadata,
+        bundle=folder.name,
+        # Hugging Face shows the card from the top, with the pictures there.
+        probabilities=calibration + write_card(found, folder / "docs", folder),
+        metrics=_table(metadata["eval_metrics"]),
+        **_HOW[how],
+        requirements=" ".join(f'"{name}=={number}"' for name, number in required.items()),
+    )
+    data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
+    write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
     return image
 
 
@@ -207,52 +219,18 @@ def _write_torchscript(folder: Path, image: Mapping[str, Any], network_def: Any)
             network_def=network_def,  # which need not be where it travels yet
         )
 
-    try:
-        write(use_trace=False)
-    except Exception:  # noqa: BLE001 - the compiler has many kinds of error
-        return _traced(write)
-    return "script"
-
-
-def _traced(write: Callable[[bool], None]) -> str:
-    try:
-        write(True)
-    except Exception as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise InputError(
-            f"network_def: can be neither scripted nor traced ({type(error).__name__}: {reason:.120}); "
-            "write its forward so that TorchScript holds it"
-        ) from error
-    return "trace"
-
-
-def _write_readme(
-    folder: Path,
-    bundles: str | Path | None,
-    dataset: str,
-    metadata: Mapping[str, Any],
-    how: str,
-    calibration: str,
-) -> None:
-    template = (bundles_folder(bundles) / "common/README.md").read_text(encoding="utf-8")
-    text = template.format(
-        **metadata,
-        bundle=folder.name,
-        probabilities=calibration,
-        metrics=_table(metadata["eval_metrics"]),
-        **_HOW[how],
-        requirements=" ".join(
-            f'"{name}=={number}"'
-            for name, number in {
-                "monai": metadata["monai_version"],
-                "torch": metadata["pytorch_version"],
-                "numpy": metadata["numpy_version"],
-                **metadata["required_packages_version"],
-            }.items()
-        ),
-    )
-    data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
-    write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
+    for how in _HOW:
+        try:
+            write(use_trace=how == "trace")
+        except Exception as error:  # noqa: BLE001 - the compiler has many kinds of error
+            fault = error
+        else:
+            return how
+    reason = str(fault.__cause__ or fault).strip().partition("\n")[0]
+    raise InputError(
+        f"network_def: can be neither scripted nor traced ({type(fault).__name__}: {reason:.120}); "
+        "write its forward so that TorchScript holds it"
+    ) from fault
 
 
 def _table(means: Mapping[str, float]) -> str:
@@ -280,28 +258,21 @@ def newest_run(
         InputError: If there is none.
     """
     folder = Path(runs) / dataset
-    name = RunName(network, loss, seed=seed or 0)
+    stem, number = str(RunName(network, loss)).removesuffix("0"), r"\d+" if seed is None else seed
     models = [
         run.model
         for run in map(RunFolder, folder.glob("*"))
-        if _is_named(run.path, name, seed) and run.model.is_file() and not run.unfinished
+        if re.fullmatch(rf"{re.escape(stem)}{number}", run.path.name)
+        and run.model.is_file()
+        and not run.unfinished
     ]
     if not models:
-        pattern = str(name) if seed is not None else str(name).removesuffix("0") + "*"
+        pattern = f"{stem}{'*' if seed is None else seed}"
         raise InputError(
             f"{folder / pattern}: no finished training there; train first, or name a run: --run DIR "
             "(make: RUN=DIR)"
         )
     return max(models, key=lambda model: model.stat().st_mtime).parent
-
-
-def _is_named(run: Path, name: RunName, seed: int | None) -> bool:
-    """Whether the folder's name is ``name``, whatever the seed unless there is one."""
-    try:
-        found = RunName.parse(run.name, [name.loss])
-    except InputError:
-        return False
-    return found == (name if seed is not None else replace(name, seed=found.seed))
 
 
 _PACKAGES = ("onnx", "onnxscript")

@@ -38,7 +38,7 @@ from nacl_monai.menus import fragments, search_path
 from nacl_monai.runs import RunFolder
 from nacl_monai.sources import imported_names, is_users
 from nacl_monai.training import definitions, hints
-from nacl_monai.training.definitions import WITHOUT, completed
+from nacl_monai.training.definitions import WITHOUT, completed, components_of
 from nacl_monai.training.hints import locator, referred
 from nacl_monai.training.run_folder import warn_of_changed_code
 from nacl_monai.training.run_settings import check_agrees, read_record
@@ -254,7 +254,7 @@ def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
 
 def _needed(configs: Iterable[Config]) -> tuple[dict[str, Path], set[str]]:
     """The modules of all classes that configurations name and what these import, and distributions."""
-    todo = {_module(part) for part in _components(list(configs))}
+    todo = {_module(part) for _, part in components_of([*configs])}
     modules: dict[str, Path] = {}
     packages: set[str] = set()
     while todo:
@@ -284,16 +284,6 @@ def optional_packages(network: nn.Module) -> set[str]:
 def _installed() -> Mapping[str, list[str]]:
     """The distributions of every module that pip installed."""
     return {"nacl_monai": ["nacl-monai"], **packages_distributions()}
-
-
-def _components(config: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(config, Mapping):
-        yield config
-        for value in config.values():
-            yield from _components(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _components(value)
 
 
 def _module(component: Mapping[str, Any]) -> str:

@@ -150,7 +150,7 @@ def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if config.get(IGNORE_INDEX) is None:
         return {}
-    components = dict(_components(config))
+    components = dict(components_of(config))
     changes: dict[str, Any] = {
         f"{key}::{IGNORE_INDEX}": f"@{IGNORE_INDEX}"
         for key, part in components.items()
@@ -168,14 +168,14 @@ def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _components(value: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def components_of(value: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every component, by its key: ``a::b::0``."""
     if ConfigComponent.is_instantiable(value):
         yield key, value
     parts = value.items() if isinstance(value, Mapping) else enumerate(value)
     for name, part in parts:
         if isinstance(part, Mapping | list):
-            yield from _components(part, f"{key}::{name}" if key else str(name))
+            yield from components_of(part, f"{key}::{name}" if key else str(name))
 
 
 def _lacks(key: str, component: Mapping[str, Any]) -> bool:
