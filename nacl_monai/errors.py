@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 #: What to do with the name of a folder that MONAI would run as code.
@@ -35,6 +35,13 @@ class SettingError(InputError):
     """
 
     exit_code = 2
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it, the last cause last: libraries wrap errors in others."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def check_no_code(source: str | Path, names: Iterable[str], remedy: str = "rename it") -> None:

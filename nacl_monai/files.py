@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, causes
 
 #: The file in a folder that is locked while a process has the folder.
 LOCK = ".lock"
@@ -248,13 +248,10 @@ def stamp(path: str | Path) -> str:
     return f"{state.st_size} bytes of {changed:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
 
 
-def _refusal(error: BaseException | None) -> str | None:
+def _refusal(error: BaseException) -> str | None:
     """The operating system's reason, if it is the cause: writers wrap it in errors of their own."""
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.strerror or str(error)
-        error = error.__cause__ or error.__context__
-    return None
+    reasons = (e.strerror or str(e) for e in causes(error) if isinstance(e, OSError))
+    return next(reasons, None)
 
 
 def git_commit() -> str | None:

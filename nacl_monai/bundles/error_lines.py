@@ -8,12 +8,11 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from types import TracebackType
 
 from monai.utils import OptionalImportError
 
-from nacl_monai.errors import DISK_ERRORS, InputError, SettingError
+from nacl_monai.errors import DISK_ERRORS, InputError, SettingError, causes
 
 # What pip calls a module's package, where it is another name than the module's.
 _PACKAGES = {
@@ -50,30 +49,24 @@ def _terminate(*_: object) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    causes = list(_causes(error))
+    chain = list(causes(error))
     # A fault that names itself says more than a component that failed by it.
-    faults = (find(cause) for find in (_fault, _refused_arguments) for cause in causes)
+    faults = (find(cause) for find in (_fault, _refused_arguments) for cause in chain)
     fault = next(filter(None, faults), None)
     if fault is None:
         sys.__excepthook__(kind, error, traceback)
         return
     print(f"error: {fault}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+    if any(isinstance(cause, KeyboardInterrupt) for cause in chain):
         # As Ctrl-C ends any other, so that a shell loop around it ends as well. Python does so by
         # itself, but not once other code has run at exit, as torch's compiler does.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    if any(isinstance(cause, _Terminated) for cause in causes):
+    if any(isinstance(cause, _Terminated) for cause in chain):
         os._exit(128 + signal.SIGTERM)  # at once, since a cluster does not wait for long
     if fault.exit_code != 1:  # which is the interpreter's own
         sys.exit(fault.exit_code)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _refused_arguments(error: BaseException) -> InputError | None:

@@ -162,7 +162,13 @@ class _Probe:
                 f"fails on logits {tuple(logits.shape)} and labels {tuple(labels.shape)} "
                 f"({type(error).__name__}: {cause:.120})"
             ) from error
-        return _number(found)
+        if not isinstance(found, torch.Tensor) or found.numel() != 1:
+            shape = getattr(found, "shape", type(found).__name__)
+            raise _FaultError(f"returns {shape} instead of one number")
+        value = float(found.detach())
+        if not (isfinite(value) and found.requires_grad):
+            raise _FaultError(f"is {value:g}, no finite number with a gradient")
+        return value
 
     def remedy(self, loss: ForeignLoss) -> str:
         """What to write instead."""
@@ -190,21 +196,6 @@ class _Probe:
         except _FaultError:
             return False
         return True
-
-
-def _number(found: object) -> float:
-    """What a loss returns as a number.
-
-    Raises:
-        _FaultError: If it is not one finite number with a gradient.
-    """
-    if not isinstance(found, torch.Tensor) or found.numel() != 1:
-        shape = getattr(found, "shape", type(found).__name__)
-        raise _FaultError(f"returns {shape} instead of one number")
-    value = float(found.detach())
-    if not (isfinite(value) and found.requires_grad):
-        raise _FaultError(f"is {value:g}, no finite number with a gradient")
-    return value
 
 
 @torch.no_grad()

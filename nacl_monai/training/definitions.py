@@ -97,21 +97,17 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
         {'_target_': 'SegResNet', 'spatial_dims': 2, 'in_channels': '@in_channels'}
     """
     definitions = {
-        key: _complete(key, _definition(config[key]), config[arguments])
+        key: _complete(key, config[key], config[arguments])
         for key, arguments in ARGUMENTS.items()
         if {key, arguments} <= config.keys()
     }
     return {key: whole for key, whole in definitions.items() if whole != config[key]}
 
 
-def _definition(value: Any) -> Any:
-    """The name of a class as its definition; anything else as it is."""
-    is_name = isinstance(value, str) and not is_made_later(value)
-    return {"_target_": value} if is_name else value
-
-
 def _complete(key: str, value: Any, arguments: Mapping[str, Any]) -> Any:
-    """A definition with the arguments that it lacks; anything else as it is."""
+    """A definition, or a name of a class, with the arguments that it lacks; anything else as it is."""
+    if "::" not in key and isinstance(value, str) and not is_made_later(value):
+        value = {"_target_": value}
     if not ConfigComponent.is_instantiable(value):
         return value
     lacking = (taken(f"{key}::_target_", value) or {}).keys() - value

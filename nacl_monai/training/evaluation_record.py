@@ -36,24 +36,18 @@ def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
             of this set.
     """
     check_output(folder.path, _COMMAND, option=_OPTION)
-    _check_set(folder, cases)
+    earlier = cases
+    if folder.record.is_file():
+        with suppress(InputError):  # damaged: reports say that it is to be made again
+            earlier = read_object(folder.record, "evaluate the run again").get("set", cases)
+    if earlier != cases:
+        raise InputError(
+            f"{folder.path}: holds the evaluation of the {earlier} cases; choose another {_OPTION} for "
+            f"that of the {cases} cases, or move it away"
+        )
     if idist.get_rank() == 0:
         open_output(folder.path, _COMMAND, option=_OPTION)
     idist.barrier()
-
-
-def _check_set(folder: EvaluationFolder, cases: str) -> None:
-    """Refuses to replace the evaluation of another set, unless nobody knows what it is of."""
-    earlier: dict[str, Any] = {}
-    if folder.record.is_file():
-        with suppress(InputError):  # damaged: reports say that it is to be made again
-            earlier = read_object(folder.record, "evaluate the run again")
-    known = earlier.get("set", cases)
-    if known != cases:
-        raise InputError(
-            f"{folder.path}: holds the evaluation of the {known} cases; choose another {_OPTION} for "
-            f"that of the {cases} cases, or move it away"
-        )
 
 
 class EvaluationRecord:
