@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import monai.bundle
-import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
@@ -33,7 +32,6 @@ from nacl_monai.inference import Behind
 from nacl_monai.menus import bundles_folder, dataset_folder
 from nacl_monai.output import check_output
 from nacl_monai.posthoc import Fit
-from nacl_monai.posthoc.scaling import LARGEST, LARGEST_BIAS
 from nacl_monai.runs import RunFolder, RunName
 from nacl_monai.training.calibrators import calibrator_of, read_name
 from nacl_monai.training.checkpoints import load_state, save_weights
@@ -345,23 +343,12 @@ def find_calibrator(run: RunFolder, name: str) -> Fit:
             f"{run.calibrated(name).path}: is not evaluated, so nobody knows what it does; evaluate it "
             f"first: make calibrate CALIBRATOR={name}"
         )
-    if _is_at_its_limits(fit):
+    if fit.bound:
         raise InputError(
-            f"{run.calibrated(name).calibrator}: is at the limit of what is tried, {fit.text()}; fit it "
-            "on more patients, or export without a calibrator"
+            f"{run.calibrated(name).calibrator}: ends with {fit.bound}, where the search ends, so that "
+            "nothing was learned; fit it on more patients, or export without a calibrator"
         )
     return fit
-
-
-def _is_at_its_limits(fit: Fit) -> bool:
-    """Whether a temperature, a scale or a bias is as large or as small as any that is tried."""
-    known = fit.parameters
-    factors = [
-        np.ravel(known[name]) for name in ("temperature", "temperatures", "scales") if name in known
-    ]
-    largest = max((np.abs(np.log(part)).max() for part in factors), default=0.0)
-    bias = np.abs(known.get("biases", [0.0])).max()
-    return bool(largest > np.log(LARGEST) - 1e-4 or bias > LARGEST_BIAS - 1e-4)
 
 
 def put_behind(models: Path, fit: Fit, config: str) -> None:

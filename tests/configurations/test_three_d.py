@@ -118,8 +118,8 @@ def test_mean_of_logits_gives_other_numbers(bundle, runs, words_of, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(runs, words_of):
-    """The run as a bundle, with a vector scaling that was fitted to it and evaluated."""
-    name = "vector_union"
+    """The run as a bundle, with a temperature that was fitted to it and evaluated."""
+    name = "temperature_all"
     with pytest.MonkeyPatch.context() as monkeypatch:
         for run_id in ("calibrating", "evaluating"):
             words = words_of(run_id, "plain")
