@@ -282,7 +282,7 @@ def fork(words, point=None):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), int(number or 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kill_of_a_report_at_any_point_leaves_the_old_or_the_new(folders, tmp_path):
     """Twenty seeded points of five commands; the next process is not stopped."""
     chance = random.Random(0)

@@ -23,11 +23,10 @@ from nacl_monai.data.cases import (
 )
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.inference.images import ITK
 
 PatientOf = Callable[[str], str]
 #: Endings of files that can be read.
-ENDINGS = (".nii.gz", ".nii", *ITK)
+ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")  # inference reads these; importing it takes seconds
 # nnU-Net's number of the first channel is not part of a name.
 _CHANNEL = re.compile(r"_0000(?=\.(nii|nii\.gz|mha|nrrd)$)")
 
