@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING
 import lazy_loader  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
+    from nacl_monai import audits as audits
+    from nacl_monai import losses as losses
+    from nacl_monai import metrics as metrics
+    from nacl_monai import networks as networks
+    from nacl_monai import posthoc as posthoc
+    from nacl_monai import training as training
     from nacl_monai.audits import Audit, audit, merge, read_audit
 
 __version__ = "0.2.0"

@@ -106,7 +106,7 @@ def onnx_network(file):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(NAME, marks=pytest.mark.nightly), "local_temperatures_union"]
+    "name", [pytest.param("temperature_all", marks=pytest.mark.nightly), "local_temperatures_all"]
 )
 def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp_path, name):
     """Computed from their outputs on the test set, by MONAI's inferer and a metric in memory."""
