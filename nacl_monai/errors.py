@@ -53,9 +53,11 @@ def check_no_code(source: str | Path, names: Iterable[str], remedy: str = "renam
         remedy: What to do.
 
     Raises:
-        InputError: If a name begins with ``$``, ``@`` or ``%``.
+        InputError: If a name begins with ``$``, ``@`` or ``%``, or has a ``#``.
     """
     for name in names:
+        if "#" in name:
+            raise InputError(f"{source}: {name!r} has a #, which MONAI reads as ::; rename it")
         if name.startswith(("$", "@", "%")):
             raise InputError(
                 f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; {remedy}"

@@ -125,7 +125,8 @@ def _choose(
         return classes
     chosen = choose_cases(description, found.cases, options)
     check_no_code(source, [description.title.strip(), *description.modalities])
-    check_no_code(options.patients or source, map(split_unit, found.cases))
+    if description.sets or description.folds or options.patients is not None:
+        check_no_code(options.patients or source, map(split_unit, found.cases))
     if options.patients is not None:
         check_no_code(options.patients, [case["case"] for case in found.cases])
     if options.patient_pattern is not None:
@@ -175,19 +176,26 @@ def as_yaml(keys: Mapping[str, Any]) -> str:
 
 def _entry(key: str, value: Any) -> str:
     dump: Any = partial(yaml.safe_dump, sort_keys=False, allow_unicode=True, width=_WIDTH)
-    if "_target_" in str(value):
+    if _holds_component(value):
         return str(dump({key: value}, default_flow_style=None))
     return f"{key}: {dump(value, default_flow_style=True).removesuffix('...' + chr(10))}"
 
 
+def _holds_component(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_holds_component, value.values()))
+    return isinstance(value, list) and any(map(_holds_component, value))
+
+
 def as_comment(text: str) -> str:
-    """Text as lines of a comment.
+    """Text as lines of a comment, which no line break within it ends.
 
     Example:
         >>> print(as_comment("Nothing is cropped"))
         # Nothing is cropped.
     """
-    return textwrap.fill(f"{text}.", _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    line = " ".join(f"{text}.".split())  # at Unicode's line breaks too, which are YAML's
+    return textwrap.fill(line, _WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
 PROPORTIONS = {"train": 70, "val": 10, "test": 20}

@@ -322,66 +322,6 @@ class TestSplit:
         assert (keys["official_sets"], "folds" in keys) == ({"val": ["case_005_t1"]}, False)
         assert "The folds are left out, since who validates is given" in reasons
 
-    @pytest.mark.parametrize("patient", ["$1+1", "@seed", "%c"])
-    def test_patients_that_monai_would_evaluate_are_refused(self, new, tmp_path, patient):
-        """A table is not a code."""
-        data = own_data.folders(tmp_path / "data")
-        table = tmp_path / "people.csv"
-        table.write_text("case,patient\n" + "".join(f"{name},{patient}\n" for name in NAMES))
-        with pytest.raises(InputError) as raised:
-            new(data, patients=table)
-
-        assert str(raised.value) == (
-            f"{table}: {patient!r} begins with {patient[0]}, by which MONAI evaluates a text; rename it"
-        )
-
-    def test_cases_that_are_called_like_keys_of_monai_are_cases(self, new, tmp_path):
-        """A table of them is no component, whose program `check` would run."""
-        ran = tmp_path / "ran"
-        patients = {
-            "_target_": "subprocess.call",
-            "args": f"touch {ran}",
-            "shell": "True",
-            "_desc_": "p1",
-            "_requires_": "p2",
-            "_disabled_": "p3",
-            "_mode_": "default",
-        }
-        data = own_data.folders(tmp_path / "data", names=[*patients])
-        table = tmp_path / "people.csv"
-        rows = "".join(f"{case},{patient}\n" for case, patient in patients.items())
-        table.write_text(f"case,patient\n{rows}")
-        keys, _ = new(data, patients=table)
-        summary = check_dataset("mine", data, bundles=tmp_path / "bundles")
-
-        assert not ran.exists()
-        assert sorted(keys["cases"]["patient_of"]["patients"]) == sorted(
-            map(list, patients.items())
-        )
-        assert (summary.faults, len(summary.units)) == ([], len(patients))
-        of = ConfigParser({"of": keys["cases"]["patient_of"]}).get_parsed_content("of")
-        assert {case: of(case) for case in patients} == patients
-
-    @pytest.mark.parametrize("name", ["$open('ran', 'w')", "@seed", "%c"])
-    def test_files_and_folders_that_monai_would_evaluate_are_refused(
-        self, new, tmp_path, monkeypatch, name
-    ):
-        """A datalist, the folder of the data, a case of a table, and the pattern of a patient."""
-        monkeypatch.chdir(tmp_path)
-        table = tmp_path / "people.csv"
-        table.write_text(
-            "case,patient\n" + "".join(f'"{one}",{one[-1]}\n' for one in [*NAMES, name])
-        )
-        own_data.folders(tmp_path / name)
-        for data, options in (
-            (own_data.datalist(tmp_path / "a", f"{name}.json"), {}),
-            (name, {}),
-            (own_data.folders(tmp_path / "b", names=[*NAMES, name]), {"patients": table}),
-        ):
-            with pytest.raises(InputError, match=f"begins with \\{name[0]}, .*rename it$"):
-                new(data, **options)
-        assert not (tmp_path / "ran").exists()
-
     def test_pattern_that_monai_would_evaluate_is_refused(self, new, tmp_path):
         """With another that means the same."""
         names = [f"@{number}" for number in range(6)]
@@ -391,14 +331,6 @@ class TestSplit:
 
         keys, _ = new(data, patient_pattern=r"(?:)@(\d)")
         assert keys["cases"]["patient_of"]["pattern"] == r"(?:)@(\d)"
-
-    def test_cases_and_titles_that_monai_would_evaluate_are_refused(self, new, tmp_path):
-        """Official sets have the names of cases."""
-        data = own_data.nnunet(tmp_path / "a", test=1, names=[*NAMES[:5], "%5"])
-        with pytest.raises(InputError, match="'%5' begins with %, by which MONAI"):
-            new(data)
-        with pytest.raises(InputError, match=r"'\$1\+1' begins with \$, by which MONAI"):
-            new(own_data.nnunet(tmp_path / "b", name=" $1+1"))
 
     def test_too_few_patients_are_refused_at_once(self, tmp_path):
         """Not when a training begins."""
