@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.choices import choose_channels, choose_preprocessing, is_ct
 from nacl_monai.data.formats import Description, describe
-from nacl_monai.data.patients import patients_of
+from nacl_monai.data.patients import alike_in_two_sets, patients_of
 from nacl_monai.data.splits import complete_split, split_by_folds, split_patients
 from nacl_monai.data.survey import Choice, Options, choose_classes, survey
 from nacl_monai.errors import FOLDER_REMEDY, InputError, SettingError, check_no_code
@@ -213,6 +213,8 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
     for case, patient in zip(cases, people, strict=False):
         case["patient"] = patient
     why, rule = _rule(options, dict(zip(names, people, strict=False)))
+    if alike := not people and alike_in_two_sets([name] for name in names):
+        why += f"; {' and '.join(alike)} begin alike, so pass --patient-pattern if one person's do"
     of = {"patient_of": {"_mode_": "callable", **rule}} if rule else {}
     return Choice(
         f"{len(cases)} labeled cases in {description.format}. {why}",

@@ -68,6 +68,34 @@ def patient_by_table(case: str, patients: Mapping[str, str] | Iterable[list[str]
     return patient_of[case]
 
 
+_STEM = re.compile(r"(.*\d.*)[ _.-]+[^ _.-]*$")
+
+
+def alike_in_two_sets(sets: Iterable[Iterable[str]]) -> tuple[str, str] | None:
+    """Two cases of different sets whose names begin as those of one person do, if there are any.
+
+    The beginning is all but the last part of a name, and has a number. Where five cases and more begin
+    alike, on average, it is rather that of a hospital.
+
+    Example:
+        >>> alike_in_two_sets([["p01_left", "p02_left"], ["p01_right"]])
+        ('p01_left', 'p01_right')
+        >>> alike_in_two_sets([["case_01"], ["case_02"]])
+    """
+    begin: dict[str, list[tuple[int, str]]] = {}
+    for number, names in enumerate(sets):
+        for name in names:
+            if match := _STEM.match(name):
+                begin.setdefault(match[1], []).append((number, name))
+    if sum(map(len, begin.values())) >= 5 * len(begin):
+        return None
+    for (first, name), *others in begin.values():
+        for number, other in others:
+            if number != first:
+                return name, other
+    return None
+
+
 def patients_of(
     cases: Sequence[str], pattern: str | None = None, table: str | Path | None = None
 ) -> list[str]:

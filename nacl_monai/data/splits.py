@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from nacl_monai.data.cases import Case, split_unit
+from nacl_monai.data.patients import alike_in_two_sets
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 
@@ -130,13 +134,26 @@ def split_cases(
                 f"{file}: was written by hand, so that train_fraction {train_fraction} cannot shorten "
                 "it; leave that out and list fewer training patients, or remove the file"
             )
-        return read_split(cases, file)
+        return _warned(read_split(cases, file))
     drawn = _drawn([split_unit(case) for case in cases], draw, train_fraction, seed)
     if file.is_file():
         _check_drawn(file, _read(file), drawn)
     else:
         write_text(file, json.dumps(drawn, indent=2, ensure_ascii=False) + "\n")
-    return read_split(cases, file)
+    return _warned(read_split(cases, file))
+
+
+def _warned(sets: dict[str, list[Case]]) -> dict[str, list[Case]]:
+    """The sets; a warning says if one person may be in two of them, where nobody knows the patients."""
+    unknown = [[c["case"] for c in cases if "patient" not in c] for cases in sets.values()]
+    alike = alike_in_two_sets(unknown)
+    if alike and idist.get_rank() == 0:
+        tqdm.write(
+            f"warning: cases: {' and '.join(alike)} are in two sets, and begin alike; if they are of "
+            "one person, say so by `patient_of` (nacl-monai new … --patient-pattern)",
+            file=sys.stderr,
+        )
+    return sets
 
 
 class Sets(dict[str, list[Case]]):

@@ -290,6 +290,27 @@ class TestFile:
         assert sum(map(len, patients)) == len(set.union(*patients))
         assert split["train"] == [case for case in cases if case["patient"] in patients[0]]
 
+    @pytest.mark.parametrize(
+        ("name", "alike"),
+        [
+            ("p{}_left p{}_right", True),
+            ("sub-{}-1 sub-{}-2", True),
+            ("case_{}a case_{}b", False),
+            ("site1_{}a site1_{}b", False),
+        ],
+    )
+    def test_scans_that_begin_alike_in_two_sets_get_a_warning(self, tmp_path, capsys, name, alike):
+        """Unless somebody says whose they are; numbers of cases, and of a hospital, are none."""
+        names = [one.format(n) for n in range(20) for one in name.split()]
+        cases = [{"case": one, "image": "", "label": ""} for one in names]
+        split_cases(cases, draw(), tmp_path / "split.json")
+        warned = capsys.readouterr().err
+        assert ("are in two sets, and begin alike; if they are of one person" in warned) == alike
+
+        people = [{**case, "patient": f"p{k // 2}"} for k, case in enumerate(cases)]
+        split_cases(people, draw(), tmp_path / "people.json")
+        assert capsys.readouterr().err == ""
+
     def test_drawn_split_is_written_with_how_it_was_drawn(self, tmp_path):
         """The file names the sets in order, a patient a line, and then everything that decided."""
         cases = cases_of([f"p{n}" for n in range(10)])
