@@ -15,6 +15,7 @@ from tests.audits.test_contract import check_numbers
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).parent / "nnunet_sample"
+SOFTMAX = ROOT / "demo" / "nnunet"  # which the tutorial audits
 DEMO = ROOT / "demo" / "Task04_Hippocampus" / "labelsTr"
 REGIONS = {"hippocampus": (1, 2), "posterior": (2,)}
 
@@ -33,7 +34,7 @@ def cases():
 
     def read(part, labels):
         found = {}
-        for file in sorted((SAMPLE / part).rglob("*.npz")):
+        for file in sorted((SOFTMAX if part == "softmax" else SAMPLE / part).rglob("*.npz")):
             probs = np.load(file)["probabilities"].transpose(0, 3, 2, 1)
             affine = affine_of(file)
             label = label_of(file.stem, affine, probs.shape[1:])
@@ -73,7 +74,7 @@ def numpy_ece(confidence, right, num_bins=15):
 def test_training_with_npz_is_audited(cases, run, tmp_path):
     """The numbers are those of the metric in memory, and of an oracle of NumPy alone."""
     found = cases("softmax", tmp_path / "labels")
-    code, out, err = run(SAMPLE / "softmax", tmp_path / "labels")
+    code, out, err = run(SOFTMAX, tmp_path / "labels")
 
     assert code == 0, err
     assert "nnU-Net v2, 2 cases, 3 classes by softmax" in out

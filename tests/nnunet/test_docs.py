@@ -24,6 +24,7 @@ COMMANDS = [
 ]
 INSTALL, EXPORT, TRAIN, PREDICT, AUDIT, CALIBRATE = COMMANDS
 SUBCLASS, STAND_IN = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+TRYOUT = re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)[1]
 HAND_ON = re.search(r"`(nnUNetv2_export_model_to_zip [^`]*)`", GUIDE)[1]
 LABELS = {"background": 0, "anterior": 1, "posterior": 2}
 REGIONS = {"background": 0, "hippocampus": [1, 2], "posterior": 2}
@@ -80,7 +81,27 @@ def test_every_trainer_of_the_guide_exists():
         "nnUNetTrainer_Xepochs",
         "nnUNetTrainerDiceNACL__nnUNetPlans__2d",
         "nnUNetTrainerDiceNACL_weight02_250epochs",
+        "nnUNetTrainerDiceNACL_tryout",
+        "nnUNetTrainerDiceNACL_tryout__nnUNetPlans__2d",
     }
+
+
+def test_the_tutorial_has_its_files_from_the_package(tmp_path, monkeypatch):
+    """Where nothing of the project is but what a wheel carries."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/shipped").mkdir()
+    (tmp_path / "package/shipped/demo").symlink_to(ROOT / "demo")
+    monkeypatch.setattr("nacl_monai.wheel.__file__", str(tmp_path / "package/wheel.py"))
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "docs/tutorials/audit.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    names = {}
+    for cell in cells[:2]:
+        exec(cell, names)
+
+    predicted = {file.stem for file in (tmp_path / "softmax/fold_0/validation").glob("*.npz")}
+    assert {file.name for file in Path("labels").iterdir()} == {f"{n}.nii.gz" for n in predicted}
+    assert not any(str(ROOT) in cell or "parents" in cell for cell in cells)
 
 
 def test_the_subclass_of_the_guide_trains_with_what_it_says(start):
@@ -176,6 +197,14 @@ def test_the_extra_installs_nnunet(workplace):
     (missing,) = re.findall(r"Would install (.*)", out)
     assert "Requirement already satisfied: nnunetv2>=" in out
     assert f"nacl-monai-{version('nacl-monai')}" in missing.split()
+
+
+@pytest.mark.nightly
+def test_the_try_out_ends_with_a_page(workplace):
+    """Line by line as it is printed, each of which succeeds."""
+    workplace.run(f"set -e\n{TRYOUT}")
+
+    assert (workplace.root / "tryout/audit/page.html").is_file()
 
 
 @pytest.mark.nightly
