@@ -126,7 +126,16 @@ def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
             save_nifti(label, tmp_path / f"{rater}/{name}.nii.gz")
     write_json("labels.json", {"labels": {"background": 0, markup: 1, "../x": 2}})
     before = set(tmp_path.rglob("*"))
-    words = ["audit", "predictions", "--dataset", "labels.json", "--raters", "a", "b"]
+    words = [
+        "audit",
+        "predictions",
+        "--no-pictures",
+        "--dataset",
+        "labels.json",
+        "--raters",
+        "a",
+        "b",
+    ]
 
     assert main([*words, "--rater-names", markup, "../y"]) == 2
     assert main([*words, "--rater-names", markup, "y", "--output", "out"]) == 0
