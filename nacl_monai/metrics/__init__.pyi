@@ -15,13 +15,7 @@ from .pixelwise import pixelwise_calibration_error
 from .record import Record, read_record
 from .regions import REGIONS, boundary_band, region_mask
 from .scores import brier_score, negative_log_likelihood
-from .structures import (
-    agreed_dice,
-    expected_dice,
-    hausdorff_distance,
-    structure_masks,
-    volume_crps,
-)
+from .structures import agreed_dice, expected_dice, hausdorff_distance, structure_masks, volume_crps
 
 __all__ = [
     "DEFAULT_ERRORS",

@@ -132,53 +132,6 @@ def bin_indices(probs: torch.Tensor, num_bins: int) -> torch.Tensor:
     return nearest.sub_(not_above).clamp_(0, num_bins - 1).int()
 
 
-def bin_sums(
-    pieces: RegionPieces, num_bins: int, threshold: float | None = None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Counts, positives and confidences of :class:`CalibrationBins` per case and region.
-
-    Args:
-        pieces: The voxels.
-        num_bins: The number of equal bins M.
-        threshold: If given, only probabilities above it are binned.
-
-    Returns:
-        Three tensors ``(B, regions, 1 + C, num_bins)``.
-
-    Raises:
-        SettingError: If ``num_bins`` is smaller than 1, or the threshold outside [0, 1).
-    """
-    check_num_bins(num_bins)
-    all_bins = num_bins
-    if threshold is not None:
-        check_threshold(threshold)
-        all_bins += 1  # the last one, for what is not above, is dropped in the end
-    # The last two axes say whether the class is the predicted one, and whether it is the label.
-    shape = (pieces.num_pieces, pieces.num_classes, all_bins, 2, 2)
-    size, device = math.prod(shape), pieces.device
-    counts = torch.zeros(size, dtype=torch.int64, device=device)
-    confidences = torch.zeros(size, dtype=torch.float64, device=device)
-    first_of_class = torch.arange(pieces.num_classes, dtype=torch.int32, device=device)[:, None]
-    first_of_class *= 4 * all_bins
-    two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
-
-    for chunk in pieces.chunks():
-        first = chunk.pieces * (4 * all_bins * pieces.num_classes) + first_of_class
-        bins = bin_indices(chunk.probs, num_bins)
-        if threshold is not None:
-            bins.masked_fill_(chunk.probs <= threshold, num_bins)
-        index = torch.add(first, bins, alpha=4)
-        index.scatter_add_(0, chunk.prediction, two.expand_as(chunk.prediction))
-        index.scatter_add_(0, chunk.labels, one.expand_as(chunk.labels))
-        counts += torch.bincount(index.flatten(), minlength=size)
-        confidences.index_add_(0, index.flatten(), chunk.probs.double().flatten())
-    counts, confidences = counts.view(shape), confidences.view(shape)
-    kept = [sums[:, :, :num_bins] for sums in (counts, counts[..., 1:], confidences)]
-    top1_first = map(_top1_first, kept)
-    n, positives, probabilities = map(pieces.sum_regions, top1_first)
-    return n, positives, probabilities
-
-
 def _top1_first(sums: torch.Tensor) -> torch.Tensor:
     """Sums ``(pieces, C, M, predicted, label)`` → ``(pieces, 1 + C, M)``: top-1, then the classes."""
     by_prediction = sums.sum(-1)
@@ -231,8 +184,37 @@ class CalibrationBins(VoxelSums):
             pieces: The voxels.
             num_bins: The number of equal bins M.
             threshold: If given, only probabilities above it count, so that a class has fewer voxels.
+
+        Raises:
+            SettingError: If ``num_bins`` is smaller than 1, or the threshold outside [0, 1).
         """
-        return cls(*bin_sums(pieces, num_bins, threshold))
+        check_num_bins(num_bins)
+        all_bins = num_bins
+        if threshold is not None:
+            check_threshold(threshold)
+            all_bins += 1  # the last one, for what is not above, is dropped in the end
+        # The last two axes say whether the class is the predicted one, and whether it is the label.
+        shape = (pieces.num_pieces, pieces.num_classes, all_bins, 2, 2)
+        size, device = math.prod(shape), pieces.device
+        counts = torch.zeros(size, dtype=torch.int64, device=device)
+        confidences = torch.zeros(size, dtype=torch.float64, device=device)
+        first_of_class = torch.arange(pieces.num_classes, dtype=torch.int32, device=device)[:, None]
+        first_of_class *= 4 * all_bins
+        two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
+
+        for chunk in pieces.chunks():
+            first = chunk.pieces * (4 * all_bins * pieces.num_classes) + first_of_class
+            bins = bin_indices(chunk.probs, num_bins)
+            if threshold is not None:
+                bins.masked_fill_(chunk.probs <= threshold, num_bins)
+            index = torch.add(first, bins, alpha=4)
+            index.scatter_add_(0, chunk.prediction, two.expand_as(chunk.prediction))
+            index.scatter_add_(0, chunk.labels, one.expand_as(chunk.labels))
+            counts += torch.bincount(index.flatten(), minlength=size)
+            confidences.index_add_(0, index.flatten(), chunk.probs.double().flatten())
+        counts, confidences = counts.view(shape), confidences.view(shape)
+        kept = [sums[:, :, :num_bins] for sums in (counts, counts[..., 1:], confidences)]
+        return cls(*(pieces.sum_regions(_top1_first(sums)) for sums in kept))
 
     @property
     def num_bins(self) -> int:
@@ -326,29 +308,17 @@ class ThresholdedBins(CalibrationBins):
     """
 
 
-def _expected(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    return excess.abs().sum(-1) / counts.sum(-1)
-
-
-def _average(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    return (excess.abs() / counts).nanmean(-1)
-
-
 def _maximum(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     gaps = (excess.abs() / counts).nan_to_num(-1).amax(-1)
     return gaps.where(gaps >= 0, torch.nan)
 
 
-def _gap(excess: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    return excess.sum(-1) / counts.sum(-1)
-
-
 #: Name → function of ``n (C - A)`` and ``n``, both ``(..., num_bins)``.
 _ERRORS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "ece": _expected,
-    "ace": _average,
+    "ece": lambda excess, counts: excess.abs().sum(-1) / counts.sum(-1),
+    "ace": lambda excess, counts: (excess.abs() / counts).nanmean(-1),
     "mce": _maximum,
-    "confidence_gap": _gap,
+    "confidence_gap": lambda excess, counts: excess.sum(-1) / counts.sum(-1),
 }
 
 

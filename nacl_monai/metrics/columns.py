@@ -135,11 +135,7 @@ ERRORS: dict[str, Error] = {
         compute=lambda bins, options: bins.cece(options.include_background, options.include_absent),
     ),
     "nll": Error(
-        "NLL",
-        high=inf,
-        decimals_of_all=4,
-        sums=ScoreSums,
-        compute=lambda scores, _: scores.nll(),
+        "NLL", high=inf, decimals_of_all=4, sums=ScoreSums, compute=lambda scores, _: scores.nll()
     ),
     "brier": Error(
         "Brier score", high=2.0, sums=ScoreSums, compute=lambda scores, _: scores.brier()

@@ -71,11 +71,7 @@ def voxel_scores(probs: torch.Tensor, labels: torch.Tensor, least: torch.Tensor)
 
 
 def _pooled_scores(
-    probs: Voxels,
-    labels: Voxels,
-    region: str | Voxels,
-    ignore_index: int | None,
-    from_logits: bool,
+    probs: Voxels, labels: Voxels, region: str | Voxels, ignore_index: int | None, from_logits: bool
 ) -> ScoreSums:
     voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
     pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])

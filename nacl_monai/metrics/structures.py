@@ -58,19 +58,8 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import Spacing, case_spacings
-from nacl_monai.metrics.voxels import (
-    Voxels,
-    aligned,
-    as_tensor,
-    dequantized,
-    softmax,
-)
-from nacl_monai.tensors import (
-    check_probabilities,
-    check_voxels,
-    without_channel,
-    without_metadata,
-)
+from nacl_monai.metrics.voxels import Voxels, aligned, as_tensor, dequantized, softmax
+from nacl_monai.tensors import check_probabilities, check_voxels, without_channel, without_metadata
 
 
 def structure_masks(

@@ -258,10 +258,7 @@ MAIN = Exhibit("table1", "Segmentation: DSC and HD95 of every structure", main_g
 _LIST = (
     MAIN,
     Exhibit(
-        "table2",
-        "Calibration: ECE and CECE over the ground-truth foreground",
-        main_grid,
-        TABLE2,
+        "table2", "Calibration: ECE and CECE over the ground-truth foreground", main_grid, TABLE2
     ),
     Exhibit(
         "table3",

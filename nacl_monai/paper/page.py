@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,15 +17,9 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2, MethodTable
-from nacl_monai.paper.grid import Experiment, dataset_label, method_label
+from nacl_monai.paper.grid import dataset_label, method_label
 from nacl_monai.paper.reproduce import command_line
-from nacl_monai.paper.results import (
-    PROJECT,
-    Results,
-    first_runs,
-    read_results,
-    shown_folder,
-)
+from nacl_monai.paper.results import PROJECT, Results, first_runs, read_results
 from nacl_monai.paper.tables import MEAN, note
 from nacl_monai.paper.trainings import remarks
 from nacl_monai.reports import Run
@@ -35,7 +28,6 @@ from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
 from nacl_monai.reports.tables import best_places
-from nacl_monai.runs import RunFolder
 
 PAGE = "report.html"
 
@@ -47,8 +39,7 @@ def write_page(
 
     Per dataset: tables of the methods as trained and with what was fitted afterwards,
     reliability diagrams, risk–coverage curves, and maps of the best, median and worst
-    case. Then everything that `nacl_monai.paper.reproduce.write_exhibit` has written there, and the
-    commands of all runs.
+    case. Then everything that `nacl_monai.paper.reproduce.write_exhibit` has written there.
 
     Args:
         roots: Folders of runs, at any depth.
@@ -69,26 +60,8 @@ def write_page(
         sections=[_section(results, dataset) for dataset in main.datasets],
         command=command,
         items=[_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()],
-        runs=[
-            {"folder": str(folder), "commands": make_commands(experiment, folder)}
-            for experiment, place in results.folders.items()
-            for folder in [shown_folder(place)]
-        ],
     )
     return [write_text(output / PAGE, text + "\n")]
-
-
-def make_commands(experiment: Experiment, folder: Path) -> list[str]:
-    """The commands that train and evaluate an experiment, or fit and evaluate its calibrator."""
-    choice, setup = f"DATASET={experiment.dataset} DATASET_DIR=…", experiment.setup
-    if RunFolder(folder).trained.path != folder:
-        run = shlex.quote(str(folder.parents[1]))
-        return [f"make calibrate {choice} RUN={run} CALIBRATOR={folder.name}"]
-    dims = " DIMS=3" if setup.dims == 3 else ""
-    choice += f" LOSS={setup.method.loss} NETWORK={setup.entry}{dims}"
-    choice += f" SEED={experiment.seed} RUN={shlex.quote(str(folder))}"
-    arguments = f' ARGS="{" ".join(experiment.overrides)}"' if experiment.overrides else ""
-    return [f"make train {choice}{arguments}", f"make evaluate {choice}"]
 
 
 def _section(results: Results, dataset: str) -> dict[str, Any]:

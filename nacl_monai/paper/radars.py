@@ -175,7 +175,6 @@ def draw_figure6(results: Results) -> tuple[Figure, pd.DataFrame]:
             for loss, key, values in swept
         )
         add_caption(
-            figure,
-            f"Mean over test patients. HP1, HP2, HP3: {settings}. Axes differ per panel.",
+            figure, f"Mean over test patients. HP1, HP2, HP3: {settings}. Axes differ per panel."
         )
     return figure, means

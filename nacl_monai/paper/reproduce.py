@@ -53,12 +53,7 @@ def write_exhibit(
         InputError: If there is no such dataset or loss, if there is no run to show, or if one cannot be
             read.
     """
-    options = {
-        "datasets": datasets,
-        "losses": losses,
-        "seeds": seeds,
-        "conventions": conventions,
-    }
+    options = {"datasets": datasets, "losses": losses, "seeds": seeds, "conventions": conventions}
     exhibit = EXHIBITS[name]
     found = read_results(roots, conventions)
     _check_known("datasets", datasets, found.datasets, dataset_names())

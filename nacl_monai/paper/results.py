@@ -114,7 +114,6 @@ CONVENTIONS = {
 
 #: The end of the name of an archive of runs.
 ARCHIVE = ".tar.xz"
-_UNPACKED: dict[Path, Path] = {}
 
 
 class NothingToShow(InputError):
@@ -216,8 +215,7 @@ class Results:
         check_trained_alike(fair.folders)
         order = {method: k for k, method in enumerate(grid.methods)}
         return replace(
-            self,
-            folders=dict(sorted(fair.folders.items(), key=lambda item: order[item[0].method])),
+            self, folders=dict(sorted(fair.folders.items(), key=lambda item: order[item[0].method]))
         )
 
     def _kept(self, keep: Callable[[Experiment], bool]) -> Results:
@@ -301,7 +299,6 @@ def unpacked(root: Path) -> Path:
         return root
     folder = Path(tempfile.mkdtemp(prefix="nacl_runs_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _UNPACKED[folder] = root.parent
     try:
         with tarfile.open(root) as archive:
             archive.extractall(folder, filter="data")
@@ -309,14 +306,6 @@ def unpacked(root: Path) -> Path:
         raise InputError(f"{root}: no such file; name a folder of runs, or an archive") from error
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise InputError(f"{root}: cannot be unpacked ({error}); fetch it again") from error
-    return folder
-
-
-def shown_folder(folder: Path) -> Path:
-    """Where a run is; one of an archive, where it would be if that were unpacked beside itself."""
-    for temporary, place in _UNPACKED.items():
-        if folder.is_relative_to(temporary):
-            return place / folder.relative_to(temporary)
     return folder
 
 

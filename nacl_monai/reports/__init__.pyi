@@ -1,38 +1,13 @@
-from .compare import (
-    comparison_markdown,
-    comparison_table,
-    comparison_text,
-    write_comparison,
-)
-from .evaluated import (
-    Evaluated,
-    Run,
-    check_alike,
-    read_evaluated,
-    read_run,
-    read_runs,
-    read_tested,
-)
+from .compare import comparison_markdown, comparison_table, comparison_text, write_comparison
+from .evaluated import Evaluated, Run, check_alike, read_evaluated, read_run, read_runs, read_tested
 from .evaluation_files import read_cases
 from .logits import draw_class_logits, draw_epoch_logits, write_logits
 from .maps import draw_maps, median_case, ranked_cases
 from .page import write_pages
-from .reliability import (
-    ReliabilityCurve,
-    draw_reliability,
-    reliability_curve,
-    write_reliability,
-)
+from .reliability import ReliabilityCurve, draw_reliability, reliability_curve, write_reliability
 from .selective import RiskCurve, draw_selective, risk_curve, write_selective
 from .slices import CaseMap
-from .statistics import (
-    Estimate,
-    estimate,
-    paired_tests,
-    patient_scores,
-    pooled_band,
-    rank_biserial,
-)
+from .statistics import Estimate, estimate, paired_tests, patient_scores, pooled_band, rank_biserial
 from .style import house_style, new_figure, save_figure
 from .tables import best_places, csv_text, markdown_table, rank_correlations
 

@@ -51,8 +51,7 @@ WRITERS: dict[str, Callable[[], Callable[..., list[Path]]]] = {
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="nacl-monai",
-        description="Tables and figures from evaluated runs; no model is loaded.",
+        prog="nacl-monai", description="Tables and figures from evaluated runs; no model is loaded."
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -89,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    purpose: str,
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
 ) -> argparse.ArgumentParser:
     """A command on single runs, with the arguments that all have."""
     command = commands.add_parser(name, help=purpose)

@@ -33,12 +33,7 @@ import torch
 
 from nacl_monai.differences import differences, first_of, top_level
 from nacl_monai.errors import InputError
-from nacl_monai.files import (
-    checksum,
-    git_commit,
-    read_object,
-    write_text,
-)
+from nacl_monai.files import checksum, git_commit, read_object, write_text
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.record import REMEDY, listed
 from nacl_monai.runs import EvaluationFolder, RunFolder

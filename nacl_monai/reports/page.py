@@ -261,11 +261,7 @@ def _worst_table(run: Run) -> dict[str, object]:
         (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])
         for case, row in _worst_cases(run).iterrows()
     ]
-    return {
-        "region": run.bins.label(region),
-        "headings": list(shown.values()),
-        "rows": rows,
-    }
+    return {"region": run.bins.label(region), "headings": list(shown.values()), "rows": rows}
 
 
 def _maps(run: Run) -> Iterator[tuple[str, str]]:

@@ -329,15 +329,7 @@ def _key() -> list[Artist]:
         Patch(**OVER, label="overconfident by"),
         Patch(**UNDER, label="underconfident by"),
         Line2D([], [], **DIAGONAL, label="perfectly calibrated"),
-        Line2D(
-            [],
-            [],
-            **BAND,
-            marker="|",
-            linestyle="",
-            markersize=12,
-            label=band,
-        ),
+        Line2D([], [], **BAND, marker="|", linestyle="", markersize=12, label=band),
     ]
 
 

@@ -11,10 +11,7 @@ from monai.data import MetaTensor
 from monai.metrics.calibration import calibration_binning
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import (
-    CalibrationBins,
-    calibration_bins,
-)
+from nacl_monai.metrics import CalibrationBins, calibration_bins
 
 
 def assert_same(actual, expected):

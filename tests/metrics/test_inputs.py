@@ -239,11 +239,7 @@ def test_expected_dice_ignores_and_takes_every_form():
     structures = {"one": [1], "any": [1, 2]}
     expected = metrics.expected_dice(PROBS[:, :, 1:3], structures)
 
-    for probs, how in (
-        (PROBS, {}),
-        (PROBS.numpy(), {}),
-        (PROBS.log(), {"from_logits": True}),
-    ):
+    for probs, how in ((PROBS, {}), (PROBS.numpy(), {}), (PROBS.log(), {"from_logits": True})):
         found = metrics.expected_dice(probs, structures, counted, **how)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     metric = metrics.ExpectedDiceMetric(structures, ignore_index=255)

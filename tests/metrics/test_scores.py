@@ -4,12 +4,7 @@ import pytest
 import torch
 from metric_samples import random_case
 
-from nacl_monai.metrics import (
-    CalibrationMetric,
-    brier_score,
-    negative_log_likelihood,
-    region_mask,
-)
+from nacl_monai.metrics import CalibrationMetric, brier_score, negative_log_likelihood, region_mask
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import LabeledVoxels

@@ -7,12 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from nacl_monai.paper import EXHIBITS, compare_methods, read_results
-from nacl_monai.paper.comparisons import (
-    STYLES,
-    Comparison,
-    comparison_to_markdown,
-    draw_forest,
-)
+from nacl_monai.paper.comparisons import STYLES, Comparison, comparison_to_markdown, draw_forest
 from nacl_monai.reports import paired_tests
 
 CALIBRATION = ["ece_foreground", "cece_foreground"]

@@ -77,13 +77,6 @@ def test_table_of_methods_is_markdown_and_csv(methods, tmp_path):
     assert f"| **{best['mean']:.4f}** |" in row
 
 
-def test_table_of_methods_keeps_to_the_order_of_its_metrics(methods):
-    """Whatever is computed first."""
-    names = ("rank_correlation", "dice", "ece_all")
-
-    assert list(dict.fromkeys(MethodTable(names).summary(methods)["metric"])) == list(names)
-
-
 def test_plot_is_a_figure_with_its_numbers(results, tmp_path):
     """PNG and SVG, and what was drawn as CSV."""
     numbers = pd.DataFrame({"method": ["nacl"], "mean": [0.5]})

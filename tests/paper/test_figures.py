@@ -216,10 +216,7 @@ def test_figure9_has_a_line_of_every_loss_over_the_fractions(drawn):
 
 @pytest.mark.parametrize(
     ("datasets", "places"),
-    [
-        (["acdc"], [(0, 0), (0, 1)]),
-        (["acdc", "hippocampus"], [(0, 0), (1, 0), (0, 1), (1, 1)]),
-    ],
+    [(["acdc"], [(0, 0), (0, 1)]), (["acdc", "hippocampus"], [(0, 0), (1, 0), (0, 1), (1, 1)])],
 )
 def test_figure10_has_a_pair_of_panels_per_dataset(drawn, datasets, places):
     """Side by side for one dataset alone, else below each other; none is left over."""
@@ -239,16 +236,6 @@ def test_figure10_has_a_pair_of_panels_per_dataset(drawn, datasets, places):
             assert points.lines[0].get_color() == figures.loss_style(loss)["color"]
 
 
-@pytest.mark.parametrize(("datasets", "shape"), [(1, (1, 2)), (3, (2, 3)), (6, (4, 4))])
-def test_rows_of_figure10_hold_four_datasets(datasets, shape):
-    """Every panel has its own place."""
-    figure, panels = figures.new_pairs([f"d{k}" for k in range(datasets)])
-    spec = figure.axes[0].get_subplotspec().get_gridspec()
-
-    assert (spec.nrows, spec.ncols) == shape
-    assert len(set(panels.values())) == 2 * datasets
-
-
 def without(grid, errors, runs):
     for name in runs:
         file = grid / "hippocampus" / name / "evaluation/cases.csv"
@@ -263,16 +250,6 @@ def test_error_that_no_run_has_leaves_its_panel_out(grid_copy):
 
     assert [axes.axison for axes in figure.axes] == [True, False]
     assert set(means["column"]) == {"dice", "ece_union"}
-
-
-def test_method_without_an_error_has_no_point(grid_copy):
-    """The others have theirs."""
-    results = without(grid_copy, ["ece_union", "cece_union"], ["unet_dice_ce_seed0"])
-    figure, means = figures.draw_figure10(results)
-    points = means.dropna(subset="mean")
-
-    assert points[points["column"] == "ece_union"]["method"].tolist() == ["nacl"]
-    assert all(axes.axison for axes in figure.axes)
 
 
 def test_nothing_to_draw_is_one_line(grid_copy, tmp_path):

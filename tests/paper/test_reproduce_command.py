@@ -186,33 +186,6 @@ def test_profile_is_found_by_its_name_or_is_a_folder(empty):
         snakemake_words("slurn", {})
 
 
-def test_targets_come_before_options_that_take_all_words_behind_them():
-    """As --config and --forcerun do; a setting without a value is none."""
-    words = snakemake_words(
-        "local", {"datasets": "acdc kits", "losses": ""}, ["table1", "--dry-run"]
-    )
-
-    assert words[:2] == ["table1", "--dry-run"]
-    assert words[words.index("--config") :] == ["--config", "datasets=acdc kits"]
-    assert "--config" not in snakemake_words("local", {"datasets": ""})
-
-
-def test_configuration_of_the_user_joins_the_settings():
-    """Snakemake heeds the last --config and the last --forcerun alone."""
-    words = snakemake_words(
-        "local", {"datasets": "acdc"}, config=["train_arguments=--lr 1"], forcerun=["training"]
-    )
-
-    assert words[words.index("--config") :] == [
-        "--config",
-        "datasets=acdc",
-        "train_arguments=--lr 1",
-    ]
-    assert words[words.index("--forcerun") :][:3] == ["--forcerun", "render", "training"]
-    alone = snakemake_words("local", {}, config=["threads=2"])
-    assert alone[alone.index("--config") :] == ["--config", "threads=2"]
-
-
 def test_key_that_is_set_twice_is_refused():
     """Neither is taken without a word."""
     line = "^--config datasets: is set by --datasets, too; leave one of them out$"

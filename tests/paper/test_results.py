@@ -15,7 +15,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import expected_dice, hausdorff_distance, structure_masks
 from nacl_monai.paper import EXHIBITS, read_results
 from nacl_monai.paper.__main__ import main
-from nacl_monai.paper.grid import Grid, after_training, grid_of, main_grid, method
+from nacl_monai.paper.grid import after_training, grid_of, main_grid
 from nacl_monai.paper.results import CONVENTIONS, as_authors, first_runs
 from tests.evaluated_runs import rename_cases
 
@@ -164,15 +164,6 @@ def test_seeds_of_one_dataset_do_not_narrow_another(results):
 
     assert sum(name.startswith("acdc") for name in names(chosen)) == 4
     assert sum(name.startswith("hippocampus") for name in names(chosen)) == 2
-
-
-def test_network_and_fraction_must_be_the_grid_s(results):
-    """A method with another network or share of the patients is another experiment."""
-    halves = Grid((method("nacl"),), fractions=(0.5,))
-    attention = grid_of(("nacl",), networks=("attention_unet",))
-
-    assert names(results.select(halves)) == ["acdc/unet_nacl_train_fraction=0.5_seed0"]
-    assert names(results.select(attention)) == ["acdc/attention_unet_nacl_seed0"]
 
 
 def test_first_run_of_a_method_has_the_first_seed_network_and_fraction(results):

@@ -458,60 +458,49 @@ def test_means_over_different_seeds_are_told(record):
     assert remarks(first | second | other) == [f"The trainings on ACDC have {unlike}"]
 
 
-def test_network_of_another_size_is_told_with_what_was_changed(record):
-    """Once, however many were trained; not those that are as in the menu, nor those of another run."""
-    small = {"embed_dim": 192, "depth": 4}
-    runs = record("transunet_nacl_seed0", changed("transunet", **small))
-    runs |= record("transunet_svls_seed0", changed("transunet", **small))
-    runs |= record("unet_nacl_seed0", changed("transunet", **small))
-
-    assert remarks(runs) == ["TransUNet with embed_dim 192, depth 4."]
-
-
-def test_change_within_an_argument_is_told_alone(record):
-    """A change in a network that is wrapped."""
-    inner = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32, 64, 8]}
-    runs = record("basic_unet_plus_plus_nacl_seed0", changed("basic_unet_plus_plus", network=inner))
-
-    assert remarks(runs) == ["UNet++ with features [8, 8, 16, 32, 64, 8]."]
-
-
-def test_argument_or_class_that_the_menu_lacks_is_told(record):
-    """Whatever makes the network another one."""
-    runs = record("unet_nacl_seed0", changed("unet", _target_="mine.Net", dropout=0.1))
-
-    assert remarks(runs) == ["UNet with _target_ mine.Net, dropout 0.1."]
-
-
-def test_value_is_compared_whatever_way_it_is_written(record):
-    """An earlier version wrote the value where there is a reference now; descriptions are no change."""
-    settings = {"spatial_dims": 2, "in_channels": 1, "_desc_": {"label": "Mine"}}
-    config = {**changed("unet", **settings), "in_channels": 1}
-
-    assert remarks(record("unet_nacl_seed0", config)) == []
-    assert remarks(record("unet_svls_seed0", {**config, "in_channels": 4})) == [
-        "UNet with in_channels 1."
-    ]
-
-
-def test_dataset_is_named_where_there_are_several(record):
-    """Its network alone was changed."""
-    runs = record("unet_nacl_seed0", changed("unet", dropout=0.1), "kits")
-    runs |= record("unet_nacl_seed0", changed("unet"), "acdc")
-
-    assert remarks(runs) == ["UNet (KiTS) with dropout 0.1."]
-
-
-def test_network_on_patches_is_that_of_the_menu(record):
-    """With its label in 3-D."""
-    runs = record("unet3d_nacl_seed0", changed("unet", dropout=0.1))
-
-    assert remarks(runs) == ["UNet (3-D) with dropout 0.1."]
-
-
 @pytest.mark.parametrize(
     "config", [{}, {"networks": 5}, {"networks": {"unet": 5}}, changed("unet")]
 )
 def test_nothing_is_said_of_what_is_not_known_or_not_changed(record, config):
     """A record of an earlier version lacks keys."""
     assert remarks(record("unet_nacl_seed0", config) | record("mine_nacl_seed0", config)) == []
+
+
+WRITTEN = {"spatial_dims": 2, "in_channels": 1, "_desc_": {"label": "Mine"}}
+FEATURES = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32, 64, 8]}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        (
+            "transunet_nacl_seed0",
+            changed("transunet", embed_dim=192, depth=4),
+            ["TransUNet with embed_dim 192, depth 4."],
+        ),
+        ("unet_nacl_seed0", changed("transunet", depth=4), []),  # another run's network
+        (
+            "basic_unet_plus_plus_nacl_seed0",
+            changed("basic_unet_plus_plus", network=FEATURES),
+            ["UNet++ with features [8, 8, 16, 32, 64, 8]."],
+        ),
+        (
+            "unet_nacl_seed0",
+            changed("unet", _target_="mine.Net", dropout=0.1),
+            ["UNet with _target_ mine.Net, dropout 0.1."],
+        ),
+        ("unet3d_nacl_seed0", changed("unet", dropout=0.1), ["UNet (3-D) with dropout 0.1."]),
+        # An earlier version wrote the value where there is a reference now.
+        ("unet_nacl_seed0", {**changed("unet", **WRITTEN), "in_channels": 1}, []),
+        (
+            "unet_svls_seed0",
+            {**changed("unet", **WRITTEN), "in_channels": 4},
+            ["UNet with in_channels 1."],
+        ),
+    ],
+)
+def test_network_that_is_not_as_in_the_menu_is_told_once(record, name, config, said):
+    """With what was changed; its dataset is named where there are several."""
+    assert remarks(record(name, config) | record(name.replace("seed0", "seed1"), config)) == said
+    runs = record(name, config, "kits") | record(name, {}, "flare")
+    assert remarks(runs) == [text.replace(" with ", " (KiTS) with ", 1) for text in said]

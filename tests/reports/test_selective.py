@@ -46,10 +46,7 @@ def test_figure_has_a_panel_per_region_and_a_line_per_run(runs):
     figure, numbers = draw_selective(runs)
 
     panels = [axes for axes in figure.axes if axes.axison]
-    assert [axes.get_title() for axes in panels] == [
-        "All voxels",
-        "Voxels labeled as foreground",
-    ]
+    assert [axes.get_title() for axes in panels] == ["All voxels", "Voxels labeled as foreground"]
     for axes, region in zip(panels, ["all", "foreground"], strict=True):
         rows = numbers[numbers["region"] == region]
         texts = [text.get_text() for text in axes.get_legend().get_texts()]

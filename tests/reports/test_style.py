@@ -22,13 +22,7 @@ from nacl_monai.reports import (
     read_runs,
     save_figure,
 )
-from nacl_monai.reports.style import (
-    CLASS_COLORS,
-    PNG_LIMIT,
-    add_caption,
-    panel_grid,
-    png_source,
-)
+from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, add_caption, panel_grid, png_source
 
 DRAW = {
     "reliability": draw_reliability,
