@@ -39,7 +39,7 @@ def text_table(audits: Sequence[Run]) -> pd.DataFrame:
         known = [_is_known(audit, column) for audit in audits]
         if any(known):
             rows[label] = [
-                audit.mean(audit.metrics[column]).text(decimals, "undefined") if is_known else "–"
+                audit.mean(column).text(decimals, "undefined") if is_known else "–"
                 for audit, is_known in zip(audits, known, strict=True)
             ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[audit.name for audit in audits])
@@ -50,7 +50,7 @@ def number_table(audit: Run) -> pd.DataFrame:
     rows = {}
     for column, (label, _) in _columns(audit).items():
         if _is_known(audit, column):
-            found = audit.mean(audit.metrics[column])
+            found = audit.mean(column)
             rows[label] = (found.mean, *found.interval())
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
 
@@ -94,5 +94,5 @@ def note(audit: Run) -> str:
     of += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
     return (
         f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
-        "Confidence − accuracy is positive where the model is overconfident."
+        f"Confidence − accuracy is positive where the model is overconfident. {audit.caution}".rstrip()
     )

@@ -107,7 +107,7 @@ def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
     """For each region that was evaluated, the means of its errors."""
     return {
         region: {
-            error: run.mean(run.metrics[f"{error}_{region}"])
+            error: run.mean(f"{error}_{region}")
             for error in ("ece", "confidence_gap")
             if f"{error}_{region}" in run.metrics
         }

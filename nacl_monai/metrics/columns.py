@@ -138,7 +138,11 @@ ERRORS: dict[str, Error] = {
         "NLL", high=inf, decimals_of_all=4, sums=ScoreSums, compute=lambda scores, _: scores.nll()
     ),
     "brier": Error(
-        "Brier score", high=2.0, sums=ScoreSums, compute=lambda scores, _: scores.brier()
+        "Brier score",
+        high=2.0,
+        decimals_of_all=4,
+        sums=ScoreSums,
+        compute=lambda scores, _: scores.brier(),
     ),
     "aurc": Error(
         "AURC",
@@ -219,8 +223,11 @@ METRICS: dict[str, Metric] = SCORES | {
 #: Those that every evaluation writes.
 MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
 
+#: The proper scores that are shown: no region makes a cautious network look better than it is.
+PROPER_SCORES = ("nll_all", "brier_all")
+
 #: Those that a comparison of runs shows, where the runs have them.
-COMPARED_METRICS = (*MAIN_METRICS, "ece_union", "ece_boundary")
+COMPARED_METRICS = (*MAIN_METRICS, "ece_union", "ece_boundary", *PROPER_SCORES)
 
 #: The errors that an audit shows, those with a better end first, and the scores.
 AUDITED_ERRORS = {
@@ -229,6 +236,7 @@ AUDITED_ERRORS = {
     if error.audited
 }
 AUDITED_SCORES = {name: score for name, score in SCORES.items() if score.audited}
+AUDITED_SCORES |= {name: METRICS[name] for name in PROPER_SCORES}
 
 
 def named_errors(names: Iterable[str]) -> dict[str, Error]:
@@ -257,6 +265,19 @@ def metric_of(column: str) -> str:
         if column == metric or column.startswith(f"{metric}_"):
             return metric
     raise InputError(f"{column}: no known metric; choose from {', '.join(METRICS)}")
+
+
+def limits_of(column: str) -> tuple[float, float]:
+    """The smallest and the largest value that a column can have, of whatever region.
+
+    Example:
+        >>> limits_of("ece_wall"), limits_of("confidence_gap_all")
+        ((0.0, 1.0), (-1.0, 1.0))
+    """
+    for name, metric in (SCORES | ERRORS).items():
+        if column == name or column.startswith(f"{name}_"):
+            return metric.low, metric.high
+    return -inf, inf
 
 
 def columns_of(metric: str, columns: Iterable[object]) -> list[str]:

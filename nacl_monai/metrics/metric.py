@@ -36,6 +36,7 @@ from nacl_monai.metrics.regions import (
     named_regions,
     region_masks,
 )
+from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.structures import expected_dice, hausdorff_distance
 from nacl_monai.metrics.voxels import (
     OUTSIDE_INSIDE,
@@ -314,7 +315,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         Raises:
             InputError: If there are not as many names as cases or channels of probabilities.
         """
-        sums, fine = self.case_bins(), self._gathered().get(FineBins)
+        gathered = self._gathered()
+        sums = cast("CalibrationBins", gathered[CalibrationBins])
         names = list(OUTSIDE_INSIDE if self.structures else classes)
         _, _, channels, num_bins = sums.counts.shape
         if len(names) != channels - 1:
@@ -327,9 +329,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             regions=list(self.region_names),
             classes=[TOP, *names],
             sums=sums,
-            fine=cast("FineBins | None", fine),
+            fine=cast("FineBins | None", gathered.get(FineBins)),
+            scores=cast("ScoreSums | None", gathered.get(ScoreSums)),
             patients=list(patients) or None,
-            human=self.case_human_bins(),
+            human=cast("CalibrationBins | None", gathered.get(HumanBins)),
             raters=list(raters),
             definition=definition_of(
                 self.regions,

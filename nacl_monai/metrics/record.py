@@ -8,6 +8,7 @@
                          over the voxels in the M equal bins (m/M, (m + 1)/M] of [0, 1]; accuracy is
                          ``positives / counts``, mean confidence ``confidences / counts``
 ``fine_counts``, …       optional: and ``fine_errors``, ``fine_excess``, (N, R, F), in F fine bins
+``score_counts`` (N, R)  optional: voxels, and ``score_scores``, (N, R, 2), sums of NLL and Brier score
 ``patients`` (N,)        optional: which cases belong together
 ``human_counts``, …      optional: as ``counts``, …, of raters who are predicted by the others
 ``raters``               optional: names; every voxel counts once for each
@@ -41,7 +42,7 @@ import torch
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
-from nacl_monai.metrics.bins import CalibrationBins, SumsT
+from nacl_monai.metrics.bins import CalibrationBins, SumsT, VoxelSums
 from nacl_monai.metrics.columns import DEFAULT_ERRORS, ERRORS, Options, region_label
 from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.regions import (
@@ -51,6 +52,7 @@ from nacl_monai.metrics.regions import (
     decided_by_labels,
     region_parameters,
 )
+from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.runs import TOP
 
 FOREGROUND = "foreground"
@@ -70,13 +72,14 @@ UNREADABLE_NPZ = (
 #: What to do where a file is missing.
 REMEDY = "run `make evaluate` first"
 _AGAIN = "evaluate the run again"
-_FINE, _HUMAN = "fine_", "human_"
+_FINE, _HUMAN, _SCORE = "fine_", "human_", "score_"
 # The arrays of sums, and those that a file may lack.
 _SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
 _HUMAN_SUMS = {f"{_HUMAN}{key}": dtype for key, dtype in _SUMS.items()}
 _FINE_SUMS = {f"{_FINE}counts": np.int64, f"{_FINE}excess": np.float64, f"{_FINE}errors": np.int64}
+_SCORE_SUMS = {f"{_SCORE}counts": np.int64, f"{_SCORE}scores": np.float64}
 _AXES = ("num_bins", "regions", "classes", "raters")
-_OPTIONAL = (*_FINE_SUMS, *_HUMAN_SUMS, "patients", "raters", "calibrator")
+_OPTIONAL = (*_FINE_SUMS, *_HUMAN_SUMS, *_SCORE_SUMS, "patients", "raters", "calibrator")
 # In half precision edges are rounded, and a probability may be a little above 1.
 _ROUNDED = 1e-2
 
@@ -93,6 +96,7 @@ class Record:
         classes: Names, "top-1" first.
         sums: The bins.
         fine: The fine bins, where they were kept.
+        scores: The sums of NLL and Brier score, where they were kept.
         patients: The patient of each case, where they are known.
         human: The bins of raters who are predicted by the share of the others, where there are several.
         raters: Their names, where ``sums`` are against the share of them.
@@ -105,6 +109,7 @@ class Record:
     classes: list[str]
     sums: CalibrationBins
     fine: FineBins | None = None
+    scores: ScoreSums | None = None
     patients: list[str] | None = None
     human: CalibrationBins | None = None
     raters: list[str] = field(default_factory=list)
@@ -126,7 +131,7 @@ class Record:
         """What was counted of the raters themselves, as of a model; None where there is one rater."""
         if self.human is None:
             return None
-        return replace(self, sums=self.human, fine=None, human=None)
+        return replace(self, sums=self.human, fine=None, scores=None, human=None)
 
     @property
     def regions_of_structures(self) -> list[str]:
@@ -210,7 +215,8 @@ class Record:
 
         Args:
             error: One that follows from the bins, such as "ece"; where there are fine bins also
-                "adaptive_ece", "smooth_ece", "aurc" or "error_auroc".
+                "adaptive_ece", "smooth_ece", "aurc" or "error_auroc"; where there are scores "nll" or
+                "brier".
             region: Its name.
 
         Raises:
@@ -219,15 +225,19 @@ class Record:
         positions = [self.regions.index(name) for name in self.regions_of(region)]
         if error not in self.known_errors:
             raise InputError(f"error: is {error!r}; choose from {', '.join(self.known_errors)}")
-        kept: dict[type, Any] = {CalibrationBins: self.sums, FineBins: self.fine}
-        sums = kept[ERRORS[error].sums][:, positions]
+        sums = self._kept[ERRORS[error].sums][:, positions]
         return ERRORS[error].compute(sums, Options(self.sums.num_bins)).nanmean(-1)
 
     @property
     def known_errors(self) -> list[str]:
         """Those that follow from the sums that are kept."""
-        kept = {CalibrationBins} | ({FineBins} if self.fine is not None else set())
-        return [name for name, error in ERRORS.items() if error.sums in kept]
+        return [name for name, error in ERRORS.items() if error.sums in self._kept]
+
+    @property
+    def _kept(self) -> dict[type[VoxelSums], Any]:
+        """The sums of the voxels by their kind."""
+        parts = {CalibrationBins: self.sums, FineBins: self.fine, ScoreSums: self.scores}
+        return {kind: sums for kind, sums in parts.items() if sums is not None}
 
     def columns(self, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
         """What ``cases.csv`` has of the errors that follow from the sums, ``<error>_<region>``.
@@ -253,6 +263,7 @@ class Record:
             cases=list(cases),
             sums=self.sums[order],
             fine=self.fine and self.fine[order],
+            scores=self.scores and self.scores[order],
             patients=self.patients and [self.patients[position] for position in order],
             human=self.human and self.human[order],
         )
@@ -264,6 +275,7 @@ class Record:
             cases=["all"],
             sums=self.sums.pooled()[None],
             fine=self.fine and self.fine.pooled()[None],
+            scores=self.scores and self.scores.pooled()[None],
             patients=None,
             human=self.human and self.human.pooled()[None],
         )
@@ -287,6 +299,7 @@ class Record:
             cases=list(chain.from_iterable(part.cases for part in parts)),
             sums=CalibrationBins.joined([part.sums for part in parts]),
             fine=_joined([part.fine for part in parts]),
+            scores=_joined([part.scores for part in parts]),
             patients=_joined_names([part.patients for part in parts]),
             human=_joined([part.human for part in parts]),
         )
@@ -356,6 +369,8 @@ class Record:
                 self._refuse(_faults(sums))
         if self.fine is not None:
             self._refuse(_fine_faults(self.fine, self.sums[:, :, 0]))
+        if self.scores is not None:
+            self._refuse(_score_faults(self.scores, self.sums[:, :, 0]))
         return self
 
     def _refuse(self, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
@@ -376,7 +391,8 @@ class Record:
         names |= {key: values for key, values in optional.items() if values}
         arrays: Arrays = {key: np.array(values) for key, values in names.items()}
         arrays |= self.sums.arrays()
-        for sums, prefix in ((self.fine, _FINE), (self.human, _HUMAN)):
+        parts = ((self.fine, _FINE), (self.human, _HUMAN), (self.scores, _SCORE))
+        for sums, prefix in parts:
             arrays |= {} if sums is None else sums.arrays(prefix)
         arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
         arrays["checksum"] = np.array(_checksum(arrays))
@@ -445,14 +461,22 @@ def read_record(file: str | Path) -> Record:
     arrays = read_arrays(path, needed, REMEDY, (*_OPTIONAL, "definition", "checksum"))
     definition = _read_definition(path, arrays)
     names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
-    fine, human = (_all_or_none(path, arrays, keys) for keys in (_FINE_SUMS, _HUMAN_SUMS))
+    optional = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS)
+    fine, human, scores = (_all_or_none(path, arrays, keys) for keys in optional)
     _check_shapes(path, arrays, (*_SUMS, *human), names)
     _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
-    dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS
+    if scores:
+        shape = len(names["cases"]), len(names["regions"])
+        if [arrays[key].shape for key in scores] != [shape, (*shape, 2)]:
+            raise InputError(
+                f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {_AGAIN}"
+            )
+    dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS | _SCORE_SUMS
     sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes if key in arrays}
     return Record(
         sums=CalibrationBins.from_arrays(sums),
         fine=FineBins.from_arrays(sums, _FINE) if fine else None,
+        scores=ScoreSums.from_arrays(sums, _SCORE) if scores else None,
         patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
         human=CalibrationBins.from_arrays(sums, _HUMAN) if human else None,
         raters=list(map(str, arrays.get("raters", ()))),
@@ -524,6 +548,16 @@ def _fine_faults(fine: FineBins, top: CalibrationBins) -> dict[str, npt.NDArray[
         ),
         "the fine bins are of other voxels": (counts.sum(-1) != top.counts.sum(-1).numpy())
         | (errors.sum(-1) != wrong),
+    }
+
+
+def _score_faults(scores: ScoreSums, top: CalibrationBins) -> dict[str, npt.NDArray[np.bool_]]:
+    """Where scores are what no voxels give, or are of other voxels than the bins."""
+    counts, (nll, brier) = scores.counts.numpy(), scores.scores.numpy().transpose(2, 0, 1)
+    slack = _ROUNDED * counts + 1e-9
+    return {
+        "the scores are of other voxels": counts != top.counts.sum(-1).numpy(),
+        "a score cannot be": ~((nll >= -slack) & (brier >= -slack) & (brier <= 2 * counts + slack)),
     }
 
 

@@ -53,7 +53,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         rows[run.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.fillna(counts).astype(dict.fromkeys(counts, int)).copy()
-    table.attrs["cases"] = runs[0].of.cases
+    table.attrs |= {"cases": runs[0].of.cases, "caution": runs[0].caution}
     return table.rename_axis("method")
 
 
@@ -146,6 +146,8 @@ def _notes(table: pd.DataFrame, mark: str) -> list[str]:
     notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}; HD95 in voxels."]
     if len(table) > 1:
         notes[0] += f" {mark}: best of the column."
+    if table.attrs["caution"]:
+        notes.append(table.attrs["caution"])
     partial = [
         METRICS[metric].label
         for metric in _compared(table)
@@ -192,7 +194,7 @@ def draw_trade_off(runs: Sequence[Run]) -> Figure:
 
 def _draw_run(axes: Axes, run: Run, regions: Sequence[str], number: int) -> None:
     color = _COLORS[number % len(_COLORS)]
-    means = [run.mean(run.metrics[f"ece_{region}"]) for region in regions]
+    means = [run.mean(f"ece_{region}") for region in regions]
     places = [-place - _STEP * number for place in range(len(regions))]
     for mean, place in zip(means, places, strict=True):
         axes.hlines(place, *mean.interval(), color=color, linewidth=2)

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nacl_monai.counting import counted
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.columns import ERRORS, SCORES
+from nacl_monai.metrics.columns import ERRORS, limits_of
 from nacl_monai.metrics.record import REMEDY, Record, first_repeated, listed, read_record
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
@@ -35,6 +36,8 @@ from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
 _AGAIN = "evaluate the run again"
 #: The folder of an audit in which those against each rater are.
 RATERS = "raters"
+#: An interval over up to so many patients says little.
+FEW = 3
 # Files hold six decimals.
 _TOLERANCE = 2e-6
 
@@ -49,16 +52,14 @@ def check_values(path: Path, metrics: pd.DataFrame) -> None:
     Raises:
         InputError: If a value is outside the range of its metric.
     """
-    for column, (name, metric) in itertools.product(metrics, (SCORES | ERRORS).items()):
-        if column == name or str(column).startswith(f"{name}_"):
-            values = metrics[column]
-            low, high = metric.low, metric.high
-            wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
-            if len(wrong):
-                raise InputError(
-                    f"{path}: {column} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
-                    f"{low:g} to {high:g}; {_AGAIN}"
-                )
+    for column, values in metrics.items():
+        low, high = limits_of(str(column))
+        wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
+        if len(wrong):
+            raise InputError(
+                f"{path}: {column} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
+                f"{low:g} to {high:g}; {_AGAIN}"
+            )
 
 
 def check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None:
@@ -134,10 +135,27 @@ class Evaluated:
         """What is resampled: "patients", or "cases" where nobody knows whose they are."""
         return "patients" if self.patients.name == "patient" else "cases"
 
-    def mean(self, values: pd.Series[float]) -> Estimate:
-        """The mean over patients of a column of ``metrics``, each patient the mean over their cases."""
+    @property
+    def caution(self) -> str:
+        """What is said beside intervals that are over very few patients; else empty."""
+        number = self.patients.nunique()
+        few = f"Only {counted(number, self.unit.removesuffix('s'))}: so few say little."
+        return few if number <= FEW else ""
+
+    def mean(
+        self, values: str | pd.Series[float], limits: tuple[float, float] = (-np.inf, np.inf)
+    ) -> Estimate:
+        """The mean over patients, each patient the mean over their cases.
+
+        Args:
+            values: The name of a column of ``metrics``, or a number per case, such as a difference.
+            limits: What such a number can be; of a column, those of its metric are known.
+        """
+        if isinstance(values, str):
+            values, limits = self.metrics[values], limits_of(values)
         by_patient = values.groupby(self.patients.to_numpy()).mean()
-        return estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
+        mean = estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
+        return replace(mean, low=limits[0], high=limits[1])
 
 
 def read_evaluated(folder: str | Path) -> Evaluated:

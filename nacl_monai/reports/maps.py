@@ -76,7 +76,12 @@ def median_case(runs: Sequence[Run]) -> str:
 
 
 def draw_maps(
-    runs: Sequence[Run], case: str | None = None, show: Sequence[str] = ("confidence",)
+    runs: Sequence[Run],
+    case: str | None = None,
+    show: Sequence[str] = ("confidence",),
+    *,
+    rule: str = "chosen by name",
+    region: str = "foreground",
 ) -> Figure:
     """Draws image and label, then each method's prediction above its maps of uncertainty.
 
@@ -84,13 +89,15 @@ def draw_maps(
         runs: From `nacl_monai.reports.read_runs`.
         case: The test case to show; by default `median_case`.
         show: "confidence", "entropy" or both, one below the other.
+        rule: Why it is this case, where one is named.
+        region: The voxels of the ECE under each picture.
 
     Raises:
         InputError: If there is no such case, if a run has no map of it, or if the runs were not
             evaluated on the same labels.
     """
-    rule = "chosen by name" if case is not None else "median Dice over the methods"
-    case = median_case(runs) if case is None else case
+    if case is None:
+        case, rule = median_case(runs), "median Dice over the methods"
     maps = _read_maps(runs, case)
     first = maps[0]
     window = structure_window([first.label > 0, *(shown.prediction > 0 for shown in maps)])
@@ -102,7 +109,7 @@ def draw_maps(
             members = slice(line * columns, (line + 1) * columns)
             _draw_reference(block[:, 0], first, window)
             for panels, run, shown in zip(block.T[1:], runs[members], maps[members], strict=False):
-                scores = _scores(run, case, "\n" if columns > 3 else "   ")
+                scores = _scores(run, case, region, "\n" if columns > 3 else "   ")
                 _draw_prediction(panels[0], run.name, scores, shown, window)
                 for ax, quantity in zip(panels[1:], show, strict=True):
                     ax.imshow(getattr(shown, quantity)[window], **scales[quantity], **PIXELS)
@@ -118,7 +125,8 @@ def draw_maps(
         add_caption(
             figure,
             f"Case {case} ({rule}), slice {first.slice} (most labeled voxels), cropped to the "
-            f"structures.\nDice and ECE are those of the whole volume.",
+            f"structures.\nDice and ECE are those of the whole volume. "
+            f"ECE: {runs[0].bins.label(region).lower()}.",
         )
     return figure
 
@@ -219,8 +227,8 @@ def _title(axes: Axes, name: str, scores: str = "") -> None:
     )
 
 
-def _scores(run: Run, case: str, between: str) -> str:
-    dice, ece = run.metrics.loc[case, ["dice", "ece_foreground"]]
+def _scores(run: Run, case: str, region: str, between: str) -> str:
+    dice, ece = run.metrics.loc[case, ["dice", f"ece_{region}"]]
     return f"Dice {dice:.3f}{between}ECE {ece:.3f}"
 
 

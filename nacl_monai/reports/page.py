@@ -22,6 +22,7 @@ from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
     AUDITED_SCORES,
     METRICS,
+    SCORES,
     columns_of,
     structure_of,
 )
@@ -148,11 +149,11 @@ def _main_regions(run: Run) -> list[str]:
     ]
 
 
-def _column(run: Run, error: str, region: str) -> pd.Series[float]:
+def _column(run: Run, error: str, region: str) -> str:
     column = f"{error}_{region}"
     if column not in run.metrics:
         raise InputError(f"{run.folder}: no column {column!r}; evaluate again")
-    return run.metrics[column]
+    return column
 
 
 def _sample(run: Run) -> str:
@@ -190,17 +191,18 @@ def _raters(run: Run) -> dict[str, object]:
 
 
 def _cell(run: Run, column: str) -> str:
-    return run.mean(run.metrics[column]).text() if column in run.metrics else "–"
+    return run.mean(column).text() if column in run.metrics else "–"
 
 
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
-    """DSC and HD95 of every structure."""
+    """DSC and HD95 of every structure, and what no region decides."""
     for name, score in AUDITED_SCORES.items():
         for column in columns_of(name, run.metrics):
-            found = run.mean(run.metrics[column])
+            found = run.mean(column)
             if not np.isnan(found.mean):
-                structure = structure_of(column) or "mean"
-                yield f"{score.heading}, {structure}", found.text(score.decimals)
+                structure = structure_of(column) or ("mean" if name in SCORES else "")
+                label = ", ".join(filter(None, [score.heading, structure]))
+                yield label, found.text(score.decimals)
 
 
 def _class_table(run: Run) -> dict[str, object]:
@@ -219,7 +221,7 @@ def _class_table(run: Run) -> dict[str, object]:
 def _class_errors(run: Run, bins: CalibrationBins) -> list[str]:
     """The mean calibration error of each class."""
     errors = pd.DataFrame(bins.class_errors("ece").numpy(), run.metrics.index)
-    return [run.mean(errors[k]).text() for k in errors]
+    return [run.mean(errors[k], (0, 1)).text() for k in errors]
 
 
 def _preferred(run: Run) -> list[str]:
@@ -266,8 +268,10 @@ def _worst_table(run: Run) -> dict[str, object]:
 
 def _maps(run: Run) -> Iterator[tuple[str, str]]:
     """Pictures of the worst cases, where the evaluation kept a slice of each."""
+    region = error_region(run.bins.regions, run.metrics)
+    chosen = {"rule": "among the largest ECE", "region": region}
     for case in map(str, _worst_cases(run).index[:DRAWN]):
         try:
-            yield case, png_source(draw_maps([run], case, ("confidence", "entropy")))
+            yield case, png_source(draw_maps([run], case, ("confidence", "entropy"), **chosen))
         except InputError:
             continue

@@ -14,6 +14,8 @@ each of :math:`P` patients and the mean :math:`\bar y_{\cdot s}` of each of :mat
 and Student's t has the degrees of freedom of Welch and Satterthwaite. The noise of single scores is
 in both terms, so the interval is somewhat too wide rather than too narrow. A single training says
 nothing about other trainings: :math:`V_S` is left out, and the interval is only of these weights.
+Where the score has a range, the part of the interval outside it is cut off: the mean is not there, so
+that the coverage stays the same.
 
 Where no formula says how steady a rank or a curve is, patients are drawn with replacement.
 
@@ -52,6 +54,8 @@ class Estimate:
         freedom: Degrees of freedom of the error.
         patients: Number of patients in whom the score is defined.
         trainings: Number of trainings with a defined score: seeds.
+        low: The smallest value that it can have.
+        high: The largest.
     """
 
     mean: float
@@ -59,19 +63,23 @@ class Estimate:
     freedom: float
     patients: int
     trainings: int
+    low: float = -np.inf
+    high: float = np.inf
 
     def interval(self, coverage: float = COVERAGE) -> tuple[float, float]:
         """Student's t interval, which covers at 7 patients, too; NaN without an error."""
         half = self.error * float(student.ppf((1 + coverage) / 2, self.freedom))
-        return self.mean - half, self.mean + half
+        low, high = np.clip([self.mean - half, self.mean + half], self.low, self.high)
+        return float(low), float(high)
 
     def text(self, decimals: int = 3, undefined: str = "–") -> str:
         """The mean, and its 95 % interval where there is one: "0.107 [0.081, 0.132]"."""
         if np.isnan(self.mean):
             return undefined
-        low, high = self.interval()
-        mean = f"{self.mean:.{decimals}f}"
-        return mean if np.isnan(low) else f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
+        # Adding 0 makes -0.000 of a rounded -0.0001 the 0.000 that it is.
+        numbers = (round(value, decimals) + 0.0 for value in (self.mean, *self.interval()))
+        mean, low, high = (f"{number:.{decimals}f}" for number in numbers)
+        return mean if np.isnan(self.error) else f"{mean} [{low}, {high}]"
 
     def p_different(self) -> float:
         """The two-sided p-value of a mean of 0."""

@@ -28,7 +28,9 @@ def small(runs):
     }
     columns = [{metric: column[k] for metric, column in values.items()} for k in range(2)]
     return [
-        replace(run, name=name, metrics=run.metrics.assign(**new).astype(float))
+        replace(
+            run, name=name, metrics=run.metrics.assign(**new).astype(float).drop(columns="nll_all")
+        )
         for run, name, new in zip(runs, ["CE", "NACL"], columns, strict=True)
     ]
 
