@@ -7,7 +7,7 @@ defaults, and the dataset, are not in its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,16 @@ PATCHES = "3d"
 #: What to do if ``run.json`` is damaged.
 RECORD_REMEDY = "remove it, and start the training again, which goes on and writes another"
 _SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
+
+
+def check_class_names(names: Iterable[str], where: str = "classes") -> None:
+    """Refuses a class with the name under which files keep the predicted class.
+
+    Raises:
+        InputError: If there is one.
+    """
+    if TOP in names:
+        raise InputError(f"{where}: {TOP!r} is what the predicted class is called; rename yours")
 
 
 @dataclass(frozen=True)

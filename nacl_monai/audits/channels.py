@@ -11,6 +11,7 @@ from typing import Any
 from nacl_monai.data.descriptions import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
+from nacl_monai.runs import check_class_names
 
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 _ANOTHER = "give another with --dataset"
@@ -179,6 +180,7 @@ def with_structures(
             another; or if the channels are other regions in the dataset.
     """
     structures = dict(map(_structure, words))
+    check_class_names(structures, "--structures")
     if len(structures) < len(words):
         raise SettingError("--structures: two have one name; give each a name of its own")
     ignore = channels.ignore if channels else None

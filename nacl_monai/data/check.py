@@ -34,6 +34,7 @@ from nacl_monai.menus import (
     read_shared,
 )
 from nacl_monai.progress import progress_bar
+from nacl_monai.runs import check_class_names
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")
 _USED = ("cases::_target_", "structures", "preprocessing", "cropping", "spatial_size")
@@ -287,6 +288,7 @@ def check_label_classes(classes: Sequence[str], label_values: Sequence[Sequence[
     """
     if not isinstance(classes, list) or len({*map(str, classes)}) < len(classes):
         raise SettingError(f"classes: are {classes}; write a list of names, each once")
+    check_class_names(map(str, classes))
     if len(classes) > _MOST_CLASSES:
         raise SettingError(
             f"classes: are {len(classes)}, and labels are kept in bytes; declare at most {_MOST_CLASSES}"

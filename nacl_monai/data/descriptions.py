@@ -20,6 +20,7 @@ from nacl_monai.data.cases import names_in, paired_names
 from nacl_monai.data.own_cases import ENDINGS, entries_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
+from nacl_monai.runs import check_class_names
 
 Labels = dict[str, list[int]]
 #: nnU-Net's name of the label of voxels that nobody labeled.
@@ -140,6 +141,7 @@ def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
                     f"{source}: labels: {count} values are called {name}; give each a name of its own"
                 )
         labels = {str(name): int(value) for value, name in labels.items()}
+    check_class_names(labels, f"{source}: labels")
     return {name: _values(source, name, value) for name, value in labels.items()}
 
 

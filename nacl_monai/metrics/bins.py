@@ -91,14 +91,20 @@ class VoxelSums:
         return cls(*(next(tensors) for _ in fields(cls)))
 
 
-def check_num_bins(num_bins: int) -> None:
-    """Refuses a number of bins below 1, or between two whole numbers.
+#: Every case keeps as many numbers for each region and class; more bins than this say nothing more.
+MOST_BINS = 10_000
+
+
+def check_num_bins(num_bins: int, name: str = "num_bins") -> None:
+    """Refuses a number of bins below 1, between two whole numbers, or beyond what memory holds.
 
     Raises:
         SettingError: If it is so.
     """
-    if not (isinstance(num_bins, Integral) and num_bins >= 1):
-        raise SettingError(f"num_bins: is {num_bins}; use a whole number, 1 or more")
+    if not (isinstance(num_bins, Integral) and 1 <= num_bins <= MOST_BINS):
+        raise SettingError(
+            f"{name}: is {num_bins}; use a whole number, 1 or more and at most {MOST_BINS}"
+        )
 
 
 def check_threshold(threshold: float) -> None:

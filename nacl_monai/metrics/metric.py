@@ -15,7 +15,7 @@ from monai.metrics.hausdorff_distance import HausdorffDistanceMetric
 from monai.metrics.metric import Cumulative, CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.bins import CalibrationBins, VoxelSums, check_threshold
+from nacl_monai.metrics.bins import CalibrationBins, VoxelSums, check_num_bins, check_threshold
 from nacl_monai.metrics.columns import COLLECTORS, DEFAULT_ERRORS, Options, named_errors
 from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.pieces import RegionPieces
@@ -48,7 +48,7 @@ from nacl_monai.metrics.voxels import (
     class_indices,
     structure_regions,
 )
-from nacl_monai.runs import TOP
+from nacl_monai.runs import TOP, check_class_names
 from nacl_monai.tensors import is_label
 
 _NAMES = {"y": "labels"}
@@ -192,6 +192,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         step: float | None = None,
     ) -> None:
         super().__init__()
+        check_num_bins(num_bins)
         check_raters(num_raters, rater)
         check_threshold(threshold)
         check_weight(false_positive_weight)
@@ -319,6 +320,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         sums = cast("CalibrationBins", gathered[CalibrationBins])
         names = list(OUTSIDE_INSIDE if self.structures else classes)
         _, _, channels, num_bins = sums.counts.shape
+        check_class_names(names)
         if len(names) != channels - 1:
             raise InputError(
                 f"classes: {len(names)} names ({', '.join(names)}) for {channels - 1} channels of "

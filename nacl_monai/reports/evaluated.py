@@ -152,7 +152,8 @@ class Evaluated:
             limits: What such a number can be; of a column, those of its metric are known.
         """
         if isinstance(values, str):
-            values, limits = self.metrics[values], limits_of(values)
+            limits = limits_of(values)
+            values = self.metrics[values]
         by_patient = values.groupby(self.patients.to_numpy()).mean()
         mean = estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
         return replace(mean, low=limits[0], high=limits[1])

@@ -6,8 +6,9 @@
                    cell is undefined.
                    An optional column ``patient`` says which cases belong together.
 ``summary.json``   the mean, the standard deviation and the number of defined values of every column.
-``evaluation.json`` what the evaluation is of: the set, ``weights`` and ``split``, the checksums of their
-                   files, ``settings``, ``versions`` and ``git_commit``.
+``evaluation.json`` what the evaluation is of: the set, ``weights``, ``split`` and ``config``, the
+                   checksums of their files, those of the two files above, ``settings``, ``versions`` and
+                   ``git_commit``; and the checksum of all this.
 ``bins.npz``       what was counted (`nacl_monai.metrics.record`).
 ``maps/CASE.npz``  one slice: ``image``, ``label``, ``prediction``, ``confidence`` and
                    ``entropy`` (H, W), ``slice`` and ``classes`` (C,), background first.
@@ -20,6 +21,7 @@ They are written aside, and take the place of an earlier evaluation together or 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -126,6 +128,8 @@ def _one_line(error: Exception) -> str:
 
 
 _AGAIN = "evaluate the run again"
+#: The key of the checksum of all others.
+_OWN = "sha256"
 _PACKAGES = ("nacl-monai", "torch", "monai")
 # Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
 _ALIKE = (
@@ -189,9 +193,13 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             has trained, or if it is calibrated and its calibrator was fitted, or a run behind it
             trained, anew.
     """
-    run, said = run_of(folder), evaluation_in(folder).record
+    run, evaluation = run_of(folder), evaluation_in(folder)
+    said, trained = evaluation.record, run.trained
     record = _record(said)
-    trained = run.trained
+    for key, file in _beside(evaluation).items():
+        if record.get(key) not in (None, checksum(file)):
+            raise InputError(f"{file}: is not as it was written, its checksum differs; {_AGAIN}")
+    check_config(trained.config, record)
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if file.is_file() and checksum(file) != record.get(name):
             raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
@@ -211,7 +219,35 @@ def _record(file: Path) -> dict[str, Any]:
     record = read_object(file, _AGAIN)
     if not (isinstance(record.get("set"), str) and isinstance(record.get("settings"), dict)):
         raise InputError(f"{file}: is damaged; {_AGAIN}")
+    if record.pop(_OWN, None) not in (None, _checksum(record)):
+        raise InputError(f"{file}: is not as it was written, its checksum differs; {_AGAIN}")
     return record
+
+
+def check_config(file: Path, record: Mapping[str, Any]) -> None:
+    """Refuses a training's configuration that is not the one of an evaluation of the same weights.
+
+    Args:
+        file: The configuration; it need not be there, nor be known to the record.
+        record: The content of ``evaluation.json``.
+
+    Raises:
+        InputError: If it is refused.
+    """
+    if file.is_file() and record.get("config") not in (None, checksum(file)):
+        raise InputError(
+            f"{file}: is not the one that was evaluated; put it back, or train the run again"
+        )
+
+
+def _beside(folder: EvaluationFolder) -> dict[str, Path]:
+    """The files beside ``evaluation.json`` that are there, by the keys of their checksums."""
+    files = {"cases_sha256": folder.cases, "summary_sha256": folder.summary}
+    return {key: file for key, file in files.items() if file.is_file()}
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -354,6 +390,8 @@ def evaluation_record(
 
 
 def write_evaluation_record(folder: EvaluationFolder, record: Mapping[str, Any]) -> None:
-    """Writes an `evaluation_record`."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
-    write_text(folder.record, text)
+    """Writes an `evaluation_record`, the last file of an evaluation, with the checksums of others."""
+    beside = {key: checksum(file) for key, file in _beside(folder).items()}
+    content = json.loads(json.dumps({**record, **beside}, default=str))
+    content[_OWN] = _checksum(content)
+    write_text(folder.record, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -18,7 +18,11 @@ from ignite.engine import Engine, Events
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.output import check_output, close_output, open_output
-from nacl_monai.reports.evaluation_files import evaluation_record, write_evaluation_record
+from nacl_monai.reports.evaluation_files import (
+    check_config,
+    evaluation_record,
+    write_evaluation_record,
+)
 from nacl_monai.runs import EvaluationFolder, RunFolder
 
 _COMMAND, _OPTION = "evaluate", "--evaluation_dir"
@@ -36,10 +40,7 @@ def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
             of this set.
     """
     check_output(folder.path, _COMMAND, option=_OPTION)
-    earlier = cases
-    if folder.record.is_file():
-        with suppress(InputError):  # damaged: reports say that it is to be made again
-            earlier = read_object(folder.record, "evaluate the run again").get("set", cases)
+    earlier = _earlier(folder).get("set", cases)
     if earlier != cases:
         raise InputError(
             f"{folder.path}: holds the evaluation of the {earlier} cases; choose another {_OPTION} for "
@@ -50,13 +51,20 @@ def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
     idist.barrier()
 
 
+def _earlier(folder: EvaluationFolder) -> dict[str, Any]:
+    """What is said of an earlier evaluation; nothing where it is damaged, which reports tell."""
+    with suppress(InputError, OSError):
+        return read_object(folder.record, "evaluate the run again")
+    return {}
+
+
 class EvaluationRecord:
     """Writes ``evaluation.json``, and puts a finished evaluation in the place of an earlier one.
 
-    Keys: ``set``, the patients that were evaluated, such as "test"; ``weights`` and ``split``, the
-    checksums (SHA-256) of their files, and ``calibrator_sha256``, that of the calibrator's if there is
-    one; ``settings``, every key that decides a number; ``versions``; and ``git_commit`` (None outside a
-    repository).
+    Keys: ``set``, the patients that were evaluated, such as "test"; ``weights``, ``split`` and
+    ``config``, the checksums (SHA-256) of their files, and ``calibrator_sha256``, that of the
+    calibrator's if there is one; ``settings``, every key that decides a number; ``versions``; and
+    ``git_commit`` (None outside a repository).
 
     All handlers write to ``folder.aside``. When the evaluation is finished, that becomes ``folder``;
     until then an earlier evaluation stays as it is. Make this object before weights, split and
@@ -71,7 +79,8 @@ class EvaluationRecord:
         calibrator_file: The file of the calibrator behind the network; it need not be there.
 
     Raises:
-        InputError: In the end, if a file has changed since, or if ``folder`` cannot be replaced.
+        InputError: If the configuration of the training has changed since the same weights were
+            evaluated; and in the end, if a file has changed since, or ``folder`` cannot be replaced.
     """
 
     def __init__(
@@ -84,11 +93,15 @@ class EvaluationRecord:
         calibrator_file: str | Path | None = None,
     ) -> None:
         self.folder = folder
-        self.files = {"weights": Path(checkpoint), "split": Path(split_file)}
+        config = RunFolder(Path(checkpoint).parent).config
+        self.files = {"weights": Path(checkpoint), "split": Path(split_file), "config": config}
         if calibrator_file is not None:
             self.files["calibrator_sha256"] = Path(calibrator_file)
         self.set = cases_to_evaluate
         self.record = evaluation_record(self.set, settings, self._checksums())
+        earlier = _earlier(folder)
+        if earlier.get("weights") == self.record.get("weights"):
+            check_config(config, earlier)
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, an evaluator."""

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nacl_monai.errors import InputError
-from nacl_monai.metrics import bin_indices, calibration_bins
+from nacl_monai.metrics import bin_indices
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -52,10 +51,3 @@ def test_slightly_more_than_one_is_in_the_last_bin(dtype, num_bins):
     indices = bin_indices(torch.cat([above, next_number[None]]), num_bins)
 
     assert indices.tolist() == [num_bins - 1] * 3
-
-
-@pytest.mark.parametrize("num_bins", [0, -1, 15.0])
-def test_fewer_than_one_bin_is_refused(num_bins):
-    """There is at least one bin, and no part of one."""
-    with pytest.raises(InputError, match=f"num_bins: is {num_bins}; use a whole number, 1 or more"):
-        calibration_bins(torch.full((1, 2, 3, 3), 0.5), torch.zeros(1, 3, 3), num_bins=num_bins)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nacl_monai import audit
-from nacl_monai.audits.output import audit_table
 from nacl_monai.audits.result import merge, read_audit
+from nacl_monai.audits.table import audit_table
 from nacl_monai.errors import InputError
 from nacl_monai.reports import comparison_table, comparison_text
 from nacl_monai.reports.page import write_page
