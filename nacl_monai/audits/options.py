@@ -107,6 +107,7 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     add("--activation", choices=ACTIVATIONS, help=activation)
     unions = "structures and their label values: the channels of a sigmoid, or what Dice is of"
     add("--structures", nargs="+", metavar="NAME=1,2", help=unions)
+    # What is measured, and how closely grids must agree.
     regions = "voxels that count, beside foreground (default: all of them)"
     add("--regions", nargs="+", choices=EVALUATED_REGIONS, help=regions)
     add("--num-bins", type=int, metavar="N", help="default: 15")

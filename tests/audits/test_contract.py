@@ -282,19 +282,22 @@ def nrrd():
     return pytest.importorskip("SimpleITK")
 
 
-@pytest.mark.parametrize("as_vector", [True, False])
-def test_nrrd_is_read_by_simpleitk(nrrd, as_vector, study, run, tmp_path):
-    """With a vector per voxel, or with a fourth axis."""
-    (tmp_path / "nrrd").mkdir()
-    for case, (probs, _) in study.cases.items():
+@pytest.mark.parametrize(("as_vector", "ending"), [(True, "nrrd"), (False, "nrrd"), (True, "mha")])
+def test_nrrd_and_metaimage_are_read_by_simpleitk(nrrd, as_vector, ending, study, run, tmp_path):
+    """With a vector per voxel, or with a fourth axis; labels as well."""
+    for folder in ("nrrd", "of_labels"):
+        (tmp_path / folder).mkdir()
+    for case, (probs, label) in study.cases.items():
+        truth = placed(nrrd.GetImageFromArray(label.T.astype(np.uint8)))
+        nrrd.WriteImage(truth, str(tmp_path / "of_labels" / f"{case}.{ending}"))
         zyxc = probs.transpose(3, 2, 1, 0)
         if as_vector:
             image = placed(nrrd.GetImageFromArray(zyxc, isVector=True))
         else:
             image = nrrd.JoinSeries([placed(nrrd.GetImageFromArray(one.T)) for one in probs])
-        nrrd.WriteImage(image, str(tmp_path / "nrrd" / f"{case}.nrrd"))
+        nrrd.WriteImage(image, str(tmp_path / "nrrd" / f"{case}.{ending}"))
 
-    code, _, err = run(tmp_path / "nrrd", study.labels)
+    code, _, err = run(tmp_path / "nrrd", tmp_path / "of_labels")
     assert code == 0, err
     check_numbers(tmp_path / "audit", study.metric())
 
