@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -72,9 +72,9 @@ def label_files(folder: Path) -> dict[str, Path]:
 
 
 def pair(
-    predictions: Sequence[Prediction], labels: Mapping[str, Path], folder: Path
-) -> tuple[list[tuple[Prediction, Path]], list[InputError]]:
-    """Predictions with their label maps, and the faults of those that have no partner.
+    predictions: Sequence[Prediction], raters: Sequence[Mapping[str, Path]], folder: Path
+) -> tuple[list[Pair], list[InputError]]:
+    """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
 
     Names are equal, but for the ``_0000`` that nnU-Net puts behind the names of images. A folder
     ``validation`` of a training has a part of the labeled cases, the fold's; elsewhere a label map
@@ -82,62 +82,64 @@ def pair(
 
     Args:
         predictions: The predictions of one folder.
-        labels: Case → file.
+        raters: For each of them, case → file.
         folder: The folder of the predictions, for the messages.
 
     Raises:
-        InputError: If there is no pair at all.
+        InputError: If a rater has no label map of any case, or if no case has those of all.
     """
-    plain = {name.removesuffix(CHANNEL): file for name, file in labels.items()}
-    used: dict[Path, Prediction] = {}
-    faults = []
-    for one in predictions:
-        try:
-            used[_label_of(one, labels, plain, used)] = one
-        except InputError as fault:
-            faults.append(fault)
-    if not used:
-        raise no_pair(folder, _place(labels), {one.case for one in predictions}, labels.keys())
-    faults += _unpredicted(labels, used, predictions, folder)
-    return [(Prediction(stem_of(label), one.files), label) for label, one in used.items()], faults
+    faults: list[InputError] = []
+    labels: dict[Path, list[Path]] = defaultdict(list)
+    are_of_fold = all(one.file.parent.name == VALIDATION for one in predictions)
+    for files in raters:
+        place = next(iter(files.values())).parent
+        plain = {name.removesuffix(CHANNEL): file for name, file in files.items()} | {**files}
+        used: dict[Path, Prediction] = {}
+        for one in predictions:
+            try:
+                used[_label_of(one, plain, used, place)] = one
+            except InputError as fault:
+                faults.append(fault)
+        if not used:
+            raise no_pair(folder, place, {one.case for one in predictions}, files.keys())
+        for label, one in used.items():
+            labels[one.file].append(label)
+        left = [label for label in files.values() if label not in used]
+        if left and not are_of_fold:
+            others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
+            faults.append(
+                InputError(
+                    f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out"
+                )
+            )
+    found = [(one, labels[one.file]) for one in predictions]
+    pairs: list[Pair] = [
+        (Prediction(stem_of(of_case[0]), one.files), of_case)
+        for one, of_case in found
+        if len(of_case) == len(raters)
+    ]
+    if not pairs:
+        raise InputError(
+            f"{folder}: no case has a label map of every rater; give raters of the same cases"
+        )
+    return pairs, faults
 
 
 def _label_of(
-    one: Prediction,
-    labels: Mapping[str, Path],
-    plain: Mapping[str, Path],
-    used: Mapping[Path, Prediction],
+    one: Prediction, labels: Mapping[str, Path], used: Mapping[Path, Prediction], place: Path
 ) -> Path:
     """The label map of a prediction, by its name or else by the plain one, which no other has."""
     name = one.case.removesuffix(CHANNEL)
-    label = labels.get(one.case, plain.get(name))
+    label = labels.get(one.case, labels.get(name))
     if label is None:
         raise InputError(
-            f"{one.file}: has no label map {name!r} in {_place(labels)}; add it, or leave it out"
+            f"{one.file}: has no label map {name!r} in {place}; add it, or leave it out"
         )
     if label in used:
         raise InputError(
             f"{one.file}: is the case of {used[label].file}, too; leave one of them out"
         )
     return label
-
-
-def _unpredicted(
-    labels: Mapping[str, Path],
-    used: Container[Path],
-    predictions: Sequence[Prediction],
-    folder: Path,
-) -> list[InputError]:
-    """The fault of label maps that have no prediction, unless all predictions are of a fold."""
-    left = [label for label in labels.values() if label not in used]
-    if not left or all(one.file.parent.name == VALIDATION for one in predictions):
-        return []
-    others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
-    return [InputError(f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out")]
-
-
-def _place(labels: Mapping[str, Path]) -> Path:
-    return next(iter(labels.values())).parent
 
 
 def read_labels(
@@ -297,57 +299,21 @@ def check_name(name: str, option: str) -> None:
 
 
 def _check_apart(one: Path, other: Path) -> None:
-    files = label_files(one), label_files(other)
+    """Refuses a rater who is another; compares common label maps until two of them are unlike."""
     if one.resolve() == other.resolve():
         raise InputError(f"{other}: is given twice; give every rater once")
-    if _are_same(*files):
+    files, others = label_files(one), label_files(other)
+    marked = False
+    for case in files.keys() & others.keys():
+        try:
+            first, second = (read_image(file).voxels for file in (files[case], others[case]))
+        except InputError:  # the audit names it
+            continue
+        if not np.array_equal(first, second):
+            return
+        marked = marked or bool(first.any())
+    if marked:
         raise InputError(
             f"{other}: has the same label maps as {one}, so that one rater would count twice; leave one "
             "of them out"
         )
-
-
-def _are_same(one: Mapping[str, Path], other: Mapping[str, Path]) -> bool:
-    """Whether all common label maps are the same, and not all of them empty; stops at the first."""
-    marked = False
-    for case in one.keys() & other.keys():
-        try:
-            first, second = (read_image(files[case]).voxels for files in (one, other))
-        except InputError:  # the audit names it
-            continue
-        if not np.array_equal(first, second):
-            return False
-        marked = marked or bool(first.any())
-    return marked
-
-
-def pair_with_all(
-    predictions: Sequence[Prediction], raters: Sequence[Mapping[str, Path]], folder: Path
-) -> tuple[list[Pair], list[InputError]]:
-    """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
-
-    Args:
-        predictions: The predictions of one folder.
-        raters: For each of them, case → file.
-        folder: The folder of the predictions, for the messages.
-
-    Raises:
-        InputError: If a rater has no label map of any case, or if no case has those of all.
-    """
-    faults: list[InputError] = []
-    cases: dict[Path, Prediction] = {}
-    labels: dict[Path, list[Path]] = defaultdict(list)
-    for files in raters:
-        of_rater, faults_of_rater = pair(predictions, files, folder)
-        faults += faults_of_rater
-        for one, label in of_rater:
-            cases.setdefault(one.file, one)
-            labels[one.file].append(label)
-    pairs: list[Pair] = [
-        (one, labels[file]) for file, one in cases.items() if len(labels[file]) == len(raters)
-    ]
-    if not pairs:
-        raise InputError(
-            f"{folder}: no case has a label map of every rater; give raters of the same cases"
-        )
-    return pairs, faults

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nacl_monai.audits.channels import ACTIVATIONS
 from nacl_monai.audits.names import Names
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
@@ -15,6 +14,7 @@ from nacl_monai.metrics.bins import check_num_bins
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
+SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 _FILES = ("dataset", "patients", "calibrator", "pairs")
 
 

@@ -26,7 +26,7 @@ from nacl_monai.audits.labels import (
     Labels,
     by_name,
     label_files,
-    pair_with_all,
+    pair,
     read_labels,
     turned,
 )
@@ -127,7 +127,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
             f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
             f"--pairs say, as {cases[0][1].case!r} has not; correct them"
         )
-    pairs, faults = pair_with_all(predictions, files, folder)
+    pairs, faults = pair(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
     channels = _channels(folder, [*places.values()], layout, [one for one, _ in pairs], options)
     ordered: list[Pair] = []

@@ -31,7 +31,7 @@ def predictions(tmp_path, *names):
 def test_names_are_equal_but_for_the_channel_of_an_image(predicted, labeled, cases, tmp_path):
     """The case has the name of its label map."""
     labels = {name: tmp_path / f"{name}.nii.gz" for name in labeled}
-    pairs, faults = pair(predictions(tmp_path, *predicted), labels, tmp_path)
+    pairs, faults = pair(predictions(tmp_path, *predicted), [labels], tmp_path)
 
     assert [one.case for one, _ in pairs] == cases
     assert not faults
@@ -40,7 +40,7 @@ def test_names_are_equal_but_for_the_channel_of_an_image(predicted, labeled, cas
 def test_two_predictions_of_one_label_are_a_fault(tmp_path):
     """A case counts once."""
     labels = {"a": tmp_path / "a.nii.gz"}
-    pairs, faults = pair(predictions(tmp_path, "a", "a_0000"), labels, tmp_path)
+    pairs, faults = pair(predictions(tmp_path, "a", "a_0000"), [labels], tmp_path)
 
     assert len(pairs) == len(faults) == 1
     assert "a_0000.npz: is the case of" in str(faults[0])
@@ -82,8 +82,8 @@ def test_validation_of_a_fold_has_a_part_of_the_labeled_cases(tmp_path):
         [Prediction("b", {"": tmp_path / folder / "b.npz"})] for folder in ("validation", "other")
     )
 
-    assert pair(of_fold, labels, tmp_path)[1] == []
-    (fault,) = pair(alone, labels, tmp_path)[1]
+    assert pair(of_fold, [labels], tmp_path)[1] == []
+    (fault,) = pair(alone, [labels], tmp_path)[1]
     assert str(fault) == (
         f"{tmp_path}/a.nii.gz and 2 more have no prediction in {tmp_path}; predict it, or leave it out"
     )

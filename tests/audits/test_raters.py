@@ -1,6 +1,8 @@
 """Several raters: an audit against the share of them, one against each, and what cannot be meant."""
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 
 import nibabel
 import numpy as np
@@ -11,9 +13,19 @@ from nacl_monai import audit, merge, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.reports import check_alike, page, read_run, read_runs
+from nacl_monai.reports import page, read_run, read_runs
 from nacl_monai.reports.evaluated import by_rater, human_run
-from tests.audits.conftest import AFFINE, ALL, CLASSES, SHAPE, bins_of, save
+from tests.audits.conftest import (
+    AFFINE,
+    ALL,
+    CLASSES,
+    SHAPE,
+    Study,
+    bins_of,
+    save,
+    softmax_cases,
+    undraw,
+)
 
 NAMES = ("anna", "ben", "cara")
 
@@ -48,6 +60,19 @@ def raters(study, maps):
     return folders(study, maps)
 
 
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """A study, its raters' label maps, the folder of their audit and what was printed; read only."""
+    root, printed = tmp_path_factory.mktemp("raters"), StringIO()
+    study = Study(root, softmax_cases())
+    maps = label_maps(study)
+    words = [study.nnunet(), "--raters", *folders(study, maps), "--output", root / "audit"]
+    with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        undraw(patch)
+        assert main(["audit", *map(str, words)]) == 0
+    return study, maps, root / "audit", printed.getvalue()
+
+
 def check_share(folder, study, maps, structures=()):
     """Counts of the metric in memory, which has oracles of its own, and those of the raters."""
     metric = CalibrationMetric(regions=ALL, structures=structures, num_raters=len(maps))
@@ -64,23 +89,22 @@ def check_share(folder, study, maps, structures=()):
     assert bins["raters"].tolist() == list(maps)
 
 
-def test_audit_is_against_the_share(study, maps, raters, run, tmp_path):
+def test_audit_is_against_the_share(audited):
     """The folder names the raters, and the first line says them."""
-    code, out, err = run(study.nnunet(), "--raters", *raters)
+    study, maps, folder, out = audited
 
-    assert code == 0, err
     assert out.splitlines()[0].endswith(", 3 raters: anna, ben, cara")
-    check_share(tmp_path / "audit", study, maps)
+    check_share(folder, study, maps)
     assert "rater by rater:" in out
     header = next(line for line in out.splitlines() if "share of 3 raters" in line)
     assert header.split() == ["share", "of", "3", "raters", *NAMES, "each", "by", "the", "others"]
 
 
-def test_numbers_are_those_of_a_slow_loop(study, maps, raters, run, tmp_path):
+def test_numbers_are_those_of_a_slow_loop(audited):
     """ECE over the voxels that any rater marks: confidence against the share who say the same."""
-    assert run(study.nnunet(), "--raters", *raters)[0] == 0
+    study, maps, folder, _ = audited
 
-    found = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    found = pd.read_csv(folder / "cases.csv", index_col="case")
     for case, (probs, _) in study.cases.items():
         labels = [of_rater[case] for of_rater in maps.values()]
         bins, voxels = np.zeros((15, 2)), 0
@@ -117,11 +141,11 @@ def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, run, tmp_pa
             np.testing.assert_array_equal(bins[key], expected[key])
 
 
-def test_dice_and_volumes_are_those_of_the_raters(study, maps, raters, run, tmp_path):
+def test_dice_and_volumes_are_those_of_the_raters(audited):
     """Dice where all agree; CRPS of the sum of probabilities in ml, by its integral."""
-    assert run(study.nnunet(), "--raters", *raters)[0] == 0
+    study, maps, folder, out = audited
 
-    found = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    found = pd.read_csv(folder / "cases.csv", index_col="case")
     ml = 3 * 1.2 * 1.5 / 1000
     for case, (probs, _) in study.cases.items():
         for name, value in (("anterior", 1), ("posterior", 2)):
@@ -140,7 +164,7 @@ def test_dice_and_volumes_are_those_of_the_raters(study, maps, raters, run, tmp_
             assert found.loc[case, f"volume_{name}"] == pytest.approx(volume, abs=1e-6)
             assert found.loc[case, f"rated_volume_{name}"] == pytest.approx(rated.mean(), abs=1e-6)
     assert found["hd95"].isna().all()
-    assert "CRPS of the volume in ml, anterior" in run(study.nnunet(), "--raters", *raters)[1]
+    assert "CRPS of the volume in ml, anterior" in out
 
 
 def test_structures_may_overlap(regions, run, tmp_path):
@@ -190,37 +214,33 @@ def test_processes_maps_and_several_models_go_together(study, raters, run, tmp_p
         assert len(list((tmp_path / "audit" / model / "nifti").glob("*_entropy.nii.gz"))) == 3
 
 
-def test_pictures_show_what_most_raters_say(study, maps, raters, run, tmp_path):
+def test_pictures_show_what_most_raters_say(audited):
     """Voxel by voxel, of the worst cases of the share; a rater has none."""
-    assert run(study.nnunet(), "--raters", *raters)[0] == 0
+    _, maps, folder, _ = audited
 
-    table = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    table = pd.read_csv(folder / "cases.csv", index_col="case")
     case = table["ece_union"].idxmax()
-    shown = np.load(tmp_path / "audit" / "maps" / f"{case}.npz")
+    shown = np.load(folder / "maps" / f"{case}.npz")
     votes = np.stack([of_rater[case] for of_rater in maps.values()])
     most = np.vectorize(lambda *said: max(range(3), key=said.count))(*votes)
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(most.astype(np.uint8), AFFINE))
     picture = np.rot90(np.asarray(turned.dataobj)[..., shown["slice"]])
     np.testing.assert_array_equal(shown["label"], picture)
-    assert not (tmp_path / "audit" / "raters" / "anna" / "maps").exists()
+    assert not (folder / "raters" / "anna" / "maps").exists()
 
 
-def test_reports_read_them(study, raters, run, tmp_path):
+def test_reports_tell_a_share_from_a_rater(audited):
     """``compare`` sets shares or raters side by side, but not one beside the other."""
-    for name in ("one", "two"):
-        assert run(study.nnunet(name), "--raters", *raters, output=f"audit_{name}")[0] == 0
-    shares = [tmp_path / f"audit_{name}" for name in ("one", "two")]
-    of_anna = [folder / "raters/anna" for folder in shares]
-    for pair in (shares, of_anna):
-        check_alike(*read_runs(pair, ["one", "two"]))
+    share, anna, ben = (audited[2] / place for place in ("", "raters/anna", "raters/ben"))
+
+    assert [run.name for run in read_runs([anna, ben])] == ["anna", "ben"]
     with pytest.raises(InputError, match="was evaluated otherwise than"):
-        check_alike(*read_runs([shares[0], of_anna[0]], ["one", "two"]))
+        read_runs([share, anna])
 
 
-def test_raters_themselves_are_a_run(study, raters, run, tmp_path):
+def test_raters_themselves_are_a_run(audited):
     """Their errors follow from their own bins; raters alone say nothing of a share."""
-    assert run(study.nnunet(), "--raters", *raters)[0] == 0
-    share = read_run(tmp_path / "audit")
+    share = read_run(audited[2])
     runs, human = by_rater(share), human_run(share)
 
     assert [one.name for one in runs] == ["share of 3 raters", *NAMES]
@@ -230,11 +250,10 @@ def test_raters_themselves_are_a_run(study, raters, run, tmp_path):
     assert by_rater(runs[1]) == [runs[1]]
 
 
-def test_sites_merge_their_shares(study, raters, run, tmp_path):
+def test_sites_merge_their_shares(audited, run, tmp_path):
     """To the bit, with the raters themselves; other raters are refused."""
-    place = study.nnunet()
-    assert run(place, "--raters", *raters)[0] == 0
-    whole = read_audit(tmp_path / "audit")
+    study, _, folder, _ = audited
+    whole = read_audit(folder)
     parts = []
     for k, cases in enumerate((slice(0, 1), slice(1, None))):
         bins = whole.run.bins.ordered(whole.run.bins.cases[cases])
@@ -246,7 +265,8 @@ def test_sites_merge_their_shares(study, raters, run, tmp_path):
     assert merged.raters.ece("union") == whole.raters.ece("union")
     assert main(["merge", *map(str, parts), "--output", str(tmp_path / "merged")]) == 0
     assert read_audit(tmp_path / "merged").run.bins.raters == list(NAMES)
-    assert run(place, "--raters", *raters[:2], output="fewer")[0] == 0
+    raters = [study.root / name for name in NAMES[:2]]
+    assert run(study.root / "nnunet", "--raters", *raters, output="fewer")[0] == 0
     with pytest.raises(InputError, match="differs from .* in raters"):
         merge([parts[0], tmp_path / "fewer" / "bins.npz"])
 
@@ -395,14 +415,13 @@ def test_raters_must_mean_the_same_labels(study, maps, run, tmp_path):
     assert run(study.channels(dataset=False), *words, *dataset)[0] == 0
 
 
-def test_page_sets_raters_side_by_side(study, raters, run, tmp_path, monkeypatch):
+def test_page_sets_raters_side_by_side(audited, tmp_path, monkeypatch):
     """A line for each, for the share and for the raters themselves; one diagram has them all."""
-    assert run(study.nnunet(), "--raters", *raters)[0] == 0
-    drawn = []
+    folder, drawn = audited[2], []
     monkeypatch.setattr(page, "draw_reliability", lambda runs, **_: drawn.append(runs))
     monkeypatch.setattr(page, "draw_selective", lambda _: [None])
     monkeypatch.setattr(page, "png_source", lambda _: "data:,")
-    file = page.write_page(read_run(tmp_path / "audit"), tmp_path / "page.html", "command")
+    file = page.write_page(read_run(folder), tmp_path / "page.html", "command")
 
     text = file.read_text(encoding="utf-8")
     assert "3 raters have labeled them: anna, ben, cara." in text
@@ -412,7 +431,5 @@ def test_page_sets_raters_side_by_side(study, raters, run, tmp_path, monkeypatch
     names = [[one.name for one in runs] for runs in drawn]
     assert names.count(["share of 3 raters", *NAMES]) == 1
     assert "CRPS of the volume in ml ↓, anterior" in text
-    alone = page.write_page(
-        read_run(tmp_path / "audit/raters/ben"), tmp_path / "ben.html", "command"
-    )
+    alone = page.write_page(read_run(folder / "raters/ben"), tmp_path / "ben.html", "command")
     assert "raters have labeled" not in alone.read_text(encoding="utf-8")
