@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nacl_monai import output as module
@@ -19,6 +20,7 @@ from nacl_monai.completion import whole_parser
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.output import RECORD, abandon_output, aside_of, open_output, written_folder
+from tests.conftest import save_nifti
 
 
 def write(output, files, command="compare", **options):
@@ -253,6 +255,50 @@ def test_full_disk_is_one_line_and_leaves_what_was_there(
     assert errors.count("\n") == 1
     assert "cannot be written (No space left on device)" in errors
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """Two folders of predictions and labels, and the audit of each."""
+    root, rng = tmp_path_factory.mktemp("sites"), np.random.default_rng(0)
+    for site in ("a", "b"):
+        for case in ("x", "y"):
+            label = rng.integers(0, 2, (8, 8, 4)).astype(np.uint8)
+            object_ = np.clip(0.2 + 0.6 * label + rng.normal(0, 0.4, label.shape), 0.01, 0.99)
+            probs = np.stack([1 - object_, object_], -1).astype(np.float32)
+            save_nifti(probs, root / site / f"predictions/{site}{case}_probabilities.nii.gz")
+            save_nifti(label, root / site / f"labels/{site}{case}.nii.gz")
+        words = [
+            root / site / "predictions",
+            root / site / "labels",
+            "--output",
+            root / site / "audit",
+        ]
+        assert main(["audit", *map(str, words)]) == 0
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        "audit SITES/a/predictions SITES/a/labels --output DISK/output",
+        "merge SITES/a/audit/bins.npz SITES/b/audit/bins.npz --output DISK/output",
+        "calibrate SITES/a/predictions SITES/a/labels --output DISK/output",
+        "phantom acdc DISK/output",
+    ],
+    ids=lambda words: words.split()[0],
+)
+def test_disk_that_fills_up_is_one_line_and_nothing_stays(sites, small_disk, capsys, words):
+    """A real one, on which the files that a command writes have no room."""
+    capsys.readouterr()
+    words = words.replace("SITES", str(sites)).replace("DISK", str(small_disk)).split()
+
+    assert main(words) == 1
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "cannot be written (" in line
+    assert not list(small_disk.iterdir())
 
 
 def fork(words, point=None):

@@ -92,6 +92,14 @@ def test_what_is_there_is_not_overwritten(run, tmp_path, name):
     assert [path.name for path in (tmp_path / "dist").iterdir()] == [name]
 
 
+def test_disk_that_fills_up_is_one_line_and_nothing_stays(run, small_disk):
+    """What was begun is gone."""
+    with pytest.raises(InputError, match=r"cannot be written \(.*; choose another folder$"):
+        export_bundle(run, small_disk / "dist/x", "hippocampus", {}, BUNDLES)
+
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("output", ["pipe", "pipe/x"])
 def test_pipe_is_not_to_be_removed(run, tmp_path, output):
     """Nor a device, as what is there otherwise is."""
