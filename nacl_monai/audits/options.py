@@ -10,7 +10,6 @@ from pathlib import Path
 from nacl_monai.audits.names import Names
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
-from nacl_monai.metrics.bins import check_num_bins
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
@@ -52,6 +51,8 @@ class Options:
         for option, number in (("--num-bins", self.num_bins), ("--jobs", self.jobs)):
             if number < 1:
                 raise SettingError(f"{option}: is {number}; give 1 or more")
+        from nacl_monai.metrics.bins import check_num_bins  # noqa: PLC0415 - needs torch
+
         check_num_bins(self.num_bins, "--num-bins")
 
     @property
