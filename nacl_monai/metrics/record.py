@@ -29,7 +29,7 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -258,26 +258,18 @@ class Record:
     def ordered(self, cases: Sequence[str]) -> Record:
         """The same sums with the cases in another order."""
         order = [self.cases.index(case) for case in cases]
-        return replace(
-            self,
-            cases=list(cases),
-            sums=self.sums[order],
-            fine=self.fine and self.fine[order],
-            scores=self.scores and self.scores[order],
-            patients=self.patients and [self.patients[position] for position in order],
-            human=self.human and self.human[order],
-        )
+        patients = self.patients and [self.patients[position] for position in order]
+        return self._changed(lambda sums: sums[order], cases=list(cases), patients=patients)
 
     def pooled(self) -> Record:
         """All cases as one, "all"."""
+        return self._changed(lambda sums: sums.pooled()[None], cases=["all"], patients=None)
+
+    def _changed(self, change: Callable[[Any], Any], **others: Any) -> Record:
+        """A record with all its sums changed alike."""
+        parts = {name: getattr(self, name) for name in ("sums", "fine", "scores", "human")}
         return replace(
-            self,
-            cases=["all"],
-            sums=self.sums.pooled()[None],
-            fine=self.fine and self.fine.pooled()[None],
-            scores=self.scores and self.scores.pooled()[None],
-            patients=None,
-            human=self.human and self.human.pooled()[None],
+            self, **{name: part and change(part) for name, part in parts.items()}, **others
         )
 
     def joined(self, others: Sequence[Record]) -> Record:

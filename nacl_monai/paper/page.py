@@ -101,7 +101,11 @@ def _main_numbers(results: Results) -> pd.DataFrame:
 
 def _rows(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
     """A row per method, its cells in the order of the metrics."""
-    places = {metric: _places(summary, metric) for metric in metrics}
+    places: dict[str, dict[str, int]] = {}
+    for metric in metrics:
+        of_metric = summary[summary["metric"] == metric]
+        ranked = best_places(of_metric["mean"].tolist(), metric)
+        places[metric] = dict(zip(of_metric["method"], ranked, strict=True))
     rows = []
     for method, group in summary.groupby("method", sort=False):
         numbers = {row["metric"]: row for row in group.to_dict("records")}
@@ -112,13 +116,6 @@ def _rows(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]
         seeds = int(group["seeds"].iloc[0])
         rows.append({"label": method_label(str(method)), "seeds": seeds, "cells": cells})
     return rows
-
-
-def _places(summary: pd.DataFrame, metric: str) -> dict[str, int]:
-    """The place of each method by one metric."""
-    rows = summary[summary["metric"] == metric]
-    places = best_places(rows["mean"].tolist(), metric)
-    return dict(zip(rows["method"], places, strict=True))
 
 
 def _cell(row: Mapping[Any, Any], metric: str, place: int) -> dict[str, str]:
@@ -164,26 +161,22 @@ def _picture(title: str, figure: Figure) -> dict[str, str]:
 
 
 def _item(output: Path, name: str) -> dict[str, Any]:
-    """A table or figure that was written into ``output``."""
+    """What the page shows of a table or figure that was written into ``output``."""
     path = output / f"{name}.json"
     try:
-        return _shown(output, name, json.loads(path.read_text(encoding="utf-8")))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files = [output / file for file in manifest["files"]]
+        return {
+            "key": name,
+            "name": re.sub(r"_|(?=\d)", " ", name.capitalize(), count=1),
+            "title": str(manifest["title"]),
+            "pictures": [data_source(file.read_bytes()) for file in files if file.suffix == ".png"],
+            "tables": [_table(file) for file in files if file.suffix == ".csv"],
+            "make": f"make {name}",
+            "command": str(manifest["command"]),
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be shown ({error}); run `make {name}` again") from error
-
-
-def _shown(output: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of the files in a manifest."""
-    files = [output / file for file in manifest["files"]]
-    return {
-        "key": name,
-        "name": re.sub(r"_|(?=\d)", " ", name.capitalize(), count=1),
-        "title": str(manifest["title"]),
-        "pictures": [data_source(file.read_bytes()) for file in files if file.suffix == ".png"],
-        "tables": [_table(file) for file in files if file.suffix == ".csv"],
-        "make": f"make {name}",
-        "command": str(manifest["command"]),
-    }
 
 
 def _table(file: Path) -> dict[str, Any]:

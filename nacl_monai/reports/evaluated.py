@@ -80,21 +80,6 @@ def check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None
             _check_equal(path, metrics[name], means, "its structures")
 
 
-def check_recomputed(path: Path, metrics: pd.DataFrame, bins: Record) -> None:
-    """Compares the calibration errors in ``cases.csv`` with those that follow from the bins.
-
-    Args:
-        path: The file of the metrics.
-        metrics: One row per case.
-        bins: The cases in the same order.
-
-    Raises:
-        InputError: If one is another.
-    """
-    for name, values in bins.columns(map(str, metrics)).items():
-        _check_equal(path, metrics[name], values.numpy(), "the bins")
-
-
 def _check_equal(
     path: Path, written: pd.Series[float], computed: npt.NDArray[Any], source: str
 ) -> None:
@@ -236,7 +221,8 @@ def _checked_bins(evaluation: EvaluationFolder, metrics: pd.DataFrame) -> Record
             f"({name_difference(bins.cases, cases)}); evaluate the run again"
         )
     bins = bins.ordered(cases).check()
-    check_recomputed(evaluation.cases, metrics, bins)
+    for name, values in bins.columns(map(str, metrics)).items():
+        _check_equal(evaluation.cases, metrics[name], values.numpy(), "the bins")
     of_structures = itertools.product(ERRORS, bins.regions_of_structures)
     check_means(evaluation.cases, metrics, [f"{error}_{name}" for error, name in of_structures])
     return bins
@@ -353,7 +339,6 @@ def _read_single(folder: Path, name: str) -> Run:
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
     """One run over the cases of all folds."""
     _check_complete(folder, folds)
-    _check_folds(folds)
     return Run(
         name=name,
         folder=folder,
@@ -365,7 +350,10 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
 
 
 def _check_complete(folder: Path, folds: Sequence[Run]) -> None:
-    """Refuses folds among which one is missing; how many come after the last one nobody says."""
+    """Refuses folds among which one is missing, that are not alike, or that share a case.
+
+    How many come after the last one nobody says.
+    """
     there = [fold.folder for fold in folds]
     numbered = (fold_folder(folder, number) for number in range(len(folds)))
     missing = next((fold for fold in numbered if fold not in there), None)
@@ -373,9 +361,6 @@ def _check_complete(folder: Path, folds: Sequence[Run]) -> None:
         raise InputError(
             f"{missing}: no such fold, and {there[-1].name} is there; train and evaluate all folds"
         )
-
-
-def _check_folds(folds: Sequence[Run]) -> None:
     tested: set[str] = set()
     for fold in folds:
         check_alike(folds[0], fold, same_cases=False)

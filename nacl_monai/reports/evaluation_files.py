@@ -33,7 +33,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nacl_monai.differences import differences, first_of, top_level
+from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, git_commit, read_object, write_text
 from nacl_monai.metrics.columns import MAIN_METRICS
@@ -128,6 +128,7 @@ def _one_line(error: Exception) -> str:
 
 
 _AGAIN = "evaluate the run again"
+_PUT_BACK = "put it back, or train the run again"
 #: The key of the checksum of all others.
 _OWN = "sha256"
 _PACKAGES = ("nacl-monai", "torch", "monai")
@@ -234,10 +235,22 @@ def check_config(file: Path, record: Mapping[str, Any]) -> None:
     Raises:
         InputError: If it is refused.
     """
-    if file.is_file() and record.get("config") not in (None, checksum(file)):
-        raise InputError(
-            f"{file}: is not the one that was evaluated; put it back, or train the run again"
-        )
+    if file.is_file() and record.get("config") not in (None, config_checksum(file)):
+        raise InputError(f"{file}: is not the one that was evaluated; {_PUT_BACK}")
+
+
+def config_checksum(file: Path) -> str:
+    """The SHA-256 of what a training's configuration computes.
+
+    Descriptions are left out, and so is the number of epochs, which a training that goes on changes,
+    though its best weights may be the earlier ones.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    config = read_object(file, _PUT_BACK)
+    config.pop("max_epochs", None)
+    return _checksum({key: part for key, part in leaves(config) if "_desc_" not in key.split("::")})
 
 
 def _beside(folder: EvaluationFolder) -> dict[str, Path]:

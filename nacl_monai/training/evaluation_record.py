@@ -20,6 +20,7 @@ from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.output import check_output, close_output, open_output
 from nacl_monai.reports.evaluation_files import (
     check_config,
+    config_checksum,
     evaluation_record,
     write_evaluation_record,
 )
@@ -108,7 +109,11 @@ class EvaluationRecord:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _checksums(self) -> dict[str, str]:
-        return {name: checksum(file) for name, file in self.files.items() if file.is_file()}
+        return {
+            name: (config_checksum if name == "config" else checksum)(file)
+            for name, file in self.files.items()
+            if file.is_file()
+        }
 
     def _finish(self) -> None:
         if idist.get_rank() != 0:
