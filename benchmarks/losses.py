@@ -55,6 +55,7 @@ def candidates(classes: int, dims: int) -> dict[str, Loss]:
         "ML1ACELoss, hard": losses.ML1ACELoss(),
         "ML1ACELoss, soft": losses.ML1ACELoss(binning="soft"),
         "CRaCLoss": losses.CRaCLoss(),
+        "SDCLoss": losses.SDCLoss(),
         "DCALoss": losses.DCALoss(),
     }
 

@@ -23,6 +23,14 @@ from .nacl import (
     neighborhood_penalty,
 )
 from .neighborhood import neighborhood_proportions
+from .sdc import (
+    DistancePenalty,
+    MorphologyPenalty,
+    SDCLoss,
+    distance_penalty,
+    morphology_penalty,
+    sdc_loss,
+)
 from .svls import SVLSLoss, svls_loss
 
 __all__ = [
@@ -34,6 +42,7 @@ __all__ = [
     "DCAPenalty",
     "DeepSupervisionLoss",
     "DiceCELoss",
+    "DistancePenalty",
     "ECPLoss",
     "EntropyPenalty",
     "FocalLoss",
@@ -44,9 +53,11 @@ __all__ = [
     "ML1ACEPenalty",
     "MarginPenalty",
     "MbLSLoss",
+    "MorphologyPenalty",
     "NACLLoss",
     "NeighborhoodPenalty",
     "Penalty",
+    "SDCLoss",
     "SVLSLoss",
     "SegmentationLoss",
     "crac_loss",
@@ -55,6 +66,7 @@ __all__ = [
     "dca_loss",
     "dca_penalty",
     "dice_ce_loss",
+    "distance_penalty",
     "ecp_loss",
     "entropy_penalty",
     "focal_loss",
@@ -64,9 +76,11 @@ __all__ = [
     "mbls_loss",
     "ml1ace_loss",
     "ml1ace_penalty",
+    "morphology_penalty",
     "nacl_loss",
     "neighborhood_penalty",
     "neighborhood_proportions",
+    "sdc_loss",
     "soft_dice_loss",
     "svls_loss",
 ]

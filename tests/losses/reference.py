@@ -223,3 +223,68 @@ def crac(logits, shares, multipliers, parameters, margin=5.0):
                 here = float(h[k]) if r == region else 0.0
                 values.append(phr(here, parameters[r][k], multipliers[r][k]))
     return mean(values)
+
+
+def signed_distances(labels, k, ignore_index=None):
+    """The distance of every voxel of ``(*spatial)`` to the border of class k, from 1 to -1."""
+    counted = [j for j in itertools.product(*map(range, labels.shape)) if labels[j] != ignore_index]
+    inside = [j for j in counted if labels[j] == k]
+    outside = [j for j in counted if labels[j] != k]
+    found = {}
+    for j in counted:
+        others, sign = (outside, 1) if labels[j] == k else (inside, -1)
+        found[j] = sign * min((math.dist(i, j) for i in others), default=math.inf)
+    finite = inside and outside
+    largest = max(map(abs, found.values())) if finite else 1.0
+    return {j: d / largest if finite else math.copysign(1.0, d) for j, d in found.items()}
+
+
+def distance_penalty(logits, labels, ignore_index=None):
+    """Mean over voxels and classes of |2p - 1 - d|."""
+    values = []
+    for image, label in zip(logits.detach().double().softmax(1), labels[:, 0], strict=True):
+        for k, p in enumerate(image):
+            for j, d in signed_distances(label, k, ignore_index).items():
+                values.append(abs(2 * float(p[j]) - 1 - d))
+    return mean(values)
+
+
+def morphed(labels, k, operation, ignore_index=None):
+    """The voxels of ``(*spatial)`` that an operation makes of the mask of class k, as a set."""
+    grid = [j for j in itertools.product(*map(range, labels.shape)) if labels[j] != ignore_index]
+
+    def window(j):
+        return [i for i in grid if all(abs(a - b) <= 1 for a, b in zip(i, j, strict=True))]
+
+    def dilation(mask):
+        return {j for j in grid if any(i in mask for i in window(j))}
+
+    def erosion(mask):
+        return {j for j in grid if all(i in mask for i in window(j))}
+
+    mask = {j for j in grid if labels[j] == k}
+    return {
+        "erosion": lambda: erosion(mask),
+        "dilation": lambda: dilation(mask),
+        "opening": lambda: dilation(erosion(mask)),
+        "closing": lambda: erosion(dilation(mask)),
+        "inner": lambda: mask - erosion(mask),
+        "outer": lambda: dilation(mask) - mask,
+        "gradient": lambda: dilation(mask) - erosion(mask),
+    }[operation]()
+
+
+def morphology_penalty(logits, labels, operation, ignore_index=None):
+    """Mean over voxels and classes of |p - share of the class in what is left in the window|."""
+    values = []
+    for image, label in zip(logits.detach().double().softmax(1), labels[:, 0], strict=True):
+        masks = [morphed(label, k, operation, ignore_index) for k in range(len(image))]
+        for j in itertools.product(*map(range, label.shape)):
+            if label[j] == ignore_index:
+                continue
+            steps = itertools.product(range(-1, 2), repeat=label.ndim)
+            near = [tuple(a + b for a, b in zip(j, step, strict=True)) for step in steps]
+            counts = [sum(i in mask for i in near) for mask in masks]
+            for p, count in zip(image[(slice(None), *j)], counts, strict=True):
+                values.append(abs(float(p) - count / max(sum(counts), 1)))
+    return mean(values)

@@ -38,6 +38,7 @@ CHOICES = [
     *((losses.NACLLoss, variant) for variant in NACL_VARIANTS),
     (losses.ML1ACELoss, {"binning": "soft"}),
     (losses.ML1ACELoss, {"include_absent": False}),
+    (losses.SDCLoss, {"morphology": "closing", "kernel_size": 5}),
 ]
 # The settings with which a loss is cross-entropy. SVLS has no weight; its equation 6 is tested instead.
 # mL1-ACE is then CE+DSC, and CRaC's weights are learned: their own tests say so.
@@ -50,6 +51,7 @@ NEUTRAL = {
     losses.MbLSLoss: {"penalty_weight": 0.0},
     losses.NACLLoss: {"penalty_weight": 0.0},
     losses.DCALoss: {"penalty_weight": 0.0},
+    losses.SDCLoss: {"morphology_weight": 0.0, "distance_weight": 0.0},
 }
 
 
@@ -123,7 +125,7 @@ def test_every_exported_loss_is_in_the_menu_or_a_part():
     }
 
     assert classes <= {*METHODS.values(), *PENALTIES, *ADAPTERS, *FOREIGN}
-    assert len(PENALTIES) == 6
+    assert len(PENALTIES) == 8
 
 
 def test_exports_are_sorted_and_belong_to_the_package():

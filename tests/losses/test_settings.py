@@ -9,6 +9,7 @@ import torch
 from nacl_monai import losses
 from nacl_monai.errors import InputError
 from nacl_monai.losses.inputs import check_weights
+from nacl_monai.losses.sdc import OPERATIONS
 
 
 @pytest.mark.parametrize("weights", [(1.0, -0.1), (0, 0.0), (), (1.0, float("nan"))])
@@ -33,6 +34,12 @@ REFUSED = {
     "NACLLoss": [("dice_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "FocalLoss": [("gamma", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "LabelSmoothingLoss": [("label_smoothing", bad, "0 to 1") for bad in (-0.1, 1.1, math.nan)],
+    "SDCLoss": [
+        *(("morphology_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+        *(("distance_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+        ("morphology", "thinning", f"one of {', '.join(OPERATIONS)}"),
+        ("kernel_size", 2, ODD),
+    ],
     "CRaCLoss": [
         *(("margin", bad, "a positive number") for bad in (0, math.nan)),
         ("kernel_size", 4, ODD),
@@ -55,7 +62,7 @@ FUNCTIONS = {
     "LabelSmoothingLoss": "label_smoothing_loss",
     **{
         f"{name}Loss": f"{name.lower()}_loss"
-        for name in ("Focal", "ECP", "SVLS", "MbLS", "NACL", "ML1ACE", "CRaC", "DCA")
+        for name in ("Focal", "ECP", "SVLS", "MbLS", "NACL", "ML1ACE", "CRaC", "SDC", "DCA")
     },
 }
 PENALTIES = [name for name in losses.__all__ if name.endswith("Penalty") and "_" not in name]
@@ -72,7 +79,7 @@ def test_module_function_and_penalty_refuse_a_setting_by_its_name(batch, name, k
         lambda: getattr(losses, name)(**{key: value}),
         lambda: getattr(losses, FUNCTIONS[name])(*batch, **{key: value}),
     ]
-    penalty = name.replace("Loss", "Penalty")
+    penalty = {"SDCLoss": "MorphologyPenalty"}.get(name, name.replace("Loss", "Penalty"))
     if key in inspect.signature(getattr(losses, penalty, losses.Penalty)).parameters:
         makers.append(lambda: getattr(losses, penalty)(**{key: value}))
     for make in makers:
@@ -113,7 +120,7 @@ def test_every_setting_is_printed_as_it_would_be_passed(name):
     module = getattr(losses, name)(**settings)
     printed = repr(module)
 
-    weights = {"entropy_weight", "penalty_weight"}
+    weights = {"entropy_weight", "penalty_weight", "morphology_weight", "distance_weight"}
     for key, value in settings.items():
         if not isinstance(module, losses.ComposedLoss) or key not in {*weights, "dice_weight"}:
             assert f"{key}={value!r}" in printed
@@ -154,6 +161,7 @@ def test_class_weights_are_cross_entropys(batch, name):
         ("FocalLoss", ["focal"]),
         ("DiceCELoss", ["cross_entropy", "dice"]),
         ("NACLLoss", ["cross_entropy", "penalty"]),
+        ("SDCLoss", ["cross_entropy", "penalty", "penalty_2"]),
     ],
 )
 def test_terms_have_the_names_that_curves_show(batch, name, terms):

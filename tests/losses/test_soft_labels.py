@@ -7,10 +7,19 @@ from hypothesis import strategies as st
 
 from nacl_monai import losses
 from nacl_monai.errors import InputError
-from tests.losses.test_contract import CASES, VARIANTS, build
+from tests.losses.test_contract import CASES, PENALTIES, VARIANTS, build
 
 ONE_HOT = [case for case in (*CASES, *VARIANTS) if "bilateral" not in case.values[1].values()]
-every_loss = pytest.mark.parametrize(("item", "settings"), ONE_HOT)
+# Only whole voxels have a border to which a distance can be measured.
+WHOLE = {losses.SDCLoss, losses.DistancePenalty}
+PARTS = {"parts": [part for part in PENALTIES if part not in WHOLE]}
+SOFT = [
+    pytest.param(item, PARTS if item is losses.ComposedLoss else settings, id=case.id)
+    for case in ONE_HOT
+    for item, settings in [case.values]
+    if item not in WHOLE
+]
+every_loss = pytest.mark.parametrize(("item", "settings"), SOFT)
 
 
 def one_hot(labels, classes=3):
@@ -214,6 +223,19 @@ def test_proportions_are_linear_in_the_labels(seed, share, prior, kernel_size):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "bilateral"])
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+def test_proportions_of_one_hot_labels_are_those_of_the_map(prior, border):
+    """τ is the same to the bit, with a label that is ignored too."""
+    labels, image = torch.randint(4, (2, 1, 5, 6)), torch.rand(2, 2, 5, 6)
+    options = {"prior": prior, "border": border, "image": image, "ignore_index": 3}
+    expected = losses.neighborhood_proportions(labels, 3, **options)
+
+    for dtype in (torch.bool, torch.float32):
+        found = losses.neighborhood_proportions(one_hot(labels).to(dtype), None, **options)
+        assert torch.equal(found, expected)
+
+
 @every_loss
 @pytest.mark.parametrize(
     ("shares", "message"),
@@ -311,3 +333,18 @@ def test_list_of_outputs_is_refused_by_name(item, settings, batch):
     for outputs in ([logits, logits], (logits,)):
         with pytest.raises(InputError, match="are a list of . outputs; wrap the loss in DeepSuper"):
             loss(outputs, labels)
+
+
+@pytest.mark.parametrize("item", sorted(WHOLE, key=str), ids=lambda item: item.__name__)
+def test_soft_labels_are_refused_where_a_border_is_needed(item, batch):
+    """One line says so, and a compiled graph never makes a number of them."""
+    logits, _ = batch
+    labels = soft(*logits.shape)
+    with pytest.raises(
+        InputError, match="^labels: are soft, 0.* of a class in a voxel, and have no"
+    ):
+        item()(logits, labels)
+    torch.compiler.reset()
+    compiled = torch.compile(item(), backend="eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match="labels: are soft"):
+        compiled(logits, labels)
