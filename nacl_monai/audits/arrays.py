@@ -169,14 +169,10 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
             "by np.moveaxis(probs, -1, 0)"
         )
     one_hot = labeled == shape and any((labels.sum(axis) == 1).all() for axis in (0, 1))
-    if not structures and (
-        (labeled == shape and not one_hot)
-        or (shape[:1] == (1,) and labeled == single)
-        or (shape[1:2] == (1,) and labeled == batch)
-    ):
+    if labeled == shape and not structures and not one_hot:
         raise InputError(
-            f"probs: have the shape {shape}, and labels {labeled}, as of the one channel of a sigmoid; "
-            "give structures=['name'] and masks (1, *spatial), or np.stack([1 - probs, probs])"
+            f"probs: have the shape {shape}, as labels have, one channel, as of a sigmoid; give "
+            "structures=['name'] and masks (1, *spatial), or np.stack([1 - probs, probs])"
         )
 
 

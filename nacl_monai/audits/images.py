@@ -1,4 +1,4 @@
-"""Files of voxels: NIfTI by nibabel; NRRD and MetaImage by SimpleITK, where it is there."""
+"""Files of voxels: NIfTI by nibabel; NRRD and MetaImage by SimpleITK."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nacl_monai.audits.names import NIFTI
 from nacl_monai.data.faults import check_file, readable
 from nacl_monai.errors import InputError
-from nacl_monai.inference.images import affine_of
+from nacl_monai.inference.images import affine_of, read_itk
 from nacl_monai.metrics.voxels import native
 
 Affine = npt.NDArray[np.float64] | None
@@ -102,7 +102,7 @@ def read_image(file: Path) -> Image:
     Raises:
         InputError: If the file cannot be read, is damaged, or is not a volume of plain numbers.
     """
-    return _read_nifti(file) if file.name.lower().endswith(NIFTI) else _read_sitk(file)
+    return _read_nifti(file) if file.name.lower().endswith(NIFTI) else _read_itk(file)
 
 
 def read_grid(file: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
@@ -162,32 +162,11 @@ def _unpacked(image: Any) -> tuple[Array, float | None]:
     return voxels, abs(float(slope)) if dtype.kind in "iu" else None
 
 
-def _read_sitk(file: Path) -> Image:
-    try:
-        import SimpleITK  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(
-            f"{file}: needs SimpleITK to be read; pip install SimpleITK, or save it as NIfTI"
-        ) from error
+def _read_itk(file: Path) -> Image:
     with readable(str(file)):
-        image: Any = SimpleITK.ReadImage(str(file))
-        voxels = SimpleITK.GetArrayFromImage(image)
-        spacing, origin = (np.array(of()) for of in (image.GetSpacing, image.GetOrigin))
-        axes = len(spacing)
-        direction = np.array(image.GetDirection()).reshape(axes, axes)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        voxels = np.moveaxis(voxels, -1, 0)
-    affine = to_ras(spacing, origin, direction)
-    return _checked(file, np.ascontiguousarray(voxels), affine, voxels.dtype.kind in "iub")
-
-
-def to_ras(spacing: Array, origin: Array, direction: Array) -> npt.NDArray[np.float64]:
-    """ITK's geometry, which runs left and posterior, as an affine; axes beyond the third are dropped."""
-    affine = np.eye(4)
-    n = min(len(spacing), 3)
-    affine[:n, :n] = direction[:n, :n] * spacing[:n]
-    affine[:n, 3] = origin[:n]
-    return np.diag([-1.0, -1, 1, 1]) @ affine
+        voxels, affine = read_itk(str(file))
+    voxels = np.ascontiguousarray(voxels[0] if len(voxels) == 1 else voxels)
+    return _checked(file, voxels, affine, voxels.dtype.kind in "iu")
 
 
 def _checked(file: Path, voxels: Array, affine: Any, whole: bool) -> Image:

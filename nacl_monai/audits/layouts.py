@@ -33,11 +33,11 @@ from nacl_monai.audits.images import (
     read_grid,
     read_image,
     stored_as,
-    to_ras,
 )
 from nacl_monai.audits.names import ENDINGS, image_files, images_by_name, named_once, stem_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
+from nacl_monai.inference.images import itk_affine
 from nacl_monai.metrics.record import UNREADABLE_NPZ
 from nacl_monai.metrics.voxels import native
 from nacl_monai.runs import EvaluationFolder
@@ -148,9 +148,8 @@ def _affine(geometry: Path, record: Mapping[str, Any], shape: Sequence[int]) -> 
         if "nibabel_stuff" in record:
             return np.asarray(record["nibabel_stuff"]["original_affine"], np.float64)
         itk = record["sitk_stuff"]
-        spacing, origin = (np.asarray(itk[key], np.float64) for key in ("spacing", "origin"))
-        direction = np.asarray(itk["direction"], np.float64).reshape(len(spacing), -1)
-        affine = to_ras(spacing, origin, direction)
+        geometry_of = (np.asarray(itk[key], float) for key in ("spacing", "origin", "direction"))
+        affine = itk_affine(*geometry_of)
         return _turned_back(affine, itk.get("original_orientation"), shape)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -17,8 +17,7 @@ from pathlib import Path
 from nacl_monai.errors import InputError, SettingError
 
 NIFTI = (".nii.gz", ".nii")
-SITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-ENDINGS = (*NIFTI, *SITK)
+ENDINGS = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
 _MOST = 50  # so many names of each folder are compared for the nearest
 

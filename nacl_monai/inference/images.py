@@ -265,7 +265,8 @@ def read_volume(file: str) -> Any:
         series = read_series(file)
         voxels, affine = read_voxels(series)[None], series.affine
     elif file.lower().endswith(ITK):
-        voxels, affine = _read_itk(file)
+        stored, affine = read_itk(file)
+        voxels = np.ascontiguousarray(stored.transpose(0, 3, 2, 1), np.float32)
     else:
         image = _load()(file)
         if is_nifti(file):  # MONAI may take the form that the header does not declare
@@ -280,20 +281,27 @@ def _load() -> Callable[[str], Any]:
     return LoadImage(ensure_channel_first=True, dtype=np.float32)
 
 
-def _read_itk(file: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Voxels ``(C, x, y, z)`` and affine, RAS+; the channels are components or the fourth axis."""
+def read_itk(file: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Voxels ``(C, z, y, x)`` as stored, of components or of a fourth axis, and the affine, RAS+."""
     image = simple_itk.ReadImage(file)
     voxels = simple_itk.GetArrayFromImage(image)
     if voxels.dtype.kind not in REAL_KINDS:
         raise ValueError(f"its voxels are {voxels.dtype}")
     if image.GetNumberOfComponentsPerPixel() > 1:
         voxels = np.moveaxis(voxels, -1, 0)
-    axes = image.GetDimension()
-    affine = np.eye(4)
-    direction = np.reshape(image.GetDirection(), (axes, axes)) * image.GetSpacing()
-    affine[:3, :3], affine[:3, 3] = direction[:3, :3], image.GetOrigin()[:3]
-    voxels = voxels.reshape(-1, *voxels.shape[-3:]).transpose(0, 3, 2, 1)
-    return np.ascontiguousarray(voxels, np.float32), np.diag([-1.0, -1, 1, 1]) @ affine
+    affine = itk_affine(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return voxels.reshape(-1, *voxels.shape[-3:]), affine
+
+
+def itk_affine(
+    spacing: Sequence[float], origin: Sequence[float], direction: Any
+) -> npt.NDArray[np.float64]:
+    """ITK's geometry, which runs left and posterior, as an affine; a fourth axis is dropped."""
+    axes = len(spacing)
+    n, affine = min(axes, 3), np.eye(4)
+    affine[:n, :n] = (np.reshape(direction, (axes, axes)) * np.asarray(spacing))[:n, :n]
+    affine[:n, 3] = origin[:n]
+    return np.diag([-1.0, -1, 1, 1]) @ affine
 
 
 def stored_shape(file: str) -> tuple[int, ...]:

@@ -173,13 +173,13 @@ MASK, SQUARES = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3))
         ),
         (
             {"probs": MASK / 2, "labels": MASK},
-            "as of the one channel of a sigmoid; give structures=",
+            "one channel, as of a sigmoid; give structures=",
         ),
-        ({"probs": MASK[None] / 2, "labels": MASK}, "as of the one channel of a sigmoid"),
-        ({"probs": [MASK / 2], "labels": [MASK]}, "as of the one channel of a sigmoid"),
+        ({"probs": MASK[None] / 2, "labels": MASK}, "one channel, as of a sigmoid"),
+        ({"probs": [MASK / 2], "labels": [MASK]}, "one channel, as of a sigmoid"),
         (
             {"probs": MASK[None, None] / 2, "labels": MASK[None]},
-            "as of the one channel of a sigmoid",
+            "one channel, as of a sigmoid",
         ),
     ],
 )
