@@ -346,16 +346,6 @@ def test_exclusive_classes_without_a_background_are_refused(study, run):
     assert "dataset.json: labels: the smallest value must be 0" in refusal(run(place, study.labels))
 
 
-def test_folder_that_no_audit_wrote_stays(study, run, tmp_path):
-    """A study may have cases, maps and raters of its own."""
-    own = tmp_path / "audit" / "nifti" / "ct.nii.gz"
-    save(own, np.zeros(SHAPE, np.uint8))
-
-    said = refusal(run(study.nnunet(), study.labels))
-    assert "audit: holds nifti, which `nacl-monai audit` did not write" in said
-    assert own.is_file()
-
-
 @pytest.mark.parametrize("word", ["--dataset", "--patients", "--calibrator"])
 def test_file_that_is_read_is_not_replaced(study, run, tmp_path, word):
     """Its table would go with the folder."""
@@ -399,27 +389,6 @@ def test_empty_file_is_a_fault_of_its_case_alone(study, run, tmp_path, first):
     code, _, err = run(place, study.labels)
     assert code == 1
     assert err.count("fault: ") == 1
-    assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == 2
-
-
-def test_working_directory_stays(study, run, tmp_path, monkeypatch):
-    """``--output .`` would take it away below whoever works there."""
-    words = study.nnunet(), study.labels
-    (tmp_path / "audit").mkdir()
-    monkeypatch.chdir(tmp_path / "audit")
-
-    assert "is where this command runs" in refusal(run(*words))
-    assert (tmp_path / "audit").is_dir()
-
-
-def test_audit_takes_the_place_of_an_earlier_one(study, run, tmp_path):
-    """A case that is gone is gone from the files, too."""
-    place, labels = study.nnunet(), study.labels
-    assert run(place, labels)[0] == 0
-    for file in (*place.glob(f"{BAD}.*"), *labels.glob(f"{BAD}.*")):
-        file.unlink()
-
-    assert run(place, labels)[0] == 0
     assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == 2
 
 

@@ -1,9 +1,7 @@
 """What would be measured without a word: each is refused in one line, and its neighbor is not."""
 
-import gzip
 import io
 import json
-import shutil
 import zipfile
 
 import numpy as np
@@ -14,7 +12,6 @@ from nacl_monai.audits.channels import Channels, read_dataset
 from nacl_monai.audits.images import Prediction, Probabilities
 from nacl_monai.audits.layouts import read_npz
 from nacl_monai.audits.reading import check_agreement, check_channels
-from nacl_monai.data.faults import check_file
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from tests.audits.conftest import save
@@ -79,22 +76,6 @@ def test_nested_dataset_is_damaged(tmp_path):
 
     with pytest.raises(InputError, match=r"dataset.json: is damaged; give another with --dataset"):
         read_dataset(file)
-
-
-def test_checksum_is_read_whatever_the_case_of_the_ending(tmp_path):
-    """Files are read no farther than their voxels, and .NII.GZ is an ending, too."""
-    save(tmp_path / "a.nii.gz", LABELS.astype(np.uint8))
-    file = tmp_path / "a.NII.GZ"
-    shutil.move(tmp_path / "a.nii.gz", file)
-    check_file(str(file))
-    content = bytearray(file.read_bytes())
-    content[-8] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(gzip.BadGzipFile):
-        gzip.decompress(content)
-
-    with pytest.raises(InputError, match="a.NII.GZ: cannot be read"):
-        check_file(str(file))
 
 
 @pytest.mark.parametrize(

@@ -69,24 +69,6 @@ def test_temperature_that_was_put_in_is_found_from_one_percent(method, temperatu
     assert fit.nll < fit.nll_before
 
 
-def test_temperatures_of_structures_that_were_put_in_are_found():
-    """Each has its own."""
-    put_in = [0.5, 2.0, 3.0]
-    fit = fitted(exact(put_in), method="structure_temperatures")
-
-    np.testing.assert_allclose(fit.parameters["temperatures"], put_in, rtol=1e-4)
-    assert fit.moved == 0
-
-
-def test_scales_and_biases_that_were_put_in_are_found():
-    """Each structure has its own pair."""
-    put_in, biases = np.array([0.5, 2.0, 3.0]), [0.3, -0.6, 0.9]
-    fit = fitted(exact(put_in, biases), method="platt")
-
-    np.testing.assert_allclose(fit.parameters["scales"], 1 / put_in, rtol=1e-4)
-    np.testing.assert_allclose(fit.parameters["biases"], biases, atol=1e-4)
-
-
 def slow_nll(volumes, scales, biases):
     """Binary cross-entropy, its mean over voxels, then patients, then structures."""
     losses = [

@@ -1,7 +1,5 @@
 """Each structure that may overlap is kept as a problem of two classes, in its own region."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -126,13 +124,3 @@ def test_structures_are_a_list_of_names(structures):
     """Neither none of them nor the letters of a name."""
     with pytest.raises(InputError, match="structures: are .*; give a list of names"):
         StructureLogits(structures)
-
-
-def test_disk_is_given_back():
-    """The temporary folders go after the fit."""
-    with StructureLogits(NAMES) as structures:
-        structures.add(*volume(0), "p")
-        folders = [Path(problem._folder.name) for problem in structures.problems]
-        assert all(list(folder.iterdir()) for folder in folders)
-
-    assert not any(folder.exists() for folder in folders)
