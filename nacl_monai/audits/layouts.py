@@ -148,8 +148,7 @@ def _affine(geometry: Path, record: Mapping[str, Any], shape: Sequence[int]) -> 
         if "nibabel_stuff" in record:
             return np.asarray(record["nibabel_stuff"]["original_affine"], np.float64)
         itk = record["sitk_stuff"]
-        geometry_of = (np.asarray(itk[key], float) for key in ("spacing", "origin", "direction"))
-        affine = itk_affine(*geometry_of)
+        affine = itk_affine(itk["spacing"], itk["origin"], itk["direction"])
         return _turned_back(affine, itk.get("original_orientation"), shape)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -54,7 +54,16 @@ def calibrate(study, tmp_path, capsys):
 
     def run(*words, predictions=None):
         folders = [predictions or study.nnunet(), study.labels]
-        code = main(["calibrate", *map(str, [*folders, "--output", tmp_path / "out", *words])])
+        words = [
+            *folders,
+            "--output",
+            tmp_path / "out",
+            "--regions",
+            "union",
+            "--no-pictures",
+            *words,
+        ]
+        code = main(["calibrate", *map(str, words)])
         return (code, *capsys.readouterr())
 
     return run
