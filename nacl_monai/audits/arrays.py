@@ -32,6 +32,7 @@ def audit(
     labels: Cases | str | Path | Mapping[str, Cases | str | Path],
     *,
     mask: Cases | None = None,
+    ignore_index: int | None = None,
     classes: Sequence[str] = (),
     structures: Sequence[str] = (),
     regions: Sequence[str] = EVALUATED_REGIONS,
@@ -49,6 +50,7 @@ def audit(
         labels: Class indices, or one-hot, of the same cases; masks for structures; or a folder. Of
             several raters, a mapping from their names to these: the audit is against the share of them.
         mask: The voxels that count, shaped like the labels without channels.
+        ignore_index: Voxels with this label do not count; of folders, ``dataset.json`` says it.
         classes: Names of the classes, background first; numbers by default.
         structures: Names of the channels, if they are structures that may overlap (sigmoid).
         regions: Names of the regions.
@@ -73,8 +75,8 @@ def audit(
     """
     raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
-        of_arrays = {"mask": mask is not None, "classes": classes, "cases": cases}
-        _refuse(of_arrays, "arrays")
+        of_arrays = {"mask": mask is not None, "ignore_index": ignore_index is not None}
+        _refuse({**of_arrays, "classes": classes, "cases": cases}, "arrays")
         _refuse({"write": options.get("write")}, "the command")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
@@ -90,6 +92,7 @@ def audit(
         num_bins=num_bins,
         regions=regions,
         structures=structures,
+        ignore_index=ignore_index,
         from_logits=from_logits,
         num_raters=max(1, len(raters)),
     )

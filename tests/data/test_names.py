@@ -126,19 +126,10 @@ def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
             save_nifti(label, tmp_path / f"{rater}/{name}.nii.gz")
     write_json("labels.json", {"labels": {"background": 0, markup: 1, "../x": 2}})
     before = set(tmp_path.rglob("*"))
-    words = [
-        "audit",
-        "predictions",
-        "--no-pictures",
-        "--dataset",
-        "labels.json",
-        "--raters",
-        "a",
-        "b",
-    ]
+    words = ["audit", "predictions", "--no-pictures", "--jobs", "1", "--dataset", "labels.json"]
 
-    assert main([*words, "--rater-names", markup, "../y"]) == 2
-    assert main([*words, "--rater-names", markup, "y", "--output", "out"]) == 0
+    assert main([*words, "--raters", "a", "b", "--rater-names", markup, "../y"]) == 2
+    assert main([*words[:2], "a", *words[2:], "--names", markup, "--output", "out"]) == 0
     assert {path for path in tmp_path.rglob("*") if "out" not in path.parts} == before
     pages = list((tmp_path / "out").rglob("*.html"))
     assert pages

@@ -191,14 +191,14 @@ def test_step_that_fails_is_a_fault_of_the_case(volume):
 
 @pytest.fixture
 def scans(tmp_path):
-    """Two CTs of 400×400×400 mm: the liver in the middle, the spleen there or at the upper end."""
+    """Two CTs of 100×100×400 mm: the liver in the middle, the spleen there or at the upper end."""
     rng = np.random.default_rng(0)
     for number, top in enumerate((40, 98)):
-        label = np.zeros((100, 100, 100), np.uint8)
-        label[40:60, 40:60, 40:60] = 1
-        label[45:50, 45:50, 45:50] = 2 + number  # kidney, spleen
-        label[52:55, 52:55, 52:55] = 4
-        label[60:64, 60:64, top : top + 2] = 3 - number
+        label = np.zeros((25, 25, 100), np.uint8)
+        label[2:22, 2:22, 40:60] = 1
+        label[7:12, 7:12, 45:50] = 2 + number  # kidney, spleen
+        label[14:17, 14:17, 52:55] = 4
+        label[22:25, 22:25, top : top + 2] = 3 - number
         name = f"train_{number:03d}"
         image = rng.normal(0, 100, label.shape).astype(np.float32)
         affine = np.diag([4.0, 4, 4, 1])

@@ -7,6 +7,7 @@ import torch
 import nacl_monai
 from nacl_monai import losses, metrics
 from nacl_monai.errors import InputError
+from nacl_monai.posthoc import RegionLogits, fit_temperature
 
 LOSSES = [name for name in losses.__all__ if name.endswith("_loss") or name == "cross_entropy"]
 ERRORS = [name for name in metrics.__all__ if name.endswith(("_error", "_gap", "_score"))]
@@ -102,6 +103,26 @@ def test_mask_and_ignored_label_are_one_to_metric_and_audit():
         metric(PROBS, labels, mask=given)
         torch.testing.assert_close(metric.aggregate(), expected, equal_nan=True)
 
-    whole = nacl_monai.audit(PROBS[..., :4], LABELS[..., :4], **settings).ece("all")
-    found = nacl_monai.audit(np.asarray(PROBS), np.asarray(LABELS), mask=mask, **settings)
-    assert found.ece("all") == pytest.approx(whole)
+    whole = nacl_monai.audit(PROBS[..., :4], LABELS[..., :4], **settings)
+    for labels, given in ((ignored, {"ignore_index": 255}), (np.asarray(LABELS), {"mask": mask})):
+        found = nacl_monai.audit(np.asarray(PROBS), labels, **given, **settings)
+        assert found.ece("all") == pytest.approx(whole.ece("all"))
+    with pytest.raises(InputError, match="ignore_index"):
+        nacl_monai.audit("predictions", "labels", ignore_index=255)
+
+
+def test_mask_and_ignored_label_are_one_to_calibrators():
+    """The temperature is that of the voxels that count."""
+    ignored, mask = LABELS.clone(), torch.ones(2, 8, 6, dtype=torch.bool)
+    ignored[..., 4:], mask[..., 4:] = 255, False
+    fitted = []
+    for logits, labels, settings in (
+        (LOGITS[..., :4], LABELS[..., :4], [{}, {}]),
+        (LOGITS, ignored, [{"ignore_index": 255}] * 2),
+        (LOGITS, LABELS, [{"mask": one} for one in mask]),
+    ):
+        with RegionLogits() as voxels:
+            for number, case in enumerate(zip(logits, labels, strict=True)):
+                voxels.add(*case, f"p{number}", **settings[number])
+            fitted.append(fit_temperature(voxels).temperature.item())
+    assert fitted == pytest.approx([fitted[0]] * 3)

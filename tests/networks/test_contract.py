@@ -110,6 +110,7 @@ def test_bfloat16_stays_near_float32(name):
     assert (logits - expected).abs().mean() < 0.05 * expected.std() + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", THREE_D)
 def test_patches_are_taken_as_slices_are(name):
     """In 3-D, too, outputs of training have the patch's size, the final one is first, and all learn."""

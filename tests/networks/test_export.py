@@ -13,6 +13,8 @@ FIXED_SIZE = {"transunet", *FIXED_TRACE}  # with free sizes, torch.export does n
 SIZES = [(2, 2, 96, 64), (1, 2, 96, 64), (3, 2, 64, 32), (1, 2, 224, 224)]
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
+pytestmark = pytest.mark.slow  # to trace and to script takes seconds
+
 
 def spread(name):
     """A small network in evaluation whose logits are far from zero, so that they can differ."""
