@@ -280,13 +280,6 @@ class TestFaults:
             )
             assert len(summary.faults) == faults
 
-    def test_bundles_of_the_project_are_asked_unless_others_are_named(self, root, monkeypatch):
-        """The check finds a dataset from any working directory, and a wrong name nowhere."""
-        monkeypatch.chdir(root)
-        assert check_dataset("hippocampus", root, subset=True).dataset == "hippocampus"
-        with pytest.raises(InputError, match="no such dataset"):
-            check_dataset("brain", root)
-
 
 @pytest.mark.parametrize("name", ["$print('run')", "@classes", "%classes"])
 def test_folder_whose_name_is_code_is_refused(name, tmp_path, monkeypatch, capsys):

@@ -421,26 +421,6 @@ class TestImages:
         assert (window["b_min"], window["b_max"], window["clip"]) == (0.0, 1.0, True)
         assert "the foreground of 4 cases" in reasons
 
-    @pytest.mark.parametrize("unit", [1e-5, 1.0, 1e4])
-    def test_window_of_a_ct_is_as_exact_in_any_unit(self, new, tmp_path, unit):
-        """In 1/mm its numbers are small; they are rounded to a thousandth of the window."""
-        data = own_data.nnunet(tmp_path / "data", channel_names={"0": "CT"})
-        for name in NAMES:
-            change(data / f"imagesTr/{name}_0000.nii.gz", lambda voxels: unit * (voxels + 1000))
-        pairs = [
-            [
-                nibabel.load(data / f"{folder}Tr/{name}{end}.nii.gz").get_fdata()
-                for folder, end in (("images", "_0000"), ("labels", ""))
-            ]
-            for name in NAMES
-        ]
-        exact = np.percentile(np.concatenate([i[k > 0] for i, k in pairs]), [0.5, 99.5])
-        window = new(data)[0]["preprocessing"][-1]
-
-        np.testing.assert_allclose(
-            [window["a_min"], window["a_max"]], exact, atol=np.ptp(exact) / 1000
-        )
-
     def test_ct_whose_foreground_is_constant_is_refused(self, new, tmp_path):
         """Its percentiles are one."""
         data = own_data.nnunet(tmp_path / "data", channel_names={"0": "CT"})
@@ -485,19 +465,6 @@ class TestImages:
 
         assert (keys["modalities"], keys["in_channels"]) == (["", ""], 2)
         assert "so that inference cannot find them by name" in reasons
-
-    @pytest.mark.parametrize("modality", ["CT", {"0": "CT"}])
-    def test_ct_of_a_datalist_has_a_window(self, new, tmp_path, modality):
-        """Whether the modality is a word or a list of channels."""
-        data = own_data.datalist(tmp_path / "data", modality=modality)
-        content = json.loads((data / "brain.json").read_text())
-        for entry in content["training"]:
-            entry["image"] = entry["image"][0]
-        write_json(data / "brain.json", content)
-        keys, reasons = new(data)
-
-        assert keys["preprocessing"][-1]["_target_"] == "ScaleIntensityRanged"
-        assert "CT: the window is" in reasons
 
     def test_ct_beside_another_modality_is_refused_until_somebody_decides(self, new, tmp_path):
         """One step scales all channels; the message says how to decide, and that works."""

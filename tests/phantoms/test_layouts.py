@@ -1,11 +1,8 @@
 """Each phantom has the official folders, names, matrices and labels, and shows what it labels."""
 
-import json
-
 import nibabel
 import numpy as np
 import pytest
-from monai.data import load_decathlon_datalist
 
 from nacl_monai.phantoms import PHANTOMS
 from tests.phantoms.files import contents, labeled_cases, voxels
@@ -146,58 +143,3 @@ def test_full_size_is_the_official_matrix_of_the_same_anatomy(phantom_of, tmp_pa
         center = [(np.mean(np.nonzero(mask), axis=1) + 0.5) / mask.shape for mask in masks]
         np.testing.assert_allclose(*share, rtol=0.15)
         np.testing.assert_allclose(*center, atol=0.02)
-
-
-def test_patient_of_acdc_has_a_description_a_cine_and_two_labeled_frames(phantom_of):
-    """The frames' images are the cine's of that number, counted from one; groups alternate."""
-    folders = sorted((phantom_of("acdc") / "training").iterdir())
-    assert [folder.name for folder in folders] == [f"patient{k:03d}" for k in range(1, 7)]
-    groups = []
-    for folder in folders:
-        lines = (folder / "Info.cfg").read_text().splitlines()
-        info = dict(line.split(": ") for line in lines)
-        assert list(info) == ["ED", "ES", "Group", "Height", "NbFrame", "Weight"]
-        groups.append(info["Group"])
-        cine = voxels(folder / f"{folder.name}_4d.nii.gz")
-        frames = {int(info[phase]) for phase in ("ED", "ES")}
-        assert cine.shape[3] == int(info["NbFrame"]) == 3
-        assert len(frames) == 2
-        stems = {frame: f"{folder.name}_frame{frame:02d}" for frame in frames}
-        images = {f"{stem}{kind}.nii.gz" for stem in stems.values() for kind in ("", "_gt")}
-        assert {path.name for path in folder.iterdir()} == {
-            "Info.cfg",
-            f"{folder.name}_4d.nii.gz",
-            *images,
-        }
-        for frame, stem in stems.items():
-            image = voxels(folder / f"{stem}.nii.gz")
-            np.testing.assert_array_equal(image, cine[..., frame - 1])
-            assert image.min() >= 0
-        blood = {phase: voxels(folder / f"{stems[int(info[phase])]}_gt.nii.gz") == 3
-                 for phase in ("ED", "ES")}  # fmt: skip
-        assert blood["ES"].sum() < 0.8 * blood["ED"].sum()
-    assert groups == ["NOR", "DCM", "HCM", "MINF", "RV", "NOR"]
-
-
-@pytest.mark.parametrize("name", ["hippocampus", "prostate"])
-def test_dataset_json_of_a_task_lists_its_files(phantom_of, cases, name):
-    """As MONAI reads it, with the official keys in their order; beside each is macOS's ``._`` file."""
-    root = phantom_of(name)
-    text = json.loads((root / "dataset.json").read_text())
-    training, test = (
-        load_decathlon_datalist(root / "dataset.json", True, part) for part in ("training", "test")
-    )
-    listed = {path for case in [*training, *test] for path in case.values()}
-    volumes = list(root.glob("*/[!.]*.nii.gz"))
-    assert listed == set(map(str, volumes))
-    assert (text["numTraining"], text["numTest"]) == (len(training), len(test))
-    assert list(text) == [
-        "name", "description", "reference", "licence", "release", "tensorImageSize", "modality",
-        "labels", "numTraining", "numTest", "training", "test",
-    ]  # fmt: skip
-    for path in volumes:
-        assert path.with_name(f"._{path.name}").read_bytes()[:4] == bytes.fromhex("00051607")
-    for (image,), label in cases(name):
-        assert text["tensorImageSize"] == f"{image.ndim}D"
-        assert len(text["modality"]) == (image.shape[3] if image.ndim == 4 else 1)
-        assert set(map(str, np.unique(label.dataobj))) == set(text["labels"])

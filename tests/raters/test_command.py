@@ -142,23 +142,6 @@ def test_cases_are_read_by_name_whatever_the_tool(write, tmp_path):
         assert radius[inside].max() <= radius[~inside].min()
 
 
-def test_slices_of_an_oblique_stack_are_its_own(write, tmp_path):
-    """The axis of the longest voxels is the last, though it runs nearest to the right."""
-    folders = write(tmp_path, cases=1, spacing=(1.0, 1.5, 8.0), shape=(20, 14, 3))
-    expected = next(read_cases(find_cases(folders)))
-    oblique = np.array([[0.1, 0, 8.0, 0], [1.0, 0.1, 0, 0], [0, 1.5, 0.1, 0], [0, 0, 0, 1]])
-    for folder in folders:
-        file = folder / "case00.nii.gz"
-        voxels = np.asarray(nibabel.load(file).dataobj)
-        nibabel.save(nibabel.Nifti1Image(voxels, oblique), file)
-
-    case = next(read_cases(find_cases(folders)))
-    assert case.spacing[2] == pytest.approx(8.0, rel=1e-3)
-    counts = [sorted(of.labels.sum((0, 1, 2))) for of in (case, expected)]
-    assert counts[0] == counts[1]
-    assert case.labels.shape[-1] == 3
-
-
 def test_missing_and_repeated_raters_are_refused(write, tmp_path):
     """Before the first volume is read."""
     one, other, third = write(tmp_path, raters=3, cases=3)
