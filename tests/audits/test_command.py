@@ -75,7 +75,7 @@ def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     line = run(plain, labels, *words)[1].splitlines()[-1]
     start, *following = shlex.split(line)
     assert start == "next:"
-    assert following[:4] == ["nacl-monai", "calibrate", str(plain), str(labels)]
+    assert following == ["nacl-monai", "calibrate", *map(str, (plain, labels, *words))]
     assert main([*following[1:], "--output", str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     file = tmp_path / "out/calibrator.json"

@@ -535,6 +535,26 @@ def test_temperature_where_its_search_ends_is_refused(calibrate, study, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_two_processes_equal_one(calibrate, tmp_path):
+    """In both audits, of which the second goes through a calibrator for each fold."""
+    tables = {}
+    for jobs in "12":
+        code, _, err = calibrate(*PATTERN, "--folds", "2", "--jobs", jobs)
+        assert code == 0, err
+        tables[jobs] = [
+            (tmp_path / "out" / part / "cases.csv").read_text() for part in (BEFORE, AFTER)
+        ]
+    assert tables["1"] == tables["2"]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1"])
+def test_jobs_are_counted(calibrate, jobs):
+    """As in an audit."""
+    assert f"--jobs: is {jobs}; give 1 or more" in calibrate("--jobs", jobs)[2]
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_maps_are_written_before_and_after(calibrate, tmp_path):
     """As those of an audit; the temperature changes the probabilities and no label."""
