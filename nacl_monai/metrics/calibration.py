@@ -6,8 +6,7 @@ import torch
 
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.fine_bins import FineBins
-from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.regions import selected_voxels
+from nacl_monai.metrics.regions import region_pieces, selected_voxels
 from nacl_monai.metrics.voxels import Voxels, checked_voxels
 
 
@@ -20,8 +19,7 @@ def _pooled_bins(
     from_logits: bool,
     threshold: float | None = None,
 ) -> CalibrationBins:
-    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
-    pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
+    pieces = region_pieces(probs, labels, region, ignore_index, from_logits)
     return CalibrationBins.collect(pieces, num_bins, threshold)[:, 0].pooled()
 
 

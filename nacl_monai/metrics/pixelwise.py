@@ -29,8 +29,8 @@ import torch
 from nacl_monai.errors import SettingError
 from nacl_monai.metrics.bins import VoxelSums, bin_indices, check_num_bins
 from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.regions import selected_voxels
-from nacl_monai.metrics.voxels import Voxels, checked_voxels
+from nacl_monai.metrics.regions import region_pieces
+from nacl_monai.metrics.voxels import Voxels
 
 #: The published weight of false positives.
 FALSE_POSITIVE_WEIGHT = 2.0
@@ -136,6 +136,5 @@ def pixelwise_calibration_error(
         2.25
     """
     check_weight(false_positive_weight)
-    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
-    pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
+    pieces = region_pieces(probs, labels, region, ignore_index, from_logits)
     return ForegroundBins.collect(pieces, num_bins)[:, 0].pooled().pece(false_positive_weight)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned
+from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned, checked_voxels
 
 Spacing = Sequence[float]
 
@@ -288,6 +289,18 @@ def selected_voxels(region: str | Voxels, voxels: LabeledVoxels) -> torch.Tensor
     if not isinstance(region, str):
         return voxels.within(aligned("mask", region, voxels.probs).bool())
     return region_masks({region: known_region(region)}, voxels)[0]
+
+
+def region_pieces(
+    probs: Voxels,
+    labels: Voxels,
+    region: str | Voxels,
+    ignore_index: int | None,
+    from_logits: bool,
+) -> RegionPieces:
+    """The checked voxels of one region, as the functions of single numbers collect them."""
+    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
+    return RegionPieces(voxels, [selected_voxels(region, voxels)])
 
 
 def region_mask(

@@ -19,8 +19,8 @@ import torch
 
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.regions import selected_voxels
-from nacl_monai.metrics.voxels import Voxels, checked_voxels
+from nacl_monai.metrics.regions import region_pieces
+from nacl_monai.metrics.voxels import Voxels
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,6 @@ def voxel_scores(probs: torch.Tensor, labels: torch.Tensor, least: torch.Tensor)
     return torch.cat([nll, brier])
 
 
-def _pooled_scores(
-    probs: Voxels, labels: Voxels, region: str | Voxels, ignore_index: int | None, from_logits: bool
-) -> ScoreSums:
-    voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)
-    pieces = RegionPieces(voxels, [selected_voxels(region, voxels)])
-    return ScoreSums.collect(pieces)[:, 0].pooled()
-
-
 def negative_log_likelihood(
     probs: Voxels,
     labels: Voxels,
@@ -106,7 +98,8 @@ def negative_log_likelihood(
         >>> round(negative_log_likelihood(probs, torch.tensor([[[1]]])).item(), 4)
         0.6931
     """
-    return _pooled_scores(probs, labels, region, ignore_index, from_logits).nll()
+    pieces = region_pieces(probs, labels, region, ignore_index, from_logits)
+    return ScoreSums.collect(pieces)[:, 0].pooled().nll()
 
 
 def brier_score(
@@ -139,4 +132,5 @@ def brier_score(
         >>> round(brier_score(probs, torch.tensor([[[1]]])).item(), 6)
         0.08
     """
-    return _pooled_scores(probs, labels, region, ignore_index, from_logits).brier()
+    pieces = region_pieces(probs, labels, region, ignore_index, from_logits)
+    return ScoreSums.collect(pieces)[:, 0].pooled().brier()
