@@ -170,13 +170,8 @@ def parser() -> argparse.ArgumentParser:
         else:
             verb.add_argument("--fold", type=int, metavar="K", help="of a cross-validation, from 0")
         if word != "infer":
-            verb.add_argument(
-                "--processes",
-                type=_processes,
-                default=1,
-                metavar="N",
-                help="one per GPU; default: 1",
-            )
+            number = "one per GPU; default: 1"
+            verb.add_argument("--processes", type=_processes, default=1, metavar="N", help=number)
     _add_export(
         commands.add_parser(
             "export",
@@ -198,40 +193,36 @@ def _folds(text: str) -> list[int]:
 
 
 def _add_choices(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--network", metavar="NAME", help=f"or my_package.MyNet; default: {NETWORK}")
-    verb.add_argument("--loss", metavar="NAME", help=f"or my_package.MyLoss; default: {LOSS}")
-    verb.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"default: {SEED}")
-    verb.add_argument("--dims", type=int, metavar="N", help="3: of patches; default: 2, of slices")
-    verb.add_argument(
-        "--run",
-        type=Path,
-        metavar="DIR",
-        help="its folder (default: runs/DATASET/NETWORK[3d]_LOSS[_fold=K]_seedN)",
-    )
-    verb.add_argument("--bundles", metavar="DIR", help="of your own (default: bundles)")
+    add = verb.add_argument
+    add("--network", metavar="NAME", help=f"or my_package.MyNet; default: {NETWORK}")
+    add("--loss", metavar="NAME", help=f"or my_package.MyLoss; default: {LOSS}")
+    add("--seed", type=int, default=SEED, metavar="N", help=f"default: {SEED}")
+    add("--dims", type=int, metavar="N", help="3: of patches; default: 2, of slices")
+    folder = "its folder (default: runs/DATASET/NETWORK[3d]_LOSS[_fold=K]_seedN)"
+    add("--run", type=Path, metavar="DIR", help=folder)
+    add("--bundles", metavar="DIR", help="of your own (default: bundles)")
 
 
 def _add_export(export: argparse.ArgumentParser) -> None:
-    export.add_argument("dataset", help="one of the folders in bundles/")
-    export.add_argument(
+    add = export.add_argument
+    add("dataset", help="one of the folders in bundles/")
+    add(
         "--network", help="of the run, by its menu or its class (default: that of --run, else unet)"
     )
-    export.add_argument("--loss", help="the same (default: that of --run, else nacl)")
-    export.add_argument("--dims", type=int, metavar="N", help="3: of patches (the same, else 2)")
-    export.add_argument("--seed", type=int, metavar="N", help="the same (default: any)")
-    export.add_argument("--run", type=Path, metavar="DIR", help="default: the newest finished one")
-    export.add_argument("--runs", type=Path, metavar="DIR", default=Path("runs"))
-    export.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
-    export.add_argument(
+    add("--loss", help="the same (default: that of --run, else nacl)")
+    add("--dims", type=int, metavar="N", help="3: of patches (the same, else 2)")
+    add("--seed", type=int, metavar="N", help="the same (default: any)")
+    add("--run", type=Path, metavar="DIR", help="default: the newest finished one")
+    add("--runs", type=Path, metavar="DIR", default=Path("runs"))
+    add("--bundles", type=Path, metavar="DIR", help="default: bundles")
+    add(
         "--trust",
         action="store_true",
         help="execute code of the run's config.json that no bundle has",
     )
-    export.add_argument(
-        "--calibrator", metavar="NAME", help="put it behind the network: temperature_union"
-    )
-    export.add_argument("--onnx", action="store_true", help="write models/model.onnx as well")
-    export.add_argument("--output", type=Path, metavar="DIR", help="default: dist/NAME")
+    add("--calibrator", metavar="NAME", help="put it behind the network: temperature_union")
+    add("--onnx", action="store_true", help="write models/model.onnx as well")
+    add("--output", type=Path, metavar="DIR", help="default: dist/NAME")
 
 
 class _Once(argparse.Action):
