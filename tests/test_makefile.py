@@ -26,6 +26,7 @@ def make(tmp_path):
         f"print(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n"
     )
     program.chmod(0o755)
+    program.with_name("python").symlink_to(program)
     fresh = [f"--old-file=.venv/{stamp}" for stamp in ("runtime", "reproduce")]
 
     def run(*words):
@@ -91,10 +92,12 @@ def test_exhibits_are_reproduced_and_results_collected(make):
         "--data_dir": f"/{AWKWARD}", "--runs": AWKWARD, "--seeds": "0 1", "--profile": "smoke"
     }  # fmt: skip
 
-    collect, draw = make("results", f"RUNS={AWKWARD}", "DATASET=x")
-    assert collect == ["paper", "collect", AWKWARD, "--output", "docs/results/x/runs.tar.xz"]
+    collect, draw, claims = make("results", f"RUNS={AWKWARD}", "DATASET=x")
+    study, archive = ["-m", "studies.paper"], "docs/results/x/runs.tar.xz"
+    assert collect == [*study, "collect", AWKWARD, "--output", archive]
+    assert claims == [*study, "claims", archive, "--output", "build/results/x"]
     assert draw == ["paper", "all", "docs/results/x/runs.tar.xz", "--output", "build/results/x"]
-    assert make("results", "DATASET=x") == [draw]
+    assert make("results", "DATASET=x") == [draw, claims]
 
 
 @pytest.mark.parametrize("choice", [[], CHOICE, ["LOSS=monai.losses.TverskyLoss", "DIMS=2"]])

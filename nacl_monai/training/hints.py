@@ -7,9 +7,10 @@ replaced, or from `nacl_monai.bundles.overrides`. Names without a dot are MONAI'
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Hashable, Iterable, Mapping
 from pydoc import ErrorDuringImport, locate
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
@@ -123,16 +124,28 @@ def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[
     named: dict[str, Any] = {}
     for maker in makers:
         arguments = inspect.signature(maker).parameters.values()
-        try:
-            hints = get_type_hints(maker)
-        except (NameError, TypeError):  # of names that only a type checker imports
-            hints = {}
         by_name = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)]
-        named = {**{a.name: hints.get(a.name, Any) for a in by_name}, **named}
+        named = {**{a.name: _type_of_argument(a, maker) for a in by_name}, **named}
         if not any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
             break
     named.pop("self", None)
     return named
+
+
+def _type_of_argument(argument: inspect.Parameter, maker: Any) -> Any:
+    """Its type by itself, since a signature may have arguments of others; Any where none is known."""
+    if argument.annotation is argument.empty:
+        return Any
+    one = SimpleNamespace(__annotations__={"": argument.annotation})
+    try:
+        return get_type_hints(one, vars(sys.modules[maker.__module__]))[""]
+    except (
+        AttributeError,
+        KeyError,
+        NameError,
+        TypeError,
+    ):  # of names that only a type checker imports
+        return Any
 
 
 def in_words(hint: Any, plural: bool = False) -> str:

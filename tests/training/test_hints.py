@@ -68,7 +68,7 @@ class Closed(Child):
     def __init__(self, width: float) -> None: ...
 
 
-def function(a: int, /, b: "Nix", c=None, **others: str) -> None: ...  # noqa: F821
+def function(a: int, /, b: "Nix", c: int = 0, **others: str) -> None: ...  # noqa: F821
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def function(a: int, /, b: "Nix", c=None, **others: str) -> None: ...  # noqa: F
         ("Parent", {"width": int, "name": str}),
         ("Child", {"depth": int, "width": int, "name": str}),
         ("Closed", {"width": float}),
-        ("function", {"b": Any, "c": Any}),
+        ("function", {"b": Any, "c": int}),
         ("nix", None),
     ],
 )
