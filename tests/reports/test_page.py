@@ -121,21 +121,10 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     near = torch.zeros(7, 6, 6, dtype=torch.bool)
     near[:, :3] = True
     whole, close, far = (
-        [calibration_bins(probs[k : k + 1], labels[k : k + 1], mask=mask) for k in range(7)]
-        for mask in (None, near[:1], ~near[:1])
+        calibration_bins(probs, labels, mask=mask, per_case=True) for mask in (None, near, ~near)
     )
-    names = ("counts", "positives", "confidences")
-    sums = CalibrationBins(
-        *(
-            torch.stack(
-                [
-                    torch.stack([getattr(one, name) for one in pair])
-                    for pair in zip(whole, close, strict=True)
-                ]
-            )
-            for name in names
-        )
-    )
+    pairs = zip(whole.tensors(), close.tensors(), strict=True)
+    sums = CalibrationBins(*(torch.stack(pair, 1) for pair in pairs))
     bins = replace(runs[0].bins, sums=sums, regions=["all", "boundary"])
     errors = {"ece": sums.ece().numpy(), "confidence_gap": sums.confidence_gap().numpy()}
     columns = {
@@ -146,7 +135,7 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     run = replace(runs[0], bins=bins, metrics=runs[0].metrics.assign(**columns))
     text = unescape(write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8"))
 
-    expected = sum(bins.class_errors("ece")[0].item() for bins in far) / 7
+    expected = far.class_errors("ece")[:, 0].mean().item()
     row = re.search(r"<td>background</td>(.*?)</tr>", text, flags=re.DOTALL)[1]
     assert float(re.findall(r"<td>([\d.]+) ", row)[-1]) == pytest.approx(expected, abs=6e-4)
 
