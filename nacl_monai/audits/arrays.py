@@ -169,7 +169,7 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
     if labeled == shape[:-1] and labeled not in (batch, single):
         raise InputError(
             f"probs: have the shape {shape}, with the classes last; put them first, as (C, *spatial), "
-            "by np.moveaxis(probs, -1, 0)"
+            "by np.moveaxis(probs, -1, 0); of a batch, by np.moveaxis(probs, -1, 1)"
         )
     one_hot = labeled == shape and any((labels.sum(axis) == 1).all() for axis in (0, 1))
     if labeled == shape and not structures and not one_hot:
@@ -220,6 +220,10 @@ def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return masks
 
 
+def _is_array(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+
+
 def _refuse_form(name: str, values: Any) -> None:
     """Refuses what ends after one reading or has names, and hidden values, which nobody would notice."""
     if isinstance(values, (Iterator, Mapping)):
@@ -227,6 +231,11 @@ def _refuse_form(name: str, values: Any) -> None:
             f"{name}: is a {type(values).__name__}; give a list of cases, and their names with cases="
         )
     several = values if isinstance(values, (list, tuple)) else [values]
+    odd = [one for one in several if not isinstance(one, torch.Tensor) and not _is_array(one)]
+    if values is not None and odd:
+        raise InputError(
+            f"{name}: hold {type(odd[0]).__name__}; give arrays of numbers, or tensors"
+        )
     if any(isinstance(one, np.ma.MaskedArray) for one in several):
         raise InputError(
             f"{name}: hides values by a mask of NumPy's own; give plain arrays, and mask= beside them"

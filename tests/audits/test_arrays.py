@@ -162,6 +162,8 @@ MASK, SQUARES = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3))
         ({"probs": SQUARES, "labels": SQUARES, "structures": "ab"}, "give a list of cases"),
         ({"probs": iter([MASK])}, "probs: is a list_iterator; give a list of cases"),
         ({"labels": iter([MASK])}, "labels: is a list_iterator; give a list of cases"),
+        ({"probs": [[0.5, 0.5]]}, "probs: hold list; give arrays of numbers, or tensors"),
+        ({"labels": MASK.astype(str)}, "labels: hold ndarray; give arrays of numbers"),
         (
             {"probs": {"a": MASK}},
             "probs: is a dict; give a list of cases, and their names with cases=",
