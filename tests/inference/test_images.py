@@ -22,18 +22,6 @@ TURNED = np.array([[0, -2, 0, 11], [3, 0, 0, -7], [0, 0, 4, 5], [0, 0, 0, 1]], f
 RAMP = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
 
 
-def test_image_takes_the_place_of_its_files(tmp_path):
-    """With its affine, channels first; other entries of the case stay."""
-    voxels = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    save_nifti(voxels, tmp_path / "x.nii", AFFINE)
-
-    case = ReadImage(1)({"image": [str(tmp_path / "x.nii")], "case": "x"})
-
-    assert case["case"] == "x"
-    np.testing.assert_array_equal(case["image"].numpy(), voxels[None])
-    np.testing.assert_array_equal(case["image"].affine.numpy(), AFFINE)
-
-
 def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path):
     """Both ways to store modalities give the same image."""
     first, second = np.zeros((2, 3, 4), np.float32), np.ones((2, 3, 4), np.float32)

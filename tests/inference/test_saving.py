@@ -276,16 +276,6 @@ def test_equal_names_in_several_folders_stay_apart(tmp_path):
     assert labels(tmp_path / "out") == {"a/x", "b/c/x"}
 
 
-def test_relative_paths_are_as_good_as_absolute_ones(tmp_path, monkeypatch):
-    """The folder that all cases share is found in either."""
-    (tmp_path / "in").mkdir()
-    monkeypatch.chdir(tmp_path / "in")
-
-    save("../out", "x.nii", "../in/a/y.nii")
-
-    assert labels(tmp_path / "out") == {"x", "a/y"}
-
-
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
@@ -361,15 +351,6 @@ def test_file_that_is_no_map_is_not_replaced(tmp_path, refusal, name):
     assert line == f"{by_hand}: is there, and no map of inference; choose another --output_dir"
     assert by_hand.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [by_hand.name]
-
-
-def test_maps_of_an_earlier_command_are_replaced(tmp_path):
-    """All four."""
-    save(tmp_path, tmp_path / "x.nii.gz")
-    (probs,) = save(tmp_path, tmp_path / "x.nii.gz")
-
-    stored = nibabel.load(tmp_path / "x_probabilities.nii.gz").get_fdata()
-    np.testing.assert_array_equal(stored, probs.movedim(0, -1))
 
 
 def test_full_disk_is_one_line(small_disk, refusal):
