@@ -34,7 +34,14 @@ from nacl_monai.audits.images import (
     read_image,
     stored_as,
 )
-from nacl_monai.audits.names import ENDINGS, image_files, images_by_name, named_once, stem_of
+from nacl_monai.audits.names import (
+    CHANNEL,
+    ENDINGS,
+    image_files,
+    images_by_name,
+    named_once,
+    stem_of,
+)
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.inference.images import itk_affine
@@ -46,17 +53,25 @@ _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
 _REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and booleans
 
 
-def find_npz(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
-    """The cases of a folder of npz files; for a training of nnU-Net, those of all folds."""
+def find_npz(folder: Path, names: Collection[str] = ()) -> list[Prediction]:
+    """The cases of a folder of npz or npy files; for a training of nnU-Net, those of all folds.
+
+    Other things are kept as npy, too: such a file has the name of a label map, where these are known.
+    """
     places = ("", "validation/", "fold_*/validation/")
     files = [file for place in places for file in folder.glob(f"{place}*.np[yz]")]
-    visible = (file for file in sorted(files) if not file.name.startswith("."))
-    return [Prediction(file.stem, {"": file}) for file in visible]
+    labeled = {name.removesuffix(CHANNEL) for name in names}
+    return [
+        Prediction(file.stem, {"": file})
+        for file in sorted(files)
+        if not file.name.startswith(".")
+        and (file.suffix == ".npz" or not names or file.stem.removesuffix(CHANNEL) in labeled)
+    ]
 
 
-def find_nnunet(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
+def find_nnunet(folder: Path, names: Collection[str] = ()) -> list[Prediction]:
     """The same, where nnU-Net says what the channels mean."""
-    return find_npz(folder) if dataset_file(folder) else []
+    return find_npz(folder, names) if dataset_file(folder) else []
 
 
 def dataset_file(folder: Path) -> Path | None:

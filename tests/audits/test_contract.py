@@ -401,6 +401,15 @@ def test_array_alone_is_a_case(kind, study, run, tmp_path):
     check_numbers(tmp_path / "audit", study.metric())
 
 
+def test_stray_array_is_no_case(study, run, tmp_path):
+    """A folder of images may hold other things that NumPy saved."""
+    place = study.channels()
+    np.save(place / "scores.npy", np.zeros(3))
+
+    assert run(place, study.labels)[0] == 0
+    check_numbers(tmp_path / "audit", study.metric())
+
+
 @pytest.mark.parametrize("kind", ["study", "regions"])
 def test_saved_logits_are_what_they_were(kind, request, run, tmp_path):
     """By a softmax or sigmoids; probabilities are not taken for logits."""
