@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.names import check_names
+from nacl_monai.audits.names import Names, check_names
 from nacl_monai.audits.options import (
     EVALUATED_REGIONS,
     Options,
@@ -44,10 +45,8 @@ def _audit(
     rater_names: Sequence[str] | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
+    _check_names(folders if raters else folders[:-1], raters or folders[-1:], options)
     said = Options(**options)
-    for predicted in folders if raters else folders[:-1]:
-        for labeled in raters or folders[-1:]:
-            check_names(predicted, labeled, said.names)
     from nacl_monai.audits.command import audit_folders, distinct_names
 
     if raters is not None:
@@ -62,6 +61,15 @@ def _audit(
     if not predictions:
         raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
     return audit_folders(predictions, labels, output, said, names)
+
+
+def _check_names(
+    predictions: Iterable[Path], labels: Sequence[Path], words: Mapping[str, Any]
+) -> None:
+    """Before the options are checked, which needs torch."""
+    names = Names(*(words.get(key) for key in ("prediction_name", "label_name", "pairs")))
+    for predicted, labeled in product(predictions, labels):
+        check_names(predicted, labeled, names)
 
 
 def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
@@ -85,8 +93,8 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
             )
         of_fit = ("output", "folds", "method", "region")
         fit = {name: given.pop(name) for name in of_fit if name in given}
+        _check_names(folders[:1], folders[1:], given)
         (predictions, labels), said = folders, Options(**given)
-        check_names(predictions, labels, said.names)
         from nacl_monai.audits.calibrate import calibrate_folder
 
         return calibrate_folder(predictions, labels, options=said, **fit)
