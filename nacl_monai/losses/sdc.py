@@ -204,35 +204,15 @@ def _largest(values: Tensor) -> Tensor:
     return pool(values, kernel_size=3, stride=1, padding=1)
 
 
-def _opening(members: Tensor, counted: Tensor) -> Tensor:
-    return dilate(erode(members, counted), counted)
-
-
-def _closing(members: Tensor, counted: Tensor) -> Tensor:
-    return erode(dilate(members, counted), counted)
-
-
-def _inner(members: Tensor, counted: Tensor) -> Tensor:
-    return members - erode(members, counted)
-
-
-def _outer(members: Tensor, counted: Tensor) -> Tensor:
-    return dilate(members, counted) - members
-
-
-def _gradient(members: Tensor, counted: Tensor) -> Tensor:
-    return dilate(members, counted) - erode(members, counted)
-
-
 # By the names of the paper, of which "inner" and "outer" are its internal and external boundary.
 OPERATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "erosion": erode,
     "dilation": dilate,
-    "opening": _opening,
-    "closing": _closing,
-    "inner": _inner,
-    "outer": _outer,
-    "gradient": _gradient,
+    "opening": lambda members, counted: dilate(erode(members, counted), counted),
+    "closing": lambda members, counted: erode(dilate(members, counted), counted),
+    "inner": lambda members, counted: members - erode(members, counted),
+    "outer": lambda members, counted: dilate(members, counted) - members,
+    "gradient": lambda members, counted: dilate(members, counted) - erode(members, counted),
 }
 
 
