@@ -328,26 +328,54 @@ def fork(words, point=None):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), int(number or 0)
 
 
+def check_kills(old, new, output, points):
+    """Seeded points; what the next process finds is whole, and it is not stopped."""
+    backup = output.parent.with_suffix(".old")
+    assert fork(old)[0] == 0
+    shutil.copytree(output, backup)
+    code, calls = fork(new)
+    assert code == 0
+    whole = visible(backup), visible(output)
+    for point in random.Random(0).sample(range(1, calls + 1), points):
+        shutil.rmtree(output.parent)
+        shutil.copytree(backup, output)
+        assert fork(new, point)[0] == -signal.SIGKILL
+        assert visible(output if output.exists() else module._beside(output, "old")) in whole
+        assert fork(new)[0] == 0
+        assert visible(output) == whole[1]
+        assert {path.name for path in output.parent.iterdir()} == {"output"}
+
+
 @pytest.mark.nightly
-def test_kill_of_a_report_at_any_point_leaves_the_old_or_the_new(folders, tmp_path):
-    """Twenty seeded points of five commands; the next process is not stopped."""
-    chance = random.Random(0)
-    for report in REPORTS:
-        output, backup = tmp_path / report / "output", tmp_path / f"{report}.old"
-        old, new = (words_of(report, folders, name, output) for name in ("old", "new"))
-        assert fork(old)[0] == 0
-        shutil.copytree(output, backup)
-        code, calls = fork(new)
-        assert code == 0
-        whole = visible(backup), visible(output)
-        for point in chance.sample(range(1, calls + 1), 4):
-            shutil.rmtree(output.parent)
-            shutil.copytree(backup, output)
-            assert fork(new, point)[0] == -signal.SIGKILL
-            assert visible(output if output.exists() else module._beside(output, "old")) in whole
-            assert fork(new)[0] == 0
-            assert visible(output) == whole[1]
-            assert {path.name for path in output.parent.iterdir()} == {"output"}
+@pytest.mark.parametrize("report", REPORTS)
+def test_kill_of_a_report_at_any_point_leaves_the_old_or_the_new(folders, tmp_path, report):
+    """Four points of each of five commands."""
+    output = tmp_path / report / "output"
+    old, new = (words_of(report, folders, name, output) for name in ("old", "new"))
+
+    check_kills(old, new, output, 4)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("audit a/predictions a/labels", "audit b/predictions b/labels --num-bins 10"),
+        ("merge a/audit/bins.npz", "merge a/audit/bins.npz b/audit/bins.npz"),
+        ("calibrate a/predictions a/labels", "calibrate b/predictions b/labels"),
+    ],
+    ids=["audit", "merge", "calibrate"],
+)
+def test_kill_at_twenty_points_leaves_the_old_or_the_new(sites, tmp_path, old, new):
+    """Of a command that reads predictions, or sums."""
+    output = tmp_path / "command/output"
+    commands = (
+        [str(sites / word) if "/" in word else word for word in words.split()]
+        for words in (old, new)
+    )
+    old, new = ([*words, "--output", str(output)] for words in commands)
+
+    check_kills(old, new, output, 20)
 
 
 def test_every_output_has_a_default_that_its_help_names():
