@@ -32,6 +32,16 @@ def test_page_is_in_the_table_of_contents(page):
     assert list(linked()).count(page) == 1
 
 
+def test_page_links_no_page_that_the_site_lacks():
+    """Of those outside ``docs/``, it includes the pages of the bundles alone."""
+    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+
+    links = set(re.findall(r"\]\(\.\./([^)#]+\.md)", text))
+    assert {
+        link for link in links if not re.fullmatch(r"bundles/\w+/docs/README\.md", link)
+    } == set()
+
+
 @pytest.mark.parametrize("file", TUTORIALS, ids=lambda file: file.stem)
 def test_tutorial_is_committed_with_its_outputs(file):
     """Cells were run in order, with pictures and without errors; `make site` runs them again."""
