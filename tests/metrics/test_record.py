@@ -246,6 +246,7 @@ def short(key, *index):
         ),
         (lambda arrays: arrays["cases"].__setitem__(..., "one"), "case 'one' is there twice"),
         (lambda arrays: arrays["counts"].__isub__(arrays["counts"].max() + 1), "negative"),
+        (lambda arrays: arrays["positives"].__isub__(arrays["positives"].max() + 1), "negative"),
         (
             # One voxel too many is enough.
             lambda arrays: arrays["positives"].__iadd__(arrays["counts"] - arrays["positives"] + 1),
@@ -259,6 +260,7 @@ def short(key, *index):
             ],
             "classes have other numbers of voxels",
         ),
+        (lambda arrays: arrays["counts"][:, :, 1, 0].__iadd__(1), "classes have other numbers"),
         (lambda arrays: arrays["fine_counts"].__isub__(arrays["fine_counts"] + 1), "cannot be"),
         (lambda arrays: arrays["fine_errors"].__iadd__(arrays["fine_counts"] + 1), "cannot be"),
         (lambda arrays: arrays["fine_counts"].__iadd__(1), "the fine bins are of other voxels"),
