@@ -262,7 +262,12 @@ def short(key, *index):
         ),
         (lambda arrays: arrays["counts"][:, :, 1, 0].__iadd__(1), "classes have other numbers"),
         (lambda arrays: arrays["fine_counts"].__isub__(arrays["fine_counts"] + 1), "cannot be"),
-        (lambda arrays: arrays["fine_errors"].__iadd__(arrays["fine_counts"] + 1), "cannot be"),
+        (
+            lambda arrays: arrays["fine_errors"].__iadd__(
+                arrays["fine_counts"] - arrays["fine_errors"] + 1
+            ),
+            "cannot be",
+        ),
         (lambda arrays: arrays["fine_counts"].__iadd__(1), "the fine bins are of other voxels"),
         (lambda arrays: arrays["fine_errors"].__imul__(0), "the fine bins are of other voxels"),
     ],
