@@ -426,6 +426,8 @@ def test_record_says_how_patients_were_known(tmp_path):
         {"parameters": {"scale": 1.0}},
         {"patient_pattern": "(patient"},
         {"patient_pattern": 5},
+        {"known_by": "pattern", "patient_pattern": None},
+        {"known_by": "table", "patient_pattern": r"(patient\d+)_"},
     ],
 )
 def test_damaged_calibrator_is_refused(damage, calibrated, tmp_path):
