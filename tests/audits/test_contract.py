@@ -102,6 +102,22 @@ def test_bytes_are_255ths(scaled, study, run, tmp_path):
     check_numbers(tmp_path / "audit", study.metric())
 
 
+def test_bytes_of_structures_are_cut_in_half(regions, run, tmp_path):
+    """A voxel is predicted where more than half of 255 is stored."""
+    for case, (probs, label) in regions.cases.items():
+        regions.cases[case] = (probs * 255).round().astype(np.uint8), label
+
+    code, _, err = run(regions.channels(), regions.labels)
+
+    assert code == 0, err
+    cases = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    for case, (stored, label) in regions.cases.items():
+        for inside, name, values in zip(stored, ("whole", "posterior"), ([1, 2], [2]), strict=True):
+            predicted, true = inside > 127, np.isin(label, values)
+            dice = 2 * (predicted & true).sum() / (predicted.sum() + true.sum())
+            assert cases.loc[case, f"dice_{name}"] == pytest.approx(dice, abs=1e-6)
+
+
 def slow_ece(probs, label, region):
     """Voxel by voxel, from the definition."""
     bins, voxels = np.zeros((15, 2)), 0
