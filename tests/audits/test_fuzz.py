@@ -244,7 +244,7 @@ def check_errors(errors, line, sound):
     else:
         assert all(re.match("(error|fault): .", text) for text in told)
         named = {c for c in line.damaged if any(re.search(rf"{c}(_|\b)", text) for text in told)}
-        assert len(told) == len(named) if sound else 1
+        assert len(told) == (len(named) if sound else 1)
         assert named == line.damaged or not sound
 
 
