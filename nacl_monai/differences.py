@@ -32,6 +32,16 @@ def parts(config: Mapping[str, Any] | list[Any], key: str) -> Iterator[tuple[str
     return ((f"{above}{name}", value) for name, value in pairs)
 
 
+def computing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a configuration, without what only describes it to a reader.
+
+    Example:
+        >>> computing({"losses": {"nacl": {"_desc_": {"label": "NACL"}, "sigma": 1.0}}})
+        {'losses::nacl::sigma': 1.0}
+    """
+    return {key: value for key, value in leaves(config) if "_desc_" not in key.split("::")}
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every key whose value differs, with both values.
 

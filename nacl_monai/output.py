@@ -138,7 +138,7 @@ def open_output(output: str | Path, command: str, **rules: Any) -> Path:
     lock_folder(output, _beside(output, "lock"))
     try:
         _put_back(output)  # where a process was killed
-        check_output(output, command, **rules)
+        check_output(output, command, **rules)  # as another process may have left it until the lock
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
     except BaseException as error:

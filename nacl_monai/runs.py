@@ -149,13 +149,6 @@ class RunFolder(_Folder):
     #: The best epoch, and commands, versions, times and memory of every session.
     record = _Below("run.json")
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether the training has epochs to go; the record of a first one is still to come."""
-        if self.record.is_file():
-            return not read_object(self.record, RECORD_REMEDY).get("finished")
-        return self.config.is_file()
-
     #: One row of metrics per validated epoch.
     validation = _Below("validation.csv")
     #: The patients that train, validate and test.
@@ -170,6 +163,13 @@ class RunFolder(_Folder):
     tensorboard = _Below("tensorboard")
     #: The largest logits in every epoch.
     logit_histogram = _Below("logit_histogram.npz")
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the training has epochs to go; the record of a first one is still to come."""
+        if self.record.is_file():
+            return not read_object(self.record, RECORD_REMEDY).get("finished")
+        return self.config.is_file()
 
     def calibrated(self, calibrator: str | None) -> RunFolder:
         """The run with a calibrator behind its network, evaluated apart; None for the run itself."""

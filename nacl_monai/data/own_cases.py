@@ -28,7 +28,7 @@ PatientOf = Callable[[str], str]
 #: Endings of files that can be read.
 ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")  # inference reads these; importing it takes seconds
 # nnU-Net's number of the first channel is not part of a name.
-_CHANNEL = re.compile(r"_0000(?=\.(nii|nii\.gz|mha|nrrd)$)")
+_CHANNEL = re.compile(rf"_0000(?=({'|'.join(map(re.escape, ENDINGS))})$)")
 
 
 def paired_cases(

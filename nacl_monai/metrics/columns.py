@@ -251,6 +251,11 @@ def named_errors(names: Iterable[str]) -> dict[str, Error]:
     return {name: ERRORS[name] for name in chosen}
 
 
+def _is_of(column: str, metric: str) -> bool:
+    """Whether a column is ``<metric>`` or ``<metric>_<region or structure>``."""
+    return column == metric or column.startswith(f"{metric}_")
+
+
 def metric_of(column: str) -> str:
     """The metric that a column of ``cases.csv`` holds, of one structure or of all.
 
@@ -262,7 +267,7 @@ def metric_of(column: str) -> str:
         ('dice', 'ece_foreground')
     """
     for metric in METRICS:
-        if column == metric or column.startswith(f"{metric}_"):
+        if _is_of(column, metric):
             return metric
     raise InputError(f"{column}: no known metric; choose from {', '.join(METRICS)}")
 
@@ -275,7 +280,7 @@ def limits_of(column: str) -> tuple[float, float]:
         ((0.0, 1.0), (-1.0, 1.0))
     """
     for name, metric in (SCORES | ERRORS).items():
-        if column == name or column.startswith(f"{name}_"):
+        if _is_of(column, name):
             return metric.low, metric.high
     return -inf, inf
 
@@ -288,8 +293,7 @@ def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
         ['dice', 'dice_RV', 'dice_MYO']
     """
     names = [str(column) for column in columns]
-    of_metric = [name for name in names if name == metric or name.startswith(f"{metric}_")]
-    return sorted(of_metric, key=len)
+    return sorted((name for name in names if _is_of(name, metric)), key=len)
 
 
 def structure_of(column: str) -> str:

@@ -33,7 +33,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nacl_monai.differences import differences, first_of, leaves, top_level
+from nacl_monai.differences import computing, differences, first_of, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, git_commit, read_object, write_text
 from nacl_monai.metrics.columns import MAIN_METRICS
@@ -250,7 +250,7 @@ def config_checksum(file: Path) -> str:
     """
     config = read_object(file, _PUT_BACK)
     config.pop("max_epochs", None)
-    return _checksum({key: part for key, part in leaves(config) if "_desc_" not in key.split("::")})
+    return _checksum(computing(config))
 
 
 def _beside(folder: EvaluationFolder) -> dict[str, Path]:

@@ -19,7 +19,7 @@ import ignite.distributed as idist
 
 from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
-from nacl_monai.differences import differences, first_of, leaves
+from nacl_monai.differences import computing, differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import LOCK, checksum, lock_folder, read_object, stamp, write_text
 from nacl_monai.progress import progress_bar
@@ -44,8 +44,6 @@ FREE_KEYS: tuple[str, ...] = (
     "save_execute_config",
     "split_file",
 )
-# Labels and colors of tables and figures, at any depth.
-_DESCRIPTION = "_desc_"
 _EPOCHS = "max_epochs"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -204,11 +202,7 @@ def _is_trained(folder: RunFolder) -> bool:
 
 def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Every key of two configurations whose value differs, with both; descriptions may differ."""
-    computing = (
-        {key: value for key, value in leaves(config) if _DESCRIPTION not in key.split("::")}
-        for config in (earlier, now)
-    )
-    return differences(*computing)
+    return differences(computing(earlier), computing(now))
 
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:
