@@ -114,16 +114,26 @@ def check_output(
     check_folder(output, remedy)
     if Path.cwd().is_relative_to(output.resolve()):
         raise InputError(f"{output}: is where this command runs, and would be taken away; {remedy}")
-    standing = next(place for place in (output, *output.absolute().parents) if place.exists())
-    places = (output, aside_of(output).parent) if output.exists() else (standing,)
+    places = (output, aside_of(output).parent) if output.exists() else (_standing(output),)
     for place in places:
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise InputError(f"{place}: cannot be written; {remedy}")
+        _check_writable(place, remedy)
     names = sorted(path.name for path in output.glob("*") if not _is_nobodys(path.name))
     if names and not (replace and (output / RECORD).is_file()):
         whose = f"which `nacl-monai {command}` did not write" if replace else "and must be new"
         raise InputError(f"{output}: holds {names[0]}, {whose}; {remedy}, or move it away")
     _written(output)  # which may be damaged
+
+
+def check_new_file(file: Path) -> None:
+    """Refuses a file that could not be written, or that is there, before anything is read.
+
+    Raises:
+        InputError: If something is at ``file``, or its folder cannot be written.
+    """
+    if os.path.lexists(file):
+        raise InputError(f"{file}: is there already; remove it, or choose another --output")
+    check_folder(file.parent, "choose another --output")
+    _check_writable(_standing(file), "choose another --output")
 
 
 def open_output(output: str | Path, command: str, **rules: Any) -> Path:
@@ -214,6 +224,16 @@ def _written(output: Path) -> dict[str, list[str]]:
     """The files of every command in a folder."""
     record = output / RECORD
     return read_object(record, "move its folder away") if record.exists() else {}
+
+
+def _standing(path: Path) -> Path:
+    """The path, or the first folder above it that there is."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def _check_writable(folder: Path, remedy: str) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written; {remedy}")
 
 
 def _is_nobodys(name: str) -> bool:

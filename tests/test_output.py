@@ -220,6 +220,42 @@ def test_every_command_refuses_what_it_did_not_write(tmp_path, monkeypatch, caps
     assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+#: The words of commands that write one file, but for its name.
+WRITERS = {
+    "dicom": ["dicom", "series", "map_label.nii.gz", "--output"],
+    "fit-prior": ["fit-prior", "rater1", "rater2", "--output"],
+}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+@pytest.mark.parametrize("kind", ["device", "pipe", "file", "dangling link", "foreign folder"])
+def test_file_that_is_there_is_not_replaced(tmp_path, monkeypatch, capsys, command, kind):
+    """Whatever it is, in one line, before anything is read."""
+    output = standing(kind, tmp_path, monkeypatch)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    assert main([*WRITERS[command], str(output)]) == 1
+
+    line = f"error: {output}: is there already; remove it, or choose another --output\n"
+    assert capsys.readouterr().err == line
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_file_within_a_file_or_a_read_only_folder_is_refused(
+    tmp_path, monkeypatch, capsys, command
+):
+    """Before anything is read."""
+    (tmp_path / "file").touch()
+    folder = standing("read-only folder", tmp_path, monkeypatch)
+    for output, fault in (
+        (tmp_path / "file/output", f"{tmp_path}/file: is not a folder"),
+        (folder / "output", f"{folder}: cannot be written"),
+    ):
+        assert main([*WRITERS[command], str(output)]) == 1
+        assert capsys.readouterr().err == f"error: {fault}; choose another --output\n"
+
+
 #: The words of commands that draw and write of two runs, but for the folder, under either name.
 REPORTS = ["compare", "reliability", "selective", "page", "logits"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from nacl_monai.cli import write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError
+from nacl_monai.output import check_new_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,8 +63,7 @@ def _write(
     output = output or file.with_name(f"{stem_of(file)}.dcm")
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install highdicom pydicom")
-    if output.exists():
-        raise InputError(f"{output}: is there already; remove it, or choose another --output")
+    check_new_file(output)
     from nacl_monai.dicom.segmentation import check_names, class_names, write_segmentation
 
     source = read_source(series)

@@ -27,6 +27,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
 from nacl_monai.losses.neighborhood import extent_of
+from nacl_monai.output import check_new_file
 from nacl_monai.raters.priors import RatedMasks, blur
 from nacl_monai.raters.scores import Fit, PriorScores, fit_width, score_priors
 
@@ -63,9 +64,11 @@ def fit_prior(options: FitOptions) -> list[Path]:
         The file that ``--args_file`` of a training takes.
 
     Raises:
-        InputError: If the label maps do not fit each other, or the raters agree in every voxel.
+        InputError: If there is a file already, the label maps do not fit each other, or the raters agree
+            in every voxel.
     """
     _check(options)
+    check_new_file(options.output)
     by_class, spacing = _scores(options)
     fits = {f"class {value}": fit_width(of, "blur") for value, of in by_class.items()}
     pooled = fit_width(reduce(add, by_class.values()), "blur")
