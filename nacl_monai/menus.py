@@ -187,7 +187,7 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
         >>> read_menu("losses")["nacl"].label
         'NACL'
     """
-    entries = read_keys(bundles_folder(bundles) / _MENUS[menu])[menu]
+    entries = _keys_of(bundles_folder(bundles) / _MENUS[menu])[menu]
     return {
         name: Choice(
             name=name,
@@ -230,6 +230,11 @@ def read_keys(file: Path) -> dict[str, Any]:
     Raises:
         InputError: If it is damaged, holds no keys, or has one twice.
     """
+    return deepcopy(_keys_of(file))  # which callers may change
+
+
+def _keys_of(file: Path) -> dict[str, Any]:
+    """The same without a copy, which takes most of the time of a menu that is asked a thousand times."""
     try:
         keys = _parse(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -239,7 +244,7 @@ def read_keys(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: is not YAML ({where}{reason}); correct it") from error
     if not isinstance(keys, dict):
         raise InputError(f"{file}: holds no keys; write `key: value`, as another bundle has it")
-    return deepcopy(keys)  # which callers may change
+    return keys
 
 
 @cache

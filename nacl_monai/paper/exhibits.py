@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -38,17 +37,6 @@ from nacl_monai.reports import Run
 from nacl_monai.reports.style import add_caption, save_figure
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import short_name
-
-
-class Content(Protocol):
-    """What a table or figure shows of its experiments."""
-
-    @property
-    def tested(self) -> tuple[str, ...]:
-        """Metrics that are tested between the methods."""
-
-    def write(self, results: Results, stem: Path) -> list[Path]:
-        """Writes the files, whose names begin with ``stem``; returns their paths."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +170,7 @@ class Exhibit:
     name: str
     title: str
     grid: Callable[[], Grid]
-    content: Content
+    content: Table | MethodTable | Plot | Pictures
     own_runs: bool = False
 
     def select(
@@ -213,16 +201,6 @@ def widths() -> Grid:
     """The proposed method at its defaults, and with a blur of each width as its prior."""
     blurs = (method(PROPOSED, prior="blur", sigma=sigma, kernel_size=19) for sigma in WIDTHS)
     return Grid((method(PROPOSED), *blurs))
-
-
-def authors_network() -> Grid:
-    """Three losses with the authors' network, each also with whatever follows training."""
-    return followed(grid_of(POSTHOC_LOSSES, networks=("unet_authors",)))
-
-
-def hyperparameters() -> Grid:
-    """Every value of figure 6, each also with whatever follows training."""
-    return followed(radars.figure6_grid())
 
 
 TABLE1 = Table("Table 1", ("dice", "hd95"), per_structure=True)
@@ -356,14 +334,14 @@ _LIST = (
     Exhibit(
         "unet_authors",
         "The authors' network, which has no normalization: DSC and calibration by region",
-        authors_network,
+        lambda: followed(grid_of(POSTHOC_LOSSES, networks=("unet_authors",))),
         BY_REGION,
         own_runs=True,
     ),
     Exhibit(
         "hyperparameters",
         "Three values of every hyper-parameter: as trained, and with a temperature",
-        hyperparameters,
+        lambda: followed(radars.figure6_grid()),
         MethodTable(AFTER_TRAINING.metrics),
         own_runs=True,
     ),

@@ -54,12 +54,11 @@ def write_page(
     """
     output = Path(output)
     results = read_results(roots, conventions)
-    main = MAIN.select(results)
-    command = command_line("report", roots, output, {"conventions": conventions})
+    items = [_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()]
     text = page_template("nacl_monai.paper").render(
-        sections=[_section(results, dataset) for dataset in main.datasets],
-        command=command,
-        items=[_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()],
+        sections=[_section(results, dataset) for dataset in MAIN.select(results).datasets],
+        command=command_line("report", roots, output, {"conventions": conventions}),
+        items=items,
     )
     return [write_text(output / PAGE, text + "\n")]
 

@@ -138,17 +138,6 @@ def test_arguments_file_is_held_to_the_same_rule(config, tmp_path):
     check_command_line([*words, "--loss", "@losses::dice"])
 
 
-def test_arguments_file_has_keys_as_a_command_has_them(config, tmp_path):
-    """A file that names a key within another, as `nacl-monai fit-prior` writes it."""
-    file = tmp_path / "prior.yaml"
-    file.write_text("losses::nacl::weight: 0.3\n")
-    check(config, "--args_file", str(file))
-
-    file.write_text("losses::nacl::wieght: 0.3\n")
-    with pytest.raises(SettingError, match="--losses::nacl::wieght: there is no such key"):
-        check(config, "--args_file", str(file))
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [("x.yaml", "rate: 0.1\nrate: 0.2\n"), ("x.json", '{"rate": 0.1, "rate": 0.2}')],
@@ -164,14 +153,6 @@ def test_key_that_a_file_has_twice_is_refused(config, tmp_path, option, name, te
         SettingError, match=rf"--{option} .*{name}.*: has the key rate twice; leave"
     ):
         check_command_line(["monai/bundle/__main__.py", "run", "x", f"--{option}={files}"])
-
-
-def test_key_may_be_in_any_of_several_files(config, tmp_path):
-    """All files of the command are one configuration."""
-    other = tmp_path / "other.yaml"
-    other.write_text("rate: 0.1\n")
-
-    check(str([config, str(other)]), "--rate", "0.2", "--epochs", "3")
 
 
 def test_two_definitions_of_a_key_are_refused(config, tmp_path):
@@ -255,15 +236,6 @@ def test_file_that_is_no_configuration_is_one_line(config, tmp_path, option, nam
 def test_words_of_other_programs_are_left_alone(argv):
     """They are none of this function's business."""
     check_command_line(argv)
-
-
-def test_words_of_this_process_are_the_default(config, monkeypatch):
-    """The configurations call the check without arguments."""
-    words = ["monai/bundle/__main__.py", "run", "x", "--config_file", config, "--epochz", "3"]
-    monkeypatch.setattr(sys, "argv", words)
-
-    with pytest.raises(SettingError, match="--epochz"):
-        check_command_line()
 
 
 def test_words_without_a_configuration_are_left_to_monai():

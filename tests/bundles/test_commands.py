@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nacl_monai.bundles.__main__ import main, shown
+from nacl_monai.bundles.__main__ import main
 from nacl_monai.bundles.command_line import keys_and_values
 from tests.conftest import ROOT
 
@@ -288,12 +288,6 @@ def test_option_that_is_given_twice_is_refused(command, option, capsys):
     assert f"--{option}: is given twice; leave one out" in capsys.readouterr().err
 
 
-def test_command_is_shown_as_a_shell_takes_it():
-    """Blanks and quotes are kept."""
-    words = ["training", "--dataset_dir", "/my data", "--x", "it's"]
-    assert shlex.split(shown(words)) == ["python", "-m", "monai.bundle", "run", *words]
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Runs the command on a configuration that knows nothing of this package."""
@@ -324,28 +318,3 @@ def test_slip_ends_in_one_line_before_anything_is_run(run):
     assert errors.startswith("error: --m: there is no such key in the configuration; ")
     assert len(errors.splitlines()) == 1
     assert "n is" not in output
-
-
-def test_errors_of_the_run_are_one_line(run):
-    """The hook is in place before MONAI begins."""
-    run()
-
-    assert sys.excepthook is not sys.__excepthook__
-
-
-def test_words_of_the_process_are_the_default(monkeypatch, capsys):
-    """As `python -m` gives them; there is one command."""
-    monkeypatch.setattr(sys, "argv", ["nacl_monai.training", "walk"])
-
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    assert "choose from" in capsys.readouterr().err
-
-
-def test_help_explains_the_command(capsys):
-    """MONAI's own help would be that of another command."""
-    with pytest.raises(SystemExit) as exit_:
-        main(["run", "--help"])
-    assert exit_.value.code == 0
-    assert "usage: nacl-monai run RUN_ID" in capsys.readouterr().out

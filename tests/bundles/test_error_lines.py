@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from monai.bundle import ConfigParser
-from monai.utils import OptionalImportError, optional_import
+from monai.utils import OptionalImportError
 
 from nacl_monai.bundles.error_lines import one_line_errors
 from nacl_monai.errors import InputError
@@ -27,21 +27,6 @@ def shown(capsys, function):
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
     return capsys.readouterr().err
-
-
-def test_package_that_monai_lacks_is_one_line(capsys):
-    """As SwinUNETR's einops, where the network is first applied."""
-    rearrange, there = optional_import("no_such_package.parts", name="rearrange")
-
-    def fail():
-        try:
-            rearrange("b c -> c b")
-        except ImportError as error:
-            raise RuntimeError("Failed to instantiate component") from error
-
-    assert not there
-    line = "error: no_such_package: is needed and not installed; pip install no_such_package\n"
-    assert shown_with_exit(capsys, fail) == line
 
 
 def test_package_is_named_as_pip_names_it(capsys):
@@ -90,24 +75,25 @@ def test_component_that_refuses_without_a_word_is_one_line(capsys, cause, reason
 
 
 def test_any_other_error_keeps_its_traceback(capsys):
-    """It is a fault of the program."""
-    text = shown(capsys, lambda: 1 // 0)
+    """It is a fault of the program, as may be a file that is not found."""
+    for fault, name in ((lambda: 1 // 0, "ZeroDivisionError"), (lambda: open("x"), "NotFound")):  # noqa: PTH123, SIM115
+        text = shown(capsys, fault)
 
-    assert "Traceback" in text
-    assert "ZeroDivisionError" in text
+        assert "Traceback" in text
+        assert name in text
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_disk_that_can_hold_no_more_is_one_line(capsys, number):
-    """It is not a fault of the program."""
+@pytest.mark.parametrize("file", ["runs/x", None])
+def test_disk_that_can_hold_no_more_is_one_line(capsys, number, file):
+    """It is not a fault of the program; an open stream has no name to say."""
 
     def fail():
-        raise OSError(number, os.strerror(number), "runs/x")
+        raise OSError(number, os.strerror(number), *([file] if file else []))
 
-    line = (
-        f"error: runs/x: {os.strerror(number)}; free space, or choose a folder that can be written"
-    )
-    assert shown(capsys, fail) == f"{line}\n"
+    where = file or "a file of this run"
+    line = f"{where}: {os.strerror(number)}; free space, or choose a folder that can be written"
+    assert shown(capsys, fail) == f"error: {line}\n"
 
 
 def test_interruption_is_one_line_and_ends_by_the_signal(capsys, monkeypatch):
@@ -121,24 +107,6 @@ def test_interruption_is_one_line_and_ends_by_the_signal(capsys, monkeypatch):
 
     assert shown(capsys, fail).startswith("error: interrupted; the same command goes on")
     assert sent == [(signal.SIGINT, signal.SIG_DFL), signal.SIGINT]
-
-
-def test_disk_without_a_file_name_is_one_line(capsys):
-    """Writing to an open stream has no name to say."""
-
-    def fail():
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    assert shown(capsys, fail).startswith("error: a file of this run: No space left on device; ")
-
-
-def test_other_errors_of_the_system_keep_their_traceback(capsys):
-    """A file that is not found may be a fault of the program."""
-
-    def fail():
-        raise FileNotFoundError(errno.ENOENT, "No such file", "x")
-
-    assert "Traceback" in shown(capsys, fail)
 
 
 @pytest.mark.parametrize(

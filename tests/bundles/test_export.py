@@ -31,20 +31,14 @@ from tests.conftest import save_nifti
     ("dataset", "overrides", "message"),
     [
         ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
-        (
-            "hippocampus",
-            {"network_def": "@networks::vnet"},
-            f"no networks::vnet .*choose from: {', '.join(read_menu('networks'))}",
-        ),
-        (
-            "hippocampus",
-            {"networks::unet::channels": [4]},
-            r"^network_def: cannot be made \(.*; corr",
-        ),
+        ("hippocampus", {"network_def": "@networks::vnet"},
+         f"no networks::vnet .*choose from: {', '.join(read_menu('networks'))}"),
+        ("hippocampus", {"networks::unet::channels": [4]},
+         r"^network_def: cannot be made \(.*; corr"),
         ("hippocampus", {"classes": ["a", "b"]}, "model.pt: does not fit the network"),
         ("hippocampus", {"network_def": "@networks::attention_unet"}, "does not fit the network"),
     ],
-)
+)  # fmt: skip
 def test_wrong_choice_leaves_nothing_behind(run, tmp_path, dataset, overrides, message):
     """A wrong choice is one line, before a folder is made."""
     with pytest.raises(InputError, match=message):
@@ -53,43 +47,33 @@ def test_wrong_choice_leaves_nothing_behind(run, tmp_path, dataset, overrides, m
     assert not (tmp_path / "dist").exists()
 
 
-@pytest.mark.parametrize("missing", ["model.pt", "split.json"])
-def test_incomplete_run_is_refused(run, tmp_path, missing):
-    """A run without weights or split is not a run to export; what was begun is gone."""
-    (run / missing).unlink()
+@pytest.mark.parametrize(
+    ("spoil", "output", "message"),
+    [
+        (lambda run: (run / "model.pt").unlink(), "dist/x", "model.pt: "),
+        (lambda run: (run / "split.json").unlink(), "dist/x", "split.json: "),
+        (
+            lambda run: (run / "run.json").write_text('{"finished": false}'),
+            "dist/x",
+            "/unet_nacl_seed0: its training is not finished; train on, then export it$",
+        ),
+        (lambda run: (run.parents[2] / "x").mkdir(), "x", "x: is already there; remove it, or"),
+        (lambda run: (run.parents[2] / "x.zip").mkdir(), "x", "x.zip: is already there"),
+        (lambda _: None, "/", "^/: is already there; remove it, or choose"),
+        (lambda run: os.mkfifo(run.parents[2] / "x"), "x", "/x: is not a folder; choose another"),
+        (lambda run: os.mkfifo(run.parents[2] / "x"), "x/y", "/x: is not a folder; choose another"),
+    ],
+)
+def test_run_that_is_incomplete_and_place_that_is_taken_are_refused(
+    run, tmp_path, spoil, output, message
+):
+    """Whoever receives the bundle could not know; what is there stays as it is."""
+    spoil(run)
+    before = {*tmp_path.rglob("*"), tmp_path / "dist"}
 
-    with pytest.raises(InputError, match=f"{missing}: "):
-        export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
-
-    assert list((tmp_path / "dist").glob("*")) == []
-
-
-def test_run_with_epochs_to_come_is_refused(run, tmp_path):
-    """Also one that is named; whoever receives the bundle could not know."""
-    (run / "run.json").write_text('{"finished": false}')
-
-    with pytest.raises(InputError) as refused:
-        export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
-    assert str(refused.value) == f"{run}: its training is not finished; train on, then export it"
-    assert not (tmp_path / "dist").exists()
-
-
-@pytest.mark.parametrize("output", [".", "/"])
-def test_folder_without_a_name_is_there_already(run, output):
-    """As any other."""
-    with pytest.raises(InputError, match=f"^{output}: is already there; remove it, or choose"):
-        export_bundle(run, output, "hippocampus", {}, BUNDLES)
-
-
-@pytest.mark.parametrize("name", ["x", "x.zip"])
-def test_what_is_there_is_not_overwritten(run, tmp_path, name):
-    """What is there stays as it is."""
-    (tmp_path / "dist" / name).mkdir(parents=True)
-
-    with pytest.raises(InputError, match=f"{name}: is already there"):
-        export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
-
-    assert [path.name for path in (tmp_path / "dist").iterdir()] == [name]
+    with pytest.raises(InputError, match=message):
+        export_bundle(run, tmp_path / output, "hippocampus", {}, BUNDLES)
+    assert {*tmp_path.rglob("*"), tmp_path / "dist"} == before
 
 
 def test_disk_that_fills_up_is_one_line_and_nothing_stays(run, small_disk):
@@ -98,15 +82,6 @@ def test_disk_that_fills_up_is_one_line_and_nothing_stays(run, small_disk):
         export_bundle(run, small_disk / "dist/x", "hippocampus", {}, BUNDLES)
 
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize("output", ["pipe", "pipe/x"])
-def test_pipe_is_not_to_be_removed(run, tmp_path, output):
-    """Nor a device, as what is there otherwise is."""
-    os.mkfifo(tmp_path / "pipe")
-
-    with pytest.raises(InputError, match="/pipe: is not a folder; choose another --output$"):
-        export_bundle(run, tmp_path / output, "hippocampus", {}, BUNDLES)
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +244,7 @@ def add(run):
     """Adds a run to those of the dataset, newer than all before; returns its folder."""
     stamp = (run / "model.pt").stat().st_mtime
 
-    def copy(name, seconds=1):
+    def copy(name, seconds):
         other = Path(shutil.copytree(run, run.parent / name))
         os.utime(other / "model.pt", (stamp + seconds, stamp + seconds))
         return other
@@ -277,59 +252,22 @@ def add(run):
     return copy
 
 
-def newest(run):
-    return newest_run(run.parents[1], "hippocampus", "unet", "nacl").name
-
-
-def test_newest_run_of_a_choice_is_taken_whatever_its_seed(run, add):
-    """Age counts, not the seed's number; seeds may have several digits."""
+def test_newest_finished_run_of_a_choice_is_taken(run, add):
+    """Age counts, not the seed; another loss, network or setting is another choice."""
+    for name in ("unet_ecp_seed0", "attention_unet_nacl_seed0", "unet_nacl_fold=1_seed0"):
+        add(name, seconds=9)
+    for name in ("unet_nacl_penalty_weight=0.2_seed0", "unet_nacl_seed0.previous", "unet_nacl"):
+        add(name, seconds=9)
+    (add("unet_nacl_seed5", seconds=9) / "run.json").write_text('{"finished": false}')
+    (add("unet_nacl_seed6", seconds=9) / "model.pt").unlink()
     add("unet_nacl_seed12", seconds=2)
     add("unet_nacl_seed3", seconds=1)
-
-    assert newest(run) == "unet_nacl_seed12"
-
-
-def test_run_of_a_seed_is_taken_though_another_is_newer(run, add):
-    """Whoever names the seed wants that run; one that is not there is named."""
-    add("unet_nacl_seed1")
     of = (run.parents[1], "hippocampus", "unet", "nacl")
 
+    assert newest_run(*of).name == "unet_nacl_seed12"
     assert newest_run(*of, seed=0).name == "unet_nacl_seed0"
     with pytest.raises(InputError, match="hippocampus/unet_nacl_seed10: no finished training"):
         newest_run(*of, seed=10)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "unet_ecp_seed0",
-        "attention_unet_nacl_seed0",
-        "unet_nacl_penalty_weight=0.2_seed0",
-        "unet_nacl_fold=1_seed0",
-        "unet_nacl_seed0.previous",
-        "unet_nacl",
-    ],
-)
-def test_runs_of_other_choices_are_passed_over(run, add, name):
-    """Another loss, network or setting is another choice."""
-    add(name)
-
-    assert newest(run) == "unet_nacl_seed0"
-
-
-@pytest.mark.parametrize(("finished", "name"), [("false", "seed0"), ("true", "seed1")])
-def test_unfinished_runs_are_passed_over(run, add, finished, name):
-    """A run whose record does not say `finished` may still be training."""
-    (add("unet_nacl_seed1") / "run.json").write_text(f'{{"finished": {finished}}}')
-
-    assert newest(run) == f"unet_nacl_{name}"
-
-
-def test_run_without_a_model_is_passed_over(run, add):
-    """There is nothing to export yet."""
-    (add("unet_nacl_seed1") / "model.pt").unlink()
-
-    assert newest(run) == "unet_nacl_seed0"
 
 
 @pytest.mark.parametrize("runs", ["runs", "nowhere"])

@@ -33,9 +33,10 @@ def metadata(bundle):
     return json.loads(Path(bundle, "configs/metadata.json").read_text())
 
 
-def test_newest_run_is_exported_by_its_choice_with_overrides(export):
+def test_newest_run_is_exported_by_its_choice_with_overrides(export, tmp_path):
     """It goes to dist/, and the command says what it wrote."""
-    code, output, _ = export("--spatial_size", "[32, 32]")
+    shutil.move(tmp_path / "runs", tmp_path / "others")
+    code, output, _ = export("--spatial_size", "[32, 32]", "--runs", "others")
 
     assert code == 0
     bundle = "dist/hippocampus_unet_nacl"
@@ -71,46 +72,29 @@ def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
     sizes = {"channels": [16, 32, 64, 128, 256], "strides": [2] * 4, "num_res_units": 2}
     network = UNet(3, 1, 3, **sizes, act=("leakyrelu", {"negative_slope": 0.25}))
     torch.save(network.state_dict(), run / "model.pt")
-    record = {"network_def": "@networks::unet", "loss": "@losses::nacl", "dims": 3}
+    record = {"network_def": "@networks::unet", "loss": "@losses::focal", "dims": 3}
     (run / "config.json").write_text(json.dumps(record))
     run.rename(run.with_name("unet3d_nacl_seed0"))
 
     code, _, errors = export("--network", "unet", "--dims", 3)
 
     assert code == 0, errors
-    image = metadata("dist/hippocampus_unet3d_nacl")["network_data_format"]["inputs"]["image"]
-    assert image["spatial_shape"] == [48, 64, 48]
-
-
-def test_bundle_of_a_run_is_named_after_its_record(export, run):
-    """A run with `config.json` knows its own network and loss."""
-    (run / "config.json").write_text('{"network_def": "@networks::unet", "loss": "@losses::focal"}')
-
-    assert export("--run", run)[0] == 0
-
-    assert "with FocalLoss" in metadata("dist/hippocampus_unet_focal")["description"]
+    found = metadata("dist/hippocampus_unet3d_focal")
+    assert found["network_data_format"]["inputs"]["image"]["spatial_shape"] == [48, 64, 48]
+    assert "with FocalLoss" in found["description"]
 
 
 @pytest.mark.parametrize(
     ("record", "words", "named"),
     [
-        (
-            '{"loss": "@losses::focal"}',
-            ["--loss", "ecp"],
-            "loss (@losses::focal, now @losses::ecp)",
-        ),
-        (
-            '{"spatial_size": [48, 64], "loss": "", "network_def": ""}',
-            ["--spatial_size", "[64, 64]"],
-            "spatial_size::0 (48, now 64)",
-        ),
-        (
-            '{"dataset": "acdc", "loss": "", "network_def": ""}',
-            [],
-            "dataset (acdc, now hippocampus)",
-        ),
+        ('{"loss": "@losses::focal"}', ["--loss", "ecp"],
+         "loss (@losses::focal, now @losses::ecp)"),
+        ('{"spatial_size": [48, 64], "loss": "", "network_def": ""}',
+         ["--spatial_size", "[64, 64]"], "spatial_size::0 (48, now 64)"),
+        ('{"dataset": "acdc", "loss": "", "network_def": ""}', [],
+         "dataset (acdc, now hippocampus)"),
     ],
-)
+)  # fmt: skip
 def test_contradiction_of_the_record_is_refused(export, run, record, words, named):
     """With both values; nothing is written."""
     (run / "config.json").write_text(record)
@@ -136,13 +120,6 @@ def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):
     assert not (tmp_path / "dist").exists()
     assert export("--run", run, "--trust")[0] == 0
     assert (tmp_path / "executed").exists()
-
-
-def test_runs_may_be_in_another_folder(export, tmp_path):
-    """`--runs` is where the newest is looked for."""
-    shutil.move(tmp_path / "runs", tmp_path / "others")
-
-    assert export("--runs", "others")[0] == 0
 
 
 @pytest.mark.parametrize(

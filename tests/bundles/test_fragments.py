@@ -85,10 +85,3 @@ def test_bare_name_in_a_record_is_refused(run, record):
 
     with pytest.raises(InputError, match=r"loss::_target_: .* write nacl_monai.losses.FocalLoss"):
         run_configs("hippocampus", {}, run, BUNDLES, trust=True)
-
-
-def test_bundles_of_the_working_directory_are_the_default(run, monkeypatch):
-    """Without a folder, the sources are found as everywhere in the package."""
-    monkeypatch.chdir(BUNDLES.parent)
-
-    assert run_configs("hippocampus", {}, run) == run_configs("hippocampus", {}, run, BUNDLES)

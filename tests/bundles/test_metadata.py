@@ -61,15 +61,6 @@ def test_package_that_is_not_installed_is_one_line(run):
     )
 
 
-def test_overrides_change_the_data_format(run):
-    """The sizes and classes are of the run, not of the dataset."""
-    metadata = metadata_of(run, spatial_size=[32, 48], classes=["background", "organ"])
-
-    formats = metadata["network_data_format"]
-    assert formats["inputs"]["image"]["spatial_shape"] == [32, 48]
-    assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "organ"}
-
-
 def test_versions_are_those_installed(run):
     """And the network of MONAI's needs nothing of this package."""
     metadata = metadata_of(run)

@@ -127,24 +127,15 @@ def test_values_that_fit_are_accepted(key, value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (
-            "net::drop_out",
-            0.1,
-            r"--net::drop_out: there is no such key .*did you mean --net::dropout",
-        ),
+        ("net::drop_out", 0.1,
+         r"--net::drop_out: there is no such key .*did you mean --net::dropout"),
         ("net::drop_out", 0.1, r"net takes: spatial_dims, in_channels, .*, dropout, bias"),
-        (
-            "net::bias",
-            "false",
-            "--net::bias false: is not True or False; write --net::bias True or",
-        ),
+        ("net::bias", "false",
+         "--net::bias false: is not True or False; write --net::bias True or"),
         ("net::dropout", "x", "--net::dropout x: is not a number"),
         ("net::dropout", True, "--net::dropout True: is not a number"),
-        (
-            "net::channels",
-            16,
-            "--net::channels 16: is not a list of whole numbers; write one, as in",
-        ),
+        ("net::channels", 16,
+         "--net::channels 16: is not a list of whole numbers; write one, as in"),
         ("net::channels", [4, 8.5], "is not a list of whole numbers"),
         ("net", {**UNET, "bias": "false"}, "--net::bias false: is not True or False"),
         ("net", {"a": {"_target_": "UNet", "bias": "no"}}, "--net::a::bias no: is not"),
@@ -170,7 +161,7 @@ def test_values_that_fit_are_accepted(key, value):
         ("sets", {"a": ["x"]}, "is not a mapping of lists of whole numbers"),
         ("output_dir", 2024, "--output_dir 2024: is not text; write it in quotes: .*'2024'"),
     ],
-)
+)  # fmt: skip
 def test_values_of_another_type_are_refused(key, value, message):
     """In one line, which says what is expected and what to write."""
     with pytest.raises(SettingError, match=message) as refusal:
@@ -297,9 +288,3 @@ def test_size_to_which_volumes_are_brought_is_of_both(check):
     """As where a dataset's slices are resized before patches are cut."""
     resize = {"_target_": "Resized", "spatial_size": "$[*@spatial_size, -1]"}
     check(3, "spatial_size", preprocessing=["@to_ras", resize])
-
-
-def test_run_without_a_command_is_not_checked(monkeypatch):
-    """As from Python, where nothing says what was overridden."""
-    monkeypatch.setattr(dimensions, "given_overrides", lambda: None)
-    check_dims(2)

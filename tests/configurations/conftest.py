@@ -47,7 +47,16 @@ def arguments(run_id, dataset, *overrides):
 @pytest.fixture
 def bundle(monkeypatch, capfd):
     """Runs a command in this process; returns its exit code and what it wrote to standard error."""
-    return lambda *words: run_bundle(monkeypatch, capfd, words)
+
+    def run(*words):
+        return run_bundle(monkeypatch, capfd, words)
+
+    def done(*words):
+        code, errors = run(*words)
+        assert code == 0, errors
+
+    run.done = done  # what is to succeed
+    return run
 
 
 def run_module(monkeypatch, words, cwd=ROOT):

@@ -171,10 +171,3 @@ def test_run_records_what_was_asked_or_nothing_is_written(attack, command):
 def test_many_runs_record_what_was_asked_or_nothing_is_written(attack, command):
     """Many commands, each time others."""
     attack(*command)
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("word", SLIPS)
-def test_each_slip_is_refused(attack, word):
-    """Every one of them, whatever Hypothesis draws."""
-    attack({}, [word])

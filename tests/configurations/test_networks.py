@@ -37,15 +37,12 @@ def test_every_network_trains_is_evaluated_and_segments(
     run, chosen = tmp_path / "run", choose(network)
     size = ["--spatial_size", "[64, 64]"]  # which all take
     training = arguments("training", "hippocampus", *shared, "--max_epochs", 1, *chosen, *size)
-    code, errors = bundle(*training)
-    assert code == 0, errors
-    code, errors = bundle(*arguments("evaluating", "hippocampus", *shared, *chosen))
-    assert code == 0, errors
+    bundle.done(*training)
+    bundle.done(*arguments("evaluating", "hippocampus", *shared, *chosen))
     image = sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
     words = ["--images", image, "--checkpoint", run / "model.pt"]
     words += ["--output_dir", run / "predictions"]
-    code, errors = bundle(*arguments("inference", "hippocampus", *words, *chosen))
-    assert code == 0, errors
+    bundle.done(*arguments("inference", "hippocampus", *words, *chosen))
 
     assert np.isfinite(pd.read_csv(run / "evaluation" / "cases.csv")["ece_foreground"]).all()
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -78,8 +75,7 @@ def test_weights_that_a_training_began_with_are_of_no_need_afterwards(
     assert f"tensors of the encoder come from {weights}" in caplog.text
     weights.unlink()
 
-    code, errors = bundle(*arguments("evaluating", "hippocampus", *words))
-    assert code == 0, errors
+    bundle.done(*arguments("evaluating", "hippocampus", *words))
     configs = run_configs("hippocampus", {}, tmp_path / "run")
     begun = {kind: config["pretrained"] for kind, config in configs.items()}
     assert begun == {"train": str(weights), "evaluate": False, "inference": False}
@@ -98,26 +94,20 @@ IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "
     ("overrides", "terms"),
     [
         (["--loss", DICE_WITH_PENALTY], ["cross_entropy", "dice", "penalty"]),
-        (
-            ["--losses::nacl::prior", "bilateral", "--slice_transforms", IMAGE_BESIDE_LABEL],
-            ["cross_entropy", "penalty"],
-        ),
+        (["--losses::nacl::prior", "bilateral", "--slice_transforms", IMAGE_BESIDE_LABEL],
+         ["cross_entropy", "penalty"]),
         ([*DYNUNET, "--loss_function::weights", [0.5, 0.25, 0.25]], ["cross_entropy", "penalty"]),
-        (
-            ["--losses::nacl::penalty", "log_barrier", "--losses::nacl::space", "softmax"],
-            ["cross_entropy", "penalty"],
-        ),
+        (["--losses::nacl::penalty", "log_barrier", "--losses::nacl::space", "softmax"],
+         ["cross_entropy", "penalty"]),
     ],
     ids=["composed", "bilateral", "deep supervision", "options"],
-)
+)  # fmt: skip
 def test_composed_loss_trains_and_shows_its_terms(bundle, datasets, tmp_path, overrides, terms):
     """The loss trains, and each of its terms is a curve; the curves sum to the loss."""
     shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
     shared += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
 
-    code, errors = bundle(*arguments("training", "hippocampus", *shared, *overrides))
-
-    assert code == 0, errors
+    bundle.done(*arguments("training", "hippocampus", *shared, *overrides))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     curves = {tag: [e.value for e in events.Scalars(tag)] for tag in ["loss", *terms]}
     assert all(np.all(np.array(curves[term]) != 0) for term in terms)

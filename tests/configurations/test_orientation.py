@@ -47,9 +47,7 @@ def test_same_image_in_other_axes_has_the_same_predictions(bundle, datasets, tmp
     words = ["--images", tmp_path / "images/*", "--checkpoint", tmp_path / "model.pt"]
     words += ["--output_dir", tmp_path / "out", "--network_def", network]
 
-    code, errors = bundle(*arguments("inference", dataset, *words))
-
-    assert code == 0, errors
+    bundle.done(*arguments("inference", dataset, *words))
     check_same_maps(tmp_path / "out")
 
 

@@ -198,17 +198,6 @@ def test_export_carries_the_source_and_needs_neither_package_nor_path(
     assert script(torch.zeros(1, 1, 48, 64)).shape == (1, 3, 48, 64)
 
 
-def test_export_of_code_that_nobody_named_is_refused(own, tmp_path, capsys):
-    """A record may be somebody else's."""
-    words = ["export", "hippocampus", "--run", str(own), "--output", str(tmp_path / "x")]
-
-    assert export(words) == 1
-    assert (
-        "network_def::_target_ is 'my_package.MyNet', code that no bundle"
-        in capsys.readouterr().err
-    )
-
-
 def test_monais_network_and_loss_have_their_settings_and_weights(segresnet):
     """What was given, and what they need to be right for these data; what was loaded is on record."""
     config, begun = record(segresnet), record(segresnet, "run")["pretrained"]
@@ -250,17 +239,13 @@ def test_monais_network_is_evaluated_by_its_name_and_exported(place, segresnet):
     [
         (["--network_def", "my_package.MyNets"], "--network_def my_package.MyNets: no such class"),
         (["--loss", "torch.nn.CrossEntropyLoss"], "give it labels as indices: --loss"),
-        (
-            ["--network_def", "BasicUNetPlusPlus"],
-            "it returns a list in evaluation instead of logits",
-        ),
+        (["--network_def", "BasicUNetPlusPlus"],
+         "it returns a list in evaluation instead of logits"),
         (["--pretrained", "/nowhere.pth"], "/nowhere.pth: does not exist"),
-        (
-            ["--augmentations::light::degrees", "-1", "--augmentation", "@augmentations::light"],
-            "deg",
-        ),
+        (["--augmentations::light::degrees", "-1", "--augmentation", "@augmentations::light"],
+         "deg"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_work_is_one_line_before_a_folder_is_made(
     place, bundle, tmp_path, words, message
 ):

@@ -1,8 +1,10 @@
-"""Evaluation and inference believe the run's own config.json, and refuse to contradict it."""
+"""Evaluation and inference believe the run's own records, and refuse to contradict them."""
 
+import hashlib
 import json
 import shutil
 
+import nibabel
 import pytest
 
 from tests.configurations.conftest import FAST, arguments, contents, one_line
@@ -29,9 +31,7 @@ def test_evaluation_without_the_words_of_the_training_is_the_same(bundle, run):
     before = {name: (folder / "evaluation" / name).read_bytes() for name in names}
     shutil.rmtree(folder / "evaluation")
 
-    code, errors = bundle(*words("evaluating", *shared, "--output_dir", folder))
-
-    assert code == 0, errors
+    bundle.done(*words("evaluating", *shared, "--output_dir", folder))
     assert before == {name: (folder / "evaluation" / name).read_bytes() for name in names}
 
 
@@ -90,3 +90,39 @@ def test_another_dataset_is_refused(bundle, run):
 
     assert code != 0
     assert "another dataset (acdc, now kits)" in one_line(errors)
+
+
+@pytest.mark.slow
+def test_record_is_of_the_weights_split_settings_and_set(bundle, run):
+    """A setting of the command and one of the run's config.json among them."""
+    folder, shared = run
+    more = ["--calibration::num_bins", 10, "--reliability_interval", 0]
+    bundle.done(*words("evaluating", *shared, "--output_dir", folder, *more))
+
+    record = json.loads((folder / "evaluation/evaluation.json").read_text())
+    for name, file in (("weights", "model.pt"), ("split", "split.json")):
+        assert record[name] == hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    assert record["set"] == "test"
+    assert record["settings"]["calibration::num_bins"] == 10
+    assert record["settings"]["spatial_size::1"] == 32
+    assert "dataset_dir" not in record["settings"]
+
+
+@pytest.mark.slow
+def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_path):
+    """Inverted in a copy of the dataset, under the same names; nor is a calibrator fitted to them."""
+    folder, shared = run
+    copy = shutil.copytree(shared[1], tmp_path / "data")
+    moved = ["--dataset_dir", copy, *shared[2:], "--output_dir", folder]
+    bundle.done(*words("evaluating", *moved, "--reliability_interval", 0))
+    before = contents(folder)
+    for file in copy.rglob("*_frame??.nii.gz"):
+        image = nibabel.load(file)
+        nibabel.save(nibabel.Nifti1Image(-image.get_fdata(), image.affine), file)
+
+    for run_id, more in (("evaluating", []), ("calibrating", ["--calibrator", "temperature_all"])):
+        code, errors = bundle(*words(run_id, *moved, *more))
+
+        assert code == 1
+        assert f"has other bytes than {folder}/data.json recorded; put it back" in one_line(errors)
+        assert contents(folder) == before

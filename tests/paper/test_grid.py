@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
-from nacl_monai.menus import dataset_names, read_menu
-from nacl_monai.paper.exhibits import EXHIBITS, proposed_and
+from nacl_monai.menus import read_menu
+from nacl_monai.paper.exhibits import proposed_and
 from nacl_monai.paper.figures import loss_style
 from nacl_monai.paper.grid import (
     MAIN_LOSSES,
@@ -31,7 +31,6 @@ from nacl_monai.paper.grid import (
     read_name,
     symbol,
 )
-from nacl_monai.posthoc import METHODS
 from nacl_monai.reports.style import OKABE_ITO
 
 
@@ -79,13 +78,6 @@ def test_ensemble_is_one_experiment_of_all_seeds():
     folds = list(grid.experiments(datasets=["mrbrains"], seeds=(0, 1)))
     assert [entry.fold for entry in folds] == list(range(len(folds)))
     assert {entry.seed for entry in folds} == {0}
-
-
-def test_paper_is_a_part_of_the_menus():
-    """What the paper has can be chosen; the menus may hold more."""
-    assert set(PAPER_DATASETS) <= set(dataset_names())
-    assert set(MAIN_LOSSES) <= set(read_menu("losses"))
-    assert set(PAPER_NETWORKS) <= set(read_menu("networks"))
 
 
 @pytest.mark.parametrize("loss", MAIN_LOSSES)
@@ -178,23 +170,6 @@ def test_ablation_narrowed_to_runs_of_the_main_tables_is_empty():
     assert list(main_grid().experiments(losses=["nacl"]))
 
 
-def test_unknown_dataset_is_refused():
-    """A misspelled dataset is one line."""
-    with pytest.raises(InputError, match="acd: no such dataset"):
-        list(main_grid().experiments(datasets=["acd"]))
-
-
-@pytest.mark.usefixtures("toy_menu")
-def test_loss_of_the_menu_alone_has_names_but_no_place_in_the_paper():
-    """A run of it can be named and read; the paper's grid stays as it is."""
-    experiment = read_name("acdc", "unet_toy_strength=3_seed1")
-
-    assert experiment.method == method("toy", strength=3.0)
-    assert experiment.name == "unet_toy_strength=3.0_seed1"
-    assert method("toy", strength=2) == method("toy")
-    assert "toy" not in {entry.method.loss for entry in main_grid().experiments()}
-
-
 @pytest.mark.parametrize(
     ("name", "label"),
     [
@@ -248,28 +223,18 @@ def test_name_that_is_nowhere_is_its_own_label():
 
 
 @pytest.mark.usefixtures("toy_menu")
-def test_loss_of_the_menu_alone_has_label_color_marker_and_symbol():
+def test_loss_of_the_menu_alone_has_name_label_color_marker_and_symbol():
     """So has a network; a loss without description has the plainest."""
+    experiment = read_name("acdc", "unet_toy_strength=3_seed1")
+
+    assert experiment.method == method("toy", strength=3.0)
+    assert experiment.name == "unet_toy_strength=3.0_seed1"
     assert method_label("toy_strength=3.0") == "Toy (s = 3)"
     assert loss_style("toy") == {"color": OKABE_ITO["green"], "marker": "h"}
     assert symbol("toy", "strength") == "s"
     assert symbol("toy", "other") == "other"
     assert network_label("toynet") == "ToyNet"
     assert (loss_label("plain"), loss_style("plain")["color"]) == ("plain", OKABE_ITO["black"])
-
-
-def test_every_calibrator_follows_the_three_losses_that_are_compared():
-    """None is left out."""
-    names = [entry.name for entry in EXHIBITS["posthoc"].grid().methods]
-
-    assert names == [
-        f"{loss}{after}"
-        for loss in ("cross_entropy", "dice_ce", "nacl")
-        for after in (
-            *("", "+temperature_all"),
-            *(f"+{name}_{one.region}" for name, one in METHODS.items()),
-        )
-    ]
 
 
 def test_any_grid_is_followed():

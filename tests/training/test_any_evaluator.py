@@ -134,14 +134,6 @@ def test_labels_may_be_one_hot(files, tmp_path):
         np.testing.assert_array_equal(shown["label"], np.rot90(label))
 
 
-def test_arrays_without_metadata_are_numbered(files, tmp_path):
-    """A data loader of torch with pairs of tensors, in its order."""
-    pairs = [(case["image"][0].as_tensor(), case["label"][0].as_tensor()) for case in loaded(files)]
-    evaluator = evaluated(tmp_path, torch.utils.data.DataLoader(pairs, batch_size=2))
-
-    check(tmp_path, evaluator, expected(files), list("01234"))
-
-
 def test_names_of_the_data_count_before_those_of_files(files, tmp_path):
     """A key ``case`` in every item, and ``patient``."""
     named = [{**file, "case": f"c{k}", "patient": "p"} for k, file in enumerate(files)]

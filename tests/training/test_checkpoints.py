@@ -366,20 +366,6 @@ def test_signal_behind_the_last_iteration_is_not_lost(tmp_path):
     assert names(tmp_path) == ["epoch_0001.pt", "epoch_0002.pt"]
 
 
-def test_signal_is_given_back_after_the_training(tmp_path):
-    """It does again what it did before."""
-    earlier = signal.getsignal(signal.SIGTERM)
-    trainer, _ = stopping_trainer(tmp_path)
-    during = []
-    trainer.add_event_handler(
-        Events.ITERATION_STARTED, lambda: during.append(signal.getsignal(signal.SIGTERM))
-    )
-    trainer.run()
-
-    assert earlier not in during
-    assert signal.getsignal(signal.SIGTERM) is earlier
-
-
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_signal_is_given_back_when_a_training_has_failed(tmp_path, error):
     """In a notebook, say, whose kernel goes on."""

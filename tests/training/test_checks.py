@@ -22,9 +22,9 @@ from nacl_monai.losses import (
     NeighborhoodPenalty,
 )
 from nacl_monai.menus import read_menu
-from nacl_monai.training import check_classes, check_files, check_labels, check_sets, keep_data
+from nacl_monai.training import check_classes, check_files, check_sets, keep_data
 from nacl_monai.training.checks import check_loss
-from tests.training.test_run_folder import data_of, read_files
+from tests.training.test_run_folder import data_of
 
 CLASSES = ["background", "left", "right"]
 MONAI = {"to_onehot_y": True, "softmax": True}
@@ -113,15 +113,6 @@ def test_own_loss_may_bound_the_logits_with_a_warning(capsys):
 
     assert "Bounded is " in (line := capsys.readouterr().err)
     assert "when all logits grow by 3, unlike softmax; right if it means to" in line
-
-
-@pytest.mark.parametrize("name", list(read_menu("losses")))
-def test_losses_of_the_menu_have_checks_of_their_own(name):
-    """They are not called, since some learn."""
-    loss = resolve_name(read_menu("losses")[name].target)()
-    loss.terms = None
-
-    check(loss)
 
 
 def test_check_leaves_no_trace():
@@ -220,29 +211,6 @@ def test_classes_that_do_not_agree_are_refused(channels, values, structures, mes
         check_classes(network(channels), 1, CLASSES, values, structures, [16, 16])
 
 
-class Volumes:
-    """What `check_labels` asks of the cached volumes: the classes in each."""
-
-    def __init__(self, *classes):
-        self.classes = [torch.tensor(indices) for indices in classes]
-
-    def __len__(self):
-        return len(self.classes)
-
-
-def test_every_class_is_in_some_label():
-    """It need not be in all of them."""
-    check_labels(Volumes([0, 1], [0, 2]), CLASSES)
-
-
-def test_classes_that_are_in_no_label_are_refused():
-    """All of them are named, with the number of labels that were looked at."""
-    with pytest.raises(
-        InputError, match=r"classes: left, right in none of the 2 training labels; "
-    ):
-        check_labels(Volumes([0], [0]), CLASSES)
-
-
 @pytest.mark.parametrize(("seen", "part"), [("a", "train"), ("b", "val")])
 def test_case_that_a_training_saw_cannot_be_in_another_set(tmp_path, seen, part):
     """Neither one that it trained on nor one that chose its model."""
@@ -310,17 +278,6 @@ def test_copies_and_unrecorded_cases_may_be_evaluated(tmp_path):
 
     check_files(tmp_path / "model.pt", data_of(tmp_path / "copy")["test"])
     check_files(tmp_path / "model.pt", data_of(tmp_path / "more", "xyz", content="y")["test"])
-
-
-def test_files_that_nothing_has_touched_are_not_read(tmp_path, monkeypatch):
-    """An evaluation of many large files begins as soon as before."""
-    split = data_of(tmp_path / "data")
-    keep_data(tmp_path, split)
-    read = read_files(monkeypatch)
-
-    check_files(tmp_path / "model.pt", split["test"])
-
-    assert read == []
 
 
 @pytest.mark.parametrize("damage", [{"a": 3}, 3, []])

@@ -53,13 +53,6 @@ def test_overrides_are_those_of_the_command_and_its_file(tmp_path):
     assert SEEN[1] == {"rate": 4, "sizes::a": 3}
 
 
-def test_without_a_configuration_there_is_no_parser():
-    """Nobody else can be asked."""
-    with pytest.raises(RuntimeError, match="to be called from a configuration"):
-        running_parser()
-    assert given_overrides() is None
-
-
 COMMON = ROOT / "bundles/common"
 KNOWN = {
     key: yaml.safe_load((COMMON / file).read_text(encoding="utf-8"))[key]
@@ -110,34 +103,15 @@ def test_class_is_given_what_it_takes(own):
         "in_channels": "@in_channels",
         "out_channels": classes["out_channels"],
     }
-
-
-def test_what_is_given_stays_and_completing_again_changes_nothing():
-    """Whoever says another number of channels means it."""
-    definition = complete("network_def", {"_target_": "SegResNet", "out_channels": 7})
-
-    assert definition["out_channels"] == 7
-    assert completed({**KNOWN, "network_def": definition}) == {}
+    given = complete("network_def", {"_target_": "SegResNet", "out_channels": 7})
+    assert given["out_channels"] == 7
+    assert completed({**KNOWN, "network_def": given}) == {}
 
 
 @pytest.mark.parametrize("value", ["@networks::unet", "$make()", "%file::key", None, 3])
 def test_what_is_no_definition_stays(value):
     """References to the menu above all."""
     assert completed({**KNOWN, "network_def": value}) == {}
-
-
-def test_losses_of_monai_are_told_what_labels_and_logits_are():
-    """Each by the arguments that it has."""
-    assert complete("loss", "monai.losses.DiceLoss") == {
-        "_target_": "monai.losses.DiceLoss",
-        "to_onehot_y": True,
-        "softmax": True,
-    }
-    assert complete("loss", "monai.losses.FocalLoss") == {
-        "_target_": "monai.losses.FocalLoss",
-        "to_onehot_y": True,
-        "use_softmax": True,
-    }
 
 
 def test_definition_within_a_wrapper_of_this_package_is_completed():
@@ -148,15 +122,6 @@ def test_definition_within_a_wrapper_of_this_package_is_completed():
     assert whole["base"] == {**inner, "to_onehot_y": True, "softmax": True}
     foreign = {"_target_": "monai.losses.MaskedLoss", "loss": inner}
     assert completed({**KNOWN, "loss": foreign}) == {}
-
-
-def test_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
-    """With the reason."""
-    (tmp_path / "own_broken.py").write_text("import nowhere_to_be_found\n")
-    monkeypatch.syspath_prepend(tmp_path)
-
-    with pytest.raises(SettingError, match=r"own_broken.Net cannot be imported \(.*nowhere_to_be"):
-        complete("network_def", "own_broken.Net")
 
 
 def test_running_configuration_is_completed():

@@ -87,17 +87,6 @@ def test_ensemble_has_the_weights_of_every_member(runs):
     torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
 
 
-def test_ensemble_is_recorded_and_found_by_its_name(runs, capsys):
-    """`calibrating` writes it beside the calibrators, `evaluating` reads it."""
-    fit_calibrator("ensemble", network(), None, [], "cpu", runs[0])
-    found = calibrated_network(network(), runs[0], "ensemble", [{"case": "c"}])
-
-    record = json.loads(runs[0].calibrated("ensemble").calibrator.read_text())
-    assert list(record["members"]) == NAMES
-    assert capsys.readouterr().out == f"ensemble: {', '.join(NAMES)}\n"
-    assert len(found.members) == 3
-
-
 def calibrate(run, **changes):
     """Writes a run's temperature: one more than its seed, fitted on a patient named after it."""
     seed = int(run.path.name.partition("_seed")[2])
@@ -108,13 +97,14 @@ def calibrate(run, **changes):
     write_calibrator(file, Calibrator(fit, patients, "dataset", **said))
 
 
-def test_members_are_calibrated_before_they_are_averaged(runs):
+def test_members_are_calibrated_before_they_are_averaged(runs, capsys):
     """Each by its own temperature, in the order of the name's words."""
     for run in runs:
         calibrate(run)
     expected = sum(torch.softmax(network(s)(IMAGE) / (s + 1), 1) for s in (0, 2, 10)) / 3
 
     fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[1])
+    assert capsys.readouterr().out == f"temperature_union_ensemble: {', '.join(NAMES)}\n"
     found = calibrated_network(network(), runs[1], "temperature_union_ensemble", [{"case": "c"}])
 
     torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
@@ -212,35 +202,26 @@ def test_member_that_differs_in_more_than_its_seed_is_refused(runs, changes, mes
         find_members(runs[0])
 
 
-def test_single_training_is_no_ensemble(runs):
-    """The other seeds are to be trained first."""
-    alone = RunFolder(runs[0].path.with_name("unet_dice_ce_seed1"))
-
-    with pytest.raises(
-        InputError, match="no training with another seed beside it; train one first"
-    ):
-        find_members(alone)
-
-
-def test_folder_without_a_seed_is_refused(tmp_path):
-    """Nothing says which trainings are of the same kind."""
-    with pytest.raises(InputError, match="mine: not the name of a run; end it in _seed<n>"):
-        find_members(RunFolder(tmp_path / "mine"))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unet_dice_ce_seed1", "there is no training with another seed beside it; train one first"),
+        ("mine", "mine: not the name of a run; end it in _seed<n>"),
+    ],
+)
+def test_folder_that_is_no_member_of_anything_is_refused(runs, name, message):
+    """The other seeds are to be trained first, and to be found by their names."""
+    with pytest.raises(InputError, match=message):
+        find_members(RunFolder(runs[0].path.with_name(name)))
 
 
-def test_member_that_was_trained_anew_is_refused(runs):
+def test_member_that_was_trained_anew_or_is_gone_is_refused(runs):
     """The ensemble that was made is not this one."""
     members = find_members(runs[0])
     write(runs[2], 5)
-
     with pytest.raises(InputError, match="seed10/model.pt: was trained anew since the ensemble"):
         ensemble_of(network(), runs[0], members)
 
-
-def test_member_that_is_gone_is_refused(runs):
-    """Its file is named."""
-    members = find_members(runs[0])
     runs[1].model.unlink()
-
     with pytest.raises(InputError, match="seed2/model.pt: no trained model there"):
         ensemble_of(network(), runs[0], members)

@@ -84,16 +84,12 @@ def test_length_may_change_as_long_as_no_learning_rate_does(earlier, begun, now,
     [
         ({"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}, ""),
         ({"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}, ""),
-        (
-            {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "@max_epochs"},
-            "the learning rate of epoch 2",
-        ),
-        (
-            {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "factor": 0.5},
-            "depends on more than the epoch",
-        ),
+        ({"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "@max_epochs"},
+         "the learning rate of epoch 2"),
+        ({"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "factor": 0.5},
+         "depends on more than the epoch"),
     ],
-)
+)  # fmt: skip
 def test_every_scheduler_is_asked_itself(scheduler, said):
     """Those that know no length allow any; those that end with the training none."""
     refusal = refusal_of_length(config(8, scheduler), 4, 4)
@@ -176,12 +172,9 @@ def test_epoch_alone_equals_the_same_epoch_after_others():
 
     assert draws(0, 3, start=1) == [second, third]
     assert first != second
-    assert draws(1, 2) != [first, second]
-
-
-def test_second_epoch_of_a_seed_is_not_the_first_of_the_next():
-    """The second epoch of one seed is not the first of the next."""
-    assert draws(0, 2)[1] != draws(1, 1)[0]
+    others = draws(1, 2)
+    assert others != [first, second]
+    assert others[0] != second  # of seed and epoch, and not of their sum
 
 
 def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), network=None, epochs=2):
@@ -201,13 +194,6 @@ def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), netw
     )
     trainer.run()
     return trainer
-
-
-def test_finite_logits_pass_however_large():
-    """It is the loss that counts."""
-    trainer = train([0.0, 1.0, 1e30], loss=lambda logits, _: logits.mean() * 0)
-
-    assert trainer.state.iteration == 4
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
@@ -256,15 +242,6 @@ def test_all_cases_are_named_if_only_the_loss_is_not_finite():
         train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan)
 
 
-def test_refused_batch_does_not_change_the_network():
-    """The batch that is refused has not changed the network."""
-    network = torch.nn.Conv2d(2, 2, 1)
-    before = [weights.clone() for weights in network.parameters()]
-    with pytest.raises(InputError):
-        train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan, network=network)
-    torch.testing.assert_close(list(network.parameters()), before)
-
-
 def test_bar_counts_iterations_and_shows_the_latest_validation(capsys):
     """The bar ends at epochs × batches, with the epoch, the loss and the validator's metrics."""
     validator = Engine(lambda *_: None)
@@ -278,16 +255,3 @@ def test_bar_counts_iterations_and_shows_the_latest_validation(capsys):
     assert "6/6" in shown
     assert "epoch=2/2, loss=0.500, val_dice=0.750" in shown
     assert "absent" not in shown
-
-
-def test_exception_is_not_swallowed():
-    """A fault in an iteration is not swallowed by the bar."""
-
-    def fail(*_):
-        raise ZeroDivisionError
-
-    engine = Engine(fail)
-    Progress("Evaluating").attach(engine)
-
-    with pytest.raises(ZeroDivisionError):
-        engine.run([1])

@@ -10,7 +10,6 @@ from monai.bundle import ComponentLocator
 from nacl_monai.errors import SettingError
 from nacl_monai.training.hints import fits, is_class, parameters, taken
 
-COMPONENT = {"_target_": "UNet"}
 VALUES = {
     "True": True,
     "1": 1,

@@ -279,16 +279,6 @@ def test_schedule_is_handed_on(train):
     check(loss, state)
 
 
-def test_epoch_without_a_validation_changes_nothing(train):
-    """Two of five epochs are validated."""
-    loss, validation = CRaCLoss(), cases(6, 5)
-    factors = train(loss, validation, epochs=5, every=2)
-
-    assert len(factors) == 2
-    assert loss.penalties[0].updates == 2
-    check(loss, expected(factors, validation))
-
-
 def test_other_losses_are_left_alone(train):
     """They have nothing to learn, and no handler is registered."""
     loss = NACLLoss()

@@ -11,7 +11,6 @@ from nacl_monai.training import most_probable_class
 from nacl_monai.training.outputs import (
     batch_entries,
     image_files,
-    label_of,
     probabilities_and_labels,
     probabilities_of,
     without_ignored,
@@ -64,12 +63,6 @@ def test_labels_are_no_probabilities(output):
     """Nor is nothing; the line says how to keep them."""
     with pytest.raises(InputError, match=r"^pred: .*CopyItemsd\('pred', names='probabilities'\)"):
         probabilities_of(output)
-
-
-def test_missing_label_is_named():
-    """MONAI leaves None where a case has none."""
-    with pytest.raises(InputError, match="^label: is missing"):
-        label_of({"label": None})
 
 
 def test_output_of_another_engine_is_refused():

@@ -17,7 +17,6 @@ from nacl_monai.training import (
     BroadcastBuffers,
     PrecisionInferer,
     across_processes,
-    default_device,
     evaluation_sampler,
     is_silent,
     join_processes,
@@ -37,6 +36,8 @@ def test_single_process_is_as_usual():
     assert across_processes(network) is network
     assert share_batch(15) == 15
     assert not is_silent()
+    assert gathered("mine") == ["mine"]
+    assert joined(["a", ""]) == ["a", ""]
     assert isinstance(training_sampler(range(5), seed=0), RandomSampler)
     assert isinstance(evaluation_sampler(range(5)), SequentialSampler)
 
@@ -54,20 +55,14 @@ def test_errors_of_several_processes_are_lines_too(monkeypatch):
 def test_what_processes_cannot_share_is_refused(monkeypatch):
     """With what they could share."""
     monkeypatch.setattr(idist, "get_world_size", lambda: 4)
+    monkeypatch.setattr(idist, "get_rank", lambda: 3)
 
+    assert is_silent()
     assert share_batch(16) == 4
     with pytest.raises(InputError, match="batch_size 18: .* 4 processes; .* --batch_size 20"):
         share_batch(18)
     with pytest.raises(InputError, match="3 volume.* too few for 4 processes; start fewer"):
         evaluation_sampler(range(3))
-
-
-@pytest.mark.parametrize(("rank", "silent"), [(0, False), (1, True), (3, True)])
-def test_first_process_alone_writes(monkeypatch, rank, silent):
-    """All others are silent."""
-    monkeypatch.setattr(idist, "get_rank", lambda: rank)
-
-    assert is_silent() is silent
 
 
 @pytest.mark.parametrize("samples", [4, 5, 7, 8])
@@ -84,14 +79,6 @@ def test_evaluation_takes_every_sample_once(monkeypatch, samples):
 
     assert sorted(sample for part in taken for sample in part) == list(range(samples))
     assert all(part == sorted(part) for part in taken)
-
-
-@pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
-def test_gpu_goes_before_cpu(monkeypatch, available, device):
-    """Without a number: the current one, which torchrun's processes have set."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-
-    assert default_device() == torch.device(device)
 
 
 PROGRAM = """
@@ -135,9 +122,9 @@ CPU = torch.device("cpu")
 class Network(torch.nn.Module):
     """Remembers what its convolution computed with."""
 
-    def __init__(self):
+    def __init__(self, dims=2):
         super().__init__()
-        self.convolution = torch.nn.Conv2d(1, 2, 3)
+        self.convolution = (torch.nn.Conv2d, torch.nn.Conv3d)[dims - 2](2, 2, 3)
 
     def forward(self, image):
         self.image, self.inner = image, self.convolution(image)
@@ -150,7 +137,7 @@ class Network(torch.nn.Module):
 def test_forward_pass_alone_is_in_a_lower_precision(precision, dtype):
     """Inside, the precision that was asked for; outside, float32 outputs, weights and gradients."""
     network = Network()
-    outputs = PrecisionInferer(precision, CPU)(torch.randn(2, 1, 8, 8), network)
+    outputs = PrecisionInferer(precision, CPU)(torch.randn(2, 2, 8, 8), network)
     sum(output.square().mean() for output in outputs).backward()
 
     assert network.inner.dtype == dtype
@@ -159,24 +146,17 @@ def test_forward_pass_alone_is_in_a_lower_precision(precision, dtype):
     assert network.convolution.weight.grad.dtype == torch.float32
 
 
-def test_channels_last_changes_the_layout_and_no_value():
-    """The image reaches the network with its channels last."""
-    network, image = Network(), torch.randn(2, 1, 8, 8)
+@pytest.mark.parametrize(
+    ("dims", "layout"), [(2, torch.channels_last), (3, torch.channels_last_3d)]
+)
+def test_channels_last_changes_the_layout_and_no_value(dims, layout):
+    """The image reaches the network with its channels last, be it a slice or a patch."""
+    network, image = Network(dims), torch.randn(2, 2, *[8] * dims)
     expected = network(image)[0]
     outputs = PrecisionInferer("float32", CPU, channels_last=True)(image, network)
 
-    assert network.image.is_contiguous(memory_format=torch.channels_last)
+    assert network.image.is_contiguous(memory_format=layout)
     torch.testing.assert_close(outputs[0], expected)
-
-
-def test_channels_of_patches_are_last_too():
-    """Torch has another name for their layout."""
-    seen = []
-    network = torch.nn.Conv3d(2, 3, kernel_size=1)
-    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    PrecisionInferer("float32", CPU, channels_last=True)(torch.randn(2, 2, 4, 4, 4), network)
-
-    assert seen[0].is_contiguous(memory_format=torch.channels_last_3d)
 
 
 @pytest.mark.parametrize(
@@ -223,17 +203,18 @@ def test_patches_that_torch_would_get_wrong_are_not_trained_in_bfloat16(monkeypa
     assert PrecisionInferer("bfloat16", CPU, (height, *window[1:])).dtype == torch.bfloat16
 
 
-def test_unknown_precision_is_refused():
+@pytest.mark.parametrize(
+    ("precision", "device", "message"),
+    [
+        ("fp8", CPU, "precision fp8: not known; choose from: auto, float32"),
+        ("float16", CPU, "precision float16: needs a GPU; choose bfloat16"),
+        ("float16", "cpu", "precision float16: needs a GPU"),  # --device cpu is a text
+    ],
+)
+def test_precision_that_is_not_there_is_refused(precision, device, message):
     """With those that there are."""
-    with pytest.raises(InputError, match="precision fp8: not known; choose from: auto, float32"):
-        PrecisionInferer("fp8", CPU)
-
-
-@pytest.mark.parametrize("device", ["cpu", CPU])
-def test_float16_on_a_cpu_is_refused(device):
-    """However the device is written: --device cpu is a text."""
-    with pytest.raises(InputError, match="precision float16: needs a GPU; choose bfloat16"):
-        PrecisionInferer("float16", device)
+    with pytest.raises(InputError, match=message):
+        PrecisionInferer(precision, device)
 
 
 @pytest.mark.parametrize(
@@ -250,12 +231,6 @@ def test_auto_is_float32_on_a_gpu_and_on_older_versions_of_torch(monkeypatch):
     assert PrecisionInferer("auto", "cuda:0").dtype == torch.float32
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert PrecisionInferer("auto", CPU).dtype == torch.float32
-
-
-def test_one_process_knows_it_all():
-    """Nothing is asked of torch.distributed, which need not be there."""
-    assert gathered("mine") == ["mine"]
-    assert joined(["a", ""]) == ["a", ""]
 
 
 def test_lists_are_joined_in_the_order_of_the_processes(monkeypatch):
@@ -297,10 +272,3 @@ def test_all_buffers_come_from_the_first_process_after_each_epoch(broadcasts, mo
     assert len(buffers) == 6
     assert [id(tensor) for tensor, _ in broadcasts] == [id(buffer) for buffer in buffers] * 2
     assert {source for _, source in broadcasts} == {0}
-
-
-def test_one_process_shares_nothing(broadcasts):
-    """Without other processes nothing is broadcast."""
-    run(torch.nn.BatchNorm2d(2))
-
-    assert broadcasts == []

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import ignite.distributed as idist
 import pytest
-from filelock import FileLock
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
@@ -111,13 +110,6 @@ class TestRecord:
         with pytest.raises(RuntimeError, match="to be called from a configuration"):
             open_run(tmp_path / "run", tmp_path / "split.json")
 
-    def test_training_locks_its_folder(self, tmp_path):
-        """Before it looks at what is there."""
-        train(tmp_path / "run")
-
-        with pytest.raises(TimeoutError):
-            FileLock(tmp_path / "run/.lock").acquire(timeout=0)
-
 
 class TestGoingOn:
     def test_same_configuration_goes_on(self, trained):
@@ -176,13 +168,6 @@ class TestGoingOn:
         train(trained, losses={"nacl": {"_desc_": description, "weight": 1}})
 
         assert recorded(trained)["losses"]["nacl"]["_desc_"] == description
-
-    def test_before_the_first_epoch_there_is_nothing_to_protect(self, tmp_path):
-        """The folder is of the configuration that was last."""
-        train(tmp_path)
-        train(tmp_path, rate=0.2)
-
-        assert recorded(tmp_path)["rate"] == 0.2
 
     @pytest.mark.parametrize(
         ("changes", "said"),
@@ -353,13 +338,6 @@ class TestData:
 
         assert str(caught.value) == f"{trained}: holds a training but no data.json; {REMEDY}"
         assert not (trained / "data.json").exists()
-
-    def test_before_the_first_epoch_data_may_change(self, tmp_path):
-        """Nothing was learned of them."""
-        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
-        keep_data(tmp_path / "run", data_of(tmp_path / "data", "xyz"))
-
-        assert "x" in json.loads((tmp_path / "run/data.json").read_text())["train"]
 
 
 class TestRestart:

@@ -108,23 +108,10 @@ def test_same_values_and_free_keys_may_be_given(evaluate, overrides):
     assert parser["inferer"]["overlap"] == 0.5
 
 
-def test_other_dataset_is_refused_wherever_it_is_named(evaluate):
-    """It is not an override, but another file."""
-    with pytest.raises(InputError, match=r"another dataset \(kits, now acdc\)"):
-        evaluate({}, {**TRAINED, "dataset": "kits"})
-
-
 def test_from_python_everything_that_differs_is_refused(evaluate):
     """Nobody knows what was meant and what is a default."""
     with pytest.raises(InputError, match=r"another size::0 \(96, now 224\)"):
         evaluate(None)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", ""])
-def test_damaged_record_is_refused(evaluate, text):
-    """It is what the weights mean."""
-    with pytest.raises(InputError, match=r"config\.json: is damaged; put it back"):
-        evaluate({}, text)
 
 
 @pytest.mark.parametrize("trained", [True, False])

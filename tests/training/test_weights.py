@@ -73,7 +73,7 @@ def load(tmp_path):
     """Writes a file of weights, and loads it into a network."""
 
     def run(content, into, file="begin.pth", **options):
-        torch.save(content, tmp_path / file)
+        (torch.save if file.endswith(".pth") else save_file)(content, tmp_path / file)
         return load_pretrained(into, str(tmp_path / file), tmp_path / "checkpoints", **options)
 
     return run
@@ -88,22 +88,12 @@ def test_state_dictionary_is_found_wherever_it_is(load, form):
     """By itself or beside others, and with prefixes that all names share."""
     into = network()
 
-    report = load(FORMS[form], into)
+    report = load(FORMS[form], into, "begin.safetensors" if form == "alone" else "begin.pth")
 
     expected = {key: value.to(SOURCE[key].dtype) for key, value in FORMS["half"].items()}
     assert same(into.state_dict(), expected if form == "half" else SOURCE)
     assert sorted(report["loaded"]) == sorted(SOURCE)
     assert report["missing"] == report["other_shape"] == report["unexpected"] == []
-
-
-def test_safetensors_are_read(tmp_path):
-    """Which hold no code by themselves."""
-    save_file(SOURCE, tmp_path / "begin.safetensors")
-    into = network()
-
-    load_pretrained(into, str(tmp_path / "begin.safetensors"), tmp_path)
-
-    assert same(into.state_dict(), SOURCE)
 
 
 def test_line_and_record_say_what_fits_and_what_does_not(load, tmp_path, capsys):
@@ -154,20 +144,16 @@ def test_network_that_knows_published_weights_loads_them_itself(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            {"a.weight": torch.ones(2)},
-            "holds no tensor that fits the network, but a.weight; the net",
-        ),
+        ({"a.weight": torch.ones(2)},
+         "holds no tensor that fits the network, but a.weight; the net"),
         ({"1.num_batches_tracked": torch.tensor(1)}, "holds no tensor that fits"),
         ({"0.weight": torch.ones(4, 1, 5, 5)}, "holds no tensor that fits"),
         ({"epoch": 3}, "holds no state dictionary"),
         ([1, 2], "holds no state dictionary"),
-        (
-            {**SOURCE, "0.bias": torch.full((4,), torch.nan)},
-            r"holds NaN or infinite weights \(0.bias\)",
-        ),
+        ({**SOURCE, "0.bias": torch.full((4,), torch.nan)},
+         r"holds NaN or infinite weights \(0.bias\)"),
     ],
-)
+)  # fmt: skip
 def test_files_that_do_not_fit_are_refused(load, content, message):
     """The line names the file and what is in it."""
     with pytest.raises(InputError, match=rf"begin.pth: {message}"):

@@ -263,18 +263,12 @@ def test_schema_knows_every_key_of_the_configuration():
         ("table1", {"losses": "nalc"}, "losses: there is no nalc; choose from: "),
         ("table1", {"datasets": "acd"}, "datasets: there is no acd; choose from: "),
         ("table1", {"networks": "ent"}, "networks: there is no ent; choose from: "),
-        (
-            "table1",
-            {"datasets": "acdc", "losses": "ml1ace"},  # table 1 has no training with it
-            "table1: shows none of the datasets, losses and networks that were chosen",
-        ),
-        (
-            "reproduce",
-            {"datasets": "acdc", "losses": "ml1ace"},
-            "no table or figure of the paper shows what was chosen; choose from: ",
-        ),
+        ("table1", {"datasets": "acdc", "losses": "ml1ace"},
+         "table1: shows none of the datasets, losses and networks that were chosen"),
+        ("reproduce", {"datasets": "acdc", "losses": "ml1ace"},
+         "no table or figure of the paper shows what was chosen; choose from: "),
     ],
-)
+)  # fmt: skip
 def test_what_nothing_is_made_of_is_one_line_with_the_choices(tmp_path, target, config, line):
     """Misspelled names, and names of which no table or figure is left."""
     with pytest.raises(AssertionError, match=f"error: {line}") as refused:
