@@ -10,6 +10,7 @@ import re
 import secrets
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -21,7 +22,7 @@ from tests.audits.conftest import AFFINE, Study, save
 
 pytestmark = pytest.mark.nightly
 
-LINES = 2000
+LINES = int(os.environ.get("FUZZ_LINES", "2000"))
 REGIONS = ("foreground", "union", "all")
 
 
@@ -30,6 +31,7 @@ class Line:
     """A command, and what is to come of it."""
 
     words: list = field(default_factory=list)
+    audit: Path = Path()  # where the table is to be
     damaged: set = field(default_factory=set)
     refused: str = ""  # why the whole command is
     num_bins: int = 15
@@ -37,13 +39,14 @@ class Line:
 
 
 def small_cases(rng):
-    cases, shape = {}, (6, 5, 4)
-    for k in range(rng.integers(1, 4)):
-        label = rng.choice(3, shape, p=rng.dirichlet([5, 1, 1]))
-        logits = rng.normal(0, 1, (3, *shape)) + 2 * (label == np.arange(3)[:, None, None, None])
-        exponentials = np.exp(rng.choice([0.3, 1, 4]) * logits)
-        cases[f"p{k // 2}_s{k}"] = (exponentials / exponentials.sum(0)).astype(np.float32), label
-    return cases
+    return {f"p{k // 2}_s{k}": other_case(rng) for k in range(rng.integers(1, 4))}
+
+
+def other_case(rng):
+    label = rng.choice(3, (6, 5, 4), p=rng.dirichlet([5, 1, 1]))
+    logits = rng.normal(0, 1, (3, 6, 5, 4)) + 2 * (label == np.arange(3)[:, None, None, None])
+    exponentials = np.exp(rng.choice([0.3, 1, 4]) * logits)
+    return (exponentials / exponentials.sum(0)).astype(np.float32), label
 
 
 # Layouts, with the files of a case.
@@ -104,6 +107,15 @@ HARMLESS = {
     "integers": lambda _, label: rewritten(label, lambda voxels: voxels.astype(np.int16)),
     "floats": lambda _, label: rewritten(label, lambda voxels: voxels.astype(np.float32)),
 }
+#: What another tool may leave in the same folder: npz files are read, unless a case has two.
+MIXED = {
+    "nnunet": [(Study.per_class, ""), (Study.training, "two files of a case")],
+    "training": [
+        (Study.channels, ""),
+        (Study.per_class, ""),
+        (Study.nnunet, "two files of a case"),
+    ],
+}
 WRONG_OPTIONS = [
     ["--num-bins", "0"],
     ["--num-bins", "-3"],
@@ -144,6 +156,9 @@ def draw(rng, root):
     layout = str(rng.choice(list(LAYOUTS)))
     write, pattern = LAYOUTS[layout]
     folder, labels = write(study), study.labels
+    if layout in MIXED and rng.random() < 0.2:
+        also, line.refused = MIXED[layout][rng.integers(len(MIXED[layout]))]
+        also(Study(root, {case: other_case(rng) for case in study.cases}), folder.name)
     for case in study.cases:
         label = labels / f"{case}.nii.gz"
         kind = rng.choice(["sound", "harmless", "prediction", "label"], p=[0.55, 0.15, 0.15, 0.15])
@@ -159,15 +174,12 @@ def draw(rng, root):
                 line.refused = "no label"
         if kind in ("prediction", "label"):
             line.damaged.add(case)
-    line.words = ["audit", str(folder), str(labels), "--output", str(root / "audit")]
-    if rng.random() < 0.3:
-        line.num_bins = int(rng.choice([1, 2, 7, 100]))
-        line.words += ["--num-bins", str(line.num_bins)]
-    if rng.random() < 0.3:
-        line.regions = ("foreground", "all")
-        line.words += ["--regions", "all"]
-    if rng.random() < 0.3:
-        line.words += ["--patient-pattern", r"(p\d)_"]
+    sound = {case[:2] for case in study.cases if case not in line.damaged}  # patients
+    calibrated = len(sound) > 1 and rng.random() < 0.2
+    line.audit = root / ("audit/before" if calibrated else "audit")
+    word = "calibrate" if calibrated else "audit"
+    line.words = [word, str(folder), str(labels), "--output", str(root / "audit")]
+    draw_options(rng, line)
     if rng.random() < 0.25:
         wrong = WRONG_OPTIONS[rng.integers(len(WRONG_OPTIONS))]
         line.words += wrong
@@ -180,6 +192,18 @@ def draw(rng, root):
         (root / "audit" / "thesis.txt").write_text("of a user")
         line.refused = "a folder"
     return study, line
+
+
+def draw_options(rng, line):
+    """Options that change the numbers, or what is known of the patients."""
+    if rng.random() < 0.3:
+        line.num_bins = int(rng.choice([1, 2, 7, 100]))
+        line.words += ["--num-bins", str(line.num_bins)]
+    if rng.random() < 0.3:
+        line.regions = ("foreground", "all")
+        line.words += ["--regions", "all"]
+    if line.words[0] == "calibrate" or rng.random() < 0.3:
+        line.words += ["--patient-pattern", r"(p\d)_"]
 
 
 def typed(words):
@@ -240,7 +264,7 @@ def check_errors(errors, line, sound):
     told = [text for text in lines if text not in (*usage, *bars, *warned)]
     if line.refused:
         assert len(told) == 1
-        assert re.match(r"(nacl-monai( audit)?: )?error: .", told[0])
+        assert re.match(r"(nacl-monai( audit| calibrate)?: )?error: .", told[0])
     else:
         assert all(re.match("(error|fault): .", text) for text in told)
         named = {c for c in line.damaged if any(re.search(rf"{c}(_|\b)", text) for text in told)}
@@ -248,19 +272,20 @@ def check_errors(errors, line, sound):
         assert named == line.damaged or not sound
 
 
-def check_merged(rng, root):
+def check_merged(rng, audit):
     """The bins alone give the errors of the table, or a changed byte is refused."""
-    bins, table = root / "audit/bins.npz", pd.read_csv(root / "audit/cases.csv", index_col="case")
+    bins, table = audit / "bins.npz", pd.read_csv(audit / "cases.csv", index_col="case")
+    merged_folder = audit.parent / "merged"
     if rng.random() < 0.5:
         content = bytearray(bins.read_bytes())
         content[rng.integers(len(content))] ^= 1 << rng.integers(8)
         bins.write_bytes(content)
-    code, _, errors = typed(["merge", str(bins), "--output", str(root / "merged")])
+    code, _, errors = typed(["merge", str(bins), "--output", str(merged_folder)])
     if code:
         assert len(errors.splitlines()) == 1
-        assert not (root / "merged").exists()
+        assert not merged_folder.exists()
     else:
-        merged = pd.read_csv(root / "merged/cases.csv", index_col="case")
+        merged = pd.read_csv(merged_folder / "cases.csv", index_col="case")
         columns = [name for name in merged if name.startswith("ece_")]
         pd.testing.assert_frame_equal(merged[columns], table[columns])
 
@@ -279,10 +304,10 @@ def test_two_thousand_lines(tmp_path):
         try:
             check_errors(errors, line, sound)
             assert code in ((1, 2) if line.refused else (bool(line.damaged),))
-            assert bool(line.refused or not sound) != (root / "audit/cases.csv").is_file()
+            assert bool(line.refused or not sound) != (line.audit / "cases.csv").is_file()
             if not line.refused and sound:
-                check_table(root / "audit", study, line)
-                check_merged(rng, root)
+                check_table(line.audit, study, line)
+                check_merged(rng, line.audit)
             if line.refused == "a file":
                 assert (root / "audit").read_text() == "a file of a user"
             if line.refused == "a folder":
