@@ -2,7 +2,7 @@
 
 Packages, in the direction in which data flows; each imports only from those before it:
 ``losses``, ``metrics`` → ``posthoc`` → ``inference`` → ``data`` → ``reports`` → ``training``
-→ ``audits`` → ``bundles`` → ``paper`` → ``dicom``, ``raters``, ``nnunet``.
+→ ``audits`` → ``promises`` → ``bundles`` → ``paper`` → ``dicom``, ``raters``, ``nnunet``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ if TYPE_CHECKING:
     from nacl_monai import metrics as metrics
     from nacl_monai import networks as networks
     from nacl_monai import posthoc as posthoc
+    from nacl_monai import promises as promises
     from nacl_monai import training as training
     from nacl_monai.audits import Audit, audit, merge, read_audit
+    from nacl_monai.promises import Promise, promise, read_promise
 
 __version__ = "0.2.0"
 
-_PACKAGES = ("losses", "metrics", "posthoc", "networks", "training", "audits")
-_NAMES = {"audits": ["Audit", "audit", "merge", "read_audit"]}
-# What matters most of `nacl_monai.audits`, and packages; loaded when one is asked for.
+_PACKAGES = ("losses", "metrics", "posthoc", "networks", "training", "audits", "promises")
+_NAMES = {
+    "audits": ["Audit", "audit", "merge", "read_audit"],
+    "promises": ["Promise", "promise", "read_promise"],
+}
+# What matters most of the two, and packages; loaded when one is asked for.
 _load, _list, _ = lazy_loader.attach(__name__, _PACKAGES, _NAMES)
 if not TYPE_CHECKING:  # which would take any other name for one of these
     __getattr__ = _load
-__all__ = ["Audit", "audit", "merge", "read_audit"]
+__all__ = ["Audit", "Promise", "audit", "merge", "promise", "read_audit", "read_promise"]
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,7 @@ ORDER = [
     ),
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
     *("losses", "metrics", "posthoc", "inference", "data", "reports", "training", "audits"),
-    *("bundles", "paper", "dicom", "raters", "nnunet", "demo", "completion"),
+    *("promises", "bundles", "paper", "dicom", "raters", "nnunet", "demo", "completion"),
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("metrics", "losses"), ("losses", "networks"), ("losses", "phantoms")}
@@ -97,7 +97,8 @@ def test_package_lists_what_it_has_and_type_checkers_see_it():
     typed = {
         alias.name
         for node in ast.walk(text)
-        if isinstance(node, ast.ImportFrom) and node.module == "nacl_monai.audits"
+        if isinstance(node, ast.ImportFrom)
+        and node.module in ("nacl_monai.audits", "nacl_monai.promises")
         for alias in node.names
     }
 

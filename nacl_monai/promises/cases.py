@@ -1,0 +1,546 @@
+"""Predictions and labels → curves; predictions without labels → contours, volumes and bounds of Dice."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
+from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities
+from nacl_monai.audits.layouts import Layout, in_order, recognized
+from nacl_monai.audits.measuring import channel_dice, check_order
+from nacl_monai.audits.names import images_by_name
+from nacl_monai.audits.options import Options
+from nacl_monai.audits.output import check_measured
+from nacl_monai.audits.reading import (
+    Calibrated,
+    Found,
+    check_agreement,
+    check_calibrator,
+    check_channels,
+    find,
+    known_by,
+    processes,
+    read_case,
+)
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError
+from nacl_monai.files import checksum
+from nacl_monai.inference.saving import map_image, write_nifti
+from nacl_monai.metrics.record import first_repeated
+from nacl_monai.metrics.voxels import (
+    Voxels,
+    as_tensor,
+    binary_problems,
+    checked_voxels,
+    dequantized,
+)
+from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
+from nacl_monai.progress import progress_bar
+from nacl_monai.promises.control import CONTOURS, MEAN, WITHIN
+from nacl_monai.promises.curves import Curves, Levels, counted, definition_of, structure_levels
+from nacl_monai.promises.fit import DICE, VOLUME, Promise, estimate, fit
+
+Array = npt.NDArray[Any]
+_ARRAYS = "arrays"
+#: How much smaller or larger a voxel may be than those of the calibration patients.
+_SLACK = 1.1
+
+
+def curves_of(found: Found) -> tuple[Curves, list[InputError]]:
+    """The curves of all cases that can be read, and the faults of the others.
+
+    Args:
+        found: From `nacl_monai.audits.reading.find`.
+
+    Raises:
+        InputError: If no case can be read, or channels seem to be in another order.
+    """
+    options, channels = found.options, found.settings.channels
+    one = partial(_curve_of, found=replace(found, pairs=()))
+    cases, curves, faults, dice = [], [], list(found.faults), np.zeros(())
+    with processes(options.jobs) as apply:
+        results = progress_bar(
+            apply(one, found.pairs), description="Reading", unit="case", total=len(found.pairs)
+        )
+        for (prediction, _), result in zip(found.pairs, results, strict=True):
+            if isinstance(result, InputError):
+                faults.append(result)
+            else:
+                cases.append(prediction.case)
+                curves.append(result[0])
+                dice = dice + result[1]
+    check_measured(found, cases, faults)
+    if not options.channels_as_given:
+        check_order(found.folder, dice / len(cases), channels)
+    definition = definition_of(
+        channels.values,
+        channels.structures,
+        channels.activation,
+        found.layout.label,
+        found.calibrator,
+        channels.ignore,
+    )
+    patients = patients_of(cases, options.patient_pattern, options.patients)
+    return _joined(cases, curves, patients, definition), faults
+
+
+def _curve_of(pair: Pair, found: Found) -> tuple[dict[str, Array], Array] | InputError:
+    """The curves of a case and Dice of its channels; its fault, if it has one."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
+    channels = found.settings.channels
+    try:
+        predicted, (labels,) = read_case(pair, found)
+        affine = labels.affine if predicted.affine is None else predicted.affine
+        probs = torch.from_numpy(predicted.voxels)
+        masks = (
+            labels.classes[list(of)].any(0)
+            if channels.overlapping
+            else torch.isin(labels.classes, torch.tensor(of))
+            for of in channels.structures.values()
+        )
+        curve = _counted(
+            probs,
+            list(masks),
+            labels.mask,
+            channels.structures,
+            _spacing(predicted, affine),
+            overlapping=channels.overlapping,
+        )
+        return curve, channel_dice(probs, labels, channels)
+    except InputError as fault:
+        return fault
+
+
+def _spacing(predicted: Probabilities, affine: Affine) -> tuple[float, ...]:
+    """The size of a voxel along each axis of the voxels, in mm."""
+    if affine is None:
+        raise InputError(
+            f"{predicted.file}: no file beside it says where its voxels are, so that no margin in mm is "
+            "known; add the .pkl or the segmentation"
+        )
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if predicted.turned:
+        turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+        sizes = sizes[np.argsort(turn[:, 0])]
+    return tuple(sizes[::-1].tolist())
+
+
+def _counted(
+    probs: torch.Tensor,
+    labels: Sequence[torch.Tensor],
+    mask: torch.Tensor | None,
+    structures: Mapping[str, Sequence[int]],
+    spacing: Sequence[float],
+    *,
+    overlapping: bool,
+) -> dict[str, Array]:
+    """The curves of all structures of a case, each (S, K, M), and its spacing."""
+    levels = structure_levels(dequantized(probs[None])[0][0], structures, spacing, overlapping)
+    counts = None if mask is None else mask.numpy()
+    parts = [
+        counted(level, label.numpy(), counts) for level, label in zip(levels, labels, strict=True)
+    ]
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]} | {
+        "spacings": np.array(spacing, np.float64)
+    }
+
+
+def _joined(
+    cases: Sequence[str],
+    curves: Sequence[Mapping[str, Array]],
+    patients: Sequence[str],
+    definition: Mapping[str, Any],
+) -> Curves:
+    arrays: dict[str, Any] = {
+        name: np.stack([curve[name] for curve in curves]) for name in curves[0]
+    }
+    return Curves(
+        list(cases),
+        list(definition["structures"]),
+        **arrays,
+        patients=list(patients) or list(cases),
+        definition=definition,
+        known=bool(patients),
+    )
+
+
+def curves_of_arrays(
+    probs: Iterable[Voxels],
+    labels: Iterable[Voxels],
+    *,
+    mask: Iterable[Voxels] | None = None,
+    ignore_index: int | None = None,
+    spacing: Sequence[float] | Sequence[Sequence[float]] | None = None,
+    classes: Sequence[str] = (),
+    structures: Sequence[str] = (),
+    cases: Sequence[str] = (),
+    patients: Sequence[str] = (),
+    from_logits: bool = False,
+) -> Curves:
+    """The curves of arrays, as `nacl_monai.promise` takes them.
+
+    Raises:
+        InputError: If input is not a probability or not a label, or numbers of cases, names or sizes
+            differ.
+    """
+    several, labeled = list(probs), list(labels)
+    masks = [None] * len(several) if mask is None else list(mask)
+    names = list(cases) or [f"case_{k + 1:03d}" for k in range(len(several))]
+    for what, given in {
+        "labels": labeled,
+        "mask": masks,
+        "cases": names,
+        "patients": patients,
+    }.items():
+        if len(given) != len(several) and (what != "patients" or given):
+            raise InputError(
+                f"{what}: are {len(given)} for {len(several)} cases; give one for each"
+            )
+    if (repeated := first_repeated(names)) is not None:
+        raise InputError(f"cases: two are called {repeated!r}; give each a name of its own")
+    if not several:
+        raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
+    names_of = list(structures) or list(classes) or class_names(len(several[0]))
+    if len(names_of) != len(several[0]):
+        raise InputError(
+            f"classes: {len(names_of)} names for {len(several[0])} channels; give one each"
+        )
+    first = 0 if structures else 1  # the label value of the first channel is 1, or background's 0
+    channels = {name: (k + 1 - first,) for k, name in enumerate(names_of)}
+    named = {name: (k,) for k, name in enumerate(names_of) if k >= first}
+    axes = np.ndim(several[0]) - 1
+    sizes = np.broadcast_to(1.0 if spacing is None else np.asarray(spacing), (len(several), axes))
+    curves = []
+    for one, label, counts, size in zip(several, labeled, masks, sizes, strict=True):
+        batch = [None if part is None else as_tensor(part)[None] for part in (one, label, counts)]
+        voxels = _checked(batch, structures, ignore_index, from_logits)
+        curves.append(_counted(*voxels, named, size.tolist(), overlapping=bool(structures)))
+    activation = "sigmoid" if structures else "softmax"
+    definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
+    return _joined(names, curves, list(map(str, patients)), definition)
+
+
+def _checked(
+    batch: Sequence[Any], structures: Sequence[str], ignore_index: int | None, from_logits: bool
+) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
+    """Checked probabilities of a case, the mask of each structure, and the voxels that count."""
+    probs, labels, mask = batch
+    if structures:
+        probs = probs.sigmoid() if from_logits else probs
+        problems = list(binary_problems(probs, labels, structures, mask, ignore_index))
+        inside = torch.stack([voxels.probs[0, 1] for voxels in problems])
+        masks = [voxels.labels[0] == 1 for voxels in problems]
+        counts = problems[0].counted
+    else:
+        voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
+        inside, counts = voxels.probs[0], voxels.counted
+        masks = [voxels.labels[0] == k for k in range(1, len(inside))]
+    return inside, masks, None if counts is None else counts[0]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What is promised of one structure of one case.
+
+    Attributes:
+        structure: Its name.
+        contours: "outer" and "inner", boolean, of the shape of the voxels.
+        expected: The expected volume in ml.
+        volume: The ends of its interval.
+        dice: The lower bound of Dice; NaN where none is promised.
+        volumes: Those of the contours in ml.
+    """
+
+    structure: str
+    contours: Mapping[str, npt.NDArray[np.bool_]]
+    expected: float
+    volume: tuple[float, float]
+    dice: float
+    volumes: Mapping[str, float]
+
+
+def applied(
+    promise: Promise, probs: torch.Tensor, spacing: Sequence[float], level: float | None = None
+) -> list[Applied]:
+    r"""The contours, volumes and bounds of Dice of a new case.
+
+    Args:
+        promise: From `nacl_monai.promise` or `nacl_monai.promises.read_promise`.
+        probs: ``(C, *spatial)``, in the order of the promise's channels, of a patient who had no part
+            in it.
+        spacing: The size of a voxel along each spatial axis, in mm.
+        level: The level α; by default the smallest that was promised.
+
+    Raises:
+        InputError: If there are other channels, or voxels of a size that no calibration patient had.
+    """
+    definition = promise.definition
+    if len(probs) != len(definition["channels"]):
+        raise InputError(
+            f"probs: have {len(probs)} channels, but what was promised is of "
+            f"{', '.join(definition['channels'])}; give predictions of the same model"
+        )
+    least, most = promise.spacing
+    for size, low, high in zip(sorted(spacing), least, most, strict=True):
+        if not low / _SLACK <= size <= high * _SLACK:
+            raise InputError(
+                f"spacing: a voxel is {size:.3g} mm wide, but those of the calibration patients were "
+                f"{low:.3g} to {high:.3g} mm; calibrate with images like this one"
+            )
+    chosen = {(one.structure, one.kind): one for one in promise.of_level(level)}
+    voxels = dequantized(probs[None])[0][0]
+    structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
+    results = []
+    for name, levels in zip(
+        structures, structure_levels(voxels, structures, spacing, overlapping), strict=True
+    ):
+        nowhere = np.zeros(levels.probs.shape, bool)
+        curve = {key: part[None] for key, part in counted(levels, nowhere).items()}
+        case = _joined([""], [curve | {"spacings": np.array(spacing)}], [], {"structures": [name]})
+        results.append(_applied(name, levels, case, chosen))
+    return results
+
+
+def _applied(
+    name: str, levels: Levels, case: Curves, chosen: Mapping[tuple[str, str], Any]
+) -> Applied:
+    contours = {
+        kind: levels.within(one.value, one.margin)
+        for kind in CONTOURS
+        if (one := chosen.get((name, kind)))
+    }
+    voxel = float(case.voxel_ml[0, 0])
+    numbers = {
+        kind: (float(estimate(case, 0, kind, one.family, one.position)[0]), one.value)
+        for kind in (VOLUME, DICE)
+        if (one := chosen.get((name, kind)))
+    }
+    expected, q = numbers.get(VOLUME, (np.nan, np.nan))
+    ends = ((expected + voxel) * np.exp(sign * q) - voxel for sign in (-1, 1))
+    dice, slack = numbers.get(DICE, (np.nan, np.nan))
+    return Applied(
+        name,
+        contours,
+        expected,
+        tuple(max(0.0, float(end)) for end in ends),  # type: ignore[arg-type]
+        float(np.clip(dice - slack, 0, 1)),
+        {kind: float(mask.sum()) * voxel for kind, mask in contours.items()},
+    )
+
+
+@dataclass(frozen=True)
+class NewCase:
+    """A case without label.
+
+    Attributes:
+        case: Its name.
+        predicted: Its probabilities.
+        structures: What is promised of each structure.
+    """
+
+    case: str
+    predicted: Probabilities
+    structures: Sequence[Applied]
+
+
+def new_cases(
+    file: Path, promise: Promise, folder: Path, options: Options, level: float | None = None
+) -> Iterator[NewCase | InputError]:
+    """Applies a promise to a folder of new predictions; a case that cannot be read is its fault.
+
+    Args:
+        file: Of the promise, for messages.
+        promise: What was promised.
+        folder: In any layout that an audit reads.
+        options: As of an audit.
+        level: The level α.
+
+    Raises:
+        InputError: If the folder as a whole is of other channels, another calibrator, or of a patient
+            who calibrated the promise.
+    """
+    layout, predictions, channels = _find(file, promise, folder, options)
+    for prediction in progress_bar(predictions, description="Applying", unit="case"):
+        try:
+            one = in_order(prediction, channels)
+            predicted = layout.read(one)
+            check_channels(one, predicted, channels)
+            check_agreement(predicted, channels)
+            spacing = _spacing(predicted, predicted.affine)
+            probs = torch.from_numpy(predicted.voxels)
+            yield NewCase(one.case, predicted, applied(promise, probs, spacing, level))
+        except InputError as fault:
+            where, _, what = str(fault).partition(": ")
+            of_arrays = where in ("probs", "spacing")
+            yield InputError(f"{prediction.file}: {what}") if of_arrays else fault
+
+
+def _find(
+    file: Path, promise: Promise, folder: Path, options: Options
+) -> tuple[Layout, list[Prediction], Channels]:
+    """The layout of new predictions, and the cases; as `nacl_monai.audits.reading.find` with labels."""
+    definition = promise.definition
+    values = {name: tuple(of) for name, of in definition["channels"].items()}
+    channels = Channels(definition["activation"], values, definition["ignored"], str(file))
+    endings = [*values, *(str(of[0]) for of in values.values() if of)]
+    names = {
+        stem.removesuffix(f"_{ending}")
+        for stem in (images_by_name(folder) if folder.is_dir() else ())
+        for ending in endings
+        if stem.endswith(f"_{ending}")
+    }
+    layout, predictions = recognized(folder, names)
+    dataset = options.dataset or layout.dataset(folder)
+    if dataset is not None:
+        given: Channels | None = read_dataset(dataset, options.activation)
+        if options.structures:
+            given = with_structures(given, options.structures, options.activation)
+        assert given is not None  # noqa: S101 - one was read
+        if (given.activation, given.values) != (channels.activation, values):
+            raise InputError(
+                f"{folder}: is of {', '.join(given.names)} by {given.activation}, but what {file} "
+                f"promises is of {', '.join(values)} by {channels.activation}; give predictions of the "
+                "same model"
+            )
+        channels = given
+    cases = [(options.names.of_prediction(one.case), one) for one in predictions]
+    predictions = [replace(one, case=case) for case, one in cases if case is not None]
+    told = replace(
+        options,
+        patient_pattern=options.patient_pattern
+        or (promise.patient_pattern if options.patients is None else None),
+    )
+    whose = Calibrator(
+        None,
+        promise.patients,
+        promise.known_by,
+        promise.cases,
+        promise.patient_pattern,
+        channels.activation,
+        channels.names,
+    )
+    check_calibrator(file, whose, channels, [one.case for one in predictions], told)
+    return (
+        _read_through(file, promise, layout, predictions, channels, options),
+        predictions,
+        channels,
+    )
+
+
+def _read_through(
+    file: Path,
+    promise: Promise,
+    layout: Layout,
+    predictions: Sequence[Prediction],
+    channels: Channels,
+    options: Options,
+) -> Layout:
+    """The layout, read through what the calibration patients' predictions went through."""
+    if options.from_logits:
+        layout = replace(layout, read=partial(_activated, layout.read, channels.activation))
+    said, given, fitted = list(promise.definition["calibrator"]), [], None
+    if options.calibrator is not None:
+        calibrator = read_calibrator(options.calibrator)
+        fitted, given = calibrator.fit, [calibrator.name, checksum(options.calibrator)]
+    if said != given:
+        raise InputError(
+            f"{file}: was made of predictions behind {said[0] if said else 'no calibrator'}, but these "
+            f"are behind {given[0] if given else 'none'}; give the same one with --calibrator"
+        )
+    if fitted is None:
+        return layout
+    modules = dict.fromkeys((one.case for one in predictions), fitted.module)
+    return replace(layout, read=Calibrated(layout.read, channels, modules))
+
+
+def _activated(read: Any, activation: str, prediction: Prediction) -> Probabilities:
+    predicted: Probabilities = read(prediction)
+    logits = torch.from_numpy(predicted.voxels).float()
+    probs = OUTPUTS[activation].probs_of(logits).numpy()
+    return replace(predicted, voxels=probs, whole=False, step=None)
+
+
+def write_contours(case: NewCase, folder: Path) -> None:
+    """Writes ``CASE_outer_STRUCTURE.nii.gz`` and ``CASE_inner_STRUCTURE.nii.gz``, 1 inside.
+
+    They are on the grid of the file that says where the voxels of the prediction are.
+    """
+    predicted = case.predicted
+    affine = np.eye(4) if predicted.affine is None else predicted.affine
+    for one in case.structures:
+        for kind, contour in one.contours.items():
+            voxels = contour.T.astype(np.uint8)
+            if predicted.turned:
+                nib: Any = nibabel.orientations
+                back = nib.ornt_transform(nib.axcodes2ornt("RAS"), nib.io_orientation(affine))
+                voxels = nib.apply_orientation(voxels, back)
+            image = map_image(voxels, "label", predicted.source, affine)
+            write_nifti(image, folder / f"{case.case}_{kind}_{one.structure}.nii.gz")
+
+
+def promise(
+    probs: Any,
+    labels: Any,
+    *,
+    levels: Sequence[float] = (0.05, 0.1),
+    family: str = WITHIN,
+    control: str = MEAN,
+    confidence: float = 0.9,
+    check: bool = True,
+    **options: Any,
+) -> Promise:
+    r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
+
+    A new patient's outer contour misses at most :math:`\alpha` of the structure, of the inner contour at
+    most :math:`\alpha` is not the structure, and the interval of the volume and the lower bound of Dice
+    hold but for :math:`\alpha`: on average over patients like these, whatever the network
+    (`nacl_monai.promises.control`).
+
+    Args:
+        probs: A case each, ``(C, *spatial)``, NumPy or torch; or a folder in any layout that
+            ``nacl-monai audit`` knows.
+        labels: Class indices of the same cases, masks of structures, or the folder of the label maps.
+        levels: Each is the largest risk α.
+        family: "threshold", "margin", which needs no probabilities, or "within", a threshold within a
+            margin.
+        control: "mean", or "most": with ``confidence`` over the draws of calibration patients.
+        confidence: Of "most".
+        check: Whether each patient is asked how the promise of all others is kept.
+        **options: Of arrays ``spacing`` in mm (1 along each axis by default), ``classes``,
+            ``structures``, ``cases``, ``patients``, ``mask``, ``ignore_index`` and ``from_logits``, as
+            `nacl_monai.audit` has them; of folders what a command says: ``dataset``, ``patients``,
+            ``patient_pattern``, ``calibrator``, ``jobs``.
+
+    Raises:
+        InputError: If it takes more patients, or the input cannot be used.
+        SettingError: If a level, family, control or option cannot be meant.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> inside = rng.uniform(size=(20, 8, 8))
+        >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+        >>> made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.1])
+        >>> made.kept[0].kind, made.kept[0].patients
+        ('outer', 20)
+    """
+    if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
+        words = Options(**options, pictures=False)
+        found = find(Path(probs), Path(labels), words)
+        curves, faults = curves_of(found)
+        if faults:
+            raise faults[0]
+        about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}
+    else:
+        curves, about = curves_of_arrays(probs, labels, **options), {}
+    return fit(curves, levels, family, control, confidence, check=check, **about)

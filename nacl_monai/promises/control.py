@@ -1,0 +1,260 @@
+r"""Risk control: from the losses of calibration patients to a set that holds for the next one.
+
+The unit is the patient, since patients are exchangeable and voxels are not: a patient's loss is the mean
+of those of their cases. A rule has a loss :math:`L_i(\lambda)` in [0, 1] for each patient, where
+:math:`\lambda` orders its choices from the most cautious one to the boldest; with n patients
+
+**mean** takes the boldest :math:`\lambda` with
+
+.. math:: \frac{\sum_i L_i(\lambda) + 1}{n + 1} \le \alpha,
+
+so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control). Of a loss
+that is 1 where a number is outside its interval and 0 elsewhere, this is split conformal prediction: the
+:math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest score.
+
+**most** goes from the most cautious :math:`\lambda` on, as long as the hypothesis that the risk is above
+:math:`\alpha` has a p-value of at most :math:`\delta` (Learn then Test, fixed sequence; for losses that
+grow with :math:`\lambda` it is the upper bound of RCPS):
+
+.. math::
+
+    p = \min\bigl(e^{-n\, h(\min(\hat R, \alpha), \alpha)},\;
+        e\, P[\mathrm{Bin}(n, \alpha) \le \lceil n \hat R \rceil]\bigr), \quad
+    h(a, b) = a \ln\tfrac{a}{b} + (1 - a) \ln\tfrac{1 - a}{1 - b}.
+
+Then the risk is at most :math:`\alpha` for all but a share :math:`\delta` of the draws of calibration
+patients.
+
+**Families.** A contour is a set S(t, m) of :mod:`nacl_monai.promises.curves`. A path orders sets from
+none to all voxels, each within the next: "threshold" lowers t without a margin; "margin" takes the
+predicted structure and then grows m; a path "within" m lowers t to 0 within the margin m, and then grows
+the margin. So every path can keep every promise, if only by all voxels. Which path is the tightest
+depends on the data, and a path that is chosen by the patients who calibrate it promises too much. So
+some of the patients choose the path (`parts_of`), the others calibrate it, and neither do both; where
+they are too few for that, the margin is :data:`MARGIN`, fixed in advance. Given the path, the others and
+a new patient are exchangeable, and the guarantee holds whatever was chosen.
+
+Wrong voxels in an inner contour are a share that may fall as the set grows. Its largest value over all
+smaller sets never falls and is no smaller, so that control of it is control of the share, too
+(`grown`).
+
+References:
+    Conformal Risk Control (Angelopoulos et al., 2022), arXiv 2208.02814, theorem 1.
+    Learn then Test (Angelopoulos et al., 2021), arXiv 2110.01052, proposition 2 and section 3.
+    Distribution-Free, Risk-Controlling Prediction Sets (Bates et al., 2021), arXiv 2101.02703.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import xlogy
+from scipy.stats import binom
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.promises.curves import MARGINS, NO_MARGIN, THRESHOLDS, Curves
+
+Array = npt.NDArray[Any]
+MEAN, MOST = CONTROLS = ("mean", "most")
+THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
+OUTER, INNER = CONTOURS = ("outer", "inner")
+#: The margin in mm that is taken where too few patients are there to choose another.
+MARGIN = 3.0
+_LEAST_TO_CHOOSE = 5
+_SHARE_TO_CHOOSE = 5  # a fifth
+_TOLERANCE = 1e-9
+
+
+class Control(NamedTuple):
+    """What is held, and how.
+
+    Attributes:
+        level: The largest risk α.
+        kind: "mean" or "most".
+        confidence: 1 − δ over calibration patients, for "most" alone.
+
+    Example:
+        >>> Control(0.05).needed, Control(0.05, "most").needed
+        (19, 45)
+    """
+
+    level: float
+    kind: str = MEAN
+    confidence: float = 0.9
+
+    def check(self) -> Control:
+        """Refuses what cannot be meant; returns itself.
+
+        Raises:
+            SettingError: If a level or a confidence is not between 0 and 1, or the kind is unknown.
+        """
+        for option, number in (("--level", self.level), ("--confidence", self.confidence)):
+            if not 0 < number < 1:
+                raise SettingError(f"{option}: is {number}; give a number between 0 and 1")
+        if self.kind not in CONTROLS:
+            raise SettingError(f"--control: is {self.kind!r}; choose from {', '.join(CONTROLS)}")
+        return self
+
+    @property
+    def needed(self) -> int:
+        """With fewer patients nothing can be promised, however good the predictions are."""
+        if self.kind == MEAN:
+            return max(1, math.ceil(1 / self.level - 1 - _TOLERANCE))
+        return math.ceil(math.log(1 - self.confidence) / math.log1p(-self.level) - _TOLERANCE)
+
+    def check_patients(self, patients: int, where: object) -> None:
+        """Refuses too few patients.
+
+        Raises:
+            InputError: If it takes more.
+        """
+        if patients < self.needed:
+            raise InputError(
+                f"{where}: {patients} patients are too few to promise {self.level:g}; it takes "
+                f"{self.needed}, or a larger --level"
+            )
+
+    def holds(self, losses: Array) -> npt.NDArray[np.bool_]:
+        """Whether the risk of each rule is controlled.
+
+        Args:
+            losses: (patients, rules), in [0, 1].
+        """
+        patients = len(losses)
+        if self.kind == MEAN:
+            total: Array = losses.sum(0) + 1
+            return np.asarray(total <= self.level * (patients + 1) + _TOLERANCE)
+        p = hoeffding_bentkus(losses.mean(0), patients, self.level)
+        return np.asarray(p <= 1 - self.confidence + _TOLERANCE)
+
+    def boldest(self, losses: Array) -> int | None:
+        """The boldest rule that is controlled, with all that are more cautious; None if there is none.
+
+        Args:
+            losses: (patients, rules), the most cautious rule first.
+        """
+        held = self.holds(grown(losses))
+        position = len(held) if held.all() else int(held.argmin())
+        return position - 1 if position else None
+
+
+def hoeffding_bentkus(risks: npt.ArrayLike, patients: int, level: float) -> Array:
+    """The p-value of the hypothesis that the risk is above the level.
+
+    Args:
+        risks: Means over the patients of losses in [0, 1].
+        patients: How many they are.
+        level: α.
+
+    Example:
+        >>> hoeffding_bentkus([0.0, 0.05, 0.2], 45, 0.05).round(3).tolist()
+        [0.099, 1.0, 1.0]
+    """
+    risks = np.asarray(risks, np.float64)
+    low = np.minimum(risks, level)
+    entropy = xlogy(low, low / level) + xlogy(1 - low, (1 - low) / (1 - level))
+    bentkus = math.e * binom.cdf(np.ceil(patients * risks - _TOLERANCE), patients, level)
+    p: Array = np.minimum(np.exp(-patients * entropy), bentkus).clip(max=1)
+    return p
+
+
+def grown(losses: Array) -> Array:
+    """The largest loss of each patient over a rule and all that are more cautious; never falls."""
+    return np.maximum.accumulate(losses, axis=1)
+
+
+def by_patient(values: Array, patients: Sequence[str]) -> Array:
+    """The mean over the cases of each patient, by name: (cases, …) → (patients, …).
+
+    Example:
+        >>> by_patient(np.array([1.0, 0.0, 0.5]), ["b", "b", "a"]).tolist()
+        [0.5, 0.5]
+    """
+    names, index = np.unique(np.array(patients), return_inverse=True)
+    shares = (index == np.arange(len(names))[:, None]).astype(np.float64)
+    means: Array = np.tensordot(shares / shares.sum(1, keepdims=True), values, 1)
+    return means
+
+
+def parts_of(patients: Sequence[str], control: Control) -> tuple[list[str], list[str]]:
+    """Who chooses among paths, and who calibrates; nobody chooses where it takes all to calibrate.
+
+    A fifth of the patients chooses. The checksums of their names decide who, which know nothing of
+    the images.
+
+    Args:
+        patients: Their names.
+        control: Which says how many it takes to calibrate.
+    """
+    order = sorted(set(patients), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    choosing = min(len(order) // _SHARE_TO_CHOOSE, len(order) - control.needed)
+    choosing = choosing if choosing >= _LEAST_TO_CHOOSE else 0
+    return sorted(order[:choosing]), sorted(order[choosing:])
+
+
+class Path(NamedTuple):
+    """Sets, each within the next: positions in `THRESHOLDS` and `MARGINS`.
+
+    Attributes:
+        margin: Within which the threshold is lowered, in mm.
+        thresholds: Positions.
+        margins: Positions.
+    """
+
+    margin: float
+    thresholds: Array
+    margins: Array
+
+    def of(self, counts: Array) -> Array:
+        """What is counted in each set: (…, K, M) → (…, sets)."""
+        along: Array = counts[..., self.thresholds, self.margins]
+        return along
+
+
+def paths_of(family: str) -> list[Path]:
+    """The paths of a family.
+
+    Raises:
+        SettingError: If there is no such family.
+    """
+    growing = np.arange(len(MARGINS))
+    lowering = np.arange(len(THRESHOLDS))[::-1]
+    if family == MARGIN_ONLY:
+        nothing = [len(THRESHOLDS) - 1]
+        thresholds = np.concatenate([nothing, np.zeros_like(growing)])
+        return [Path(0.0, thresholds, np.concatenate([[0], growing]))]
+    if family not in FAMILIES:
+        raise SettingError(f"--family: is {family!r}; choose from {', '.join(FAMILIES)}")
+    chosen = growing if family == WITHIN else growing[NO_MARGIN:]
+    return [
+        Path(
+            MARGINS[margin],
+            np.concatenate([lowering, np.zeros_like(growing[margin + 1 :])]),
+            np.concatenate([np.full_like(lowering, margin), growing[margin + 1 :]]),
+        )
+        for margin in chosen
+    ]
+
+
+def contour_losses(curves: Curves, structure: int, contour: str, path: Path) -> Array:
+    """The loss of every set of a path for each case, from the smallest set on, (cases, sets).
+
+    Of an outer contour it is the share of the labeled structure outside, 0 where there is none; of an
+    inner contour the share of it that is not the structure, 0 where it is empty.
+
+    Args:
+        curves: Of all cases.
+        structure: Its position.
+        contour: "outer" or "inner".
+        path: The sets.
+    """
+    hits = path.of(curves.hits[:, structure])
+    whole = hits[:, -1:] if contour == OUTER else path.of(curves.counts[:, structure])
+    shares = np.divide(hits, whole, out=np.ones(hits.shape), where=whole > 0)
+    losses: Array = 1 - shares
+    return losses

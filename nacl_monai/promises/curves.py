@@ -1,0 +1,343 @@
+r"""What a promise is made from, ``promise.npz``: for each case and structure, a count of every set.
+
+The sets of a structure with probabilities :math:`p` are
+
+.. math::
+
+    S(t, m) = \{x : p(x) \ge t,\ d(x) \le m\},
+
+where :math:`d` is the distance in mm to the predicted structure (the most probable class; of structures
+that may overlap, above one half). Thresholds and margins are fixed (:data:`THRESHOLDS`,
+:data:`MARGINS`), so that no image is needed any more, and no label:
+
+===================== =======================================================================
+``cases`` (N,)        names
+``structures`` (S,)   names
+``counts``            (N, S, K, M) int64: voxels in each set
+``hits``              labeled voxels in it
+``sums``              their probabilities, in units of :math:`2^{-32}`
+``spacings`` (N, D)   sizes of a voxel in mm
+``patients`` (N,)     optional: which cases belong together
+``definition``        thresholds, margins, channels, structures, calibrator, tool, as JSON
+``checksum``          SHA-256 of all of the above
+===================== =======================================================================
+
+Every sum is of integers, so that no order of voxels, cases or sites changes a bit. The set without
+threshold, :math:`S(0, m)`, has the volume, the expected volume and both Dice in it
+(:attr:`Curves.volumes`, :attr:`Curves.dice`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import distance_transform_edt
+from scipy.special import expit
+
+from nacl_monai.differences import differences, first_of, leaves
+from nacl_monai.errors import InputError
+from nacl_monai.files import atomic_path
+from nacl_monai.metrics.record import _checksum, first_repeated, listed, read_arrays
+
+Array = npt.NDArray[Any]
+#: The name of the file in a folder.
+FILE = "promise.npz"
+#: In mm; the last holds every voxel.
+MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
+_LOGITS = (-16.0, 16.0, 200)
+#: No threshold, 200 of them, and one that no voxel reaches.
+THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
+#: The position of the sets without threshold, and of those without margin.
+NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
+_SUMS = ("counts", "hits", "sums")
+_SCALE, _HALF = 2.0**32, 2.0**16
+_ROUNDING = 1e-6  # of a distance in mm
+_MM3_PER_ML = 1000
+_AGAIN = "make it again: nacl-monai promise PREDICTIONS LABELS"
+
+
+class Levels(NamedTuple):
+    """Where each voxel of a structure is: a voxel is in S(t, m) if both are at most its own.
+
+    Attributes:
+        probs: Its probability, float64.
+        margins: The position of the smallest margin that holds it, int8.
+    """
+
+    probs: Array
+    margins: Array
+
+    def within(self, threshold: float, margin: float) -> npt.NDArray[np.bool_]:
+        """The set S(t, m)."""
+        inside: npt.NDArray[np.bool_] = (self.probs >= threshold) & (
+            self.margins <= MARGINS.index(margin)
+        )
+        return inside
+
+
+def structure_levels(
+    probs: torch.Tensor,
+    structures: Mapping[str, Sequence[int]],
+    spacing: Sequence[float],
+    overlapping: bool = False,
+) -> Iterator[Levels]:
+    """The levels of each structure of a case.
+
+    Args:
+        probs: ``(C, *spatial)``, any floating dtype.
+        structures: Name → channels; the probability of several exclusive classes is their sum.
+        spacing: The size of a voxel along each spatial axis, in mm.
+        overlapping: Whether each channel is a structure of its own, as after a sigmoid.
+    """
+    most = None if overlapping else probs.max(0).indices.numpy()
+    for channels in structures.values():
+        inside = sum(probs[k].double().numpy() for k in channels)
+        predicted = np.asarray(inside > 0.5) if most is None else np.isin(most, channels)
+        yield Levels(np.asarray(inside), _margins(predicted, spacing))
+
+
+def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
+    """The position of the smallest margin that holds each voxel."""
+    margins = np.full(predicted.shape, NO_MARGIN, np.int8)
+    box = []
+    for axis, size in enumerate(spacing):  # beyond the widest margin no distance is needed
+        others = tuple(other for other in range(predicted.ndim) if other != axis)
+        places = np.flatnonzero(predicted.any(others))
+        if not len(places):
+            return margins
+        reach = int(MARGINS[-2] / size) + 1
+        box.append(slice(max(0, places[0] - reach), places[-1] + reach + 1))
+    near = tuple(box)
+    distances = distance_transform_edt(~predicted[near], sampling=tuple(spacing))
+    margins[near] = np.searchsorted(MARGINS[:-1], distances - _ROUNDING)
+    return margins
+
+
+def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
+    """The curve of one structure of one case: "counts", "hits" and "sums", each (K, M), int64.
+
+    Args:
+        levels: From `structure_levels`.
+        label: Where the structure is, boolean.
+        mask: The voxels that count, boolean; None for all.
+    """
+    probs, margins, inside = (
+        part.ravel() if mask is None else part[mask] for part in (*levels, label)
+    )
+    shape = len(THRESHOLDS), len(MARGINS)
+    passed = np.searchsorted(THRESHOLDS, probs, side="right") - 1
+    cells = passed * shape[1] + margins
+    units = np.rint(probs * _SCALE)
+    high = np.floor(units / _HALF)  # a float sums integers exactly up to 2^53, so in two halves
+    parts = {
+        "counts": np.bincount(cells, minlength=shape[0] * shape[1]),
+        "hits": np.bincount(cells[inside.astype(bool)], minlength=shape[0] * shape[1]),
+        "sums": sum(
+            np.bincount(cells, weights, shape[0] * shape[1]).astype(np.int64) * scale
+            for weights, scale in ((high, int(_HALF)), (units - high * _HALF, 1))
+        ),
+    }
+    return {
+        name: np.asarray(part, np.int64).reshape(shape)[::-1].cumsum(0)[::-1].cumsum(1)
+        for name, part in parts.items()
+    }
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of several cases; see the module for the arrays.
+
+    Attributes:
+        cases: Names.
+        structures: Names.
+        counts: Voxels, (N, S, K, M).
+        hits: Labeled voxels.
+        sums: Probabilities in units of 2^-32.
+        spacings: (N, D), in mm.
+        patients: The patient of each case; the cases themselves where nobody says.
+        definition: What was counted.
+        known: Whether patients were given.
+        path: The file that they are from.
+    """
+
+    cases: list[str]
+    structures: list[str]
+    counts: Array
+    hits: Array
+    sums: Array
+    spacings: Array
+    patients: list[str]
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    known: bool = True
+    path: Path = Path(FILE)
+
+    @property
+    def voxel_ml(self) -> Array:
+        """The volume of a voxel of each case, (N, 1)."""
+        volumes: Array = self.spacings.prod(-1)[:, None] / _MM3_PER_ML
+        return volumes
+
+    @property
+    def volumes(self) -> Array:
+        """The volume of each labeled structure in ml, (N, S)."""
+        volumes: Array = self.hits[:, :, NO_THRESHOLD, NO_MARGIN] * self.voxel_ml
+        return volumes
+
+    @property
+    def expected_volumes(self) -> Array:
+        """The sum of the probabilities within each margin in ml, (N, S, M)."""
+        volumes: Array = self.sums[:, :, NO_THRESHOLD] / _SCALE * self.voxel_ml[..., None]
+        return volumes
+
+    @property
+    def dice(self) -> Array:
+        """Dice of the predicted and the labeled structure, (N, S); 1 where both are empty."""
+        both = self.hits[:, :, NO_THRESHOLD, 0]
+        return _dice(both, self._predicted + self.hits[:, :, NO_THRESHOLD, NO_MARGIN])
+
+    @property
+    def expected_dice(self) -> Array:
+        r"""Dice as the probabilities within each margin expect it, (N, S, M); 1 where all is empty.
+
+        .. math:: 2 \sum_{\text{predicted}} p \,/\, (|\text{predicted}| + \sum_{d \le m} p)
+        """
+        sums = self.sums[:, :, NO_THRESHOLD] / _SCALE
+        return _dice(sums[..., :1], self._predicted[..., None] + sums)
+
+    @property
+    def _predicted(self) -> Array:
+        voxels: Array = self.counts[:, :, NO_THRESHOLD, 0]
+        return voxels
+
+    def joined(self, others: Sequence[Curves]) -> Curves:
+        """The cases of this and of others, by name; no image is needed.
+
+        Raises:
+            InputError: If one was counted otherwise, a case or a patient is in two of them, or only some
+                know patients.
+        """
+        parts = [self, *others]
+        for other in others:
+            ours, theirs = (
+                dict(leaves(one.definition)) | {"patients": "known" if one.known else "unknown"}
+                for one in (self, other)
+            )
+            if unlike := first_of(differences(ours, theirs)):
+                raise InputError(
+                    f"{other.path}: differs from {self.path} in {unlike}; make both with the same "
+                    "options, of predictions of one model"
+                )
+        for kind in ("cases", "patients"):
+            names = [name for part in parts for name in dict.fromkeys(getattr(part, kind))]
+            if (repeated := first_repeated(names)) is not None:
+                raise InputError(
+                    f"{self.path}: {repeated!r} of its {kind} is in another file, too; rename one if "
+                    "they are not the same"
+                )
+        cases = [case for part in parts for case in part.cases]
+        order = np.argsort(np.array(cases), kind="stable")
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])[order]
+            for name in (*_SUMS, "spacings")
+        }
+        patients = [patient for part in parts for patient in part.patients]
+        return Curves(
+            [cases[k] for k in order],
+            self.structures,
+            **arrays,
+            patients=[patients[k] for k in order],
+            definition=self.definition,
+            known=self.known,
+        )
+
+    def write(self, file: str | Path) -> Path:
+        """Writes a ``promise.npz``, whole or not at all; returns its path.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in (*_SUMS, "spacings")}
+        arrays |= {"cases": np.array(self.cases), "structures": np.array(self.structures)}
+        arrays |= {"patients": np.array(self.patients)} if self.known else {}
+        arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
+        arrays["checksum"] = np.array(_checksum(arrays))
+        with atomic_path(file) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+        return Path(file)
+
+
+def _dice(both: Array, sizes: Array) -> Array:
+    both, sizes = np.broadcast_arrays(2.0 * both, sizes)
+    dice: Array = np.divide(both, sizes, out=np.ones(both.shape), where=sizes > 0)
+    return dice
+
+
+def definition_of(
+    channels: Mapping[str, Sequence[int]],
+    structures: Mapping[str, Sequence[int]],
+    activation: str,
+    tool: str,
+    calibrator: Sequence[str] = (),
+    ignored: int | None = None,
+) -> dict[str, Any]:
+    """What is counted, as files keep it.
+
+    Args:
+        channels: Name of each channel → its values in label maps.
+        structures: Name → channels.
+        activation: "softmax" or "sigmoid".
+        tool: Whose layout the predictions have.
+        calibrator: Name and checksum of what the probabilities went through.
+        ignored: The label of voxels that do not count.
+    """
+    return {
+        "logits": list(_LOGITS),
+        "margins": [*MARGINS[:-1], "all"],
+        "channels": {name: list(map(int, values)) for name, values in channels.items()},
+        "structures": {name: list(map(int, of)) for name, of in structures.items()},
+        "activation": activation,
+        "tool": tool,
+        "calibrator": list(calibrator),
+        "ignored": ignored,
+    }
+
+
+def read_curves(file: str | Path) -> Curves:
+    """Reads a ``promise.npz``.
+
+    Args:
+        file: The file, or the folder that it is in.
+
+    Raises:
+        InputError: If it is missing, damaged or edited, or was counted by other thresholds.
+    """
+    path = Path(file)
+    path = path / FILE if path.is_dir() else path
+    keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
+    arrays: dict[str, Any] = read_arrays(path, keys, _AGAIN, ["patients"])
+    said = str(arrays.pop("checksum"))
+    if said != _checksum(arrays):
+        raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")
+    definition = json.loads(str(arrays.pop("definition")))
+    cases, structures = (list(map(str, arrays.pop(key))) for key in ("cases", "structures"))
+    shape = len(cases), len(structures), len(THRESHOLDS), len(MARGINS)
+    if any(arrays[name].shape != shape for name in _SUMS):
+        raise InputError(f"{path}: {listed(_SUMS)} are not {shape}, as of this version; {_AGAIN}")
+    known = "patients" in arrays
+    patients = list(map(str, arrays.pop("patients"))) if known else cases
+    return Curves(
+        cases,
+        structures,
+        **arrays,
+        patients=patients,
+        definition=definition,
+        known=known,
+        path=path,
+    )

@@ -1,0 +1,469 @@
+"""Curves of calibration patients → promises, ``promise.json``, and how others see them kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import read_object, write_text
+from nacl_monai.posthoc.file import BY_CASE
+from nacl_monai.promises.control import (
+    CONTOURS,
+    INNER,
+    MARGIN,
+    MARGIN_ONLY,
+    MEAN,
+    OUTER,
+    THRESHOLD,
+    WITHIN,
+    Control,
+    by_patient,
+    contour_losses,
+    parts_of,
+    paths_of,
+)
+from nacl_monai.promises.curves import MARGINS, NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.reports.statistics import (
+    bootstrap_means,
+    bootstrap_ratios,
+    bootstrap_weights,
+    percentile_interval,
+)
+
+Array = npt.NDArray[Any]
+#: The name of the file in a folder.
+FILE = "promise.json"
+VOLUME, DICE = NUMBERS = ("volume", "dice")
+#: What is promised of every structure.
+KINDS = (*CONTOURS, *NUMBERS)
+UNCONTROLLED = "no control"
+#: An outer contour that is so many times as large as the structure is of no use.
+USELESS = 4.0
+_AGAIN = "make it again: nacl-monai promise PREDICTIONS LABELS"
+
+
+@dataclass(frozen=True)
+class Kept:
+    r"""One promise about one structure.
+
+    Attributes:
+        structure: Its name.
+        kind: "outer" or "inner" contour, "volume" or "dice".
+        level: The risk α.
+        family: One of `nacl_monai.promises.control.FAMILIES`; "margin" needs no probabilities.
+        margin: In mm; infinite for all voxels.
+        value: The threshold of a contour :math:`S(t, m)`; q of the interval
+            :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; q of the lower
+            bound :math:`\hat D - q` of Dice.
+        patients: How many calibrated it.
+        chosen_by: How many others chose the margin; 0 where it was fixed in advance.
+        size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
+            bound is; mean over the patients who calibrated it.
+    """
+
+    structure: str
+    kind: str
+    level: float
+    family: str
+    margin: float
+    value: float
+    patients: int
+    chosen_by: int
+    size: float
+
+    @property
+    def position(self) -> int:
+        """Of its margin."""
+        return MARGINS.index(self.margin)
+
+    @property
+    def useless(self) -> bool:
+        """Whether it is kept, but tells nothing."""
+        empty = self.kind == INNER and self.size == 0
+        return empty or (self.kind in (OUTER, VOLUME) and self.size > USELESS)
+
+    def text(self) -> str:
+        """What is promised, as a clinician reads it."""
+        share, name = f"{self.level:.0%}", self.structure
+        line = {
+            OUTER: f"at most {share} of {name} is outside the outer contour, which is "
+            f"{self.size:.2f} times as large as it",
+            INNER: f"at most {share} of the inner contour is not {name}; it is {self.size:.2f} times "
+            "as large as it",
+            VOLUME: f"the volume of {name} is in an interval of a factor of {self.size:.2f} up and "
+            f"down, but for {share}",
+            DICE: f"Dice of {name} is above a bound, {self.size:.3f} below it on average, but for "
+            f"{share}",
+        }[self.kind]
+        return f"{line}{'; of no use: it takes more patients or a larger level' * self.useless}"
+
+
+def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
+    """The volume in ml or Dice as a promise expects it of each case, (N,).
+
+    Args:
+        curves: Of labeled cases, or of new ones.
+        structure: Its position.
+        kind: "volume" or "dice".
+        family: Without probabilities, by "margin", it is the predicted volume, and Dice 1.
+        margin: The position of the margin.
+    """
+    if family == MARGIN_ONLY:
+        predicted: Array = curves.counts[:, structure, NO_THRESHOLD, 0] * curves.voxel_ml[:, 0]
+        return predicted if kind == VOLUME else np.ones(len(curves.cases))
+    expected = curves.expected_volumes if kind == VOLUME else curves.expected_dice
+    return np.asarray(expected[:, structure, margin])
+
+
+class Rules:
+    """All that may be promised of one kind about one structure, with losses and sizes by patient.
+
+    Args:
+        curves: Of all patients.
+        structure: Its position.
+        kind: One of `KINDS`.
+        family: The family.
+
+    Attributes:
+        patients: Their names, the first axis of all arrays.
+        margins: A margin in mm for each of several paths.
+        losses: Of each path, (patients, rules), the most cautious rule first.
+        sizes: The same of what a rule gives.
+        values: Threshold and margin of each rule of a contour; or q, and the path's margin.
+        whole: By what sizes are divided, (patients,).
+    """
+
+    def __init__(self, curves: Curves, structure: int, kind: str, family: str) -> None:
+        self.kind, self.family = kind, family
+        self.structure = curves.structures[structure]
+        self.patients = sorted(set(curves.patients))
+        self.margins: list[float] = []
+        self.losses: list[Array] = []
+        self.sizes: list[Array] = []
+        self.values: list[Array] = []
+        self.whole = np.ones(len(self.patients))
+        if kind in CONTOURS:
+            self.whole = by_patient(curves.volumes[:, structure], curves.patients)
+            self._add_contours(curves, structure)
+        else:
+            self._add_numbers(curves, structure)
+
+    def _add_contours(self, curves: Curves, structure: int) -> None:
+        turn = slice(None, None, -1 if self.kind == OUTER else None)
+        for path in paths_of(self.family):
+            losses = contour_losses(curves, structure, self.kind, path)
+            sizes = path.of(curves.counts[:, structure]) * curves.voxel_ml
+            self.margins.append(path.margin)
+            self.losses.append(by_patient(losses, curves.patients)[:, turn])
+            self.sizes.append(by_patient(sizes, curves.patients)[:, turn])
+            ends = THRESHOLDS[path.thresholds], np.array(MARGINS)[path.margins]
+            self.values.append(np.stack(ends, 1)[turn])
+
+    def _add_numbers(self, curves: Curves, structure: int) -> None:
+        margins = {THRESHOLD: [NO_MARGIN], MARGIN_ONLY: [0]}.get(self.family, range(len(MARGINS)))
+        for margin in margins:
+            expected = estimate(curves, structure, self.kind, self.family, margin)
+            if self.kind == VOLUME:
+                voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
+                scores = abs(np.log((volumes + voxel) / (expected + voxel)))
+            else:
+                scores = expected - curves.dice[:, structure]
+            steps = np.unique(scores)[::-1]
+            outside = by_patient((scores[:, None] > steps).astype(float), curves.patients)
+            width = np.exp(steps) + np.zeros_like(outside)
+            gap = steps - by_patient(scores[:, None], curves.patients)
+            self.margins.append(MARGINS[margin])
+            self.losses.append(outside)
+            self.sizes.append(width if self.kind == VOLUME else gap)
+            self.values.append(np.stack([steps, np.full_like(steps, MARGINS[margin])], 1))
+
+    def size(self, path: int, rule: int, rows: Sequence[int] | slice = slice(None)) -> float:
+        """What a rule gives the patients in some rows."""
+        whole = self.whole[rows].sum()
+        return float(self.sizes[path][rows, rule].sum() / whole) if whole else np.nan
+
+    def fitted(self, control: Control, rows: Sequence[int]) -> tuple[int, int, int]:
+        """The path and the rule that the patients in some rows fit, and how many chose the path."""
+        row_of = {self.patients[row]: row for row in rows}
+        choosing, calibrating = ([row_of[p] for p in p_] for p_ in parts_of([*row_of], control))
+        path = self._chosen(choosing, control) if len(self.losses) > 1 else 0
+        if len(self.losses) == 1:  # nothing to choose
+            choosing, calibrating = [], [*rows]
+        rule = control.boldest(self.losses[path][calibrating])
+        assert rule is not None  # noqa: S101 - the most cautious rule has no loss
+        return path, rule, len(choosing)
+
+    def _chosen(self, choosing: Sequence[int], control: Control) -> int:
+        if not choosing:
+            return self.margins.index(MARGIN)
+        plain = Control(control.level)
+        best, path = np.inf, self.margins.index(MARGIN)
+        for k, losses in enumerate(self.losses):
+            risks = np.maximum.accumulate(losses[choosing], axis=1).mean(0)
+            rule = max(int((risks <= plain.level).sum()) - 1, 0)
+            size = self.size(k, rule, choosing) * (-1 if self.kind == INNER else 1)
+            if size < best:
+                best, path = size, k
+        return path
+
+    def kept(self, control: Control) -> Kept:
+        """The promise that all patients fit."""
+        rows = range(len(self.patients))
+        path, rule, chosen_by = self.fitted(control, rows)
+        value, margin = self.values[path][rule]
+        return Kept(
+            self.structure,
+            self.kind,
+            control.level,
+            self.family,
+            float(margin),
+            float(value),
+            len(rows) - chosen_by,
+            chosen_by,
+            self.size(path, rule),
+        )
+
+    def held_out(self, control: Control) -> tuple[Array, Array] | None:
+        """Loss and size of each patient by the promise that all others fit, which they had no part in.
+
+        None where the others are too few.
+        """
+        rows = [*range(len(self.patients))]
+        if len(rows) - 1 < control.needed:
+            return None
+        losses, sizes = np.empty(len(rows)), np.empty(len(rows))
+        for row in rows:
+            path, rule, _ = self.fitted(control, rows[:row] + rows[row + 1 :])
+            losses[row], sizes[row] = self.losses[path][row, rule], self.sizes[path][row, rule]
+        return losses, sizes
+
+
+def uncontrolled(curves: Curves, structure: int, level: float) -> tuple[Array, Array]:
+    """Miss and volume by patient of the contour that the probabilities alone say misses a share.
+
+    It is the smallest set above a threshold within `MARGIN` of whose probability, within the margin, at
+    most this share is outside.
+    """
+    margin = MARGINS.index(MARGIN)
+    sums, counts, hits = (
+        array[:, structure, :, margin].astype(float)
+        for array in (curves.sums, curves.counts, curves.hits)
+    )
+    inside = sums >= (1 - level) * sums[:, :1]
+    rule = inside.sum(1) - 1
+    cases = np.arange(len(rule))
+    labeled = curves.hits[:, structure, NO_THRESHOLD, NO_MARGIN]
+    found = np.divide(hits[cases, rule], labeled, out=np.ones(len(rule)), where=labeled > 0)
+    sizes = counts[cases, rule] * curves.voxel_ml[:, 0]
+    return by_patient(1 - found, curves.patients), by_patient(sizes, curves.patients)
+
+
+def check_held_out(curves: Curves, controls: Sequence[Control]) -> pd.DataFrame:
+    """How promises are kept by patients who had no part in them: each by the promise of all others.
+
+    Args:
+        curves: Of all patients.
+        controls: One for each level.
+
+    Returns:
+        A row for each structure, kind, level and family, and for outer contours without control;
+        ``risk`` is what was missed, wrong, or outside of an interval, with the 95 % interval ``low`` to
+        ``high`` over patients, ``size`` as in `Kept` with its own. A level for which one patient less
+        is too few has no row.
+    """
+    rows, losses, sizes, wholes = [], [], [], []
+    for structure, name in enumerate(curves.structures):
+        for kind in KINDS:
+            for family in (WITHIN, THRESHOLD, MARGIN_ONLY):
+                rules = Rules(curves, structure, kind, family)
+                for control in controls:
+                    if (of_patients := rules.held_out(control)) is not None:
+                        rows.append((name, kind, control.level, family))
+                        losses.append(of_patients[0])
+                        sizes.append(of_patients[1])
+                        wholes.append(rules.whole)
+            if kind == OUTER:
+                for control in controls:
+                    miss, volume = uncontrolled(curves, structure, control.level)
+                    rows.append((name, kind, control.level, UNCONTROLLED))
+                    losses.append(miss)
+                    sizes.append(volume)
+                    wholes.append(rules.whole)
+    table = pd.DataFrame(rows, columns=["structure", "kind", "level", "family"])
+    loss, size, whole = (np.stack(parts, 1) for parts in (losses, sizes, wholes))
+    weights = bootstrap_weights(len(loss), 2000)
+    table["risk"] = loss.mean(0)
+    table["low"], table["high"] = percentile_interval(bootstrap_means(loss, weights))
+    with np.errstate(invalid="ignore"):
+        table["size"] = size.sum(0) / whole.sum(0)
+    ends = percentile_interval(bootstrap_ratios(size, whole, weights))
+    table["size_low"], table["size_high"] = ends
+    return table
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What was promised, by which patients, for which predictions.
+
+    Attributes:
+        kept: Every promise.
+        control: "mean", over patients; or "most", with `confidence` over the calibration patients.
+        confidence: 1 − δ of "most".
+        definition: Channels, structures, calibrator and tool of the predictions, as
+            `nacl_monai.promises.curves.definition_of` has them.
+        patients: Who calibrated it.
+        cases: Their cases.
+        spacing: The least and the largest size of a voxel along its smallest axis, the next, ….
+        curves: The checksum of ``promise.npz``.
+        known_by: How patients were known, as in ``calibrator.json``.
+        patient_pattern: The regular expression that told them, if one did.
+        held_out: The rows of `check_held_out`.
+    """
+
+    kept: Sequence[Kept]
+    control: str
+    confidence: float
+    definition: Mapping[str, Any]
+    patients: Sequence[str]
+    cases: Sequence[str]
+    spacing: Sequence[Sequence[float]]
+    curves: str = ""
+    known_by: str = BY_CASE
+    patient_pattern: str | None = None
+    held_out: Sequence[Mapping[str, Any]] = field(default=())
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Every promise, a row each."""
+        return pd.DataFrame([asdict(one) for one in self.kept])
+
+    def of_level(self, level: float | None = None) -> list[Kept]:
+        """The promises of a level; by default of the smallest.
+
+        Raises:
+            SettingError: If nothing was promised of it.
+        """
+        levels = sorted({one.level for one in self.kept})
+        chosen = levels[0] if level is None else level
+        if chosen not in levels:
+            promised = ", ".join(f"{one:g}" for one in levels)
+            raise SettingError(
+                f"--level: is {chosen:g}, but promised are {promised}; choose of these"
+            )
+        return [one for one in self.kept if one.level == chosen]
+
+    def text(self) -> str:
+        """All that is promised, a line each."""
+        unit = (
+            "on average over patients like these"
+            if self.control == MEAN
+            else f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
+        )
+        return "\n".join([f"Promised {unit}:", *(f"- {one.text()}" for one in self.kept)])
+
+    def write(self, file: str | Path) -> Path:
+        """Writes ``promise.json``; returns its path."""
+        record = asdict(self)
+        for one in (*record["kept"], *record["held_out"]):
+            one |= {
+                key: None
+                for key, value in one.items()
+                if isinstance(value, float) and np.isnan(value)
+            }
+            if one.get("margin") == np.inf:
+                one["margin"] = "all"
+        text = json.dumps(
+            {"apply": "nacl-monai promise --apply promise.json NEW", **record},
+            indent=1,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        return write_text(file, text + "\n")
+
+
+def read_promise(file: str | Path) -> Promise:
+    """Reads a ``promise.json``.
+
+    Raises:
+        InputError: If it is missing or damaged.
+    """
+    path = Path(file)
+    path = path / FILE if path.is_dir() else path
+    record = read_object(path, _AGAIN)
+    try:
+        kept = [
+            Kept(**one | {"margin": np.inf if one["margin"] == "all" else float(one["margin"])})
+            for one in record["kept"]
+        ]
+        given = {one.name: record[one.name] for one in fields(Promise)}
+        structures = set(given["definition"]["structures"])
+        if not kept or any(
+            one.kind not in KINDS or one.structure not in structures or one.margin not in MARGINS
+            for one in kept
+        ):
+            raise ValueError("a promise is of nothing")
+        return Promise(**given | {"kept": kept})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({error}); {_AGAIN}") from error
+
+
+def fit(
+    curves: Curves,
+    levels: Sequence[float] = (0.05, 0.1),
+    family: str = WITHIN,
+    control: str = MEAN,
+    confidence: float = 0.9,
+    *,
+    check: bool = True,
+    **about: Any,
+) -> Promise:
+    """The promises that calibration patients allow.
+
+    Args:
+        curves: Of all patients.
+        levels: Each is the largest risk α.
+        family: "threshold", "margin" or, the smallest of all, "within": a threshold within a margin.
+        control: "mean": the expected risk of a new patient is at most α. "most": the risk is so for all
+            but a share 1 − ``confidence`` of the draws of calibration patients.
+        confidence: Of "most".
+        check: Whether held-out patients are asked, too.
+        **about: What else `Promise` keeps.
+
+    Raises:
+        SettingError: If a level, family or control cannot be meant.
+        InputError: If it takes more patients.
+    """
+    controls = [Control(level, control, confidence).check() for level in dict.fromkeys(levels)]
+    paths_of(family)
+    patients = sorted(set(curves.patients))
+    for one in controls:
+        one.check_patients(len(patients), curves.path)
+    kept = [
+        rules.kept(one)
+        for structure in range(len(curves.structures))
+        for kind in KINDS
+        for rules in [Rules(curves, structure, kind, family)]
+        for one in controls
+    ]
+    sizes = np.sort(curves.spacings, axis=1)
+    record: Any = check_held_out(curves, controls).to_dict("records") if check else []
+    return Promise(
+        kept,
+        control,
+        confidence,
+        curves.definition,
+        patients,
+        curves.cases,
+        [sizes.min(0).tolist(), sizes.max(0).tolist()],
+        held_out=record,
+        **about,
+    )

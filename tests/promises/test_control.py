@@ -1,0 +1,269 @@
+"""What is promised is kept: by simulation, by hand, and as MAPIE computes it."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest, norm
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.control import (
+    FAMILIES,
+    Control,
+    by_patient,
+    contour_losses,
+    grown,
+    hoeffding_bentkus,
+    parts_of,
+    paths_of,
+)
+from nacl_monai.promises.curves import MARGINS, THRESHOLDS
+from nacl_monai.promises.fit import Rules
+
+GRID = [(n, level) for n in (19, 40, 100) for level in (0.05, 0.1, 0.2)]
+
+
+def drawn(rng, draws, patients, kind):
+    """Losses that grow along 60 rules, (draws, patients, rules), and the true risk of each rule."""
+    rules = np.linspace(0, 1, 60)
+    if kind == "steps":  # a set that misses nothing, or all of it: the most a loss can vary
+        onset = rng.random((draws, patients))
+        return (onset[..., None] < rules).astype(float), rules
+    if kind == "ties":  # of four values, as of few voxels, with patients who have no structure
+        steepness = rng.choice([0, 0.25, 0.5, 1.0], (draws, patients))
+        return steepness[..., None] * rules, 0.4375 * rules
+    power = rng.choice([1, 3], (draws, patients))  # smooth, and two kinds of patients
+    return rules ** power[..., None], (rules + rules**3) / 2
+
+
+@pytest.mark.slow  # a thousand draws of each
+@pytest.mark.parametrize("kind", ["steps", "ties", "smooth"])
+@pytest.mark.parametrize(("patients", "level"), GRID)
+def test_mean_risk_of_a_new_patient_is_below_the_level(patients, level, kind):
+    """One-sided t-test over 1,000 draws at 1 % for the whole family of tests."""
+    rng = np.random.default_rng([patients, int(100 * level)])
+    losses, risk = drawn(rng, 1000, patients, kind)
+
+    risks = np.array([risk[Control(level).boldest(one)] for one in losses])
+
+    error = risks.std(ddof=1) / math.sqrt(len(risks))
+    assert risks.mean() <= level + norm.isf(0.01 / (3 * len(GRID))) * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["steps", "ties", "smooth"])
+@pytest.mark.parametrize(("patients", "level"), [(45, 0.05), (100, 0.05), (40, 0.1), (19, 0.2)])
+def test_most_calibrations_keep_the_level(patients, level, kind):
+    """At most a share δ of 1,000 draws has a risk above it."""
+    rng = np.random.default_rng([patients, int(100 * level)])
+    losses, risk = drawn(rng, 1000, patients, kind)
+    control = Control(level, "most", 0.9)
+
+    fails = sum(risk[control.boldest(one)] > level for one in losses)
+
+    assert binomtest(int(fails), 1000, 0.1, alternative="greater").pvalue > 0.01 / 12
+
+
+def simulated(rng, patients):
+    """Discs whose border is drawn somewhere near the true one, and some that are empty."""
+    place = np.stack(np.meshgrid(*[np.arange(24)] * 2, indexing="ij"), -1) - 11.5
+    probs, labels = [], []
+    for _ in range(patients):
+        size = rng.uniform(4, 8) if rng.random() > 0.1 else 0
+        away = size - np.linalg.norm(place, axis=-1)
+        inside = norm.cdf((away + rng.normal(0, 1)) / rng.choice([0.5, 2])).astype(np.float32)
+        probs.append(np.stack([1 - inside, inside]))
+        labels.append((away + rng.normal(0, 1) > 0).astype(int))
+    return curves_of_arrays(probs, labels, spacing=(1.0, 1.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["outer", "inner", "volume", "dice"])
+@pytest.mark.parametrize(("patients", "level"), [(19, 0.1), (40, 0.05), (40, 0.2)])
+def test_promises_of_images_are_kept_by_others(patients, level, kind):
+    """Also where some of the patients choose the margin; of 400 people, as many are drawn at a time."""
+    rng = np.random.default_rng(1)
+    rules = Rules(simulated(rng, 400), 0, kind, "within")
+    risks = []
+    for _ in range(100):
+        order = rng.permutation(400)
+        path, rule, _ = rules.fitted(Control(level), order[:patients])
+        risks.append(rules.losses[path][order[patients:], rule].mean())
+
+    error = np.std(risks, ddof=1) / math.sqrt(len(risks))
+    assert np.mean(risks) <= level + norm.isf(0.01 / 12) * error
+
+
+def test_a_margin_that_calibrating_patients_choose_promises_too_much():
+    """Why others choose it: the best of many paths for those who calibrate is not so for the next."""
+    rng = np.random.default_rng(0)
+    control, own, others = Control(0.2), [], []
+    for _ in range(400):
+        onset = rng.random((50, 29))  # 50 paths that are all alike
+        losses = (onset[..., None] < np.linspace(0, 1, 60)).astype(float)
+        boldest = [control.boldest(path) for path in losses]
+        own.append(np.linspace(0, 1, 60)[max(boldest)])
+        others.append(np.linspace(0, 1, 60)[boldest[0]])
+
+    assert np.mean(own) > 0.25
+    assert np.mean(others) <= 0.2
+
+
+@pytest.mark.parametrize("level", [0.02, 0.05, 0.1, 0.15, 0.2, 0.3])
+def test_patients_that_it_takes(level):
+    """With the least number the most cautious rule holds, with one less not even that."""
+    for kind in ("mean", "most"):
+        control = Control(level, kind)
+
+        assert control.boldest(np.zeros((control.needed, 1))) == 0
+        assert control.boldest(np.zeros((control.needed - 1, 1))) is None
+    assert Control(level).needed == math.ceil(round(1 / level - 1, 9))
+
+
+def test_too_few_patients_are_refused_in_one_line():
+    with pytest.raises(InputError) as caught:
+        Control(0.05).check_patients(12, "promise.npz")
+
+    assert str(caught.value) == (
+        "promise.npz: 12 patients are too few to promise 0.05; it takes 19, or a larger --level"
+    )
+
+
+@pytest.mark.parametrize(
+    ("control", "line"),
+    [
+        (Control(0), "--level: is 0"),
+        (Control(1.0), "--level: is 1"),
+        (Control(0.1, "all"), "--control: is 'all'"),
+        (Control(0.1, "most", 1.2), "--confidence: is 1.2"),
+    ],
+)
+def test_control_that_cannot_be_meant_is_refused(control, line):
+    with pytest.raises(SettingError, match=line):
+        control.check()
+
+
+@given(st.lists(st.floats(0, 1), min_size=9, max_size=60), st.sampled_from([0.1, 0.2, 0.3]))
+def test_interval_is_that_of_split_conformal_prediction(scores, level):
+    """The ⌈(n + 1)(1 − α)⌉-th smallest score, with ties."""
+    steps = np.unique(scores)[::-1]
+    losses = (np.array(scores)[:, None] > steps).astype(float)
+
+    rule = Control(level).boldest(losses)
+
+    place = math.ceil(round((len(scores) + 1) * (1 - level), 9))
+    assert steps[rule] == sorted(scores)[place - 1]
+
+
+def test_p_value_is_the_formula():
+    """Hoeffding's and Bentkus' bound, at risks below and above the level; of whole numbers, by hand."""
+    for n, level, risk in ((20, 0.1, 0.05), (50, 0.2, 0.1), (50, 0.2, 0.3), (30, 0.05, 0.0)):
+        a = min(risk, level)
+        h = (a * math.log(a / level) if a else 0) + (1 - a) * math.log((1 - a) / (1 - level))
+        bentkus = math.e * binom.cdf(math.ceil(round(n * risk, 9)), n, level)
+
+        assert hoeffding_bentkus(risk, n, level) == pytest.approx(
+            min(1, math.exp(-n * h), bentkus), rel=1e-12
+        )
+
+
+def test_a_rule_behind_a_bad_one_is_not_taken():
+    """Also where the loss falls again: what is more cautious has to hold, too."""
+    losses = np.tile([0, 0, 1, 0, 0.0], (30, 1))
+
+    assert Control(0.1).boldest(losses) == 1
+    assert grown(losses)[0].tolist() == [0, 0, 1, 1, 1]
+
+
+def test_loss_of_a_patient_is_the_mean_of_their_cases():
+    """Whatever the order of cases."""
+    values = np.array([[1.0, 0], [0, 0], [0, 1], [0.5, 1]])
+
+    assert by_patient(values, ["b", "a", "b", "c"]).tolist() == [[0, 0], [0.5, 0.5], [0.5, 1]]
+
+
+def test_a_fifth_of_the_patients_choose_and_nobody_does_both():
+    """Where that leaves too few to calibrate, nobody chooses; names alone decide, in any order."""
+    names = [f"patient{k:03d}" for k in range(60)]
+
+    choosing, calibrating = parts_of(names[::-1], Control(0.05))
+
+    assert (choosing, calibrating) == parts_of(names * 2, Control(0.05))
+    assert sorted(choosing + calibrating) == names
+    assert len(choosing) == 12
+    assert parts_of(names[:23], Control(0.05))[0] == []
+    assert len(parts_of(names[:25], Control(0.05))[0]) == 5
+    assert choosing != names[:12]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_path_orders_sets_from_none_to_all(family):
+    """Each is within the next: no threshold rises, and no margin shrinks."""
+    for path in paths_of(family):
+        assert (np.diff(THRESHOLDS[path.thresholds]) <= 0).all()
+        assert path.margins.tolist() == sorted(path.margins)
+        assert THRESHOLDS[path.thresholds[[0, -1]]].tolist() == [2, 0]
+        assert MARGINS[path.margins[-1]] == np.inf
+
+
+def test_losses_by_hand():
+    """Nothing is missed of an empty label, and nothing wrong in an empty contour."""
+    inside = np.array([[0.9, 0.8, 0.3, 0.1]], np.float32)
+    case = np.stack([1 - inside, inside])
+    curves = curves_of_arrays([case, case], [np.array([[1, 0, 1, 0]]), np.zeros((1, 4), int)])
+    (path,) = paths_of("threshold")
+    at = [int(np.flatnonzero(THRESHOLDS[path.thresholds] <= t)[0]) for t in (2, 0.85, 0.5, 0.2, 0)]
+
+    outer = contour_losses(curves, 0, "outer", path)[:, at]
+    inner = contour_losses(curves, 0, "inner", path)[:, at]
+
+    assert outer == pytest.approx(np.array([[1, 0.5, 0.5, 0, 0], [0, 0, 0, 0, 0]]))
+    assert inner == pytest.approx(np.array([[0, 0, 0.5, 1 / 3, 0.5], [0, 1, 1, 1, 1]]))
+
+
+def equal_arrays():
+    rng = np.random.default_rng(5)
+    inside = rng.beta(0.3, 0.3, (40, 16, 16)).astype(np.float32)
+    labels = (rng.random(inside.shape) < inside).astype(int)
+    return inside, labels
+
+
+@pytest.mark.parametrize("level", [0.03, 0.05, 0.1, 0.2])
+def test_threshold_is_that_of_mapie(level):
+    """On arrays of one size, where it has one threshold for all of them."""
+    control = pytest.importorskip("mapie.risk_control")
+    inside, labels = equal_arrays()
+    curves = curves_of_arrays(np.stack([1 - inside, inside], 1), labels)
+    (path,) = paths_of("threshold")
+    losses = contour_losses(curves, 0, "outer", path)[:, ::-1]
+    rule = Control(level).boldest(losses)
+
+    theirs = control.SemanticSegmentationController(
+        lambda _: inside[:, None],
+        risk="recall",
+        method="crc",
+        target_level=1 - level,
+        predict_params=THRESHOLDS[:-1],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.calibrate(np.zeros(len(labels)), labels.reshape(len(labels), -1, 1))
+
+    assert THRESHOLDS[path.thresholds][::-1][rule] == theirs.best_predict_param.item()
+
+
+@pytest.mark.parametrize("level", [0.05, 0.1])
+def test_p_value_is_that_of_mapie(level):
+    methods = pytest.importorskip("mapie.risk_control.methods")
+    risks = (
+        np.linspace(0, 0.25, 26) + 0.003
+    )  # whole numbers of patients are rounded up to the next there
+
+    theirs = methods.compute_hoeffding_bentkus_p_value(risks, 100, np.array([level]))
+
+    ours = hoeffding_bentkus(risks, 100, level)
+    assert ours == pytest.approx(np.minimum(theirs[:, 0], 1), rel=1e-9)

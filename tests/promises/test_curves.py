@@ -1,0 +1,221 @@
+"""Curves count the voxels of every set, exactly, whatever the order of voxels, cases and sites."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nacl_monai.errors import InputError
+from nacl_monai.promises import read_curves
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.curves import MARGINS, THRESHOLDS, Levels, counted, structure_levels
+
+SUMS = ("counts", "hits", "sums")
+
+
+def looped(inside, predicted, label, spacing, mask=None):
+    """Every set by its definition, voxel by voxel; probabilities as whole numbers of any size."""
+    places = np.argwhere(predicted) * np.array(spacing)
+    shape = len(THRESHOLDS), len(MARGINS)
+    curve = {name: np.zeros(shape, object) for name in SUMS}
+    for index in np.ndindex(inside.shape):
+        if mask is not None and not mask[index]:
+            continue
+        away = np.sqrt(((places - np.array(index) * spacing) ** 2).sum(1)).min(initial=np.inf)
+        for k, threshold in enumerate(THRESHOLDS):
+            for m, margin in enumerate(MARGINS):
+                if inside[index] >= threshold and away <= margin + 1e-6:
+                    curve["counts"][k, m] += 1
+                    curve["hits"][k, m] += int(label[index])
+                    curve["sums"][k, m] += int(np.rint(inside[index] * 2**32))
+    return curve
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 1.2)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_curve_is_that_of_a_loop_to_the_bit(spacing, masked):
+    """Of a union of two classes, with thresholds, margins and probabilities of 0 and 1 among them."""
+    rng = np.random.default_rng(7)
+    shape = (3, 6, 5)
+    probs = rng.dirichlet([0.05, 0.05, 0.05], shape).astype(np.float32).transpose(3, 0, 1, 2)
+    probs[:, :, :3] = np.array([0.9, 0.06, 0.04], np.float32)[:, None, None, None]
+    probs[:, 0, 0, 0], probs[:, 0, 0, 1] = [1, 0, 0], [0, 1, 0]
+    label = rng.random(shape) < 0.4
+    mask = rng.random(shape) < 0.7 if masked else None
+    inside = probs[1].astype(float) + probs[2].astype(float)
+    predicted = np.isin(probs.argmax(0), [1, 2])
+
+    (levels,) = structure_levels(torch.from_numpy(probs), {"both": (1, 2)}, spacing)
+    curve = counted(levels, label, mask)
+
+    expected = looped(inside, predicted, label, spacing, mask)
+    for name in SUMS:
+        assert curve[name].dtype == np.int64
+        assert (curve[name] == expected[name]).all(), name
+    for k, margin in ((0, 0.0), (40, 2.0), (150, 8.0), (201, np.inf)):
+        inside_set = levels.within(THRESHOLDS[k], margin)
+        counts = inside_set if mask is None else inside_set & mask
+        assert counts.sum() == curve["counts"][k, MARGINS.index(margin)]
+
+
+def test_structures_that_overlap_are_predicted_above_one_half():
+    probs = torch.tensor([[[0.5, 0.6, 0.1]], [[0.9, 0.2, 0.7]]])
+
+    first, second = structure_levels(probs, {"a": (0,), "b": (1,)}, (1.0, 1.0), overlapping=True)
+
+    assert first.margins.tolist() == [[1, 0, 1]]
+    assert second.margins.tolist() == [[0, 1, 0]]
+
+
+def test_nothing_predicted_is_within_no_margin():
+    """Only the set of all voxels has it."""
+    probs = torch.tensor([[[0.8, 0.7]], [[0.2, 0.3]]])
+
+    (levels,) = structure_levels(probs, {"a": (1,)}, (1.0, 1.0))
+
+    assert (levels.margins == len(MARGINS) - 1).all()
+
+
+def test_sums_are_exact_beyond_what_a_float_holds():
+    """So many voxels of nearly 1 are more than 2^53 units, of which float64 loses the odd ones."""
+    voxels = 2**21 + 2**12
+    levels = Levels(np.full(voxels, 1 - 2.0**-32), np.zeros(voxels, np.int8))
+
+    curve = counted(levels, np.ones(voxels, bool))
+
+    assert curve["sums"][0, 0] == voxels * (2**32 - 1)
+
+
+def some(cases, seed=0, patients=(), **options):
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet([1, 1, 1], (len(cases), 4, 5)).transpose(0, 3, 1, 2).astype(np.float32)
+    labels = rng.integers(0, 3, (len(cases), 4, 5))
+    return curves_of_arrays(probs, labels, cases=cases, patients=patients, **options)
+
+
+def test_volumes_and_dice_follow_from_the_curves():
+    """By hand: 2 of 3 labeled voxels are predicted, of 4 that are predicted."""
+    probs = np.array([[0.1, 0.2, 0.3, 0.4, 0.9, 0.98]])
+    case = np.stack([probs, 1 - probs])
+    label = np.array([[1, 1, 0, 0, 1, 0]])
+
+    curves = curves_of_arrays([case], [label], spacing=(10.0, 50.0))
+
+    assert curves.volumes.item() == pytest.approx(1.5)
+    within = curves.expected_volumes[0, 0]
+    assert within[0] == pytest.approx(0.5 * (0.9 + 0.8 + 0.7 + 0.6))
+    assert within[-1] == pytest.approx(0.5 * 3.12)
+    assert curves.dice.item() == pytest.approx(4 / 7)
+    assert curves.expected_dice[0, 0, -1] == pytest.approx(2 * 3 / (4 + 3.12))
+
+
+def test_dice_of_two_empty_structures_is_one():
+    """And so is the expected one where no voxel may be inside."""
+    case = np.array([[[1.0, 1]], [[0, 0]]])
+
+    curves = curves_of_arrays([case], [np.zeros((1, 2), int)])
+
+    assert curves.dice.item() == 1
+    assert (curves.expected_dice == 1).all()
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(6)), st.integers(1, 5))
+def test_merged_is_pooled_to_the_bit(order, first):
+    """Whatever site has which cases, in whatever order."""
+    names = [f"case_{k}" for k in range(6)]
+    whole = some(names, patients=list("aabbcd"))
+    chosen = np.array(order)
+    pooled = replace(
+        whole,
+        cases=[names[k] for k in order],
+        patients=["aabbcd"[k] for k in order],
+        **{name: getattr(whole, name)[chosen] for name in (*SUMS, "spacings")},
+    )
+    ends = sorted(set(pooled.patients))
+    of_site = np.isin(pooled.patients, ends[: min(first, 3)])
+    sites = [
+        replace(
+            pooled,
+            cases=list(np.array(pooled.cases)[rows]),
+            patients=list(np.array(pooled.patients)[rows]),
+            **{name: getattr(pooled, name)[rows] for name in (*SUMS, "spacings")},
+        )
+        for rows in (of_site, ~of_site)
+    ]
+
+    merged = sites[0].joined(sites[1:])
+
+    assert (merged.cases, merged.patients) == (whole.cases, whole.patients)
+    for name in (*SUMS, "spacings"):
+        assert (getattr(merged, name) == getattr(whole, name)).all()
+
+
+def test_what_is_written_is_read(tmp_path):
+    curves = some(["a", "b"], patients=["p", "q"])
+
+    read = read_curves(curves.write(tmp_path / "promise.npz"))
+
+    assert (read.cases, read.structures, read.patients) == (
+        ["a", "b"],
+        curves.structures,
+        ["p", "q"],
+    )
+    assert read.definition == curves.definition
+    assert all((getattr(read, name) == getattr(curves, name)).all() for name in SUMS)
+
+
+def edited(path, change):
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda arrays: arrays["hits"].__setitem__((0, 0, 0, 0), 0), "its checksum differs"),
+        (lambda arrays: arrays.pop("sums"), "no array sums"),
+    ],
+)
+def test_edited_file_is_refused(tmp_path, change, line):
+    path = some(["a"]).write(tmp_path / "promise.npz")
+    edited(path, change)
+
+    with pytest.raises(InputError, match=line):
+        read_curves(path)
+
+
+@pytest.mark.parametrize(
+    ("other", "line"),
+    [
+        (some(["b"], classes=["x", "y", "z"]), "differs from"),
+        (some(["a"]), "'a' of its cases is in another file"),
+        (some(["b"], patients=["p"]), "patients"),
+    ],
+)
+def test_unlike_curves_are_not_merged(other, line):
+    with pytest.raises(InputError, match=line):
+        some(["a"]).joined([other])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"labels": np.zeros((1, 4, 5), int)}, "labels: are 1 for 2 cases"),
+        ({"cases": ["a", "a"]}, "cases: two are called 'a'"),
+        ({"patients": ["p"]}, "patients: are 1 for 2 cases"),
+        ({"classes": ["x"]}, "classes: 1 names for 3 channels"),
+        ({"probs": np.full((2, 3, 4, 5), 0.5)}, "sum"),
+        ({"probs": np.zeros((0, 3, 4, 5)), "labels": []}, "hold no case"),
+    ],
+)
+def test_arrays_that_cannot_be_meant_are_refused(change, line):
+    given = {"probs": np.full((2, 3, 4, 5), 1 / 3), "labels": np.zeros((2, 4, 5), int)}
+
+    with pytest.raises(InputError, match=line):
+        curves_of_arrays(**given | change)
