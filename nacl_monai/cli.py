@@ -51,6 +51,10 @@ COMMANDS = {
     "calibrate": Command(
         "audits", "fit a calibrator to a run or to saved predictions: before, after"
     ),
+    "promise": Command(
+        "promises", "contours, volumes and Dice with a guarantee, by calibration patients"
+    ),
+    "triage": Command("promises", "list the new cases that someone must look at"),
     "fit-prior": Command(
         "raters", "fit the width of NACL's prior to cases that several raters labeled"
     ),

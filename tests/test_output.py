@@ -187,6 +187,8 @@ COMMANDS = {
     "audit": ["audit", "predictions", "labels", "--output"],
     "merge": ["merge", "a/bins.npz", "b/bins.npz", "--output"],
     "calibrate": ["calibrate", "predictions", "labels", "--output"],
+    "promise": ["promise", "predictions", "labels", "--output"],
+    "triage": ["triage", "promise.json", "predictions", "--output"],
     "compare": ["compare", "run", "--output"],
     "reliability": ["reliability", "run", "--output"],
     "selective": ["selective", "run", "--output"],

@@ -254,6 +254,7 @@ class Applied:
 
     Attributes:
         structure: Its name.
+        predicted: Whether it is predicted anywhere.
         contours: "outer" and "inner", boolean, of the shape of the voxels.
         expected: The expected volume in ml.
         volume: The ends of its interval.
@@ -262,6 +263,7 @@ class Applied:
     """
 
     structure: str
+    predicted: bool
     contours: Mapping[str, npt.NDArray[np.bool_]]
     expected: float
     volume: tuple[float, float]
@@ -330,6 +332,7 @@ def _applied(
     dice, slack = numbers.get(DICE, (np.nan, np.nan))
     return Applied(
         name,
+        bool((levels.margins == 0).any()),
         contours,
         expected,
         tuple(max(0.0, float(end)) for end in ends),  # type: ignore[arg-type]

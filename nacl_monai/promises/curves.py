@@ -48,7 +48,7 @@ from nacl_monai.metrics.record import _checksum, first_repeated, listed, read_ar
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
-FILE = "promise.npz"
+CURVES_FILE = "promise.npz"
 #: In mm; the last holds every voxel.
 MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
 _LOGITS = (-16.0, 16.0, 200)
@@ -176,7 +176,7 @@ class Curves:
     patients: list[str]
     definition: Mapping[str, Any] = field(default_factory=dict)
     known: bool = True
-    path: Path = Path(FILE)
+    path: Path = Path(CURVES_FILE)
 
     @property
     def voxel_ml(self) -> Array:
@@ -207,9 +207,12 @@ class Curves:
         r"""Dice as the probabilities within each margin expect it, (N, S, M); 1 where all is empty.
 
         .. math:: 2 \sum_{\text{predicted}} p \,/\, (|\text{predicted}| + \sum_{d \le m} p)
+
+        Where nothing is predicted, and so nothing is within a margin, the sum is over all voxels.
         """
-        sums = self.sums[:, :, NO_THRESHOLD] / _SCALE
-        return _dice(sums[..., :1], self._predicted[..., None] + sums)
+        sums, predicted = self.sums[:, :, NO_THRESHOLD] / _SCALE, self._predicted[..., None]
+        near = np.where(predicted > 0, sums, sums[..., NO_MARGIN:])
+        return _dice(sums[..., :1], predicted + near)
 
     @property
     def _predicted(self) -> Array:
@@ -319,7 +322,7 @@ def read_curves(file: str | Path) -> Curves:
         InputError: If it is missing, damaged or edited, or was counted by other thresholds.
     """
     path = Path(file)
-    path = path / FILE if path.is_dir() else path
+    path = path / CURVES_FILE if path.is_dir() else path
     keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
     arrays: dict[str, Any] = read_arrays(path, keys, _AGAIN, ["patients"])
     said = str(arrays.pop("checksum"))

@@ -41,10 +41,12 @@ from nacl_monai.reports.statistics import (
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
-FILE = "promise.json"
+PROMISE_FILE = "promise.json"
 VOLUME, DICE = NUMBERS = ("volume", "dice")
 #: What is promised of every structure.
 KINDS = (*CONTOURS, *NUMBERS)
+#: What each fails by.
+RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
 #: An outer contour that is so many times as large as the structure is of no use.
 USELESS = 4.0
@@ -323,7 +325,7 @@ class Promise:
         patients: Who calibrated it.
         cases: Their cases.
         spacing: The least and the largest size of a voxel along its smallest axis, the next, ….
-        curves: The checksum of ``promise.npz``.
+        checksum: That of ``promise.npz``.
         known_by: How patients were known, as in ``calibrator.json``.
         patient_pattern: The regular expression that told them, if one did.
         held_out: The rows of `check_held_out`.
@@ -336,7 +338,7 @@ class Promise:
     patients: Sequence[str]
     cases: Sequence[str]
     spacing: Sequence[Sequence[float]]
-    curves: str = ""
+    checksum: str = ""
     known_by: str = BY_CASE
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
@@ -397,7 +399,9 @@ def read_promise(file: str | Path) -> Promise:
         InputError: If it is missing or damaged.
     """
     path = Path(file)
-    path = path / FILE if path.is_dir() else path
+    path = path / PROMISE_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {_AGAIN}")
     record = read_object(path, _AGAIN)
     try:
         kept = [

@@ -1,0 +1,107 @@
+"""``nacl-monai promise PREDICTIONS LABELS``, ``promise --apply promise.json NEW``, and ``triage``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nacl_monai.audits.names import Names, check_names
+from nacl_monai.audits.options import Options, add_audit_options, add_options
+from nacl_monai.cli import attempted
+from nacl_monai.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code, 1 where a case had a fault."""
+    words = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
+    run: Callable[..., Sequence[InputError]] = words.pop("run")
+    del words["command"]
+    faults, code = attempted(lambda: run(**words))
+    return 1 if faults else code
+
+
+def _promise(
+    given: Sequence[Path],
+    output: Path,
+    apply: Path | None = None,
+    level: Sequence[float] | None = None,
+    family: str = "within",
+    control: str = "mean",
+    confidence: float = 0.9,
+    **options: Any,
+) -> Sequence[InputError]:
+    if len(given) == 2 and apply is None:
+        names = Names(*(options.get(key) for key in ("prediction_name", "label_name", "pairs")))
+        check_names(given[0], given[1], names)  # before anything heavy is loaded
+    said = Options(**options)
+    from nacl_monai.promises import command
+
+    if apply is not None:
+        if len(given) > 1 or len(level or ()) > 1:
+            raise InputError(f"--apply: takes one folder and one level; {given[-1]} is too much")
+        return command.apply_folder(apply, given[0], output, said, level[0] if level else None)
+    settings = {"family": family, "control": control, "confidence": confidence}
+    return command.promise_folders(given, output, said, levels=level or (0.05, 0.1), **settings)
+
+
+def _triage(
+    promise: Path,
+    new: Path,
+    output: Path,
+    budget: str = "20%",
+    labels: Path | None = None,
+    **options: Any,
+) -> Sequence[InputError]:
+    said = Options(**options)
+    from nacl_monai.promises import command
+
+    return command.triage_folder(promise, new, output, said, budget, labels)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nacl-monai", description="Contours, volumes and lists of cases with a guarantee."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    what = "contours, volumes and Dice with a guarantee, by calibration patients"
+    promise = commands.add_parser("promise", help=what, argument_default=argparse.SUPPRESS)
+    promise.set_defaults(run=_promise)
+    add = promise.add_argument
+    given = (
+        "a folder of predictions and one of label maps; or promise.npz of several sites; with --apply "
+        "a folder of new predictions"
+    )
+    add("given", nargs="+", type=Path, metavar="FOLDER", help=given)
+    add("--output", type=Path, default=Path("promise"), metavar="DIR", help="default: promise")
+    add("--apply", type=Path, metavar="FILE", help="promise.json, to be applied to new predictions")
+    levels = "the largest shares that contours miss, or of which intervals fail (default: 0.05 0.1)"
+    add("--level", nargs="+", type=float, metavar="α", help=levels)
+    family = "what contours are (default: within, a threshold within a margin)"
+    add("--family", choices=["within", "threshold", "margin"], help=family)
+    control = "over patients on average (default), or with --confidence over calibration patients"
+    add("--control", choices=["mean", "most"], help=control)
+    add("--confidence", type=float, metavar="P", help="of --control most (default: 0.9)")
+    add_options(promise)
+    add_audit_options(promise)
+
+    what = "the new cases that someone must look at, the most doubtful first"
+    triage = commands.add_parser("triage", help=what, argument_default=argparse.SUPPRESS)
+    triage.set_defaults(run=_triage)
+    add = triage.add_argument
+    add("promise", type=Path, metavar="PROMISE", help="promise.json")
+    add("new", type=Path, metavar="NEW", help="the folder of the new predictions")
+    add("--output", type=Path, default=Path("triage"), metavar="DIR", help="default: triage")
+    budget = "how many cases can be looked at, or which share (default: 20%%)"
+    add("--budget", metavar="N", help=budget)
+    labels = "label maps, if there are any, to say how many of the worst tenth are found"
+    add("--labels", type=Path, metavar="DIR", help=labels)
+    add_options(triage)
+    add_audit_options(triage)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

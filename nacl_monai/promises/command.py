@@ -1,0 +1,276 @@
+"""What ``nacl-monai promise`` and ``nacl-monai triage`` do: write files, and print what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai.audits.command import print_faults, show
+from nacl_monai.audits.options import Options
+from nacl_monai.audits.output import visible_files
+from nacl_monai.audits.reading import find, known_by
+from nacl_monai.cli import print_next, print_written
+from nacl_monai.counting import counted
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum, write_text
+from nacl_monai.output import written_folder
+from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
+from nacl_monai.promises.cases import NewCase, curves_of, new_cases, write_contours
+from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
+from nacl_monai.promises.curves import CURVES_FILE, Curves, read_curves
+from nacl_monai.promises.fit import PROMISE_FILE, RISKS, UNCONTROLLED, Promise, fit, read_promise
+from nacl_monai.promises.pictures import draw_case, draw_kept, draw_sizes
+from nacl_monai.reports.style import save_figure, save_png
+from nacl_monai.reports.tables import csv_text
+
+_HELD_OUT, _APPLIED, _TRIAGE = "held_out.csv", "promised.csv", "triage.csv"
+_WORST = 0.1  # the share of cases that a triage should find
+_SHOWN = 12  # so many cases are drawn
+_WIDE = 1.5  # so many times the usual size is a wide contour
+
+
+def promise_folders(
+    given: Sequence[Path],
+    output: Path,
+    options: Options,
+    **settings: Any,
+) -> list[InputError]:
+    """Makes promises by calibration patients, prints and writes them.
+
+    Args:
+        given: A folder of predictions and one of label maps; or ``promise.npz`` of several sites.
+        output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv`` and figures.
+        options: As of an audit.
+        settings: As `nacl_monai.promises.fit` takes them.
+
+    Returns:
+        The faults of single cases; the others calibrate.
+
+    Raises:
+        InputError: If it takes more patients, or the input cannot be used; nothing is written then.
+    """
+    faults: list[InputError] = []
+    with written_folder(output, "promise", read=[*given, *options.files]) as folder:
+        if all(file.suffix == ".npz" for file in given):
+            first, *others = map(read_curves, given)
+            curves = first.joined(others)
+            about: dict[str, Any] = {"known_by": BY_DATASET if curves.known else BY_CASE}
+        else:
+            if len(given) != 2:
+                raise SettingError(
+                    "promise: takes a folder of predictions and one of labels, or promise.npz of sites"
+                )
+            predictions, labels = given
+            found = find(predictions, labels, options)
+            show(found)
+            _check_number([one.case for one, _ in found.pairs], options, settings)
+            curves, faults = curves_of(found)
+            about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
+        file = curves.write(folder / CURVES_FILE)
+        made = fit(curves, checksum=checksum(file), **settings, **about)
+        made.write(folder / PROMISE_FILE)
+        _write_figures(made, curves, folder)
+        held_out = pd.DataFrame(made.held_out)
+        write_text(folder / _HELD_OUT, csv_text(held_out))
+    print_faults(faults)
+    print(made.text(), "", held_out_text(made), sep="\n")
+    print_written(visible_files(output))
+    print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *options.words)
+    return faults
+
+
+def _check_number(cases: list[str], options: Options, settings: Mapping[str, Any]) -> None:
+    """Refuses too few patients before the first volume is read."""
+    patients = patients_of(cases, options.patient_pattern, options.patients) or cases
+    for level in settings["levels"]:
+        control = Control(level, settings["control"], settings["confidence"]).check()
+        control.check_patients(len(set(patients)), "--level")
+
+
+def _write_figures(made: Promise, curves: Curves, folder: Path) -> None:
+    control = Control(0.1, made.control, made.confidence)
+    save_figure(draw_sizes(curves, control), folder / "sizes")
+    if made.held_out:
+        save_figure(draw_kept(made), folder / "kept")
+
+
+def held_out_text(made: Promise) -> str:
+    """How patients who had no part in a promise see it kept, a line for each."""
+    rows = {(r["structure"], r["kind"], r["level"], r["family"]): r for r in made.held_out}
+    lines = ["Each patient by the promise of all others; size, and the same without probabilities:"]
+    for one in made.kept:
+        key = one.structure, one.kind, one.level
+        row, plain = rows.get((*key, one.family)), rows.get((*key, MARGIN_ONLY))
+        if row is None or plain is None:
+            lines.append(f"- {one.level:.0%} was not checked: it takes one more patient")
+            continue
+        line = (
+            f"- {one.structure}, {one.kind} {one.level:.0%}: {RISKS[one.kind]} {row['risk']:.1%} "
+            f"({row['low']:.1%} to {row['high']:.1%}), {row['size']:.2f} and {plain['size']:.2f}"
+        )
+        if (free := rows.get((*key, UNCONTROLLED))) is not None:
+            line += f"; not controlled {free['risk']:.1%}, {free['size']:.2f}"
+        lines.append(line + ": MORE THAN PROMISED" * (row["low"] > one.level))
+    return "\n".join(dict.fromkeys(lines))
+
+
+def apply_folder(
+    file: Path, new: Path, output: Path, options: Options, level: float | None = None
+) -> list[InputError]:
+    """Writes the contours of new cases, and a table with intervals of volume and bounds of Dice.
+
+    Args:
+        file: ``promise.json``, or the folder that it is in.
+        new: The folder of the new predictions.
+        output: The folder for the files.
+        options: As of an audit.
+        level: The level α; by default the smallest that was promised.
+
+    Returns:
+        The faults of single cases.
+
+    Raises:
+        InputError: If the promise does not hold for these predictions, or no case can be read.
+    """
+    rows: list[dict[str, Any]] = []
+    faults = []
+    with written_folder(output, "promise", read=[file, new, *options.files]) as folder:
+        made = read_promise(file)
+        for case in new_cases(file, made, new, options, level):
+            if isinstance(case, InputError):
+                faults.append(case)
+            else:
+                write_contours(case, folder)
+                rows += _rows(case)
+        _check_any(rows, new, faults)
+        write_text(folder / _APPLIED, csv_text(pd.DataFrame(rows)))
+    print_faults(faults)
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
+    print_written(visible_files(output))
+    return faults
+
+
+def _check_any(rows: Sequence[Any], new: Path, faults: Sequence[InputError]) -> None:
+    if not rows:
+        reason = f": {faults[-1]}" if faults else ""
+        raise InputError(f"{new}: no case could be read{reason}")
+
+
+def _rows(case: NewCase) -> list[dict[str, Any]]:
+    return [
+        {
+            "case": case.case,
+            "structure": one.structure,
+            "volume_ml": one.expected,
+            "volume_low_ml": one.volume[0],
+            "volume_high_ml": one.volume[1],
+            "dice_low": one.dice,
+            **{f"{kind}_ml": volume for kind, volume in one.volumes.items()},
+        }
+        for one in case.structures
+    ]
+
+
+def triage_folder(
+    file: Path,
+    new: Path,
+    output: Path,
+    options: Options,
+    budget: str = "20%",
+    labels: Path | None = None,
+) -> list[InputError]:
+    """Writes the list of new cases that someone must look at, the most doubtful first.
+
+    Args:
+        file: ``promise.json``, or the folder that it is in.
+        new: The folder of the new predictions.
+        output: The folder for ``triage.csv``, and pictures of the first cases.
+        options: As of an audit.
+        budget: How many can be looked at, or a share of the cases in percent.
+        labels: The folder of label maps, if there are any: then it says how many of the worst tenth
+            are in the budget.
+
+    Returns:
+        The faults of single cases, who must be looked at, too.
+
+    Raises:
+        InputError: If the promise does not hold for these predictions, or no case can be read.
+        SettingError: If the budget is neither a number nor a share.
+    """
+    faults, rows = [], []
+    with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
+        made = read_promise(file)
+        _number_of(budget, 1)
+        pictures: dict[str, NewCase] = {}
+        for case in new_cases(file, made, new, options):
+            if isinstance(case, InputError):
+                faults.append(case)
+            else:
+                rows.append(_triaged(case, made))
+                first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
+                pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
+        _check_any(rows, new, faults)
+        table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
+        number = _number_of(budget, len(table))
+        table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
+        write_text(folder / _TRIAGE, csv_text(table))
+        for name in table["case"][: min(number, _SHOWN)]:
+            save_png(draw_case(pictures[name]), folder / f"{name}.png")
+        share = _worst_found(table, number, find(new, labels, options)) if labels else ""
+    print_faults(faults)
+    print(f"Look at these {number} of {counted(len(table), 'case')}:")
+    print(table[:number].to_string(index=False, float_format="{:.3f}".format))
+    if share:
+        print(share)
+    print_written(visible_files(output))
+    return faults
+
+
+def _number_of(budget: str, cases: int) -> int:
+    """So many of the cases."""
+    number, percent, rest = budget.partition("%")
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = -1
+    if rest or not 0 < amount < math.inf or (percent and amount > 100):
+        raise SettingError(f"--budget: is {budget!r}; give a number of cases, or a share: 20%")
+    return min(cases, math.ceil(amount * cases / 100 - 1e-9) if percent else math.ceil(amount))
+
+
+def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
+    """The lowest bound of a case, its volume, and why it is doubtful."""
+    worst = min(case.structures, key=lambda one: one.dice)
+    usual = {one.structure: one.size for one in made.of_level() if one.kind == OUTER}
+    reason = f"low bound of Dice: {worst.structure}"
+    if not worst.predicted:
+        reason = f"{worst.structure} is not predicted"
+    elif worst.volumes[OUTER] > _WIDE * usual[worst.structure] * worst.expected:
+        reason = f"wide contours: {worst.structure}"
+    return {
+        "case": case.case,
+        "dice_low": worst.dice,
+        "volume_ml": sum(one.expected for one in case.structures),
+        "reason": reason,
+    }
+
+
+def _worst_found(table: pd.DataFrame, number: int, found: Any) -> str:
+    """The share of the worst tenth that is in the budget, beside chance and the best that can be."""
+    curves, _ = curves_of(found)
+    dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
+    true = np.array([dice[name] for name in table["case"] if name in dice])
+    worst = math.ceil(_WORST * len(true))
+    limit = np.sort(true)[worst - 1]
+    share = (true[:number] <= limit).sum() / (true <= limit).sum()
+    chance, best = number / len(true), min(1, number / worst)
+    return (
+        f"Of the worst tenth by Dice, {share:.0%} are among them; by chance {chance:.0%}, and at best "
+        f"{best:.0%}."
+    )

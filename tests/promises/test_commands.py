@@ -1,0 +1,431 @@
+"""From folders to promises, from these to contours of new cases, and to the cases to look at."""
+
+import json
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+from scipy.stats import norm
+
+import nacl_monai
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.curves import MARGINS
+from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, write_json
+
+SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)
+
+
+def blobs(first, cases, seed=0):
+    """Two structures, one beside the other, each with a border that is drawn somewhere nearby."""
+    rng = np.random.default_rng(seed)
+    place = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
+    made = {}
+    for k in range(first, first + cases):
+        logits, label = [np.zeros(SHAPE)], np.zeros(SHAPE, int)
+        for value, center in ((1, (2, 4, 3)), (2, (6, 4, 3))):
+            away = rng.uniform(1.5, 2.5) - np.linalg.norm(place - center, axis=-1)
+            logits.append(2 * away + rng.normal(0, 0.5, SHAPE))
+            label[away + rng.normal(0, 0.4) > 0] = value
+        probs = np.exp(logits) / np.exp(logits).sum(0)
+        made[f"p{k // 2:02d}_scan{k}"] = probs.astype(np.float32), label
+    return made
+
+
+PATIENTS = ["--patient-pattern", r"(p\d+)_"]
+LEVELS = ["--level", "0.2", "0.3"]
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Sixteen labeled cases of eight patients, and two new ones of another."""
+    root = tmp_path_factory.mktemp("studies")
+    return Study(root / "old", blobs(0, 16)), Study(root / "new", blobs(16, 2))
+
+
+@pytest.fixture(scope="module")
+def made(studies):
+    """The folder of what was promised by the old study."""
+    old, _ = studies
+    output = old.root / "promise"
+    words = [str(old.nnunet()), str(old.labels), "--output", str(output)]
+    assert main(["promise", *words, *LEVELS, *PATIENTS]) == 0
+    return output
+
+
+def test_command_promises_what_arrays_do(studies, made):
+    """Whatever the order of axes, and of the same curves to the bit; it keeps what became of them."""
+    old, _ = studies
+    probs = [probs for probs, _ in old.cases.values()]
+    labels = [label for _, label in old.cases.values()]
+    curves = curves_of_arrays(
+        probs,
+        labels,
+        spacing=SIZES,
+        classes=list(CLASSES),
+        cases=list(old.cases),
+        patients=[case[:3] for case in old.cases],
+    )
+
+    expected = fit(curves, [0.2, 0.3])
+    read = read_promise(made)
+
+    for one, other in zip(read.kept, expected.kept, strict=True):  # an affine rounds sizes
+        numbers = [[each.value, each.size] for each in (one, other)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
+        assert replace(one, value=0, size=0) == replace(other, value=0, size=0)
+    assert read.patients == [f"p{k:02d}" for k in range(8)]
+    for name in ("counts", "hits", "sums"):
+        assert (getattr(read_curves(made), name) == getattr(curves, name)).all()
+    held_out = pd.read_csv(made / "held_out.csv")
+    risks = [row["risk"] for row in expected.held_out]
+    assert held_out["risk"].tolist() == pytest.approx(risks, abs=1e-6)
+    assert {"sizes.png", "kept.png"} <= {file.name for file in made.iterdir()}
+
+
+def test_folders_in_python_are_those_of_the_command(studies, made):
+    old, _ = studies
+
+    found = nacl_monai.promise(
+        old.nnunet(), old.labels, levels=[0.2, 0.3], patient_pattern=PATIENTS[1], check=False
+    )
+
+    assert [*found.kept] == [*read_promise(made).kept]
+
+
+def sets_of(kept, probs):
+    """The contour of a structure by its definition, (x, y, z)."""
+    channel = list(CLASSES).index(kept.structure)
+    away = distance_transform_edt(probs.argmax(0) != channel, sampling=SIZES)
+    return (probs[channel].astype(float) >= kept.value) & (away <= kept.margin)
+
+
+def test_applied_contours_are_the_sets_on_the_grid_of_the_input(studies, made, tmp_path, capsys):
+    """In every layout, voxel for voxel; the volumes and bounds follow from the probabilities."""
+    _, new = studies
+    layouts = (new.nnunet, new.channels, new.per_class, new.alone)
+
+    for k, layout in enumerate(layouts):
+        output = tmp_path / f"applied{k}"
+        words = ["promise", "--apply", str(made / "promise.json"), str(layout())]
+        assert main([*words, "--output", str(output), *PATIENTS]) == 0, capsys.readouterr().err
+
+        promised = read_promise(made)
+        table = pd.read_csv(output / "promised.csv").set_index(["case", "structure"])
+        for case, (probs, _) in new.cases.items():
+            for kept in promised.of_level(0.2):
+                row = table.loc[(case, kept.structure)]
+                if kept.kind in ("outer", "inner"):
+                    file = output / f"{case}_{kept.kind}_{kept.structure}.nii.gz"
+                    image = nibabel.load(file)
+                    expected = sets_of(kept, probs)
+                    assert (np.asarray(image.dataobj) == expected).all()
+                    assert image.affine == pytest.approx(AFFINE, abs=1e-5)
+                    ml = expected.sum() * SIZES.prod() / 1000
+                    assert row[f"{kept.kind}_ml"] == pytest.approx(ml, abs=1e-6)
+                if kept.kind == "volume":
+                    channel = list(CLASSES).index(kept.structure)
+                    away = distance_transform_edt(probs.argmax(0) != channel, sampling=SIZES)
+                    voxel = SIZES.prod() / 1000
+                    volume = probs[channel][away <= kept.margin].sum() * voxel
+                    assert row["volume_ml"] == pytest.approx(volume, abs=1e-5)
+                    ends = (volume + voxel) * np.exp([-kept.value, kept.value]) - voxel
+                    assert row["volume_low_ml"] == pytest.approx(max(ends[0], 0), abs=1e-5)
+                    assert row["volume_high_ml"] == pytest.approx(ends[1], abs=1e-5)
+    assert table["dice_low"].min() >= 0
+    assert table["dice_low"].max() <= 1
+
+
+def test_turned_predictions_are_written_as_their_images_are(studies, made, tmp_path):
+    """Where nnU-Net turned the axes before, and in millimeters along each of them."""
+    _, new = studies
+    turn = nibabel.orientations.io_orientation(AFFINE)
+
+    def turned(array):
+        return nibabel.orientations.apply_orientation(array, turn)
+
+    place = new.nnunet("turned", plans="SimpleITKIOWithReorient")
+    for case, (probs, _) in new.cases.items():
+        voxels = np.stack([turned(channel) for channel in probs]).transpose(0, 3, 2, 1)
+        np.savez_compressed(place / f"{case}.npz", probabilities=voxels)
+
+    words = ["promise", "--apply", str(made), str(place), "--output", str(tmp_path / "turned")]
+    assert main([*words, *PATIENTS]) == 0
+
+    for case, (probs, _) in new.cases.items():
+        for kept in read_promise(made).of_level(0.2):
+            if kept.kind in ("outer", "inner"):
+                file = tmp_path / "turned" / f"{case}_{kept.kind}_{kept.structure}.nii.gz"
+                assert (np.asarray(nibabel.load(file).dataobj) == sets_of(kept, probs)).all()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No figure is saved."""
+    monkeypatch.setattr("nacl_monai.promises.command.save_figure", lambda *_: [])
+
+
+def test_sites_promise_what_all_their_cases_do(studies, made, tmp_path, undrawn):  # noqa: ARG001
+    """From their curves alone, in any order of files."""
+    old, _ = studies
+    cases = list(old.cases)
+    files = []
+    for k, names in enumerate((cases[10:], cases[:10])):
+        site = Study(tmp_path / f"site{k}", {name: old.cases[name] for name in names})
+        output = tmp_path / f"promise{k}"
+        words = [str(site.nnunet()), str(site.labels), "--output", str(output), "--level", "0.4"]
+        assert main(["promise", *words, *PATIENTS]) == 0
+        files.append(str(output / "promise.npz"))
+
+    assert main(["promise", *files, "--output", str(tmp_path / "both"), *LEVELS]) == 0
+
+    merged, whole = read_promise(tmp_path / "both"), read_promise(made)
+    assert [*merged.kept] == [*whole.kept]
+    assert [*merged.held_out] == [*whole.held_out]
+
+
+def test_triage_lists_the_lowest_bounds_first(studies, made, tmp_path, capsys):
+    """Whoever is in the budget is drawn, and a structure that is not predicted is the reason."""
+    _, new = studies
+    probs, label = next(iter(new.cases.values()))
+    lost = probs.copy()
+    lost[1] *= 0.1  # nowhere the most probable class
+    lost[0] += 0.9 * probs[1]
+    cases = blobs(20, 5, seed=3) | {"p99_scan1": (lost, label)}
+    study = Study(tmp_path, cases)
+    output = tmp_path / "triage"
+    words = ["triage", str(made / "promise.json"), str(study.nnunet()), "--budget", "20%"]
+
+    assert main([*words, "--labels", str(study.labels), "--output", str(output), *PATIENTS]) == 0
+
+    table = pd.read_csv(output / "triage.csv")
+    assert table["dice_low"].is_monotonic_increasing
+    assert table["look"].tolist() == ["yes"] * 2 + ["no"] * 4
+    assert table.loc[0, ["case", "reason"]].tolist() == ["p99_scan1", "anterior is not predicted"]
+    assert {file.stem for file in output.glob("*.png")} == set(table["case"][:2])
+    assert (
+        "Of the worst tenth by Dice, 100% are among them; by chance 33%" in capsys.readouterr().out
+    )
+
+
+def refusal(words, capsys):
+    """The one line on standard error."""
+    assert main([*map(str, words)]) in (1, 2)
+    *_, line, end = capsys.readouterr().err.split("\n")  # behind the bars of what was read
+    assert line.startswith("error: ")
+    assert not end
+    return line
+
+
+def other_channels(new, _):
+    place = new.nnunet("other")
+    write_json(place / "dataset.json", {"labels": {"background": 0, "tumor": 1, "edema": 2}})
+    return [place, *PATIENTS]
+
+
+def one_less(new, _):
+    fewer = {
+        case: (probs[:2] / probs[:2].sum(0), label) for case, (probs, label) in new.cases.items()
+    }
+    return [Study(new.root / "fewer", fewer).channels(dataset=False), *PATIENTS]
+
+
+def calibrators(new, _):
+    return [Study(new.root / "again", blobs(3, 1)).nnunet(), *PATIENTS]
+
+
+def unplaced(new, _):
+    return [new.nnunet("nowhere", beside=False, geometry=False), *PATIENTS]
+
+
+def coarse(new, _):
+    place = new.root / "coarse"
+    for case, (probs, _) in new.cases.items():
+        place.mkdir(exist_ok=True)
+        image = nibabel.Nifti1Image(np.moveaxis(probs, 0, -1), AFFINE @ np.diag([2, 1, 1, 1]))
+        nibabel.save(image, place / f"{case}.nii.gz")
+    return [place, *PATIENTS]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (other_channels, "is of background, tumor, edema by softmax, but what"),
+        (one_less, "has 2 channels"),
+        (calibrators, "was fitted on p01"),
+        (unplaced, "no file beside it says where its voxels are"),
+        (coarse, "wide, but those of the calibration patients were"),
+        (
+            lambda new, _: [new.nnunet(), "--level", "0.25"],
+            "--level: is 0.25, but promised are 0.2",
+        ),
+        (lambda new, made: [new.nnunet(), made, *PATIENTS], "--apply: takes one folder"),
+    ],
+)
+def test_promise_is_not_applied_to_what_it_is_not_of(studies, made, tmp_path, capsys, given, line):
+    """In one line, and nothing is written."""
+    _, new = studies
+    words = ["promise", "--apply", made / "promise.json", *given(new, made)]
+
+    assert line in refusal([*words, "--output", tmp_path / "applied"], capsys)
+    assert not (tmp_path / "applied").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--level", "0.05"], "16 patients are too few to promise 0.05; it takes 19"),
+        (["--level", "0.1", *PATIENTS], "8 patients are too few to promise 0.1; it takes 9"),
+        (["--level", "0.2", "--control", "most"], "it takes 11"),
+        (["--level", "1.5"], "--level: is 1.5"),
+        (["--level", "0.2", "--control", "most", "--confidence", "2"], "--confidence: is 2"),
+    ],
+)
+def test_promise_that_cannot_be_made_is_refused(studies, tmp_path, capsys, words, line):
+    """Before anything is written."""
+    old, _ = studies
+    if "11" in line:
+        old = Study(tmp_path / "few", dict(list(old.cases.items())[:10]))
+    folders = [old.nnunet(), old.labels]
+
+    assert line in refusal(["promise", *folders, *words, "--output", tmp_path / "p"], capsys)
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("budget", ["much", "-1", "0", "120%", "20%%"])
+def test_budget_that_cannot_be_meant_is_refused(studies, made, tmp_path, capsys, budget):
+    words = ["triage", made, studies[1].nnunet(), f"--budget={budget}", "--output", tmp_path / "t"]
+
+    assert "--budget: is" in refusal(words, capsys)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kept": []},
+        {"kept": [{"kind": "outer"}]},
+        {"definition": {}},
+        {"patients": None, "spacing": None, "kept": None},
+    ],
+)
+def test_damaged_promise_is_refused(made, tmp_path, change):
+    record = json.loads((made / "promise.json").read_text())
+    write_json(tmp_path / "promise.json", record | change)
+
+    with pytest.raises(InputError, match="is damaged"):
+        read_promise(tmp_path)
+
+
+def discs(cases, seed=0):
+    rng = np.random.default_rng(seed)
+    place = np.stack(np.meshgrid(*[np.arange(20)] * 2, indexing="ij"), -1) - 9.5
+    for _ in range(cases):
+        away = rng.uniform(4, 7) - np.linalg.norm(place, axis=-1)
+        yield norm.cdf(away).astype(np.float32), (away + rng.normal(0, 1) > 0).astype(int)
+
+
+def test_structures_that_overlap_and_bytes_are_promised_as_classes_are():
+    """One structure by a sigmoid is one class beside a background; 255ths are read as such."""
+    inside, labels = map(np.stack, zip(*discs(20), strict=True))
+    stored = np.rint(255 * inside).astype(np.uint8)
+    read = stored.astype(np.float32) / 255
+
+    single = promise(inside[:, None], labels[:, None], structures=["class_1"], check=False)
+    pair = promise(np.stack([1 - inside, inside], 1), labels, check=False)
+    in_bytes = promise(np.stack([255 - stored, stored], 1), labels, check=False)
+    as_floats = promise(np.stack([1 - read, read], 1), labels, check=False)
+
+    assert [*single.kept] == [*pair.kept]
+    assert [one.value for one in in_bytes.kept] == [one.value for one in as_floats.kept]
+
+
+def test_voxels_without_label_do_not_count():
+    """By a mask, or by a value to ignore, whatever is predicted there."""
+    inside, labels = map(np.stack, zip(*discs(20), strict=True))
+    counts = np.ones_like(labels, bool)
+    counts[:, :8] = False
+    ignored = np.where(counts, labels, 255)
+    probs = np.stack([1 - inside, inside], 1)
+
+    masked = curves_of_arrays(probs, labels, mask=counts)
+    by_value = curves_of_arrays(probs, ignored, ignore_index=255)
+
+    assert (masked.counts == by_value.counts).all()
+    assert (masked.hits == by_value.hits).all()
+    assert masked.counts[0, 0, 0, -1] == counts[0].sum()
+
+
+def test_applied_to_arrays_holds_the_label_as_often_as_promised():
+    """Two hundred new discs: the miss, what is wrong, the interval and the bound, on average."""
+    old, labels = map(np.stack, zip(*discs(60), strict=True))
+    kept = promise(np.stack([1 - old, old], 1), labels, levels=[0.1], check=False, spacing=(1, 1))
+    risks = []
+    for inside, label in discs(200, seed=1):
+        (one,) = applied(kept, torch.from_numpy(np.stack([1 - inside, inside])), (1.0, 1.0))
+        outer, inner, predicted = one.contours["outer"], one.contours["inner"], inside > 0.5
+        dice = 2 * (predicted & (label == 1)).sum() / (predicted.sum() + label.sum())
+        risks.append(
+            [
+                1 - label[outer].sum() / label.sum(),
+                1 - label[inner].mean() if inner.any() else 0,
+                not one.volume[0] <= label.sum() / 1000 <= one.volume[1],
+                dice < one.dice,
+            ]
+        )
+
+    assert (np.mean(risks, 0) <= 0.1 + 2.5 * np.std(risks, 0) / np.sqrt(200)).all()
+    assert np.mean(risks, 0).min() > 0.02  # and no more than it takes
+
+
+def test_nothing_is_promised_of_an_unknown_family():
+    inside, labels = map(np.stack, zip(*discs(20), strict=True))
+
+    with pytest.raises(SettingError, match="--family: is 'ball'"):
+        promise(np.stack([1 - inside, inside], 1), labels, family="ball")
+
+
+def test_useless_promise_says_so():
+    """Where a network knows nothing, the contour holds everything."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(0, 0.4, (20, 30, 30)).astype(np.float32)
+    labels = np.zeros(inside.shape, int)
+    labels[:, 3:6, 3:6] = 1
+
+    made = promise(np.stack([1 - inside, inside], 1), labels, check=False)
+
+    assert made.kept[0].size == pytest.approx(100, rel=0.2)
+    assert "of no use: it takes more patients or a larger level" in made.text()
+    assert all(one.margin in MARGINS for one in made.kept)
+
+
+def test_overlapping_structures_of_a_folder_are_applied(tmp_path, undrawn):  # noqa: ARG001
+    """As nnU-Net's regions, with patients in a table."""
+    cases = {}
+    for case, (probs, label) in blobs(0, 6).items():
+        cases[case] = np.stack([probs[1] + probs[2], probs[2]]), label
+    old = Study(tmp_path / "old", cases, {"labels": REGIONS, "regions_class_order": [1, 2]})
+    new = Study(tmp_path / "new", cases | {}, old.dataset)
+    new.cases = {f"new_{case}": pair for case, pair in list(cases.items())[:1]}
+    table = tmp_path / "patients.csv"
+    rows = [f"{case},{case}" for case in (*cases, *new.cases)]
+    table.write_text("\n".join(["case,patient", *rows]))
+    words = ["--patients", str(table)]
+    output = tmp_path / "promise"
+
+    folders = [str(old.nnunet()), str(old.labels)]
+    assert main(["promise", *folders, "--level", "0.3", *words, "--output", str(output)]) == 0
+    words += ["--output", str(tmp_path / "applied")]
+    assert main(["promise", "--apply", str(output), str(new.nnunet()), *words]) == 0
+
+    files = {file.name for file in (tmp_path / "applied").glob("*.nii.gz")}
+    assert files == {
+        f"new_p00_scan0_{kind}_{name}.nii.gz"
+        for kind in ("outer", "inner")
+        for name in ("whole", "posterior")
+    }
