@@ -18,13 +18,12 @@ LONGER = DOCS / "results/hippocampus/longer"
 LOSSES = {method_label(loss): loss for loss in MAIN_LOSSES}
 ERRORS = {"ece_foreground": 3, "ece_union": 3, "ece_boundary": 3, "ece_all": 4}
 TRAINED = {"dice": 3, **ERRORS, "confidence_gap_foreground": 3}
-#: The row of a table → the end of its method's name.
-CALIBRATORS = {
-    "one temperature": "+temperature_all",
-    "temperatures of the classes": "+class_temperatures_all",
-    "vector scaling": "+vector_all",
-    "local temperatures": "+local_temperatures_all",
-}
+#: A region's columns in the two tables of methods.md: the ends of the methods' names.
+TEMPERATURES = ("", "+temperature_all", "+temperature_union")
+CALIBRATORS = (
+    *("", "+temperature_all", "+class_temperatures_all"),
+    *("+vector_all", "+local_temperatures_all"),
+)
 #: The first words of a table's row → the folder of its results.
 RESULTS = {
     "ACDC": "acdc",
@@ -51,39 +50,37 @@ def text(number, digits):
     return f"{float(number):.{digits}f}".replace("-", "−")
 
 
-def with_interval(row, digits):
-    mean, low, high = (text(row[key], digits) for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
-
-
 def method_of(label):
     """The name of a method that a page writes "CE + temperature (all)"."""
     loss, _, after = label.partition(" + ")
     return "+".join(filter(None, [LOSSES[loss], re.sub(r"\W+", "_", after).strip("_")]))
 
 
-def test_methods_have_the_numbers_of_the_results():
-    """Mean and interval of every region; none is left out."""
-    known = results("acdc/after_training.csv")
-    shown = {method_of(label): cells for label, cells in rows(DOCS / "methods.md", "method")}
+def assert_means(cells, known, loss, regions, calibrators):
+    """The means of a loss as trained and behind each calibrator, region by region."""
+    shown = [(region, f"{loss}{name}") for region in regions for name in calibrators]
+    for (region, method), cell in zip(shown, cells, strict=True):
+        assert cell == text(known[method, region]["mean"], ERRORS[region]), method
 
-    assert set(shown) == {method for method, _ in known}
-    for method, cells in shown.items():
-        for (metric, digits), cell in zip(ERRORS.items(), cells, strict=True):
-            assert cell == with_interval(known[method, metric], digits), method
+
+def test_methods_have_the_numbers_of_the_results():
+    """The means of every loss, as trained and with either temperature."""
+    table = dict(rows(DOCS / "methods.md", "trained with"))
+    assert set(table) == set(LOSSES)
+    regions = ("ece_foreground", "ece_union", "ece_all")
+    for label, cells in table.items():
+        known = results("acdc/after_training.csv")
+        assert_means(cells, known, LOSSES[label], regions, TEMPERATURES)
 
 
 def test_calibrators_have_the_numbers_of_the_results():
-    """For both datasets, every cell with its interval."""
-    table = list(rows(DOCS / "methods.md", "mean ECE"))
-    assert len(table) == 5 * 6
-    for label, cells in table:
-        if label not in CALIBRATORS:
-            dataset, _, trained = label.partition(", ")
-            known, loss = results(f"{RESULTS[dataset]}/posthoc.csv"), LOSSES[trained]
-        for (metric, digits), cell in zip(ERRORS.items(), cells, strict=True):
-            row = known[f"{loss}{CALIBRATORS.get(label, '')}", metric]
-            assert cell == with_interval(row, digits), label
+    """The means of six networks, as trained and behind every calibrator."""
+    table = dict(rows(DOCS / "methods.md", "fitted behind"))
+    assert len(table) == 6
+    for label, cells in table.items():
+        dataset, _, trained = label.partition(", ")
+        known = results(f"{RESULTS[dataset]}/posthoc.csv")
+        assert_means(cells, known, LOSSES[trained], ("ece_foreground", "ece_union"), CALIBRATORS)
 
 
 def test_readme_has_the_means_of_the_results():
