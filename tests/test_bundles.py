@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from nacl_monai import wheel
 from nacl_monai.errors import InputError
@@ -49,12 +48,6 @@ class TestFolder:
         assert bundles_folder(tmp_path / "elsewhere") == tmp_path / "elsewhere"
         assert bundles_folder(str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
         assert bundles_folder().resolve() == project
-
-    def test_project_serves_any_working_directory(self, tmp_path, monkeypatch):
-        """Without bundles in the working directory those beside the package are read."""
-        monkeypatch.chdir(tmp_path)
-
-        assert bundles_folder() == ROOT / "bundles"
 
     def test_folder_without_bundles_is_refused(self, tmp_path, monkeypatch):
         """A given folder is never replaced by another; the message says what to name."""
@@ -136,11 +129,6 @@ class TestOwnBundles:
 
 
 class TestDatasets:
-    def test_datasets_are_the_folders_with_a_dataset_yaml(self, project):
-        """In alphabetical order; other folders are none."""
-        assert dataset_names() == ["ant", "zebra"]
-        assert dataset_names(project) == ["ant", "zebra"]
-
     def test_every_dataset_has_a_label(self):
         """Tables and figures show `dataset_label`; the key `dataset` is the folder's name."""
         for name in dataset_names(ROOT / "bundles"):
@@ -160,23 +148,6 @@ class TestDatasets:
 
 
 class TestMenus:
-    @pytest.mark.parametrize("menu", sorted(MENUS))
-    def test_entries_are_those_of_the_configuration(self, menu):
-        """Names in their order, targets, and settings without MONAI's keys, are those on disk."""
-        file = ROOT / "bundles" / "common" / MENUS[menu]
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))[menu]
-
-        choices = read_menu(menu, ROOT / "bundles")
-
-        assert list(choices) == list(entries)
-        for name, choice in choices.items():
-            assert choice.name == name
-            assert choice.target == entries[name]["_target_"]
-            assert choice.description == entries[name].get("_desc_", {})
-            assert {**choice.settings, **entries[name]} == entries[name]
-            assert not any(key.startswith("_") for key in choice.settings)
-            assert len(choice.settings) == sum(not key.startswith("_") for key in entries[name])
-
     def test_label_is_the_description_or_the_name(self, project):
         """An entry without `_desc_` is shown by its key; its settings are its defaults."""
         choices = read_menu("losses", project)

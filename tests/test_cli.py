@@ -6,11 +6,9 @@ import subprocess
 import sys
 import warnings
 
-import ignite.distributed as idist
 import pytest
 
 from nacl_monai.cli import COMMANDS, attempted, main
-from nacl_monai.counting import counted
 from nacl_monai.progress import progress_bar
 from nacl_monai.quiet import VERBOSE, quieten
 
@@ -183,11 +181,6 @@ def test_command_is_quiet_unless_asked(words, expected):
     assert done.stdout.splitlines()[-1] == str(expected)
 
 
-def test_items_come_through_in_order():
-    """The bar hands on what it counts."""
-    assert list(progress_bar(iter("abc"), description="Letters", unit="letter")) == ["a", "b", "c"]
-
-
 def test_bar_says_what_is_counted(capsys):
     """Description, unit and number are on standard error; standard output stays free."""
     with progress_bar(description="Training", unit="slice", total=3) as bar:
@@ -206,22 +199,6 @@ def test_file_gets_a_line_every_half_minute(monkeypatch, terminal, seconds):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
 
     assert progress_bar([1], description="a", unit="b").mininterval == seconds
-
-
-@pytest.mark.parametrize(("rank", "silent"), [(0, False), (1, True), (2, True)])
-def test_first_process_alone_shows_it(monkeypatch, rank, silent):
-    """Every other process counts in silence."""
-    monkeypatch.setattr(idist, "get_rank", lambda: rank)
-
-    assert progress_bar([1], description="a", unit="b").disable is silent
-
-
-@pytest.mark.parametrize(
-    ("number", "words"), [(0, "0 cases"), (1, "1 case"), (2, "2 cases"), (21, "21 cases")]
-)
-def test_noun_is_in_the_plural_unless_there_is_one(number, words):
-    """In tables, captions and what commands print."""
-    assert counted(number, "case") == words
 
 
 @pytest.fixture(scope="module")

@@ -98,13 +98,6 @@ def test_finished_file_stays_until_it_has_its_name(tmp_path, monkeypatch):
     assert write_text(tmp_path / "new.txt", "whole").read_text() == "whole"
 
 
-def test_folder_that_is_not_there_has_no_partial_files(tmp_path):
-    """Nothing is made."""
-    remove_partial_files(tmp_path / "new")
-
-    assert not (tmp_path / "new").exists()
-
-
 def test_content_is_on_disk_before_the_name(tmp_path, monkeypatch):
     """The file is synchronized first, so that a power failure leaves the old file or the new."""
     synchronized = []
@@ -116,14 +109,6 @@ def test_content_is_on_disk_before_the_name(tmp_path, monkeypatch):
     write_text(tmp_path / "a.csv", "123")
 
     assert synchronized == [(3, False)]
-
-
-def test_text_is_utf_8_whatever_the_locale(tmp_path):
-    """Text is UTF-8 whatever the locale, and the path is returned."""
-    path = write_text(tmp_path / "table.md", "DSC ↑")
-
-    assert path == tmp_path / "table.md"
-    assert path.read_bytes() == "DSC ↑".encode()
 
 
 def test_full_disk_is_one_error_that_names_the_file(small_disk):

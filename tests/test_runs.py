@@ -39,24 +39,10 @@ names = st.builds(
 class TestName:
     @given(name=names)
     def test_name_reads_back(self, name):
-        """`parse` is the inverse of `str`, whatever the network, loss, settings and seed."""
+        """Whatever it says; it holds no separator of folders, and nothing that a shell would expand."""
         assert RunName.parse(str(name), LOSSES) == name
-
-    @given(name=names)
-    def test_name_is_a_single_folder(self, name):
-        """It holds no separator of folders, and nothing that a shell would expand."""
         assert Path(str(name)).name == str(name)
         assert not set(str(name)) & set("/\\ *?[]{}$'\"")
-
-    def test_settings_come_between_loss_and_seed(self):
-        """Network, loss, settings in their order, seed."""
-        settings = (("prior", "gaussian"), ("penalty_weight", "0.2"))
-
-        assert str(RunName("unet", "nacl")) == "unet_nacl_seed0"
-        assert (
-            str(RunName("attention_unet", "nacl", settings, 3))
-            == "attention_unet_nacl_prior=gaussian_penalty_weight=0.2_seed3"
-        )
 
     def test_losses_tell_where_the_network_ends(self):
         """Both names may hold underscores, and a network's the name of a loss."""
@@ -136,52 +122,25 @@ class TestFolds:
 
 def paths_of(folder):
     """Every path below a folder that its class names."""
-    members = {name: getattr(folder, name) for name in vars(type(folder))}
-    return {
-        name: path for name, path in members.items() if folder.path in getattr(path, "parents", ())
-    }
+    members = [getattr(folder, name) for name in vars(type(folder))]
+    below = (path for path in members if folder.path in getattr(path, "parents", ()))
+    return sorted(path.relative_to(folder.path).as_posix() for path in below)
 
 
-class TestFolder:
-    def test_files_of_a_run_have_the_names_that_others_rely_on(self):
-        """The names are those of the documentation; all are below the run's folder."""
-        root = Path("runs/acdc/unet_nacl_seed0")
+def test_files_have_the_names_that_others_rely_on():
+    """Those of the documentation, of a run and of its evaluation."""
+    run = RunFolder(Path("runs/acdc/unet_nacl_seed0"))
 
-        assert {
-            name: path.relative_to(root).as_posix()
-            for name, path in paths_of(RunFolder(root)).items()
-        } == {
-            "model": "model.pt",
-            "config": "config.json",
-            "record": "run.json",
-            "validation": "validation.csv",
-            "split": "split.json",
-            "data": "data.json",
-            "calibrator": "calibrator.json",
-            "checkpoints": "checkpoints",
-            "previous": "previous",
-            "tensorboard": "tensorboard",
-            "logit_histogram": "logit_histogram.npz",
-        }
-
-    def test_files_of_an_evaluation_have_the_names_that_others_rely_on(self):
-        """An evaluation is in the run's folder `evaluation`."""
-        root = Path("runs/acdc/unet_nacl_seed0/evaluation")
-        evaluation = RunFolder(root.parent).evaluation
-
-        assert evaluation == EvaluationFolder(root)
-        assert {
-            name: path.relative_to(root).as_posix() for name, path in paths_of(evaluation).items()
-        } == {
-            "record": "evaluation.json",
-            "cases": "cases.csv",
-            "summary": "summary.json",
-            "bins": "bins.npz",
-            "logits": "logits.npz",
-            "reliability": "reliability.png",
-            "maps": "maps",
-        }
-        assert evaluation.map_of("patient001_frame01") == root / "maps/patient001_frame01.npz"
+    assert paths_of(run) == [
+        *("calibrator.json", "checkpoints", "config.json", "data.json", "logit_histogram.npz"),
+        *("model.pt", "previous", "run.json", "split.json", "tensorboard", "validation.csv"),
+    ]
+    assert run.evaluation == EvaluationFolder(run.path / "evaluation")
+    assert paths_of(run.evaluation) == [
+        *("bins.npz", "cases.csv", "evaluation.json", "logits.npz", "maps", "reliability.png"),
+        "summary.json",
+    ]
+    assert run.evaluation.map_of("patient001_frame01").name == "patient001_frame01.npz"
 
 
 class TestFold:

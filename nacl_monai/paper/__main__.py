@@ -35,45 +35,23 @@ def _parser() -> argparse.ArgumentParser:
         description="The paper's tables and figures from evaluated runs; no model is loaded.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, exhibit in EXHIBITS.items():
-        purpose = f"{name}: {exhibit.title}"
-        command = _command(commands, name, purpose, partial(write_exhibit, name))
-        for option, kind, metavar in (
-            ("datasets", str, "NAME"),
-            ("losses", str, "NAME"),
-            ("seeds", int, "N"),
-        ):
-            command.add_argument(
-                f"--{option}", nargs="+", type=kind, default=(), metavar=metavar, help="only these"
-            )
-    for name, (purpose, writer) in WRITERS.items():
-        _command(commands, name, purpose, writer)
-    for name in (*EXHIBITS, "all", "report"):
-        commands.choices[name].add_argument(
-            "--conventions",
-            choices=list(CONVENTIONS),
-            default=PROJECT,
-            help="how absent structures are scored (default: project)",
-        )
+    exhibits: dict[str, tuple[str, Writer]] = {
+        name: (f"{name}: {exhibit.title}", partial(write_exhibit, name))
+        for name, exhibit in EXHIBITS.items()
+    }
+    for name, (purpose, writer) in {**exhibits, **WRITERS}.items():
+        command = commands.add_parser(name, help=purpose)
+        command.set_defaults(writer=writer)
+        add = command.add_argument
+        add("runs", nargs="+", type=Path, metavar="RUNS", help="folder or archive of runs")
+        add("--output", type=Path, default=Path("paper"), metavar="DIR", help="default: paper")
+        absent = "how absent structures are scored (default: project)"
+        add("--conventions", choices=list(CONVENTIONS), default=PROJECT, help=absent)
+        if name in EXHIBITS:
+            for option, kind in (("--datasets", str), ("--losses", str), ("--seeds", int)):
+                metavar = "N" if kind is int else "NAME"
+                add(option, nargs="+", type=kind, default=(), metavar=metavar, help="only these")
     return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    purpose: str,
-    writer: Writer,
-) -> argparse.ArgumentParser:
-    """A command on all runs of the grid."""
-    command = commands.add_parser(name, help=purpose)
-    command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUNS", help="folder or archive of runs"
-    )
-    command.add_argument(
-        "--output", type=Path, default=Path("paper"), metavar="DIR", help="default: paper"
-    )
-    command.set_defaults(writer=writer)
-    return command
 
 
 if __name__ == "__main__":

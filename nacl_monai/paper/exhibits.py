@@ -34,6 +34,7 @@ from nacl_monai.paper.tables import COLUMNS, CORRELATION, beside_paper, correlat
 from nacl_monai.paper.trainings import remarks
 from nacl_monai.posthoc import METHODS
 from nacl_monai.reports import Run
+from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits
 from nacl_monai.reports.style import add_caption, save_figure
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import short_name
@@ -262,13 +263,13 @@ _LIST = (
         "figure4",
         "Mean size of the logits per true class",
         partial(grid_of, MAIN_LOSSES, datasets=("flare", "acdc")),
-        Pictures(figures.draw_figure4),
+        Pictures(lambda runs: {"figure4": draw_class_logits(runs)}),
     ),
     Exhibit(
         "figure5",
         "Largest logit over the epochs of training",
         main_grid,
-        Pictures(figures.draw_figure5),
+        Pictures(lambda runs: {"figure5": draw_epoch_logits(runs)}),
     ),
     Exhibit(
         "figure6",

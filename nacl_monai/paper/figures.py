@@ -1,7 +1,7 @@
-"""Figures 3 to 5 and 7 to 11, each by its function ``draw_figure3`` and so on.
+"""Figures 3 and 7 to 11, each by its function ``draw_figure3`` and so on.
 
-Those of all datasets return the figure and its numbers; those of single runs, 4, 5 and 11, return
-figures by the stems of their files. Figures 1 and 6 are in `nacl_monai.paper.radars`, figure 2 is in
+Those of all datasets return the figure and its numbers; figure 11, of single runs, returns figures by
+the stems of their files. Figures 1 and 6 are in `nacl_monai.paper.radars`, figure 2 is in
 `nacl_monai.paper.ranking`.
 """
 
@@ -32,7 +32,6 @@ from nacl_monai.paper.grid import (
 from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.paper.tables import mean_scores
 from nacl_monai.reports import Run
-from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
@@ -163,16 +162,6 @@ def draw_figure3(results: Results) -> tuple[Figure, pd.DataFrame]:
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
         add_caption(figure, "Mean over test patients with 95 % intervals. Better is down right.")
     return figure, means
-
-
-def draw_figure4(runs: Sequence[Run]) -> dict[str, Figure]:
-    """The mean size of the logits per true class."""
-    return {"figure4": draw_class_logits(runs)}
-
-
-def draw_figure5(runs: Sequence[Run]) -> dict[str, Figure]:
-    """A histogram of the largest logit over the epochs of training."""
-    return {"figure5": draw_epoch_logits(runs)}
 
 
 def figure7_grid() -> Grid:

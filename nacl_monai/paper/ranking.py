@@ -60,14 +60,12 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
     """
     ranks = _resampled_ranks(scores, resamples)
     methods = [str(name) for name in next(iter(scores.values()))]
-    return pd.DataFrame(
-        [
-            {"rule": rule, "metric": metric, **row}
-            for rule, of_metrics in ranks.items()
-            for metric, drawn in _mean_ranks(of_metrics).items()
-            for row in _summary(drawn, methods)
-        ]
-    )
+    tables = [
+        pd.DataFrame({"rule": rule, "metric": metric, "method": methods, **_summary(drawn)})
+        for rule, of_metrics in ranks.items()
+        for metric, drawn in _mean_ranks(of_metrics).items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _resampled_ranks(scores: Scores, resamples: int) -> dict[str, dict[str, list[Array]]]:
@@ -129,28 +127,19 @@ def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
     }
 
 
-def _summary(ranks: Array, methods: list[str]) -> list[dict[str, object]]:
+def _summary(ranks: Array) -> dict[str, Array]:
     """The first row of ``ranks`` is of the patients as they are, the others are resamplings.
 
     A resampling in which a method has no score at all crowns nobody.
     """
     drawn = ranks[1:]
     defined = ~np.isnan(drawn).any(axis=1)
-    drawn = drawn[defined] if defined.any() else np.full((1, len(methods)), np.nan)
+    drawn = drawn[defined] if defined.any() else np.full((1, ranks.shape[1]), np.nan)
     best = np.isclose(drawn, drawn.min(axis=1, keepdims=True))
     with np.errstate(invalid="ignore"):
         wins = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
     low, high = np.quantile(drawn, QUANTILES, axis=0)
-    return [
-        {
-            "method": method,
-            "rank": float(ranks[0, k]),
-            "low": float(low[k]),
-            "high": float(high[k]),
-            "wins": float(wins[k]),
-        }
-        for k, method in enumerate(methods)
-    ]
+    return {"rank": ranks[0], "low": low, "high": high, "wins": wins}
 
 
 def draw_figure2(results: Results) -> tuple[Figure, pd.DataFrame]:

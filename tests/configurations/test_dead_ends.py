@@ -1,6 +1,7 @@
 """Whatever was lost, damaged or badly chosen: one line with the way out, and the way leads out."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -136,3 +137,23 @@ def test_other_lengths_are_refused_with_the_reason(train, tmp_path, epochs, more
     assert code == 1
     assert said in one_line(errors)
     assert contents(tmp_path / "run") == before
+
+
+def test_damaged_cache_changes_no_number(bundle, run_of, tmp_path):
+    """An evaluation makes a damaged file anew, says so, and measures what it measured before."""
+    _, dataset_dir, run = run_of("hippocampus")
+    copy, cache = shutil.copytree(run, tmp_path / "run"), tmp_path / "cache"
+    shared = ["--dataset_dir", dataset_dir, "--output_dir", copy, "--cache_dir", cache]
+    table = (copy / "evaluation/cases.csv").read_bytes()
+    bundle(*arguments("evaluating", "hippocampus", *shared))
+    files = sorted(cache.rglob("*.npy"))
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    code, errors = bundle(*arguments("evaluating", "hippocampus", *shared))
+
+    assert code == 0, errors
+    assert errors.count("is damaged, and made anew") == len(files) > 0
+    assert (copy / "evaluation/cases.csv").read_bytes() == table

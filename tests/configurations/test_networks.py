@@ -6,14 +6,11 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.bundles.self_contained import run_configs
 from nacl_monai.data import hippocampus_patient
-from nacl_monai.networks import TransUNet
 from tests.configurations.conftest import arguments
-from tests.networks.conftest import NETWORKS, SMALL, small_overrides
+from tests.networks.conftest import NETWORKS, small_overrides
 
 pytestmark = pytest.mark.slow
 
@@ -61,24 +58,6 @@ def test_every_network_trains_is_evaluated_and_segments(
     assert np.load(run / "logit_histogram.npz")["counts"].sum() == sum(depths) * 64 * 64
     (label,) = (run / "predictions").glob("*_label.nii.gz")
     assert nibabel.load(label).shape == nibabel.load(image).shape
-
-
-def test_weights_that_a_training_began_with_are_of_no_need_afterwards(
-    bundle, shared, tmp_path, caplog
-):
-    """The run is evaluated and exported where their file is not."""
-    caplog.set_level("INFO", "nacl_monai.networks.transunet")
-    weights, words = tmp_path / "begin.pth", [*shared, *choose("transunet")]
-    torch.save(TransUNet(1, 3, **SMALL["transunet"]).encoder.state_dict(), weights)
-    training = [*words, "--pretrained", weights, "--max_epochs", 1]
-    assert bundle(*arguments("training", "hippocampus", *training))[0] == 0
-    assert f"tensors of the encoder come from {weights}" in caplog.text
-    weights.unlink()
-
-    bundle.done(*arguments("evaluating", "hippocampus", *words))
-    configs = run_configs("hippocampus", {}, tmp_path / "run")
-    begun = {kind: config["pretrained"] for kind, config in configs.items()}
-    assert begun == {"train": str(weights), "evaluate": False, "inference": False}
 
 
 DICE_WITH_PENALTY = {

@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser
 
-from nacl_monai.bundles.__main__ import parser, run_folder
 from nacl_monai.cli import main
 from nacl_monai.data import hippocampus_patient
-from nacl_monai.menus import fragments
-from tests.own_data import NAMES, nnunet, renamed_as_folders, renamed_as_nnunet, write_json
+from tests.own_data import NAMES, nnunet, renamed_as_folders, renamed_as_nnunet
 
 pytestmark = pytest.mark.slow
 
@@ -131,30 +128,3 @@ def test_regions_and_the_official_test_set_are_scored(trained):
     split = json.loads((run / "split.json").read_text())
     assert split["test"] == NAMES[4:]
     assert sorted(split["train"] + split["val"]) == NAMES[:4]
-
-
-def test_fold_is_one_word_and_part_of_the_name(command, empty):
-    """Folds of `splits_final.json` are trained each in a folder of its own."""
-    data = nnunet(empty / "data")
-    folds = [NAMES[:2], NAMES[2:4], NAMES[4:]]
-    splits = [{"train": [n for n in NAMES if n not in fold], "val": fold} for fold in folds]
-    write_json(data / "splits_final.json", splits)
-    code, output, _ = command("new", "brain", data)
-    assert code == 0
-    assert "One of 3 official folds" in output
-
-    configuration = ConfigParser()
-    configuration.read_config(list(map(str, fragments("brain", "train"))))
-    words = parser().parse_args(["train", "brain", str(data), "--fold", "2"])
-    folder = run_folder(words)
-    configuration.update({"fold": words.fold, "dataset_dir": str(data), "output_dir": folder})
-    split = configuration.get_parsed_content("split")
-    assert folder.name == "unet_nacl_fold=2_seed0"
-    assert {part: [case["case"] for case in cases] for part, cases in split.items()} == {
-        "train": NAMES[2:4],
-        "val": NAMES[:2],
-        "test": NAMES[4:],
-    }
-    code, _, errors = command("train", "brain", data, "--fold", 3, "--max_epochs", 1)
-    assert code == 2
-    assert "fold 3: there is no such fold; choose from 0 to 2" in errors

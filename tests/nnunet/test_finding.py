@@ -1,6 +1,8 @@
 """Names of the trainers, and the folder where nnU-Net finds them; neither needs nnU-Net."""
 
 import os
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from packaging.requirements import Requirement
 import nacl_monai
 from nacl_monai.errors import InputError
 from nacl_monai.nnunet import finding
+from nacl_monai.nnunet.__main__ import main
 from nacl_monai.nnunet.finding import LOWEST_VERSION, TRAINERS, check_installed, trainers_folder
 from nacl_monai.paper.grid import MAIN_LOSSES
 
@@ -40,10 +43,12 @@ def test_every_loss_of_the_paper_has_a_trainer_with_and_without_dice():
         assert alone == (loss.removesuffix("_dice"), False)
 
 
-def test_the_folder_is_that_of_the_extension(installed):
-    """It is absolute, and nnU-Net's finder sees one module in it."""
+def test_the_folder_is_that_of_the_extension(installed, capsys):
+    """It is absolute, nnU-Net's finder sees one module in it, and the command prints it alone."""
     installed("2.8.1")
     folder = trainers_folder()
+    assert main([]) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
 
     assert folder == Path(nacl_monai.__file__).resolve().parent / "nnunet" / "extension"
     assert [file.name for file in folder.glob("[!_]*.py")] == ["nacl_monai_trainers.py"]
@@ -83,3 +88,22 @@ def test_a_folder_that_the_variable_cannot_name_is_refused(installed, monkeypatc
 
     with pytest.raises(InputError, match=rf"has '{os.pathsep}' in its name"):
         trainers_folder()
+
+
+def test_an_error_is_one_line_and_nothing_for_the_variable(installed, capsys):
+    """It goes to the other stream."""
+    installed(None)
+
+    assert main([]) == 1
+    line = "error: nnunetv2: is not installed here; pip install 'nnunetv2>=2.8'\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_the_command_imports_neither_torch_nor_nnunet():
+    """A shell that starts waits for it."""
+    code = (
+        "import sys; from nacl_monai.nnunet.__main__ import main; main([]); "
+        "sys.exit(any(name in sys.modules for name in ['torch', 'monai', 'nnunetv2']))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

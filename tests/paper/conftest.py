@@ -27,30 +27,20 @@ def toy_menu(tmp_path, monkeypatch):
     """The working directory has bundles whose menu holds a loss and a network that the paper lacks."""
     bundles = Path(shutil.copytree(BUNDLES, tmp_path / "toy" / "bundles"))
     additions = {
-        "train.yaml": {
-            "losses": {
-                "toy": {
-                    "_desc_": {
-                        "label": "Toy",
-                        "color": "green",
-                        "marker": "h",
-                        "symbols": {"strength": "s"},
-                        "sweep": {"strength": [1.0, 2.0, 3.0]},
-                    },
-                    "_target_": "toys.ToyLoss",
-                    "strength": 2.0,
-                },
-                "plain": {"_target_": "toys.PlainLoss"},
-            }
-        },
-        "model.yaml": {
-            "networks": {"toynet": {"_desc_": {"label": "ToyNet"}, "_target_": "toys.Net"}}
-        },
+        "train.yaml": """
+            losses:
+              toy:
+                _desc_: {label: Toy, color: green, marker: h, symbols: {strength: s}}
+                _target_: toys.ToyLoss
+                strength: 2.0
+              plain: {_target_: toys.PlainLoss}
+            """,
+        "model.yaml": "networks: {toynet: {_desc_: {label: ToyNet}, _target_: toys.Net}}",
     }
-    for name, menus in additions.items():
+    for name, text in additions.items():
         file = bundles / "common" / name
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for menu, entries in menus.items():
+        for menu, entries in yaml.safe_load(text).items():
             content[menu] |= entries
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     monkeypatch.chdir(bundles.parent)

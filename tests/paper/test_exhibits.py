@@ -217,14 +217,6 @@ def test_main_runs_behind_temperatures_are_no_ablation(calibrated_grid):
         ("three_d",
          {"unet_nacl_seed0": "unet3d_nacl_seed0", "unet_svls_seed0": "unet3d_ml1ace_seed0"},
          ["ml1ace", "nacl"]),
-        (
-            "unet_authors",
-            {
-                "unet_nacl_seed0": "unet_authors_nacl_seed0",
-                "unet_dice_ce_seed0": "unet_authors_dice_ce_seed0",
-            },
-            ["dice_ce", "nacl"],
-        ),
         ("widths",
          {"unet_nacl_prior=gaussian_seed0": "unet_nacl_prior=blur_sigma=2.0_kernel_size=19_seed0"},
          ["nacl", "nacl_prior=blur_kernel_size=19_sigma=2.0"]),

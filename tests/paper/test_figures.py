@@ -114,8 +114,8 @@ def test_figures_of_single_runs_show_every_run(results):
     """The stems of their files say the figure, and its part."""
     runs = first_runs(results.select(main_grid()), "acdc")
     parts = {}
-    for draw in (figures.draw_figure4, figures.draw_figure5, figures.draw_figure11):
-        parts |= draw(runs)
+    for name in ("figure4", "figure5", "figure11"):
+        parts |= EXHIBITS[name].content.draw(runs)
 
     assert list(parts) == ["figure4", "figure5", "figure11_maps", "figure11_reliability"]
     for figure in parts.values():

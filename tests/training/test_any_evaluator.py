@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from monai.handlers import MeanDice, from_engine
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
@@ -211,20 +211,11 @@ def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
         (["left", "right"], ["hd95"], "no metric 'hd95' with details; .*choose from dice"),
     ],
 )
-def test_scores_that_do_not_fit_are_refused(files, tmp_path, structures, metrics, said):
+def test_scores_that_do_not_fit_are_refused(tmp_path, structures, metrics, said):
     """Rather than written in the wrong column."""
-    calibration = CalibrationError(errors=["ece"])
-    dice = MeanDice(
-        include_background=False, num_classes=3, output_transform=from_engine(["pred", "label"])
-    )
-    evaluator = SupervisedEvaluator(
-        "cpu",
-        loaded(files),
-        Logits(),
-        postprocessing=Compose([SOFTMAX, KEEP, AsDiscreted("pred", argmax=True)]),
-        key_val_metric={"dice": dice, "calibration": calibration},
-        val_handlers=[CaseTable(tmp_path, structures, metrics, calibration, "ours")],
-    )
+    engine = Engine(lambda *_: None)
+    engine.state.metric_details = {"dice": torch.zeros(5, 2)}
+    table = CaseTable(tmp_path, structures, metrics, CalibrationError(errors=["ece"]), "ours")
 
     with pytest.raises(InputError, match=f"^CaseTable: .*{said}"):
-        evaluator.run()
+        table.write(engine, list("abcde"), [])

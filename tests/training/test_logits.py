@@ -103,22 +103,20 @@ def test_histogram_counts_the_largest_logits_of_every_epoch(tmp_path, kind, deco
     assert histogram["counts"].sum(axis=1).tolist() == [5 * 30] * 3
 
 
+def iteration(images, labels=None):
+    """An engine after the forward pass of a batch, whose logits are the images."""
+    output = {"pred": images, "image": images, "label": labels}
+    return Mock(state=Mock(output=output, epoch=1))
+
+
 def test_resumed_histogram_goes_on_with_the_earlier_epochs(tmp_path):
     """The state holds the epochs so far; what a handler adds later does not change it."""
     first = LogitHistogram(tmp_path)
     ones = torch.ones(242, dtype=torch.int64)
     first.load_state_dict({**first.state_dict(), "epochs": [1], "counts": [ones]})
-    state = first.state_dict()
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=1,
-        train_data_loader=DataLoader([{"image": torch.ones(2, 3, 3), "label": torch.zeros(1)}]),
-        network=Network("tensor"),
-        optimizer=torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]),
-        loss_function=loss,
-        train_handlers=[first],
-    )
-    trainer.run()
+    state, engine = first.state_dict(), iteration(torch.ones(1, 2, 3, 3))
+    first._add(engine)
+    first._write(engine)
 
     histogram = np.load(tmp_path / "logit_histogram.npz")
     assert state["epochs"] == [1]
@@ -132,7 +130,7 @@ def test_histogram_goes_on_within_an_epoch_on_another_device(tmp_path, monkeypat
     here, there = torch.ones(242, dtype=torch.int64), torch.ones(242, device="meta")
     counts = Mock(side_effect=[(here, torch.zeros(241)), (there, torch.zeros(241))])
     monkeypatch.setattr("nacl_monai.training.logits.maximum_logit_counts", counts)
-    engine = Mock(state=Mock(output={"pred": torch.zeros(1, 2, 3), "image": torch.zeros(1, 1, 3)}))
+    engine = iteration(torch.zeros(1, 2, 3))
     stopped, resumed = LogitHistogram(tmp_path), LogitHistogram(tmp_path)
     stopped._add(engine)
 
@@ -149,23 +147,13 @@ def test_histogram_counts_no_voxel_that_nobody_labeled(tmp_path, behind):
     images = 4 * torch.randn(3, 2, 5, 6, generator=generator)
     labels = torch.randint(0, 3, (3, 1, 5, 6), generator=generator)
     images.masked_fill_(labels == 2, 1e6)
-    items = [
-        {"image": image, "label": torch.cat([label, image[:behind]])}
-        for image, label in zip(images, labels, strict=True)
-    ]
-    network = Network("tensor")
-    SupervisedTrainer(
-        device="cpu",
-        max_epochs=1,
-        train_data_loader=DataLoader(items, batch_size=2),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
-        loss_function=loss,
-        train_handlers=[LogitHistogram(tmp_path, ignore_index=2)],
-    ).run()
+    handler = LogitHistogram(tmp_path, ignore_index=2)
+    engine = iteration(images, torch.cat([labels, images[:, :behind]], 1))
+    handler._add(engine)
+    handler._write(engine)
 
     histogram = np.load(tmp_path / "logit_histogram.npz")
-    largest = 2 * images.amax(1)[labels[:, 0] != 2]
+    largest = images.amax(1)[labels[:, 0] != 2]
     edges = [-np.inf, *histogram["edges"], np.inf]
     np.testing.assert_array_equal(histogram["counts"], [np.histogram(largest, edges)[0]])
 
