@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.options import SIGMOID, SOFTMAX
-from nacl_monai.data.descriptions import IGNORE, label_values, read_ignored
+from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.runs import check_class_names

@@ -6,11 +6,11 @@ from .layouts import (
     decathlon_cases,
     flare_cases,
     kits_cases,
+    listed_cases,
     mrbrains_cases,
+    paired_cases,
 )
 from .loading import LoadCase
-from .own_cases import listed_cases, paired_cases
-from .patches import PatchDataset, slices_or_patches
 from .patients import (
     hippocampus_patient,
     one_case_per_patient,
@@ -26,7 +26,13 @@ from .splits import (
     split_cases,
     split_patients,
 )
-from .volumes import CachedVolumes, SliceDataset, check_distinct
+from .volumes import (
+    CachedVolumes,
+    PatchDataset,
+    SliceDataset,
+    check_distinct,
+    slices_or_patches,
+)
 
 __all__ = [
     "CachedVolumes",

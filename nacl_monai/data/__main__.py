@@ -39,14 +39,9 @@ def _with_values(argv: Sequence[str]) -> list[str]:
 def _check(options: argparse.Namespace) -> Sequence[InputError]:
     from nacl_monai.data.check import check_dataset, settings_lines
 
-    summary = check_dataset(
-        options.dataset,
-        options.directory,
-        bundles=options.bundles,
-        subset=options.subset,
-        affine_tolerance=options.affine_tolerance,
-        preprocess=options.preprocess,
-    )
+    words = ("bundles", "subset", "affine_tolerance", "preprocess")
+    given = {word: getattr(options, word) for word in words}
+    summary = check_dataset(options.dataset, options.directory, **given)
     print(summary.table())
     print(settings_lines(options.dataset, options.bundles))
     return summary.faults
@@ -56,40 +51,20 @@ def _new(options: argparse.Namespace) -> Sequence[InputError]:
     from nacl_monai.data.new_bundle import as_comment, new_bundle
     from nacl_monai.data.survey import Options
 
-    directory = _only_directory(options)
-    found = new_bundle(
-        options.name,
-        directory,
-        options.bundles,
-        options.template,
-        Options(
-            patient_pattern=options.patient_pattern,
-            patients=options.patients,
-            modality=options.modality,
-            window=options.window and (options.window[0], options.window[1]),
-            spacing=options.spacing,
-        ),
-    )
-    if found.folder is not None:
-        for choice in found.choices:
-            print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
-        print(f"wrote {found.folder}")
-        print(f"next: {_check_command(options, directory)}")
-    return found.faults
-
-
-def _only_directory(options: argparse.Namespace) -> str:
-    """The data's folder, which is given without its option or with it."""
     given = [folder for folder in (options.directory, options.dataset_dir) if folder]
     if len(given) != 1:
         raise SettingError("--dataset_dir: name the folder of the data, once")
-    return str(given[0])
-
-
-def _check_command(options: argparse.Namespace, directory: str) -> str:
-    own = options.bundles != Path("bundles")
-    at = f" --bundles {quote(str(options.bundles))}" if own else ""
-    return f"nacl-monai check {options.name} {quote(directory)}{at} --preprocess"
+    words = ("patient_pattern", "patients", "modality", "window", "spacing")
+    of_data = Options(**{word: getattr(options, word) for word in words})
+    found = new_bundle(options.name, given[0], options.bundles, options.template, of_data)
+    if found.folder is not None:
+        for choice in found.choices:
+            print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
+        own = options.bundles != Path("bundles")
+        at = f" --bundles {quote(str(options.bundles))}" if own else ""
+        print(f"wrote {found.folder}")
+        print(f"next: nacl-monai check {options.name} {quote(given[0])}{at} --preprocess")
+    return found.faults
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,54 +77,35 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_check(check: argparse.ArgumentParser) -> None:
     check.set_defaults(run=_check)
-    check.add_argument("dataset")
-    check.add_argument("directory", help="the unpacked download, as for dataset_dir")
-    check.add_argument("--subset", action="store_true", help="accept fewer cases than are official")
-    check.add_argument(
-        "--preprocess",
-        action="store_true",
-        help="preprocess and crop every case too, and say how many voxels of each class are lost",
-    )
-    check.add_argument(
-        "--affine_tolerance",
-        type=distance,
-        metavar="MM",
-        help="how far apart image and label may put a voxel (default: as the bundle says)",
-    )
-    check.add_argument("--bundles", metavar="DIR", help="folder of the bundles (default: bundles)")
+    add = check.add_argument
+    add("dataset")
+    add("directory", help="the unpacked download, as for dataset_dir")
+    add("--subset", action="store_true", help="accept fewer cases than are official")
+    lost = "preprocess and crop every case too, and say how many voxels of each class are lost"
+    add("--preprocess", action="store_true", help=lost)
+    apart = "how far apart image and label may put a voxel (default: as the bundle says)"
+    add("--affine_tolerance", type=distance, metavar="MM", help=apart)
+    add("--bundles", metavar="DIR", help="folder of the bundles (default: bundles)")
 
 
 def _add_new(new: argparse.ArgumentParser) -> None:
     new.set_defaults(run=_new)
-    new.add_argument("name", help="of the dataset, and of its folder in --bundles")
-    new.add_argument("directory", nargs="?", help="the data; or --dataset_dir DIR")
-    new.add_argument("--dataset_dir", metavar="DIR", help=argparse.SUPPRESS)
-    new.add_argument("--bundles", metavar="DIR", type=Path, default=Path("bundles"))
-    new.add_argument(
-        "--from",
-        dest="template",
-        metavar="DIR",
-        type=Path,
-        help="template (default: bundles/folder)",
-    )
-    new.add_argument(
-        "--patient-pattern",
-        metavar="REGEX",
-        help=r"whose one group is the patient in a case's name: '(patient\d+)_'",
-    )
-    new.add_argument(
-        "--patients", metavar="CSV", type=Path, help="table with the columns case and patient"
-    )
-    new.add_argument("--modality", help="where the data do not say it: CT, MRI, …")
-    new.add_argument(
-        "--window", nargs=2, type=float, metavar=("LOW", "HIGH"), help="become 0 and 1 (CT)"
-    )
-    new.add_argument(
-        "--spacing",
-        default="median",
-        metavar="MM",
-        help="median (default), none, or sizes: 0.8,0.8,3 (-1: stays as it is)",
-    )
+    add = new.add_argument
+    add("name", help="of the dataset, and of its folder in --bundles")
+    add("directory", nargs="?", help="the data; or --dataset_dir DIR")
+    add("--dataset_dir", metavar="DIR", help=argparse.SUPPRESS)
+    add("--bundles", metavar="DIR", type=Path, default=Path("bundles"))
+    template = "template (default: bundles/folder)"
+    add("--from", dest="template", metavar="DIR", type=Path, help=template)
+    group = r"whose one group is the patient in a case's name: '(patient\d+)_'"
+    add("--patient-pattern", metavar="REGEX", help=group)
+    table = "table with the columns case and patient"
+    add("--patients", metavar="CSV", type=Path, help=table)
+    add("--modality", help="where the data do not say it: CT, MRI, …")
+    ends = ("LOW", "HIGH")
+    add("--window", nargs=2, type=float, metavar=ends, help="become 0 and 1 (CT)")
+    sizes = "median (default), none, or sizes: 0.8,0.8,3 (-1: stays as it is)"
+    add("--spacing", default="median", metavar="MM", help=sizes)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.counting import counted
 from nacl_monai.data.cases import Case, reported, split_unit
 from nacl_monai.data.faults import check_new
-from nacl_monai.data.loading import LoadCase, LoadedCase
-from nacl_monai.data.preprocessed import LostVoxels, preprocess_label
+from nacl_monai.data.loading import LoadCase, LoadedCase, LostVoxels, preprocess_label
 from nacl_monai.data.volumes import transforms_hash
 from nacl_monai.errors import FOLDER_REMEDY, InputError, SettingError, check_no_code
 from nacl_monai.menus import (
@@ -152,12 +151,8 @@ def _check_whole(summary: DatasetSummary, dataset_dir: str | Path, subset: bool)
     number = len(summary.units)
     absent = [name for k, name in enumerate(summary.classes) if not summary.holders[k]]
     if number and absent:
-        summary.faults.append(
-            InputError(
-                f"classes: {', '.join(absent)} in none of the {number} sound labels; "
-                "remove it from classes, label_values and structures"
-            )
-        )
+        line = f"classes: {', '.join(absent)} in none of the {number} sound labels; remove it from "
+        summary.faults.append(InputError(f"{line}classes, label_values and structures"))
     if number < summary.official_cases and not subset:
         summary.faults.append(
             InputError(
@@ -211,11 +206,8 @@ class DatasetSummary:
         self.shapes.append(tuple(loaded.label.shape[1:]))
         self.spacings.append(tuple(loaded.label.pixdim.tolist()))
         self.voxels.update(loaded.counts)
-        self.holders.update(
-            index
-            for index, values in enumerate(self._rows().values())
-            if set(values) & loaded.counts.keys()
-        )
+        rows = enumerate(self._rows().values())
+        self.holders.update(index for index, values in rows if {*values} & loaded.counts.keys())
 
     def table(self) -> str:
         """Returns the number of cases, the ranges of shape and spacing, and a line per class.
@@ -266,11 +258,8 @@ class DatasetSummary:
 
 def _range(values: list[tuple[Any, ...]], form: str) -> str:
     """The smallest and the largest value along each axis: ``154×154×6 to 428×512×18``."""
-    ends = (
-        "×".join(form.format(value) for value in end(np.array(values), axis=0).tolist())
-        for end in (np.min, np.max)
-    )
-    return " to ".join(ends)
+    ends = (end(np.array(values), axis=0).tolist() for end in (np.min, np.max))
+    return " to ".join("×".join(map(form.format, sizes)) for sizes in ends)
 
 
 _MOST_CLASSES = 256
@@ -315,18 +304,12 @@ def check_structures(classes: Sequence[str], structures: Any) -> None:
             f"structures: are {structures}; write for each name a list of places in `classes`"
         )
     for name, indices in structures.items():
-        if not _are_places(indices, len(classes)):
+        is_list = isinstance(indices, list) and all(type(index) is int for index in indices)
+        if not is_list or not 0 < len(indices) == len({*indices} & {*range(len(classes))}):
             raise SettingError(
                 f"structures: {name} is of the classes {indices}; write a list of places in `classes`, "
                 f"from 0 to {len(classes) - 1}, each once"
             )
-
-
-def _are_places(indices: Any, number: int) -> bool:
-    """Whether these are distinct whole numbers below another, at least one."""
-    if not isinstance(indices, list) or not all(type(index) is int for index in indices):
-        return False
-    return 0 < len(indices) == len({*indices} & {*range(number)})
 
 
 def check_official_cases(number: Any) -> None:

@@ -1,12 +1,11 @@
-"""What is wrong with a file or a case: every check and its message, once."""
+"""What is wrong with a file, or with two that belong together: every check and its message, once."""
 
 from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from math import floor
 from typing import Any, NamedTuple
 
@@ -14,18 +13,16 @@ import ignite.distributed as idist
 import nibabel
 import numpy as np
 import numpy.typing as npt
-import torch
 from monai.data.utils import affine_to_spacing
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
 
 from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError
 from nacl_monai.inference.images import ITK, REAL_KINDS, check_compressed, distance_of_grids
 
 SPATIAL_AXES = 3
-_BYTE = 255
 
 
 class VoxelGrid(NamedTuple):
@@ -40,21 +37,6 @@ class VoxelGrid(NamedTuple):
     file: str
     shape: tuple[int, ...]
     affine: npt.NDArray[np.float64]
-
-
-def not_real_numbers(file: str, kind: str) -> InputError:
-    """Returns the error for voxels that are colors or complex numbers."""
-    return InputError(f"{file}: its voxels are {kind}; convert it to one real number per voxel")
-
-
-def check_three_axes(file: str, shape: Sequence[int]) -> None:
-    """Checks the number of axes, without that of channels.
-
-    Raises:
-        InputError: If the file is not 3-D.
-    """
-    if len(shape) != SPATIAL_AXES:
-        raise InputError(f"{file}: has shape {tuple(shape)}; a 3-D volume is needed")
 
 
 def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
@@ -94,109 +76,6 @@ def check_same_grid(grid: VoxelGrid, first: VoxelGrid, tolerance: float = AFFINE
         )
 
 
-def check_channels(files: Iterable[str], channels: Sequence[int], in_channels: int) -> None:
-    """Checks how many channels the files of an image have together.
-
-    Raises:
-        InputError: If these are not ``in_channels``. The message names the file with the most.
-    """
-    total = sum(channels)
-    if total != in_channels:
-        _, file = max(zip(channels, files, strict=True), key=lambda pair: pair[0])
-        raise InputError(
-            f"{file}: the image has {total} channel(s) but in_channels is {in_channels}; "
-            f"correct the file, or set --in_channels {total}"
-        )
-
-
-def check_image_voxels(file: str, image: torch.Tensor) -> None:
-    """Checks that something can be learned from an image.
-
-    Args:
-        file: The file.
-        image: Its voxels, channels first.
-
-    Raises:
-        InputError: If a voxel is NaN or infinite, or a channel is constant.
-    """
-    if not torch.isfinite(image).all():
-        raise InputError(f"{file}: holds NaN or infinite voxels; repair or remove the case")
-    if any(channel.min() == channel.max() for channel in image):
-        raise InputError(f"{file}: is constant; repair or remove the case")
-
-
-def check_label_channels(file: str, channels: int) -> None:
-    """Checks that a label map gives one number per voxel.
-
-    Raises:
-        InputError: If it has several channels.
-    """
-    if channels != 1:
-        raise InputError(f"{file}: has {channels} channels; a label map has one")
-
-
-def check_label_values(
-    file: str, present: Iterable[float], label_values: Sequence[Sequence[int]]
-) -> None:
-    """Checks the values that a label map holds.
-
-    Args:
-        file: The file.
-        present: The values of its voxels.
-        label_values: For each class, the values on disk that become it, background first.
-
-    Raises:
-        InputError: If a value belongs to no class or to two, or all of them to the background.
-    """
-    present = list(present)
-    expected: list[float] = sorted(chain(*label_values))
-    for value in present:
-        if value not in expected:
-            raise InputError(
-                f"{file}: holds the label value {value:g}; expected only {expected}, "
-                "so correct the file or the bundle's `label_values`"
-            )
-        if expected.count(value) > 1:
-            raise InputError(
-                f"{file}: holds the label value {value:g}, which the bundle's `label_values` has twice; "
-                "leave it once"
-            )
-    if set(present) <= set(label_values[0]):
-        raise InputError(f"{file}: holds no foreground voxel; repair or remove the case")
-
-
-def check_ignored(ignore_index: int | None, label_values: Sequence[Sequence[int]]) -> None:
-    """Checks that the value of voxels that nobody labeled is neither a label's nor a class's.
-
-    Raises:
-        SettingError: If it is not above all values of ``label_values``, or does not fit into a byte.
-    """
-    largest = max(chain(*label_values))
-    if ignore_index is not None and not largest < ignore_index <= _BYTE:
-        raise SettingError(
-            f"ignore_index: is {ignore_index}; it must be above all label_values, the largest of which "
-            f"is {largest}, and at most {_BYTE}"
-        )
-
-
-def check_not_its_label(case: Case, loaded: Mapping[str, torch.Tensor]) -> None:
-    """Checks that no image of a case holds the voxels of its label.
-
-    Args:
-        case: The case.
-        loaded: The voxels of its files, channels first, as far as they could be read.
-
-    Raises:
-        InputError: If a channel of an image is equal to the label.
-    """
-    label = loaded[case["label"]]
-    for file in image_files(case):
-        if any(torch.equal(channel, label[0]) for channel in loaded.get(file, ())):
-            raise InputError(
-                f"{file}: holds the voxels of its label, {case['label']}; put the image there"
-            )
-
-
 def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) -> None:
     """Checks that no earlier case holds the same image or the same label.
 
@@ -222,16 +101,10 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
         known[fingerprint] = file
 
 
+# MemoryError, since a damaged header may announce too many voxels.
 _UNREADABLE = (
-    EOFError,
-    HeaderDataError,
-    ImageFileError,
-    MemoryError,  # a damaged header may announce too many voxels
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    zlib.error,
+    *(EOFError, HeaderDataError, ImageFileError, MemoryError, OSError),
+    *(OverflowError, RuntimeError, ValueError, zlib.error),
 )
 _NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
 _warned: list[str] = []
@@ -269,7 +142,8 @@ def check_file(file: str) -> None:
         header: Any = nibabel.load(file).header
         dtype = header.get_data_dtype()
     if dtype.kind not in REAL_KINDS:
-        raise not_real_numbers(file, header.get_value_label("datatype"))
+        kind = header.get_value_label("datatype")
+        raise InputError(f"{file}: its voxels are {kind}; convert it to one real number per voxel")
 
 
 def warn_of_forms(file: str) -> None:

@@ -1,43 +1,351 @@
 """Formats of a dataset of one's own: each is recognized by what is there, and described alike.
 
-A datalist of MONAI is a JSON file with ``training``, and perhaps ``validation`` and ``testing``.
-Entries are ``{"image": FILE or [FILE, …], "label": FILE}``, relative to the folder of the JSON file.
-Those of ``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them.
+The formats are those of nnU-Net v2 (Isensee et al. 2021), which its documentation calls
+``Dataset001_NAME``, with its ``splits_final.json`` beside ``dataset.json``; of the Medical Segmentation
+Decathlon (Antonelli et al. 2022), where an image may be one 4-D file with all modalities; a datalist of
+MONAI; and two folders of pairs.
+
+A datalist is a JSON file with ``training``, and perhaps ``validation`` and ``testing``. Entries are
+``{"image": FILE or [FILE, …], "label": FILE}``, relative to the folder of the JSON file. Those of
+``training`` may each have a ``fold``, as MONAI's Auto3DSeg writes them.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from nacl_monai.data.cases import ENDING, existing_folder
-from nacl_monai.data.descriptions import (
-    Description,
-    check_mapping,
-    describe_decathlon,
-    describe_folders,
-    describe_nnunet,
-    is_decathlon,
-    is_folders,
-    is_nnunet,
-    is_word_for_ct,
-    read_ignored,
-    read_labels,
+from nacl_monai.data.cases import ENDING
+from nacl_monai.data.layouts import (
+    ENDINGS,
+    entries_of,
+    entry_names,
+    existing_folder,
+    files_of,
+    names_in,
+    paired_names,
 )
-from nacl_monai.data.own_cases import entries_of, entry_names, files_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
+from nacl_monai.runs import check_class_names
+
+Labels = dict[str, list[int]]
+#: nnU-Net's name of the label of voxels that nobody labeled.
+IGNORE = "ignore"
+#: Labels are read as bytes.
+_LARGEST = 255
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset by its own words.
+
+    Attributes:
+        format: What was recognized, in words.
+        source: The file or folder that says it, which messages name.
+        cases: The function of `nacl_monai.data` that finds the cases, and its arguments.
+        modalities: What the names of a case's files end with, as inference finds them.
+        channels: Names of the image's channels, such as ``["CT"]``; empty where nothing names them.
+        labels: For each label but the background, the values on disk that are part of it; None where
+            nothing says.
+        ignored: The value of voxels that nobody labeled; None where all are.
+        sets: Official sets, such as ``{"test": [names of cases]}``.
+        folds: The names of the cases of each fold of a cross-validation.
+        title: The dataset's name in words.
+    """
+
+    format: str
+    source: Path
+    cases: dict[str, Any]
+    modalities: list[str] = field(default_factory=lambda: [""])
+    channels: list[str] = field(default_factory=list)
+    labels: Labels | None = None
+    ignored: int | None = None
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    folds: list[list[str]] = field(default_factory=list)
+    title: str = ""
+
+
+def is_word_for_ct(name: str) -> bool:
+    """Whether a channel or a modality of this name is a CT."""
+    return name.strip().casefold() == "ct"
+
+
+def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
+    """The labels of a ``dataset.json``: names to values, as nnU-Net has them, or values to names.
+
+    Args:
+        source: The file, for messages.
+        labels: ``{"background": 0, "tumor": 1, "whole": [1, 2]}`` or ``{"0": "background", …}``.
+
+    Returns:
+        For each name but the background's and nnU-Net's ``ignore``, its values in order.
+
+    Raises:
+        InputError: If a value is not a whole number, or 0 is not the background, or a part of something
+            else.
+
+    Example:
+        >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
+        {'whole': [1, 2], 'core': [2]}
+    """
+    found = label_values(source, labels)
+    found.pop(IGNORE, None)
+    rest = {name: values for name, values in found.items() if values != [0]}
+    is_apart = not any(0 in values for values in rest.values())
+    if len(found) != len(rest) + 1 or not rest or not is_apart:
+        raise InputError(
+            f"{source}: labels: the value 0 must be the background, and of nothing else; correct it"
+        )
+    return rest
+
+
+def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
+    """The value of voxels that nobody labeled, which nnU-Net calls ``ignore``; None where all are.
+
+    Args:
+        source: The file, for messages.
+        labels: As for `read_labels`.
+
+    Raises:
+        InputError: If it is not one value above those of all labels, as in nnU-Net, or above 255.
+
+    Example:
+        >>> read_ignored(Path("dataset.json"), {"background": 0, "tumor": 1, "ignore": 2})
+        2
+    """
+    found = label_values(source, labels)
+    ignored = found.pop(IGNORE, None)
+    if ignored is None:
+        return None
+    others = max((value for values in found.values() for value in values), default=0)
+    if len(ignored) > 1 or not others < ignored[0] <= _LARGEST:
+        raise InputError(
+            f"{source}: labels: ignore is {', '.join(map(str, ignored))}, but must be one value above "
+            f"those of all others, {others}, and at most {_LARGEST}; change it here and in the files"
+        )
+    return ignored[0]
+
+
+def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
+    """The values of every name in the labels of a ``dataset.json``, whichever way they are written.
+
+    Args:
+        source: The file, for messages.
+        labels: As for `read_labels`.
+
+    Raises:
+        InputError: If a value is not a whole number, or two values have one name.
+
+    Example:
+        >>> label_values(Path("dataset.json"), {"0": "background", "1": "tumor", "2": "ignore"})
+        {'background': [0], 'tumor': [1], 'ignore': [2]}
+    """
+    if all(key.isdecimal() for key in labels):
+        for name, count in Counter(map(str, labels.values())).items():
+            if count > 1:
+                raise InputError(
+                    f"{source}: labels: {count} values are called {name}; give each a name of its own"
+                )
+        labels = {str(name): int(value) for value, name in labels.items()}
+    check_class_names(labels, f"{source}: labels")
+    return {name: _values(source, name, value) for name, value in labels.items()}
+
+
+def _values(source: Path, name: str, value: Any) -> list[int]:
+    """The values of a label, in order, each once."""
+    values = value if isinstance(value, list) else [value]
+    if not values or any(type(one) is not int for one in values):
+        raise InputError(
+            f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
+            "them for a region"
+        )
+    return sorted(set(values))
+
+
+def check_mapping(file: Path, content: Mapping[str, Any], key: str, example: str) -> None:
+    """Checks that a key of a JSON file is an object with something in it.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not (isinstance(content.get(key), dict) and content[key]):
+        raise InputError(f"{file}: has no {key}; add it, as in {example}")
+
+
+def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:
+    """Refuses files of a folder that would be left out in silence.
+
+    Args:
+        folder: The folder; it may be missing.
+        endings: What the name of each file must end with. Hidden files do not count.
+        remedy: What to do.
+
+    Raises:
+        InputError: If another file is there, or a folder.
+    """
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_dir():
+            raise InputError(
+                f"{path}: is a folder, whose files would be left out; move them into {folder}, or it "
+                "elsewhere"
+            )
+        if path.is_file() and not path.name.endswith(tuple(endings)):
+            raise InputError(
+                f"{path}: does not end in {' or '.join(dict.fromkeys(endings))}; {remedy}"
+            )
+
+
+_FILE, _SPLITS = "dataset.json", "splits_final.json"
+_TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
+
+
+def _found_by(function: str, **arguments: Any) -> dict[str, Any]:
+    """The function of `nacl_monai.data` that finds the cases, in a configuration."""
+    return {"_target_": f"nacl_monai.data.{function}", "dataset_dir": "@dataset_dir", **arguments}
+
+
+def _has(root: Path, *keys: str) -> bool:
+    """Whether ``dataset.json`` is there, with these keys."""
+    file = root / _FILE
+    return file.is_file() and {*keys} <= read_object(file, "write it again").keys()
+
+
+def _described(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the JSON file of every format says alike."""
+    labels = content.get("labels")
+    return {
+        "source": file,
+        "labels": read_labels(file, labels) if labels else None,
+        "ignored": read_ignored(file, labels) if labels else None,
+        "title": str(content.get("name", "")),
+    }
+
+
+def describe_nnunet(root: Path) -> Description:
+    """Reads ``dataset.json``, and which files there are.
+
+    ``imagesTs`` is the official test set if ``labelsTs`` is there.
+
+    Raises:
+        InputError: If a key is missing or cannot be meant, if files end otherwise than it says or are of
+            more or fewer cases, or if the folds of ``splits_final.json`` are not a cross-validation.
+    """
+    file = root / _FILE
+    content = read_object(file, "write it again")
+    check_mapping(file, content, "channel_names", '{"0": "CT"}')
+    check_mapping(file, content, "labels", '{"background": 0, "tumor": 1}')
+    ending = _readable_ending(file, content)
+    names = _declared_channels(file, content["channel_names"])
+    suffixes = [f"_{number:04d}" for number in range(len(names))]
+    tested = (root / _TEST[1]).is_dir()
+    folders = [_TRAINING, _TEST] if tested else [_TRAINING]
+    endings = [f"{suffix}{ending}" for suffix in suffixes]
+    for images, labels in folders:
+        check_endings(root / images, endings, f"{_FILE} names {len(names)} channel(s); correct one")
+        check_endings(root / labels, [ending], f"which {_FILE} has as file_ending; convert it")
+    there = paired_names(root / _TRAINING[0], endings, root / _TRAINING[1], ending)
+    declared = content.get("numTraining", len(there))
+    if there and declared != len(there):  # a part was not copied, or the data have changed
+        raise InputError(
+            f"{file}: numTraining is {declared!r}, but imagesTr and labelsTr hold {len(there)} case(s); "
+            "copy what is missing, or correct it"
+        )
+    return Description(
+        format="nnU-Net's raw format",
+        cases=_found_by("paired_cases", folders=folders, channels=suffixes, file_ending=ending),
+        modalities=suffixes,
+        channels=names,
+        sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
+        folds=read_splits(root / _SPLITS),
+        **_described(file, content),
+    )
+
+
+def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
+    """How all files end, which nnU-Net finds by their names and not by a list."""
+    if "dataset" in content:
+        raise InputError(
+            f"{file}: lists its files under `dataset`; put them into imagesTr and labelsTr, or write a "
+            "datalist"
+        )
+    ending = content.get("file_ending")
+    if ending not in ENDINGS:
+        raise InputError(
+            f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
+        )
+    return str(ending)
+
+
+def _declared_channels(file: Path, names: dict[str, Any]) -> list[str]:
+    expected = list(map(str, range(len(names))))
+    if set(names) != set(expected):
+        raise InputError(
+            f"{file}: channel_names must be of {', '.join(expected)}, not {', '.join(names)}; correct it"
+        )
+    return [str(names[number]) for number in expected]
+
+
+def read_splits(file: Path) -> list[list[str]]:
+    """The cases of each fold of a ``splits_final.json``, which validate in it and train in all others.
+
+    Raises:
+        InputError: If the file is none, or a case is not in exactly one fold.
+    """
+    if not file.is_file():
+        return []
+    folds, trained = _read_folds(file)
+    everyone = sorted(chain(*folds))
+    whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
+    if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
+        raise InputError(
+            f"{file}: is not a cross-validation, in which each case validates in one fold and trains in "
+            "the others; remove it, and put a split.json into the run's folder instead"
+        )
+    return folds
+
+
+def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
+    """The cases that validate in each fold, and those that train in it."""
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8-sig"))
+        return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file}: is not a list of folds with `train` and `val`; copy it again from "
+            "nnUNet_preprocessed"
+        ) from error
+
+
+def describe_decathlon(root: Path) -> Description:
+    """Reads ``dataset.json``; its test cases have no labels, and do not count.
+
+    Raises:
+        InputError: If a key is missing or cannot be meant.
+    """
+    file = root / _FILE
+    content = read_object(file, "write it again")
+    check_mapping(file, content, "modality", '{"0": "MRI"}')
+    check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
+    entries_of(file, content, "training")
+    names = sorted(content["modality"].items(), key=lambda item: (len(item[0]), item[0]))
+    return Description(
+        format="the Decathlon's format",
+        cases=_found_by("listed_cases", file=_FILE, lists=["training"]),
+        channels=[str(name) for _, name in names],
+        folds=read_splits(root / _SPLITS),
+        **_described(file, content),
+    )
+
 
 _SETS = {"validation": "val", "testing": "test", "test": "test"}
-
-
-def is_datalist(root: Path) -> bool:
-    """Whether there is a JSON file with a list ``training``."""
-    return bool(_datalists(root))
 
 
 def describe_datalist(root: Path) -> Description:
@@ -58,7 +366,6 @@ def describe_datalist(root: Path) -> Description:
     ((file, content),) = datalists.items()
     if "labels" in content:
         check_mapping(file, content, "labels", '{"0": "background", "1": "tumor"}')
-    labels = content.get("labels")
     lists = ["training", *(name for name in _SETS if _has_labels(content.get(name)))]
     entries = {name: entries_of(file, content, name) for name in lists}
     everything = list(chain(*entries.values()))
@@ -66,30 +373,18 @@ def describe_datalist(root: Path) -> Description:
     sets: dict[str, list[str]] = {}
     for name in lists[1:]:
         sets.setdefault(_SETS[name], []).extend(names[id(entry)] for entry in entries[name])
+    modality = content.get("modality")  # a word for it names a channel only if it is CT
+    channels = modality.values() if isinstance(modality, dict) else [str(modality)]
+    named = isinstance(modality, dict) or is_word_for_ct(str(modality))
     return Description(
         format="a datalist of MONAI",
-        source=file,
-        cases={
-            "_target_": "nacl_monai.data.listed_cases",
-            "dataset_dir": "@dataset_dir",
-            "file": file.name,
-            "lists": lists,
-        },
+        cases=_found_by("listed_cases", file=file.name, lists=lists),
         modalities=_modalities(file, everything),
-        channels=_channels(content.get("modality")),
-        labels=read_labels(file, labels) if labels else None,
-        ignored=read_ignored(file, labels) if labels else None,
+        channels=[*map(str, channels)] if named else [],
         sets=sets,
         folds=_folds(file, entries["training"], names),
-        title=str(content.get("name", "")),
+        **_described(file, content),
     )
-
-
-def _channels(modality: Any) -> list[str]:
-    """The names of the channels, if they are listed as in the Decathlon's format, or CT is the word."""
-    if isinstance(modality, dict):
-        return list(map(str, modality.values()))
-    return [modality] if is_word_for_ct(str(modality)) else []
 
 
 def _datalists(root: Path) -> dict[Path, dict[str, Any]]:
@@ -167,7 +462,71 @@ def _names_are_alike(entry: dict[str, Any]) -> bool:
     return len({PurePath(file).name for file in files_of(entry)}) == 1
 
 
-__all__ = ["FORMATS", "Description", "Format", "describe"]
+_PAIRS = (["images", "labels"], _TRAINING)
+_CHANNEL = re.compile(r"_\d{4}$")
+
+
+def _is_there(root: Path, pair: Sequence[str]) -> bool:
+    return all((root / folder).is_dir() for folder in pair)
+
+
+def describe_folders(root: Path) -> Description:
+    """Looks at the names of the files.
+
+    If every image ends in ``_0000``, ``_0001``, …, and no label does, these are its channels. If the
+    folders ``imagesTs`` and ``labelsTs`` are there, they are an official test set.
+
+    Raises:
+        InputError: If there is a ``dataset.json`` of no known format, if a file cannot be read, if there
+            are several endings, or if some images have channels and others have none.
+    """
+    if (root / _FILE).is_file():
+        raise InputError(
+            f"{root / _FILE}: has neither channel_names (nnU-Net's) nor modality and training "
+            "(the Decathlon's); complete or remove it"
+        )
+    training = next(pair for pair in _PAIRS if _is_there(root, pair))
+    tested = _is_there(root, _TEST)
+    pairs = [training, _TEST] if tested else [training]
+    ending = _common_ending(root, [*chain(*pairs)])
+    channels = _channels(root, training, ending)
+    return Description(
+        format="two folders of pairs",
+        source=root / training[0],
+        cases=_found_by("paired_cases", folders=pairs, channels=channels, file_ending=ending),
+        modalities=channels,
+        sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
+    )
+
+
+def _common_ending(root: Path, folders: Sequence[str]) -> str:
+    """The ending of all files, which is that of the first image."""
+    for folder in folders:
+        check_endings(root / folder, ENDINGS, "no other file can be read, so convert it")
+    names = sorted(path.name for path in (root / folders[0]).glob("[!.]*"))
+    if not names:
+        raise InputError(f"{root / folders[0]}: holds no images; put NAME.nii.gz there")
+    first = names[0]
+    ending = next(ending for ending in ENDINGS if first.endswith(ending))
+    for folder in folders:
+        check_endings(root / folder, [ending], f"as {first} does; convert one of both")
+    return ending
+
+
+def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
+    """What the names of the channels' files end with, in their order."""
+    images, labels = (names_in(root / folder, ending) for folder in pair)
+    if images & labels:  # a number that the label's name has, too, is not a channel
+        return [""]
+    names = sorted(images)
+    found = [_CHANNEL.search(name) for name in names]
+    channels = sorted({match[0] for match in found if match})
+    if channels and None in found:
+        odd = root / pair[0] / f"{names[found.index(None)]}{ending}"
+        raise InputError(
+            f"{odd}: has no channel in its name as others have, such as {channels[0]}; rename it"
+        )
+    return channels or [""]
 
 
 class Format(NamedTuple):
@@ -186,10 +545,24 @@ class Format(NamedTuple):
 
 #: By name, in the order in which they are looked for.
 FORMATS: dict[str, Format] = {
-    "nnunet": Format("nnU-Net's dataset.json and imagesTr", is_nnunet, describe_nnunet),
-    "decathlon": Format("the Decathlon's dataset.json", is_decathlon, describe_decathlon),
-    "datalist": Format("a MONAI datalist (JSON)", is_datalist, describe_datalist),
-    "folders": Format("the folders images and labels", is_folders, describe_folders),
+    "nnunet": Format(
+        "nnU-Net's dataset.json and imagesTr",
+        lambda root: _has(root, "channel_names"),
+        describe_nnunet,
+    ),
+    "decathlon": Format(
+        "the Decathlon's dataset.json",
+        lambda root: _has(root, "modality", "training"),
+        describe_decathlon,
+    ),
+    "datalist": Format(
+        "a MONAI datalist (JSON)", lambda root: bool(_datalists(root)), describe_datalist
+    ),
+    "folders": Format(
+        "the folders images and labels",
+        lambda root: any(_is_there(root, pair) for pair in _PAIRS),
+        describe_folders,
+    ),
 }
 
 

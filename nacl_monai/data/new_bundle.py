@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import yaml
@@ -19,14 +18,22 @@ from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import Case, split_unit
-from nacl_monai.data.choices import choose_channels, choose_preprocessing, is_ct
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.patients import alike_in_two_sets, patients_of
 from nacl_monai.data.splits import complete_split, split_by_folds, split_patients
-from nacl_monai.data.survey import Choice, Options, choose_classes, survey
+from nacl_monai.data.survey import (
+    Choice,
+    Options,
+    choose_channels,
+    choose_classes,
+    choose_preprocessing,
+    is_ct,
+    survey,
+)
 from nacl_monai.errors import FOLDER_REMEDY, InputError, SettingError, check_no_code
 from nacl_monai.files import check_folder, write_text
 from nacl_monai.menus import DATASET_FILE, TEMPLATE, bundles_folder, dataset_names
+from nacl_monai.output import written_folder
 
 _RENDERED = ".j2"
 _WIDTH = 105
@@ -147,20 +154,12 @@ def _write(source: Path, target: Path, values: Mapping[str, Any]) -> None:
         undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"yaml": as_yaml, "comment": as_comment}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".new_", dir=target.parent) as temporary:
-            folder = Path(temporary) / target.name
-            shutil.copytree(source, folder)
-            for file in sorted(folder.rglob(f"*{_RENDERED}")):
-                text = environment.from_string(file.read_text(encoding="utf-8")).render(values)
-                write_text(file.with_suffix(""), text)
-                file.unlink()
-            folder.rename(target)
-    except OSError as error:
-        raise InputError(
-            f"{target}: cannot be written ({error.strerror}); choose another --bundles"
-        ) from error
+    with written_folder(target, "new", option="--bundles", replace=False) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        for file in sorted(folder.rglob(f"*{_RENDERED}")):
+            text = environment.from_string(file.read_text(encoding="utf-8")).render(values)
+            write_text(file.with_suffix(""), text)
+            file.unlink()
 
 
 def as_yaml(keys: Mapping[str, Any]) -> str:
@@ -171,14 +170,13 @@ def as_yaml(keys: Mapping[str, Any]) -> str:
         classes: [background, 'on']
         structures: {'on': [1]}
     """
-    return "".join(_entry(key, value) for key, value in keys.items())
-
-
-def _entry(key: str, value: Any) -> str:
     dump: Any = partial(yaml.safe_dump, sort_keys=False, allow_unicode=True, width=_WIDTH)
-    if _holds_component(value):
-        return str(dump({key: value}, default_flow_style=None))
-    return f"{key}: {dump(value, default_flow_style=True).removesuffix('...' + chr(10))}"
+    return "".join(
+        dump({key: value}, default_flow_style=None)
+        if _holds_component(value)
+        else f"{key}: {dump(value, default_flow_style=True).removesuffix('...' + chr(10))}"
+        for key, value in keys.items()
+    )
 
 
 def _holds_component(value: Any) -> bool:
@@ -199,7 +197,11 @@ def as_comment(text: str) -> str:
 
 
 PROPORTIONS = {"train": 70, "val": 10, "test": 20}
-_FUNCTIONS = "nacl_monai.data"
+
+
+def _by(function: str, **arguments: Any) -> dict[str, Any]:
+    """A function of `nacl_monai.data` in a configuration, to be called later."""
+    return {"_target_": f"nacl_monai.data.{function}", "_mode_": "callable", **arguments}
 
 
 def choose_cases(description: Description, cases: Sequence[Case], options: Options) -> Choice:
@@ -212,34 +214,25 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
     people = patients_of(names, options.patient_pattern, options.patients)
     for case, patient in zip(cases, people, strict=False):
         case["patient"] = patient
-    why, rule = _rule(options, dict(zip(names, people, strict=False)))
-    if alike := not people and alike_in_two_sets([name] for name in names):
-        why += f"; {' and '.join(alike)} begin alike, so pass --patient-pattern if one person's do"
-    of = {"patient_of": {"_mode_": "callable", **rule}} if rule else {}
+    rule, number = {}, len(set(people))
+    if options.patients is not None:
+        why = f"Their {number} patients are those of {options.patients.name}"
+        # As pairs, since MONAI would make a component of a mapping with a case "_target_".
+        pairs = [[*pair] for pair in zip(names, people, strict=True)]
+        rule = {"patient_of": _by("patient_by_table", patients=pairs)}
+    elif people:
+        why = f"Their {number} patients are in their names"
+        rule = {"patient_of": _by("patient_by_pattern", pattern=options.patient_pattern)}
+    else:
+        why = "Nobody says whose they are, so each counts as a patient"
+        if alike := alike_in_two_sets([name] for name in names):
+            why += (
+                f"; {' and '.join(alike)} begin alike, so pass --patient-pattern if one person's do"
+            )
     return Choice(
         f"{len(cases)} labeled cases in {description.format}. {why}",
-        {"cases": {**description.cases, **of}, "official_cases": len(cases)},
+        {"cases": {**description.cases, **rule}, "official_cases": len(cases)},
     )
-
-
-def _rule(options: Options, patient_of: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """What tells the patient of a case: the reason and the function, if any."""
-    number = len(set(patient_of.values()))
-    if options.patients is not None:
-        return (
-            f"Their {number} patients are those of {options.patients.name}",
-            {
-                "_target_": f"{_FUNCTIONS}.patient_by_table",
-                # As pairs, since MONAI would make a component of a mapping with a case "_target_".
-                "patients": [[case, patient] for case, patient in patient_of.items()],
-            },
-        )
-    if patient_of:
-        return (
-            f"Their {number} patients are in their names",
-            {"_target_": f"{_FUNCTIONS}.patient_by_pattern", "pattern": options.patient_pattern},
-        )
-    return "Nobody says whose they are, so each counts as a patient", {}
 
 
 def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
@@ -265,26 +258,16 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
             "No sets are given: 70, 10 and 20 % train, validate and test, drawn by split_seed",
             {"split_proportions": dict(PROPORTIONS), "draw_split": "@random_split"},
         )
-    choice = _around_sets(units, given)
-    lost = ". The folds are left out, since who validates is given" if description.folds else ""
-    return choice._replace(why=choice.why + lost)
-
-
-def _around_sets(units: Sequence[str], given: Mapping[str, Sequence[str]]) -> Choice:
     proportions = {part: size for part, size in PROPORTIONS.items() if part not in given}
     complete_split(units, given, proportions, 0)
+    lost = ". The folds are left out, since who validates is given" if description.folds else ""
+    words = {"given": "@official_sets", "proportions": "@split_proportions", "seed": "@split_seed"}
     return Choice(
-        f"The official sets are kept ({', '.join(given)}); the others are drawn by split_seed",
+        f"The official sets are kept ({', '.join(given)}); the others are drawn by split_seed{lost}",
         {
             "split_proportions": proportions,
             "official_sets": given,
-            "draw_split": {
-                "_target_": f"{_FUNCTIONS}.complete_split",
-                "_mode_": "callable",
-                "given": "@official_sets",
-                "proportions": "@split_proportions",
-                "seed": "@split_seed",
-            },
+            "draw_split": _by("complete_split", **words),
         },
     )
 
@@ -297,22 +280,11 @@ def _by_folds(units: Sequence[str], folds: list[list[str]], test: list[str]) -> 
         if test
         else "the fold is tested, the next one validates, and the others train"
     )
+    words = {"folds": "@official_folds", "fold": "@fold", "test": "@official_test"}
+    keys = {"folds": len(folds), "fold": 0, "official_folds": folds, "official_test": test}
     return Choice(
         f"One of {len(folds)} official folds, from 0: {why}",
-        {
-            "folds": len(folds),
-            "fold": 0,
-            "official_folds": folds,
-            "official_test": test,
-            "split_proportions": PROPORTIONS,
-            "draw_split": {
-                "_target_": f"{_FUNCTIONS}.split_by_folds",
-                "_mode_": "callable",
-                "folds": "@official_folds",
-                "fold": "@fold",
-                "test": "@official_test",
-            },
-        },
+        {**keys, "split_proportions": PROPORTIONS, "draw_split": _by("split_by_folds", **words)},
     )
 
 

@@ -83,10 +83,9 @@ def alike_in_two_sets(sets: Iterable[Iterable[str]]) -> tuple[str, str] | None:
         >>> alike_in_two_sets([["case_01"], ["case_02"]])
     """
     begin: dict[str, list[tuple[int, str]]] = {}
-    for number, names in enumerate(sets):
-        for name in names:
-            if match := _STEM.match(name):
-                begin.setdefault(match[1], []).append((number, name))
+    for number, name in ((number, name) for number, names in enumerate(sets) for name in names):
+        if match := _STEM.match(name):
+            begin.setdefault(match[1], []).append((number, name))
     if sum(map(len, begin.values())) >= 5 * len(begin):
         return None
     for (first, name), *others in begin.values():
@@ -117,10 +116,13 @@ def patients_of(
     """
     if pattern is not None and table is not None:
         raise SettingError("--patients: is given beside --patient-pattern; give one of them")
+    patients = [] if pattern is None else _by_pattern(cases, pattern)
     if table is not None:
-        patients = _by_table(cases, Path(table))
-    else:
-        patients = [] if pattern is None else _by_pattern(cases, pattern)
+        patient_of = _read_table(Path(table))
+        missing = [case for case in cases if not patient_of.get(case)]
+        if missing:
+            raise InputError(f"{table}: has no patient for the case {missing[0]!r}; add it")
+        patients = [patient_of[case] for case in cases]
     spelled: dict[str, str] = {}
     for patient in patients:
         other = spelled.setdefault(unicodedata.normalize("NFC", patient), patient)
@@ -166,14 +168,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             r"nothing else, in parentheses: '(patient\d+)_'"
         )
     return expression
-
-
-def _by_table(cases: Sequence[str], table: Path) -> list[str]:
-    patient_of = _read_table(table)
-    missing = [case for case in cases if not patient_of.get(case)]
-    if missing:
-        raise InputError(f"{table}: has no patient for the case {missing[0]!r}; add it")
-    return [patient_of[case] for case in cases]
 
 
 def _read_table(table: Path) -> dict[str, str]:

@@ -61,10 +61,8 @@ def split_patients(patients: Sequence[str], proportions: Mapping[str, float], se
     sizes = _apportion(len(names), weights)
     order = np.random.default_rng(seed).permutation(len(names))
     parts = np.split(order, np.cumsum(sizes)[:-1])
-    return {
-        part: sorted(names[index] for index in members)
-        for part, members in zip(proportions, parts, strict=True)
-    }
+    drawn = [sorted(names[index] for index in members) for members in parts]
+    return dict(zip(proportions, drawn, strict=True))
 
 
 def leave_one_out(patients: Sequence[str], fold: int) -> Split:
@@ -86,11 +84,7 @@ def leave_one_out(patients: Sequence[str], fold: int) -> Split:
         raise InputError(
             f"dataset: {len(names)} patient(s) cannot be left out in turn; at least 3 are needed"
         )
-    if not 0 <= fold < len(names):
-        raise InputError(f"fold {fold}: there is no such fold; choose from 0 to {len(names) - 1}")
-    test, val = names[fold], names[(fold + 1) % len(names)]
-    train = [name for name in names if name not in (test, val)]
-    return {"train": train, "val": [val], "test": [test]}
+    return split_by_folds(names, [[name] for name in names], fold)
 
 
 def split_cases(
@@ -184,10 +178,8 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
             f"{file}: patient {unknown[0]} is not in the dataset; name the folder that this split was "
             "drawn from, or remove the file to draw another"
         )
-    sets = {
-        part: [case for case in cases if split_unit(case) in set(names)]
-        for part, names in split.items()
-    }
+    wanted = {part: {*names} for part, names in split.items()}
+    sets = {part: [c for c in cases if split_unit(c) in names] for part, names in wanted.items()}
     return Sets(sets, file)
 
 
@@ -205,13 +197,9 @@ def _drawn(
 ) -> dict[str, Any]:
     """The content of a split's file: its sets, and how they were drawn."""
     split = draw(patients)
-    arguments = {
-        "by": getattr(getattr(draw, "func", draw), "__name__", type(draw).__name__),
-        **getattr(draw, "keywords", {}),
-        "train_fraction": fraction,
-        "train_seed": seed,
-        "patients": len(set(patients)),
-    }
+    name = getattr(getattr(draw, "func", draw), "__name__", type(draw).__name__)
+    arguments = {"by": name, **getattr(draw, "keywords", {}), "train_fraction": fraction}
+    arguments |= {"train_seed": seed, "patients": len(set(patients))}
     split = _sets("draw_split", split)
     split = {**split, "train": _part_of(split["train"], fraction, seed)}
     drawn: dict[str, Any] = json.loads(json.dumps({**split, _DRAWN: arguments}, default=str))
@@ -223,11 +211,8 @@ def _check_drawn(file: Path, found: Mapping[str, Any], drawn: Mapping[str, Any])
     if _sets(file, found) == _sets(file, drawn):
         return
     earlier = found[_DRAWN]
-    changes = [
-        f"{key} ({earlier.get(key)}, now {value})"
-        for key, value in drawn[_DRAWN].items()
-        if earlier.get(key) != value
-    ]
+    differing = {key: now for key, now in drawn[_DRAWN].items() if earlier.get(key) != now}
+    changes = [f"{key} ({earlier.get(key)}, now {now})" for key, now in differing.items()]
     raise InputError(
         f"{file}: was drawn with other {', '.join(changes) or 'patients, or changed by hand since'}; "
         f"remove it to draw another, or take {_DRAWN!r} out of it to follow it as it is"

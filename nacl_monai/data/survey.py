@@ -1,4 +1,4 @@
-"""What the cases of a dataset hold, and the classes that follow from it."""
+"""What the cases of a dataset hold, and what follows: classes, channels, axes, sizes and intensities."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from math import floor, log10
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from monai.data import MetaTensor
+from monai.data.utils import compute_shape_offset, zoom_affine
 
 from nacl_monai.data.cases import Case, ReportFault, image_files, reported
 from nacl_monai.data.faults import SPATIAL_AXES, VoxelGrid, readable
-from nacl_monai.data.formats import Description
+from nacl_monai.data.formats import Description, is_word_for_ct
 from nacl_monai.data.loading import LoadCase
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.images import stored_shape
+from nacl_monai.inference.orientation import TurnAxesd
 from nacl_monai.progress import progress_bar
 
 
@@ -32,7 +36,7 @@ class Options:
         patients: A CSV file with the columns ``case`` and ``patient``.
         modality: The modality of all channels, such as "CT", where no file says it.
         window: The intensities that become 0 and 1.
-        spacing: ``median``, ``none``, or sizes in mm; see `nacl_monai.data.choices.resampled`.
+        spacing: ``median``, ``none``, or sizes in mm; see `choose_preprocessing`.
     """
 
     patient_pattern: str | None = None
@@ -176,34 +180,31 @@ def choose_classes(
     Raises:
         InputError: If two classes would have one name.
     """
-    described = description.labels
-    if described is not None:
-        _compare(description, described, found, report_fault)
+    if description.labels is not None:
+        _compare(description, description.labels, found, report_fault)
     labels = named_labels(description, found)
     values = sorted({*chain(*labels.values())})
-    classes = _class_names(labels, values)
+    # A class is called as the label that has its value alone.
+    single = {parts[0]: name for name, parts in labels.items() if len(parts) == 1}
+    classes = ["background", *(single.get(value, f"value_{value}") for value in values)]
     _check_names(description.source, classes)
+    places = {value: place for place, value in enumerate(values, 1)}
+    structures = {name: [places[value] for value in parts] for name, parts in labels.items()}
     values_of = ", ".join(map("{} {}".format, classes, [0, *values]))
-    named = "" if described else "; nobody names them, so write their names here"
+    named = "" if description.labels else "; nobody names them, so write their names here"
     overlap = ", which overlap" if len([*chain(*labels.values())]) > len(values) else ""
-    return [
+    choices = [
         Choice(
             f"The classes and their values on disk: {values_of}{named}",
             {"classes": classes, "label_values": [[value] for value in (0, *values)]},
         ),
-        Choice(
-            f"DSC and HD95 are of {', '.join(labels)}{overlap}",
-            {"structures": {name: _indices(of, values) for name, of in labels.items()}},
-        ),
-        *_ignored(description.ignored),
+        Choice(f"DSC and HD95 are of {', '.join(labels)}{overlap}", {"structures": structures}),
     ]
-
-
-def _ignored(value: int | None) -> list[Choice]:
-    if value is None:
-        return []
-    why = f"Voxels of the value {value} are not labeled: no loss, metric or calibrator counts them"
-    return [Choice(why, {"ignore_index": value})]
+    if description.ignored is not None:
+        why = "are not labeled: no loss, metric or calibrator counts them"
+        ignored = {"ignore_index": description.ignored}
+        choices.append(Choice(f"Voxels of the value {description.ignored} {why}", ignored))
+    return choices
 
 
 def named_labels(description: Description, found: Survey) -> dict[str, list[int]]:
@@ -225,17 +226,6 @@ def named_labels(description: Description, found: Survey) -> dict[str, list[int]
     return dict(zip(words, labels.values(), strict=True))
 
 
-def _class_names(labels: Mapping[str, Sequence[int]], values: Sequence[int]) -> list[str]:
-    """A class is called as the label that has its value alone."""
-    single = {of[0]: name for name, of in labels.items() if len(of) == 1}
-    return ["background", *(single.get(value, f"value_{value}") for value in values)]
-
-
-def _indices(values: Sequence[int], known: Sequence[int]) -> list[int]:
-    """The classes of values; that of the background is 0."""
-    return [known.index(value) + 1 for value in values]
-
-
 def _compare(
     description: Description,
     labels: Mapping[str, Sequence[int]],
@@ -244,19 +234,12 @@ def _compare(
 ) -> None:
     known = {*chain(*labels.values())}
     for value in sorted(found.holders.keys() - known - {0, description.ignored}):
-        report_fault(
-            InputError(
-                f"{found.first_holder[value]}: holds the label value {value}, which "
-                f"{description.source} lacks; correct one of both"
-            )
-        )
+        lacking = f"which {description.source} lacks; correct one of both"
+        holder = found.first_holder[value]
+        report_fault(InputError(f"{holder}: holds the label value {value}, {lacking}"))
     for value in sorted(known - found.holders.keys()):
-        report_fault(
-            InputError(
-                f"{description.source}: labels: no case holds the value {value}, of which nothing could "
-                "be learned; take it out"
-            )
-        )
+        line = f"no case holds the value {value}, of which nothing could be learned; take it out"
+        report_fault(InputError(f"{description.source}: labels: {line}"))
 
 
 def _check_names(source: Path, names: Sequence[str]) -> None:
@@ -266,3 +249,215 @@ def _check_names(source: Path, names: Sequence[str]) -> None:
                 f"{source}: labels: {times} are called {name!r}; give each a name of its own, of "
                 "letters and digits"
             )
+
+
+PERCENTILES = (0.5, 99.5)
+
+
+def is_ct(description: Description, options: Options) -> bool:
+    """Whether the image is only a CT, whose intensities mean the same in every volume.
+
+    Raises:
+        InputError: If a CT is beside another modality, since one step scales all channels alike.
+    """
+    names = [options.modality] if options.modality else description.channels
+    are_ct = [is_word_for_ct(name) for name in names]
+    if any(are_ct) and not all(are_ct):
+        raise InputError(
+            f"{description.source}: the channels are {', '.join(names)}, but a CT has one window for "
+            "all volumes, and others have none; scale all by the percentiles of each volume, --modality "
+            "mixed, or write `preprocessing` by hand"
+        )
+    return all(are_ct) and bool(names)
+
+
+def choose_channels(description: Description, found: Survey) -> Choice:
+    """How many channels there are, and how inference finds their files.
+
+    Raises:
+        InputError: If the description names another number.
+    """
+    names, ends = description.channels, description.modalities
+    if names and len(names) != found.channels:
+        raise InputError(
+            f"{description.source}: names {len(names)} channel(s), {', '.join(names)}, but the images "
+            f"have {found.channels}; correct one of both"
+        )
+    named = f"Channels: {', '.join(names)}" if names else "Nobody names the channels"
+    files = "a file each" if len(ends) > 1 else "one file per image"
+    if any(ends):
+        files += f", whose name ends in {' or '.join(f'{end}.nii' for end in ends if end)}"
+    if len({*ends}) < len(ends):
+        files += (
+            ", which folders tell apart and names do not, so that inference cannot find them by name: "
+            "call them after their channels, and write here what each name ends with"
+        )
+    return Choice(f"{named}; {files}", {"modalities": ends, "in_channels": found.channels})
+
+
+def choose_preprocessing(description: Description, found: Survey, options: Options) -> list[Choice]:
+    """How volumes are turned, resampled and scaled, and how large a network's slice is.
+
+    Raises:
+        SettingError: If a spacing or window cannot be meant.
+        InputError: If the foreground of a CT gives no window.
+    """
+    turn, why_turned, shapes, affines = _turned(found.grids)
+    pixdim, why_resampled = _spacing(_sizes_of_voxels(affines), options.spacing)
+    if pixdim:
+        shapes = np.array(
+            [_resampled_shape(*grid, pixdim) for grid in zip(shapes, affines, strict=True)]
+        )
+    height, width, _ = largest = shapes.max(axis=0)
+    padded = -(-largest // MULTIPLE) * MULTIPLE
+    slice_size = np.maximum(padded[:2], SMALLEST).tolist()
+    modes = {"pixdim": pixdim, "mode": ["bilinear", "nearest"], "allow_missing_keys": True}
+    resample = {"_target_": "Spacingd", "keys": ["image", "label"], **modes}
+    why_scaled, scale = _intensity(description, found, options)
+    return [
+        Choice(
+            f"{why_turned}. {why_resampled}. {why_scaled}",
+            {"preprocessing": [turn, *([resample] if pixdim else []), scale]},
+        ),
+        Choice(
+            f"The largest slices are {height}×{width}; all are padded to "
+            f"{slice_size[0]}×{slice_size[1]}. Patches are those of --dims 3",
+            {"spatial_size": slice_size, "patch": np.minimum(padded, LARGEST_PATCH).tolist()},
+        ),
+        Choice(
+            "Augmentation flips no axis, since the data do not say where left and right look alike; [0] "
+            "flips those",
+            {"flip_axes": []},
+        ),
+        Choice(
+            "Nothing is cropped, and no slice is left out",
+            {"cropping": [], "discard_empty_slices": False},
+        ),
+    ]
+
+
+def _intensity(description: Description, found: Survey, options: Options) -> tuple[str, Any]:
+    """How intensities become numbers in [0, 1]: the reason and the step."""
+    if options.window is not None:
+        return _window(*options.window, "The window is as given")
+    if is_ct(description, options):
+        low, high = map(float, np.percentile(np.concatenate(found.foreground), PERCENTILES))
+        if low == high:
+            raise InputError(
+                f"{description.source}: nearly all of the CT's foreground is {low:g}, which gives no "
+                "window; pass one, --window LOW HIGH"
+            )
+        digits = 3 - floor(log10(high - low))  # whatever the unit
+        why = (
+            f"CT: the window is from the {PERCENTILES[0]} to the {PERCENTILES[1]} percentile of the "
+            f"foreground of {len(found.foreground)} cases, as in nnU-Net"
+        )
+        return _window(round(low, digits), round(high, digits), why)
+    why = "Each channel of a volume is scaled by its own percentiles, 0.5 and 99.5"
+    return f"{why}, as it is not a CT", "@scale_by_percentiles"
+
+
+def _window(low: float, high: float, why: str) -> tuple[str, Any]:
+    if not low < high:
+        raise SettingError(f"--window {low:g} {high:g}: is empty; write the lower end first")
+    ends = {"a_min": float(low), "a_max": float(high), "b_min": 0.0, "b_max": 1.0}
+    step = {"_target_": "ScaleIntensityRanged", "keys": "image", **ends, "clip": True}
+    return f"{why}: {low:g} to {high:g}", step
+
+
+#: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
+ANISOTROPIC = 3.0
+#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
+THICK = 1.5
+#: Networks halve slices four times.
+MULTIPLE, SMALLEST = 16, 32
+#: A patch of 3-D training is at most so long, for its memory.
+LARGEST_PATCH = 96
+_UNIFORM = 0.01  # relative difference of spacings by rounding
+
+_Array = npt.NDArray[Any]
+
+
+def _turned(grids: Sequence[VoxelGrid]) -> tuple[Any, str, _Array, _Array]:
+    """How to turn volumes so that slices, where they are thick, go last.
+
+    Returns:
+        The step of preprocessing, why, and the shapes ``(cases, 3)`` and affines ``(cases, 4, 4)`` of
+        the volumes after it.
+    """
+    shapes, affines = _after_turning(grids, slices_last=False)
+    spacings = _sizes_of_voxels(affines)
+    is_thick = spacings.max(axis=1) > THICK * np.sort(spacings, axis=1)[:, 1]
+    if not (is_thick & (spacings.argmax(axis=1) != 2)).any():
+        return "@to_ras", "Axes run to the right, anterior and superior side", shapes, affines
+    target = {"_target_": "nacl_monai.inference.orientation.TurnAxesd"}
+    step = {**target, **_TO_RAS, "slices_last": True, "allow_missing_keys": True}
+    why = "Thick slices are along other axes in some cases, and go last"
+    return step, why, *_after_turning(grids, slices_last=True)
+
+
+_TO_RAS: dict[str, Any] = {"keys": ["image", "label"], "axcodes": "RAS"}
+
+
+def _after_turning(grids: Sequence[VoxelGrid], slices_last: bool) -> tuple[_Array, _Array]:
+    turn, labels = TurnAxesd(**_TO_RAS, slices_last=slices_last, allow_missing_keys=True), []
+    for grid in grids:
+        voxels = torch.zeros(1, *grid.shape, dtype=torch.uint8)
+        empty = MetaTensor(voxels, affine=torch.from_numpy(grid.affine))
+        labels.append(turn({"label": empty})["label"])
+    shapes = np.array([label.shape[1:] for label in labels])
+    return shapes, np.array([label.affine.numpy() for label in labels])
+
+
+def _sizes_of_voxels(affines: _Array) -> _Array:
+    """Size of a voxel along each axis in mm, ``(…, 3)``, of affines ``(…, 4, 4)``."""
+    sizes: _Array = np.linalg.norm(affines[..., :3, :3], axis=-2)
+    return sizes
+
+
+def _spacing(spacings: _Array, asked: str) -> tuple[list[float], str]:
+    """Chooses the size of a voxel.
+
+    Args:
+        spacings: Those of the volumes after they are turned, ``(cases, 3)``.
+        asked: ``median``, ``none``, or three sizes in mm, ``X,Y,Z``, of which -1 leaves one as it is.
+
+    Returns:
+        The size along each axis, -1 where it stays, or none to leave all as they are; and why.
+
+    Raises:
+        SettingError: If ``asked`` is none of these.
+    """
+    median = np.median(spacings, axis=0)
+    sizes = "×".join(f"{size:.3g}" for size in median)
+    if asked == "none":
+        return [], f"Nothing is resampled, as asked for; voxels are {sizes} mm in the median"
+    if asked != "median":
+        return _given(asked), f"Resampled as asked for; the median is {sizes} mm"
+    if (np.abs(spacings / median - 1) < _UNIFORM).all():
+        return [], f"All voxels are {sizes} mm, so nothing is resampled"
+    pixdim = [float(f"{size:.4g}") for size in median]
+    if median[2] > ANISOTROPIC * median[:2].min():
+        why = f"the slices are thick ({median[2]:.3g} mm) and stay"
+        return [*pixdim[:2], -1.0], f"Resampled to the median within slices; {why}"
+    return pixdim, "Resampled to the median"
+
+
+def _given(spacing: str) -> list[float]:
+    try:
+        pixdim = [float(size) for size in spacing.split(",")]
+    except ValueError:
+        pixdim = []
+    if len(pixdim) != 3 or not all(0 < size < np.inf or size == -1 for size in pixdim):
+        raise SettingError(
+            f"--spacing {spacing}: is not a spacing; write median, none, or three sizes in mm: 0.8,0.8,3"
+        )
+    return pixdim
+
+
+def _resampled_shape(shape: _Array, affine: _Array, pixdim: Sequence[float]) -> _Array:
+    """The shape that MONAI's ``Spacingd`` makes."""
+    sizes = np.where(np.array(pixdim) > 0, pixdim, _sizes_of_voxels(affine))
+    zoomed = zoom_affine(affine, sizes, diagonal=False)
+    new: _Array = compute_shape_offset(shape, affine, zoomed)[0]
+    return new

@@ -1,4 +1,4 @@
-"""Preprocessed volumes on disk, and the 2-D slices of them that networks train on.
+"""Preprocessed volumes on disk, and the slices and patches of them that networks train on.
 
 Every case is preprocessed once and kept as one NumPy array, ``(D, C + 1, H, W)`` float32 with the label
 as the last channel, so that a slice is one contiguous piece of a file. Four small arrays follow in the
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pickle
 import sys
 import zlib
@@ -37,7 +38,7 @@ import nacl_monai
 from nacl_monai.data.augmentation import seeded
 from nacl_monai.data.cases import Case, image_files
 from nacl_monai.data.faults import check_new
-from nacl_monai.data.preprocessed import check_preprocessed, check_slice_size, scaling_intensities
+from nacl_monai.data.loading import check_preprocessed, check_slice_size, scaling_intensities
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, remove_partial_files, stamp
 from nacl_monai.progress import progress_bar
@@ -104,15 +105,11 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         for case, file in zip(bar, self._files, strict=True):
             if not is_whole(file):
                 _write(case, transform, file)
-            self._add_properties(file)
+            _, empty, voxels, fingerprints = _read_properties(file)
+            self.empty.append(empty)
+            self.voxels.append(voxels)
+            self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
         self.classes = [voxels.sum(0).nonzero()[:, 0] for voxels in self.voxels]
-
-    def _add_properties(self, file: Path) -> None:
-        """Adds a volume to the attributes."""
-        _, empty, voxels, fingerprints = _read_properties(file)
-        self.empty.append(empty)
-        self.voxels.append(voxels)
-        self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -161,16 +158,14 @@ class CachedVolumes(Dataset[dict[str, Any]]):
 
     def _stored(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A volume as it is kept: image ``(D, C, H, W)`` and label ``(D, 1, H, W)``."""
-        voxels = _read(self._files[index])
+        # Copy-on-write, because torch holds no read-only memory; nothing writes to it.
+        voxels = torch.from_numpy(np.load(self._files[index], mmap_mode="c"))
         return voxels[:, :-1], voxels[:, -1:]
 
     def _item(self, index: int, image: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
         case = self.cases[index]
-        return {
-            **{key: case[key] for key in ("case", "patient") if key in case},
-            "image": image.float(),
-            "label": label.to(torch.uint8),
-        }
+        names: dict[str, Any] = {key: case[key] for key in ("case", "patient") if key in case}
+        return {**names, "image": image.float(), "label": label.to(torch.uint8)}
 
 
 def check_distinct(sets: Sequence[CachedVolumes]) -> None:
@@ -216,12 +211,9 @@ class Pieces(Dataset[dict[str, Any]]):
             item[key] = _padded(item[key], self.size)
         if self.transform is None:
             return item
-        changed: dict[str, Any] = (
-            self.transform(item)
-            if self.seed is None
-            else seeded(self.transform, item, [self.seed, index])
-        )
-        return changed
+        if self.seed is None:
+            return self.transform(item)  # type: ignore[no-any-return]
+        return seeded(self.transform, item, [self.seed, index])  # type: ignore[no-any-return]
 
 
 def _padded(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -267,14 +259,123 @@ class SliceDataset(Pieces):
         return self.finished(self.volumes.slice(*self._places[index]), index)
 
 
+#: Every network of the menu takes multiples of it, so that no patch need be larger by as much.
+_MULTIPLE = 32
+
+
+class PatchDataset(Pieces):
+    """Random patches of ``volumes``, of which a share is centered on the classes; see `Pieces`.
+
+    A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
+    volume: every class of the volume's label but the background is as probable as any other, and so is
+    every voxel of the class. The other patches are anywhere within the volume. MONAI's
+    ``RandCropByLabelClasses`` draws in the same way, but from a whole volume in memory; here a patch
+    costs the pages that it covers, and those of one slice of the label.
+
+    Args:
+        volumes: The volumes to cut.
+        patch: Height, width and depth of every item.
+        transform: Applied to every patch when it is drawn, for instance random augmentation.
+        per_volume: Patches of each volume in an epoch; None for as many as cover its voxels once, so
+            that an epoch sees as many voxels as there are, like one of slices.
+        class_centered: The probability that a patch is centered on a class.
+        ignore_index: The label of voxels that nobody labeled, which is not a class; None where all are.
+
+    Raises:
+        InputError: If along an axis a patch 32 voxels smaller would hold every volume.
+    """
+
+    def __init__(
+        self,
+        volumes: CachedVolumes,
+        patch: Sequence[int],
+        transform: Transform | None = None,
+        per_volume: int | None = None,
+        class_centered: float = 0.5,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(volumes, patch, transform)
+        self.class_centered = class_centered
+        self.ignore_index = ignore_index
+        self._sizes = [volumes.size(index) for index in range(len(volumes))]
+        self._check_size()
+        self._volumes = [
+            volume
+            for volume, size in enumerate(self._sizes)
+            for _ in range(per_volume or math.ceil(math.prod(size) / math.prod(patch)))
+        ]
+
+    def _check_size(self) -> None:
+        """Refuses patches that reach far beyond all volumes, where they would be zeros."""
+        longest = [max(along) for along in zip(*self._sizes, strict=True)]
+        enough = [_MULTIPLE * math.ceil(n / _MULTIPLE) for n in longest]
+        fitting = [min(pair) for pair in zip(self.size, enough, strict=True)]
+        for axis, (length, least) in enumerate(zip(self.size, fitting, strict=True)):
+            if length > least:
+                largest = [size[axis] for size in self._sizes].index(longest[axis])
+                file = image_files(self.volumes.cases[largest])[0]
+                raise InputError(
+                    f"{file}: the longest volume along axis {axis} has {longest[axis]} voxels, "
+                    f"and a patch {length}; choose a smaller one: "
+                    f"--patch {str(fitting).replace(' ', '')}"
+                )
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        volume = self._volumes[index]
+        entropy = None if self.seed is None else [self.seed, index]
+        corner = self._corner(volume, np.random.default_rng(entropy))
+        return self.finished(self.volumes.patch(volume, corner, self.size), index)
+
+    def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
+        """Where a patch begins."""
+        beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.size, strict=True)]
+        labels = self.volumes.classes[volume].tolist()
+        classes = [label for label in labels if label not in (0, self.ignore_index)]
+        if not classes or random.random() >= self.class_centered:
+            return [int(random.integers(last + 1)) for last in beyond]
+        label = int(random.choice(classes))
+        number = int(self.volumes.voxels[volume][:, label].sum())
+        center = self.volumes.voxel(volume, label, int(random.integers(number)))
+        corner = (at - m // 2 for at, m in zip(center, self.size, strict=True))
+        return [min(max(first, 0), last) for first, last in zip(corner, beyond, strict=True)]
+
+
+def slices_or_patches(
+    volumes: CachedVolumes,
+    window: Sequence[int],
+    transform: Callable[[Any], Any] | None = None,
+    discard_empty: bool = False,
+    per_volume: int | None = None,
+    class_centered: float = 0.5,
+    ignore_index: int | None = None,
+) -> SliceDataset | PatchDataset:
+    """What a network trains on: slices if its window has two sides, patches if it has three.
+
+    Args:
+        volumes: The volumes to cut.
+        window: The size of every item.
+        transform: Applied to every item when it is drawn.
+        discard_empty: See `SliceDataset`.
+        per_volume: See `PatchDataset`.
+        class_centered: See `PatchDataset`.
+        ignore_index: See `PatchDataset`.
+
+    Raises:
+        InputError: If `SliceDataset` or `PatchDataset` would raise it.
+    """
+    if len(window) == 2:
+        return SliceDataset(volumes, window, transform, discard_empty)
+    return PatchDataset(volumes, window, transform, per_volume, class_centered, ignore_index)
+
+
 def _key(case: Case, preprocessing: str) -> str:
     files = [Path(file).absolute() for file in (*image_files(case), case["label"])]
     states = [(str(file), stamp(file)) for file in files]
-    versions = [
-        monai.__version__,
-        nacl_monai.__version__,
-        "voxels, affine, empty, voxels of classes, fingerprints",
-    ]
+    content = "voxels, affine, empty, voxels of classes, fingerprints"
+    versions = [monai.__version__, nacl_monai.__version__, content]
     identity = json.dumps([states, preprocessing, *versions])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
@@ -300,11 +401,6 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
             for array in (voxels, affine, empty, counts, marks):
                 np.save(stream, array.numpy())
         append_checksum(temporary)
-
-
-def _read(file: Path) -> torch.Tensor:
-    # Copy-on-write, because torch holds no read-only memory; nothing writes to it.
-    return torch.from_numpy(np.load(file, mmap_mode="c"))
 
 
 def _read_properties(file: Path) -> list[torch.Tensor]:

@@ -6,8 +6,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import image_files
-from nacl_monai.data.descriptions import read_ignored, read_labels
-from nacl_monai.data.formats import FORMATS, describe
+from nacl_monai.data.formats import FORMATS, describe, read_ignored, read_labels
 from nacl_monai.errors import InputError
 from tests import own_data
 from tests.own_data import NAMES, write_json
@@ -321,15 +320,6 @@ class TestDatalist:
             InputError, match=r"case_003.* are t1ce.*, t1.*, but t1.*, t1ce.* elsewhere"
         ):
             describe(tmp_path)
-
-    def test_channels_of_other_names_are_refused(self, tmp_path):
-        """Nobody could say whether they are in the order of the others."""
-        root = own_data.datalist(tmp_path)
-        content = json.loads((root / "brain.json").read_text())
-        content["training"][3]["image"] = ["case_003/scan_9.nii.gz", "case_003/scan_1.nii.gz"]
-        write_json(root / "brain.json", content)
-
-        assert "are 9, 1, but t1, t2 elsewhere; list them in one order" in refusal(root)
 
     def test_files_that_nothing_tells_apart_are_refused(self, tmp_path):
         """Names of which some are alike are neither a channel's nor a folder's."""

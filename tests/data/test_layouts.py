@@ -1,5 +1,6 @@
-"""Official layouts become lists of cases; other layouts are refused in one line."""
+"""Layouts become lists of cases with their patients; other layouts are refused in one line."""
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,15 @@ from nacl_monai.data import (
     brats_cases,
     decathlon_cases,
     flare_cases,
+    hippocampus_patient,
     kits_cases,
+    listed_cases,
     mrbrains_cases,
+    paired_cases,
+    patient_by_pattern,
+    patient_by_table,
 )
+from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 
 
@@ -43,21 +50,21 @@ class TestACDC:
         assert names == [case["case"] for case in acdc_cases(tmp_path)]
         assert names == [case["case"] for case in acdc_cases(tmp_path / parent / "training")]
 
-    @pytest.mark.parametrize("text", ["Group: NOR\n", "ED: one\nES: 2\n"])
-    def test_unusable_info_is_named(self, acdc_copy, text):
-        """Info.cfg without usable ED and ES lines is named."""
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("Group: NOR\n", "needs the lines 'ED: <frame>'"),
+            ("ED: one\nES: 2\n", "needs the lines 'ED: <frame>'"),
+            ("ED: 3\nES: 3\n", "ED and ES are both frame 3; correct it"),
+            (None, "missing"),
+        ],
+    )
+    def test_unusable_info_is_named(self, acdc_copy, text, line):
+        """Without usable ED and ES lines; ED = ES would count the same image twice."""
         info = acdc_copy / "training" / "patient001" / "Info.cfg"
-        info.write_text(text)
+        info.unlink() if text is None else info.write_text(text)
 
-        with pytest.raises(InputError, match="Info.cfg: needs the lines 'ED: <frame>'"):
-            acdc_cases(acdc_copy)
-
-    def test_one_frame_for_both_phases_is_named(self, acdc_copy):
-        """ED = ES would count the same image twice."""
-        info = acdc_copy / "training" / "patient001" / "Info.cfg"
-        info.write_text("ED: 3\nES: 3\n")
-
-        with pytest.raises(InputError, match=r"Info\.cfg: ED and ES are both frame 3; correct it"):
+        with pytest.raises(InputError, match=f"patient001/Info.cfg: {line}"):
             acdc_cases(acdc_copy)
 
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -69,13 +76,6 @@ class TestACDC:
             info.write_bytes(text.encode())
 
         assert names == [case["case"] for case in acdc_cases(acdc_copy)]
-
-    def test_missing_info_is_named(self, acdc_copy):
-        """A patient's folder without Info.cfg is named."""
-        (acdc_copy / "training" / "patient002" / "Info.cfg").unlink()
-
-        with pytest.raises(InputError, match=r"patient002/Info\.cfg: missing"):
-            acdc_cases(acdc_copy)
 
 
 class TestDecathlon:
@@ -204,19 +204,6 @@ LAYOUTS = [
 ]
 
 
-def test_every_missing_file_is_reported_in_one_go(decathlon_phantom, tmp_path):
-    """Every missing file can be heard of in one go; the cases that are complete are returned."""
-    root = Path(shutil.copytree(decathlon_phantom, tmp_path / "task"))
-    (root / "imagesTr/hippocampus_003.nii.gz").unlink()
-    (root / "labelsTr/hippocampus_005.nii.gz").unlink()
-    faults = []
-
-    cases = decathlon_cases(root, report_fault=faults.append)
-
-    assert [str(fault).split(": ")[1][:9] for fault in faults] == ["missing i", "has no la"]
-    assert {case["case"][-1] for case in cases} == set("01246789")
-
-
 @pytest.mark.parametrize("find", LAYOUTS)
 class TestEveryLayout:
     @pytest.mark.parametrize("unset", [None, ""])
@@ -236,3 +223,160 @@ class TestEveryLayout:
 
         with pytest.raises(InputError, match="layout, .* is there|is not there"):
             find(tmp_path)
+
+
+def touch(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+
+
+def test_pairs_are_found_by_name_and_channel(tmp_path):
+    """In the order of names; hidden files are not cases; the patient is by a function."""
+    touch(
+        tmp_path, "i/b_0000.nii", "i/b_0001.nii", "i/a_0000.nii", "i/a_0001.nii", "i/._a_0000.nii"
+    )
+    touch(tmp_path, "l/a.nii", "l/b.nii")
+    cases = paired_cases(
+        tmp_path, [["i", "l"]], ["_0000", "_0001"], ".nii", patient_of=lambda case: case * 2
+    )
+
+    assert [case["case"] for case in cases] == ["a", "b"]
+    assert [case["patient"] for case in cases] == ["aa", "bb"]
+    assert cases[0]["image"] == [f"{tmp_path}/i/a_000{k}.nii" for k in range(2)]
+    assert cases[0]["label"] == f"{tmp_path}/l/a.nii"
+
+
+def test_all_files_without_a_partner_are_reported(tmp_path):
+    """Labels, images and single channels; complete cases are returned."""
+    touch(tmp_path, "i/a_0.nii.gz", "i/a_1.nii.gz", "i/b_0.nii.gz", "i/c_1.nii.gz", "i/d_0.nii.gz")
+    touch(tmp_path, "i/d_1.nii.gz", "l/a.nii.gz", "l/b.nii.gz", "l/c.nii.gz", "l/e.nii.gz")
+    faults = []
+    cases = paired_cases(tmp_path, [["i", "l"]], ["_0", "_1"], report_fault=faults.append)
+
+    assert [case["case"] for case in cases] == ["a"]
+    named = ["i/b_1", "i/c_0", "i/d_0", "i/e_0", "i/e_1"]
+    assert [str(fault).partition(".nii.gz: ")[0] for fault in faults] == [
+        f"{tmp_path}/{name}" for name in named
+    ]
+
+
+@pytest.mark.parametrize("folders", [[["i", "l"]], [["x", "l"]]])
+def test_folder_without_images_is_another_layout(tmp_path, folders):
+    """The message says which names were expected."""
+    touch(tmp_path, "l/a.nii.gz")
+    with pytest.raises(InputError, match=rf"no {folders[0][0]}/\*_0\.nii\.gz is there"):
+        paired_cases(tmp_path, folders, ["_0"])
+
+
+def test_names_in_two_folders_are_refused(tmp_path):
+    """One name is one case."""
+    touch(tmp_path, "i/a.nii.gz", "l/a.nii.gz", "j/a.nii.gz", "m/a.nii.gz")
+    with pytest.raises(InputError, match="m/a.nii.gz: its case is called a, as that of .*/l/a"):
+        paired_cases(tmp_path, [["i", "l"], ["j", "m"]])
+
+
+def write(root, **lists):
+    touch(root, *(str(file) for entries in lists.values() for e in entries for file in e.values()))
+    (root / "d.json").write_text(json.dumps(lists))
+
+
+def test_listed_cases_are_those_of_the_lists(tmp_path):
+    """Only the lists that are asked for, in the order of names."""
+    write(
+        tmp_path,
+        training=[{"image": "i/b.nii.gz", "label": "l/b.nii.gz"}],
+        testing=[{"image": "i/a.nii.gz", "label": "l/x.nii.gz"}],
+        test=[],
+    )
+
+    assert [case["case"] for case in listed_cases(tmp_path, "d.json", ["training"])] == ["b"]
+    both = listed_cases(tmp_path, "d.json", ["training", "testing"], patient_of=str.upper)
+    assert [case["case"] for case in both] == ["a", "b"]
+    assert [case["patient"] for case in both] == ["A", "B"]
+    assert both[0]["label"] == f"{tmp_path}/l/x.nii.gz"
+
+
+def test_absolute_files_of_a_list_are_named_without_their_root(tmp_path):
+    """Maps of cases are files of these names, in the folder of an evaluation."""
+    entries = [{key: f"{tmp_path}/p{k}/{key}.nii.gz" for key in ("image", "label")} for k in (1, 2)]
+    touch(tmp_path, *(file for entry in entries for file in entry.values()))
+    (tmp_path / "d.json").write_text(json.dumps({"training": entries}))
+
+    assert [case["case"] for case in listed_cases(tmp_path, "d.json")] == ["p1_image", "p2_image"]
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("[", "is damaged"),
+        ("{}", "has no list 'training'"),
+        ('{"training": []}', "has no list 'training' with cases"),
+        ('{"training": [{"image": [], "label": "a"}]}', r"training\[0\] has something else"),
+        (
+            '{"training": [{"image": ["a", "b", "a"], "label": "c"}]}',
+            r"training\[0\] has a file .* twice",
+        ),
+        ('{"training": ["a.nii.gz"]}', r"training\[0\] needs an image and a label"),
+        ('{"training": [{"image": 3, "label": "a"}]}', r"training\[0\] has something else"),
+        ('{"training": [{"image": ["a"], "label": null}]}', r"training\[0\] has something else"),
+    ],
+)
+def test_list_that_is_none_is_refused(tmp_path, content, part):
+    """The file and the entry are named."""
+    (tmp_path / "d.json").write_text(content)
+    with pytest.raises(InputError, match=f"^{tmp_path}/d.json: {part}"):
+        listed_cases(tmp_path, "d.json")
+    with pytest.raises(InputError, match="no such file"):
+        listed_cases(tmp_path, "e.json")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "person"), [((1, 2), "001"), ((3, 4), "002"), ((259, 260), "130")]
+)
+def test_both_sides_of_a_person_have_one_patient(numbers, person):
+    """Volumes 2k - 1 and 2k of Task04 are the two hippocampi of person k."""
+    for number in numbers:
+        assert hippocampus_patient(f"hippocampus_{number:03d}") == f"person_{person}"
+
+
+@pytest.mark.parametrize("name", ["hippocampus", "hippocampus_left", "hippocampus_-1", ""])
+def test_name_without_a_number_is_refused(name):
+    """A number is what tells the person."""
+    with pytest.raises(InputError, match=f"^{name}: has no number; name volumes as Task04 does"):
+        hippocampus_patient(name)
+
+
+def test_patient_is_in_the_name_or_in_a_table():
+    """A pattern has one group; a table names every case."""
+    assert patient_by_pattern("sub-07_ses-1", pattern=r"(sub-\d+)_") == "sub-07"
+    for table in ({"a": "x", "b": "y"}, [["a", "x"], ["b", "y"]]):
+        assert [patient_by_table(case, patients=table) for case in "ab"] == ["x", "y"]
+
+    with pytest.raises(InputError, match="^c: has no patient in `patient_of`; add it there"):
+        patient_by_table("c", patients={"a": "x"})
+    with pytest.raises(InputError, match="^ses-1: does not match"):
+        patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")
+
+
+def test_spaces_make_no_other_patient(tmp_path):
+    """A spreadsheet leaves them behind; the two cases of a person would be split."""
+    table = tmp_path / "people.csv"
+    table.write_text("case, patient\na,p1\nb, p1\n c ,p2 \n\nd\n")
+
+    assert patients_of(["a", "b", "c"], table=table) == ["p1", "p1", "p2"]
+    with pytest.raises(InputError, match=f"^{table}: has no patient for the case 'd'; add it$"):
+        patients_of(["d"], table=table)
+
+
+def test_table_that_contradicts_itself_is_refused(tmp_path):
+    """The last line would count; the same line twice says nothing new."""
+    table = tmp_path / "people.csv"
+    table.write_text("case,patient\na,p1\na,p1\n")
+    assert patients_of(["a"], table=table) == ["p1"]
+
+    table.write_text("case,patient\na,p1\nb,p2\na,p3\n")
+    with pytest.raises(
+        InputError, match=r"has two patients for the case 'a', 'p1' and 'p3'; leave"
+    ):
+        patients_of(["a", "b"], table=table)

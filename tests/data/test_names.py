@@ -1,6 +1,7 @@
 """Names from data are data: no code of theirs runs, and nothing is written elsewhere."""
 
 import json
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -79,13 +80,10 @@ OF_MANY = ("case", "case of a table", "patient of a table")
     ("place", "names"),
     [
         *((place, NASTY) for place in OF_MANY),
-        *((place, [name]) for place in PLACES for name in CODE),
-        *(
-            (place, [name])
-            for place in PLACES
-            for name in ("_target_", BREAK)
-            if place not in OF_MANY
-        ),
+        ("case", CODE),
+        *((place, [code]) for place, code in zip(PLACES, cycle(CODE), strict=False)),
+        *(("title", [code]) for code in CODE),
+        *((place, [name]) for place in (*PLACES,)[3:] for name in ("_target_", BREAK)),
     ],
 )
 def test_name_in_a_dataset_is_data_or_refused(place, names, tmp_path, monkeypatch):
@@ -113,6 +111,7 @@ def test_name_in_a_dataset_is_data_or_refused(place, names, tmp_path, monkeypatc
     assert {path for path in tmp_path.rglob("*") if "bundles" not in path.parts} == before
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
     """Of cases, labels and raters: pages escape them, and files stay in the folder that is asked for."""
     monkeypatch.chdir(tmp_path)

@@ -202,7 +202,8 @@ class TestLeaveOneOut:
         ]
         assert all(list(fold) == ["train", "val", "test"] for fold in folds)
 
-    @given(patients=st.sets(st.text(min_size=1), min_size=3, max_size=20))
+    @settings(max_examples=25)
+    @given(patients=st.sets(st.text(min_size=1), min_size=3, max_size=12))
     def test_everyone_is_tested_once_and_validates_once(self, patients):
         """Over the folds every patient is tested once, validates once, and trains in all others."""
         folds = [leave_one_out(sorted(patients) * 2, fold) for fold in range(len(patients))]
@@ -492,14 +493,6 @@ def test_every_patient_is_held_out_once(names, number, has_test):
         assert sorted(name for part in split.values() for name in part) == sorted(names)
         if has_test:
             assert split["test"] == sorted(test)
-
-
-def test_next_fold_validates():
-    """Cyclically; the model is never selected on those who are tested."""
-    folds = [["a"], ["b"], ["c", "d"]]
-
-    assert split_by_folds("abcd", folds, 0) == {"train": ["c", "d"], "val": ["b"], "test": ["a"]}
-    assert split_by_folds("abcd", folds, 2) == {"train": ["b"], "val": ["a"], "test": ["c", "d"]}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from nacl_monai import audit
 from nacl_monai.audits.__main__ import main
 from nacl_monai.audits.channels import with_structures
 from nacl_monai.data.check import check_label_classes
-from nacl_monai.data.descriptions import label_values
+from nacl_monai.data.formats import label_values
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, adaptive_calibration_error, calibration_bins
 from nacl_monai.metrics import pixelwise_calibration_error as pixelwise
