@@ -6,28 +6,21 @@ import math
 import torch
 
 
-def proportions(labels, num_classes, weight, border="valid", ignore_index=None, radius=1):
-    """Equation 2 for labels ``(*spatial)``; ``weight(j, i)`` weighs neighbor i of voxel j.
+def each(value, axes):
+    """A number for every axis, or the numbers that there are."""
+    return value if isinstance(value, (list, tuple)) else [value] * axes
 
-    Under ``replicate``, i may be outside and has the label of the nearest voxel.
-    """
-    shape = labels.shape
-    result = torch.zeros(num_classes, *shape, dtype=torch.float64)
-    for j in itertools.product(*map(range, shape)):
-        total = 0.0
-        for step in itertools.product(range(-radius, radius + 1), repeat=len(shape)):
-            i = tuple(a + b for a, b in zip(j, step, strict=True))
-            near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
-            if border == "valid" and near != i:
-                continue
-            label = int(labels[near])
-            if label == ignore_index:
-                continue
-            result[(label, *j)] += weight(j, i)
-            total += weight(j, i)
-        if total:
-            result[(slice(None), *j)] /= total
-    return result
+
+def gaussian_weight(sigma):
+    """A Gaussian of the distance; ``sigma`` is one for all axes, or one for each."""
+
+    def weight(j, i):
+        steps = [b - a for a, b in zip(j, i, strict=True)]
+        return math.exp(
+            -sum(s**2 / (2 * w**2) for s, w in zip(steps, each(sigma, len(j)), strict=True))
+        )
+
+    return weight
 
 
 def mean_weight(_j, _i):
@@ -37,53 +30,31 @@ def mean_weight(_j, _i):
 
 def svls_weight(sigma, radius, dims):
     """A Gaussian whose center is the sum of all its neighbors."""
-
-    def gaussian(step):
-        return math.exp(-sum(s**2 for s in step) / (2 * sigma**2))
-
-    steps = itertools.product(range(-radius, radius + 1), repeat=dims)
-    center = sum(gaussian(step) for step in steps if any(step))
-
-    def weight(j, i):
-        step = tuple(b - a for a, b in zip(j, i, strict=True))
-        return gaussian(step) if any(step) else center
-
-    return weight
+    gaussian, middle = gaussian_weight(sigma), (0,) * dims
+    steps = itertools.product(*(range(-r, r + 1) for r in each(radius, dims)))
+    center = sum(gaussian(middle, step) for step in steps if any(step))
+    return lambda j, i: gaussian(j, i) if i != j else center
 
 
 def bilateral_weight(image, sigma, intensity_sigma):
     """A Gaussian of the distance times one of the difference in ``image``, ``(M, *spatial)``."""
-    shape = image.shape[1:]
+    gaussian, shape = gaussian_weight(sigma), image.shape[1:]
 
     def at(i):
         near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
         return image[(slice(None), *near)].double()
 
     def weight(j, i):
-        distance = sum((b - a) ** 2 for a, b in zip(j, i, strict=True))
         difference = float(((at(i) - at(j)) ** 2).mean())
-        return math.exp(-distance / (2 * sigma**2) - difference / (2 * intensity_sigma**2))
+        return gaussian(j, i) * math.exp(-difference / (2 * intensity_sigma**2))
 
     return weight
-
-
-def voxels(logits, labels, ignore_index=None):
-    """Probabilities, logits and label of each voxel that counts, for ``(B, C, *spatial)``."""
-    flat = logits.detach().double().movedim(1, -1).reshape(-1, logits.shape[1])
-    for scores, label in zip(flat, labels.reshape(-1).tolist(), strict=True):
-        if label != ignore_index:
-            yield scores.softmax(0), scores, int(label)
 
 
 def mean(values):
     """The mean of an iterable of numbers."""
     values = [float(value) for value in values]
     return sum(values) / len(values)
-
-
-def cross_entropy(logits, labels, ignore_index=None):
-    """Mean of -log p of the label."""
-    return mean(-p[y].log() for p, _, y in voxels(logits, labels, ignore_index))
 
 
 def barrier(z, t):
@@ -98,7 +69,7 @@ def log_barrier(d, t=5.0):
     return barrier(d, t) + barrier(-d, t) - 2 * barrier(0.0, t)
 
 
-def soft_voxels(logits, labels):
+def voxels(logits, labels):
     """Probabilities, logits and shares of each voxel that has shares, for ``(B, C, *spatial)``."""
     flat, shares = (
         x.detach().double().movedim(1, -1).reshape(-1, logits.shape[1]) for x in (logits, labels)
@@ -108,23 +79,23 @@ def soft_voxels(logits, labels):
             yield scores.softmax(0), scores, share
 
 
-def soft_cross_entropy(logits, labels, alpha=0.0):
+def cross_entropy(logits, labels, alpha=0.0):
     """Mean of -(1 - α) Σ y log p - α / K Σ log p."""
     return mean(
         -sum(((1 - alpha) * y[k] + alpha / len(y)) * p[k].log() for k in range(len(y)))
-        for p, _, y in soft_voxels(logits, labels)
+        for p, _, y in voxels(logits, labels)
     )
 
 
-def soft_focal(logits, labels, gamma):
+def focal(logits, labels, gamma):
     """Mean of -Σ y (1 - p)^γ log p."""
     return mean(
         -sum(y[k] * (1 - p[k]) ** gamma * p[k].log() for k in range(len(y)))
-        for p, _, y in soft_voxels(logits, labels)
+        for p, _, y in voxels(logits, labels)
     )
 
 
-def soft_dice(logits, labels, smooth=1e-5):
+def dice(logits, labels, smooth=1e-5):
     """One minus the soft Dice score with the smaller of probability and share in common."""
     scores = []
     for image, shares in zip(logits.detach().double().softmax(1), labels, strict=True):
@@ -138,13 +109,18 @@ def soft_dice(logits, labels, smooth=1e-5):
     return 1 - mean(scores)
 
 
-def soft_proportions(shares, weight, border="valid", radius=1):
-    """The weighted mean of shares ``(K, *spatial)`` over the window, where there are any."""
+def proportions(shares, weight, border="valid", radius=1):
+    """Equation 2: the weighted mean of shares ``(K, *spatial)`` over the window, where there are any.
+
+    ``weight(j, i)`` weighs neighbor i of voxel j. Under ``replicate``, i may be outside and has the
+    label of the nearest voxel.
+    """
     result = torch.zeros_like(shares, dtype=torch.float64)
     shape = shares.shape[1:]
+    steps = [range(-r, r + 1) for r in each(radius, len(shape))]
     for j in itertools.product(*map(range, shape)):
         total = 0.0
-        for step in itertools.product(range(-radius, radius + 1), repeat=len(shape)):
+        for step in itertools.product(*steps):
             i = tuple(a + b for a, b in zip(j, step, strict=True))
             near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
             here = shares[(slice(None), *near)].double()
@@ -184,7 +160,7 @@ def ml1ace(logits, shares, num_bins, binning, include_absent=True):
     """Mean over images, classes and bins with voxels of |mean probability - mean share|."""
     errors = []
     for image, labels in zip(logits, shares, strict=True):
-        voxels_of_image = list(soft_voxels(image[None], labels[None]))
+        voxels_of_image = list(voxels(image[None], labels[None]))
         for k in range(logits.shape[1]):
             sums = [[0.0, 0.0, 0.0] for _ in range(num_bins)]
             for p, _, y in voxels_of_image:
@@ -201,7 +177,7 @@ def ml1ace(logits, shares, num_bins, binning, include_absent=True):
 def crac_violations(logits, shares, margin=5.0):
     """For every voxel that counts: 0 and |m τ - l| if it is inner, 1 and |τ - l| if it is outer."""
     for image, labels in zip(logits.detach().double(), shares, strict=True):
-        tau = soft_proportions(labels, mean_weight)
+        tau = proportions(labels, mean_weight)
         for j in itertools.product(*map(range, labels.shape[1:])):
             if labels[(slice(None), *j)].any():
                 near = tau[(slice(None), *j)]

@@ -50,14 +50,6 @@ def test_functions_come_first(name):
     assert "__init__" not in {function for _, function in inside}
 
 
-@pytest.mark.parametrize("item", [losses.NACLLoss, losses.ECPLoss, losses.DiceCELoss])
-def test_modules_enter_the_functions(item):
-    """A module computes nothing by itself: what it enters beside itself are its function's parts."""
-    module = item()
-
-    assert "cross_entropy" in {name for _, name in entered(lambda: module(LOGITS, LABELS))}
-
-
 def test_a_parameter_of_nacl_is_named_in_few_files():
     """Those that NACL alone has, in its module and the prior's."""
     alone = set(inspect.signature(losses.NACLLoss).parameters)

@@ -18,20 +18,20 @@ from nacl_monai.losses import (
     DiceCELoss,
     NACLLoss,
     NeighborhoodPenalty,
+    log_barrier,
     nacl_loss,
     neighborhood_penalty,
     neighborhood_proportions,
 )
+from nacl_monai.losses.nacl import PENALTIES, SPACES
 from nacl_monai.losses.neighborhood import PRIORS
-
-PENALTIES = ["l1", "l2", "log_barrier"]
 
 
 def slow_penalty(reference, logits, shares, weight, formula, where, mean_over, border="valid"):
     """The mean penalty on τ - l over classes and voxels with shares, or where the window is mixed."""
     penalties, mixed = [], []
     for image, labels in zip(logits, shares, strict=True):
-        tau = reference.soft_proportions(labels, weight, border)
+        tau = reference.proportions(labels, weight, border)
         for j in itertools.product(*map(range, labels.shape[1:])):
             if labels[(slice(None), *j)].any():
                 near, scores = tau[(slice(None), *j)].tolist(), image[(slice(None), *j)].tolist()
@@ -55,10 +55,11 @@ PLACES = [("everywhere", "all"), ("mixed", "all"), ("mixed", "mixed")]
 
 @pytest.mark.parametrize(("where", "mean_over"), PLACES)
 @pytest.mark.parametrize("ignore_index", [None, 1, 255])
-@pytest.mark.parametrize("space", ["logits", "softmax"])
-@pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("shape", [(4, 8), (2, 3, 8)], ids=["2-D", "3-D"])
-def test_value_is_equation_9(reference, shape, penalty, space, ignore_index, where, mean_over):
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    ("penalty", "shape"), [*((penalty, (4, 8)) for penalty in PENALTIES), ("l1", (2, 3, 8))]
+)
+def test_value_is_equation_9(reference, penalty, shape, space, ignore_index, where, mean_over):
     """Cross-entropy plus λ times the mean penalty on τ - l, over classes and counted voxels."""
     logits, labels = 3 * torch.randn(2, 3, *shape, dtype=torch.float64), stripes(*shape)
     if ignore_index == 255:
@@ -73,7 +74,7 @@ def test_value_is_equation_9(reference, shape, penalty, space, ignore_index, whe
     value = loss(logits, labels).item()
 
     assert loss.latest_terms["penalty"].item() == pytest.approx(expected)
-    assert value == pytest.approx(reference.cross_entropy(logits, labels, ignore_index) + expected)
+    assert value == pytest.approx(reference.cross_entropy(logits, shares) + expected)
 
 
 @pytest.mark.parametrize(("where", "mean_over"), PLACES[1:])
@@ -338,3 +339,36 @@ def test_sharpness_reaches_the_log_barrier(reference, batch, ignore_index):
     )
 
     assert value.item() == pytest.approx(expected)
+
+
+@given(st.floats(-10, 10), st.floats(0.5, 20))
+def test_log_barrier_is_two_barriers(reference, gap, sharpness):
+    """For an equality, it is the sum of both inequalities' extensions, less its constant."""
+    expected = reference.log_barrier(gap, sharpness)
+    result = log_barrier(torch.tensor(gap, dtype=torch.float64), sharpness)
+
+    assert result.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_log_barrier_is_five_sharp_by_default():
+    """The default tolerance is 1/25, and the slope tends to 5."""
+    gap = torch.tensor([0.04, -0.04, 1e6], dtype=torch.float64)
+    result = log_barrier(gap)
+
+    assert torch.equal(result, log_barrier(gap, 5.0))
+    assert torch.equal(result[:2], torch.zeros(2, dtype=torch.float64))
+    assert result[2].item() == pytest.approx(5e6, rel=1e-5)
+    assert log_barrier(torch.tensor(0.05)) > 0
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1))
+def test_l1_is_the_absolute_difference(values):
+    """The one-kernel form of L1 equals the absolute difference, value and gradient."""
+    scores = torch.tensor(values, requires_grad=True)
+    zeros = torch.zeros(len(values))
+    result = PENALTIES["l1"](scores, zeros, "none", 5.0)
+    (gradient,) = torch.autograd.grad(result.sum(), scores)
+
+    normal = scores.detach().abs() >= torch.finfo(torch.float32).tiny
+    torch.testing.assert_close(result, scores.abs(), rtol=1e-6, atol=2e-38)
+    assert torch.equal(gradient[normal], scores.detach().sign()[normal])

@@ -1,15 +1,18 @@
-"""The prior τ: laws for any labels, and equality with the loop over voxels."""
+"""The prior τ: laws for any labels, and equality with the loop over voxels, at any width and spacing."""
 
 import math
 
 import monai
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import neighborhood_proportions
+from nacl_monai.losses import NACLLoss, NeighborhoodPenalty, nacl_loss, neighborhood_proportions
+from nacl_monai.losses.neighborhood import spacing_of, window_of_width
 
 CLASSES = 3
 SHAPES = [(5, 4), (1, 6), (4, 3, 5), (3, 1, 2)]
@@ -95,63 +98,41 @@ def test_proportions_are_linear_in_the_one_hot_labels(labels, prior, kernel_size
     torch.testing.assert_close(union, parts[:, 1] + parts[:, 2])
 
 
+#: Shapes and windows, of which some have one of their own along each axis, or no neighbors along one.
+WINDOWS = [
+    *((shape, 3, 1.3) for shape in SHAPES),
+    *((SHAPES[0], 5, sigma) for sigma in (0.2, 2.0)),
+    ((6, 7), (5, 3), (1.3, 0.6)),
+    ((5, 6), (3, 1), (0.8, 0.1)),
+    ((4, 5, 3), (1, 5, 3), (0.1, 2.0, 0.7)),
+]
+
+
 @pytest.mark.parametrize("border", ["valid", "replicate"])
-@pytest.mark.parametrize("ignore_index", [None, 0, 1, 255])
-@pytest.mark.parametrize(
-    ("shape", "kernel_size"), [(SHAPES[0], 5), *((shape, 3) for shape in SHAPES)], ids=str
-)
-class TestEqualsTheLoop:
-    """Every prior equals equation 2 computed voxel by voxel."""
+@pytest.mark.parametrize("ignore_index", [None, 1, 255])
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "blur", "bilateral"])
+@pytest.mark.parametrize(("shape", "kernel_size", "sigma"), WINDOWS, ids=str)
+def test_prior_equals_the_loop(reference, shape, kernel_size, sigma, prior, ignore_index, border):
+    """Equation 2 computed voxel by voxel, at borders, too."""
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(CLASSES, (1, 1, *shape), generator=generator)
+    image = torch.rand(1, 2, *shape, generator=generator, dtype=torch.float64)
+    if ignore_index == 255:
+        labels[..., 0] = 255
+    radius = [size // 2 for size in reference.each(kernel_size, len(shape))]
+    weight = {
+        "mean": reference.mean_weight,
+        "gaussian": reference.svls_weight(sigma, radius, len(shape)),
+        "blur": reference.gaussian_weight(sigma),
+        "bilateral": reference.bilateral_weight(image[0], sigma, 0.3),
+    }[prior]
+    shares = reference.shares_of(labels, CLASSES, ignore_index)[0]
+    settings = {"ignore_index": ignore_index, "image": image, "intensity_sigma": 0.3}
+    found = neighborhood_proportions(
+        labels, CLASSES, kernel_size, prior, sigma, border, dtype=torch.float64, **settings
+    )
 
-    def labels(self, shape, ignore_index):
-        values = torch.randint(CLASSES, shape, generator=torch.Generator().manual_seed(3))
-        if ignore_index == 255:
-            values[..., 0] = 255
-        return values
-
-    def check(
-        self, reference, labels, prior, kernel_size, weight, border, ignore_index, **settings
-    ):
-        radius = kernel_size // 2
-        expected = reference.proportions(labels, CLASSES, weight, border, ignore_index, radius)
-        result = neighborhood_proportions(
-            labels[None, None],
-            CLASSES,
-            kernel_size,
-            prior,
-            border=border,
-            ignore_index=ignore_index,
-            dtype=torch.float64,
-            **settings,
-        )
-        torch.testing.assert_close(result[0], expected)
-
-    def test_mean(self, reference, shape, kernel_size, ignore_index, border):
-        """Each voxel of the window weighs the same."""
-        labels = self.labels(shape, ignore_index)
-        self.check(
-            reference, labels, "mean", kernel_size, reference.mean_weight, border, ignore_index
-        )
-
-    @pytest.mark.parametrize("sigma", [0.2, 2.0])
-    def test_gaussian(self, reference, shape, kernel_size, ignore_index, border, sigma):
-        """The center weighs as much as all its neighbors in the full window."""
-        labels = self.labels(shape, ignore_index)
-        weight = reference.svls_weight(sigma, kernel_size // 2, len(shape))
-        self.check(
-            reference, labels, "gaussian", kernel_size, weight, border, ignore_index, sigma=sigma
-        )
-
-    def test_bilateral(self, reference, shape, kernel_size, ignore_index, border):
-        """Neighbors weigh by their distance and by the image's difference, over all channels."""
-        labels = self.labels(shape, ignore_index)
-        image = torch.rand(4, *shape, generator=torch.Generator().manual_seed(5)).double()
-        weight = reference.bilateral_weight(image, 1.5, 0.3)
-        self.check(
-            reference,
-            labels, "bilateral", kernel_size, weight, border, ignore_index,
-            sigma=1.5, image=image[None], intensity_sigma=0.3,
-        )  # fmt: skip
+    torch.testing.assert_close(found[0], reference.proportions(shares, weight, border, radius))
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 9])
@@ -172,9 +153,13 @@ def test_large_windows_are_counted_exactly(kernel_size):
     """Windows of more voxels of a class than a byte or a short integer counts do not overflow."""
     labels = (torch.rand(1, 1, 34, 35, 36) < 0.01).long() + (torch.rand(34, 35, 36) < 0.005)
     one_hot = (labels == torch.arange(CLASSES).view(1, -1, 1, 1, 1)).double()
-    expected = torch.nn.functional.avg_pool3d(
-        one_hot, kernel_size, 1, kernel_size // 2, count_include_pad=False
-    )
+    expected = one_hot
+    for axis in range(3):  # the mean over a box is a mean of means, along one axis after the other
+        size = [kernel_size if axis == other else 1 for other in range(3)]
+        padding = [n // 2 for n in size]
+        expected = torch.nn.functional.avg_pool3d(
+            expected, size, 1, padding, count_include_pad=False
+        )
     result = neighborhood_proportions(labels, CLASSES, kernel_size, dtype=torch.float64)
 
     torch.testing.assert_close(result, expected)
@@ -315,3 +300,110 @@ def test_labels_of_unusable_shape_are_refused(shape):
         f"labels: have the shape {shape}; "
         "pass (batch, 1, *spatial) or (batch, *spatial) in 2-D or 3-D"
     )
+
+
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "blur", "bilateral"])
+def test_equal_windows_along_all_axes_are_one_to_the_bit(prior):
+    """One number for all axes, or the same one for each."""
+    labels, image = torch.randint(CLASSES, (2, 1, 5, 6, 4)), torch.rand(2, 1, 5, 6, 4)
+    one = neighborhood_proportions(labels, CLASSES, 5, prior, 1.3, image=image)
+    each = neighborhood_proportions(labels, CLASSES, [5] * 3, prior, [1.3] * 3, image=image)
+
+    assert torch.equal(one, each)
+
+
+@pytest.mark.parametrize("prior", ["mean", "blur", "bilateral"])
+def test_width_is_the_standard_deviation_of_the_weights(prior):
+    """In mm, along each axis; of the mean as nearly as an odd window can be."""
+    spacing = (0.5, 0.8)
+    labels = torch.zeros(1, 1, 61, 61)
+    labels[..., 30, 30] = 1
+    weights = neighborhood_proportions(
+        labels, 2, prior=prior, width_mm=2.0, spacing=spacing, image=torch.zeros_like(labels)
+    )[0, 1].double()
+    for axis, size in enumerate(spacing):
+        places = (torch.arange(61) - 30) * size
+        profile = weights.sum(1 - axis) / weights.sum()
+        deviation = float((profile * places**2).sum().sqrt())
+        assert deviation == pytest.approx(2.0, rel=0.03 if prior != "mean" else 0.1)
+
+
+@pytest.mark.parametrize("size", [3, 5, 7, 11])
+def test_mean_of_a_window_s_own_width_is_that_window(size):
+    """The width of k voxels is sqrt((k² - 1) / 12) of them."""
+    width = 0.7 * math.sqrt((size**2 - 1) / 12)
+
+    assert window_of_width("mean", width, (0.7, 0.7, 70.0))[0] == [size, size, 1]
+
+
+def labeled(spacing, shape=(8, 9)):
+    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+    labels = torch.randint(CLASSES, (2, 1, *shape))
+    return torch.randn(2, CLASSES, *shape), MetaTensor(labels, affine=torch.tensor(affine)), labels
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape"), [((0.8, 1.6), (8, 9)), ((0.5, 1.0, 3.0), (5, 6, 4))], ids=["2-D", "3-D"]
+)
+def test_spacing_is_that_of_the_labels(spacing, shape):
+    """A MetaTensor's affine or the argument, in function, penalty and loss alike."""
+    logits, known, plain = labeled(spacing, shape)
+    settings = {"prior": "blur", "width_mm": 1.1}
+    sizes, sigma = window_of_width("blur", 1.1, spacing)
+    expected = nacl_loss(logits, plain, prior="blur", kernel_size=sizes, sigma=sigma)
+
+    assert torch.equal(nacl_loss(logits, known, **settings), expected)
+    for size in (spacing, np.array(spacing), torch.tensor(spacing, dtype=torch.float64)):
+        assert torch.equal(nacl_loss(logits, plain, spacing=size, **settings), expected)
+    assert torch.equal(NACLLoss(**settings)(logits, known), expected)
+    soft = torch.nn.functional.one_hot(plain[:, 0], CLASSES).movedim(-1, 1)
+    soft = MetaTensor(soft.float(), affine=known.affine)
+    torch.testing.assert_close(NACLLoss(**settings)(logits, soft), expected)
+    shares = neighborhood_proportions(plain, CLASSES, sizes, "blur", sigma)
+    assert torch.equal(neighborhood_proportions(known, CLASSES, **settings), shares)
+    of_array = neighborhood_proportions(plain, CLASSES, spacing=np.array(spacing), **settings)
+    assert torch.equal(of_array, shares)
+
+
+def test_affine_may_turn_the_axes():
+    """Spacing is the length of a step, whatever its direction."""
+    affine = torch.tensor([[0.0, -2, 0, 5], [0.5, 0, 0, 7], [0, 0, 3, 1], [0, 0, 0, 1]])
+    labels = MetaTensor(torch.zeros(1, 1, 4, 4, 4), affine=affine)
+
+    assert spacing_of(labels, 3) == pytest.approx([0.5, 2.0, 3.0])
+    assert spacing_of(labels, 2) == pytest.approx([0.5, 2.0])
+
+
+def test_what_has_no_width_is_refused():
+    """No spacing, several in a labeled, less than a voxel, a spacing alone, or no number at all."""
+    logits, _, plain = labeled((1.0, 1.0))
+    with pytest.raises(InputError, match="labels: do not know the size of their voxels"):
+        nacl_loss(logits, plain, width_mm=1.0)
+    both = MetaTensor(
+        plain, affine=torch.stack([torch.eye(4), torch.diag(torch.tensor([2.0, 1, 1, 1]))])
+    )
+    with pytest.raises(InputError, match="labels: have voxels of"):
+        nacl_loss(logits, both, width_mm=1.0)
+    with pytest.raises(InputError, match="width_mm: is 0.1, less than the prior 'mean' resolves"):
+        nacl_loss(logits, plain, width_mm=0.1, spacing=(1.0, 1.0))
+    with pytest.raises(InputError, match="spacing: is"):
+        window_of_width("blur", 1.0, (1.0, 0.0))
+    for make in (NACLLoss, NeighborhoodPenalty):
+        with pytest.raises(InputError, match="width_mm: is -1; pass a positive number"):
+            make(width_mm=-1)
+        with pytest.raises(InputError, match="kernel_size: is"):
+            make(kernel_size=[1, 1])
+        with pytest.raises(InputError, match="sigma: is"):
+            make(sigma=[1.0, 0.01])
+        with pytest.raises(InputError, match="spacing: is .*, and has no effect without width_mm"):
+            make(spacing=[1.0, 3.0])
+    for use in (
+        lambda: nacl_loss(logits, plain, spacing=[1.0, 3.0]),
+        lambda: neighborhood_proportions(plain, CLASSES, spacing=np.array([1.0, 3.0])),
+    ):
+        with pytest.raises(InputError, match="spacing: is .*, and has no effect without width_mm"):
+            use()
+    with pytest.raises(
+        InputError, match="kernel_size: is .3, 3, 3., for 3 axes; the labels have 2"
+    ):
+        nacl_loss(logits, plain, kernel_size=[3, 3, 3])

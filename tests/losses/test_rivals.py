@@ -1,4 +1,4 @@
-"""Marginal L1 average calibration error.
+"""SVLS, and the paper's reading of it as a constraint; DCA; mL1-ACE.
 
 On frozen float32 tensors in 2-D and 3-D, the authors' code, run by hand, gave the values and gradients
 of both binnings with 5 and 20 bins: hard ones to the bit, soft ones to 1e-7.
@@ -8,14 +8,112 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from netcal.regularization import DCAPenalty as NetcalPenalty
 
 from nacl_monai.losses import (
+    CrossEntropyLoss,
     DiceCELoss,
     ML1ACELoss,
+    SVLSLoss,
+    dca_penalty,
     dice_ce_loss,
     ml1ace_penalty,
 )
 from nacl_monai.losses.ml1ace import _bin_sums
+
+
+def neighbors_only(reference, sigma, radius, dims):
+    """SVLS's weights without the center: those of the constraint's τ in equation 6."""
+    weight = reference.svls_weight(sigma, radius, dims)
+    return lambda j, i: 0.0 if i == j else weight(j, i)
+
+
+@pytest.mark.parametrize("ignore_index", [None, 1])
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_svls_equals_the_loop(reference, batch, kernel_size, border, ignore_index):
+    """Equation 3: cross-entropy with labels smoothed over the neighborhood."""
+    logits, labels = batch
+    radius, dims = kernel_size // 2, logits.ndim - 2
+    weight, shares = (
+        reference.svls_weight(2.0, radius, dims),
+        reference.shares_of(labels, 3, ignore_index),
+    )
+    smoothed = torch.stack([reference.proportions(y, weight, border, radius) for y in shares])
+    entropy = -(smoothed * logits.log_softmax(1)).sum(1, keepdim=True)
+    expected = entropy[labels != ignore_index if ignore_index is not None else labels >= 0].mean()
+    loss = SVLSLoss(kernel_size=kernel_size, border=border, ignore_index=ignore_index)
+
+    torch.testing.assert_close(loss(logits, labels), expected)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_value_is_that_of_equations_6_and_7(reference, batch, kernel_size):
+    """SVLS is half of CE + KL(τ ‖ p) plus a constant, the entropy of the neighbors' τ.
+
+    Equation 6 holds exactly, with the cross-entropy of p relative to τ as its constraint; equation
+    7 replaces that by KL, so its values differ by a constant, and its gradients not at all.
+    """
+    logits, labels = batch
+    radius, dims = kernel_size // 2, logits.ndim - 2
+    weight, shares = neighbors_only(reference, 2.0, radius, dims), reference.shares_of(labels, 3)
+    tau = torch.stack([reference.proportions(y, weight, "replicate", radius) for y in shares])
+    logits.requires_grad_()
+    svls = 2 * SVLSLoss(kernel_size=kernel_size)(logits, labels)
+    base = CrossEntropyLoss()(logits, labels)
+    log_p = logits.log_softmax(1)
+    equation_6 = base - (tau * log_p).sum(1).mean()
+    equation_7 = base + (torch.xlogy(tau, tau) - tau * log_p).sum(1).mean()
+    constant = -torch.xlogy(tau, tau).sum(1).mean()
+
+    torch.testing.assert_close(svls, equation_6)
+    torch.testing.assert_close(svls, equation_7 + constant)
+    for equation in (equation_6, equation_7):
+        torch.testing.assert_close(
+            *(torch.autograd.grad(x, logits, retain_graph=True) for x in (svls, equation))
+        )
+
+
+def test_equals_cross_entropy_on_a_constant_map():
+    """Without a boundary there is nothing to smooth."""
+    logits, labels = torch.randn(1, 3, 6, 6), torch.ones(1, 1, 6, 6)
+
+    torch.testing.assert_close(SVLSLoss()(logits, labels), CrossEntropyLoss()(logits, labels))
+
+
+def test_equals_netcal(batch):
+    """The samples of netcal's batch are the voxels of ours."""
+    logits, labels = batch
+    samples = logits.movedim(1, -1).flatten(0, -2)
+    expected = NetcalPenalty()(samples, labels.flatten())
+
+    torch.testing.assert_close(dca_penalty(logits, labels), expected, check_dtype=False)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(3, 60), st.data(), st.integers(0, 2**16))
+def test_confidence_that_is_the_accuracy_costs_nothing(voxels, data, seed):
+    """As many of ``voxels`` are right as all are certain on average, whichever they are."""
+    right = data.draw(st.integers(voxels // 2 + 1, voxels - 1))
+    torch.manual_seed(seed)
+    labels = (torch.arange(voxels) < right).long()[torch.randperm(voxels)].view(1, 1, 1, voxels)
+    # Class 1 for every voxel; certainties vary evenly around the accuracy.
+    accuracy = right / voxels
+    spread = min(accuracy - 0.5, 1 - accuracy) * 0.9
+    confidence = accuracy + spread * torch.linspace(-1, 1, voxels, dtype=torch.float64)
+    logits = torch.stack([1 - confidence, confidence]).log().view(1, 2, 1, voxels)
+
+    assert dca_penalty(logits, labels) < 1e-12
+
+
+@pytest.mark.parametrize(("label", "sign"), [(0, -1), (1, 1)])
+def test_gradient_raises_confidence_below_the_accuracy_and_lowers_it_above(label, sign):
+    """Steps against the gradient bring the confidence nearer to the accuracy."""
+    logits = torch.tensor([0.5, 0.0]).view(1, 2, 1, 1).requires_grad_()
+    dca_penalty(logits, torch.full((1, 1, 1, 1), label)).backward()
+
+    assert logits.grad[0, 0, 0, 0] * sign > 0
+
 
 both_binnings = pytest.mark.parametrize("binning", ["hard", "soft"])
 
