@@ -28,18 +28,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Every further --KEY VALUE is one of the trainings, such as --max_epochs 2.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--dataset", default=DATASET, metavar="NAME", help=f"default: {DATASET}; acdc is a phantom"
-    )
-    parser.add_argument(
-        "--dataset_dir", type=Path, metavar="DIR", help="default: the data that come with it"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="default: runs/demo/DATASET; an earlier one moves",
-    )
+    add = parser.add_argument
+    name = f"default: {DATASET}; acdc is a phantom"
+    add("--dataset", default=DATASET, metavar="NAME", help=name)
+    data = "default: the data that come with it"
+    add("--dataset_dir", type=Path, metavar="DIR", help=data)
+    output = "default: runs/demo/DATASET; an earlier one moves"
+    add("--output", type=Path, metavar="DIR", help=output)
     return parser
 
 

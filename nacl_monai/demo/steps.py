@@ -134,17 +134,9 @@ def run(plan: Plan) -> None:
             _step(*words)
         _wait_for(steps, log)
     calibrated = RunFolder(usual).calibrated(f"{_METHOD}_{_REGION}").path
-    _step(
-        *(
-            "compare",
-            str(usual),
-            str(calibrated),
-            str(nacl),
-            "--output",
-            str(plan.output / "comparison"),
-        ),
-        *("--names", "CE+DSC", "CE+DSC, temperature", "NACL"),
-    )
+    names = ("--names", "CE+DSC", "CE+DSC, temperature", "NACL")
+    output = ("--output", str(plan.output / "comparison"))
+    _step("compare", *map(str, (usual, calibrated, nacl)), *output, *names)
 
 
 def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:

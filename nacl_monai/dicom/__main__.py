@@ -25,28 +25,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="nacl-monai dicom",
         description="Writes a label map as a BINARY segmentation, or probabilities as a FRACTIONAL one.",
     )
-    parser.add_argument(
-        "series", type=Path, metavar="SERIES", help="the folder of the series that was segmented"
-    )
-    parser.add_argument(
-        "file", type=Path, metavar="MAP", help="NAME_label.nii.gz or NAME_probabilities.nii.gz"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: MAP with the ending .dcm"
-    )
-    parser.add_argument(
-        "--names",
-        nargs="+",
-        metavar="NAME",
-        help="of all classes, background first (default: those of labels.txt, which inference writes)",
-    )
-    parser.add_argument(
-        "--affine_tolerance",
-        type=distance,
-        default=AFFINE_TOLERANCE,
-        metavar="MM",
-        help=f"how far apart series and map may put a voxel (default: {AFFINE_TOLERANCE})",
-    )
+    add = parser.add_argument
+    folder = "the folder of the series that was segmented"
+    add("series", type=Path, metavar="SERIES", help=folder)
+    kinds = "NAME_label.nii.gz or NAME_probabilities.nii.gz"
+    add("file", type=Path, metavar="MAP", help=kinds)
+    beside = "default: MAP with the ending .dcm"
+    add("--output", type=Path, metavar="FILE", help=beside)
+    names = "those of labels.txt, which inference writes"
+    classes = f"of all classes, background first (default: {names})"
+    add("--names", nargs="+", metavar="NAME", help=classes)
+    apart = f"how far apart series and map may put a voxel (default: {AFFINE_TOLERANCE})"
+    limit = AFFINE_TOLERANCE
+    add("--affine_tolerance", type=distance, default=limit, metavar="MM", help=apart)
     return parser
 
 

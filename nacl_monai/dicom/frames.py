@@ -61,11 +61,8 @@ def _turned(file: Path, image: Image, series: Series, tolerance: float) -> Frame
     voxels = orientations.apply_orientation(image.voxels.T, turn)
     affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
     folder = str(Path(series.slices[0].filename).parent)
-    check_same_grid(
-        VoxelGrid(str(file), voxels.shape[:3], affine),
-        VoxelGrid(folder, series.shape, series.affine),
-        tolerance,
-    )
+    source = VoxelGrid(folder, series.shape, series.affine)
+    check_same_grid(VoxelGrid(str(file), voxels.shape[:3], affine), source, tolerance)
     return np.ascontiguousarray(np.moveaxis(voxels, (0, 2), (2, 0)))
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from highdicom import UID, AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
-from highdicom.seg import (
-    Segmentation,
-    SegmentationTypeValues,
-    SegmentDescription,
-)
+from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -65,9 +62,7 @@ def _segmentation(frames: Frames, series: Series, names: Sequence[str]) -> Segme
     return Segmentation(
         source_images=series.slices,
         pixel_array=frames,
-        segmentation_type=SegmentationTypeValues.BINARY
-        if is_label_map
-        else SegmentationTypeValues.FRACTIONAL,
+        segmentation_type=SegmentationTypeValues("BINARY" if is_label_map else "FRACTIONAL"),
         segment_descriptions=[_described(k, name) for k, name in enumerate(names) if k > 0],
         series_instance_uid=UID(),
         series_number=number + (_LABEL_MAP if is_label_map else _PROBABILITIES),
@@ -166,11 +161,14 @@ def property_of(name: str) -> Property:
     """
     plain = re.sub(r"[\W_]", "", name).lower()
     for category, number in _LISTS.items():
-        listed = getattr(codes, f"CID{number}")
-        words = [keyword for keyword in dir(listed) if keyword.lower() == plain]
-        found = [
-            code for code in (getattr(listed, word) for word in words) if isinstance(code, Code)
-        ]
-        if found:
-            return Property(getattr(codes.SCT, category), found[0], False)
+        if plain in (listed := _listed(number)):
+            return Property(getattr(codes.SCT, category), listed[plain], False)
     return Property(codes.SCT.Tissue, codes.SCT.Tissue, True)
+
+
+@cache
+def _listed(number: int) -> dict[str, Code]:
+    """The codes of a list of DICOM's, by their names in lower case."""
+    listed = getattr(codes, f"CID{number}")
+    found = ((name.lower(), getattr(listed, name)) for name in reversed(dir(listed)))
+    return {name: code for name, code in found if isinstance(code, Code)}

@@ -97,7 +97,11 @@ def read_series(folder: str | Path) -> Series:
             f"{folder}: needs pydicom to be read as a DICOM series; pip install pydicom"
         )
     slices = _headers(folder)
-    _check_one_series(folder, slices)
+    series = {one.get("SeriesInstanceUID") for one in slices} - {None}
+    if not slices:
+        raise ImageFault(f"{folder}: holds no DICOM image; name the folder of a series")
+    if len(series) > 1:
+        raise ImageFault(f"{folder}: holds {len(series)} DICOM series; give each its own folder")
     for one in slices:
         _check_slice(one)
     _check_alike(folder, slices)
@@ -118,20 +122,9 @@ def _plane(dataset: Any) -> npt.NDArray[np.float32]:
 def _headers(folder: str | Path) -> list[Any]:
     """The headers of the images in a folder; a DICOMDIR, which lists files, is none."""
     files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
-    read = [
-        pydicom.dcmread(file, stop_before_pixels=True)
-        for file in files
-        if pydicom.misc.is_dicom(file)
-    ]
+    images = filter(pydicom.misc.is_dicom, files)
+    read = [pydicom.dcmread(file, stop_before_pixels=True) for file in images]
     return [one for one in read if one.file_meta.get("MediaStorageSOPClassUID") != _DICOMDIR]
-
-
-def _check_one_series(folder: str | Path, slices: Sequence[Any]) -> None:
-    series = {one.get("SeriesInstanceUID") for one in slices} - {None}
-    if not slices:
-        raise ImageFault(f"{folder}: holds no DICOM image; name the folder of a series")
-    if len(series) > 1:
-        raise ImageFault(f"{folder}: holds {len(series)} DICOM series; give each its own folder")
 
 
 def _check_slice(one: Any) -> None:
@@ -177,10 +170,7 @@ def _stacked(folder: str | Path, slices: list[Any]) -> Series:
 
 
 def _check_even(
-    folder: str | Path,
-    slices: Sequence[Any],
-    places: npt.NDArray[np.float64],
-    step: npt.NDArray[np.float64],
+    folder: str | Path, slices: Sequence[Any], places: npt.NDArray[Any], step: npt.NDArray[Any]
 ) -> None:
     """Refuses slices that are elsewhere than step by step from the first to the last."""
     distances = np.linalg.norm(np.diff(places, axis=0), axis=1)
@@ -248,9 +238,8 @@ class ReadImage(Transform):
         for image in images[1:]:
             if image.shape[1:] != first.shape[1:]:
                 raise ValueError(f"shapes {[*first.shape[1:]]} and {[*image.shape[1:]]}")
-            distance = distance_of_grids(
-                first.shape[1:], image.affine.numpy(), first.affine.numpy()
-            )
+            affines = image.affine.numpy(), first.affine.numpy()
+            distance = distance_of_grids(first.shape[1:], *affines)
             if not distance <= self.affine_tolerance:
                 raise ValueError(f"their affines put voxels up to {distance:.3g} mm apart")
         return torch.cat([*images]) if len(images) > 1 else first

@@ -9,8 +9,9 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain, cycle
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,9 +91,10 @@ def label_tables(names: Mapping[int, str]) -> dict[str, str]:
         1 left_atrium 204 121 167 255
         <BLANKLINE>
     """
+    colors = chain([BACKGROUND], cycle(COLORS))
     rows = [
-        (value, name.replace('"', "'"), *_color(k), int(value > 0))
-        for k, (value, name) in enumerate(names.items())
+        (value, name.replace('"', "'"), *color, int(value > 0))
+        for (value, name), color in zip(names.items(), colors, strict=False)
     ]
     snap = [
         f'{value:5d} {r:5d} {g:4d} {b:4d} {seen:8d} {seen:2d} {seen:2d}    "{name}"\n'
@@ -118,10 +120,6 @@ def names_in(text: str) -> dict[int, str]:
     """
     rows = map(_ITK_SNAP_ROW.fullmatch, text.splitlines())
     return {int(row[1]): row[2] for row in rows if row}
-
-
-def _color(index: int) -> tuple[int, int, int]:
-    return BACKGROUND if index == 0 else COLORS[(index - 1) % len(COLORS)]
 
 
 _MARK = b"nacl_monai map of "
@@ -199,7 +197,10 @@ def write_together(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
         for path, write in writes.items():
             try:
                 asides[path] = _aside(path)
-                _fill(asides[path], write)
+                with asides[path].open("wb") as stream:
+                    write(stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
         for path in writes:
@@ -217,13 +218,6 @@ def _aside(path: Path) -> Path:
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         leftover.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}")
-
-
-def _fill(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    with file.open("wb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def compress(image: Any, file: BinaryIO) -> None:
@@ -245,8 +239,6 @@ def _is_rigid(affine: np.ndarray) -> bool:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return np.allclose(directions.T @ directions, np.eye(3), atol=1e-4)
 
-
-Writes = dict[Path, Callable[[BinaryIO], object]]
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -279,7 +271,9 @@ class SaveMaps(Transform):
     ) -> None:
         texts = label_tables(dict(enumerate(classes))) if classes else {}
         self.tables = {Path(output_dir) / name: text for name, text in texts.items()}
-        _check_same(self.tables)
+        for path, text in self.tables.items():
+            if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+                refuse(f"{path}: is there, and names other classes; choose another --output_dir")
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,60 +291,38 @@ class SaveMaps(Transform):
             )
         stem = self.stems[file]
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
-        _check_replaceable(paths.values())
-        writes: Writes = {}
+        writes: dict[Path, Callable[[BinaryIO], object]] = {}
         for name, path in paths.items():
+            if path.exists() and not is_map(path):
+                raise ImageFault(
+                    f"{path}: is there, and no map of inference; choose another --output_dir"
+                )
             voxels = _voxels(name, MAPS[name](probs))
             image = map_image(voxels, name, file, probs.affine.numpy())
             writes[path] = partial(compress, image)
-        _save({**writes, **_missing(self.tables)})
+        missing = {path: text for path, text in self.tables.items() if not path.exists()}
+        writes |= {path: methodcaller("write", text.encode()) for path, text in missing.items()}
+        try:
+            write_together(writes)
+        except OSError as error:
+            where, why = error.filename, error.strerror
+            refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
         return {**data, "files": list(paths.values())}
-
-
-def _check_same(tables: Mapping[Path, str]) -> None:
-    """Refuses a folder whose label values have other names."""
-    for path, text in tables.items():
-        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
-            refuse(f"{path}: is there, and names other classes; choose another --output_dir")
-
-
-def _missing(texts: Mapping[Path, str]) -> Writes:
-    return {
-        path: methodcaller("write", text.encode())
-        for path, text in texts.items()
-        if not path.exists()
-    }
-
-
-def _check_replaceable(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.exists() and not is_map(path):
-            raise ImageFault(
-                f"{path}: is there, and no map of inference; choose another --output_dir"
-            )
 
 
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:
     """For every file, the path of its maps but for their own names."""
     places = {file: Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - without links
     common = os.path.commonpath([place.parent for place in places.values()])
-    stems = _stems(places.values())
-    _check_apart(stems)
-    return {file: output_dir / stems[places[file]].relative_to(common) for file in files}
-
-
-def _stems(places: Iterable[Path]) -> dict[Path, Path]:
-    """Every file's path without its ending, or with it where another file has the same stem."""
-    stems = {place: place.with_name(_stem(place)) for place in places}
-    equal = Counter(stems.values())
-    return {place: stem if equal[stem] == 1 else place for place, stem in stems.items()}
-
-
-def _check_apart(stems: Mapping[Path, Path]) -> None:
-    taken: dict[Path, Path] = {}
+    stems = {place: place.with_name(_stem(place)) for place in places.values()}
+    equal, taken = Counter(stems.values()), dict[Path, Path]()
     for place, stem in stems.items():
-        if taken.setdefault(stem, place) != place:
-            refuse(f"{taken[stem]} and {place}: their maps would have the same names; rename one")
+        if equal[stem] > 1:  # which the endings may tell apart
+            stems[place] = place
+        if taken.setdefault(stems[place], place) != place:
+            first = taken[stems[place]]
+            refuse(f"{first} and {place}: their maps would have the same names; rename one")
+    return {file: output_dir / stems[places[file]].relative_to(common) for file in files}
 
 
 def _stem(place: Path) -> str:
@@ -365,11 +337,3 @@ def _voxels(name: str, channels: torch.Tensor) -> np.ndarray:
     voxels: np.ndarray = channels.movedim(0, -1).cpu().numpy()
     dtype = np.uint8 if name == "label" else np.float32
     return (voxels if name == "probabilities" else voxels[..., 0]).astype(dtype)
-
-
-def _save(writes: Writes) -> None:
-    try:
-        write_together(writes)
-    except OSError as error:
-        where, why = error.filename, error.strerror
-        refuse(f"{where}: cannot be written ({why}); choose another --output_dir")

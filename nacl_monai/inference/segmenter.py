@@ -48,10 +48,6 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
         refuse(
             f"{file}: does not fit the network; choose the one it was trained with: --network_def"
         )
-    _check_finite(file, network)
-
-
-def _check_finite(file: Path, network: nn.Module) -> None:
     for name, values in network.state_dict().items():
         if not values.isfinite().all():
             refuse(f"{file}: holds NaN or infinite weights ({name}); train again")
@@ -125,7 +121,9 @@ class Segmenter:
         try:
             for index in range(len(self.dataset)):
                 self._try_to_segment(index, files, faults)
-                _show_progress(index + 1, len(self.dataset))
+                with redirect_stdout(sys.stderr):
+                    done, newline = index + 1, not sys.stderr.isatty()
+                    progress_bar(done, len(self.dataset), "Segmenting", newline=newline)
         except SystemExit as refusal:  # of all images; those before may have faults of their own
             faults.append(str(refusal))
         finally:
@@ -142,7 +140,8 @@ class Segmenter:
             faults.append(str(fault))
         except Exception as error:  # noqa: BLE001 - the other images can be segmented still
             traceback.print_exc()
-            faults.append(f"error: {self._name(index)}: fails ({_cause(error)!r}); see above")
+            names = " and ".join(self.dataset.data[index]["image"])
+            faults.append(f"error: {names}: fails ({_cause(error)!r}); see above")
 
     def _segment(self, index: int) -> list[Path]:
         case = dict(self.dataset[index])
@@ -152,14 +151,6 @@ class Segmenter:
             files: list[Path] = self.postprocessing(case)["files"]
         return files
 
-    def _name(self, index: int) -> str:
-        return " and ".join(self.dataset.data[index]["image"])
-
 
 def _cause(error: BaseException) -> BaseException:
     return error if error.__cause__ is None else _cause(error.__cause__)
-
-
-def _show_progress(done: int, images: int) -> None:
-    with redirect_stdout(sys.stderr):
-        progress_bar(done, images, "Segmenting", newline=not sys.stderr.isatty())

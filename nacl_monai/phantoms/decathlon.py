@@ -97,30 +97,31 @@ def _make_prostate(case: CaseRequest) -> tuple[Array, Array, Array]:
     return np.abs(image).astype(np.float32), label, grid.affine
 
 
-# What `dataset.json` says of each task, in the official order
 _PHANTOM = {"reference": "Synthetic phantom", "licence": "Apache-2.0", "release": "phantom"}
-HIPPOCAMPUS = _task_phantom(
-    {
-        "name": "Hippocampus",
-        "description": "Left and right hippocampus segmentation",
+
+
+def _task(
+    name: str, what: str, modality: list[str], labels: list[str], most: int
+) -> dict[str, Any]:
+    """What `dataset.json` says of a task, in the official order."""
+    return {
+        "name": name,
+        "description": f"{what} segmentation",
         **_PHANTOM,
-        "tensorImageSize": "3D",
-        "modality": {"0": "MRI"},
-        "labels": {"0": "background", "1": "Anterior", "2": "Posterior"},
-        "numTraining": 260,
-    },
+        "tensorImageSize": "3D" if len(modality) == 1 else "4D",
+        "modality": {str(number): word for number, word in enumerate(modality)},
+        "labels": {str(value): label for value, label in enumerate(labels)},
+        "numTraining": most,
+    }
+
+
+_SIDES = "Left and right hippocampus"
+_ZONES = "Prostate transitional zone and peripheral zone"
+HIPPOCAMPUS = _task_phantom(
+    _task("Hippocampus", _SIDES, ["MRI"], ["background", "Anterior", "Posterior"], 260),
     _make_hippocampus,
     one_size=True,
 )
 PROSTATE = _task_phantom(
-    {
-        "name": "Prostate",
-        "description": "Prostate transitional zone and peripheral zone segmentation",
-        **_PHANTOM,
-        "tensorImageSize": "4D",
-        "modality": {"0": "T2", "1": "ADC"},
-        "labels": {"0": "background", "1": "PZ", "2": "TZ"},
-        "numTraining": 32,
-    },
-    _make_prostate,
+    _task("Prostate", _ZONES, ["T2", "ADC"], ["background", "PZ", "TZ"], 32), _make_prostate
 )

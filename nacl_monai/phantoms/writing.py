@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_folder
+from nacl_monai.output import written_folder
 from nacl_monai.phantoms.painting import Array
 from nacl_monai.progress import progress_bar
 
@@ -111,7 +110,7 @@ class Phantom:
         record = {"name": self.name, "cases": cases, "seed": seed, **size, "version": self.version}
         if _holds_phantom(directory, record):
             return directory
-        with _replaced(directory) as root:
+        with written_folder(directory, "phantom", option="folder", replace=False) as root:
             for name, text in self.texts(cases).items():
                 (root / name).write_text(text, encoding="utf-8")
             numbers = [*range(self.first, self.first + cases), *self.unlabeled]
@@ -160,33 +159,6 @@ def _holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
     if missing:
         raise InputError(f"{directory}: holds this phantom without its {missing[0]}; {_REMEDY}")
     return True
-
-
-@contextmanager
-def _replaced(directory: Path) -> Iterator[Path]:
-    """A folder to fill, which takes an absent or empty directory's place if all goes well.
-
-    The folder is made beside the directory, so that the last step is a rename: an interruption
-    leaves nothing that looks like a phantom.
-
-    Raises:
-        InputError: If the operating system refuses.
-    """
-    directory = directory.resolve()
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".phantom-", dir=directory.parent) as beside:
-            filling = Path(beside) / directory.name
-            filling.mkdir()
-            yield filling
-            if directory.exists():
-                directory.rmdir()
-            filling.rename(directory)
-    except OSError as error:
-        raise InputError(
-            f"{directory}: cannot be written ({error.strerror or error}); "
-            "name a folder in a place that is writable and has space"
-        ) from error
 
 
 def save_nifti(

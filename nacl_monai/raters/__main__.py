@@ -28,52 +28,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="nacl-monai fit-prior",
         description="Fit the width of NACL's prior to cases that several raters labeled.",
     )
-    fit.add_argument(
-        "raters",
-        nargs="+",
-        type=Path,
-        metavar="RATER",
-        help="folders of label maps of the same cases",
-    )
-    fit.add_argument(
-        "--output",
-        type=Path,
-        default=Path("prior.yaml"),
-        metavar="YAML",
-        help="default: prior.yaml",
-    )
-    fit.add_argument(
-        "--spacing",
-        nargs="+",
-        type=float,
-        metavar="MM",
-        help="voxels of the training, one number per axis (default: those of the label maps)",
-    )
-    fit.add_argument(
-        "--volumes",
-        action="store_true",
-        help="soften volumes, for a 3-D network (default: slices, along the axis of the longest "
-        "voxels, or else upward)",
-    )
-    fit.add_argument(
-        "--band",
-        type=float,
-        default=3.0,
-        metavar="MM",
-        help="how far from a border voxels count (default: 3)",
-    )
-    fit.add_argument(
-        "--affine_tolerance",
-        type=distance,
-        default=AFFINE_TOLERANCE,
-        metavar="MM",
-        help=f"how far apart two label maps may put a voxel (default: {AFFINE_TOLERANCE})",
-    )
-    fit.add_argument(
-        "--patient-pattern",
-        metavar="REGEX",
-        help=r"whose a case is, the group of a regular expression: '(patient\d+)_'",
-    )
+    add = fit.add_argument
+    folders = "folders of label maps of the same cases"
+    add("raters", nargs="+", type=Path, metavar="RATER", help=folders)
+    file = Path("prior.yaml")
+    add("--output", type=Path, default=file, metavar="YAML", help=f"default: {file}")
+    sizes = "voxels of the training, one number per axis (default: those of the label maps)"
+    add("--spacing", nargs="+", type=float, metavar="MM", help=sizes)
+    slices = "slices, along the axis of the longest voxels, or else upward"
+    volumes = f"soften volumes, for a 3-D network (default: {slices})"
+    add("--volumes", action="store_true", help=volumes)
+    near = "how far from a border voxels count (default: 3)"
+    add("--band", type=float, default=3.0, metavar="MM", help=near)
+    apart = f"how far apart two label maps may put a voxel (default: {AFFINE_TOLERANCE})"
+    limit = AFFINE_TOLERANCE
+    add("--affine_tolerance", type=distance, default=limit, metavar="MM", help=apart)
+    group = r"whose a case is, the group of a regular expression: '(patient\d+)_'"
+    add("--patient-pattern", metavar="REGEX", help=group)
     return fit
 
 

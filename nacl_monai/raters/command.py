@@ -33,7 +33,7 @@ from nacl_monai.raters.scores import Fit, PriorScores, fit_width, score_priors
 
 #: Widths that are tried, in the smallest voxels of the label maps.
 TRIED = np.geomspace(0.3, 8.0, 14)
-PREFIX = "losses::nacl::"
+KEYS = [f"losses::nacl::{name}" for name in ("prior", "sigma", "kernel_size")]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def fit_prior(options: FitOptions) -> list[Path]:
     print(*lines, sep="\n")
     if pooled.doubt:
         print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
-    print("train with:", " ".join(f"--{key} {_word(value)}" for key, value in words.items()))
+    quoted = {key: f'"{word}"' if isinstance(word, list) else word for key, word in words.items()}
+    print("train with:", " ".join(f"--{key} {word}" for key, word in quoted.items()))
     comments = [*lines, f"{len(options.raters)} raters, {counted(pooled.patients, 'patient')}"]
     text = [*(f"# {line}\n" for line in comments), *(f"{key}: {words[key]}\n" for key in words)]
     return [write_text(options.output, "".join(text))]
@@ -87,9 +88,7 @@ def _check(options: FitOptions) -> None:
     if not 0 < options.band < math.inf:
         raise SettingError(f"--band: is {options.band:g}; give a width above 0 mm")
     sizes = options.spacing
-    if sizes is not None and (
-        len(sizes) != options.axes or not all(0 < size < math.inf for size in sizes)
-    ):
+    if sizes and not (len(sizes) == options.axes and all(0 < s < math.inf for s in sizes)):
         raise SettingError(
             f"--spacing: is {' '.join(f'{size:g}' for size in sizes)}; give {options.axes} numbers of "
             "mm, one per axis of what the network sees"
@@ -109,10 +108,14 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     _check_raters(options.raters, values, cases)
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
-    scores = {
-        value: score_priors(_masks(cases, patients, value, options), priors, [options.band])
-        for value in values
-    }
+    scores = {}
+    for value in values:
+        structures = (
+            structure(case, value, patient, options.band, options.volumes)
+            for case, patient in zip(cases, patients, strict=True)
+        )
+        masks = (masks for masks in structures if masks is not None)
+        scores[value] = score_priors(masks, priors, [options.band])
     return scores, tuple(np.median(spacings, axis=0).tolist())
 
 
@@ -146,16 +149,6 @@ def _spacings(options: FitOptions, cases: Sequence[RatedCase]) -> npt.NDArray[np
     return spacings
 
 
-def _masks(
-    cases: Sequence[RatedCase], patients: Sequence[str], value: int, options: FitOptions
-) -> Iterator[RatedMasks]:
-    """The masks of a class, of the cases that have it."""
-    for case, patient in zip(cases, patients, strict=True):
-        masks = structure(case, value, patient, options.band, options.volumes)
-        if masks is not None:
-            yield masks
-
-
 def overrides(
     width: float, drawn_on: Sequence[float], trained_on: Sequence[float]
 ) -> Mapping[str, object]:
@@ -181,15 +174,8 @@ def overrides(
     sigma = [round(math.sqrt(drawn + size**2 / 12) / size, 3) for size in trained_on]
     sizes = [extent_of("blur", one) for one in sigma]
     alike = len(set(sigma)) == 1
-    return {
-        f"{PREFIX}prior": "blur",
-        f"{PREFIX}sigma": sigma[0] if alike else sigma,
-        f"{PREFIX}kernel_size": sizes[0] if alike else sizes,
-    }
-
-
-def _word(value: object) -> str:
-    return f'"{value}"' if isinstance(value, list) else str(value)
+    window = (sigma[0], sizes[0]) if alike else (sigma, sizes)
+    return dict(zip(KEYS, ("blur", *window), strict=True))
 
 
 def _line(name: str, fit: Fit) -> str:
@@ -266,9 +252,8 @@ def read_cases(
         for file, image in zip(files, images, strict=True):
             if image.voxels.ndim != 3:
                 raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
-            check_same_grid(
-                VoxelGrid(str(file), image.shape, image.affine), first, affine_tolerance
-            )
+            grid = VoxelGrid(str(file), image.shape, image.affine)
+            check_same_grid(grid, first, affine_tolerance)
             values = whole_numbers(file, image.voxels, image.step)  # (z, y, x)
             apply: Any = nibabel.orientations.apply_orientation
             labels.append(np.ascontiguousarray(apply(values.T, turn)))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -59,12 +59,8 @@ def blur(width: float) -> Prior:
         >>> [f"{p:.2f}" for p in blur(0.5).soften(planes)[0, 4, 3:7]]
         ['0.06', '0.30', '0.70', '0.94']
     """
-    return Prior(
-        "blur",
-        f"blur, {width:.2f} mm",
-        width,
-        lambda planes: softened_to_width(planes, "blur", width),
-    )
+    soften = partial(softened_to_width, prior="blur", width=width)
+    return Prior("blur", f"blur, {width:.2f} mm", width, soften)
 
 
 def softened(

@@ -281,18 +281,10 @@ def fit_width(
     low, high = percentile_interval(_lowest(widths, curves), expanded(len(scores.patients)))
     excess = percentile_interval(curves - curves[:, [curve.argmin()]])
     alike = widths[excess[0] <= 0]
-    return Fit(
-        family,
-        metric,
-        scores.bands[band],
-        widths,
-        curve,
-        float(_lowest(widths, curve[None])[0]),
-        float(low),
-        float(high),
-        (float(alike[0]), float(alike[-1])),
-        len(scores.patients),
-    )
+    best = float(_lowest(widths, curve[None])[0])
+    ends = float(low), float(high), (float(alike[0]), float(alike[-1]))
+    patients = len(scores.patients)
+    return Fit(family, metric, scores.bands[band], widths, curve, best, *ends, patients)
 
 
 def expanded(patients: int, coverage: float = COVERAGE) -> float:

@@ -1,18 +1,18 @@
-"""A size that a network cannot take is refused before anything is trained."""
+"""A size that a network cannot take is refused; a list of outputs becomes the final one."""
 
 import pytest
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets import BasicUNetPlusPlus, UNet
 
 from nacl_monai.errors import InputError
-from nacl_monai.networks import check_input_size
+from nacl_monai.networks import SingleOutput, check_input_size
 from tests.networks.conftest import MULTIPLES, NETWORKS, build
 
-DATASETS = [(224, 224), (240, 240), (192, 192), (160, 160), (48, 64)]
+SIZES = [(224, 224), (240, 240), (48, 64)]  # the other datasets have multiples of 32, too
 ANY_SIZE = {"unet_authors", "basic_unet_plus_plus", "transunet"}
 
 
-@pytest.mark.parametrize("size", DATASETS, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_slices_of_every_dataset_are_accepted(name, size):
     """Every network takes the slices of every dataset, if they are multiples of what it takes."""
@@ -106,3 +106,17 @@ def test_missing_package_is_no_matter_of_size():
     """It is reported as what it is."""
     with pytest.raises(ImportError):
         check_input_size(Faulty(ImportError("einops")), 1, (32, 32))
+
+
+@pytest.mark.parametrize("deep_supervision", [True, False])
+def test_evaluation_gives_the_last_output_and_training_all_in_reverse(deep_supervision):
+    """Evaluation gives the network's last output, training all of them from the last to the first."""
+    network = BasicUNetPlusPlus(2, 1, 3, (4, 4, 4, 4, 4, 4), deep_supervision)
+    image = torch.rand(2, 1, 32, 32)
+    expected = network(image)
+
+    assert len(expected) == (4 if deep_supervision else 1)
+    adapted = SingleOutput(network)
+    for ours, theirs in zip(adapted(image), reversed(expected), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(adapted.eval()(image), expected[-1])
