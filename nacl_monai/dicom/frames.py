@@ -13,6 +13,7 @@ import torch
 
 from nacl_monai.audits.images import Image, read_image
 from nacl_monai.audits.labels import whole_numbers
+from nacl_monai.audits.names import stem_of
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
@@ -44,13 +45,52 @@ def read_frames(
         InputError: If the file cannot be read, is neither, is on another grid, has other classes, or
             classes that overlap.
     """
-    if not file.is_file():
-        raise InputError(f"{file}: is not a file; give a map that inference has written")
-    image = read_image(file)
+    image = _image(file)
     voxels = _turned(file, image, series, affine_tolerance)
     if voxels.ndim == 3:
         return _checked_labels(file, image, voxels, classes)
     return _checked_probabilities(file, voxels, classes)
+
+
+def read_values(
+    file: Path,
+    series: Series,
+    classes: Sequence[str] | None,
+    affine_tolerance: float = AFFINE_TOLERANCE,
+) -> dict[str, Frames]:
+    """Reads what a Parametric Map shows: the probability of each class, or one number for each voxel.
+
+    Args:
+        file: Several channels are probabilities; one channel is another map, such as confidence.
+        series: On whose grid it must be.
+        classes: Names of all classes, with the background; None if they are not known.
+        affine_tolerance: How far apart both may put a voxel, in mm.
+
+    Returns:
+        Name → ``(slice, row, column)``, float32: every class but the background, or the map's kind.
+
+    Raises:
+        InputError: As `read_frames`; and if the file is a label map, or holds NaN or negative numbers.
+    """
+    image = _image(file)
+    voxels = _turned(file, image, series, affine_tolerance)
+    if voxels.ndim == 4:
+        names = classes or [str(k) for k in range(voxels.shape[3])]
+        probs = _checked_probabilities(file, voxels, len(names))
+        return {name: np.ascontiguousarray(probs[..., k]) for k, name in enumerate(names[1:])}
+    values = voxels.astype(np.float32)
+    if image.whole or not (np.isfinite(values).all() and values.min() >= 0):
+        raise InputError(
+            f"{file}: is not a map of numbers of 0 or more; give NAME_probabilities.nii.gz, "
+            "NAME_confidence.nii.gz or NAME_entropy.nii.gz"
+        )
+    return {stem_of(file).rpartition("_")[2]: values}
+
+
+def _image(file: Path) -> Image:
+    if not file.is_file():
+        raise InputError(f"{file}: is not a file; give a map that inference has written")
+    return read_image(file)
 
 
 def _turned(file: Path, image: Image, series: Series, tolerance: float) -> Frames:

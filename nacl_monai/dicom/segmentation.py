@@ -1,16 +1,19 @@
-"""A DICOM segmentation (SEG) of a series by highdicom: names of classes, their codes, and the file."""
+"""Maps of a series as DICOM by highdicom: segmentations with names and codes, and Parametric Maps."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from highdicom import UID, AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
+from highdicom.content import VOILUTTransformation
+from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -24,7 +27,7 @@ from nacl_monai.inference.saving import COLORS, ITK_SNAP, names_in
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"
 #: How far the new series' numbers are above that of the source.
-_LABEL_MAP, _PROBABILITIES = 1000, 2000
+_LABEL_MAP, _PROBABILITIES, _MAP = 1000, 2000, 3000
 
 
 def write_segmentation(frames: Frames, series: Series, names: Sequence[str], output: Path) -> None:
@@ -44,39 +47,85 @@ def write_segmentation(frames: Frames, series: Series, names: Sequence[str], out
         InputError: If the series lacks something that a segmentation has to say, or if the file cannot
             be written.
     """
+    _write(lambda: _segmentation(frames, series, names), series, output)
+
+
+def write_map(values: Frames, series: Series, name: str, output: Path) -> None:
+    """Writes a Parametric Map, a number for each voxel in float32, as it is read back.
+
+    Args:
+        values: ``(slice, row, column)``, such as the probability of a class, or an entropy.
+        series: The series that was segmented; the file belongs to its patient and study.
+        name: Of what is shown.
+        output: The file.
+
+    Raises:
+        InputError: If the series lacks something that a map has to say, or if the file cannot be
+            written.
+    """
+    _write(lambda: _map(values, series, name), series, output)
+
+
+def _write(make: Callable[[], Dataset], series: Series, output: Path) -> None:
     try:
-        segmentation = _segmentation(frames, series, names)
+        made = make()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         folder, cause = Path(series.slices[0].filename).parent, str(error).partition("\n")[0]
         raise InputError(
             f"{folder}: cannot be referred to ({cause}); export the series again"
         ) from error
     with atomic_path(output) as temporary:
-        segmentation.save_as(temporary)
+        made.save_as(temporary)
+
+
+def _said(series: Series, offset: int, kind: str) -> dict[str, Any]:
+    """What a file of either kind says of itself."""
+    return {
+        "source_images": series.slices,
+        "series_instance_uid": UID(),
+        "series_number": int(series.slices[0].get("SeriesNumber") or 0) + offset,
+        "series_description": f"{_PRODUCT} {kind}",
+        "sop_instance_uid": UID(),
+        "instance_number": 1,
+        "manufacturer": _PRODUCT,
+        "manufacturer_model_name": _PRODUCT,
+        "software_versions": __version__,
+        "device_serial_number": "none",
+        "content_description": f"{kind} of {_PRODUCT} {__version__}",
+        "specific_character_set": _UTF8,
+    }
+
+
+def _map(values: Frames, series: Series, name: str) -> ParametricMap:
+    largest = max(1.0, float(values.max()))
+    meaning = RealWorldValueMapping(
+        lut_label=name[:16],
+        lut_explanation=name,
+        unit=codes.UCUM.NoUnits,
+        value_range=(0.0, largest),
+    )
+    return ParametricMap(
+        pixel_array=values,
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[meaning],
+        voi_lut_transformations=[
+            VOILUTTransformation(window_center=largest / 2, window_width=largest)
+        ],
+        content_label="MAP",
+        **_said(series, _MAP, name),
+    )
 
 
 def _segmentation(frames: Frames, series: Series, names: Sequence[str]) -> Segmentation:
     is_label_map = frames.ndim == 3
     kind = "label map" if is_label_map else "probabilities"
-    number = int(series.slices[0].get("SeriesNumber") or 0)
     return Segmentation(
-        source_images=series.slices,
         pixel_array=frames,
         segmentation_type=SegmentationTypeValues("BINARY" if is_label_map else "FRACTIONAL"),
         segment_descriptions=[_described(k, name) for k, name in enumerate(names) if k > 0],
-        series_instance_uid=UID(),
-        series_number=number + (_LABEL_MAP if is_label_map else _PROBABILITIES),
-        series_description=f"{_PRODUCT} {kind}",
-        sop_instance_uid=UID(),
-        instance_number=1,
-        manufacturer=_PRODUCT,
-        manufacturer_model_name=_PRODUCT,
-        software_versions=__version__,
-        device_serial_number="none",
         content_label=kind.upper().replace(" ", "_"),
-        content_description=f"{kind} of {_PRODUCT} {__version__}",
         omit_empty_frames=bool(frames.any()),
-        specific_character_set=_UTF8,
+        **_said(series, _LABEL_MAP if is_label_map else _PROBABILITIES, kind),
     )
 
 

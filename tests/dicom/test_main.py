@@ -45,6 +45,39 @@ def test_maps_of_inference_become_segmentations_beside_them(place, capsys):
     np.testing.assert_allclose(probs, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
 
+def test_numbers_become_parametric_maps(place, capsys):
+    """One of each class, or of one other map; every voxel is where and what it was."""
+    for kind, values in (
+        ("probabilities", PROBS[..., 1:]),
+        ("confidence", PROBS.max(-1, keepdims=True)),
+    ):
+        assert main(["dicom", "ct", f"predictions/ct_{kind}.nii.gz", "--as", "map"]) == 0
+        classes = ["_liver", "_tumor"] if kind == "probabilities" else [""]
+        files = [f"predictions/ct_{kind}{name}.dcm" for name in classes]
+        assert capsys.readouterr().out.splitlines() == [f"wrote {file}" for file in files]
+        for k, file in enumerate(files):
+            one = dcmread(place / file)
+            stored = np.frombuffer(one.FloatPixelData, np.float32)
+            frames = stored.reshape(-1, one.Rows, one.Columns)
+            places = [
+                group.PlanePositionSequence[0].ImagePositionPatient
+                for group in one.PerFrameFunctionalGroupsSequence
+            ]
+            for frame, position in zip(frames, places, strict=True):
+                x, y, z = np.linalg.solve(MATRIX, [*(-np.array(position[:2])), position[2], 1])[:3]
+                assert (abs(x) < 1e-3, abs(y) < 1e-3) == (True, True)
+                np.testing.assert_array_equal(frame, values[:, :, round(z), k].T)
+            assert one.PatientID == dcmread(place / "ct/IM0001").PatientID
+            assert one.Modality == "OT" or one.SOPClassUID.name == "Parametric Map Storage"
+
+
+def test_label_map_is_not_a_parametric_map(place, capsys):
+    """In one line, and nothing is written."""
+    assert main(["dicom", "ct", "predictions/ct_label.nii.gz", "--as", "map"]) == 1
+    assert "is not a map of numbers of 0 or more; give" in capsys.readouterr().err
+    assert not list(place.rglob("*.dcm"))
+
+
 def test_names_and_file_can_be_given(place):
     """In place of those that are found; the folder is made."""
     words = ["--names", "background", "left kidney", "cyst", "--output", "new/x.dcm"]
