@@ -64,7 +64,9 @@ def exported(trained_once, tmp_path_factory):
     return bundle
 
 
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize(
+    "name", ["temperature_union", pytest.param("vector_all", marks=pytest.mark.slow)]
+)
 def test_calibrator_is_behind_the_network(exported, name):
     """`model.ts` has both, `plain.ts` the network alone to the bit, inference both or one."""
     _, bundle = exported(name)

@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai import inference
+from nacl_monai.bundles import self_contained as module
 from nacl_monai.bundles.self_contained import (
     check_known_code,
     run_configs,
@@ -125,6 +127,14 @@ def test_scripts_need_no_module_of_this_package(tmp_path):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert not node.module.startswith("nacl_monai"), file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _read_once():
+    """The sources, which no test changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_code_of_sources", cache(module._code_of_sources))
+        yield
 
 
 @pytest.mark.parametrize("dataset", dataset_names(BUNDLES))

@@ -192,8 +192,7 @@ def run_of(datasets, tmp_path_factory):
 @pytest.fixture(
     scope="session",
     params=[
-        pytest.param(name, marks=() if name in ("acdc", "hippocampus") else pytest.mark.slow)
-        for name in FAST
+        pytest.param(name, marks=() if name == "hippocampus" else pytest.mark.slow) for name in FAST
     ],
 )
 def trained(request, run_of):

@@ -70,6 +70,7 @@ class TestEveryBundle:
         cases = 260 if dataset == "hippocampus" else patients * (2 if dataset == "acdc" else 1)
         assert parser["official_cases"] == cases
 
+    @pytest.mark.slow
     def test_phantom_passes_the_check_of_a_download(self, dataset, datasets):
         """The phantom passes the check of a download, as a part of it."""
         found = check_dataset(dataset, datasets[dataset], bundles=ROOT / "bundles", subset=True)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.configurations.conftest import FAST, arguments, contents, one_line
 
+pytestmark = pytest.mark.slow  # a training; tests/training/test_run_settings.py has the rules
+
 
 @pytest.fixture
 def run(run_of, tmp_path):
@@ -92,7 +94,6 @@ def test_another_dataset_is_refused(bundle, run):
     assert "another dataset (acdc, now kits)" in one_line(errors)
 
 
-@pytest.mark.slow
 def test_record_is_of_the_weights_split_settings_and_set(bundle, run):
     """A setting of the command and one of the run's config.json among them."""
     folder, shared = run
@@ -108,7 +109,6 @@ def test_record_is_of_the_weights_split_settings_and_set(bundle, run):
     assert "dataset_dir" not in record["settings"]
 
 
-@pytest.mark.slow
 def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_path):
     """Inverted in a copy of the dataset, under the same names; nor is a calibrator fitted to them."""
     folder, shared = run

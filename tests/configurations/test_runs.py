@@ -173,6 +173,7 @@ def predict(tmp_path_factory, trained):
 
 
 class TestInference:
+    @pytest.mark.slow
     def test_resized_probabilities_are_interpolated(self, run_of, prediction_of):
         """Where images are resized, probabilities are interpolated, not copied from the nearest."""
         probabilities = prediction_of(run_of("acdc"))[1]["probabilities"].get_fdata()

@@ -147,7 +147,7 @@ def test_two_datasets_of_several_structures_and_metrics():
         for column in ("dice_1", "dice_2", "ece_foreground")
     }
 
-    check(scores, resamples=200)
+    check(scores, resamples=60)
 
 
 def test_trainings_are_drawn_with_the_patients():
@@ -159,7 +159,7 @@ def test_trainings_are_drawn_with_the_patients():
         for column in ("dice", "hd95")
     }
 
-    check(scores, resamples=100)
+    check(scores, resamples=40)
 
 
 def test_undefined_scores():
@@ -176,7 +176,7 @@ def test_undefined_scores():
         ("y", "dice"): random_table(rng, list("stuvw")),
     }
 
-    check(scores, resamples=150)
+    check(scores, resamples=60)
 
 
 def test_scores_of_other_patients():
@@ -188,7 +188,7 @@ def test_scores_of_other_patients():
         ("y", "dice_1"): random_table(rng, ["k", "j", "i"]),
     }
 
-    check(scores, resamples=100)
+    check(scores, resamples=40)
 
 
 def test_method_without_any_score_has_no_rank():

@@ -14,8 +14,8 @@ from monai.metrics import DiceMetric
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import expected_dice, hausdorff_distance, structure_masks
 from nacl_monai.paper import EXHIBITS, read_results
-from nacl_monai.paper.__main__ import main
 from nacl_monai.paper.grid import after_training, grid_of, main_grid
+from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import CONVENTIONS, as_authors, first_runs
 from tests.evaluated_runs import rename_cases
 
@@ -327,18 +327,16 @@ def test_earlier_evaluation_is_scored_where_nothing_is_in_doubt():
         as_authors(table.assign(dice_a=[0.0, np.nan]), CASES)
 
 
-def test_difference_is_printed_where_conventions_agree(grid, tmp_path):
+def test_difference_is_printed_where_conventions_agree(grid):
     """ECE always, DSC by the authors' conventions alone, CECE never; the paper's number always."""
     shown = {}
     for name in CONVENTIONS:
-        for table in ("table1", "table2"):
-            output = tmp_path / name
-            words = [table, str(grid), "--output", str(output), "--conventions", name]
-            assert main(words) == 0
-            rows = pd.read_csv(output / f"{table}.csv").query("dataset == 'acdc'")
-            assert rows[rows["paper"].notna()]["metric"].nunique() == 2
-            shown[name] = shown.get(name, set()) | set(rows[rows["difference"].notna()]["metric"])
-            command = json.loads((output / f"{table}.json").read_text())["command"]
-            assert ("--conventions authors" in command) == (name == "authors")
+        results = read_results([grid], name)
+        for exhibit in (EXHIBITS["table1"], EXHIBITS["table2"]):
+            table = exhibit.content.summary(exhibit.select(results, datasets=["acdc"]))
+            assert table[table["paper"].notna()]["metric"].nunique() == 2
+            shown[name] = shown.get(name, set()) | set(table[table["difference"].notna()]["metric"])
+        command = command_line("table1", [grid], "out", {"conventions": name})
+        assert ("--conventions authors" in command) == (name == "authors")
 
     assert shown == {"project": {"ece_foreground"}, "authors": {"ece_foreground", "dice", "hd95"}}
