@@ -108,7 +108,7 @@ def test_all_recipes_together_leave_the_tests_green(checkout):
     apply_all(checkout)
 
     of_runs = ["tests/paper/test_committed.py", "tests/paper/test_recomputed.py"]  # not copied
-    of_runs += ["tests/configurations/test_headers.py::test_head_says"]
+    of_runs += ["tests/configurations/test_fragments.py::test_head_says"]
     elsewhere = [*of_runs, "tests/test_contributing.py"]
     run_tests(
         checkout, "-n", "2", "tests", "nacl_monai", *(f"--deselect={file}" for file in elsewhere)

@@ -1,5 +1,6 @@
-"""What the README and the page on training show is what the project does."""
+"""README and site show what the project does; every page can be reached."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -17,7 +18,11 @@ from nacl_monai.bundles.__main__ import (
 from nacl_monai.menus import dataset_names, read_menu
 
 ROOT = Path(__file__).parents[1]
+
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 TRAIN = (ROOT / "docs/train.md").read_text(encoding="utf-8")
 
 
@@ -63,3 +68,91 @@ def test_every_name_that_the_page_offers_can_be_chosen(variable, known):
 
     assert offered
     assert set(offered) <= set(known)
+
+
+DOCS = ROOT / "docs"
+
+
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.ipynb"))
+
+
+PAGES = sorted(
+    page.relative_to(DOCS).with_suffix("").as_posix()
+    for pattern in ("*.md", "api/*.md", "datasets/*.md", "tutorials/*.ipynb")
+    for page in DOCS.glob(pattern)
+)
+
+
+def linked():
+    """The pages that a table of contents names."""
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", text, re.DOTALL):
+            for line in block.splitlines():
+                if line and not line.startswith(":"):
+                    yield (page.parent / line).relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index"])
+def test_page_is_in_the_table_of_contents(page):
+    """Once; `make site` itself refuses one that is named and not there."""
+    assert list(linked()).count(page) == 1
+
+
+def test_page_links_no_page_that_the_site_lacks():
+    """Of those outside ``docs/``, it includes the pages of the bundles alone."""
+    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+
+    links = set(re.findall(r"\]\(\.\./([^)#]+\.md)", text))
+    assert {
+        link for link in links if not re.fullmatch(r"bundles/\w+/docs/README\.md", link)
+    } == set()
+
+
+@pytest.mark.parametrize("file", TUTORIALS, ids=lambda file: file.stem)
+def test_tutorial_is_committed_with_its_outputs(file):
+    """Cells were run in order, with pictures and without errors; `make site` runs them again."""
+    cells = [
+        cell
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output["output_type"] == "error"]
+
+
+@pytest.mark.parametrize("file", TUTORIALS, ids=lambda file: file.stem)
+def test_tutorial_shows_no_path_of_the_machine_that_ran_it(file):
+    """It runs in a folder of its own, and names files in it."""
+    text = file.read_text(encoding="utf-8")
+    printed = re.sub(r'"image/png": "[^"]*"', "", text)
+
+    assert not re.findall(r"(?<![\w.}])/(?:[\w.-]+/)+[\w.-]+", printed)
+
+
+def test_api_has_a_page_for_every_package_that_users_import():
+    """Those with names to rely on; commands and what YAML calls have none."""
+    pages = {page.stem for page in (DOCS / "api").glob("*.md")} - {"index"}
+
+    assert pages == {
+        *(
+            "audits",
+            "data",
+            "losses",
+            "metrics",
+            "networks",
+            "posthoc",
+            "promises",
+            "raters",
+            "reports",
+        ),
+        "training",
+    }
+
+
+def test_readme_is_short():
+    """At most 1,200 words; whatever is longer is on a page of its own."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1200

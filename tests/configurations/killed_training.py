@@ -19,59 +19,27 @@ import torch
 from monai.bundle.config_item import ComponentLocator
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dying_at(number, function):
-    """``function``, but its call ``number`` kills the process."""
-    calls = count(1)
-    return lambda *arguments, **options: (
-        die() if next(calls) == number else function(*arguments, **options)
-    )
+#: Moments within an iteration of a training, or of a validation or an evaluation, and what then comes:
+#: a kill, Ctrl-C, or SIGTERM, as a cluster ends it.
+SIGNALS = {
+    "in_epoch": (SupervisedTrainer, signal.SIGKILL),
+    "interrupted": (SupervisedTrainer, signal.SIGINT),
+    "terminated": (SupervisedTrainer, signal.SIGTERM),
+    "in_validation": (SupervisedEvaluator, signal.SIGKILL),
+    "terminated_in_evaluation": (SupervisedEvaluator, signal.SIGTERM),
+}
 
 
-def terminating_at(number, function):
-    """``function``, but its call ``number`` sends SIGTERM first."""
-    calls = count(1)
-
-    def call(*arguments):
-        if next(calls) == number:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return function(*arguments)
-
-    return call
-
-
-def in_epoch(number):
-    SupervisedTrainer._iteration = dying_at(number, SupervisedTrainer._iteration)
-
-
-def interrupted(number):
-    """By Ctrl-C."""
-    iterate, calls = SupervisedTrainer._iteration, count(1)
+def in_iteration(number, owner, sent):
+    """The iteration of that number sends the process a signal before it computes anything."""
+    iterate, calls = owner._iteration, count(1)
 
     def iteration(*arguments):
         if next(calls) == number:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), sent)
         return iterate(*arguments)
 
-    SupervisedTrainer._iteration = iteration
-
-
-def terminated(number):
-    """By SIGTERM in an iteration of the training, as a cluster ends it."""
-    SupervisedTrainer._iteration = terminating_at(number, SupervisedTrainer._iteration)
-
-
-def terminated_in_evaluation(number):
-    """By SIGTERM in an iteration of a validation or an evaluation."""
-    SupervisedEvaluator._iteration = terminating_at(number, SupervisedEvaluator._iteration)
-
-
-def in_validation(number):
-    SupervisedEvaluator._iteration = dying_at(number, SupervisedEvaluator._iteration)
+    owner._iteration = iteration
 
 
 def while_writing(number):
@@ -82,13 +50,13 @@ def while_writing(number):
         if "optimizer" in state and next(calls) == number:
             stream.write(b"PK\x03\x04")
             stream.flush()
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
         save(state, stream)
 
     torch.save = write
 
 
-def damaged(_):
+def damage():
     folder = Path(sys.argv[sys.argv.index("--output_dir") + 1])
     newest = max((folder / "checkpoints").glob("*.pt"))
     content = bytearray(newest.read_bytes())
@@ -96,30 +64,24 @@ def damaged(_):
     newest.write_bytes(content)
 
 
-def never(_):
-    pass
+def prepare(moment):
+    """Whatever is to happen at a moment, such as "in_epoch:8"."""
+    name, _, number = moment.partition(":")
+    if name in SIGNALS:
+        in_iteration(int(number), *SIGNALS[name])
+    elif name == "while_writing":
+        while_writing(int(number))
+    elif name == "damaged":
+        damage()
 
 
-MOMENTS = {
-    function.__name__: function
-    for function in (
-        in_epoch,
-        interrupted,
-        terminated,
-        terminated_in_evaluation,
-        in_validation,
-        while_writing,
-        damaged,
-        never,
-    )
-}
-EXIT_CODES = {
-    "interrupted": -signal.SIGINT,
-    "terminated": 128 + signal.SIGTERM,
-    "terminated_in_evaluation": 128 + signal.SIGTERM,
-    "damaged": 0,
-    "never": 0,
-}
+def exit_code(moment):
+    """That of a process to which it has happened."""
+    name = moment.partition(":")[0]
+    if name in ("damaged", "never"):
+        return 0
+    _, sent = SIGNALS.get(name, (None, signal.SIGKILL))
+    return 128 + sent if sent == signal.SIGTERM else -sent
 
 
 def free_port():
@@ -140,9 +102,8 @@ def start(moment, words, rank, processes, port):
     sys.argv = ["monai.bundle", *words]
     # A shell lets what it starts in the background ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    name, _, number = moment.partition(":")
     if rank == 0:
-        MOMENTS[name](int(number or 0))
+        prepare(moment)
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
     sys.exit()
 
@@ -153,7 +114,7 @@ def main(runs, processes=1):
         port, (number, *_) = free_port(), (*own, processes)
         first, *others = (start(moment, words, rank, number, port) for rank in range(number))
         status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
-        expected = EXIT_CODES.get(moment.partition(":")[0], -signal.SIGKILL)
+        expected = exit_code(moment)
         if status != expected:
             sys.exit(f"{moment}: ended with {status}, not {expected}")
         for other in others:

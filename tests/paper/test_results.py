@@ -1,23 +1,38 @@
-"""Runs of a grid are found by their names, selected for tables and figures, and scored."""
+"""Runs of a grid are found by their names, trained alike, selected for tables, and scored."""
 
 import json
 import re
 import shutil
+from copy import deepcopy
+from dataclasses import replace
+from functools import reduce
+from itertools import product
+from operator import getitem, or_
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from monai.metrics import DiceMetric
 
 from nacl_monai.errors import InputError
+from nacl_monai.menus import fragments
 from nacl_monai.metrics import expected_dice, hausdorff_distance, structure_masks
 from nacl_monai.paper import EXHIBITS, read_results
-from nacl_monai.paper.grid import after_training, grid_of, main_grid
+from nacl_monai.paper.grid import Method, Setup, after_training, grid_of, main_grid, read_name
 from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import CONVENTIONS, as_authors, first_runs
-from tests.evaluated_runs import rename_cases
+from nacl_monai.paper.trainings import (
+    SHARED,
+    check_trained_alike,
+    config_of,
+    remarks,
+    resolved,
+    unlike_name,
+)
+from tests.evaluated_runs import rename_cases, write_experiment
 
 
 def names(results):
@@ -259,6 +274,8 @@ def test_runs_that_were_trained_unlike_are_not_shown_together(grid_copy):
 
 
 STRUCTURES = {"a": [1], "b": [2]}
+
+
 CASES = Path("cases.csv")
 
 
@@ -340,3 +357,442 @@ def test_difference_is_printed_where_conventions_agree(grid):
         assert ("--conventions authors" in command) == (name == "authors")
 
     assert shown == {"project": {"ece_foreground"}, "authors": {"ece_foreground", "dice", "hd95"}}
+
+
+RECORD = {
+    "dims": 3,
+    "size": [48, 64],
+    "patch": "@inner::size",
+    "inner": {"size": [8, 8, 8], "_desc_": {"label": "Inner"}},
+    "window": "$[None, None, @size, @patch][@dims]",
+    "batch": "$[None, None, 16, 2][@dims]",
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("@patch", [8, 8, 8]),
+        ("@window", [8, 8, 8]),
+        ("@batch", 2),
+        (["@size", 5, None], [[48, 64], 5, None]),
+        ({"a": "@inner", "_desc_": "of a"}, {"a": {"size": [8, 8, 8]}}),
+        ("@missing", "@missing"),
+        ("$len(@size)", "$len(@size)"),
+        ("plain", "plain"),
+    ],
+)
+def test_references_are_followed_and_expressions_kept(value, expected):
+    """At any depth; what a record lacks stays a reference."""
+    assert resolved(value, RECORD) == expected
+
+
+def test_configuration_is_that_of_the_training_and_may_be_missing(tmp_path):
+    """A calibrator's folder is within its run; a damaged file is refused."""
+    assert config_of(tmp_path) == {}
+    file, calibrated = tmp_path / "config.json", tmp_path / "calibrated" / "temperature_all"
+    calibrated.mkdir(parents=True)
+    file.write_text('{"seed": 4}')
+    assert config_of(tmp_path) == config_of(calibrated) == {"seed": 4}
+    file.write_text('{"seed": ')
+    with pytest.raises(InputError, match="config.json"):
+        config_of(tmp_path)
+
+
+TRAINED = {
+    "loss": "@losses::nacl",
+    "losses": {"nacl": {"_target_": "nacl_monai.losses.NACLLoss", "penalty_weight": 0.1}},
+    "network_def": "@networks::unet",
+    "dims": 2,
+    "train_fraction": 1.0,
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("unet_nacl_seed0", {}),
+        ("unet_nacl_seed0", {"fold": 0}),
+        ("unet_nacl_fold=2_seed0", {"fold": 2}),
+        ("unet3d_nacl_seed0", {"dims": 3}),
+        ("unet_nacl_penalty_weight=0.3_seed0", {"losses": {"nacl": {"penalty_weight": 0.3}}}),
+        ("unet_nacl_max_epochs=5_seed0", {"max_epochs": 5}),
+        ("unet_nacl_width_mm=2_seed0", {"losses": {"nacl": {"width_mm": 2}}}),
+        ("unet_nacl_seed0", {"losses": {"nacl": {"ignore_index": "@ignore_index"}}}),
+        ("unet_nacl_seed0", {"losses": {"svls": {"class_weights": [1, 2]}}}),
+    ],
+)
+def test_name_that_says_what_was_trained_is_like_it(name, changes):
+    """Whatever else the configuration holds, or lacks."""
+    experiment = read_name("acdc", name)
+
+    assert unlike_name(experiment, TRAINED | changes) == []
+    assert unlike_name(experiment, changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "@losses::dice_ce"}, "loss (nacl, now dice_ce)"),
+        ({"network_def": "@networks::dynunet"}, "network (unet, now dynunet)"),
+        ({"dims": 3}, "network (unet, now unet3d)"),
+        ({"seed": 1}, "seed (0, now 1)"),
+        ({"fold": 2}, "fold (0, now 2)"),
+        ({"train_fraction": 0.5}, "train_fraction (1.0, now 0.5)"),
+        ({"losses": {"nacl": {"penalty_weight": 0.3}}}, "penalty_weight (0.1, now 0.3)"),
+        ({"losses": {"nacl": {"class_weights": [1, 2]}}}, "class_weights (not set, now [1, 2])"),
+        ({"losses": {"nacl": {"ignore_index": 3}}}, "ignore_index (not set, now 3)"),
+    ],
+)
+def test_training_that_its_name_does_not_say_is_unlike_it(changes, said):
+    """A setting that was given behind the command has no place in the name that it chooses."""
+    assert unlike_name(read_name("acdc", "unet_nacl_seed0"), TRAINED | changes) == [said]
+
+
+CONFIG = {
+    "dims": 2,
+    "seed": 0,
+    "max_epochs": 10,
+    "learning_rate": 0.001,
+    "batch_size": "$[None, None, 16, 2][@dims]",
+    "precision": "auto",
+    "spatial_size": [48, 64],
+    "patch": [48, 64, 48],
+    "window": "$[None, None, @spatial_size, @patch][@dims]",
+    "slice_transforms": [],
+    "flip_axes": [0],
+    "augmentations": {
+        "none": [],
+        "light": {"_target_": "random", "flip_axes": "@flip_axes", "degrees": 10.0},
+    },
+    "augmentation": "@augmentations::none",
+    "networks": {
+        "unet": {
+            "_desc_": {"label": "UNet"},
+            "_target_": "UNet",
+            "spatial_dims": "@dims",
+            "channels": [16, 32],
+        },
+        "dynunet": {"_target_": "DynUNet", "filters": [8, 16]},
+    },
+    "network_def": "@networks::unet",
+    "pretrained": False,
+    "loss_function": {"loss": "@loss", "weights": None},
+    "train": {
+        "optimizer": {"_target_": "torch.optim.Adam", "lr": "@learning_rate"},
+        "lr_scheduler": {"_target_": "StepLR", "step_size": 5, "gamma": 0.1},
+    },
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes the record of a training that differs in some keys; returns what names it."""
+
+    def write(name, changes=None, without=()):
+        config = deepcopy(CONFIG)
+        for key, value in (changes or {}).items():
+            *above, last = key.split("::")
+            reduce(getitem, above, config)[last] = value
+        kept = {key: value for key, value in config.items() if key not in without}
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(kept))
+        return {read_name("acdc", name): folder}
+
+    return write
+
+
+def refusal(*runs):
+    with pytest.raises(InputError) as caught:
+        check_trained_alike(reduce(or_, runs))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+LIGHT = {"augmentation": "@augmentations::light"}
+
+
+DYNUNET = {"network_def": "@networks::dynunet"}
+
+
+PATCHES = {"dims": 3, "learning_rate": 0.01}
+
+
+OPTIMIZER = "train::optimizer::"
+
+
+#: What the record of another training has otherwise, and what is said of it.
+UNLIKE = [
+    ({"learning_rate": 0.01}, "learning_rate (0.001, now 0.01)"),
+    ({"batch_size": 8}, "batch_size (16, now 8)"),
+    ({"batch_size": "$[None, None, 8, 2][@dims]"}, "batch_size (16, now 8)"),
+    ({"precision": "float32"}, "precision (auto, now float32)"),
+    ({"window": [32, 32]}, "window::0 (48, now 32)"),
+    ({"slice_transforms": [{"_target_": "Flip"}]}, "slice_transforms::0::_target_ (not set, now"),
+    (LIGHT, "augmentation::_target_ (not set, now random)"),
+    ({f"{OPTIMIZER}_target_": "SGD"}, f"{OPTIMIZER}_target_ (torch.optim.Adam, now"),
+    ({f"{OPTIMIZER}weight_decay": 0.1}, f"{OPTIMIZER}weight_decay (not set, now 0.1)"),
+    ({f"{OPTIMIZER}lr": 0.1}, f"{OPTIMIZER}lr (0.001, now 0.1)"),
+    ({"train::lr_scheduler::gamma": 0.5}, "train::lr_scheduler::gamma (0.1, now 0.5)"),
+    ({"loss_function::weights": [2, 1]}, "loss_function::weights::0 (not set, now 2)"),
+    ({"networks::unet::channels": [8, 16]}, "networks::unet::channels::0 (16, now 8)"),
+    ({"networks::unet::channels": [16]}, "networks::unet::channels::1 (32, now not set)"),
+    ({"networks::unet::dropout": 0.2}, "networks::unet::dropout (not set, now 0.2)"),
+    ({"pretrained": "/data/weights.pt"}, "pretrained (False, now weights.pt)"),
+    # What names say, what decides nothing, another number of epochs, the same in other words.
+    ({"seed": 1, "loss": "@losses::dice_ce", "train_fraction": 0.5}, ""),
+    ({"max_epochs": 40, "train::lr_scheduler::step_size": {"max_epochs": "@max_epochs"}}, ""),
+    ({"batch_size": 16, "networks::unet::spatial_dims": 2, "window": [48, 64]}, ""),
+    ({"networks::dynunet::filters": [4], "networks::unet::_desc_": {"label": "U-Net"}}, ""),
+    ({"augmentations::light::degrees": 30.0, "flip_axes": [], "patch": [32, 32, 32]}, ""),
+    ({"num_workers": 4}, ""),
+]
+
+
+def mine(width):
+    return {"network_def": {"_target_": "my.MyNet", "width": width}}
+
+
+def weights(file):
+    return {"pretrained": file}
+
+
+#: The names of two networks, their records, and what is said of them.
+PAIRS = [
+    *(("unet", {}, "unet", changes, said) for changes, said in UNLIKE),
+    ("unet", LIGHT, "unet", LIGHT | {"flip_axes": [1]}, "augmentation::flip_axes::0 (0, now 1)"),
+    # The arguments and first weights of each network are its own.
+    ("unet", {}, "dynunet", DYNUNET | weights("a/weights.pt"), ""),
+    ("unet", {}, "dynunet", DYNUNET | {"learning_rate": 0.01}, "learning_rate (0.001, now 0.01)"),
+    ("dynunet", DYNUNET, "dynunet", DYNUNET | {"networks::dynunet::filters": [4, 8]},
+     "networks::dynunet::filters::0 (8, now 4)"),
+    ("MyNet", mine(0), "MyNet", mine(1), "network_def::width (0, now 1)"),
+    ("unet", weights("/a/weights.pt"), "unet", weights("/b/weights.pt"), ""),
+    ("unet", weights("/a/weights.pt"), "unet", weights("/a/others.pt"),
+     "pretrained (weights.pt, now others.pt)"),
+    # Slices and patches are trained differently.
+    ("unet", {}, "unet3d", PATCHES, ""),
+    ("unet3d", PATCHES, "unet3d", PATCHES | {"patch": [32, 32, 32]}, "window::0 (48, now 32)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes", "other", "others", "said"), PAIRS)
+def test_trainings_that_differ_in_what_no_name_says_are_refused(
+    run, tmp_path, name, changes, other, others, said
+):
+    """Both are named, with the first difference."""
+    runs = run(f"{name}_nacl_seed0", changes), run(f"{other}_dice_ce_seed0", others)
+    if not said:
+        check_trained_alike(reduce(or_, runs))
+        return
+    assert (text := refusal(*runs)).startswith(
+        f"{tmp_path}/{other}_dice_ce_seed0: was trained otherwise than "
+        f"{tmp_path}/{name}_nacl_seed0, {said}"
+    )
+    assert text.endswith("; train both alike, or show them apart")
+
+
+@pytest.mark.parametrize("key", ["precision", "window", "batch_size", "augmentation", "train"])
+def test_what_a_record_lacks_is_not_compared(run, key):
+    """One of an earlier version may; without any record, nothing is."""
+    check_trained_alike(run("unet_nacl_seed0") | run("unet_svls_seed0", without=[key]))
+    check_trained_alike(run("unet_nacl_seed1", without=CONFIG) | run("unet_svls_seed1"))
+
+
+def test_record_of_the_version_before_3d_is_compared(run):
+    """It has the numbers themselves where later ones refer to the dimensions."""
+    earlier = {"batch_size": 16, "networks::unet::spatial_dims": 2}
+    lacking = ("dims", "window", "patch", "pretrained", "augmentation", "augmentations")
+    first = run("unet_nacl_seed0", earlier, lacking)
+
+    check_trained_alike(first | run("unet_svls_seed0"))
+    other = run("unet_ecp_seed0", earlier | {"learning_rate": 0.01}, lacking)
+    assert "learning_rate (0.001, now 0.01)" in refusal(first, other)
+
+
+def test_earlier_version_between_two_runs_hides_no_difference(run):
+    """The later two are compared, too."""
+    runs = [
+        run("unet_nacl_seed0", without=["precision"]),
+        run("unet_svls_seed0", {"precision": "float32"}),
+        run("unet_focal_seed0", {"precision": "bfloat16"}),
+    ]
+
+    assert "unet_focal_seed0: was trained otherwise than" in refusal(*runs)
+    check_trained_alike(runs[0] | runs[1])
+
+
+def test_datasets_are_not_compared(run):
+    """Each may have a protocol of its own."""
+    first, second = run("unet_nacl_seed0"), run("unet_nacl_seed1", {"learning_rate": 0.01})
+
+    check_trained_alike(first | {replace(one, dataset="kits"): at for one, at in second.items()})
+
+
+def test_no_expression_of_a_record_is_evaluated(run, tmp_path):
+    """It may be somebody else's; it is compared as it is written."""
+    code = f"$open({str(tmp_path / 'made')!r}, 'w')"
+    first, second = (run(f"unet_nacl_seed{n}", {"precision": code}) for n in (0, 1))
+
+    check_trained_alike(first | second)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("damage", [5, "@", [], None])
+def test_record_of_odd_values_ends_in_no_traceback(run, damage):
+    """It is compared as far as it goes."""
+    odd = dict.fromkeys(("dims", "network_def", "networks", "train", "window"), damage)
+    check_trained_alike(run("unet_nacl_seed0", without=odd) | run("unet_svls_seed0", odd))
+
+
+def test_keys_are_those_of_today_s_configuration():
+    """One that is called otherwise by now would be compared no more."""
+    files = map(Path.read_text, fragments("acdc", "train"))
+    config = reduce(or_, map(yaml.safe_load, files))
+
+    for key in SHARED:
+        reduce(getitem, key.split("::"), config)
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """Two seeds of two methods, cross-validated: each fold tests patients of its own."""
+    root = tmp_path / "folds"
+    for seed, loss, fold in product(range(2), ("dice_ce", "nacl"), range(2)):
+        run = write_experiment(root, "mrbrains", f"unet_{loss}_fold={fold}_seed{seed}", 0.5)
+        rename_cases(run, str(fold))
+    return root / "mrbrains"
+
+
+def test_folds_together_are_one_training(folds):
+    """They test every patient once."""
+    cases = read_results([folds]).cases("mrbrains")
+
+    assert len(cases) == 2 * 2 * 2 * 7
+    assert cases.groupby(["method", "seed"])["case"].nunique().tolist() == [14] * 4
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_that_lacks_a_fold_is_refused(folds, seed):
+    """Its mean would be over other patients than that of another method, or of another seed."""
+    shutil.rmtree(folds / f"unet_nacl_fold=1_seed{seed}")
+
+    with pytest.raises(
+        InputError, match=rf"unet_nacl_fold=0_seed{seed}: its training has the folds 0, but"
+    ):
+        read_results([folds]).cases("mrbrains")
+
+
+def test_fold_that_no_training_has_is_refused(folds):
+    """Folds 0 and 2 of every training do not test every patient."""
+    for run in list(folds.glob("*fold=1*")):
+        run.rename(run.with_name(run.name.replace("fold=1", "fold=2")))
+
+    with pytest.raises(InputError, match="has the folds 0, 2, but there are 0, 1, 2"):
+        read_results([folds]).cases("mrbrains")
+
+
+def test_fold_that_is_there_twice_is_refused(folds):
+    """By its number, and by the default, which a name need not say."""
+    shutil.copytree(folds / "unet_nacl_fold=0_seed0", folds / "unet_nacl_seed0")
+
+    with pytest.raises(InputError, match="its training has the folds 0, 0, 1, but"):
+        read_results([folds]).cases("mrbrains")
+
+
+def test_patient_in_two_folds_is_refused(folds):
+    """The score would be the mean of two networks', of which one may have seen the patient."""
+    for run in folds.glob("*fold=1*"):
+        file = run / "evaluation/cases.csv"
+        file.write_text(file.read_text().replace(",1p3,", ",0p3,"))
+
+    with pytest.raises(InputError, match="patient '0p3' is tested in another fold, too"):
+        read_results([folds]).cases("mrbrains")
+
+
+MENU = yaml.safe_load(Path("bundles/common/model.yaml").read_text(encoding="utf-8"))["networks"]
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Writes the configuration of a training; returns what names it."""
+
+    def write(name, config, dataset="acdc"):
+        folder = tmp_path / dataset / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(config))
+        return {read_name(dataset, name): folder}
+
+    return write
+
+
+def changed(network, /, **settings):
+    return {"networks": {**MENU, network: {**MENU[network], **settings}}}
+
+
+def test_lengths_are_told_once_each_where_they_differ(record):
+    """Shortest first; a record that has none says nothing."""
+    forty = record("unet_nacl_seed0", {"max_epochs": 40}) | record(
+        "unet_svls_seed0", {"max_epochs": 40}
+    )
+    fewer, none = record("unet_nacl_seed1", {"max_epochs": 9}), record("unet_ecp_seed0", {})
+
+    assert remarks({}) == remarks(forty | none) == []
+    assert remarks(forty | fewer | none) == ["Trained for 9 or 40 epochs."]
+    more = record("unet_focal_seed0", {"max_epochs": 100})
+    assert remarks(more | forty | fewer) == ["Trained for 9, 40 or 100 epochs."]
+
+
+def test_means_over_different_seeds_are_told(record):
+    """Where trainings have no common seed; an ensemble has several anyhow."""
+    first, second = record("unet_nacl_seed0", {}), record("unet_svls_seed1", {})
+    ensemble = {
+        replace(one, setup=Setup(Method("nacl", after=("ensemble",)))): path
+        for one, path in record("unet_nacl_seed2", {}).items()
+    }
+    unlike = "no seed in common."
+
+    assert remarks(first | ensemble) == remarks(second | ensemble) == remarks(ensemble) == []
+    assert remarks(first | second) == [f"The trainings have {unlike}"]
+    assert remarks(first | second | record("unet_svls_seed0", {})) == []
+    other = record("unet_nacl_seed0", {}, "hippocampus")
+    assert remarks(first | second | other) == [f"The trainings on ACDC have {unlike}"]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"networks": 5}, {"networks": {"unet": 5}}, changed("unet")]
+)
+def test_nothing_is_said_of_what_is_not_known_or_not_changed(record, config):
+    """A record of an earlier version lacks keys."""
+    assert remarks(record("unet_nacl_seed0", config) | record("mine_nacl_seed0", config)) == []
+
+
+WRITTEN = {"spatial_dims": 2, "in_channels": 1, "_desc_": {"label": "Mine"}}
+
+
+FEATURES = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32, 64, 8]}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("transunet_nacl_seed0", changed("transunet", depth=4), ["TransUNet with depth 4."]),
+        ("unet_nacl_seed0", changed("transunet", depth=4), []),  # another run's network
+        ("basic_unet_plus_plus_nacl_seed0", changed("basic_unet_plus_plus", network=FEATURES),
+         ["UNet++ with features [8, 8, 16, 32, 64, 8]."]),
+        ("unet_nacl_seed0", changed("unet", _target_="mine.Net", dropout=0.1),
+         ["UNet with _target_ mine.Net, dropout 0.1."]),
+        ("unet3d_nacl_seed0", changed("unet", dropout=0.1), ["UNet (3-D) with dropout 0.1."]),
+        # An earlier version wrote the value where there is a reference now.
+        ("unet_nacl_seed0", {**changed("unet", **WRITTEN), "in_channels": 1}, []),
+        ("unet_svls_seed0", {**changed("unet", **WRITTEN), "in_channels": 4},
+         ["UNet with in_channels 1."]),
+    ],
+)  # fmt: skip
+def test_network_that_is_not_as_in_the_menu_is_told_once(record, name, config, said):
+    """With what was changed; its dataset is named where there are several."""
+    assert remarks(record(name, config) | record(name.replace("seed0", "seed1"), config)) == said
+    runs = record(name, config, "kits") | record(name, {}, "flare")
+    assert remarks(runs) == [text.replace(" with ", " (KiTS) with ", 1) for text in said]

@@ -89,7 +89,7 @@ def evaluated(tmp_path_factory):
     return output_dir, evaluator, {volume["case"]: volume for volume in volumes}
 
 
-def probabilities_of(volume):
+def slow_softmax(volume):
     """Softmax by its definition, in double precision: ``(C, voxels)``; and labels ``(voxels,)``."""
     logits = volume["image"].double().numpy().reshape(3, -1)
     odds = np.exp(logits - logits.max(axis=0))

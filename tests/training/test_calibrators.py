@@ -1,7 +1,9 @@
-"""A calibrator is the run's own, fitted on other patients than those that it is tested on."""
+"""What follows a training is its own, of other patients than those of its test, or of all seeds."""
 
 import itertools
 import json
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,13 +16,25 @@ from nacl_monai.posthoc import METHODS, Calibrator, Fit, read_calibrator, write_
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator
 from nacl_monai.training.calibrators import Steps, read_name
+from nacl_monai.training.checkpoints import save_state
+from nacl_monai.training.ensembles import ensemble_of, find_members
 
 NAME = "temperature_foreground"
+
+
 NETWORK = torch.nn.Conv2d(1, 3, 1)
+
+
 FIT = Fit("temperature", {"temperature": 2.0}, 0.5, 0.25, 0.0, "foreground", ("c", "d"), 10)
+
+
 # Four voxels in five are right.
 LOGITS = torch.tensor([0.0, 3.0]).view(2, 1, 1).expand(2, 1, 5)
+
+
 VOLUME = {"image": LOGITS[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
+
+
 CASES = [{"case": "a_frame01", "patient": "a"}, {"case": "b"}]
 
 
@@ -154,3 +168,217 @@ def test_other_names_are_refused(name):
     """The message says what a name is made of, with the choices."""
     with pytest.raises(SettingError, match="write <method>_<region> with a method out of temper"):
         read_name(name)
+
+
+IMAGE = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+NAMES = ["unet_nacl_seed0", "unet_nacl_seed2", "unet_nacl_seed10"]
+
+
+def network(seed=0):
+    """A network with the weights of a seed."""
+    torch.manual_seed(seed)
+    return torch.nn.Conv2d(1, 3, 1)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three trainings that differ in their seed, and one of another loss."""
+    for name in [*NAMES, "unet_dice_ce_seed1"]:
+        write_run(RunFolder(tmp_path / name), int(name.partition("_seed")[2]))
+    return [RunFolder(tmp_path / name) for name in NAMES]
+
+
+def write_run(run, seed, **changes):
+    """Writes a finished training, with some changes."""
+    run.path.mkdir(exist_ok=True)
+    save_state(network(seed).state_dict(), run.model)
+    config = {"seed": seed, "loss": run.path.name.partition("_seed")[0]}
+    run.config.write_text(json.dumps({**config, **changes.get("config", {})}))
+    run.record.write_text(json.dumps({"finished": changes.get("finished", True)}))
+    sets = {"train": {"a": {}, "b": {}}, "test": {"c": {}}}
+    run.data.write_text(json.dumps(changes.get("data", sets)))
+
+
+def test_members_are_the_seeds_of_the_training(runs):
+    """All of them in the order of their numbers, whichever is asked; no run of another loss."""
+    for run in runs:
+        assert find_members(run) == {run.path.name: checksum(run.model) for run in runs}
+
+
+def test_folder_of_another_name_is_no_member(runs):
+    """A run that somebody put aside, or a file."""
+    for name in ("unet_nacl_seed0_old", "unet_nacl_seed2.zip", "unet_nacl_seed"):
+        write_run(RunFolder(runs[0].path.with_name(name)), 3)
+
+    assert list(find_members(runs[0])) == NAMES
+
+
+def test_member_in_its_first_epoch_is_named(runs):
+    """It has a configuration, and no record yet."""
+    runs[2].record.unlink()
+
+    with pytest.raises(InputError, match="seed10: its training is not finished; finish it first"):
+        find_members(runs[0])
+
+
+def test_copy_of_a_member_is_refused(runs):
+    """Its weights would count twice, and the ensemble be one of fewer networks than it says."""
+    write_run(RunFolder(runs[0].path.with_name("unet_nacl_seed3")), 2)
+
+    with pytest.raises(InputError) as refused:
+        find_members(runs[0])
+    assert str(refused.value) == (
+        f"{runs[0].path.with_name('unet_nacl_seed3')}: has the weights of unet_nacl_seed2, and is not "
+        "another training; train it with another seed, or keep its folder elsewhere"
+    )
+
+
+def test_ensemble_has_the_weights_of_every_member(runs):
+    """The mean of the probabilities of each member's own network."""
+    expected = sum(torch.softmax(network(seed)(IMAGE), 1) for seed in (0, 2, 10)) / 3
+
+    found = ensemble_of(network(0), runs[0], find_members(runs[0]))
+
+    torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
+
+
+def calibrate(run, **changes):
+    """Writes a run's temperature: one more than its seed, fitted on a patient named after it."""
+    seed = int(run.path.name.partition("_seed")[2])
+    patients = (f"v{seed}",)
+    fit = Fit("temperature", {"temperature": seed + 1}, 0.5, 0.25, 0.0, "union", patients, 10)
+    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
+    file = run.calibrated("temperature_union").calibrator
+    write_calibrator(file, Calibrator(fit, patients, "dataset", **said))
+
+
+def test_members_are_calibrated_before_they_are_averaged(runs, capsys):
+    """Each by its own temperature, in the order of the name's words."""
+    for run in runs:
+        calibrate(run)
+    expected = sum(torch.softmax(network(s)(IMAGE) / (s + 1), 1) for s in (0, 2, 10)) / 3
+
+    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[1])
+    assert capsys.readouterr().out == f"temperature_union_ensemble: {', '.join(NAMES)}\n"
+    found = calibrated_network(network(), runs[1], "temperature_union_ensemble", [{"case": "c"}])
+
+    torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
+
+
+def test_mean_of_the_members_is_calibrated_as_one_network(runs):
+    """The temperature is that of the mean probabilities: here 3 / log(4), at four voxels in five."""
+    for run, logit in zip(runs, (2.0, 3.0, 4.0), strict=True):
+        constant = torch.nn.Conv2d(1, 2, 1)
+        torch.nn.init.zeros_(constant.weight)
+        constant.bias.data = torch.tensor([0.0, logit])
+        save_state(constant.state_dict(), run.model)
+    mean = sum(1 / (1 + math.exp(-logit)) for logit in (2.0, 3.0, 4.0)) / 3
+    volume = {
+        "image": torch.zeros(1, 1, 5),
+        "label": torch.tensor([[[1, 1, 1, 0, 1]]]),
+        "case": "v",
+    }
+
+    fit_calibrator(
+        "ensemble_temperature_all",
+        constant,
+        lambda image, members: members(image),
+        [volume],
+        "cpu",
+        runs[0],
+    )
+    found = calibrated_network(constant, runs[0], "ensemble_temperature_all", [{"case": "c"}])
+
+    record = json.loads(runs[0].calibrated("ensemble_temperature_all").calibrator.read_text())
+    assert list(record["members"]) == NAMES
+    assert record["parameters"]["temperature"] == pytest.approx(
+        math.log(mean / (1 - mean)) / math.log(4), rel=1e-4
+    )
+    torch.testing.assert_close(torch.softmax(found(IMAGE), 1)[:, 1], torch.full((2, 4, 4), 0.8))
+
+
+def test_patient_of_any_members_fit_cannot_test_the_ensemble(runs):
+    """Each member may have been fitted on others."""
+    for run in runs:
+        calibrate(run)
+    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+
+    with pytest.raises(InputError, match="was fitted on patient v2, who cannot test it"):
+        calibrated_network(network(), runs[0], "temperature_union_ensemble", [{"case": "v2"}])
+
+
+def test_members_must_be_calibrated_first(runs):
+    """The folder of the one that is not is named."""
+    calibrate(runs[0])
+
+    with pytest.raises(
+        InputError, match=r"seed2/calibrated/temperature_union/calibrator.json: is not"
+    ):
+        fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+
+
+def test_members_calibrators_are_of_the_average_of_the_ensemble(runs):
+    """One that was fitted to the mean of windows' logits is not put behind that of probabilities."""
+    for run in runs:
+        calibrate(run)
+    calibrate(runs[1], average="logits")
+
+    with pytest.raises(InputError, match=r"_seed2/.*fitted to the average of logits"):
+        fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+
+
+@pytest.mark.parametrize("key", ["members", "calibrators"])
+def test_damaged_record_of_calibrated_members_is_named(runs, key):
+    """One that lost its members, or what is behind them."""
+    for run in runs:
+        calibrate(run)
+    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+    file = runs[0].calibrated("temperature_union_ensemble").calibrator
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
+
+    with pytest.raises(InputError, match=r"calibrator.json: is damaged; fit the calibrator again"):
+        calibrated_network(network(), runs[0], "temperature_union_ensemble", [{"case": "c"}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"finished": False}, "its training is not finished; finish it first"),
+        ({"config": {"rate": 2}}, "was trained with another rate (not set, now 2); train it"),
+        ({"data": {"train": {"a": {}, "c": {}}, "test": {"b": {}}}}, "has other cases in its sets"),
+    ],
+)
+def test_member_that_differs_in_more_than_its_seed_is_refused(runs, changes, message):
+    """The folder is named, and what differs."""
+    write_run(runs[1], 2, **changes)
+
+    with pytest.raises(InputError, match=re.escape(f"{runs[1].path}: {message}")):
+        find_members(runs[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unet_dice_ce_seed1", "there is no training with another seed beside it; train one first"),
+        ("mine", "mine: not the name of a run; end it in _seed<n>"),
+    ],
+)
+def test_folder_that_is_no_member_of_anything_is_refused(runs, name, message):
+    """The other seeds are to be trained first, and to be found by their names."""
+    with pytest.raises(InputError, match=message):
+        find_members(RunFolder(runs[0].path.with_name(name)))
+
+
+def test_member_that_was_trained_anew_or_is_gone_is_refused(runs):
+    """The ensemble that was made is not this one."""
+    members = find_members(runs[0])
+    write_run(runs[2], 5)
+    with pytest.raises(InputError, match="seed10/model.pt: was trained anew since the ensemble"):
+        ensemble_of(network(), runs[0], members)
+
+    runs[1].model.unlink()
+    with pytest.raises(InputError, match="seed2/model.pt: no trained model there"):
+        ensemble_of(network(), runs[0], members)

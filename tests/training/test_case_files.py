@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import random
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,18 +13,37 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ignite.engine import Engine
+from matplotlib.figure import Figure
+from monai.data import MetaTensor
 from monai.engines import Evaluator
+from monai.transforms import AsDiscrete
 
+from nacl_monai import read_audit
 from nacl_monai.errors import InputError
-from nacl_monai.training import CalibrationError, CaseBins, ValidationTable
+from nacl_monai.reports import draw_reliability, save_figure
+from nacl_monai.reports.evaluated import run_of_bins
+from nacl_monai.reports.slices import case_slice
+from nacl_monai.training import (
+    CalibrationError,
+    ReliabilityPlot,
+    ValidationTable,
+    most_probable_class,
+)
 from nacl_monai.training.case_files import CaseHandler
-from nacl_monai.training.outputs import case_names
+from nacl_monai.training.outputs import (
+    batch_entries,
+    case_names,
+    image_files,
+    probabilities_and_labels,
+    probabilities_of,
+    without_ignored,
+)
 from tests.training.conftest import (
     CLASSES,
     REGIONS,
     STRUCTURES,
     expected_calibration_error,
-    probabilities_of,
+    slow_softmax,
 )
 
 
@@ -40,7 +61,7 @@ def test_rows_are_cases_in_alphabetical_order(table):
 def test_dice_of_each_structure_and_their_mean(table, evaluated):
     """Dice is 2|A∩B| / (|A| + |B|) of each structure; one that is absent has an empty field."""
     for case, volume in evaluated[2].items():
-        probabilities, label = probabilities_of(volume)
+        probabilities, label = slow_softmax(volume)
         prediction = probabilities.argmax(axis=0)
         pairs = [
             (np.isin(prediction, classes), np.isin(label, classes))
@@ -82,7 +103,7 @@ def test_summary_leaves_undefined_values_out(table, evaluated):
 
 def errors(volume, region):
     """ECE and CECE of one case by plain loops."""
-    probabilities, label = probabilities_of(volume)
+    probabilities, label = slow_softmax(volume)
     prediction = probabilities.argmax(axis=0)
     inside = label != 0
     if region == "union":
@@ -109,7 +130,7 @@ def test_axes_are_named(bins, evaluated):
 def test_sums_equal_those_of_a_loop(bins, evaluated):
     """Counts, positives and confidences are those of a loop over all voxels."""
     for position, volume in enumerate(evaluated[2].values()):
-        probabilities, label = probabilities_of(volume)
+        probabilities, label = slow_softmax(volume)
         classes = [
             (probabilities.max(axis=0), probabilities.argmax(axis=0) == label),
             *[(probabilities[c], label == c) for c in range(3)],
@@ -125,16 +146,6 @@ def test_sums_equal_those_of_a_loop(bins, evaluated):
             np.testing.assert_array_equal(counts, bins["counts"][position, 0, k])
             np.testing.assert_array_equal(positives, bins["positives"][position, 0, k])
             np.testing.assert_allclose(sums, bins["confidences"][position, 0, k], atol=1e-4)
-
-
-def test_fine_bins_are_left_out_where_no_error_needs_them(tmp_path):
-    """A file of equal bins alone."""
-    calibration = CalibrationError(errors=["ece"])
-    probs = torch.tensor([[[[0.1, 0.8]], [[0.9, 0.2]]]])
-    calibration.metric_fn(probs, torch.tensor([[[[1, 1]]]]))
-    CaseBins(tmp_path, ["background", "left"], calibration).write(None, ["a"], [])
-
-    assert not [key for key in np.load(tmp_path / "bins.npz") if key.startswith("fine_")]
 
 
 def test_maps_show_the_slice_with_most_foreground(evaluated):
@@ -293,18 +304,269 @@ def test_table_with_a_mark_of_its_encoding_and_a_column_more_goes_on(tmp_path):
     ]
 
 
-def test_table_that_is_damaged_during_the_training_is_written_again(tmp_path):
-    """Every row, as it was measured."""
-    rows = validate(tmp_path, {1: 0.1})
-    evaluator = Evaluator("cpu", [0], iteration_update=lambda *_: None)
-    ValidationTable(tmp_path).attach(evaluator)
-    evaluator.state.metrics = {"val_dice": 0.2, "ece": float("nan")}
-    (tmp_path / "validation.csv").write_text("epoch;val_dice\n")
+def softmax_case(shape, dtype=torch.float32):
+    generator = torch.manual_seed(0)
+    probs = torch.randn(3, *shape, generator=generator).mul(2).softmax(0)
+    return probs.to(dtype), torch.randint(0, 3, (1, *shape), generator=generator)
 
-    evaluator.run(2)
 
-    with (tmp_path / "validation.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.DictReader(file)) == [
-            *rows,
-            {**rows[0], "epoch": "2", "val_dice": "0.200000"},
-        ]
+def test_one_hot_labels_give_the_same_slice():
+    """As class indices, with or without their channel."""
+    probs, label = softmax_case((5, 4, 3))
+    one_hot = torch.stack([label[0] == k for k in range(3)])
+    shown = case_slice(probs, label, "abc")
+
+    for other in (one_hot.float(), label[0]):
+        for key, array in case_slice(probs, other, "abc").items():
+            np.testing.assert_array_equal(array, shown[key])
+
+
+def test_a_picture_is_its_own_slice():
+    """Two axes: nothing is chosen."""
+    probs, label = softmax_case((5, 4))
+    shown = case_slice(probs, label, "abc", image=label.float())
+
+    assert shown["slice"] == 0
+    np.testing.assert_array_equal(shown["label"], np.rot90(label[0].numpy()))
+    np.testing.assert_array_equal(shown["image"], shown["label"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_with_in_single_precision(dtype):
+    """The entropy of probabilities that were rounded."""
+    probs, label = softmax_case((5, 4, 3), dtype)
+    shown = case_slice(probs, label, "abc")
+    rounded = np.rot90(probs[..., shown["slice"]].double().numpy(), axes=(1, 2))
+    entropy = np.vectorize(lambda p: -p * math.log(p))(rounded).sum(0) / math.log(3)
+
+    np.testing.assert_allclose(shown["entropy"], np.minimum(entropy, 1), atol=1e-6)
+    assert shown["confidence"].dtype == np.float32
+
+
+def test_overlapping_structures_are_painted_over_each_other():
+    """A part is visible on its whole, in whatever order they are named."""
+    probs = torch.tensor([[[0.9, 0.6, 0.2, 0.5]], [[0.3, 0.8, 0.7, 0.1]]])  # (S, x = 1, y = 4)
+    part, whole = torch.tensor([[[1, 0, 0, 0]], [[1, 1, 1, 0]]])
+    shown = case_slice(
+        probs, torch.stack([part, whole]), ["part", "whole"], overlapping=True
+    )  # of one column, the last is up
+
+    assert shown["label"][::-1, 0].tolist() == [1, 2, 2, 0]
+    assert shown["prediction"][::-1, 0].tolist() == [1, 1, 2, 0]
+    np.testing.assert_allclose(shown["confidence"][::-1, 0], [0.7, 0.6, 0.7, 0.5], rtol=1e-6)
+    assert shown["classes"].tolist() == ["outside", "part", "whole"]
+
+    def entropy(p):
+        return -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
+
+    expected = [max(entropy(p), entropy(q)) for p, q in zip(*probs[:, 0].tolist(), strict=True)]
+    np.testing.assert_allclose(shown["entropy"][::-1, 0], expected, rtol=1e-5)
+
+
+def test_slice_of_overlapping_structures_is_that_of_their_union():
+    """The first channel is not a background there."""
+    masks = torch.zeros(2, 2, 2, 3)
+    masks[0, ..., 2] = 1
+    masks[1, 0, 0, 1] = 1
+    shown = case_slice(torch.full((2, 2, 2, 3), 0.4), masks, ["a", "b"], overlapping=True)
+
+    assert shown["slice"] == 2
+
+
+@pytest.mark.parametrize(
+    ("factor", "names", "overlapping", "said"),
+    [
+        (3.0, "abc", False, "beyond"),
+        (0.5, "abc", False, "off 1"),
+        (3.0, "abc", True, "apply sigmoid"),
+        (1.0, "ab", False, "classes: 2 names"),
+    ],
+)
+def test_what_is_no_probability_is_refused(factor, names, overlapping, said):
+    """Logits would be drawn as a confidence above 1."""
+    probs, label = softmax_case((5, 4, 3))
+
+    with pytest.raises(InputError, match=said):
+        case_slice(probs * factor, label, names, overlapping=overlapping)
+
+
+COLLATED = [
+    [{"case": "a", "patient": "p"}, {"case": "b", "patient": "p"}],
+    {"case": ["a", "b"], "patient": ["p", "p"]},
+]
+
+
+def engine(batch=None, output=None):
+    made = Engine(lambda *_: None)
+    made.state.batch, made.state.output = batch, output
+    return made
+
+
+@pytest.mark.parametrize("batch", COLLATED)
+def test_entries_of_a_batch_collated_or_not(batch):
+    """A batch is a list of dictionaries or a dictionary of lists."""
+    assert batch_entries(engine(batch), "case") == ["a", "b"]
+    assert batch_entries(engine(batch), "patient") == ["p", "p"]
+
+
+@pytest.mark.parametrize("batch", [*COLLATED, [torch.zeros(2), torch.zeros(2)], torch.zeros(2)])
+def test_entries_that_are_not_there_are_none(batch):
+    """Whatever a batch is."""
+    assert batch_entries(engine(batch), "name") == []
+
+
+def test_files_are_those_of_the_images_metadata():
+    """For a batch, whose predictions may be lists, and for decollated cases; "" without metadata."""
+    image = MetaTensor(torch.zeros(2, 1, 3, 3), meta={"filename_or_obj": ["a.nii", "b.nii"]})
+    heads = [torch.zeros(2, 2, 3, 3)] * 2
+
+    assert image_files(engine(output={"image": image, "pred": heads})) == ["a.nii", "b.nii"]
+    assert image_files(engine(output=[{"image": torch.zeros(1, 3, 3)}, {}])) == ["", ""]
+
+
+def test_probabilities_are_preferred_to_the_prediction():
+    """Which may then be anything."""
+    probs = torch.rand(2, 3)
+
+    assert probabilities_of({"probabilities": probs, "pred": torch.zeros(1, 3)}) is probs
+    assert probabilities_of({"pred": probs}) is probs
+
+
+@pytest.mark.parametrize("output", [{}, {"pred": None}, {"pred": torch.tensor([[0.0], [1.0]])}])
+def test_labels_are_no_probabilities(output):
+    """Nor is nothing; the line says how to keep them."""
+    with pytest.raises(InputError, match=r"^pred: .*CopyItemsd\('pred', names='probabilities'\)"):
+        probabilities_of(output)
+
+
+def test_output_of_another_engine_is_refused():
+    """By its type."""
+    with pytest.raises(InputError, match="^output: of the evaluator is a Tensor"):
+        probabilities_and_labels(torch.zeros(3))
+
+
+def test_voxels_to_be_ignored_are_of_no_structure():
+    """Neither in a label map nor in masks of structures; the output stays as it is."""
+    label = torch.tensor([[1, 9, 2]], dtype=torch.uint8)
+    masks = torch.tensor([[1, 1, 0], [0, 1, 1]])
+    output = [{"label": label, "pred": torch.tensor([[2, 2, 0]]), "masks": masks}]
+    (pred,), (of_label,) = without_ignored(output, ["pred", "label"], 9)
+    ((of_structures,),) = without_ignored(output, ["masks"], 9)
+
+    assert (pred.tolist(), of_label.tolist()) == ([[2, 0, 0]], [[1, 0, 2]])
+    assert of_structures.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert label.tolist() == [[1, 9, 2]]
+
+
+def test_classes_are_those_of_monai_in_integers():
+    """On a volume with its geometry, which stays."""
+    torch.manual_seed(0)
+    probs = MetaTensor(torch.randn(4, 5, 6, 7).softmax(dim=0), affine=2 * torch.eye(4))
+
+    classes = most_probable_class(probs)
+
+    assert classes.shape == (1, 5, 6, 7)
+    assert classes.dtype == torch.int64
+    assert torch.equal(classes.affine, probs.affine)
+    assert torch.equal(classes.float().as_tensor(), AsDiscrete(argmax=True)(probs).as_tensor())
+
+
+class Writer:
+    """What TensorBoard would get."""
+
+    def __init__(self):
+        self.shown = []
+
+    def add_image(self, tag, picture, step, dataformats):
+        self.shown.append((tag, picture, step, dataformats))
+
+
+def ran(calibration=None, epochs=1, handlers=(), **options):
+    """An engine of three cases of two patients, and the diagram's handler at its end."""
+    generator = torch.Generator().manual_seed(0)
+    output = [
+        {
+            "pred": torch.randn(3, 5, 6, generator=generator).softmax(0),
+            "label": torch.randint(0, 3, (1, 5, 6), generator=generator),
+        }
+        for _ in range(3)
+    ]
+    engine = Engine(lambda *_: output)
+    calibration = calibration or CalibrationError(errors=["ece"])
+    calibration.attach(engine, "calibration")
+    for handler in (*handlers, ReliabilityPlot(calibration, **options)):
+        handler.attach(engine)
+    engine.run([{"case": ["b", "a", "c"], "patient": ["p", "p", "q"]}], max_epochs=epochs)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """An empty picture in place of the diagram, which takes longer than all else."""
+    monkeypatch.setattr(ReliabilityPlot, "_figure", lambda *_: Figure(figsize=(1, 2)))
+
+
+def test_file_is_the_diagram_of_the_reports(evaluated, tmp_path):
+    """To the bit, from the bins that the evaluation wrote, with cases in the order of its table."""
+    run = read_audit(evaluated[0], "synthetic").run
+    patients = {case: volume["patient"] for case, volume in evaluated[2].items()}
+    bins = replace(run.bins, patients=[patients[case] for case in run.bins.cases])
+    figure = draw_reliability([run_of_bins(bins.ordered(sorted(bins.cases)), "synthetic")])
+    expected, _ = save_figure(figure, tmp_path / "expected")
+
+    assert (evaluated[0] / "reliability.png").read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("interval", "steps"), [(1, [10, 20, 30]), (2, [20]), (0, [])])
+def test_pictures_of_every_interval_are_in_tensorboard(interval, steps):
+    """At the step that the epoch stands for."""
+    writer = Writer()
+    ran(epochs=3, writer=writer, interval=interval, global_epoch_transform=lambda epoch: 10 * epoch)
+
+    assert [step for _, _, step, _ in writer.shown] == steps
+    for tag, picture, _, dataformats in writer.shown:
+        assert (tag, dataformats, picture.dtype) == ("reliability", "HWC", np.uint8)
+        assert picture.shape == (200, 100, 3)
+
+
+def test_generators_are_left_as_they_were():
+    """A training that is drawn goes on to the same bits."""
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    random.seed(3)
+
+    def states():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+
+    before = states()
+    ran(CalibrationError(errors=["ece"]), writer=Writer())
+
+    assert states() == before
+
+
+def test_region_that_is_not_measured_is_refused():
+    """With those that are."""
+    with pytest.raises(InputError, match="no region 'union'; choose from foreground"):
+        ran(region="union")
+
+
+def test_only_the_first_process_draws(monkeypatch):
+    """It gathers names and sums of the others."""
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    writer = Writer()
+    ran(writer=writer)
+
+    assert not writer.shown
+
+
+def test_overlapping_structures_are_drawn_by_the_first():
+    """Each has regions of its own; classes need no name."""
+    writer = Writer()
+    calibration = CalibrationError(errors=["ece"], structures=["a", "b"])
+    output = [{"pred": torch.tensor([[[0.2, 0.7]], [[0.4, 0.9]]]), "label": torch.ones(2, 1, 2)}]
+    engine = Engine(lambda *_: output)
+    calibration.attach(engine, "calibration")
+    ReliabilityPlot(calibration, writer=writer).attach(engine)
+    engine.run([{}])
+
+    assert len(writer.shown) == 1

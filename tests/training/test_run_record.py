@@ -1,4 +1,4 @@
-"""The record of a training, on disk and in MLflow."""
+"""What a training was is recorded, and what an evaluation is of, which takes its place in whole."""
 
 import hashlib
 import json
@@ -8,8 +8,9 @@ from ignite.engine import Engine, Events
 from monai.engines import Trainer
 
 from nacl_monai.errors import InputError
-from nacl_monai.runs import RunFolder
-from nacl_monai.training import RunRecord, run_parameters
+from nacl_monai.output import abandon_output
+from nacl_monai.runs import EvaluationFolder, RunFolder
+from nacl_monai.training import EvaluationRecord, RunRecord, open_evaluation, run_parameters
 from nacl_monai.training.run_record import git_commit
 
 
@@ -107,3 +108,125 @@ def test_run_without_a_record_has_its_commit_alone(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json: is damaged; put it back, or train anew"):
         run_parameters(RunFolder(tmp_path))
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    (tmp_path / "split.json").write_bytes(b"{}")
+    return tmp_path / "model.pt", tmp_path / "split.json"
+
+
+def evaluate(folder, files, during=lambda: None, settings=None, name="cases.csv"):
+    """An evaluation that writes one file aside."""
+    open_evaluation(EvaluationFolder(folder), "val")
+    record = EvaluationRecord(EvaluationFolder(folder), *files, "val", settings or {"a::b": [1]})
+
+    def step(*_):
+        (record.folder.aside / name).write_text("new")
+        during()
+
+    engine = Engine(step)
+    record.attach(engine)
+    engine.run([0])
+    return record
+
+
+def test_record_holds_set_checksums_settings_and_versions(tmp_path, files):
+    """The checksums are those of `sha256sum`."""
+    evaluate(tmp_path / "evaluation", files)
+
+    record = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+    assert record["set"] == "val"
+    assert record["weights"] == hashlib.sha256(b"weights").hexdigest()
+    assert record["split"] == hashlib.sha256(b"{}").hexdigest()
+    assert record["settings"] == {"a::b": [1]}
+    assert {"nacl-monai", "torch", "monai"} == record["versions"].keys()
+    assert "git_commit" in record
+
+
+def test_record_holds_the_checksum_of_a_calibrator(tmp_path, files):
+    """If there is one; without it there is no such key."""
+    fit = tmp_path / "calibrator.json"
+    of = (EvaluationFolder(tmp_path / "evaluation"), *files, "test", {}, fit)
+    assert "calibrator_sha256" not in EvaluationRecord(*of).record
+    fit.write_bytes(b"{}")
+
+    assert EvaluationRecord(*of).record["calibrator_sha256"] == hashlib.sha256(b"{}").hexdigest()
+
+
+@pytest.mark.parametrize("place", ["evaluation", "link"])
+def test_finished_evaluation_replaces_an_earlier_one_in_whole(tmp_path, files, place):
+    """No file of the earlier one stays, and nothing of one that was killed; a link stays a link."""
+    folder = tmp_path / "evaluation"
+    evaluate(folder, files, name="bins.npz")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / ".evaluation.new/maps").mkdir(parents=True)
+    (tmp_path / ".evaluation.new/maps/old.npz").touch()
+    evaluate(tmp_path / place, files)
+
+    assert {file.name for file in folder.glob("[!.]*")} == {"cases.csv", "evaluation.json"}
+    assert (tmp_path / "link").is_symlink()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_earlier_evaluation_stays_until_the_end(tmp_path, files):
+    """An error in between leaves it as it was."""
+    folder = tmp_path / "evaluation"
+    evaluate(folder, files)
+    before = folder.stat()
+
+    def fail():
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        evaluate(folder, files, during=fail)
+
+    assert folder.stat() == before
+    assert not list(tmp_path.glob(".evaluation.old"))
+    abandon_output(folder)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_file_that_changes_during_the_evaluation_is_named(tmp_path, files, which):
+    """A training that goes on may replace the weights that were read."""
+    with pytest.raises(InputError, match=f"{files[which]}: has changed during the evaluation"):
+        evaluate(tmp_path / "evaluation", files, during=lambda: files[which].write_bytes(b"other"))
+
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_folder_of_other_work_is_not_replaced(tmp_path):
+    """Nothing is made; `nacl_monai.output` has the other refusals."""
+    folder = EvaluationFolder(tmp_path / "evaluation")
+    folder.path.mkdir()
+    folder.cases.touch()
+
+    with pytest.raises(InputError) as refused:
+        open_evaluation(folder, "test")
+    assert str(refused.value) == (
+        f"{folder.path}: holds cases.csv, which `nacl-monai evaluate` did not write; choose another "
+        "--evaluation_dir, or move it away"
+    )
+    assert not folder.aside.exists()
+
+
+@pytest.mark.parametrize("record", [None, "{", "{}"], ids=["whole", "damaged", "incomplete"])
+def test_evaluation_of_another_set_is_not_replaced(tmp_path, files, record):
+    """The test's took hours. That of nobody knows what may be made again, as reports ask for."""
+    folder = EvaluationFolder(tmp_path / "evaluation")
+    evaluate(folder.path, files)
+    if record is None:
+        with pytest.raises(InputError) as refused:
+            open_evaluation(folder, "test")
+        assert str(refused.value) == (
+            f"{folder.path}: holds the evaluation of the val cases; choose another --evaluation_dir "
+            "for that of the test cases, or move it away"
+        )
+        assert not folder.aside.exists()
+        return
+    folder.record.write_text(record)
+    open_evaluation(folder, "test")
+
+    assert folder.aside.is_dir()
+    abandon_output(folder.path)
