@@ -28,11 +28,10 @@ def _promise(
     output: Path,
     apply: Path | None = None,
     level: Sequence[float] | None = None,
-    family: str = "within",
-    control: str = "mean",
-    confidence: float = 0.9,
     **options: Any,
 ) -> Sequence[InputError]:
+    of_fit = ("family", "margin", "control", "confidence")
+    settings = {name: options.pop(name) for name in of_fit if name in options}
     if len(given) == 2 and apply is None:
         names = Names(*(options.get(key) for key in ("prediction_name", "label_name", "pairs")))
         check_names(given[0], given[1], names)  # before anything heavy is loaded
@@ -43,8 +42,7 @@ def _promise(
         if len(given) > 1 or len(level or ()) > 1:
             raise InputError(f"--apply: takes one folder and one level; {given[-1]} is too much")
         return command.apply_folder(apply, given[0], output, said, level[0] if level else None)
-    settings = {"family": family, "control": control, "confidence": confidence}
-    return command.promise_folders(given, output, said, levels=level or (0.05, 0.1), **settings)
+    return command.promise_folders(given, output, said, level or (0.05, 0.1), **settings)
 
 
 def _triage(
@@ -81,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", nargs="+", type=float, metavar="α", help=levels)
     family = "what contours are (default: within, a threshold within a margin)"
     add("--family", choices=["within", "threshold", "margin"], help=family)
+    margin = "of that family, in mm, fixed before these patients are seen (default: 3)"
+    add("--margin", type=float, metavar="MM", help=margin)
     control = "over patients on average (default), or with --confidence over calibration patients"
     add("--control", choices=["mean", "most"], help=control)
     add("--confidence", type=float, metavar="P", help="of --control most (default: 0.9)")

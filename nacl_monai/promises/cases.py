@@ -46,7 +46,7 @@ from nacl_monai.metrics.voxels import (
 )
 from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
 from nacl_monai.progress import progress_bar
-from nacl_monai.promises.control import CONTOURS, MEAN, WITHIN
+from nacl_monai.promises.control import CONTOURS, MARGIN, MEAN, WITHIN
 from nacl_monai.promises.curves import Curves, Levels, counted, definition_of, structure_levels
 from nacl_monai.promises.fit import DICE, VOLUME, Promise, estimate, fit
 
@@ -328,14 +328,14 @@ def _applied(
         if (one := chosen.get((name, kind)))
     }
     expected, q = numbers.get(VOLUME, (np.nan, np.nan))
-    ends = ((expected + voxel) * np.exp(sign * q) - voxel for sign in (-1, 1))
+    low, high = (expected + voxel) * np.exp([-q, q]) - voxel
     dice, slack = numbers.get(DICE, (np.nan, np.nan))
     return Applied(
         name,
         bool((levels.margins == 0).any()),
         contours,
         expected,
-        tuple(max(0.0, float(end)) for end in ends),  # type: ignore[arg-type]
+        (max(0.0, float(low)), float(high)),
         float(np.clip(dice - slack, 0, 1)),
         {kind: float(mask.sum()) * voxel for kind, mask in contours.items()},
     )
@@ -405,11 +405,10 @@ def _find(
     layout, predictions = recognized(folder, names)
     dataset = options.dataset or layout.dataset(folder)
     if dataset is not None:
-        given: Channels | None = read_dataset(dataset, options.activation)
+        given = read_dataset(dataset, options.activation)
         if options.structures:
             given = with_structures(given, options.structures, options.activation)
-        assert given is not None  # noqa: S101 - one was read
-        if (given.activation, given.values) != (channels.activation, values):
+        if (given.activation, [*given.values.items()]) != (channels.activation, [*values.items()]):
             raise InputError(
                 f"{folder}: is of {', '.join(given.names)} by {given.activation}, but what {file} "
                 f"promises is of {', '.join(values)} by {channels.activation}; give predictions of the "
@@ -418,33 +417,18 @@ def _find(
         channels = given
     cases = [(options.names.of_prediction(one.case), one) for one in predictions]
     predictions = [replace(one, case=case) for case, one in cases if case is not None]
-    told = replace(
-        options,
-        patient_pattern=options.patient_pattern
-        or (promise.patient_pattern if options.patients is None else None),
-    )
-    whose = Calibrator(
-        None,
-        promise.patients,
-        promise.known_by,
-        promise.cases,
-        promise.patient_pattern,
-        channels.activation,
-        channels.names,
-    )
-    check_calibrator(file, whose, channels, [one.case for one in predictions], told)
-    return (
-        _read_through(file, promise, layout, predictions, channels, options),
-        predictions,
-        channels,
-    )
+    told = (promise.patients, promise.known_by, promise.cases, promise.patient_pattern)
+    whose = Calibrator(None, *told, channels.activation, channels.names)
+    names_of = [one.case for one in predictions]
+    check_calibrator(file, whose, channels, names_of, options)
+    return _read_through(file, promise, layout, names_of, channels, options), predictions, channels
 
 
 def _read_through(
     file: Path,
     promise: Promise,
     layout: Layout,
-    predictions: Sequence[Prediction],
+    cases: Sequence[str],
     channels: Channels,
     options: Options,
 ) -> Layout:
@@ -462,7 +446,7 @@ def _read_through(
         )
     if fitted is None:
         return layout
-    modules = dict.fromkeys((one.case for one in predictions), fitted.module)
+    modules = dict.fromkeys(cases, fitted.module)
     return replace(layout, read=Calibrated(layout.read, channels, modules))
 
 
@@ -499,6 +483,7 @@ def promise(
     family: str = WITHIN,
     control: str = MEAN,
     confidence: float = 0.9,
+    margin: float = MARGIN,
     check: bool = True,
     **options: Any,
 ) -> Promise:
@@ -518,6 +503,7 @@ def promise(
             margin.
         control: "mean", or "most": with ``confidence`` over the draws of calibration patients.
         confidence: Of "most".
+        margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether each patient is asked how the promise of all others is kept.
         **options: Of arrays ``spacing`` in mm (1 along each axis by default), ``classes``,
             ``structures``, ``cases``, ``patients``, ``mask``, ``ignore_index`` and ``from_logits``, as
@@ -546,4 +532,4 @@ def promise(
         about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}
     else:
         curves, about = curves_of_arrays(probs, labels, **options), {}
-    return fit(curves, levels, family, control, confidence, check=check, **about)
+    return fit(curves, levels, family, control, confidence, margin, check=check, **about)

@@ -39,6 +39,7 @@ def promise_folders(
     given: Sequence[Path],
     output: Path,
     options: Options,
+    levels: Sequence[float],
     **settings: Any,
 ) -> list[InputError]:
     """Makes promises by calibration patients, prints and writes them.
@@ -47,6 +48,7 @@ def promise_folders(
         given: A folder of predictions and one of label maps; or ``promise.npz`` of several sites.
         output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv`` and figures.
         options: As of an audit.
+        levels: Each is the largest risk α.
         settings: As `nacl_monai.promises.fit` takes them.
 
     Returns:
@@ -69,11 +71,15 @@ def promise_folders(
             predictions, labels = given
             found = find(predictions, labels, options)
             show(found)
-            _check_number([one.case for one, _ in found.pairs], options, settings)
+            cases = [one.case for one, _ in found.pairs]
+            patients = patients_of(cases, options.patient_pattern, options.patients) or cases
+            for level in levels:  # before the first volume is read
+                control = Control(level, **_of_control(settings)).check()
+                control.check_patients(len(set(patients)), "--level")
             curves, faults = curves_of(found)
             about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
         file = curves.write(folder / CURVES_FILE)
-        made = fit(curves, checksum=checksum(file), **settings, **about)
+        made = fit(curves, levels, checksum=checksum(file), **settings, **about)
         made.write(folder / PROMISE_FILE)
         _write_figures(made, curves, folder)
         held_out = pd.DataFrame(made.held_out)
@@ -85,12 +91,9 @@ def promise_folders(
     return faults
 
 
-def _check_number(cases: list[str], options: Options, settings: Mapping[str, Any]) -> None:
-    """Refuses too few patients before the first volume is read."""
-    patients = patients_of(cases, options.patient_pattern, options.patients) or cases
-    for level in settings["levels"]:
-        control = Control(level, settings["control"], settings["confidence"]).check()
-        control.check_patients(len(set(patients)), "--level")
+def _of_control(settings: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"control": "kind", "confidence": "confidence"}
+    return {names[key]: value for key, value in settings.items() if key in names}
 
 
 def _write_figures(made: Promise, curves: Curves, folder: Path) -> None:

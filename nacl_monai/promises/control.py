@@ -26,13 +26,12 @@ Then the risk is at most :math:`\alpha` for all but a share :math:`\delta` of th
 patients.
 
 **Families.** A contour is a set S(t, m) of :mod:`nacl_monai.promises.curves`. A path orders sets from
-none to all voxels, each within the next: "threshold" lowers t without a margin; "margin" takes the
-predicted structure and then grows m; a path "within" m lowers t to 0 within the margin m, and then grows
-the margin. So every path can keep every promise, if only by all voxels. Which path is the tightest
-depends on the data, and a path that is chosen by the patients who calibrate it promises too much. So
-some of the patients choose the path (`parts_of`), the others calibrate it, and neither do both; where
-they are too few for that, the margin is :data:`MARGIN`, fixed in advance. Given the path, the others and
-a new patient are exchangeable, and the guarantee holds whatever was chosen.
+none to all voxels, each within the next, so that one λ says both t and m: "threshold" lowers t without
+a margin; "margin" takes the predicted structure and then grows m, which needs no probabilities;
+"within" lowers t to 0 within a margin, and then grows the margin. So every path keeps every promise, if
+only by all voxels. The path is fixed in advance: the tightest of several for the patients who calibrate
+is not so for the next one, and a promise that is made by choosing among paths is too much. Another
+margin than :data:`MARGIN` may be chosen by patients who do not calibrate.
 
 Wrong voxels in an inner contour are a share that may fall as the set grows. Its largest value over all
 smaller sets never falls and is no smaller, so that control of it is control of the share, too
@@ -46,7 +45,6 @@ References:
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -57,16 +55,14 @@ from scipy.special import xlogy
 from scipy.stats import binom
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.promises.curves import MARGINS, NO_MARGIN, THRESHOLDS, Curves
+from nacl_monai.promises.curves import MARGINS, NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
 Array = npt.NDArray[Any]
 MEAN, MOST = CONTROLS = ("mean", "most")
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
-#: The margin in mm that is taken where too few patients are there to choose another.
+#: In mm, unless another is chosen by other patients.
 MARGIN = 3.0
-_LEAST_TO_CHOOSE = 5
-_SHARE_TO_CHOOSE = 5  # a fifth
 _TOLERANCE = 1e-9
 
 
@@ -181,32 +177,9 @@ def by_patient(values: Array, patients: Sequence[str]) -> Array:
     return means
 
 
-def parts_of(patients: Sequence[str], control: Control) -> tuple[list[str], list[str]]:
-    """Who chooses among paths, and who calibrates; nobody chooses where it takes all to calibrate.
-
-    A fifth of the patients chooses. The checksums of their names decide who, which know nothing of
-    the images.
-
-    Args:
-        patients: Their names.
-        control: Which says how many it takes to calibrate.
-    """
-    order = sorted(set(patients), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    choosing = min(len(order) // _SHARE_TO_CHOOSE, len(order) - control.needed)
-    choosing = choosing if choosing >= _LEAST_TO_CHOOSE else 0
-    return sorted(order[:choosing]), sorted(order[choosing:])
-
-
 class Path(NamedTuple):
-    """Sets, each within the next: positions in `THRESHOLDS` and `MARGINS`.
+    """Sets, each within the next: positions in `THRESHOLDS` and `MARGINS`, (sets,) each."""
 
-    Attributes:
-        margin: Within which the threshold is lowered, in mm.
-        thresholds: Positions.
-        margins: Positions.
-    """
-
-    margin: float
     thresholds: Array
     margins: Array
 
@@ -216,29 +189,29 @@ class Path(NamedTuple):
         return along
 
 
-def paths_of(family: str) -> list[Path]:
-    """The paths of a family.
+def path_of(family: str, margin: float = MARGIN) -> Path:
+    """The sets of a family, from none to all voxels.
+
+    Args:
+        family: "threshold", "margin" or "within".
+        margin: Within which the threshold is lowered, in mm; one of `MARGINS`.
 
     Raises:
-        SettingError: If there is no such family.
+        SettingError: If there is no such family or margin.
     """
-    growing = np.arange(len(MARGINS))
-    lowering = np.arange(len(THRESHOLDS))[::-1]
-    if family == MARGIN_ONLY:
-        nothing = [len(THRESHOLDS) - 1]
-        thresholds = np.concatenate([nothing, np.zeros_like(growing)])
-        return [Path(0.0, thresholds, np.concatenate([[0], growing]))]
     if family not in FAMILIES:
         raise SettingError(f"--family: is {family!r}; choose from {', '.join(FAMILIES)}")
-    chosen = growing if family == WITHIN else growing[NO_MARGIN:]
-    return [
-        Path(
-            MARGINS[margin],
-            np.concatenate([lowering, np.zeros_like(growing[margin + 1 :])]),
-            np.concatenate([np.full_like(lowering, margin), growing[margin + 1 :]]),
-        )
-        for margin in chosen
-    ]
+    if margin not in MARGINS:
+        known = ", ".join(f"{one:g}" for one in MARGINS[:NO_MARGIN])
+        raise SettingError(f"--margin: is {margin:g}; choose from {known}")
+    first = {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
+    lowered = np.arange(len(THRESHOLDS))[::-1]
+    lowered = lowered[[0, -1]] if family == MARGIN_ONLY else lowered
+    grown_to = np.arange(first + 1, len(MARGINS))
+    return Path(
+        np.concatenate([lowered, np.full_like(grown_to, NO_THRESHOLD)]),
+        np.concatenate([np.full_like(lowered, first), grown_to]),
+    )
 
 
 def contour_losses(curves: Curves, structure: int, contour: str, path: Path) -> Array:

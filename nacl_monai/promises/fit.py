@@ -28,8 +28,7 @@ from nacl_monai.promises.control import (
     Control,
     by_patient,
     contour_losses,
-    parts_of,
-    paths_of,
+    path_of,
 )
 from nacl_monai.promises.curves import MARGINS, NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.reports.statistics import (
@@ -48,7 +47,8 @@ KINDS = (*CONTOURS, *NUMBERS)
 #: What each fails by.
 RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
-#: An outer contour that is so many times as large as the structure is of no use.
+#: An outer contour that is so many times as large as the structure, or an inner one that is so many
+#: times smaller, is of no use.
 USELESS = 4.0
 _AGAIN = "make it again: nacl-monai promise PREDICTIONS LABELS"
 
@@ -67,7 +67,6 @@ class Kept:
             :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; q of the lower
             bound :math:`\hat D - q` of Dice.
         patients: How many calibrated it.
-        chosen_by: How many others chose the margin; 0 where it was fixed in advance.
         size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
             bound is; mean over the patients who calibrated it.
     """
@@ -79,7 +78,6 @@ class Kept:
     margin: float
     value: float
     patients: int
-    chosen_by: int
     size: float
 
     @property
@@ -90,8 +88,9 @@ class Kept:
     @property
     def useless(self) -> bool:
         """Whether it is kept, but tells nothing."""
-        empty = self.kind == INNER and self.size == 0
-        return empty or (self.kind in (OUTER, VOLUME) and self.size > USELESS)
+        if self.kind == INNER:
+            return self.size < 1 / USELESS
+        return self.kind != DICE and self.size > USELESS
 
     def text(self) -> str:
         """What is promised, as a clinician reads it."""
@@ -134,119 +133,74 @@ class Rules:
         structure: Its position.
         kind: One of `KINDS`.
         family: The family.
+        margin: Of the family "within", in mm.
 
     Attributes:
         patients: Their names, the first axis of all arrays.
-        margins: A margin in mm for each of several paths.
-        losses: Of each path, (patients, rules), the most cautious rule first.
+        losses: (patients, rules), the most cautious rule first.
         sizes: The same of what a rule gives.
-        values: Threshold and margin of each rule of a contour; or q, and the path's margin.
+        values: Threshold or q, and margin, of each rule, (rules, 2).
         whole: By what sizes are divided, (patients,).
     """
 
-    def __init__(self, curves: Curves, structure: int, kind: str, family: str) -> None:
+    def __init__(
+        self, curves: Curves, structure: int, kind: str, family: str, margin: float = MARGIN
+    ) -> None:
         self.kind, self.family = kind, family
         self.structure = curves.structures[structure]
         self.patients = sorted(set(curves.patients))
-        self.margins: list[float] = []
-        self.losses: list[Array] = []
-        self.sizes: list[Array] = []
-        self.values: list[Array] = []
-        self.whole = np.ones(len(self.patients))
+        path = path_of(family, margin)
         if kind in CONTOURS:
-            self.whole = by_patient(curves.volumes[:, structure], curves.patients)
-            self._add_contours(curves, structure)
-        else:
-            self._add_numbers(curves, structure)
-
-    def _add_contours(self, curves: Curves, structure: int) -> None:
-        turn = slice(None, None, -1 if self.kind == OUTER else None)
-        for path in paths_of(self.family):
-            losses = contour_losses(curves, structure, self.kind, path)
+            losses = contour_losses(curves, structure, kind, path)
             sizes = path.of(curves.counts[:, structure]) * curves.voxel_ml
-            self.margins.append(path.margin)
-            self.losses.append(by_patient(losses, curves.patients)[:, turn])
-            self.sizes.append(by_patient(sizes, curves.patients)[:, turn])
             ends = THRESHOLDS[path.thresholds], np.array(MARGINS)[path.margins]
-            self.values.append(np.stack(ends, 1)[turn])
+            turn = slice(None, None, -1 if kind == OUTER else None)
+            losses, sizes, self.values = losses[:, turn], sizes[:, turn], np.stack(ends, 1)[turn]
+            whole = curves.volumes[:, structure]
+        else:
+            scores = self._scores(curves, structure, int(path.margins[0]))
+            steps = np.unique(scores)[::-1]  # between two scores, nothing changes
+            losses = (scores[:, None] > steps).astype(float)
+            sizes = np.exp(steps) if kind == VOLUME else steps - scores[:, None]
+            sizes, whole = sizes + np.zeros_like(losses), np.ones(len(scores))
+            self.values = np.stack([steps, np.full_like(steps, MARGINS[path.margins[0]])], 1)
+        self.losses, self.sizes, self.whole = (
+            by_patient(array, curves.patients) for array in (losses, sizes, whole)
+        )
 
-    def _add_numbers(self, curves: Curves, structure: int) -> None:
-        margins = {THRESHOLD: [NO_MARGIN], MARGIN_ONLY: [0]}.get(self.family, range(len(MARGINS)))
-        for margin in margins:
-            expected = estimate(curves, structure, self.kind, self.family, margin)
-            if self.kind == VOLUME:
-                voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
-                scores = abs(np.log((volumes + voxel) / (expected + voxel)))
-            else:
-                scores = expected - curves.dice[:, structure]
-            steps = np.unique(scores)[::-1]
-            outside = by_patient((scores[:, None] > steps).astype(float), curves.patients)
-            width = np.exp(steps) + np.zeros_like(outside)
-            gap = steps - by_patient(scores[:, None], curves.patients)
-            self.margins.append(MARGINS[margin])
-            self.losses.append(outside)
-            self.sizes.append(width if self.kind == VOLUME else gap)
-            self.values.append(np.stack([steps, np.full_like(steps, MARGINS[margin])], 1))
+    def _scores(self, curves: Curves, structure: int, margin: int) -> Array:
+        """How far each case is from what is expected of it."""
+        expected = estimate(curves, structure, self.kind, self.family, margin)
+        if self.kind == DICE:
+            return np.asarray(expected - curves.dice[:, structure])
+        voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
+        return np.asarray(abs(np.log((volumes + voxel) / (expected + voxel))))
 
-    def size(self, path: int, rule: int, rows: Sequence[int] | slice = slice(None)) -> float:
-        """What a rule gives the patients in some rows."""
-        whole = self.whole[rows].sum()
-        return float(self.sizes[path][rows, rule].sum() / whole) if whole else np.nan
-
-    def fitted(self, control: Control, rows: Sequence[int]) -> tuple[int, int, int]:
-        """The path and the rule that the patients in some rows fit, and how many chose the path."""
-        row_of = {self.patients[row]: row for row in rows}
-        choosing, calibrating = ([row_of[p] for p in p_] for p_ in parts_of([*row_of], control))
-        path = self._chosen(choosing, control) if len(self.losses) > 1 else 0
-        if len(self.losses) == 1:  # nothing to choose
-            choosing, calibrating = [], [*rows]
-        rule = control.boldest(self.losses[path][calibrating])
+    def fitted(self, control: Control, rows: Array | slice = slice(None)) -> int:
+        """The position of the rule that the patients in some rows fit."""
+        rule = control.boldest(self.losses[rows])
         assert rule is not None  # noqa: S101 - the most cautious rule has no loss
-        return path, rule, len(choosing)
-
-    def _chosen(self, choosing: Sequence[int], control: Control) -> int:
-        if not choosing:
-            return self.margins.index(MARGIN)
-        plain = Control(control.level)
-        best, path = np.inf, self.margins.index(MARGIN)
-        for k, losses in enumerate(self.losses):
-            risks = np.maximum.accumulate(losses[choosing], axis=1).mean(0)
-            rule = max(int((risks <= plain.level).sum()) - 1, 0)
-            size = self.size(k, rule, choosing) * (-1 if self.kind == INNER else 1)
-            if size < best:
-                best, path = size, k
-        return path
+        return rule
 
     def kept(self, control: Control) -> Kept:
         """The promise that all patients fit."""
-        rows = range(len(self.patients))
-        path, rule, chosen_by = self.fitted(control, rows)
-        value, margin = self.values[path][rule]
-        return Kept(
-            self.structure,
-            self.kind,
-            control.level,
-            self.family,
-            float(margin),
-            float(value),
-            len(rows) - chosen_by,
-            chosen_by,
-            self.size(path, rule),
-        )
+        rule = self.fitted(control)
+        value, margin = self.values[rule].tolist()
+        whole = self.whole.sum()
+        size = float(self.sizes[:, rule].sum() / whole) if whole else np.nan
+        head = (self.structure, self.kind, control.level, self.family)
+        return Kept(*head, margin, value, len(self.patients), size)
 
     def held_out(self, control: Control) -> tuple[Array, Array] | None:
-        """Loss and size of each patient by the promise that all others fit, which they had no part in.
+        """Loss and size of each patient by the promise that all others fit.
 
         None where the others are too few.
         """
-        rows = [*range(len(self.patients))]
-        if len(rows) - 1 < control.needed:
+        patients = np.arange(len(self.patients))
+        if len(patients) - 1 < control.needed:
             return None
-        losses, sizes = np.empty(len(rows)), np.empty(len(rows))
-        for row in rows:
-            path, rule, _ = self.fitted(control, rows[:row] + rows[row + 1 :])
-            losses[row], sizes[row] = self.losses[path][row, rule], self.sizes[path][row, rule]
-        return losses, sizes
+        rules = [self.fitted(control, np.delete(patients, one)) for one in patients]
+        return self.losses[patients, rules], self.sizes[patients, rules]
 
 
 def uncontrolled(curves: Curves, structure: int, level: float) -> tuple[Array, Array]:
@@ -269,12 +223,15 @@ def uncontrolled(curves: Curves, structure: int, level: float) -> tuple[Array, A
     return by_patient(1 - found, curves.patients), by_patient(sizes, curves.patients)
 
 
-def check_held_out(curves: Curves, controls: Sequence[Control]) -> pd.DataFrame:
+def check_held_out(
+    curves: Curves, controls: Sequence[Control], margin: float = MARGIN
+) -> pd.DataFrame:
     """How promises are kept by patients who had no part in them: each by the promise of all others.
 
     Args:
         curves: Of all patients.
         controls: One for each level.
+        margin: Of the family "within", in mm.
 
     Returns:
         A row for each structure, kind, level and family, and for outer contours without control;
@@ -286,7 +243,7 @@ def check_held_out(curves: Curves, controls: Sequence[Control]) -> pd.DataFrame:
     for structure, name in enumerate(curves.structures):
         for kind in KINDS:
             for family in (WITHIN, THRESHOLD, MARGIN_ONLY):
-                rules = Rules(curves, structure, kind, family)
+                rules = Rules(curves, structure, kind, family, margin)
                 for control in controls:
                     if (of_patients := rules.held_out(control)) is not None:
                         rows.append((name, kind, control.level, family))
@@ -426,6 +383,7 @@ def fit(
     family: str = WITHIN,
     control: str = MEAN,
     confidence: float = 0.9,
+    margin: float = MARGIN,
     *,
     check: bool = True,
     **about: Any,
@@ -435,10 +393,11 @@ def fit(
     Args:
         curves: Of all patients.
         levels: Each is the largest risk α.
-        family: "threshold", "margin" or, the smallest of all, "within": a threshold within a margin.
+        family: "threshold", "margin", or "within": a threshold within a margin, the smallest of all.
         control: "mean": the expected risk of a new patient is at most α. "most": the risk is so for all
             but a share 1 − ``confidence`` of the draws of calibration patients.
         confidence: Of "most".
+        margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether held-out patients are asked, too.
         **about: What else `Promise` keeps.
 
@@ -447,7 +406,7 @@ def fit(
         InputError: If it takes more patients.
     """
     controls = [Control(level, control, confidence).check() for level in dict.fromkeys(levels)]
-    paths_of(family)
+    path_of(family, margin)
     patients = sorted(set(curves.patients))
     for one in controls:
         one.check_patients(len(patients), curves.path)
@@ -455,11 +414,11 @@ def fit(
         rules.kept(one)
         for structure in range(len(curves.structures))
         for kind in KINDS
-        for rules in [Rules(curves, structure, kind, family)]
+        for rules in [Rules(curves, structure, kind, family, margin)]
         for one in controls
     ]
     sizes = np.sort(curves.spacings, axis=1)
-    record: Any = check_held_out(curves, controls).to_dict("records") if check else []
+    record: Any = check_held_out(curves, controls, margin).to_dict("records") if check else []
     return Promise(
         kept,
         control,

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 import nacl_monai
 from nacl_monai.cli import main
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.curves import MARGINS
@@ -381,13 +381,6 @@ def test_applied_to_arrays_holds_the_label_as_often_as_promised():
 
     assert (np.mean(risks, 0) <= 0.1 + 2.5 * np.std(risks, 0) / np.sqrt(200)).all()
     assert np.mean(risks, 0).min() > 0.02  # and no more than it takes
-
-
-def test_nothing_is_promised_of_an_unknown_family():
-    inside, labels = map(np.stack, zip(*discs(20), strict=True))
-
-    with pytest.raises(SettingError, match="--family: is 'ball'"):
-        promise(np.stack([1 - inside, inside], 1), labels, family="ball")
 
 
 def test_useless_promise_says_so():

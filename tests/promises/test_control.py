@@ -18,8 +18,7 @@ from nacl_monai.promises.control import (
     contour_losses,
     grown,
     hoeffding_bentkus,
-    parts_of,
-    paths_of,
+    path_of,
 )
 from nacl_monai.promises.curves import MARGINS, THRESHOLDS
 from nacl_monai.promises.fit import Rules
@@ -85,32 +84,17 @@ def simulated(rng, patients):
 @pytest.mark.parametrize("kind", ["outer", "inner", "volume", "dice"])
 @pytest.mark.parametrize(("patients", "level"), [(19, 0.1), (40, 0.05), (40, 0.2)])
 def test_promises_of_images_are_kept_by_others(patients, level, kind):
-    """Also where some of the patients choose the margin; of 400 people, as many are drawn at a time."""
+    """Of 400 people, as many are drawn at a time."""
     rng = np.random.default_rng(1)
     rules = Rules(simulated(rng, 400), 0, kind, "within")
     risks = []
     for _ in range(100):
         order = rng.permutation(400)
-        path, rule, _ = rules.fitted(Control(level), order[:patients])
-        risks.append(rules.losses[path][order[patients:], rule].mean())
+        rule = rules.fitted(Control(level), order[:patients])
+        risks.append(rules.losses[order[patients:], rule].mean())
 
     error = np.std(risks, ddof=1) / math.sqrt(len(risks))
     assert np.mean(risks) <= level + norm.isf(0.01 / 12) * error
-
-
-def test_a_margin_that_calibrating_patients_choose_promises_too_much():
-    """Why others choose it: the best of many paths for those who calibrate is not so for the next."""
-    rng = np.random.default_rng(0)
-    control, own, others = Control(0.2), [], []
-    for _ in range(400):
-        onset = rng.random((50, 29))  # 50 paths that are all alike
-        losses = (onset[..., None] < np.linspace(0, 1, 60)).astype(float)
-        boldest = [control.boldest(path) for path in losses]
-        own.append(np.linspace(0, 1, 60)[max(boldest)])
-        others.append(np.linspace(0, 1, 60)[boldest[0]])
-
-    assert np.mean(own) > 0.25
-    assert np.mean(others) <= 0.2
 
 
 @pytest.mark.parametrize("level", [0.02, 0.05, 0.1, 0.15, 0.2, 0.3])
@@ -186,28 +170,22 @@ def test_loss_of_a_patient_is_the_mean_of_their_cases():
     assert by_patient(values, ["b", "a", "b", "c"]).tolist() == [[0, 0], [0.5, 0.5], [0.5, 1]]
 
 
-def test_a_fifth_of_the_patients_choose_and_nobody_does_both():
-    """Where that leaves too few to calibrate, nobody chooses; names alone decide, in any order."""
-    names = [f"patient{k:03d}" for k in range(60)]
-
-    choosing, calibrating = parts_of(names[::-1], Control(0.05))
-
-    assert (choosing, calibrating) == parts_of(names * 2, Control(0.05))
-    assert sorted(choosing + calibrating) == names
-    assert len(choosing) == 12
-    assert parts_of(names[:23], Control(0.05))[0] == []
-    assert len(parts_of(names[:25], Control(0.05))[0]) == 5
-    assert choosing != names[:12]
-
-
+@pytest.mark.parametrize("margin", MARGINS[:-1])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_path_orders_sets_from_none_to_all(family):
+def test_every_path_orders_sets_from_none_to_all(family, margin):
     """Each is within the next: no threshold rises, and no margin shrinks."""
-    for path in paths_of(family):
-        assert (np.diff(THRESHOLDS[path.thresholds]) <= 0).all()
-        assert path.margins.tolist() == sorted(path.margins)
-        assert THRESHOLDS[path.thresholds[[0, -1]]].tolist() == [2, 0]
-        assert MARGINS[path.margins[-1]] == np.inf
+    path = path_of(family, margin)
+
+    assert (np.diff(THRESHOLDS[path.thresholds]) <= 0).all()
+    assert path.margins.tolist() == sorted(path.margins)
+    assert THRESHOLDS[path.thresholds[[0, -1]]].tolist() == [2, 0]
+    assert MARGINS[path.margins[-1]] == np.inf
+
+
+@pytest.mark.parametrize(("family", "margin"), [("ball", 3), ("within", 4)])
+def test_family_that_there_is_not_is_refused(family, margin):
+    with pytest.raises(SettingError, match=r"--family: is 'ball'|--margin: is 4; choose from 0, 1"):
+        path_of(family, margin)
 
 
 def test_losses_by_hand():
@@ -215,7 +193,7 @@ def test_losses_by_hand():
     inside = np.array([[0.9, 0.8, 0.3, 0.1]], np.float32)
     case = np.stack([1 - inside, inside])
     curves = curves_of_arrays([case, case], [np.array([[1, 0, 1, 0]]), np.zeros((1, 4), int)])
-    (path,) = paths_of("threshold")
+    path = path_of("threshold")
     at = [int(np.flatnonzero(THRESHOLDS[path.thresholds] <= t)[0]) for t in (2, 0.85, 0.5, 0.2, 0)]
 
     outer = contour_losses(curves, 0, "outer", path)[:, at]
@@ -238,7 +216,7 @@ def test_threshold_is_that_of_mapie(level):
     control = pytest.importorskip("mapie.risk_control")
     inside, labels = equal_arrays()
     curves = curves_of_arrays(np.stack([1 - inside, inside], 1), labels)
-    (path,) = paths_of("threshold")
+    path = path_of("threshold")
     losses = contour_losses(curves, 0, "outer", path)[:, ::-1]
     rule = Control(level).boldest(losses)
 

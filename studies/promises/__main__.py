@@ -1,0 +1,69 @@
+"""``python -m studies.promises promise.npz …``: contours over many divisions of the patients."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nacl_monai.promises import Curves, read_curves
+from nacl_monai.promises.control import FAMILIES, OUTER, Control
+from nacl_monai.promises.fit import UNCONTROLLED, Rules, uncontrolled
+from nacl_monai.reports.tables import markdown_table
+
+LEVELS = (0.02, 0.05, 0.1)
+
+
+def divided(
+    curves: Curves, level: float, kind: str, calibrating: int, draws: int
+) -> Iterator[tuple[str, list[float], list[float]]]:
+    """Family, mean size and mean risk of each structure among the patients who did not calibrate."""
+    for family in FAMILIES:
+        sizes, risks = [], []
+        for structure in range(len(curves.structures)):
+            rules = Rules(curves, structure, kind, family)
+            rng = np.random.default_rng(0)
+            found = []
+            for _ in range(draws):
+                order = rng.permutation(len(rules.patients))
+                rule = rules.fitted(Control(level), order[:calibrating])
+                others = order[calibrating:]
+                size = rules.sizes[others, rule].sum() / rules.whole[others].sum()
+                found.append((size, rules.losses[others, rule].mean()))
+            size, risk = np.mean(found, 0)
+            sizes.append(float(size))
+            risks.append(float(risk))
+        yield family, sizes, risks
+    if kind == OUTER:
+        of_all = [uncontrolled(curves, k, level) for k in range(len(curves.structures))]
+        wholes = [Rules(curves, k, kind, FAMILIES[0]).whole for k in range(len(of_all))]
+        sizes = [size.sum() / whole.sum() for (_, size), whole in zip(of_all, wholes, strict=True)]
+        yield UNCONTROLLED, sizes, [miss.mean() for miss, _ in of_all]
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m studies.promises")
+    parser.add_argument("files", nargs="+", type=Path, metavar="promise.npz")
+    parser.add_argument("--kind", default=OUTER)
+    parser.add_argument("--calibrating", type=int, default=54, metavar="N")
+    parser.add_argument("--draws", type=int, default=200, metavar="N")
+    given = parser.parse_args()
+    rows = []
+    for file in given.files:
+        curves = read_curves(file)
+        name = f"{file.parent.name or file.stem}, {len(set(curves.patients))} people"
+        for level in LEVELS:
+            for family, sizes, risks in divided(
+                curves, level, given.kind, given.calibrating, given.draws
+            ):
+                shown = " / ".join(f"{size:.2f}" for size in sizes)
+                missed = " / ".join(f"{risk:.1%}" for risk in risks)
+                rows.append([name, f"{level:.0%}", family, shown, missed])
+    head = ["network", "level", "family", "size", "risk"]
+    sys.stdout.write(markdown_table(head, rows, "lrlrr") + "\n")
+
+
+if __name__ == "__main__":
+    main()
