@@ -114,6 +114,15 @@ def errors(volume, region):
     return ece, cece
 
 
+def test_settings_reach_the_metric():
+    """Bins, errors, regions, width and spacing."""
+    metric = CalibrationError(7, ["nll"], ["boundary", "all"], 2.0, "pixdim").metric_fn
+
+    assert (metric.options.num_bins, list(metric.errors)) == (7, ["nll"])
+    assert metric.region_names == ("boundary", "all")
+    assert (metric.boundary_width, metric.spacing) == (2.0, "pixdim")
+
+
 @pytest.fixture
 def bins(evaluated):
     return np.load(evaluated[0] / "bins.npz")

@@ -22,9 +22,9 @@ from nacl_monai.losses import (
     NeighborhoodPenalty,
 )
 from nacl_monai.menus import read_menu
-from nacl_monai.training import check_classes, check_files, check_sets, keep_data
+from nacl_monai.training import check_classes, check_files, check_labels, check_sets, keep_data
 from nacl_monai.training.checks import check_loss
-from tests.training.test_run_folder import data_of
+from tests.training.test_run_folder import data_of, read_files
 
 CLASSES = ["background", "left", "right"]
 MONAI = {"to_onehot_y": True, "softmax": True}
@@ -211,6 +211,21 @@ def test_classes_that_do_not_agree_are_refused(channels, values, structures, mes
         check_classes(network(channels), 1, CLASSES, values, structures, [16, 16])
 
 
+class Volumes(list):
+    """What `check_labels` asks of the cached volumes: the classes in each."""
+
+    @property
+    def classes(self):
+        return self
+
+
+def test_every_class_is_in_some_label():
+    """Not in all; of one that is in none nothing could be learned, and all such are named."""
+    check_labels(Volumes([[0, 1], [0, 2]]), CLASSES)
+    with pytest.raises(InputError, match="^classes: left, right in none of the 2 training labels;"):
+        check_labels(Volumes([[0], [0]]), CLASSES)
+
+
 @pytest.mark.parametrize(("seen", "part"), [("a", "train"), ("b", "val")])
 def test_case_that_a_training_saw_cannot_be_in_another_set(tmp_path, seen, part):
     """Neither one that it trained on nor one that chose its model."""
@@ -271,11 +286,15 @@ def test_other_number_of_files_is_refused(tmp_path):
         check_files(tmp_path / "model.pt", [case])
 
 
-def test_copies_and_unrecorded_cases_may_be_evaluated(tmp_path):
-    """The bytes decide, not where the files are; nobody said what new cases hold."""
-    keep_data(tmp_path, data_of(tmp_path / "data"))
+def test_copies_and_unrecorded_cases_may_be_evaluated(tmp_path, monkeypatch):
+    """The bytes decide, not where the files are; those that nothing has touched are not read."""
+    split = data_of(tmp_path / "data")
+    keep_data(tmp_path, split)
     shutil.copytree(tmp_path / "data", tmp_path / "copy")
 
+    read = read_files(monkeypatch)
+    check_files(tmp_path / "model.pt", split["test"])
+    assert read == []
     check_files(tmp_path / "model.pt", data_of(tmp_path / "copy")["test"])
     check_files(tmp_path / "model.pt", data_of(tmp_path / "more", "xyz", content="y")["test"])
 

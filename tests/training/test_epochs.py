@@ -223,7 +223,9 @@ def test_epoch_that_is_worse_than_knowing_nothing_ends_the_training(scale, times
         return value + 0 * logits.mean()
 
     if not hopeless:
-        assert train([1.0, 2.0, 3.0], loss=loss).state.epoch == 2
+        assert (
+            train([1.0, 2.0, 1e30], loss=loss).state.epoch == 2
+        )  # however large finite logits are
         return
     with pytest.raises(InputError) as caught:
         train([1.0, 2.0, 3.0], loss=loss)
@@ -253,9 +255,12 @@ def test_case_whose_logits_are_not_finite_is_named(value):
 
 
 def test_all_cases_are_named_if_only_the_loss_is_not_finite():
-    """If only the loss is NaN, all cases of the batch are named."""
+    """If only the loss is NaN, all cases of the batch are named; they change no weight."""
+    network = torch.nn.Conv2d(2, 2, 1)
+    before = [weights.clone() for weights in network.parameters()]
     with pytest.raises(InputError, match="iteration 1: .* loss nan, .* with case0, case1;"):
-        train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan)
+        train([0.0, 1.0], loss=lambda logits, _: logits.mean() * torch.nan, network=network)
+    torch.testing.assert_close(list(network.parameters()), before)
 
 
 def test_bar_counts_iterations_and_shows_the_latest_validation(capsys):
@@ -271,6 +276,15 @@ def test_bar_counts_iterations_and_shows_the_latest_validation(capsys):
     assert "6/6" in shown
     assert "epoch=2/2, loss=0.500, val_dice=0.750" in shown
     assert "absent" not in shown
+
+
+def test_exception_is_not_swallowed():
+    """Ignite leaves it to whoever handles it, as the bar does, to raise it again."""
+    engine = Engine(lambda *_: 1 / 0)
+    Progress("Evaluating").attach(engine)
+
+    with pytest.raises(ZeroDivisionError):
+        engine.run([1])
 
 
 def test_profile_sums_the_logits_before_softmax(evaluated):
@@ -485,12 +499,13 @@ def check(loss, state):
         torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-9)
 
 
-def test_images_are_measured_as_they_are(train_with):
-    """Every validation is one update, from its cases and the network of its time."""
+@pytest.mark.parametrize(("epochs", "every"), [(3, 1), (5, 2)])
+def test_images_are_measured_as_they_are(train_with, epochs, every):
+    """Every validation is one update, from its cases and the network of its time; no other epoch is."""
     loss, validation = CRaCLoss(), cases(6, 5)
-    factors = train_with(loss, validation)
+    factors = train_with(loss, validation, epochs=epochs, every=every)
 
-    assert len(set(factors)) == 3
+    assert len(set(factors)) == loss.penalties[0].updates == epochs // every
     check(loss, expected(factors, validation))
 
 

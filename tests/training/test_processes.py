@@ -17,6 +17,7 @@ from nacl_monai.training import (
     BroadcastBuffers,
     PrecisionInferer,
     across_processes,
+    default_device,
     evaluation_sampler,
     is_silent,
     join_processes,
@@ -27,8 +28,11 @@ from nacl_monai.training import (
 from nacl_monai.training.processes import gathered, joined
 
 
-def test_single_process_is_as_usual():
-    """Without torchrun nothing is changed."""
+def test_single_process_is_as_usual(monkeypatch):
+    """Without torchrun nothing is changed; a GPU goes before the CPU."""
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", (device == "cuda").__bool__)
+        assert default_device() == torch.device(device)
     network = torch.nn.Linear(1, 1)
     join_processes()
 
@@ -263,6 +267,9 @@ def broadcasts(monkeypatch):
 
 def test_all_buffers_come_from_the_first_process_after_each_epoch(broadcasts, monkeypatch):
     """Under two processes each epoch broadcasts every buffer of the network once, from rank 0."""
+    run(torch.nn.BatchNorm2d(2))
+    assert broadcasts == []  # one process has nobody to share with
+
     monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 2)
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(3))
 

@@ -339,6 +339,13 @@ class TestData:
         assert str(caught.value) == f"{trained}: holds a training but no data.json; {REMEDY}"
         assert not (trained / "data.json").exists()
 
+    def test_before_the_first_epoch_data_may_change(self, tmp_path):
+        """Nothing was learned of them."""
+        keep_data(tmp_path / "run", data_of(tmp_path / "data"))
+        keep_data(tmp_path / "run", data_of(tmp_path / "data", "xyz"))
+
+        assert "x" in json.loads((tmp_path / "run/data.json").read_text())["train"]
+
 
 class TestRestart:
     def test_what_was_there_is_kept_aside_every_time(self, trained):

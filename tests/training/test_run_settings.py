@@ -114,6 +114,13 @@ def test_from_python_everything_that_differs_is_refused(evaluate):
         evaluate(None)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_damaged_record_is_refused(evaluate, text):
+    """It is what the weights mean."""
+    with pytest.raises(InputError, match=r"config\.json: is damaged; put it back"):
+        evaluate({}, text)
+
+
 @pytest.mark.parametrize("trained", [True, False])
 def test_weights_without_a_record_are_used_with_a_warning(evaluate, tmp_path, capsys, trained):
     """An old run, or somebody else's weights; nothing is said where there are none."""
