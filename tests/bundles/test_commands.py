@@ -303,11 +303,12 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_configuration_is_run_with_its_overrides(run):
-    """MONAI does the work."""
+    """MONAI does the work; whatever fails in it from now on is one line."""
     code, output, _ = run("--n", "2")
 
     assert code == 0
     assert "n is 2" in output
+    assert sys.excepthook is not sys.__excepthook__
 
 
 def test_slip_ends_in_one_line_before_anything_is_run(run):

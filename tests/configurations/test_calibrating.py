@@ -23,6 +23,7 @@ from tests.configurations.conftest import (
     FAST,
     ROOT,
     arguments,
+    one_line,
     run_module,
 )
 
@@ -194,6 +195,17 @@ def test_words_that_mean_nothing_are_refused(acdc, capsys, words, message):
 
     assert code != 0
     assert message in capsys.readouterr().err
+
+
+def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):
+    """Their calibration would be too good to be true."""
+    dataset, _, shared = acdc
+
+    code, errors = bundle(*arguments("evaluating", dataset, *shared, "--cases_to_evaluate", "val"))
+
+    assert code == 1
+    assert "who cannot test it; evaluate the test set" in one_line(errors)
+    assert (calibrated / "evaluation/cases.csv").is_file()
 
 
 def test_ensemble_is_evaluated_in_the_folder_of_its_first_seed(bundle, acdc, tmp_path):

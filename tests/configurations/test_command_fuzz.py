@@ -154,7 +154,7 @@ RULES = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @settings(**RULES, max_examples=20, derandomize=True, database=None)
-@example(command=({"max_epochs": 3}, []))
+@example(command=({"max_epochs": 3, "device": "cpu:0"}, []))
 @example(command=({}, ["--losses::nacl::penalty_weight=$1/0"]))
 @example(command=({"networks::unet::dropout": 0.1, "spatial_size": (64, 64)}, []))
 @example(command=({"seed": 1}, ["2"]))
@@ -171,3 +171,10 @@ def test_run_records_what_was_asked_or_nothing_is_written(attack, command):
 def test_many_runs_record_what_was_asked_or_nothing_is_written(attack, command):
     """Many commands, each time others."""
     attack(*command)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("word", SLIPS)
+def test_each_slip_is_refused(attack, word):
+    """Every one of them, whatever Hypothesis draws."""
+    attack({}, [word])

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from monai.engines import SupervisedTrainer
 
 from nacl_monai.training import RunRecord
 from tests.configurations.conftest import arguments, contents, one_line
@@ -137,6 +138,27 @@ def test_other_lengths_are_refused_with_the_reason(train, tmp_path, epochs, more
     assert code == 1
     assert said in one_line(errors)
     assert contents(tmp_path / "run") == before
+
+
+def test_split_is_drawn_as_the_command_says_or_the_command_is_refused(
+    bundle, datasets, tmp_path, monkeypatch
+):
+    """A quarter that is asked for is a quarter that trains; `--restart True` draws it."""
+    monkeypatch.setattr(SupervisedTrainer, "run", lambda _: None)
+    shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", tmp_path / "cache"]
+    words = arguments("training", "hippocampus", *shared, "--train_fraction", 0.25)
+    bundle.done(*arguments("training", "hippocampus", *shared))
+    before = (tmp_path / "run/split.json").read_text()
+
+    code, errors = bundle(*words)
+    assert code != 0
+    assert "was drawn with other train_fraction (1.0, now 0.25)" in one_line(errors)
+    assert (tmp_path / "run/split.json").read_text() == before
+
+    bundle.done(*words, "--restart", "True")
+    split = json.loads((tmp_path / "run/split.json").read_text())
+    assert (len(split["train"]), split["drawn"]["train_fraction"]) == (1, 0.25)
 
 
 def test_damaged_cache_changes_no_number(bundle, run_of, tmp_path):

@@ -2,8 +2,11 @@
 
 import json
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+import venv
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import monai.bundle
 import nibabel
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -334,3 +338,48 @@ def test_torchscript_of_every_network_computes_the_same(untrained, name):
     with torch.no_grad():
         found = torch.jit.load(bundle / "models/model.ts")(images)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
+    """MONAI's `onnx_export` of every network computes, under onnxruntime, what the network computes."""
+    bundle = untrained(name)
+    images, expected = images_and_logits(bundle, batch=1)
+
+    monai.bundle.onnx_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.onnx"),
+        ckpt_file=str(bundle / "models/model.pt"),
+        meta_file=str(bundle / "configs/metadata.json"),
+        config_file=str(bundle / "configs/inference.json"),
+    )
+
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.nightly
+def test_export_runs_where_there_is_nothing_but_the_packages_that_it_names(export_of, tmp_path):
+    """The command that its README shows installs all that inference needs, and not this package."""
+    dataset_dir, _, bundle = export_of("hippocampus")
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=True)
+    python = tmp_path / "venv/bin/python"
+
+    def run(*words):
+        return subprocess.run(
+            [python, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    (line,) = re.findall("^pip install (.*==.*)$", (bundle / "docs/README.md").read_text(), re.M)
+    installed = run("-m", "pip", "install", "--quiet", *shlex.split(line))
+    assert installed.returncode == 0, installed.stderr
+    assert "No module named 'nacl_monai'" in run("-c", "import nacl_monai").stderr
+
+    words = ["--config_file", bundle / "configs/inference.json", "--bundle_root", bundle]
+    words += ["--images", phantom_image(bundle, dataset_dir), "--output_dir", tmp_path / "out"]
+    result = run("-m", "monai.bundle", "run", "inference", *words)
+
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 4

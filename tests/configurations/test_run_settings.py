@@ -7,6 +7,7 @@ import shutil
 import nibabel
 import pytest
 
+from nacl_monai.cli import main
 from tests.configurations.conftest import FAST, arguments, contents, one_line
 
 pytestmark = pytest.mark.slow  # a training; tests/training/test_run_settings.py has the rules
@@ -126,3 +127,21 @@ def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_p
         assert code == 1
         assert f"has other bytes than {folder}/data.json recorded; put it back" in one_line(errors)
         assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("calibration::regions", ["foreground"]), ("structures", {"whole": [1, 2, 3]})],
+)
+def test_evaluations_that_are_not_alike_are_not_compared(
+    bundle, run, run_of, capfd, tmp_path, key, value
+):
+    """One line with the difference, and no table; tests/configurations/test_stateful.py has more."""
+    folder, shared = run
+    shutil.rmtree(folder / "evaluation")
+    bundle.done(*words("evaluating", *shared, "--output_dir", folder, f"--{key}", value))
+
+    both = [str(run_of("acdc")[2]), str(folder)]
+    assert main(["compare", *both, "--output", str(tmp_path / "compared")]) == 1
+    assert f"{key}::" in one_line(capfd.readouterr().err)
+    assert not (tmp_path / "compared").exists()

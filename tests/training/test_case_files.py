@@ -449,9 +449,11 @@ def test_labels_are_no_probabilities(output):
 
 
 def test_output_of_another_engine_is_refused():
-    """By its type."""
+    """By its type; and a case without a label, for which MONAI leaves None."""
     with pytest.raises(InputError, match="^output: of the evaluator is a Tensor"):
         probabilities_and_labels(torch.zeros(3))
+    with pytest.raises(InputError, match="^label: is missing"):
+        probabilities_and_labels([{"probabilities": torch.zeros(2, 3), "label": None}])
 
 
 def test_voxels_to_be_ignored_are_of_no_structure():
