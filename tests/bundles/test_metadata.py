@@ -55,9 +55,12 @@ def test_channels_sizes_and_classes_are_those_of_the_configuration(run, dataset)
 def test_network_that_does_not_ask_for_the_classes_has_them_all_the_same(run):
     """Its channels are written out, so that inference needs no list of classes."""
     network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 3}
-    metadata = metadata_of(run, network_def={**network, "channels": [4, 8], "strides": [2]})
+    network |= {"channels": [4, 8], "strides": [2]}
+    metadata = metadata_of(run, network_def=network, classes=["background", "organ", "rim"])
 
-    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == 3
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    assert pred["num_channels"] == 3
+    assert pred["channel_def"] == {"0": "background", "1": "organ", "2": "rim"}
 
 
 def test_package_that_is_not_installed_is_one_line(run):

@@ -199,6 +199,14 @@ def test_training_on_a_cluster_asks_for_a_gpu(tmp_path):
     assert "gres" not in render
 
 
+def test_training_on_a_cluster_goes_on_after_a_failure():
+    """It is tried again, and taken back into the queue where its machine is taken away."""
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+
+    assert profile["retries"] > 0
+    assert profile["slurm-requeue"] is True
+
+
 def test_experiments_share_a_gpu_where_its_slots_are_said(tmp_path):
     """Each takes one; rendering none."""
     printed = dry_run(tmp_path, "table4", "--resources", "gpu_slots=2", datasets="acdc")
