@@ -5,6 +5,7 @@ import itertools
 import pickle
 import pydoc
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -86,9 +87,10 @@ VARIANTS = [
     pytest.param(item, variant, id="-".join([item.__name__, *map(str, variant.values())]))
     for item, variant in CHOICES
 ]
-SLOW_VARIANTS = [
-    pytest.param(*variant.values, id=variant.id, marks=pytest.mark.nightly) for variant in VARIANTS
-]
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
+SLOW_VARIANTS = [nightly(*variant.values, id=variant.id) for variant in VARIANTS]
+MORE_DTYPES = (torch.int32, torch.float64)
+MORE_PRECISIONS = (torch.bfloat16, torch.float64)
 every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
 # Compiling takes seconds: penalties are compiled within their losses, and alone where it may take time.
 COMPILED = [
@@ -318,7 +320,7 @@ def test_weight_zero_is_cross_entropy(item, batch):
 
 
 @every_loss
-@pytest.mark.parametrize("ignore_index", [None, 255])
+@pytest.mark.parametrize("ignore_index", [nightly(None), 255])
 def test_gradient_is_that_of_finite_differences(item, settings, ignore_index):
     """In double precision, the gradient is that of finite differences."""
     loss = build(item, **settings, ignore_index=ignore_index)
@@ -332,7 +334,7 @@ def test_gradient_is_that_of_finite_differences(item, settings, ignore_index):
 
 
 @every_loss
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, *map(nightly, MORE_PRECISIONS)])
 def test_every_precision_is_finite_and_computed_in_float32(item, settings, dtype):
     """Every precision gives finite values and gradients, computed in float32 at least."""
     loss = build(item, **settings, ignore_index=255)
@@ -426,7 +428,7 @@ def test_pickled_copy_is_equal(item, settings, batch):
 
 
 @every_loss
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, *map(nightly, MORE_DTYPES)])
 def test_labels_of_any_form_give_the_same_value(item, settings, dtype, batch):
     """Labels may leave out the channel, have any dtype, and be MetaTensors, as may logits."""
     loss = build(item, **settings)

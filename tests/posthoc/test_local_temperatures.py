@@ -110,6 +110,7 @@ def test_image_is_needed():
         LocalTemperatures(1.0, **weights())(LOGITS)
 
 
+@pytest.mark.slow
 def test_onnx_is_the_same(tmp_path):
     """Behind a network, as models are shipped."""
     torch.manual_seed(0)
@@ -157,9 +158,14 @@ def volumes():
         yield voxels
 
 
-def test_temperature_that_the_image_tells_is_found(volumes):
+@pytest.fixture(scope="module")
+def local(volumes):
+    return fit_method("local_temperatures", volumes)
+
+
+def test_temperature_that_the_image_tells_is_found(local):
     """On a patient that nobody has seen: 4 in one half, 1 in the other; the error is of the draw."""
-    module = fit_local_temperatures(volumes)
+    module = local.module
     logits, _, image = volume(7)
     found = module(logits.movedim(-1, 0), image.movedim(-1, 0)).movedim(0, -1)
 
@@ -168,9 +174,9 @@ def test_temperature_that_the_image_tells_is_found(volumes):
     assert temperatures[1].median() == pytest.approx(1, rel=0.15)
 
 
-def test_fit_is_no_worse_than_one_temperature(volumes):
+def test_fit_is_no_worse_than_one_temperature(volumes, local):
     """It begins there; no class changes."""
-    local, single = (fit_method(name, volumes) for name in ("local_temperatures", "temperature"))
+    single = fit_method("temperature", volumes)
 
     assert local.nll < single.nll < single.nll_before
     assert local.nll_before == pytest.approx(single.nll_before, rel=1e-5)

@@ -117,7 +117,7 @@ def test_platt_scaling_is_logistic_regression():
         assert fit.parameters["biases"][k] == pytest.approx(peer.intercept_.item(), abs=1e-3)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.2, 5))
 def test_more_parameters_fit_no_worse(seed, scale):
     """One temperature is among those of structures, and these are among scales and biases."""

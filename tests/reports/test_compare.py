@@ -1,11 +1,16 @@
-"""Comparisons hold means over the cases in which a metric is defined, and say how many those are."""
+"""Comparisons hold means of where a metric is defined, and changes region by region; tables are text."""
 
 import csv
+import io
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from nacl_monai.reports import (
     comparison_markdown,
@@ -14,6 +19,8 @@ from nacl_monai.reports import (
     read_runs,
     write_comparison,
 )
+from nacl_monai.reports.compare import draw_trade_off, trade_off_text, write_trade_off
+from nacl_monai.reports.tables import best_places, csv_text, markdown_table
 
 
 @pytest.fixture
@@ -128,3 +135,118 @@ class TestWriteComparison:
         assert text == comparison_text(table)
         assert {"dice_RV", "hd95_LV", "n(hd95)", "cases"} <= set(back.columns)
         pd.testing.assert_frame_equal(back, table, check_exact=False, rtol=1e-15)
+
+
+def differences(runs, region):
+    """Differences of the ECE, a number per patient: the mean over their cases."""
+    before, after = runs
+    change = after.metrics[f"ece_{region}"] - before.metrics[f"ece_{region}"]
+    patients = before.patients
+    return np.array([change[patients == one].mean() for one in sorted(set(patients))])
+
+
+def test_text_has_the_mean_difference_and_its_t_interval(runs):
+    """Over patients, paired, a line per region."""
+    lines = trade_off_text(*runs).splitlines()
+
+    assert lines[0] == ("Change of the ECE from CE + Dice to NACL [95 % interval], by region:")
+    for region, line in zip(runs[0].bins.regions, lines[1:], strict=True):
+        found = differences(runs, region)
+        low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
+        assert line == f"  {region}: {found.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def test_points_are_the_means_of_the_regions(runs):
+    """A point per run and region; the first run's are hollow."""
+    (axes,) = draw_trade_off(runs).axes
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == runs[0].bins.regions
+    for run, line in zip(runs, points, strict=True):
+        means = [run.mean(run.metrics[f"ece_{region}"]).mean for region in run.bins.regions]
+        assert line.get_xdata() == pytest.approx(means)
+    assert points[0].get_markerfacecolor() == "white"
+    assert points[1].get_markerfacecolor() == points[1].get_color()
+
+
+def test_lines_are_the_intervals(runs):
+    """Through each point, at its height."""
+    (axes,) = draw_trade_off(runs).axes
+    spans = [segment[:, 0] for bars in axes.collections for segment in bars.get_segments()]
+    expected = [
+        run.mean(run.metrics[f"ece_{region}"]).interval()
+        for run in runs
+        for region in run.bins.regions
+    ]
+
+    np.testing.assert_allclose(spans, expected)
+
+
+@pytest.mark.usefixtures("painted")
+def test_files_are_written(runs, tmp_path):
+    """As PNG and SVG."""
+    files = write_trade_off(runs, tmp_path)
+
+    assert [file.name for file in files] == ["trade_off.png", "trade_off.svg"]
+    assert all(file.stat().st_size > 5_000 for file in files)
+
+
+class TestMarkdownTable:
+    def test_header_alignment_and_rows_are_one_line_each(self):
+        """Drawn: what a reader of the file sees."""
+        assert markdown_table(["Method", "DSC ↑"], [["CE", "0.8"], ["NACL", "**0.9**"]], "lr") == (
+            "| Method | DSC ↑ |\n| :--- | ---: |\n| CE | 0.8 |\n| NACL | **0.9** |"
+        )
+
+
+class TestCsvText:
+    table = pd.DataFrame({"method": ["a", "b"], "dice": [2 / 3, np.nan], "n": [3, 0]}, index=[7, 8])
+
+    def test_six_digits_and_empty_where_undefined(self):
+        """The index is left out; whole numbers stay whole; lines end as on Unix."""
+        assert csv_text(self.table) == "method,dice,n\na,0.666667,3\nb,,0\n"
+
+    def test_without_rounding_every_number_comes_back_exactly(self):
+        """None keeps all digits."""
+        values = np.random.default_rng(0).random(100)
+
+        rows = list(csv.DictReader(io.StringIO(csv_text(pd.DataFrame({"x": values}), None))))
+
+        assert [float(row["x"]) for row in rows] == values.tolist()
+
+
+class TestBestPlaces:
+    @pytest.mark.parametrize(
+        ("values", "metric", "places"),
+        [
+            ([0.8, 0.9, 0.7], "dice", [1, 0, 2]),
+            ([0.8, 0.9, 0.7], "ece_foreground", [1, 2, 0]),
+            ([0.8, 0.9, 0.7], "dice_RV", [1, 0, 2]),
+            ([0.9001, 0.9004, 0.8], "dice", [0, 0, 1]),
+            ([3.001, 3.004, 3.01], "hd95", [0, 0, 1]),
+            ([0.1, 0.2, 0.3, 0.4], "cece_union", [0, 1, 2, 2]),
+            ([np.nan, 0.2, 0.1], "ece_foreground", [2, 1, 0]),
+            ([np.nan, 0.2], "dice", [2, 2]),
+            ([np.nan, np.nan], "dice", [2, 2]),
+            ([0.5], "dice", [2]),
+            ([0.5, 0.5], "dice", [2, 2]),
+            ([0.0, -0.0, 1.0], "hd95", [0, 0, 1]),
+            ([], "dice", []),
+        ],
+    )
+    def test_printed_digits_decide_and_equals_are_no_best(self, values, metric, places):
+        """Equal digits share a place; among equals, and alone, nobody is best."""
+        assert best_places(values, metric) == places
+
+    @given(st.lists(st.integers(0, 30), min_size=2, max_size=8), st.sampled_from(["dice", "hd95"]))
+    def test_place_is_the_number_of_better_values(self, hundredths, metric):
+        """A slow loop: how many different printed values are better."""
+        values = [hundredth / 100 for hundredth in hundredths]
+        better = max if metric == "dice" else min
+
+        expected = []
+        for value in values:
+            ahead = {other for other in values if other != value and better(other, value) == other}
+            expected.append(min(len(ahead), 2) if len(set(values)) > 1 else 2)
+
+        assert best_places(values, metric) == expected

@@ -1,5 +1,6 @@
-"""Reading evaluated runs: whole, comparable, or one line that says what is wrong."""
+"""Evaluated runs: whole, comparable and consistent, or one line that says what is wrong."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports import read_run, read_runs
-from nacl_monai.reports.evaluated import folds_of
+from nacl_monai.metrics.fine_bins import aurc, error_auroc
+from nacl_monai.reports import check_alike, read_evaluated, read_run, read_runs, read_tested
+from nacl_monai.reports.evaluated import check_means, check_values, folds_of
 
 SUMS = ("counts", "positives", "confidences", "fine_counts", "fine_excess", "fine_errors")
 
@@ -172,3 +174,188 @@ class TestRefusals:
     def test_two_runs_of_one_name_are_refused(self, folders):
         """Two runs of one name would be confused."""
         assert "--names" in refusal([folders[0], folders[0]])
+
+
+def record(folder, **content):
+    text = json.dumps({"set": "test", "settings": {}, **content})
+    (folder / "evaluation/evaluation.json").write_text(text)
+
+
+def test_what_is_alike_is_compared(copies):
+    """Networks, losses and versions may differ."""
+    for k, folder in enumerate(copies):
+        settings = {"spatial_size::0": 32, "network_def": f"@networks::{k}", "seed": k}
+        record(folder, settings=settings, versions={"torch": str(k)})
+
+    assert len(read_runs(copies)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"set": "val"}, "set (test, now val)"),
+        ({"settings": {"spatial_size::0": 48}}, "spatial_size::0 (32, now 48)"),
+        ({"settings": {}}, "spatial_size::0 (32, now not set)"),
+        ({"settings": {"structures::WT::0": 1}}, "structures::WT::0 (not set, now 1)"),
+        (
+            {"settings": {"calibration::spacing": "pixdim"}},
+            "calibration::spacing (not set, now pixdim)",
+        ),
+    ],
+)
+def test_other_settings_are_refused_and_named(copies, content, said):
+    """Voxels, structures, boundary and set decide what the numbers mean."""
+    record(copies[0], settings={"spatial_size::0": 32})
+    record(copies[1], **{"settings": {"spatial_size::0": 32}, **content})
+
+    message = refusal(copies)
+    assert f"{copies[1]}: was evaluated otherwise than {copies[0]}, " in message
+    assert said in message
+
+
+def rename_structure(table):
+    return table.rename(columns={"dice_RV": "dice_right", "hd95_RV": "hd95_right"})
+
+
+def test_other_structures_are_refused_whatever_the_records_say(copies, change_cases):
+    """Each has its column."""
+    change_cases(copies[1], rename_structure)
+
+    assert "now ['LV', 'myocardium', 'right']" in refusal(copies)
+
+
+def test_other_patients_are_refused_and_named(copies, change_cases):
+    """Intervals are over patients, so the same cases must be of the same ones."""
+    change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
+    assert "resampled (patients, now cases)" in refusal(copies)
+
+    change_cases(copies[1], lambda table: table.assign(patient=list("aabccdd")).iloc[::-1])
+    assert "patient of case '004' (b, now c) and 1 more; evaluate" in refusal(copies)
+
+    change_cases(copies[1], lambda table: table.assign(patient=list("dccbbaa")))
+    assert len(read_runs(copies)) == 2
+
+
+def coarser(arrays):
+    for key in ("counts", "positives", "confidences"):
+        array = arrays[key]
+        arrays[key] = array.reshape(*array.shape[:-1], 5, 3).sum(-1)
+
+
+def test_other_bins_are_refused_whatever_the_records_say(copies, change_arrays, change_cases):
+    """The ECE of 5 bins is not that of 15."""
+    change_arrays(copies[1] / "evaluation/bins.npz", coarser)
+    with np.load(copies[1] / "evaluation/bins.npz") as bins:
+        gap = np.abs(bins["positives"] - bins["confidences"]).sum(-1)
+        errors = gap / bins["counts"].sum(-1)
+    new = {"ece_foreground": errors[:, 1, 0], "cece_foreground": errors[:, 1, 1:].mean(1)}
+    new["ece_all"] = errors[:, 0, 0]
+    change_cases(copies[1], lambda table: table.assign(**new))
+
+    assert "num_bins (15, now 5)" in refusal(copies)
+
+
+def test_cases_alone_are_read_where_bins_were_not_kept(copies):
+    """As committed results are; but no figure can be drawn of them."""
+    (copies[0] / "evaluation/bins.npz").unlink()
+
+    found = read_evaluated(copies[0])
+    check_alike(found, read_evaluated(copies[1]))
+    assert found.bins is None
+    assert "bins.npz: no such file" in refusal(copies)
+
+
+def test_validation_cases_are_no_test_cases(copies):
+    """Where only those of the test count."""
+    assert read_tested(copies[0]).of.cases == "test cases"
+    record(copies[0], set="val")
+
+    with pytest.raises(InputError, match="its validation cases were evaluated, not its test cases"):
+        read_tested(copies[0])
+
+
+def test_other_cases_of_another_fold_are_alike(copies, make_run, tmp_path):
+    """If they were evaluated alike."""
+    fewer = make_run(tmp_path / "fewer", temperature=1, cases=6)
+    first, other = read_evaluated(copies[0]), read_evaluated(fewer)
+
+    check_alike(first, other, same_cases=False)
+    with pytest.raises(InputError, match="missing here: 007"):
+        check_alike(first, other)
+    shutil.rmtree(fewer)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("ece_foreground", -0.5),
+        ("cece_union", 1.01),
+        ("dice", 1.1),
+        ("dice_RV", -0.1),
+        ("hd95_LV", -1.0),
+        ("hd95", np.inf),
+        ("confidence_gap_all", -1.5),
+        ("brier_all", 2.5),
+        ("expected_dice_RV", 1.1),
+        ("aurc_all", -0.1),
+        ("error_auroc_all", 1.1),
+        ("smooth_ece_union", 1.1),
+        ("thresholded_cece_union", -0.1),
+        ("pece_all", -0.1),
+    ],
+)
+def test_impossible_value_is_refused(tmp_path, column, value):
+    """The line names file, column, case and value."""
+    metrics = pd.DataFrame({column: [0.5, value]}, index=["a", "b"])
+
+    with pytest.raises(InputError, match=f"cases.csv: {column} of case 'b' is {value:g}, outside"):
+        check_values(tmp_path / "cases.csv", metrics)
+
+
+def test_limits_and_undefined_values_are_possible(tmp_path):
+    """A perfect Dice, an absent structure, a confidence gap below zero."""
+    metrics = pd.DataFrame(
+        {"dice": [0, 1, np.nan], "confidence_gap_all": [-1, 0, 1.0], "pece_all": 2.5}
+    )
+
+    check_values(tmp_path, metrics)
+
+
+def test_metric_that_is_not_the_mean_of_its_structures_is_refused(tmp_path):
+    """Absent structures do not count."""
+    metrics = pd.DataFrame({"dice_a": [0.2, 0.4], "dice_b": [np.nan, 0.8], "dice": [0.2, 0.6]})
+    check_means(tmp_path, metrics, ["dice"])
+
+    with pytest.raises(InputError, match="dice of case 1 is 0.7, but its structures give 0.6"):
+        check_means(tmp_path, metrics.assign(dice=[0.2, 0.7]), ["dice"])
+    promised = metrics.assign(dice=[0.2, 0.7]).add_prefix("expected_")
+    with pytest.raises(InputError, match="expected_dice of case 1 is 0.7, but"):
+        check_means(tmp_path, promised, ["expected_dice"])
+
+
+@pytest.mark.parametrize("column", ["ece_foreground", "cece_foreground"])
+def test_error_that_the_bins_do_not_give_is_refused(copies, change_cases, column):
+    """Whether the table or the bins were changed: one of them is wrong."""
+    change_cases(copies[0], lambda table: table.assign(**{column: table[column] * 0.99}))
+
+    assert f"{column} of case '001'" in refusal(copies[:1])
+    assert "but the bins give" in refusal(copies[:1])
+
+
+@pytest.mark.parametrize("error", ["adaptive_ece", "smooth_ece", "aurc", "error_auroc"])
+def test_error_that_the_fine_bins_do_not_give_is_refused(copies, change_cases, error):
+    """They are recomputed like those of the equal bins."""
+    fine = read_run(copies[0]).bins.select_fine("all")
+    errors = {
+        "adaptive_ece": fine.adaptive_ece(),
+        "smooth_ece": fine.smooth_ece(),
+        "aurc": aurc(fine.counts, fine.errors),
+        "error_auroc": error_auroc(fine.counts, fine.errors),
+    }
+    given = errors[error].numpy()
+    change_cases(copies[0], lambda table: table.assign(**{f"{error}_all": given}))
+    read_run(copies[0])
+
+    change_cases(copies[0], lambda table: table.assign(**{f"{error}_all": given * 0.99}))
+
+    assert f"{error}_all of case '001'" in refusal(copies[:1])

@@ -1,16 +1,31 @@
-"""Files of an evaluation: the numbers as written, or one line that says what is wrong."""
+"""Files of an evaluation: as they were written, or one line that says what is wrong."""
 
+import hashlib
+import json
 from contextlib import suppress
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from nacl_monai import audit
+from nacl_monai.audits.result import merge, read_audit
 from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import listed, read_arrays, read_record
-from nacl_monai.reports.evaluation_files import read_cases
+from nacl_monai.reports import read_run
+from nacl_monai.reports.evaluation_files import (
+    config_checksum,
+    evaluation_record,
+    read_cases,
+    write_case_table,
+    write_evaluation_record,
+)
 from nacl_monai.reports.slices import read_map
+from nacl_monai.runs import RunFolder
+from nacl_monai.training.evaluation_record import EvaluationRecord
 
 
 def refusal(read, path):
@@ -161,3 +176,201 @@ def test_long_lists_are_cut_and_counted():
     assert listed(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
     assert listed(range(9)) == "0, 1, 2, 3, 4, 5, 6, 7 … (9 in all)"
     assert listed("abc", most=2) == "a, b … (3 in all)"
+
+
+CLASSES = ("background", "organ")
+CASES = ("a", "b", "c")
+SETTINGS = {"classes::0": "background", "dataset": "mine", "calibration::num_bins": 15}
+
+
+def drawn(seed):
+    rng = torch.Generator().manual_seed(seed)
+    probs = torch.softmax(torch.randn(3, 2, 5, 4, 3, generator=rng), 1)
+    return probs, torch.randint(2, (3, 5, 4, 3), generator=rng)
+
+
+def write_evaluated(folder):
+    """A finished run with its evaluation, as the package writes one."""
+    run = RunFolder(folder)
+    run.evaluation.path.mkdir(parents=True)
+    run.model.write_bytes(b"weights")
+    run.record.write_text('{"finished": true}')
+    run.config.write_text('{"learning_rate": 0.1, "seed": 0}')
+    run.split.write_text(json.dumps({"train": ["d"], "val": [], "test": list(CASES)}))
+    metric = CalibrationMetric()
+    metric(*drawn(0))
+    scores = {"dice": torch.full((3,), 0.5), "hd95": torch.full((3,), 2.0)}
+    write_case_table(run.evaluation, scores | metric.columns(), 15, "mine", CASES, CASES)
+    metric.record(CASES, CLASSES, CASES).write(run.evaluation.bins)
+    files = {"weights": run.model, "split": run.split}
+    sums = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    sums["config"] = config_checksum(run.config)
+    write_evaluation_record(run.evaluation, evaluation_record("test", SETTINGS, sums))
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_evaluated(tmp_path / "run")
+
+
+def changed(value):
+    """Another value of the same type."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    return f"{value}x"
+
+
+def json_edits(file):
+    """The content of the file with each leaf changed, by the place of the leaf."""
+
+    def edits(value, place):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            if isinstance(part, (dict, list)) and part:
+                yield from edits(part, (*place, key))
+            else:
+                yield (*place, key), [part] if isinstance(part, (dict, list)) else changed(part)
+
+    whole = json.loads(file.read_text())
+    for place, value in edits(whole, ()):
+        copy = json.loads(file.read_text())
+        inside = copy
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = value
+        yield place, json.dumps(copy).encode()
+
+
+def table_edits(file):
+    """The table with the first cell of each column changed, and with each column renamed."""
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    for name in table:
+        cells = table[name].tolist()
+        other = f"{float(cells[0]) + 1e-3:.6f}" if cells[0][:1].isdigit() else f"{cells[0]}x"
+        for edited in (
+            table.assign(**{name: [other, *cells[1:]]}),
+            table.rename(columns={name: "x"}),
+        ):
+            yield name, edited.to_csv(index=False).encode()
+
+
+def array_edits(file):
+    """The file with the first entry of each array changed."""
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    for name, array in arrays.items():
+        edited = array.copy() if array.dtype.kind != "U" else array.astype(object)
+        edited.flat[0] = changed(array.flat[0].item())
+        copy = {**arrays, name: edited.astype(str) if array.dtype.kind == "U" else edited}
+        target = file.with_name("edited")
+        with target.open("wb") as stream:
+            np.savez(stream, **copy)
+        yield name, target.read_bytes()
+        target.unlink()
+
+
+EDITS = {
+    "evaluation/evaluation.json": json_edits,
+    "evaluation/summary.json": json_edits,
+    "evaluation/cases.csv": table_edits,
+    "evaluation/bins.npz": array_edits,
+    "config.json": json_edits,
+    "split.json": json_edits,
+}
+
+
+def refused_line(read, file):
+    """The line with which it is refused; empty where it is read."""
+    try:
+        read(file)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("name", "edits"), EDITS.items(), ids=EDITS)
+def test_edited_file_of_an_evaluation_is_refused(run, name, edits, every):
+    """Whatever the field, in one line; unchanged, it is read."""
+    file = run.path / name
+    read_run(run.path)
+    found = list(edits(file))
+    assert len(found) > 1
+    for place, content in found[::every]:
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        line = refused_line(read_run, run.path)
+        assert line, place
+        assert "\n" not in line
+        file.write_bytes(whole)
+    read_run(run.path)
+
+
+def test_edited_bins_of_an_audit_are_refused(tmp_path):
+    """Of one site, and merged of two."""
+    for k in range(2):
+        names = [f"{k}{case}" for case in CASES]
+        audit(*drawn(k), cases=names, patients=names).save(tmp_path / f"{k}.npz")
+    merge([tmp_path / "0.npz", tmp_path / "1.npz"]).save(tmp_path / "merged.npz")
+    for name in ("0.npz", "merged.npz"):
+        file = tmp_path / name
+        read_audit(file)
+        for place, content in list(array_edits(file)):
+            edited = tmp_path / "edited.npz"
+            edited.write_bytes(content)
+            assert "is not as it was written" in refused_line(read_audit, edited), place
+
+
+def test_edited_calibrator_is_refused(run):
+    """By the evaluation behind it."""
+    calibrated = run.calibrated("temperature_all")
+    calibrated.path.mkdir(parents=True)
+    calibrated.calibrator.write_text(
+        '{"method": "temperature", "temperature": 1.5, "weights": "x"}'
+    )
+    run.evaluation.path.rename(calibrated.evaluation.path)
+    record = json.loads(calibrated.evaluation.record.read_text())
+    sums = {key: record[key] for key in ("weights", "split", "config")}
+    own = hashlib.sha256(calibrated.calibrator.read_bytes()).hexdigest()
+    sums["calibrator_sha256"] = own
+    write_evaluation_record(calibrated.evaluation, evaluation_record("test", SETTINGS, sums))
+    read_run(calibrated.path)
+    for place, content in list(json_edits(calibrated.calibrator)):
+        calibrated.calibrator.write_bytes(content)
+        assert "is of another calibrator.json than" in refused_line(read_run, calibrated.path), (
+            place
+        )
+
+
+def test_evaluation_refuses_another_configuration_of_the_same_weights(run):
+    """Whoever evaluates anew after an edit is told, and not given a record that fits."""
+    arguments = (run.evaluation, run.model, run.split, "test", SETTINGS)
+    EvaluationRecord(*arguments)
+    run.config.write_text('{"learning_rate": 0.2, "seed": 0}')
+    with pytest.raises(InputError, match=r"config.json: is not the one that was evaluated; put it"):
+        EvaluationRecord(*arguments)
+    run.model.write_bytes(b"trained anew")
+    EvaluationRecord(*arguments)
+
+
+@pytest.mark.parametrize("change", [{"max_epochs": 9}, {"menu": {"_desc_": {"label": "Mine"}}}])
+def test_training_that_goes_on_is_the_one_that_was_evaluated(run, change):
+    """Its best weights may be the earlier ones; labels of tables compute nothing."""
+    config = json.loads(run.config.read_text())
+    run.config.write_text(json.dumps(config | change))
+
+    assert read_run(run.path).cases == list(CASES)
+    EvaluationRecord(run.evaluation, run.model, run.split, "test", SETTINGS)
+
+
+def test_evaluation_of_an_earlier_version_is_read(run):
+    """It has the checksums of weights and split alone."""
+    record = json.loads(run.evaluation.record.read_text())
+    kept = {key: record[key] for key in ("set", "weights", "split", "settings")}
+    run.evaluation.record.write_text(json.dumps(kept))
+    run.config.write_text("{}")
+
+    assert read_run(run.path).cases == list(CASES)

@@ -1,13 +1,18 @@
-"""Reliability diagrams show the numbers of the curves, and say what they are."""
+"""Reliability curves are those of a slow loop over the bins, and diagrams show them."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from nacl_monai.reports import draw_reliability, read_runs, reliability_curve
-from nacl_monai.reports.reliability import OVER, UNDER
+from nacl_monai.errors import InputError
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.reports import draw_reliability, pooled_band, read_run, read_runs, reliability_curve
+from nacl_monai.reports.evaluated import by_rater, human_run, run_of_bins
+from nacl_monai.reports.reliability import BAND_RESAMPLES, OVER, UNDER
+from nacl_monai.reports.selective import risk_curve
 from tests.evaluated_runs import slow_curve
 
 
@@ -155,3 +160,130 @@ class TestFigure:
             )
         caption = draw_reliability(read_runs(copies), region="wall", resamples=10).get_supxlabel()
         assert caption.startswith("Voxels of the region wall in 7 test cases.")
+
+
+@pytest.mark.parametrize(("region", "class_name"), [("foreground", "top-1"), ("all", "myocardium")])
+def test_curve_is_that_of_a_slow_loop(runs, folders, region, class_name):
+    """Accuracy, confidence and share per bin, the two errors and the number of voxels."""
+    for run, folder in zip(runs, folders, strict=True):
+        accuracy, confidence, share, pooled, mean, total = slow_curve(folder, region, class_name)
+
+        curve = reliability_curve(run, region, class_name)
+
+        np.testing.assert_allclose(curve.accuracy, accuracy)
+        np.testing.assert_allclose(curve.confidence, confidence)
+        np.testing.assert_allclose(curve.share, share)
+        assert (curve.error, curve.mean_error) == pytest.approx((pooled, mean))
+        assert (curve.cases, curve.voxels) == (7, total)
+
+
+def test_mean_error_is_the_tables(runs):
+    """On the foreground the mean over cases is the table's ECE."""
+    for run in runs:
+        assert reliability_curve(run).mean_error == pytest.approx(
+            run.metrics["ece_foreground"].mean()
+        )
+
+
+def test_band_is_that_of_the_patients(copies, change_cases):
+    """Cases of one patient are drawn together, as often as the caller wants, 1000 times by default."""
+    change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
+    run = read_runs(copies[:1])[0]
+    arrays = {key: sums[:, 0] for key, sums in run.bins.select("all", "LV").arrays().items()}
+
+    for options in ({}, {"resamples": 30}, {"seed": 5}):
+        curve = reliability_curve(run, "all", "LV", **options)
+        expected = pooled_band(
+            arrays["positives"],
+            arrays["counts"],
+            list("aabbccd"),
+            **{"resamples": BAND_RESAMPLES, **options},
+        )
+        np.testing.assert_array_equal([curve.lower, curve.upper], expected)
+
+
+def test_cases_without_the_region_are_left_out(copies, empty_foreground):
+    """They have no error, so that the mean is over the others; without any voxel it is undefined."""
+    whole = reliability_curve(read_run(copies[0]))
+
+    empty_foreground(copies[0], 2)
+    run = read_run(copies[0])
+    curve = reliability_curve(run)
+    assert curve.cases == 5
+    assert curve.voxels < whole.voxels
+    assert curve.mean_error == pytest.approx(run.metrics["ece_foreground"].iloc[2:].mean())
+
+    empty_foreground(copies[0], 7)
+    curve = reliability_curve(read_run(copies[0]))
+    assert (curve.cases, curve.voxels) == (0, 0)
+    assert np.isnan([curve.mean_error, *curve.accuracy, *curve.share, *curve.lower]).all()
+
+
+def test_unknown_region_is_refused(runs):
+    """With the names to choose from."""
+    with pytest.raises(InputError, match="no region 'brain'; choose from all, foreground"):
+        reliability_curve(runs[0], "brain")
+
+
+SHAPE = (6, 5, 4)
+
+
+@pytest.fixture
+def run():
+    """Two cases of two classes, labeled by three raters."""
+    rng = np.random.default_rng(0)
+    metric = CalibrationMetric(regions=["all"], num_raters=3)
+    for _ in range(2):
+        inside = rng.random(SHAPE)
+        labels = rng.random((3, *SHAPE)) < inside
+        metric([np.stack([1 - inside, inside])], [labels.astype(int)])
+    bins = metric.record(["a", "b"], ["background", "organ"], raters=["anna", "ben", "cara"])
+    return run_of_bins(bins, "model")
+
+
+def test_share_is_called_so_and_stands_alone_where_no_rater_was_kept(run):
+    """As in a merged audit."""
+    assert [one.name for one in by_rater(run)] == ["share of 3 raters"]
+    plain = run_of_bins(dataclasses.replace(run.bins, raters=[], human=None), "model")
+    assert by_rater(plain) == [plain]
+    assert human_run(plain) is None
+
+
+def test_raters_have_the_errors_of_their_bins(run):
+    """As a model has."""
+    human = human_run(run)
+
+    np.testing.assert_array_equal(human.metrics["ece_all"], run.bins.human.ece()[:, 0])
+    assert human.unit == "cases"
+
+
+def test_voxels_are_counted_once(run):
+    """Not once for each rater, in diagrams and curves."""
+    assert reliability_curve(run, "all").voxels == 2 * np.prod(SHAPE)
+    assert risk_curve(run, "all").voxels == 2 * np.prod(SHAPE)
+
+
+@pytest.mark.parametrize(("name", "row"), [("top-1", 0), ("organ", 2)])
+def test_human_line_has_a_point_for_each_share_of_the_others(run, name, row):
+    """Half of two others, and all of them: how often a rater says the same."""
+    curve = reliability_curve(run, "all", name)
+    sums = run.bins.human.pooled()[0, row]
+    used = sums.counts > 0
+
+    expected = sums.confidences[used] / sums.counts[used], sums.positives[used] / sums.counts[used]
+    for drawn, numbers in zip(curve.human, expected, strict=True):
+        np.testing.assert_allclose(drawn, numbers)
+    shares = {"top-1": [0.5, 1], "organ": [0, 0.5, 1]}[name]
+    np.testing.assert_allclose(curve.human[0], shares)
+    axes = draw_reliability([run], region="all", class_name=name).axes[0]
+    (line,) = [line for line in axes.lines if line.get_label() == "raters"]
+    np.testing.assert_allclose(line.get_ydata(), expected[1])
+
+
+def test_single_rater_has_no_line(run):
+    """Nor a word of raters in diagram or key."""
+    plain = run_of_bins(dataclasses.replace(run.bins, raters=[], human=None), "model")
+    figure = draw_reliability([plain], region="all")
+
+    assert "raters" not in [line.get_label() for line in figure.axes[0].lines]
+    assert "raters" not in [text.get_text() for text in figure.legends[0].texts]
