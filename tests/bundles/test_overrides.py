@@ -288,3 +288,9 @@ def test_size_to_which_volumes_are_brought_is_of_both(check):
     """As where a dataset's slices are resized before patches are cut."""
     resize = {"_target_": "Resized", "spatial_size": "$[*@spatial_size, -1]"}
     check(3, "spatial_size", preprocessing=["@to_ras", resize])
+
+
+def test_run_without_a_command_is_not_checked(monkeypatch):
+    """As from Python, where nothing says what was overridden."""
+    monkeypatch.setattr(dimensions, "given_overrides", lambda: None)
+    check_dims(2)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -13,7 +14,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
 from nacl_monai.data.new_bundle import Options, new_bundle
-from nacl_monai.data.survey import SAMPLED
+from nacl_monai.data.survey import SAMPLED, choose_channels
 from nacl_monai.errors import InputError
 from nacl_monai.menus import read_dataset
 from tests import own_data
@@ -435,6 +436,14 @@ class TestImages:
                 new(data, **options)
 
         assert new(data, modality="mixed")[0]["preprocessing"][-1] == "@scale_by_percentiles"
+
+    def test_channels_in_folders_of_their_own_are_not_found_by_name(self):
+        """A training knows them by the list; inference would take one file for all."""
+        described = SimpleNamespace(channels=[], modalities=["", ""])
+        why, keys = choose_channels(described, SimpleNamespace(channels=2))
+
+        assert keys == {"modalities": ["", ""], "in_channels": 2}
+        assert "so that inference cannot find them by name" in why
 
     def test_channels_that_differ_are_named(self, tmp_path):
         """Between the cases, and between them and the description."""
