@@ -112,15 +112,8 @@ def usage() -> str:
     """The list of commands."""
     width = max(map(len, COMMANDS))
     lines = [f"  {word:<{width}}  {command.purpose}" for word, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: nacl-monai [--verbose] COMMAND …",
-            "",
-            *lines,
-            "",
-            "nacl-monai COMMAND --help explains one; --verbose shows what MONAI says of itself.",
-        ]
-    )
+    more = "nacl-monai COMMAND --help explains one; --verbose shows what MONAI says of itself."
+    return "\n".join(["usage: nacl-monai [--verbose] COMMAND …", "", *lines, "", more])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

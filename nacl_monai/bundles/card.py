@@ -241,16 +241,7 @@ def _data_format(declared: dict[str, Any], train: ConfigParser) -> dict[str, Any
         train.get_parsed_content(key) for key in ("in_channels", "classes", "window")
     )
     both = {"spatial_shape": list(window), "dtype": "float32", "is_patch_data": True}
-    return {
-        "inputs": {"image": {**declared["inputs"]["image"], "num_channels": channels, **both}},
-        "outputs": {
-            "pred": {
-                "type": "image",
-                "format": "logits",
-                "num_channels": len(classes),
-                "value_range": [],
-                "channel_def": {str(value): name for value, name in enumerate(classes)},
-                **both,
-            }
-        },
-    }
+    image = {**declared["inputs"]["image"], "num_channels": channels, **both}
+    pred = {"type": "image", "format": "logits", "num_channels": len(classes), "value_range": []}
+    names = {str(value): name for value, name in enumerate(classes)}
+    return {"inputs": {"image": image}, "outputs": {"pred": {**pred, "channel_def": names, **both}}}

@@ -15,14 +15,8 @@ from monai.utils import OptionalImportError
 from nacl_monai.errors import DISK_ERRORS, InputError, SettingError, causes
 
 # What pip calls a module's package, where it is another name than the module's.
-_PACKAGES = {
-    "yaml": "pyyaml",
-    "ignite": "pytorch-ignite",
-    "PIL": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "cv2": "opencv-python",
-}
+_PACKAGES = {"yaml": "pyyaml", "ignite": "pytorch-ignite", "PIL": "pillow"}
+_PACKAGES |= {"skimage": "scikit-image", "sklearn": "scikit-learn", "cv2": "opencv-python"}
 
 
 def one_line_errors() -> None:

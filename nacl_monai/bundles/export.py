@@ -108,15 +108,9 @@ def export_bundle(
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        image = _write_bundle(
-            folder,
-            source.calibrated(calibrator),
-            dataset,
-            configs,
-            bundles,
-            "" if fitted is None else described(str(calibrator), fitted),
-            code,
-        )
+        evaluated = source.calibrated(calibrator)
+        behind = "" if fitted is None else described(str(calibrator), fitted)
+        image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
         if onnx:
@@ -306,15 +300,9 @@ def write_onnx(
     if calibrator is not None:
         files["model.onnx"] = Behind(network, calibrator)
     for name, module in files.items():
-        torch.onnx.export(
-            module.eval(),
-            (example,),
-            models / name,
-            input_names=["image"],
-            output_names=["logits"],
-            external_data=False,
-            verbose=False,
-        )
+        names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+        names |= {"external_data": False, "verbose": False}
+        torch.onnx.export(module.eval(), (example,), models / name, **names)
 
 
 #: The key of the exported inference; the file holds whatever code the calibrator needs.

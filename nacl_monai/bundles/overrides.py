@@ -268,25 +268,12 @@ class Limit:
 
 
 _COUNTS = (
-    "batch_size",
-    "calibration::num_bins",
-    "inferer::sw_batch_size",
-    "max_epochs",
-    "patches_per_volume",
-    "val_interval",
+    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
+    *("patches_per_volume", "val_interval"),
 )
 _TEXTS = (
-    "cache_dir",
-    "calibrator",
-    "checkpoint",
-    "dataset_dir",
-    "evaluation_dir",
-    "experiment_name",
-    "images",
-    "output_dir",
-    "run_name",
-    "split_file",
-    "tracking_uri",
+    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
+    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
 )
 #: Keys of which more is known than the type of their default, whatever configuration has them.
 LIMITS: dict[str, Limit] = {

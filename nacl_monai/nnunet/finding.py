@@ -10,15 +10,8 @@ from pathlib import Path
 from nacl_monai.errors import InputError
 
 #: What a trainer is called by, and its loss in the menu.
-LOSSES = {
-    "NACL": "nacl",
-    "MbLS": "mbls",
-    "SVLS": "svls",
-    "LS": "label_smoothing",
-    "ECP": "ecp",
-    "Focal": "focal",
-    "CE": "cross_entropy",
-}
+LOSSES = {name: name.lower() for name in ("NACL", "MbLS", "SVLS")}
+LOSSES |= {"LS": "label_smoothing", "ECP": "ecp", "Focal": "focal", "CE": "cross_entropy"}
 
 #: Name of each trainer → its loss in the menu, and whether nnU-Net's Dice is added.
 TRAINERS = {

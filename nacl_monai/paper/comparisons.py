@@ -104,20 +104,11 @@ def comparison_to_markdown(comparison: Comparison) -> str:
     rows = []
     for row in comparison.tests.to_dict("records"):
         metric, p = METRICS[row["metric"]], _p_value(row["p_holm"])
-        rows.append(
-            [
-                dataset_label(row["dataset"]),
-                metric.heading,
-                method_label(row["method"]),
-                metric.text(row["difference"], "+"),
-                metric.interval(row["low"], row["high"]),
-                _p_value(row["p"]),
-                f"**{p}**" if row["p_holm"] < SIGNIFICANCE else p,
-                _p_value(row["p_equivalent"]),
-                f"{row['effect']:+.2f}",
-                row["decision"],
-            ]
-        )
+        names = [dataset_label(row["dataset"]), metric.heading, method_label(row["method"])]
+        cells = [metric.text(row["difference"], "+"), metric.interval(row["low"], row["high"])]
+        cells += [_p_value(row["p"]), f"**{p}**" if row["p_holm"] < SIGNIFICANCE else p]
+        cells += [_p_value(row["p_equivalent"]), f"{row['effect']:+.2f}", row["decision"]]
+        rows.append([*names, *cells])
     return f"{markdown_table(header, rows, 'lllrrrrrrl')}\n\n{_notes(comparison)}\n"
 
 

@@ -63,12 +63,8 @@ class Table:
 
     def summary(self, results: Results) -> pd.DataFrame:
         """Every number of the table."""
-        summary = summarize(
-            results,
-            self.metrics,
-            per_structure=self.per_structure,
-            over_datasets=self.over_datasets,
-        )
+        whole = {"per_structure": self.per_structure, "over_datasets": self.over_datasets}
+        summary = summarize(results, self.metrics, **whole)
         return beside_paper(summary, self.number, results.conventions)
 
     def write(self, results: Results, stem: Path) -> list[Path]:

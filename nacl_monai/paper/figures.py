@@ -144,13 +144,8 @@ def draw_figure3(results: Results) -> tuple[Figure, pd.DataFrame]:
                 if len(rows := means[(means["dataset"] == dataset) & (means["method"] == name)])
             ]
             axes.plot(*zip(*points, strict=True), linewidth=1, linestyle=":", **style)
-            axes.annotate(
-                dataset_label(dataset),
-                points[0],
-                xytext=(7, 7),
-                textcoords="offset points",
-                fontsize=9,
-            )
+            beside: dict[str, Any] = {"xytext": (7, 7), "textcoords": "offset points"}
+            axes.annotate(dataset_label(dataset), points[0], **beside, fontsize=9)
         axes.set(xlabel=METRICS["dice"].heading, ylabel=METRICS["ece_foreground"].heading)
         axes.margins(0.15)
         gray: dict[str, Any] = {"color": "0.3", "linestyle": "", "markersize": 8}

@@ -72,12 +72,8 @@ def _section(results: Results, dataset: str) -> dict[str, Any]:
         if isinstance(exhibit.content, MethodTable) and shown.folders:
             summary = exhibit.content.summary(shown)
             tables.append(_sortable(exhibit.title, summary, shown))
-    return {
-        "key": dataset,
-        "label": dataset_label(dataset),
-        "tables": tables,
-        "pictures": list(_pictures(chosen, dataset)),
-    }
+    content = {"tables": tables, "pictures": list(_pictures(chosen, dataset))}
+    return {"key": dataset, "label": dataset_label(dataset), **content}
 
 
 def _sortable(title: str, summary: pd.DataFrame, results: Results) -> dict[str, Any]:

@@ -106,12 +106,8 @@ def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> li
     earlier = _listed(output, exhibit.name)
     files = exhibit.content.write(results, output / exhibit.name)
     files += _write_tests(exhibit, results, output)
-    manifest = {
-        "exhibit": exhibit.name,
-        "title": exhibit.title,
-        "command": command,
-        "files": [path.name for path in files],
-    }
+    manifest: dict[str, Any] = {"exhibit": exhibit.name, "title": exhibit.title, "command": command}
+    manifest["files"] = [path.name for path in files]
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     files.append(write_text(output / f"{exhibit.name}.json", text))
     _remove(output, earlier - {path.name for path in files})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nacl_monai.wheel import shipped
 
 #: What narrows the grid; several values are words of one.
 _LISTS = {"datasets": "NAME", "losses": "NAME", "networks": "NAME", "seeds": "N"}
+_TEXTS = ("tracking", "pretrained")
 #: Folders go by the environment, since Snakemake reads the values of --config as YAML.
 _FOLDERS = {"data_dir": "NACL_DATA_DIR", "runs": "NACL_RUNS"}
 
@@ -27,36 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder, code = attempted(copy_workflow)
         print_written([folder] if folder else [])
         return code
-    words, code = attempted(lambda: _words(options, others))
+    words, code = attempted(lambda: snakemake_words(options, others))
     if words is None:
         return code
-    os.environ.update({_FOLDERS[key]: folder for key, folder in _folders(options).items()})
+    folders = {key: folder for key in _FOLDERS if (folder := getattr(options, key))}
+    os.environ.update({_FOLDERS[key]: folder for key, folder in folders.items()})
     from snakemake.cli import main as snakemake  # an extra
 
     snakemake(words)
     return 0
-
-
-def _words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
-    if find_spec("snakemake") is None:
-        raise InputError(
-            "snakemake: is not installed; pip install 'snakemake>=9', on Python 3.11 or later"
-        )
-    settings = {key: " ".join(getattr(options, key) or ()) for key in _LISTS}
-    settings |= {"tracking": options.tracking, "pretrained": options.pretrained}
-    return snakemake_words(
-        options.profile,
-        settings,
-        others,
-        config=options.config,
-        forcerun=options.forcerun,
-        elsewhere=_folders(options),
-    )
-
-
-def _folders(options: argparse.Namespace) -> dict[str, str]:
-    """Those that were given."""
-    return {key: folder for key in _FOLDERS if (folder := getattr(options, key))}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,10 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 _FOLDER = "workflow"
 _SNAKEFILE = "Snakefile"
 # What tells a copy from the workflow of another project, which Snakemake's users call alike.
@@ -136,48 +112,39 @@ def copy_workflow() -> Path:
     return own
 
 
-def snakemake_words(
-    profile: str,
-    settings: Mapping[str, str | None],
-    others: Sequence[str] = (),
-    *,
-    config: Sequence[str] = (),
-    forcerun: Sequence[str] = (),
-    elsewhere: Collection[str] = (),
-) -> list[str]:
+def snakemake_words(options: argparse.Namespace, others: Sequence[str] = ()) -> list[str]:
     """Returns the words behind ``snakemake``.
 
+    Snakemake heeds the last ``--config`` and the last ``--forcerun`` alone, so each is given once.
+
     Args:
-        profile: One of the workflow's profiles, or a folder.
-        settings: Keys of the workflow's configuration; those without a value stay as they are.
+        options: Those of the command.
         others: Targets, and options of Snakemake.
-        config: More of the workflow's configuration, ``key=value`` each. Snakemake heeds the last
-            ``--config`` alone, and so it is joined with the settings.
-        forcerun: More rules that are run again; the same holds for them.
-        elsewhere: Keys that options of their names set in another way.
 
     Raises:
-        InputError: If there is no such profile, or if a key is set twice.
-
-    Example:
-        >>> words = snakemake_words("local", {"seeds": "0 1", "losses": None}, ["table1"])
-        >>> words[0], words[-2:]
-        ('table1', ['--config', 'seeds=0 1'])
+        InputError: If Snakemake is missing, if there is no such profile, or if a key of the workflow's
+            configuration is set twice.
     """
-    folder = workflow_folder()
+    if find_spec("snakemake") is None:
+        raise InputError(
+            "snakemake: is not installed; pip install 'snakemake>=9', on Python 3.11 or later"
+        )
+    settings = {key: " ".join(getattr(options, key) or ()) for key in _LISTS}
+    settings |= {key: getattr(options, key) for key in _TEXTS}
     given = [f"{key}={value}" for key, value in settings.items() if value]
-    keys = [pair.partition("=")[0] for pair in config]
+    keys = [pair.partition("=")[0] for pair in options.config]
     for key in keys:
-        if settings.get(key) or key in elsewhere:
+        if key in (*settings, *_FOLDERS) and getattr(options, key):
             raise SettingError(f"--config {key}: is set by --{key}, too; leave one of them out")
         if keys.count(key) > 1:
             raise SettingError(f"--config {key}: is set twice; leave one of them out")
+    folder = workflow_folder()
     return [
         *others,  # in front, since some options take all words behind them
         *("--snakefile", str(folder / _SNAKEFILE)),
-        *("--workflow-profile", str(_profile(profile, folder / "profiles"))),
-        *("--forcerun", "render", *forcerun),
-        *(["--config", *given, *config] if given or config else []),
+        *("--workflow-profile", str(_profile(options.profile, folder / "profiles"))),
+        *("--forcerun", "render", *options.forcerun),
+        *(["--config", *given, *options.config] if given or options.config else []),
     ]
 
 
@@ -188,3 +155,7 @@ def _profile(name: str, profiles: Path) -> Path:
             return place.resolve()
     known = ", ".join(sorted(place.name for place in profiles.iterdir()))
     raise SettingError(f"--profile: there is no {name}; choose from: {known}, or name a folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -377,12 +378,8 @@ def _labeled(experiment: Experiment, evaluated: Evaluated, score: Score) -> pd.D
     """The cases of a run behind what the run is."""
     cases = RunFolder(evaluated.folder).evaluation.cases
     table = score(evaluated.metrics, cases).reset_index(names="case")
-    labels: dict[str, str | float] = {
-        "method": experiment.method.name,
-        "network": experiment.setup.network,
-        "fraction": experiment.setup.fraction,
-        "fold": experiment.fold or 0,
-        "seed": experiment.seed,
-    }
+    setup = experiment.setup
+    labels: dict[str, Any] = {"method": experiment.method.name, "network": setup.network}
+    labels |= {"fraction": setup.fraction, "fold": experiment.fold or 0, "seed": experiment.seed}
     table.insert(1, "patient", evaluated.patients.to_numpy())
     return pd.concat([pd.DataFrame(labels, index=table.index), table], axis=1)

@@ -94,14 +94,8 @@ def _means(cases: pd.DataFrame, columns: list[str]) -> Iterator[dict[str, Any]]:
 
 def mean_columns(mean: Estimate) -> dict[str, float]:
     """The columns of a mean in a table, with the ends of its 95 % interval."""
-    low, high = mean.interval()
-    return {
-        "mean": mean.mean,
-        "low": low,
-        "high": high,
-        "patients": mean.patients,
-        "seeds": mean.trainings,
-    }
+    values = (mean.mean, *mean.interval(), mean.patients, mean.trainings)
+    return dict(zip(("mean", "low", "high", "patients", "seeds"), values, strict=True))
 
 
 def summarize(

@@ -176,14 +176,9 @@ class CaseTable(CaseHandler):
         """Writes both files; see the class."""
         scores = {metric: self._score(engine, metric) for metric in self.metrics}
         calibration = self.calibration.metric_fn
-        table = write_case_table(
-            EvaluationFolder(Path(self.output_dir)),
-            score_columns(scores, list(self.structures)) | calibration.columns(),
-            calibration.options.num_bins,
-            self.dataset,
-            cases,
-            patients,
-        )
+        columns = score_columns(scores, list(self.structures)) | calibration.columns()
+        folder, bins = EvaluationFolder(Path(self.output_dir)), calibration.options.num_bins
+        table = write_case_table(folder, columns, bins, self.dataset, cases, patients)
         names = ("dice", "hd95", "ece_foreground", "cece_foreground")
         means = ", ".join(f"{name} {table[name].mean():.4f}" for name in names if name in table)
         print(f"{counted(len(table), 'case')}, mean over cases: {means}")

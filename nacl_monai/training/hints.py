@@ -139,12 +139,7 @@ def _type_of_argument(argument: inspect.Parameter, maker: Any) -> Any:
     one = SimpleNamespace(__annotations__={"": argument.annotation})
     try:
         return get_type_hints(one, vars(sys.modules[maker.__module__]))[""]
-    except (
-        AttributeError,
-        KeyError,
-        NameError,
-        TypeError,
-    ):  # of names that only a type checker imports
+    except (AttributeError, KeyError, NameError, TypeError):  # what a type checker alone imports
         return Any
 
 

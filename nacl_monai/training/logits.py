@@ -151,12 +151,8 @@ class LogitHistogram:
         self._start()
         if idist.get_rank() == 0:
             with atomic_path(self.file) as temporary:
-                np.savez_compressed(
-                    temporary,
-                    epochs=np.array(self._epochs),
-                    edges=self._edges,
-                    counts=torch.stack(self._counts),
-                )
+                epochs, counts = np.array(self._epochs), torch.stack(self._counts)
+                np.savez_compressed(temporary, epochs=epochs, edges=self._edges, counts=counts)
 
 
 class Multipliers:

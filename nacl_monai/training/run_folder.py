@@ -31,18 +31,8 @@ from nacl_monai.training.epochs import refusal_of_length
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS: tuple[str, ...] = (
-    "_meta_",
-    "bundle_root",
-    "cache_dir",
-    "dataset_dir",
-    "device",
-    "num_workers",
-    "output_dir",
-    "reliability_interval",
-    "restart",
-    "run_name",
-    "save_execute_config",
-    "split_file",
+    *("_meta_", "bundle_root", "cache_dir", "dataset_dir", "device", "num_workers", "output_dir"),
+    *("reliability_interval", "restart", "run_name", "save_execute_config", "split_file"),
 )
 _EPOCHS = "max_epochs"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"

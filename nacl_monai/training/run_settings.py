@@ -24,23 +24,9 @@ from nacl_monai.training.run_folder import FREE_KEYS, OWN_CODE, own_code, warn_o
 #: pass the network at once and what of them is averaged, and what concerned only its training. Those of
 #: `run_folder.FREE_KEYS` are free as well: no training records them.
 FREE_TO_EVALUATE = (
-    "average",
-    "checkpoint",
-    "complete",
-    "dataset_label",
-    "experiment_name",
-    "flip_axes",
-    "imports",
-    "initialize",
-    "inferer::sw_batch_size",
-    "network_arguments",
-    "official_cases",
-    "pretrained",
-    "run_folder",
-    "split",
-    "strictly",
-    "structures",
-    "tracking_uri",
+    *("average", "checkpoint", "complete", "dataset_label", "experiment_name", "flip_axes"),
+    *("imports", "initialize", "inferer::sw_batch_size", "network_arguments", "official_cases"),
+    *("pretrained", "run_folder", "split", "strictly", "structures", "tracking_uri"),
 )
 # Keys that say where an evaluation reads and writes, and what is done before it.
 _WHERE = (

@@ -1,4 +1,4 @@
-"""A configuration that needs no other file than those in its bundle."""
+"""A configuration that needs no other file than those in its bundle, with the code that it needs."""
 
 import ast
 import json
@@ -9,12 +9,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser
+from monai.networks.nets import UNet
+from torch import nn
 
 from nacl_monai import inference
 from nacl_monai.bundles import self_contained as module
 from nacl_monai.bundles.self_contained import (
+    OwnCode,
     check_known_code,
+    optional_packages,
+    own_code,
     run_configs,
     self_contained,
     write_scripts,
@@ -204,3 +210,227 @@ def test_what_was_asked_for_is_trusted():
     record = {"network_def": {"_target_": "my_package.MyNet"}}
 
     check_known_code(record, "config.json", BUNDLES, ["my_package.MyNet"])
+
+
+def test_fragments_are_merged_with_overrides_and_nothing_is_evaluated(run):
+    """Each configuration has the overrides of its own keys, and expressions stay expressions."""
+    overrides = {"spatial_size": [32, 32], "loss": "@losses::ecp"}
+    configs = run_configs("hippocampus", overrides, run, BUNDLES)
+
+    assert list(configs) == ["train", "evaluate", "inference"]
+    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
+    assert configs["train"]["loss"] == "@losses::ecp"
+    assert "loss" not in configs["inference"]
+    assert configs["inference"]["networks"]["unet"]["out_channels"] == "$len(@classes)"
+
+
+def test_nested_override_changes_that_entry_alone(run):
+    """An override below a menu changes that entry, in each configuration that has the menu."""
+    configs = run_configs("hippocampus", {"networks#unet#num_res_units": 0}, run, BUNDLES)
+
+    for config in configs.values():
+        assert config["networks"]["unet"]["num_res_units"] == 0
+        assert config["networks"]["unet"]["strides"] == [2, 2, 2, 2]
+
+
+@pytest.fixture
+def record(run):
+    """Writes the configuration that the run was trained with."""
+    return lambda **keys: (run / "config.json").write_text(json.dumps(keys))
+
+
+def test_record_of_the_run_is_believed_where_keys_are_shared(run, record):
+    """Training has all that the record says of its keys; the others what it says of shared ones."""
+    record(spatial_size=[32, 32], loss="@losses::ecp", handlers=["trained"], seed=7, unknown=1)
+
+    configs = run_configs("hippocampus", {}, run, BUNDLES)
+
+    assert all(config["spatial_size"] == [32, 32] for config in configs.values())
+    assert (configs["train"]["loss"], configs["train"]["seed"]) == ("@losses::ecp", 7)
+    assert all(config.get("handlers") != ["trained"] for config in configs.values())
+    assert not any("unknown" in config for config in configs.values())
+
+
+def test_configurations_of_a_record_share_no_object(run, record):
+    """An override of one configuration cannot leak into another through the record."""
+    record(structures={"anterior": [1]})
+
+    configs = run_configs("hippocampus", {"structures::anterior": [1, 2]}, run, BUNDLES)
+
+    assert configs["train"]["structures"] == configs["inference"]["structures"]
+    assert configs["train"]["structures"] is not configs["inference"]["structures"]
+
+
+@pytest.mark.parametrize("key", ["imports", "losses", "unknown"])
+def test_code_of_a_record_is_executed_only_if_it_is_trusted(run, record, tmp_path, key):
+    """An import would be, by the very check of the configuration."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
+    record(**{key: ["$import evil"]})
+
+    with pytest.raises(
+        InputError, match=rf"config.json: {key}::0 is '\$import evil', code that no "
+    ):
+        run_configs("hippocampus", {}, run, BUNDLES)
+
+
+def test_trusted_code_is_taken(run, record):
+    """A network of one's own, say."""
+    record(network_def={"_target_": "torch.nn.Conv2d", "in_channels": "@in_channels"})
+
+    configs = run_configs("hippocampus", {}, run, BUNDLES, trust=True)
+
+    assert configs["inference"]["network_def"]["_target_"] == "torch.nn.Conv2d"
+
+
+def test_bare_name_in_a_record_is_refused(run, record):
+    """MONAI would make its own class, whether the name is from a file or from the command line."""
+    record(loss={"_target_": "FocalLoss"})
+
+    with pytest.raises(InputError, match=r"loss::_target_: .* write nacl_monai.losses.FocalLoss"):
+        run_configs("hippocampus", {}, run, BUNDLES, trust=True)
+
+
+FILES = {
+    "own_net.py": "import torch\nfrom own_parts.blocks import A\nimport tqdm\nimport no_such_thing\n",
+    "own_parts/__init__.py": "",
+    "own_parts/blocks.py": "from . import deep\nimport own_helper as helper\n",
+    "own_parts/deep/__init__.py": "",
+    "own_helper.py": "import os\n",
+    "own_loss.py": "import yaml\n",
+    "own_space/inner.py": "",
+    "unused.py": "",
+}
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """A folder with modules of one's own, on the path, that no later test finds imported."""
+    for name, text in FILES.items():
+        file = tmp_path / "code" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    yield tmp_path / "code"
+    forget_modules("scripts", *(name.partition("/")[0].removesuffix(".py") for name in FILES))
+
+
+def component(name, **arguments):
+    return {"_target_": name, **arguments}
+
+
+def configs_of(network, loss=None):
+    return {"inference": {"network_def": network}, "train": {"network_def": network, "loss": loss}}
+
+
+def test_modules_are_followed_to_all_that_they_import(path):
+    """One's own are; pip's are named for inference only, and what is not there is passed over."""
+    found = own_code(
+        configs_of(component("own_net.Net"), component("own_loss.Loss")), nn.Identity()
+    )
+
+    assert found.modules == {
+        "own_net": path / "own_net.py",
+        "own_parts": path / "own_parts",
+        "own_helper": path / "own_helper.py",
+        "own_loss": path / "own_loss.py",
+    }
+    assert found.packages == {"tqdm"}
+
+
+def test_folder_without_init_is_a_package_too(path):
+    """As Python has it."""
+    found = own_code(configs_of(component("own_space.inner.Net")), nn.Identity())
+
+    assert found.modules == {"own_space": path / "own_space"}
+
+
+def test_editable_package_is_ones_own(path, monkeypatch):
+    """Its name may be somebody else's where the receiver installs from."""
+    monkeypatch.setattr(module, "_installed", lambda: {"own_loss": ["own"], "yaml": ["PyYAML"]})
+
+    found = own_code(configs_of(component("own_loss.Loss")), nn.Identity())
+
+    assert found == OwnCode({"own_loss": path / "own_loss.py"}, frozenset({"PyYAML"}))
+
+
+def test_networks_of_monai_and_losses_need_nothing():
+    """MONAI is named by its version, and inference has no loss."""
+    loss = component("nacl_monai.losses.NACLLoss", other=component("monai.losses.DiceLoss"))
+
+    found = own_code(configs_of(component("UNet"), loss), UNet(2, 1, 2, [4, 8], [2]))
+
+    assert found == OwnCode({}, frozenset())
+
+
+def test_network_that_imports_this_package_needs_it(path):
+    """Whoever calls it, the configuration or a module of one's own."""
+    (path / "own_net.py").write_text("from nacl_monai.networks import SingleOutput\n")
+    wrapped = component("nacl_monai.networks.SingleOutput", network=component("UNet"))
+
+    for network in (component("own_net.Net"), wrapped):
+        assert own_code(configs_of(network), nn.Identity()).packages == {"nacl-monai"}
+
+
+@pytest.mark.usefixtures("path")
+def test_configurations_call_the_modules_where_they_travel():
+    """At any depth, and nothing else."""
+    inner = component("own_loss.Loss")
+    config = {
+        "network_def": component("own_net.Net", width=3),
+        "loss": component("nacl_monai.losses.ComposedLoss", base=inner, others=[inner, 1]),
+        "text": "own_net.Net",
+    }
+
+    moved = own_code({"inference": config}, nn.Identity()).moved(config)
+
+    assert moved["network_def"] == component("scripts.own_net.Net", width=3)
+    assert moved["loss"]["base"] == component("scripts.own_loss.Loss")
+    assert moved["loss"]["others"] == [component("scripts.own_loss.Loss"), 1]
+    assert moved["text"] == "own_net.Net"
+    assert json.loads(json.dumps(config)) == config
+
+
+def test_sources_are_copied_and_find_each_other(path, tmp_path, monkeypatch):
+    """By the names that they have among themselves, without their folder on the path."""
+    (path / "own_net.py").write_text(
+        "from own_parts.blocks import helper\nfound = helper.__file__\n"
+    )
+    (tmp_path / "bundle/scripts").mkdir(parents=True)
+    own_code(configs_of(component("own_net.Net")), nn.Identity()).write(tmp_path / "bundle")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(path)])
+    monkeypatch.syspath_prepend(tmp_path / "bundle")
+    forget_modules("scripts")
+
+    from scripts.own_net import found
+
+    assert found == str(tmp_path / "bundle/scripts/own_helper.py")
+
+
+def test_module_of_the_name_of_a_script_is_refused(path, tmp_path):
+    """It would take its place."""
+    (path / "hints.py").touch()
+    (tmp_path / "bundle/scripts").mkdir(parents=True)
+    (tmp_path / "bundle/scripts/hints.py").touch()
+
+    with pytest.raises(
+        InputError, match=r"hints.py: a bundle's scripts have a module hints; rename"
+    ):
+        OwnCode({"hints": path / "hints.py"}, frozenset()).write(tmp_path / "bundle")
+
+
+def test_packages_that_a_network_of_monai_imports_if_they_are_there(tmp_path, monkeypatch):
+    """As SwinUNETR einops; of those, what is installed."""
+    source = tmp_path / "swin.py"
+    source.write_text(
+        'rearrange, _ = optional_import("einops", name="rearrange")\n'
+        "a, _ = optional_import('absent.part')\n"
+        'b, _ = optional_import("torch.fft")\n'
+    )
+    fake = type(sys)("monai.fake_swin")
+    fake.__file__ = str(source)
+    monkeypatch.setitem(sys.modules, "monai.fake_swin", fake)
+    network = nn.Sequential(type("Swin", (nn.Module,), {"__module__": "monai.fake_swin"})())
+    monkeypatch.setattr(module, "_installed", lambda: {"einops": ["einops"], "torch": ["torch"]})
+
+    assert optional_packages(network) == {"einops"}
+    assert optional_packages(nn.Sequential(torch.nn.ReLU())) == set()

@@ -98,8 +98,8 @@ def test_another_dataset_is_refused(bundle, run):
 def test_record_is_of_the_weights_split_settings_and_set(bundle, run):
     """A setting of the command and one of the run's config.json among them."""
     folder, shared = run
-    more = ["--calibration::num_bins", 10, "--reliability_interval", 0]
-    bundle.done(*words("evaluating", *shared, "--output_dir", folder, *more))
+    more = ["--output_dir", folder, "--calibration::num_bins", 10]
+    bundle.done(*words("evaluating", *shared, *more))
 
     record = json.loads((folder / "evaluation/evaluation.json").read_text())
     for name, file in (("weights", "model.pt"), ("split", "split.json")):
@@ -115,7 +115,7 @@ def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_p
     folder, shared = run
     copy = shutil.copytree(shared[1], tmp_path / "data")
     moved = ["--dataset_dir", copy, *shared[2:], "--output_dir", folder]
-    bundle.done(*words("evaluating", *moved, "--reliability_interval", 0))
+    bundle.done(*words("evaluating", *moved))
     before = contents(folder)
     for file in copy.rglob("*_frame??.nii.gz"):
         image = nibabel.load(file)

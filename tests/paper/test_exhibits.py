@@ -1,20 +1,46 @@
-"""Each table and figure is one entry: its experiments, its files and its tests."""
+"""Each table and figure is one entry: its experiments, their names, what it draws, and its tests."""
 
 import json
 import re
+import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
-from nacl_monai.paper import EXHIBITS, read_results, write_exhibit
-from nacl_monai.paper.exhibits import MethodTable, Pictures, Plot, Table
-from nacl_monai.paper.grid import method_label
+from nacl_monai.menus import choose_loss, read_menu
+from nacl_monai.paper import EXHIBITS, figures, radars, read_results, write_exhibit
+from nacl_monai.paper.exhibits import MethodTable, Pictures, Plot, Table, proposed_and
+from nacl_monai.paper.figures import loss_style
+from nacl_monai.paper.grid import (
+    MAIN_LOSSES,
+    PAPER_DATASETS,
+    PAPER_LOSSES,
+    PAPER_NETWORKS,
+    Experiment,
+    Grid,
+    Setup,
+    dataset_label,
+    followed,
+    loss_label,
+    main_grid,
+    method,
+    method_label,
+    network_label,
+    read_method,
+    read_name,
+    symbol,
+)
+from nacl_monai.paper.results import NothingToShow, first_runs
+from nacl_monai.reports.style import OKABE_ITO
 
 
 @pytest.mark.parametrize("content", [Table("", ("dice",)), MethodTable(("dice",))])
@@ -115,6 +141,8 @@ def test_no_picture_is_written_if_one_cannot_be_drawn(results, tmp_path):
 
 
 ROOT = Path(__file__).parents[2]
+
+
 NAMES = [f"table{k}" for k in range(1, 5)] + [f"figure{k}" for k in range(1, 12)]
 
 
@@ -228,8 +256,8 @@ def test_runs_that_the_paper_lacks_have_an_exhibit_of_their_own(
     """It has a table and tests of these runs, and no other exhibit has them."""
     with pytest.raises(InputError, match=f"^{name}: none of its runs is there"):
         EXHIBITS[name].select(read_results([grid_copy]))
-    for given, own in runs.items():
-        (grid_copy / "acdc" / given).rename(grid_copy / "acdc" / own)
+    for source, own in runs.items():
+        (grid_copy / "acdc" / source).rename(grid_copy / "acdc" / own)
 
     results = read_results([grid_copy])
     chosen = EXHIBITS[name].select(results)
@@ -256,3 +284,463 @@ def test_run_of_another_loss_is_found_but_shown_nowhere(grid_copy):
 
     assert "toy" in method_names(results)
     assert method_names(EXHIBITS["table1"].select(results)) == ["dice_ce", "nacl"]
+
+
+def place(axes):
+    spec = axes.get_subplotspec()
+    return spec.rowspan.start, spec.colspan.start
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.fixture
+def drawn(results):
+    """Draws a figure of the grid; returns it and its means by the keys."""
+
+    def draw(name, keys, **chosen):
+        figure, numbers = EXHIBITS[name].content.draw(EXHIBITS[name].select(results, **chosen))
+        return figure, numbers.set_index(keys)["mean"]
+
+    return draw
+
+
+@pytest.mark.parametrize(("number", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 2, 3)])
+def test_radars_are_in_rows_of_three(number, rows, columns):
+    """With two kinds, the second is below the first of the same dataset."""
+    names = [f"d{k}" for k in range(number)]
+    figure, grid = radars.new_radars(names, ["dice", "ece"], height=3, margin=1)
+
+    for k, name in enumerate(names):
+        row, column = 2 * (k // columns), k % columns
+        assert place(grid[name, "dice"]) == (row, column)
+        assert place(grid[name, "ece"]) == (row + 1, column)
+    assert figure.get_figheight() == 3 * 2 * rows + 1
+
+
+@pytest.fixture
+def radar():
+    """One that is empty."""
+    _, grid = radars.new_radars(["d"], [""], height=3, margin=1)
+    return grid["d", ""]
+
+
+def test_lines_are_closed_over_equal_angles(radar):
+    """The last point is the first."""
+    radars.draw_lines(radar, ["a", "b", "c"], [([1, 2, 3], {"color": "red"})])
+
+    angles, radii = radar.lines[0].get_data()
+    np.testing.assert_allclose(radii, [1, 2, 3, 1])
+    np.testing.assert_allclose(angles, [0, 2 * np.pi / 3, 4 * np.pi / 3, 0])
+    assert [label.get_text() for label in radar.get_xticklabels()] == ["a", "b", "c"]
+    assert radar.lines[0].get_color() == "red"
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([0.5, 0.6, 0.7], (0.4, 0.75)),
+        ([0.1, 0.5, np.nan], (0.0, 0.6)),
+        ([0.5, 0.5, 0.5], (0.49, 0.505)),
+        ([np.nan, np.nan, np.nan], (0.0, 1.0)),
+    ],
+)
+def test_zoom_shows_differences(radar, values, limits):
+    """A quarter of the range outside and twice that inside, but not below 0; undefined as it was."""
+    radars.zoom(radar, [values])
+
+    assert radar.get_ylim() == pytest.approx(limits)
+
+
+def test_figure1_has_the_means_of_every_method(drawn):
+    """DSC and ECE, each a closed line."""
+    figure, means = drawn("figure1", ["dataset", "column", "method"])
+
+    assert [axes.get_title() for axes in figure.axes] == ["ACDC", "Hippocampus"]
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["CE+DSC", "SVLS", "NACL"]
+    for line, column in zip(axes.lines, ("dice", "ece_foreground"), strict=True):
+        values = [means["acdc", column, name] for name in ("dice_ce", "svls", "nacl", "dice_ce")]
+        np.testing.assert_allclose(line.get_ydata(), values)
+    assert axes.get_ylim() == (0, 1)
+    assert legend(figure) == ["DSC ↑", "ECE ↓"]
+
+
+def test_figure3_joins_both_spaces(drawn, results):
+    """From logits, where the dataset's name is, to softmax; one alone is a point."""
+    figure, means = drawn("figure3", ["column", "method"])
+    axes = figure.axes[0]
+
+    dotted = next(line for line in axes.lines if line.get_linestyle() == ":")
+    assert list(zip(*dotted.get_data(), strict=True)) == [
+        (means["dice", name], means["ece_foreground", name])
+        for name in ("nacl", "nacl_space=softmax")
+    ]
+    assert axes.texts[0].get_text() == "ACDC"
+    assert axes.texts[0].xy == (means["dice", "nacl"], means["ece_foreground", "nacl"])
+    assert legend(figure) == ["penalty on logits", "penalty on softmax"]
+    figure, _ = figures.draw_figure3(EXHIBITS["table2"].select(results, losses=["nacl"]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["ACDC", "Hippocampus"]
+
+
+def test_figures_of_single_runs_show_every_run(results):
+    """The stems of their files say the figure, and its part."""
+    runs = first_runs(results.select(main_grid()), "acdc")
+    parts = {}
+    for name in ("figure4", "figure5", "figure11"):
+        parts |= EXHIBITS[name].content.draw(runs)
+
+    assert list(parts) == ["figure4", "figure5", "figure11_maps", "figure11_reliability"]
+    for figure in parts.values():
+        titles = " ".join(axes.get_title() for axes in figure.axes)
+        texts = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+        for run in runs:
+            assert run.name in titles + texts
+
+
+def test_runs_without_slices_have_no_maps(grid_copy):
+    """Their images may not be shown; the diagrams are drawn still."""
+    for maps in grid_copy.rglob("maps"):
+        shutil.rmtree(maps)
+    runs = first_runs(read_results([grid_copy]).select(main_grid()), "acdc")
+
+    assert list(figures.draw_figure11(runs)) == ["figure11_reliability"]
+
+
+def test_every_value_of_a_sweep_is_an_experiment():
+    """One of the three is the default, which is the main tables' own; CE+DSC has nothing to sweep."""
+    assert radars.sweep("dice_ce") == {}
+    for loss in PAPER_LOSSES[1:]:
+        ((key, values),) = radars.sweep(loss).items()
+        assert choose_loss(loss).settings[key] in values
+        assert len(values) == len(radars.SWEEP_STYLES)
+    names = [method.name for method in radars.figure6_grid().methods]
+    assert names[:3] == ["focal_gamma=1.0", "focal_gamma=2.0", "focal"]
+    assert names[-3:] == ["nacl", "nacl_penalty_weight=0.2", "nacl_penalty_weight=0.3"]
+
+
+def test_figure6_has_the_means_at_each_place_of_the_sweeps(drawn):
+    """DSC above ECE; what was not run is a gap."""
+    figure, means = drawn("figure6", ["column", "method"])
+
+    assert [axes.get_title() for axes in figure.axes] == ["ACDC: DSC ↑", "ACDC: ECE ↓"]
+    names = (
+        ("svls_sigma=0.5", "nacl"),
+        ("svls_sigma=1.0", "nacl_penalty_weight=0.2"),
+        ("svls", ""),
+    )
+    for axes, column in zip(figure.axes, ("dice", "ece_foreground"), strict=True):
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["SVLS", "NACL"]
+        for line, (svls, nacl) in zip(axes.lines, names, strict=True):
+            values = [means.get((column, name), np.nan) for name in (svls, nacl, svls)]
+            assert line.get_ydata() == pytest.approx(values, nan_ok=True)
+    assert legend(figure) == ["HP1", "HP2", "HP3"]
+    assert "SVLS σ = 0.5, 1, 2; NACL λ = 0.1, 0.2, 0.3." in " ".join(figure.get_supxlabel().split())
+
+
+def test_figure7_has_the_percentages_of_svls(results):
+    """Positive where NACL is better; what was not run has neither length nor number."""
+    figure, table = figures.draw_figure7(EXHIBITS["figure7"].select(results))
+    rows = table.set_index(["column", "sigma"])
+    dice, ece = rows.loc[("dice", 1.0)], rows.loc[("ece_foreground", 1.0)]
+
+    assert dice["percent"] == pytest.approx(100 * (dice["nacl"] / dice["svls"] - 1))
+    assert ece["percent"] == pytest.approx(100 * (1 - ece["nacl"] / ece["svls"]))
+    assert np.isnan(rows.loc[("ece_foreground", 3.0), "percent"])
+    keys = [(column, sigma) for sigma in (1.0, 2.0, 3.0) for column in ("dice", "ece_foreground")]
+    for axes, key in zip(figure.axes, keys, strict=True):
+        ((bar,), (text,)) = axes.patches, axes.texts
+        percent = rows.loc[key, "percent"]
+        assert bar.get_width() == pytest.approx(np.nan_to_num(percent))
+        assert text.get_text() == ("" if np.isnan(percent) else f"{percent:+.1f} %")
+    assert figure.axes[1].get_title() == "ECE ↓, σ = 1"
+
+
+def test_figure8_has_a_point_of_every_network_and_loss(drawn):
+    """Networks that were run, in the paper's order; losses side by side."""
+    figure, means = drawn("figure8", ["column", "method", "network"])
+
+    for axes, column in zip(figure.axes, ("dice", "ece_foreground"), strict=True):
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["UNet", "AttUNet"]
+        for k, (loss, points) in enumerate(zip(("svls", "nacl"), axes.containers, strict=True)):
+            line = points.lines[0]
+            np.testing.assert_allclose(line.get_xdata(), np.arange(2) + (k - 0.5) * 0.4)
+            values = [
+                means.get((column, loss, name), np.nan) for name in ("unet", "attention_unet")
+            ]
+            assert list(line.get_ydata()) == pytest.approx(values, nan_ok=True)
+            assert line.get_color() == figures.loss_style(loss)["color"]
+
+
+def test_figure9_has_a_line_of_every_loss_over_the_fractions(drawn):
+    """In percent; a loss that was run on all patients alone is a point."""
+    figure, means = drawn("figure9", ["column", "method", "fraction"])
+
+    for axes, column in zip(figure.axes, ("dice", "ece_foreground"), strict=True):
+        lines = dict(zip(("dice_ce", "svls", "nacl"), axes.lines, strict=True))
+        np.testing.assert_allclose(lines["nacl"].get_xdata(), [50, 100])
+        values = [means[column, "nacl", fraction] for fraction in (0.5, 1.0)]
+        np.testing.assert_allclose(lines["nacl"].get_ydata(), values)
+        np.testing.assert_allclose(lines["svls"].get_xdata(), [100])
+        assert list(axes.get_xticks()) == [50, 100]
+        for loss, line in lines.items():
+            assert line.get_marker() == figures.loss_style(loss)["marker"]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "places"),
+    [(["acdc"], [(0, 0), (0, 1)]), (["acdc", "hippocampus"], [(0, 0), (1, 0), (0, 1), (1, 1)])],
+)
+def test_figure10_has_a_pair_of_panels_per_dataset(drawn, datasets, places):
+    """Side by side for one dataset alone, else below each other; none is left over."""
+    figure, means = drawn("figure10", ["dataset", "column", "method"], datasets=datasets)
+    panels = {place(axes): axes for axes in figure.axes}
+
+    labels = {"ece_union": "ECE ↓", "cece_union": "CECE ↓"}
+    keys = [(name, error) for name in datasets for error in labels]
+    for (dataset, error), where in zip(keys, places, strict=True):
+        axes = panels[where]
+        losses = [m for m in ("dice_ce", "svls", "nacl") if (dataset, error, m) in means]
+        assert axes.get_ylabel() == labels[error]
+        assert axes.axison
+        for loss, points in zip(losses, axes.containers, strict=True):
+            ((x,), (y,)) = points.lines[0].get_data()
+            assert (x, y) == (means[dataset, "dice", loss], means[dataset, error, loss])
+            assert points.lines[0].get_color() == figures.loss_style(loss)["color"]
+
+
+def without(grid, errors, runs):
+    for name in runs:
+        file = grid / "hippocampus" / name / "evaluation/cases.csv"
+        pd.read_csv(file, dtype={"case": str}).drop(columns=errors).to_csv(file, index=False)
+    return EXHIBITS["figure10"].select(read_results([grid]), datasets=["hippocampus"])
+
+
+def test_error_that_no_run_has_leaves_its_panel_out(grid_copy):
+    """The other is drawn."""
+    results = without(grid_copy, ["cece_union"], ["unet_nacl_seed0", "unet_dice_ce_seed0"])
+    figure, means = figures.draw_figure10(results)
+
+    assert [axes.axison for axes in figure.axes] == [True, False]
+    assert set(means["column"]) == {"dice", "ece_union"}
+
+
+def test_nothing_to_draw_is_one_line(grid_copy, tmp_path):
+    """Nothing is written."""
+    errors = ["ece_union", "cece_union"]
+    without(grid_copy, errors, ["unet_nacl_seed0", "unet_dice_ce_seed0"])
+
+    with pytest.raises(NothingToShow, match="^figure10: no run has ece_union or cece_union; eval"):
+        write_exhibit("figure10", [grid_copy], tmp_path / "out", datasets=["hippocampus"])
+    assert not (tmp_path / "out").exists()
+
+
+@given(
+    loss=st.sampled_from(MAIN_LOSSES),
+    network=st.sampled_from(PAPER_NETWORKS),
+    value=st.floats(0.01, 99).map(lambda value: round(value, 3)),
+    fraction=st.sampled_from([0.25, 0.5, 1.0]),
+    fold=st.none() | st.integers(0, 6),
+    seed=st.integers(0, 10**6),
+)
+def test_name_of_any_experiment_is_read_back(loss, network, value, fraction, fold, seed):
+    """A name says everything about an experiment but its dataset, also of those in no table."""
+    defaults = choose_loss(loss).settings
+    keys = [key for key, default in defaults.items() if isinstance(default, float)]
+    chosen = method(loss, **dict.fromkeys(keys[-1:], value))
+    experiment = Experiment("acdc", Setup(chosen, network, fraction), fold, seed)
+
+    assert read_name("acdc", experiment.name) == experiment
+    assert read_method(chosen.name) == chosen
+
+
+def test_what_follows_a_training_is_in_the_method_s_name_but_not_in_the_run_s():
+    """It is another method, of the same training, in a folder within the run's."""
+    calibrated = replace(method("nacl", prior="gaussian"), after=("temperature_union",))
+    experiment = Experiment("acdc", Setup(calibrated), seed=2)
+
+    assert calibrated.name == "nacl_prior=gaussian+temperature_union"
+    assert read_method(calibrated.name) == calibrated
+    assert experiment.name == "unet_nacl_prior=gaussian_seed2"
+    folder = experiment.folder(Path("run")).evaluation.path
+    assert folder == Path("run/calibrated/temperature_union/evaluation")
+    plain = Experiment("acdc", Setup(method("nacl")))
+    assert plain.folder(Path("run")).path == Path("run")
+
+
+def test_ensemble_is_one_experiment_of_all_seeds():
+    """It is found in the folder of the first; a single seed has none."""
+    grid = Grid((replace(method("nacl"), after=("ensemble",)),))
+
+    (found,) = grid.experiments(datasets=["acdc"], seeds=(2, 0, 1))
+    assert (found.seed, found.method.joins_seeds) == (2, True)
+    assert found.folder(Path("run")).path == Path("run/calibrated/ensemble")
+    assert not list(grid.experiments(datasets=["acdc"], seeds=(2,)))
+    folds = list(grid.experiments(datasets=["mrbrains"], seeds=(0, 1)))
+    assert [entry.fold for entry in folds] == list(range(len(folds)))
+    assert {entry.seed for entry in folds} == {0}
+
+
+@pytest.mark.parametrize("loss", MAIN_LOSSES)
+def test_settings_at_their_defaults_have_no_place_in_a_name(loss):
+    """The defaults of the menu are what a training does without the setting."""
+    assert method(loss, **choose_loss(loss).settings) == method(loss)
+    assert method(loss).name == loss
+
+
+def test_kind_and_order_of_settings_do_not_count():
+    """Whole numbers are decimal ones where the default is; the order is the menu's."""
+    assert method("focal", gamma=3) == method("focal")
+    assert method("focal", gamma=2) == method("focal", gamma=2.0)
+    both = method("nacl", sigma=2.0, prior="gaussian"), method("nacl", prior="gaussian", sigma=2.0)
+    assert both[0].name == both[1].name == "nacl_prior=gaussian_sigma=2.0"
+
+
+def test_settings_that_the_menu_lacks_follow_in_alphabetical_order():
+    """A setting without a default is always in the name."""
+    assert method("nacl", zeta=1, alpha=2, sigma=2).name == "nacl_sigma=2.0_alpha=2_zeta=1"
+
+
+def test_unknown_loss_is_named_with_the_choices():
+    """A misspelled loss is one line."""
+    known = ", ".join(read_menu("losses"))
+    with pytest.raises(InputError, match=f"^nalc: no such loss; choose from: {known}$"):
+        method("nalc")
+
+
+def test_overrides_are_what_the_variables_of_make_do_not_say():
+    """Settings of the loss carry its name; those of the training do not."""
+    name = "attention_unet_nacl_prior=gaussian_train_fraction=0.5_fold=2_seed1"
+    experiment = read_name("mrbrains", name)
+
+    assert (experiment.setup.network, experiment.method.loss) == ("attention_unet", "nacl")
+    assert (experiment.setup.fraction, experiment.fold, experiment.seed) == (0.5, 2, 1)
+    assert experiment.overrides == [
+        *("--losses::nacl::prior", "gaussian"),
+        *("--train_fraction", "0.5"),
+        *("--fold", "2"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["probe", "unet_nalc_seed0", "unet_nacl", "unet_nacl_seedx", ""])
+def test_other_folder_is_refused(name):
+    """The folder of something else is refused in one line."""
+    with pytest.raises(InputError, match="not the name of a run"):
+        read_name("acdc", name)
+
+
+@pytest.mark.parametrize("setting", ["train_fraction=half", "fold=a", "fold=1.5"])
+def test_setting_of_another_kind_is_refused(setting):
+    """A fraction is a number, and a fold a whole one."""
+    with pytest.raises(InputError, match="train_fraction must be a number and fold a whole one"):
+        read_name("acdc", f"unet_nacl_{setting}_seed0")
+
+
+def test_main_grid_has_six_datasets_and_eight_losses():
+    """The paper's losses and plain cross-entropy; seven folds of MRBrainS."""
+    table = list(main_grid().experiments())
+
+    assert {experiment.dataset for experiment in table} == set(PAPER_DATASETS)
+    assert {experiment.method.loss for experiment in table} == {"cross_entropy", *PAPER_LOSSES}
+    assert {experiment.fold for experiment in table} == {None, *range(7)}
+    assert len(set(table)) == len(table) == 5 * 8 + 7 * 8
+
+
+def test_datasets_losses_networks_and_seeds_narrow_a_grid():
+    """Data that the paper lacks may be named."""
+    grid = Grid((method("svls"), method("nacl")), networks=PAPER_NETWORKS)
+    names = [
+        (experiment.dataset, experiment.name)
+        for experiment in grid.experiments(
+            datasets=["hippocampus"], losses=["nacl"], networks=["transunet"], seeds=(0, 1)
+        )
+    ]
+
+    assert names == [
+        ("hippocampus", "transunet_nacl_seed0"),
+        ("hippocampus", "transunet_nacl_seed1"),
+    ]
+
+
+def test_ablation_narrowed_to_runs_of_the_main_tables_is_empty():
+    """It would show nothing that they do not; the main tables may be narrowed to anything."""
+    ablation = Grid((method("nacl"),), networks=PAPER_NETWORKS)
+
+    assert not list(ablation.experiments(networks=["unet"]))
+    assert list(ablation.experiments(networks=["unet", "transunet"]))
+    assert list(main_grid().experiments(losses=["nacl"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("cross_entropy", "CE"),
+        ("nacl", "NACL"),
+        ("focal_gamma=2.0", "FL (γ = 2)"),
+        ("svls_sigma=0.5", "SVLS (σ = 0.5)"),
+        ("mbls_margin=3.0", "MbLS (m = 3)"),
+        ("nacl_penalty_weight=0.2", "NACL (λ = 0.2)"),
+        ("nacl_prior=gaussian", "NACL (Gaussian prior)"),
+        ("nacl_prior=gaussian_sigma=2.0", "NACL (Gaussian prior, σ = 2)"),
+        ("nacl_penalty=l2", "NACL (L2)"),
+        ("nacl_space=softmax", "NACL (on softmax)"),
+        ("nacl_zeta=7", "NACL (zeta = 7)"),
+        ("nacl+temperature_union", "NACL + temperature (union)"),
+        ("svls_sigma=1.0+temperature_all", "SVLS (σ = 1) + temperature (all)"),
+    ],
+)
+def test_label_of_a_method_says_what_is_not_at_its_default(name, label):
+    """Symbols are those of the loss; values that speak for themselves are alone, as are calibrators."""
+    assert method_label(name) == label
+
+
+def test_losses_of_the_main_tables_look_different():
+    """No two losses share a color or a marker."""
+    styles = [loss_style(loss) for loss in MAIN_LOSSES]
+
+    for key in ("color", "marker"):
+        assert len({style[key] for style in styles}) == len(MAIN_LOSSES)
+
+
+def test_labels_are_the_paper_s():
+    """Read by eye from the paper."""
+    datasets = ["acdc", "flare", "brats", "prostate", "kits", "mrbrains"]
+    networks = ["unet", "attention_unet", "transunet", "basic_unet_plus_plus", "dynunet"]
+
+    labels = ["ACDC", "FLARE", "BraTS", "PROSTATE", "KiTS", "MRBrainS"]
+    assert [dataset_label(name) for name in datasets] == labels
+    labels = ["UNet", "AttUNet", "TransUNet", "UNet++", "nnUNet"]
+    assert [network_label(name) for name in networks] == labels
+    labels = ["CE", "CE+DSC", "FL", "ECP", "LS", "SVLS", "MbLS", "NACL"]
+    assert [loss_label(name) for name in MAIN_LOSSES] == labels
+
+
+def test_name_that_is_nowhere_is_its_own_label():
+    """Data and networks of one's own need no label; a loss must be in the menu."""
+    assert dataset_label("mine") == "mine"
+    assert network_label("mine") == "mine"
+    with pytest.raises(InputError, match="mine: no such loss"):
+        loss_label("mine")
+
+
+@pytest.mark.usefixtures("toy_menu")
+def test_loss_of_the_menu_alone_has_name_label_color_marker_and_symbol():
+    """So has a network; a loss without description has the plainest."""
+    experiment = read_name("acdc", "unet_toy_strength=3_seed1")
+
+    assert experiment.method == method("toy", strength=3.0)
+    assert experiment.name == "unet_toy_strength=3.0_seed1"
+    assert method_label("toy_strength=3.0") == "Toy (s = 3)"
+    assert loss_style("toy") == {"color": OKABE_ITO["green"], "marker": "h"}
+    assert symbol("toy", "strength") == "s"
+    assert symbol("toy", "other") == "other"
+    assert network_label("toynet") == "ToyNet"
+    assert (loss_label("plain"), loss_style("plain")["color"]) == ("plain", OKABE_ITO["black"])
+
+
+def test_any_grid_is_followed():
+    """Its methods keep their settings and their order."""
+    names = [one.name for one in followed(proposed_and(penalty="l2"), ("vector_all",)).methods]
+
+    assert names == ["nacl", "nacl+vector_all", "nacl_penalty=l2", "nacl_penalty=l2+vector_all"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 from importlib.machinery import ModuleSpec
@@ -18,7 +17,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.paper import EXHIBITS, write_all, write_exhibit
 from nacl_monai.paper import reproduce_command as command
-from nacl_monai.paper.reproduce_command import copy_workflow, snakemake_words, workflow_folder
+from nacl_monai.paper.reproduce_command import copy_workflow, workflow_folder
 from tests.conftest import ROOT
 from tests.paper.test_exhibits import NAMES
 from tests.test_makefile import AWKWARD
@@ -264,10 +263,6 @@ def test_missing_snakemake_is_one_line_with_the_extra(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(line)
 
 
-def value(words, option):
-    return words[words.index(option) + 1]
-
-
 @pytest.fixture(autouse=True)
 def empty(tmp_path, monkeypatch):
     """A working directory with nothing in it."""
@@ -312,21 +307,19 @@ def test_copy_of_a_package_that_nobody_may_write_can_be_changed(empty, monkeypat
         path.chmod(0o755)
 
 
-def test_profile_is_found_by_its_name_or_is_a_folder(empty):
+def test_profile_is_found_by_its_name_or_is_a_folder(given, empty, capsys):
     """A name is one of the workflow's before it is a folder's."""
     (empty / "slurm").mkdir()
     (empty / "mine").mkdir()
-    found = {
-        name: value(snakemake_words(name, {}), "--workflow-profile") for name in ("slurm", "mine")
-    }
+    for name, folder in (("slurm", ROOT / "workflow/profiles/slurm"), ("mine", empty / "mine")):
+        assert main(["reproduce", "--profile", name]) == 0
+        words = given.pop()
+        assert words[words.index("--workflow-profile") + 1] == str(folder.resolve())
 
-    assert found == {
-        "slurm": str(ROOT / "workflow/profiles/slurm"),
-        "mine": str((empty / "mine").resolve()),
-    }
-    known = re.escape("slurn; choose from: local, slurm, smoke, or name a folder")
-    with pytest.raises(InputError, match=f"^--profile: there is no {known}$"):
-        snakemake_words("slurn", {})
+    assert main(["reproduce", "--profile", "slurn"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --profile: there is no slurn; choose from: local, slurm, smoke, or name a folder\n"
+    )
 
 
 @pytest.mark.parametrize(
