@@ -189,14 +189,13 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
     """
     entries = _keys_of(bundles_folder(bundles) / _MENUS[menu])[menu]
     return {
-        name: Choice(
-            name=name,
-            target=str(entry["_target_"]),
-            settings={key: value for key, value in entry.items() if not key.startswith("_")},
-            description=entry.get("_desc_", {}),
-        )
+        name: Choice(name, str(entry["_target_"]), _settings(entry), entry.get("_desc_", {}))
         for name, entry in entries.items()
     }
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if not key.startswith("_")}
 
 
 def choose_loss(name: str) -> Choice:

@@ -172,13 +172,9 @@ def parser() -> argparse.ArgumentParser:
         if word != "infer":
             number = "one per GPU; default: 1"
             verb.add_argument("--processes", type=_processes, default=1, metavar="N", help=number)
-    _add_export(
-        commands.add_parser(
-            "export",
-            help="pack a finished run into a stock MONAI bundle",
-            epilog="Overrides that a run without config.json was trained with follow as --key value.",
-        )
-    )
+    more = "Overrides that a run without config.json was trained with follow as --key value."
+    packing = "pack a finished run into a stock MONAI bundle"
+    _add_export(commands.add_parser("export", help=packing, epilog=more))
     return root
 
 

@@ -137,14 +137,8 @@ def sweep(loss: str) -> dict[str, list[float]]:
 
 def figure6_grid() -> Grid:
     """The experiments of figure 6: the paper's losses that have a hyper-parameter, at its values."""
-    return Grid(
-        tuple(
-            method(loss, **{key: value})
-            for loss in PAPER_LOSSES
-            for key, values in sweep(loss).items()
-            for value in values
-        )
-    )
+    swept = ((loss, *pair) for loss in PAPER_LOSSES for pair in sweep(loss).items())
+    return Grid(tuple(method(loss, **{key: x}) for loss, key, values in swept for x in values))
 
 
 def draw_figure6(results: Results) -> tuple[Figure, pd.DataFrame]:

@@ -111,15 +111,10 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
         ['seed (0, now 1)']
     """
     loss, setup = experiment.method.loss, experiment.setup
-    named = {
-        "loss": loss,
-        "network": setup.network,
-        "train_fraction": setup.fraction,
-        "fold": experiment.fold or 0,
-        "seed": experiment.seed,
-        **choose_loss(loss).settings,
-        **dict(experiment.method.settings),
-    }
+    named: dict[str, Any] = {"loss": loss, "network": setup.network}
+    named |= {"train_fraction": setup.fraction, "fold": experiment.fold or 0}
+    named |= {"seed": experiment.seed, **choose_loss(loss).settings}
+    named |= dict(experiment.method.settings)
     trained = {key: config[key] for key in ("train_fraction", "fold", "seed") if key in config}
     trained |= {
         key: value

@@ -124,12 +124,8 @@ def fit_calibrator(
             calibrator was not fitted yet.
     """
     steps = read_name(name)
-    said: dict[str, Any] = {
-        "weights": checksum(checkpoint or run.model),
-        "average": average,
-        "known_by": BY_DATASET,
-        "members": find_members(run) if steps.joins else {},
-    }
+    said: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
+    said |= {"known_by": BY_DATASET, "members": find_members(run) if steps.joins else {}}
     if steps.of_members:
         calibrator = _joined(run, steps, said)
         done = ", ".join(calibrator.members)
