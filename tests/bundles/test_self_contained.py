@@ -241,7 +241,8 @@ def record(run):
 
 def test_record_of_the_run_is_believed_where_keys_are_shared(run, record):
     """Training has all that the record says of its keys; the others what it says of shared ones."""
-    record(spatial_size=[32, 32], loss="@losses::ecp", handlers=["trained"], seed=7, unknown=1)
+    settings = {"spatial_size": [32, 32], "loss": "@losses::ecp", "handlers": ["trained"]}
+    record(**settings, seed=7, unknown=1, pretrained="begin.pth")
 
     configs = run_configs("hippocampus", {}, run, BUNDLES)
 
@@ -249,6 +250,10 @@ def test_record_of_the_run_is_believed_where_keys_are_shared(run, record):
     assert (configs["train"]["loss"], configs["train"]["seed"]) == ("@losses::ecp", 7)
     assert all(config.get("handlers") != ["trained"] for config in configs.values())
     assert not any("unknown" in config for config in configs.values())
+    begun = {
+        kind: config["pretrained"] for kind, config in configs.items()
+    }  # of no need afterwards
+    assert begun == {"train": "begin.pth", "evaluate": False, "inference": False}
 
 
 def test_configurations_of_a_record_share_no_object(run, record):

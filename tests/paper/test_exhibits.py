@@ -45,7 +45,7 @@ from nacl_monai.reports.style import OKABE_ITO
 
 @pytest.mark.parametrize("content", [Table("", ("dice",)), MethodTable(("dice",))])
 def test_tables_say_for_how_many_epochs_was_trained(grid_copy, tmp_path, content):
-    """Where that differs between the runs that are shown."""
+    """Where that differs between the runs that are shown; the CSV has every number, to six decimals."""
     for loss, epochs in (("nacl", 40), ("svls", 100)):
         run = grid_copy / f"acdc/unet_{loss}_seed0"
         (run / "config.json").write_text(json.dumps({"max_epochs": epochs}))
@@ -57,6 +57,8 @@ def test_tables_say_for_how_many_epochs_was_trained(grid_copy, tmp_path, content
         for file in content.write(chosen, tmp_path / "mine"):
             there = "Trained for 40 or 100 epochs." in file.read_text()
             assert there == (said and file.suffix != ".csv"), file
+    written = pd.read_csv(tmp_path / "mine.csv")["mean"]
+    np.testing.assert_allclose(written, content.summary(chosen)["mean"], atol=1e-6)
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_table_of_methods_is_markdown_and_csv(methods, tmp_path):
 
 
 def test_caption_of_a_plot_says_how_its_networks_were_changed(grid_copy, tmp_path):
-    """Behind what it says by itself; nothing, where all are as in the menu."""
+    """Behind what it says by itself; nothing, where all are as in the menu. Its numbers are beside it."""
     config = {"networks": {"attention_unet": {"_target_": "AttentionUnet", "channels": [4, 8]}}}
     run = grid_copy / "acdc/attention_unet_nacl_seed0"
     captions = []
@@ -97,13 +99,15 @@ def test_caption_of_a_plot_says_how_its_networks_were_changed(grid_copy, tmp_pat
     def draw(_):
         captions.append(Figure())
         captions[-1].supxlabel("Means.")
-        return captions[-1], pd.DataFrame()
+        return captions[-1], pd.DataFrame({"method": ["nacl"], "mean": [0.5]})
 
     for record in ({}, config):
         (run / "config.json").write_text(json.dumps(record))
         chosen = EXHIBITS["figure8"].select(read_results([grid_copy]), datasets=["acdc"])
-        Plot(draw).write(chosen, tmp_path / "mine")
+        files = Plot(draw).write(chosen, tmp_path / "mine")
 
+    assert [file.name for file in files] == ["mine.png", "mine.svg", "mine.csv"]
+    assert files[2].read_text() == "method,mean\nnacl,0.500000\n"
     before, after = (figure.get_supxlabel().replace("\n", " ") for figure in captions)
     assert before == "Means."
     assert after == "Means. AttUNet with channels [4, 8]."

@@ -14,6 +14,7 @@ TRAINED = {
     "inferer": {"sw_batch_size": 16, "overlap": 0.5},
     "structures": {"LV": [3]},
     "split": "drawn",
+    "pretrained": "begin.pth",
     "seed": 3,
 }
 ASKED = {
@@ -23,6 +24,7 @@ ASKED = {
     "inferer": {"sw_batch_size": 16, "overlap": 0.25},
     "structures": {"RV": [1]},
     "split": "read",
+    "pretrained": False,
     "num_bins": 15,
 }
 
@@ -57,9 +59,8 @@ def test_shared_keys_are_those_of_the_training_and_own_ones_stay(evaluate, capsy
     assert parser.get_parsed_content("size") == [96, 96]
     assert parser.get_parsed_content("networks::unet::channels") == 4
     assert parser.get_parsed_content("inferer::overlap") == 0.5
-    assert {key: parser[key] for key in ("split", "structures", "num_bins")} == {
-        key: ASKED[key] for key in ("split", "structures", "num_bins")
-    }
+    own = ("split", "pretrained", "structures", "num_bins")
+    assert {key: parser[key] for key in own} == {key: ASKED[key] for key in own}
     assert "seed" not in parser
     said = capsys.readouterr().out
     assert "config.json: followed in size::0 (224, now 96), size::1 (224, now 96), " in said
