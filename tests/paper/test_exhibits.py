@@ -40,6 +40,7 @@ from nacl_monai.paper.grid import (
     symbol,
 )
 from nacl_monai.paper.results import NothingToShow, first_runs
+from nacl_monai.posthoc import METHODS
 from nacl_monai.reports.style import OKABE_ITO
 
 
@@ -91,7 +92,7 @@ def test_table_of_methods_is_markdown_and_csv(methods, tmp_path):
 
 
 def test_caption_of_a_plot_says_how_its_networks_were_changed(grid_copy, tmp_path):
-    """Behind what it says by itself; nothing, where all are as in the menu. Its numbers are beside it."""
+    """Behind what it says by itself; nothing, where all are as in the menu. Numbers are beside it."""
     config = {"networks": {"attention_unet": {"_target_": "AttentionUnet", "channels": [4, 8]}}}
     run = grid_copy / "acdc/attention_unet_nacl_seed0"
     captions = []
@@ -217,6 +218,14 @@ def test_ablation_has_only_datasets_on_which_something_was_varied(results, name,
 
     assert chosen.datasets == datasets
     assert method_names(chosen) == methods
+
+
+def test_every_calibrator_follows_the_three_losses_that_are_compared():
+    """None is left out."""
+    after = ["", "+temperature_all", *(f"+{name}_{one.region}" for name, one in METHODS.items())]
+    names = [entry.name for entry in EXHIBITS["posthoc"].grid().methods]
+
+    assert names == [f"{loss}{a}" for loss in ("cross_entropy", "dice_ce", "nacl") for a in after]
 
 
 def test_dataset_with_the_main_runs_alone_has_no_ablation(grid):
