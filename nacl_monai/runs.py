@@ -15,6 +15,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.output import aside_of
 
+#: Within how many mm of a prediction a voxel is near it, where nobody says otherwise.
+MARGIN = 3.0
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"
 #: Behind the network in a run's name where it was trained on patches: ``unet3d_nacl_seed0``.

@@ -15,9 +15,10 @@ from typing import Any
 
 from nacl_monai.audits.names import Names, check_names
 from nacl_monai.audits.options import (
-    EVALUATED_REGIONS,
+    KNOWN_REGIONS,
     Options,
     add_audit_options,
+    add_margin,
     add_options,
 )
 from nacl_monai.cli import attempted
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--names", nargs="+", metavar="NAME", help=names)
     add_options(audit)
     add_audit_options(audit)
+    add_margin(audit)
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)
@@ -175,7 +177,7 @@ def _calibrate_parser() -> argparse.ArgumentParser:
     region = (
         "voxels of the fit (default: union for a temperature, all for what tells classes apart)"
     )
-    parser.add_argument("--region", choices=EVALUATED_REGIONS, help=region)
+    parser.add_argument("--region", choices=KNOWN_REGIONS, help=region)
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
     name = "method, region and ensemble in one: temperature_union, ensemble"
@@ -185,6 +187,7 @@ def _calibrate_parser() -> argparse.ArgumentParser:
     saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
     saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
     add_options(saved)
+    add_margin(saved)
     return parser
 
 

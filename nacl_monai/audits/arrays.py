@@ -23,6 +23,7 @@ from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
 from nacl_monai.reports.evaluated import run_of_bins
+from nacl_monai.runs import MARGIN
 
 Cases = Voxels | Sequence[Voxels]
 
@@ -37,6 +38,8 @@ def audit(
     structures: Sequence[str] = (),
     regions: Sequence[str] = EVALUATED_REGIONS,
     num_bins: int = 15,
+    margin: float = MARGIN,
+    spacing: Sequence[float] | None = None,
     from_logits: bool = False,
     cases: Sequence[str] = (),
     patients: Any = (),
@@ -55,6 +58,8 @@ def audit(
         structures: Names of the channels, if they are structures that may overlap (sigmoid).
         regions: Names of the regions.
         num_bins: The number of equal bins.
+        margin: How far from a prediction contours, volumes and the region "near" reach, in mm.
+        spacing: The size of a voxel of arrays along each axis in mm; None for a margin in voxels.
         from_logits: Whether logits are given in place of probabilities.
         cases: Names of the cases; numbers by default.
         patients: The patient of each case, who is the unit of every interval, or the case where nobody
@@ -76,11 +81,12 @@ def audit(
     raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     if any(isinstance(one, (str, Path)) for one in (probs, labels, *raters.values())):
         of_arrays = {"mask": mask is not None, "ignore_index": ignore_index is not None}
+        of_arrays["spacing"] = spacing is not None
         _refuse({**of_arrays, "classes": classes, "cases": cases}, "arrays")
         _refuse({"write": options.get("write")}, "the command")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
-        given["from_logits"] = from_logits
+        given |= {"from_logits": from_logits, "margin": margin}
         words = Options(**{**given, **options, "patients": table, "pictures": False})
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
@@ -88,24 +94,27 @@ def audit(
     for name, values in {"probs": probs, "mask": mask, **(raters or {"labels": labels})}.items():
         _refuse_form(name, values)
     patients = _patients(patients)
-    metric = CalibrationMetric(
-        num_bins=num_bins,
-        regions=regions,
-        structures=structures,
-        ignore_index=ignore_index,
-        from_logits=from_logits,
-        num_raters=max(1, len(raters)),
-    )
     if raters:
         several, labeled = _cases_of_raters(probs, raters, len(structures))
     else:
         several, labeled = _cases(probs, labels, len(structures))
-    metric(several, labeled, mask=None if mask is None else _masks(mask, several))
-    names = _case_names(cases, len(several), patients)
     channels = len(several[0])
     shown = () if structures else list(classes) or class_names(channels)
     if shown and len(shown) != channels:
         raise InputError(f"classes: {len(shown)} names for {channels} channels; give one each")
+    metric = CalibrationMetric(
+        num_bins=num_bins,
+        regions=regions,
+        margin=margin,
+        margin_spacing=spacing,
+        structures=structures,
+        decisions={name: [k] for k, name in enumerate(shown) if k},
+        ignore_index=ignore_index,
+        from_logits=from_logits,
+        num_raters=max(1, len(raters)),
+    )
+    metric(several, labeled, mask=None if mask is None else _masks(mask, several))
+    names = _case_names(cases, len(several), patients)
     return _of_record(metric.record(names, shown, patients, list(raters)))
 
 

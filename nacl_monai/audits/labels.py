@@ -39,11 +39,13 @@ class Labels:
         classes: Class indices ``(z, y, x)``; for overlapping structures one mask each, ``(S, z, y, x)``.
         mask: The voxels that count, ``(z, y, x)``; None for all.
         affine: The file's affine, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
+        spacing: The size of a voxel along z, y and x in mm.
     """
 
     classes: torch.Tensor
     mask: torch.Tensor | None
     affine: Affine = None
+    spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -164,11 +166,15 @@ def read_labels(
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
     values = whole_numbers(file, image.voxels, image.step)
+    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
     if predicted.turned:
         values = turned(values, image.affine)
+        turn: Any = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+        sizes = sizes[turn[:, 0].argsort()]
     grid = VoxelGrid(str(file), image.shape, image.affine)
     _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
-    return replace(_labels(file, values, channels), affine=image.affine)
+    spacing = tuple(sizes[::-1].tolist())
+    return replace(_labels(file, values, channels), affine=image.affine, spacing=spacing)
 
 
 def whole_numbers(

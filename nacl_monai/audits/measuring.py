@@ -5,6 +5,7 @@ Against several raters there are as many numbers and one more: those against the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -28,9 +29,9 @@ from nacl_monai.metrics import (
     structure_masks,
     volume_crps,
 )
+from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import Record
-from nacl_monai.metrics.voxels import dequantized
-from nacl_monai.reports.evaluation_files import score_columns
+from nacl_monai.runs import MARGIN
 
 SCORES = ("dice", "hd95")
 _MM3_PER_ML = 1000
@@ -46,19 +47,26 @@ class Settings:
         regions: Names of the regions.
         num_bins: The number of equal bins.
         raters: Their names, if there are several.
+        margin: How far around a prediction a voxel is near it, in mm.
     """
 
     channels: Channels
     regions: Sequence[str] = EVALUATED_REGIONS
     num_bins: int = 15
     raters: Sequence[str] = ()
+    margin: float = MARGIN
 
-    def metric(self, rater: int | None = None, step: float | None = None) -> CalibrationMetric:
-        """A calibration metric that has seen no case; against one of several raters, or their share."""
+    def metric(
+        self, rater: int | None, step: float | None, spacing: Sequence[float]
+    ) -> CalibrationMetric:
+        """A metric that has seen no case; against one of several raters, or their share."""
         return CalibrationMetric(
             num_bins=self.num_bins,
             regions=self.regions,
+            margin=self.margin,
+            margin_spacing=spacing,
             structures=self.channels.names if self.channels.overlapping else (),
+            decisions=self.channels.structures,
             num_raters=max(1, len(self.raters)),
             rater=rater,
             step=step,
@@ -75,6 +83,7 @@ class Settings:
             "calibration::ignore": channels.ignore,
             "calibration::num_bins": self.num_bins,
             "calibration::regions": list(self.regions),
+            "calibration::margin": self.margin,
             **({"calibration::raters": list(self.raters)} if self.raters else {}),
         }
 
@@ -126,16 +135,18 @@ def measured(
         labels, masks, views = labels[0], masks[0], [None]
     else:
         by_all = reduce(torch.logical_and, counted)
-        affine = np.eye(4) if raters[0].affine is None else raters[0].affine
-        voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / _MM3_PER_ML
-        scores = [_shared_scores(probs, pairs, by_all, voxel_ml, channels), *scores]
+        scores = [_shared_scores(pairs, by_all), *scores]
+        rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
     masked = any(one.mask is not None for one in raters)
     numbers = []
     for rater, of_rater in zip(views, scores, strict=True):
-        metric = settings.metric(rater=rater, step=step)
+        metric = settings.metric(rater, step, raters[0].spacing)
         metric([probs], [labels], mask=[masks] if masked else None)
         named = settings.raters if rater is None else ()
         record = metric.record([case], channels.names, raters=named, ignored=channels.ignore)
+        if named and record.decisions is not None:
+            mm3 = rated * math.prod(raters[0].spacing)
+            of_rater["crps"] = volume_crps(record.decisions.expected[0], mm3) / _MM3_PER_ML
         of_case = {name: values.double()[None] for name, values in of_rater.items()}
         columns = score_columns(of_case, list(channels.structures)) | metric.columns()
         numbers.append(Measured(record, {key: float(value) for key, value in columns.items()}))
@@ -212,35 +223,12 @@ def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Te
 
 
 def _shared_scores(
-    probs: torch.Tensor,
-    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    counted: torch.Tensor,
-    voxel_ml: float,
-    channels: Channels,
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], counted: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Dice where all raters agree, and volumes in ml with their CRPS; no distance follows from a share.
-
-    Args:
-        probs: ``(C, *spatial)``.
-        pairs: Those of each rater, from `_structures`.
-        counted: The voxels that all of them have labeled.
-        voxel_ml: The volume of a voxel.
-        channels: What the channels mean.
-    """
-    prediction = pairs[0][0] * counted
+    """Dice where all raters agree, over the voxels that all have labeled; no distance follows."""
     raters = torch.stack([label * counted for _, label in pairs])
-    inside = dequantized(probs[None])[0][0][:, counted]
-    structures = channels.structures.values()
-    parts = [inside[list(classes)].sum(dtype=torch.float64) for classes in structures]
-    volume = voxel_ml * torch.stack(parts)
-    rated = voxel_ml * raters[:, 0].flatten(2).sum(-1, dtype=torch.float64).T
-    return {
-        "dice": agreed_dice(prediction, raters)[0],
-        "hd95": torch.full_like(volume, torch.nan),
-        "crps": volume_crps(volume, rated),
-        "volume": volume,
-        "rated_volume": rated.mean(-1),
-    }
+    dice = agreed_dice(pairs[0][0] * counted, raters)[0]
+    return {"dice": dice, "hd95": torch.full_like(dice, torch.nan)}
 
 
 def _structures(

@@ -10,9 +10,12 @@ from pathlib import Path
 from nacl_monai.audits.names import Names
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
+from nacl_monai.runs import MARGIN
 
 #: The regions of an evaluation, in its order.
-EVALUATED_REGIONS = ("foreground", "union", "boundary", "all")
+EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
+#: All that can be asked for, the keys of `nacl_monai.metrics.REGIONS`, known here without torch.
+KNOWN_REGIONS = (*EVALUATED_REGIONS, "predicted", "predicted_boundary")
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 _FILES = ("dataset", "patients", "calibrator", "pairs")
 
@@ -30,6 +33,7 @@ class Options:
     structures: Sequence[str] = ()
     regions: Sequence[str] = EVALUATED_REGIONS
     num_bins: int = 15
+    margin: float = MARGIN
     patient_pattern: str | None = None
     patients: Path | None = None
     affine_tolerance: float = AFFINE_TOLERANCE
@@ -109,8 +113,8 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     unions = "structures and their label values: the channels of a sigmoid, or what Dice is of"
     add("--structures", nargs="+", metavar="NAME=1,2", help=unions)
     # What is measured, and how closely grids must agree.
-    regions = "voxels that count, beside foreground (default: all of them)"
-    add("--regions", nargs="+", choices=EVALUATED_REGIONS, help=regions)
+    regions = f"voxels that count, beside foreground (default: {' '.join(EVALUATED_REGIONS)})"
+    add("--regions", nargs="+", choices=KNOWN_REGIONS, help=regions)
     add("--num-bins", type=int, metavar="N", help="default: 15")
     apart = f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})"
     add("--affine_tolerance", type=distance, metavar="MM", help=apart)
@@ -127,3 +131,9 @@ def add_audit_options(parser: argparse._ActionsContainer) -> None:
     add = parser.add_argument
     behind = "audit the probabilities behind it: calibrator.json, as calibrate writes it"
     add("--calibrator", type=Path, metavar="FILE", help=behind)
+
+
+def add_margin(parser: argparse._ActionsContainer) -> None:
+    """The word of what is measured around predictions."""
+    around = f"how far from a prediction contours, volumes and the region near reach ({MARGIN:g})"
+    parser.add_argument("--margin", type=distance, metavar="MM", help=around)

@@ -140,7 +140,8 @@ def _write_numbers(
 ) -> None:
     """Writes what reports read."""
     num_bins, patients = record.sums.num_bins, record.patients or ()
-    write_case_table(folder, columns, num_bins, name, record.cases, patients)
+    pooled = record.pooled_numbers
+    write_case_table(folder, columns, num_bins, name, record.cases, patients, pooled)
     record.write(folder.bins)
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 

@@ -141,6 +141,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         tuple(dict.fromkeys(("foreground", *options.regions))),
         options.num_bins,
         tuple(places) if len(places) > 1 else (),
+        options.margin,
     )
     found = Found(
         folder,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
 from nacl_monai.counting import counted
-from nacl_monai.metrics.columns import AUDITED_ERRORS, AUDITED_SCORES, columns_of, structure_of
+from nacl_monai.metrics.columns import (
+    AUDITED_ERRORS,
+    POOLED_ERRORS,
+    shown_scores,
+)
 from nacl_monai.reports.evaluated import Run, by_rater, human_run
+from nacl_monai.reports.tables import uncounted
 
 
 def audit_table(audits: Sequence[Run]) -> str:
@@ -36,11 +42,10 @@ def text_table(audits: Sequence[Run]) -> pd.DataFrame:
     """A row for each number that an audit has, a column for each audit; text with the interval."""
     rows = {}
     for column, (label, decimals) in _columns(audits[0]).items():
-        known = [_is_known(audit, column) for audit in audits]
-        if any(known):
+        numbers = [audit.number(column) for audit in audits]
+        if any(numbers):
             rows[label] = [
-                audit.mean(column).text(decimals, "undefined") if is_known else "–"
-                for audit, is_known in zip(audits, known, strict=True)
+                number.text(decimals, "undefined") if number else "–" for number in numbers
             ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[audit.name for audit in audits])
 
@@ -49,14 +54,10 @@ def number_table(audit: Run) -> pd.DataFrame:
     """The same numbers of one audit: mean, and the ends of its interval."""
     rows = {}
     for column, (label, _) in _columns(audit).items():
-        if _is_known(audit, column):
-            found = audit.mean(column)
-            rows[label] = (found.mean, *found.interval())
+        number = audit.number(column)
+        if number:
+            rows[label] = (number.mean, *number.interval())
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
-
-
-def _is_known(audit: Run, column: str) -> bool:
-    return column in audit.metrics and bool(audit.metrics[column].notna().any())
 
 
 def _lines(audits: Sequence[Run]) -> list[str]:
@@ -71,20 +72,24 @@ def _lines(audits: Sequence[Run]) -> list[str]:
 
 
 def _columns(audit: Run) -> dict[str, tuple[str, int]]:
-    """The columns that are shown, with label and digits."""
+    """The columns that are shown, with label and digits: those led with first, the paper's last."""
     shown: dict[str, tuple[str, int]] = {}
-    for score, metric in AUDITED_SCORES.items():
-        for name in columns_of(score, audit.metrics):
-            structure = structure_of(name)
-            shown[name] = (metric.label + (f", {structure}" if structure else ""), metric.decimals)
-    for region in audit.bins.whole_regions:
-        for error, metric in AUDITED_ERRORS.items():
-            shown[f"{error}_{region}"] = (f"{metric.label}, {region}", metric.decimals)
-    ece = AUDITED_ERRORS["ece"]
-    for region in audit.bins.regions:  # of each structure, where structures overlap
-        label = ", ".join(filter(None, [ece.label, *audit.bins.region_and_structure(region)]))
-        shown.setdefault(f"ece_{region}", (label, ece.decimals))
+    scores = shown_scores(map(str, audit.metrics), audit.bins.decided)
+    for name, metric, *parts in (*scores, *_errors(audit)):
+        label = ", ".join(filter(None, [metric.label, *parts]))
+        shown.setdefault(name, (label, metric.decimals))
     return shown
+
+
+def _errors(audit: Run) -> Iterator[tuple[Any, ...]]:
+    """Of every region; of those that are pooled, not the mean over cases."""
+    for region in audit.bins.whole_regions:
+        pooled = f"ece_{region}" in audit.bins.pooled_numbers
+        for error, metric in AUDITED_ERRORS.items():
+            if not pooled or error in POOLED_ERRORS:
+                yield f"{error}_{region}", metric, region
+    for region in audit.bins.regions:  # of each structure, where structures overlap
+        yield f"ece_{region}", AUDITED_ERRORS["ece"], *audit.bins.region_and_structure(region)
 
 
 def note(audit: Run) -> str:
@@ -93,6 +98,8 @@ def note(audit: Run) -> str:
     of = counted(len(audit.cases), "case")
     of += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
     return (
-        f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. "
-        f"Confidence − accuracy is positive where the model is overconfident. {audit.caution}".rstrip()
+        f"Mean over {of} [95 % interval over {audit.unit}]; HD95 and boundary in voxels. Near the "
+        "prediction, and for contours and what is expected: all cases together, without the bias of "
+        "noise. Confidence − accuracy is positive where the model is overconfident. "
+        f"{uncounted([audit.bins.pooled_numbers])}{audit.caution}".rstrip()
     )

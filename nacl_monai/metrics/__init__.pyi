@@ -8,14 +8,32 @@ from .calibration import (
     smooth_calibration_error,
 )
 from .columns import DEFAULT_ERRORS, ERRORS
+from .decisions import (
+    DecisionNumbers,
+    Decisions,
+    contour_threshold,
+    decision_numbers,
+    expected_dice,
+    rank_correlation,
+    structure_decisions,
+    worst_found,
+)
 from .fine_bins import FineBins, adaptive_calibration_error
 from .logits import absolute_logit_sums, maximum_logit_counts
-from .metric import BoundedHausdorffMetric, CalibrationMetric, ExpectedDiceMetric
+from .metric import BoundedHausdorffMetric, CalibrationMetric
 from .pixelwise import pixelwise_calibration_error
+from .pooled import (
+    Pooled,
+    direction,
+    pooled_difference,
+    pooled_error,
+    pooled_gap,
+    pooled_ratio,
+)
 from .record import Record, read_record
-from .regions import REGIONS, boundary_band, region_mask
+from .regions import REGIONS, boundary_band, distances_to, region_mask, within
 from .scores import brier_score, negative_log_likelihood
-from .structures import agreed_dice, expected_dice, hausdorff_distance, structure_masks, volume_crps
+from .structures import agreed_dice, hausdorff_distance, structure_masks, volume_crps
 
 __all__ = [
     "DEFAULT_ERRORS",
@@ -24,8 +42,10 @@ __all__ = [
     "BoundedHausdorffMetric",
     "CalibrationBins",
     "CalibrationMetric",
-    "ExpectedDiceMetric",
+    "DecisionNumbers",
+    "Decisions",
     "FineBins",
+    "Pooled",
     "Record",
     "absolute_logit_sums",
     "adaptive_calibration_error",
@@ -37,6 +57,10 @@ __all__ = [
     "calibration_bins",
     "classwise_calibration_error",
     "confidence_gap",
+    "contour_threshold",
+    "decision_numbers",
+    "direction",
+    "distances_to",
     "expected_calibration_error",
     "expected_dice",
     "hausdorff_distance",
@@ -44,9 +68,17 @@ __all__ = [
     "maximum_logit_counts",
     "negative_log_likelihood",
     "pixelwise_calibration_error",
+    "pooled_difference",
+    "pooled_error",
+    "pooled_gap",
+    "pooled_ratio",
+    "rank_correlation",
     "read_record",
     "region_mask",
     "smooth_calibration_error",
+    "structure_decisions",
     "structure_masks",
     "volume_crps",
+    "within",
+    "worst_found",
 ]

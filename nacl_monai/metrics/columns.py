@@ -7,7 +7,7 @@ checks of files ask this module alone; a new number is one entry in :data:`ERROR
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 from sys import float_info
@@ -177,19 +177,24 @@ ERRORS: dict[str, Error] = {
 #: Those that an evaluation measures unless others are asked for.
 DEFAULT_ERRORS = tuple(name for name, error in ERRORS.items() if error.default)
 
-#: The scores of structures; only ``rank_correlation`` is not a column, since a single case has none.
+#: The scores of structures, and the decisions on them (`nacl_monai.metrics.decisions`). A single case
+#: has no error of what is expected, no rank correlation, and nothing to be found among others.
 SCORES: dict[str, Metric] = {
     "dice": Metric("DSC", higher_is_better=True, audited=True),
     "hd95": Metric("HD95", decimals=2, margin=1.0, high=float_info.max, audited=True),
     "crps": Metric("CRPS of the volume in ml", high=float_info.max, audited=True),
-    "volume": Metric("Volume in ml", higher_is_better=None, high=float_info.max),
-    "rated_volume": Metric(
-        "Volume by the raters in ml", higher_is_better=None, high=float_info.max
+    "contour_misses": Metric("5 % contour, misses", higher_is_better=None),
+    "contour_size": Metric("5 % contour, size", higher_is_better=None, high=float_info.max),
+    "expected_volume_bias": Metric(
+        "Expected volume, bias", higher_is_better=None, low=-1.0, high=float_info.max
     ),
+    "expected_volume_error": Metric("Expected volume, error", high=float_info.max),
     "expected_dice": Metric("Expected DSC", higher_is_better=None),
+    "expected_dice_error": Metric("Expected DSC, error"),
     "rank_correlation": Metric(
         "Rank correlation of expected and true DSC", higher_is_better=True, low=-1.0
     ),
+    "worst_found": Metric("Worst tenth found by 20 %", higher_is_better=True),
 }
 
 #: What a caption calls the voxels of a region, and what follows the label of an error there.
@@ -198,6 +203,9 @@ REGION_WORDS = {
     "union": ("Voxels labeled or predicted as foreground", " over prediction ∪ label"),
     "boundary": ("Voxels near a labeled boundary", " near boundaries"),
     "all": ("All voxels", " over all voxels"),
+    "near": ("Voxels near what is predicted", " near the prediction"),
+    "predicted": ("Voxels predicted as foreground", " over the prediction"),
+    "predicted_boundary": ("Voxels near a predicted boundary", " near predicted boundaries"),
 }
 
 
@@ -226,8 +234,19 @@ MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
 #: The proper scores that are shown: no region makes a cautious network look better than it is.
 PROPER_SCORES = ("nll_all", "brier_all")
 
-#: Those that a comparison of runs shows, where the runs have them.
-COMPARED_METRICS = (*MAIN_METRICS, "ece_union", "ece_boundary", *PROPER_SCORES)
+#: Of all cases together (`nacl_monai.metrics.record.Record.pooled_numbers`): the errors of a region,
+#: those that are led with, what the order of patients gives, and how far decisions are off.
+POOLED_ERRORS = ("ece", "confidence_gap")
+LEADING = tuple(f"{error}_near" for error in POOLED_ERRORS)
+OF_ORDER = ("rank_correlation", "worst_found")
+DECISIONS = (
+    *("contour_misses", "contour_size", "expected_volume_bias", "expected_volume_error"),
+    *("expected_dice_error", *OF_ORDER),
+)
+
+#: Those that a comparison of runs shows, where the runs have them; and the paper's measures.
+COMPARED_METRICS = ("dice", "hd95", *LEADING, *PROPER_SCORES, *DECISIONS)
+PAPER_METRICS = ("ece_foreground", "cece_foreground", "ece_union", "ece_boundary")
 
 #: The errors that an audit shows, those with a better end first, and the scores.
 AUDITED_ERRORS = {
@@ -236,7 +255,22 @@ AUDITED_ERRORS = {
     if error.audited
 }
 AUDITED_SCORES = {name: score for name, score in SCORES.items() if score.audited}
-AUDITED_SCORES |= {name: METRICS[name] for name in PROPER_SCORES}
+
+
+def score_columns(
+    scores: Mapping[str, torch.Tensor], structures: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Columns of the scores of structures, ``<metric>_<structure>``, and of their means, ``<metric>``.
+
+    Args:
+        scores: Metric → ``(cases, structures)``; NaN is undefined.
+        structures: Their names.
+    """
+    columns: dict[str, torch.Tensor] = {}
+    for metric, values in scores.items():
+        columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(structures)}
+        columns[metric] = values.double().nanmean(dim=1)
+    return columns
 
 
 def named_errors(names: Iterable[str]) -> dict[str, Error]:
@@ -266,9 +300,9 @@ def metric_of(column: str) -> str:
         >>> metric_of("dice_RV"), metric_of("ece_foreground")
         ('dice', 'ece_foreground')
     """
-    for metric in METRICS:
-        if _is_of(column, metric):
-            return metric
+    fits = [metric for metric in METRICS if _is_of(column, metric)]
+    if fits:  # a region's name may begin with another's
+        return max(fits, key=len)
     raise InputError(f"{column}: no known metric; choose from {', '.join(METRICS)}")
 
 
@@ -292,8 +326,29 @@ def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
         >>> columns_of("dice", ["case", "dice_MYO", "dice", "dice_RV", "expected_dice"])
         ['dice', 'dice_RV', 'dice_MYO']
     """
-    names = [str(column) for column in columns]
-    return sorted((name for name in names if _is_of(name, metric)), key=len)
+    longer = [other for other in METRICS if other.startswith(f"{metric}_")]
+    names = [name for name in map(str, columns) if _is_of(name, metric)]
+    return sorted((n for n in names if not any(_is_of(n, other) for other in longer)), key=len)
+
+
+def shown_scores(
+    columns: Iterable[str], structures: Sequence[str]
+) -> Iterator[tuple[str, Metric, str]]:
+    """What an audit shows beside the errors of regions: the column, its metric, and its structure.
+
+    Args:
+        columns: Those of ``cases.csv``.
+        structures: Those that decisions are on; of a single one, all structures are the same.
+    """
+    known = list(columns)
+    for score, metric in AUDITED_SCORES.items():
+        yield from ((name, metric, structure_of(name)) for name in columns_of(score, known))
+    yield from ((name, METRICS[name], "") for name in (*LEADING, *PROPER_SCORES))
+    several = structures if len(structures) > 1 else ()
+    for name in DECISIONS:
+        yield name, METRICS[name], ""
+        for structure in several if name not in OF_ORDER else ():
+            yield f"{name}_{structure}", METRICS[name], structure
 
 
 def structure_of(column: str) -> str:

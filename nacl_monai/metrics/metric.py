@@ -1,4 +1,4 @@
-"""MONAI's metrics of calibration, of distances and of expected Dice, which accumulate over a dataset.
+"""MONAI's metrics of calibration and decisions, and of distances, which accumulate over a dataset.
 
 Each takes batches or lists of cases, tensors or arrays, and gathers its numbers over processes.
 """
@@ -16,10 +16,18 @@ from monai.metrics.metric import Cumulative, CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins, VoxelSums, check_num_bins, check_threshold
-from nacl_monai.metrics.columns import COLLECTORS, DEFAULT_ERRORS, Options, named_errors
+from nacl_monai.metrics.columns import (
+    COLLECTORS,
+    DEFAULT_ERRORS,
+    Options,
+    named_errors,
+    score_columns,
+)
+from nacl_monai.metrics.decisions import Decisions, decision_numbers, problem_decisions
 from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, check_weight
+from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.raters import (
     HumanBins,
     check_raters,
@@ -37,19 +45,16 @@ from nacl_monai.metrics.regions import (
     region_masks,
 )
 from nacl_monai.metrics.scores import ScoreSums
-from nacl_monai.metrics.structures import expected_dice, hausdorff_distance
+from nacl_monai.metrics.structures import hausdorff_distance
 from nacl_monai.metrics.voxels import (
     OUTSIDE_INSIDE,
     LabeledVoxels,
-    aligned,
     as_tensor,
     binary_problems,
     checked_voxels,
-    class_indices,
     structure_regions,
 )
-from nacl_monai.runs import TOP, check_class_names
-from nacl_monai.tensors import is_label
+from nacl_monai.runs import MARGIN, TOP, check_class_names
 
 _NAMES = {"y": "labels"}
 
@@ -124,11 +129,12 @@ class GatheredTogether(Cumulative):
 
 
 class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
-    """Calibration errors of several regions, per case and pooled, from one pass.
+    """Calibration errors of several regions, and decisions on structures, per case and pooled.
 
     The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; and, if
     asked for, 3072 more for bins of equal mass, smooth ECE and selective prediction, 3 for the scores,
-    ``3 × (1 + C) × num_bins`` for the thresholded CECE, and ``4 × num_bins`` for pECE. They are gathered
+    ``3 × (1 + C) × num_bins`` for the thresholded CECE, and ``4 × num_bins`` for pECE; and 8 for the
+    contour, volume and Dice of a structure (`nacl_monai.metrics.decisions`). They are gathered
     over processes like those of any MONAI metric, so that distributed evaluation gives the numbers of a
     single process.
 
@@ -143,12 +149,17 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         include_background: Whether the background counts in the class-wise error.
         include_absent: Whether classes without a voxel in the region count in the class-wise error
             (:meth:`CalibrationBins.class_errors` says why they should).
-        boundary_width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
+        boundary_width: The width of the regions "boundary" and "predicted_boundary", in voxels, or in
+            the unit of ``spacing``.
         spacing: Size of a voxel; "pixdim" reads it from the labels' metadata; None for voxels.
+        margin: How far the region "near" and the contours and volumes of decisions reach beyond what is
+            predicted, in voxels, or in the unit of ``margin_spacing``.
+        margin_spacing: Size of a voxel, as ``spacing``, which the paper leaves out.
         structures: Names of structures that may overlap, one channel each, as a sigmoid gives them. Each
             is a problem of its own with two classes, outside and inside (`overlapping`), and its own
-            regions, such as ``foreground_<structure>``. Empty where exactly one class is right, as for a
-            softmax.
+            regions, such as ``foreground_<structure>``, and its own decisions. Empty where exactly one
+            class is right, as for a softmax.
+        decisions: There, the classes of each structure whose contour, volume and Dice are measured.
         from_logits: Whether logits are given in place of probabilities. Softmax is applied to
             them, or sigmoid where there are structures.
         ignore_index: Voxels with this label are in no region; for structures, in the mask of any.
@@ -182,7 +193,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         include_absent: bool = True,
         boundary_width: float = 3.0,
         spacing: Spacing | str | None = None,
+        margin: float = MARGIN,
+        margin_spacing: Spacing | str | None = None,
         structures: Sequence[str] = (),
+        decisions: Mapping[str, Sequence[int]] | None = None,
         from_logits: bool = False,
         ignore_index: int | None = None,
         num_raters: int = 1,
@@ -203,7 +217,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         self.regions = named_regions(regions)
         self.boundary_width = boundary_width
         self.spacing = spacing
+        self.margin = margin
+        self.margin_spacing = margin_spacing
         self.structures = tuple(structures)
+        self.decisions = dict(decisions or {})
         self.from_logits = from_logits
         self.ignore_index = ignore_index
         self.num_raters = num_raters
@@ -213,12 +230,18 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
         human: list[type[VoxelSums]] = [HumanBins] if num_raters > 1 else []
-        self._gathered_kinds = [*self._kinds, *human]
+        decided: list[type[VoxelSums]] = [Decisions] if self.decided else []
+        self._gathered_kinds = [*self._kinds, *human, *decided]
 
     @property
     def region_names(self) -> tuple[str, ...]:
         """The names of the regions, in the order of the buffers' second axis."""
         return structure_regions(self.regions, self.structures)
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The names of the structures that decisions are on."""
+        return self.structures or tuple(self.decisions)
 
     def _compute_tensor(
         self,
@@ -259,15 +282,26 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
     def _sums(self, raters: Sequence[LabeledVoxels], image: torch.Tensor) -> list[torch.Tensor]:
         """The sums of one problem; ``image`` knows its spacing if anything does."""
         cases, *spatial = raters[0].labels.shape
+        axes = (cases, len(spatial), image)
+        of_width = partial(case_spacings, self.spacing, *axes)
+        of_margin = partial(case_spacings, self.margin_spacing, *axes)
+        predicted: dict[str, torch.Tensor | None] = {}
 
         def masks_of(voxels: LabeledVoxels) -> list[torch.Tensor | None]:
-            spacings = partial(case_spacings, self.spacing, cases, len(spatial), image)
-            return region_masks(self.regions, voxels, self.boundary_width, spacings)
+            widths = (self.boundary_width, of_width, self.margin, of_margin)
+            return region_masks(self.regions, voxels, *widths, predicted)
 
         def collected(pieces: RegionPieces) -> list[VoxelSums]:
             return [COLLECTORS[kind](pieces, self.options) for kind in self._kinds]
 
-        return rater_sums(raters, self.rater, masks_of, collected, self.options.num_bins)
+        sums = rater_sums(raters, self.rater, masks_of, collected, self.options.num_bins)
+        if not self.decided:
+            return sums
+        against = raters if self.rater is None else [raters[self.rater]]
+        classes = {"inside": [1]} if self.structures else self.decisions
+        near = predicted.get("near")  # of the only structure there is, it is the same
+        decisions = problem_decisions(against, classes, of_margin(), self.margin, near=near)
+        return [*sums, *decisions.tensors()]
 
     def _gathered(self) -> dict[type[VoxelSums], VoxelSums]:
         """The sums of all processes' cases, by their kind."""
@@ -293,10 +327,14 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """The bins of raters who are predicted by the others, as `case_bins`; None of one rater."""
         return cast("CalibrationBins | None", self._gathered().get(HumanBins))
 
+    def case_decisions(self) -> Decisions | None:
+        """The volumes of all processes' cases, ``(cases, structures)``; None without structures."""
+        return cast("Decisions | None", self._gathered().get(Decisions))
+
     def record(
         self,
         cases: Sequence[str],
-        classes: Sequence[str] = (),
+        classes: Sequence[str] | None = None,
         patients: Sequence[str] = (),
         raters: Sequence[str] = (),
         calibrator: Sequence[str] = (),
@@ -306,8 +344,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
 
         Args:
             cases: Names, in the order in which the metric has seen them.
-            classes: Names of all classes, background first; those of structures that may overlap are
-                "outside" and "inside" whatever is given.
+            classes: Names of all classes, background first; numbers by default. Those of structures that
+                may overlap are "outside" and "inside" whatever is given.
             patients: The patient of each case; empty where nobody knows.
             raters: Their names, where the numbers are those against the share of several.
             calibrator: Name of what the probabilities went through, and its checksum if it has one.
@@ -318,8 +356,9 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """
         gathered = self._gathered()
         sums = cast("CalibrationBins", gathered[CalibrationBins])
-        names = list(OUTSIDE_INSIDE if self.structures else classes)
         _, _, channels, num_bins = sums.counts.shape
+        numbered = [*map(str, range(channels - 1))] if classes is None else classes
+        names = list(OUTSIDE_INSIDE if self.structures else numbered)
         check_class_names(names)
         if len(names) != channels - 1:
             raise InputError(
@@ -335,13 +374,17 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             scores=cast("ScoreSums | None", gathered.get(ScoreSums)),
             patients=list(patients) or None,
             human=cast("CalibrationBins | None", gathered.get(HumanBins)),
+            decisions=cast("Decisions | None", gathered.get(Decisions)),
             raters=list(raters),
             definition=definition_of(
                 self.regions,
                 num_bins=num_bins,
                 width=self.boundary_width,
                 spacing=self.spacing,
+                margin=self.margin,
+                margin_spacing=self.margin_spacing,
                 structures=self.structures,
+                decided=self.decided,
                 ignored=self.ignore_index if ignored is None else ignored,
                 calibrator=calibrator,
             ),
@@ -352,8 +395,10 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         return self._errors(self._gathered())
 
     def columns(self) -> dict[str, torch.Tensor]:
-        """The errors of every case as columns of ``cases.csv``, ``<error>_<region>``."""
-        return self.by_region(self.case_errors())
+        """The columns of ``cases.csv``: ``<error>_<region>``, and decisions ``<number>_<structure>``."""
+        decisions = self.case_decisions()
+        numbers = {} if decisions is None else decisions.case_numbers()
+        return self.by_region(self.case_errors()) | score_columns(numbers, self.decided)
 
     def pooled_errors(self) -> dict[str, torch.Tensor]:
         """Each error over the voxels of all cases together, ``(regions,)``."""
@@ -385,7 +430,8 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         """All numbers by name, e.g. ``ece_foreground``, ``ece_foreground_pooled``.
 
         The former is the mean over the cases in which the region is not empty, ``empty_foreground``
-        the number of the others. Ignite puts each into ``engine.state.metrics``.
+        the number of the others. Those of `DecisionNumbers` are there for each structure, such as
+        ``contour_misses_LV``, each case its own patient. Ignite puts each into ``engine.state.metrics``.
         """
         cases, pooled = map(self.by_region, (self.case_errors(), self.pooled_errors()))
         empty = dict(zip(self.region_names, self.empty_regions().tolist(), strict=True))
@@ -396,6 +442,13 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
                 numbers[f"{name}_pooled"] = pooled[name].item()
             if region in empty:
                 numbers[f"empty_{region}"] = empty[region]
+        decisions = self.case_decisions()
+        for position, structure in enumerate(self.decided):
+            found = decision_numbers(cast("Decisions", decisions)[:, position])
+            numbers |= {
+                f"{name}_{structure}": number.value if isinstance(number, Pooled) else number
+                for name, number in vars(found).items()
+            }
         return numbers
 
 
@@ -443,50 +496,3 @@ class BoundedHausdorffMetric(GatheredTogether, HausdorffDistanceMetric):
         spacing = case_spacings(self.spacing, len(y), y.ndim - 2, y)
         first = 0 if self.include_background else 1
         return hausdorff_distance(y_pred[:, first:], y[:, first:], spacing, self.rank, mask)
-
-
-class ExpectedDiceMetric(GatheredTogether, CumulativeIterationMetric):
-    """`expected_dice` of every case as a MONAI metric; only the ignored voxels of the labels matter.
-
-    Args:
-        structures: The classes of each structure.
-        ignore_index: Voxels with this label do not count.
-        from_logits: Whether logits are given in place of probabilities.
-
-    Example:
-        >>> metric = ExpectedDiceMetric({"LV": [1]})
-        >>> _ = metric(torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]]))
-        >>> round(metric.aggregate().item(), 6)
-        0.833333
-    """
-
-    def __init__(
-        self,
-        structures: Mapping[str, Sequence[int]],
-        ignore_index: int | None = None,
-        from_logits: bool = False,
-    ) -> None:
-        super().__init__()
-        self.structures = structures
-        self.ignore_index = ignore_index
-        self.from_logits = from_logits
-
-    def _compute_tensor(
-        self,
-        y_pred: torch.Tensor,
-        y: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-        **_: Any,
-    ) -> torch.Tensor:
-        if y is not None and self.ignore_index is not None:
-            indices = aligned("labels", class_indices(y, y_pred, self.ignore_index), y_pred)
-            labeled = ~is_label(indices, self.ignore_index)
-            mask = labeled if mask is None else labeled & aligned("mask", mask, y_pred).bool()
-        return expected_dice(y_pred, self.structures, mask, from_logits=self.from_logits)
-
-    def aggregate(self) -> torch.Tensor:
-        """The mean over cases and structures, 0-d; NaN is left out."""
-        buffer: Any = self.get_buffer()  # type: ignore[no-untyped-call]
-        if buffer is None:
-            raise InputError("expected Dice: has seen no case; call it before asking for numbers")
-        return torch.as_tensor(buffer).nanmean()

@@ -38,7 +38,7 @@ from nacl_monai.metrics.voxels import LabeledVoxels
 HUMAN = "human_"
 Masks = Sequence["torch.Tensor | None"]
 # Regions that are cut into pieces together.
-_AT_ONCE = 6
+_AT_ONCE = 7
 
 
 class HumanBins(CalibrationBins):

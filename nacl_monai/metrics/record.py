@@ -11,9 +11,14 @@
 ``score_counts`` (N, R)  optional: voxels, and ``score_scores``, (N, R, 2), sums of NLL and Brier score
 ``patients`` (N,)        optional: which cases belong together
 ``human_counts``, …      optional: as ``counts``, …, of raters who are predicted by the others
+``decision_predicted``   optional: and ``decision_labeled``, ``decision_overlap``, ``decision_expected``,
+                         ``decision_expected_overlap``, ``decision_contour``, ``decision_missed`` and
+                         ``decision_expected_everywhere`` (float64), (N, S): volumes of structures
+                         (`nacl_monai.metrics.decisions`)
 ``raters``               optional: names; every voxel counts once for each
-``definition``           what was counted, as JSON: bins, regions with their widths, the unit of these,
-                         structures, the ignored label, and the calibrator with its checksum
+``definition``           what was counted, as JSON: bins, regions with their widths or margins, the unit
+                         of these, structures, decisions with their structures, the ignored label, and
+                         the calibrator with its checksum
 ``checksum``             SHA-256 of all of the above
 ======================== ====================================================================
 
@@ -30,7 +35,8 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -43,19 +49,31 @@ from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.metrics.bins import CalibrationBins, SumsT, VoxelSums
-from nacl_monai.metrics.columns import DEFAULT_ERRORS, ERRORS, Options, region_label
+from nacl_monai.metrics.columns import (
+    DEFAULT_ERRORS,
+    ERRORS,
+    POOLED_ERRORS,
+    Options,
+    region_label,
+    score_columns,
+)
+from nacl_monai.metrics.decisions import MISS, Decisions, decision_numbers
 from nacl_monai.metrics.fine_bins import FineBins
+from nacl_monai.metrics.pooled import Pooled, pooled_error, pooled_gap
 from nacl_monai.metrics.regions import (
     REGIONS,
     Region,
     Spacing,
     decided_by_labels,
+    depends_on_labels,
     region_parameters,
 )
 from nacl_monai.metrics.scores import ScoreSums
-from nacl_monai.runs import TOP
+from nacl_monai.runs import MARGIN, TOP
 
 FOREGROUND = "foreground"
+# The regions of files that record no definition.
+_UNRECORDED = {"all", "foreground", "union", "boundary"}
 #: What NumPy raises over an NPZ file that is damaged, or is none.
 UNREADABLE_NPZ = (
     EOFError,
@@ -72,14 +90,16 @@ UNREADABLE_NPZ = (
 #: What to do where a file is missing.
 REMEDY = "run `make evaluate` first"
 _AGAIN = "evaluate the run again"
-_FINE, _HUMAN, _SCORE = "fine_", "human_", "score_"
+_FINE, _HUMAN, _SCORE, _DECISION = "fine_", "human_", "score_", "decision_"
 # The arrays of sums, and those that a file may lack.
 _SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
 _HUMAN_SUMS = {f"{_HUMAN}{key}": dtype for key, dtype in _SUMS.items()}
 _FINE_SUMS = {f"{_FINE}counts": np.int64, f"{_FINE}excess": np.float64, f"{_FINE}errors": np.int64}
 _SCORE_SUMS = {f"{_SCORE}counts": np.int64, f"{_SCORE}scores": np.float64}
+_DECISIONS = {f"{_DECISION}{volume.name}": np.float64 for volume in fields(Decisions)}
 _AXES = ("num_bins", "regions", "classes", "raters")
-_OPTIONAL = (*_FINE_SUMS, *_HUMAN_SUMS, *_SCORE_SUMS, "patients", "raters", "calibrator")
+_OPTIONAL_SUMS = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS, _DECISIONS)
+_OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), "patients", "raters", "calibrator")
 # In half precision edges are rounded, and a probability may be a little above 1.
 _ROUNDED = 1e-2
 
@@ -99,6 +119,7 @@ class Record:
         scores: The sums of NLL and Brier score, where they were kept.
         patients: The patient of each case, where they are known.
         human: The bins of raters who are predicted by the share of the others, where there are several.
+        decisions: The volumes of structures, where they were kept.
         raters: Their names, where ``sums`` are against the share of them.
         definition: What was counted, from `definition_of`; files of earlier versions say less.
         path: The file that it is from.
@@ -112,6 +133,7 @@ class Record:
     scores: ScoreSums | None = None
     patients: list[str] | None = None
     human: CalibrationBins | None = None
+    decisions: Decisions | None = None
     raters: list[str] = field(default_factory=list)
     definition: Mapping[str, Any] = field(default_factory=dict)
     path: Path = Path("bins.npz")
@@ -131,7 +153,44 @@ class Record:
         """What was counted of the raters themselves, as of a model; None where there is one rater."""
         if self.human is None:
             return None
-        return replace(self, sums=self.human, fine=None, scores=None, human=None)
+        return replace(self, sums=self.human, fine=None, scores=None, human=None, decisions=None)
+
+    @property
+    def decided(self) -> list[str]:
+        """The structures that decisions are on."""
+        return list(self.definition.get("decisions", {}).get("structures", ()))
+
+    def bins_of(self, region: str) -> CalibrationBins | None:
+        """The bins of the predicted class over a region, ``(cases, structures, M)``; None without it.
+
+        The structures are those that have regions of their own, or one.
+        """
+        if region not in (*self.regions, *self.whole_regions):
+            return None
+        positions = [self.regions.index(name) for name in self.regions_of(region)]
+        return self.sums[:, positions, 0]
+
+    @cached_property
+    def pooled_numbers(self) -> dict[str, Pooled]:
+        """Numbers of all cases together, without the bias of noise, with their intervals over patients.
+
+        They are ``ece_<region>`` and ``confidence_gap_<region>`` of every region in which the label has
+        no say, the mean over structures where each has its own; and, where decisions were kept,
+        those of `DecisionNumbers` for each structure, ``<number>_<structure>``, and as the mean over
+        them, ``<number>``.
+        """
+        numbers: dict[str, Pooled] = {}
+        for region in self.whole_regions:
+            bins = self.bins_of(region)
+            if bins is not None and not depends_on_labels(region):
+                for name, pooled in zip(POOLED_ERRORS, (pooled_error, pooled_gap), strict=True):
+                    numbers[f"{name}_{region}"] = pooled(bins, self.patients)
+        if self.decisions is not None:
+            several = {f"_{name}": self.decisions[:, k] for k, name in enumerate(self.decided)}
+            for ending, volumes in {"": self.decisions, **several}.items():
+                found = decision_numbers(volumes, self.patients).pooled()
+                numbers |= {f"{name}{ending}": number for name, number in found.items()}
+        return numbers
 
     @property
     def regions_of_structures(self) -> list[str]:
@@ -148,8 +207,8 @@ class Record:
             for structure in sorted(self.definition["structures"], key=len, reverse=True):
                 if region.endswith(f"_{structure}"):
                     return region.removesuffix(f"_{structure}"), structure
-        elif region not in REGIONS:
-            for name in sorted(set(REGIONS) - set(self.regions), key=len, reverse=True):
+        else:
+            for name in sorted(_UNRECORDED - set(self.regions), key=len, reverse=True):
                 if region.startswith(f"{name}_"):
                     return name, region.removeprefix(f"{name}_")
         return region, ""
@@ -240,9 +299,10 @@ class Record:
         return {kind: sums for kind, sums in parts.items() if sums is not None}
 
     def columns(self, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-        """What ``cases.csv`` has of the errors that follow from the sums, ``<error>_<region>``.
+        """What ``cases.csv`` has of the sums: ``<error>_<region>``, and decisions.
 
-        Where each structure has its own regions, the mean over structures is there, too.
+        Where each structure has its own regions, the mean over structures is there, too. Decisions are
+        ``<number>_<structure>``, and ``<number>``, their mean.
 
         Args:
             names: Only these of the columns; by default those of `DEFAULT_ERRORS`.
@@ -252,8 +312,13 @@ class Record:
         if names is None:
             chosen = [name for name, (error, _) in pairs.items() if error in DEFAULT_ERRORS]
         else:
-            chosen = [name for name in names if name in pairs]
-        return {name: self.errors(*pairs[name]) for name in chosen}
+            names = set(names)
+            chosen = [name for name in pairs if name in names]
+        numbers = {} if self.decisions is None else self.decisions.case_numbers()
+        decisions = score_columns(numbers, self.decided)
+        return {name: self.errors(*pairs[name]) for name in chosen} | {
+            name: values for name, values in decisions.items() if names is None or name in names
+        }
 
     def ordered(self, cases: Sequence[str]) -> Record:
         """The same sums with the cases in another order."""
@@ -267,7 +332,8 @@ class Record:
 
     def _changed(self, change: Callable[[Any], Any], **others: Any) -> Record:
         """A record with all its sums changed alike."""
-        parts = {name: getattr(self, name) for name in ("sums", "fine", "scores", "human")}
+        kept = ("sums", "fine", "scores", "human", "decisions")
+        parts = {name: getattr(self, name) for name in kept}
         return replace(
             self, **{name: part and change(part) for name, part in parts.items()}, **others
         )
@@ -294,6 +360,7 @@ class Record:
             scores=_joined([part.scores for part in parts]),
             patients=_joined_names([part.patients for part in parts]),
             human=_joined([part.human for part in parts]),
+            decisions=_joined([part.decisions for part in parts]),
         )
 
     def difference(self, other: Record, *, joining: bool = False) -> str:
@@ -363,6 +430,8 @@ class Record:
             self._refuse(_fine_faults(self.fine, self.sums[:, :, 0]))
         if self.scores is not None:
             self._refuse(_score_faults(self.scores, self.sums[:, :, 0]))
+        if self.decisions is not None:
+            self._refuse({"a volume cannot be": _impossible(self.decisions)})
         return self
 
     def _refuse(self, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
@@ -383,7 +452,10 @@ class Record:
         names |= {key: values for key, values in optional.items() if values}
         arrays: Arrays = {key: np.array(values) for key, values in names.items()}
         arrays |= self.sums.arrays()
-        parts = ((self.fine, _FINE), (self.human, _HUMAN), (self.scores, _SCORE))
+        parts: tuple[tuple[VoxelSums | None, str], ...] = (
+            *((self.fine, _FINE), (self.human, _HUMAN)),
+            *((self.scores, _SCORE), (self.decisions, _DECISION)),
+        )
         for sums, prefix in parts:
             arrays |= {} if sums is None else sums.arrays(prefix)
         arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
@@ -400,7 +472,10 @@ def definition_of(
     num_bins: int,
     width: float,
     spacing: Spacing | str | None,
+    margin: float = MARGIN,
+    margin_spacing: Spacing | str | None = None,
     structures: Sequence[str] = (),
+    decided: Sequence[str] = (),
     ignored: int | None = None,
     calibrator: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -410,8 +485,11 @@ def definition_of(
         regions: Name → function, from `nacl_monai.metrics.regions.named_regions`.
         num_bins: The number of equal bins.
         width: The width of the regions that have one.
-        spacing: The unit of the width: None for voxels, "pixdim" for mm, or sizes of a voxel.
+        spacing: The unit of the width: None for voxels, "pixdim" or sizes of a voxel for mm.
+        margin: The margin of the regions that have one, and of decisions.
+        margin_spacing: The unit of the margin.
         structures: Names of structures that may overlap.
+        decided: Names of the structures that decisions are on.
         ignored: The label of voxels that do not count.
         calibrator: Name of what the probabilities went through, and its checksum.
 
@@ -420,21 +498,36 @@ def definition_of(
         {'num_bins': 15, 'regions': {'boundary': {'width': 3.0, 'unit': 'voxels'}}, 'structures': [], \
 'ignored': None, 'calibrator': []}
     """
-    if isinstance(spacing, str):
-        unit = "mm"
-    else:
-        unit = "voxels" if spacing is None else f"of a voxel of {tuple(spacing)}"
+    sizes = {
+        "width": {"width": width, "unit": _unit(spacing)},
+        "margin": {"margin": margin, "unit": _unit(margin_spacing)},
+    }
     return {
         "num_bins": num_bins,
         "regions": {
-            name: ({"width": width, "unit": unit} if "width" in region_parameters(region) else {})
+            name: {
+                key: value
+                for parameter in ("width", "margin")
+                if parameter in region_parameters(region)
+                for key, value in sizes[parameter].items()
+            }
             | ({} if REGIONS.get(name) is region else {"function": _name_of(region)})
             for name, region in regions.items()
         },
         "structures": list(structures),
+        **(
+            {"decisions": {"structures": list(decided), "miss": MISS, **sizes["margin"]}}
+            if decided
+            else {}
+        ),
         "ignored": ignored,
         "calibrator": list(calibrator),
     }
+
+
+def _unit(spacing: Spacing | str | None) -> str:
+    """What a distance is measured in."""
+    return "voxels" if spacing is None else "mm"
 
 
 def read_record(file: str | Path) -> Record:
@@ -453,8 +546,7 @@ def read_record(file: str | Path) -> Record:
     arrays = read_arrays(path, needed, REMEDY, (*_OPTIONAL, "definition", "checksum"))
     definition = _read_definition(path, arrays)
     names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
-    optional = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS)
-    fine, human, scores = (_all_or_none(path, arrays, keys) for keys in optional)
+    fine, human, scores, decisions = (_all_or_none(path, arrays, keys) for keys in _OPTIONAL_SUMS)
     _check_shapes(path, arrays, (*_SUMS, *human), names)
     _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
     if scores:
@@ -463,7 +555,13 @@ def read_record(file: str | Path) -> Record:
             raise InputError(
                 f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {_AGAIN}"
             )
-    dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS | _SCORE_SUMS
+    if decisions:
+        shape = len(names["cases"]), len(definition.get("decisions", {}).get("structures", ()))
+        if any(arrays[key].shape != shape for key in decisions):
+            raise InputError(
+                f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {_AGAIN}"
+            )
+    dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS | _SCORE_SUMS | _DECISIONS
     sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes if key in arrays}
     return Record(
         sums=CalibrationBins.from_arrays(sums),
@@ -471,6 +569,7 @@ def read_record(file: str | Path) -> Record:
         scores=ScoreSums.from_arrays(sums, _SCORE) if scores else None,
         patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
         human=CalibrationBins.from_arrays(sums, _HUMAN) if human else None,
+        decisions=Decisions.from_arrays(sums, _DECISION) if decisions else None,
         raters=list(map(str, arrays.get("raters", ()))),
         definition=definition,
         path=path,
@@ -551,6 +650,24 @@ def _score_faults(scores: ScoreSums, top: CalibrationBins) -> dict[str, npt.NDAr
         "the scores are of other voxels": counts != top.counts.sum(-1).numpy(),
         "a score cannot be": ~((nll >= -slack) & (brier >= -slack) & (brier <= 2 * counts + slack)),
     }
+
+
+def _impossible(decisions: Decisions) -> npt.NDArray[np.bool_]:
+    """Where a volume is what no voxels give, ``(cases, structures)``."""
+    volumes = {name: tensor.numpy() for name, tensor in vars(decisions).items()}
+    slack = _ROUNDED * sum(volumes.values()) + 1e-9
+    parts = {
+        "overlap": ("predicted", "labeled"),
+        "expected_overlap": ("predicted", "expected"),
+        "expected": ("expected_everywhere",),
+        "missed": ("labeled",),
+    }
+    wrong: npt.NDArray[np.bool_] = np.any(
+        [~(volume >= -slack) | np.isinf(volume) for volume in volumes.values()]
+        + [volumes[part] > volumes[whole] + slack for part in parts for whole in parts[part]],
+        axis=0,
+    )
+    return wrong
 
 
 def _all_or_none(path: Path, arrays: Arrays, keys: Mapping[str, type]) -> list[str]:

@@ -1,6 +1,16 @@
-"""The voxels over which a metric is computed: regions by name, and the band near boundaries.
+r"""The voxels over which a metric is computed: regions by name, bands near boundaries, and margins.
 
 Distances are in voxels, in a spacing that is given, or in that of MONAI's metadata.
+
+With the voxels :math:`S` of a structure and the center :math:`x_v` of voxel :math:`v`, those near it are
+
+.. math::
+
+    d(v) = \min_{u \in S} \lVert x_v - x_u \rVert, \qquad
+    \mathrm{near}(m) = \{v : d(v) \le m\}
+
+A margin is around what was predicted, so that it is a function of the image alone: probabilities that
+are true remain so near the prediction, as they do not near a label.
 """
 
 from __future__ import annotations
@@ -15,8 +25,12 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned, checked_voxels
+from nacl_monai.runs import MARGIN
 
 Spacing = Sequence[float]
+
+# What is as far as the margin is within it, whatever the rounding of spacings.
+_ROUNDED = 1 + 1e-6
 
 
 def case_spacings(
@@ -95,17 +109,73 @@ def boundary_band(
     touching = _touches_other_label(labels)
     band = torch.zeros_like(touching)
     for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
-        box = _bounding_box(touching[case], [int(width / size) for size in sizes])
+        box = bounding_box(touching[case], [int(width / size) for size in sizes])
         if box is not None:
-            band[case][box] = _dilated(touching[case][box], width, sizes)
+            band[case][box] = _squared_distances(touching[case][box], width, sizes) < width**2
     return band
 
 
-def _dilated(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
-    """The voxels closer than ``width`` to the mask.
+def distances_to(
+    structure: torch.Tensor, farthest: float, spacing: Spacing | Sequence[Spacing] | None = None
+) -> torch.Tensor:
+    """How far each voxel is from the nearest voxel of a structure, from center to center.
+
+    One such map answers for every margin up to ``farthest``, see `within`. It looks only into the box
+    around the structure, as far as ``farthest`` reaches.
+
+    Args:
+        structure: Where the structure is, ``(B, *spatial)``, boolean.
+        farthest: Up to here distances are told, in the unit of ``spacing``.
+        spacing: Size of a voxel along each axis, one for all cases or one per case; None measures in
+            voxels.
+
+    Returns:
+        Exact Euclidean distances, ``(B, *spatial)``, float32: 0 in the structure, infinity where it is
+        farther away than ``farthest`` or there is none.
+
+    Raises:
+        InputError: If ``farthest`` is negative or not finite, or the spacing does not fit.
+
+    Example:
+        >>> structure = torch.tensor([[[True, False, False, False, False]]])
+        >>> distances_to(structure, 3.0, spacing=(1.0, 0.8)).tolist()
+        [[[0.0, 0.800000011920929, 1.600000023841858, 2.4000000953674316, inf]]]
+    """
+    if not 0 <= farthest < math.inf:
+        raise InputError(f"margin: is {farthest}; give a finite number, 0 or more")
+    distances = torch.full(structure.shape, torch.inf, device=structure.device)
+    if not structure.numel():
+        return distances
+    beyond = max(farthest * _ROUNDED, torch.finfo(torch.float32).tiny)
+    for case, sizes in enumerate(case_spacings(spacing, len(structure), structure.ndim - 1)):
+        box = bounding_box(structure[case], [int(beyond / size) for size in sizes])
+        if box is not None:
+            squared = _squared_distances(structure[case][box], beyond, sizes)
+            distances[case][box] = squared.sqrt().where(squared <= beyond**2, torch.inf)
+    return distances
+
+
+def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
+    """The voxels within a margin, those at exactly the margin among them, ``(B, *spatial)``, boolean.
+
+    Args:
+        distances: From `distances_to`, with ``farthest`` at or above the margin.
+        margin: In the unit of the distances.
+
+    Example:
+        >>> structure = torch.tensor([[[True, False, False, False, False]]])
+        >>> distances = distances_to(structure, 3.0)
+        >>> [within(distances, margin).sum().item() for margin in (0, 1, 3)]
+        [1, 2, 4]
+    """
+    return distances <= margin * _ROUNDED
+
+
+def _squared_distances(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
+    """The squared distance to the mask, ``(*spatial)``, float32; exact where it is below ``width``.
 
     It takes, axis by axis, the smallest squared distance over the few steps that the width allows.
-    This is exact, and for narrow bands many times as fast as a distance transform.
+    For narrow bands this is many times as fast as a distance transform.
     """
     squared = torch.where(mask, 0.0, torch.inf)
     for axis, (length, size) in enumerate(zip(mask.shape, sizes, strict=True)):
@@ -117,7 +187,7 @@ def _dilated(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
                 closest = nearest.narrow(axis, here, inner)
                 torch.minimum(closest, through, out=closest)
         squared = nearest
-    return squared < width**2
+    return squared
 
 
 def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
@@ -131,7 +201,7 @@ def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
     return touching
 
 
-def _bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
+def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
     """The box around the true voxels, with a margin: most of a CT is far from any boundary."""
     where = mask.nonzero()
     if not len(where):
@@ -144,8 +214,9 @@ def _bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...
 
 
 #: A function that returns a mask ``(B, *spatial)``, or None for all voxels. Its parameters say what
-#: it needs: any of ``labels`` and ``prediction``, class indices ``(B, *spatial)``, and of ``width``
-#: and ``spacing``. A parameter with a default other than None keeps it.
+#: it needs: any of ``labels`` and ``prediction``, class indices ``(B, *spatial)``, of ``width`` and
+#: ``spacing``, and of ``margin`` and ``margin_spacing``. A parameter with a default other than None
+#: keeps it.
 Region = Callable[..., "torch.Tensor | None"]
 
 
@@ -156,6 +227,8 @@ class _Inputs(NamedTuple):
     prediction: Callable[[], torch.Tensor]
     width: Callable[[], float]
     spacing: Callable[[], Spacing | Sequence[Spacing] | None]
+    margin: Callable[[], float]
+    margin_spacing: Callable[[], Spacing | Sequence[Spacing] | None]
 
     def apply(self, region: Region) -> torch.Tensor | None:
         """The mask of a region, which is given what its parameters name."""
@@ -189,12 +262,37 @@ def boundary(
     return boundary_band(labels, width, spacing)
 
 
-#: The regions that are known by name.
+def near(
+    prediction: torch.Tensor,
+    margin: float,
+    margin_spacing: Spacing | Sequence[Spacing] | None,
+) -> torch.Tensor:
+    """All within a margin of any predicted structure, the structures included (`margin`)."""
+    return within(distances_to(prediction != 0, margin, margin_spacing), margin)
+
+
+def predicted(prediction: torch.Tensor) -> torch.Tensor:
+    """The prediction is not background."""
+    return prediction != 0
+
+
+def predicted_boundary(
+    prediction: torch.Tensor, width: float, spacing: Spacing | Sequence[Spacing] | None
+) -> torch.Tensor:
+    """A band on both sides of the boundaries of the prediction (:func:`boundary_band`)."""
+    return boundary_band(prediction, width, spacing)
+
+
+#: The regions that are known by name. Where the label decides, true probabilities have an error: such a
+#: region is for comparison with the paper.
 REGIONS: dict[str, Region] = {
     "all": all_voxels,
     "foreground": foreground,
     "union": union,
     "boundary": boundary,
+    "near": near,
+    "predicted": predicted,
+    "predicted_boundary": predicted_boundary,
 }
 
 
@@ -255,11 +353,41 @@ def decided_by_labels(name: str) -> bool:
     return name in REGIONS and "prediction" not in region_parameters(REGIONS[name])
 
 
+def depends_on_labels(name: str) -> bool:
+    """Whether the label has a say in which voxels a region holds; nobody knows that of the user's own.
+
+    Then true probabilities have an error over it, and a fit over it changes them.
+
+    Args:
+        name: The name of a region, known or not.
+
+    Example:
+        >>> [name for name in REGIONS if depends_on_labels(name)]
+        ['foreground', 'union', 'boundary']
+    """
+    return name in REGIONS and "labels" in region_parameters(REGIONS[name])
+
+
+def region_of_fit(name: str) -> str:
+    """The known region at the end of a calibrator's name; empty where there is none.
+
+    Of several it is the longest, since a region may have an underscore in its own name.
+
+    Example:
+        >>> region_of_fit("temperature_near"), region_of_fit("vector_predicted_boundary")
+        ('near', 'predicted_boundary')
+    """
+    return max((r for r in REGIONS if f"_{name}".endswith(f"_{r}")), key=len, default="")
+
+
 def region_masks(
     regions: Mapping[str, Region],
     voxels: LabeledVoxels,
     width: float = 3.0,
     spacing: Callable[[], Spacing | Sequence[Spacing] | None] = lambda: None,
+    margin: float = MARGIN,
+    margin_spacing: Callable[[], Spacing | Sequence[Spacing] | None] = lambda: None,
+    shared: dict[str, torch.Tensor | None] | None = None,
 ) -> list[torch.Tensor | None]:
     """The voxels of each region that count, ``(B, *spatial)``, boolean; None for all voxels.
 
@@ -268,20 +396,31 @@ def region_masks(
     Args:
         regions: Name → function, from :func:`named_regions`.
         voxels: From :func:`voxels.checked_voxels`.
-        width: The width of the region "boundary".
+        width: The width of the regions "boundary" and "predicted_boundary".
         spacing: Returns the spacing that the width is measured in.
+        margin: The margin of the region "near".
+        margin_spacing: Returns the spacing that the margin is measured in.
+        shared: Masks of regions in which labels have no say, by name, which are filled in; with it the
+            same prediction against the labels of several raters has its distances computed once.
 
     Raises:
         InputError: If a mask does not have the shape of the labels.
     """
-    inputs = _Inputs(lambda: voxels.labels, lambda: voxels.prediction, lambda: width, spacing)
-    masks = ((name, inputs.apply(region)) for name, region in regions.items())
-    return [
-        voxels.within(
-            None if mask is None else aligned(f"region {name}", mask, voxels.probs).bool()
-        )
-        for name, mask in masks
-    ]
+    inputs = _Inputs(
+        *(lambda: voxels.labels, lambda: voxels.prediction),
+        *(lambda: width, spacing),
+        *(lambda: margin, margin_spacing),
+    )
+    shared = {} if shared is None else shared
+    masks = []
+    for name, region in regions.items():
+        mask = shared[name] if name in shared else inputs.apply(region)
+        if mask is not None:
+            mask = aligned(f"region {name}", mask, voxels.probs).bool()
+        if "labels" not in region_parameters(region):
+            shared[name] = mask
+        masks.append(voxels.within(mask))
+    return masks
 
 
 def selected_voxels(region: str | Voxels, voxels: LabeledVoxels) -> torch.Tensor | None:
@@ -310,18 +449,22 @@ def region_mask(
     *,
     width: float = 3.0,
     spacing: Spacing | Sequence[Spacing] | None = None,
+    margin: float = MARGIN,
 ) -> torch.Tensor:
     """The voxels of a region, ``(B, *spatial)``, boolean.
 
     Args:
         region: A name in :data:`REGIONS`, whose functions say what each region is.
         labels: Class indices, ``(B, *spatial)``; background is 0.
-        prediction: Predicted class indices, ``(B, *spatial)``; only "union" needs them.
-        width: The width of the region "boundary", as in :func:`boundary_band`.
-        spacing: Size of a voxel, as there.
+        prediction: Predicted class indices, ``(B, *spatial)``; "union" needs them, and those regions
+            that the prediction decides.
+        width: The width of "boundary" and "predicted_boundary", as in :func:`boundary_band`.
+        spacing: Size of a voxel, as there; None measures width and margin in voxels.
+        margin: The margin of the region "near", as in :func:`within`.
 
     Raises:
-        InputError: If the name is unknown, the width is not positive, or the prediction is missing.
+        InputError: If the name is unknown, the width is not positive, the margin is negative, or the
+            prediction is missing.
 
     Example:
         >>> region_mask("foreground", torch.tensor([[[0, 1, 2]]])).tolist()
@@ -333,6 +476,10 @@ def region_mask(
             raise InputError(f"prediction: region {region!r} needs it; pass the predicted classes")
         return prediction
 
-    inputs = _Inputs(lambda: labels, given_prediction, lambda: width, lambda: spacing)
+    inputs = _Inputs(
+        *(lambda: labels, given_prediction),
+        *(lambda: width, lambda: spacing),
+        *(lambda: margin, lambda: spacing),
+    )
     mask = inputs.apply(known_region(region))
     return torch.ones_like(labels, dtype=torch.bool) if mask is None else mask

@@ -1,4 +1,4 @@
-r"""Scores of structures as a whole: distance, expected Dice, and those against several raters.
+r"""Scores of structures as a whole: distance, and those against several raters.
 
 **The 95 % Hausdorff distance** has no free score for a structure that was missed.
 
@@ -12,19 +12,6 @@ Here, as in the BraTS challenge, a structure that the label has and the predicti
 diagonal of the volume. A structure that the label lacks has no distance; it is NaN and stays out of the
 mean. A volume of one slice is measured in its plane; in 3-D, MONAI's erosion makes each of its voxels
 surface.
-
-**Expected Dice** is the overlap that follows from a network's probabilities alone.
-
-With the probability :math:`p_v` that voxel :math:`v` belongs to a structure, the sum over its classes,
-and :math:`\hat y_v` = 1 where the most probable class is one of them:
-
-.. math::
-
-    \widehat{\mathrm{Dice}} = \frac{2 \sum_v p_v \hat y_v}{\sum_v p_v + \sum_v \hat y_v}
-
-It is the ratio of the expectations of numerator and denominator of Dice, for labels that are drawn voxel
-by voxel from :math:`p`. It needs no label, so that it can say of a new case how much its segmentation is
-to be trusted. It is 0 where the structure is not predicted.
 
 **Several raters** of a structure give it several volumes, and agree in some voxels.
 
@@ -41,8 +28,6 @@ the CURVAS challenge integrates against a normal distribution, within three stan
 mean alone: whatever is further out scores alike, and 0 where all raters agree.
 
 References:
-    Soft Dice Confidence: A Near-Optimal Confidence Estimator for Selective Prediction in Semantic
-    Segmentation (Borges et al., 2024), https://arxiv.org/abs/2402.10665
     Strictly Proper Scoring Rules, Prediction, and Estimation (Gneiting and Raftery, 2007), equation 21.
     Calibration and Uncertainty for multiRater Volume Assessment in multiorgan Segmentation (CURVAS)
     challenge results (Riera-Marín et al., 2025), https://arxiv.org/abs/2505.08685
@@ -58,8 +43,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import Spacing, case_spacings
-from nacl_monai.metrics.voxels import Voxels, aligned, as_tensor, dequantized, softmax
-from nacl_monai.tensors import check_probabilities, check_voxels, without_channel, without_metadata
+from nacl_monai.tensors import check_voxels, without_channel, without_metadata
 
 
 def structure_masks(
@@ -186,64 +170,6 @@ def _extended(shape: Sequence[int]) -> list[int]:
 def _check_binary(name: str, masks: torch.Tensor) -> None:
     if not ((masks == 0) | (masks == 1)).all():
         raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
-
-
-def expected_dice(
-    probs: Voxels,
-    structures: Mapping[str, Sequence[int]],
-    mask: Voxels | None = None,
-    *,
-    from_logits: bool = False,
-) -> torch.Tensor:
-    """The expected Dice of each case and structure.
-
-    Args:
-        probs: Probabilities after softmax, ``(B, C, *spatial)``; a single case, too, has a batch axis.
-        structures: The classes of each structure, in the order of the result.
-        mask: The voxels that count, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
-        from_logits: Whether logits are given in place of probabilities.
-
-    Returns:
-        Numbers in [0, 1], ``(B, len(structures))``, float64; NaN where the probability of a structure is
-        0 in every voxel.
-
-    Raises:
-        InputError: If the input is not a probability, or a structure names a class that there is not.
-
-    Example:
-        >>> probs = torch.tensor([[[0.1, 0.4, 0.9], [0.9, 0.6, 0.1]]])  # two voxels are predicted
-        >>> round(expected_dice(probs, {"LV": [1]}).item(), 6)  # 2 · 1.5 / (1.6 + 2)
-        0.833333
-    """
-    probs = without_metadata(as_tensor(probs).detach())
-    probs, tolerance = dequantized(softmax(probs) if from_logits else probs)
-    check_probabilities(probs, tolerance)
-    _check_classes(structures, probs.shape[1])
-    predicted = probs.max(1).indices
-    if mask is not None:  # what does not count is neither probable nor predicted
-        counted = aligned("mask", mask, probs).bool()
-        probs, predicted = probs * counted.unsqueeze(1), predicted.where(counted, -1)
-    return torch.stack([_of_classes(probs, predicted, list(c)) for c in structures.values()], dim=1)
-
-
-def _check_classes(structures: Mapping[str, Sequence[int]], number: int) -> None:
-    for name, classes in structures.items():
-        if not classes or not set(classes) <= {*range(number)}:
-            raise InputError(
-                f"structures: {name} is of the classes {list(classes)}; choose from 0 to {number - 1}"
-            )
-
-
-def _of_classes(
-    probs: torch.Tensor, predicted: torch.Tensor, classes: Sequence[int]
-) -> torch.Tensor:
-    """The expected Dice of one structure, ``(B,)``."""
-    exact = torch.promote_types(probs.dtype, torch.float32)
-    structure = probs[:, classes].sum(1, dtype=exact).flatten(1)
-    # For the few classes of a structure many times as fast as `isin`.
-    chosen = reduce(torch.logical_or, (predicted == index for index in classes)).flatten(1)
-    promised = structure.where(chosen, 0).sum(1, dtype=torch.float64)
-    return 2 * promised / (structure.sum(1, dtype=torch.float64) + chosen.sum(1))
 
 
 def volume_crps(predicted: torch.Tensor, labeled: torch.Tensor) -> torch.Tensor:

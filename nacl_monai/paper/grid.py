@@ -17,6 +17,7 @@ from typing import Any
 
 from nacl_monai.errors import InputError
 from nacl_monai.menus import choose_loss, read_dataset, read_menu
+from nacl_monai.metrics.regions import region_of_fit
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import PATCHES, RunFolder, RunName
 
@@ -350,8 +351,8 @@ def method_label(method: Method | str) -> str:
 
 def _after_label(name: str) -> str:
     """A calibrator and the region of its fit, such as "temperature (union)"; "ensemble" as it is."""
-    calibrator, _, region = name.rpartition("_")
-    return f"{calibrator} ({region})" if calibrator else region
+    region = region_of_fit(name)
+    return f"{name.removesuffix(f'_{region}')} ({region})" if region else name
 
 
 def _number(value: Value) -> str:

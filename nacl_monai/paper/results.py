@@ -68,8 +68,8 @@ class Conventions:
 def as_authors(metrics: pd.DataFrame, path: Path) -> pd.DataFrame:
     """DSC and HD95 as the authors' code scores them, all else as it is.
 
-    A prediction is empty where both its DSC and its expected DSC are 0: wherever a voxel is predicted,
-    its probability counts.
+    A prediction is empty where its DSC is 0 and its expected DSC is not above 0: wherever a voxel is
+    predicted, its probability counts.
 
     Args:
         metrics: One row per case, the columns of ``cases.csv``.
@@ -96,7 +96,7 @@ def as_authors(metrics: pd.DataFrame, path: Path) -> pd.DataFrame:
                 f"{path}: dice_{name} of case {wrong.idxmax()!r} is 0, and no expected_dice_{name} "
                 "says whether anything was predicted; evaluate the run again"
             )
-        missed = wrong if expected is None else wrong & (expected == 0)
+        missed = wrong if expected is None else wrong & ~(expected > 0)
         scored[f"dice_{name}"] = dice.mask(dice.isna(), 1.0)
         scored[f"hd95_{name}"] = metrics[f"hd95_{name}"].mask(dice.isna() | missed, 0.0)
     for metric in ("dice", "hd95"):

@@ -7,7 +7,7 @@ can harm in another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,11 +15,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nacl_monai.files import write_text
-from nacl_monai.metrics.columns import COMPARED_METRICS, METRICS
+from nacl_monai.metrics import Pooled, pooled_difference
+from nacl_monai.metrics.columns import (
+    COMPARED_METRICS,
+    DECISIONS,
+    LEADING,
+    METRICS,
+    PAPER_METRICS,
+    PROPER_SCORES,
+)
 from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.statistics import COVERAGE
+from nacl_monai.reports.statistics import BETTER, CANNOT_TELL, COVERAGE, WORSE, paired_tests
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -28,7 +36,10 @@ from nacl_monai.reports.style import (
     new_figure,
     save_figure,
 )
-from nacl_monai.reports.tables import best_places, csv_text, markdown_table
+from nacl_monai.reports.tables import best_places, csv_text, markdown_table, uncounted
+
+#: Above what is for comparison with the paper: where the label decides, the truth has an error.
+_PAPER = "The paper's measures, over regions that the label decides"
 
 
 def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -40,7 +51,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns:
         One row per method (the index), in the given order. Columns: ``cases``, the number of test
         cases; then each metric, of single structures and of all, followed by ``n(<metric>)``, the
-        number of cases in which it is defined.
+        number of cases in which it is defined; and ``<number>_pooled``, of all cases together.
     """
     rows = {}
     counts = {"cases": 0}
@@ -50,28 +61,89 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
             row[metric] = float(run.metrics[metric].mean())
             row[_count_of(metric)] = int(run.metrics[metric].count())
             counts[_count_of(metric)] = 0
-        rows[run.name] = row
+        pooled = run.bins.pooled_numbers.items()
+        rows[run.name] = row | {f"{name}_pooled": number.value for name, number in pooled}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.fillna(counts).astype(dict.fromkeys(counts, int)).copy()
     table.attrs |= {"cases": runs[0].of.cases, "caution": runs[0].caution}
+    table.attrs["pooled"] = {run.name: run.bins.pooled_numbers for run in runs}
     return table.rename_axis("method")
 
 
-def comparison_markdown(table: pd.DataFrame) -> str:
-    """The main metrics of a `comparison_table` in Markdown, the best of each in bold."""
-    shown = _shown(table, "**{}**")
-    text = markdown_table(
-        ["Method", *shown.columns],
-        [[str(method), *cells] for method, *cells in shown.itertuples(name=None)],
-        "l" + "r" * len(shown.columns),
-    )
-    return "\n".join([text, "", *_notes(table, "Bold")]) + "\n"
+def comparison_markdown(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
+    """The main metrics of a `comparison_table` in Markdown, the best of each in bold, and the paper's.
+
+    Args:
+        table: The table.
+        tests: What `difference_lines` says.
+    """
+    parts = []
+    for metrics in (COMPARED_METRICS, PAPER_METRICS):
+        shown = _shown(table, metrics, "**{}**")
+        rows = [[str(method), *cells] for method, *cells in shown.itertuples(name=None)]
+        text = markdown_table(["Method", *shown.columns], rows, "l" + "r" * len(shown.columns))
+        parts += [text] if len(shown.columns) else []
+    lines = [parts[0], "", *_notes(table, "Bold"), *tests]
+    lines += ["", f"{_PAPER}.", "", *parts[1:]] if len(parts) > 1 else []
+    return "\n".join(lines) + "\n"
 
 
-def comparison_text(table: pd.DataFrame) -> str:
-    """The main metrics of a `comparison_table` for a terminal, a star before the best of each."""
-    shown = _shown(table, "*{}").rename_axis(None)
-    return "\n".join([shown.to_string(), "", *_notes(table, "*")]) + "\n"
+def comparison_text(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
+    """The same for a terminal, a row per number, a star before the best of each."""
+    main, paper = (_shown(table, m, "*{}").T for m in (COMPARED_METRICS, PAPER_METRICS))
+    lines = [main.rename_axis(None, axis=1).to_string(), "", *_notes(table, "*"), *tests]
+    if len(paper):
+        lines += ["", f"{_PAPER}:", paper.rename_axis(None, axis=1).to_string()]
+    return "\n".join(lines) + "\n"
+
+
+def difference_lines(runs: Sequence[Run]) -> list[str]:
+    """How the first run differs from each other by numbers whose zero is the truth, a line each.
+
+    Proper scores are tested patient by patient in pairs (`nacl_monai.reports.paired_tests`); the
+    difference of the ECE near the prediction is over patients who are drawn for both.
+    """
+    first, *others = runs
+    lines = []
+    for metric in PROPER_SCORES:
+        known = [run for run in runs if metric in run.metrics]
+        if known[:1] != [first] or not others:
+            continue
+        scores = {run.name: run.metrics[metric].groupby(run.patients).mean() for run in known}
+        by_patient = pd.DataFrame(scores).rename_axis("patient")
+        table = by_patient.assign(seed=0).set_index("seed", append=True)
+        for name, row in paired_tests(table, first.name, metric).iterrows():
+            ends = row["difference"], row["low"], row["high"]
+            lines.append(_difference_line(metric, first.name, str(name), ends, row["decision"]))
+    for other in others:
+        apart = near_difference(first, other)
+        if apart is not None:
+            ends = apart.value, *apart.interval()
+            lines.append(
+                _difference_line("ece_near", first.name, other.name, ends, _decision(apart))
+            )
+    return lines
+
+
+def _difference_line(
+    metric: str, name: str, other: str, ends: tuple[float, float, float], decision: str
+) -> str:
+    shown, (value, low, high) = METRICS[metric], ends
+    change = f"{shown.text(value, '+')} {shown.interval(low, high)}"
+    return f"{shown.label}, {name} minus {other}: {change}, {decision}."
+
+
+def near_difference(run: Run, other: Run) -> Pooled | None:
+    """How much larger the ECE near the prediction is than another run's; None where not counted."""
+    ours, theirs = run.bins.bins_of("near"), other.bins.bins_of("near")
+    if ours is None or theirs is None:
+        return None
+    return pooled_difference(ours, theirs, list(run.patients))
+
+
+def _decision(change: Pooled) -> str:
+    """Whether the first of two errors is better by more than chance."""
+    return BETTER if change.high < 0 else WORSE if change.low > 0 else CANNOT_TELL
 
 
 def write_comparison(
@@ -104,9 +176,9 @@ def write_comparison(
     table = comparison_table(runs)
     # An audit has no images, and so no maps.
     maps = None if any(run.audited for run in runs) else draw_maps(runs, case, show)
-    reliability = draw_reliability(runs)
-    return comparison_text(table), [
-        write_text(output / "comparison.md", comparison_markdown(table)),
+    reliability, tests = draw_reliability(runs), difference_lines(runs)
+    return comparison_text(table, tests), [
+        write_text(output / "comparison.md", comparison_markdown(table, tests)),
         write_text(output / "comparison.csv", csv_text(table.reset_index(), decimals=None)),
         *save_figure(reliability, output / "reliability"),
         *([] if maps is None else save_figure(maps, output / "maps")),
@@ -118,40 +190,62 @@ def _count_of(metric: object) -> str:
     return f"n({metric})"
 
 
-def _compared(table: pd.DataFrame) -> list[str]:
-    return [metric for metric in COMPARED_METRICS if metric in table]
+def _compared(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, str]:
+    """Those of the metrics that are there, and their columns: of all cases together if they are."""
+    columns = {
+        metric: f"{metric}_pooled" if f"{metric}_pooled" in table else metric for metric in metrics
+    }
+    return {
+        metric: column
+        for metric, column in columns.items()
+        if column in table and (column != metric or metric not in DECISIONS)
+    }
 
 
-def _shown(table: pd.DataFrame, best: str) -> pd.DataFrame:
-    """The cells of the main metrics as text, those of the best put into ``best``."""
+def _shown(table: pd.DataFrame, metrics: Sequence[str], best: str) -> pd.DataFrame:
+    """The cells of metrics as text, those of the best put into ``best``."""
     shown = pd.DataFrame(index=table.index)
-    for metric in _compared(table):
+    for metric, column in _compared(table, metrics).items():
         cells = []
-        for value, place, n, cases in zip(
-            table[metric],
-            best_places(table[metric], metric),
-            table[_count_of(metric)],
-            table["cases"],
-            strict=True,
-        ):
-            cell = "undefined" if pd.isna(value) else METRICS[metric].text(value)
-            marked = best.format(cell) if place == 0 else cell
-            cells.append(marked if n == cases else f"{marked} (n={n})")
+        for method, place in zip(table.index, best_places(table[column], metric), strict=True):
+            text, ending = _cell(table.loc[method], table.attrs["pooled"][method], metric, column)
+            cells.append((best.format(text) if place == 0 else text) + ending)
         shown[METRICS[metric].heading] = cells
     return shown
+
+
+def _cell(
+    row: pd.Series[float], pooled: Mapping[str, Pooled], metric: str, column: str
+) -> tuple[str, str]:
+    """The number, and what is behind it: its interval, or the number of cases where not all have it."""
+    number = METRICS[metric].text(row[column]) if not pd.isna(row[column]) else "undefined"
+    if column != metric:
+        if metric not in pooled:
+            return "not counted", ""
+        text = pooled[metric].text(METRICS[metric].decimals, "undefined")
+        return number, text.removeprefix(number) if metric in LEADING else ""
+    n = row[_count_of(metric)]
+    return number, "" if n == row["cases"] else f" (n={n:.0f})"
 
 
 def _notes(table: pd.DataFrame, mark: str) -> list[str]:
     """What the reader must know to read the numbers rightly."""
     notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}; HD95 in voxels."]
+    if any(f"{name}_pooled" in table for name in (*LEADING, *DECISIONS)):
+        notes[0] += (
+            " Near the prediction, and of contours and what is expected: all cases together, without "
+            "the bias of noise, mean over structures."
+        )
     if len(table) > 1:
         notes[0] += f" {mark}: best of the column."
     if table.attrs["caution"]:
         notes.append(table.attrs["caution"])
+    if missing := uncounted(table.attrs["pooled"].values()):
+        notes.append(missing.strip())
     partial = [
         METRICS[metric].label
-        for metric in _compared(table)
-        if (table[_count_of(metric)] < table["cases"]).any()
+        for metric, column in _compared(table, (*COMPARED_METRICS, *PAPER_METRICS)).items()
+        if column == metric and (table[_count_of(metric)] < table["cases"]).any()
     ]
     if partial:
         notes.append(

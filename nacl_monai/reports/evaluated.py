@@ -21,6 +21,7 @@ from nacl_monai.counting import counted
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import ERRORS, limits_of
+from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, Record, first_repeated, listed, read_record
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
@@ -158,7 +159,7 @@ def read_evaluated(folder: str | Path) -> Evaluated:
     check_values(evaluation.cases, metrics)
     check_means(evaluation.cases, metrics, ("dice", "hd95", "expected_dice"))
     of = read_evaluation_of(folder, patients)
-    bins = _checked_bins(evaluation, metrics) if evaluation.bins.is_file() else None
+    bins = _checked_bins(evaluation, metrics, patients) if evaluation.bins.is_file() else None
     return Evaluated(folder, metrics, patients, bins, of)
 
 
@@ -212,7 +213,9 @@ def name_difference(names: Sequence[str], others: Sequence[str]) -> str:
     return "; ".join(word + listed(names, most=3) for word, names in parts if names)
 
 
-def _checked_bins(evaluation: EvaluationFolder, metrics: pd.DataFrame) -> Record:
+def _checked_bins(
+    evaluation: EvaluationFolder, metrics: pd.DataFrame, patients: pd.Series[str]
+) -> Record:
     bins = read_record(evaluation.bins)
     cases = [str(case) for case in metrics.index]
     if sorted(cases) != sorted(bins.cases):
@@ -221,6 +224,8 @@ def _checked_bins(evaluation: EvaluationFolder, metrics: pd.DataFrame) -> Record
             f"({name_difference(bins.cases, cases)}); evaluate the run again"
         )
     bins = bins.ordered(cases).check()
+    if bins.patients is None and patients.name == "patient":  # an earlier version's
+        bins = replace(bins, patients=list(patients))
     for name, values in bins.columns(map(str, metrics)).items():
         _check_equal(evaluation.cases, metrics[name], values.numpy(), "the bins")
     of_structures = itertools.product(ERRORS, bins.regions_of_structures)
@@ -269,6 +274,21 @@ class Run(Evaluated):
     name: str
     bins: Record
     against: Sequence[Run] = ()
+
+    def number(self, column: str) -> Estimate | Pooled | None:
+        """The number of all cases together where it was counted, or else the mean over patients.
+
+        Args:
+            column: One of `nacl_monai.metrics.record.Record.pooled_numbers`, or of ``metrics``.
+
+        Returns:
+            None where there is no such number, or it is defined in no case.
+        """
+        pooled = self.bins.pooled_numbers.get(column)
+        if pooled is not None:
+            return None if np.isnan(pooled.value) else pooled
+        known = column in self.metrics and self.metrics[column].notna().any()
+        return self.mean(column) if known else None
 
     @property
     def audited(self) -> bool:

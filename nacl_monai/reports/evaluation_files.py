@@ -5,7 +5,9 @@
                    ``cece_foreground`` and any further metric, such as ``dice_<structure>``; an empty
                    cell is undefined.
                    An optional column ``patient`` says which cases belong together.
-``summary.json``   the mean, the standard deviation and the number of defined values of every column.
+``summary.json``   the mean, the standard deviation and the number of defined values of every column;
+                   under ``pooled`` numbers of all cases together, with 95 % intervals over patients
+                   (`nacl_monai.metrics.record.Record.pooled_numbers`).
 ``evaluation.json`` what the evaluation is of: the set, ``weights``, ``split`` and ``config``, the
                    checksums of their files, those of the two files above, ``settings``, ``versions`` and
                    ``git_commit``; and the checksum of all this.
@@ -28,6 +30,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -37,6 +40,7 @@ from nacl_monai.differences import computing, differences, first_of, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, git_commit, read_object, write_text
 from nacl_monai.metrics.columns import MAIN_METRICS
+from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, listed
 from nacl_monai.runs import EvaluationFolder, RunFolder
 
@@ -318,22 +322,6 @@ def _object(file: Path) -> dict[str, Any]:
     return read_object(file, _AGAIN) if file.is_file() else {}
 
 
-def score_columns(
-    scores: Mapping[str, torch.Tensor], structures: Sequence[str]
-) -> dict[str, torch.Tensor]:
-    """Columns of the scores of structures, ``<metric>_<structure>``, and of their means, ``<metric>``.
-
-    Args:
-        scores: Metric → ``(cases, structures)``; NaN is undefined.
-        structures: Their names.
-    """
-    columns: dict[str, torch.Tensor] = {}
-    for metric, values in scores.items():
-        columns |= {f"{metric}_{name}": values[:, k] for k, name in enumerate(structures)}
-        columns[metric] = values.double().nanmean(dim=1)
-    return columns
-
-
 def write_case_table(
     folder: EvaluationFolder,
     columns: Mapping[str, torch.Tensor],
@@ -341,6 +329,7 @@ def write_case_table(
     dataset: str,
     cases: Sequence[str],
     patients: Sequence[str] = (),
+    pooled: Mapping[str, Pooled] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Writes ``cases.csv`` and ``summary.json``; returns the table.
 
@@ -351,6 +340,7 @@ def write_case_table(
         dataset: Name of the dataset, for the summary.
         cases: Names, in the order of the values.
         patients: Names in the same order; empty where nobody knows whose the cases are.
+        pooled: Numbers of all cases together, by name, for the summary.
     """
     table = pd.DataFrame(
         {name: values.double().cpu().numpy() for name, values in columns.items()}, index=list(cases)
@@ -360,6 +350,10 @@ def write_case_table(
     table = table.rename_axis("case").sort_index()
     write_text(folder.cases, table.to_csv(float_format="%.6f"))
     summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
+    summary["pooled"] = {
+        name: {key: _number(value) for key, value in vars(number).items()}
+        for name, number in pooled.items()
+    }
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     return table
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,9 @@ from nacl_monai.files import check_folder, write_text
 from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
-    AUDITED_SCORES,
     METRICS,
     SCORES,
-    columns_of,
-    structure_of,
+    shown_scores,
 )
 from nacl_monai.reports.evaluated import Run, by_rater, human_run, read_runs
 from nacl_monai.reports.maps import draw_maps
@@ -119,9 +116,9 @@ def verdict(run: Run, region: str) -> str:
         InputError: If the run has no such region.
     """
     where = run.bins.label(region)
-    gap = run.mean(_column(run, "confidence_gap", region))
-    ece = run.mean(_column(run, "ece", region))
-    if np.isnan(gap.mean):
+    gap = run.number(_column(run, "confidence_gap", region))
+    ece = run.number(_column(run, "ece", region))
+    if gap is None or ece is None:
         return f"{where}: there are none, so nothing can be said."
     low, high = gap.interval()
     error = f"its calibration error (ECE) is {ece.text()}"
@@ -129,7 +126,8 @@ def verdict(run: Run, region: str) -> str:
         return f"{where}: one of the {run.unit} is too few to tell; {error}."
     if low > 0 or high < 0:
         kind, side = ("overconfident", "above") if low > 0 else ("underconfident", "below")
-        distance = replace(gap, mean=abs(gap.mean)).text()
+        ends = sorted(map(abs, (low, high)))
+        distance = f"{abs(gap.mean):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
         return (
             f"{where}: the model is {kind}; its confidence is {distance} {side} its accuracy, "
             f"{error}."
@@ -164,10 +162,9 @@ def _sample(run: Run) -> str:
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
     """Each region with its errors."""
     for region in dict.fromkeys([*_main_regions(run), *run.bins.regions]):
-        columns = [f"{error}_{region}" for error in AUDITED_ERRORS]
-        found = [run.mean(run.metrics[name]) for name in columns if name in run.metrics]
-        if found:
-            yield run.bins.label(region), [value.text() for value in found]
+        found = [run.number(f"{error}_{region}") for error in AUDITED_ERRORS]
+        if any(found):
+            yield run.bins.label(region), [number.text() if number else "–" for number in found]
 
 
 def _raters(run: Run) -> dict[str, object]:
@@ -195,14 +192,13 @@ def _cell(run: Run, column: str) -> str:
 
 
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
-    """DSC and HD95 of every structure, and what no region decides."""
-    for name, score in AUDITED_SCORES.items():
-        for column in columns_of(name, run.metrics):
-            found = run.mean(column)
-            if not np.isnan(found.mean):
-                structure = structure_of(column) or ("mean" if name in SCORES else "")
-                label = ", ".join(filter(None, [score.heading, structure]))
-                yield label, found.text(score.decimals)
+    """DSC and HD95 of every structure, what is led with, and how far decisions are off."""
+    for name, metric, structure in shown_scores(map(str, run.metrics), run.bins.decided):
+        number = run.number(name)
+        if number is not None:
+            whole = "" if structure or name not in SCORES else "mean"
+            label = ", ".join(filter(None, [metric.heading, structure or whole]))
+            yield label, number.text(metric.decimals)
 
 
 def _class_table(run: Run) -> dict[str, object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from scipy.stats import spearmanr
 
-from nacl_monai.metrics.columns import METRICS, metric_of
+from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
+from nacl_monai.metrics.pooled import Pooled, direction
 
 _RULES = {"l": ":---", "r": "---:"}
 
@@ -74,6 +75,39 @@ def best_places(values: Iterable[float], metric: str) -> list[int]:
         return [2] * len(printed)
     places = {-shown.direction * value: min(place, 2) for place, value in enumerate(ranking)}
     return [places.get(value, 2) for value in printed]
+
+
+def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
+    """A sentence on what is led with and was not counted, as by an earlier version; or nothing.
+
+    Args:
+        numbers: The pooled numbers of each run (`nacl_monai.metrics.record.Record.pooled_numbers`).
+
+    Example:
+        >>> uncounted([{}])
+        'Not counted: ECE near the prediction, contours and what is expected of structures. '
+    """
+    counted = list(numbers)
+    parts = {
+        METRICS["ece_near"].label: "ece_near",
+        "contours and what is expected of structures": "contour_misses",
+    }
+    missing = [text for text, name in parts.items() if not any(name in one for one in counted)]
+    return f"Not counted: {', '.join(missing)}. " if missing else ""
+
+
+def leading_text(numbers: Mapping[str, Pooled]) -> str:
+    """What is led with and how far decisions are off, on one line; empty where nothing was counted.
+
+    Args:
+        numbers: As those of `uncounted`.
+    """
+    shown = {name: METRICS[name] for name in (*LEADING, *DECISIONS) if name in numbers}
+    parts = [
+        f"{metric.label} {numbers[name].text(metric.decimals)}" for name, metric in shown.items()
+    ]
+    gap = numbers.get(LEADING[1])
+    return "; ".join([*parts, *([direction(gap)] if gap else [])])
 
 
 #: Fewer cases have no correlation worth a number.

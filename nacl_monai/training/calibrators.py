@@ -20,6 +20,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference import Behind
 from nacl_monai.metrics import REGIONS
+from nacl_monai.metrics.regions import region_of_fit
 from nacl_monai.posthoc import (
     ENSEMBLE,
     METHODS,
@@ -79,8 +80,9 @@ def read_name(name: str | None) -> Steps:
     of_mean = fitted.startswith(f"{ENSEMBLE}_")
     of_members = fitted.endswith(f"_{ENSEMBLE}")
     fitted = fitted.removeprefix(f"{ENSEMBLE}_").removesuffix(f"_{ENSEMBLE}")
-    method, _, region = fitted.rpartition("_")
-    if method not in METHODS or region not in REGIONS or (of_mean and of_members):
+    region = region_of_fit(fitted)
+    method = fitted.removesuffix(f"_{region}")
+    if method not in METHODS or not region or (of_mean and of_members):
         raise SettingError(
             f"--calibrator {name}: is not a calibrator; write <method>_<region> with a method out of "
             f"{', '.join(METHODS)} and a region out of {', '.join(REGIONS)}, or {ENSEMBLE}, or both "

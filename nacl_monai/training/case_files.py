@@ -21,10 +21,12 @@ from monai.utils.enums import CommonKeys
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
+from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.regions import Region
-from nacl_monai.reports.evaluation_files import score_columns, write_case_table
+from nacl_monai.reports.evaluation_files import write_case_table
 from nacl_monai.reports.slices import case_slice, write_slice
-from nacl_monai.runs import EvaluationFolder
+from nacl_monai.reports.tables import leading_text
+from nacl_monai.runs import MARGIN, EvaluationFolder
 from nacl_monai.training.outputs import (
     batch_entries,
     case_names,
@@ -53,12 +55,16 @@ class CalibrationError(IgniteMetricHandler):
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.
         errors: Names of the errors, as `CalibrationMetric` takes them; by default all that it measures
             unless asked for others.
-        regions: Names among ``all``, ``foreground``, ``union`` and ``boundary``, or a mapping that
-            adds functions of your own, as `CalibrationMetric` takes it.
-        boundary_width: The width of the region ``boundary``, on each side of a boundary.
+        regions: Names in `nacl_monai.metrics.REGIONS`, or a mapping that adds functions of your own, as
+            `CalibrationMetric` takes it.
+        boundary_width: The width of the regions ``boundary`` and ``predicted_boundary``, on each side of
+            a boundary.
         spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
+        margin: How far the region ``near``, contours and volumes reach beyond what is predicted.
+        margin_spacing: The same for that margin.
         structures: Names of the channels where these are structures that may overlap (sigmoid), and the
             label has one mask each; empty where exactly one class is right (softmax).
+        decisions: There, the classes of each structure whose contour, volume and Dice are measured.
         from_logits: Whether the evaluator leaves logits under ``pred``, without an activation.
         ignore_index: Voxels with this label do not count.
         output_transform: Picks probabilities and labels from ``engine.state.output``. By default these
@@ -79,7 +85,10 @@ class CalibrationError(IgniteMetricHandler):
         regions: Sequence[str] | Mapping[str, Region | None] = ("foreground",),
         boundary_width: float = 3.0,
         spacing: str | None = None,
+        margin: float = MARGIN,
+        margin_spacing: str | None = None,
         structures: Sequence[str] = (),
+        decisions: Mapping[str, Sequence[int]] | None = None,
         from_logits: bool = False,
         ignore_index: int | None = None,
         output_transform: Callable[[Any], Any] = probabilities_and_labels,
@@ -91,7 +100,10 @@ class CalibrationError(IgniteMetricHandler):
                 regions=regions,
                 boundary_width=boundary_width,
                 spacing=spacing,
+                margin=margin,
+                margin_spacing=margin_spacing,
                 structures=structures,
+                decisions=decisions,
                 from_logits=from_logits,
                 ignore_index=ignore_index,
             ),
@@ -178,10 +190,14 @@ class CaseTable(CaseHandler):
         calibration = self.calibration.metric_fn
         columns = score_columns(scores, list(self.structures)) | calibration.columns()
         folder, bins = EvaluationFolder(Path(self.output_dir)), calibration.options.num_bins
-        table = write_case_table(folder, columns, bins, self.dataset, cases, patients)
+        record = calibration.record(cases, patients=patients)
+        pooled = record.pooled_numbers
+        table = write_case_table(folder, columns, bins, self.dataset, cases, patients, pooled)
         names = ("dice", "hd95", "ece_foreground", "cece_foreground")
         means = ", ".join(f"{name} {table[name].mean():.4f}" for name in names if name in table)
         print(f"{counted(len(table), 'case')}, mean over cases: {means}")
+        if led := leading_text(pooled):
+            print(f"all cases together [95 % interval over patients]: {led}")
 
     def _score(self, engine: Engine, metric: str) -> torch.Tensor:
         """What a metric found of every case, ``(cases, structures)``."""
@@ -226,7 +242,8 @@ class CaseBins(CaseHandler):
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
         calibrator = [self.calibrator] if self.calibrator else []
-        record = self.calibration.metric_fn.record(cases, list(self.classes), calibrator=calibrator)
+        metric, classes = self.calibration.metric_fn, list(self.classes)
+        record = metric.record(cases, classes, patients, calibrator=calibrator)
         record.write(EvaluationFolder(Path(self.output_dir)).bins)
 
 

@@ -18,7 +18,9 @@ SHAPE = (9, 8, 7)
 AFFINE = np.array([[0, 0, 3.0, -20], [-1.2, 0, 0, 30], [0, 1.5, 0, 7], [0, 0, 0, 1]])
 CLASSES = {"background": 0, "anterior": 1, "posterior": 2}
 REGIONS = {"background": 0, "whole": [1, 2], "posterior": [2]}
-ALL = ("foreground", "union", "boundary", "all")
+ALL = ("foreground", "union", "boundary", "all", "near")
+#: The size of a voxel along x, y and z.
+SPACING = (1.2, 1.5, 3.0)
 
 
 @dataclass
@@ -95,7 +97,11 @@ class Study:
 
     def metric(self, **options):
         """The metric in memory."""
-        metric = CalibrationMetric(regions=ALL, **options)
+        if not options.get("structures"):
+            labels = self.dataset["labels"].items()
+            names = [name for name, value in labels if value != 0 and name != "ignore"]
+            options["decisions"] = {name: [k] for k, name in enumerate(names, 1)}
+        metric = CalibrationMetric(regions=ALL, **{"margin_spacing": SPACING, **options})
         for probs, label in self.cases.values():
             metric([torch.from_numpy(probs)], [self.targets(label, options)])
         return metric

@@ -48,11 +48,14 @@ def check_numbers(folder, metric):
         np.testing.assert_array_equal(bins[key], expected[key])
     np.testing.assert_allclose(bins["confidences"], expected["confidences"], rtol=1e-12)
     cases = pd.read_csv(folder / "cases.csv", index_col="case")
-    for name, values in metric.by_region(metric.case_errors()).items():
-        np.testing.assert_allclose(cases[name], values, atol=6e-7, rtol=0)
     audit = read_run(folder)
     errors = audit.bins.sums.ece().numpy()
     np.testing.assert_allclose(errors, metric.case_errors()["ece"], atol=1e-12, rtol=0)
+    expected = metric.case_decisions()  # files hold the size of a voxel in single precision
+    for name, volumes in vars(audit.bins.decisions).items():
+        np.testing.assert_allclose(volumes, getattr(expected, name), rtol=1e-6)
+    for name, values in metric.by_region(metric.case_errors()).items():
+        np.testing.assert_allclose(cases[name], values, atol=6e-7, rtol=0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -235,7 +238,8 @@ def test_npz_and_pkl_alone_say_whether_the_image_was_turned(reader, affine, stud
 
     code, _, err = run(tmp_path / "alone", tmp_path / "labels", "--dataset", dataset(tmp_path))
     assert code == 0, err
-    check_numbers(tmp_path / "audit", study.metric())
+    sizes = nibabel.affines.voxel_sizes(affine).tolist()
+    check_numbers(tmp_path / "audit", study.metric(margin_spacing=sizes))
 
 
 @pytest.mark.slow

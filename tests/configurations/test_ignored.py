@@ -27,7 +27,7 @@ TOLD = {
         "validate::key_metric::val_dice::output_transform",
     },
     "evaluate": {
-        *("load_case", "calibration", "metrics::expected_dice::metric_fn"),
+        *("load_case", "calibration"),
         *("metrics::dice::output_transform", "metrics::hd95::output_transform"),
     },
 }

@@ -13,6 +13,7 @@ from nacl_monai.metrics.columns import (
     METRICS,
     REGION_WORDS,
     SCORES,
+    columns_of,
     metric_of,
     named_errors,
     structure_of,
@@ -29,6 +30,14 @@ def test_column_is_split_into_metric_and_structure(structure):
         assert (metric_of(column), structure_of(column)) == (metric, structure)
 
 
+def test_columns_of_a_region_are_not_those_of_one_whose_name_is_longer():
+    """`predicted_boundary` is no structure of `predicted`."""
+    columns = ["ece_predicted_boundary", "ece_predicted", "ece_predicted_RV"]
+
+    assert columns_of("ece_predicted", columns) == ["ece_predicted", "ece_predicted_RV"]
+    assert columns_of("ece_predicted_boundary", columns) == ["ece_predicted_boundary"]
+
+
 @pytest.mark.parametrize("column", ["patient", "ece", "diceRV", "my_dice", ""])
 def test_unknown_metric_is_refused_with_the_known_ones(column):
     """What only resembles a metric is none."""
@@ -43,7 +52,7 @@ def test_errors_and_distances_improve_when_they_fall():
     better_high = [name for name, metric in METRICS.items() if metric.higher_is_better]
 
     aurocs = [f"error_auroc_{region}" for region in REGION_WORDS]
-    assert better_high == ["dice", "rank_correlation", *aurocs]
+    assert better_high == ["dice", "rank_correlation", "worst_found", *aurocs]
 
 
 def test_arrow_and_direction_point_to_better_values():

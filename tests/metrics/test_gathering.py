@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import BoundedHausdorffMetric, CalibrationMetric, ExpectedDiceMetric
+from nacl_monai.metrics import BoundedHausdorffMetric, CalibrationMetric
 
 PROBS = torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]])
 MASKS = (PROBS > 0.5).float()
@@ -33,7 +33,7 @@ def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
 EVERY = {
     "calibration": (lambda: CalibrationMetric(errors=["ece"]), 1),
     "distance": (lambda: BoundedHausdorffMetric(include_background=True), 2),
-    "expected Dice": (lambda: ExpectedDiceMetric({"LV": [1]}, ignore_index=255), 1),
+    "decisions": (lambda: CalibrationMetric(errors=["ece"], decisions={"LV": [1]}), 1),
 }
 
 

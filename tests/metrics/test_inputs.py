@@ -242,12 +242,12 @@ def test_expected_dice_ignores_and_takes_every_form():
     for probs, how in ((PROBS, {}), (PROBS.numpy(), {}), (PROBS.log(), {"from_logits": True})):
         found = metrics.expected_dice(probs, structures, counted, **how)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    metric = metrics.ExpectedDiceMetric(structures, ignore_index=255)
-    metric.update(PROBS.numpy(), ignoring(LABELS, ~counted, 255).numpy())
-    assert metric.compute().item() == pytest.approx(expected.mean().item(), abs=1e-12)
-    metric.reset()
-    metric.update(PROBS, ONE_HOT * counted[:, None], mask=torch.ones_like(counted))
-    assert metric.compute().item() == pytest.approx(expected.mean().item(), abs=1e-12)
+    metric = metrics.CalibrationMetric(decisions=structures, ignore_index=255)
+    for labels in (ignoring(LABELS, ~counted, 255), ONE_HOT * counted[:, None]):
+        metric.update(PROBS.numpy(), labels.numpy())
+        found = metric.case_decisions().expected_dice()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        metric.reset()
     stored = (PROBS * 255).round().to(torch.uint8)
     torch.testing.assert_close(
         metrics.expected_dice(stored, structures), metrics.expected_dice(PROBS, structures),

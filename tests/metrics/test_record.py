@@ -25,6 +25,11 @@ def counted(cases=("a", "b"), seed=0, calibrator=(), **options):
     return metric.record(cases, ["background", "RV", "LV"], patients, calibrator=calibrator)
 
 
+def decided(**options):
+    """A record with the volumes of two structures."""
+    return counted(decisions={"RV": [1], "any": [1, 2]}, regions=["near", "foreground"], **options)
+
+
 def refusal(path):
     """The line with which reading and checking are refused."""
     with pytest.raises(InputError) as caught:
@@ -46,12 +51,12 @@ def test_record_is_read_as_it_was_written(tmp_path):
     raters = CalibrationMetric(num_raters=3, regions=["all"])
     raters(torch.rand(1, 2, 8).softmax(1), torch.randint(2, (1, 3, 8)))
     rated = raters.record(["a"], ["background", "organ"], raters=["anna", "ben", "cara"])
-    for record in (counted(calibrator=("temperature", "1" * 64)), rated):
+    for record in (counted(calibrator=("temperature", "1" * 64)), rated, decided()):
         read = read_record(record.write(tmp_path / "bins"))
 
         for key in ("cases", "regions", "classes", "patients", "raters", "definition"):
             assert getattr(read, key) == getattr(record, key)
-        for key in ("sums", "fine", "human"):
+        for key in ("sums", "fine", "human", "decisions"):
             ours, theirs = getattr(record, key), getattr(read, key)
             assert (ours is None) == (theirs is None)
             pairs = zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ()
@@ -88,7 +93,7 @@ def test_file_that_was_edited_is_refused(tmp_path, change_arrays, edit):
     [
         ({"boundary_width": 9.0}, "region::boundary::width (3.0, now 9.0)"),
         ({"spacing": "pixdim"}, "region::boundary::unit (voxels, now mm)"),
-        ({"spacing": (1, 1, 2)}, "region::boundary::unit (voxels, now of a voxel of (1, 1, 2))"),
+        ({"spacing": (1, 1, 2)}, "region::boundary::unit (voxels, now mm)"),
         ({"ignored": 2}, "ignored (None, now 2)"),
         ({"calibrator": ["temperature", "11"]}, "calibrator (none, now temperature 11)"),
         ({"structures": ["WT"]}, "structures::0 (not set, now WT)"),
@@ -131,12 +136,16 @@ def test_what_is_shown_side_by_side_may_be_calibrated():
     assert "region::boundary::width" in counted().difference(counted(boundary_width=9.0))
 
 
-def test_only_regions_with_a_width_record_it():
+def test_only_regions_with_a_width_or_a_margin_record_it():
     """Another width does not matter to the others."""
-    regions = definition_of(REGIONS, num_bins=15, width=2.0, spacing=None)["regions"]
+    options = {"margin": 4.0, "margin_spacing": "pixdim"}
+    regions = definition_of(REGIONS, num_bins=15, width=2.0, spacing=None, **options)["regions"]
 
-    assert regions == {
-        name: {"width": 2.0, "unit": "voxels"} if name == "boundary" else {} for name in REGIONS
+    width = {"width": 2.0, "unit": "voxels"}
+    assert regions == {name: {} for name in REGIONS} | {
+        "boundary": width,
+        "predicted_boundary": width,
+        "near": {"margin": 4.0, "unit": "mm"},
     }
 
 
@@ -346,3 +355,66 @@ def test_voxels_are_compared_by_case_region_and_class(folders, copies, change_ar
     change_arrays(copies[0] / "evaluation/bins.npz", move)
     moved = read_record(copies[0] / "evaluation")
     assert bins.unlike_voxels(moved) == "number of voxels in the region foreground of case '003'"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"overlap": lambda volumes: 1.5 * volumes.predicted + 1},
+        {"missed": lambda volumes: 1.5 * volumes.labeled + 100},
+        {"expected": lambda volumes: 1.5 * volumes.expected_everywhere + 100},
+        {"expected_overlap": lambda volumes: 1.5 * volumes.predicted + 100},
+        {"contour": lambda volumes: -1 - volumes.contour},
+        {"labeled": lambda volumes: volumes.labeled * torch.nan},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_volumes_that_no_voxels_give_are_refused(tmp_path, change):
+    """Whatever the checksum says."""
+    record = decided()
+    volumes = {name: make(record.decisions) for name, make in change.items()}
+    path = replace(record, decisions=replace(record.decisions, **volumes)).write(tmp_path / "b.npz")
+
+    assert "a volume cannot be, in case 'a'" in refusal(path)
+
+
+def test_volumes_of_other_structures_are_refused(tmp_path):
+    """As many as the definition names."""
+    record = decided()
+    path = replace(record, decisions=record.decisions[:, :1]).write(tmp_path / "bins.npz")
+
+    assert "are not (cases, structures) = (2, 2)" in refusal(path)
+
+
+def test_margins_are_of_the_definition():
+    """Sums within another margin, or in another unit, are not joined; sizes of a voxel are no matter."""
+    near = {"margin_spacing": (1.0, 2.0, 1.0)}
+    first = decided(**near)
+    for options in ({"margin": 2.0, **near}, {}):
+        with pytest.raises(InputError, match="region::near::(margin|unit)"):
+            first.joined([decided(cases=["c"], **options)])
+    other = decided(cases=["c"], margin_spacing=(0.5, 1.0, 3.0))
+    joined = first.joined([other])
+    assert joined.cases == ["a", "b", "c"]
+    expected = torch.cat([first.decisions.missed, other.decisions.missed])
+    assert torch.equal(joined.decisions.missed, expected)
+
+
+def test_pooled_numbers_are_of_all_cases_together():
+    """Of the regions in which the label has no say, and of each structure; by hand from the sums."""
+    record = decided(cases=["a", "b", "c"])
+    found = record.pooled_numbers
+
+    excess = (record.sums.confidences - record.sums.positives)[:, 0, 0].sum(0)
+    voxels = record.sums.counts[:, 0, 0].sum()
+    assert found["ece_near"].raw == pytest.approx((excess.abs().sum() / voxels).item())
+    assert found["confidence_gap_near"].value == pytest.approx((excess.sum() / voxels).item())
+    shares = record.decisions.missed.sum(0) / record.decisions.labeled.sum(0)
+    for k, name in enumerate(record.decided):
+        assert found[f"contour_misses_{name}"].value == pytest.approx(shares[k].item())
+    assert found["contour_misses"].value == pytest.approx(shares.mean().item())
+    assert found["expected_dice_error"].patients == 3
+    assert not {"ece_foreground", "unpredicted"} & found.keys()
+    alike = replace(record, patients=["p", "p", "p"]).pooled_numbers["ece_near"]
+    assert np.isnan(alike.low)
+    assert alike.patients == 1

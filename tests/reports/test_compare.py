@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from nacl_monai import audit
 from nacl_monai.reports import (
     comparison_markdown,
     comparison_table,
@@ -19,7 +21,12 @@ from nacl_monai.reports import (
     read_runs,
     write_comparison,
 )
-from nacl_monai.reports.compare import draw_trade_off, trade_off_text, write_trade_off
+from nacl_monai.reports.compare import (
+    difference_lines,
+    draw_trade_off,
+    trade_off_text,
+    write_trade_off,
+)
 from nacl_monai.reports.tables import best_places, csv_text, markdown_table
 
 
@@ -94,14 +101,22 @@ class TestMarkdown:
     def test_best_is_bold_and_partial_means_say_their_n(self, small):
         """Higher DSC and lower others are best; among equal digits nothing is; n where not all."""
         assert comparison_markdown(comparison_table(small)).splitlines() == [
-            "| Method | DSC ↑ | HD95 ↓ | ECE ↓ | CECE ↓ |",
-            "| :--- | ---: | ---: | ---: | ---: |",
-            "| CE | **0.800** | **3.00** (n=5) | 0.200 | 0.030 |",
-            "| NACL | 0.700 | 5.00 | **0.050** | 0.030 |",
+            "| Method | DSC ↑ | HD95 ↓ |",
+            "| :--- | ---: | ---: |",
+            "| CE | **0.800** | **3.00** (n=5) |",
+            "| NACL | 0.700 | 5.00 |",
             "",
             "Mean over 7 test cases; HD95 in voxels. Bold: best of the column.",
+            "Not counted: ECE near the prediction, contours and what is expected of structures.",
             "n: cases in which HD95 could be computed, where not in all; such means may be over "
             "different cases.",
+            "",
+            "The paper's measures, over regions that the label decides.",
+            "",
+            "| Method | ECE ↓ | CECE ↓ |",
+            "| :--- | ---: | ---: |",
+            "| CE | 0.200 | 0.030 |",
+            "| NACL | **0.050** | 0.030 |",
         ]
 
     def test_metric_that_is_nowhere_defined_says_so(self, runs):
@@ -116,11 +131,14 @@ class TestMarkdown:
 class TestText:
     def test_columns_are_aligned_and_a_star_marks_the_best(self, small):
         """Numbers of a column end below each other."""
-        assert comparison_text(comparison_table(small)).splitlines()[:3] == [
-            "       DSC ↑       HD95 ↓   ECE ↓ CECE ↓",
-            "CE    *0.800  *3.00 (n=5)   0.200  0.030",
-            "NACL   0.700         5.00  *0.050  0.030",
+        lines = comparison_text(comparison_table(small)).splitlines()
+
+        assert lines[:3] == [
+            "                 CE   NACL",
+            "DSC ↑        *0.800  0.700",
+            "HD95 ↓  *3.00 (n=5)   5.00",
         ]
+        assert lines[-2:] == ["ECE ↓   0.200  *0.050", "CECE ↓  0.030   0.030"]
 
 
 class TestWriteComparison:
@@ -132,7 +150,7 @@ class TestWriteComparison:
 
         back = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
         assert tmp_path / "comparison.csv" in paths
-        assert text == comparison_text(table)
+        assert text == comparison_text(table, difference_lines(runs))
         assert {"dice_RV", "hd95_LV", "n(hd95)", "cases"} <= set(back.columns)
         pd.testing.assert_frame_equal(back, table, check_exact=False, rtol=1e-15)
 
@@ -250,3 +268,61 @@ class TestBestPlaces:
             expected.append(min(len(ahead), 2) if len(set(values)) > 1 else 2)
 
         assert best_places(values, metric) == expected
+
+
+@pytest.fixture
+def led():
+    """An overconfident and a true model of the same cases, with what is led with."""
+    generator = torch.Generator().manual_seed(3)
+    logits = 2 * torch.randn(8, 2, 12, 12, generator=generator)
+    drawn = torch.rand(8, 12, 12, generator=generator) < logits.softmax(1)[:, 1]
+    models = {"hot": 4 * logits, "true": logits}
+    return [
+        replace(audit(one.softmax(1).numpy(), drawn.long().numpy()).run, name=name)
+        for name, one in models.items()
+    ]
+
+
+def test_what_is_led_with_is_of_all_cases_together(led):
+    """With its interval, and the truth is best."""
+    table = comparison_table(led)
+    cells = dict(zip(*comparison_cells(comparison_markdown(table)), strict=True))
+
+    near = [run.bins.pooled_numbers["ece_near"] for run in led]
+    hot, true = (number.text() for number in near)
+    assert cells["ECE near the prediction ↓"] == [hot, f"**{true[:5]}**{true[5:]}"]
+    misses = [run.bins.pooled_numbers["contour_misses"].value for run in led]
+    assert cells["5 % contour, misses"] == [f"{share:.3f}" for share in misses]
+    assert table["contour_misses_pooled"].tolist() == pytest.approx(misses)
+
+
+def comparison_cells(markdown):
+    """Headings, and the cells below each, of the first table."""
+    rows = [line.strip("| ").split(" | ") for line in markdown.split("\n\n")[0].splitlines()]
+    return rows[0], [list(column) for column in zip(*rows[2:], strict=True)]
+
+
+def test_differences_are_tested_by_numbers_that_are_best_for_the_truth(led):
+    """By patients in pairs: the true model is better by NLL, Brier score, and ECE."""
+    lines = difference_lines(led)
+
+    assert len(lines) == 3
+    assert all("hot minus true: +" in line and line.endswith("worse.") for line in lines)
+    assert [line.split(",")[0] for line in lines] == [
+        *("NLL over all voxels", "Brier score over all voxels", "ECE near the prediction")
+    ]
+    mirrored = difference_lines(led[::-1])
+    assert all("true minus hot: -" in line and line.endswith("better.") for line in mirrored)
+    assert not difference_lines(led[:1])
+
+
+def test_what_was_not_counted_is_said(led, runs):
+    """A file of an earlier version has no such sums, and nobody makes them up."""
+    bare = replace(led[1].bins, decisions=None)
+    texts = [comparison_text(comparison_table([led[0], replace(led[1], bins=bare)]))]
+    texts.append(comparison_text(comparison_table(runs)))
+
+    (line,) = (line for line in texts[0].splitlines() if line.startswith("5 % contour, misses"))
+    assert line.endswith("not counted")
+    said = "Not counted: ECE near the prediction, contours and what is expected of structures."
+    assert [said in text for text in texts] == [False, True]

@@ -72,7 +72,10 @@ def expected(files, **options):
 
 def evaluated(folder, loader, postprocessing=SOFTMAX, network=None, structures=(), **options):
     """A stock evaluator with the handlers, which has run."""
-    calibration = CalibrationError(regions=["foreground", "union"], structures=structures)
+    decisions = {"class_1": [1], "class_2": [2]}
+    calibration = CalibrationError(
+        regions=["foreground", "union"], structures=structures, decisions=decisions
+    )
     evaluator = SupervisedEvaluator(
         "cpu",
         loader,

@@ -90,7 +90,7 @@ def test_summary_leaves_undefined_values_out(table, evaluated):
     """Mean, standard deviation and count leave undefined values out."""
     summary = json.loads((evaluated[0] / "summary.json").read_text())
 
-    assert summary.keys() == {"dataset", "cases", "num_bins", "metrics"}
+    assert summary.keys() == {"dataset", "cases", "num_bins", "metrics", "pooled"}
     assert (summary["dataset"], summary["cases"]) == ("synthetic", 3)
     assert summary["num_bins"] == 15
     assert set(summary["metrics"]) == set(table.columns) - {"patient"}
