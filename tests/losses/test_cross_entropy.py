@@ -10,6 +10,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.losses import (
     CrossEntropyLoss,
     DiceCELoss,
+    ECPLoss,
     FocalLoss,
     NACLLoss,
     cross_entropy,
@@ -222,12 +223,14 @@ def test_monai_divides_by_the_number_of_classes(batch):
     torch.testing.assert_close(theirs(ignore_index=255), ours)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.0])
-def test_certainty_has_a_finite_gradient(gamma):
-    """At p = 1 the loss is 0 and its gradient is finite, for γ below 1 as well."""
+@pytest.mark.parametrize(
+    "criterion", [ECPLoss(), *(FocalLoss(gamma=gamma) for gamma in (0.0, 0.5, 1.0, 3.0))], ids=str
+)
+def test_certainty_has_a_finite_gradient(criterion):
+    """At p = 1 the loss is 0, as is its entropy, and its gradient is finite, for γ below 1 as well."""
     logits = torch.zeros(1, 2, 2, 2)
     logits[:, 0] = 1e4
-    loss = FocalLoss(gamma=gamma)(logits.requires_grad_(), torch.zeros(1, 2, 2))
+    loss = criterion(logits.requires_grad_(), torch.zeros(1, 2, 2))
     loss.backward()
 
     assert loss == 0

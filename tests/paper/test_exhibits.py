@@ -615,11 +615,13 @@ def test_settings_that_the_menu_lacks_follow_in_alphabetical_order():
     assert method("nacl", zeta=1, alpha=2, sigma=2).name == "nacl_sigma=2.0_alpha=2_zeta=1"
 
 
-def test_unknown_loss_is_named_with_the_choices():
-    """A misspelled loss is one line."""
+def test_unknown_loss_or_dataset_is_named_with_the_choices():
+    """A misspelled name is one line."""
     known = ", ".join(read_menu("losses"))
     with pytest.raises(InputError, match=f"^nalc: no such loss; choose from: {known}$"):
         method("nalc")
+    with pytest.raises(InputError, match="^acd: no such dataset; choose from: acdc, "):
+        list(main_grid().experiments(datasets=["acd"]))
 
 
 def test_overrides_are_what_the_variables_of_make_do_not_say():
