@@ -18,9 +18,8 @@ from nacl_monai.output import check_new_file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    options = vars(_parser().parse_args(argv))
-    write = _write_maps if options.pop("kind") == "map" else _write
-    return write_files(lambda: write(**options))
+    words = _parser().parse_args(argv)
+    return write_files(lambda: _write(words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,58 +46,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _output(file: Path, output: Path | None) -> Path:
+def _write(words: argparse.Namespace) -> list[Path]:
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install highdicom pydicom")
-    return output or file.with_name(f"{stem_of(file)}.dcm")
-
-
-def _write(
-    series: Path,
-    file: Path,
-    output: Path | None,
-    names: Sequence[str] | None,
-    affine_tolerance: float,
-) -> list[Path]:
-    from nacl_monai.dicom.frames import read_frames, read_source
-
-    output = _output(file, output)
+    output = words.output or words.file.with_name(f"{stem_of(words.file)}.dcm")
     check_new_file(output)
-    from nacl_monai.dicom.segmentation import check_names, class_names, write_segmentation
+    from nacl_monai.dicom.frames import read_frames, read_source, read_values
+    from nacl_monai.dicom.segmentation import (
+        check_names,
+        class_names,
+        write_map,
+        write_segmentation,
+    )
 
-    source = read_source(series)
-    classes = names or class_names(file)
-    check_names(classes)
-    frames = read_frames(file, source, len(classes), affine_tolerance)
-    if not frames.any():
-        print(
-            f"warning: {file}: holds no voxel of a class, so every frame is empty", file=sys.stderr
-        )
-    write_segmentation(frames, source, classes, output)
-    for number, name in enumerate(classes[1:], start=1):
-        print(f"segment {number}: {name}, coded as {_code(name)}")
-    return [output]
-
-
-def _write_maps(
-    series: Path,
-    file: Path,
-    output: Path | None,
-    names: Sequence[str] | None,
-    affine_tolerance: float,
-) -> list[Path]:
-    from nacl_monai.dicom.frames import read_source, read_values
-
-    output = _output(file, output)
-    check_new_file(output)
-    from nacl_monai.dicom.segmentation import check_names, class_names, write_map
-
+    source, file, names = read_source(words.series), words.file, words.names
+    if words.kind == "segmentation" or stem_of(file).endswith("_probabilities"):
+        names = names or class_names(file)
     if names:
         check_names(names)
-    elif stem_of(file).endswith("_probabilities"):
-        names = class_names(file)
-    source = read_source(series)
-    maps = read_values(file, source, names, affine_tolerance)
+    if words.kind == "segmentation":
+        frames = read_frames(file, source, len(names), words.affine_tolerance)
+        if not frames.any():
+            empty = "holds no voxel of a class, so every frame is empty"
+            print(f"warning: {file}: {empty}", file=sys.stderr)
+        write_segmentation(frames, source, names, output)
+        for number, name in enumerate(names[1:], start=1):
+            print(f"segment {number}: {name}, coded as {_code(name)}")
+        return [output]
+    maps = read_values(file, source, names, words.affine_tolerance)
     files = [output]
     if len(maps) > 1:
         files = [output.with_name(f"{output.stem}_{_as_file(name)}.dcm") for name in maps]

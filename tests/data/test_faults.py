@@ -173,6 +173,9 @@ def on_each(cases):
     ]
 
 
+every_dataset_at_night = pytest.mark.parametrize("dataset", on_each({"one": ()}))
+
+
 @cache
 def configuration(dataset):
     files = [f"{dataset}/configs/dataset.yaml", "common/model.yaml", "common/train.yaml"]
@@ -281,13 +284,15 @@ def test_fault_of_one_file_is_named_before_training_and_by_the_check(
     assert lines[0] == line.replace("error: ", "fault: ", 1)
 
 
-@every_dataset
 @pytest.mark.parametrize(
     "spoil",
     [Path.unlink, pytest.param(dangling, marks=pytest.mark.nightly)],
     ids=["missing", "link"],
 )
-@pytest.mark.parametrize("key", ["image", "label"])
+@pytest.mark.parametrize(
+    ("key", "dataset"),
+    [*on_each({"image": ("image",)}), *(("label", dataset) for dataset in DATASETS)],
+)
 def test_missing_file_is_named(whole, case, dataset, error_line, faults, key, spoil):
     """A missing image or label is named; KiTS officially has cases without a label, which are none."""
     patient, images, label = case
@@ -341,7 +346,7 @@ def test_image_on_another_grid_is_refused(root, case, error_line, spoil):
     assert str(first) in line
 
 
-@every_dataset
+@every_dataset_at_night
 def test_patient_of_two_sets_is_refused(root, case, dataset, tmp_path, error_line):
     """A split by hand that trains and validates on one patient is refused, with file and patient."""
     parser = parser_of(dataset, root, tmp_path, [case[0]])
@@ -352,7 +357,7 @@ def test_patient_of_two_sets_is_refused(root, case, dataset, tmp_path, error_lin
     assert f"split.json: patient {case[0]} is listed twice; list each patient once" in line
 
 
-@every_dataset
+@every_dataset_at_night
 def test_image_that_is_its_own_label_is_refused(root, case, dataset, error_line, faults):
     """A network would learn to copy it, and test as if it were perfect."""
     if dataset == "prostate":
