@@ -46,7 +46,7 @@ from nacl_monai.metrics.voxels import (
 )
 from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
 from nacl_monai.progress import progress_bar
-from nacl_monai.promises.control import CONTOURS, MARGIN, MEAN, WITHIN
+from nacl_monai.promises.control import CONTOURS, INNER, LEAST, MARGIN, MEAN, WITHIN
 from nacl_monai.promises.curves import Curves, Levels, counted, definition_of, structure_levels
 from nacl_monai.promises.fit import DICE, VOLUME, Promise, estimate, fit
 
@@ -321,6 +321,9 @@ def _applied(
         for kind in CONTOURS
         if (one := chosen.get((name, kind)))
     }
+    predicted = int((levels.margins == 0).sum())
+    if INNER in contours and contours[INNER].sum() < LEAST * predicted:
+        contours[INNER] = np.zeros_like(contours[INNER])
     voxel = float(case.voxel_ml[0, 0])
     numbers = {
         kind: (float(estimate(case, 0, kind, one.family, one.position)[0]), one.value)
@@ -332,7 +335,7 @@ def _applied(
     dice, slack = numbers.get(DICE, (np.nan, np.nan))
     return Applied(
         name,
-        bool((levels.margins == 0).any()),
+        predicted > 0,
         contours,
         expected,
         (max(0.0, float(low)), float(high)),

@@ -35,7 +35,8 @@ margin than :data:`MARGIN` may be chosen by patients who do not calibrate.
 
 Wrong voxels in an inner contour are a share that may fall as the set grows. Its largest value over all
 smaller sets never falls and is no smaller, so that control of it is control of the share, too
-(`grown`).
+(`grown`). A few voxels may all be wrong, so an inner contour of less than :data:`LEAST` of the predicted
+structure is left empty; that, too, is a rule of the prediction alone, and sets stay within each other.
 
 References:
     Conformal Risk Control (Angelopoulos et al., 2022), arXiv 2208.02814, theorem 1.
@@ -63,6 +64,8 @@ THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
 #: In mm, unless another is chosen by other patients.
 MARGIN = 3.0
+#: An inner contour has so much of the predicted structure, or nothing.
+LEAST = 0.25
 _TOLERANCE = 1e-9
 
 
@@ -214,11 +217,11 @@ def path_of(family: str, margin: float = MARGIN) -> Path:
     )
 
 
-def contour_losses(curves: Curves, structure: int, contour: str, path: Path) -> Array:
-    """The loss of every set of a path for each case, from the smallest set on, (cases, sets).
+def contours_along(curves: Curves, structure: int, contour: str, path: Path) -> tuple[Array, Array]:
+    """Loss and volume of the contour of every set of a path for each case, from none on, (cases, sets).
 
-    Of an outer contour it is the share of the labeled structure outside, 0 where there is none; of an
-    inner contour the share of it that is not the structure, 0 where it is empty.
+    The loss of an outer contour is the share of the labeled structure outside, 0 where there is none;
+    that of an inner contour the share of it that is not the structure, 0 where it is empty.
 
     Args:
         curves: Of all cases.
@@ -226,8 +229,10 @@ def contour_losses(curves: Curves, structure: int, contour: str, path: Path) -> 
         contour: "outer" or "inner".
         path: The sets.
     """
-    hits = path.of(curves.hits[:, structure])
-    whole = hits[:, -1:] if contour == OUTER else path.of(curves.counts[:, structure])
+    hits, counts = (path.of(array[:, structure]) for array in (curves.hits, curves.counts))
+    whole = hits[:, -1:]
+    if contour == INNER:
+        predicted = curves.counts[:, structure, NO_THRESHOLD, :1]
+        whole = counts = np.where(counts < LEAST * predicted, 0, counts)
     shares = np.divide(hits, whole, out=np.ones(hits.shape), where=whole > 0)
-    losses: Array = 1 - shares
-    return losses
+    return 1 - shares, counts * curves.voxel_ml

@@ -27,7 +27,7 @@ from nacl_monai.promises.control import (
     WITHIN,
     Control,
     by_patient,
-    contour_losses,
+    contours_along,
     path_of,
 )
 from nacl_monai.promises.curves import MARGINS, NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
@@ -63,7 +63,8 @@ class Kept:
         level: The risk α.
         family: One of `nacl_monai.promises.control.FAMILIES`; "margin" needs no probabilities.
         margin: In mm; infinite for all voxels.
-        value: The threshold of a contour :math:`S(t, m)`; q of the interval
+        value: The threshold of a contour :math:`S(t, m)`, of which an inner one has at least a quarter
+            of the predicted structure, or nothing; q of the interval
             :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; q of the lower
             bound :math:`\hat D - q` of Dice.
         patients: How many calibrated it.
@@ -151,8 +152,7 @@ class Rules:
         self.patients = sorted(set(curves.patients))
         path = path_of(family, margin)
         if kind in CONTOURS:
-            losses = contour_losses(curves, structure, kind, path)
-            sizes = path.of(curves.counts[:, structure]) * curves.voxel_ml
+            losses, sizes = contours_along(curves, structure, kind, path)
             ends = THRESHOLDS[path.thresholds], np.array(MARGINS)[path.margins]
             turn = slice(None, None, -1 if kind == OUTER else None)
             losses, sizes, self.values = losses[:, turn], sizes[:, turn], np.stack(ends, 1)[turn]

@@ -15,7 +15,7 @@ from nacl_monai.promises.control import (
     FAMILIES,
     Control,
     by_patient,
-    contour_losses,
+    contours_along,
     grown,
     hoeffding_bentkus,
     path_of,
@@ -196,11 +196,25 @@ def test_losses_by_hand():
     path = path_of("threshold")
     at = [int(np.flatnonzero(THRESHOLDS[path.thresholds] <= t)[0]) for t in (2, 0.85, 0.5, 0.2, 0)]
 
-    outer = contour_losses(curves, 0, "outer", path)[:, at]
-    inner = contour_losses(curves, 0, "inner", path)[:, at]
+    outer = contours_along(curves, 0, "outer", path)[0][:, at]
+    inner = contours_along(curves, 0, "inner", path)[0][:, at]
 
     assert outer == pytest.approx(np.array([[1, 0.5, 0.5, 0, 0], [0, 0, 0, 0, 0]]))
     assert inner == pytest.approx(np.array([[0, 0, 0.5, 1 / 3, 0.5], [0, 1, 1, 1, 1]]))
+
+
+def test_few_voxels_are_no_inner_contour():
+    """Eight voxels are predicted: the most probable, which is wrong, is too little by itself."""
+    inside = np.array([[0.99, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.1]], np.float32)
+    case = np.stack([1 - inside, inside])
+    curves = curves_of_arrays([case], [np.array([[0, 1, 1, 1, 1, 1, 1, 1, 0]])], spacing=(10, 100))
+    path = path_of("threshold")
+    at = [int(np.flatnonzero(THRESHOLDS[path.thresholds] <= t)[0]) for t in (0.97, 0.85, 0.5)]
+
+    losses, volumes = contours_along(curves, 0, "inner", path)
+
+    assert losses[0, at] == pytest.approx([0, 1 / 2, 1 / 8])
+    assert volumes[0, at] == pytest.approx([0, 2, 8])
 
 
 def equal_arrays():
@@ -217,7 +231,7 @@ def test_threshold_is_that_of_mapie(level):
     inside, labels = equal_arrays()
     curves = curves_of_arrays(np.stack([1 - inside, inside], 1), labels)
     path = path_of("threshold")
-    losses = contour_losses(curves, 0, "outer", path)[:, ::-1]
+    losses = contours_along(curves, 0, "outer", path)[0][:, ::-1]
     rule = Control(level).boldest(losses)
 
     theirs = control.SemanticSegmentationController(
