@@ -30,8 +30,8 @@ def _promise(
     level: Sequence[float] | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
-    of_fit = ("family", "margin", "control", "confidence")
-    settings = {name: options.pop(name) for name in of_fit if name in options}
+    settings = {name: options.pop(name) for name in ("family", "margin") if name in options}
+    of_control = [options.pop(name) for name in ("control", "confidence")]
     if len(given) == 2 and apply is None:
         names = Names(*(options.get(key) for key in ("prediction_name", "label_name", "pairs")))
         check_names(given[0], given[1], names)  # before anything heavy is loaded
@@ -42,7 +42,8 @@ def _promise(
         if len(given) > 1 or len(level or ()) > 1:
             raise InputError(f"--apply: takes one folder and one level; {given[-1]} is too much")
         return command.apply_folder(apply, given[0], output, said, level[0] if level else None)
-    return command.promise_folders(given, output, said, level or (0.05, 0.1), **settings)
+    controls = [command.Control(one, *of_control).check() for one in level or (0.05, 0.1)]
+    return command.promise_folders(given, output, said, controls, **settings)
 
 
 def _triage(
@@ -82,8 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     margin = "of that family, in mm, fixed before these patients are seen (default: 3)"
     add("--margin", type=float, metavar="MM", help=margin)
     control = "over patients on average (default), or with --confidence over calibration patients"
-    add("--control", choices=["mean", "most"], help=control)
-    add("--confidence", type=float, metavar="P", help="of --control most (default: 0.9)")
+    add("--control", choices=["mean", "most"], default="mean", help=control)
+    of_most = "of --control most (default: 0.9)"
+    add("--confidence", type=float, default=0.9, metavar="P", help=of_most)
     add_options(promise)
     add_audit_options(promise)
 

@@ -37,6 +37,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
 from nacl_monai.inference.saving import map_image, write_nifti
 from nacl_monai.metrics.record import first_repeated
+from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import (
     Voxels,
     as_tensor,
@@ -46,8 +47,15 @@ from nacl_monai.metrics.voxels import (
 )
 from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
 from nacl_monai.progress import progress_bar
-from nacl_monai.promises.control import CONTOURS, INNER, LEAST, MARGIN, MEAN, WITHIN
-from nacl_monai.promises.curves import Curves, Levels, counted, definition_of, structure_levels
+from nacl_monai.promises.control import CONTOURS, INNER, LEAST, MARGIN, MEAN, WITHIN, Control
+from nacl_monai.promises.curves import (
+    MARGINS,
+    Curves,
+    Levels,
+    counted,
+    definition_of,
+    structure_levels,
+)
 from nacl_monai.promises.fit import DICE, VOLUME, Promise, estimate, fit
 
 Array = npt.NDArray[Any]
@@ -196,13 +204,9 @@ def curves_of_arrays(
     several, labeled = list(probs), list(labels)
     masks = [None] * len(several) if mask is None else list(mask)
     names = list(cases) or [f"case_{k + 1:03d}" for k in range(len(several))]
-    for what, given in {
-        "labels": labeled,
-        "mask": masks,
-        "cases": names,
-        "patients": patients,
-    }.items():
-        if len(given) != len(several) and (what != "patients" or given):
+    lists = {"labels": labeled, "mask": masks, "cases": names, "patients": patients or names}
+    for what, given in lists.items():
+        if len(given) != len(several):
             raise InputError(
                 f"{what}: are {len(given)} for {len(several)} cases; give one for each"
             )
@@ -218,13 +222,12 @@ def curves_of_arrays(
     first = 0 if structures else 1  # the label value of the first channel is 1, or background's 0
     channels = {name: (k + 1 - first,) for k, name in enumerate(names_of)}
     named = {name: (k,) for k, name in enumerate(names_of) if k >= first}
-    axes = np.ndim(several[0]) - 1
-    sizes = np.broadcast_to(1.0 if spacing is None else np.asarray(spacing), (len(several), axes))
+    sizes = case_spacings(spacing, len(several), np.ndim(several[0]) - 1)
     curves = []
     for one, label, counts, size in zip(several, labeled, masks, sizes, strict=True):
         batch = [None if part is None else as_tensor(part)[None] for part in (one, label, counts)]
         voxels = _checked(batch, structures, ignore_index, from_logits)
-        curves.append(_counted(*voxels, named, size.tolist(), overlapping=bool(structures)))
+        curves.append(_counted(*voxels, named, size, overlapping=bool(structures)))
     activation = "sigmoid" if structures else "softmax"
     definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
     return _joined(names, curves, list(map(str, patients)), definition)
@@ -326,7 +329,7 @@ def _applied(
         contours[INNER] = np.zeros_like(contours[INNER])
     voxel = float(case.voxel_ml[0, 0])
     numbers = {
-        kind: (float(estimate(case, 0, kind, one.family, one.position)[0]), one.value)
+        kind: (float(estimate(case, 0, kind, one.family, MARGINS.index(one.margin))[0]), one.value)
         for kind in (VOLUME, DICE)
         if (one := chosen.get((name, kind)))
     }
@@ -535,4 +538,5 @@ def promise(
         about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}
     else:
         curves, about = curves_of_arrays(probs, labels, **options), {}
-    return fit(curves, levels, family, control, confidence, margin, check=check, **about)
+    controls = [Control(level, control, confidence) for level in dict.fromkeys(levels)]
+    return fit(curves, controls, family, margin, check=check, **about)

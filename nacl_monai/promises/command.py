@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
 from nacl_monai.promises.cases import NewCase, curves_of, new_cases, write_contours
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
-from nacl_monai.promises.curves import CURVES_FILE, Curves, read_curves
+from nacl_monai.promises.curves import CURVES_FILE, read_curves
 from nacl_monai.promises.fit import PROMISE_FILE, RISKS, UNCONTROLLED, Promise, fit, read_promise
 from nacl_monai.promises.pictures import draw_case, draw_kept, draw_sizes
 from nacl_monai.reports.style import save_figure, save_png
@@ -39,7 +39,7 @@ def promise_folders(
     given: Sequence[Path],
     output: Path,
     options: Options,
-    levels: Sequence[float],
+    controls: Sequence[Control],
     **settings: Any,
 ) -> list[InputError]:
     """Makes promises by calibration patients, prints and writes them.
@@ -48,8 +48,8 @@ def promise_folders(
         given: A folder of predictions and one of label maps; or ``promise.npz`` of several sites.
         output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv`` and figures.
         options: As of an audit.
-        levels: Each is the largest risk α.
-        settings: As `nacl_monai.promises.fit` takes them.
+        controls: One for each level.
+        settings: Family and margin, as `nacl_monai.promises.fit` takes them.
 
     Returns:
         The faults of single cases; the others calibrate.
@@ -73,34 +73,22 @@ def promise_folders(
             show(found)
             cases = [one.case for one, _ in found.pairs]
             patients = patients_of(cases, options.patient_pattern, options.patients) or cases
-            for level in levels:  # before the first volume is read
-                control = Control(level, **_of_control(settings)).check()
-                control.check_patients(len(set(patients)), "--level")
+            for one in controls:  # before the first volume is read
+                one.check_patients(len(set(patients)), "--level")
             curves, faults = curves_of(found)
             about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
         file = curves.write(folder / CURVES_FILE)
-        made = fit(curves, levels, checksum=checksum(file), **settings, **about)
+        made = fit(curves, controls, checksum=checksum(file), **settings, **about)
         made.write(folder / PROMISE_FILE)
-        _write_figures(made, curves, folder)
-        held_out = pd.DataFrame(made.held_out)
-        write_text(folder / _HELD_OUT, csv_text(held_out))
+        save_figure(draw_sizes(curves, controls[0]), folder / "sizes")
+        if made.held_out:
+            save_figure(draw_kept(made), folder / "kept")
+        write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
     print_faults(faults)
     print(made.text(), "", held_out_text(made), sep="\n")
     print_written(visible_files(output))
     print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *options.words)
     return faults
-
-
-def _of_control(settings: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"control": "kind", "confidence": "confidence"}
-    return {names[key]: value for key, value in settings.items() if key in names}
-
-
-def _write_figures(made: Promise, curves: Curves, folder: Path) -> None:
-    control = Control(0.1, made.control, made.confidence)
-    save_figure(draw_sizes(curves, control), folder / "sizes")
-    if made.held_out:
-        save_figure(draw_kept(made), folder / "kept")
 
 
 def held_out_text(made: Promise) -> str:

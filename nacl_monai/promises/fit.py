@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,6 @@ class Kept:
     value: float
     patients: int
     size: float
-
-    @property
-    def position(self) -> int:
-        """Of its margin."""
-        return MARGINS.index(self.margin)
 
     @property
     def useless(self) -> bool:
@@ -191,14 +186,9 @@ class Rules:
         head = (self.structure, self.kind, control.level, self.family)
         return Kept(*head, margin, value, len(self.patients), size)
 
-    def held_out(self, control: Control) -> tuple[Array, Array] | None:
-        """Loss and size of each patient by the promise that all others fit.
-
-        None where the others are too few.
-        """
+    def held_out(self, control: Control) -> tuple[Array, Array]:
+        """Loss and size of each patient by the promise that all others fit, who must be enough."""
         patients = np.arange(len(self.patients))
-        if len(patients) - 1 < control.needed:
-            return None
         rules = [self.fitted(control, np.delete(patients, one)) for one in patients]
         return self.losses[patients, rules], self.sizes[patients, rules]
 
@@ -239,26 +229,23 @@ def check_held_out(
         ``high`` over patients, ``size`` as in `Kept` with its own. A level for which one patient less
         is too few has no row.
     """
-    rows, losses, sizes, wholes = [], [], [], []
+    rows: list[
+        tuple[Any, ...]
+    ] = []  # name, kind, level and family; loss and size by patient; whole
     for structure, name in enumerate(curves.structures):
-        for kind in KINDS:
-            for family in (WITHIN, THRESHOLD, MARGIN_ONLY):
-                rules = Rules(curves, structure, kind, family, margin)
-                for control in controls:
-                    if (of_patients := rules.held_out(control)) is not None:
-                        rows.append((name, kind, control.level, family))
-                        losses.append(of_patients[0])
-                        sizes.append(of_patients[1])
-                        wholes.append(rules.whole)
-            if kind == OUTER:
-                for control in controls:
-                    miss, volume = uncontrolled(curves, structure, control.level)
-                    rows.append((name, kind, control.level, UNCONTROLLED))
-                    losses.append(miss)
-                    sizes.append(volume)
-                    wholes.append(rules.whole)
-    table = pd.DataFrame(rows, columns=["structure", "kind", "level", "family"])
-    loss, size, whole = (np.stack(parts, 1) for parts in (losses, sizes, wholes))
+        for kind, family in product(KINDS, (WITHIN, THRESHOLD, MARGIN_ONLY)):
+            rules = Rules(curves, structure, kind, family, margin)
+            rows += [
+                (name, kind, one.level, family, *rules.held_out(one), rules.whole)
+                for one in controls
+                if one.needed < len(rules.patients)
+            ]
+        whole = by_patient(curves.volumes[:, structure], curves.patients)
+        for one in controls:
+            miss = uncontrolled(curves, structure, one.level)
+            rows.append((name, OUTER, one.level, UNCONTROLLED, *miss, whole))
+    loss, size, whole = (np.stack([row[k] for row in rows], 1) for k in (4, 5, 6))
+    table = pd.DataFrame([r[:4] for r in rows], columns=["structure", "kind", "level", "family"])
     weights = bootstrap_weights(len(loss), 2000)
     table["risk"] = loss.mean(0)
     table["low"], table["high"] = percentile_interval(bootstrap_means(loss, weights))
@@ -300,11 +287,6 @@ class Promise:
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
 
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """Every promise, a row each."""
-        return pd.DataFrame([asdict(one) for one in self.kept])
-
     def of_level(self, level: float | None = None) -> list[Kept]:
         """The promises of a level; by default of the smallest.
 
@@ -341,10 +323,7 @@ class Promise:
             if one.get("margin") == np.inf:
                 one["margin"] = "all"
         text = json.dumps(
-            {"apply": "nacl-monai promise --apply promise.json NEW", **record},
-            indent=1,
-            ensure_ascii=False,
-            allow_nan=False,
+            {"apply": "nacl-monai promise --apply promise.json NEW", **record}, indent=1
         )
         return write_text(file, text + "\n")
 
@@ -379,10 +358,8 @@ def read_promise(file: str | Path) -> Promise:
 
 def fit(
     curves: Curves,
-    levels: Sequence[float] = (0.05, 0.1),
+    controls: Sequence[Control],
     family: str = WITHIN,
-    control: str = MEAN,
-    confidence: float = 0.9,
     margin: float = MARGIN,
     *,
     check: bool = True,
@@ -392,37 +369,28 @@ def fit(
 
     Args:
         curves: Of all patients.
-        levels: Each is the largest risk α.
+        controls: One for each level, all of one kind.
         family: "threshold", "margin", or "within": a threshold within a margin, the smallest of all.
-        control: "mean": the expected risk of a new patient is at most α. "most": the risk is so for all
-            but a share 1 − ``confidence`` of the draws of calibration patients.
-        confidence: Of "most".
         margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether held-out patients are asked, too.
         **about: What else `Promise` keeps.
 
     Raises:
-        SettingError: If a level, family or control cannot be meant.
+        SettingError: If a level, family or margin cannot be meant.
         InputError: If it takes more patients.
     """
-    controls = [Control(level, control, confidence).check() for level in dict.fromkeys(levels)]
     path_of(family, margin)
     patients = sorted(set(curves.patients))
     for one in controls:
-        one.check_patients(len(patients), curves.path)
-    kept = [
-        rules.kept(one)
-        for structure in range(len(curves.structures))
-        for kind in KINDS
-        for rules in [Rules(curves, structure, kind, family, margin)]
-        for one in controls
-    ]
+        one.check().check_patients(len(patients), curves.path)
+    structures = range(len(curves.structures))
+    rules = [Rules(curves, *which, family, margin) for which in product(structures, KINDS)]
     sizes = np.sort(curves.spacings, axis=1)
     record: Any = check_held_out(curves, controls, margin).to_dict("records") if check else []
     return Promise(
-        kept,
-        control,
-        confidence,
+        [of_kind.kept(one) for of_kind, one in product(rules, controls)],
+        controls[0].kind,
+        controls[0].confidence,
         curves.definition,
         patients,
         curves.cases,

@@ -16,6 +16,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.control import Control
 from nacl_monai.promises.curves import MARGINS
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, write_json
 
@@ -73,7 +74,7 @@ def test_command_promises_what_arrays_do(studies, made):
         patients=[case[:3] for case in old.cases],
     )
 
-    expected = fit(curves, [0.2, 0.3])
+    expected = fit(curves, [Control(0.2), Control(0.3)])
     read = read_promise(made)
 
     for one, other in zip(read.kept, expected.kept, strict=True):  # an affine rounds sizes

@@ -209,6 +209,7 @@ def test_unlike_curves_are_not_merged(other, line):
         ({"labels": np.zeros((1, 4, 5), int)}, "labels: are 1 for 2 cases"),
         ({"cases": ["a", "a"]}, "cases: two are called 'a'"),
         ({"patients": ["p"]}, "patients: are 1 for 2 cases"),
+        ({"spacing": (1.0, 1.0, 0.0)}, "spacing: is"),
         ({"classes": ["x"]}, "classes: 1 names for 3 channels"),
         ({"probs": np.full((2, 3, 4, 5), 0.5)}, "sum"),
         ({"probs": np.zeros((0, 3, 4, 5)), "labels": []}, "hold no case"),
