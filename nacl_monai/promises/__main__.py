@@ -37,12 +37,13 @@ def _promise(
         check_names(given[0], given[1], names)  # before anything heavy is loaded
     said = Options(**options)
     from nacl_monai.promises import command
+    from nacl_monai.promises.control import Control
 
     if apply is not None:
         if len(given) > 1 or len(level or ()) > 1:
             raise InputError(f"--apply: takes one folder and one level; {given[-1]} is too much")
         return command.apply_folder(apply, given[0], output, said, level[0] if level else None)
-    controls = [command.Control(one, *of_control).check() for one in level or (0.05, 0.1)]
+    controls = [Control(one, *of_control).check() for one in level or (0.05, 0.1)]
     return command.promise_folders(given, output, said, controls, **settings)
 
 

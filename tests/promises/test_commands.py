@@ -17,8 +17,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.curves import MARGINS
-from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, write_json
+from nacl_monai.promises.curves import MARGINS, THRESHOLDS
+from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 
 SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)
 
@@ -247,12 +247,11 @@ def unplaced(new, _):
     return [new.nnunet("nowhere", beside=False, geometry=False), *PATIENTS]
 
 
-def coarse(new, _):
-    place = new.root / "coarse"
+def resized(new, scale):
+    place = new.root / f"voxels_times_{scale}"
     for case, (probs, _) in new.cases.items():
-        place.mkdir(exist_ok=True)
-        image = nibabel.Nifti1Image(np.moveaxis(probs, 0, -1), AFFINE @ np.diag([2, 1, 1, 1]))
-        nibabel.save(image, place / f"{case}.nii.gz")
+        affine = AFFINE @ np.diag([scale, 1, 1, 1])
+        save(place / f"{case}.nii.gz", np.moveaxis(probs, 0, -1), affine)
     return [place, *PATIENTS]
 
 
@@ -263,7 +262,8 @@ def coarse(new, _):
         (one_less, "has 2 channels"),
         (calibrators, "was fitted on p01"),
         (unplaced, "no file beside it says where its voxels are"),
-        (coarse, "wide, but those of the calibration patients were"),
+        (lambda new, _: resized(new, 2), "wide, but those of the calibration patients were"),
+        (lambda new, _: resized(new, 0.5), "wide, but those of the calibration patients were"),
         (
             lambda new, _: [new.nnunet(), "--level", "0.25"],
             "--level: is 0.25, but promised are 0.2",
@@ -384,6 +384,50 @@ def test_applied_to_arrays_holds_the_label_as_often_as_promised():
 
     assert (np.mean(risks, 0) <= 0.1 + 2.5 * np.std(risks, 0) / np.sqrt(200)).all()
     assert np.mean(risks, 0).min() > 0.02  # and no more than it takes
+
+
+def missed(outer, label):
+    return 1 - label[outer].sum() / label.sum()
+
+
+def test_held_out_patients_are_judged_by_promises_that_they_had_no_part_in():
+    """Each by one that is made without them; and by what the probabilities say, in a loop."""
+    inside, labels = map(np.stack, zip(*discs(12), strict=True))
+    probs = np.stack([1 - inside, inside], 1)
+    risks, sizes, free = [], [], []
+    for k in range(12):
+        others = np.arange(12) != k
+        kept = promise(probs[others], labels[others], levels=[0.1], check=False)
+        (one,) = applied(kept, torch.from_numpy(probs[k]), (1.0, 1.0))
+        risks.append(missed(one.contours["outer"], labels[k]))
+        sizes.append(one.contours["outer"].sum())
+        near = distance_transform_edt(inside[k] <= 0.5) <= 3
+        for threshold in THRESHOLDS[::-1]:
+            outer = near & (inside[k] >= threshold)
+            if inside[k][outer].sum() >= 0.9 * inside[k][near].sum():
+                free.append(missed(outer, labels[k]))
+                break
+
+    found = promise(probs, labels, levels=[0.1])
+
+    rows = {(row["kind"], row["family"]): row for row in found.held_out}
+    assert rows["outer", "within"]["risk"] == pytest.approx(np.mean(risks))
+    assert rows["outer", "within"]["size"] == pytest.approx(np.sum(sizes) / labels.sum())
+    assert rows["outer", "no control"]["risk"] == pytest.approx(np.mean(free))
+
+
+def test_few_voxels_are_no_inner_contour_of_a_new_case():
+    """Of a quarter of the predicted structure and more there is one, of less there is none."""
+    inside, labels = map(np.stack, zip(*discs(20), strict=True))
+    made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.2], check=False)
+    made = replace(made, kept=[replace(one, value=0.9) for one in made.kept])
+    new = np.full((20, 20), 0.1, np.float32)
+    new[5:15, 5:15] = 0.501
+    for row, expected in ((2, 0), (3, 30)):  # of 100 voxels, 20 and 30
+        new[5 : 5 + row, 5:15] = 0.95
+        (one,) = applied(made, torch.from_numpy(np.stack([1 - new, new])), (1.0, 1.0))
+
+        assert one.contours["inner"].sum() == expected
 
 
 def test_useless_promise_says_so():

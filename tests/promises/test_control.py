@@ -163,6 +163,14 @@ def test_a_rule_behind_a_bad_one_is_not_taken():
     assert grown(losses)[0].tolist() == [0, 0, 1, 1, 1]
 
 
+def test_a_share_that_falls_again_counts_as_it_was():
+    """Half of the patients lose by the second rule, the others by the third: it is that of both."""
+    losses = np.array([[0, 0.3, 0], [0, 0, 0.3]] * 15)
+
+    assert Control(0.2).holds(losses).all()
+    assert Control(0.2).boldest(losses) == 1
+
+
 def test_loss_of_a_patient_is_the_mean_of_their_cases():
     """Whatever the order of cases."""
     values = np.array([[1.0, 0], [0, 0], [0, 1], [0.5, 1]])
