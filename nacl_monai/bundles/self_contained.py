@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser
+from monai.bundle.utils import merge_kv
 from torch import nn
 
 from nacl_monai import differences, errors, inference
@@ -34,7 +35,7 @@ from nacl_monai.bundles.overrides import checked_overrides, keys_referred_to
 from nacl_monai.differences import leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
-from nacl_monai.menus import fragments, search_path
+from nacl_monai.menus import fragments, read_keys, search_path
 from nacl_monai.runs import RunFolder
 from nacl_monai.sources import imported_names, is_users
 from nacl_monai.training import definitions, hints
@@ -81,7 +82,7 @@ def run_configs(
     warn_of_changed_code(folder, record)
     asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     check_agrees(file, record, {"dataset": dataset, **asked})
-    if not trust:
+    if record and not trust:
         check_known_code(record, file, bundles, dict(leaves(asked)).values())
     for kind, config in configs.items():
         # The trained weights replace those that the training began with.
@@ -96,8 +97,11 @@ def run_configs(
 
 
 def _load(*files: Path) -> Config:
-    config: Config = ConfigParser.load_config_files([str(file) for file in files])
-    return config
+    """The keys of files as MONAI joins them, each of which is parsed once for all configurations."""
+    config = ConfigParser(config={})
+    for name, value in chain.from_iterable(read_keys(file).items() for file in files):
+        merge_kv(config, name, value)
+    return dict(config.get())
 
 
 #: The package of a bundle in which the code travels that its inference calls.
@@ -351,11 +355,7 @@ def check_known_code(
 def _code_of_sources(bundles: str | Path | None) -> set[str]:
     """All that the configurations in ``bundles`` execute."""
     sources = sorted(file for folder in search_path(bundles) for file in folder.rglob("*.yaml"))
-    return {
-        value
-        for source in sources
-        for _, value in _code(ConfigParser.load_config_files([str(source)]))
-    }
+    return {value for source in sources for _, value in _code(read_keys(source))}
 
 
 def _is_harmless(value: object) -> bool:

@@ -5,10 +5,13 @@ import logging
 import runpy
 import subprocess
 import sys
+from copy import deepcopy
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT, forget_modules
@@ -42,6 +45,22 @@ def arguments(run_id, dataset, *overrides):
     if run_id == "evaluating" and interval not in overrides:
         fast = [*fast, interval, "0"]
     return ["run", run_id, "--config_file", str(files), *fast, *map(str, overrides)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsed_once():
+    """A file of the bundles, which no test changes: to parse it takes half of a refused command."""
+    load = ConfigParser.load_config_file
+    parsed = cache(load)
+
+    def load_config_file(filepath, **options):
+        file = Path(str(filepath)).absolute()
+        ours = file.is_relative_to(ROOT / "bundles")
+        return deepcopy(parsed(file)) if ours else load(filepath, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigParser, "load_config_file", load_config_file)
+        yield
 
 
 @pytest.fixture
