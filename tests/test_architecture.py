@@ -1,6 +1,7 @@
 """Data flows one way, and no module needs itself."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -39,14 +40,17 @@ def name_of(file):
 MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 
 
+@cache
 def imported(name):
     """The modules of the package that a module imports, wherever in its text."""
+    found = set()
     for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nacl_monai"):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            yield from names & MODULES.keys() or {node.module}
+            found |= names & MODULES.keys() or {node.module}
         elif isinstance(node, ast.Import):
-            yield from {alias.name for alias in node.names} & MODULES.keys()
+            found |= {alias.name for alias in node.names} & MODULES.keys()
+    return found
 
 
 def test_imports_point_to_the_left():
