@@ -181,8 +181,8 @@ def test_command_is_quiet_unless_asked(words, expected):
     assert done.stdout.splitlines()[-1] == str(expected)
 
 
-def test_bar_says_what_is_counted(capsys):
-    """Description, unit and number are on standard error; standard output stays free."""
+def test_bar_says_what_is_counted(capsys, monkeypatch):
+    """Description, unit and number, on standard error and by the first process alone."""
     with progress_bar(description="Training", unit="slice", total=3) as bar:
         bar.update(3)
 
@@ -191,6 +191,8 @@ def test_bar_says_what_is_counted(capsys):
     assert "Training: 100%" in printed.err
     assert "3/3" in printed.err
     assert "slice" in printed.err
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    assert progress_bar([1], description="a", unit="b").disable
 
 
 @pytest.mark.parametrize(("terminal", "seconds"), [(True, 0.1), (False, 30.0)])

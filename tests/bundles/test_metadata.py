@@ -119,15 +119,16 @@ def test_scores_are_the_means_of_the_evaluation(run):
     assert (before["eval_metrics"], before["name"]) == ({}, "Hippocampus segmentation")
 
     (run / "evaluation").mkdir()
-    cases = "case,dice,hd95,ece_foreground,cece_foreground\nc,0.5,,0.1,0.2\n"
+    cases = "case,dice,hd95,ece_foreground,cece_foreground\n"
+    cases += "c,0.5,,0.1,0.2\nd,0.6,,0.1,0.2\ne,0.1,,0.1,\n"
     (run / "evaluation/cases.csv").write_text(cases)
     record(run)
 
-    means = {"dice": 0.5, "ece_foreground": 0.1, "cece_foreground": 0.2}
+    means = {"dice": 0.4, "ece_foreground": 0.1, "cece_foreground": 0.2}
     metadata = metadata_of(run)
     assert metadata["eval_metrics"] == means
     assert metadata["name"] == "Hippocampus segmentation with measured confidence"
-    assert metadata["description"].endswith(", measured on 1 case of the test set")
+    assert metadata["description"].endswith(", measured on 3 cases of the test set")
 
 
 @pytest.mark.parametrize(

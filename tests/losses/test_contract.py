@@ -20,7 +20,7 @@ MENU = read_menu("losses")
 METHODS = {name: pydoc.locate(choice.target) for name, choice in MENU.items()}
 EXPORTED = [getattr(losses, name) for name in losses.__all__]
 ADAPTERS = [losses.ComposedLoss, losses.DeepSupervisionLoss]
-#: They adapt any loss from elsewhere; tests/losses/test_foreign.py has its own contract.
+#: They adapt any loss from elsewhere; tests/losses/test_composed.py has their contract.
 FOREIGN = [losses.ForeignLoss]
 PENALTIES = [
     item
