@@ -174,13 +174,11 @@ def _calibrate_parser() -> argparse.ArgumentParser:
         "structures that overlap sigmoid_temperature (default), structure_temperatures or platt"
     )
     parser.add_argument("--method", metavar="NAME", help=methods)
-    region = (
-        "voxels of the fit (default: union for a temperature, all for what tells classes apart)"
-    )
+    region = "voxels of the fit (default: near); where the label decides, it changes what is true"
     parser.add_argument("--region", choices=KNOWN_REGIONS, help=region)
     run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
     run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
-    name = "method, region and ensemble in one: temperature_union, ensemble"
+    name = "method, region and ensemble in one: temperature_near, ensemble"
     run.add_argument("--calibrator", metavar="NAME", help=name)
     run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
     saved = parser.add_argument_group("of saved predictions")

@@ -41,6 +41,7 @@ from nacl_monai.posthoc import (
     Outputs,
     RegionLogits,
     StructureLogits,
+    caution,
     fit_method,
     write_calibrator,
 )
@@ -107,6 +108,8 @@ def _fit_and_audit(
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
     region = region or outputs.methods[method].region
+    if caution(region):
+        print(caution(region), file=sys.stderr)
     with outputs.voxels(channels.names, region) as voxels:
         patient_of, faults = _read(found, voxels)
         fit = fit_method(method, voxels)
@@ -182,7 +185,7 @@ def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]
             probs = torch.from_numpy(predicted.voxels)
             dice = dice + channel_dice(probs, labels, found.settings.channels)
             logits = logits_of(probs, predicted.step)
-            voxels.add(logits, labels.classes, patient, labels.mask)
+            voxels.add(logits, labels.classes, patient, labels.mask, voxel=labels.spacing)
         except NoRoomError:
             raise
         except InputError as fault:

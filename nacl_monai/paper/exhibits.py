@@ -219,7 +219,10 @@ SELECTIVE = MethodTable(
 POSTHOC = replace(AFTER_TRAINING, metrics=("dice", *AFTER_TRAINING.metrics))
 #: The same, with DSC tested as well.
 BY_REGION = replace(POSTHOC, tested=("dice", *AFTER_TRAINING.tested))
-POSTHOC_NAMES = ("temperature_all", *(f"{name}_{one.region}" for name, one in METHODS.items()))
+POSTHOC_NAMES = (
+    *("temperature_all", "temperature_union"),
+    *(f"{name}_all" for name in METHODS if name != "temperature"),
+)
 POSTHOC_LOSSES = ("cross_entropy", "dice_ce", PROPOSED)
 #: What is trained on patches: the main losses, and the one that has been published for 3-D segmentation.
 PATCH_LOSSES = ("cross_entropy", "dice_ce", "ml1ace", PROPOSED)

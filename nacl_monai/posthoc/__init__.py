@@ -8,6 +8,7 @@ from nacl_monai.posthoc.fit import (
     SIGMOID_METHODS,
     Fit,
     Outputs,
+    caution,
     fit_method,
     module_of,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "StructureLogits",
     "Temperature",
     "VectorScaling",
+    "caution",
     "fit_class_temperatures",
     "fit_local_temperatures",
     "fit_method",

@@ -31,6 +31,7 @@ from torch import nn
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
 from nacl_monai.posthoc.probabilities import logits_of, structure_logits_of
 from nacl_monai.posthoc.scaling import (
@@ -58,15 +59,30 @@ class Method:
         module: Makes the module from logits to logits; its arguments are the names of its buffers.
         fit: Finds it by the NLL of voxels.
         sees_image: Whether it needs the image beside the logits.
-        region: The voxels of the fit where nobody says which. A voxel of the background is in
-            prediction ∪ label only where the network is wrong: there, whatever tells classes or places
-            apart learns to distrust the background.
+        region: The voxels of the fit where nobody says which. Where the label decides, a fit changes
+            true probabilities: a voxel of the background is in prediction ∪ label only where the
+            network is wrong, so that whatever is fitted there learns to distrust the background.
     """
 
     module: Callable[..., nn.Module]
     fit: Callable[[Any], nn.Module]
     sees_image: bool = False
-    region: str = "all"
+    region: str = "near"
+
+
+def caution(region: str) -> str:
+    """A line of warning about the voxels of a fit, where labels decide which they are; else empty.
+
+    Example:
+        >>> caution("near"), caution("union")[:26]
+        ('', 'warning: region union: the')
+    """
+    if not depends_on_labels(region):
+        return ""
+    return (
+        f"warning: region {region}: the label decides its voxels, so that the fit changes even true "
+        "probabilities; choose near or all"
+    )
 
 
 @dataclass(frozen=True)
@@ -271,21 +287,21 @@ def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
         found = "all inside" if 1 in seen else "all outside" if 0 in seen else "none at all"
         raise InputError(
             f"region {region}: the voxels of {name} in it are {found}, from which no probability can be "
-            "learned; choose another region, such as union or all"
+            "learned; choose another region, such as near or all"
         )
 
 
 #: By the name that a command asks for: of exclusive classes, and of structures that may overlap. No name
 #: is in both, since a calibrator of the ones does not calibrate the others.
 METHODS: dict[str, Method] = {
-    "temperature": Method(Temperature, fit_temperature, region="union"),
+    "temperature": Method(Temperature, fit_temperature),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
     "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
 }
 SIGMOID_METHODS: dict[str, Method] = {
-    "sigmoid_temperature": Method(Temperature, _fit_one, region="union"),
-    "structure_temperatures": Method(ClassTemperatures, _fit_each, region="union"),
+    "sigmoid_temperature": Method(Temperature, _fit_one),
+    "structure_temperatures": Method(ClassTemperatures, _fit_each),
     "platt": Method(VectorScaling, _fit_platt),
 }
 

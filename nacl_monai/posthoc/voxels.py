@@ -15,6 +15,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import Spacing, known_region, region_masks
 from nacl_monai.metrics.voxels import LabeledVoxels, without_ignored
+from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
 
@@ -82,6 +83,7 @@ class RegionLogits:
         region: A name in :data:`nacl_monai.metrics.REGIONS`.
         width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
+        margin: How far the region "near" reaches beyond what is predicted, in mm.
 
     Raises:
         InputError: If the region is unknown.
@@ -95,9 +97,14 @@ class RegionLogits:
     """
 
     def __init__(
-        self, region: str = "all", width: float = 3.0, spacing: Spacing | None = None
+        self,
+        region: str = "all",
+        width: float = 3.0,
+        spacing: Spacing | None = None,
+        margin: float = MARGIN,
     ) -> None:
         self.region = region
+        self.margin = margin
         self.regions = {region: known_region(region)}
         self.width = width
         self.spacing = spacing
@@ -119,6 +126,7 @@ class RegionLogits:
         mask: torch.Tensor | None = None,
         image: torch.Tensor | None = None,
         ignore_index: int | None = None,
+        voxel: Spacing | None = None,
     ) -> None:
         """Keeps the region's voxels of one volume.
 
@@ -129,6 +137,7 @@ class RegionLogits:
             mask: The voxels that count, ``(*spatial)``; all by default.
             image: ``(M, *spatial)``; only calibrators that see it need it.
             ignore_index: Voxels with this label do not count.
+            voxel: The size of a voxel in mm, in which the margin is measured; None for 1 mm.
 
         Raises:
             InputError: If the logits are not finite, or the labels do not fit them.
@@ -150,7 +159,8 @@ class RegionLogits:
         )
         if mask is not None:
             voxels = replace(voxels, counted=voxels.within(mask[None].to(logits.device)))
-        kept = region_masks(self.regions, voxels, self.width, lambda: self.spacing)[0]
+        margin = self.margin, lambda: voxel
+        kept = region_masks(self.regions, voxels, self.width, lambda: self.spacing, *margin)[0]
         chosen = ... if kept is None else kept
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
         file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
@@ -281,6 +291,7 @@ class StructureLogits:
         masks: torch.Tensor,
         patient: str,
         mask: torch.Tensor | None = None,
+        voxel: Spacing | None = None,
     ) -> None:
         """Keeps of one volume the voxels of each structure's region.
 
@@ -289,6 +300,7 @@ class StructureLogits:
             masks: 0 and 1, same shape.
             patient: Whose volume it is.
             mask: The voxels that count, ``(*spatial)``; all by default.
+            voxel: The size of a voxel in mm; None for 1 mm.
 
         Raises:
             InputError: If the logits are not finite, the masks do not fit them or are not binary, or if
@@ -316,7 +328,7 @@ class StructureLogits:
             )
         for problem, inside, structure in zip(self.problems, logits, masks, strict=True):
             both = torch.stack([torch.zeros_like(inside), inside])
-            problem.add(both, structure[None], patient, mask)
+            problem.add(both, structure[None], patient, mask, voxel=voxel)
 
     @property
     def patients(self) -> list[str]:

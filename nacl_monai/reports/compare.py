@@ -8,6 +8,7 @@ can harm in another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -97,14 +98,31 @@ def comparison_text(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def difference_lines(runs: Sequence[Run]) -> list[str]:
-    """How the first run differs from each other by numbers whose zero is the truth, a line each.
+@dataclass(frozen=True)
+class Difference:
+    """A run minus another by one number whose zero is the truth, and what it says of the run."""
+
+    metric: str
+    names: tuple[str, str]
+    ends: tuple[float, float, float]
+    decision: str
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        shown, (value, low, high) = METRICS[self.metric], self.ends
+        change = f"{shown.text(value, '+')} {shown.interval(low, high)}"
+        return f"{shown.label}, {' minus '.join(self.names)}: {change}, {self.decision}."
+
+
+def proper_differences(runs: Sequence[Run]) -> list[Difference]:
+    """How the first run differs from each other.
 
     Proper scores are tested patient by patient in pairs (`nacl_monai.reports.paired_tests`); the
     difference of the ECE near the prediction is over patients who are drawn for both.
     """
     first, *others = runs
-    lines = []
+    found = []
     for metric in PROPER_SCORES:
         known = [run for run in runs if metric in run.metrics]
         if known[:1] != [first] or not others:
@@ -114,23 +132,18 @@ def difference_lines(runs: Sequence[Run]) -> list[str]:
         table = by_patient.assign(seed=0).set_index("seed", append=True)
         for name, row in paired_tests(table, first.name, metric).iterrows():
             ends = row["difference"], row["low"], row["high"]
-            lines.append(_difference_line(metric, first.name, str(name), ends, row["decision"]))
+            found.append(Difference(metric, (first.name, str(name)), ends, row["decision"]))
     for other in others:
         apart = near_difference(first, other)
         if apart is not None:
-            ends = apart.value, *apart.interval()
-            lines.append(
-                _difference_line("ece_near", first.name, other.name, ends, _decision(apart))
-            )
-    return lines
+            names, ends = (first.name, other.name), (apart.value, *apart.interval())
+            found.append(Difference("ece_near", names, ends, _decision(apart)))
+    return found
 
 
-def _difference_line(
-    metric: str, name: str, other: str, ends: tuple[float, float, float], decision: str
-) -> str:
-    shown, (value, low, high) = METRICS[metric], ends
-    change = f"{shown.text(value, '+')} {shown.interval(low, high)}"
-    return f"{shown.label}, {name} minus {other}: {change}, {decision}."
+def difference_lines(runs: Sequence[Run]) -> list[str]:
+    """`proper_differences`, a line each."""
+    return [difference.text for difference in proper_differences(runs)]
 
 
 def near_difference(run: Run, other: Run) -> Pooled | None:
@@ -305,18 +318,41 @@ def _draw_run(axes: Axes, run: Run, regions: Sequence[str], number: int) -> None
 
 
 def trade_off_text(before: Run, after: Run) -> str:
-    """What a calibrator changes, a line per region: the difference of the ECE with its interval.
+    """What a calibrator changes: a verdict by numbers whose zero is the truth, then region by region.
 
     Args:
         before: Without it.
         after: The same cases with it.
     """
-    lines = [f"Change of the ECE from {before.name} to {after.name} [95 % interval], by region:"]
+    differences = proper_differences([after, before])
+    lines = [verdict_of(differences), *(f"  {one.text}" for one in differences)]
+    lines.append(
+        f"Change of the ECE from {before.name} to {after.name} [95 % interval], by region:"
+    )
     for region in before.bins.regions:
         column = f"ece_{region}"
         change = before.mean(after.metrics[column] - before.metrics[column])
         lines.append(f"  {region.replace('_', ', ', 1)}: {change.text()}")
     return "\n".join(lines)
+
+
+def verdict_of(differences: Sequence[Difference]) -> str:
+    """By what a run is better or worse than another by more than chance, in one sentence.
+
+    A run with a larger NLL or Brier score over all voxels is never called an improvement.
+    """
+    words = {BETTER: list[str](), WORSE: list[str](), CANNOT_TELL: list[str]()}
+    for one in differences:
+        decision = next((word for word in (BETTER, WORSE) if word in one.decision), CANNOT_TELL)
+        words[decision].append(METRICS[one.metric].label)
+    if not differences:
+        return "Verdict: no number whose zero is the truth was counted."
+    lost = [one for one in differences if one.metric in PROPER_SCORES and WORSE in one.decision]
+    kind = "no improvement" if lost or not words[BETTER] else "better"
+    kind = "worse" if words[WORSE] and not words[BETTER] else kind
+    parts = [f"{word} by {', '.join(names)}" for word, names in words.items() if names]
+    text = "; ".join(parts).replace(f"{CANNOT_TELL} by", "no difference beyond chance by")
+    return f"Verdict: {kind}. {text[:1].upper()}{text[1:]}."
 
 
 def write_trade_off(runs: Sequence[Run], output: str | Path) -> list[Path]:

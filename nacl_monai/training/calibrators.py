@@ -6,6 +6,7 @@ Both can follow each other, in either order, which `read_name` reads from the ca
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,12 +21,13 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference import Behind
 from nacl_monai.metrics import REGIONS
-from nacl_monai.metrics.regions import region_of_fit
+from nacl_monai.metrics.regions import case_spacings, region_of_fit
 from nacl_monai.posthoc import (
     ENSEMBLE,
     METHODS,
     Calibrator,
     RegionLogits,
+    caution,
     fit_method,
     read_calibrator,
     write_calibrator,
@@ -135,6 +137,8 @@ def fit_calibrator(
         if steps.of_mean:
             network = ensemble_of(network, run, said["members"])
         network.eval()
+        if caution(steps.region):
+            print(caution(steps.region), file=sys.stderr)
         with RegionLogits(steps.region) as voxels:
             for index in progress_bar(
                 range(len(volumes)), description="Calibrating", unit="volume"
@@ -145,6 +149,8 @@ def fit_calibrator(
                     logits: Any = inferer(image[None].to(device), network)
                 seen = image if METHODS[steps.method].sees_image else None
                 known: dict[str, Any] = {"image": seen, "ignore_index": ignore_index}
+                if hasattr(item["label"], "pixdim"):
+                    known["voxel"] = case_spacings("pixdim", 1, image.ndim - 1, item["label"])[0]
                 voxels.add(logits[0], item["label"], patient, **known)
             fit = fit_method(steps.method, voxels)
         calibrator = Calibrator(fit, fit.patients, **said)

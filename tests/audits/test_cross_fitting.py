@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize_scalar
 
 import nacl_monai.audits.calibrate as calibrating
@@ -33,7 +34,7 @@ from nacl_monai.posthoc import (
     Fit,
     read_calibrator,
 )
-from tests.audits.conftest import Study, sigmoid_cases, softmax_cases, undraw
+from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 
 #: The files of the audits.
 REGIONS = ("foreground", "union")
@@ -114,7 +115,7 @@ def calibrated(tmp_path_factory):
 
 
 def slow_temperature(cases, patients, ignored=()):
-    """The temperature of the smallest mean NLL over prediction ∪ label, each patient the same."""
+    """The temperature of the smallest mean NLL near the prediction, each patient the same."""
 
     def nll(log):
         of = {}
@@ -122,7 +123,8 @@ def slow_temperature(cases, patients, ignored=()):
             patient = case.split("_")[0]
             if patient not in patients:
                 continue
-            kept = ((probs.argmax(0) > 0) | (label > 0)) & ~np.isin(label, ignored)
+            far = distance_transform_edt(probs.argmax(0) == 0, sampling=SPACING)
+            kept = (far <= 3) & ~np.isin(label, ignored)
             powers = probs[:, kept].astype(np.float64) ** (1 / np.exp(log))
             right = np.take_along_axis(powers / powers.sum(0), label[kept][None], 0)
             of.setdefault(patient, []).extend(-np.log(right[0]))
@@ -168,7 +170,7 @@ def test_bins_say_what_is_behind_them(calibrated):
 
     before, (name, checksum) = named
     assert before == []
-    assert name == "temperature_union"
+    assert name == "temperature_near"
     settings = json.loads((calibrated.folder / AFTER / "evaluation.json").read_text())["settings"]
     assert checksum == settings["calibrator_checksum"]
 
@@ -340,7 +342,7 @@ class TestStructuresThatOverlap:
 
         assert main([str(word) for word in words]) == 0, capsys.readouterr().err
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
-        assert settings["calibrator"] == "platt_all"
+        assert settings["calibrator"] == "platt_near"
 
 
 def test_help_names_every_method(capsys):
@@ -473,9 +475,9 @@ class TestAuditThroughACalibrator:
         temperature = calibrated.record["parameters"]["temperature"]
         check_errors(pd.read_csv(tmp_path / "audit/cases.csv"), cases, [temperature] * 2)
         settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
-        assert settings["calibrator"] == "temperature_union"
+        assert settings["calibrator"] == "temperature_near"
         sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        assert read_audit(tmp_path / "audit").run.bins.calibrator == ["temperature_union", sha256]
+        assert read_audit(tmp_path / "audit").run.bins.calibrator == ["temperature_near", sha256]
 
     def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""
@@ -520,7 +522,7 @@ def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
     code, _, err = calibrate(*PATTERN, "--method", "class_temperatures")
 
     assert code == 0, err
-    assert json.loads((tmp_path / "out/calibrator.json").read_text())["region"] == "all"
+    assert json.loads((tmp_path / "out/calibrator.json").read_text())["region"] == "near"
     assert (tmp_path / "out/after/cases.csv").is_file()
 
 
@@ -532,7 +534,7 @@ def test_temperature_where_its_search_ends_is_refused(calibrate, study, tmp_path
     code, _, err = calibrate(*PATTERN, "--channels-as-given")
 
     assert code == 1
-    assert "temperature_union: fitted to patient0" in err
+    assert "temperature_near: fitted to patient0" in err
     assert "ends with temperature 100, where the search ends" in err
     assert not (tmp_path / "out").exists()
 

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from torch import nn
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import (
     METHODS,
     OUTPUTS,
@@ -21,6 +22,7 @@ from nacl_monai.posthoc import (
     Ensemble,
     RegionLogits,
     Temperature,
+    caution,
     fit_method,
     fit_temperature,
     module_of,
@@ -192,9 +194,11 @@ def test_empty_region_is_refused():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_background_is_not_distrusted_where_nobody_names_a_region(name):
-    """The background is a part of prediction ∪ label only where it is wrong; see `Method.region`."""
-    assert METHODS[name].region == ("union" if name == "temperature" else "all")
+def test_label_has_no_say_where_nobody_names_a_region(name):
+    """The fit leaves true probabilities as they are; where labels decide, a line warns of it."""
+    assert METHODS[name].region == "near"
+    assert [region for region in REGIONS if caution(region)] == ["foreground", "union", "boundary"]
+    assert "region union: the label decides its voxels" in caution("union")
 
 
 def test_union_teaches_class_temperatures_that_the_background_is_wrong():

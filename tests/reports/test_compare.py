@@ -22,9 +22,11 @@ from nacl_monai.reports import (
     write_comparison,
 )
 from nacl_monai.reports.compare import (
+    Difference,
     difference_lines,
     draw_trade_off,
     trade_off_text,
+    verdict_of,
     write_trade_off,
 )
 from nacl_monai.reports.tables import best_places, csv_text, markdown_table
@@ -165,8 +167,10 @@ def differences(runs, region):
 
 def test_text_has_the_mean_difference_and_its_t_interval(runs):
     """Over patients, paired, a line per region."""
-    lines = trade_off_text(*runs).splitlines()
+    verdict, score, *lines = trade_off_text(*runs).splitlines()
 
+    assert verdict == "Verdict: better. Better by NLL over all voxels."
+    assert score == f"  {difference_lines(runs[::-1])[0]}"
     assert lines[0] == ("Change of the ECE from CE + Dice to NACL [95 % interval], by region:")
     for region, line in zip(runs[0].bins.regions, lines[1:], strict=True):
         found = differences(runs, region)
@@ -326,3 +330,25 @@ def test_what_was_not_counted_is_said(led, runs):
     assert line.endswith("not counted")
     said = "Not counted: ECE near the prediction, contours and what is expected of structures."
     assert [said in text for text in texts] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        ("worse worse better", "no improvement. Better by ECE near the prediction; worse by NLL"),
+        ("better|cannot tell|better", "better. Better by NLL over all voxels, ECE near the"),
+        ("cannot tell|equivalent|worse", "worse. Worse by ECE near the prediction; no difference"),
+        ("equivalent|too few patients|cannot tell", "no improvement. No difference beyond chance"),
+        ("slightly worse|worse|cannot tell", "worse. Worse by NLL over all voxels, Brier score"),
+    ],
+)
+def test_loss_over_all_voxels_is_no_improvement(decisions, said):
+    """Whatever it gains near the prediction."""
+    words = decisions.split("|") if "|" in decisions else decisions.split()
+    metrics = ("nll_all", "brier_all", "ece_near")
+    several = [
+        Difference(metric, ("a", "b"), (0.1, 0.0, 0.2), word)
+        for metric, word in zip(metrics, words, strict=True)
+    ]
+
+    assert verdict_of(several).startswith(f"Verdict: {said}")
