@@ -1,9 +1,11 @@
 from .cases import Applied, applied, promise
 from .curves import Curves, read_curves
 from .fit import Promise, fit, read_promise
+from .handler import CaseCurves
 
 __all__ = [
     "Applied",
+    "CaseCurves",
     "Curves",
     "Promise",
     "applied",

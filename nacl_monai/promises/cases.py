@@ -99,7 +99,7 @@ def curves_of(found: Found) -> tuple[Curves, list[InputError]]:
         channels.ignore,
     )
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    return _joined(cases, curves, patients, definition), faults
+    return joined_curves(cases, curves, patients, definition), faults
 
 
 def _curve_of(pair: Pair, found: Found) -> tuple[dict[str, Array], Array] | InputError:
@@ -116,7 +116,7 @@ def _curve_of(pair: Pair, found: Found) -> tuple[dict[str, Array], Array] | Inpu
             else torch.isin(labels.classes, torch.tensor(of))
             for of in channels.structures.values()
         )
-        curve = _counted(
+        curve = curves_of_case(
             probs,
             list(masks),
             labels.mask,
@@ -143,7 +143,7 @@ def _spacing(predicted: Probabilities, affine: Affine) -> tuple[float, ...]:
     return tuple(sizes[::-1].tolist())
 
 
-def _counted(
+def curves_of_case(
     probs: torch.Tensor,
     labels: Sequence[torch.Tensor],
     mask: torch.Tensor | None,
@@ -163,12 +163,13 @@ def _counted(
     }
 
 
-def _joined(
+def joined_curves(
     cases: Sequence[str],
     curves: Sequence[Mapping[str, Array]],
     patients: Sequence[str],
     definition: Mapping[str, Any],
 ) -> Curves:
+    """The curves of all cases as one object; without patients, each case is one."""
     arrays: dict[str, Any] = {
         name: np.stack([curve[name] for curve in curves]) for name in curves[0]
     }
@@ -226,14 +227,14 @@ def curves_of_arrays(
     curves = []
     for one, label, counts, size in zip(several, labeled, masks, sizes, strict=True):
         batch = [None if part is None else as_tensor(part)[None] for part in (one, label, counts)]
-        voxels = _checked(batch, structures, ignore_index, from_logits)
-        curves.append(_counted(*voxels, named, size, overlapping=bool(structures)))
+        voxels = checked_case(batch, structures, ignore_index, from_logits)
+        curves.append(curves_of_case(*voxels, named, size, overlapping=bool(structures)))
     activation = "sigmoid" if structures else "softmax"
     definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
-    return _joined(names, curves, list(map(str, patients)), definition)
+    return joined_curves(names, curves, list(map(str, patients)), definition)
 
 
-def _checked(
+def checked_case(
     batch: Sequence[Any], structures: Sequence[str], ignore_index: int | None, from_logits: bool
 ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
     """Checked probabilities of a case, the mask of each structure, and the voxels that count."""
@@ -311,7 +312,9 @@ def applied(
     ):
         nowhere = np.zeros(levels.probs.shape, bool)
         curve = {key: part[None] for key, part in counted(levels, nowhere).items()}
-        case = _joined([""], [curve | {"spacings": np.array(spacing)}], [], {"structures": [name]})
+        case = joined_curves(
+            [""], [curve | {"spacings": np.array(spacing)}], [], {"structures": [name]}
+        )
         results.append(_applied(name, levels, case, chosen))
     return results
 

@@ -28,6 +28,7 @@ from nacl_monai.promises.fit import PROMISE_FILE, RISKS, UNCONTROLLED, Promise, 
 from nacl_monai.promises.pictures import draw_case, draw_kept, draw_sizes
 from nacl_monai.reports.style import save_figure, save_png
 from nacl_monai.reports.tables import csv_text
+from nacl_monai.runs import RunFolder
 
 _HELD_OUT, _APPLIED, _TRIAGE = "held_out.csv", "promised.csv", "triage.csv"
 _WORST = 0.1  # the share of cases that a triage should find
@@ -45,7 +46,8 @@ def promise_folders(
     """Makes promises by calibration patients, prints and writes them.
 
     Args:
-        given: A folder of predictions and one of label maps; or ``promise.npz`` of several sites.
+        given: A folder of predictions and one of label maps; or evaluated runs, or ``promise.npz`` of
+            several sites.
         output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv`` and figures.
         options: As of an audit.
         controls: One for each level.
@@ -59,14 +61,16 @@ def promise_folders(
     """
     faults: list[InputError] = []
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
-        if all(file.suffix == ".npz" for file in given):
-            first, *others = map(read_curves, given)
+        files = [file for path in given if (file := _curves_file(path))]
+        if len(files) == len(given):
+            first, *others = map(read_curves, files)
             curves = first.joined(others)
             about: dict[str, Any] = {"known_by": BY_DATASET if curves.known else BY_CASE}
         else:
             if len(given) != 2:
                 raise SettingError(
-                    "promise: takes a folder of predictions and one of labels, or promise.npz of sites"
+                    "promise: takes a folder of predictions and one of labels, an evaluated run, or "
+                    "promise.npz of sites"
                 )
             predictions, labels = given
             found = find(predictions, labels, options)
@@ -89,6 +93,12 @@ def promise_folders(
     print_written(visible_files(output))
     print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *options.words)
     return faults
+
+
+def _curves_file(path: Path) -> Path | None:
+    """The ``promise.npz`` that is given, or that of a folder or of an evaluated run."""
+    places = (path / CURVES_FILE, RunFolder(path).evaluation.path / CURVES_FILE)
+    return path if path.suffix == ".npz" else next(filter(Path.is_file, places), None)
 
 
 def held_out_text(made: Promise) -> str:

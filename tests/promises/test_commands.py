@@ -193,6 +193,17 @@ def test_sites_promise_what_all_their_cases_do(studies, made, tmp_path, undrawn)
     assert [*merged.held_out] == [*whole.held_out]
 
 
+def test_run_promises_what_its_evaluation_counted(made, tmp_path, undrawn):  # noqa: ARG001
+    """As does the folder of another promise."""
+    curves = read_curves(made)
+    curves.write(tmp_path / "run/evaluation/promise.npz")
+
+    for given in (tmp_path / "run", made):
+        words = [str(given), "--output", str(tmp_path / "promise")]
+        assert main(["promise", *words, *LEVELS]) == 0
+        assert read_promise(tmp_path / "promise").kept == read_promise(made).kept
+
+
 def test_triage_lists_the_lowest_bounds_first(studies, made, tmp_path, capsys):
     """Whoever is in the budget is drawn, and a structure that is not predicted is the reason."""
     _, new = studies

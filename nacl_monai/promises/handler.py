@@ -1,0 +1,91 @@
+"""What promises are made from, kept by an evaluator: the curves of each of its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine
+
+from nacl_monai.metrics.regions import case_spacings
+from nacl_monai.promises.cases import checked_case, curves_of_case, joined_curves
+from nacl_monai.promises.curves import CURVES_FILE, Array, definition_of
+from nacl_monai.training import CalibrationError
+from nacl_monai.training.case_files import CaseHandler
+from nacl_monai.training.outputs import probabilities_and_labels
+from nacl_monai.training.processes import joined
+
+#: The tool of the predictions, in a definition.
+_EVALUATOR = "evaluator"
+
+
+@dataclass(eq=False)
+class CaseCurves(CaseHandler):
+    """Writes ``promise.npz``, from which `nacl-monai promise` makes promises without the images.
+
+    Structures, their classes, the ignored label and the size of voxels are those of the decisions of
+    the calibration metric.
+
+    Args:
+        output_dir: Folder of the file.
+        classes: Names of all classes, background first; of structures that may overlap, their names
+            are the metric's.
+        calibration: The evaluator's calibration metric.
+        calibrator: Name of what is behind the network; None without.
+    """
+
+    output_dir: str | Path
+    classes: Sequence[str]
+    calibration: CalibrationError
+    calibrator: str | None = None
+
+    def _start(self) -> None:
+        super()._start()
+        self._curves: list[dict[str, Array]] = []
+
+    def _collect(self, engine: Engine) -> None:
+        super()._collect(engine)
+        for probs, labels in zip(*probabilities_and_labels(engine.state.output), strict=True):
+            self._curves.append(self._curve(probs, labels))
+
+    def _curve(self, probs: torch.Tensor, labels: torch.Tensor) -> dict[str, Array]:
+        metric = self.calibration.metric_fn
+        batch = [torch.as_tensor(probs)[None].cpu(), torch.as_tensor(labels)[None].cpu(), None]
+        inside, masks, counts = checked_case(
+            batch, metric.structures, metric.ignore_index, metric.from_logits
+        )
+        if not metric.structures:
+            masks = [
+                torch.stack([masks[k - 1] for k in of]).any(0) for of in self._structures.values()
+            ]
+        (spacing,) = case_spacings(metric.margin_spacing, 1, probs.ndim - 1, labels)
+        return curves_of_case(
+            inside, masks, counts, self._structures, spacing, overlapping=bool(metric.structures)
+        )
+
+    @property
+    def _structures(self) -> dict[str, Sequence[int]]:
+        metric = self.calibration.metric_fn
+        return dict(metric.decisions) or {name: (k,) for k, name in enumerate(metric.structures)}
+
+    def _finish(self, engine: Engine) -> None:
+        self._curves = joined(self._curves)
+        super()._finish(engine)
+
+    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
+        """Writes the file; see the class."""
+        metric = self.calibration.metric_fn
+        names = metric.structures or self.classes
+        first = 1 if metric.structures else 0
+        definition = definition_of(
+            {name: (k + first,) for k, name in enumerate(names)},
+            self._structures,
+            "sigmoid" if metric.structures else "softmax",
+            _EVALUATOR,
+            [self.calibrator] if self.calibrator else [],
+            metric.ignore_index,
+        )
+        curves = joined_curves(cases, self._curves, patients, definition)
+        curves.write(Path(self.output_dir) / CURVES_FILE)

@@ -1,0 +1,77 @@
+"""What an evaluator keeps for promises is what its arrays give."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, MetaTensor
+from monai.engines import SupervisedEvaluator
+
+from nacl_monai.promises import CaseCurves, read_curves
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.training import CalibrationError
+
+SIZES = (3.0, 1.0, 1.5)
+CLASSES = ["background", "left", "right"]
+
+
+def volumes(overlapping):
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        shape = (6, 5, 4 + k)
+        if overlapping:
+            probs, label = rng.random((2, *shape)), rng.integers(0, 2, (2, *shape))
+        else:
+            probs = np.moveaxis(rng.dirichlet([1, 1, 1], shape), -1, 0)
+            label = rng.integers(0, 3, (1, *shape))
+        affine = torch.diag(torch.tensor([*SIZES, 1.0], dtype=torch.float64))
+        yield {
+            "case": f"case{k}",
+            "patient": f"patient{k // 2}",
+            "image": torch.tensor(probs, dtype=torch.float32),
+            "label": MetaTensor(label, affine=affine),
+        }
+
+
+def evaluated(folder, overlapping, **options):
+    """The file, and the cases that went through the evaluator."""
+    calibration = CalibrationError(margin_spacing="pixdim", **options)
+    handler = CaseCurves(folder, CLASSES, calibration, "temperature_near")
+    given = list(volumes(overlapping))
+    loader = DataLoader(given, batch_size=1)
+    network = torch.nn.Identity()
+    SupervisedEvaluator(
+        device="cpu", val_data_loader=loader, network=network, val_handlers=[handler]
+    ).run()
+    return read_curves(folder), given
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_curves_are_those_of_the_arrays(tmp_path, overlapping):
+    """Of classes, and of structures that overlap, with the label of ignored voxels."""
+    names = ["whole", "core"]
+    options = {"structures": names} if overlapping else {"decisions": {"left": [1], "right": [2]}}
+    found, given = evaluated(tmp_path, overlapping, **options)
+
+    expected = curves_of_arrays(
+        [case["image"] for case in given],
+        [case["label"] for case in given],
+        spacing=SIZES,
+        classes=() if overlapping else CLASSES,
+        structures=names if overlapping else (),
+    )
+    for name in ("counts", "hits", "sums", "spacings"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert found.structures == expected.structures
+    assert found.cases == ["case0", "case1", "case2"]
+    assert found.patients == ["patient0", "patient0", "patient1"]
+    assert found.definition["calibrator"] == ["temperature_near"]
+
+
+def test_structure_of_several_classes_is_their_union(tmp_path):
+    """And an ignored label counts nowhere."""
+    found, given = evaluated(tmp_path, False, decisions={"both": [1, 2]}, ignore_index=2)
+
+    for k, case in enumerate(given):
+        label = case["label"][0].numpy()
+        everywhere = found.counts[k, 0, 0, -1], found.hits[k, 0, 0, -1]
+        assert everywhere == ((label != 2).sum(), (label == 1).sum())
