@@ -118,6 +118,7 @@ def test_scores_are_the_means_of_the_evaluation(run):
     before = metadata_of(run)
     assert (before["eval_metrics"], before["name"]) == ({}, "Hippocampus segmentation")
 
+    (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c", "d", "e"]}')
     (run / "evaluation").mkdir()
     cases = "case,dice,hd95,ece_foreground,cece_foreground\n"
     cases += "c,0.5,,0.1,0.2\nd,0.6,,0.1,0.2\ne,0.1,,0.1,\n"
