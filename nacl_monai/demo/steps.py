@@ -36,7 +36,7 @@ _DECIDED = {
     "--output_dir": "write --output DIR",
 }
 _WITH_OWN_DATA = ("--max_epochs", "10")
-_METHOD, _REGION = "temperature", "union"
+_METHOD, _REGION = "temperature", "near"
 # Two trainings at once would wait for each other's threads.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 # What the first training says; every demo has it, and nothing else does.
