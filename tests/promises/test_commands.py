@@ -14,6 +14,8 @@ from scipy.stats import norm
 import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.posthoc import Calibrator, write_calibrator
+from nacl_monai.posthoc.fit import Fit
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
@@ -174,7 +176,8 @@ def undrawn(monkeypatch):
     monkeypatch.setattr("nacl_monai.promises.command.save_figure", lambda *_: [])
 
 
-def test_sites_promise_what_all_their_cases_do(studies, made, tmp_path, undrawn):  # noqa: ARG001
+@pytest.mark.usefixtures("undrawn")
+def test_sites_promise_what_all_their_cases_do(studies, made, tmp_path):
     """From their curves alone, in any order of files."""
     old, _ = studies
     cases = list(old.cases)
@@ -193,7 +196,8 @@ def test_sites_promise_what_all_their_cases_do(studies, made, tmp_path, undrawn)
     assert [*merged.held_out] == [*whole.held_out]
 
 
-def test_run_promises_what_its_evaluation_counted(made, tmp_path, undrawn):  # noqa: ARG001
+@pytest.mark.usefixtures("undrawn")
+def test_run_promises_what_its_evaluation_counted(made, tmp_path):
     """As does the folder of another promise."""
     curves = read_curves(made)
     curves.write(tmp_path / "run/evaluation/promise.npz")
@@ -202,6 +206,32 @@ def test_run_promises_what_its_evaluation_counted(made, tmp_path, undrawn):  # n
         words = [str(given), "--output", str(tmp_path / "promise")]
         assert main(["promise", *words, *LEVELS]) == 0
         assert read_promise(tmp_path / "promise").kept == read_promise(made).kept
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_promise_behind_a_calibrator_is_of_predictions_behind_it(studies, tmp_path, capsys):
+    """It is that of the calibrated probabilities, and new ones without it are refused."""
+    old, new = studies
+    fitted = Fit("temperature", {"temperature": 2.0}, 1.0, 0.9, 0.0, "all", ("q1",), 9)
+    told = (["q1"], "pattern", ["q1_scan0"], PATIENTS[1], "softmax", list(CLASSES))
+    file = str(write_calibrator(tmp_path / "calibrator.json", Calibrator(fitted, *told)))
+    words = [*PATIENTS, "--calibrator", file, "--level", "0.2", "--output"]
+    folders = [str(old.nnunet()), str(old.labels)]
+    assert main(["promise", *folders, *words, str(tmp_path / "promise")]) == 0
+    made = read_promise(tmp_path / "promise")
+    apply = ["promise", "--apply", str(tmp_path / "promise"), str(new.nnunet())]
+
+    assert main([*apply, *words, str(tmp_path / "applied")]) == 0
+    line = refusal([*apply, *PATIENTS, "--output", str(tmp_path / "without")], capsys)
+
+    assert "behind temperature_all, but these are behind none" in line
+    table = pd.read_csv(tmp_path / "applied/promised.csv").set_index(["case", "structure"])
+    for case, (probs, _) in new.cases.items():
+        softer = (torch.from_numpy(probs).log() / 2).softmax(0)
+        for one in applied(made, softer, SIZES):
+            row = table.loc[(case, one.structure)]
+            assert row["volume_ml"] == pytest.approx(one.expected, rel=1e-3)
+            assert row["outer_ml"] == pytest.approx(one.volumes["outer"], rel=0.05)
 
 
 def test_triage_lists_the_lowest_bounds_first(studies, made, tmp_path, capsys):
@@ -427,6 +457,29 @@ def test_held_out_patients_are_judged_by_promises_that_they_had_no_part_in():
     assert rows["outer", "no control"]["risk"] == pytest.approx(np.mean(free))
 
 
+@pytest.mark.parametrize("family", ["within", "threshold", "margin"])
+def test_intervals_are_the_scores_in_their_order(family):
+    """By hand: of 20 patients the 19th score, the ⌈21 · 0.9⌉-th, is that of a level of 0.1."""
+    inside, labels = map(np.stack, zip(*discs(20), strict=True))
+    scores, gaps = [], []
+    for p, label in zip(inside.astype(float), labels, strict=True):
+        predicted = p > 0.5
+        near = {"within": distance_transform_edt(~predicted) <= 3}.get(family, p >= 0)
+        volume = predicted.sum() if family == "margin" else p[near].sum()
+        dice = 2 * p[predicted].sum() / (predicted.sum() + p[near].sum())
+        true = 2 * (predicted & (label == 1)).sum() / (predicted.sum() + label.sum())
+        scores.append(abs(np.log((label.sum() + 1) / (volume + 1))))
+        gaps.append((1 if family == "margin" else dice) - true)
+
+    made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.1], family=family)
+
+    kept = {one.kind: one for one in made.kept}
+    assert kept["volume"].value == pytest.approx(sorted(scores)[18])
+    assert kept["volume"].size == pytest.approx(np.exp(sorted(scores)[18]))
+    assert kept["dice"].value == pytest.approx(sorted(gaps)[18])
+    assert kept["dice"].size == pytest.approx(sorted(gaps)[18] - np.mean(gaps))
+
+
 def test_few_voxels_are_no_inner_contour_of_a_new_case():
     """Of a quarter of the predicted structure and more there is one, of less there is none."""
     inside, labels = map(np.stack, zip(*discs(20), strict=True))
@@ -455,7 +508,8 @@ def test_useless_promise_says_so():
     assert all(one.margin in MARGINS for one in made.kept)
 
 
-def test_overlapping_structures_of_a_folder_are_applied(tmp_path, undrawn):  # noqa: ARG001
+@pytest.mark.usefixtures("undrawn")
+def test_overlapping_structures_of_a_folder_are_applied(tmp_path):
     """As nnU-Net's regions, with patients in a table."""
     cases = {}
     for case, (probs, label) in blobs(0, 6).items():
