@@ -84,7 +84,8 @@ def comparison_markdown(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
         rows = [[str(method), *cells] for method, *cells in shown.itertuples(name=None)]
         text = markdown_table(["Method", *shown.columns], rows, "l" + "r" * len(shown.columns))
         parts += [text] if len(shown.columns) else []
-    lines = [parts[0], "", *_notes(table, "Bold"), *tests]
+    lines = [parts[0], "", *_notes(table, "Bold"), *([""] if tests else [])]
+    lines += [f"- {line}" for line in tests]
     lines += ["", f"{_PAPER}.", "", *parts[1:]] if len(parts) > 1 else []
     return "\n".join(lines) + "\n"
 

@@ -16,7 +16,7 @@ import pandas as pd
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_folder, write_text
-from nacl_monai.metrics import CalibrationBins
+from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
     METRICS,
@@ -91,7 +91,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
     text = page_template().render(
         run=run,
         sample=_sample(run),
-        verdicts=[verdict(run, region) for region in _main_regions(run)],
+        verdicts=_verdicts(run),
         raters=_raters(run) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
@@ -104,6 +104,33 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         command=command,
     )
     return write_text(path, text + "\n")
+
+
+def _verdicts(run: Run) -> list[str]:
+    """One sentence and one advice where what is led with was counted, or else one of each region."""
+    lead = leading_verdict(run)
+    return [lead] if lead else [verdict(run, region) for region in _main_regions(run)]
+
+
+def leading_verdict(run: Run) -> str:
+    """Whether the probabilities near the prediction can be believed, and what to do; of all cases.
+
+    Returns:
+        Nothing where the region near the prediction was not counted, or has no voxel.
+    """
+    bins, gap = run.bins.bins_of("near"), run.number("confidence_gap_near")
+    if bins is None or not isinstance(gap, Pooled):
+        return ""
+    hits, voxels = (part.sum((1, 2)).numpy() for part in (bins.positives, bins.counts))
+    right = pooled_ratio(hits, voxels, run.bins.patients)
+    said = bins.confidences.sum().item() / voxels.sum()
+    kind = direction(gap)
+    start = "Near what it segments, this model is"
+    ends = "" if np.isnan(right.low) else f" [{100 * right.low:.0f}, {100 * right.high:.0f}]"
+    facts = f"it says {said:.1%} on average, and is right {right.value:.1%}{ends} of the time"
+    if kind == "cannot tell":
+        return f"{start} neither over- nor underconfident by more than chance: {facts}."
+    return f"{start} {kind}: {facts}. Calibrate it: nacl-monai calibrate PREDICTIONS LABELS"
 
 
 def verdict(run: Run, region: str) -> str:

@@ -318,3 +318,24 @@ def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_p
         assert "(among the largest ECE)" in caption
         assert "ECE: voxels labeled or predicted as foreground." in caption
     assert len(captions) == 3
+
+
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [(0.25, "overconfident"), (1.0, "neither over- nor underconfident"), (4.0, "underconfident")],
+)
+def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, said):
+    """And one advice, unless the probabilities are true."""
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(12, 2, 12, 12, generator=generator)
+    labels = (torch.rand(12, 12, 12, generator=generator) < logits.softmax(1)[:, 1]).long()
+    probs = (logits / temperature).softmax(1)
+    run = audit(probs.numpy(), labels.numpy()).run
+
+    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+
+    sentence = page.split('<div class="verdict"><p>')[1].split("</p>")[0]
+    assert sentence.startswith(f"Near what it segments, this model is {said}")
+    assert ("Calibrate it" in sentence) == (temperature != 1)
+    claimed, right = probs.max(1).values.mean(), (probs.argmax(1) == labels).float().mean()
+    assert f"it says {claimed:.1%} on average, and is right {right:.1%} [" in sentence
