@@ -579,7 +579,7 @@ def read_record(file: str | Path) -> Record:
 
 def _read_definition(path: Path, arrays: Arrays) -> dict[str, Any]:
     """What was counted; of a file of an earlier version, its calibrator at most."""
-    if "definition" not in arrays:
+    if not {"definition", "checksum"} & arrays.keys():
         return {"calibrator": list(map(str, arrays.get("calibrator", ())))}
     checked = {key: arrays[key] for key in arrays if key not in ("checksum", "calibrator")}
     if str(arrays.get("checksum")) != _checksum(checked):

@@ -80,8 +80,9 @@ def edited(tmp_path, change_arrays, edit):
         lambda arrays: arrays.update(definition=np.array(str(arrays["definition"]) + " ")),
         lambda arrays: arrays.pop("patients"),
         lambda arrays: arrays.pop("checksum"),
+        lambda arrays: arrays.pop("definition"),
     ],
-    ids=["confidences", "cases", "definition", "patients", "checksum"],
+    ids=["confidences", "cases", "definition", "patients", "checksum", "no definition"],
 )
 def test_file_that_was_edited_is_refused(tmp_path, change_arrays, edit):
     """However plausible its sums are."""
