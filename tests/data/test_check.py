@@ -110,6 +110,15 @@ class TestOwnBundle:
             check_dataset("mine", root, bundles=own.parents[2])
 
     @pytest.mark.parametrize(
+        ("key", "shared"), [("max_epochs", "train"), ("calibration", "evaluate")]
+    )
+    def test_key_of_a_shared_file_is_refused(self, own, root, key, shared):
+        """That file is behind it and would replace it."""
+        own.write_text(own.read_text() + f"\n{key}: 2\n")
+        with pytest.raises(SettingError, match=f"^{own}: {key} is of common/{shared}.yaml, which"):
+            check_dataset("mine", root, bundles=own.parents[2])
+
+    @pytest.mark.parametrize(
         ("keys", "message"),
         [
             (

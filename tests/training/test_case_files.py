@@ -98,6 +98,7 @@ def test_summary_leaves_undefined_values_out(table, evaluated):
         defined = table[name].dropna()
         assert statistics["count"] == len(defined)
         np.testing.assert_allclose(statistics["mean"], defined.sum() / len(defined), atol=2e-6)
+        assert round(statistics["mean"], 6) == statistics["mean"]
         np.testing.assert_allclose(statistics["std"], defined.std(ddof=1), atol=2e-6)
 
 
