@@ -334,24 +334,28 @@ def _volumes(
     first = raters[0]
     exact = torch.promote_types(first.probs.dtype, torch.float32)
     probs = first.probs[case, classes].sum(0, dtype=exact)
-    predicted = chosen(first.prediction)
-    labeled = torch.stack([chosen(rater.labels) for rater in raters]).double().mean(0)
+    predicted, labels = chosen(first.prediction), [chosen(rater.labels) for rater in raters]
     masks = [rater.counted[case] for rater in raters if rater.counted is not None]
-    counts = reduce(torch.logical_and, masks) if masks else torch.ones_like(predicted)
-    labeled = labeled * counts
-    all_labeled = labeled.sum().item()
-    everywhere = (probs * counts).sum(dtype=torch.float64).item()
+    counts = reduce(torch.logical_and, masks) if masks else None
+    if counts is not None:
+        labels, counted = [label & counts for label in labels], probs.where(counts, 0)
+    else:
+        counted = probs
+    everywhere = counted.sum(dtype=torch.float64).item()
+    all_labeled = sum(label.sum().item() for label in labels) / len(labels)
     box = bounding_box(predicted, [int(margin / size) + 1 for size in sizes])
-    if box is None or not (predicted & counts).any():
+    if box is None or not (predicted if counts is None else predicted & counts).any():
         volumes = (0.0, all_labeled, 0.0, 0.0, 0.0, 0.0, all_labeled, everywhere)
         return [volume * math.prod(sizes) for volume in volumes]
-    predicted, labeled, counts, probs = (part[box] for part in (predicted, labeled, counts, probs))
+    predicted, probs = predicted[box], probs[box]
+    labeled = torch.stack([label[box] for label in labels]).double().mean(0)
     if known is None:
-        near = within(distances_to(predicted[None], margin, [sizes])[0], margin) & counts
+        near = within(distances_to(predicted[None], margin, [sizes])[0], margin)
     else:
-        near = known[case][box] & counts
+        near = known[case][box]
+    if counts is not None:
+        near, predicted = near & counts[box], predicted & counts[box]
     contour = near & (probs >= contour_threshold(probs[near], miss))
-    predicted = predicted & counts
     volumes = (
         predicted.sum().item(),
         all_labeled,
