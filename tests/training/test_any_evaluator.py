@@ -200,7 +200,7 @@ def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(block, names)
 
-    check(tmp_path / "mine", names["evaluator"], expected(files), NAMES)
+    check(tmp_path / "mine", names["evaluator"], expected(files, classes=CLASSES), NAMES)
     table = pd.read_csv(tmp_path / "mine/cases.csv")
     assert table["dice"].mean() == pytest.approx(names["evaluator"].state.metrics["dice"], abs=1e-6)
     assert "5 cases, mean over cases: dice" in capsys.readouterr().out
