@@ -185,7 +185,6 @@ def _calibrate_parser() -> argparse.ArgumentParser:
     saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
     saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
     add_options(saved)
-    add_margin(saved)
     return parser
 
 
