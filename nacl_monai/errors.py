@@ -62,3 +62,21 @@ def check_no_code(source: str | Path, names: Iterable[str], remedy: str = "renam
             raise InputError(
                 f"{source}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; {remedy}"
             )
+
+
+def check_no_formula(source: str | Path, names: Iterable[str]) -> None:
+    """Refuses names that a spreadsheet computes where a table has them.
+
+    Args:
+        source: Where the names are, for the message.
+        names: Of cases or patients.
+
+    Raises:
+        InputError: If a name begins with ``=``, ``+``, ``-`` or ``@``.
+    """
+    for name in names:
+        if name.startswith(("=", "+", "-", "@")):
+            raise InputError(
+                f"{source}: {name!r} begins with {name[0]}, which a spreadsheet takes for a formula; "
+                "rename it"
+            )

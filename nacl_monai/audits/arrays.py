@@ -18,7 +18,7 @@ from nacl_monai.audits.options import EVALUATED_REGIONS, Options
 from nacl_monai.audits.reading import find, measured_cases, processes
 from nacl_monai.audits.result import Audit
 from nacl_monai.data.patients import patients_of
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, check_no_formula
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
@@ -195,6 +195,7 @@ def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> li
     repeated = first_repeated(names)
     if repeated is not None:
         raise InputError(f"cases: two are called {repeated!r}; give each a name of its own")
+    check_no_formula("cases", [*names, *map(str, patients)])
     return names
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path
 
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, check_no_formula
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -46,10 +46,11 @@ def named_once(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """Files by their names, each of which one file has.
 
     Raises:
-        InputError: If two have one name, as with two endings.
+        InputError: If two have one name, as with two endings, or one that a spreadsheet computes.
     """
     by_name: dict[str, Path] = {}
     for name, file in files:
+        check_no_formula(file.parent, [name])
         first = by_name.setdefault(name, file)
         if first != file:
             raise InputError(f"{file}: has the name of {first}; leave one of them out")

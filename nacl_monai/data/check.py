@@ -24,7 +24,13 @@ from nacl_monai.data.cases import Case, reported, split_unit
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase, LostVoxels, preprocess_label
 from nacl_monai.data.volumes import transforms_hash
-from nacl_monai.errors import FOLDER_REMEDY, InputError, SettingError, check_no_code
+from nacl_monai.errors import (
+    FOLDER_REMEDY,
+    InputError,
+    SettingError,
+    check_no_code,
+    check_no_formula,
+)
 from nacl_monai.menus import (
     check_fragments,
     dataset_file,
@@ -89,6 +95,7 @@ def check_dataset(
         loaded = load_case.read(case, summary.faults.append)
         if loaded is not None:
             with reported(summary.faults.append):
+                check_no_formula(dataset_dir, [case["case"], split_unit(case)])
                 check_new(case, loaded.fingerprints, known)
                 summary.add(case, loaded)
                 if preprocess:

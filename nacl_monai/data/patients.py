@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, check_no_formula
 
 
 def one_case_per_patient(case: str) -> str:
@@ -123,6 +123,7 @@ def patients_of(
         if missing:
             raise InputError(f"{table}: has no patient for the case {missing[0]!r}; add it")
         patients = [patient_of[case] for case in cases]
+    check_no_formula(table or "--patient-pattern", patients)
     spelled: dict[str, str] = {}
     for patient in patients:
         other = spelled.setdefault(unicodedata.normalize("NFC", patient), patient)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.data.patients import alike_in_two_sets
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.files import write_text
 
 Split = dict[str, list[str]]
@@ -121,6 +121,7 @@ def split_cases(
         raise InputError(
             f"train_fraction {train_fraction}: is not a share; choose one above 0 and at most 1"
         )
+    check_no_formula("cases", [name for case in cases for name in (case["case"], split_unit(case))])
     file = Path(file)
     if file.is_file() and not is_drawn(file):
         if train_fraction < 1:

@@ -18,12 +18,13 @@ from tests.conftest import save_nifti
 from tests.own_data import NAMES, write_json
 
 BREAK = "MRI\u2028cases: {_target_: subprocess.call, args: touch ran, shell: true}"
-#: What MONAI, YAML, HTML, a shell and a spreadsheet each take for something else than a name.
+#: What MONAI, YAML, HTML and a shell each take for something else than a name.
 NASTY = [
-    *("_target_", "_requires_", "_mode_", "_disabled_", "_desc_", "+imports", BREAK, "a: b", "- a"),
-    *("<script>open(1)<", "=1+1", "'", '"', "{{ name }}", "a $(touch ran)"),
+    *("_target_", "_requires_", "_mode_", "_disabled_", "_desc_", BREAK, "a: b"),
+    *("<script>open(1)<", "'", '"', "{{ name }}", "a $(touch ran)"),
 ]
 CODE = ["$open('ran', 'w')", "@seed", "%c", "a#b"]
+FORMULAS = ["=1+1", "+imports", "- a", "@seed"]
 
 
 def with_table(root, people):
@@ -80,7 +81,7 @@ OF_MANY = ("case", "case of a table", "patient of a table")
     ("place", "names"),
     [
         *((place, NASTY) for place in OF_MANY),
-        ("case", CODE),
+        ("case", [name for name in CODE if name not in FORMULAS]),
         *((place, [code]) for place, code in zip(PLACES, cycle(CODE), strict=False)),
         *(("title", [code]) for code in CODE),
         *((place, [name]) for place in (*PLACES,)[3:] for name in ("_target_", BREAK)),
@@ -111,13 +112,30 @@ def test_name_in_a_dataset_is_data_or_refused(place, names, tmp_path, monkeypatc
     assert {path for path in tmp_path.rglob("*") if "bundles" not in path.parts} == before
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("place", ["case", "patient of a table"])
+def test_name_that_a_spreadsheet_computes_is_refused(place, name, tmp_path, monkeypatch):
+    """By the check, or before a bundle is written."""
+    monkeypatch.chdir(tmp_path)
+    data, options = PLACES[place](tmp_path, [name])
+    try:
+        faults = new_bundle("mine", data, "bundles", options=Options(**options)).faults
+    except InputError as error:
+        faults = [error]
+
+    (line,) = map(str, faults)
+    assert (
+        f"{name!r} begins with {name[0]}, which a spreadsheet takes for a formula; rename" in line
+    )
+
+
 @pytest.mark.usefixtures("unpainted")
 def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
     """Of cases, labels and raters: pages escape them, and files stay in the folder that is asked for."""
     monkeypatch.chdir(tmp_path)
-    markup, formula = "<script>open(1)<", "=1+1"
+    markup = "<script>open(1)<"
     rng = np.random.default_rng(0)
-    for name in (markup, formula, "_target_"):
+    for name in (markup, "_target_"):
         probs = rng.dirichlet([1, 1, 1], (6, 5, 4)).astype(np.float32)
         save_nifti(probs, tmp_path / f"predictions/{name}.nii.gz")
         for rater in ("a", "b"):
@@ -128,6 +146,9 @@ def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
     words = ["audit", "predictions", "--no-pictures", "--jobs", "1", "--dataset", "labels.json"]
 
     assert main([*words, "--raters", "a", "b", "--rater-names", markup, "../y"]) == 2
+    save_nifti(label, tmp_path / "b/=1+1.nii.gz")
+    assert main([*words[:2], "b", *words[2:], "--names", markup, "--output", "out"]) == 1
+    (tmp_path / "b/=1+1.nii.gz").unlink()
     assert main([*words[:2], "a", *words[2:], "--names", markup, "--output", "out"]) == 0
     assert {path for path in tmp_path.rglob("*") if "out" not in path.parts} == before
     pages = list((tmp_path / "out").rglob("*.html"))
