@@ -54,7 +54,7 @@ def affine_of(file):
 
 
 def in_memory(cases, structures=()):
-    metric = CalibrationMetric(regions=ALL, structures=structures, margin_spacing="pixdim")
+    metric = CalibrationMetric(regions=ALL, structures=structures)  # voxels of 1 mm
     for probs, label in cases.values():
         masks = [np.isin(label, REGIONS[name]).astype(np.uint8) for name in structures]
         metric([torch.from_numpy(probs)], [np.stack(masks) if masks else label])
