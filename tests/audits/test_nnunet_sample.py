@@ -54,7 +54,8 @@ def affine_of(file):
 
 
 def in_memory(cases, structures=()):
-    metric = CalibrationMetric(regions=ALL, structures=structures)  # voxels of 1 mm
+    decisions = {"anterior": [1], "posterior": [2]}  # voxels of 1 mm
+    metric = CalibrationMetric(regions=ALL, structures=structures, decisions=decisions)
     for probs, label in cases.values():
         masks = [np.isin(label, REGIONS[name]).astype(np.uint8) for name in structures]
         metric([torch.from_numpy(probs)], [np.stack(masks) if masks else label])
