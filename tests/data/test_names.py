@@ -82,7 +82,11 @@ OF_MANY = ("case", "case of a table", "patient of a table")
     [
         *((place, NASTY) for place in OF_MANY),
         ("case", [name for name in CODE if name not in FORMULAS]),
-        *((place, [code]) for place, code in zip(PLACES, cycle(CODE), strict=False)),
+        *(
+            (place, [code])
+            for place, code in zip(PLACES, cycle(CODE), strict=False)
+            if code not in FORMULAS
+        ),
         *(("title", [code]) for code in CODE),
         *((place, [name]) for place in (*PLACES,)[3:] for name in ("_target_", BREAK)),
     ],

@@ -309,7 +309,7 @@ class TestSplit:
 
     def test_pattern_that_monai_would_evaluate_is_refused(self, new, tmp_path):
         """With another that means the same."""
-        names = [f"@{number}" for number in range(6)]
+        names = [f"p@{number}" for number in range(6)]
         data = own_data.folders(tmp_path / "data", names=names)
         with pytest.raises(InputError, match=r"^--patient-pattern: '@\(.*begin it with \(\?:\)"):
             new(data, patient_pattern=r"@(\d)")
