@@ -20,7 +20,7 @@ from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
     METRICS,
-    SCORES,
+    Metric,
     shown_scores,
 )
 from nacl_monai.reports.evaluated import Run, by_rater, human_run, read_runs
@@ -95,6 +95,8 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         raters=_raters(run) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
+        near="" if run.bins.bins_of("near") is None else _near_diagram(run),
+        decisions=_decision_table(run),
         scores=list(_score_rows(run)),
         classes=_class_table(run),
         diagrams=list(_diagrams(run)),
@@ -218,14 +220,36 @@ def _cell(run: Run, column: str) -> str:
     return run.mean(column).text() if column in run.metrics else "–"
 
 
+def _shown(run: Run) -> list[tuple[str, Metric, str]]:
+    """What is shown beside the errors of regions: the column, its metric, and its structure."""
+    columns = shown_scores(map(str, run.metrics), run.bins.decided)
+    return [shown for shown in columns if run.number(shown[0]) is not None]
+
+
+def _text(run: Run, column: str, metric: Metric) -> str:
+    number = run.number(column)
+    return "–" if number is None else number.text(metric.decimals)
+
+
+def _decision_table(run: Run) -> dict[str, object]:
+    """DSC, HD95 and what was decided by the probabilities: a column for all, and for each structure."""
+    shown = _shown(run)
+    names = dict.fromkeys(structure for _, _, structure in shown if structure)
+    columns = {(metric.heading, structure): name for name, metric, structure in shown}
+    rows = [
+        (heading, [_text(run, columns.get((heading, name), ""), metric) for name in ["", *names]])
+        for heading, metric in {m.heading: m for _, m, structure in shown if structure}.items()
+    ]
+    return {"headings": ["all", *names], "rows": rows}
+
+
 def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
-    """DSC and HD95 of every structure, what is led with, and how far decisions are off."""
-    for name, metric, structure in shown_scores(map(str, run.metrics), run.bins.decided):
-        number = run.number(name)
-        if number is not None:
-            whole = "" if structure or name not in SCORES else "mean"
-            label = ", ".join(filter(None, [metric.heading, structure or whole]))
-            yield label, number.text(metric.decimals)
+    """What is not of a structure, or all where there is one structure alone."""
+    shown = _shown(run)
+    in_table = {metric.heading for _, metric, structure in shown if structure}
+    for name, metric, _ in shown:
+        if metric.heading not in in_table:
+            yield metric.heading, _text(run, name, metric)
 
 
 def _class_table(run: Run) -> dict[str, object]:
@@ -252,6 +276,11 @@ def _preferred(run: Run) -> list[str]:
     return present or run.bins.regions
 
 
+def _near_diagram(run: Run) -> str:
+    (region, *_) = run.bins.regions_of("near")
+    return png_source(draw_reliability([run], region=region))
+
+
 def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     """Reliability over every region, then of every class over the first of them."""
     for region in run.bins.regions:
@@ -264,7 +293,7 @@ def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
 
 def error_region(regions: Iterable[str], columns: Container[str]) -> str:
     """The region by whose ECE the worst cases are found: the first that has a column."""
-    return next(name for name in (*PREFERRED, *regions) if f"ece_{name}" in columns)
+    return next(name for name in ("near", *PREFERRED, *regions) if f"ece_{name}" in columns)
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:

@@ -107,9 +107,24 @@ def test_class_errors_are_those_of_the_bins(runs, page):
     """The mean over cases of each class's error over the foreground."""
     errors = runs[0].bins.sums[:, runs[0].bins.regions.index("foreground")].class_errors("ece")
 
+    table = page[page.index("Calibration by class") :]
     for k, name in enumerate(runs[0].bins.classes[1:]):
-        row = re.search(rf"<td>{name}</td><td>([\d.]+) ", page)
+        row = re.search(rf"<td>{name}</td><td>([\d.]+) ", table)
         assert float(row[1]) == pytest.approx(errors[:, k].nanmean().item(), abs=6e-4)
+
+
+def test_decisions_and_cases_come_before_regions(runs, page):
+    """A column for each structure, whose DSC is the mean over patients."""
+    titles = ["What you can act on", "Cases to look at", "Calibration by region"]
+    places = [page.index(title) for title in titles]
+
+    assert places == sorted(places)
+    table = page[places[0] : places[1]]
+    headings = re.findall(r"<th>(.*?)</th>", table)
+    cells = re.search(r"<td>DSC[^<]*</td>(.*?)</tr>", table)[1]
+    means = [float(text) for text in re.findall(r"<td>([\d.]+) ", cells)]
+    for name, mean in zip(headings[2:], means[1:], strict=True):
+        assert mean == pytest.approx(runs[0].metrics[f"dice_{name}"].mean(), abs=6e-4)
 
 
 def test_worst_cases_come_first(runs, page):
