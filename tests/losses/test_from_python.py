@@ -12,6 +12,7 @@ from nacl_monai.posthoc import RegionLogits, fit_temperature
 LOSSES = [name for name in losses.__all__ if name.endswith("_loss") or name == "cross_entropy"]
 ERRORS = [name for name in metrics.__all__ if name.endswith(("_error", "_gap", "_score"))]
 ERRORS = [*ERRORS, "negative_log_likelihood"]
+ERRORS = [name for name in ERRORS if not name.startswith("pooled_")]  # which take bins
 LOGITS = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(3, (2, 1, 8, 6), generator=torch.Generator().manual_seed(1))
 PROBS = LOGITS.softmax(1)

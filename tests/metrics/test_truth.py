@@ -48,7 +48,7 @@ class Kind(NamedTuple):
 
 
 def kinds(*, images, quick):
-    """The whole grid, of which some are quick."""
+    """The whole grid, of which some are quick, and the others are of minutes."""
     grid = [
         Kind(spread, dims, structures, images)
         for dims in (2, 3)
@@ -59,7 +59,7 @@ def kinds(*, images, quick):
         pytest.param(one, id=f"{one.dims}d-{one.structures}-s{one.spread}")
         if one in quick
         else pytest.param(
-            one, id=f"{one.dims}d-{one.structures}-s{one.spread}", marks=pytest.mark.slow
+            one, id=f"{one.dims}d-{one.structures}-s{one.spread}", marks=pytest.mark.nightly
         )
         for one in grid
     ]
