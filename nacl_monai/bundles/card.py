@@ -16,8 +16,9 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.menus import dataset_folder
-from nacl_monai.metrics import REGIONS
-from nacl_monai.metrics.columns import region_label
+from nacl_monai.metrics import REGIONS, Pooled, direction
+from nacl_monai.metrics.columns import LEADING, METRICS, region_label
+from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.reports import (
     Estimate,
     Evaluated,
@@ -31,6 +32,17 @@ from nacl_monai.runs import RunFolder
 from nacl_monai.training.hints import referred
 
 DIAGRAM = "reliability.png"
+#: What is led with, and for which value of it a model is right.
+SHOWN = {
+    "dice": "1 is best",
+    "hd95": "0 is best; voxels",
+    "ece_near": "0 for true probabilities",
+    "confidence_gap_near": "0 for true probabilities; above 0 is overconfident",
+    "nll_all": "compares models: least for true probabilities",
+    "contour_misses": "0.05 for true probabilities",
+    "contour_size": "volumes of the structure",
+    "expected_volume_error": "0 is best; as a share of the volume",
+}
 #: The end of a bundle's name, for a run that was evaluated.
 MEASURED = " with measured confidence"
 
@@ -47,14 +59,16 @@ def calibration_of(run: Evaluated) -> dict[str, Any]:
         run: Evaluated on its test cases.
 
     Returns:
-        ``patients`` (or ``cases``, where nobody knows whose they are) and ``volumes``, how many; and
-        ``regions``: for each region that was evaluated the mean over patients of ``ece`` and of
-        ``confidence_gap``, mean confidence less the share of right voxels, with the ends of their 95 %
-        intervals (None where there is a single patient).
+        ``patients`` (or ``cases``, where nobody knows whose they are) and ``volumes``, how many;
+        ``pooled``: the numbers that the card leads with, of all cases together where they were counted,
+        such as ``ece_near``; and ``regions``: for each region that was evaluated the mean over patients
+        of ``ece`` and of ``confidence_gap``, mean confidence less the share of right voxels. All have
+        the ends of their 95 % intervals (None where there is a single patient).
     """
     return {
         run.unit: int(run.patients.nunique()),
         "volumes": len(run.cases),
+        "pooled": {name: _numbers(number) for name, number in _pooled(run).items()},
         "regions": {
             region: {error: _numbers(mean) for error, mean in means.items()}
             for region, means in _means(run).items()
@@ -63,28 +77,56 @@ def calibration_of(run: Evaluated) -> dict[str, Any]:
 
 
 def calibration_card(run: Evaluated) -> str:
-    """The same as a section in Markdown: a table, what its words mean, and the diagram of the bins.
+    """The same as a section in Markdown: tables, what their words mean, and the diagram of the bins.
 
     It is empty where no calibration was measured.
     """
+    if not _means(run):
+        return ""
+    diagram = f"![Reliability diagram]({DIAGRAM})\n\n" if run.bins else ""
+    return (
+        "## How far its probabilities can be trusted\n\n"
+        f"Measured on {_people(run)} of the test set.\n\n"
+        f"{_leading_section(run)}{_regions_section(run)}"
+        "The expected calibration error (ECE) is how far the confidence is from the share of voxels "
+        "that are right. Where confidence − accuracy is above 0, the model is more certain than right. "
+        "All of it holds for images like these; measure your own with "
+        "`nacl-monai audit PREDICTIONS LABELS`.\n\n"
+        f"{diagram}"
+    )
+
+
+def _leading_section(run: Evaluated) -> str:
+    """The table of what is led with; empty where nothing was counted over all cases together."""
+    if not _pooled(run):
+        return ""
+    rows = [
+        (METRICS[name].label, _text(name, number), SHOWN[name])
+        for name, number in _shown(run).items()
+    ]
+    return (
+        f"{markdown_table(('number', 'with 95 % interval', 'reads as'), rows, 'lrl')}\n\n"
+        "Near the prediction is what it segments, and all within a margin of it. Numbers near it, of "
+        "contours and of volumes are of all cases together.\n\n"
+    )
+
+
+def _regions_section(run: Evaluated) -> str:
+    """The table of regions, those of the label alone where others are led with."""
+    pooled = _pooled(run)
     rows = [
         (region, region_label(region), means["ece"].text(), _direction(means.get("confidence_gap")))
         for region, means in _means(run).items()
+        if not pooled or depends_on_labels(region)
     ]
-    header = ("region", "its voxels", "ECE, with 95 % interval", "confidence − accuracy")
     if not rows:
         return ""
-    shown = f"![Reliability diagram]({DIAGRAM})\n\n" if run.bins else ""
-    return (
-        "## How far its probabilities can be trusted\n\n"
-        f"Measured on {_people(run)} of the test set; means over {run.unit}:\n\n"
-        f"{markdown_table(header, rows, 'llrl')}\n\n"
-        "The expected calibration error (ECE) is how far the confidence is from the share of voxels "
-        "that are right: 0 is perfect. Where confidence − accuracy is above 0, the model is more "
-        "certain than right. All of it holds for images like these; measure your own with "
-        "`nacl-monai audit PREDICTIONS LABELS`.\n\n"
-        f"{shown}"
-    )
+    header = ("region", "its voxels", "ECE, with 95 % interval", "confidence − accuracy")
+    title, bend = "", ""
+    if pooled:
+        title = "### The paper's measures\n\n"
+        bend = "; the label decides which voxels count, so that even the truth has an error"
+    return f"{title}Means over {run.unit}{bend}:\n\n{markdown_table(header, rows, 'llrl')}\n\n"
 
 
 def write_card(found: Evaluated | None, *folders: Path) -> str:
@@ -97,10 +139,38 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
     if found is None:
         return ""
     if found.bins is not None:
-        figure = draw_reliability([Run(**vars(found), name="test set")])
+        region = "near" if "near" in found.bins.regions else None
+        figure = draw_reliability([Run(**vars(found), name="test set")], region=region)
         for folder in folders:
             save_png(figure, folder / DIAGRAM)
     return calibration_card(found)
+
+
+def _pooled(run: Evaluated) -> dict[str, Pooled]:
+    """Those of all cases together that are led with, where they were counted."""
+    numbers = {} if run.bins is None else run.bins.pooled_numbers
+    return {
+        name: numbers[name]
+        for name in SHOWN
+        if name in numbers and not np.isnan(numbers[name].value)
+    }
+
+
+def _shown(run: Evaluated) -> dict[str, Estimate | Pooled]:
+    """All that are led with; scores of cases are means."""
+    numbers: dict[str, Estimate | Pooled] = {**_pooled(run)}
+    for name in ("dice", "hd95", "nll_all"):
+        if name in run.metrics and run.metrics[name].notna().any():
+            numbers[name] = run.mean(name)
+    return {name: numbers[name] for name in SHOWN if name in numbers}
+
+
+def _text(name: str, number: Estimate | Pooled) -> str:
+    """A number with its interval, and what its sign says."""
+    text = number.text(METRICS[name].decimals)
+    if name == LEADING[1] and isinstance(number, Pooled):
+        return f"{text}, {direction(number)}"
+    return text
 
 
 def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
@@ -116,7 +186,7 @@ def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def _numbers(mean: Estimate) -> dict[str, float | None]:
+def _numbers(mean: Estimate | Pooled) -> dict[str, float | None]:
     values = dict(zip(("low", "high"), mean.interval(), strict=True))
     return {
         name: None if np.isnan(value) else round(float(value), 6)

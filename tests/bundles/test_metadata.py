@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from importlib.metadata import version
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
+from nacl_monai import audit
 from nacl_monai.bundles.card import (
     bundle_metadata,
     calibration_card,
@@ -19,6 +21,7 @@ from nacl_monai.bundles.card import (
 from nacl_monai.bundles.self_contained import run_configs, self_contained
 from nacl_monai.errors import InputError
 from nacl_monai.menus import dataset_names
+from nacl_monai.metrics.columns import METRICS
 from nacl_monai.reports import Evaluated
 from nacl_monai.reports.evaluation_files import EvaluationOf
 from nacl_monai.runs import RunFolder
@@ -162,6 +165,7 @@ def test_numbers_are_means_over_patients_with_students_intervals():
     assert numbers["patients"] == 3
     assert numbers["volumes"] == 4
     assert numbers["regions"].keys() == {"union"}
+    assert numbers["pooled"] == {}
     assert numbers["regions"]["union"] == {
         "ece": {"mean": 0.4, "low": 0.0, "high": round(0.4 + half, 6)}
     }
@@ -188,7 +192,7 @@ def test_one_patient_has_a_mean_and_no_interval():
 
     card = calibration_card(run)
     assert (
-        "Measured on 1 patient (2 volumes) of the test set; means over patients:\n\n| region"
+        "Measured on 1 patient (2 volumes) of the test set.\n\nMeans over patients:\n\n| region"
         in card
     )
     assert "| 0.200 | – |\n\nThe expected" in card
@@ -209,3 +213,25 @@ def test_diagram_is_shown_where_there_are_bins(tmp_path):
     assert top.startswith(b"\x89PNG")
     assert "reliability.png" not in calibration_card(found(["a", "b"], ece_all=[0.1, 0.2]))
     assert write_card(measured(RunFolder(tmp_path / "other")), *folders) == ""
+
+
+def test_card_leads_with_numbers_of_all_cases_together():
+    """As they are under ``pooled`` in summary.json, with their sign; the paper's regions follow."""
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([0.5, 0.5, 0.5], (6, 5, 5, 5)).transpose(0, 4, 1, 2, 3)
+    labels = rng.integers(0, 3, (6, 5, 5, 5))
+    run = audit(probs, labels, classes=["background", "left", "right"]).run
+    summary = run.bins.pooled_numbers
+
+    card, numbers = calibration_card(run), calibration_of(run)
+
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$", card, re.MULTILINE))
+    gap = summary["confidence_gap_near"].text()
+    assert rows["ECE near the prediction"] == summary["ece_near"].text()
+    assert rows["Confidence − accuracy near the prediction"] == f"{gap}, overconfident"
+    assert rows["NLL over all voxels"] == run.mean("nll_all").text(4)
+    for name in ("contour_misses", "contour_size", "expected_volume_error"):
+        assert rows[METRICS[name].label] == summary[name].text()
+        assert numbers["pooled"][name]["mean"] == round(summary[name].value, 6)
+    paper = card.split("### The paper's measures")[1]
+    assert re.findall(r"^\| (\w+) \| Voxels", paper, re.M) == ["foreground", "union", "boundary"]
