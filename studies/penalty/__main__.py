@@ -25,6 +25,13 @@ from nacl_monai.files import write_text
 TRAINING, VALIDATING = 22, 37
 SCHEDULE = ("--max_epochs", "24", "--batch_size", "8", "--val_interval", "2")
 COLUMNS = ("dice", "nll_all", "brier_all", "ece_foreground", "ece_union", "ece_boundary", "ece_all")
+POOLED = (
+    "ece_near",
+    "confidence_gap_near",
+    "contour_misses",
+    "contour_size",
+    "expected_volume_bias",
+)
 
 
 def nacl(weight: float, **settings: object) -> dict[str, object]:
@@ -91,8 +98,10 @@ def measure(name: str, seed: int, data: Path, runs: Path) -> dict[str, object]:
         validate = ["--cases_to_evaluate", "val", "--evaluation_dir", str(summary.parent)]
         _call("train", *words, *train)
         _call("evaluate", *words, *validate)
-    means = json.loads(summary.read_text(encoding="utf-8"))
-    return {"setting": name, "seed": seed, **{column: means[column]["mean"] for column in COLUMNS}}
+    numbers = json.loads(summary.read_text(encoding="utf-8"))
+    means = {column: numbers["metrics"][column]["mean"] for column in COLUMNS}
+    pooled = {column: numbers["pooled"][column]["value"] for column in POOLED}
+    return {"setting": name, "seed": seed, **means, **pooled}
 
 
 def _call(*words: str) -> None:
