@@ -29,7 +29,7 @@ def test_worst_cases_are_kept_upright(tmp_path, run):
     assert code == 0, err
 
     table = pd.read_csv(tmp_path / "audit/cases.csv").set_index("case")
-    worst = table["ece_union"].sort_values(ascending=False, kind="stable").index[:3]
+    worst = table["ece_near"].sort_values(ascending=False, kind="stable").index[:3]
     assert {path.stem for path in (tmp_path / "audit/maps").iterdir()} == set(worst)
     for case in worst:
         probs, label = study.cases[case]

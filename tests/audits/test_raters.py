@@ -435,6 +435,6 @@ def test_page_sets_raters_side_by_side(audited, tmp_path, monkeypatch):
     assert rows == ["share of 3 raters", *NAMES, "each by the others"]
     names = [[one.name for one in runs] for runs in drawn]
     assert names.count(["share of 3 raters", *NAMES]) == 1
-    assert "CRPS of the volume in ml ↓, anterior" in text
+    assert "<td>CRPS of the volume in ml ↓</td>" in text
     alone = page.write_page(read_run(folder / "raters/ben"), tmp_path / "ben.html", "command")
     assert "raters have labeled" not in alone.read_text(encoding="utf-8")
