@@ -154,7 +154,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         faults,
     )
     if options.from_logits:
-        read = partial(_activated, read=layout.read, activation=channels.activation)
+        read = partial(activated, read=layout.read, activation=channels.activation)
         found = replace(found, layout=replace(layout, read=read))
     if options.calibrator is None:
         return found
@@ -248,7 +248,7 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     return {case: match[1] for case, match in found.items() if match}
 
 
-def _activated(
+def activated(
     prediction: Prediction, read: Callable[[Prediction], Probabilities], activation: str
 ) -> Probabilities:
     """The probabilities of saved logits.

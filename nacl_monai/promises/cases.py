@@ -24,6 +24,7 @@ from nacl_monai.audits.output import check_measured
 from nacl_monai.audits.reading import (
     Calibrated,
     Found,
+    activated,
     check_agreement,
     check_calibrator,
     check_channels,
@@ -45,7 +46,7 @@ from nacl_monai.metrics.voxels import (
     checked_voxels,
     dequantized,
 )
-from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
+from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.progress import progress_bar
 from nacl_monai.promises.control import CONTOURS, INNER, LEAST, MARGIN, MEAN, WITHIN, Control
 from nacl_monai.promises.curves import (
@@ -227,29 +228,44 @@ def curves_of_arrays(
     curves = []
     for one, label, counts, size in zip(several, labeled, masks, sizes, strict=True):
         batch = [None if part is None else as_tensor(part)[None] for part in (one, label, counts)]
-        voxels = checked_case(batch, structures, ignore_index, from_logits)
-        curves.append(curves_of_case(*voxels, named, size, overlapping=bool(structures)))
+        curves.append(checked_curves(batch, named, structures, size, ignore_index, from_logits))
     activation = "sigmoid" if structures else "softmax"
     definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
     return joined_curves(names, curves, list(map(str, patients)), definition)
 
 
-def checked_case(
-    batch: Sequence[Any], structures: Sequence[str], ignore_index: int | None, from_logits: bool
-) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor | None]:
-    """Checked probabilities of a case, the mask of each structure, and the voxels that count."""
+def checked_curves(
+    batch: Sequence[Any],
+    named: Mapping[str, Sequence[int]],
+    overlapping: Sequence[str],
+    spacing: Sequence[float],
+    ignore_index: int | None,
+    from_logits: bool,
+) -> dict[str, Array]:
+    """The curves of a case of arrays, once they are checked.
+
+    Args:
+        batch: Probabilities, labels, and the mask of what counts or None, each with a batch axis of 1.
+        named: Name → channels of each structure.
+        overlapping: Names of the channels where these are structures that may overlap.
+        spacing: The size of a voxel along each axis, in mm.
+        ignore_index: The label of voxels that do not count.
+        from_logits: Whether logits are given.
+    """
     probs, labels, mask = batch
-    if structures:
+    if overlapping:
         probs = probs.sigmoid() if from_logits else probs
-        problems = list(binary_problems(probs, labels, structures, mask, ignore_index))
+        problems = list(binary_problems(probs, labels, overlapping, mask, ignore_index))
         inside = torch.stack([voxels.probs[0, 1] for voxels in problems])
         masks = [voxels.labels[0] == 1 for voxels in problems]
         counts = problems[0].counted
     else:
         voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
         inside, counts = voxels.probs[0], voxels.counted
-        masks = [voxels.labels[0] == k for k in range(1, len(inside))]
-    return inside, masks, None if counts is None else counts[0]
+        masks = [voxels.labels[0] == k for k in range(len(inside))]
+    labeled = [torch.stack([masks[k] for k in channels]).any(0) for channels in named.values()]
+    counts = None if counts is None else counts[0]
+    return curves_of_case(inside, labeled, counts, named, spacing, overlapping=bool(overlapping))
 
 
 @dataclass(frozen=True)
@@ -443,7 +459,8 @@ def _read_through(
 ) -> Layout:
     """The layout, read through what the calibration patients' predictions went through."""
     if options.from_logits:
-        layout = replace(layout, read=partial(_activated, layout.read, channels.activation))
+        read = partial(activated, read=layout.read, activation=channels.activation)
+        layout = replace(layout, read=read)
     said, given, fitted = list(promise.definition["calibrator"]), [], None
     if options.calibrator is not None:
         calibrator = read_calibrator(options.calibrator)
@@ -457,13 +474,6 @@ def _read_through(
         return layout
     modules = dict.fromkeys(cases, fitted.module)
     return replace(layout, read=Calibrated(layout.read, channels, modules))
-
-
-def _activated(read: Any, activation: str, prediction: Prediction) -> Probabilities:
-    predicted: Probabilities = read(prediction)
-    logits = torch.from_numpy(predicted.voxels).float()
-    probs = OUTPUTS[activation].probs_of(logits).numpy()
-    return replace(predicted, voxels=probs, whole=False, step=None)
 
 
 def write_contours(case: NewCase, folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine
 
 from nacl_monai.metrics.regions import case_spacings
-from nacl_monai.promises.cases import checked_case, curves_of_case, joined_curves
+from nacl_monai.promises.cases import checked_curves, joined_curves
 from nacl_monai.promises.curves import CURVES_FILE, Array, definition_of
 from nacl_monai.training import CalibrationError
 from nacl_monai.training.case_files import CaseHandler
@@ -53,17 +53,9 @@ class CaseCurves(CaseHandler):
     def _curve(self, probs: torch.Tensor, labels: torch.Tensor) -> dict[str, Array]:
         metric = self.calibration.metric_fn
         batch = [torch.as_tensor(probs)[None].cpu(), torch.as_tensor(labels)[None].cpu(), None]
-        inside, masks, counts = checked_case(
-            batch, metric.structures, metric.ignore_index, metric.from_logits
-        )
-        if not metric.structures:
-            masks = [
-                torch.stack([masks[k - 1] for k in of]).any(0) for of in self._structures.values()
-            ]
         (spacing,) = case_spacings(metric.margin_spacing, 1, probs.ndim - 1, labels)
-        return curves_of_case(
-            inside, masks, counts, self._structures, spacing, overlapping=bool(metric.structures)
-        )
+        how = metric.structures, spacing, metric.ignore_index, metric.from_logits
+        return checked_curves(batch, self._structures, *how)
 
     @property
     def _structures(self) -> dict[str, Sequence[int]]:

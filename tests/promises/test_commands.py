@@ -303,6 +303,10 @@ def resized(new, scale):
         (one_less, "has 2 channels"),
         (calibrators, "was fitted on p01"),
         (unplaced, "no file beside it says where its voxels are"),
+        (
+            lambda new, _: [new.nnunet(), "--from-logits", *PATIENTS],
+            "as probabilities do; leave out --from-logits",
+        ),
         (lambda new, _: resized(new, 2), "wide, but those of the calibration patients were"),
         (lambda new, _: resized(new, 0.5), "wide, but those of the calibration patients were"),
         (

@@ -67,6 +67,15 @@ def test_curves_are_those_of_the_arrays(tmp_path, overlapping):
     assert found.definition["calibrator"] == ["temperature_near"]
 
 
+def test_structure_may_be_the_background(tmp_path):
+    """Class 0 is as good as any."""
+    found, given = evaluated(tmp_path, False, decisions={"outside": [0], "left": [1]})
+
+    for k, case in enumerate(given):
+        label = case["label"][0].numpy()
+        assert found.hits[k, :, 0, -1].tolist() == [(label == 0).sum(), (label == 1).sum()]
+
+
 def test_structure_of_several_classes_is_their_union(tmp_path):
     """And an ignored label counts nowhere."""
     found, given = evaluated(tmp_path, False, decisions={"both": [1, 2]}, ignore_index=2)
