@@ -88,6 +88,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
     Raises:
         InputError: If it cannot be written.
     """
+    diagrams, shown = dict(_diagrams(run)), _shown(run)
     text = page_template().render(
         run=run,
         sample=_sample(run),
@@ -95,11 +96,11 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         raters=_raters(run) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
-        near="" if run.bins.bins_of("near") is None else _near_diagram(run),
-        decisions=_decision_table(run),
-        scores=list(_score_rows(run)),
+        near=diagrams.pop(_near(run), ""),
+        decisions=_decision_table(run, shown),
+        scores=list(_score_rows(run, shown)),
         classes=_class_table(run),
-        diagrams=list(_diagrams(run)),
+        diagrams=list(diagrams.items()),
         selective="" if run.bins.fine is None else png_source(draw_selective([run])[0]),
         worst=_worst_table(run),
         maps=list(_maps(run)),
@@ -220,7 +221,10 @@ def _cell(run: Run, column: str) -> str:
     return run.mean(column).text() if column in run.metrics else "–"
 
 
-def _shown(run: Run) -> list[tuple[str, Metric, str]]:
+_Shown = Sequence[tuple[str, Metric, str]]
+
+
+def _shown(run: Run) -> _Shown:
     """What is shown beside the errors of regions: the column, its metric, and its structure."""
     columns = shown_scores(map(str, run.metrics), run.bins.decided)
     return [shown for shown in columns if run.number(shown[0]) is not None]
@@ -231,9 +235,8 @@ def _text(run: Run, column: str, metric: Metric) -> str:
     return "–" if number is None else number.text(metric.decimals)
 
 
-def _decision_table(run: Run) -> dict[str, object]:
+def _decision_table(run: Run, shown: _Shown) -> dict[str, object]:
     """DSC, HD95 and what was decided by the probabilities: a column for all, and for each structure."""
-    shown = _shown(run)
     names = dict.fromkeys(structure for _, _, structure in shown if structure)
     columns = {(metric.heading, structure): name for name, metric, structure in shown}
     rows = [
@@ -243,9 +246,8 @@ def _decision_table(run: Run) -> dict[str, object]:
     return {"headings": ["all", *names], "rows": rows}
 
 
-def _score_rows(run: Run) -> Iterator[tuple[str, str]]:
+def _score_rows(run: Run, shown: _Shown) -> Iterator[tuple[str, str]]:
     """What is not of a structure, or all where there is one structure alone."""
-    shown = _shown(run)
     in_table = {metric.heading for _, metric, structure in shown if structure}
     for name, metric, _ in shown:
         if metric.heading not in in_table:
@@ -276,9 +278,10 @@ def _preferred(run: Run) -> list[str]:
     return present or run.bins.regions
 
 
-def _near_diagram(run: Run) -> str:
-    (region, *_) = run.bins.regions_of("near")
-    return png_source(draw_reliability([run], region=region))
+def _near(run: Run) -> str:
+    """The title of the diagram that leads; none has it where nothing near was counted."""
+    found = [name for name in run.bins.regions if run.bins.region_and_structure(name)[0] == "near"]
+    return run.bins.label(found[0]) if found else ""
 
 
 def _diagrams(run: Run) -> Iterator[tuple[str, str]]:

@@ -352,5 +352,7 @@ def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, sa
     sentence = page.split('<div class="verdict"><p>')[1].split("</p>")[0]
     assert sentence.startswith(f"Near what it segments, this model is {said}")
     assert ("Calibrate it" in sentence) == (temperature != 1)
+    assert page.count('alt="Reliability near the prediction"') == 1
+    assert 'alt="Voxels near what is predicted"' not in page  # it is not drawn again below
     claimed, right = probs.max(1).values.mean(), (probs.argmax(1) == labels).float().mean()
     assert f"it says {claimed:.1%} on average, and is right {right:.1%} [" in sentence
