@@ -42,6 +42,11 @@ def split_unit(case: Case) -> str:
     return case.get("patient", case["case"])
 
 
+def names_of(case: Case) -> set[str]:
+    """What tables call a case and its patient."""
+    return {case["case"], split_unit(case)}
+
+
 def raise_fault(fault: InputError) -> NoReturn:
     """Ends the search at the first fault."""
     raise fault

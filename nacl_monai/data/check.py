@@ -20,7 +20,7 @@ import pandas as pd
 from monai.bundle import ConfigParser
 
 from nacl_monai.counting import counted
-from nacl_monai.data.cases import Case, reported, split_unit
+from nacl_monai.data.cases import Case, names_of, reported, split_unit
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import LoadCase, LoadedCase, LostVoxels, preprocess_label
 from nacl_monai.data.volumes import transforms_hash
@@ -95,7 +95,7 @@ def check_dataset(
         loaded = load_case.read(case, summary.faults.append)
         if loaded is not None:
             with reported(summary.faults.append):
-                check_no_formula(dataset_dir, [case["case"], split_unit(case)])
+                check_no_formula(dataset_dir, names_of(case))
                 check_new(case, loaded.fingerprints, known)
                 summary.add(case, loaded)
                 if preprocess:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from nacl_monai.data.cases import Case, split_unit
+from nacl_monai.data.cases import Case, names_of, split_unit
 from nacl_monai.data.patients import alike_in_two_sets
 from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.files import write_text
@@ -121,7 +121,7 @@ def split_cases(
         raise InputError(
             f"train_fraction {train_fraction}: is not a share; choose one above 0 and at most 1"
         )
-    check_no_formula("cases", [name for case in cases for name in (case["case"], split_unit(case))])
+    check_no_formula("cases", [name for case in cases for name in names_of(case)])
     file = Path(file)
     if file.is_file() and not is_drawn(file):
         if train_fraction < 1:

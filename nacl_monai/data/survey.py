@@ -17,7 +17,7 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import compute_shape_offset, zoom_affine
 
-from nacl_monai.data.cases import Case, ReportFault, image_files, reported, split_unit
+from nacl_monai.data.cases import Case, ReportFault, image_files, names_of, reported
 from nacl_monai.data.faults import SPATIAL_AXES, VoxelGrid, readable
 from nacl_monai.data.formats import Description, is_word_for_ct
 from nacl_monai.data.loading import LoadCase
@@ -100,7 +100,7 @@ def survey(
     load = LoadCase([[0]], 1).read_volume
     for case in progress_bar(cases, description="Looking at the data", unit="case"):
         with reported(report_fault):
-            check_no_formula("cases", [case["case"], split_unit(case)])
+            check_no_formula("cases", names_of(case))
             _add(found, case, load, case["case"] in intensities_of)
     return found
 

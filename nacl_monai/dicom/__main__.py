@@ -41,8 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     classes = f"of all classes, background first (default: {names})"
     add("--names", nargs="+", metavar="NAME", help=classes)
     apart = f"how far apart series and map may put a voxel (default: {AFFINE_TOLERANCE})"
-    limit = AFFINE_TOLERANCE
-    add("--affine_tolerance", type=distance, default=limit, metavar="MM", help=apart)
+    add("--affine_tolerance", type=distance, default=AFFINE_TOLERANCE, metavar="MM", help=apart)
     return parser
 
 

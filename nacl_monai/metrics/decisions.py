@@ -377,7 +377,7 @@ class DecisionNumbers:
         contour_misses: The share of the structure that its contours really miss, in all cases together.
         contour_size: Their volume in volumes of the structure.
         expected_volume_bias: The expected volume minus the structure's, as a share of the latter.
-        expected_volume_error: How far the expected volume is off on average, likewise.
+        expected_volume_error: How far the expected volume is off on average, in the same share.
         expected_dice_bias: Expected minus true Dice, the mean over cases.
         expected_dice_error: How far the expected Dice is off on average.
         rank_correlation: Spearman's, of expected and true Dice over patients.

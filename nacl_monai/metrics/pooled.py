@@ -98,12 +98,17 @@ class Pooled:
             >>> Pooled(0.034, 0.036, 0.027, 0.041, 20, 0).text()
             '0.034 [0.027, 0.041]'
         """
-        if np.isnan(self.value):
-            return undefined
-        # Adding 0 makes -0.000 of a rounded -0.0001 the 0.000 that it is.
-        numbers = (round(number, decimals) + 0.0 for number in (self.value, self.low, self.high))
-        value, low, high = (f"{number:.{decimals}f}" for number in numbers)
-        return value if np.isnan(self.low) else f"{value} [{low}, {high}]"
+        return interval_text(self.value, *self.interval(), decimals, undefined)
+
+
+def interval_text(value: float, low: float, high: float, decimals: int, undefined: str) -> str:
+    """A number and its interval, which is left out where it is NaN: "0.034 [0.027, 0.041]"."""
+    if np.isnan(value):
+        return undefined
+    # Adding 0 makes -0.000 of a rounded -0.0001 the 0.000 that it is.
+    numbers = (round(number, decimals) + 0.0 for number in (value, low, high))
+    shown, start, end = (f"{number:.{decimals}f}" for number in numbers)
+    return shown if np.isnan(low) else f"{shown} [{start}, {end}]"
 
 
 def pooled_error(
@@ -344,7 +349,7 @@ def _tail(patients: int, coverage: float) -> float:
 
 
 @lru_cache(maxsize=4)  # the numbers of a table have the same patients
-def draws(patients: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+def draws(patients: int, resamples: int = RESAMPLES, seed: int | tuple[int, ...] = 0) -> Array:
     """How often each patient is drawn with replacement, ``(resamples, patients)``.
 
     Example:

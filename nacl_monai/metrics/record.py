@@ -459,7 +459,7 @@ class Record:
         for sums, prefix in parts:
             arrays |= {} if sums is None else sums.arrays(prefix)
         arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
-        arrays["checksum"] = np.array(_checksum(arrays))
+        arrays["checksum"] = np.array(arrays_checksum(arrays))
         with atomic_path(file) as temporary, temporary.open("wb") as stream:  # savez would add .npz
             # By the name, the types that NumPy's stubs expect are those of its options.
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
@@ -582,13 +582,13 @@ def _read_definition(path: Path, arrays: Arrays) -> dict[str, Any]:
     if not {"definition", "checksum"} & arrays.keys():
         return {"calibrator": list(map(str, arrays.get("calibrator", ())))}
     checked = {key: arrays[key] for key in arrays if key not in ("checksum", "calibrator")}
-    if str(arrays.get("checksum")) != _checksum(checked):
+    if str(arrays.get("checksum")) != arrays_checksum(checked):
         raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")
     definition: dict[str, Any] = json.loads(str(arrays["definition"]))
     return definition
 
 
-def _checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+def arrays_checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """The SHA-256 of arrays with their names, types and shapes, in whatever order they are."""
     digest = hashlib.sha256()
     for key in sorted(arrays):

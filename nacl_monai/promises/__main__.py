@@ -71,9 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     promise.set_defaults(run=_promise)
     add = promise.add_argument
     given = (
-        "a folder of predictions and one of label maps; or a run; or promise.npz of several sites; with "
-        "--apply "
-        "a folder of new predictions"
+        "a folder of predictions and one of label maps; or a run; or promise.npz of several sites; "
+        "with --apply a folder of new predictions"
     )
     add("given", nargs="+", type=Path, metavar="FOLDER", help=given)
     add("--output", type=Path, default=Path("promise"), metavar="DIR", help="default: promise")

@@ -44,7 +44,7 @@ from scipy.special import expit
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
-from nacl_monai.metrics.record import _checksum, first_repeated, listed, read_arrays
+from nacl_monai.metrics.record import arrays_checksum, first_repeated, listed, read_arrays
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
@@ -270,7 +270,7 @@ class Curves:
         arrays |= {"cases": np.array(self.cases), "structures": np.array(self.structures)}
         arrays |= {"patients": np.array(self.patients)} if self.known else {}
         arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
-        arrays["checksum"] = np.array(_checksum(arrays))
+        arrays["checksum"] = np.array(arrays_checksum(arrays))
         with atomic_path(file) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
         return Path(file)
@@ -326,7 +326,7 @@ def read_curves(file: str | Path) -> Curves:
     keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
     arrays: dict[str, Any] = read_arrays(path, keys, _AGAIN, ["patients"])
     said = str(arrays.pop("checksum"))
-    if said != _checksum(arrays):
+    if said != arrays_checksum(arrays):
         raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")
     definition = json.loads(str(arrays.pop("definition")))
     cases, structures = (list(map(str, arrays.pop(key))) for key in ("cases", "structures"))

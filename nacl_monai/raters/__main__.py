@@ -41,8 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     near = "how far from a border voxels count (default: 3)"
     add("--band", type=float, default=3.0, metavar="MM", help=near)
     apart = f"how far apart two label maps may put a voxel (default: {AFFINE_TOLERANCE})"
-    limit = AFFINE_TOLERANCE
-    add("--affine_tolerance", type=distance, default=limit, metavar="MM", help=apart)
+    add("--affine_tolerance", type=distance, default=AFFINE_TOLERANCE, metavar="MM", help=apart)
     group = r"whose a case is, the group of a regular expression: '(patient\d+)_'"
     add("--patient-pattern", metavar="REGEX", help=group)
     return fit

@@ -37,6 +37,7 @@ from scipy.stats import t as student
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import METRICS, metric_of
+from nacl_monai.metrics.pooled import draws, interval_text
 
 Array = npt.NDArray[np.float64]
 
@@ -74,12 +75,7 @@ class Estimate:
 
     def text(self, decimals: int = 3, undefined: str = "–") -> str:
         """The mean, and its 95 % interval where there is one: "0.107 [0.081, 0.132]"."""
-        if np.isnan(self.mean):
-            return undefined
-        # Adding 0 makes -0.000 of a rounded -0.0001 the 0.000 that it is.
-        numbers = (round(value, decimals) + 0.0 for value in (self.mean, *self.interval()))
-        mean, low, high = (f"{number:.{decimals}f}" for number in numbers)
-        return mean if np.isnan(self.error) else f"{mean} [{low}, {high}]"
+        return interval_text(self.mean, *self.interval(), decimals, undefined)
 
     def p_different(self) -> float:
         """The two-sided p-value of a mean of 0."""
@@ -196,9 +192,7 @@ def bootstrap_weights(
     patients: int, resamples: int = RESAMPLES, seed: int | Sequence[int] = 0
 ) -> Array:
     """How often each patient is drawn in each resampling with replacement, (resamples, patients)."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
-    return drawn.astype(np.float64)
+    return draws(patients, resamples, seed if isinstance(seed, int) else tuple(seed))
 
 
 def bootstrap_ratios(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
+from nacl_monai.metrics.decisions import rank_correlation
 from nacl_monai.metrics.pooled import Pooled, direction
 
 _RULES = {"l": ":---", "r": "---:"}
@@ -110,10 +110,6 @@ def leading_text(numbers: Mapping[str, Pooled]) -> str:
     return "; ".join([*parts, *([direction(gap)] if gap else [])])
 
 
-#: Fewer cases have no correlation worth a number.
-FEWEST = 3
-
-
 def rank_correlations(metrics: pd.DataFrame) -> dict[str, float]:
     """Spearman's rank correlation of the expected with the true Dice over the cases of one run.
 
@@ -149,6 +145,4 @@ def _is_expected(column: object) -> bool:
 
 def _correlation(first: pd.Series[float], second: pd.Series[float]) -> float:
     both = pd.concat([first, second], axis=1).dropna()
-    if len(both) < FEWEST or (both.nunique() < 2).any():
-        return float("nan")
-    return float(spearmanr(*both.to_numpy().T).statistic)
+    return rank_correlation(*both.to_numpy().T)
