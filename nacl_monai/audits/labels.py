@@ -166,15 +166,21 @@ def read_labels(
     if image.voxels.ndim != 3:
         raise InputError(f"{file}: has {len(image.voxels)} channels; a label map has one")
     values = whole_numbers(file, image.voxels, image.step)
-    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
     if predicted.turned:
         values = turned(values, image.affine)
-        turn: Any = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
-        sizes = sizes[turn[:, 0].argsort()]
     grid = VoxelGrid(str(file), image.shape, image.affine)
     _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
-    spacing = tuple(sizes[::-1].tolist())
+    spacing = voxel_sizes(image.affine, are_turned=predicted.turned)
     return replace(_labels(file, values, channels), affine=image.affine, spacing=spacing)
+
+
+def voxel_sizes(affine: npt.NDArray[Any], *, are_turned: bool) -> tuple[float, ...]:
+    """The size of a voxel along z, y and x in mm; of axes that a reader has turned, along these."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if are_turned:
+        turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+        sizes = sizes[turn[:, 0].argsort()]
+    return tuple(sizes[::-1].tolist())
 
 
 def whole_numbers(

@@ -16,6 +16,7 @@ import torch
 
 from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
 from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities
+from nacl_monai.audits.labels import voxel_sizes
 from nacl_monai.audits.layouts import Layout, in_order, recognized
 from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.names import images_by_name
@@ -137,11 +138,7 @@ def _spacing(predicted: Probabilities, affine: Affine) -> tuple[float, ...]:
             f"{predicted.file}: no file beside it says where its voxels are, so that no margin in mm is "
             "known; add the .pkl or the segmentation"
         )
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if predicted.turned:
-        turn: Any = nibabel.orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
-        sizes = sizes[np.argsort(turn[:, 0])]
-    return tuple(sizes[::-1].tolist())
+    return voxel_sizes(affine, are_turned=predicted.turned)
 
 
 def curves_of_case(
