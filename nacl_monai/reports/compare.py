@@ -84,7 +84,7 @@ def comparison_markdown(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
         rows = [[str(method), *cells] for method, *cells in shown.itertuples(name=None)]
         text = markdown_table(["Method", *shown.columns], rows, "l" + "r" * len(shown.columns))
         parts += [text] if len(shown.columns) else []
-    lines = [parts[0], "", *_notes(table, "Bold"), *([""] if tests else [])]
+    lines = [parts[0], "", *_notes(table, "Bold: best of the column"), *([""] if tests else [])]
     lines += [f"- {line}" for line in tests]
     lines += ["", f"{_PAPER}.", "", *parts[1:]] if len(parts) > 1 else []
     return "\n".join(lines) + "\n"
@@ -93,7 +93,12 @@ def comparison_markdown(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
 def comparison_text(table: pd.DataFrame, tests: Sequence[str] = ()) -> str:
     """The same for a terminal, a row per number, a star before the best of each."""
     main, paper = (_shown(table, m, "*{}").T for m in (COMPARED_METRICS, PAPER_METRICS))
-    lines = [main.rename_axis(None, axis=1).to_string(), "", *_notes(table, "*"), *tests]
+    lines = [
+        main.rename_axis(None, axis=1).to_string(),
+        "",
+        *_notes(table, "*: best of the row"),
+        *tests,
+    ]
     if len(paper):
         lines += ["", f"{_PAPER}:", paper.rename_axis(None, axis=1).to_string()]
     return "\n".join(lines) + "\n"
@@ -242,7 +247,7 @@ def _cell(
     return number, "" if n == row["cases"] else f" (n={n:.0f})"
 
 
-def _notes(table: pd.DataFrame, mark: str) -> list[str]:
+def _notes(table: pd.DataFrame, best: str) -> list[str]:
     """What the reader must know to read the numbers rightly."""
     notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}; HD95 in voxels."]
     if any(f"{name}_pooled" in table for name in (*LEADING, *DECISIONS)):
@@ -251,7 +256,7 @@ def _notes(table: pd.DataFrame, mark: str) -> list[str]:
             "the bias of noise, mean over structures."
         )
     if len(table) > 1:
-        notes[0] += f" {mark}: best of the column."
+        notes[0] += f" {best}."
     if table.attrs["caution"]:
         notes.append(table.attrs["caution"])
     if missing := uncounted(table.attrs["pooled"].values()):

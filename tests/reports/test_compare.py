@@ -134,6 +134,7 @@ class TestText:
     def test_columns_are_aligned_and_a_star_marks_the_best(self, small):
         """Numbers of a column end below each other."""
         lines = comparison_text(comparison_table(small)).splitlines()
+        assert any("*: best of the row." in line for line in lines)
 
         assert lines[:3] == [
             "                 CE   NACL",
