@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, TypeVar
 
@@ -34,21 +34,6 @@ def with_settings_of(function: Callable[..., Any], *but: str) -> Callable[[Decor
         return item
 
     return decorate
-
-
-def settings_of(
-    function: Callable[..., Any], given: Mapping[str, Any], *but: str
-) -> dict[str, Any]:
-    """The keyword arguments of a function: those that are given, and the defaults of the others.
-
-    Args:
-        function: Its keyword arguments are the settings.
-        given: Those that are not the default.
-        *but: Those that are left out.
-    """
-    bound = signature(function).bind_partial(**given)
-    bound.apply_defaults()
-    return {name: value for name, value in bound.arguments.items() if name not in but}
 
 
 class FunctionModule(nn.Module):

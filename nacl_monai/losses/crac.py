@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import ComposedLoss, Penalty, settings_of, with_settings_of
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.inputs import (
     check_not_negative,
@@ -32,6 +32,58 @@ from nacl_monai.losses.neighborhood import check_neighborhood, member_proportion
 
 # The range of a multiplier, which starts with the least.
 LEAST, MOST = 1e-6, 1e6
+
+
+def crac_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 5.0,
+    kernel_size: int = 3,
+    multipliers: Tensor | float = LEAST,
+    penalty_parameter: Tensor | float = 0.1,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> Tensor:
+    r"""Computes cross-entropy plus the augmented Lagrangian of constraints on the logits.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE} + \frac{1}{2K} \sum_k P(h_j^k, \rho_{r(j)}^k, \lambda_{r(j)}^k),
+        \quad \text{averaged over voxels } j,
+
+    see :func:`crac_penalty`.
+
+    Args:
+        margin: :math:`m`.
+        kernel_size: The window's extent along each axis, odd.
+        multipliers: :math:`\lambda`, ``(2, C)``, or one for all.
+        penalty_parameter: :math:`\rho`, ``(2, C)``, or one for all.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI and torch have no counterpart.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss = crac_loss(logits, torch.zeros(1, 1, 4, 4), margin=5.0, penalty_parameter=0.1)
+        >>> loss.detach()  # 0.1 · 5² / 2 for one class of two, in one of two regions
+        tensor(1.0056)
+        >>> loss.backward()
+    """
+    penalty = crac_penalty(
+        logits,
+        labels,
+        margin=margin,
+        kernel_size=kernel_size,
+        multipliers=multipliers,
+        penalty_parameter=penalty_parameter,
+        ignore_index=ignore_index,
+    )
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    return entropy + penalty
 
 
 def crac_penalty(
@@ -91,48 +143,6 @@ def crac_penalty(
     parameter = _of_voxels("penalty_parameter", penalty_parameter, outer, logits)
     penalties = violations * (weight + parameter / 2 * violations)
     return voxel_mean(penalties, labels, ignore_index) / 2
-
-
-@with_settings_of(crac_penalty)
-def crac_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    class_weights: Sequence[float] | None = None,
-    ignore_index: int | None = None,
-    **constraint: Any,
-) -> Tensor:
-    r"""Computes cross-entropy plus the augmented Lagrangian of constraints on the logits.
-
-    .. math::
-
-        \mathcal{L} = \mathcal{L}_{CE} + \frac{1}{2K} \sum_k P(h_j^k, \rho_{r(j)}^k, \lambda_{r(j)}^k),
-        \quad \text{averaged over voxels } j,
-
-    see :func:`crac_penalty`.
-
-    Args:
-        margin: :math:`m`.
-        kernel_size: The window's extent along each axis, odd.
-        multipliers: :math:`\lambda`, ``(2, C)``, or one for all.
-        penalty_parameter: :math:`\rho`, ``(2, C)``, or one for all.
-
-    Raises:
-        InputError: If a setting, shapes or label values do not fit.
-
-    Note:
-        MONAI and torch have no counterpart.
-
-    Example:
-        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
-        >>> loss = crac_loss(logits, torch.zeros(1, 1, 4, 4), margin=5.0, penalty_parameter=0.1)
-        >>> loss.detach()  # 0.1 · 5² / 2 for one class of two, in one of two regions
-        tensor(1.0056)
-        >>> loss.backward()
-    """
-    penalty = crac_penalty(logits, labels, ignore_index=ignore_index, **constraint)
-    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
-    return entropy + penalty
 
 
 def _violations(
@@ -282,19 +292,33 @@ class CRaCPenalty(LearnedPenalty):
         tensor([5.0000e-01, 1.0000e-06], dtype=torch.float64)
     """
 
-    @with_settings_of(crac_penalty, "multipliers")
     def __init__(
-        self, *, weight: float = 1.0, penalty_parameter: float = 0.1, **constraint: Any
+        self,
+        *,
+        weight: float = 1.0,
+        margin: float = 5.0,
+        kernel_size: int = 3,
+        penalty_parameter: float = 0.1,
+        ignore_index: int | None = None,
     ) -> None:
-        learned = ("multipliers", "penalty_parameter")
-        settings = settings_of(crac_penalty, constraint, *learned)
-        _check(settings["margin"], settings["kernel_size"])
-        super().__init__(weight, penalty_parameter, **settings)
+        _check(margin, kernel_size)
+        super().__init__(
+            weight,
+            penalty_parameter,
+            margin=margin,
+            kernel_size=kernel_size,
+            ignore_index=ignore_index,
+        )
 
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over classes, regions and voxels, with the multipliers as they are."""
-        constraint = {**self.settings, "multipliers": self.multipliers}
-        return crac_penalty(logits, labels, penalty_parameter=self.penalty_parameters, **constraint)
+        return crac_penalty(
+            logits,
+            labels,
+            multipliers=self.multipliers,
+            penalty_parameter=self.penalty_parameters,
+            **self.settings,
+        )
 
     @torch.no_grad()
     def measure(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
@@ -324,14 +348,20 @@ class CRaCLoss(ComposedLoss):
         {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.3125)}
     """
 
-    @with_settings_of(crac_penalty, "multipliers")
     def __init__(
         self,
         *,
+        margin: float = 5.0,
+        kernel_size: int = 3,
+        penalty_parameter: float = 0.1,
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
-        **constraint: Any,
     ) -> None:
-        constraints = CRaCPenalty(ignore_index=ignore_index, **constraint)
+        constraints = CRaCPenalty(
+            margin=margin,
+            kernel_size=kernel_size,
+            penalty_parameter=penalty_parameter,
+            ignore_index=ignore_index,
+        )
         base = CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index)
         super().__init__(base, [constraints])

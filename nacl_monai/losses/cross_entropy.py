@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,8 +59,14 @@ def cross_entropy(
     if ignore_index is None and weights is None:
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     ignored = _NO_LABEL if ignore_index is None else ignore_index
-    options: dict[str, Any] = {"ignore_index": ignored, "label_smoothing": label_smoothing}
-    total = F.cross_entropy(logits, labels, weights, reduction="sum", **options)
+    total = F.cross_entropy(
+        logits,
+        labels,
+        weights,
+        ignore_index=ignored,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
     counted = labels != ignored
     share = counted if weights is None else weights[labels.where(counted, 0)].where(counted, 0)
     mass = share.sum()

@@ -10,12 +10,11 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nacl_monai.losses.base import SegmentationLoss, settings_of, with_settings_of
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import check_class_weights, cross_entropy
 from nacl_monai.losses.inputs import (
     at_least_float32,
@@ -29,7 +28,7 @@ from nacl_monai.losses.inputs import (
 _WEIGHTS = "cross_entropy_weight, dice_weight"
 
 
-def _weighted_terms(
+def dice_ce_loss(
     logits: Tensor,
     labels: Tensor,
     *,
@@ -38,18 +37,7 @@ def _weighted_terms(
     include_background: bool = True,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
-) -> dict[str, Tensor]:
-    check_weights(_WEIGHTS, (cross_entropy_weight, dice_weight))
-    logits = at_least_float32(logits)  # once, so that both gradients are added before rounding
-    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
-    dice = soft_dice_loss(
-        logits, labels, include_background=include_background, ignore_index=ignore_index
-    )
-    return {"cross_entropy": cross_entropy_weight * entropy, "dice": dice_weight * dice}
-
-
-@with_settings_of(_weighted_terms)
-def dice_ce_loss(logits: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+) -> Tensor:
     r"""Computes cross-entropy plus soft Dice, the paper's uncalibrated baseline.
 
     .. math::
@@ -76,8 +64,29 @@ def dice_ce_loss(logits: Tensor, labels: Tensor, **settings: Any) -> Tensor:
         tensor(1.3598)
         >>> loss.backward()
     """
-    terms = _weighted_terms(logits, labels, **settings)
+    weights = cross_entropy_weight, dice_weight
+    terms = _weighted_terms(
+        logits, labels, *weights, include_background, class_weights, ignore_index
+    )
     return terms["cross_entropy"] + terms["dice"]
+
+
+def _weighted_terms(
+    logits: Tensor,
+    labels: Tensor,
+    cross_entropy_weight: float,
+    dice_weight: float,
+    include_background: bool,
+    class_weights: Sequence[float] | None,
+    ignore_index: int | None,
+) -> dict[str, Tensor]:
+    check_weights(_WEIGHTS, (cross_entropy_weight, dice_weight))
+    logits = at_least_float32(logits)  # once, so that both gradients are added before rounding
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    dice = soft_dice_loss(
+        logits, labels, include_background=include_background, ignore_index=ignore_index
+    )
+    return {"cross_entropy": cross_entropy_weight * entropy, "dice": dice_weight * dice}
 
 
 def soft_dice_loss(
@@ -147,12 +156,24 @@ class DiceCELoss(SegmentationLoss):
         {'cross_entropy': tensor(0.6931), 'dice': tensor(1.3333)}
     """
 
-    @with_settings_of(_weighted_terms)
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings_of(_weighted_terms, settings))
-        weights = (self.settings[name] for name in ("cross_entropy_weight", "dice_weight"))
-        check_weights(_WEIGHTS, weights)
-        check_class_weights(self.settings["class_weights"])
+    def __init__(
+        self,
+        *,
+        cross_entropy_weight: float = 1.0,
+        dice_weight: float = 1.0,
+        include_background: bool = True,
+        class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        check_weights(_WEIGHTS, (cross_entropy_weight, dice_weight))
+        check_class_weights(class_weights)
+        super().__init__(
+            cross_entropy_weight=cross_entropy_weight,
+            dice_weight=dice_weight,
+            include_background=include_background,
+            class_weights=class_weights,
+            ignore_index=ignore_index,
+        )
 
     def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``cross_entropy`` and ``dice``."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nacl_monai.losses.base import ComposedLoss, Penalty, settings_of, with_settings_of
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
 from nacl_monai.losses.inputs import (
     check_inputs,
@@ -29,6 +28,55 @@ from nacl_monai.losses.inputs import (
 
 # A bin in which there is less than this of one voxel is empty, as in the authors' code for soft bins.
 _EMPTY = 0.01
+
+
+def ml1ace_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    binning: str = "hard",
+    num_bins: int = 20,
+    include_absent: bool = True,
+    penalty_weight: float = 1.0,
+    ignore_index: int | None = None,
+) -> Tensor:
+    r"""Computes cross-entropy plus soft Dice plus the weighted marginal calibration error.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE} + \mathcal{L}_{DSC} + w \, \text{mL1-ACE}
+
+    The authors add it to other bases too, for which there is :class:`ML1ACEPenalty`.
+
+    Args:
+        binning: ``"hard"`` or ``"soft"``, see :func:`ml1ace_penalty`.
+        num_bins: The number of bins :math:`M`.
+        include_absent: Whether a class without a voxel in an image counts there.
+        penalty_weight: :math:`w \ge 0`; 0 gives cross-entropy plus Dice.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit.
+
+    Note:
+        MONAI 1.6 has no counterpart.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss = ml1ace_loss(logits, torch.zeros(1, 1, 4, 4))
+        >>> loss.detach()
+        tensor(1.8598)
+        >>> loss.backward()
+    """
+    check_not_negative("penalty_weight", penalty_weight)
+    penalty = ml1ace_penalty(
+        logits,
+        labels,
+        binning=binning,
+        num_bins=num_bins,
+        include_absent=include_absent,
+        ignore_index=ignore_index,
+    )
+    return dice_ce_loss(logits, labels, ignore_index=ignore_index) + penalty_weight * penalty
 
 
 def ml1ace_penalty(
@@ -99,47 +147,6 @@ def ml1ace_penalty(
     return means.mean()
 
 
-@with_settings_of(ml1ace_penalty)
-def ml1ace_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    penalty_weight: float = 1.0,
-    ignore_index: int | None = None,
-    **binning: Any,
-) -> Tensor:
-    r"""Computes cross-entropy plus soft Dice plus the weighted marginal calibration error.
-
-    .. math::
-
-        \mathcal{L} = \mathcal{L}_{CE} + \mathcal{L}_{DSC} + w \, \text{mL1-ACE}
-
-    The authors add it to other bases too, for which there is :class:`ML1ACEPenalty`.
-
-    Args:
-        binning: ``"hard"`` or ``"soft"``, see :func:`ml1ace_penalty`.
-        num_bins: The number of bins :math:`M`.
-        include_absent: Whether a class without a voxel in an image counts there.
-        penalty_weight: :math:`w \ge 0`; 0 gives cross-entropy plus Dice.
-
-    Raises:
-        InputError: If a setting, shapes or label values do not fit.
-
-    Note:
-        MONAI 1.6 has no counterpart.
-
-    Example:
-        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
-        >>> loss = ml1ace_loss(logits, torch.zeros(1, 1, 4, 4))
-        >>> loss.detach()
-        tensor(1.8598)
-        >>> loss.backward()
-    """
-    check_not_negative("penalty_weight", penalty_weight)
-    penalty = ml1ace_penalty(logits, labels, ignore_index=ignore_index, **binning)
-    return dice_ce_loss(logits, labels, ignore_index=ignore_index) + penalty_weight * penalty
-
-
 _Shares = list[tuple[Tensor, Tensor]]
 
 
@@ -149,8 +156,9 @@ def _hard(probs: Tensor, num_bins: int) -> _Shares:
 
 
 def _soft(probs: Tensor, num_bins: int) -> _Shares:
-    # The first center is at 0, the last at M - 1.
-    place = (probs * num_bins - 0.5).clamp(0, num_bins - 1)
+    place = (probs * num_bins - 0.5).clamp(
+        0, num_bins - 1
+    )  # the first center is at 0, the last at M - 1
     left = place.detach().floor().clamp_max(max(num_bins - 2, 0))
     share = place - left
     right = (left + 1).clamp_max(num_bins - 1)
@@ -190,10 +198,23 @@ class ML1ACEPenalty(Penalty):
         >>> ML1ACEPenalty(binning="soft")(logits, torch.ones(1, 1, 8, 8)).backward()
     """
 
-    @with_settings_of(ml1ace_penalty)
-    def __init__(self, *, weight: float = 1.0, **binning: Any) -> None:
-        super().__init__(weight, **settings_of(ml1ace_penalty, binning))
-        _check_bins(self.settings["binning"], self.settings["num_bins"])
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        binning: str = "hard",
+        num_bins: int = 20,
+        include_absent: bool = True,
+        ignore_index: int | None = None,
+    ) -> None:
+        _check_bins(binning, num_bins)
+        super().__init__(
+            weight,
+            binning=binning,
+            num_bins=num_bins,
+            include_absent=include_absent,
+            ignore_index=ignore_index,
+        )
 
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean error over images and classes."""
@@ -214,10 +235,21 @@ class ML1ACELoss(ComposedLoss):
         {'cross_entropy': tensor(0.6931), 'dice': tensor(0.6667), 'penalty': tensor(0.5000)}
     """
 
-    @with_settings_of(ml1ace_penalty)
     def __init__(
-        self, *, penalty_weight: float = 1.0, ignore_index: int | None = None, **binning: Any
+        self,
+        *,
+        binning: str = "hard",
+        num_bins: int = 20,
+        include_absent: bool = True,
+        penalty_weight: float = 1.0,
+        ignore_index: int | None = None,
     ) -> None:
         check_not_negative("penalty_weight", penalty_weight)
-        error = ML1ACEPenalty(weight=penalty_weight, ignore_index=ignore_index, **binning)
+        error = ML1ACEPenalty(
+            weight=penalty_weight,
+            binning=binning,
+            num_bins=num_bins,
+            include_absent=include_absent,
+            ignore_index=ignore_index,
+        )
         super().__init__(DiceCELoss(ignore_index=ignore_index), [error])

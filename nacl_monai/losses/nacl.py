@@ -15,14 +15,14 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nacl_monai.losses.base import ComposedLoss, Penalty, settings_of, with_settings_of
+from nacl_monai.losses.base import ComposedLoss, Penalty, with_settings_of
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
 from nacl_monai.losses.inputs import (
@@ -198,8 +198,10 @@ def nacl_loss(
     """
     _check_weights(penalty_weight, dice_weight)
     gap = neighborhood_penalty(logits, labels, **constraint)
-    ignore_index = constraint.get("ignore_index")
-    shared: dict[str, Any] = {"class_weights": class_weights, "ignore_index": ignore_index}
+    shared: dict[str, Any] = {
+        "class_weights": class_weights,
+        "ignore_index": constraint.get("ignore_index"),
+    }
     if dice_weight > 0:
         base = dice_ce_loss(logits, labels, dice_weight=dice_weight, **shared)
     else:
@@ -232,12 +234,16 @@ class NACLLoss(ComposedLoss):
     ) -> None:
         _check_weights(penalty_weight, dice_weight)
         neighborhood = NeighborhoodPenalty(weight=penalty_weight, **constraint)
-        ignore_index = constraint.get("ignore_index")
-        shared: dict[str, Any] = {"class_weights": class_weights, "ignore_index": ignore_index}
-        base: Any = CrossEntropyLoss
-        if dice_weight > 0:
-            base = partial(DiceCELoss, dice_weight=dice_weight)
-        super().__init__(base(**shared), [neighborhood])
+        shared: dict[str, Any] = {
+            "class_weights": class_weights,
+            "ignore_index": constraint.get("ignore_index"),
+        }
+        base = (
+            DiceCELoss(dice_weight=dice_weight, **shared)
+            if dice_weight > 0
+            else CrossEntropyLoss(**shared)
+        )
+        super().__init__(base, [neighborhood])
 
 
 def _check_weights(penalty_weight: float, dice_weight: float) -> None:
@@ -284,6 +290,10 @@ def _l1(scores: Tensor, proportions: Tensor, reduction: str, _sharpness: float) 
     return F.smooth_l1_loss(scores, proportions, beta=tiny, reduction=reduction)
 
 
+def _l2(scores: Tensor, proportions: Tensor, reduction: str, _sharpness: float) -> Tensor:
+    return F.mse_loss(scores, proportions, reduction=reduction)
+
+
 def _log_barrier(scores: Tensor, proportions: Tensor, reduction: str, sharpness: float) -> Tensor:
     penalties = log_barrier(scores - proportions, sharpness)
     return penalties.mean() if reduction == "mean" else penalties
@@ -292,9 +302,7 @@ def _log_barrier(scores: Tensor, proportions: Tensor, reduction: str, sharpness:
 # P(|τ - l|), called with (scores, proportions, reduction, sharpness).
 PENALTIES: Mapping[str, Callable[[Tensor, Tensor, str, float], Tensor]] = {
     "l1": _l1,
-    "l2": lambda scores, proportions, reduction, _: F.mse_loss(
-        scores, proportions, reduction=reduction
-    ),
+    "l2": _l2,
     "log_barrier": _log_barrier,
 }
 # What is near the proportions, computed from logits.
@@ -324,7 +332,9 @@ class NeighborhoodPenalty(Penalty):
 
     @with_settings_of(neighborhood_penalty, "image")
     def __init__(self, *, weight: float = 0.1, **constraint: Unpack[Constraint]) -> None:
-        settings = settings_of(neighborhood_penalty, constraint, "image")
+        given = signature(NeighborhoodPenalty).bind(weight=weight, **constraint)
+        given.apply_defaults()
+        settings = {name: value for name, value in given.arguments.items() if name != "weight"}
         check_neighborhood(**{name: settings[name] for name in _OF_PRIOR})
         _check_penalty(**{name: settings[name] for name in _OF_PENALTY})
         check_width(settings["width_mm"], settings["spacing"])

@@ -110,9 +110,12 @@ def neighborhood_proportions(
     """
     members = _members(labels, num_classes, ignore_index)
     axes = members.ndim - 2
-    window = window_in_voxels(labels, axes, prior, kernel_size, sigma, width_mm, spacing)
-    of_image = (border, image, intensity_sigma, dtype)
-    return member_proportions(members, window[0], prior, window[1], *of_image)
+    kernel_size, sigma = window_in_voxels(
+        labels, axes, prior, kernel_size, sigma, width_mm, spacing
+    )
+    return member_proportions(
+        members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype
+    )
 
 
 def window_in_voxels(
@@ -271,7 +274,9 @@ def unresolved_window(
     """
     check_width(width_mm)
     if not all(0 < size < math.inf for size in spacing):
-        raise SettingError(f"spacing: is {[*spacing]}; pass positive numbers of mm, one per axis")
+        raise SettingError(
+            f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
+        )
     sigma = [width_mm / float(size) for size in spacing]
     return [extent_of(prior, one) for one in sigma], [max(one, LEAST_SIGMA) for one in sigma]
 
@@ -309,6 +314,10 @@ def spacing_of(labels: Tensor, axes: int) -> list[float]:
     return [float(size) for size in spacings[0]]
 
 
+def _pad_with_zeros(x: Tensor, axis: int, radius: int) -> Tensor:
+    return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [radius, radius])
+
+
 def _pad_with_border(x: Tensor, axis: int, radius: int) -> Tensor:
     length = x.shape[axis]
     nearest = torch.arange(-radius, length + radius, device=x.device).clamp(0, length - 1)
@@ -316,10 +325,7 @@ def _pad_with_border(x: Tensor, axis: int, radius: int) -> Tensor:
 
 
 Pad = Callable[[Tensor, int, int], Tensor]
-BORDERS: Mapping[str, Pad] = {
-    "valid": lambda x, axis, radius: F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [radius, radius]),
-    "replicate": _pad_with_border,
-}
+BORDERS: Mapping[str, Pad] = {"valid": _pad_with_zeros, "replicate": _pad_with_border}
 
 
 @dataclass(frozen=True)
@@ -350,7 +356,9 @@ class Window:
     @property
     def is_alike(self) -> bool:
         """Whether all axes are weighted alike, as sums are then rounded."""
-        return len({*self.sigma}) == len({*self.kernel_size}) == 1
+        return all(one == self.sigma[0] for one in self.sigma) and all(
+            one == self.kernel_size[0] for one in self.kernel_size
+        )
 
     def gaussian_taps(self) -> Sequence[Sequence[float]]:
         """For each axis, the weights of the voxels 1, 2, … away; the center weighs 1."""
@@ -426,8 +434,11 @@ def _bilateral_sum(members: Tensor, window: Window) -> Tensor:
 
     total = torch.zeros_like(members)
     for corner in itertools.product(*map(range, window.kernel_size)):
-        box = (slice(start, start + size) for start, size in zip(corner, spatial, strict=True))
-        slices = (slice(None), slice(None), *box)
+        slices = (
+            slice(None),
+            slice(None),
+            *(slice(start, start + size) for start, size in zip(corner, spatial, strict=True)),
+        )
         distance = _exponent(corner, window)
         difference = (padded_image[slices] - image).square().mean(1, keepdim=True)
         weight = torch.exp(difference.div_(-2 * window.intensity_sigma**2).sub_(distance))

@@ -10,14 +10,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.base import ComposedLoss, Penalty, settings_of, with_settings_of
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.inputs import (
     check_inputs,
@@ -29,6 +28,96 @@ from nacl_monai.losses.inputs import (
     voxel_mean,
 )
 from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
+
+
+def sdc_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    morphology: str = "gradient",
+    kernel_size: int = 3,
+    morphology_weight: float = 0.1,
+    distance_weight: float = 0.001,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> Tensor:
+    r"""Computes cross-entropy plus two penalties: by the labels' morphology, and by signed distance.
+
+    .. math::
+
+        \mathcal{L} = \mathcal{L}_{CE} + \alpha \mathcal{P}_{morphology} + \lambda \mathcal{P}_{distance}
+
+    Args:
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot labels,
+            ``(B, C, *spatial)``. Soft labels have no border to which a distance could be measured.
+        morphology: What is done to the labels, see :func:`morphology_penalty`.
+        kernel_size: The extent of its window along each axis, odd.
+        morphology_weight: :math:`\alpha \ge 0`.
+        distance_weight: :math:`\lambda \ge 0`. The published 0.1 is that of a penalty that is divided by
+            100; here both are one factor.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit, or labels are soft.
+
+    Note:
+        MONAI and torch have no counterpart. See :func:`distance_penalty` for the sign, in which this
+        differs from the published code.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 8, 8, requires_grad=True)
+        >>> loss = sdc_loss(logits, (torch.arange(8) < 4).expand(1, 1, 8, 8))
+        >>> loss.detach()
+        tensor(0.7188)
+        >>> loss.backward()
+    """
+    _check(morphology_weight, distance_weight)
+    by_morphology = morphology_penalty(
+        logits, labels, morphology=morphology, kernel_size=kernel_size, ignore_index=ignore_index
+    )
+    by_distance = distance_penalty(logits, labels, ignore_index=ignore_index)
+    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
+    return entropy + morphology_weight * by_morphology + distance_weight * by_distance
+
+
+def _check(morphology_weight: float, distance_weight: float) -> None:
+    check_not_negative("morphology_weight", morphology_weight)
+    check_not_negative("distance_weight", distance_weight)
+
+
+class SDCLoss(ComposedLoss):
+    """Cross-entropy with :class:`MorphologyPenalty` and :class:`DistancePenalty`, see :func:`sdc_loss`.
+
+    Raises:
+        InputError: If a setting, shapes or label values do not fit, or labels are soft.
+
+    Example:
+        >>> loss = SDCLoss()
+        >>> logits = torch.zeros(1, 2, 8, 8, requires_grad=True)
+        >>> loss(logits, (torch.arange(8) < 4).expand(1, 1, 8, 8)).backward()
+        >>> loss.latest_terms
+        {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.0250), 'penalty_2': tensor(0.0006)}
+    """
+
+    def __init__(
+        self,
+        *,
+        morphology: str = "gradient",
+        kernel_size: int = 3,
+        morphology_weight: float = 0.1,
+        distance_weight: float = 0.001,
+        class_weights: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        _check(morphology_weight, distance_weight)
+        by_morphology = MorphologyPenalty(
+            weight=morphology_weight,
+            morphology=morphology,
+            kernel_size=kernel_size,
+            ignore_index=ignore_index,
+        )
+        by_distance = DistancePenalty(weight=distance_weight, ignore_index=ignore_index)
+        base = CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index)
+        super().__init__(base, [by_morphology, by_distance])
 
 
 def morphology_penalty(
@@ -77,91 +166,6 @@ def morphology_penalty(
     # Proportions among what the operation has left: they sum to 1, or to 0 where it has left nothing.
     proportions = member_proportions(shapes, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
     return voxel_mean((logits.softmax(1) - proportions).abs(), labels, ignore_index)
-
-
-@with_settings_of(morphology_penalty)
-def sdc_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    morphology_weight: float = 0.1,
-    distance_weight: float = 0.001,
-    class_weights: Sequence[float] | None = None,
-    ignore_index: int | None = None,
-    **settings: Any,
-) -> Tensor:
-    r"""Computes cross-entropy plus two penalties: by the labels' morphology, and by signed distance.
-
-    .. math::
-
-        \mathcal{L} = \mathcal{L}_{CE} + \alpha \mathcal{P}_{morphology} + \lambda \mathcal{P}_{distance}
-
-    Args:
-        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``, any dtype; or one-hot labels,
-            ``(B, C, *spatial)``. Soft labels have no border to which a distance could be measured.
-        morphology: What is done to the labels, see :func:`morphology_penalty`.
-        kernel_size: The extent of its window along each axis, odd.
-        morphology_weight: :math:`\alpha \ge 0`.
-        distance_weight: :math:`\lambda \ge 0`. The published 0.1 is that of a penalty that is divided by
-            100; here both are one factor.
-
-    Raises:
-        InputError: If a setting, shapes or label values do not fit, or labels are soft.
-
-    Note:
-        MONAI and torch have no counterpart. See :func:`distance_penalty` for the sign, in which this
-        differs from the published code.
-
-    Example:
-        >>> logits = torch.zeros(1, 2, 8, 8, requires_grad=True)
-        >>> loss = sdc_loss(logits, (torch.arange(8) < 4).expand(1, 1, 8, 8))
-        >>> loss.detach()
-        tensor(0.7188)
-        >>> loss.backward()
-    """
-    _check(morphology_weight, distance_weight)
-    by_morphology = morphology_penalty(logits, labels, ignore_index=ignore_index, **settings)
-    by_distance = distance_penalty(logits, labels, ignore_index=ignore_index)
-    entropy = cross_entropy(logits, labels, class_weights=class_weights, ignore_index=ignore_index)
-    return entropy + morphology_weight * by_morphology + distance_weight * by_distance
-
-
-def _check(morphology_weight: float, distance_weight: float) -> None:
-    check_not_negative("morphology_weight", morphology_weight)
-    check_not_negative("distance_weight", distance_weight)
-
-
-class SDCLoss(ComposedLoss):
-    """Cross-entropy with :class:`MorphologyPenalty` and :class:`DistancePenalty`, see :func:`sdc_loss`.
-
-    Raises:
-        InputError: If a setting, shapes or label values do not fit, or labels are soft.
-
-    Example:
-        >>> loss = SDCLoss()
-        >>> logits = torch.zeros(1, 2, 8, 8, requires_grad=True)
-        >>> loss(logits, (torch.arange(8) < 4).expand(1, 1, 8, 8)).backward()
-        >>> loss.latest_terms
-        {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.0250), 'penalty_2': tensor(0.0006)}
-    """
-
-    @with_settings_of(morphology_penalty)
-    def __init__(
-        self,
-        *,
-        morphology_weight: float = 0.1,
-        distance_weight: float = 0.001,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = None,
-        **settings: Any,
-    ) -> None:
-        _check(morphology_weight, distance_weight)
-        by_morphology = MorphologyPenalty(
-            weight=morphology_weight, ignore_index=ignore_index, **settings
-        )
-        by_distance = DistancePenalty(weight=distance_weight, ignore_index=ignore_index)
-        base = CrossEntropyLoss(class_weights=class_weights, ignore_index=ignore_index)
-        super().__init__(base, [by_morphology, by_distance])
 
 
 def dilate(members: Tensor, counted: Tensor) -> Tensor:
@@ -228,10 +232,18 @@ class MorphologyPenalty(Penalty):
         >>> MorphologyPenalty(morphology="closing")(logits, torch.ones(1, 1, 8, 8)).backward()
     """
 
-    @with_settings_of(morphology_penalty)
-    def __init__(self, *, weight: float = 0.1, **settings: Any) -> None:
-        super().__init__(weight, **settings_of(morphology_penalty, settings))
-        _check_morphology(self.settings["morphology"], self.settings["kernel_size"])
+    def __init__(
+        self,
+        *,
+        weight: float = 0.1,
+        morphology: str = "gradient",
+        kernel_size: int = 3,
+        ignore_index: int | None = None,
+    ) -> None:
+        _check_morphology(morphology, kernel_size)
+        super().__init__(
+            weight, morphology=morphology, kernel_size=kernel_size, ignore_index=ignore_index
+        )
 
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean penalty over classes and voxels."""
@@ -302,8 +314,9 @@ def signed_distance(members: Tensor, counted: Tensor) -> Tensor:
     inside, outside = (_distance_to(voxels) for voxels in (others, members))
     distance = torch.where(members, inside, -outside)
     axes = tuple(range(2, members.ndim))
-    largest = torch.where(counted, distance, 0).abs().amax(axes, keepdim=True)
-    distance = distance / largest.clamp_min(1)
+    distance = distance / torch.where(counted, distance, 0).abs().amax(
+        axes, keepdim=True
+    ).clamp_min(1)
     found = [voxels.any(dim=-1).flatten(2).any(-1) for voxels in (members, others)]
     mixed = (found[0] & found[1]).view(*members.shape[:2], *[1] * len(axes))
     sign = members.to(torch.float32) * 2 - 1

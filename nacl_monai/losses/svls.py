@@ -8,11 +8,9 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from nacl_monai.losses.base import SegmentationLoss, settings_of, with_settings_of
+from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.inputs import check_inputs, memberships, voxel_mean
 from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
 
@@ -81,11 +79,18 @@ class SVLSLoss(SegmentationLoss):
         >>> SVLSLoss(sigma=2.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
 
-    @with_settings_of(svls_loss)
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings_of(svls_loss, settings))
-        kernel_size, sigma, border, _ = self.settings.values()
+    def __init__(
+        self,
+        *,
+        kernel_size: int = 3,
+        sigma: float = 2.0,
+        border: str = "replicate",
+        ignore_index: int | None = None,
+    ) -> None:
         check_neighborhood(kernel_size, "gaussian", sigma, border)
+        super().__init__(
+            kernel_size=kernel_size, sigma=sigma, border=border, ignore_index=ignore_index
+        )
 
     def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """``cross_entropy`` with the smoothed labels."""
