@@ -151,8 +151,12 @@ class LogitHistogram:
         self._start()
         if idist.get_rank() == 0:
             with atomic_path(self.file) as temporary:
-                epochs, counts = np.array(self._epochs), torch.stack(self._counts)
-                np.savez_compressed(temporary, epochs=epochs, edges=self._edges, counts=counts)
+                np.savez_compressed(
+                    temporary,
+                    epochs=np.array(self._epochs),
+                    edges=self._edges,
+                    counts=torch.stack(self._counts),
+                )
 
 
 class Multipliers:
@@ -169,8 +173,10 @@ class Multipliers:
         inferer: That of the validator. Its ``spatial_dim``, as of MONAI's ``SliceInferer``, is the axis
             along which the network's slices are stacked: constraints are then measured within
             slices, as in the training. Without one, or with None, they are measured in volumes.
-        schedule: How the multipliers grow, as ``update`` of the penalty takes it: ``growth``,
-            ``decrease``, ``interval`` (in validations) and ``largest``.
+        growth: By what a penalty parameter is multiplied.
+        decrease: How much of the violation before is little enough.
+        interval: The number of validations from one comparison of violations to the next.
+        largest: Beyond which no penalty parameter grows.
     """
 
     def __init__(
@@ -178,13 +184,18 @@ class Multipliers:
         loss_function: torch.nn.Module,
         validator: Engine,
         inferer: object = None,
-        **schedule: Any,
+        *,
+        growth: float = 1.2,
+        decrease: float = 0.9,
+        interval: int = 10,
+        largest: float = 10.0,
     ) -> None:
         modules = loss_function.modules()
         self.penalties = [module for module in modules if isinstance(module, LearnedPenalty)]
         self.validator = validator
         self.slice_axis: int | None = getattr(inferer, "spatial_dim", None)
-        self.schedule = schedule
+        self.schedule: dict[str, Any] = {"growth": growth, "decrease": decrease}
+        self.schedule |= {"interval": interval, "largest": largest}
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI, and with its validator."""

@@ -554,3 +554,9 @@ def test_processes_learn_from_the_cases_of_all(train_with, monkeypatch):
     penalty.update(sum(sums), sum(voxels))
 
     check(loss, penalty.state_dict())
+
+
+def test_schedule_that_is_misspelled_is_refused_at_once():
+    """And not at the first validation, when hours may have passed."""
+    with pytest.raises(TypeError, match="grwoth"):
+        Multipliers(torch.nn.Identity(), Engine(lambda *_: None), grwoth=1.3)
