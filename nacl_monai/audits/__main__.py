@@ -20,6 +20,7 @@ from nacl_monai.audits.options import (
     add_audit_options,
     add_margin,
     add_options,
+    as_one,
 )
 from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError, SettingError
@@ -47,21 +48,24 @@ def _audit(
     **options: Any,
 ) -> Sequence[InputError]:
     _check_names(folders if raters else folders[:-1], raters or folders[-1:], options)
+    predictions = as_one(folders if raters else folders[:-1], options)
     said = Options(**options)
+    names = ["ensemble"] if said.members and names is None else names
     from nacl_monai.audits.command import audit_folders, distinct_names
 
     if raters is not None:
         called = distinct_names(raters, rater_names, "--rater-names", "raters")
         by_name = dict(zip(called, raters, strict=True))
-        return audit_folders(folders, by_name, output, said, names)
+        return audit_folders(predictions, by_name, output, said, names)
     if rater_names is not None:
         raise SettingError(
             "--rater-names: are those of --raters, which is missing; give the folders"
         )
-    *predictions, labels = folders
     if not predictions:
-        raise InputError(f"{labels}: is the only folder; give predictions first, then their labels")
-    return audit_folders(predictions, labels, output, said, names)
+        raise InputError(
+            f"{folders[0]}: is the only folder; give predictions first, then their labels"
+        )
+    return audit_folders(predictions, folders[-1], output, said, names)
 
 
 def _check_names(

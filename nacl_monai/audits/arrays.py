@@ -142,7 +142,7 @@ def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
     if faults:
         raise faults[0]
     patients = patients_of(cases, options.patient_pattern, options.patients)
-    return _of_record(joined(numbers[0], patients, found.calibrator))
+    return _of_record(joined(numbers[0], patients, found.calibrator, found.options.joins))
 
 
 def _of_record(record: Record) -> Audit:

@@ -92,6 +92,8 @@ def audit_folders(
     print_written([*files, *(output / file.name for file in drawn)])
     if len(audits) > 1:
         print_next("compare", *(output / part for part in parts))
+    elif isinstance(labels, Path) and options.members:
+        print_next("promise", *predictions, *options.members, labels, *options.words)
     elif isinstance(labels, Path) and options.calibrator is None:
         print_next("calibrate", predictions[0], labels, *options.words)
     return faults

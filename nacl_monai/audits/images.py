@@ -58,6 +58,7 @@ class Probabilities:
         segmentation: The file of the most probable classes, if there is one.
         step: The step between stored probabilities, where the dtype does not say, as of integers that
             a file scales.
+        pairwise_dice: Of an ensemble, Dice of its members with each other, a number per structure.
     """
 
     voxels: npt.NDArray[Any]
@@ -68,6 +69,7 @@ class Probabilities:
     whole: bool = False
     segmentation: Path | None = None
     step: float | None = None
+    pairwise_dice: Sequence[float] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,10 @@ def check_order(folder: Path, dice: npt.NDArray[np.float64], channels: Channels)
 
 
 def joined(
-    numbers: Sequence[Measured], patients: Sequence[str], calibrator: Sequence[str] = ()
+    numbers: Sequence[Measured],
+    patients: Sequence[str],
+    calibrator: Sequence[str] = (),
+    ensemble: Sequence[Any] = (),
 ) -> Record:
     """What was counted of all cases.
 
@@ -208,10 +212,12 @@ def joined(
         numbers: Those of each case.
         patients: The patient of each; empty where nobody knows.
         calibrator: Name and checksum of what the probabilities went through.
+        ensemble: What was averaged, and over how many members.
     """
     first, *others = (one.record for one in numbers)
     record = first.joined(others)
     definition = {**record.definition, "calibrator": list(calibrator)}
+    definition |= {"ensemble": list(ensemble)} if ensemble else {}
     return replace(record, patients=list(patients) or None, definition=definition)
 
 
@@ -235,13 +241,38 @@ def _structures(
     probs: torch.Tensor, labels: Labels, settings: Settings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
-    channels = settings.channels
-    if channels.overlapping:
-        half = 127.5 if probs.dtype == torch.uint8 else 0.5
-        pair = ((probs > half).to(torch.uint8), labels.classes)
-    else:
-        maps = (probs.max(0).indices[None], labels.classes[None])
-        pair = tuple(structure_masks(one, channels.structures) for one in maps)  # type: ignore[assignment]
+    channels, labeled = settings.channels, labels.classes
+    if not channels.overlapping:
+        labeled = structure_masks(labeled[None], channels.structures)
+    pair = predicted_masks(probs, channels), labeled
     if labels.mask is not None:
         pair = (pair[0] * labels.mask, pair[1] * labels.mask)
     return pair[0][None], pair[1][None]
+
+
+def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
+    """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
+    if not channels.overlapping:
+        return structure_masks(probs.max(0).indices[None], channels.structures)
+    return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
+
+
+def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
+    """How far the members of an ensemble agree: of each structure, the mean Dice of every two of them.
+
+    It is 1 for two members that do not predict the structure at all.
+
+    Args:
+        members: The masks of each, ``(S, *spatial)``.
+
+    Example:
+        >>> masks = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]])  # Dice 2/3, 0, 0
+        >>> [round(value, 4) for value in pairwise_dice(list(masks))]
+        [0.2222]
+    """
+    dice = [
+        torch.where(sizes > 0, 2 * (one * other).flatten(1).sum(1) / sizes, 1)
+        for one, other in combinations(members, 2)
+        for sizes in [(one.flatten(1).sum(1) + other.flatten(1).sum(1)).double()]
+    ]
+    return [float(value) for value in torch.stack(dice).mean(0)]

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.audits.names import Names
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
@@ -17,6 +18,8 @@ EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
 #: All that can be asked for, the keys of `nacl_monai.metrics.REGIONS`, known here without torch.
 KNOWN_REGIONS = (*EVALUATED_REGIONS, "predicted", "predicted_boundary")
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
+#: What may be averaged over the members of an ensemble.
+PROBS, LOGITS = AVERAGED = ("probs", "logits")
 _FILES = ("dataset", "patients", "calibrator", "pairs")
 
 
@@ -24,8 +27,12 @@ _FILES = ("dataset", "patients", "calibrator", "pairs")
 class Options:
     """What a command says; `add_options` has the words.
 
+    Attributes:
+        ensemble: What is averaged over the folders of several members, one of `AVERAGED`.
+        members: Their folders, but for the first, which is the command's.
+
     Raises:
-        SettingError: If a number counts things and is smaller than 1.
+        SettingError: If a number counts things and is smaller than 1, or an ensemble has one member.
     """
 
     dataset: Path | None = None
@@ -46,11 +53,22 @@ class Options:
     pairs: Path | None = None
     from_logits: bool = False
     channels_as_given: bool = False
+    ensemble: str | None = None
+    members: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         for name in _FILES:  # in Python, text will do
             file = getattr(self, name)
             object.__setattr__(self, name, None if file is None else Path(file))
+        object.__setattr__(self, "members", tuple(map(Path, self.members)))
+        if self.ensemble not in (None, *AVERAGED):
+            raise SettingError(
+                f"--ensemble: is {self.ensemble!r}; choose from {', '.join(AVERAGED)}"
+            )
+        if (self.ensemble is None) == bool(self.members):
+            raise SettingError(
+                "--ensemble: averages the predictions of several folders; give two or more with it"
+            )
         _ = self.names  # refuses expressions that are none
         for option, number in (("--num-bins", self.num_bins), ("--jobs", self.jobs)):
             if number < 1:
@@ -79,13 +97,34 @@ class Options:
 
     @property
     def files(self) -> list[Path]:
-        """The files that it names."""
-        return [file for name in _FILES if (file := getattr(self, name)) is not None]
+        """The files and folders that it names."""
+        files = [file for name in _FILES if (file := getattr(self, name)) is not None]
+        return [*files, *self.members]
+
+    @property
+    def joins(self) -> list[Any]:
+        """What is averaged, and over how many members; empty without an ensemble."""
+        return [self.ensemble, 1 + len(self.members)] if self.members else []
 
 
 #: What a command passes on to the next.
 _OF_DATA = ("patient_pattern", "patients", "prediction_name", "label_name", "pairs")
-_OF_CHANNELS = ("dataset", "activation", "structures", "from_logits", "channels_as_given")
+_OF_CHANNELS = (
+    "dataset",
+    "activation",
+    "structures",
+    "from_logits",
+    "channels_as_given",
+    "ensemble",
+)
+
+
+def as_one(folders: Sequence[Path], words: dict[str, Any]) -> list[Path]:
+    """The folders of models; of an ensemble the first, and the others become members in the words."""
+    if words.get("ensemble") is None:
+        return list(folders)
+    words["members"] = folders[1:]
+    return list(folders[:1])
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
@@ -131,6 +170,10 @@ def add_audit_options(parser: argparse._ActionsContainer) -> None:
     add = parser.add_argument
     behind = "audit the probabilities behind it: calibrator.json, as calibrate writes it"
     add("--calibrator", type=Path, metavar="FILE", help=behind)
+    joined = (
+        "all folders of predictions are one model: the mean of probabilities (default) or logits"
+    )
+    add("--ensemble", nargs="?", const=PROBS, choices=AVERAGED, help=joined)
 
 
 def add_margin(parser: argparse._ActionsContainer) -> None:

@@ -91,6 +91,7 @@ def write_audit(
     Raises:
         InputError: If it cannot be written.
     """
+    joins = found.options.joins
     places = [folder, *(folder / RATERS / rater for rater in found.settings.raters)]
     for place, of_place in zip(places, numbers, strict=True):
         settings = found.settings if place is folder else replace(found.settings, raters=())
@@ -101,9 +102,9 @@ def write_audit(
         _write_numbers(
             EvaluationFolder(place),
             found.name,
-            joined(of_place, patients, found.calibrator),
+            joined(of_place, patients, found.calibrator, found.options.joins),
             columns,
-            {**settings.as_record(), **found.calibrated},
+            {**settings.as_record(), **found.calibrated, **({"ensemble": joins} if joins else {})},
         )
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)

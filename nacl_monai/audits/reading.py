@@ -43,13 +43,18 @@ from nacl_monai.audits.measuring import (
     channel_dice,
     check_order,
     measured,
+    pairwise_dice,
+    predicted_masks,
 )
-from nacl_monai.audits.options import Options
+from nacl_monai.audits.names import Names
+from nacl_monai.audits.options import LOGITS, Options
 from nacl_monai.audits.pictures import majority, picture, write_maps
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
+from nacl_monai.metrics.columns import score_columns
+from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE
@@ -99,6 +104,8 @@ class Found:
         of = f" of {self.labeled} labeled" if self.labeled != len(self.pairs) else ""
         raters = self.settings.raters
         by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
+        joins = self.options.joins
+        by += f", mean {joins[0]} of {joins[1]} folders" if joins else ""
         return f"{self.folder}: {self.layout.label}, {len(self.pairs)}{of} cases, {channels}{by}"
 
 
@@ -119,13 +126,13 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     names = options.names
     files = [names.labels(label_files(place)) for place in places.values()]
     labeled = set[str]().union(*files)
-    layout, predictions = recognized(folder, labeled if names.equal else ())
-    cases = [(names.of_prediction(one.case), one) for one in predictions]
-    predictions = [replace(one, case=case) for case, one in cases if case is not None]
+    stems = labeled if names.equal else ()
+    layout, given = recognized(folder, stems)
+    predictions = named(given, names)
     if not predictions or not all(files):
         raise InputError(
             f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
-            f"--pairs say, as {cases[0][1].case!r} has not; correct them"
+            f"--pairs say, as {given[0].case!r} has not; correct them"
         )
     pairs, faults = pair(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
@@ -136,6 +143,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
             ordered.append((in_order(one, channels), label_maps))
         except InputError as fault:
             faults.append(fault)
+    layout = read_as_asked(folder, layout, predictions, channels, options, stems)
     settings = Settings(
         channels,
         tuple(dict.fromkeys(("foreground", *options.regions))),
@@ -153,9 +161,6 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         len(labeled),
         faults,
     )
-    if options.from_logits:
-        read = partial(activated, read=layout.read, activation=channels.activation)
-        found = replace(found, layout=replace(layout, read=read))
     if options.calibrator is None:
         return found
     calibrator = read_calibrator(options.calibrator)
@@ -168,6 +173,67 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
         modules,
         {"calibrator": calibrator.name, "calibrator_checksum": checksum(options.calibrator)},
     )
+
+
+def named(predictions: Iterable[Prediction], names: Names) -> list[Prediction]:
+    """The predictions under the names of their cases; without those that have none."""
+    cases = ((names.of_prediction(one.case), one) for one in predictions)
+    return [replace(one, case=case) for case, one in cases if case is not None]
+
+
+def read_as_asked(
+    folder: Path,
+    layout: Layout,
+    predictions: Sequence[Prediction],
+    channels: Channels,
+    options: Options,
+    stems: Collection[str],
+) -> Layout:
+    """The layout, read as options say: saved logits as probabilities, several folders as one model.
+
+    Args:
+        folder: The first folder.
+        layout: Its layout.
+        predictions: Its cases.
+        channels: What the channels mean.
+        options: The command's.
+        stems: Names of cases, as `recognized` takes them.
+
+    Raises:
+        InputError: If a member has other cases or channels.
+    """
+    layout = _of_logits(layout, channels, options)
+    if not options.members:
+        return layout
+    cases = {one.case for one in predictions}
+    members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
+    for place in options.members:
+        its_layout, given = recognized(place, stems)
+        its_cases = {one.case: one for one in named(given, options.names)}
+        if unlike := sorted(cases ^ its_cases.keys()):
+            raise InputError(
+                f"{place}: {listed(unlike, most=3)}: only here or only in {folder}; an ensemble takes "
+                "the same cases of every member"
+            )
+        dataset = None if options.dataset else its_layout.dataset(place)
+        its_channels = channels if dataset is None else read_dataset(dataset, options.activation)
+        if dataset is not None and options.structures:
+            its_channels = with_structures(its_channels, options.structures, options.activation)
+        ours, theirs = ((one.activation, *one.values.items()) for one in (channels, its_channels))
+        if ours != theirs:
+            raise InputError(
+                f"{place}: is of {', '.join(its_channels.names)}, but {folder} of "
+                f"{', '.join(channels.names)}; an ensemble takes the same channels of every member"
+            )
+        members.append((_of_logits(its_layout, channels, options).read, its_cases))
+    return replace(layout, read=Ensemble(members, channels, options.ensemble == LOGITS))
+
+
+def _of_logits(layout: Layout, channels: Channels, options: Options) -> Layout:
+    if not options.from_logits:
+        return layout
+    read = partial(activated, read=layout.read, activation=channels.activation)
+    return replace(layout, read=read)
 
 
 def known_by(options: Options) -> str:
@@ -311,6 +377,75 @@ class Calibrated:
         return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)
 
 
+#: How a member of an ensemble is read, and its cases by name.
+Member = tuple[Callable[[Prediction], Probabilities], Mapping[str, Prediction]]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    r"""Reads several predictions of a case as one: each is checked, then all are averaged.
+
+    The mean of probabilities is :math:`\frac{1}{M} \sum_m p_m`; that of logits, as nnU-Net has it, is
+    :math:`\mathrm{softmax}(\frac{1}{M} \sum_m \log p_m)`, since what a softmax forgets of the logits is
+    forgotten by the softmax of their mean, too.
+
+    Attributes:
+        members: Each one's function and cases.
+        channels: What the channels mean.
+        logits: Whether the mean is of logits.
+    """
+
+    members: Sequence[Member]
+    channels: Channels
+    logits: bool
+
+    def __call__(self, prediction: Prediction) -> Probabilities:
+        """The mean probabilities of a case.
+
+        Raises:
+            InputError: If one cannot be read, is not what it should be, or is on another grid.
+        """
+        outputs, total = OUTPUTS[self.channels.activation], torch.zeros(())
+        first: Probabilities | None = None
+        masks = []
+        for read, cases in self.members:
+            of_member = in_order(cases[prediction.case], self.channels)
+            predicted = read(of_member)
+            check_channels(of_member, predicted, self.channels)
+            check_agreement(predicted, self.channels)
+            first = first or predicted
+            if not _on_one_grid(predicted, first):
+                raise InputError(
+                    f"{predicted.file}: is on another grid than {first.file}; predict the case again"
+                )
+            probs = torch.from_numpy(predicted.voxels)
+            masks += [predicted_masks(probs, self.channels)]
+            inside = dequantized(probs[None])[0][0].float()
+            total = total + (outputs.logits_of(probs, predicted.step) if self.logits else inside)
+        mean = total / len(masks)
+        if self.logits:
+            mean = outputs.probs_of(mean)
+        elif not self.channels.overlapping:
+            mean = mean / mean.sum(0)  # what storage rounded
+        assert first is not None  # noqa: S101 - there are two members or more
+        return replace(
+            first,
+            voxels=mean.numpy(),
+            whole=False,
+            segmentation=None,
+            step=None,
+            pairwise_dice=pairwise_dice(masks),
+        )
+
+
+def _on_one_grid(one: Probabilities, other: Probabilities) -> bool:
+    """Whether two predictions have the same shape, and are in the same place where a file says so."""
+    alike = one.voxels.shape == other.voxels.shape and one.turned == other.turned
+    if one.affine is None or other.affine is None:
+        return alike
+    return alike and bool(np.allclose(one.affine, other.affine, atol=1e-3))
+
+
 def _channels(
     folder: Path,
     labels: Sequence[Path],
@@ -436,6 +571,11 @@ def _measured(pair: Pair, found: Found, nifti: Path | None) -> list[Measured] | 
         predicted, labels = read_case(pair, found)
         probs = torch.from_numpy(predicted.voxels)
         numbers = measured(prediction.case, probs, labels, found.settings, predicted.step)
+        if predicted.pairwise_dice:
+            alike = {"pairwise_dice": torch.tensor([predicted.pairwise_dice]).double()}
+            columns = score_columns(alike, [*channels.structures])
+            added = {name: float(value) for name, value in columns.items()}
+            numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
         numbers[0] = replace(numbers[0], dice=channel_dice(probs, labels[0], channels))
     except InputError as fault:  # the metric knows no files
         where, _, what = str(fault).partition(": ")

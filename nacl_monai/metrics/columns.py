@@ -191,6 +191,7 @@ SCORES: dict[str, Metric] = {
     "expected_volume_error": Metric("Expected volume, error", high=float_info.max),
     "expected_dice": Metric("Expected DSC", higher_is_better=None),
     "expected_dice_error": Metric("Expected DSC, error"),
+    "pairwise_dice": Metric("DSC of an ensemble's members with each other", higher_is_better=None),
     "rank_correlation": Metric(
         "Rank correlation of expected and true DSC", higher_is_better=True, low=-1.0
     ),

@@ -369,7 +369,7 @@ class Record:
         Args:
             other: The other record.
             joining: Whether their sums are to be one record. What is only shown side by side may have
-                other calibrators or ignored labels, and be of an earlier version.
+                other calibrators, ensembles or ignored labels, and be of an earlier version.
         """
         ours, theirs = self._counted(joining), other._counted(joining)
         if not joining and "definition" not in ours.keys() & theirs.keys():
@@ -384,7 +384,7 @@ class Record:
             axes["patients"] = "unknown" if self.patients is None else "known"
             axes["calibrator"] = " ".join(self.calibrator) or "none"
         recorded = {"definition": "recorded"} if "regions" in self.definition else {}
-        skipped = ("calibrator", *(() if joining else ("ignored",)))
+        skipped = ("calibrator", *(() if joining else ("ignored", "ensemble")))
         rest = {
             "region" if key == "regions" else key: value
             for key, value in self.definition.items()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.names import Names, check_names
-from nacl_monai.audits.options import Options, add_audit_options, add_options
+from nacl_monai.audits.options import Options, add_audit_options, add_options, as_one
 from nacl_monai.cli import attempted
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,8 @@ def _promise(
     **options: Any,
 ) -> Sequence[InputError]:
     settings = {name: options.pop(name) for name in ("family", "margin") if name in options}
+    *first, last = given
+    given = as_one(given, options) if apply else [*as_one(first, options), last]
     of_control = [options.pop(name) for name in ("control", "confidence")]
     if len(given) == 2 and apply is None:
         names = Names(*(options.get(key) for key in ("prediction_name", "label_name", "pairs")))
@@ -49,16 +51,21 @@ def _promise(
 
 def _triage(
     promise: Path,
-    new: Path,
+    new: Sequence[Path],
     output: Path,
     budget: str = "20%",
     labels: Path | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
+    first, *others = as_one(new, options)
     said = Options(**options)
+    if others:
+        raise SettingError(
+            f"NEW: is one folder, or several with --ensemble; {others[0]} is too much"
+        )
     from nacl_monai.promises import command
 
-    return command.triage_folder(promise, new, output, said, budget, labels)
+    return command.triage_folder(promise, first, output, said, budget, labels)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     triage.set_defaults(run=_triage)
     add = triage.add_argument
     add("promise", type=Path, metavar="PROMISE", help="promise.json")
-    add("new", type=Path, metavar="NEW", help="the folder of the new predictions")
+    new = "the folder of the new predictions; of an ensemble, one for each member"
+    add("new", nargs="+", type=Path, metavar="NEW", help=new)
     add("--output", type=Path, default=Path("triage"), metavar="DIR", help="default: triage")
     budget = "how many cases can be looked at, or which share (default: 20%%)"
     add("--budget", metavar="N", help=budget)

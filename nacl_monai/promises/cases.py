@@ -25,13 +25,14 @@ from nacl_monai.audits.output import check_measured
 from nacl_monai.audits.reading import (
     Calibrated,
     Found,
-    activated,
     check_agreement,
     check_calibrator,
     check_channels,
     find,
     known_by,
+    named,
     processes,
+    read_as_asked,
     read_case,
 )
 from nacl_monai.data.patients import patients_of
@@ -99,6 +100,7 @@ def curves_of(found: Found) -> tuple[Curves, list[InputError]]:
         found.layout.label,
         found.calibrator,
         channels.ignore,
+        options.joins,
     )
     patients = patients_of(cases, options.patient_pattern, options.patients)
     return joined_curves(cases, curves, patients, definition), faults
@@ -276,6 +278,7 @@ class Applied:
         expected: The expected volume in ml.
         volume: The ends of its interval.
         dice: The lower bound of Dice; NaN where none is promised.
+        expected_dice: Dice as the probabilities expect it.
         volumes: Those of the contours in ml.
     """
 
@@ -285,6 +288,7 @@ class Applied:
     expected: float
     volume: tuple[float, float]
     dice: float
+    expected_dice: float
     volumes: Mapping[str, float]
 
 
@@ -359,6 +363,7 @@ def _applied(
         expected,
         (max(0.0, float(low)), float(high)),
         float(np.clip(dice - slack, 0, 1)),
+        float(case.expected_dice[0, 0, MARGINS.index(MARGIN)]),
         {kind: float(mask.sum()) * voxel for kind, mask in contours.items()},
     )
 
@@ -437,8 +442,14 @@ def _find(
                 "same model"
             )
         channels = given
-    cases = [(options.names.of_prediction(one.case), one) for one in predictions]
-    predictions = [replace(one, case=case) for case, one in cases if case is not None]
+    predictions = named(predictions, options.names)
+    of_channels = [*values.values()]
+    scored = {
+        name: tuple(value for k in of for value in of_channels[k])
+        for name, of in definition["structures"].items()
+    }
+    measured = channels if channels.overlapping else replace(channels, scored=scored)
+    layout = read_as_asked(folder, layout, predictions, measured, options, names)
     told = (promise.patients, promise.known_by, promise.cases, promise.patient_pattern)
     whose = Calibrator(None, *told, channels.activation, channels.names)
     names_of = [one.case for one in predictions]
@@ -455,9 +466,12 @@ def _read_through(
     options: Options,
 ) -> Layout:
     """The layout, read through what the calibration patients' predictions went through."""
-    if options.from_logits:
-        read = partial(activated, read=layout.read, activation=channels.activation)
-        layout = replace(layout, read=read)
+    joins = promise.definition.get("ensemble", [])
+    if joins != options.joins:
+        raise InputError(
+            f"{file}: was made of {_model(joins)}, but these are {_model(options.joins)}; give the "
+            "predictions of the same model, of an ensemble with --ensemble"
+        )
     said, given, fitted = list(promise.definition["calibrator"]), [], None
     if options.calibrator is not None:
         calibrator = read_calibrator(options.calibrator)
@@ -471,6 +485,10 @@ def _read_through(
         return layout
     modules = dict.fromkeys(cases, fitted.module)
     return replace(layout, read=Calibrated(layout.read, channels, modules))
+
+
+def _model(joins: Sequence[Any]) -> str:
+    return f"the mean {joins[0]} of {joins[1]} folders" if joins else "single predictions"
 
 
 def write_contours(case: NewCase, folder: Path) -> None:

@@ -252,6 +252,8 @@ def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
     reason = f"low bound of Dice: {worst.structure}"
     if not worst.predicted:
         reason = f"{worst.structure} is not predicted"
+    elif (apart := _disagreement(case)) is not None:
+        reason = f"members disagree: {apart}"
     elif worst.volumes[OUTER] > _WIDE * usual[worst.structure] * worst.expected:
         reason = f"wide contours: {worst.structure}"
     return {
@@ -259,7 +261,19 @@ def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
         "dice_low": worst.dice,
         "volume_ml": sum(one.expected for one in case.structures),
         "reason": reason,
+        **({"pairwise_dice": min(alike)} if (alike := case.predicted.pairwise_dice) else {}),
     }
+
+
+def _disagreement(case: NewCase) -> str | None:
+    """Where members of an ensemble agree less with each other than the mean should with the label."""
+    alike = case.predicted.pairwise_dice
+    below = [
+        (one.expected_dice - dice, one.structure)
+        for one, dice in zip(case.structures, alike, strict=bool(alike))
+        if dice < one.expected_dice
+    ]
+    return max(below)[1] if below else None
 
 
 def _worst_found(table: pd.DataFrame, number: int, found: Any) -> str:

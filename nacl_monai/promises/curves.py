@@ -289,6 +289,7 @@ def definition_of(
     tool: str,
     calibrator: Sequence[str] = (),
     ignored: int | None = None,
+    ensemble: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """What is counted, as files keep it.
 
@@ -299,6 +300,7 @@ def definition_of(
         tool: Whose layout the predictions have.
         calibrator: Name and checksum of what the probabilities went through.
         ignored: The label of voxels that do not count.
+        ensemble: What was averaged, and over how many members.
     """
     return {
         "logits": list(_LOGITS),
@@ -309,6 +311,7 @@ def definition_of(
         "tool": tool,
         "calibrator": list(calibrator),
         "ignored": ignored,
+        **({"ensemble": list(ensemble)} if ensemble else {}),
     }
 
 
