@@ -217,6 +217,7 @@ def _add_export(export: argparse.ArgumentParser) -> None:
         help="execute code of the run's config.json that no bundle has",
     )
     add("--calibrator", metavar="NAME", help="put it behind the network: temperature_near")
+    add("--promise", type=Path, metavar="FILE", help="promise.json, which inference then keeps")
     add("--onnx", action="store_true", help="write models/model.onnx as well")
     add("--output", type=Path, metavar="DIR", help="default: dist/NAME")
 
@@ -415,6 +416,7 @@ def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
         *(run, output, options.dataset, choices, options.bundles, options.trust),
         calibrator=options.calibrator,
         onnx=options.onnx,
+        promise=options.promise,
     )
 
 

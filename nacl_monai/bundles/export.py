@@ -29,9 +29,11 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, read_object, write_text
 from nacl_monai.inference import Behind
+from nacl_monai.inference.promised import unlike_model
 from nacl_monai.menus import bundles_folder, dataset_folder
 from nacl_monai.output import check_output
 from nacl_monai.posthoc import Fit
+from nacl_monai.promises.fit import PROMISE_FILE, read_promise
 from nacl_monai.runs import RunFolder, RunName
 from nacl_monai.training.calibrators import calibrator_of, read_name
 from nacl_monai.training.checkpoints import load_state, save_weights
@@ -53,6 +55,7 @@ def export_bundle(
     trust: bool = False,
     calibrator: str | None = None,
     onnx: bool = False,
+    promise: Path | None = None,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
@@ -71,6 +74,7 @@ def export_bundle(
         calibrator: The name of one that was fitted to the run and evaluated. It is put behind the
             network in inference and in ``model.ts``; ``plain.ts`` is then the network alone.
         onnx: Whether to write ``model.onnx`` as well, with a calibrator ``plain.onnx``, too.
+        promise: ``promise.json``, which inference of the bundle then keeps for every image.
 
     Returns:
         The folder and the zip.
@@ -102,7 +106,8 @@ def export_bundle(
     for kind in ("evaluate", "inference"):
         configs[kind].update(average)
     if fitted is not None:
-        configs["inference"]["calibrator_def"] = CONFIG
+        configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
+    copied = {} if promise is None else _promised(promise, configs["inference"])
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -113,12 +118,30 @@ def export_bundle(
         image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
+        for name, text in copied.items():
+            write_text(folder / name, text)
         if onnx:
             write_onnx(folder / "models", network, image, fitted.module if fitted else None)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
+
+
+def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Puts a promise into the configuration of inference; returns the file that it is read from.
+
+    Raises:
+        InputError: If the promise is of another model than the one that is exported.
+    """
+    parser = ConfigParser(dict(config))
+    classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
+    made = read_promise(file)
+    if unlike := unlike_model(made.definition, classes, structures, config["calibrator_name"]):
+        raise InputError(f"{file}: is of {unlike}; give that of this model")
+    config["promise"] = "$@bundle_root + '/models/promise.json'"
+    path = file / PROMISE_FILE if file.is_dir() else file
+    return {f"models/{PROMISE_FILE}": path.read_text(encoding="utf-8")}
 
 
 def _measured_average(run: RunFolder) -> dict[str, str]:

@@ -8,8 +8,17 @@ one image does not keep the others from being segmented.
 
 from .cases import find_cases
 from .images import ReadImage
+from .promised import SavePromised
 from .saving import SaveMaps
 from .segmenter import Segmenter
 from .windows import Behind, WindowInferer
 
-__all__ = ["Behind", "ReadImage", "SaveMaps", "Segmenter", "WindowInferer", "find_cases"]
+__all__ = [
+    "Behind",
+    "ReadImage",
+    "SaveMaps",
+    "SavePromised",
+    "Segmenter",
+    "WindowInferer",
+    "find_cases",
+]

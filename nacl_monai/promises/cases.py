@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from nacl_monai.audits.reading import (
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
+from nacl_monai.inference.promised import Applied, apply_kept, structure_levels, unlike_spacing
 from nacl_monai.inference.saving import map_image, write_nifti
 from nacl_monai.metrics.record import first_repeated
 from nacl_monai.metrics.regions import case_spacings
@@ -50,21 +51,16 @@ from nacl_monai.metrics.voxels import (
 )
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.progress import progress_bar
-from nacl_monai.promises.control import CONTOURS, INNER, LEAST, MARGIN, MEAN, WITHIN, Control
+from nacl_monai.promises.control import MARGIN, MEAN, WITHIN, Control
 from nacl_monai.promises.curves import (
-    MARGINS,
     Curves,
-    Levels,
     counted,
     definition_of,
-    structure_levels,
 )
-from nacl_monai.promises.fit import DICE, VOLUME, Promise, estimate, fit
+from nacl_monai.promises.fit import Promise, fit
 
 Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
-#: How much smaller or larger a voxel may be than those of the calibration patients.
-_SLACK = 1.1
 
 
 def curves_of(found: Found) -> tuple[Curves, list[InputError]]:
@@ -267,31 +263,6 @@ def checked_curves(
     return curves_of_case(inside, labeled, counts, named, spacing, overlapping=bool(overlapping))
 
 
-@dataclass(frozen=True)
-class Applied:
-    """What is promised of one structure of one case.
-
-    Attributes:
-        structure: Its name.
-        predicted: Whether it is predicted anywhere.
-        contours: "outer" and "inner", boolean, of the shape of the voxels.
-        expected: The expected volume in ml.
-        volume: The ends of its interval.
-        dice: The lower bound of Dice; NaN where none is promised.
-        expected_dice: Dice as the probabilities expect it.
-        volumes: Those of the contours in ml.
-    """
-
-    structure: str
-    predicted: bool
-    contours: Mapping[str, npt.NDArray[np.bool_]]
-    expected: float
-    volume: tuple[float, float]
-    dice: float
-    expected_dice: float
-    volumes: Mapping[str, float]
-
-
 def applied(
     promise: Promise, probs: torch.Tensor, spacing: Sequence[float], level: float | None = None
 ) -> list[Applied]:
@@ -313,59 +284,10 @@ def applied(
             f"probs: have {len(probs)} channels, but what was promised is of "
             f"{', '.join(definition['channels'])}; give predictions of the same model"
         )
-    least, most = promise.spacing
-    for size, low, high in zip(sorted(spacing), least, most, strict=True):
-        if not low / _SLACK <= size <= high * _SLACK:
-            raise InputError(
-                f"spacing: a voxel is {size:.3g} mm wide, but those of the calibration patients were "
-                f"{low:.3g} to {high:.3g} mm; calibrate with images like this one"
-            )
-    chosen = {(one.structure, one.kind): one for one in promise.of_level(level)}
-    voxels = dequantized(probs[None])[0][0]
-    structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
-    results = []
-    for name, levels in zip(
-        structures, structure_levels(voxels, structures, spacing, overlapping), strict=True
-    ):
-        nowhere = np.zeros(levels.probs.shape, bool)
-        curve = {key: part[None] for key, part in counted(levels, nowhere).items()}
-        case = joined_curves(
-            [""], [curve | {"spacings": np.array(spacing)}], [], {"structures": [name]}
-        )
-        results.append(_applied(name, levels, case, chosen))
-    return results
-
-
-def _applied(
-    name: str, levels: Levels, case: Curves, chosen: Mapping[tuple[str, str], Any]
-) -> Applied:
-    contours = {
-        kind: levels.within(one.value, one.margin)
-        for kind in CONTOURS
-        if (one := chosen.get((name, kind)))
-    }
-    predicted = int((levels.margins == 0).sum())
-    if INNER in contours and contours[INNER].sum() < LEAST * predicted:
-        contours[INNER] = np.zeros_like(contours[INNER])
-    voxel = float(case.voxel_ml[0, 0])
-    numbers = {
-        kind: (float(estimate(case, 0, kind, one.family, MARGINS.index(one.margin))[0]), one.value)
-        for kind in (VOLUME, DICE)
-        if (one := chosen.get((name, kind)))
-    }
-    expected, q = numbers.get(VOLUME, (np.nan, np.nan))
-    low, high = (expected + voxel) * np.exp([-q, q]) - voxel
-    dice, slack = numbers.get(DICE, (np.nan, np.nan))
-    return Applied(
-        name,
-        predicted > 0,
-        contours,
-        expected,
-        (max(0.0, float(low)), float(high)),
-        float(np.clip(dice - slack, 0, 1)),
-        float(case.expected_dice[0, 0, MARGINS.index(MARGIN)]),
-        {kind: float(mask.sum()) * voxel for kind, mask in contours.items()},
-    )
+    if problem := unlike_spacing(spacing, promise.spacing):
+        raise InputError(f"spacing: {problem}")
+    kept = [asdict(one) for one in promise.of_level(level)]
+    return apply_kept(kept, definition, dequantized(probs[None])[0][0], spacing)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, write_text
+from nacl_monai.inference.promised import APPLIED, table_rows
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
 from nacl_monai.promises.cases import NewCase, curves_of, new_cases, write_contours
@@ -30,7 +31,7 @@ from nacl_monai.reports.style import save_figure, save_png
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
 
-_HELD_OUT, _APPLIED, _TRIAGE = "held_out.csv", "promised.csv", "triage.csv"
+_HELD_OUT, _TRIAGE = "held_out.csv", "triage.csv"
 _WORST = 0.1  # the share of cases that a triage should find
 _SHOWN = 12  # so many cases are drawn
 _WIDE = 1.5  # so many times the usual size is a wide contour
@@ -148,9 +149,9 @@ def apply_folder(
                 faults.append(case)
             else:
                 write_contours(case, folder)
-                rows += _rows(case)
+                rows += table_rows(case.case, case.structures)
         _check_any(rows, new, faults)
-        write_text(folder / _APPLIED, csv_text(pd.DataFrame(rows)))
+        write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
     print_faults(faults)
     print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
     print_written(visible_files(output))
@@ -161,21 +162,6 @@ def _check_any(rows: Sequence[Any], new: Path, faults: Sequence[InputError]) -> 
     if not rows:
         reason = f": {faults[-1]}" if faults else ""
         raise InputError(f"{new}: no case could be read{reason}")
-
-
-def _rows(case: NewCase) -> list[dict[str, Any]]:
-    return [
-        {
-            "case": case.case,
-            "structure": one.structure,
-            "volume_ml": one.expected,
-            "volume_low_ml": one.volume[0],
-            "volume_high_ml": one.volume[1],
-            "dice_low": one.dice,
-            **{f"{kind}_ml": volume for kind, volume in one.volumes.items()},
-        }
-        for one in case.structures
-    ]
 
 
 def triage_folder(

@@ -56,7 +56,8 @@ from scipy.special import xlogy
 from scipy.stats import binom
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.promises.curves import MARGINS, NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.inference.promised import LEAST, MARGINS
+from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
 Array = npt.NDArray[Any]
 MEAN, MOST = CONTROLS = ("mean", "most")
@@ -64,8 +65,6 @@ THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
 #: In mm, unless another is chosen by other patients.
 MARGIN = 3.0
-#: An inner contour has so much of the predicted structure, or nothing.
-LEAST = 0.25
 _TOLERANCE = 1e-9
 
 

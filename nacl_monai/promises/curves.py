@@ -30,94 +30,34 @@ threshold, :math:`S(0, m)`, has the volume, the expected volume and both Dice in
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
+from nacl_monai.inference.promised import MARGINS, Levels
+from nacl_monai.inference.promised import SCALE as _SCALE
 from nacl_monai.metrics.record import arrays_checksum, first_repeated, listed, read_arrays
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
 CURVES_FILE = "promise.npz"
-#: In mm; the last holds every voxel.
-MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
 _LOGITS = (-16.0, 16.0, 200)
 #: No threshold, 200 of them, and one that no voxel reaches.
 THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
 #: The position of the sets without threshold, and of those without margin.
 NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
-_SCALE, _HALF = 2.0**32, 2.0**16
-_ROUNDING = 1e-6  # of a distance in mm
+_HALF = 2.0**16
 _MM3_PER_ML = 1000
 _AGAIN = "make it again: nacl-monai promise PREDICTIONS LABELS"
-
-
-class Levels(NamedTuple):
-    """Where each voxel of a structure is: a voxel is in S(t, m) if both are at most its own.
-
-    Attributes:
-        probs: Its probability, float64.
-        margins: The position of the smallest margin that holds it, int8.
-    """
-
-    probs: Array
-    margins: Array
-
-    def within(self, threshold: float, margin: float) -> npt.NDArray[np.bool_]:
-        """The set S(t, m)."""
-        inside: npt.NDArray[np.bool_] = (self.probs >= threshold) & (
-            self.margins <= MARGINS.index(margin)
-        )
-        return inside
-
-
-def structure_levels(
-    probs: torch.Tensor,
-    structures: Mapping[str, Sequence[int]],
-    spacing: Sequence[float],
-    overlapping: bool = False,
-) -> Iterator[Levels]:
-    """The levels of each structure of a case.
-
-    Args:
-        probs: ``(C, *spatial)``, any floating dtype.
-        structures: Name → channels; the probability of several exclusive classes is their sum.
-        spacing: The size of a voxel along each spatial axis, in mm.
-        overlapping: Whether each channel is a structure of its own, as after a sigmoid.
-    """
-    most = None if overlapping else probs.max(0).indices.numpy()
-    for channels in structures.values():
-        inside = sum(probs[k].double().numpy() for k in channels)
-        predicted = np.asarray(inside > 0.5) if most is None else np.isin(most, channels)
-        yield Levels(np.asarray(inside), _margins(predicted, spacing))
-
-
-def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
-    """The position of the smallest margin that holds each voxel."""
-    margins = np.full(predicted.shape, NO_MARGIN, np.int8)
-    box = []
-    for axis, size in enumerate(spacing):  # beyond the widest margin no distance is needed
-        others = tuple(other for other in range(predicted.ndim) if other != axis)
-        places = np.flatnonzero(predicted.any(others))
-        if not len(places):
-            return margins
-        reach = int(MARGINS[-2] / size) + 1
-        box.append(slice(max(0, places[0] - reach), places[-1] + reach + 1))
-    near = tuple(box)
-    distances = distance_transform_edt(~predicted[near], sampling=tuple(spacing))
-    margins[near] = np.searchsorted(MARGINS[:-1], distances - _ROUNDING)
-    return margins
 
 
 def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,8 +21,10 @@ from monai.networks.nets import UNet
 from packaging.requirements import Requirement
 from torch import nn
 
+import nacl_monai
 from nacl_monai.bundles import export as onnx
 from nacl_monai.bundles.export import export_bundle, newest_run
+from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.menus import read_menu
@@ -235,6 +238,50 @@ def test_inference_needs_nothing_but_the_packages_on_the_card(
 
     assert result.returncode == 0, result.stderr
     assert len([*(bundle / "predictions").glob("image_*.nii.gz")]) == 4
+
+
+def promise_of(classes, file):
+    """What three patients promise of voxels of 1 mm, of these classes."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (3, len(classes), 6, 6, 6))
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = rng.integers(0, len(classes), (3, 6, 6, 6))
+    made = nacl_monai.promise(
+        probs.astype(np.float32), labels, levels=[0.3], spacing=(1, 1, 1), classes=classes
+    )
+    return made.write(file)
+
+
+@pytest.mark.slow
+def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
+    """Voxel for voxel, where nothing but the packages of the card are."""
+    file = promise_of(["background", "anterior", "posterior"], tmp_path / "promise.json")
+    bundle, _ = export_bundle(run, tmp_path / "x", "hippocampus", bundles=BUNDLES, promise=file)
+    image = np.random.default_rng(1).normal(0, 1, (16, 18, 20)).astype(np.float32)
+    save_nifti(image, tmp_path / "image.nii.gz")
+
+    result = command_of_card(bundle, tmp_path / "packages", "--images", tmp_path / "image.nii.gz")
+
+    assert result.returncode == 0, result.stderr
+    output = tmp_path / "applied"
+    words = ["promise", "--apply", str(file), str(bundle / "predictions"), "--output", str(output)]
+    assert main(words) == 0
+    contours = [*output.glob("*.nii.gz")]
+    assert len(contours) == 4
+    for contour in contours:
+        other = nibabel.load(bundle / "predictions" / contour.name)
+        assert (np.asarray(other.dataobj) == np.asarray(nibabel.load(contour).dataobj)).all()
+    tables = [pd.read_csv(place / "promised.csv") for place in (output, bundle / "predictions")]
+    pd.testing.assert_frame_equal(*tables, atol=1e-6)
+
+
+def test_promise_of_another_model_is_not_exported(run, tmp_path):
+    """Before a folder is made."""
+    file = promise_of(["background", "tumor", "edema"], tmp_path / "promise.json")
+
+    with pytest.raises(InputError, match=r"is of the classes background, tumor, edema"):
+        export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES, promise=file)
+    assert not (tmp_path / "dist").exists()
 
 
 def test_missing_package_is_named(monkeypatch):

@@ -76,7 +76,7 @@ def test_inference_keeps_only_what_it_uses(configs):
     assert all("nacl_monai" in json.dumps(configs[kind]) for kind in ("train", "evaluate"))
     assert config["dataset"] == "@dataset_def"
     assert {"imports", "bundle_root", "dataset_dir", "preprocessing", "to_ras"} <= config.keys()
-    unused = {"load_case", "reading", "run_folder", "tracking_uri", "cases", "structures"}
+    unused = {"load_case", "reading", "run_folder", "tracking_uri", "cases"}
     assert not unused & config.keys()
 
 

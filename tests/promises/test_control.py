@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.inference.promised import MARGINS
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import (
     FAMILIES,
@@ -20,7 +21,7 @@ from nacl_monai.promises.control import (
     hoeffding_bentkus,
     path_of,
 )
-from nacl_monai.promises.curves import MARGINS, THRESHOLDS
+from nacl_monai.promises.curves import THRESHOLDS
 from nacl_monai.promises.fit import Rules
 
 GRID = [(n, level) for n in (19, 40, 100) for level in (0.05, 0.1, 0.2)]

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
 from nacl_monai.promises import read_curves
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.promises.curves import MARGINS, THRESHOLDS, Levels, counted, structure_levels
+from nacl_monai.promises.curves import THRESHOLDS, counted
 
 SUMS = ("counts", "hits", "sums")
 

@@ -1,0 +1,144 @@
+"""A promise is kept by inference as by the package."""
+
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from monai.data import MetaTensor
+from scipy.ndimage import distance_transform_edt
+
+import nacl_monai
+from nacl_monai.cli import main
+from nacl_monai.inference import SaveMaps, SavePromised
+from nacl_monai.inference.images import ImageFault
+from nacl_monai.inference.promised import distances_to
+from tests.conftest import save_nifti
+
+CLASSES = ["background", "anterior", "posterior"]
+STRUCTURES = {"anterior": [1], "posterior": [2]}
+SHAPE = (7, 9, 8)
+AFFINE = np.array([[0, 0, 3.0, -20], [-1.2, 0, 0, 30], [0, 1.5, 0, 7], [0, 0, 0, 1]])
+SPACING = (1.2, 1.5, 3.0)
+
+
+@given(
+    arrays.arrays(np.bool_, arrays.array_shapes(min_dims=1, max_dims=3, max_side=7)),
+    st.lists(st.floats(0.3, 4), min_size=3, max_size=3),
+    st.floats(0.5, 9),
+)
+def test_distances_are_those_of_scipy(mask, sizes, most):
+    """As far as they are asked for, along axes of any size."""
+    spacing = sizes[: mask.ndim]
+    mask.flat[0] = True
+    expected = distance_transform_edt(~mask, sampling=spacing)
+
+    found = distances_to(mask, spacing, most)
+
+    near, far = expected < most * (1 - 1e-9), expected > most * (1 + 1e-9)
+    np.testing.assert_allclose(found[near], expected[near], rtol=1e-12)
+    assert (found[far] > most).all()
+
+
+def probabilities(seed, shape=SHAPE):
+    logits = np.random.default_rng(seed).normal(0, 2, (3, *shape))
+    return (np.exp(logits) / np.exp(logits).sum(0)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What four patients promise."""
+    file = tmp_path_factory.mktemp("made") / "promise.json"
+    rng = np.random.default_rng(0)
+    probs = [probabilities(k) for k in range(4)]
+    labels = [rng.integers(0, 3, SHAPE) for _ in probs]
+    options = {"spacing": SPACING, "classes": CLASSES, "cases": ["a", "b", "c", "d"]}
+    return nacl_monai.promise(probs, labels, levels=[0.25, 0.3], **options).write(file)
+
+
+@pytest.fixture
+def image(tmp_path):
+    save_nifti(np.zeros(SHAPE, np.float32), tmp_path / "image.nii.gz", AFFINE)
+    return str(tmp_path / "image.nii.gz")
+
+
+def saver(made, image, output, **changes):
+    given = {"classes": CLASSES, "structures": STRUCTURES} | changes
+    return SavePromised(made, output, [{"image": [image]}], **given)
+
+
+def test_contours_are_those_of_the_command(made, image, tmp_path):
+    """Voxel for voxel from what inference saved, and so is the table."""
+    output, applied = tmp_path / "predictions", tmp_path / "applied"
+    meta = {"filename_or_obj": image}
+    data = {"pred": MetaTensor(torch.from_numpy(probabilities(9)), torch.tensor(AFFINE), meta=meta)}
+
+    data = SaveMaps(output, [{"image": [image]}], CLASSES)(data)
+    files = saver(made, image, output)(data)["files"]
+    assert main(["promise", "--apply", str(made), str(output), "--output", str(applied)]) == 0
+
+    assert {file.name for file in files} == {file.name for file in output.iterdir()} - {
+        "labels.txt",
+        "labels.ctbl",
+    }
+    contours = [*applied.glob("*.nii.gz")]
+    assert {file.name for file in contours} == {
+        f"image_{kind}_{name}.nii.gz" for kind in ("outer", "inner") for name in STRUCTURES
+    }
+    for file in contours:
+        ours, theirs = nibabel.load(output / file.name), nibabel.load(file)
+        assert (np.asarray(ours.dataobj) == np.asarray(theirs.dataobj)).all()
+        assert ours.affine == pytest.approx(theirs.affine)
+    tables = [pd.read_csv(place / "promised.csv") for place in (output, applied)]
+    pd.testing.assert_frame_equal(*tables, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"classes": ["background", "tumor", "edema"]}, "is of the classes background, anterior"),
+        ({"structures": {"both": [1, 2]}}, "is of the structures anterior "),
+        (
+            {"calibrator": "temperature_near"},
+            "the calibrator none, but the model has temperature_near",
+        ),
+    ],
+)
+def test_promise_of_another_model_is_refused(made, image, tmp_path, changes, line):
+    """In one line, before anything is written."""
+    with pytest.raises(SystemExit, match=line):
+        saver(made, image, tmp_path / "predictions", **changes)
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_patient_who_calibrated_is_refused(made, tmp_path):
+    with pytest.raises(SystemExit, match="was calibrated by"):
+        saver(made, str(tmp_path / "c.nii.gz"), tmp_path / "predictions")
+
+
+@pytest.mark.parametrize("change", [{"kept": []}, {"spacing": None}, {"definition": {}}])
+def test_damaged_promise_is_refused(made, image, tmp_path, change):
+    record = json.loads(made.read_text())
+    for key, value in change.items():
+        record[key] = value
+        if value is None:
+            del record[key]
+    (tmp_path / "promise.json").write_text(json.dumps(record))
+
+    with pytest.raises(SystemExit, match="cannot be read"):
+        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
+
+
+def test_voxels_of_another_size_are_a_fault_of_the_image(made, image, tmp_path):
+    """The others are still segmented."""
+    meta = {"filename_or_obj": image}
+    coarse = torch.tensor(AFFINE @ np.diag([2, 2, 2, 1.0]))
+    data = {"pred": MetaTensor(torch.from_numpy(probabilities(9)), coarse, meta=meta)}
+
+    with pytest.raises(ImageFault, match="wide, but those of the calibration patients"):
+        saver(made, image, tmp_path / "predictions")(data)
