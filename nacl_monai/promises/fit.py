@@ -15,6 +15,7 @@ import pandas as pd
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object, write_text
+from nacl_monai.inference.promised import MARGINS
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.promises.control import (
     CONTOURS,
@@ -30,7 +31,7 @@ from nacl_monai.promises.control import (
     contours_along,
     path_of,
 )
-from nacl_monai.promises.curves import MARGINS, NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.reports.statistics import (
     bootstrap_means,
     bootstrap_ratios,
