@@ -233,7 +233,7 @@ def structure_decisions(
     read = raters[0][0].labels
     sizes = case_spacings(spacing, len(read), read.ndim - 1)
     parts = [
-        problem_decisions(by_raters, classes, sizes, margin, miss)
+        problem_decisions(by_raters, classes, sizes, margin, miss)[0]
         for by_raters, classes in zip(zip(*raters, strict=True), problems, strict=True)
     ]
     return Decisions(
@@ -283,9 +283,8 @@ def problem_decisions(
     sizes: Sequence[Spacing],
     margin: float,
     miss: float = MISS,
-    near: torch.Tensor | None = None,
-) -> Decisions:
-    """`structure_decisions` of checked voxels.
+) -> tuple[Decisions, torch.Tensor]:
+    """`structure_decisions` of checked voxels, and what is near any of these predicted structures.
 
     Args:
         raters: The same probabilities with the labels of each rater.
@@ -293,68 +292,67 @@ def problem_decisions(
         sizes: The size of a voxel in each case.
         margin: As there.
         miss: As there.
-        near: The voxels near any prediction, ``(B, *spatial)``, where they are known already.
+
+    Returns:
+        The volumes, and voxels ``(B, *spatial)``, boolean. Those are the region "near" where the
+        structures are all of the foreground, whose distance is the smallest of theirs.
 
     Raises:
         InputError: If a structure names a class that there is not.
     """
-    number = raters[0].probs.shape[1]
-    foreground = [*range(1, number)]
+    number, prediction = raters[0].probs.shape[1], raters[0].prediction
+    near_any = torch.zeros_like(prediction, dtype=torch.bool)
     tables = []
     for name, classes in structures.items():
         if not classes or not set(classes) <= {*range(number)}:
             raise InputError(
                 f"structures: {name} is of the classes {list(classes)}; choose from 0 to {number - 1}"
             )
-        known = near if sorted(classes) == foreground else None
+        near = within(distances_to(_of_classes(prediction, classes), margin, sizes), margin)
+        near_any |= near
         tables.append(
             [
-                _volumes(raters, list(classes), *case, margin, miss, known)
-                for case in enumerate(sizes)
+                _volumes(raters, list(classes), case, near[case], size, miss)
+                for case, size in enumerate(sizes)
             ]
         )
     table = torch.tensor(tables, dtype=torch.float64).reshape(len(tables), len(sizes), -1)
-    return Decisions(*table.transpose(0, 1).unbind(-1))
+    return Decisions(*table.transpose(0, 1).unbind(-1)), near_any
+
+
+def _of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+    """Where class indices are among some classes."""
+    return reduce(torch.logical_or, (indices == index for index in classes))
 
 
 def _volumes(
     raters: Sequence[LabeledVoxels],
     classes: Sequence[int],
     case: int,
+    near: torch.Tensor,
     sizes: Spacing,
-    margin: float,
     miss: float,
-    known: torch.Tensor | None,
 ) -> list[float]:
     """The attributes of `Decisions` of one structure in one case."""
-
-    def chosen(indices: torch.Tensor) -> torch.Tensor:
-        return reduce(torch.logical_or, (indices[case] == index for index in classes))
-
     first = raters[0]
     exact = torch.promote_types(first.probs.dtype, torch.float32)
     probs = first.probs[case, classes].sum(0, dtype=exact)
-    predicted, labels = chosen(first.prediction), [chosen(rater.labels) for rater in raters]
+    predicted = _of_classes(first.prediction[case], classes)
+    labels = [_of_classes(rater.labels[case], classes) for rater in raters]
     masks = [rater.counted[case] for rater in raters if rater.counted is not None]
-    counts = reduce(torch.logical_and, masks) if masks else None
-    if counts is not None:
+    counted = probs
+    if masks:
+        counts = reduce(torch.logical_and, masks)
         labels, counted = [label & counts for label in labels], probs.where(counts, 0)
-    else:
-        counted = probs
+        near, predicted = near & counts, predicted & counts
     everywhere = counted.sum(dtype=torch.float64).item()
     all_labeled = sum(label.sum().item() for label in labels) / len(labels)
-    box = bounding_box(predicted, [int(margin / size) + 1 for size in sizes])
-    if box is None or not (predicted if counts is None else predicted & counts).any():
+    if not predicted.any():
         volumes = (0.0, all_labeled, 0.0, 0.0, 0.0, 0.0, all_labeled, everywhere)
         return [volume * math.prod(sizes) for volume in volumes]
-    predicted, probs = predicted[box], probs[box]
+    box = bounding_box(near, [0] * near.ndim)
+    near, predicted, probs = near[box], predicted[box], probs[box]
     labeled = torch.stack([label[box] for label in labels]).double().mean(0)
-    if known is None:
-        near = within(distances_to(predicted[None], margin, [sizes])[0], margin)
-    else:
-        near = known[case][box]
-    if counts is not None:
-        near, predicted = near & counts[box], predicted & counts[box]
     contour = near & (probs >= contour_threshold(probs[near], miss))
     volumes = (
         predicted.sum().item(),

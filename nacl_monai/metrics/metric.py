@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 import ignite.distributed as idist
@@ -286,6 +287,15 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
         of_width = partial(case_spacings, self.spacing, *axes)
         of_margin = partial(case_spacings, self.margin_spacing, *axes)
         predicted: dict[str, torch.Tensor | None] = {}
+        decided: list[torch.Tensor] = []
+        if self.decided:
+            against = raters if self.rater is None else [raters[self.rater]]
+            classes = {"inside": [1]} if self.structures else self.decisions
+            decisions, near = problem_decisions(against, classes, of_margin(), self.margin)
+            decided = decisions.tensors()
+            whole = {*chain(*classes.values())} == {*range(1, raters[0].probs.shape[1])}
+            if whole and self.regions.get("near") is REGIONS["near"]:
+                predicted["near"] = near  # distances are computed once
 
         def masks_of(voxels: LabeledVoxels) -> list[torch.Tensor | None]:
             widths = (self.boundary_width, of_width, self.margin, of_margin)
@@ -295,13 +305,7 @@ class CalibrationMetric(GatheredTogether, CumulativeIterationMetric):
             return [COLLECTORS[kind](pieces, self.options) for kind in self._kinds]
 
         sums = rater_sums(raters, self.rater, masks_of, collected, self.options.num_bins)
-        if not self.decided:
-            return sums
-        against = raters if self.rater is None else [raters[self.rater]]
-        classes = {"inside": [1]} if self.structures else self.decisions
-        near = predicted.get("near")  # of the only structure there is, it is the same
-        decisions = problem_decisions(against, classes, of_margin(), self.margin, near=near)
-        return [*sums, *decisions.tensors()]
+        return [*sums, *decided]
 
     def _gathered(self) -> dict[type[VoxelSums], VoxelSums]:
         """The sums of all processes' cases, by their kind."""

@@ -12,6 +12,7 @@ from metric_samples import cases, random_case
 from monai.data.meta_tensor import MetaTensor
 from scipy.ndimage import distance_transform_edt
 
+import nacl_monai.metrics.decisions as decisions_module
 import nacl_monai.metrics.regions as regions_module
 from nacl_monai.audits.options import KNOWN_REGIONS
 from nacl_monai.errors import InputError
@@ -25,6 +26,7 @@ from nacl_monai.metrics.columns import REGION_WORDS
 from nacl_monai.metrics.regions import (
     depends_on_labels,
     distances_to,
+    foreground,
     named_regions,
     region_masks,
     region_of_fit,
@@ -235,6 +237,37 @@ def test_raters_share_them_and_the_distance_is_found_once(monkeypatch):
         against(probs, raters)
         assert torch.equal(3 * alone.case_bins().voxels(), shared.case_bins().voxels())
         assert torch.equal(alone.case_bins().counts, against.case_bins().counts)
+
+
+@pytest.mark.parametrize(
+    ("decisions", "distances"),
+    [({"a": [1], "b": [2]}, 2), ({"b": [2]}, 2), ({"all": [0, 1, 2]}, 2)],
+)
+def test_decisions_on_the_whole_foreground_have_its_distances(monkeypatch, decisions, distances):
+    """What is near the foreground is near any structure; of others it is computed, too."""
+    probs, labels = random_case((2, 3, 6, 7))
+    probs = (2 * probs + torch.tensor([1.0, 0, 0]).view(3, 1, 1)) / 3
+    options = {"errors": ["ece"], "margin": 0.5, "margin_spacing": (0.5, 0.8), "ignore_index": 2}
+    alone = CalibrationMetric(regions=["near"], **options)
+    alone(probs, labels)
+    mine = CalibrationMetric(regions={"near": foreground}, decisions=decisions, **options)
+    mine(probs, labels)
+    expected = CalibrationMetric(regions={"mine": foreground}, **options)
+    expected(probs, labels)
+    calls = []
+    for module in (regions_module, decisions_module):
+        monkeypatch.setattr(
+            module, "distances_to", lambda *given: calls.append(1) or distances_to(*given)
+        )
+
+    both = CalibrationMetric(regions=["near"], decisions=decisions, **options)
+    both(probs, labels)
+
+    assert len(calls) == distances
+    assert 0 < alone.case_bins().voxels().sum() < (labels != 2).sum()
+    assert torch.equal(both.case_bins().counts, alone.case_bins().counts)
+    assert torch.equal(both.case_bins().confidences, alone.case_bins().confidences)
+    assert torch.equal(mine.case_bins().counts, expected.case_bins().counts)
 
 
 @pytest.mark.parametrize("make", [CalibrationMetric, lambda **o: CalibrationError(**o).metric_fn])
