@@ -93,7 +93,7 @@ def audit(
     _refuse(dict.fromkeys(options, True), "folders")
     for name, values in {"probs": probs, "mask": mask, **(raters or {"labels": labels})}.items():
         _refuse_form(name, values)
-    patients = _patients(patients)
+    patients = patient_names(patients)
     if raters:
         several, labeled = _cases_of_raters(probs, raters, len(structures))
     else:
@@ -114,7 +114,7 @@ def audit(
         num_raters=max(1, len(raters)),
     )
     metric(several, labeled, mask=None if mask is None else _masks(mask, several))
-    names = _case_names(cases, len(several), patients)
+    names = case_names(cases, len(several), patients)
     return _of_record(metric.record(names, shown, patients, list(raters)))
 
 
@@ -124,8 +124,15 @@ def _refuse(given: Mapping[str, Any], kind: str) -> None:
         raise InputError(f"{name}: is an option for {kind} alone; leave it out")
 
 
-def _patients(given: Any) -> list[str]:
-    """Names, as files keep them."""
+def patient_names(given: Any) -> list[str]:
+    """Names of patients, as files keep them.
+
+    Args:
+        given: One for each case, or nothing.
+
+    Raises:
+        InputError: If one is missing.
+    """
     missing = [k for k, one in enumerate(given, 1) if pd.isna(one) or not str(one).strip()]
     if missing:
         raise InputError(
@@ -188,10 +195,21 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
         )
 
 
-def _case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
+def case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
+    """Names of cases of arrays, numbers where nobody says.
+
+    Args:
+        given: One for each case, or nothing.
+        count: The number of cases.
+        patients: The patient of each case, or nothing.
+
+    Raises:
+        InputError: If there are more or fewer, two are equal, or a spreadsheet would compute one.
+    """
     names = list(given) or [f"case_{k + 1:03d}" for k in range(count)]
-    if len(names) != count or (patients and len(patients) != count):
-        raise InputError(f"cases: {len(names)} names for {count} cases; give one per case")
+    for what, several in (("cases", names), ("patients", patients or names)):
+        if len(several) != count:
+            raise InputError(f"{what}: {len(several)} names for {count} cases; give one per case")
     repeated = first_repeated(names)
     if repeated is not None:
         raise InputError(f"cases: two are called {repeated!r}; give each a name of its own")

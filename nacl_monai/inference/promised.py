@@ -33,7 +33,8 @@ APPLIED = "promised.csv"
 LEAST = 0.25
 #: Probabilities are summed in these units, so that no order of voxels changes a bit.
 SCALE = 2.0**32
-_MARGIN = 3.0  # within which Dice is expected
+#: Of the family "within" and of expected Dice, in mm, unless another is chosen by other patients.
+MARGIN = 3.0
 _ROUNDING = 1e-6  # of a distance in mm
 _SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
 _MM3_PER_ML = 1000
@@ -221,16 +222,16 @@ def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -
         expected,
         (max(0.0, low), high),
         bound,
-        _expected_dice(levels, _MARGIN, predicted),
+        _expected_dice(levels, MARGIN, predicted),
         {kind: float(mask.sum()) * voxel for kind, mask in contours.items()},
     )
 
 
 def _expected_dice(levels: Levels, margin: float, predicted: int) -> float:
     """As ``nacl_monai.promises.Curves.expected_dice``."""
-    near = levels.expected(margin if predicted else np.inf)
-    sizes = predicted + near
-    return 2 * levels.expected(0.0) / sizes if sizes else 1.0
+    if not predicted:
+        return 0.0
+    return 2 * levels.expected(0.0) / (predicted + levels.expected(margin))
 
 
 def table_rows(case: str, structures: Sequence[Applied]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
 from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities
 from nacl_monai.audits.labels import voxel_sizes
@@ -38,10 +39,9 @@ from nacl_monai.audits.reading import (
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
+from nacl_monai.inference.promised import MARGIN, apply_kept, structure_levels, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
-from nacl_monai.inference.promised import apply_kept, structure_levels, unlike_spacing
 from nacl_monai.inference.saving import map_image, write_nifti
-from nacl_monai.metrics.record import first_repeated
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import (
     Voxels,
@@ -52,7 +52,7 @@ from nacl_monai.metrics.voxels import (
 )
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.progress import progress_bar
-from nacl_monai.promises.control import MARGIN, MEAN, WITHIN, Control
+from nacl_monai.promises.control import MEAN, WITHIN, Control
 from nacl_monai.promises.curves import (
     Curves,
     counted,
@@ -201,15 +201,13 @@ def curves_of_arrays(
     """
     several, labeled = list(probs), list(labels)
     masks = [None] * len(several) if mask is None else list(mask)
-    names = list(cases) or [f"case_{k + 1:03d}" for k in range(len(several))]
-    lists = {"labels": labeled, "mask": masks, "cases": names, "patients": patients or names}
-    for what, given in lists.items():
+    for what, given in {"labels": labeled, "mask": masks}.items():
         if len(given) != len(several):
             raise InputError(
                 f"{what}: are {len(given)} for {len(several)} cases; give one for each"
             )
-    if (repeated := first_repeated(names)) is not None:
-        raise InputError(f"cases: two are called {repeated!r}; give each a name of its own")
+    patients = patient_names(patients)
+    names = case_names(cases, len(several), patients)
     if not several:
         raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
     names_of = list(structures) or list(classes) or class_names(len(several[0]))
@@ -227,7 +225,7 @@ def curves_of_arrays(
         curves.append(checked_curves(batch, named, structures, size, ignore_index, from_logits))
     activation = "sigmoid" if structures else "softmax"
     definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
-    return joined_curves(names, curves, list(map(str, patients)), definition)
+    return joined_curves(names, curves, patients, definition)
 
 
 def checked_curves(

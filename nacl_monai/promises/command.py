@@ -13,13 +13,14 @@ import pandas as pd
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import visible_files
-from nacl_monai.audits.reading import find, known_by
+from nacl_monai.audits.reading import Found, find, known_by
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, write_text
-from nacl_monai.inference.promised import APPLIED, table_rows
+from nacl_monai.inference.promised import APPLIED, Applied, table_rows
+from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
 from nacl_monai.promises.cases import NewCase, curves_of, new_cases, write_contours
@@ -32,7 +33,6 @@ from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
 
 _HELD_OUT, _TRIAGE = "held_out.csv", "triage.csv"
-_WORST = 0.1  # the share of cases that a triage should find
 _SHOWN = 12  # so many cases are drawn
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
@@ -209,7 +209,7 @@ def triage_folder(
         write_text(folder / _TRIAGE, csv_text(table))
         for name in table["case"][: min(number, _SHOWN)]:
             save_png(draw_case(pictures[name]), folder / f"{name}.png")
-        share = _worst_found(table, number, find(new, labels, options)) if labels else ""
+        share = _share_found(table, number, find(new, labels, options)) if labels else ""
     print_faults(faults)
     print(f"Look at these {number} of {counted(len(table), 'case')}:")
     print(table[:number].to_string(index=False, float_format="{:.3f}".format))
@@ -232,46 +232,66 @@ def _number_of(budget: str, cases: int) -> int:
 
 
 def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
-    """The lowest bound of a case, its volume, and why it is doubtful."""
-    worst = min(case.structures, key=lambda one: one.dice)
-    usual = {one.structure: one.size for one in made.of_level() if one.kind == OUTER}
-    reason = f"low bound of Dice: {worst.structure}"
-    if not worst.predicted:
-        reason = f"{worst.structure} is not predicted"
-    elif (apart := _disagreement(case)) is not None:
-        reason = f"members disagree: {apart}"
-    elif worst.volumes[OUTER] > _WIDE * usual[worst.structure] * worst.expected:
-        reason = f"wide contours: {worst.structure}"
+    """The Dice that a case has at least, its volume, and why it is doubtful."""
+    alike = case.predicted.pairwise_dice or [1.0] * len(case.structures)
+    least = [_at_least(*one, made) for one in zip(case.structures, alike, strict=True)]
+    worst = int(np.argmin(least))
     return {
         "case": case.case,
-        "dice_low": worst.dice,
+        "dice_low": least[worst],
         "volume_ml": sum(one.expected for one in case.structures),
-        "reason": reason,
-        **({"pairwise_dice": min(alike)} if (alike := case.predicted.pairwise_dice) else {}),
+        "reason": _reason(case.structures[worst], _disagreement(case.structures, alike), made),
+        **({"pairwise_dice": min(alike)} if case.predicted.pairwise_dice else {}),
     }
 
 
-def _disagreement(case: NewCase) -> str | None:
+def _at_least(one: Applied, alike: float, made: Promise) -> float:
+    """The bound of Dice of a structure; where it is not predicted, how often that was right.
+
+    Dice is then 1 or 0, as nothing is labeled, or something. Of n calibration patients like that, and
+    the new one, r / (n + 1) were right at least. No probability says so: a sum over a large background
+    says much of its floor, and little of the structure. Members who predict something contradict.
+    """
+    patients, rightly = made.absent[one.structure]
+    return one.dice if one.predicted else min(alike, rightly / (patients + 1))
+
+
+def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str | None:
     """Where members of an ensemble agree less with each other than the mean should with the label."""
-    alike = case.predicted.pairwise_dice
     below = [
-        (one.expected_dice - dice, one.structure)
-        for one, dice in zip(case.structures, alike, strict=bool(alike))
-        if dice < one.expected_dice
+        (expected - dice, one.structure)
+        for one, dice in zip(structures, alike, strict=True)
+        if dice < (expected := one.expected_dice if one.predicted else 1.0)
     ]
     return max(below)[1] if below else None
 
 
-def _worst_found(table: pd.DataFrame, number: int, found: Any) -> str:
+def _reason(one: Applied, apart: str | None, made: Promise) -> str:
+    """Why a case is doubtful, by its worst structure and that on which members disagree."""
+    patients, rightly = made.absent[one.structure]
+    usual = {kept.structure: kept.size for kept in made.of_level() if kept.kind == OUTER}
+    absent = "as for no calibration patient"
+    if patients:
+        absent = f"which was right for {rightly:g} of {patients} calibration patients"
+    reasons = {
+        f"{one.structure} is not predicted, {absent}": not one.predicted,
+        f"members disagree: {apart}": apart is not None,
+        f"wide contours: {one.structure}": one.predicted
+        and one.volumes[OUTER] > _WIDE * usual[one.structure] * one.expected,
+    }
+    doubts = [reason for reason, holds in reasons.items() if holds]
+    return "; ".join(doubts or [f"low bound of Dice: {one.structure}"])
+
+
+def _share_found(table: pd.DataFrame, number: int, found: Found) -> str:
     """The share of the worst tenth that is in the budget, beside chance and the best that can be."""
     curves, _ = curves_of(found)
     dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
-    true = np.array([dice[name] for name in table["case"] if name in dice])
-    worst = math.ceil(_WORST * len(true))
-    limit = np.sort(true)[worst - 1]
-    share = (true[:number] <= limit).sum() / (true <= limit).sum()
-    chance, best = number / len(true), min(1, number / worst)
+    places = [k for k, name in enumerate(table["case"]) if name in dice]
+    true = [dice[name] for name in table["case"] if name in dice]
+    looked = sum(place < number for place in places) / len(true)
+    share, best = (worst_found(order, true, looked) if looked else 0 for order in (places, true))
     return (
-        f"Of the worst tenth by Dice, {share:.0%} are among them; by chance {chance:.0%}, and at best "
+        f"Of the worst tenth by Dice, {share:.0%} are among them; by chance {looked:.0%}, and at best "
         f"{best:.0%}."
     )

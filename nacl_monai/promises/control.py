@@ -56,15 +56,13 @@ from scipy.special import xlogy
 from scipy.stats import binom
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.promised import LEAST, MARGINS
+from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
 from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
 Array = npt.NDArray[Any]
 MEAN, MOST = CONTROLS = ("mean", "most")
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
-#: In mm, unless another is chosen by other patients.
-MARGIN = 3.0
 _TOLERANCE = 1e-9
 
 

@@ -140,22 +140,22 @@ class Curves:
     def dice(self) -> Array:
         """Dice of the predicted and the labeled structure, (N, S); 1 where both are empty."""
         both = self.hits[:, :, NO_THRESHOLD, 0]
-        return _dice(both, self._predicted + self.hits[:, :, NO_THRESHOLD, NO_MARGIN])
+        return _dice(both, self.predicted + self.hits[:, :, NO_THRESHOLD, NO_MARGIN], 1)
 
     @property
     def expected_dice(self) -> Array:
-        r"""Dice as the probabilities within each margin expect it, (N, S, M); 1 where all is empty.
+        r"""Dice as the probabilities within each margin expect it, (N, S, M).
 
         .. math:: 2 \sum_{\text{predicted}} p \,/\, (|\text{predicted}| + \sum_{d \le m} p)
 
-        Where nothing is predicted, and so nothing is within a margin, the sum is over all voxels.
+        Where nothing is predicted, nothing is within a margin, and nothing can be expected: it is 0.
         """
-        sums, predicted = self.sums[:, :, NO_THRESHOLD] / _SCALE, self._predicted[..., None]
-        near = np.where(predicted > 0, sums, sums[..., NO_MARGIN:])
-        return _dice(sums[..., :1], predicted + near)
+        sums = self.sums[:, :, NO_THRESHOLD] / _SCALE
+        return _dice(sums[..., :1], self.predicted[..., None] + sums, 0)
 
     @property
-    def _predicted(self) -> Array:
+    def predicted(self) -> Array:
+        """The number of predicted voxels, (N, S)."""
         voxels: Array = self.counts[:, :, NO_THRESHOLD, 0]
         return voxels
 
@@ -216,9 +216,10 @@ class Curves:
         return Path(file)
 
 
-def _dice(both: Array, sizes: Array) -> Array:
+def _dice(both: Array, sizes: Array, of_nothing: float) -> Array:
     both, sizes = np.broadcast_arrays(2.0 * both, sizes)
-    dice: Array = np.divide(both, sizes, out=np.ones(both.shape), where=sizes > 0)
+    of_none = np.full(both.shape, of_nothing, np.float64)
+    dice: Array = np.divide(both, sizes, out=of_none, where=sizes > 0)
     return dice
 
 

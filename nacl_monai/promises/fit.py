@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from pathlib import Path
@@ -15,12 +15,11 @@ import pandas as pd
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object, write_text
-from nacl_monai.inference.promised import MARGINS
+from nacl_monai.inference.promised import MARGIN, MARGINS
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.promises.control import (
     CONTOURS,
     INNER,
-    MARGIN,
     MARGIN_ONLY,
     MEAN,
     OUTER,
@@ -274,6 +273,8 @@ class Promise:
         known_by: How patients were known, as in ``calibrator.json``.
         patient_pattern: The regular expression that told them, if one did.
         held_out: The rows of `check_held_out`.
+        absent: Structure → of how many calibration patients it was not predicted, and for how many
+            of these rightly.
     """
 
     kept: Sequence[Kept]
@@ -287,6 +288,7 @@ class Promise:
     known_by: str = BY_CASE
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
+    absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def of_level(self, level: float | None = None) -> list[Kept]:
         """The promises of a level; by default of the smallest.
@@ -347,9 +349,15 @@ def read_promise(file: str | Path) -> Promise:
         ]
         given = {one.name: record[one.name] for one in fields(Promise)}
         structures = set(given["definition"]["structures"])
-        if not kept or any(
-            one.kind not in KINDS or one.structure not in structures or one.margin not in MARGINS
-            for one in kept
+        if (
+            not kept
+            or set(given["absent"]) != structures
+            or any(
+                one.kind not in KINDS
+                or one.structure not in structures
+                or one.margin not in MARGINS
+                for one in kept
+            )
         ):
             raise ValueError("a promise is of nothing")
         return Promise(**given | {"kept": kept})
@@ -397,5 +405,15 @@ def fit(
         curves.cases,
         [sizes.min(0).tolist(), sizes.max(0).tolist()],
         held_out=record,
+        absent=dict(_absent(curves)),
         **about,
     )
+
+
+def _absent(curves: Curves) -> Iterator[tuple[str, list[float]]]:
+    """As `Promise.absent`; where nothing is predicted, Dice is 1 if nothing is labeled, and else 0."""
+    patients = np.array(curves.patients)
+    for structure, name in enumerate(curves.structures):
+        cases = curves.predicted[:, structure] == 0
+        rightly = by_patient(curves.dice[cases, structure], patients[cases].tolist())
+        yield name, [len(rightly), float(rightly.sum())]

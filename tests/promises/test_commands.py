@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
+from scipy.special import softmax
 from scipy.stats import norm
 
 import nacl_monai
@@ -252,11 +253,52 @@ def test_triage_lists_the_lowest_bounds_first(studies, made, tmp_path, capsys):
     table = pd.read_csv(output / "triage.csv")
     assert table["dice_low"].is_monotonic_increasing
     assert table["look"].tolist() == ["yes"] * 2 + ["no"] * 4
-    assert table.loc[0, ["case", "reason"]].tolist() == ["p99_scan1", "anterior is not predicted"]
+    assert table.loc[0, ["case", "reason"]].tolist() == [
+        "p99_scan1",
+        "anterior is not predicted, as for no calibration patient",
+    ]
     assert {file.stem for file in output.glob("*.png")} == set(table["case"][:2])
     assert (
         "Of the worst tenth by Dice, 100% are among them; by chance 33%" in capsys.readouterr().out
     )
+
+
+def without(probs, label, floor):
+    """The case of whom has no posterior, which has the same probability everywhere."""
+    others = np.stack([probs[0] + probs[2], probs[1]])
+    inside = np.stack([*(others * (1 - floor)), np.full(SHAPE, floor)])
+    return inside.astype(np.float32), np.where(label == 2, 0, label)
+
+
+def test_structure_that_is_rightly_absent_is_not_first(tmp_path):
+    """It counts by how often that was right, whatever a floor of probability says far away."""
+    old = blobs(0, 16)
+    for k, case in enumerate(old):
+        if k < 8:  # four of eight patients
+            old[case] = without(*old[case], 0.02)
+    study = Study(tmp_path / "old", old)
+    words = [str(study.nnunet()), str(study.labels), "--output", str(tmp_path / "promise")]
+    assert main(["promise", *words, *LEVELS, *PATIENTS]) == 0
+    made = read_promise(tmp_path / "promise")
+    new = blobs(20, 4, seed=5)
+    probs, label = new["p10_scan20"]
+    cases = new | {f"p9{k}_scan1": without(probs, label, k / 10) for k in range(3)}
+    cases["p98_scan1"] = softmax(0.3 * np.log(probs), 0).astype(np.float32), label
+    study = Study(tmp_path / "new", cases)
+    words = [str(study.nnunet()), "--output", str(tmp_path / "triage")]
+
+    assert main(["triage", str(tmp_path / "promise"), *words, *PATIENTS]) == 0
+
+    assert made.absent == {"anterior": [0, 0], "posterior": [4, 4]}
+    table = pd.read_csv(tmp_path / "triage/triage.csv").set_index("case")
+    assert table.index[0] == "p98_scan1"
+    for k in range(3):
+        anterior, posterior = applied(made, torch.from_numpy(cases[f"p9{k}_scan1"][0]), SIZES)
+        row = table.loc[f"p9{k}_scan1"]
+        assert not posterior.predicted
+        assert row["dice_low"] == pytest.approx(min(anterior.dice, 4 / 5), abs=1e-6)
+        if anterior.dice > 4 / 5:
+            assert row["reason"].endswith("right for 4 of 4 calibration patients")
 
 
 def refusal(words, capsys):
@@ -360,6 +402,7 @@ def test_budget_that_cannot_be_meant_is_refused(studies, made, tmp_path, capsys,
         {"kept": []},
         {"kept": [{"kind": "outer"}]},
         {"definition": {}},
+        {"absent": {}},
         {"patients": None, "spacing": None, "kept": None},
     ],
 )

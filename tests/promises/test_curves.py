@@ -113,14 +113,32 @@ def test_volumes_and_dice_follow_from_the_curves():
     assert curves.expected_dice[0, 0, -1] == pytest.approx(2 * 3 / (4 + 3.12))
 
 
-def test_dice_of_two_empty_structures_is_one():
-    """And so is the expected one where no voxel may be inside."""
-    case = np.array([[[1.0, 1]], [[0, 0]]])
+@pytest.mark.parametrize("floor", [0, 0.1, 0.4])
+def test_dice_of_two_empty_structures_is_one(floor):
+    """Nothing is expected of one that is not predicted, however likely each voxel far away is."""
+    case = np.array([[[1.0 - floor] * 2], [[floor] * 2]])
 
     curves = curves_of_arrays([case], [np.zeros((1, 2), int)])
 
     assert curves.dice.item() == 1
-    assert (curves.expected_dice == 1).all()
+    assert (curves.expected_dice == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ({"cases": ["a", "=1+1"]}, "takes for a formula"),
+        ({"cases": ["a", "a"]}, "two are called 'a'"),
+        ({"cases": ["a"]}, "1 names for 2 cases"),
+        ({"patients": ["a", ""]}, "that of case number 2 is missing"),
+    ],
+)
+def test_names_of_arrays_are_those_of_an_audit(names, line):
+    """With its refusals."""
+    case = np.array([[[0.2, 0.6]], [[0.8, 0.4]]])
+
+    with pytest.raises(InputError, match=line):
+        curves_of_arrays([case] * 2, [np.zeros((1, 2), int)] * 2, **names)
 
 
 @settings(max_examples=25)
@@ -209,7 +227,7 @@ def test_unlike_curves_are_not_merged(other, line):
     [
         ({"labels": np.zeros((1, 4, 5), int)}, "labels: are 1 for 2 cases"),
         ({"cases": ["a", "a"]}, "cases: two are called 'a'"),
-        ({"patients": ["p"]}, "patients: are 1 for 2 cases"),
+        ({"patients": ["p"]}, "patients: 1 names for 2 cases"),
         ({"spacing": (1.0, 1.0, 0.0)}, "spacing: is"),
         ({"classes": ["x"]}, "classes: 1 names for 3 channels"),
         ({"probs": np.full((2, 3, 4, 5), 0.5)}, "sum"),
