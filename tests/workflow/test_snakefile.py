@@ -69,6 +69,26 @@ def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit)
     assert f"nacl-monai paper {exhibit} {tmp_path}/runs" in printed
 
 
+@pytest.mark.nightly
+def test_smoke_profile_makes_every_table_and_figure(tmp_path):
+    """All experiments of the profile, trained and evaluated; `.ci/run` makes those of one loss."""
+    folders = {
+        "runs": tmp_path / "runs",
+        "report": tmp_path / "report",
+        "data_dir": tmp_path / "data",
+    }
+    config = [f"{key}={folder}" for key, folder in folders.items()]
+    config.append(f"arguments=--cache_dir {tmp_path}/cache")
+    snakemake("--workflow-profile", "workflow/profiles/smoke", "--config", *config)
+
+    made = {file.stem for file in folders["report"].glob("*.json")}
+    assert made == {name for name, exhibit in EXHIBITS.items() if not exhibit.own_runs}
+    assert (folders["report"] / "report.html").is_file()
+    runs = {folder.parent.name for folder in folders["runs"].glob("acdc/*/evaluation")}
+    assert len(runs) == 24
+    assert {run.split("_seed")[0] for run in runs} >= {"attention_unet_svls", "unet_dice_ce"}
+
+
 def test_datasets_losses_and_seeds_narrow_an_exhibit(tmp_path):
     """They are words; every experiment is a `nacl-monai train` with its words, one of patches, too."""
     narrowed = {"datasets": "acdc hippocampus", "losses": "nacl", "seeds": "0 1"}
