@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
-from nacl_monai.audits.channels import class_names
-from nacl_monai.audits.labels import Folders, check_raters
-from nacl_monai.audits.measuring import joined
-from nacl_monai.audits.options import EVALUATED_REGIONS, Options
+from nacl_monai.audits.channels import Channels, class_names
+from nacl_monai.audits.labels import Folders, Labels, check_raters
+from nacl_monai.audits.measuring import channel_dice, check_order, joined
+from nacl_monai.audits.options import EVALUATED_REGIONS, SIGMOID, SOFTMAX, Options
 from nacl_monai.audits.reading import find, measured_cases, processes
 from nacl_monai.audits.result import Audit
 from nacl_monai.data.patients import patients_of
@@ -24,6 +25,7 @@ from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
 from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.runs import MARGIN
+from nacl_monai.tensors import without_metadata
 
 Cases = Voxels | Sequence[Voxels]
 
@@ -41,6 +43,7 @@ def audit(
     margin: float = MARGIN,
     spacing: Sequence[float] | None = None,
     from_logits: bool = False,
+    channels_as_given: bool = False,
     cases: Sequence[str] = (),
     patients: Any = (),
     **options: Any,
@@ -61,6 +64,8 @@ def audit(
         margin: How far from a prediction contours, volumes and the region "near" reach, in mm.
         spacing: The size of a voxel of arrays along each axis in mm; None for a margin in voxels.
         from_logits: Whether logits are given in place of probabilities.
+        channels_as_given: Whether to take channels in their order that agree far better with the labels
+            in another.
         cases: Names of the cases; numbers by default.
         patients: The patient of each case, who is the unit of every interval, or the case where nobody
             says; for folders, a CSV file with the columns case and patient.
@@ -68,9 +73,10 @@ def audit(
             ``patient_pattern``, ``calibrator``, ``jobs``; but not ``write``, which needs its folder.
 
     Raises:
-        InputError: If input is not a probability or not a label, a case of a folder has a fault, a
-            mapping holds a single rater, a case has no patient where others do, or an option of folders
-            is given with arrays, or the other way round.
+        InputError: If input is not a probability or not a label, channels agree with the labels far
+            better in another order, a case of a folder has a fault, a mapping holds a single rater, a
+            case has no patient where others do, or an option of folders is given with arrays, or the
+            other way round.
 
     Example:
         >>> import numpy as np
@@ -87,6 +93,7 @@ def audit(
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
         given |= {"from_logits": from_logits, "margin": margin}
+        given |= {"channels_as_given": channels_as_given}
         words = Options(**{**given, **options, "patients": table, "pictures": False})
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
@@ -113,7 +120,21 @@ def audit(
         from_logits=from_logits,
         num_raters=max(1, len(raters)),
     )
-    metric(several, labeled, mask=None if mask is None else _masks(mask, several))
+    masks = None if mask is None else _masks(mask, several)
+    metric(several, labeled, mask=masks)
+    if not channels_as_given:
+        named = structures or shown
+        meaning = Channels(
+            SIGMOID if structures else SOFTMAX, {name: (k,) for k, name in enumerate(named)}
+        )
+        first = [label[0] for label in labeled] if raters else labeled
+        several = [one.sigmoid() for one in several] if structures and from_logits else several
+        counted: Sequence[torch.Tensor | None] = masks or [None] * len(several)
+        dice = [
+            _dice(*of_case, meaning, ignore_index)
+            for of_case in zip(several, first, counted, strict=True)
+        ]
+        check_order("probs", np.mean(dice, axis=0), meaning, "channels_as_given=True")
     names = case_names(cases, len(several), patients)
     return _of_record(metric.record(names, shown, patients, list(raters)))
 
@@ -193,6 +214,28 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
             f"probs: have the shape {shape}, as labels have, one channel, as of a sigmoid; give "
             "structures=['name'] and masks (1, *spatial), or np.stack([1 - probs, probs])"
         )
+
+
+def _dice(
+    probs: torch.Tensor,
+    labels: torch.Tensor,
+    mask: torch.Tensor | None,
+    channels: Channels,
+    ignore_index: int | None,
+) -> npt.NDArray[np.float64]:
+    """What `channel_dice` says of one case that the metric has taken."""
+    probs, labels = without_metadata(probs), without_metadata(labels).to(probs.device)
+    counted = torch.ones_like(probs[0], dtype=torch.bool)
+    if mask is not None:
+        counted &= without_metadata(mask).to(probs.device).reshape(counted.shape).bool()
+    if labels.shape == probs.shape and not channels.overlapping:  # one-hot
+        counted &= labels.bool().any(0)
+        labels = labels.long().argmax(0)
+    elif not channels.overlapping:
+        labels = labels.long().reshape(counted.shape)
+    if ignore_index is not None:
+        counted &= (labels != ignore_index).reshape(-1, *counted.shape).all(0)
+    return channel_dice(probs, Labels(labels, counted), channels)
 
 
 def case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:

@@ -384,6 +384,38 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
     )
 
 
+def check_one_layout(folder: Path, predictions: Sequence[Prediction], channels: Channels) -> None:
+    """Refuses probabilities of one case in two layouts, of which only the first would be read.
+
+    Args:
+        folder: The folder of the predictions.
+        predictions: Its cases, from `recognized`.
+        channels: What the channels mean; a file for each of them is a layout.
+
+    Raises:
+        InputError: If there are both a file with all channels of a case and others of them.
+    """
+    stems = {stem_of(file): file for file in image_files(folder)}
+    for prediction in predictions:
+        if "" not in prediction.files:
+            continue
+        file = prediction.file
+        case = stem_of(file).removesuffix(_OWN)
+        start = f"{case}_"
+        beside = {stem[len(start) :]: stems[stem] for stem in stems if stem.startswith(start)}
+        own = beside.pop(_OWN[1:], file)
+        below = {stem_of(image): image for image in image_files(folder / case)}
+        others = [own] if own != file else []
+        for files in filter(None, (beside, below)):
+            with suppress(InputError):
+                others += in_order(Prediction(case, files), channels).files.values()
+        if others:
+            raise InputError(
+                f"{file}: {others[0]} holds probabilities of the same case; move one of them into a "
+                "folder of its own"
+            )
+
+
 def labels_instead(place: Path) -> InputError:
     """The error for label maps in place of probabilities."""
     return InputError(

@@ -172,13 +172,19 @@ def channel_dice(
     return (2 * both.double() / sizes).nan_to_num().numpy()
 
 
-def check_order(folder: Path, dice: npt.NDArray[np.float64], channels: Channels) -> None:
+def check_order(
+    place: Path | str,
+    dice: npt.NDArray[np.float64],
+    channels: Channels,
+    option: str = "--channels-as-given",
+) -> None:
     """Refuses channels that agree with the labels far better in another order.
 
     Args:
-        folder: The folder of the predictions.
+        place: The folder of the predictions, or what else the message begins with.
         dice: From `channel_dice`, the mean over cases.
         channels: What the channels mean.
+        option: What takes them in the order that they have.
 
     Raises:
         InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half
@@ -194,9 +200,9 @@ def check_order(folder: Path, dice: npt.NDArray[np.float64], channels: Channels)
     if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
         names = ", ".join(channels.names[k] for k in order)
         raise InputError(
-            f"{folder}: its channels agree far better with the labels as {names} (mean Dice {other:.2f} "
+            f"{place}: the channels agree far better with the labels as {names} (mean Dice {other:.2f} "
             f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
-            "classes, or say --channels-as-given"
+            f"classes, or say {option}"
         )
 
 

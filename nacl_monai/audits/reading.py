@@ -32,6 +32,7 @@ from nacl_monai.audits.labels import (
 )
 from nacl_monai.audits.layouts import (
     Layout,
+    check_one_layout,
     count_files,
     in_order,
     labels_instead,
@@ -137,6 +138,7 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     pairs, faults = pair(predictions, files, folder)
     pairs.sort(key=lambda one: one[0].case)
     channels = _channels(folder, [*places.values()], layout, [one for one, _ in pairs], options)
+    check_one_layout(folder, [one for one, _ in pairs], channels)
     ordered: list[Pair] = []
     for one, label_maps in pairs:
         try:
@@ -219,6 +221,7 @@ def read_as_asked(
         its_channels = channels if dataset is None else read_dataset(dataset, options.activation)
         if dataset is not None and options.structures:
             its_channels = with_structures(its_channels, options.structures, options.activation)
+        check_one_layout(place, given, its_channels)
         ours, theirs = ((one.activation, *one.values.items()) for one in (channels, its_channels))
         if ours != theirs:
             raise InputError(

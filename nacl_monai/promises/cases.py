@@ -18,7 +18,7 @@ from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
 from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities
 from nacl_monai.audits.labels import voxel_sizes
-from nacl_monai.audits.layouts import Layout, in_order, recognized
+from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recognized
 from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.names import images_by_name
 from nacl_monai.audits.options import Options
@@ -363,6 +363,7 @@ def _find(
                 "same model"
             )
         channels = given
+    check_one_layout(folder, predictions, channels)
     predictions = named(predictions, options.names)
     of_channels = [*values.values()]
     scored = {

@@ -42,7 +42,7 @@ from nacl_monai.files import checksum, git_commit, read_object, write_text
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, listed
-from nacl_monai.runs import EvaluationFolder, RunFolder
+from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 
 
 def evaluation_in(folder: str | Path) -> EvaluationFolder:
@@ -133,6 +133,7 @@ def _one_line(error: Exception) -> str:
 
 _AGAIN = "evaluate the run again"
 _PUT_BACK = "put it back, or train the run again"
+_EPOCHS = "max_epochs"
 #: The key of the checksum of all others.
 _OWN = "sha256"
 _PACKAGES = ("nacl-monai", "torch", "monai")
@@ -205,6 +206,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
         if record.get(key) not in (None, checksum(file)):
             raise InputError(f"{file}: is not as it was written, its checksum differs; {_AGAIN}")
     check_config(trained.config, record)
+    check_trained(trained)
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if file.is_file() and checksum(file) != record.get(name):
             raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
@@ -243,6 +245,40 @@ def check_config(file: Path, record: Mapping[str, Any]) -> None:
         raise InputError(f"{file}: is not the one that was evaluated; {_PUT_BACK}")
 
 
+def check_trained(run: RunFolder) -> None:
+    """Refuses a configuration that has changed since the training recorded it in ``run.json``.
+
+    A training that is made longer writes both files again.
+
+    Args:
+        run: The run. A file that is not there, or that an earlier version wrote, is not compared.
+
+    Raises:
+        InputError: If it is refused, or if a file is damaged.
+    """
+    if run.config.is_file() and run.record.is_file():
+        record = read_object(run.record, RECORD_REMEDY)
+        for key, value in trained_with(run.config).items():
+            if record.get(key) not in (None, value):
+                what = key if key == _EPOCHS else "configuration"
+                raise InputError(
+                    f"{run.config}: its {what} is not the one that {run.record.name} has of the "
+                    "training; put it back, or let the training go on"
+                )
+
+
+def trained_with(file: Path) -> dict[str, Any]:
+    """What ``run.json`` records of a training's configuration, for `check_trained`.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    return {
+        "config_sha256": config_checksum(file),
+        _EPOCHS: read_object(file, _PUT_BACK).get(_EPOCHS),
+    }
+
+
 def config_checksum(file: Path) -> str:
     """The SHA-256 of what a training's configuration computes.
 
@@ -253,7 +289,7 @@ def config_checksum(file: Path) -> str:
         InputError: If the file is damaged.
     """
     config = read_object(file, _PUT_BACK)
-    config.pop("max_epochs", None)
+    config.pop(_EPOCHS, None)
     return _checksum(computing(config))
 
 

@@ -21,6 +21,7 @@ from monai.handlers import MLFlowHandler
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import git_commit, read_object, write_text
+from nacl_monai.reports.evaluation_files import trained_with
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 try:
@@ -36,8 +37,10 @@ class RunRecord:
     """Writes ``run.json``: one entry for every time that the training was started.
 
     Keys: ``seed``; ``finished``, whether the last epoch is done; ``best_epoch``, whose model is kept,
-    and ``best_metric``, its validation metric (both None before the first validation); ``pretrained``,
-    what the training began with, if with any weights; and the list ``sessions``, each with
+    and ``best_metric``, its validation metric (both None before the first validation);
+    ``config_sha256`` and ``max_epochs``, what `nacl_monai.reports.evaluation_files.trained_with` says of
+    ``config.json``, if there is one; ``pretrained``, what the training began with, if with any weights;
+    and the list ``sessions``, each with
     ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
     ``started`` (UTC), ``seconds``, ``epochs`` (first and last that it completed, or None),
     ``peak_memory_mib`` of the process, and on a GPU ``peak_gpu_memory_mib``. The file is updated after
@@ -77,6 +80,8 @@ class RunRecord:
         self._earlier: Any = earlier.get("sessions")
         if not isinstance(self._earlier, list):
             raise InputError(f"{self.file}: is damaged; {RECORD_REMEDY}")
+        config = RunFolder(self.file.parent).config
+        self._config = trained_with(config) if config.is_file() else {}
         self._pretrained = self.pretrained or earlier.get("pretrained")
         self._session: dict[str, Any] = {
             "command": shlex.join(sys.orig_argv),
@@ -106,6 +111,7 @@ class RunRecord:
             "seed": self.seed,
             "finished": complete >= state.max_epochs,
             **self._best(),
+            **self._config,
             **({"pretrained": dict(self._pretrained)} if self._pretrained else {}),
             "sessions": [*self._earlier, session],
         }

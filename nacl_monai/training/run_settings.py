@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, git_commit, read_object
+from nacl_monai.reports.evaluation_files import check_trained
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.definitions import ARGUMENTS, given_overrides, running_parser
 from nacl_monai.training.hints import is_made_later, referred
@@ -47,8 +48,8 @@ def follow_run(checkpoint: str | Path) -> None:
             configuration stays as it is, with a warning.
 
     Raises:
-        InputError: If ``config.json`` is damaged, if the run was trained on another dataset, or if the
-            command asks for another value than the run's.
+        InputError: If ``config.json`` is damaged or has changed since the training, if the run was
+            trained on another dataset, or if the command asks for another value than the run's.
     """
     run = RunFolder(Path(checkpoint).parent)
     if not run.config.is_file():
@@ -104,9 +105,11 @@ def read_record(file: Path) -> dict[str, Any]:
     """The configuration that a run was trained with.
 
     Raises:
-        InputError: If the file is not a configuration.
+        InputError: If the file is not a configuration, or has changed since the training.
     """
-    return read_object(file, "put it back, or train anew: --restart True")
+    record = read_object(file, "put it back, or train anew: --restart True")
+    check_trained(RunFolder(file.parent))
+    return record
 
 
 def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -243,3 +244,51 @@ def test_object_is_saved_as_a_folder(arrays, tmp_path):
     (tmp_path / "own/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds notes.txt, which `nacl-monai audit` did not write"):
         found.save(tmp_path / "own")
+
+
+ORDERS = list(permutations(range(3)))[1:]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_channels_in_another_order_are_refused(arrays, order):
+    """Of folders as well, tests/audits/test_contract.py; unless it is said."""
+    probs, labels = arrays
+    turned = [case[list(order)] for case in probs]
+    names = ["background", "a", "b"]
+    better = ", ".join(names[k] for k in order)
+    one_hot = [np.stack([label == k for k in range(3)]) for label in labels]
+    for given in (labels, [label[None] for label in labels], one_hot, {"x": labels, "y": labels}):
+        with pytest.raises(
+            InputError, match=f"^probs: .* with the labels as {better} .*_given=True"
+        ):
+            audit(turned, given, classes=names)
+
+    audit(turned, labels, classes=names, channels_as_given=True)
+    audit(probs, labels, classes=names)
+
+
+def test_order_is_that_of_the_voxels_that_count(arrays):
+    """Where all others are hidden by a mask or a label."""
+    probs, labels = (np.stack(part) for part in arrays)
+    right = np.indices(labels.shape)[-1] < 1
+    turned = np.where(right[:, None], probs, probs[:, [0, 2, 1]])
+    with pytest.raises(InputError, match="channels_as_given"):
+        audit(turned, labels)
+
+    hidden = audit(turned, labels, mask=right).ece("all")
+    ignored = audit(turned, np.where(right, labels, 255), ignore_index=255).ece("all")
+    assert hidden == ignored == audit(probs, labels, mask=right).ece("all")
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_structures_in_another_order_are_refused(regions, from_logits):
+    """A part and its whole."""
+    probs = [torch.from_numpy(probs[::-1].copy()) for probs, _ in regions.cases.values()]
+    masks = [np.stack([label > 0, label == 2]) for _, label in regions.cases.values()]
+    given = {"structures": ["whole", "part"], "from_logits": from_logits}
+    outputs = [case.logit(1e-6) if from_logits else case for case in probs]
+
+    with pytest.raises(InputError, match="with the labels as part, whole"):
+        audit(outputs, masks, **given)
+    audit(outputs, masks, **given, channels_as_given=True)
+    audit([case.flip(0) for case in outputs], masks, **given)

@@ -393,6 +393,31 @@ def test_channels_in_another_order_are_refused(layout, study, tmp_path):
     np.testing.assert_allclose(found.errors["ece_all"], expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("first", ["nnunet", "alone", "own"])
+@pytest.mark.parametrize("name", ["{case}_{channel}", "{case}/{channel}"])
+def test_case_in_two_layouts_is_refused(study, run, first, name):
+    """Nobody knows which of them is meant."""
+    place = study.channels("own", "_probabilities") if first == "own" else getattr(study, first)()
+    case = next(iter(study.cases))
+    study.per_class(first, name=name, names=["0", "1", "2"])
+
+    code, _, err = run(place, study.labels)
+
+    assert code == 1
+    other = place / f"{name.format(case=case, channel=0)}.nii.gz"
+    assert f"{other} holds probabilities of the same case; move one of them into" in err
+
+
+def test_case_from_two_tools_is_refused(study, run):
+    """nnU-Net's and this project's own."""
+    study.channels("nnunet", "_probabilities")
+
+    code, _, err = run(study.nnunet(), study.labels)
+
+    assert code == 1
+    assert "_probabilities.nii.gz holds probabilities of the same case" in err
+
+
 def test_structures_in_another_order_are_refused(regions, run, tmp_path):
     """A part and its whole; the command writes nothing, and a fit is not begun."""
     regions.cases = {case: (probs[::-1], label) for case, (probs, label) in regions.cases.items()}
@@ -400,7 +425,7 @@ def test_structures_in_another_order_are_refused(regions, run, tmp_path):
 
     code, _, err = run(*folders)
     assert code == 1
-    assert "its channels agree far better with the labels as posterior, whole (mean Dice" in err
+    assert "the channels agree far better with the labels as posterior, whole (mean Dice" in err
     assert "say --channels-as-given" in err
     assert not (tmp_path / "audit").exists()
     assert run(*folders, "--channels-as-given")[0] == 0

@@ -20,6 +20,7 @@ from nacl_monai.reports.evaluation_files import (
     config_checksum,
     evaluation_record,
     read_cases,
+    trained_with,
     write_case_table,
     write_evaluation_record,
 )
@@ -364,6 +365,17 @@ def test_training_that_goes_on_is_the_one_that_was_evaluated(run, change):
 
     assert read_run(run.path).cases == list(CASES)
     EvaluationRecord(run.evaluation, run.model, run.split, "test", SETTINGS)
+
+
+def test_edit_of_the_length_of_a_training_is_told_from_a_longer_one(run):
+    """The training records both; `test_training_that_goes_on_is_the_one_that_was_evaluated`."""
+    config = json.loads(run.config.read_text()) | {"max_epochs": 9}
+    run.config.write_text(json.dumps(config))
+    run.record.write_text(json.dumps({"finished": True, **trained_with(run.config)}))
+    read_run(run.path)
+
+    run.config.write_text(json.dumps(config | {"max_epochs": 90}))
+    assert "config.json: its max_epochs is not the one that" in refused_line(read_run, run.path)
 
 
 def test_evaluation_of_an_earlier_version_is_read(run):

@@ -9,6 +9,7 @@ from monai.engines import Trainer
 
 from nacl_monai.errors import InputError
 from nacl_monai.output import abandon_output
+from nacl_monai.reports.evaluation_files import check_trained
 from nacl_monai.runs import EvaluationFolder, RunFolder
 from nacl_monai.training import EvaluationRecord, RunRecord, open_evaluation, run_parameters
 from nacl_monai.training.run_record import git_commit
@@ -57,6 +58,20 @@ def test_best_epoch_and_its_metric_are_recorded(tmp_path, best, expected):
     record = run(tmp_path, 3, best=best)
 
     assert (record["best_epoch"], record["best_metric"]) == expected
+
+
+def test_configuration_is_recorded_as_the_training_begins_or_goes_on(tmp_path):
+    """So that a later edit is told from a training that was made longer."""
+    assert "max_epochs" not in run(tmp_path, 1)  # without one
+    for epochs in (2, 3):
+        (tmp_path / "config.json").write_text(json.dumps({"max_epochs": epochs, "seed": 7}))
+        record = run(tmp_path, epochs, start=epochs - 1)
+        check_trained(RunFolder(tmp_path))
+
+    assert record["max_epochs"] == 3
+    (tmp_path / "config.json").write_text(json.dumps({"max_epochs": 3, "seed": 8}))
+    with pytest.raises(InputError, match="its configuration is not the one that run.json has"):
+        check_trained(RunFolder(tmp_path))
 
 
 CONFIG = {

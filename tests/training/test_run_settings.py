@@ -6,6 +6,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
+from nacl_monai.reports.evaluation_files import trained_with
 
 TRAINED = {
     "dataset": "acdc",
@@ -113,6 +114,25 @@ def test_from_python_everything_that_differs_is_refused(evaluate):
     """Nobody knows what was meant and what is a default."""
     with pytest.raises(InputError, match=r"another size::0 \(96, now 224\)"):
         evaluate(None)
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [({"max_epochs": 200}, "max_epochs"), ({"structures": {"RV": [1]}}, "configuration")],
+)
+def test_record_that_was_edited_after_the_training_is_refused(evaluate, tmp_path, edit, what):
+    """What describes a menu may change, and a longer training records its length anew."""
+    trained = {**TRAINED, "max_epochs": 100}
+    evaluate({}, trained)
+    recorded = trained_with(tmp_path / "config.json")
+    (tmp_path / "run.json").write_text(json.dumps(recorded))
+    described = {"networks": {"unet": {"_desc_": {"label": "Mine"}, "channels": 4}}}
+    evaluate({}, trained | described)
+
+    with pytest.raises(InputError, match=rf"config.json: its {what} is not the one that run.json"):
+        evaluate({}, trained | edit)
+    (tmp_path / "run.json").write_text(json.dumps({"finished": True}))  # of an earlier version
+    evaluate({}, trained | edit)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", ""])
