@@ -104,6 +104,8 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
 
         return calibrate_folder(predictions, labels, options=said, **fit)
     dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
+    if "margin" in given:  # of a run, its evaluation has it
+        others = [*others, "--calibration::margin", f"{given.pop('margin'):g}"]
     named = (given.pop(key, None) for key in ("calibrator", "method", "region"))
     name = _name(parser, *named)
     if given:
@@ -189,6 +191,7 @@ def _calibrate_parser() -> argparse.ArgumentParser:
     saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
     saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
     add_options(saved)
+    add_margin(saved)
     return parser
 
 

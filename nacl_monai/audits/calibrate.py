@@ -45,7 +45,7 @@ from nacl_monai.posthoc import (
     fit_method,
     write_calibrator,
 )
-from nacl_monai.posthoc.file import FILE
+from nacl_monai.posthoc.file import FILE, NEAR
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports import read_runs
 from nacl_monai.reports.compare import trade_off_text, write_trade_off
@@ -96,7 +96,8 @@ def calibrate_folder(
         text, faults = _fit_and_audit(found, folder, output, method, region, folds)
     print(text)
     print_written(visible_files(output))
-    print_next("audit", "TEST_PREDICTIONS", "TEST_LABELS", "--calibrator", output / FILE)
+    measured = options.margin_words
+    print_next("audit", "TEST_PREDICTIONS", "TEST_LABELS", *measured, "--calibrator", output / FILE)
     return faults
 
 
@@ -110,7 +111,7 @@ def _fit_and_audit(
     region = region or outputs.methods[method].region
     if caution(region):
         print(caution(region), file=sys.stderr)
-    with outputs.voxels(channels.names, region) as voxels:
+    with outputs.voxels(channels.names, region, options.margin) as voxels:
         patient_of, faults = _read(found, voxels)
         fit = fit_method(method, voxels)
         parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
@@ -140,6 +141,7 @@ def _fit_and_audit(
         activation=channels.activation,
         channels=channels.names,
         folds=[part.record for part in parts],
+        margin=options.margin if region == NEAR else None,
     )
     with atomic_path(folder / _SCRIPTED) as path:
         torch.jit.save(torch.jit.script(fit.module), path)

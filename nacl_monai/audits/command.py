@@ -95,7 +95,7 @@ def audit_folders(
     elif isinstance(labels, Path) and options.members:
         print_next("promise", *predictions, *options.members, labels, *options.words)
     elif isinstance(labels, Path) and options.calibrator is None:
-        print_next("calibrate", predictions[0], labels, *options.words)
+        print_next("calibrate", predictions[0], labels, *options.words, *options.margin_words)
     return faults
 
 

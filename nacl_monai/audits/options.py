@@ -96,6 +96,11 @@ class Options:
         return words
 
     @property
+    def margin_words(self) -> list[str]:
+        """The margin, as another audit or fit takes it; none where it is the usual one."""
+        return [] if self.margin == MARGIN else ["--margin", f"{self.margin:g}"]
+
+    @property
     def files(self) -> list[Path]:
         """The files and folders that it names."""
         files = [file for name in _FILES if (file := getattr(self, name)) is not None]

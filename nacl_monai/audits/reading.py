@@ -173,7 +173,11 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
     return through(
         found,
         modules,
-        {"calibrator": calibrator.name, "calibrator_checksum": checksum(options.calibrator)},
+        {
+            "calibrator": calibrator.name,
+            "calibrator_checksum": checksum(options.calibrator),
+            "calibrator_margin": calibrator.margin,
+        },
     )
 
 
@@ -510,8 +514,15 @@ def measured_cases(
         of several raters one against their share and then one against each; the faults of other cases.
 
     Raises:
-        InputError: If the channels seem to be in another order.
+        InputError: If the channels seem to be in another order, or a calibrator was fitted within
+            another margin.
     """
+    margin = found.calibrated.get("calibrator_margin")
+    if margin not in (None, found.settings.margin):
+        raise InputError(
+            f"{found.options.calibrator}: was fitted within {margin:g} mm of predictions, not "
+            f"{found.settings.margin:g} mm; give --margin {margin:g}"
+        )
     one = partial(_measured, found=replace(found, pairs=()), nifti=nifti)
     names: list[str] = []
     numbers: list[list[Measured]] = []

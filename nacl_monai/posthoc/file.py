@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.posthoc.ensemble import ENSEMBLE
 from nacl_monai.posthoc.fit import Fit, module_of
+from nacl_monai.runs import MARGIN
 
 #: Its name in a folder.
 FILE = "calibrator.json"
+#: The region that has a margin.
+NEAR = "near"
 #: How the patients of a fit were known: as the data set's cases say, by a table, by a pattern of names;
 #: or not at all, so that each case counts as one.
 BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = ("dataset", "table", "pattern", "case")
@@ -39,6 +43,8 @@ class Calibrator:
         folds: The patients and the parameters of each fit of a cross-fitting.
         weights: The checksum of the network's weights.
         average: What was averaged where windows overlapped.
+        margin: How far around predictions the voxels of the fit were, in mm; None where its region has
+            no margin.
         members: The runs of an ensemble, and the checksum of each one's weights.
         calibrators: Method and parameters of what is behind each member's network, if anything is.
     """
@@ -53,6 +59,7 @@ class Calibrator:
     folds: Sequence[Mapping[str, Any]] = ()
     weights: str | None = None
     average: str | None = None
+    margin: float | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     calibrators: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -68,7 +75,11 @@ def write_calibrator(file: Path, calibrator: Calibrator) -> Path:
     Raises:
         InputError: If it cannot be written.
     """
-    said = {name: value for name, value in asdict(calibrator).items() if value and name != "fit"}
+    said = asdict(calibrator)
+    del said["fit"]
+    said = {
+        name: value for name, value in said.items() if value or value == 0
+    }  # as a margin may be
     fit = {"method": ENSEMBLE} if calibrator.fit is None else asdict(calibrator.fit)
     return write_text(
         file, json.dumps({**fit, "patients": [], **said}, indent=2, ensure_ascii=False) + "\n"
@@ -104,6 +115,10 @@ def _calibrator(record: Mapping[str, Any]) -> Calibrator:
     said = Calibrator(fit, **{name: record[name] for name in own if name in record})
     for behind in said.calibrators.values():
         module_of(behind)
+    if fit is not None and fit.region == NEAR and said.margin is None:  # before it was kept
+        said = replace(said, margin=MARGIN)
+    if said.margin is not None and not 0 <= said.margin < math.inf:
+        raise ValueError
     if (said.weights is None) == (not said.channels) or said.known_by not in WAYS:
         raise ValueError
     pattern = said.patient_pattern

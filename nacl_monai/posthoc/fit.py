@@ -327,13 +327,13 @@ class Outputs:
 
     Attributes:
         methods: What can be fitted to them.
-        voxels: Names of the channels and region → what keeps the voxels of the fit.
+        voxels: Names of the channels, region and margin → what keeps the voxels of the fit.
         logits_of: Probabilities ``(C, *spatial)`` and the step that they are stored in → logits.
         probs_of: Logits ``(C, *spatial)`` → probabilities.
     """
 
     methods: Mapping[str, Method]
-    voxels: Callable[[Sequence[str], str], RegionLogits | StructureLogits]
+    voxels: Callable[[Sequence[str], str, float], RegionLogits | StructureLogits]
     logits_of: Callable[[torch.Tensor, float | None], torch.Tensor]
     probs_of: Callable[[torch.Tensor], torch.Tensor]
 
@@ -342,9 +342,14 @@ class Outputs:
 OUTPUTS = {
     "softmax": Outputs(
         METHODS,
-        lambda _, region: RegionLogits(region),
+        lambda _, region, margin: RegionLogits(region, margin=margin),
         logits_of,
         partial(torch.softmax, dim=0),
     ),
-    "sigmoid": Outputs(SIGMOID_METHODS, StructureLogits, structure_logits_of, torch.sigmoid),
+    "sigmoid": Outputs(
+        SIGMOID_METHODS,
+        lambda names, region, margin: StructureLogits(names, region, margin=margin),
+        structure_logits_of,
+        torch.sigmoid,
+    ),
 }

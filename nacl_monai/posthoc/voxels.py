@@ -253,6 +253,7 @@ class StructureLogits:
         region: A name in :data:`nacl_monai.metrics.REGIONS`.
         width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
+        margin: How far the region "near" reaches beyond what is predicted, in mm.
 
     Raises:
         InputError: If there is no structure, or the region is unknown.
@@ -271,12 +272,13 @@ class StructureLogits:
         region: str = "all",
         width: float = 3.0,
         spacing: Spacing | None = None,
+        margin: float = MARGIN,
     ) -> None:
         if isinstance(structures, str) or not structures:
             raise InputError(f"structures: are {structures!r}; give a list of names, one a channel")
         self.structures = tuple(structures)
         self.region = region
-        self.problems = [RegionLogits(region, width, spacing) for _ in self.structures]
+        self.problems = [RegionLogits(region, width, spacing, margin) for _ in self.structures]
 
     def __enter__(self) -> StructureLogits:
         return self

@@ -32,9 +32,9 @@ from nacl_monai.posthoc import (
     read_calibrator,
     write_calibrator,
 )
-from nacl_monai.posthoc.file import BY_DATASET
+from nacl_monai.posthoc.file import BY_DATASET, NEAR
 from nacl_monai.progress import progress_bar
-from nacl_monai.runs import RunFolder
+from nacl_monai.runs import MARGIN, RunFolder
 from nacl_monai.training.ensembles import beside, ensemble_of, find_members
 
 _REMEDY = "fit the calibrator again"
@@ -103,6 +103,7 @@ def fit_calibrator(
     ignore_index: int | None = None,
     checkpoint: str | Path | None = None,
     average: str = "probabilities",
+    margin: float = MARGIN,
 ) -> None:
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
@@ -121,6 +122,7 @@ def fit_calibrator(
         ignore_index: Voxels with this label do not count.
         checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
         average: What ``inferer`` averages where windows overlap.
+        margin: How far the region "near" reaches around predictions, in mm.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -129,6 +131,7 @@ def fit_calibrator(
     """
     steps = read_name(name)
     said: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
+    said["margin"] = margin if steps.region == NEAR else None
     said |= {"known_by": BY_DATASET, "members": find_members(run) if steps.joins else {}}
     if steps.of_members:
         calibrator = _joined(run, steps, said)
@@ -139,7 +142,7 @@ def fit_calibrator(
         network.eval()
         if caution(steps.region):
             print(caution(steps.region), file=sys.stderr)
-        with RegionLogits(steps.region) as voxels:
+        with RegionLogits(steps.region, margin=margin) as voxels:
             for index in progress_bar(
                 range(len(volumes)), description="Calibrating", unit="volume"
             ):
@@ -165,7 +168,9 @@ def _joined(run: RunFolder, steps: Steps, said: Mapping[str, Any]) -> Calibrator
         return Calibrator(None, (), **said)
     name = f"{steps.method}_{steps.region}"
     behind = {
-        member: calibrator_of(beside(run, member), name, average=said["average"])
+        member: calibrator_of(
+            beside(run, member), name, average=said["average"], margin=said["margin"]
+        )
         for member in said["members"]
     }
     patients = sorted(set().union(*(one.patients for one in behind.values())))
@@ -184,6 +189,7 @@ def calibrated_network(
     cases: Collection[Case],
     checkpoint: str | Path | None = None,
     average: str | None = None,
+    margin: float | None = None,
 ) -> nn.Module:
     """The network with one of its run's calibrators behind it, or with the others of its ensemble.
 
@@ -194,15 +200,16 @@ def calibrated_network(
         cases: Those that will be evaluated.
         checkpoint: The file of the network's weights; the run's ``model.pt`` by default.
         average: What will be averaged where windows overlap; None for what was in the fit.
+        margin: Within which the evaluation measures, in mm; None for that of the fit.
 
     Raises:
         SettingError: If there is no such calibrator.
-        InputError: If it was not fitted yet, on other weights, another average, or a patient of
-            ``cases``.
+        InputError: If it was not fitted yet, on other weights, another average, another margin, or a
+            patient of ``cases``.
     """
     if name is None:
         return network
-    calibrator = calibrator_of(run, name, checkpoint, average)
+    calibrator = calibrator_of(run, name, checkpoint, average, margin)
     seen = {split_unit(case) for case in cases}.intersection(calibrator.patients)
     if seen:
         raise InputError(
@@ -218,7 +225,11 @@ def calibrated_network(
 
 
 def calibrator_of(
-    run: RunFolder, name: str, checkpoint: str | Path | None = None, average: str | None = None
+    run: RunFolder,
+    name: str,
+    checkpoint: str | Path | None = None,
+    average: str | None = None,
+    margin: float | None = None,
 ) -> Calibrator:
     """What `fit_calibrator` wrote of a calibrator.
 
@@ -228,11 +239,12 @@ def calibrator_of(
         checkpoint: The file of the weights to which it must have been fitted; the run's ``model.pt`` by
             default.
         average: What it must have been fitted to; None for either.
+        margin: Within which of predictions, if its region has a margin; None for any.
 
     Raises:
         SettingError: If there is no such calibrator.
-        InputError: If it was not fitted yet, on other weights or another average, or if its file is
-            damaged.
+        InputError: If it was not fitted yet, on other weights, another average or another margin, or if
+            its file is damaged.
     """
     steps = read_name(name)
     file = run.calibrated(name).calibrator
@@ -248,6 +260,11 @@ def calibrator_of(
         raise InputError(
             f"{file}: was fitted to the average of {calibrator.average}, not of {average}; write "
             f"--average {calibrator.average}, or fit it again"
+        )
+    if None not in (margin, calibrator.margin) and margin != calibrator.margin:
+        raise InputError(
+            f"{file}: was fitted within {calibrator.margin:g} mm of predictions, not {margin:g} mm; "
+            f"write --calibration::margin {calibrator.margin:g}, or fit it again"
         )
     return calibrator
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import pickle
 import re
 import shutil
@@ -114,7 +115,7 @@ def calibrated(tmp_path_factory):
     return Calibrated(study, root / "out", printed.getvalue())
 
 
-def slow_temperature(cases, patients, ignored=()):
+def slow_temperature(cases, patients, ignored=(), margin=3):
     """The temperature of the smallest mean NLL near the prediction, each patient the same."""
 
     def nll(log):
@@ -124,7 +125,7 @@ def slow_temperature(cases, patients, ignored=()):
             if patient not in patients:
                 continue
             far = distance_transform_edt(probs.argmax(0) == 0, sampling=SPACING)
-            kept = (far <= 3) & ~np.isin(label, ignored)
+            kept = (far <= margin) & ~np.isin(label, ignored)
             powers = probs[:, kept].astype(np.float64) ** (1 / np.exp(log))
             right = np.take_along_axis(powers / powers.sum(0), label[kept][None], 0)
             of.setdefault(patient, []).extend(-np.log(right[0]))
@@ -430,6 +431,9 @@ def test_record_says_how_patients_were_known(tmp_path):
         {"patient_pattern": 5},
         {"known_by": "pattern", "patient_pattern": None},
         {"known_by": "table", "patient_pattern": r"(patient\d+)_"},
+        {"margin": -1.0},
+        {"margin": math.inf},
+        {"margin": "wide"},
     ],
 )
 def test_damaged_calibrator_is_refused(damage, calibrated, tmp_path):
@@ -441,6 +445,17 @@ def test_damaged_calibrator_is_refused(damage, calibrated, tmp_path):
 
     with pytest.raises(InputError, match=r"calibrator.json: is damaged; write it anew"):
         read_calibrator(file)
+
+
+def test_margin_of_a_fit_is_three_where_its_file_is_older(calibrated, tmp_path):
+    """And none where its region has no margin."""
+    assert calibrated.record.pop("margin") == 3
+    file = tmp_path / "calibrator.json"
+    for region, margin in (("near", 3), ("all", None)):
+        record = {**calibrated.record, "region": region}
+        del record["margin"]
+        file.write_text(json.dumps(record))
+        assert read_calibrator(file).margin == margin
 
 
 class TestAuditThroughACalibrator:
@@ -478,6 +493,32 @@ class TestAuditThroughACalibrator:
         assert settings["calibrator"] == "temperature_near"
         sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
         assert read_audit(tmp_path / "audit").run.bins.calibrator == ["temperature_near", sha256]
+
+    @pytest.mark.usefixtures("undrawn")
+    @pytest.mark.parametrize("margin", [0, 2.5])
+    def test_margin_is_that_of_the_fit(self, margin, calibrate, study, audit, tmp_path):
+        """The fit is to what is so near, and whatever tests it says the same."""
+        words = ["--margin", margin, *PATTERN, "--folds", 2]
+        code, out, err = calibrate(*words)
+
+        assert code == 0, err
+        file = tmp_path / "out/calibrator.json"
+        record = json.loads(file.read_text())
+        assert record["margin"] == margin
+        expected = slow_temperature(study.cases, PEOPLE, margin=margin)
+        assert record["parameters"]["temperature"] == pytest.approx(expected, rel=1e-4)
+        assert f"--margin {margin:g} --calibrator {file}" in out
+        for part in (BEFORE, AFTER):
+            written = json.loads((tmp_path / "out" / part / "evaluation.json").read_text())
+            assert written["settings"]["calibration::margin"] == margin
+        code, _, err = audit(file)
+        assert code == 1
+        assert (
+            f"fitted within {margin:g} mm of predictions, not 3 mm; give --margin {margin:g}" in err
+        )
+        assert not (tmp_path / "audit").exists()
+        code, _, err = audit(file, "--margin", margin)
+        assert code == 0, err
 
     def test_other_processes_can_read_through_it(self, file, tmp_path):
         """What reads a case goes to them pickled."""

@@ -230,7 +230,7 @@ def test_first_method_is_one_temperature(activation):
     outputs = OUTPUTS[activation]
     labels = torch.randint(2, (4, 5), generator=torch.Generator().manual_seed(1))
     labels = labels if activation == "softmax" else torch.stack([labels, labels, 1 - labels])
-    with outputs.voxels(["a", "b", "c"], "all") as voxels:
+    with outputs.voxels(["a", "b", "c"], "all", 3.0) as voxels:
         voxels.add(outputs.logits_of(PROBS[activation]), labels, "patient001")
         fit = fit_method(next(iter(outputs.methods)), voxels)
 

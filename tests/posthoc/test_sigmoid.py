@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, StructureLogits, fit_method
+from nacl_monai.posthoc import METHODS, OUTPUTS, SIGMOID_METHODS, StructureLogits, fit_method
 from tests.posthoc.shipping import LOGITS
 
 NAMES = ("WT", "TC", "ET")
@@ -53,6 +53,16 @@ def fitted(*volumes, method, region="all"):
     """The fit on volumes, each of another patient."""
     with collected(*volumes, region=region) as structures:
         return fit_method(method, structures)
+
+
+def test_each_structure_is_fitted_within_the_margin_of_its_own_prediction():
+    """In voxels where nobody says their size."""
+    logits = torch.tensor([[[-1.0, 2, -1, -1, -1]], [[-1, -1, -1, -1, 3]]])
+    masks = torch.tensor([[[0, 1, 1, 0, 0]], [[0, 0, 0, 1, 1]]])
+    for margin, voxels in ((0.0, [1, 1]), (1.0, [3, 2]), (2.0, [4, 3])):
+        with OUTPUTS["sigmoid"].voxels(NAMES[:2], "near", margin) as structures:
+            structures.add(logits, masks, "patient0")
+            assert [problem.count for problem in structures.problems] == voxels
 
 
 @pytest.mark.parametrize("method", SIGMOID_METHODS)

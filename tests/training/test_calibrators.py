@@ -110,6 +110,32 @@ def test_calibrator_is_of_the_average_that_it_was_fitted_to(run, fitted):
         calibrated_network(*behind, average=other)
 
 
+def test_calibrator_is_of_the_margin_that_it_was_fitted_within(run):
+    """A region without a margin has none."""
+    for region, margin in (("near", 0.0), ("near", 1.0), ("all", None)):
+        name = f"temperature_{region}"
+        volume = {**VOLUME, "label": torch.tensor([[[0, 1, 0, 0, 1]]])}
+        fit_calibrator(name, NETWORK, shifted, [volume], "cpu", run, margin=margin or 0.0)
+
+        fit = read_calibrator(run.calibrated(name).calibrator)
+        assert fit.margin == margin
+        assert fit.fit.voxels == {0.0: 2, 1.0: 3, None: 5}[margin]
+        calibrated_network(NETWORK, run, name, CASES, margin=margin)
+        if margin is None:
+            calibrated_network(NETWORK, run, name, CASES, margin=3.0)
+            continue
+        said = (
+            f"within {margin:g} mm of predictions, not 3 mm; write --calibration::margin {margin:g}"
+        )
+        with pytest.raises(InputError, match=said):
+            calibrated_network(NETWORK, run, name, CASES, margin=3.0)
+
+
+def shifted(*_):
+    """Two voxels of class 1 at the left, three of class 0; each is sure."""
+    return torch.tensor([[[[-3.0, -2.0, 3.0, 2.0, 1.0]], [[3.0, 2.0, -3.0, -2.0, -1.0]]]])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
