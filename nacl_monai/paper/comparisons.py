@@ -18,6 +18,7 @@ from nacl_monai.paper.grid import dataset_label, method_label, read_method
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.statistics import (
     BETTER,
+    ENOUGH_TRAININGS,
     EQUIVALENT,
     SIGNIFICANCE,
     SLIGHTLY,
@@ -25,6 +26,7 @@ from nacl_monai.reports.statistics import (
     is_scored,
     paired_tests,
     patient_scores,
+    trainings_text,
 )
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -141,12 +143,15 @@ def _sampled(dataset: object, rows: pd.DataFrame) -> str:
     """What was sampled, and by which test."""
     patients, trainings = int(rows["patients"].max()), int(rows["trainings"].max())
     label = f"{dataset_label(str(dataset))}: {counted(patients, 'patient')},"
-    if trainings == 1:
+    if trainings < ENOUGH_TRAININGS:
         return (
-            f"{label} one training per method; Wilcoxon's signed-rank test and t intervals over "
-            "patients, which say nothing about another training."
+            f"{label} {trainings_text(trainings, trainings)} per method; Wilcoxon's signed-rank test "
+            "and t intervals over patients, which say nothing about another training."
         )
-    return f"{label} {trainings} trainings per method; t tests and intervals over both."
+    return (
+        f"{label} {trainings} trainings per method; t tests and intervals over both, with the spread "
+        "of the trainings of all methods."
+    )
 
 
 def _p_value(p: float) -> str:

@@ -22,7 +22,15 @@ from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
 from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
 from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
 from nacl_monai.reports import rank_correlations
-from nacl_monai.reports.statistics import Estimate, cells_of, estimate, is_scored, patient_scores
+from nacl_monai.reports.statistics import (
+    ENOUGH_TRAININGS,
+    Estimate,
+    cells_of,
+    estimate,
+    is_scored,
+    patient_scores,
+    trainings_text,
+)
 from nacl_monai.reports.tables import best_places, markdown_table
 
 #: What says of which experiments a mean is.
@@ -265,10 +273,9 @@ def note(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
 def _sample(summary: pd.DataFrame) -> str:
     """What the intervals are over."""
     low, high = (int(summary["seeds"].agg(end)) for end in ("min", "max"))
-    if high <= 1:
-        return "patients; one training per method"
-    number = f"{low}" if low == high else f"{low} to {high}"
-    return f"patients and trainings; {number} trainings per method"
+    also = " and trainings" if high >= ENOUGH_TRAININGS else ""
+    fewer = ", with fewer than three over patients" if low < ENOUGH_TRAININGS <= high else ""
+    return f"patients{also}{fewer}; {trainings_text(low, high)} per method"
 
 
 def _grid(summary: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -11,9 +11,12 @@ each of :math:`P` patients and the mean :math:`\bar y_{\cdot s}` of each of :mat
     V_P = \frac{\operatorname{var}_p(\bar y_{p\cdot})}{P}, \qquad
     V_S = \frac{\operatorname{var}_s(\bar y_{\cdot s})}{S}
 
-and Student's t has the degrees of freedom of Welch and Satterthwaite. The noise of single scores is
-in both terms, so the interval is somewhat too wide rather than too narrow. A single training says
-nothing about other trainings: :math:`V_S` is left out, and the interval is only of these weights.
+and Student's t has the degrees of freedom of Welch and Satterthwaite. One or two trainings say too
+little about others: :math:`V_S` is left out, and the interval is only of these weights. Three say
+little, too: by chance their spread is often far too small. Its own :math:`V_S` alone would let an
+interval of a difference cover 92 % instead of 95 %, and Holm's first step err four times as often as
+it may. So a test of several methods takes the variance that trainings of all of them have on average,
+with all their degrees of freedom, and the own one where that is larger (`spread_of_trainings`).
 Where the score has a range, the part of the interval outside it is cut off: the mean is not there, so
 that the coverage stays the same.
 
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +46,20 @@ Array = npt.NDArray[np.float64]
 
 #: The share of the samples that an interval or a band covers.
 COVERAGE = 0.95
+#: As many trainings say something about another one.
+ENOUGH_TRAININGS = 3
+
+
+class Spread(NamedTuple):
+    """How far trainings of several methods are apart.
+
+    Attributes:
+        variance: Of the mean score of one training; of a difference, that of two.
+        freedom: Its degrees of freedom.
+    """
+
+    variance: float
+    freedom: int
 
 
 @dataclass(frozen=True)
@@ -97,12 +114,13 @@ class Estimate:
         return float(student.sf(distance / self.error, self.freedom))
 
 
-def estimate(scores: Sequence[Array]) -> Estimate:
+def estimate(scores: Sequence[Array], spread: Spread | None = None) -> Estimate:
     """The mean of patients' scores, and its standard error.
 
     Args:
         scores: One array (patients, trainings) per dataset; NaN is undefined. The mean of several
             datasets is the mean of their means; their errors are independent.
+        spread: How far trainings are apart, at the least. Default: as far as these are.
 
     Example:
         >>> dice = estimate([np.array([[0.7], [0.8], [0.9], [0.8]])])
@@ -116,7 +134,7 @@ def estimate(scores: Sequence[Array]) -> Estimate:
     if not all(cells.size for cells in defined):
         return Estimate(np.nan, np.nan, np.nan, patients, trainings)
     mean = float(np.mean([np.nanmean(cells, axis=1).mean() for cells in defined]))
-    return Estimate(mean, *_error(defined), patients, trainings)
+    return Estimate(mean, *_error(defined, spread), patients, trainings)
 
 
 def _defined(cells: Array) -> Array:
@@ -125,21 +143,60 @@ def _defined(cells: Array) -> Array:
     return cells[known.any(axis=1)][:, known.any(axis=0)]
 
 
-def _error(datasets: Sequence[Array]) -> tuple[float, float]:
+def _error(datasets: Sequence[Array], spread: Spread | None) -> tuple[float, float]:
     """The standard error of the mean and its degrees of freedom; NaN with fewer than two patients."""
     if min(map(len, datasets)) < 2:
         return np.nan, np.nan
-    parts = np.array([part for cells in datasets for part in _variances(cells)])
+    parts = np.array([part for cells in datasets for part in _variances(cells, spread)])
     variances, freedoms = parts[:, 0] / len(datasets) ** 2, parts[:, 1]
     total = float(variances.sum())
     freedom = 1 / float(((variances / total) ** 2 / freedoms).sum()) if total else np.inf
     return total**0.5, freedom
 
 
-def _variances(cells: Array) -> list[tuple[float, int]]:
-    """The two terms of the squared standard error, with their degrees of freedom."""
-    means = [np.nanmean(cells, axis=axis) for axis in (1, 0)]
-    return [(float(m.var(ddof=1)) / len(m), len(m) - 1) for m in means if len(m) > 1]
+def _variances(cells: Array, spread: Spread | None) -> list[tuple[float, int]]:
+    """The terms of the squared standard error, with their degrees of freedom."""
+    of_patients, of_trainings = (np.nanmean(cells, axis=axis) for axis in (1, 0))
+    terms = [(_variance(of_patients) / len(of_patients), len(of_patients) - 1)]
+    count = len(of_trainings)
+    if count >= ENOUGH_TRAININGS:
+        own, freedom = _variance(of_trainings), count - 1
+        if spread:
+            own, freedom = max(own, spread.variance), spread.freedom
+        terms.append((own / count, freedom))
+    return terms
+
+
+def _variance(values: Array) -> float:
+    return float(values.var(ddof=1))
+
+
+def spread_of_trainings(scores: Mapping[str, Array]) -> Spread | None:
+    """The variance of a difference of two trainings' means, of all methods of a table.
+
+    Twice the mean of the methods' own variances over their trainings. A calibrator behind a training
+    is named ``training+calibrator`` and adds no degree of freedom.
+
+    Args:
+        scores: An array (patients, trainings) of each method.
+
+    Returns:
+        None where no method has `ENOUGH_TRAININGS`.
+    """
+    variances, freedoms = [], {}
+    for method, cells in scores.items():
+        means = np.nanmean(_defined(cells), axis=0)
+        if len(means) >= ENOUGH_TRAININGS and np.ptp(means) > 0:  # an ensemble has one result
+            variances.append(_variance(means))
+            freedoms[method.partition("+")[0]] = len(means) - 1
+    return Spread(2 * float(np.mean(variances)), sum(freedoms.values())) if variances else None
+
+
+def trainings_text(low: int, high: int) -> str:
+    """How many trainings the methods of a table have: "one training", "1 to 3 trainings"."""
+    if high == 1:
+        return "one training"
+    return f"{high} trainings" if low == high else f"{low} to {high} trainings"
 
 
 def cells_of(scores: pd.Series[float]) -> Array:
@@ -297,8 +354,8 @@ DECISIONS = (
 def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:
     """Is the reference better than each other method?
 
-    With one training per method the question is whether other patients would say the same of these
-    weights: Wilcoxon's signed-rank test over patients. With several it is whether other patients and
+    With one or two trainings per method the question is whether other patients would say the same of
+    these weights: Wilcoxon's signed-rank test over patients. With three it is whether other patients and
     other trainings would: a t test with the two-way error of `nacl_monai.reports.statistics`. Both
     are two-sided. Equivalence is tested by two one-sided t tests against `Metric.margin`. Decisions are
     those of `decided`; the family is the other methods.
@@ -322,13 +379,14 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
 def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:
     """The rows of `paired_tests` with no p corrected, so that several references can be one family."""
     shown = METRICS[metric_of(metric)]
+    spread = spread_of_trainings({str(name): cells_of(scores[name]) for name in scores})
     rows = {}
     differing = (
         scores.drop(columns=reference).rsub(scores[reference], axis=0).dropna(axis=1, how="all")
     )
     for other in differing:
         cells = cells_of(differing[other])
-        mean = estimate([cells])
+        mean = estimate([cells], spread)
         low, high = mean.interval()
         differences = _patients_differences(cells)
         rows[str(other)] = {
@@ -406,7 +464,7 @@ def _patients_differences(cells: Array) -> Array:
 
 
 def _p_value(mean: Estimate, differences: Array) -> float:
-    if mean.trainings > 1:
+    if mean.trainings >= ENOUGH_TRAININGS or mean.patients < 2:
         return mean.p_different()
     return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
 
@@ -435,6 +493,9 @@ def _decision(row: Mapping[Any, Any], sign: int, rivals: int) -> str:
         return (SLIGHTLY if equivalent else "") + (BETTER if sign > 0 else WORSE)
     if equivalent:
         return EQUIVALENT
-    if row["trainings"] == 1 and smallest_p(int(row["patients"]), rivals) >= SIGNIFICANCE:
+    if (
+        row["trainings"] < ENOUGH_TRAININGS
+        and smallest_p(int(row["patients"]), rivals) >= SIGNIFICANCE
+    ):
         return TOO_FEW
     return CANNOT_TELL

@@ -12,15 +12,17 @@ from nacl_monai.paper.results import read_results
 from nacl_monai.reports.tables import csv_text
 from studies.paper.claims import claims_to_markdown, judge_claims
 from studies.paper.evidence import write_evidence
+from studies.paper.treatments import treatments_to_text
 from studies.paper.verdicts import verdict
 
 
 def write_claims(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
-    """Writes what runs say of every claim of the paper, and three sentences per dataset.
+    """Writes what runs say of the paper's claims and of losses treated alike, in three sentences, too.
 
     Args:
         roots: Folders or archives of runs.
-        output: The folder for ``verdicts.md``, ``claims.md`` and ``claims.csv``.
+        output: The folder for ``verdicts.md``, and for ``claims`` and ``same_treatment``, ``.md`` and
+            ``.csv``.
 
     Raises:
         InputError: If there is no run of the main tables, or if one cannot be read.
@@ -29,10 +31,13 @@ def write_claims(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     main = MAIN.select(results)
     sentences = [verdict(MAIN.select(main, datasets=[name]), name) for name in main.datasets]
     judged = judge_claims(results)
+    treatments, tests = treatments_to_text(results)
     return [
         write_text(Path(output) / "verdicts.md", "\n\n".join(sentences) + "\n"),
         write_text(Path(output) / "claims.md", claims_to_markdown(judged)),
         write_text(Path(output) / "claims.csv", csv_text(judged)),
+        write_text(Path(output) / "same_treatment.md", treatments),
+        write_text(Path(output) / "same_treatment.csv", tests),
     ]
 
 

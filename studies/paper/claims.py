@@ -23,6 +23,7 @@ from nacl_monai.paper.grid import (
 from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.reports.statistics import (
     BETTER,
+    ENOUGH_TRAININGS,
     EQUIVALENT,
     SLIGHTLY,
     WORSE,
@@ -238,8 +239,8 @@ def judge_comparisons(claim: Claim, tests: pd.DataFrame, direction: int) -> dict
 
 
 def _verdict(claim: Claim, favorable: int, against: int, trainings: int) -> str:
-    """An ablation that was trained once cannot tell; see `judge_claims`."""
-    if claim.ablation and trainings == 1:
+    """An ablation of one or two trainings cannot tell; see `judge_claims`."""
+    if claim.ablation and trainings < ENOUGH_TRAININGS:
         return CANNOT_TELL
     if against > claim.exceptions:
         return FAILS
@@ -260,9 +261,9 @@ def claims_to_markdown(judged: pd.DataFrame) -> str:
         "A claim holds where its comparisons are decided in its favor, does not hold where they are "
         "decided otherwise, and else these data cannot tell; one that lacks a run is undecided. "
         "Decisions are tests at 5 %, Holm-corrected over the comparisons of one row; equivalent is "
-        f"closer than {margins}. An ablation "
-        "that was trained once cannot tell, because another training may say the opposite. Beside the "
-        "least favorable comparison is its difference with its 95 % interval.\n"
+        f"closer than {margins}. With one or two trainings a verdict is of these weights alone, and an "
+        "ablation cannot tell, because another training may say the opposite. Beside the least "
+        "favorable comparison is its difference with its 95 % interval.\n"
     )
 
 
@@ -277,11 +278,16 @@ def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
         *start,
         dataset_label(row["dataset"]),
         f"{shown.label}{_setting(row['setting'])}",
-        f"**{row['verdict']}**",
+        f"**{row['verdict']}**{_of_these_weights(row)}",
         f"{row['for']:.0f}, {row['against']:.0f}, {row['undecided']:.0f}",
         f"{' − '.join(names)}: {shown.text(row['difference'], '+')} {interval}",
         f"{row['patients']:.0f} × {row['trainings']:.0f}",
     ]
+
+
+def _of_these_weights(row: Mapping[Any, Any]) -> str:
+    decided = row["verdict"] in (HOLDS, FAILS)
+    return ", of these weights" if decided and row["trainings"] < ENOUGH_TRAININGS else ""
 
 
 def _setting(setting: str) -> str:

@@ -14,6 +14,7 @@ from nacl_monai.paper.results import Results
 from nacl_monai.reports.statistics import (
     BETTER,
     CANNOT_TELL,
+    ENOUGH_TRAININGS,
     EQUIVALENT,
     SLIGHTLY,
     TOO_FEW,
@@ -21,6 +22,7 @@ from nacl_monai.reports.statistics import (
     is_scored,
     paired_tests,
     patient_scores,
+    trainings_text,
 )
 
 #: Metrics by which a method is judged, a sentence each; the forest plots show the others.
@@ -61,13 +63,12 @@ def verdict(results: Results, dataset: str) -> str:
 
 
 def _sample(cases: pd.DataFrame) -> str:
-    """How many patients and trainings there are, and what follows from a single one."""
+    """How many patients and trainings there are, and what follows from few."""
     seeds = cases.groupby("method")["seed"].nunique()
     low, high = seeds.min(), seeds.max()
     patients = counted(cases["patient"].nunique(), "test patient")
-    if high == 1:
-        return f"{patients}, one training per method, so another training may differ"
-    return f"{patients}, {low if low == high else f'{low} to {high}'} trainings per method"
+    few = ", so another training may differ" if high < ENOUGH_TRAININGS else ""
+    return f"{patients}, {trainings_text(low, high)} per method{few}"
 
 
 def _place(scores: pd.DataFrame, metric: str) -> str:

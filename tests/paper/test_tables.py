@@ -411,7 +411,7 @@ def test_notes_say_what_was_sampled_and_what_the_family_is():
     assert "ACDC: 20 patients, one training per method; Wilcoxon's signed-rank test" in text
     assert "which say nothing about another training." in text
     assert (
-        "Hippocampus: 34 patients, 3 trainings per method; t tests and intervals over both." in text
+        "Hippocampus: 34 patients, 3 trainings per method; t tests and intervals over both" in text
     )
     assert "Holm's correction is for the other methods of one dataset and metric" in text
     assert "bold: below 0.05." in text

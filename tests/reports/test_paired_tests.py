@@ -1,5 +1,6 @@
 """Each test again, by another route: a loop, another library, or by hand."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -22,9 +23,11 @@ from nacl_monai.reports.statistics import (
     TOO_FEW,
     WORSE,
     decided,
+    estimate,
     paired_tests,
     rank_biserial,
     smallest_p,
+    spread_of_trainings,
     undecided_tests,
 )
 
@@ -165,16 +168,70 @@ class TestPairedTests:
             assert tests.loc[other, "p_equivalent"] == pytest.approx(highest)
 
     def test_several_trainings_are_tested_by_both_samples(self):
-        """A t test whose squared error is the patients' part plus the trainings' part."""
-        cells = RNG.normal(0.02, 0.03, (6, 3)) + RNG.normal(0, 0.02, (1, 3))
-        row = paired_tests(table({"a": cells, "b": np.zeros((6, 3))}, 3), "a", "dice").loc["b"]
-        by_patient, by_training = cells.mean(axis=1), cells.mean(axis=0)
-        parts = [by_patient.var(ddof=1) / 6, by_training.var(ddof=1) / 3]
-        freedom = sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / 2)
+        """A t test whose squared error is the patients' part plus the trainings' part.
 
-        expected = 2 * student.sf(abs(cells.mean()) / np.sqrt(sum(parts)), freedom)
-        assert row["p"] == pytest.approx(expected)
-        assert (row["patients"], row["trainings"]) == (6, 3)
+        That is of all methods, a calibrator counting no training, or of this difference if it is larger.
+        """
+        cells = {name: RNG.normal(0.02, 0.03, (6, 3)) for name in "abc"}
+        cells["a+temperature"] = cells["a"] / 2
+        cells["c"] += np.array([0, 1, 0])
+        tests = paired_tests(table(cells, 3), "a", "dice")
+        spread = 2 * np.mean([scores.mean(axis=0).var(ddof=1) for scores in cells.values()])
+
+        for name in ("b", "c", "a+temperature"):
+            difference = cells["a"] - cells[name]
+            by_patient, by_training = difference.mean(axis=1), difference.mean(axis=0)
+            parts = by_patient.var(ddof=1) / 6, max(by_training.var(ddof=1), spread) / 3
+            freedom = sum(parts) ** 2 / (parts[0] ** 2 / 5 + parts[1] ** 2 / (3 * 2))
+            expected = 2 * student.sf(abs(difference.mean()) / np.sqrt(sum(parts)), freedom)
+            assert tests.loc[name, "p"] == pytest.approx(expected)
+        assert tests[["patients", "trainings"]].to_numpy().tolist() == [[6, 3]] * 3
+
+    def test_two_trainings_are_tested_over_patients_alone(self):
+        """They say nothing about a third: the test is that of the patients' means."""
+        cells = {"a": RNG.normal(0.02, 0.03, (8, 2)), "b": RNG.normal(0, 0.03, (8, 2))}
+        means = {name: scores.mean(axis=1, keepdims=True) for name, scores in cells.items()}
+        two = paired_tests(table(cells, 2), "a", "dice")
+        one = paired_tests(table(means, 1), "a", "dice")
+
+        columns = ["difference", "low", "high", "p", "p_equivalent", "effect"]
+        np.testing.assert_allclose(two[columns], one[columns], atol=1e-6)
+
+    @pytest.mark.parametrize("methods", [4, pytest.param(8, marks=pytest.mark.nightly)])
+    @pytest.mark.parametrize(
+        "spreads",
+        [
+            pytest.param((1, 1, 0.5), id="trainings"),
+            pytest.param((1, 0, 0.5), id="patients", marks=pytest.mark.slow),
+            pytest.param((1, 0.3, 0.5), id="both", marks=pytest.mark.slow),
+            pytest.param((1, 0.5, 0.5, 2), id="unlike", marks=pytest.mark.slow),
+        ],
+    )
+    def test_intervals_cover_and_tests_err_as_often_as_they_may(self, methods, spreads):
+        """Three trainings of methods that are alike on average, 20 patients, 1000 simulations.
+
+        The means of 95 and 5 % are held by three standard errors; the last method's trainings may be
+        twice as far apart as the others'.
+        """
+        rng, draws, (patient, training, noise, *unlike) = np.random.default_rng(5), 1000, spreads
+        wider = np.array([1] * (methods - 1) + (unlike or [1]))[:, None, None]
+        covered, smallest = [], []
+        for _ in range(draws):
+            cells = dict(
+                enumerate(
+                    patient * rng.normal(size=(methods, 20, 1))
+                    + training * wider * rng.normal(size=(methods, 1, 3))
+                    + noise * rng.normal(size=(methods, 20, 3))
+                )
+            )
+            spread = spread_of_trainings({str(name): scores for name, scores in cells.items()})
+            found = [estimate([cells[0] - cells[k]], spread) for k in range(1, methods)]
+            covered += [abs(one.mean) <= one.interval()[1] - one.mean for one in found]
+            smallest.append(min(one.p_different() for one in found))
+
+        assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / draws)
+        errors = np.mean(np.array(smallest) * (methods - 1) < 0.05)
+        assert errors <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / draws)
 
     def test_zero_differences_are_dropped(self):
         """P and effect are those of the other patients; the mean difference is that of all."""

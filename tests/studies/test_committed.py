@@ -109,18 +109,34 @@ def mean(values):
     return sum(values) / len(values) if values else math.nan
 
 
-def estimate(cells):
+def estimate(cells, spread=(0, 0)):
     """Mean, standard error and degrees of freedom; see docs/reproduce.md."""
     cells = [row for row in cells if not all(math.isnan(value) for value in row)]
     patients, seeds = [mean(row) for row in cells], [mean(col) for col in zip(*cells, strict=True)]
-    parts = [(np.var(m, ddof=1) / len(m), len(m) - 1) for m in (patients, seeds) if len(m) > 1]
+    parts = [(np.var(patients, ddof=1) / len(patients), len(patients) - 1)]
+    if len(seeds) > 2:
+        variance, freedom = spread
+        variance = max(variance, np.var(seeds, ddof=1))
+        parts.append((variance / len(seeds), freedom or len(seeds) - 1))
     total = sum(variance for variance, _ in parts)
     freedom = total**2 / sum(variance**2 / df for variance, df in parts) if total else math.inf
     return mean(patients), math.sqrt(total), freedom, patients
 
 
-def interval(cells):
-    center, error, freedom, _ = estimate(cells)
+def spread_of(cells):
+    """Twice the mean variance over trainings; calibrators behind a training add no freedom."""
+    found, trained = [], {}
+    for method, rows in cells.items():
+        means = [mean(col) for col in zip(*rows, strict=True)]
+        means = [value for value in means if not math.isnan(value)]
+        if len(means) > 2 and len(set(means)) > 1:
+            found.append(np.var(means, ddof=1))
+            trained[method.split("+")[0]] = len(means) - 1
+    return (2 * sum(found) / len(found), sum(trained.values())) if found else (0, 0)
+
+
+def interval(cells, spread=(0, 0)):
+    center, error, freedom, _ = estimate(cells, spread)
     half = stats.t.ppf(0.975, freedom) * error
     return center - half, center + half
 
@@ -133,12 +149,12 @@ def holm(values):
     return corrected
 
 
-def difference_p(cells):
-    """By Wilcoxon's test over patients where there is one training, else by the t test of `estimate`."""
-    center, error, freedom, patients = estimate(cells)
+def difference_p(cells, spread):
+    """Of one or two trainings by Wilcoxon's test over patients, else by the t test of `estimate`."""
+    center, error, freedom, patients = estimate(cells, spread)
     if not np.round(patients, 6).any():  # a temperature changes no label
         return 1.0
-    if cells.shape[1] == 1:
+    if cells.shape[1] < 3:
         return stats.wilcoxon(np.round(patients, 6)).pvalue
     return 2 * stats.t.sf(abs(center) / error, freedom)
 
@@ -177,22 +193,36 @@ def test_tests_and_decisions_agree(study):
             check_tests(metric, rows, cells)
 
 
-def check_tests(metric, rows, cells):
+def test_tests_of_losses_treated_alike_agree(study):
+    """Each treatment is a family of its own."""
+    _, runs, made = study
+    families = defaultdict(dict)
+    for row in rows_of(made / "same_treatment.csv"):
+        families[row["reference"], row["metric"]][row["method"]] = row
+    for (reference, metric), rows in families.items():
+        treatment = reference.partition("+")[2]
+        assert {name.partition("+")[2] for name in rows} == {treatment}
+        cells = scores(runs, "same_treatment", metric, [reference, *rows])
+        check_tests(metric, rows, cells, reference)
+
+
+def check_tests(metric, rows, cells, reference="nacl"):
     """All methods of one metric are corrected together."""
     sign = 1 if metric in HIGHER else -1
     margin = MARGIN.get(metric, 0.01)
+    spread = spread_of(cells)
     p, equivalent, effect = {}, {}, {}
     for name in rows:
-        difference = cells["nacl"] - cells[name]
-        center, error, freedom, patients = estimate(difference)
-        p[name] = difference_p(difference)
+        difference = cells[reference] - cells[name]
+        center, error, freedom, patients = estimate(difference, spread)
+        p[name] = difference_p(difference, spread)
         equivalent[name] = stats.t.sf((margin - abs(center)) / error, freedom) if error else 0.0
         kept = [value for value in np.round(patients, 6) if value]
         walsh = [a + b for a, b in combinations_with_replacement(kept, 2)]
         total = sum(np.sign(walsh))  # their signs add up to Wilcoxon's signed ranks
         effect[name] = sign * total / max(len(kept) * (len(kept) + 1) / 2, 1)
         written = [number(rows[name][key]) for key in ("difference", "low", "high")]
-        assert written == pytest.approx([center, *interval(difference)], abs=2e-6)
+        assert written == pytest.approx([center, *interval(difference, spread)], abs=2e-6)
     for name, row in rows.items():
         p_holm, p_equivalent = holm(p)[name], holm(equivalent)[name]
         written = [number(row[key]) for key in ("p", "p_holm", "p_equivalent", "effect")]
@@ -246,11 +276,12 @@ def test_verdicts_of_claims_agree(study):
             runs = [run.name.partition("_")[2] for run in folder.iterdir()]
             trained = [name for name in rivals if f"{name.partition('+')[0]}_seed0" in runs]
             cells = scores(folder, "claims", row["metric"], ["nacl", *trained])
+            spread = spread_of(cells)
             p, equivalent, gaps = {}, {}, {}
             for name in trained:
                 difference = cells["nacl"] - cells[name]
-                center, error, freedom, _ = estimate(difference)
-                gaps[name], p[name] = center, difference_p(difference)
+                center, error, freedom, _ = estimate(difference, spread)
+                gaps[name], p[name] = center, difference_p(difference, spread)
                 equivalent[name] = stats.t.sf((0.01 - abs(center)) / error, freedom)
             better = sum(holm(p)[name] < 0.05 and gaps[name] < 0 for name in trained)
             against = sum(
