@@ -169,7 +169,7 @@ def read_labels(
     if predicted.turned:
         values = turned(values, image.affine)
     grid = VoxelGrid(str(file), image.shape, image.affine)
-    _check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
+    check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
     spacing = voxel_sizes(image.affine, are_turned=predicted.turned)
     return replace(_labels(file, values, channels), affine=image.affine, spacing=spacing)
 
@@ -216,10 +216,20 @@ def turned(values: npt.NDArray[Any], affine: npt.NDArray[Any]) -> npt.NDArray[An
     return np.ascontiguousarray(apply(values.T, turn).T)
 
 
-def _check_grid(
+def check_grid(
     predicted: Probabilities, label: VoxelGrid, shape: tuple[int, ...], tolerance: float
 ) -> None:
-    """Compares the shapes of the voxels, and the affines of the images, as far as they are known."""
+    """Compares the shapes of the voxels, and the affines of the images, as far as they are known.
+
+    Args:
+        predicted: The probabilities.
+        label: The grid of a label map or an image.
+        shape: Its voxels along x, y and z, turned where those of the probabilities are.
+        tolerance: How far apart both may put a voxel, in mm.
+
+    Raises:
+        InputError: If they are not on one grid.
+    """
     if predicted.shape != shape:
         alone = "; TotalSegmentator keeps its probabilities on the grid that it resamples to"
         raise InputError(

@@ -32,20 +32,22 @@ def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dic
     Returns:
         The arrays of `case_slice`, without an image; ``slice`` counts along the file's own axis.
     """
-    axes, runs_back = _anatomical(None if predicted.turned else labels.affine)
     classes = labels.classes if channels.overlapping else labels.classes[None]
-    order = (0, *(3 - axis for axis in axes))  # of z, y, x
-    probs, label = torch.from_numpy(predicted.voxels).permute(order), classes.permute(order)
-    shown = case_slice(probs, label, channels.names, overlapping=channels.overlapping)
-    return {name: _flipped(array, runs_back) for name, array in shown.items()}
+    affine = None if predicted.turned else labels.affine
+    probs, label = (seen(part, affine) for part in (torch.from_numpy(predicted.voxels), classes))
+    return case_slice(probs, label, channels.names, overlapping=channels.overlapping)
 
 
-def _flipped(array: Any, runs_back: Sequence[bool]) -> Any:
-    """A picture whose columns and rows run as one looks at it; what is not a picture stays."""
-    if np.ndim(array) != 2:
-        return array
-    columns, rows = (slice(None, None, -1 if back else None) for back in runs_back[:2])
-    return array[rows, columns]
+def seen(voxels: torch.Tensor, affine: Affine) -> torch.Tensor:
+    """Voxels ``(…, z, y, x)`` along right, anterior and superior; the last keeps its direction.
+
+    Args:
+        voxels: Of a volume.
+        affine: From ``(x, y, z)`` to mm, RAS+; None where axes run so already.
+    """
+    axes, runs_back = _anatomical(affine)
+    turned = voxels.movedim([-1 - axis for axis in axes], (-3, -2, -1))
+    return turned.flip([axis for axis, back in zip((-3, -2), runs_back, strict=False) if back])
 
 
 def majority(raters: Sequence[Labels], channels: Channels) -> Labels:

@@ -139,7 +139,7 @@ class Applied:
 
     Attributes:
         structure: Its name.
-        predicted: Whether it is predicted anywhere.
+        prediction: Where it is predicted, boolean, of the shape of the voxels.
         contours: "outer" and "inner", boolean, of the shape of the voxels.
         expected: The expected volume in ml.
         volume: The ends of its interval.
@@ -149,13 +149,18 @@ class Applied:
     """
 
     structure: str
-    predicted: bool
+    prediction: npt.NDArray[np.bool_]
     contours: Mapping[str, npt.NDArray[np.bool_]]
     expected: float
     volume: tuple[float, float]
     dice: float
     expected_dice: float
     volumes: Mapping[str, float]
+
+    @property
+    def predicted(self) -> bool:
+        """Whether it is predicted anywhere."""
+        return bool(self.prediction.any())
 
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:
@@ -197,7 +202,8 @@ def apply_kept(
 
 
 def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -> Applied:
-    predicted = int((levels.margins == 0).sum())
+    prediction = np.asarray(levels.margins == 0)
+    predicted = int(prediction.sum())
     contours = {
         kind: levels.within(kept[kind]["value"], kept[kind]["margin"])
         for kind in ("outer", "inner")
@@ -217,7 +223,7 @@ def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -
         bound = float(np.clip(dice - of_dice["value"], 0, 1))
     return Applied(
         name,
-        predicted > 0,
+        prediction,
         contours,
         expected,
         (max(0.0, low), high),

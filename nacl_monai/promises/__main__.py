@@ -55,6 +55,7 @@ def _triage(
     output: Path,
     budget: str = "20%",
     labels: Path | None = None,
+    images: Path | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
     first, *others = as_one(new, options)
@@ -65,7 +66,7 @@ def _triage(
         )
     from nacl_monai.promises import command
 
-    return command.triage_folder(promise, first, output, said, budget, labels)
+    return command.triage_folder(promise, first, output, said, budget, labels, images)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--budget", metavar="N", help=budget)
     labels = "label maps, if there are any, to say how many of the worst tenth are found"
     add("--labels", type=Path, metavar="DIR", help=labels)
+    shown = "images for the pictures of its page, which show probabilities otherwise"
+    add("--images", type=Path, metavar="DIR", help=shown)
     add_options(triage)
     add_audit_options(triage)
     return parser

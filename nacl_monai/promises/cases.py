@@ -16,8 +16,8 @@ import torch
 
 from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
-from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities
-from nacl_monai.audits.labels import voxel_sizes
+from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities, read_image
+from nacl_monai.audits.labels import check_grid, turned, voxel_sizes
 from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recognized
 from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.names import images_by_name
@@ -36,6 +36,7 @@ from nacl_monai.audits.reading import (
     read_as_asked,
     read_case,
 )
+from nacl_monai.data.faults import VoxelGrid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
@@ -411,6 +412,26 @@ def _read_through(
 
 def _model(joins: Sequence[Any]) -> str:
     return f"the mean {joins[0]} of {joins[1]} folders" if joins else "single predictions"
+
+
+def image_of(file: Path, predicted: Probabilities, affine_tolerance: float) -> Array:
+    """The first channel of an image on the grid of a prediction, ``(z, y, x)``, to look at.
+
+    Args:
+        file: The image.
+        predicted: The prediction.
+        affine_tolerance: How far apart both may put a voxel, in mm.
+
+    Raises:
+        InputError: If it cannot be read, or is elsewhere.
+    """
+    image = read_image(file)
+    voxels = image.voxels[0] if image.voxels.ndim == 4 else image.voxels
+    if predicted.turned:
+        voxels = turned(voxels, image.affine)
+    grid = VoxelGrid(str(file), image.shape, image.affine)
+    check_grid(predicted, grid, tuple(voxels.shape[::-1]), affine_tolerance)
+    return voxels
 
 
 def write_contours(case: NewCase, folder: Path) -> None:

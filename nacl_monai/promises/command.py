@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from nacl_monai.audits.command import print_faults, show
+from nacl_monai.audits.names import CHANNEL, images_by_name
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import visible_files
 from nacl_monai.audits.reading import Found, find, known_by
@@ -23,16 +26,23 @@ from nacl_monai.inference.promised import APPLIED, Applied, table_rows
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
-from nacl_monai.promises.cases import NewCase, curves_of, new_cases, write_contours
+from nacl_monai.promises.cases import NewCase, curves_of, image_of, new_cases, write_contours
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
 from nacl_monai.promises.curves import CURVES_FILE, read_curves
 from nacl_monai.promises.fit import PROMISE_FILE, RISKS, UNCONTROLLED, Promise, fit, read_promise
 from nacl_monai.promises.pictures import draw_case, draw_kept, draw_sizes
-from nacl_monai.reports.style import save_figure, save_png
+from nacl_monai.reports.style import page_template, png_source, save_figure
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
 
-_HELD_OUT, _TRIAGE = "held_out.csv", "triage.csv"
+_HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
+#: The columns of the list as its page has them.
+_HEADINGS = {
+    "structure": "Worst structure",
+    "dice_low": "Dice at least",
+    "pairwise_dice": "Members' Dice",
+    "volume_ml": "Volume in ml",
+}
 _SHOWN = 12  # so many cases are drawn
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
@@ -171,23 +181,26 @@ def triage_folder(
     options: Options,
     budget: str = "20%",
     labels: Path | None = None,
+    images: Path | None = None,
 ) -> list[InputError]:
-    """Writes the list of new cases that someone must look at, the most doubtful first.
+    """Writes the list of new cases that someone must look at, the most doubtful first, and its page.
 
     Args:
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
-        output: The folder for ``triage.csv``, and pictures of the first cases.
+        output: The folder for ``triage.csv`` and ``page.html``, with pictures of the first cases.
         options: As of an audit.
         budget: How many can be looked at, or a share of the cases in percent.
         labels: The folder of label maps, if there are any: then it says how many of the worst tenth
             are in the budget.
+        images: The folder of the images, for pictures; without them these show the probabilities.
 
     Returns:
         The faults of single cases, who must be looked at, too.
 
     Raises:
-        InputError: If the promise does not hold for these predictions, or no case can be read.
+        InputError: If the promise does not hold for these predictions, no case can be read, or one that
+            is shown has no image.
         SettingError: If the budget is neither a number nor a share.
     """
     faults, rows = [], []
@@ -207,9 +220,28 @@ def triage_folder(
         number = _number_of(budget, len(table))
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         write_text(folder / _TRIAGE, csv_text(table))
-        for name in table["case"][: min(number, _SHOWN)]:
-            save_png(draw_case(pictures[name]), folder / f"{name}.png")
         share = _share_found(table, number, find(new, labels, options)) if labels else ""
+        shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
+        figures = _figures(shown, list(table["structure"]), images, options)
+        given = ["nacl-monai", "triage", file, new, *options.members, "--budget", budget]
+        given += ["--labels", labels] * bool(labels) + ["--images", images] * bool(images)
+        text = page_template("nacl_monai.promises").render(
+            number=number,
+            count=counted(len(table), "case"),
+            cases=table["case"][:number],
+            found=share,
+            faults=faults,
+            level=f"{made.of_level()[0].level:.0%}",
+            unit=made.unit,
+            patients=len(made.patients),
+            pictures=list(
+                zip(table["case"], table["reason"], map(png_source, figures), strict=False)
+            ),
+            headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
+            rows=list(_table_rows(table)),
+            command=shlex.join(map(str, [*given, *options.words, "--output", output])),
+        )
+        write_text(folder / _PAGE, text + "\n")
     print_faults(faults)
     print(f"Look at these {number} of {counted(len(table), 'case')}:")
     print(table[:number].to_string(index=False, float_format="{:.3f}".format))
@@ -217,6 +249,30 @@ def triage_folder(
         print(share)
     print_written(visible_files(output))
     return faults
+
+
+def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """The rows of the page: case, whether to look, what else is known of it, and the reason."""
+    numbers = table[[name for name in table if name in _HEADINGS]]
+    for k, (_, row) in enumerate(numbers.iterrows()):
+        cells = [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row]
+        yield table["case"][k], table["look"][k], cells, table["reason"][k]
+
+
+def _figures(
+    cases: Sequence[NewCase], structures: Sequence[str], images: Path | None, options: Options
+) -> Iterator[Figure]:
+    """The worst structure of each case, on its image or on its probabilities."""
+    files = images_by_name(images) if images else {}
+    for case, structure in zip(cases, structures, strict=False):
+        file, image = files.get(case.case, files.get(f"{case.case}{CHANNEL}")), None
+        if file is not None:
+            image = image_of(file, case.predicted, options.affine_tolerance)
+        elif images:
+            raise InputError(
+                f"{images}: holds no image {case.case!r}; add it, or leave out --images"
+            )
+        yield draw_case(case, [structure], image)
 
 
 def _number_of(budget: str, cases: int) -> int:
@@ -238,6 +294,7 @@ def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
     worst = int(np.argmin(least))
     return {
         "case": case.case,
+        "structure": case.structures[worst].structure,
         "dice_low": least[worst],
         "volume_ml": sum(one.expected for one in case.structures),
         "reason": _reason(case.structures[worst], _disagreement(case.structures, alike), made),

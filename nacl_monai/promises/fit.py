@@ -305,14 +305,16 @@ class Promise:
             )
         return [one for one in self.kept if one.level == chosen]
 
+    @property
+    def unit(self) -> str:
+        """Over what a promise is kept, in words."""
+        if self.control == MEAN:
+            return "on average over patients like these"
+        return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
+
     def text(self) -> str:
         """All that is promised, a line each."""
-        unit = (
-            "on average over patients like these"
-            if self.control == MEAN
-            else f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
-        )
-        return "\n".join([f"Promised {unit}:", *(f"- {one.text()}" for one in self.kept)])
+        return "\n".join([f"Promised {self.unit}:", *(f"- {one.text()}" for one in self.kept)])
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from nacl_monai.audits.images import Affine
+from nacl_monai.audits.labels import voxel_sizes
+from nacl_monai.audits.pictures import seen
+from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.promises.cases import NewCase
 from nacl_monai.promises.control import (
     FAMILIES,
+    INNER,
     MARGIN_ONLY,
     OUTER,
     THRESHOLD,
@@ -20,8 +29,10 @@ from nacl_monai.promises.control import (
 )
 from nacl_monai.promises.curves import Curves
 from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules
+from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import OKABE_ITO, add_caption, house_style, new_figure
 
+Array = npt.NDArray[Any]
 _LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 _SIZES = (0.5, 1, 2, 5, 10, 20, 50, 100)
 _COLORS = {
@@ -35,6 +46,14 @@ _NAMES = {
     THRESHOLD: "threshold",
     MARGIN_ONLY: "margin, without probabilities",
     UNCONTROLLED: "threshold that the probabilities say, not controlled",
+}
+
+
+_LINES: dict[str, dict[str, Any]] = {
+    f"{OUTER} contour": {"colors": OKABE_ITO["orange"], "linestyles": "solid"},
+    "prediction": {"colors": OKABE_ITO["purple"], "linestyles": "dotted"},
+    f"{INNER} contour": {"colors": OKABE_ITO["sky"], "linestyles": "dashed"},
+    "label": {"colors": OKABE_ITO["yellow"], "linestyles": "solid"},
 }
 
 
@@ -95,24 +114,66 @@ def draw_kept(made: Promise) -> Figure:
     return figure
 
 
-def draw_case(case: NewCase) -> Figure:
-    """The slice of a case with most of its outer contour: probability, outer and inner contours."""
-    voxels = case.predicted.voxels
-    shown = max(case.structures, key=lambda one: one.volumes[OUTER])
-    plane = int(shown.contours[OUTER].sum((1, 2)).argmax())
+def draw_case(
+    case: NewCase,
+    structures: Sequence[str],
+    image: Array | None = None,
+    labels: Mapping[str, Array] | None = None,
+    caption: str = "",
+) -> Figure:
+    """A slice for each structure, that with most of its outer contour, as one looks at it.
+
+    Args:
+        case: What was promised of it.
+        structures: Names, a panel each.
+        image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
+        labels: Structure → where it is labeled, ``(z, y, x)``, if that is known.
+        caption: What is said below it.
+    """
+    predicted = case.predicted
+    affine = None if predicted.turned else predicted.affine
+    if image is None:
+        image = dequantized(torch.from_numpy(predicted.voxels[None]))[0][0].float().amax(0).numpy()
+    right, anterior = _sizes(predicted.affine)
+    promised = {one.structure: one for one in case.structures}
     with house_style():
-        figure = new_figure(4.5, width=4.5)
-        axis = figure.subplots()
-        top = voxels[:, plane].max(0).astype(float)
-        axis.imshow(top / (255 if voxels.dtype == np.uint8 else 1), cmap="gray", origin="lower")
-        colors = [OKABE_ITO[name] for name in ("orange", "sky", "green", "vermillion", "yellow")]
-        for k, one in enumerate(case.structures):
-            for kind, contour in one.contours.items():
-                if contour[plane].any() and not contour[plane].all():
-                    style = "solid" if kind == OUTER else "dashed"
-                    color = colors[k % len(colors)]
-                    axis.contour(contour[plane], [0.5], colors=color, linestyles=style)
-        axis.set(title=case.case, xticks=[], yticks=[])
-        axis.grid(visible=False)
-        add_caption(figure, "Gray: largest probability. Solid: outer contours; dashed: inner ones.")
+        figure = new_figure(4.2, width=0.6 + 3.4 * len(structures))
+        axes = figure.subplots(1, len(structures), squeeze=False)[0]
+        for axis, name in zip(axes, structures, strict=True):
+            one = promised[name]
+            masks = {
+                "label": (labels or {}).get(name, np.zeros(0)),
+                **{f"{kind} contour": contour for kind, contour in one.contours.items()},
+                "prediction": one.prediction,
+            }
+            volumes = {
+                kind: seen(torch.from_numpy(np.ascontiguousarray(mask)), affine).numpy()
+                for kind, mask in masks.items()
+                if mask.size
+            }
+            plane = int(volumes[f"{OUTER} contour"].sum((0, 1)).argmax())
+            slices = {kind: np.rot90(volume[..., plane]) for kind, volume in volumes.items()}
+            shown = np.rot90(seen(torch.from_numpy(image), affine).numpy()[..., plane])
+            window = structure_window([mask for mask in slices.values() if not mask.all()])
+            low, high = np.percentile(shown[window], [1, 99.5])
+            axis.imshow(shown[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
+            for kind, mask in slices.items():
+                inside = mask[window]
+                if inside.any() and not inside.all():
+                    axis.contour(inside, [0.5], **_LINES[kind])
+            axis.set(title=name, xticks=[], yticks=[])
+            axis.grid(visible=False)
+        drawn = [kind for kind in _LINES if kind in masks and masks[kind].size]
+        handles = [
+            Line2D([], [], color=_LINES[kind]["colors"], ls=_LINES[kind]["linestyles"], label=kind)
+            for kind in drawn
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2 if len(axes) < 2 else 4)
+        add_caption(figure, caption)
     return figure
+
+
+def _sizes(affine: Affine) -> tuple[float, float]:
+    """The size of a voxel to the right and forward, in mm."""
+    _, anterior, right = voxel_sizes(np.eye(4) if affine is None else affine, are_turned=True)
+    return right, anterior

@@ -1,6 +1,7 @@
 """From folders to promises, from these to contours of new cases, and to the cases to look at."""
 
 import json
+import re
 from dataclasses import replace
 
 import nibabel
@@ -22,6 +23,7 @@ from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.curves import THRESHOLDS
+from nacl_monai.promises.pictures import draw_case
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 
 SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)
@@ -257,10 +259,44 @@ def test_triage_lists_the_lowest_bounds_first(studies, made, tmp_path, capsys):
         "p99_scan1",
         "anterior is not predicted, as for no calibration patient",
     ]
-    assert {file.stem for file in output.glob("*.png")} == set(table["case"][:2])
-    assert (
-        "Of the worst tenth by Dice, 100% are among them; by chance 33%" in capsys.readouterr().out
+    share = "Of the worst tenth by Dice, 100% are among them; by chance 33%"
+    assert share in capsys.readouterr().out
+    page = (output / "page.html").read_text(encoding="utf-8")
+    assert share in page
+    assert re.findall('alt="Case (.*?)"', page) == table["case"][:2].tolist()
+    assert re.findall("<tr><td>(.*?)</td><td>(yes|no)", page) == [
+        *zip(table["case"], table["look"], strict=True)
+    ]
+    assert page.count("src=") == page.count('src="data:image/png;base64,')  # it needs no other file
+
+
+def test_page_shows_contours_on_the_image(studies, made, tmp_path, capsys, monkeypatch):
+    """Where it is on the grid of the prediction, whatever its values; a case without one is refused."""
+    _, new = studies
+    drawn = []
+    monkeypatch.setattr(
+        "nacl_monai.promises.command.draw_case",
+        lambda case, structures, image: drawn.append(image) or draw_case(case, structures, image),
     )
+    images = tmp_path / "images"
+    images.mkdir()
+    for k, case in enumerate(new.cases):
+        save(
+            images / f"{case}_0000.nii.gz",
+            np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE) + k,
+            AFFINE,
+        )
+    words = ["triage", made, new.nnunet(), "--images", images, "--budget", 2, *PATIENTS]
+
+    assert main([*map(str, words), "--output", str(tmp_path / "triage")]) == 0
+
+    table = pd.read_csv(tmp_path / "triage/triage.csv")
+    for case, image in zip(table["case"], drawn, strict=True):
+        assert (image.T.ravel() == np.arange(np.prod(SHAPE)) + list(new.cases).index(case)).all()
+    save(images / f"{case}_0000.nii.gz", np.zeros(SHAPE), AFFINE @ np.diag([2, 1, 1, 1]))
+    assert case in refusal([*words, "--output", tmp_path / "elsewhere"], capsys)
+    (images / f"{case}_0000.nii.gz").unlink()
+    assert f"holds no image {case!r}" in refusal([*words, "--output", tmp_path / "none"], capsys)
 
 
 def without(probs, label, floor):
