@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_error
 from nacl_monai.quiet import VERBOSE, quieten
 
 Result = TypeVar("Result")
@@ -96,15 +96,15 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     try:
         return write(), 0
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return None, error.exit_code
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
+        print_error("interrupted")
         return None, 128 + signal.SIGINT
     except BrokenPipeError:  # whoever reads what is printed has gone
         raise
     except OSError as error:
-        print(f"error: {error}; choose another --output", file=sys.stderr)
+        print_error(f"{error}; choose another --output")
         return None, 1
 
 
@@ -155,7 +155,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if command is None:
         nearest = difflib.get_close_matches(words[0], COMMANDS, n=1)
         remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
-        print(f"error: {words[0]}: no such command; {remedy}", file=sys.stderr)
+        print_error(f"{words[0]}: no such command; {remedy}")
         return 2
     is_package = (Path(__file__).parent / command.room).is_dir()
     module = import_module(f"nacl_monai.{command.room}{'.__main__' if is_package else ''}")

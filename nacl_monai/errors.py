@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -35,6 +36,14 @@ class SettingError(InputError):
     """
 
     exit_code = 2
+
+
+def print_error(error: object) -> None:
+    """Prints ``error: …`` to standard error, on a line of its own below progress bars left open."""
+    bars = vars(sys.modules["tqdm"].tqdm).get("_instances", ()) if "tqdm" in sys.modules else ()
+    for bar in [*bars]:
+        bar.close()
+    print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - what a user is told
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -9,6 +9,7 @@ import warnings
 import pytest
 
 from nacl_monai.cli import COMMANDS, attempted, main
+from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
 from nacl_monai.quiet import VERBOSE, quieten
 
@@ -247,3 +248,17 @@ def test_script_of_zsh_is_printed(capsys):
     """For its own completion."""
     assert main(["completion", "zsh"]) == 0
     assert capsys.readouterr().out.startswith("#compdef nacl-monai")
+
+
+def test_error_has_a_line_of_its_own(capsys):
+    """Below the progress bar in which it happened, and none is open any more."""
+    bar = progress_bar(total=3, description="Training", unit="batch")
+
+    def work():
+        bar.update()
+        raise InputError("a: is empty; fill it")
+
+    assert attempted(work) == (None, 1)
+
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last == "error: a: is empty; fill it"

@@ -21,7 +21,7 @@ from typing import Any
 from nacl_monai.cli import main as command
 from nacl_monai.cli import print_next, write_files
 from nacl_monai.differences import top_level
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_error
 from nacl_monai.files import read_object
 from nacl_monai.menus import fragments, read_dataset, read_keys
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName, fold_folder, short_name
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_next(options, given)
         return code
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
 
 

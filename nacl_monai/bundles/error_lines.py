@@ -12,7 +12,7 @@ from types import TracebackType
 
 from monai.utils import OptionalImportError
 
-from nacl_monai.errors import DISK_ERRORS, InputError, SettingError, causes
+from nacl_monai.errors import DISK_ERRORS, InputError, SettingError, causes, print_error
 
 # What pip calls a module's package, where it is another name than the module's.
 _PACKAGES = {"yaml": "pyyaml", "ignite": "pytorch-ignite", "PIL": "pillow"}
@@ -50,7 +50,7 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
     if fault is None:
         sys.__excepthook__(kind, error, traceback)
         return
-    print(f"error: {fault}", file=sys.stderr, flush=True)
+    print_error(fault)
     sys.stdout.flush()
     if any(isinstance(cause, KeyboardInterrupt) for cause in chain):
         # As Ctrl-C ends any other, so that a shell loop around it ends as well. Python does so by

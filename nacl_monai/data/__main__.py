@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from nacl_monai.data.cases import distance
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         faults = options.run(options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)

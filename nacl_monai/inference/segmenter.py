@@ -118,15 +118,18 @@ class Segmenter:
             self.network = Behind(self.network, self.calibrator)
         files: list[Path] = []
         faults: list[str] = []
+        done, newline = 0, not sys.stderr.isatty()
         try:
             for index in range(len(self.dataset)):
                 self._try_to_segment(index, files, faults)
+                done = index + 1
                 with redirect_stdout(sys.stderr):
-                    done, newline = index + 1, not sys.stderr.isatty()
                     progress_bar(done, len(self.dataset), "Segmenting", newline=newline)
         except SystemExit as refusal:  # of all images; those before may have faults of their own
             faults.append(str(refusal))
         finally:
+            if 0 < done < len(self.dataset) and not newline:
+                print(file=sys.stderr)  # what follows has a line of its own
             for file in files:
                 print(f"wrote {file}")
         if faults:

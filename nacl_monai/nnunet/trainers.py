@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_error
 from nacl_monai.files import read_object
 from nacl_monai.losses.base import needs_image
 from nacl_monai.menus import read_menu
@@ -161,6 +161,6 @@ def one_line_errors() -> None:
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if isinstance(error, InputError):
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print_error(error)
     else:
         sys.__excepthook__(kind, error, traceback)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_error
 from nacl_monai.phantoms import PHANTOMS
 
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         phantom = PHANTOMS[options.dataset]
         phantom.write(options.directory, options.cases, options.seed, options.full_size)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 1
     return 0
 

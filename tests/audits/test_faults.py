@@ -202,10 +202,13 @@ def test_label_without_a_place_is_one_line_before_it_is_turned(study, run):
     assert ".nii.gz: its affine gives the voxels no size" in run(place, labels)[2]
 
 
-def test_fault_of_an_image_is_one_line(study, run, tmp_path):
+@pytest.mark.parametrize("shape", [(3, 3, 3), SHAPE], ids=["shape", "place"])
+def test_fault_of_an_image_is_one_line(study, run, tmp_path, shape):
     """A file of one class on another grid than the first."""
     place = study.per_class()
-    save(place / f"{BAD}_posterior.nii.gz", np.zeros((3, 3, 3), np.float32))
+    moved = AFFINE.copy()
+    moved[0, 3] += 1  # mm
+    save(place / f"{BAD}_posterior.nii.gz", np.zeros(shape, np.float32), moved)
 
     check_one_fault(run(place, study.labels), ("is on another grid than",), tmp_path)
 

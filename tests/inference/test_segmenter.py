@@ -1,6 +1,7 @@
 """Weights are those that were trained, and every image is segmented that can be."""
 
 import hashlib
+import sys
 
 import pytest
 import torch
@@ -181,6 +182,18 @@ def test_what_concerns_all_images_ends_the_command(segment, capsys):
 
     assert [case["name"] for case in segment.saved] == ["a"]
     assert capsys.readouterr().out == "wrote out/a_label.nii.gz\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_bar_that_is_cut_short_shares_no_line(segment, capsys, monkeypatch, is_terminal):
+    """Nor is a line added where it has come to its end."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    with pytest.raises(SystemExit):
+        segment("a", "fatal")
+    assert capsys.readouterr().err.endswith("]\r\n")
+    segment("a")
+
+    assert capsys.readouterr().err.count("\n") == (1 if is_terminal else 2)
 
 
 def test_bad_images_are_named_although_the_command_ends_early(segment):
