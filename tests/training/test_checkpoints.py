@@ -101,14 +101,15 @@ def test_state_that_does_not_fit_is_refused_by_name(tmp_path):
         trainer_of(tmp_path, 2, Position(1))[0].run()
 
 
-def test_state_that_is_not_finite_is_not_saved(tmp_path):
-    """A state with NaN is not saved; the one before stays."""
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_state_that_is_not_finite_is_not_saved(tmp_path, value):
+    """A state with one such number is not saved; the one before stays."""
     trainer, _ = trainer_of(tmp_path, 3)
 
     def spoil():
-        trainer.network.weight.data[0, 1] = torch.nan
+        trainer.network.weight.data[0, 1] = value
 
-    trainer.add_event_handler(Events.ITERATION_STARTED(once=4), spoil)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=4), spoil)  # one number alone
     with pytest.raises(InputError, match="epoch 2: network.weight is no longer a finite number"):
         trainer.run()
 
