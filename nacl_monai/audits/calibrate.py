@@ -32,6 +32,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
+from nacl_monai.metrics.record import NEAR
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc import (
     OUTPUTS,
@@ -45,7 +46,7 @@ from nacl_monai.posthoc import (
     fit_method,
     write_calibrator,
 )
-from nacl_monai.posthoc.file import FILE, NEAR
+from nacl_monai.posthoc.file import FILE
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports import read_runs
 from nacl_monai.reports.compare import trade_off_text, write_trade_off

@@ -139,8 +139,7 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
     if found is None:
         return ""
     if found.bins is not None:
-        region = "near" if "near" in found.bins.regions else None
-        figure = draw_reliability([Run(**vars(found), name="test set")], region=region)
+        figure = draw_reliability([Run(**vars(found), name="test set")])
         for folder in folders:
             save_png(figure, folder / DIAGRAM)
     return calibration_card(found)

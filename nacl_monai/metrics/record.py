@@ -72,6 +72,7 @@ from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.runs import MARGIN, TOP
 
 FOREGROUND = "foreground"
+NEAR = "near"
 # The regions of files that record no definition.
 _UNRECORDED = {"all", "foreground", "union", "boundary"}
 #: What NumPy raises over an NPZ file that is damaged, or is none.
@@ -224,9 +225,10 @@ class Record:
 
     @property
     def main_region(self) -> str:
-        """The labels' foreground; with overlapping structures, that of the first."""
-        known = FOREGROUND in (*self.regions, *self.regions_of_structures)
-        return self.regions_of(FOREGROUND)[0] if known else self.regions[0]
+        """Near the prediction, or else the labels' foreground; of overlapping structures the first's."""
+        there = {*self.regions, *self.regions_of_structures}
+        known = (self.regions_of(region)[0] for region in (NEAR, FOREGROUND) if region in there)
+        return next(known, self.regions[0])
 
     def regions_of(self, region: str) -> list[str]:
         """The region; where each structure has its own, those of all structures.

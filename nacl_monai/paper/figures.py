@@ -331,4 +331,4 @@ def draw_figure11(runs: Sequence[Run]) -> dict[str, Figure]:
     """
     kept = any(RunFolder(run.folder).evaluation.maps.is_dir() for run in runs)
     maps = {"figure11_maps": draw_maps(runs)} if kept else {}
-    return {**maps, "figure11_reliability": draw_reliability(runs)}
+    return {**maps, "figure11_reliability": draw_reliability(runs, region="foreground")}

@@ -12,14 +12,13 @@ from typing import Any
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
+from nacl_monai.metrics.record import NEAR
 from nacl_monai.posthoc.ensemble import ENSEMBLE
 from nacl_monai.posthoc.fit import Fit, module_of
 from nacl_monai.runs import MARGIN
 
 #: Its name in a folder.
 FILE = "calibrator.json"
-#: The region that has a margin.
-NEAR = "near"
 #: How the patients of a fit were known: as the data set's cases say, by a table, by a pattern of names;
 #: or not at all, so that each case counts as one.
 BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = ("dataset", "table", "pattern", "case")

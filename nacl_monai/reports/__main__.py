@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reliability = _command(commands, "reliability", "reliability diagrams of any region or class")
     reliability.add_argument(
-        "--region", help="voxels that count (default: foreground, of the first structure)"
+        "--region", help="voxels that count (default: near, of the first structure)"
     )
     reliability.add_argument(
         "--class",

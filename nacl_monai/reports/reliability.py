@@ -168,8 +168,9 @@ def draw_reliability(
 
     Args:
         runs: From `nacl_monai.reports.read_runs`.
-        region: Voxels that count, one of the regions in ``bins.npz``; by default the foreground, or
-            that of the first structure where structures overlap.
+        region: Voxels that count, one of the regions in ``bins.npz``; by default those near the
+            prediction, the foreground where these were not counted, and of structures that overlap
+            those of the first.
         class_name: "top-1", or a class: its probability against how often it is true.
         resamples: Resamplings of patients for the 95 % band.
         seed: The seed of those resamplings.

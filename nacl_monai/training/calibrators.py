@@ -21,6 +21,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference import Behind
 from nacl_monai.metrics import REGIONS
+from nacl_monai.metrics.record import NEAR
 from nacl_monai.metrics.regions import case_spacings, region_of_fit
 from nacl_monai.posthoc import (
     ENSEMBLE,
@@ -32,7 +33,7 @@ from nacl_monai.posthoc import (
     read_calibrator,
     write_calibrator,
 )
-from nacl_monai.posthoc.file import BY_DATASET, NEAR
+from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import MARGIN, RunFolder
 from nacl_monai.training.ensembles import beside, ensemble_of, find_members

@@ -337,7 +337,7 @@ class ReliabilityPlot(CaseHandler):
         output_dir: The folder in which ``reliability.png`` is written; None for no file.
         writer: A ``SummaryWriter`` of TensorBoard, which gets the picture; None for none.
         interval: An epoch is drawn if its number is a multiple of it; 0 draws none.
-        region: The voxels that count; by default the foreground.
+        region: The voxels that count; by default as `nacl_monai.reports.draw_reliability` has them.
         name: Title of the diagram.
         cases: The set of the split, such as "val", for the caption.
         global_epoch_transform: The epoch's number → the step in TensorBoard.

@@ -138,7 +138,7 @@ def test_reports_read_audits_of_overlapping_structures(regions, run, tmp_path, c
         assert run(regions.nnunet(), regions.labels, output=name)[0] == 0
 
     check_reports([tmp_path / name for name in ("one", "two")], tmp_path, capsys)
-    caption = (tmp_path / "reliability" / "reliability_foreground_whole_top-1.svg").read_text()
+    caption = (tmp_path / "reliability" / "reliability_near_whole_top-1.svg").read_text()
     assert "of the structure whole" in caption
 
 

@@ -148,6 +148,19 @@ class TestFigure:
         assert axes[0].texts[0].get_text().startswith(f"{error} 0.")
         assert f"test cases. {error} (cases): mean" in figure.get_supxlabel()
 
+    def test_region_that_leads_is_near_the_prediction(self, copies, change_arrays):
+        """Where nobody asks for another, and it was counted."""
+        for folder in copies:
+            change_arrays(
+                folder / "evaluation/bins.npz",
+                lambda arrays: arrays.update(regions=["near", "foreground"]),
+            )
+        runs = read_runs(copies)
+
+        for region, voxels in ((None, "near what is predicted"), ("foreground", "labeled as")):
+            caption = draw_reliability(runs, region=region, resamples=10).get_supxlabel()
+            assert caption.startswith(f"Voxels {voxels}")
+
     def test_caption_says_which_voxels_were_counted(self, copies, runs, change_arrays):
         """A region of the package by its meaning, one of the user's own by its name."""
         caption = draw_reliability(runs, resamples=10).get_supxlabel()
