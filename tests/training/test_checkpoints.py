@@ -109,7 +109,7 @@ def test_state_that_is_not_finite_is_not_saved(tmp_path, value):
     def spoil():
         trainer.network.weight.data[0, 1] = value
 
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=4), spoil)  # one number alone
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=6), spoil)  # the last of its epoch
     with pytest.raises(InputError, match="epoch 2: network.weight is no longer a finite number"):
         trainer.run()
 
