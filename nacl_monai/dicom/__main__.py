@@ -1,4 +1,4 @@
-"""``nacl-monai dicom SERIES MAP``: a map of inference as DICOM, on the slices of its series."""
+"""``nacl-monai dicom SERIES MAP``: maps and contours as DICOM, on the slices of their series."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nacl_monai.audits.names import stem_of
 from nacl_monai.cli import write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_new_file
+
+if TYPE_CHECKING:
+    from nacl_monai.dicom.frames import Frames
+    from nacl_monai.inference.images import Series
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,16 +31,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nacl-monai dicom",
         description="Writes a label map as a BINARY segmentation, or probabilities as a FRACTIONAL one; "
-        "or numbers as Parametric Maps.",
+        "numbers as Parametric Maps; or the contours of a promise as one BINARY segmentation.",
     )
     add = parser.add_argument
     folder = "the folder of the series that was segmented"
     add("series", type=Path, metavar="SERIES", help=folder)
-    kinds = "NAME_label.nii.gz or NAME_probabilities.nii.gz; as a map NAME_confidence.nii.gz, too"
-    add("file", type=Path, metavar="MAP", help=kinds)
+    kinds = (
+        "NAME_label.nii.gz or NAME_probabilities.nii.gz; as a map NAME_confidence.nii.gz, too; or all "
+        "of NAME_outer_*.nii.gz NAME_inner_*.nii.gz"
+    )
+    add("files", nargs="+", type=Path, metavar="MAP", help=kinds)
     shown = "map: a Parametric Map of each class, or of one other map (default: segmentation)"
     add("--as", dest="kind", choices=["segmentation", "map"], default="segmentation", help=shown)
-    beside = "default: MAP with the ending .dcm"
+    beside = "default: MAP with the ending .dcm, of contours NAME_contours.dcm"
     add("--output", type=Path, metavar="FILE", help=beside)
     names = "those of labels.txt, which inference writes"
     classes = f"of all classes, background first (default: {names})"
@@ -48,30 +56,39 @@ def _parser() -> argparse.ArgumentParser:
 def _write(words: argparse.Namespace) -> list[Path]:
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install highdicom pydicom")
-    output = words.output or words.file.with_name(f"{stem_of(words.file)}.dcm")
-    check_new_file(output)
-    from nacl_monai.dicom.frames import read_frames, read_source, read_values
+    from nacl_monai.dicom.frames import read_contours, read_frames, read_source, read_values
     from nacl_monai.dicom.segmentation import (
+        case_of,
         check_names,
         class_names,
+        contour_names,
         write_map,
-        write_segmentation,
     )
 
-    source, file, names = read_source(words.series), words.file, words.names
+    file, *others = words.files
+    contours = contour_names(words.files) if words.names is None else {}
+    stem = f"{case_of(file)}_contours" if contours else stem_of(file)
+    output = words.output or file.with_name(f"{stem}.dcm")
+    check_new_file(output)
+    odd = [one for one in words.files if one not in contours or case_of(one) != case_of(file)]
+    if others and odd:
+        raise SettingError(
+            f"MAP: {odd[-1]} is too much; give one map, or the contours of one case, as "
+            "NAME_outer_STRUCTURE.nii.gz"
+        )
+    source, names = read_source(words.series), words.names
+    if contours:
+        names = ["", *contours.values()]
+        check_names(names)
+        frames = read_contours(words.files, source, words.affine_tolerance)
+        return _write_segments(frames, source, names, output, file)
     if words.kind == "segmentation" or stem_of(file).endswith("_probabilities"):
         names = names or class_names(file)
     if names:
         check_names(names)
     if words.kind == "segmentation":
         frames = read_frames(file, source, len(names), words.affine_tolerance)
-        if not frames.any():
-            empty = "holds no voxel of a class, so every frame is empty"
-            print(f"warning: {file}: {empty}", file=sys.stderr)
-        write_segmentation(frames, source, names, output)
-        for number, name in enumerate(names[1:], start=1):
-            print(f"segment {number}: {name}, coded as {_code(name)}")
-        return [output]
+        return _write_segments(frames, source, names, output, file)
     maps = read_values(file, source, names, words.affine_tolerance)
     files = [output]
     if len(maps) > 1:
@@ -81,6 +98,20 @@ def _write(words: argparse.Namespace) -> list[Path]:
     for (name, values), path in zip(maps.items(), files, strict=True):
         write_map(values, source, name, path)
     return files
+
+
+def _write_segments(
+    frames: Frames, source: Series, names: Sequence[str], output: Path, file: Path
+) -> list[Path]:
+    from nacl_monai.dicom.segmentation import write_segmentation
+
+    if not frames.any():
+        empty = "holds no voxel of a class, so every frame is empty"
+        print(f"warning: {file}: {empty}", file=sys.stderr)
+    write_segmentation(frames, source, names, output)
+    for number, name in enumerate(names[1:], start=1):
+        print(f"segment {number}: {name}, coded as {_code(name)}")
+    return [output]
 
 
 def _as_file(name: str) -> str:

@@ -52,6 +52,28 @@ def read_frames(
     return _checked_probabilities(file, voxels, classes)
 
 
+def read_contours(
+    files: Sequence[Path], series: Series, affine_tolerance: float = AFFINE_TOLERANCE
+) -> Frames:
+    """Reads the contours of a promise, which may overlap: ``(slice, row, column, contour)``, 1 inside.
+
+    Args:
+        files: One for each contour.
+        series: On whose grid they must be.
+        affine_tolerance: How far apart both may put a voxel, in mm.
+
+    Raises:
+        InputError: If a file cannot be read, is on another grid, or holds other numbers than 0 and 1.
+    """
+    contours = [_turned(file, _image(file), series, affine_tolerance) for file in files]
+    for file, voxels in zip(files, contours, strict=True):
+        if voxels.ndim != 3 or not np.isin(voxels, (0, 1)).all():
+            raise InputError(
+                f"{file}: is no contour, which is 1 inside and 0 elsewhere; leave it out"
+            )
+    return np.stack(contours, -1).astype(np.uint8)
+
+
 def read_values(
     file: Path,
     series: Series,

@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from nacl_monai import __version__
+from nacl_monai.audits.names import stem_of
 from nacl_monai.dicom.frames import Frames
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
@@ -27,20 +28,20 @@ from nacl_monai.inference.saving import COLORS, ITK_SNAP, names_in
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"
 #: How far the new series' numbers are above that of the source.
-_LABEL_MAP, _PROBABILITIES, _MAP = 1000, 2000, 3000
+_LABEL_MAP, _PROBABILITIES, _MAP, _CONTOURS = 1000, 2000, 3000, 4000
 
 
 def write_segmentation(frames: Frames, series: Series, names: Sequence[str], output: Path) -> None:
     """Writes a segmentation with one segment per class but the background.
 
-    Class indices become a BINARY segmentation, from which they are read back as they are. Probabilities
-    become a FRACTIONAL one of 255 steps, from which they are read back to 1/510. Frames without a voxel
-    are left out, unless all are, since a file needs a frame.
+    Class indices and contours become a BINARY segmentation, from which they are read back as they are.
+    Probabilities become a FRACTIONAL one of 255 steps, from which they are read back to 1/510. Frames
+    without a voxel are left out, unless all are, since a file needs a frame.
 
     Args:
-        frames: As `nacl_monai.dicom.frames.read_frames` returns them.
+        frames: As `nacl_monai.dicom.frames` returns them: class indices, probabilities, or contours.
         series: The series that was segmented; the file belongs to its patient and study.
-        names: The names of all classes, the background first.
+        names: The names of all classes, or of contours, the background first.
         output: The file.
 
     Raises:
@@ -117,15 +118,17 @@ def _map(values: Frames, series: Series, name: str) -> ParametricMap:
 
 
 def _segmentation(frames: Frames, series: Series, names: Sequence[str]) -> Segmentation:
-    is_label_map = frames.ndim == 3
-    kind = "label map" if is_label_map else "probabilities"
+    is_binary = frames.dtype.kind != "f"
+    kind, number = ("label map", _LABEL_MAP) if is_binary else ("probabilities", _PROBABILITIES)
+    if is_binary and frames.ndim == 4:
+        kind, number = "contours", _CONTOURS
     return Segmentation(
         pixel_array=frames,
-        segmentation_type=SegmentationTypeValues("BINARY" if is_label_map else "FRACTIONAL"),
+        segmentation_type=SegmentationTypeValues("BINARY" if is_binary else "FRACTIONAL"),
         segment_descriptions=[_described(k, name) for k, name in enumerate(names) if k > 0],
         content_label=kind.upper().replace(" ", "_"),
         omit_empty_frames=bool(frames.any()),
-        **_said(series, _LABEL_MAP if is_label_map else _PROBABILITIES, kind),
+        **_said(series, number, kind),
     )
 
 
@@ -145,6 +148,8 @@ def _described(number: int, name: str) -> SegmentDescription:
 
 
 _LONGEST = 64  # characters of a segment's label
+_FILE_OF_CONTOUR = re.compile(r"(.*)_(outer|inner)_(.+)")
+_CONTOUR = re.compile(r", (outer|inner) contour$")
 #: DICOM's lists of what can be segmented, and the category that each is of.
 _LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
 
@@ -183,6 +188,23 @@ def class_names(file: Path) -> list[str]:
     return list(names.values())
 
 
+def contour_names(files: Sequence[Path]) -> dict[Path, str]:
+    """The segment of each contour of a promise, by its file; without those that are none.
+
+    Example:
+        >>> contour_names([Path("ct_outer_liver.nii.gz")]).values()
+        dict_values(['liver, outer contour'])
+    """
+    matches = {file: _FILE_OF_CONTOUR.fullmatch(stem_of(file)) for file in files}
+    return {file: f"{match[3]}, {match[2]} contour" for file, match in matches.items() if match}
+
+
+def case_of(contour: Path) -> str:
+    """The case of a contour, by its file."""
+    match = _FILE_OF_CONTOUR.fullmatch(stem_of(contour))
+    return match[1] if match else stem_of(contour)
+
+
 def check_names(names: Sequence[str]) -> None:
     """Checks that every class but the background can be a segment.
 
@@ -202,13 +224,15 @@ def check_names(names: Sequence[str]) -> None:
 def property_of(name: str) -> Property:
     r"""What a class is: the code of its name in DICOM's lists of what can be segmented, or tissue.
 
+    A contour is of the same kind as its structure.
+
     Example:
         >>> property_of("left ventricle").kind.meaning
         'Left ventricle'
         >>> property_of("PZ")[1:]
         (Code(value='85756007', scheme_designator='SCT', meaning='Tissue', scheme_version=None), True)
     """
-    plain = re.sub(r"[\W_]", "", name).lower()
+    plain = re.sub(r"[\W_]", "", _CONTOUR.sub("", name)).lower()
     for category, number in _LISTS.items():
         if plain in (listed := _listed(number)):
             return Property(getattr(codes.SCT, category), listed[plain], False)

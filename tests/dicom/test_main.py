@@ -98,6 +98,52 @@ def test_empty_label_map_is_written_with_a_warning(place, capsys):
     assert not read_back(place / "predictions/ct_label.dcm", SHAPE, MATRIX).any()
 
 
+CONTOURS = {"outer_liver": PROBS[..., 1] > 0.1, "inner_liver": PROBS[..., 1] > 0.6}
+CONTOURS |= {"outer_tumor": PROBS[..., 2] > 0.2}
+
+
+def contour_files(place):
+    for name, inside in CONTOURS.items():
+        save_nifti(inside.astype(np.uint8), place / f"contours/ct_{name}.nii.gz", MATRIX)
+    return [f"contours/ct_{name}.nii.gz" for name in CONTOURS]
+
+
+def test_contours_become_segments_that_overlap(place, capsys):
+    """One for each file, in the order of the words; all are read back voxel by voxel."""
+    assert main(["dicom", "ct", *contour_files(place)]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "segment 1: liver, outer contour, coded as Liver (SCT 10200004)",
+        "segment 2: liver, inner contour, coded as Liver (SCT 10200004)",
+        "segment 3: tumor, outer contour, coded as Tissue (SCT 85756007), since DICOM lists no such "
+        "name",
+        "wrote contours/ct_contours.dcm",
+    ]
+    read = dcmread(place / "contours/ct_contours.dcm")
+    assert (read.SegmentationType, len(read.SegmentSequence)) == ("BINARY", 3)
+    voxels = read_back(place / "contours/ct_contours.dcm", SHAPE, MATRIX)
+    np.testing.assert_array_equal(voxels, np.stack([*CONTOURS.values()], -1))
+
+
+@pytest.mark.parametrize(
+    ("others", "line"),
+    [
+        (["predictions/ct_label.nii.gz"], "predictions/ct_label.nii.gz is too much"),
+        (["contours/mr_outer_liver.nii.gz"], "contours/mr_outer_liver.nii.gz is too much"),
+        (["contours/ct_outer_all.nii.gz"], "is no contour, which is 1 inside"),
+    ],
+)
+def test_other_maps_are_no_contours(place, capsys, others, line):
+    """In one line, and nothing is written."""
+    words = contour_files(place)
+    for name in ("mr_outer_liver", "ct_outer_all"):
+        save_nifti(LABELS, place / f"contours/{name}.nii.gz", MATRIX)
+
+    assert main(["dicom", "ct", *words, *others]) in (1, 2)
+    assert line in capsys.readouterr().err
+    assert not list(place.rglob("*.dcm"))
+
+
 def other_grid(place):
     save_nifti(LABELS, place / "predictions/ct_label.nii.gz", AFFINES["oblique"])
     return "ct_label.nii.gz: its affine puts voxels up to"
