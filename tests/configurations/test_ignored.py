@@ -24,6 +24,7 @@ TOLD = {
     "train": {
         *("load_case", "train::dataset", "train::logit_histogram"),
         "validate::additional_metrics::calibration",
+        "validate::additional_metrics::paper",
         "validate::key_metric::val_dice::output_transform",
     },
     "evaluate": {

@@ -84,6 +84,9 @@ class TestTraining:
         for tag in ("val_dice", "ece_foreground", "cece_foreground"):
             assert len(values[tag]) == 2
             assert all(0 <= value <= 1 for value in values[tag])
+        near = zip(values["ece_near_pooled"], values["confidence_gap_near_pooled"], strict=True)
+        assert all(abs(gap) <= error + 1e-6 and error > 0 for error, gap in near)
+        assert all(value > 0 for value in values["nll_all"])
 
 
 class TestEvaluating:
