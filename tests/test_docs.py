@@ -145,7 +145,8 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("reader")
     cases = softmax_cases(cases=12)
     study = Study(root, cases)
-    for folder in ("PREDICTIONS", "nnunet_2d", "nnunet_3d", "mine"):
+    folds = (f"FOLD_{k}" for k in range(5))
+    for folder in ("PREDICTIONS", "nnunet_2d", "nnunet_3d", "mine", *folds):
         study.nnunet(folder)
     label_folders = ["LABELS", *(f"LABELS_{name}" for name in "ABC")]
     label_folders += [f"{name}/labels" for name in ("anna", "ben", "cara")]
@@ -181,6 +182,9 @@ def write_inferred_series(series, predictions):
     probs = np.random.default_rng(1).dirichlet([1] * len(classes), DICOM_SHAPE)
     save(predictions / "ct_probabilities.nii.gz", probs.astype(np.float32), AFFINES["axial"])
     save(predictions / "ct_label.nii.gz", probs.argmax(-1).astype(np.uint8), AFFINES["axial"])
+    for kind, least in (("outer", 0.1), ("inner", 0.5)):
+        contour = series.parent / f"contours/ct_{kind}_LV.nii.gz"
+        save(contour, (probs[..., -1] > least).astype(np.uint8), AFFINES["axial"])
     text = label_tables(dict(enumerate(classes)))["labels.txt"]
     (predictions / "labels.txt").write_text(text, encoding="utf-8")
 
