@@ -41,7 +41,7 @@ _MM3_PER_ML = 1000
 
 
 class Levels(NamedTuple):
-    """Where each voxel of a structure is: a voxel is in S(t, m) if both are at most its own.
+    """Where each voxel of a structure is, which decides the sets that it is in.
 
     Attributes:
         probs: Its probability, float64.
@@ -51,11 +51,10 @@ class Levels(NamedTuple):
     probs: Array
     margins: Array
 
-    def within(self, threshold: float, margin: float) -> npt.NDArray[np.bool_]:
-        """The set S(t, m)."""
-        inside: npt.NDArray[np.bool_] = (self.probs >= threshold) & (
-            self.margins <= MARGINS.index(margin)
-        )
+    def within(self, threshold: float, margin: float, beyond: float = 2) -> npt.NDArray[np.bool_]:
+        """The set S(t, m), and the voxels that reach another threshold beyond the margin."""
+        near = self.margins <= MARGINS.index(margin)
+        inside: npt.NDArray[np.bool_] = self.probs >= np.where(near, threshold, beyond)
         return inside
 
     def expected(self, margin: float) -> float:
@@ -205,7 +204,7 @@ def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -
     prediction = np.asarray(levels.margins == 0)
     predicted = int(prediction.sum())
     contours = {
-        kind: levels.within(kept[kind]["value"], kept[kind]["margin"])
+        kind: levels.within(*(kept[kind][name] for name in ("value", "margin", "beyond")))
         for kind in ("outer", "inner")
         if kind in kept
     }

@@ -28,10 +28,13 @@ patients.
 **Families.** A contour is a set S(t, m) of :mod:`nacl_monai.promises.curves`. A path orders sets from
 none to all voxels, each within the next, so that one λ says both t and m: "threshold" lowers t without
 a margin; "margin" takes the predicted structure and then grows m, which needs no probabilities;
-"within" lowers t to 0 within a margin, and then grows the margin. So every path keeps every promise, if
-only by all voxels. The path is fixed in advance: the tightest of several for the patients who calibrate
-is not so for the next one, and a promise that is made by choosing among paths is too much. Another
-margin than :data:`MARGIN` may be chosen by patients who do not calibrate.
+"within" lowers t to 0 within a margin, and then grows the margin. Beyond the margin it takes the voxels
+that are much surer, of :math:`p \ge u` with :math:`\operatorname{logit} u = \operatorname{logit}(t) / 6`
+(u is t above one half): a part that is missed as a whole, such as a slice at the end of an organ, need
+not wait for the margin. So every path keeps every promise, if only by all voxels. The path is fixed in
+advance: the tightest of several for the patients who calibrate is not so for the next one, and a promise
+that is made by choosing among paths is too much. Another margin than :data:`MARGIN` may be chosen by
+patients who do not calibrate.
 
 Wrong voxels in an inner contour are a share that may fall as the set grows. Its largest value over all
 smaller sets never falls and is no smaller, so that control of it is control of the share, too
@@ -52,7 +55,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlogy
+from scipy.special import expit, logit, xlogy
 from scipy.stats import binom
 
 from nacl_monai.errors import InputError, SettingError
@@ -64,6 +67,8 @@ MEAN, MOST = CONTROLS = ("mean", "most")
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
 _TOLERANCE = 1e-9
+#: So many times smaller are the log-odds that a voxel needs beyond a margin than within it.
+_SURER = 6
 
 
 class Control(NamedTuple):
@@ -178,14 +183,23 @@ def by_patient(values: Array, patients: Sequence[str]) -> Array:
 
 
 class Path(NamedTuple):
-    """Sets, each within the next: positions in `THRESHOLDS` and `MARGINS`, (sets,) each."""
+    """Sets, each within the next: positions in `THRESHOLDS` and `MARGINS`, (sets,) each.
+
+    Attributes:
+        thresholds: What a voxel reaches within the margin.
+        margins: The margin.
+        beyond: The threshold that it reaches anywhere.
+    """
 
     thresholds: Array
     margins: Array
+    beyond: Array
 
     def of(self, counts: Array) -> Array:
         """What is counted in each set: (…, K, M) → (…, sets)."""
-        along: Array = counts[..., self.thresholds, self.margins]
+        near = counts[..., self.thresholds, self.margins]
+        everywhere = counts[..., self.beyond, NO_MARGIN]
+        along: Array = near + everywhere - counts[..., self.beyond, self.margins]
         return along
 
 
@@ -208,10 +222,14 @@ def path_of(family: str, margin: float = MARGIN) -> Path:
     lowered = np.arange(len(THRESHOLDS))[::-1]
     lowered = lowered[[0, -1]] if family == MARGIN_ONLY else lowered
     grown_to = np.arange(first + 1, len(MARGINS))
-    return Path(
-        np.concatenate([lowered, np.full_like(grown_to, NO_THRESHOLD)]),
-        np.concatenate([np.full_like(lowered, first), grown_to]),
-    )
+    thresholds = np.concatenate([lowered, np.full_like(grown_to, NO_THRESHOLD)])
+    margins = np.concatenate([np.full_like(lowered, first), grown_to])
+    beyond = np.full_like(thresholds, len(THRESHOLDS) - 1)
+    if family == WITHIN:
+        least = thresholds.clip(NO_THRESHOLD + 1)  # the log-odds of 0 are infinite
+        surer = expit(logit(THRESHOLDS[least].clip(max=0.5)) / _SURER)
+        beyond = np.maximum(least, np.searchsorted(THRESHOLDS, surer - _TOLERANCE))
+    return Path(thresholds, margins, beyond)
 
 
 def contours_along(curves: Curves, structure: int, contour: str, path: Path) -> tuple[Array, Array]:

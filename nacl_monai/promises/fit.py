@@ -67,6 +67,7 @@ class Kept:
             of the predicted structure, or nothing; q of the interval
             :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; q of the lower
             bound :math:`\hat D - q` of Dice.
+        beyond: The threshold that a voxel of a contour reaches beyond the margin; 2 for none.
         patients: How many calibrated it.
         size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
             bound is; mean over the patients who calibrated it.
@@ -78,6 +79,7 @@ class Kept:
     family: str
     margin: float
     value: float
+    beyond: float
     patients: int
     size: float
 
@@ -135,7 +137,7 @@ class Rules:
         patients: Their names, the first axis of all arrays.
         losses: (patients, rules), the most cautious rule first.
         sizes: The same of what a rule gives.
-        values: Threshold or q, and margin, of each rule, (rules, 2).
+        values: Threshold or q, margin, and threshold beyond it, of each rule, (rules, 3).
         whole: By what sizes are divided, (patients,).
     """
 
@@ -148,7 +150,8 @@ class Rules:
         path = path_of(family, margin)
         if kind in CONTOURS:
             losses, sizes = contours_along(curves, structure, kind, path)
-            ends = THRESHOLDS[path.thresholds], np.array(MARGINS)[path.margins]
+            margins = np.array(MARGINS)[path.margins]
+            ends = THRESHOLDS[path.thresholds], margins, THRESHOLDS[path.beyond]
             turn = slice(None, None, -1 if kind == OUTER else None)
             losses, sizes, self.values = losses[:, turn], sizes[:, turn], np.stack(ends, 1)[turn]
             whole = curves.volumes[:, structure]
@@ -158,7 +161,8 @@ class Rules:
             losses = (scores[:, None] > steps).astype(float)
             sizes = np.exp(steps) if kind == VOLUME else steps - scores[:, None]
             sizes, whole = sizes + np.zeros_like(losses), np.ones(len(scores))
-            self.values = np.stack([steps, np.full_like(steps, MARGINS[path.margins[0]])], 1)
+            others = MARGINS[path.margins[0]], THRESHOLDS[-1]
+            self.values = np.stack([steps, *(np.full_like(steps, one) for one in others)], 1)
         self.losses, self.sizes, self.whole = (
             by_patient(array, curves.patients) for array in (losses, sizes, whole)
         )
@@ -180,11 +184,11 @@ class Rules:
     def kept(self, control: Control) -> Kept:
         """The promise that all patients fit."""
         rule = self.fitted(control)
-        value, margin = self.values[rule].tolist()
+        value, margin, beyond = self.values[rule].tolist()
         whole = self.whole.sum()
         size = float(self.sizes[:, rule].sum() / whole) if whole else np.nan
         head = (self.structure, self.kind, control.level, self.family)
-        return Kept(*head, margin, value, len(self.patients), size)
+        return Kept(*head, margin, value, beyond, len(self.patients), size)
 
     def held_out(self, control: Control) -> tuple[Array, Array]:
         """Loss and size of each patient by the promise that all others fit, who must be enough."""

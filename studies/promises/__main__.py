@@ -48,13 +48,14 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="promise.npz")
     parser.add_argument("--kind", default=OUTER)
     parser.add_argument("--calibrating", type=int, default=54, metavar="N")
+    parser.add_argument("--level", nargs="+", type=float, default=LEVELS, metavar="α")
     parser.add_argument("--draws", type=int, default=200, metavar="N")
     given = parser.parse_args()
     rows = []
     for file in given.files:
         curves = read_curves(file)
         name = f"{file.parent.name or file.stem}, {len(set(curves.patients))} people"
-        for level in LEVELS:
+        for level in given.level:
             for family, sizes, risks in divided(
                 curves, level, given.kind, given.calibrating, given.draws
             ):

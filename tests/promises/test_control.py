@@ -5,12 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.promised import MARGINS
+from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import (
     FAMILIES,
@@ -21,7 +22,7 @@ from nacl_monai.promises.control import (
     hoeffding_bentkus,
     path_of,
 )
-from nacl_monai.promises.curves import THRESHOLDS
+from nacl_monai.promises.curves import THRESHOLDS, Curves, counted
 from nacl_monai.promises.fit import Rules
 
 GRID = [(n, level) for n in (19, 40, 100) for level in (0.05, 0.1, 0.2)]
@@ -195,6 +196,49 @@ def test_every_path_orders_sets_from_none_to_all(family, margin):
 def test_family_that_there_is_not_is_refused(family, margin):
     with pytest.raises(SettingError, match=r"--family: is 'ball'|--margin: is 4; choose from 0, 1"):
         path_of(family, margin)
+
+
+@pytest.mark.parametrize("family", ["within", "threshold", "margin"])
+def test_sets_of_a_path_are_counted_as_they_are_drawn(family):
+    """By masks: what reaches t within the margin, and by "within" whatever is surer, log-odds / 6."""
+    rng = np.random.default_rng(3)
+    levels = Levels(rng.beta(0.3, 0.6, (6, 7, 8)), rng.integers(0, 7, (6, 7, 8)).astype(np.int8))
+    label = rng.random((6, 7, 8)) < 0.4
+    curve = counted(levels, label)
+    path = path_of(family)
+    counts, hits = (path.of(curve[name]) for name in ("counts", "hits"))
+
+    previous = np.zeros_like(label)
+    for k, (t, m, beyond) in enumerate(zip(*path, strict=True)):
+        threshold, margin = THRESHOLDS[t], MARGINS[m]
+        inside = (levels.probs >= threshold) & (levels.margins <= m)
+        if family == "within":
+            odds = (1 / np.clip(threshold, THRESHOLDS[1], 0.5) - 1) ** (1 / 6)
+            surer = THRESHOLDS[max(threshold, 1 / (1 + odds)) - 1e-9 <= THRESHOLDS][0]
+            inside |= levels.probs >= surer
+        assert (levels.within(threshold, margin, THRESHOLDS[beyond]) == inside).all()
+        assert (counts[k], hits[k]) == (inside.sum(), (inside & label).sum())
+        assert inside[previous].all()
+        previous = inside
+    assert previous.all()
+
+
+def test_part_that_is_missed_as_a_whole_is_found_before_the_margin_grows():
+    """A slice far from the prediction, of which the network is half sure, and a sure organ."""
+    probs = np.full((8, 10, 10), 0.001)
+    label = np.zeros_like(probs, bool)
+    probs[2:4, 3:7, 3:7], probs[4, 3:7, 3:7] = 0.99, 0.4
+    label[2:5, 3:7, 3:7] = True
+    (levels,) = structure_levels(
+        torch.from_numpy(np.stack([1 - probs, probs])), {"a": (1,)}, (10.0, 1.0, 1.0)
+    )
+    curve = {name: part[None, None] for name, part in counted(levels, label).items()}
+    curves = Curves(["a"], ["a"], **curve, spacings=np.array([[10.0, 1, 1]]), patients=["a"])
+
+    for family, size in (("within", label.sum()), ("margin", label.size)):
+        losses, volumes = contours_along(curves, 0, "outer", path_of(family))
+        whole = int(np.flatnonzero(losses[0] == 0)[0])
+        assert volumes[0, whole] == pytest.approx(size * 10 / 1000)
 
 
 def test_losses_by_hand():
