@@ -123,8 +123,9 @@ def test_demo_of_the_wheel_ends_with_the_table_and_pictures(run):
 
     for row in ("CE+DSC", "CE+DSC, temperature", "NACL"):
         assert re.search(rf"^{re.escape(row)} +\*?0\.\d+ ", printed, re.MULTILINE)
-    pictures = {file.name for file in (run.folder / "runs/demo/hippocampus").glob("*.png")}
-    assert pictures == {"maps.png", "reliability.png"}
+    demo = run.folder / "runs/demo/hippocampus"
+    assert {file.name for file in demo.glob("comparison/*.png")} == {"maps.png", "reliability.png"}
+    assert (demo / "promise/contours.png").is_file()
 
 
 @pytest.mark.nightly

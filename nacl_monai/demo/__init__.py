@@ -1,4 +1,4 @@
-"""The demo: from the package's MRI data to a table and two pictures, in minutes."""
+"""The demo: from the package's MRI data to a table and three pictures, in minutes."""
 
 import lazy_loader
 

@@ -108,7 +108,9 @@ def plan(
 def run(plan: Plan) -> None:
     """Trains CE+DSC and NACL, evaluates both and CE+DSC with a temperature, and compares the three.
 
-    CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is moved aside.
+    Of the data that come with the package it draws a promise, too, which nine test people calibrate for
+    the tenth. CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is
+    moved aside.
 
     Raises:
         InputError: If a word of the trainings is wrong, or something else than a demo is in the way,
@@ -137,6 +139,18 @@ def run(plan: Plan) -> None:
     names = ("--names", "CE+DSC", "CE+DSC, temperature", "NACL")
     output = ("--output", str(plan.output / "comparison"))
     _step("compare", *map(str, (usual, calibrated, nacl)), *output, *names)
+    if plan.dataset == DATASET:
+        _promise(plan, RunFolder(nacl))
+
+
+def _promise(plan: Plan, run: RunFolder) -> None:
+    from nacl_monai.demo.promised import draw_last, promise_to_last  # noqa: PLC0415 - slow
+
+    output = plan.output / "promise"
+    image = promise_to_last(run, plan.folder, output)
+    words = ["--run", str(run.path), "--promise", str(output / "promise.json")]
+    _step("infer", plan.dataset, str(image), *words)
+    print(draw_last(run, plan.folder, output))
 
 
 def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,13 @@ class Curves:
         """The number of predicted voxels, (N, S)."""
         voxels: Array = self.counts[:, :, NO_THRESHOLD, 0]
         return voxels
+
+    def without(self, patient: str) -> Curves:
+        """The cases of all other patients."""
+        rows = [k for k, name in enumerate(self.patients) if name != patient]
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in (*_SUMS, "spacings")}
+        cases, patients = ([names[k] for k in rows] for names in (self.cases, self.patients))
+        return replace(self, cases=cases, patients=patients, **arrays)
 
     def joined(self, others: Sequence[Curves]) -> Curves:
         """The cases of this and of others, by name; no image is needed.

@@ -53,7 +53,7 @@ _LINES: dict[str, dict[str, Any]] = {
     f"{OUTER} contour": {"colors": OKABE_ITO["orange"], "linestyles": "solid"},
     "prediction": {"colors": OKABE_ITO["purple"], "linestyles": "dotted"},
     f"{INNER} contour": {"colors": OKABE_ITO["sky"], "linestyles": "dashed"},
-    "label": {"colors": OKABE_ITO["yellow"], "linestyles": "solid"},
+    "label": {"colors": OKABE_ITO["green"], "linestyles": "solid"},
 }
 
 
@@ -154,7 +154,8 @@ def draw_case(
             plane = int(volumes[f"{OUTER} contour"].sum((0, 1)).argmax())
             slices = {kind: np.rot90(volume[..., plane]) for kind, volume in volumes.items()}
             shown = np.rot90(seen(torch.from_numpy(image), affine).numpy()[..., plane])
-            window = structure_window([mask for mask in slices.values() if not mask.all()])
+            nothing = np.zeros(shown.shape, bool)
+            window = structure_window([nothing, *(m for m in slices.values() if not m.all())])
             low, high = np.percentile(shown[window], [1, 99.5])
             axis.imshow(shown[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
             for kind, mask in slices.items():

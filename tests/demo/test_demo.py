@@ -8,13 +8,22 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nacl_monai.cli import main
-from nacl_monai.demo import DATASET, plan, run
+from nacl_monai.demo import DATASET, plan, promised, run
 from nacl_monai.demo import __main__ as command
 from nacl_monai.demo import steps as steps_module
+from nacl_monai.demo.promised import draw_last, level_of, promise_to_last
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.promises import read_promise
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.curves import CURVES_FILE
+from nacl_monai.runs import RunFolder
+from tests.audits.conftest import AFFINE, CLASSES, save, write_json
+from tests.promises.test_commands import SIZES, blobs
 
 
 @pytest.fixture
@@ -160,6 +169,53 @@ def test_phantom_is_written_first(steps, demo, tmp_path):
     run(replace(demo, phantom=True, folder=tmp_path / "phantom"))
 
     assert steps()[0][:3] == ["phantom", "acdc", str(tmp_path / "phantom")]
+
+
+def test_promise_is_made_before_inference_keeps_it(steps, tmp_path, monkeypatch):
+    """Of the package's data; its picture is the last thing."""
+    written = tmp_path / "out/promise/promise.json"
+
+    def make(_, data, output):
+        assert "compare" in [words[0] for words in steps()]
+        assert output == written.parent
+        return data / "image.nii.gz"
+
+    monkeypatch.setattr(promised, "promise_to_last", make)
+    monkeypatch.setattr(promised, "draw_last", lambda *_: print(len(steps())))
+    run(plan(output=tmp_path / "out"))
+
+    *_, last = steps()
+    words = ["--run", str(tmp_path / "out/nacl"), "--promise", str(written)]
+    assert last == ["infer", DATASET, str(plan().folder / "image.nii.gz"), *words]
+
+
+def test_last_person_has_no_part_in_the_promise(tmp_path):
+    """All others calibrate; the level is the one for so many, and the picture says so."""
+    run, data, output = RunFolder(tmp_path / "run"), tmp_path / "data", tmp_path / "promise"
+    cases = blobs(0, 12)
+    probs, labels = zip(*cases.values(), strict=True)
+    names = {"cases": list(cases), "patients": [case[:3] for case in cases]}
+    curves = curves_of_arrays(probs, labels, spacing=SIZES, classes=list(CLASSES), **names)
+    curves.write(run.evaluation.path / CURVES_FILE)
+    last = list(cases)[-1]
+    files = {f"images/{last}.nii.gz": "", f"labels/{last}.nii.gz": ""}
+    write_json(run.data, {"test": {last: files}})
+    for folder in ("images", "labels"):
+        save(data / f"{folder}/{last}.nii.gz", labels[-1].astype(np.uint8), AFFINE)
+    place = run.path / f"predictions/{last}_probabilities.nii.gz"
+    save(place, np.moveaxis(probs[-1], 0, -1), AFFINE)
+
+    image = promise_to_last(run, data, output)
+    text = draw_last(run, data, output)
+
+    assert image == data / f"images/{last}.nii.gz"
+    made = read_promise(output)
+    assert made.patients == ["p00", "p01", "p02", "p03", "p04"]
+    assert {one.level for one in made.kept} == {level_of(5)} == {0.25}
+    assert text.startswith("The outer contour misses at most 25% of anterior and of posterior, on")
+    assert f"5 people calibrated it. Neither they nor the person of {last} trained" in text
+    with Image.open(output / "contours.png") as picture:
+        assert picture.width > picture.height
 
 
 @pytest.mark.usefixtures("steps")

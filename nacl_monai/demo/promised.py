@@ -1,0 +1,98 @@
+"""What the demo ends with: the contours of a test patient, promised by all other test patients."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from nacl_monai.audits.options import Options
+from nacl_monai.errors import InputError
+from nacl_monai.files import checksum, read_object
+from nacl_monai.posthoc.file import BY_DATASET
+from nacl_monai.promises.cases import NewCase, image_of, new_cases
+from nacl_monai.promises.control import Control
+from nacl_monai.promises.curves import CURVES_FILE, read_curves
+from nacl_monai.promises.fit import PROMISE_FILE, Promise, fit, read_promise
+from nacl_monai.promises.pictures import draw_case
+from nacl_monai.reports.style import save_png
+from nacl_monai.runs import RunFolder
+
+_PICTURE = "contours.png"
+_STEP = 20  # levels are multiples of 1/20
+
+
+def level_of(patients: int) -> float:
+    """A level that so many patients can promise by contours of use, whatever they look like.
+
+    It lets them miss half a structure in all: (0.5 + 1) / (n + 1), rounded up to 5 %.
+
+    Example:
+        >>> level_of(9), level_of(100)
+        (0.15, 0.05)
+    """
+    return math.ceil(1.5 * _STEP / (patients + 1) - 1e-9) / _STEP
+
+
+def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
+    """Writes what all test patients but the last promise; returns the image of the last one.
+
+    Args:
+        run: An evaluated run, none of whose test patients it was trained on or chosen by.
+        data: The folder of the dataset.
+        output: The folder for ``promise.json``.
+
+    Raises:
+        InputError: If there is a single test patient, or the run lacks a file.
+    """
+    curves = read_curves(run.evaluation.path)
+    others = curves.without(curves.patients[-1])
+    level = level_of(len(set(others.patients)))
+    made = fit(
+        others,
+        [Control(level)],
+        check=False,
+        checksum=checksum(run.evaluation.path / CURVES_FILE),
+        known_by=BY_DATASET,
+    )
+    made.write(output / PROMISE_FILE)
+    return data / _files(run, curves.cases[-1])[0]
+
+
+def draw_last(run: RunFolder, data: Path, output: Path) -> str:
+    """Draws the contours of the last test patient, once inference has kept the promise; what it says.
+
+    Args:
+        run: The run.
+        data: The folder of the dataset.
+        output: The folder of ``promise.json``, and for the picture.
+
+    Raises:
+        InputError: If the image cannot be read, or was not segmented.
+    """
+    file = output / PROMISE_FILE
+    made, options = read_promise(file), Options(pictures=False)
+    (case,) = new_cases(file, made, run.path / "predictions", options)
+    if isinstance(case, InputError):
+        raise case
+    places = [data / one for one in _files(run, case.case)]
+    image, label = (image_of(one, case.predicted, options.affine_tolerance) for one in places)
+    structures = made.definition["structures"]
+    labels = {name: label == channel for name, (channel,) in structures.items()}
+    text = _sentence(made, case)
+    save_png(draw_case(case, list(structures), image, labels, text), output / _PICTURE)
+    return f"{text}\nwrote {output / _PICTURE}"
+
+
+def _files(run: RunFolder, case: str) -> list[str]:
+    """The image and the label map of a test case, below the folder of the dataset."""
+    files = read_object(run.data, "train the run again")["test"][case]
+    return list(files)
+
+
+def _sentence(made: Promise, case: NewCase) -> str:
+    names, share = " and of ".join(made.definition["structures"]), f"{made.kept[0].level:.0%}"
+    return (
+        f"The outer contour misses at most {share} of {names}, on average over people like these; at "
+        f"most {share} of the inner contour is something else. {len(made.patients)} people calibrated "
+        f"it. Neither they nor the person of {case.case} trained the network."
+    )
