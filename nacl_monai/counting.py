@@ -1,4 +1,10 @@
-"""How many of what, in words."""
+"""How many of what: in words, as a share, as a number or a share of cases."""
+
+from __future__ import annotations
+
+import math
+
+from nacl_monai.errors import SettingError
 
 
 def counted(number: int, noun: str) -> str:
@@ -9,3 +15,33 @@ def counted(number: int, noun: str) -> str:
         ('1 patient', '20 sound cases')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def check_share(option: str, number: float) -> None:
+    """Refuses a share that is none, or all.
+
+    Raises:
+        SettingError: If it is not between 0 and 1.
+    """
+    if not 0 < number < 1:
+        raise SettingError(f"{option}: is {number}; give a number between 0 and 1")
+
+
+def number_within(budget: str, cases: int) -> int:
+    """So many of the cases: a number, or a share in percent.
+
+    Raises:
+        SettingError: If it is neither.
+
+    Example:
+        >>> number_within("20%", 12), number_within("5", 12), number_within("50", 12)
+        (3, 5, 12)
+    """
+    number, percent, rest = budget.partition("%")
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = -1
+    if rest or not 0 < amount < math.inf or (percent and amount > 100):
+        raise SettingError(f"--budget: is {budget!r}; give a number of cases, or a share: 20%")
+    return min(cases, math.ceil(amount * cases / 100 - 1e-9) if percent else math.ceil(amount))

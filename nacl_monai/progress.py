@@ -6,8 +6,16 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import ignite.distributed as idist
+import torch.distributed
 from tqdm import tqdm
+
+
+def process_rank() -> int:
+    """Which of several processes this is, 0 where it is alone, as Ignite says, which loads slowly."""
+    distributed = torch.distributed
+    return (
+        distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    )
 
 
 def progress_bar(
@@ -30,5 +38,5 @@ def progress_bar(
         unit=unit,
         total=total,
         mininterval=interval,
-        disable=idist.get_rank() > 0,
+        disable=process_rank() > 0,
     )

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.output import aside_of
 
@@ -23,6 +24,10 @@ TOP = "top-1"
 PATCHES = "3d"
 #: What to do if ``run.json`` is damaged.
 RECORD_REMEDY = "remove it, and start the training again, which goes on and writes another"
+#: What to do if a file of a promise is damaged.
+PROMISE_REMEDY = "make it again: nacl-monai promise PREDICTIONS LABELS"
+#: Every case keeps as many numbers for each region and class; more bins than this say nothing more.
+MOST_BINS = 10_000
 _SETTING = re.compile(r"_([a-z_]+)=([^_=/]+)")
 
 
@@ -34,6 +39,18 @@ def check_class_names(names: Iterable[str], where: str = "classes") -> None:
     """
     if TOP in names:
         raise InputError(f"{where}: {TOP!r} is what the predicted class is called; rename yours")
+
+
+def check_num_bins(num_bins: int, name: str = "num_bins") -> None:
+    """Refuses a number of bins below 1, between two whole numbers, or beyond what memory holds.
+
+    Raises:
+        SettingError: If it is so.
+    """
+    if not (isinstance(num_bins, Integral) and 1 <= num_bins <= MOST_BINS):
+        raise SettingError(
+            f"{name}: is {num_bins}; use a whole number, 1 or more and at most {MOST_BINS}"
+        )
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def test_bar_says_what_is_counted(capsys, monkeypatch):
     assert "Training: 100%" in printed.err
     assert "3/3" in printed.err
     assert "slice" in printed.err
-    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("nacl_monai.progress.process_rank", lambda: 1)
     assert progress_bar([1], description="a", unit="b").disable
 
 

@@ -13,7 +13,7 @@ from monai.data import DataLoader, Dataset
 from nacl_monai import audit
 from nacl_monai.bundles.command_line import check_run
 from nacl_monai.cli import COMMANDS, main
-from nacl_monai.inference.saving import label_tables
+from nacl_monai.inference.maps import label_tables
 from nacl_monai.menus import read_dataset
 from tests.audits.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
 from tests.dicom_series import AFFINES, write_series

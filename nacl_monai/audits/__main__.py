@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.names import Names, check_names
+from nacl_monai.audits.names import check_names
 from nacl_monai.audits.options import (
     KNOWN_REGIONS,
     Options,
@@ -24,6 +24,7 @@ from nacl_monai.audits.options import (
 )
 from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.output import check_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,9 +48,10 @@ def _audit(
     rater_names: Sequence[str] | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
-    _check_names(folders if raters else folders[:-1], raters or folders[-1:], options)
     predictions = as_one(folders if raters else folders[:-1], options)
     said = Options(**options)
+    _check_names(folders if raters else folders[:-1], raters or folders[-1:], said)
+    check_output(output, "audit", read=[*folders, *(raters or ()), *said.files])
     names = ["ensemble"] if said.members and names is None else names
     from nacl_monai.audits.command import audit_folders, distinct_names
 
@@ -68,13 +70,10 @@ def _audit(
     return audit_folders(predictions, folders[-1], output, said, names)
 
 
-def _check_names(
-    predictions: Iterable[Path], labels: Sequence[Path], words: Mapping[str, Any]
-) -> None:
-    """Before the options are checked, which needs torch."""
-    names = Names(*(words.get(key) for key in ("prediction_name", "label_name", "pairs")))
+def _check_names(predictions: Iterable[Path], labels: Sequence[Path], options: Options) -> None:
+    """Before torch is imported."""
     for predicted, labeled in product(predictions, labels):
-        check_names(predicted, labeled, names)
+        check_names(predicted, labeled, options.names)
 
 
 def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
@@ -98,8 +97,11 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
             )
         of_fit = ("output", "folds", "method", "region")
         fit = {name: given.pop(name) for name in of_fit if name in given}
-        _check_names(folders[:1], folders[1:], given)
         (predictions, labels), said = folders, Options(**given)
+        _check_names([predictions], [labels], said)
+        check_output(
+            fit.get("output", Path("calibrated")), "calibrate", read=[*folders, *said.files]
+        )
         from nacl_monai.audits.calibrate import calibrate_folder
 
         return calibrate_folder(predictions, labels, options=said, **fit)

@@ -20,7 +20,7 @@ from nacl_monai.audits.reading import find, measured_cases, processes
 from nacl_monai.audits.result import Audit
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, check_no_formula
-from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
 from nacl_monai.reports.evaluated import run_of_bins
@@ -109,7 +109,7 @@ def audit(
     shown = () if structures else list(classes) or class_names(channels)
     if shown and len(shown) != channels:
         raise InputError(f"classes: {len(shown)} names for {channels} channels; give one each")
-    metric = CalibrationMetric(
+    metric = CaseSums(
         num_bins=num_bins,
         regions=regions,
         margin=margin,
@@ -121,7 +121,7 @@ def audit(
         num_raters=max(1, len(raters)),
     )
     masks = None if mask is None else _masks(mask, several)
-    metric(several, labeled, mask=masks)
+    metric.add(several, labeled, masks)
     if not channels_as_given:
         named = structures or shown
         meaning = Channels(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nacl_monai import reports
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.command import audit_one, print_faults, show
 from nacl_monai.audits.measuring import channel_dice, check_order
@@ -48,10 +49,7 @@ from nacl_monai.posthoc import (
 )
 from nacl_monai.posthoc.file import FILE
 from nacl_monai.progress import progress_bar
-from nacl_monai.reports import read_runs
-from nacl_monai.reports.compare import trade_off_text, write_trade_off
 from nacl_monai.runs import RunFolder
-from nacl_monai.training.run_settings import read_record
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
@@ -130,9 +128,9 @@ def _fit_and_audit(
     with processes(options.jobs) as apply:
         for audited, part in ((before, BEFORE), (after, AFTER)):
             audit_one(audited, folder / part, output / part, apply)
-    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
+    runs = reports.read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     draw_all(runs, folder)
-    write_trade_off(runs, folder)
+    reports.write_trade_off(runs, folder)
     calibrator = Calibrator(
         fit,
         fit.patients,
@@ -148,7 +146,7 @@ def _fit_and_audit(
         torch.jit.save(torch.jit.script(fit.module), path)
     write_calibrator(folder / FILE, calibrator)
     fitted = f"{name}: {fit.text(runs[0].unit)}"
-    return "\n\n".join([fitted, audit_table(runs), trade_off_text(*runs)]), faults
+    return "\n\n".join([fitted, audit_table(runs), reports.trade_off_text(*runs)]), faults
 
 
 def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:
@@ -258,6 +256,8 @@ def calibrate_run(
         )
     if dataset_dir is None:
         raise InputError("--dataset_dir: is missing; say where the dataset of this run is")
+    from nacl_monai.training.run_settings import read_record  # needs MONAI
+
     dataset = str(read_record(folder.config).get("dataset"))
     config = list(map(str, fragments(dataset, "evaluate", bundles)))
     common_words = [
@@ -270,9 +270,9 @@ def calibrate_run(
     _run("calibrating", [*common_words, *chosen])
     _run("evaluating", [*common_words, *chosen])
     calibrated = folder.calibrated(name)
-    runs = read_runs([run, calibrated.path], [run.resolve().name, name])
-    files = write_trade_off(runs, calibrated.path)
-    print(audit_table(runs), trade_off_text(*runs), sep="\n\n")
+    runs = reports.read_runs([run, calibrated.path], [run.resolve().name, name])
+    files = reports.write_trade_off(runs, calibrated.path)
+    print(audit_table(runs), reports.trade_off_text(*runs), sep="\n\n")
     print_written(files)
 
 

@@ -28,7 +28,7 @@ from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
-from nacl_monai.inference.saving import label_tables
+from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
 from nacl_monai.reports import Run, check_alike, read_runs

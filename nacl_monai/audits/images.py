@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nacl_monai.audits.names import NIFTI
 from nacl_monai.data.faults import check_file, readable
 from nacl_monai.errors import InputError
-from nacl_monai.inference.images import affine_of, read_itk
+from nacl_monai.inference.grids import affine_of, read_itk
 from nacl_monai.metrics.voxels import native
 
 Affine = npt.NDArray[np.float64] | None

@@ -12,8 +12,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import (
@@ -252,7 +252,9 @@ def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
             f"{file}: has no labeled voxel, but the value to ignore alone; leave it out"
         )
     # A voxel that nobody has labeled is like the nearest labeled one, so that it makes no boundary.
-    nearest = distance_transform_edt(ignored, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(
+        ignored, return_distances=False, return_indices=True
+    )
     return Labels(_classes(values[tuple(nearest)], channels), torch.from_numpy(~ignored))
 
 

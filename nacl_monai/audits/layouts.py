@@ -44,7 +44,7 @@ from nacl_monai.audits.names import (
 )
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.inference.images import itk_affine
+from nacl_monai.inference.grids import itk_affine
 from nacl_monai.metrics.record import UNREADABLE_NPZ
 from nacl_monai.metrics.voxels import native
 from nacl_monai.runs import EvaluationFolder

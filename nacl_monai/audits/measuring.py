@@ -15,23 +15,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from monai.metrics import compute_dice
-from scipy.optimize import linear_sum_assignment
 
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.options import EVALUATED_REGIONS
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import (
-    CalibrationMetric,
+from nacl_monai.metrics.case_sums import CaseSums
+from nacl_monai.metrics.columns import score_columns
+from nacl_monai.metrics.record import Record
+from nacl_monai.metrics.structures import (
     agreed_dice,
     hausdorff_distance,
+    structure_dice,
     structure_masks,
     volume_crps,
 )
-from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.record import Record
 from nacl_monai.runs import MARGIN
 
 SCORES = ("dice", "hd95")
@@ -57,11 +57,9 @@ class Settings:
     raters: Sequence[str] = ()
     margin: float = MARGIN
 
-    def metric(
-        self, rater: int | None, step: float | None, spacing: Sequence[float]
-    ) -> CalibrationMetric:
-        """A metric that has seen no case; against one of several raters, or their share."""
-        return CalibrationMetric(
+    def metric(self, rater: int | None, step: float | None, spacing: Sequence[float]) -> CaseSums:
+        """Sums that have seen no case; against one of several raters, or their share."""
+        return CaseSums(
             num_bins=self.num_bins,
             regions=self.regions,
             margin=self.margin,
@@ -142,7 +140,7 @@ def measured(
     numbers = []
     for rater, of_rater in zip(views, scores, strict=True):
         metric = settings.metric(rater, step, raters[0].spacing)
-        metric([probs], [labels], mask=[masks] if masked else None)
+        metric.add([probs], [labels], [masks] if masked else None)
         named = settings.raters if rater is None else ()
         record = metric.record([case], channels.names, raters=named, ignored=channels.ignore)
         if named and record.decisions is not None:
@@ -191,7 +189,7 @@ def check_order(
             as far from 1.
     """
     places = np.arange(len(dice))
-    order = linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
+    order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
     moved = order != places
     if not moved.any():
         return
@@ -229,7 +227,7 @@ def joined(
 
 def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
     return {
-        "dice": compute_dice(prediction, label, include_background=True)[0],
+        "dice": structure_dice(prediction, label)[0],
         "hd95": hausdorff_distance(prediction, label)[0],
     }
 

@@ -178,11 +178,15 @@ def _common(one: str, other: str) -> str:
 def check_names(folder: Path, labels: Path, names: Names) -> None:
     """Refuses two folders no names of which fit each other, before anything slow is loaded.
 
-    What is no folder, or has no name that the expressions fit, is refused later.
+    What is a file, or has no name that the expressions fit, is refused later.
 
     Raises:
-        InputError: If no file or folder of the predictions begins with the name of a label map.
+        InputError: If there is no such folder, or no file or folder of the predictions begins with the
+            name of a label map.
     """
+    for place, what in ((labels, "label maps"), (folder, "predictions")):
+        if not place.exists():
+            raise InputError(f"{place}: is not a folder; give the folder of the {what}")
     if not (folder.is_dir() and labels.is_dir()):
         return
     files = list(folder.rglob("[!.]*"))

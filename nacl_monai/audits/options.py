@@ -11,7 +11,7 @@ from typing import Any
 from nacl_monai.audits.names import Names
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
-from nacl_monai.runs import MARGIN
+from nacl_monai.runs import MARGIN, check_num_bins
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
@@ -73,8 +73,6 @@ class Options:
         for option, number in (("--num-bins", self.num_bins), ("--jobs", self.jobs)):
             if number < 1:
                 raise SettingError(f"{option}: is {number}; give 1 or more")
-        from nacl_monai.metrics.bins import check_num_bins  # noqa: PLC0415 - needs torch
-
         check_num_bins(self.num_bins, "--num-bins")
 
     @property

@@ -12,21 +12,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nacl_monai import reports
 from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
 from nacl_monai.audits.reading import Found
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import Record
-from nacl_monai.reports.evaluated import RATERS, Run, by_rater, read_run
+from nacl_monai.reports.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
     evaluation_record,
     write_case_table,
     write_evaluation_record,
 )
-from nacl_monai.reports.page import DRAWN, error_region, write_page
-from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.slices import write_slice
-from nacl_monai.reports.style import save_figure
 from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE = "reliability_", "page.html"
@@ -151,7 +149,9 @@ def _drawn(folder: Path, output: Path, name: str) -> Run:
     """Reads what was written, and draws it."""
     audit = read_run(folder, name)
     draw_all(by_rater(audit), folder)
-    write_page(audit, folder / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR")
+    reports.write_page(
+        audit, folder / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR"
+    )
     return audit
 
 
@@ -164,8 +164,8 @@ def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:
     """Draws the reliability diagrams of every region, the audits side by side; returns the files."""
     files = []
     for region in audits[0].bins.regions:
-        figure = draw_reliability(audits, region=region)
-        files += save_figure(figure, output / f"{_DIAGRAM}{region}")
+        figure = reports.draw_reliability(audits, region=region)
+        files += reports.save_figure(figure, output / f"{_DIAGRAM}{region}")
     return files
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from nacl_monai import reports
 from nacl_monai.audits.output import write_merged
 from nacl_monai.audits.table import audit_table, note, number_table, text_table
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.output import written_folder
 from nacl_monai.reports.evaluated import Run, run_of_bins
-from nacl_monai.reports.page import write_page
-from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.runs import TOP
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,7 +100,7 @@ class Audit:
         Raises:
             InputError: If there is no such region or class.
         """
-        return draw_reliability([self.run], region=region, class_name=class_name)
+        return reports.draw_reliability([self.run], region=region, class_name=class_name)
 
     def page(self, file: str | Path) -> Path:
         """Writes the page of the audit, which needs no network; returns its path.
@@ -106,7 +108,7 @@ class Audit:
         Raises:
             InputError: If it cannot be written.
         """
-        return write_page(self.run, Path(file), "nacl_monai.Audit.page")
+        return reports.write_page(self.run, Path(file), "nacl_monai.Audit.page")
 
     def save(self, place: str | Path) -> Path:
         """Writes what `read_audit` makes this object of again; returns its path.

@@ -9,18 +9,23 @@ from contextlib import contextmanager
 from math import floor
 from typing import Any, NamedTuple
 
-import ignite.distributed as idist
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from monai.data.utils import affine_to_spacing
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
 
 from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
 from nacl_monai.errors import InputError
-from nacl_monai.inference.images import ITK, REAL_KINDS, check_compressed, distance_of_grids
+from nacl_monai.inference.grids import (
+    ITK,
+    REAL_KINDS,
+    check_compressed,
+    distance_of_grids,
+    spacing_of,
+)
+from nacl_monai.progress import process_rank
 
 SPATIAL_AXES = 3
 
@@ -150,7 +155,7 @@ def warn_of_forms(file: str) -> None:
     """Warns, once in a process, of a file whose header contradicts itself.
 
     Either its sform and its qform put voxels elsewhere, or what counts of them
-    (`nacl_monai.inference.images.affine_of`) has other
+    (`nacl_monai.inference.grids.affine_of`) has other
     voxel sizes than ``pixdim``.
     """
     if file.lower().endswith(ITK):
@@ -169,7 +174,7 @@ def warn_of_forms(file: str) -> None:
                 "do so; the one with the voxel size of pixdim counts, or else the sform"
             )
     elif scode:
-        sizes, pixdim = affine_to_spacing(sform), header["pixdim"][1:4]
+        sizes, pixdim = spacing_of(sform), header["pixdim"][1:4]
         if distance_of_grids(shape, *(np.diag([*one, 1]) for one in (sizes, pixdim))) > _NOTEWORTHY:
             said, other = ("×".join(f"{n:.3g}" for n in one) for one in (sizes, pixdim))
             _warn_once(
@@ -179,6 +184,6 @@ def warn_of_forms(file: str) -> None:
 
 
 def _warn_once(line: str) -> None:
-    if not _warned and idist.get_rank() == 0:
+    if not _warned and process_rank() == 0:
         tqdm.write(f"warning: {line}", file=sys.stderr)
     _warned.append(line)

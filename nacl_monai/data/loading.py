@@ -29,7 +29,8 @@ from nacl_monai.data.cases import (
     reported,
 )
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.images import distance_of_grids, read_volume
+from nacl_monai.inference.grids import distance_of_grids
+from nacl_monai.inference.images import read_volume
 
 _BYTE = 255
 

@@ -22,7 +22,7 @@ from nacl_monai.data.faults import SPATIAL_AXES, VoxelGrid, readable
 from nacl_monai.data.formats import Description, is_word_for_ct
 from nacl_monai.data.loading import LoadCase
 from nacl_monai.errors import InputError, SettingError, check_no_formula
-from nacl_monai.inference.images import stored_shape
+from nacl_monai.inference.grids import stored_shape
 from nacl_monai.inference.orientation import TurnAxesd
 from nacl_monai.progress import progress_bar
 

@@ -23,7 +23,7 @@ from nacl_monai.dicom.frames import Frames
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.inference.images import Series
-from nacl_monai.inference.saving import COLORS, ITK_SNAP, names_in
+from nacl_monai.inference.maps import COLORS, ITK_SNAP, names_in
 
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"

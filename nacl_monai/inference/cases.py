@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .images import refuse
-from .saving import is_map
+from .maps import is_map
 
 Case = dict[str, list[str]]
 

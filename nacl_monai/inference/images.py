@@ -7,22 +7,29 @@ unnoticed. Here geometry alone decides, and what is not a single, evenly spaced 
 
 from __future__ import annotations
 
-import gzip
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
 from monai.transforms import LoadImage, Transform
 from monai.utils import optional_import
+
+from .grids import (
+    ITK,
+    REAL_KINDS,
+    affine_of,
+    check_compressed,
+    distance_of_grids,
+    is_nifti,
+    read_itk,
+)
 
 
 class ImageFault(SystemExit):
@@ -46,19 +53,14 @@ def refuse(line: str) -> NoReturn:
 
 
 pydicom, has_pydicom = optional_import("pydicom")
-simple_itk, _ = optional_import("SimpleITK")
 
-#: What SimpleITK reads: MetaImage and NRRD, each in one file.
-ITK = (".mha", ".nrrd")
 #: How far from the even stack a slice may be, as a share of the distance of slices.
 UNEVEN = 0.1
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
 _NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
 _COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
-_CHUNK = 2**20
 _MOST_LABELS = 30
-REAL_KINDS = "iuf"  # NumPy's letters for signed, unsigned and floating-point numbers
 
 
 class Series(NamedTuple):
@@ -270,84 +272,6 @@ def _load() -> Callable[[str], Any]:
     return LoadImage(ensure_channel_first=True, dtype=np.float32)
 
 
-def read_itk(file: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Voxels ``(C, z, y, x)`` as stored, of components or of a fourth axis, and the affine, RAS+."""
-    image = simple_itk.ReadImage(file)
-    voxels = simple_itk.GetArrayFromImage(image)
-    if voxels.dtype.kind not in REAL_KINDS:
-        raise ValueError(f"its voxels are {voxels.dtype}")
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        voxels = np.moveaxis(voxels, -1, 0)
-    affine = itk_affine(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    return voxels.reshape(-1, *voxels.shape[-3:]), affine
-
-
-def itk_affine(
-    spacing: Sequence[float], origin: Sequence[float], direction: Any
-) -> npt.NDArray[np.float64]:
-    """ITK's geometry, which runs left and posterior, as an affine; a fourth axis is dropped."""
-    axes = len(spacing)
-    n, affine = min(axes, 3), np.eye(4)
-    affine[:n, :n] = (np.reshape(direction, (axes, axes)) * np.asarray(spacing))[:n, :n]
-    affine[:n, 3] = origin[:n]
-    return np.diag([-1.0, -1, 1, 1]) @ affine
-
-
-def stored_shape(file: str) -> tuple[int, ...]:
-    """Voxels along each axis by the header, and how many channels there are, if several."""
-    if not file.lower().endswith(ITK):
-        image: Any = nibabel.load(file)
-        return tuple(image.shape)
-    reader = simple_itk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    channels = reader.GetNumberOfComponents()
-    return (*reader.GetSize(), channels) if channels > 1 else tuple(reader.GetSize())
-
-
-def affine_of(image: Any) -> npt.NDArray[np.float64]:
-    """The affine of a NIfTI image of nibabel's that counts, in training, audits and inference.
-
-    It is nibabel's: the sform, or without one the qform, since a form whose code is 0 declares nothing.
-    Where both are declared and the sform has other voxel sizes than ``pixdim``, as in ACDC's release, it
-    is the qform, as MONAI decides.
-    """
-    header = image.header
-    both = header["sform_code"] and header["qform_code"]
-    if both and not np.allclose(affine_to_spacing(image.affine), header["pixdim"][1:4]):
-        return cast("npt.NDArray[np.float64]", header.get_qform())
-    return cast("npt.NDArray[np.float64]", image.affine)
-
-
-def distance_of_grids(
-    shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
-) -> float:
-    """The largest distance between the places where two affines put the same voxel, in mm.
-
-    That is the distance of a corner.
-
-    Example:
-        >>> distance_of_grids((11, 2, 2), np.eye(4), np.diag([1.5, 1, 1, 1]))
-        5.0
-    """
-    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
-    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
-
-
-def check_compressed(file: str) -> None:
-    """Reads a file to its end if it is compressed, since the checksum follows what nibabel reads.
-
-    Raises:
-        OSError: If the checksum is another.
-        EOFError: If the file is cut short.
-        zlib.error: If it is damaged before.
-    """
-    if file.lower().endswith(".gz"):
-        with gzip.open(file) as stream:
-            while stream.read(_CHUNK):
-                pass
-
-
 def _check_file(file: str) -> None:
     """Refuses what MONAI would read without a word: damaged voxels, colors and complex numbers."""
     if not Path(file).exists():
@@ -364,11 +288,6 @@ def _check_file(file: str) -> None:
         if header.get_data_dtype().kind not in REAL_KINDS:
             kind = header.get_value_label("datatype")
             raise ImageFault(f"{file}: holds {kind} voxels; save it with one number per voxel")
-
-
-def is_nifti(file: str) -> bool:
-    """Whether a file is one by its name."""
-    return file.lower().endswith((".nii", ".nii.gz"))
 
 
 def _check_image(image: Any, in_channels: int) -> None:

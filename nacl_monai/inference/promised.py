@@ -5,24 +5,13 @@ What ``nacl-monai promise --apply`` and every exported bundle compute; see ``nac
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from operator import methodcaller
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.transforms import Transform
-
-from .images import ImageFault, refuse
-from .saving import _output_stems, compress, is_map, map_image, write_together
 
 Array = npt.NDArray[Any]
 #: In mm; the last holds every voxel.
@@ -279,98 +268,3 @@ def unlike_model(
         for what in ours
         if ours[what] != theirs[what]
     )
-
-
-class SavePromised(Transform):
-    """Saves the contours of what was promised, and a table with volumes and bounds of Dice.
-
-    Behind `SaveMaps`: ``NAME_outer_STRUCTURE.nii.gz`` and ``NAME_inner_STRUCTURE.nii.gz``, 1 inside, of
-    the smallest level that was promised, and ``promised.csv``.
-
-    Args:
-        promise: ``promise.json``, from ``nacl-monai promise``.
-        output_dir: As of `SaveMaps`.
-        cases: As there.
-        classes: Names of the network's classes.
-        structures: Name → classes.
-        calibrator: Name of what is behind the network; None without.
-
-    Raises:
-        SystemExit: If the promise is missing or damaged, of another model, or a case calibrated it.
-    """
-
-    def __init__(
-        self,
-        promise: str | Path,
-        output_dir: str | Path,
-        cases: Sequence[Mapping[str, Sequence[str]]],
-        classes: Sequence[str],
-        structures: Mapping[str, Sequence[int]],
-        calibrator: str | None = None,
-    ) -> None:
-        try:
-            record = json.loads(Path(promise).read_text(encoding="utf-8"))
-            self.definition, self.seen = record["definition"], record["spacing"]
-            level = min(one["level"] for one in record["kept"])
-            self.kept = [one for one in record["kept"] if one["level"] == level]
-            unlike = unlike_model(self.definition, classes, structures, calibrator)
-            calibrated = {*record["cases"], *record["patients"]}
-            pattern = record["patient_pattern"]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            refuse(f"{promise}: cannot be read ({error!r}); make it again: nacl-monai promise")
-        if unlike:
-            refuse(f"{promise}: is of {unlike}; give that of this model")
-        self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
-        self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
-        for file, stem in self.stems.items():
-            match = re.search(pattern, stem.name) if pattern else None
-            if calibrated & {stem.name, match[1] if match else stem.name}:
-                refuse(
-                    f"{promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
-                )
-
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Saves the contours of one case; returns it with their paths under ``files``, too.
-
-        Raises:
-            ImageFault: If its voxels are of another size, or a file would replace one that is no map.
-        """
-        probs = data["pred"]
-        file, affine = probs.meta["filename_or_obj"], probs.affine.numpy()
-        spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
-        if problem := unlike_spacing(spacing, self.seen):
-            raise ImageFault(f"{file}: {problem}")
-        stem = self.stems[file]
-        structures = apply_kept(self.kept, self.definition, probs.as_tensor().cpu(), spacing)
-        writes: dict[Path, Callable[[BinaryIO], object]] = {}
-        for one in structures:
-            for kind, contour in one.contours.items():
-                path = stem.with_name(f"{stem.name}_{kind}_{one.structure}.nii.gz")
-                if path.exists() and not is_map(path):
-                    raise ImageFault(
-                        f"{path}: is there, and no map of inference; choose another --output_dir"
-                    )
-                image = map_image(contour.astype(np.uint8), "label", file, affine)
-                writes[path] = partial(compress, image)
-        self.rows += table_rows(stem.name, structures)
-        writes[self.table] = methodcaller("write", self._text().encode())
-        try:
-            write_together(writes)
-        except OSError as error:
-            where, why = error.filename, error.strerror
-            refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
-        new = [path for path in writes if path != self.table or len(self.rows) == len(structures)]
-        return {**data, "files": [*data.get("files", ()), *new]}
-
-    def _text(self) -> str:
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-        table.writeheader()
-        for row in self.rows:
-            cells = {
-                key: "" if np.isnan(cell) else f"{cell:.6f}"
-                for key, cell in row.items()
-                if isinstance(cell, float)
-            }
-            table.writerow({**row, **cells})
-        return text.getvalue()

@@ -30,7 +30,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +38,7 @@ import torch
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import checked_voxels
+from nacl_monai.runs import check_num_bins
 
 SumsT = TypeVar("SumsT", bound="VoxelSums")
 
@@ -89,22 +89,6 @@ class VoxelSums:
     def take(cls: type[SumsT], tensors: Iterator[torch.Tensor]) -> SumsT:
         """Takes as many tensors from an iterator as there are attributes, in their order."""
         return cls(*(next(tensors) for _ in fields(cls)))
-
-
-#: Every case keeps as many numbers for each region and class; more bins than this say nothing more.
-MOST_BINS = 10_000
-
-
-def check_num_bins(num_bins: int, name: str = "num_bins") -> None:
-    """Refuses a number of bins below 1, between two whole numbers, or beyond what memory holds.
-
-    Raises:
-        SettingError: If it is so.
-    """
-    if not (isinstance(num_bins, Integral) and 1 <= num_bins <= MOST_BINS):
-        raise SettingError(
-            f"{name}: is {num_bins}; use a whole number, 1 or more and at most {MOST_BINS}"
-        )
 
 
 def check_threshold(threshold: float) -> None:

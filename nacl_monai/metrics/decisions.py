@@ -37,8 +37,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy.stats import rankdata
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.metrics.bins import VoxelSums
@@ -494,7 +494,7 @@ def rank_correlation(expected: npt.ArrayLike, true: npt.ArrayLike) -> float:
         >>> rank_correlation([0.8, 0.9, 0.95], [0.5, 0.7, 0.9])
         1.0
     """
-    ranks = [rankdata(np.asarray(values)) for values in (expected, true)]
+    ranks = [scipy.stats.rankdata(np.asarray(values)) for values in (expected, true)]
     if len(ranks[0]) < FEWEST or any(np.ptp(rank) == 0 for rank in ranks):
         return math.nan
     return float(np.corrcoef(*ranks)[0, 1].round(12))

@@ -77,16 +77,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy.fft import dct, idct
-from scipy.integrate import trapezoid
-from scipy.optimize import brentq
 from torch.nn import functional as F
 
-from nacl_monai.metrics.bins import VoxelSums, check_num_bins
+from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import selected_voxels
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, checked_voxels
+from nacl_monai.runs import check_num_bins
 
 #: The narrowest kernel. A smaller error is known to this number only.
 NARROWEST = 1e-4
@@ -144,7 +143,9 @@ def _fixed_point(places: Array, residuals: Array) -> float:
         waves = _waves(places, residuals, 2 ** math.ceil(math.log2(_STEPS_PER_WIDTH / narrower)))
         surplus = _surplus(narrower, waves)
         if surplus > 0:  # on the coarser grid before, it was off by much less than a thousandth
-            return float(brentq(_surplus, narrower, 1.001 * width, args=(waves,), xtol=1e-7))
+            return float(
+                scipy.optimize.brentq(_surplus, narrower, 1.001 * width, args=(waves,), xtol=1e-7)
+            )
         width = narrower
     return float(width + surplus)
 
@@ -160,15 +161,15 @@ def _waves(places: Array, residuals: Array, steps: int) -> Array:
     masses = np.bincount(left, residuals * (1 - share), steps + 1)
     masses += np.bincount(left + 1, residuals * share, steps + 1)
     masses[[0, -1]] *= 2  # the mirror images of the ends are on them
-    return np.asarray(dct(masses, type=1))
+    return np.asarray(scipy.fft.dct(masses, type=1))
 
 
 def _surplus(width: float, waves: Array) -> float:
     """The error at a width, less the width. A reflected Gaussian damps each wave by itself."""
     steps = len(waves) - 1
     damping = np.exp(-((width * math.pi * np.arange(steps + 1)) ** 2) / 2)
-    density = steps * idct(damping * waves, type=1)
-    return float(trapezoid(np.abs(density), dx=1 / steps)) - width
+    density = steps * scipy.fft.idct(damping * waves, type=1)
+    return float(scipy.integrate.trapezoid(np.abs(density), dx=1 / steps)) - width
 
 
 def risk_coverage(counts: torch.Tensor, errors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -45,8 +45,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtr, stdtrit
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins
@@ -344,8 +343,8 @@ class _PatientSums:
 
 def _tail(patients: int, coverage: float) -> float:
     """The share of the draws on either side of an interval; less than its own with few patients."""
-    t = student.ppf((1 - coverage) / 2, patients - 1)
-    return float(norm.cdf(t * (patients / (patients - 1)) ** 0.5))
+    t = stdtrit(patients - 1, (1 - coverage) / 2)
+    return float(ndtr(t * (patients / (patients - 1)) ** 0.5))
 
 
 @lru_cache(maxsize=4)  # the numbers of a table have the same patients

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.errors import InputError
 from nacl_monai.tensors import (
@@ -196,7 +196,7 @@ def without_ignored(
 def _filled(labels: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     if not counted.any():
         return torch.zeros_like(labels)
-    nearest = distance_transform_edt(
+    nearest = scipy.ndimage.distance_transform_edt(
         ~counted.cpu().numpy(), return_distances=False, return_indices=True
     )
     return labels[tuple(torch.from_numpy(axis).long().to(labels.device) for axis in nearest)]

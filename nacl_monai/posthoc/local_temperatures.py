@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize
 from torch import nn
 
 from nacl_monai.errors import InputError
@@ -162,7 +162,7 @@ def fit_local_temperatures(voxels: RegionLogits) -> LocalTemperatures:
         nll, slopes = _nll(voxels, theta, shapes, temperature)
         return nll + _RIDGE / 2 * ((theta - begun) ** 2).sum(), slopes + _RIDGE * (theta - begun)
 
-    found: Any = minimize(
+    found: Any = scipy.optimize.minimize(
         objective,
         begun,
         jac=True,

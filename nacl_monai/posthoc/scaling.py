@@ -42,8 +42,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy.optimize import brentq, minimize
 from torch import nn
 
 from nacl_monai.errors import InputError
@@ -117,7 +117,7 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
             LARGEST,
         )
         return Temperature(LARGEST)
-    return Temperature(math.exp(brentq(slope, *ends, xtol=_TOLERANCE)))
+    return Temperature(math.exp(scipy.optimize.brentq(slope, *ends, xtol=_TOLERANCE)))
 
 
 def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
@@ -174,7 +174,7 @@ def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[floa
     # Where few voxels are in doubt, the mean over all is small, and its slopes as well.
     unit = _nll(voxels, start)[0] or 1.0
     bounds = [(1 / LARGEST, 1 / SMALLEST)] * classes + [(-largest_bias, largest_bias)] * classes
-    found: Any = minimize(
+    found: Any = scipy.optimize.minimize(
         lambda theta: tuple(part / unit for part in _nll(voxels, theta)),
         start,
         jac=True,

@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.names import Names, check_names
+from nacl_monai.audits.names import check_names
 from nacl_monai.audits.options import Options, add_audit_options, add_options, as_one
 from nacl_monai.cli import attempted
+from nacl_monai.counting import check_share, number_within
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.output import check_output
+from nacl_monai.runs import PROMISE_REMEDY
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,10 +37,16 @@ def _promise(
     *first, last = given
     given = as_one(given, options) if apply else [*as_one(first, options), last]
     of_control = [options.pop(name) for name in ("control", "confidence")]
-    if len(given) == 2 and apply is None:
-        names = Names(*(options.get(key) for key in ("prediction_name", "label_name", "pairs")))
-        check_names(given[0], given[1], names)  # before anything heavy is loaded
     said = Options(**options)
+    # All that can be checked before anything heavy is loaded.
+    for number in level or ():
+        check_share("--level", number)
+    check_share("--confidence", of_control[1])
+    check_output(output, "promise", read=[*given, *said.files])
+    if apply is not None:
+        _check_there(apply, given[0])
+    elif len(given) == 2:
+        check_names(given[0], given[1], said.names)
     from nacl_monai.promises import command
     from nacl_monai.promises.control import Control
 
@@ -64,9 +73,20 @@ def _triage(
         raise SettingError(
             f"NEW: is one folder, or several with --ensemble; {others[0]} is too much"
         )
+    number_within(budget, 1)
+    check_output(output, "triage", read=[promise, first, *said.files])
+    _check_there(promise, first)
     from nacl_monai.promises import command
 
     return command.triage_folder(promise, first, output, said, budget, labels, images)
+
+
+def _check_there(promise: Path, new: Path) -> None:
+    """Refuses what is missing, as is done later of what is damaged."""
+    if not promise.exists():
+        raise InputError(f"{promise}: no such file; {PROMISE_REMEDY}")
+    if not new.exists():
+        raise InputError(f"{new}: is not a folder; give the folder of the predictions")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,9 +40,9 @@ from nacl_monai.data.faults import VoxelGrid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
+from nacl_monai.inference.maps import map_image, write_nifti
 from nacl_monai.inference.promised import MARGIN, apply_kept, structure_levels, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
-from nacl_monai.inference.saving import map_image, write_nifti
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import (
     Voxels,

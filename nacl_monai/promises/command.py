@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.audits.names import CHANNEL, images_by_name
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import visible_files
 from nacl_monai.audits.reading import Found, find, known_by
 from nacl_monai.cli import print_next, print_written
-from nacl_monai.counting import counted
+from nacl_monai.counting import counted, number_within
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, write_text
@@ -30,10 +29,11 @@ from nacl_monai.promises.cases import NewCase, curves_of, image_of, new_cases, w
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
 from nacl_monai.promises.curves import CURVES_FILE, read_curves
 from nacl_monai.promises.fit import PROMISE_FILE, RISKS, UNCONTROLLED, Promise, fit, read_promise
-from nacl_monai.promises.pictures import draw_case, draw_kept, draw_sizes
-from nacl_monai.reports.style import page_template, png_source, save_figure
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
@@ -95,9 +95,11 @@ def promise_folders(
         file = curves.write(folder / CURVES_FILE)
         made = fit(curves, controls, checksum=checksum(file), **settings, **about)
         made.write(folder / PROMISE_FILE)
-        save_figure(draw_sizes(curves, controls[0]), folder / "sizes")
+        from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
+
+        reports.save_figure(pictures.draw_sizes(curves, controls[0]), folder / "sizes")
         if made.held_out:
-            save_figure(draw_kept(made), folder / "kept")
+            reports.save_figure(pictures.draw_kept(made), folder / "kept")
         write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
     print_faults(faults)
     print(made.text(), "", held_out_text(made), sep="\n")
@@ -206,7 +208,7 @@ def triage_folder(
     faults, rows = [], []
     with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
         made = read_promise(file)
-        _number_of(budget, 1)
+        number_within(budget, 1)
         pictures: dict[str, NewCase] = {}
         for case in new_cases(file, made, new, options):
             if isinstance(case, InputError):
@@ -217,7 +219,7 @@ def triage_folder(
                 pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
         _check_any(rows, new, faults)
         table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
-        number = _number_of(budget, len(table))
+        number = number_within(budget, len(table))
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         write_text(folder / _TRIAGE, csv_text(table))
         share = _share_found(table, number, find(new, labels, options)) if labels else ""
@@ -225,7 +227,7 @@ def triage_folder(
         figures = _figures(shown, list(table["structure"]), images, options)
         given = ["nacl-monai", "triage", file, new, *options.members, "--budget", budget]
         given += ["--labels", labels] * bool(labels) + ["--images", images] * bool(images)
-        text = page_template("nacl_monai.promises").render(
+        text = reports.page_template("nacl_monai.promises").render(
             number=number,
             count=counted(len(table), "case"),
             cases=table["case"][:number],
@@ -235,7 +237,7 @@ def triage_folder(
             unit=made.unit,
             patients=len(made.patients),
             pictures=list(
-                zip(table["case"], table["reason"], map(png_source, figures), strict=False)
+                zip(table["case"], table["reason"], map(reports.png_source, figures), strict=False)
             ),
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
@@ -263,6 +265,8 @@ def _figures(
     cases: Sequence[NewCase], structures: Sequence[str], images: Path | None, options: Options
 ) -> Iterator[Figure]:
     """The worst structure of each case, on its image or on its probabilities."""
+    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
+
     files = images_by_name(images) if images else {}
     for case, structure in zip(cases, structures, strict=False):
         file, image = files.get(case.case, files.get(f"{case.case}{CHANNEL}")), None
@@ -273,18 +277,6 @@ def _figures(
                 f"{images}: holds no image {case.case!r}; add it, or leave out --images"
             )
         yield draw_case(case, [structure], image)
-
-
-def _number_of(budget: str, cases: int) -> int:
-    """So many of the cases."""
-    number, percent, rest = budget.partition("%")
-    try:
-        amount = float(number)
-    except ValueError:
-        amount = -1
-    if rest or not 0 < amount < math.inf or (percent and amount > 100):
-        raise SettingError(f"--budget: is {budget!r}; give a number of cases, or a share: 20%")
-    return min(cases, math.ceil(amount * cases / 100 - 1e-9) if percent else math.ceil(amount))
 
 
 def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:

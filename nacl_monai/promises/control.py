@@ -55,9 +55,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from scipy.special import expit, logit, xlogy
-from scipy.stats import binom
 
+from nacl_monai.counting import check_share
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
 from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
@@ -95,8 +96,7 @@ class Control(NamedTuple):
             SettingError: If a level or a confidence is not between 0 and 1, or the kind is unknown.
         """
         for option, number in (("--level", self.level), ("--confidence", self.confidence)):
-            if not 0 < number < 1:
-                raise SettingError(f"{option}: is {number}; give a number between 0 and 1")
+            check_share(option, number)
         if self.kind not in CONTROLS:
             raise SettingError(f"--control: is {self.kind!r}; choose from {', '.join(CONTROLS)}")
         return self
@@ -159,7 +159,9 @@ def hoeffding_bentkus(risks: npt.ArrayLike, patients: int, level: float) -> Arra
     risks = np.asarray(risks, np.float64)
     low = np.minimum(risks, level)
     entropy = xlogy(low, low / level) + xlogy(1 - low, (1 - low) / (1 - level))
-    bentkus = math.e * binom.cdf(np.ceil(patients * risks - _TOLERANCE), patients, level)
+    bentkus = math.e * scipy.stats.binom.cdf(
+        np.ceil(patients * risks - _TOLERANCE), patients, level
+    )
     p: Array = np.minimum(np.exp(-patients * entropy), bentkus).clip(max=1)
     return p
 

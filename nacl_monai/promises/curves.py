@@ -45,6 +45,7 @@ from nacl_monai.files import atomic_path
 from nacl_monai.inference.promised import MARGINS, Levels
 from nacl_monai.inference.promised import SCALE as _SCALE
 from nacl_monai.metrics.record import arrays_checksum, first_repeated, listed, read_arrays
+from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
@@ -57,7 +58,6 @@ NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
 _HALF = 2.0**16
 _MM3_PER_ML = 1000
-_AGAIN = "make it again: nacl-monai promise PREDICTIONS LABELS"
 
 
 def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
@@ -275,15 +275,19 @@ def read_curves(file: str | Path) -> Curves:
     path = Path(file)
     path = path / CURVES_FILE if path.is_dir() else path
     keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
-    arrays: dict[str, Any] = read_arrays(path, keys, _AGAIN, ["patients"])
+    arrays: dict[str, Any] = read_arrays(path, keys, PROMISE_REMEDY, ["patients"])
     said = str(arrays.pop("checksum"))
     if said != arrays_checksum(arrays):
-        raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")
+        raise InputError(
+            f"{path}: is not as it was written, its checksum differs; {PROMISE_REMEDY}"
+        )
     definition = json.loads(str(arrays.pop("definition")))
     cases, structures = (list(map(str, arrays.pop(key))) for key in ("cases", "structures"))
     shape = len(cases), len(structures), len(THRESHOLDS), len(MARGINS)
     if any(arrays[name].shape != shape for name in _SUMS):
-        raise InputError(f"{path}: {listed(_SUMS)} are not {shape}, as of this version; {_AGAIN}")
+        raise InputError(
+            f"{path}: {listed(_SUMS)} are not {shape}, as of this version; {PROMISE_REMEDY}"
+        )
     known = "patients" in arrays
     patients = list(map(str, arrays.pop("patients"))) if known else cases
     return Curves(

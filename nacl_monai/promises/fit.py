@@ -37,6 +37,7 @@ from nacl_monai.reports.statistics import (
     bootstrap_weights,
     percentile_interval,
 )
+from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
@@ -50,7 +51,6 @@ UNCONTROLLED = "no control"
 #: An outer contour that is so many times as large as the structure, or an inner one that is so many
 #: times smaller, is of no use.
 USELESS = 4.0
-_AGAIN = "make it again: nacl-monai promise PREDICTIONS LABELS"
 
 
 @dataclass(frozen=True)
@@ -346,8 +346,8 @@ def read_promise(file: str | Path) -> Promise:
     path = Path(file)
     path = path / PROMISE_FILE if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {_AGAIN}")
-    record = read_object(path, _AGAIN)
+        raise InputError(f"{path}: no such file; {PROMISE_REMEDY}")
+    record = read_object(path, PROMISE_REMEDY)
     try:
         kept = [
             Kept(**one | {"margin": np.inf if one["margin"] == "all" else float(one["margin"])})
@@ -368,7 +368,7 @@ def read_promise(file: str | Path) -> Promise:
             raise ValueError("a promise is of nothing")
         return Promise(**given | {"kept": kept})
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({error}); {_AGAIN}") from error
+        raise InputError(f"{path}: is damaged ({error}); {PROMISE_REMEDY}") from error
 
 
 def fit(

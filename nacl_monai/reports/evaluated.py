@@ -8,7 +8,7 @@ folder with an audit against each.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ _AGAIN = "evaluate the run again"
 RATERS = "raters"
 #: An interval over up to so many patients says little.
 FEW = 3
+#: So many of the worst cases are drawn, where there are maps.
+DRAWN = 3
+#: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
+PREFERRED = ("union", "foreground", "all")
 # Files hold six decimals.
 _TOLERANCE = 2e-6
 
@@ -438,3 +442,8 @@ def human_run(run: Run) -> Run | None:
     if bins is None:
         return None
     return replace(run_of_bins(bins, "each by the others"), patients=run.patients)
+
+
+def error_region(regions: Iterable[str], columns: Container[str]) -> str:
+    """The region by whose ECE the worst cases are found: the first that has a column."""
+    return next(name for name in ("near", *PREFERRED, *regions) if f"ece_{name}" in columns)

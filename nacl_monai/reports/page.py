@@ -7,7 +7,7 @@ whether that is more than chance; then it shows the diagrams and the cases to lo
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,21 @@ from nacl_monai.metrics.columns import (
     Metric,
     shown_scores,
 )
-from nacl_monai.reports.evaluated import Run, by_rater, human_run, read_runs
+from nacl_monai.reports.evaluated import (
+    DRAWN,
+    PREFERRED,
+    Run,
+    by_rater,
+    error_region,
+    human_run,
+    read_runs,
+)
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import page_template, png_source
 
-#: So many of the worst cases are listed, and so many of these are drawn, where there are maps.
-WORST, DRAWN = 10, 3
-#: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
-PREFERRED = ("union", "foreground", "all")
+WORST = 10  # so many of the worst cases are listed
 
 
 def write_pages(
@@ -292,11 +297,6 @@ def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
         yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
-
-
-def error_region(regions: Iterable[str], columns: Container[str]) -> str:
-    """The region by whose ECE the worst cases are found: the first that has a column."""
-    return next(name for name in ("near", *PREFERRED, *regions) if f"ece_{name}" in columns)
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:

@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata, wilcoxon
-from scipy.stats import t as student
+import scipy
+from scipy.special import stdtr, stdtrit
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import METRICS, metric_of
@@ -86,7 +86,7 @@ class Estimate:
 
     def interval(self, coverage: float = COVERAGE) -> tuple[float, float]:
         """Student's t interval, which covers at 7 patients, too; NaN without an error."""
-        half = self.error * float(student.ppf((1 + coverage) / 2, self.freedom))
+        half = self.error * float(stdtrit(self.freedom, (1 + coverage) / 2))
         low, high = np.clip([self.mean - half, self.mean + half], self.low, self.high)
         return float(low), float(high)
 
@@ -111,7 +111,7 @@ class Estimate:
         """How often chance alone gives a mean that much above its expectation."""
         if self.error == 0:
             return 0.0 if distance > 0 else 0.5 if distance == 0 else 1.0
-        return float(student.sf(distance / self.error, self.freedom))
+        return float(stdtr(self.freedom, -distance / self.error))
 
 
 def estimate(scores: Sequence[Array], spread: Spread | None = None) -> Estimate:
@@ -440,7 +440,7 @@ def rank_biserial(differences: Array) -> float:
     differences = differences[differences != 0]
     if not len(differences):
         return 0.0
-    ranks = rankdata(np.abs(differences))
+    ranks = scipy.stats.rankdata(np.abs(differences))
     return float((np.sign(differences) * ranks).sum() / ranks.sum())
 
 
@@ -466,7 +466,7 @@ def _patients_differences(cells: Array) -> Array:
 def _p_value(mean: Estimate, differences: Array) -> float:
     if mean.trainings >= ENOUGH_TRAININGS or mean.patients < 2:
         return mean.p_different()
-    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+    return float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def _holm(p: pd.Series[float]) -> Array:

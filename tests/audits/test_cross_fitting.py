@@ -19,7 +19,6 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize_scalar
 
-import nacl_monai.audits.calibrate as calibrating
 from nacl_monai import audit, read_audit
 from nacl_monai.audits.calibrate import AFTER, BEFORE
 from nacl_monai.audits.channels import Channels
@@ -75,7 +74,7 @@ def calibrate(study, tmp_path, capsys):
 def undrawn(monkeypatch):
     """The trade-off as well, which `calibrated` draws."""
     undraw(monkeypatch)
-    monkeypatch.setattr(calibrating, "write_trade_off", lambda *_: [])
+    monkeypatch.setattr("nacl_monai.reports.write_trade_off", lambda *_: [])
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pydicom import dcmread
 
 from nacl_monai.cli import main
 from nacl_monai.dicom import __main__
-from nacl_monai.inference.saving import label_tables
+from nacl_monai.inference.maps import label_tables
 from tests.conftest import save_nifti
 from tests.dicom_series import AFFINES, SHAPE, read_back, write_series
 

@@ -11,7 +11,7 @@ from nacl_monai import __version__
 from nacl_monai.dicom.frames import read_source
 from nacl_monai.dicom.segmentation import check_names, class_names, property_of, write_segmentation
 from nacl_monai.errors import InputError
-from nacl_monai.inference.saving import COLORS, label_tables
+from nacl_monai.inference.maps import COLORS, label_tables
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, read_back, write_series
 
 NAMES = ["background", "liver", "Höhle", "PZ"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.inference import find_cases
-from nacl_monai.inference.saving import map_image, write_nifti
+from nacl_monai.inference.maps import map_image, write_nifti
 from tests.conftest import save_nifti
 
 

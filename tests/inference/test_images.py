@@ -13,7 +13,8 @@ from pydicom.uid import MediaStorageDirectoryStorage, generate_uid
 
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.inference import ReadImage, images
-from nacl_monai.inference.images import read_series, read_voxels, stored_shape
+from nacl_monai.inference.grids import stored_shape
+from nacl_monai.inference.images import read_series, read_voxels
 from tests.conftest import save_nifti
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, write_series
 

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from scipy.stats import entropy
 
 from nacl_monai.inference import SaveMaps
-from nacl_monai.inference.saving import (
+from nacl_monai.inference.maps import (
     entropy_map,
     is_map,
     label_tables,

@@ -177,7 +177,7 @@ def test_turned_predictions_are_written_as_their_images_are(studies, made, tmp_p
 @pytest.fixture
 def undrawn(monkeypatch):
     """No figure is saved."""
-    monkeypatch.setattr("nacl_monai.promises.command.save_figure", lambda *_: [])
+    monkeypatch.setattr("nacl_monai.reports.save_figure", lambda *_: [])
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -275,7 +275,7 @@ def test_page_shows_contours_on_the_image(studies, made, tmp_path, capsys, monke
     _, new = studies
     drawn = []
     monkeypatch.setattr(
-        "nacl_monai.promises.command.draw_case",
+        "nacl_monai.promises.pictures.draw_case",
         lambda case, structures, image: drawn.append(image) or draw_case(case, structures, image),
     )
     images = tmp_path / "images"
