@@ -18,7 +18,7 @@ GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $
 quoted = '$(subst ','\'',$(value $(1)))'
 options = $(foreach name,$(filter-out PYTHON BIN ARGS $(1),$(GIVEN)),--$(shell echo $(name) | tr A-Z a-z) $(call quoted,$(name))) $(value ARGS)
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training check format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-promise bench-training check format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -147,6 +147,9 @@ bench-loading: .venv/development ## Measure memory and slices/s of training on B
 
 bench-networks: .venv/development ## Print the networks' sizes, times per step, export formats
 	$(BIN)/python benchmarks/networks.py $(ARGS)
+
+bench-promise: .venv/development ## Time a promise on volumes of 128³, and its application
+	$(BIN)/python benchmarks/promise.py
 
 bench-training: .venv/development ## Time training and evaluation beside bare loops, and as the data grow
 	$(BIN)/python benchmarks/training.py --growth 1 4 16 $(ARGS)
