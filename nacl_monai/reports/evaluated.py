@@ -42,7 +42,7 @@ FEW = 3
 #: So many of the worst cases are drawn, where there are maps.
 DRAWN = 3
 #: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
-PREFERRED = ("union", "foreground", "all")
+PREFERRED = ("near", "union", "foreground", "all")
 # Files hold six decimals.
 _TOLERANCE = 2e-6
 
@@ -446,4 +446,4 @@ def human_run(run: Run) -> Run | None:
 
 def error_region(regions: Iterable[str], columns: Container[str]) -> str:
     """The region by whose ECE the worst cases are found: the first that has a column."""
-    return next(name for name in ("near", *PREFERRED, *regions) if f"ece_{name}" in columns)
+    return next(name for name in (*PREFERRED, *regions) if f"ece_{name}" in columns)

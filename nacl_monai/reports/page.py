@@ -7,7 +7,8 @@ whether that is more than chance; then it shows the diagrams and the cases to lo
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from nacl_monai.metrics.columns import (
     Metric,
     shown_scores,
 )
+from nacl_monai.metrics.decisions import MISS
+from nacl_monai.metrics.record import listed
+from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.reports.evaluated import (
     DRAWN,
     PREFERRED,
@@ -102,6 +106,7 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
         near=diagrams.pop(_near(run), ""),
+        advice=list(decision_verdicts(run)),
         decisions=_decision_table(run, shown),
         scores=list(_score_rows(run, shown)),
         classes=_class_table(run),
@@ -138,7 +143,48 @@ def leading_verdict(run: Run) -> str:
     facts = f"it says {said:.1%} on average, and is right {right.value:.1%}{ends} of the time"
     if kind == "cannot tell":
         return f"{start} neither over- nor underconfident by more than chance: {facts}."
-    return f"{start} {kind}: {facts}. Calibrate it: nacl-monai calibrate PREDICTIONS LABELS"
+    if run.bins.calibrator:
+        behind = run.bins.calibrator[0]
+        return f"{start} {kind}, behind {behind}: {facts}. Fit that to patients like these."
+    data = ["PREDICTIONS", "LABELS"] if run.audited else [str(run.folder), "--dataset_dir", "DATA"]
+    advice = shlex.join(["nacl-monai", "calibrate", *data])
+    return f"{start} {kind}: {facts}. Calibrate it: {advice}"
+
+
+def decision_verdicts(run: Run) -> Iterator[str]:
+    """A sentence on the contour and one on the volume: whether to trust them, structures together.
+
+    The contour may be trusted if the interval of what it misses is not above what it says; a volume has
+    a bias if the interval of that does not include 0.
+
+    Yields:
+        Nothing where decisions were not counted, or have no interval.
+    """
+    names = ("contour_misses", "contour_size", "expected_volume_bias", "expected_volume_error")
+    found = [run.bins.pooled_numbers.get(name) for name in names]
+    misses, size, bias, error = found
+    if misses and size and not np.isnan(misses.low):
+        contour, share = f"{100 * MISS:g} % contour", _percent(misses)
+        facts = f"it misses {share} and is {size.value:.2f} times as large as the structure"
+        if misses.low > MISS:
+            yield f"Do not trust the {contour}: {facts}."
+        elif misses.high < MISS:
+            yield f"The {contour} misses less than it says: {facts}."
+        else:
+            yield f"The {contour} keeps its word as far as these cases can tell: {facts}."
+    if bias and error and not np.isnan(bias.low):
+        start = f"The expected volume is off by {_percent(error)} in a case"
+        if bias.low <= 0 <= bias.high:
+            yield f"{start}, and neither too large nor too small by more than chance."
+        else:
+            side = "large" if bias.value > 0 else "small"
+            yield f"{start}, and too {side} in all: by {_percent(bias, abs)}."
+
+
+def _percent(number: Pooled, shown: Callable[[float], float] = float) -> str:
+    """A share with its interval: "14.5% [11.9, 17.2]"."""
+    low, high = sorted(map(shown, number.interval()))
+    return f"{shown(number.value):.1%} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def verdict(run: Run, region: str) -> str:
@@ -196,10 +242,16 @@ def _sample(run: Run) -> str:
 
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
     """Each region with its errors."""
-    for region in dict.fromkeys([*_main_regions(run), *run.bins.regions]):
+    regions = dict.fromkeys([*_main_regions(run), *run.bins.regions])
+    for region in sorted(regions, key=partial(_of_label, run)):
         found = [run.number(f"{error}_{region}") for error in AUDITED_ERRORS]
         if any(found):
             yield run.bins.label(region), [number.text() if number else "–" for number in found]
+
+
+def _of_label(run: Run, region: str) -> bool:
+    """Whether the label decides a region, over which true probabilities have an error, too."""
+    return depends_on_labels(run.bins.region_and_structure(region)[0])
 
 
 def _raters(run: Run) -> dict[str, object]:
@@ -279,7 +331,7 @@ def _class_errors(run: Run, bins: CalibrationBins) -> list[str]:
 
 
 def _preferred(run: Run) -> list[str]:
-    present = [name for name in (*PREFERRED[:2], "boundary") if name in run.bins.regions]
+    present = [name for name in (*PREFERRED[:3], "boundary") if name in run.bins.regions]
     return present or run.bins.regions
 
 
@@ -318,7 +370,19 @@ def _worst_table(run: Run) -> dict[str, object]:
         (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])
         for case, row in _worst_cases(run).iterrows()
     ]
-    return {"region": run.bins.label(region), "headings": list(shown.values()), "rows": rows}
+    return {
+        "region": run.bins.label(region),
+        "unsegmented": listed(_unsegmented(run)),
+        "first": ", ".join(str(case) for case, _ in rows[:DRAWN]),
+        "headings": list(shown.values()),
+        "rows": rows,
+    }
+
+
+def _unsegmented(run: Run) -> list[str]:
+    """The cases in which nothing is predicted: nothing is near it, and so nothing there is wrong."""
+    errors = run.metrics.get("ece_near")
+    return [] if errors is None else [str(case) for case in errors.index[errors.isna()]]
 
 
 def _maps(run: Run) -> Iterator[tuple[str, str]]:

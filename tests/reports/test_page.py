@@ -1,6 +1,7 @@
 """The page of one run says what its numbers say, in one file; proper scores are wherever errors are."""
 
 import re
+import shlex
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -19,7 +20,7 @@ from nacl_monai.audits.table import audit_table
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins, calibration_bins
 from nacl_monai.reports import comparison_table, comparison_text, read_runs
-from nacl_monai.reports.page import verdict, write_page, write_pages
+from nacl_monai.reports.page import leading_verdict, verdict, write_page, write_pages
 from nacl_monai.reports.style import page_template
 from tests.evaluated_runs import blank
 
@@ -135,6 +136,7 @@ def test_worst_cases_come_first(runs, page):
 
     assert listed == expected
     assert re.findall(r"<figcaption>Case (\d{3})", table) == expected[:3]
+    assert f"<p>Open first: {', '.join(expected[:3])}.</p>" in table
 
 
 def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
@@ -220,7 +222,7 @@ def test_templates_and_style_are_part_of_an_installation():
     listed = (root / "pyproject.toml").read_text(encoding="utf-8")
     files = [*FOLDER.parent.rglob("*.j2"), *FOLDER.parent.rglob("*.css")]
 
-    assert len(files) == 3
+    assert len(files) >= 3
     for file in files:
         assert f'"{file.relative_to(FOLDER.parent)}"' in listed
 
@@ -329,6 +331,7 @@ def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_p
     page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
 
     assert "Voxels labeled or predicted as foreground" in page
+    assert "<p>Open first: " in page
     for caption in captions:
         assert "(among the largest ECE)" in caption
         assert "ECE: voxels labeled or predicted as foreground." in caption
@@ -351,8 +354,87 @@ def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, sa
 
     sentence = page.split('<div class="verdict"><p>')[1].split("</p>")[0]
     assert sentence.startswith(f"Near what it segments, this model is {said}")
-    assert ("Calibrate it" in sentence) == (temperature != 1)
+    advice = "Calibrate it: nacl-monai calibrate PREDICTIONS LABELS"
+    assert sentence.endswith(advice) == (temperature != 1)
     assert page.count('alt="Reliability near the prediction"') == 1
     assert 'alt="Voxels near what is predicted"' not in page  # it is not drawn again below
     claimed, right = probs.max(1).values.mean(), (probs.argmax(1) == labels).float().mean()
     assert f"it says {claimed:.1%} on average, and is right {right:.1%} [" in sentence
+
+
+@pytest.mark.parametrize(
+    ("temperature", "contour", "volume"),
+    [
+        (0.3, "Do not trust the 5 % contour: it misses", "and too small in all: by"),
+        (1.0, "keeps its word as far as these", "neither too large nor too small"),
+        (4.0, "The 5 % contour misses less than it says", "and too large in all: by"),
+    ],
+)
+def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, contour, volume):
+    """By what they really are, in the shares of its own table."""
+    generator = torch.Generator().manual_seed(2)
+    logits = 2 * torch.randn(20, 1, 16, 16, generator=generator) - 1.5
+    labels = (torch.rand(20, 16, 16, generator=generator) < logits[:, 0].sigmoid()).long()
+    inside = (logits / temperature).sigmoid()
+    run = audit(torch.cat([1 - inside, inside], 1).numpy(), labels.numpy()).run
+
+    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+
+    text = page[page.index("What you can act on") :]
+    first, second = re.search(r'<div class="verdict"><p>(.*?)</p><p>(.*?)</p></div>', text).groups()
+    assert contour in first
+    assert volume in second
+    numbers = run.bins.pooled_numbers
+    misses, size = numbers["contour_misses"], numbers["contour_size"].value
+    ends = f"[{100 * misses.low:.1f}, {100 * misses.high:.1f}]"
+    assert f"{misses.value:.1%} {ends} and is {size:.2f} times as large" in first
+    assert f"is off by {numbers['expected_volume_error'].value:.1%} [" in second
+
+
+def test_advice_on_a_run_is_its_own(runs):
+    """It names the run; behind a calibrator that does not suit, the calibrator."""
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(12, 2, 12, 12, generator=generator)
+    labels = (torch.rand(12, 12, 12, generator=generator) < logits.softmax(1)[:, 1]).long()
+    found = audit((4 * logits).softmax(1).numpy(), labels.numpy()).run
+    behind = {**found.bins.definition, "calibrator": ["temperature_near", "…"]}
+    calibrated = replace(found, bins=replace(found.bins, definition=behind))
+    run = replace(found, of=runs[0].of)
+
+    advice = f"Calibrate it: nacl-monai calibrate {run.folder} --dataset_dir DATA"
+    assert leading_verdict(run).endswith(
+        advice.replace(str(run.folder), shlex.quote(str(run.folder)))
+    )
+    said = leading_verdict(calibrated)
+    assert "this model is overconfident, behind temperature_near: it says" in said
+    assert said.endswith("Fit that to patients like these.")
+
+
+def test_regions_of_the_label_come_last(tmp_path):
+    """What is zero for true probabilities is seen first, and classes are judged near the prediction."""
+    probs = torch.rand(6, 1, 8, 8, generator=torch.manual_seed(0))
+    labels = (torch.rand(6, 8, 8, generator=torch.manual_seed(1)) < probs[:, 0]).long()
+    run = audit(torch.cat([1 - probs, probs], 1).numpy(), labels.numpy()).run
+
+    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+
+    table = page[page.index("Calibration by region") : page.index("Calibration by class")]
+    shown = re.findall(r"<tr><td>(Voxels|All)([^<]*)</td>", table)
+    assert [bool(re.search("label", end)) for _, end in shown] == [False, False, True, True, True]
+    classes = page[page.index("Calibration by class") :]
+    assert re.findall(r"<th>(.*?)</th>", classes)[1] == "Voxels near what is predicted"
+
+
+def test_cases_in_which_nothing_is_segmented_are_named(tmp_path):
+    """No voxel is near the prediction there, so that they are among no largest errors."""
+    probs = torch.rand(3, 1, 8, 8, generator=torch.manual_seed(0))
+    labels = (torch.rand(3, 8, 8, generator=torch.manual_seed(1)) < probs[:, 0]).long()
+    probs[1] *= 0.4
+    whole = torch.cat([1 - probs, probs], 1).numpy()
+
+    for kept, said in (([0, 1, 2], True), ([0, 2], False)):
+        names = [f"case{k}" for k in kept]
+        run = audit(whole[kept], labels[kept].numpy(), cases=names).run
+        page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+        assert ("<p>Nothing is segmented in case1.</p>" in page) == said
+        assert "Open first: case" in page
