@@ -20,6 +20,7 @@ from nacl_monai.completion import whole_parser
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.output import RECORD, abandon_output, aside_of, open_output, written_folder
+from tests.audits.conftest import undraw
 from tests.conftest import save_nifti
 
 
@@ -312,7 +313,9 @@ def sites(tmp_path_factory):
             "--output",
             root / site / "audit",
         ]
-        assert main(["audit", *map(str, words)]) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            undraw(patch)
+            assert main(["audit", *map(str, words)]) == 0
     return root
 
 

@@ -60,18 +60,20 @@ def words_of(datasets, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(words_of):
-    """Folders of a training, evaluated, and of one that was killed and whose items workers make."""
-    plain, killed = words_of("training", "plain"), words_of("training", "killed")
-    killed += ["--num_workers", "2"]
-    root = Path(plain[-1]).parent
-    one = words_of("evaluating", "plain")
-    trainings = [("never", plain), ("in_epoch:10", killed), ("never", killed)]
-    run_killed([*trainings, ("never", one)])
-    return root
+    """The folder of a training, evaluated."""
+    plain = words_of("training", "plain")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for words in (plain, words_of("evaluating", "plain")):
+            run_module(monkeypatch, words)
+    return Path(plain[-1]).parent
 
 
-def test_killed_training_ends_with_the_same_bits(runs):
+@pytest.mark.nightly
+def test_killed_training_ends_with_the_same_bits(runs, words_of):
     """Patches and their augmentation are those of seed, epoch and index, in any number of workers."""
+    killed = [*words_of("training", "killed"), "--num_workers", "2"]
+    run_killed([("in_epoch:10", killed), ("never", killed)])
+
     assert_same_bits(runs / "plain", runs / "killed", *STATES)
     assert curves(runs / "plain") == curves(runs / "killed")
 

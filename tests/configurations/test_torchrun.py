@@ -16,6 +16,7 @@ from tests.configurations.conftest import (
     contents,
     curves,
     run_killed,
+    run_module,
 )
 from tests.configurations.test_resume import NETWORK
 
@@ -25,8 +26,8 @@ NORMALIZED = {**NETWORK, "norm": "BATCH"}  # has statistics on which the process
 
 
 @pytest.fixture(scope="module")
-def runs(acdc_phantom, tmp_path_factory):
-    """Folders of a training by two processes, of one that was killed, and of its evaluations."""
+def words_of(acdc_phantom, tmp_path_factory):
+    """The words of a command for a run of that name."""
     root = tmp_path_factory.mktemp("torchrun")
     shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
     shared += ["--networks::unet", NORMALIZED]
@@ -35,33 +36,49 @@ def runs(acdc_phantom, tmp_path_factory):
         overrides = [*shared, *overrides, "--output_dir", root / name]
         return arguments(run_id, "acdc", *overrides)
 
-    training = ["--max_epochs", 2, "--loss", "@losses::crac"]  # which learns from all cases
-    first, second = (words("training", name, *training) for name in ("plain", "killed"))
+    return words
+
+
+TRAINING = ["--max_epochs", 2, "--loss", "@losses::crac"]  # which learns from all cases
+
+
+@pytest.fixture(scope="module")
+def runs(words_of):
+    """Folders of a training by two processes, and of its evaluations by one and by two."""
+    train = words_of("training", "plain", *TRAINING)
+    root = Path(train[-1]).parent
     test = ["--cases_to_evaluate", "train"]  # as many volumes as make the shares differ
     one, two = (
-        words("evaluating", "killed", *test, "--evaluation_dir", root / name)
+        [*words_of("evaluating", "plain", *test), "--evaluation_dir", str(root / name)]
         for name in ("one", "two")
     )
-    jobs = [("never", first), ("in_epoch:8", second), ("terminated:2", second)]
-    jobs += [("terminated_in_evaluation:1", second), ("never", second), ("never", two)]
-    run_killed(jobs, "2")
-    run_killed([("never", one)])
-    return {name: root / name for name in ("plain", "killed", "one", "two")}
+    run_killed([("never", train), ("never", two)], "2")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run_module(monkeypatch, one)
+    return {name: root / name for name in ("plain", "one", "two")}
 
 
-def test_killed_training_ends_with_the_same_bits(runs):
+@pytest.mark.nightly
+def test_killed_training_ends_with_the_same_bits(runs, words_of):
     """A training of two processes ends with the same bits after SIGKILL and SIGTERM to one of them."""
-    assert_same_bits(runs["plain"], runs["killed"], "model.pt", "checkpoints/epoch_0002.pt")
-    assert curves(runs["plain"]) == curves(runs["killed"])
+    train = words_of("training", "killed", *TRAINING)
+    killed = runs["plain"].with_name("killed")
+    moments = ["in_epoch:8", "terminated:2", "terminated_in_evaluation:1", "never"]
+    run_killed([(moment, train) for moment in moments], "2")
+
+    assert_same_bits(runs["plain"], killed, "model.pt", "checkpoints/epoch_0002.pt")
+    assert curves(runs["plain"]) == curves(killed)
+    record = json.loads((killed / "run.json").read_text())
+    assert [session["processes"] for session in record["sessions"]] == [2] * 3
 
 
 def test_first_process_alone_writes(runs):
     """There is one file of curves per session, and one record of two processes."""
-    record = json.loads((runs["killed"] / "run.json").read_text())
+    record = json.loads((runs["plain"] / "run.json").read_text())
 
     assert len(list((runs["plain"] / "tensorboard").iterdir())) == 1
-    assert [session["processes"] for session in record["sessions"]] == [2] * 3
-    assert json.loads((runs["killed"] / "config.json").read_text())["processes"] == 2
+    assert [session["processes"] for session in record["sessions"]] == [2]
+    assert json.loads((runs["plain"] / "config.json").read_text())["processes"] == 2
 
 
 def test_histogram_has_the_voxels_of_all_processes(runs):

@@ -367,7 +367,7 @@ def test_autocast_changes_nothing(item, settings):
 
 
 @pytest.mark.parametrize(("item", "settings"), [*COMPILED, *SLOW_VARIANTS])
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_compiles_without_graph_breaks(item, settings):
     """``torch.compile`` takes forward and backward in one graph, with equal results."""
     loss = build(item, **settings, ignore_index=1)

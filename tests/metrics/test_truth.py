@@ -327,7 +327,7 @@ def test_fits_of_classes_return_the_truth(method, kind, region):
         assert change < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_local_temperatures_return_the_truth():
     """Half of the voxels in doubt have a temperature within 0.05 of 1, nearly all within 0.1.
 

@@ -236,7 +236,7 @@ def collect(tmp_path):
     return pack
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_packed_files_make_the_same_tables_and_figures(grid, collect, tmp_path):
     """Byte for byte; packed again, they are the same archive."""
     small, _ = collect(grid / "acdc")
