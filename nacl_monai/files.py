@@ -122,7 +122,7 @@ def _new_partial_folder(parent: Path) -> tuple[BaseFileLock, Path]:
 _held: dict[tuple[int, Path], tuple[BaseFileLock, os.stat_result]] = {}
 
 
-def lock_folder(folder: str | Path, file: str | Path = LOCK) -> None:
+def lock_folder(folder: str | Path, file: str | Path = LOCK, wait: float = 0) -> None:
     """Makes ``folder`` this process's own, until `unlock_folder` or until the process ends.
 
     A process may take its own folder again. One that is killed leaves the file of the lock, which keeps
@@ -132,6 +132,7 @@ def lock_folder(folder: str | Path, file: str | Path = LOCK) -> None:
         folder: The folder.
         file: The file that is locked, in the folder if its path is relative; its folder is made if
             missing, and it is removed in the end.
+        wait: For how many seconds to wait for another process.
 
     Raises:
         InputError: If another process has the folder, or if nothing can be written there.
@@ -150,7 +151,7 @@ def lock_folder(folder: str | Path, file: str | Path = LOCK) -> None:
     lock = FileLock(folder / file)
     try:
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
         _held[os.getpid(), folder] = lock, Path(lock.lock_file).stat()
     except Timeout:
         raise InputError(

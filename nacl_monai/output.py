@@ -33,7 +33,7 @@ _NOBODYS = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".partial-*")
 
 @contextmanager
 def written_folder(
-    output: str | Path, command: str, *, whole: bool = True, **rules: Any
+    output: str | Path, command: str, *, whole: bool = True, wait: float = 0, **rules: Any
 ) -> Iterator[Path]:
     """Yields a new folder beside ``output``, which takes its place as soon as the block has succeeded.
 
@@ -44,6 +44,7 @@ def written_folder(
         command: Who writes it, such as ``"compare"``. Only its own earlier files are replaced.
         whole: Whether all earlier files of the command go, or only those of the same names, as where
             each call draws another figure.
+        wait: For how many seconds to wait for another process that writes there.
         rules: As `check_output` takes them.
 
     Yields:
@@ -63,7 +64,7 @@ def written_folder(
         'new'
     """
     missing = [parent for parent in Path(output).absolute().parents if not parent.exists()]
-    aside = open_output(output, command, **rules)
+    aside = open_output(output, command, wait=wait, **rules)
     try:
         yield aside
     except BaseException as error:
@@ -136,7 +137,7 @@ def check_new_file(file: Path) -> None:
     _check_writable(_standing(file), "choose another --output")
 
 
-def open_output(output: str | Path, command: str, **rules: Any) -> Path:
+def open_output(output: str | Path, command: str, *, wait: float = 0, **rules: Any) -> Path:
     """Begins what `written_folder` does where a ``with`` cannot be, as in a configuration.
 
     Returns:
@@ -144,8 +145,11 @@ def open_output(output: str | Path, command: str, **rules: Any) -> Path:
         ends.
     """
     aside = aside_of(output)
-    check_output(output, command, **rules)
-    lock_folder(output, _beside(output, "lock"))
+    if wait:  # another process may be replacing what is in it
+        check_folder(Path(output), "choose another --output")
+    else:
+        check_output(output, command, **rules)
+    lock_folder(output, _beside(output, "lock"), wait)
     try:
         _put_back(output)  # where a process was killed
         check_output(output, command, **rules)  # as another process may have left it until the lock
@@ -224,6 +228,20 @@ def _written(output: Path) -> dict[str, list[str]]:
     """The files of every command in a folder."""
     record = output / RECORD
     return read_object(record, "move its folder away") if record.exists() else {}
+
+
+def link_earlier(output: str | Path, command: str, folder: Path) -> None:
+    """Puts the earlier files of a command that adds to them into its new folder.
+
+    Args:
+        output: Where the files are.
+        command: Who wrote them.
+        folder: From `written_folder`. A file that `nacl_monai.files.write_text` writes anew there leaves
+            the earlier one as it is.
+    """
+    for name in _written(Path(output)).get(command, []):
+        if (Path(output) / name).is_file():
+            _keep(Path(output) / name, folder / name)
 
 
 def _standing(path: Path) -> Path:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.cli import write_files
+from nacl_monai.output import link_earlier, written_folder
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
 from nacl_monai.paper.reproduce import write_all, write_exhibit
 from nacl_monai.paper.results import CONVENTIONS, PROJECT
 
 Writer = Callable[..., list[Path]]
+_COMMAND = "paper"
+_PATIENCE = 600.0  # seconds; a figure takes some
 #: Commands that write more than one exhibit: what each does, and by which function.
 WRITERS: dict[str, tuple[str, Writer]] = {
     "all": ("every table and figure that has runs", write_all),
@@ -26,7 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = vars(_parser().parse_args(arguments))
     writer, folders, output = (options.pop(key) for key in ("writer", "runs", "output"))
-    return write_files(lambda: writer(folders, output, **options))
+    return write_files(lambda: _written(writer, folders, output, options))
+
+
+def _written(
+    writer: Writer, folders: Sequence[Path], output: Path, options: Mapping[str, Any]
+) -> list[Path]:
+    """Writes beside what this command has written earlier, and all of it takes its place at once.
+
+    The workflow draws several figures into one folder at the same time.
+    """
+    with written_folder(output, _COMMAND, read=folders, wait=_PATIENCE) as aside:
+        link_earlier(output, _COMMAND, aside)
+        files = writer(folders, aside, shown=output, **options)
+    return [output / file.relative_to(aside) for file in files]
 
 
 def _parser() -> argparse.ArgumentParser:

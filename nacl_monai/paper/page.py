@@ -33,7 +33,11 @@ PAGE = "report.html"
 
 
 def write_page(
-    roots: Sequence[str | Path], output: str | Path, *, conventions: str = PROJECT
+    roots: Sequence[str | Path],
+    output: str | Path,
+    *,
+    conventions: str = PROJECT,
+    shown: str | Path | None = None,
 ) -> list[Path]:
     """Writes ``report.html`` from runs, and from the tables and figures in the same folder.
 
@@ -45,6 +49,7 @@ def write_page(
         roots: Folders of runs, at any depth.
         output: The folder for the page, with the tables and figures.
         conventions: How absent structures are scored, a key of `CONVENTIONS`.
+        shown: The folder that the page says it is in; by default ``output``.
 
     Returns:
         The path of the page.
@@ -57,7 +62,7 @@ def write_page(
     items = [_item(output, name) for name in EXHIBITS if (output / f"{name}.json").is_file()]
     text = page_template("nacl_monai.paper").render(
         sections=[_section(results, dataset) for dataset in MAIN.select(results).datasets],
-        command=command_line("report", roots, output, {"conventions": conventions}),
+        command=command_line("report", roots, shown or output, {"conventions": conventions}),
         items=items,
     )
     return [write_text(output / PAGE, text + "\n")]

@@ -29,6 +29,7 @@ def write_exhibit(
     losses: Collection[str] = (),
     seeds: Collection[int] = (),
     conventions: str = PROJECT,
+    shown: str | Path | None = None,
 ) -> list[Path]:
     """Writes a table or figure of the paper from whatever runs of it are there.
 
@@ -45,6 +46,7 @@ def write_exhibit(
         losses: Only these; by default all.
         seeds: Only these; by default all.
         conventions: How absent structures are scored, a key of `CONVENTIONS`.
+        shown: The folder that the command in ``<name>.json`` names; by default ``output``.
 
     Returns:
         The paths of the files.
@@ -60,7 +62,8 @@ def write_exhibit(
     losses_there = sorted({method.loss for method in found.methods})
     _check_known("losses", losses, losses_there, read_menu("losses"))
     results = exhibit.select(found, datasets=datasets, losses=losses, seeds=seeds)
-    return _write(exhibit, results, command_line(name, roots, output, options), Path(output))
+    command = command_line(name, roots, shown or output, options)
+    return _write(exhibit, results, command, Path(output))
 
 
 def _check_known(
@@ -73,7 +76,11 @@ def _check_known(
 
 
 def write_all(
-    roots: Sequence[str | Path], output: str | Path, *, conventions: str = PROJECT
+    roots: Sequence[str | Path],
+    output: str | Path,
+    *,
+    conventions: str = PROJECT,
+    shown: str | Path | None = None,
 ) -> list[Path]:
     """Writes every table and figure of which there are runs, and removes all others.
 
@@ -81,6 +88,7 @@ def write_all(
         roots: Folders of runs, at any depth.
         output: The folder for the files.
         conventions: How absent structures are scored, a key of `CONVENTIONS`.
+        shown: As in `write_exhibit`.
 
     Returns:
         The paths of the files.
@@ -93,7 +101,7 @@ def write_all(
     MAIN.select(results)
     files = []
     for name, exhibit in EXHIBITS.items():
-        command = command_line(name, roots, output, {"conventions": conventions})
+        command = command_line(name, roots, shown or output, {"conventions": conventions})
         try:
             files += _write(exhibit, exhibit.select(results), command, Path(output))
         except NothingToShow:

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from nacl_monai.output import written_folder
 from nacl_monai.paper.__main__ import main
 
 CHROMIUM = (
@@ -80,9 +81,9 @@ def test_calibrated_methods_have_tables_of_their_own(calibrated_grid, tmp_path):
     Three tables of the main losses, and one of a hyper-parameter.
     """
     root = calibrated_grid / "acdc"
-    assert main(["report", str(root), "--output", str(tmp_path)]) == 0
+    assert main(["report", str(root), "--output", str(tmp_path / "out")]) == 0
 
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     plain, *others = text.split('<table class="sortable">')[1:]
     assert "temperature" not in plain.split("</table>")[0]
     assert len(others) == 4
@@ -94,20 +95,22 @@ def test_missing_pictures_are_left_out(grid_copy, tmp_path):
     """Small committed results have few maps and bins."""
     for folder in (grid_copy / "hippocampus").iterdir():
         shutil.rmtree(folder / "evaluation" / "maps")
-    assert main(["report", str(grid_copy / "hippocampus"), "--output", str(tmp_path)]) == 0
+    assert main(["report", str(grid_copy / "hippocampus"), "--output", str(tmp_path / "out")]) == 0
 
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "Reliability over all" in text
     assert "Median case" not in text
 
 
 def test_damaged_manifest_is_one_line_that_names_it(grid, tmp_path, capsys):
     """Nothing of a table or figure is shown without its command."""
-    (tmp_path / "table1.json").write_text("{}")
+    output = tmp_path / "out"
+    with written_folder(output, "paper") as folder:
+        (folder / "table1.json").write_text("{}")
 
-    assert main(["report", str(grid), "--output", str(tmp_path)]) == 1
+    assert main(["report", str(grid), "--output", str(output)]) == 1
     error = capsys.readouterr().err
-    assert "table1.json" in error
+    assert "table1.json: cannot be shown" in error
     assert error.count("\n") == 1
 
 

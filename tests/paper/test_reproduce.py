@@ -1,6 +1,7 @@
 """Every table and figure by name, from whatever runs are there, or from nothing by Snakemake."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import sys
@@ -171,12 +172,12 @@ def test_datasets_losses_and_seeds_narrow_an_exhibit(grid, tmp_path, capsys):
     """The manifest keeps the words."""
     words = ["--datasets", "acdc", "--losses", "nacl", "dice_ce", "--seeds", "0"]
 
-    assert main(["paper", "table2", str(grid), "--output", str(tmp_path), *words]) == 0
+    assert main(["paper", "table2", str(grid), "--output", str(tmp_path / "out"), *words]) == 0
 
-    table = pd.read_csv(tmp_path / "table2.csv")
+    table = pd.read_csv(tmp_path / "out/table2.csv")
     assert (set(table["dataset"]), set(table["method"])) == ({"acdc"}, {"nacl", "dice_ce"})
     assert set(table["seeds"]) == {1}
-    assert " ".join(words) in json.loads((tmp_path / "table2.json").read_text())["command"]
+    assert " ".join(words) in json.loads((tmp_path / "out/table2.json").read_text())["command"]
     assert capsys.readouterr().out.count("wrote ") == 9
 
 
@@ -335,3 +336,65 @@ def test_key_that_is_set_twice_is_refused(given, capsys, words, said):
     assert main(["reproduce", "table1", *words]) == 2
     assert capsys.readouterr().err == f"error: --config {said}; leave one of them out\n"
     assert not given
+
+
+def visible(folder):
+    """The bytes of every file in a folder, but for the record of who wrote it."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+
+def test_command_replaces_its_own_files_at_once(grid, tmp_path, monkeypatch):
+    """Those of other tables and of users stay, and all where it fails half-way."""
+    output = tmp_path / "out"
+    assert main(["paper", "table2", str(grid), "--output", str(output)]) == 0
+    (output / "notes.txt").write_text("mine")
+    before = visible(output)
+    with monkeypatch.context() as patch:
+        patch.setattr("nacl_monai.paper.reproduce._write_tests", fail)
+        for name in ("table2", "table3", "all"):
+            assert main(["paper", name, str(grid), "--output", str(output)]) == 1
+            assert visible(output) == before
+    words = ["--datasets", "acdc", "--losses", "nacl"]  # of which nothing is tested
+    assert main(["paper", "table2", str(grid), "--output", str(output), *words]) == 0
+
+    assert sorted(visible(output)) == ["notes.txt", "table2.csv", "table2.json", "table2.md"]
+    assert f"--output {output} " in (output / "table2.json").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def fail(*_):
+    raise InputError("x: is wrong; change it")
+
+
+def test_folder_of_others_is_refused(grid, tmp_path, capsys):
+    """Nothing is written there."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+
+    assert main(["paper", "table2", str(grid), "--output", str(output)]) == 1
+
+    assert "notes.txt, which `nacl-monai paper` did not write" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_several_tables_at_once_wait_for_each_other(grid, tmp_path):
+    """As the workflow makes them."""
+    names = ("table2", "table3", "table4")
+    context = multiprocessing.get_context("fork")
+    several = [
+        context.Process(
+            target=lambda name=name: sys.exit(
+                main(["paper", name, str(grid), "--output", str(tmp_path / "out")])
+            )
+        )
+        for name in names
+    ]
+    for process in several:
+        process.start()
+    for process in several:
+        process.join()
+
+    assert [process.exitcode for process in several] == [0, 0, 0]
+    assert {path.stem for path in (tmp_path / "out").glob("*.json")} >= set(names)
