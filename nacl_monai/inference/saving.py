@@ -105,12 +105,13 @@ class SavePromised(Transform):
     the smallest level that was promised, and ``promised.csv``.
 
     Args:
-        promise: ``promise.json``, from ``nacl-monai promise``.
+        promise: ``promise.json``, from ``nacl-monai promise``; None to save nothing.
         output_dir: As of `SaveMaps`.
         cases: As there.
         classes: Names of the network's classes.
         structures: Name → classes.
-        calibrator: Name of what is behind the network; None without.
+        calibrator: Name of what may be behind the network; None without.
+        calibrated: Whether it is.
 
     Raises:
         SystemExit: If the promise is missing or damaged, of another model, or a case calibrated it.
@@ -118,20 +119,26 @@ class SavePromised(Transform):
 
     def __init__(
         self,
-        promise: str | Path,
+        promise: str | Path | None,
         output_dir: str | Path,
         cases: Sequence[Mapping[str, Sequence[str]]],
         classes: Sequence[str],
         structures: Mapping[str, Sequence[int]],
         calibrator: str | None = None,
+        calibrated: bool = True,
     ) -> None:
+        self.promise = promise
+        if promise is None:
+            return
         try:
             record = json.loads(Path(promise).read_text(encoding="utf-8"))
             self.definition, self.seen = record["definition"], record["spacing"]
             level = min(one["level"] for one in record["kept"])
             self.kept = [one for one in record["kept"] if one["level"] == level]
-            unlike = unlike_model(self.definition, classes, structures, calibrator)
-            calibrated = {*record["cases"], *record["patients"]}
+            unlike = unlike_model(
+                self.definition, classes, structures, calibrator if calibrated else None
+            )
+            patients = {*record["cases"], *record["patients"]}
             pattern = record["patient_pattern"]
         except (OSError, KeyError, TypeError, ValueError) as error:
             refuse(f"{promise}: cannot be read ({error!r}); make it again: nacl-monai promise")
@@ -141,7 +148,7 @@ class SavePromised(Transform):
         self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
         for file, stem in self.stems.items():
             match = re.search(pattern, stem.name) if pattern else None
-            if calibrated & {stem.name, match[1] if match else stem.name}:
+            if patients & {stem.name, match[1] if match else stem.name}:
                 refuse(
                     f"{promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
                 )
@@ -152,6 +159,8 @@ class SavePromised(Transform):
         Raises:
             ImageFault: If its voxels are of another size, or a file would replace one that is no map.
         """
+        if self.promise is None:
+            return dict(data)
         probs = data["pred"]
         file, affine = probs.meta["filename_or_obj"], probs.affine.numpy()
         spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()

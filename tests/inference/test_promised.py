@@ -142,3 +142,11 @@ def test_voxels_of_another_size_are_a_fault_of_the_image(made, image, tmp_path):
 
     with pytest.raises(ImageFault, match="wide, but those of the calibration patients"):
         saver(made, image, tmp_path / "predictions")(data)
+
+
+def test_without_a_promise_nothing_is_saved(image, tmp_path):
+    """As the configuration has it until one is given."""
+    data = {"pred": torch.zeros(3, *SHAPE)}
+
+    assert saver(None, image, tmp_path / "out")(data) == data
+    assert not (tmp_path / "out").exists()
