@@ -51,7 +51,7 @@ def apply(recipe, root):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of the project's files, without the runs of its results."""
+    """A copy of the project's files."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -60,7 +60,7 @@ def checkout(tmp_path):
         check=True,
     ).stdout.splitlines()
     for name in listed:
-        if (ROOT / name).is_file() and "/runs/" not in name:
+        if (ROOT / name).is_file():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, tmp_path / name)
     return tmp_path
@@ -107,9 +107,5 @@ def test_all_recipes_together_leave_the_tests_green(checkout):
     """One more of each: all but nightly tests pass."""
     apply_all(checkout)
 
-    of_runs = ["tests/paper/test_committed.py", "tests/paper/test_recomputed.py"]  # not copied
-    of_runs += ["tests/configurations/test_fragments.py::test_head_says"]
-    elsewhere = [*of_runs, "tests/test_contributing.py"]
-    run_tests(
-        checkout, "-n", "2", "tests", "nacl_monai", *(f"--deselect={file}" for file in elsewhere)
-    )
+    words = ["-n", "2", "--dist", "worksteal", "--deselect=tests/test_contributing.py"]
+    run_tests(checkout, *words, "tests", "nacl_monai")
