@@ -1,0 +1,173 @@
+"""``python -m studies.fits DATA RUN …``: calibrators fitted near the prediction or over all voxels.
+
+Each calibrator is fitted to one half of a run's validation people, and judged on the other; and the
+other way round, so that everybody is judged. Networks and people of the test set have no part in it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+
+from nacl_monai.data.cases import split_unit
+from nacl_monai.menus import fragments
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.decisions import decision_numbers
+from nacl_monai.metrics.pooled import pooled_error
+from nacl_monai.metrics.regions import case_spacings
+from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from nacl_monai.reports.tables import markdown_table
+from nacl_monai.runs import RunFolder
+from nacl_monai.tensors import without_metadata
+
+REGIONS = ("near", "all")
+HEAD = (
+    *("network", "fitted", "NLL, all voxels", "Brier score, all voxels", "ECE near the prediction"),
+    *("confidence − accuracy there", "5 % contour misses", "its size", "volume, error"),
+    "expected DSC, error",
+)
+
+
+class Scan(NamedTuple):
+    """A validation case behind a network."""
+
+    patient: str
+    image: torch.Tensor
+    label: torch.Tensor
+    logits: torch.Tensor
+    spacing: tuple[float, ...]
+
+
+def scans(run: RunFolder, data: Path, cache: Path) -> tuple[list[Scan], dict[str, list[int]]]:
+    """The validation cases of a run with their logits, and the structures."""
+    said = json.loads(run.config.read_text(encoding="utf-8"))
+    *shared, evaluation = map(ConfigParser.load_config_file, fragments(said["dataset"], "evaluate"))
+    config = ConfigParser({})
+    for keys in (*shared, said, evaluation):
+        config.update(keys)
+    config.update({"dataset_dir": str(data), "output_dir": str(run.path), "cache_dir": str(cache)})
+    config.update({"cases_to_evaluate": "val", "imports": ["$import torch", "$import monai"]})
+    network, inferer = (config.get_parsed_content(key) for key in ("trained_network", "inferer"))
+    found = []
+    for item in config.get_parsed_content("volumes"):
+        with torch.no_grad():
+            logits = inferer(item["image"][None], network.eval())[0]
+        (spacing,) = case_spacings("pixdim", 1, 3, item["label"])
+        parts = map(without_metadata, (item["image"], item["label"], logits))
+        found.append(Scan(split_unit(item), *parts, spacing))
+    return found, config["structures"]
+
+
+def halves(people: set[str]) -> tuple[set[str], set[str]]:
+    """The people, divided once and for all."""
+    drawn = np.random.default_rng(0).permutation(sorted(people)).tolist()
+    return {*drawn[::2]}, {*drawn[1::2]}
+
+
+def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.Tensor]:
+    """The logits of each scan behind a calibrator that was fitted to the half without its person."""
+    modules: dict[str, Any] = {}
+    for half in halves({scan.patient for scan in several}):
+        with RegionLogits(region) as voxels:
+            for scan in several:
+                if scan.patient not in half:
+                    image = scan.image if METHODS[method].sees_image else None
+                    given: dict[str, Any] = {"image": image, "voxel": scan.spacing}
+                    voxels.add(scan.logits, scan.label, scan.patient, **given)
+            module = fit_method(method, voxels).module
+        modules |= dict.fromkeys(half, module)
+    for scan in several:
+        with torch.no_grad():
+            if METHODS[method].sees_image:  # it is a network of slices
+                seen = (part.movedim(-1, 0) for part in (scan.logits, scan.image))
+                yield modules[scan.patient](*seen).movedim(0, -1)
+            else:
+                yield modules[scan.patient](scan.logits[None])[0]
+
+
+def numbers(
+    several: list[Scan], outputs: Iterator[torch.Tensor], structures: dict[str, list[int]]
+) -> tuple[list[str], torch.Tensor]:
+    """The numbers of a row, and NLL and Brier score of each case, ``(cases, 2)``."""
+    parts = []
+    for scan, logits in zip(several, outputs, strict=True):
+        metric = CalibrationMetric(
+            errors=["nll", "brier"],
+            regions=["all", "near"],
+            margin_spacing=scan.spacing,
+            decisions=structures,
+            from_logits=True,
+        )
+        metric(logits[None], scan.label[None])
+        parts.append(metric)
+    record = parts[0].record(["0"])
+    record = record.joined([one.record([f"{k}"]) for k, one in enumerate(parts[1:], 1)])
+    errors = [one.case_errors() for one in parts]
+    proper = torch.stack([torch.stack([one["nll"][0, 0], one["brier"][0, 0]]) for one in errors])
+    people = [scan.patient for scan in several]
+    near = record.sums[:, 1, 0]
+    assert record.decisions is not None  # noqa: S101 - it was asked for
+    decided = [decision_numbers(record.decisions[:, k], people) for k in range(len(structures))]
+    gap = float((near.confidences.sum() - near.positives.sum()) / near.counts.sum())
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(one, name).value for one in decided]))
+
+    row = [f"{value:.4f}" for value in proper.mean(0).tolist()]
+    row += [f"{pooled_error(near, people).value:.4f}", f"{gap:+.4f}"]
+    row += [f"{mean('contour_misses'):.1%}", f"{mean('contour_size'):.2f}"]
+    row += [f"{mean('expected_volume_error'):.1%}", f"{mean('expected_dice_error'):.3f}"]
+    return row, proper
+
+
+def better(several: list[Scan], near: torch.Tensor, everywhere: torch.Tensor) -> str:
+    """By how much a proper score of `near` is above that of `all`, with its interval over people."""
+    people = np.array([scan.patient for scan in several])
+    cases = (near - everywhere).numpy()
+    of_people = np.stack([cases[people == one].mean(0) for one in np.unique(people)])
+    drawn = np.random.default_rng(0).integers(0, len(of_people), (2000, len(of_people)))
+    low, high = np.quantile(of_people[drawn].mean(1), [0.025, 0.975], axis=0)
+    texts = [
+        f"{name} {value:+.4f} [{a:+.4f}, {b:+.4f}]"
+        for name, value, a, b in zip(("NLL", "Brier"), of_people.mean(0), low, high, strict=True)
+    ]
+    return ", ".join(texts)
+
+
+def main() -> None:
+    """Prints a table in Markdown, and under it the differences between both regions."""
+    parser = argparse.ArgumentParser(prog="python -m studies.fits", description=__doc__)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    given = parser.parse_args()
+    rows, lines = [], []
+    for path in given.runs:
+        several, structures = scans(RunFolder(path), given.data, given.cache)
+        row, _ = numbers(several, (scan.logits for scan in several), structures)
+        rows.append([path.name, "nothing", *row])
+        for method in given.methods:
+            proper = {}
+            for region in REGIONS:
+                outputs = calibrated(several, method, region)
+                row, proper[region] = numbers(several, outputs, structures)
+                rows.append([path.name, f"`{method}_{region}`", *row])
+                sys.stderr.write(f"{rows[-1]}\n")
+            lines.append(f"{path.name}, {method}, near − all: {better(several, **_named(proper))}")
+    sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _named(proper: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"near": proper["near"], "everywhere": proper["all"]}
+
+
+if __name__ == "__main__":
+    main()
