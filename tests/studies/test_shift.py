@@ -1,0 +1,73 @@
+"""Images are changed as each change says, and alike for the same case."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from scipy.ndimage import gaussian_filter
+
+from studies.shift.corruptions import CHANGES, Corrupt, blur, ghosting, noise
+
+SPACING = (1.0, 1.0, 2.0)
+
+
+def case(name="a"):
+    rng = np.random.default_rng(0)
+    voxels = gaussian_filter(rng.normal(size=(24, 20, 12)), 2)[None].astype(np.float32)
+    image = MetaTensor(
+        torch.from_numpy(voxels * 300 + 900), affine=torch.diag(torch.tensor([*SPACING, 1.0]))
+    )
+    return {"image": image, "case": name}
+
+
+def test_clean_images_stay_as_they_are():
+    given = case()
+
+    assert Corrupt("", 0)(given) is given
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_every_degree_changes_the_image_more_and_the_same_case_alike(kind):
+    """In the range of its intensities, on its grid; another case is changed by other chances."""
+    given = case()
+    image = given["image"].as_tensor()
+    changed = [Corrupt(kind, degree)(given)["image"] for degree in (1, 2, 3, 4)]
+
+    distances = [float((one.as_tensor() - image).abs().mean()) for one in changed]
+    assert distances == sorted(distances)
+    assert distances[0] > 0
+    assert all((one.affine == given["image"].affine).all() for one in changed)
+    again = Corrupt(kind, 3)(case())["image"]
+    assert (again.as_tensor() == changed[2].as_tensor()).all()
+    other = Corrupt(kind, 3)(case("b"))["image"]
+    assert bool((other.as_tensor() == changed[2].as_tensor()).all()) != (
+        kind in ("noise", "bias field")
+    )
+
+
+def test_noise_has_its_share_of_the_range():
+    image = torch.zeros(1, 40, 40, 40)
+
+    assert float(noise(0.1)(image, SPACING, 1).std()) == pytest.approx(0.1, rel=0.02)
+
+
+def test_blur_is_in_mm():
+    """A point becomes as wide, along every axis; that of a voxel itself is 1/12."""
+    image = torch.zeros(1, 31, 31, 31)
+    image[0, 15, 15, 15] = 1
+
+    blurred = blur(3.0)(image, SPACING, 1)[0]
+    for axis, size in enumerate(SPACING):
+        others = [other for other in range(3) if other != axis]
+        steps = (torch.arange(31) - 15) * size
+        variance = float((blurred.sum(others) * steps**2).sum() / blurred.sum())
+        assert variance == pytest.approx(9 + size**2 / 12, rel=0.05)
+
+
+def test_ghosts_are_copies_a_quarter_of_the_image_away():
+    """A weakened fourth line is the image minus its mean over four shifts; the mean stays."""
+    image = torch.rand(1, 6, 16, 5, generator=torch.Generator().manual_seed(0))
+    shifted = sum(image.roll(4 * k, 2) for k in range(4)) / 4
+    expected = image - 0.6 * (shifted - shifted.mean(2, keepdim=True))
+
+    assert torch.allclose(ghosting(0.6)(image, SPACING, 1), expected, atol=1e-6)
